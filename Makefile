@@ -1,0 +1,114 @@
+# Each target installs what it needs and is missing (nginx/build/deps.sh) and can be run on its own.
+# The work is done by the scripts in nginx/build; `make help` lists the targets.
+
+export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+
+BUILD  := nginx/build
+MODULE := release/libngx_http_openai_module.so
+
+# Two flavours of nginx side by side, each with headers and a module of its own.
+DEBIAN := $(CARGO_TARGET_DIR)/nginx-debian
+STABLE := $(CARGO_TARGET_DIR)/nginx-stable
+
+# For `make module` only: an nginx that inherits it takes it for sockets handed over by an older nginx.
+NAMED_NGINX := $(if $(filter undefined,$(origin NGINX)),,NGINX='$(NGINX)')
+unexport NGINX
+
+# make test-debian ARGS=reload: only the end-to-end tests with that in their name.
+ARGS         ?=
+FUZZ_SECONDS ?= 60
+
+# The targets share cargo's lock, ports and apt.
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z][a-z%-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+.PHONY: deps
+deps: ## install what building, running and testing needs
+	$(BUILD)/deps.sh test
+
+## Building
+
+.PHONY: module
+module: ## the module for the nginx in PATH (or NGINX=, NGINX_SOURCE_DIR=, NGINX_BUILD_DIR=)
+	$(NAMED_NGINX) $(BUILD)/module.sh
+
+.PHONY: module-debian
+module-debian:
+	$(BUILD)/deps.sh run
+	NGINX=/usr/sbin/nginx NGINX_SOURCE_DIR= $(BUILD)/module.sh
+
+.PHONY: module-stable
+module-stable: ## a current stable nginx, built from source, and the module for it
+	$(BUILD)/deps.sh run
+	headers=$$($(BUILD)/stable.sh $(STABLE)) && \
+	    env $$headers CARGO_TARGET_DIR=$(STABLE) $(BUILD)/module.sh
+
+.PHONY: mock
+mock:
+	cargo build --release --package mock-upstream
+
+## Running
+
+.PHONY: run
+run: module-debian mock ## the gateway on 127.0.0.1:8004 before the mock upstream, until Ctrl-C
+	NGINX=/usr/sbin/nginx $(BUILD)/run.sh run
+
+.PHONY: demo
+demo: module-debian mock ## one streamed answer through the gateway, and its line in the access log
+	NGINX=/usr/sbin/nginx $(BUILD)/run.sh demo
+
+## Checking
+
+.PHONY: test
+test: lint test-unit test-debian test-stable ## everything; stops at the first suite that fails
+
+.PHONY: lint
+lint: deps ## formatting, clippy, shellcheck
+	cargo fmt --all --check
+	cargo clippy --all-targets -- -D warnings
+	@# In release, so that the module's build below finds its build scripts compiled.
+	headers=$$($(BUILD)/debian-source.sh $(DEBIAN)) && \
+	    env $$headers cargo clippy --release --package ngx_http_openai_module -- -D warnings
+	shellcheck $(BUILD)/*.sh .ci/run $(wildcard benches/*.sh)
+
+.PHONY: test-unit
+test-unit: deps ## the crates that need no nginx
+	cargo test --package openai-core --package mock-upstream --package benches
+
+.PHONY: test-debian
+test-debian: deps module-debian ## end to end, in Debian's nginx
+	E2E_NGINX=/usr/sbin/nginx E2E_MODULE=$(CARGO_TARGET_DIR)/$(MODULE) \
+	    cargo test --package e2e -- $(ARGS)
+
+.PHONY: test-stable
+test-stable: deps module-stable ## end to end, in a current stable nginx
+	E2E_NGINX=$(STABLE)/objs/nginx E2E_MODULE=$(STABLE)/$(MODULE) \
+	    cargo test --package e2e -- $(ARGS)
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZ_SECONDS (60); needs a nightly Rust and cargo-fuzz
+	@command -v cargo-fuzz >/dev/null || { echo 'make fuzz: run this first: cargo install cargo-fuzz' >&2; exit 1; }
+	cd module/core && targets=$$(cargo +nightly fuzz list) && for target in $$targets; do \
+	    cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
+
+## Measuring
+
+.PHONY: bench
+bench: bench-setup ## every benchmark
+	benches/run.sh
+
+bench-%: bench-setup ## one benchmark by name
+	benches/run.sh $*
+
+.PHONY: bench-setup
+bench-setup: module-debian mock
+	$(BUILD)/deps.sh bench
+
+.PHONY: clean
+clean: ## remove everything that was built
+	cargo clean

@@ -1,0 +1,3 @@
+//! What the benches measure with: bodies that clients send.
+
+pub mod bodies;

@@ -1,0 +1,198 @@
+//! The witness: which key had how many requests in flight.
+//!
+//! It is the independent proof that a gateway lends a key to one request at a time, so it must
+//! neither miss an overlap nor invent one:
+//! - a request is over *before* its last bytes are handed to the socket. Whoever has read the
+//!   whole answer and uses the key again is never counted twice;
+//! - a client that leaves early may use the key again at once, on another connection and perhaps
+//!   in another thread, before the server has read the end of the first connection. So before
+//!   the highest number of a key rises, the witness asks the kernel which of the clients have
+//!   left already ([`Peer::has_left`]). It asks while up to [`VERIFIED`] requests of the key are
+//!   in flight, far more than any key has slots.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use crate::connection::Peer;
+use crate::gauge::Gauge;
+use crate::stats::{Counters, KeyName, Stats};
+
+/// Up to so many requests of one key are checked for clients that have left.
+const VERIFIED: usize = 64;
+
+/// Counts the requests of every key.
+#[derive(Debug, Default)]
+pub(crate) struct Witness {
+    accounts: RwLock<HashMap<KeyName, Arc<Account>>>,
+    total: Gauge,
+    forbidden: AtomicU64,
+}
+
+/// One key's requests.
+#[derive(Debug, Default)]
+struct Account(Mutex<Ledger>);
+
+#[derive(Debug, Default)]
+struct Ledger {
+    requests: u64,
+    aborted: u64,
+    max_in_flight: usize,
+    next_entry: u64,
+    in_flight: HashMap<u64, Option<Peer>>,
+}
+
+/// A request in flight. It is over when it says so, and aborted when dropped before.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    witness: Arc<Witness>,
+    account: Arc<Account>,
+    entry: u64,
+    over: bool,
+}
+
+impl Witness {
+    /// Counts a request's arrival under the value of its `Authorization` header.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        authorization: Option<&[u8]>,
+        peer: Option<Peer>,
+    ) -> InFlight {
+        let name = KeyName::of(authorization);
+        loop {
+            // Entered under the map's lock, so that a reset cannot drop the account meanwhile.
+            let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(account) = accounts.get(&name) {
+                let entry = account.ledger().open(peer, &self.total);
+                let account = Arc::clone(account);
+                return InFlight {
+                    witness: Arc::clone(self),
+                    account,
+                    entry,
+                    over: false,
+                };
+            }
+            drop(accounts);
+            let mut accounts = self
+                .accounts
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            accounts.entry(name).or_default();
+        }
+    }
+
+    pub(crate) fn count_forbidden_token(&self) {
+        self.forbidden.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
+        let mut stats = Stats {
+            forbidden_tokens: self.forbidden.load(Ordering::Relaxed),
+            ..Stats::default()
+        };
+        for (name, account) in accounts.iter() {
+            let counters = account.ledger().counters();
+            stats.totals.requests += counters.requests;
+            stats.totals.aborted += counters.aborted;
+            stats.keys.insert(name.to_string(), counters);
+        }
+        let (in_flight, max_in_flight) = self.total.read();
+        stats.totals.in_flight = in_flight.into();
+        stats.totals.max_in_flight = max_in_flight.into();
+        stats
+    }
+
+    /// Starts all counts anew. Requests in flight still are, and count as arrived before.
+    pub(crate) fn reset(&self) {
+        let mut accounts = self
+            .accounts
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        accounts.retain(|_, account| {
+            let mut ledger = account.ledger();
+            ledger.requests = 0;
+            ledger.aborted = 0;
+            ledger.max_in_flight = ledger.in_flight.len();
+            !ledger.in_flight.is_empty()
+        });
+        self.total.forget();
+        self.forbidden.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Account {
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ledger {
+    fn open(&mut self, peer: Option<Peer>, total: &Gauge) -> u64 {
+        let entry = self.next_entry;
+        self.next_entry += 1;
+        self.requests += 1;
+        self.in_flight.insert(entry, peer);
+        total.rise();
+        let in_flight = self.in_flight.len();
+        if in_flight > self.max_in_flight {
+            if (2..=VERIFIED).contains(&in_flight) {
+                self.close_those_who_left(total);
+            }
+            self.max_in_flight = self.max_in_flight.max(self.in_flight.len());
+        }
+        entry
+    }
+
+    fn close_those_who_left(&mut self, total: &Gauge) {
+        let before = self.in_flight.len();
+        self.in_flight
+            .retain(|_, peer| !peer.as_ref().is_some_and(Peer::has_left));
+        for _ in self.in_flight.len()..before {
+            self.aborted += 1;
+            total.fall();
+        }
+    }
+
+    fn close(&mut self, entry: u64, aborted: bool, total: &Gauge) {
+        // An entry that is gone was closed when its client was seen to have left.
+        if self.in_flight.remove(&entry).is_some() {
+            self.aborted += u64::from(aborted);
+            total.fall();
+        }
+    }
+
+    fn counters(&self) -> Counters {
+        Counters {
+            requests: self.requests,
+            in_flight: self.in_flight.len() as u64,
+            max_in_flight: self.max_in_flight as u64,
+            aborted: self.aborted,
+        }
+    }
+}
+
+impl InFlight {
+    /// The request is over; to be called before the last bytes of the answer are given away.
+    pub(crate) fn finish(&mut self) {
+        self.end(false);
+    }
+
+    fn end(&mut self, aborted: bool) {
+        if !std::mem::replace(&mut self.over, true) {
+            self.account
+                .ledger()
+                .close(self.entry, aborted, &self.witness.total);
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.end(true);
+    }
+}
+
+#[cfg(test)]
+#[path = "witness_tests.rs"]
+mod tests;

@@ -1,0 +1,120 @@
+//! A `client` line of the configuration.
+
+use std::fmt;
+
+use super::{ClientError, PRIORITIES, Role};
+use crate::keys::{KeySource, OptionError, is_name, once, unknown};
+
+/// The parameters of one `client` directive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientDirective {
+    /// The service's name.
+    pub name: String,
+    /// Where its token comes from.
+    pub source: TokenSource,
+    /// `role=`.
+    pub role: Role,
+    /// `priority=`.
+    pub priority: i32,
+}
+
+/// Where a token is to be found. Reading it is the caller's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenSource {
+    /// An environment variable that holds the token.
+    Env(String),
+    /// A file: the first line that is not empty and no `#` comment.
+    File(String),
+}
+
+impl ClientDirective {
+    /// Reads the parameters: name, source, then the options in any order.
+    ///
+    /// # Errors
+    /// When one of them is missing, unknown, repeated or out of range.
+    pub fn parse(parameters: &[&str]) -> Result<Self, ClientError> {
+        let [name, source, options @ ..] = parameters else {
+            return Err(ClientError::Incomplete);
+        };
+        if !is_name(name) {
+            return Err(ClientError::Name {
+                name: (*name).to_owned(),
+            });
+        }
+        let name = (*name).to_owned();
+        let Some(source) = TokenSource::parse(source) else {
+            return Err(ClientError::Source { name });
+        };
+        let (mut role, mut priority) = (None, None);
+        for (position, option) in (3..).zip(options) {
+            match option.split_once('=') {
+                Some(("role", value)) => once(&mut role, "role", parse_role(value)?)?,
+                Some(("priority", value)) => {
+                    once(&mut priority, "priority", parse_priority(value)?)?;
+                }
+                Some((name, _)) => return Err(unknown(name, position).into()),
+                None => return Err(OptionError::NotAnOption { position }.into()),
+            }
+        }
+        let (role, priority) = (role.unwrap_or_default(), priority.unwrap_or_default());
+        Ok(Self {
+            name,
+            source,
+            role,
+            priority,
+        })
+    }
+}
+
+impl TokenSource {
+    fn parse(text: &str) -> Option<Self> {
+        match KeySource::parse(text).ok()? {
+            KeySource::Env(name) => Some(Self::Env(name)),
+            KeySource::File(path) => Some(Self::File(path)),
+            KeySource::Literal(_) => None,
+        }
+    }
+
+    /// The token in what the source holds; empty when there is none.
+    pub(super) fn token<'a>(&self, text: &'a str) -> &'a str {
+        match self {
+            Self::Env(_) => text.trim(),
+            Self::File(_) => {
+                let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+                let mut lines = text.lines().map(str::trim);
+                lines
+                    .find(|line| !line.is_empty() && !line.starts_with('#'))
+                    .unwrap_or_default()
+            }
+        }
+    }
+}
+
+impl fmt::Display for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(f, "env:{name}"),
+            Self::File(path) => write!(f, "file:{path}"),
+        }
+    }
+}
+
+fn parse_role(value: &str) -> Result<Role, OptionError> {
+    Role::parse(value).ok_or_else(|| invalid("role", value, "service or admin"))
+}
+
+fn parse_priority(value: &str) -> Result<i32, OptionError> {
+    let priority = value
+        .parse()
+        .ok()
+        .filter(|priority| PRIORITIES.contains(priority));
+    priority.ok_or_else(|| invalid("priority", value, "a number from -1000 to 1000"))
+}
+
+fn invalid(name: &'static str, value: &str, wanted: &'static str) -> OptionError {
+    OptionError::Invalid {
+        name,
+        value: value.to_owned(),
+        wanted,
+    }
+}

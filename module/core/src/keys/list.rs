@@ -1,0 +1,145 @@
+//! The keys of one pool, from all its sources.
+
+use std::collections::{HashMap, HashSet};
+
+use super::options::{id, is_option};
+use super::source::is_key;
+use super::{Fingerprint, KeyDirective, KeyError, KeyOptions, KeySource, KeySpec, Secret};
+
+/// A pool's keys as they are collected: no key twice, no id twice.
+#[derive(Debug, Default)]
+pub struct KeyList {
+    keys: Vec<KeySpec>,
+    by_fingerprint: HashMap<Fingerprint, usize>,
+    ids: HashSet<String>,
+}
+
+/// A key as its source has it.
+struct Entry<'a> {
+    key: &'a str,
+    options: KeyOptions,
+}
+
+impl KeyList {
+    /// Adds the keys of a directive, whose source holds `text`: the value of the
+    /// variable, the content of the file (empty if there is none), the literal key.
+    ///
+    /// An id for several keys is numbered by their places: `id-1`, `id-2`, … A key
+    /// without an id is called `k-` and the first 8 hexadecimal digits of its
+    /// SHA-256, or 16 of them if that name is taken.
+    ///
+    /// # Errors
+    /// When the source has no key and is not optional, has something else than
+    /// keys, or has a key or an id that the list has already.
+    pub fn add(&mut self, directive: &KeyDirective, text: &str) -> Result<(), KeyError> {
+        let source = &directive.source;
+        let entries = match source {
+            KeySource::Env(_) => env_entries(source, text)?,
+            KeySource::File(_) => file_entries(source, text)?,
+            KeySource::Literal(_) => vec![entry(text, || source.to_string())?],
+        };
+        if entries.is_empty() && !directive.optional {
+            return Err(KeyError::Empty {
+                place: source.to_string(),
+            });
+        }
+        let several = entries.len() > 1;
+        for (number, entry) in (1..).zip(entries) {
+            let id = match (&entry.options.id, &directive.options.id) {
+                (Some(own), _) => Some(own.clone()),
+                (None, Some(shared)) if several => Some(id(&format!("{shared}-{number}"))?),
+                (None, shared) => shared.clone(),
+            };
+            self.push(&entry, id, &directive.options)?;
+        }
+        Ok(())
+    }
+
+    /// The keys so far, in the order of the configuration.
+    #[must_use]
+    pub fn keys(&self) -> &[KeySpec] {
+        &self.keys
+    }
+
+    /// The keys.
+    #[must_use]
+    pub fn into_keys(self) -> Vec<KeySpec> {
+        self.keys
+    }
+
+    fn push(
+        &mut self,
+        entry: &Entry<'_>,
+        id: Option<String>,
+        shared: &KeyOptions,
+    ) -> Result<(), KeyError> {
+        let fingerprint = Fingerprint::of(entry.key.as_bytes());
+        let id = id.unwrap_or_else(|| self.default_id(fingerprint));
+        if let Some(first) = self.by_fingerprint.get(&fingerprint) {
+            let first = self.keys[*first].id.clone();
+            return Err(KeyError::SameKey { first, second: id });
+        }
+        if !self.ids.insert(id.clone()) {
+            return Err(KeyError::SameId { id });
+        }
+        self.by_fingerprint.insert(fingerprint, self.keys.len());
+        self.keys.push(KeySpec {
+            secret: Secret::new(entry.key),
+            id,
+            fingerprint,
+            slots: entry.options.slots.or(shared.slots).map_or(1, Into::into),
+            weight: entry.options.weight.or(shared.weight).map_or(1, Into::into),
+        });
+        Ok(())
+    }
+
+    fn default_id(&self, fingerprint: Fingerprint) -> String {
+        let id = format!("k-{fingerprint:.8}");
+        let taken = self.ids.contains(&id) && !self.by_fingerprint.contains_key(&fingerprint);
+        if taken {
+            format!("k-{fingerprint:.16}")
+        } else {
+            id
+        }
+    }
+}
+
+fn env_entries<'a>(source: &KeySource, text: &'a str) -> Result<Vec<Entry<'a>>, KeyError> {
+    let keys = text
+        .split(',')
+        .map(str::trim)
+        .enumerate()
+        .filter(|(_, key)| !key.is_empty());
+    keys.map(|(index, key)| entry(key, || format!("{source}, item {}", index + 1)))
+        .collect()
+}
+
+fn file_entries<'a>(source: &KeySource, text: &'a str) -> Result<Vec<Entry<'a>>, KeyError> {
+    let mut entries = Vec::new();
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+    for (index, line) in text.lines().enumerate() {
+        let place = || format!("{source}, line {}", index + 1);
+        let mut words = line
+            .split_whitespace()
+            .take_while(|word| !word.starts_with('#'));
+        if let Some(key) = words.next() {
+            let mut entry = entry(key, place)?;
+            entry.options = KeyOptions::of_line(words).map_err(|error| KeyError::LineOption {
+                place: place(),
+                error,
+            })?;
+            entries.push(entry);
+        }
+    }
+    Ok(entries)
+}
+
+fn entry(key: &str, place: impl Fn() -> String) -> Result<Entry<'_>, KeyError> {
+    if !is_key(key) || is_option(key) {
+        return Err(KeyError::Invalid { place: place() });
+    }
+    Ok(Entry {
+        key,
+        options: KeyOptions::default(),
+    })
+}

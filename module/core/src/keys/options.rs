@@ -1,0 +1,141 @@
+//! A `key` line of the configuration.
+
+use std::num::NonZeroU16;
+
+use super::{KeyError, KeySource, OptionError, is_name};
+
+/// The parameters of one `key` directive.
+#[derive(Debug, Clone)]
+pub struct KeyDirective {
+    /// Where its keys come from.
+    pub source: KeySource,
+    /// What holds for all of them.
+    pub options: KeyOptions,
+    /// Whether it may have none.
+    pub optional: bool,
+}
+
+/// What can be said of a key, by a directive or by a line of a key file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyOptions {
+    /// `id=`.
+    pub id: Option<String>,
+    /// `slots=`.
+    pub slots: Option<NonZeroU16>,
+    /// `weight=`.
+    pub weight: Option<NonZeroU16>,
+}
+
+const OPTIONAL: &str = "optional";
+
+impl KeyDirective {
+    /// Reads the parameters: the source, then the options in any order.
+    ///
+    /// # Errors
+    /// When there is no source, or an option is unknown, repeated or out of range.
+    pub fn parse(parameters: &[&str]) -> Result<Self, KeyError> {
+        let [source, options @ ..] = parameters else {
+            return Err(KeyError::NoSource);
+        };
+        if is_option(source) || *source == OPTIONAL {
+            return Err(KeyError::NoSource);
+        }
+        let mut directive = Self {
+            source: KeySource::parse(source)?,
+            options: KeyOptions::default(),
+            optional: false,
+        };
+        for (position, option) in (2..).zip(options) {
+            if *option != OPTIONAL {
+                directive.options.set(option, position)?;
+            } else if directive.optional {
+                return Err(OptionError::Repeated { name: OPTIONAL }.into());
+            } else {
+                directive.optional = true;
+            }
+        }
+        Ok(directive)
+    }
+}
+
+impl KeyOptions {
+    /// Reads the options that follow a key on its line.
+    pub(super) fn of_line<'a>(words: impl Iterator<Item = &'a str>) -> Result<Self, OptionError> {
+        let mut options = Self::default();
+        for (position, word) in (2..).zip(words) {
+            options.set(word, position)?;
+        }
+        Ok(options)
+    }
+
+    fn set(&mut self, option: &str, position: usize) -> Result<(), OptionError> {
+        let Some((name, value)) = option.split_once('=') else {
+            return Err(OptionError::NotAnOption { position });
+        };
+        match name {
+            "id" => once(&mut self.id, "id", id(value)?),
+            "slots" => once(&mut self.slots, "slots", count("slots", value)?),
+            "weight" => once(&mut self.weight, "weight", count("weight", value)?),
+            _ => Err(unknown(name, position)),
+        }
+    }
+}
+
+/// Whether `word` is the option of a key rather than a key.
+pub(super) fn is_option(word: &str) -> bool {
+    ["id=", "slots=", "weight="]
+        .iter()
+        .any(|option| word.starts_with(option))
+}
+
+/// An option that there is not. Its name is shown only if it cannot be a key.
+pub(crate) fn unknown(name: &str, position: usize) -> OptionError {
+    let harmless = (1..=16).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    if harmless {
+        OptionError::Unknown {
+            name: name.to_owned(),
+        }
+    } else {
+        OptionError::NotAnOption { position }
+    }
+}
+
+/// Sets an option that has not been set yet.
+pub(crate) fn once<T>(
+    option: &mut Option<T>,
+    name: &'static str,
+    value: T,
+) -> Result<(), OptionError> {
+    match option.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(OptionError::Repeated { name }),
+    }
+}
+
+/// A valid id.
+pub(super) fn id(value: &str) -> Result<String, OptionError> {
+    if is_name(value) {
+        return Ok(value.to_owned());
+    }
+    let wanted = "1 to 64 of the characters A-Z a-z 0-9 . _ -";
+    Err(OptionError::Invalid {
+        name: "id",
+        value: value.to_owned(),
+        wanted,
+    })
+}
+
+fn count(name: &'static str, value: &str) -> Result<NonZeroU16, OptionError> {
+    let digits = value.bytes().all(|byte| byte.is_ascii_digit());
+    digits
+        .then(|| value.parse().ok())
+        .flatten()
+        .ok_or_else(|| OptionError::Invalid {
+            name,
+            value: value.to_owned(),
+            wanted: "a number from 1 to 65535",
+        })
+}

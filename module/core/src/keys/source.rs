@@ -1,0 +1,61 @@
+//! Where keys come from.
+
+use std::fmt;
+
+use super::{KeyError, Secret, is_header_text};
+
+/// Where the text that holds the keys is to be found. Reading it is the caller's.
+#[derive(Debug, Clone)]
+pub enum KeySource {
+    /// An environment variable: keys separated by commas.
+    Env(String),
+    /// A file: a key a line.
+    File(String),
+    /// The key itself.
+    Literal(Secret),
+}
+
+impl KeySource {
+    /// Reads `env:NAME`, `file:PATH` or a key.
+    ///
+    /// # Errors
+    /// When the name, the path or the key cannot be one.
+    pub fn parse(text: &str) -> Result<Self, KeyError> {
+        if let Some(name) = text.strip_prefix("env:") {
+            let valid = !name.is_empty()
+                && !name.starts_with(|first: char| first.is_ascii_digit())
+                && name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            return if valid {
+                Ok(Self::Env(name.to_owned()))
+            } else {
+                Err(KeyError::EnvName)
+            };
+        }
+        match text.strip_prefix("file:") {
+            Some("") => Err(KeyError::FilePath),
+            Some(path) => Ok(Self::File(path.to_owned())),
+            None if is_key(text) => Ok(Self::Literal(Secret::new(text))),
+            None => Err(KeyError::Invalid {
+                place: "the first parameter".to_owned(),
+            }),
+        }
+    }
+}
+
+/// As in the configuration, but for a literal key.
+impl fmt::Display for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env(name) => write!(f, "env:{name}"),
+            Self::File(path) => write!(f, "file:{path}"),
+            Self::Literal(_) => f.write_str("a literal key"),
+        }
+    }
+}
+
+/// Whether `text` may be a key. A comma is a list that was meant to be two keys.
+pub(super) fn is_key(text: &str) -> bool {
+    is_header_text(text.as_bytes()) && !text.contains(',')
+}

@@ -1,0 +1,106 @@
+//! A binary heap of record indexes in borrowed memory, with back pointers.
+//!
+//! Each record knows its place in the heap, so that any of them can be moved or
+//! taken out in O(log n). The order is the caller's.
+
+use super::record::NONE;
+
+/// What a heap needs to know of the records it orders.
+pub(crate) trait Order {
+    /// Whether `a` comes out before `b`.
+    fn before(&self, a: u32, b: u32) -> bool;
+    /// Remembers the place of `id` in the heap; [`NONE`] when it has left.
+    fn placed(&mut self, id: u32, at: u32);
+    /// The place of `id` as last remembered.
+    fn place(&self, id: u32) -> u32;
+}
+
+/// A heap over `items[..len]`.
+pub(crate) struct Heap<'a, O> {
+    pub(crate) items: &'a mut [u32],
+    pub(crate) len: &'a mut u32,
+    pub(crate) order: O,
+}
+
+impl<O: Order> Heap<'_, O> {
+    /// Adds `id`; `false` when there is no room.
+    pub(crate) fn push(&mut self, id: u32) -> bool {
+        let at = *self.len as usize;
+        let Some(place) = self.items.get_mut(at) else {
+            return false;
+        };
+        *place = id;
+        *self.len += 1;
+        self.sift_up(at);
+        true
+    }
+
+    /// Takes `id` out; `false` when it is not in this heap.
+    pub(crate) fn remove(&mut self, id: u32) -> bool {
+        let at = self.order.place(id) as usize;
+        if at >= *self.len as usize || self.items[at] != id {
+            return false;
+        }
+        *self.len -= 1;
+        let last = self.items[*self.len as usize];
+        self.order.placed(id, NONE);
+        if last != id {
+            self.items[at] = last;
+            self.settle(at);
+        }
+        true
+    }
+
+    /// Restores the order after the rank of `id` has changed.
+    pub(crate) fn update(&mut self, id: u32) {
+        let at = self.order.place(id) as usize;
+        if at < *self.len as usize && self.items[at] == id {
+            self.settle(at);
+        }
+    }
+
+    fn settle(&mut self, at: usize) {
+        let at = self.sift_up(at);
+        self.sift_down(at);
+    }
+
+    fn sift_up(&mut self, mut at: usize) -> usize {
+        let id = self.items[at];
+        while at > 0 {
+            let parent = (at - 1) / 2;
+            let above = self.items[parent];
+            if !self.order.before(id, above) {
+                break;
+            }
+            self.set(at, above);
+            at = parent;
+        }
+        self.set(at, id);
+        at
+    }
+
+    fn sift_down(&mut self, mut at: usize) {
+        let id = self.items[at];
+        let len = *self.len as usize;
+        loop {
+            let mut child = 2 * at + 1;
+            if child >= len {
+                break;
+            }
+            if child + 1 < len && self.order.before(self.items[child + 1], self.items[child]) {
+                child += 1;
+            }
+            if !self.order.before(self.items[child], id) {
+                break;
+            }
+            self.set(at, self.items[child]);
+            at = child;
+        }
+        self.set(at, id);
+    }
+
+    fn set(&mut self, at: usize, id: u32) {
+        self.items[at] = id;
+        self.order.placed(id, at as u32);
+    }
+}

@@ -1,0 +1,75 @@
+//! How the zone's bytes are divided.
+
+use core::mem::size_of;
+
+use thiserror::Error;
+
+use super::record::{Header, Key, NONE, Pool, Slot, Waiter, Worker};
+
+pub(crate) const MAGIC: u64 = u64::from_be_bytes(*b"oailease");
+/// Raised whenever a record changes its shape.
+pub(crate) const LAYOUT: u64 = 1;
+
+/// Workers alive at the same time, those of older configurations included.
+pub(crate) const WORKERS: usize = 256;
+/// Pools, retired ones included.
+pub(crate) const POOLS: usize = 256;
+
+/// Why the bytes are not a zone.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum LayoutError {
+    /// Too few bytes for even one key.
+    #[error("{0} bytes are too few for a zone")]
+    TooSmall(usize),
+    /// Another program's bytes, or another version's.
+    #[error("the zone was made by another version of the module")]
+    Foreign,
+    /// The bytes do not begin on an eight-byte boundary.
+    #[error("the zone is not aligned")]
+    Misaligned,
+}
+
+/// How many records of each kind a zone holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Key pools.
+    pub pools: usize,
+    /// Worker processes.
+    pub workers: usize,
+    /// API keys, over all pools.
+    pub keys: usize,
+    /// Slots, over all keys.
+    pub slots: usize,
+    /// Waiting requests, over all pools.
+    pub waiters: usize,
+}
+
+const FIXED: usize =
+    size_of::<Header>() + POOLS * size_of::<Pool>() + WORKERS * size_of::<Worker>();
+const HEAP_ITEM: usize = size_of::<u32>();
+/// One key, one slot and one waiter, each with its place in a heap.
+const UNIT: usize = size_of::<Key>() + size_of::<Slot>() + size_of::<Waiter>() + 3 * HEAP_ITEM;
+
+impl Capacity {
+    /// What fits into so many bytes.
+    pub fn of(bytes: usize) -> Result<Self, LayoutError> {
+        // An even number keeps the records behind the heaps of four-byte items aligned.
+        let units = (bytes.saturating_sub(FIXED) / UNIT).min(NONE as usize / 2) & !1;
+        if units == 0 {
+            return Err(LayoutError::TooSmall(bytes));
+        }
+        Ok(Self {
+            pools: POOLS,
+            workers: WORKERS,
+            keys: units,
+            slots: units,
+            waiters: units,
+        })
+    }
+
+    /// The bytes that hold so many keys, slots and waiters.
+    #[must_use]
+    pub fn bytes_for(keys: usize, slots: usize, waiters: usize) -> usize {
+        FIXED + (keys.max(slots).max(waiters) + 1) * UNIT
+    }
+}

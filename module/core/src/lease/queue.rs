@@ -1,0 +1,201 @@
+//! Waiting for a slot: by priority, then by arrival, across all workers.
+
+use thiserror::Error;
+
+use super::acquire::Grant;
+use super::record::{NONE, nonce_of, nonce_words, presence, waiter_state};
+use super::time::Now;
+use super::worker::WorkerId;
+use super::zone::{PoolId, Zone, turn};
+
+/// Who wants a lease, and of what.
+#[derive(Clone, Copy, Debug)]
+pub struct Want {
+    /// The key pool.
+    pub pool: PoolId,
+    /// The worker that asks.
+    pub worker: WorkerId,
+    /// The generation of that worker's configuration.
+    pub generation: u64,
+    /// Random; becomes the lease's nonce.
+    pub nonce: u128,
+    /// Higher is served sooner.
+    pub priority: i32,
+    /// The worker's own name for the request.
+    pub tag: u64,
+}
+
+/// A place in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitTicket {
+    waiter: u32,
+    nonce: [u64; 2],
+}
+
+/// The pool's queue, or the zone, has no room for another waiter.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("the queue is full")]
+pub struct QueueFull;
+
+/// What became of a place that was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It is free.
+    Left,
+    /// It had been served just before; the caller now has this lease.
+    Served(Grant),
+    /// There was no such place any more.
+    Gone,
+}
+
+/// A waiter that has been granted its lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// The worker's own name for the request.
+    pub tag: u64,
+    /// Its lease.
+    pub grant: Grant,
+}
+
+impl Zone<'_> {
+    /// Takes a place in the queue. Call it when [`Zone::acquire`], with the same
+    /// mutex held, had nothing to give.
+    pub fn enqueue(&mut self, want: &Want) -> Result<WaitTicket, QueueFull> {
+        let pool = self.pool_for(want).ok_or(QueueFull)?;
+        let record = &self.pools[pool];
+        let waiter = self.header.free_waiter;
+        if waiter == NONE || record.waiting >= record.queue.min(record.waiting_room) {
+            return Err(QueueFull);
+        }
+        let record = &mut self.waiters[waiter as usize];
+        self.header.free_waiter = record.next;
+        record.nonce = nonce_words(want.nonce);
+        record.arrival = self.header.arrivals;
+        record.generation = want.generation;
+        record.tag = want.tag;
+        record.pool = want.pool.0;
+        record.owner = want.worker.0;
+        record.priority = want.priority;
+        record.slot = NONE;
+        record.next = NONE;
+        record.state = waiter_state::WAITING;
+        self.header.arrivals += 1;
+        self.waiting_in(pool).push(waiter);
+        Ok(WaitTicket {
+            waiter,
+            nonce: nonce_words(want.nonce),
+        })
+    }
+
+    /// Gives up a place.
+    pub fn cancel(&mut self, ticket: WaitTicket) -> Cancelled {
+        let Some(record) = self.waiters.get(ticket.waiter as usize) else {
+            return Cancelled::Gone;
+        };
+        if record.nonce != ticket.nonce {
+            return Cancelled::Gone;
+        }
+        let (slot, owner, pool) = (record.slot, record.owner as usize, record.pool as usize);
+        match record.state {
+            waiter_state::WAITING => {
+                self.waiting_in(pool).remove(ticket.waiter);
+                self.forget(ticket.waiter);
+                Cancelled::Left
+            }
+            waiter_state::SERVED => {
+                self.unpost(owner, ticket.waiter);
+                self.forget(ticket.waiter);
+                Cancelled::Served(self.granted(slot))
+            }
+            _ => Cancelled::Gone,
+        }
+    }
+
+    /// Takes the next served waiter of a worker, if there is one.
+    pub fn collect(&mut self, worker: WorkerId) -> Option<Served> {
+        let mailbox = &mut self.workers.get_mut(worker.0 as usize)?.mailbox;
+        let waiter = *mailbox;
+        let record = self.waiters.get(waiter as usize)?;
+        *mailbox = record.next;
+        let (tag, slot) = (record.tag, record.slot);
+        debug_assert_eq!(
+            nonce_of(record.nonce),
+            nonce_of(self.slots[slot as usize].nonce)
+        );
+        self.forget(waiter);
+        Some(Served {
+            tag,
+            grant: self.granted(slot),
+        })
+    }
+
+    /// Serves waiters with the free slots of a key.
+    pub(crate) fn offer(&mut self, key: usize, now: Now) {
+        while self.keys[key].free_slot != NONE
+            && self.keys[key].state != presence::UNUSED
+            && let Some(waiter) = self.next_for(key)
+        {
+            let pool = self.keys[key].pool as usize;
+            self.waiting_in(pool).remove(waiter);
+            let (owner, nonce) = {
+                let record = &self.waiters[waiter as usize];
+                (record.owner, nonce_of(record.nonce))
+            };
+            let grant = self.grant(key, owner, nonce, now);
+            let record = &mut self.waiters[waiter as usize];
+            record.slot = grant.handle.slot;
+            record.state = waiter_state::SERVED;
+            self.post(owner as usize, waiter);
+        }
+    }
+
+    /// The first waiter whose configuration knows the key.
+    fn next_for(&self, key: usize) -> Option<u32> {
+        let key = &self.keys[key];
+        let pool = &self.pools[key.pool as usize];
+        let from = pool.waiting_at as usize;
+        let waiting = &self.waiting[from..from + pool.waiting as usize];
+        let first = *waiting.first()?;
+        let may = |&w: &u32| Self::knows(key, self.waiters[w as usize].generation);
+        if may(&first) {
+            return Some(first);
+        }
+        // Only just after a reload, while old and new workers wait together.
+        waiting
+            .iter()
+            .copied()
+            .filter(may)
+            .min_by_key(|&w| turn(&self.waiters[w as usize]))
+    }
+
+    pub(crate) fn post(&mut self, owner: usize, waiter: u32) {
+        self.waiters[waiter as usize].next = self.workers[owner].mailbox;
+        self.workers[owner].mailbox = waiter;
+        self.wakes.insert(WorkerId(owner as u32));
+    }
+
+    fn unpost(&mut self, owner: usize, waiter: u32) {
+        let next = self.waiters[waiter as usize].next;
+        let mut at = self.workers[owner].mailbox;
+        if at == waiter {
+            self.workers[owner].mailbox = next;
+            return;
+        }
+        while at != NONE {
+            let after = self.waiters[at as usize].next;
+            if after == waiter {
+                self.waiters[at as usize].next = next;
+                return;
+            }
+            at = after;
+        }
+    }
+
+    pub(crate) fn forget(&mut self, waiter: u32) {
+        let record = &mut self.waiters[waiter as usize];
+        *record = bytemuck::Zeroable::zeroed();
+        record.heap_at = NONE;
+        record.next = self.header.free_waiter;
+        self.header.free_waiter = waiter;
+    }
+}

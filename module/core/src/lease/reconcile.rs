@@ -1,0 +1,324 @@
+//! Taking over a new configuration without losing or doubling a lease.
+
+use std::collections::HashMap;
+
+use thiserror::Error;
+
+use super::layout::Capacity;
+use super::record::{Balance, Key, MAX_POOL_NAME, NONE, presence, slot_state};
+use super::time::Now;
+use super::zone::{PoolId, Zone};
+
+/// A key as the configuration states it.
+#[derive(Clone, Debug)]
+pub struct KeyConfig {
+    /// Names the key across reloads, whatever its place or id.
+    pub fingerprint: [u8; 16],
+    /// Its share under [`Balance::Weighted`] and [`Balance::LeastBusy`].
+    pub weight: u32,
+    /// How many leases it may be under at once.
+    pub slots: u32,
+}
+
+/// A pool as the configuration states it.
+#[derive(Clone, Debug)]
+pub struct PoolConfig {
+    /// Names the pool across reloads.
+    pub name: String,
+    /// How it chooses among keys.
+    pub balance: Balance,
+    /// How long a lease lasts without renewal, in milliseconds.
+    pub ttl_ms: u64,
+    /// The most requests that may wait.
+    pub queue: u32,
+    /// Its keys; a fingerprint stands once.
+    pub keys: Vec<KeyConfig>,
+}
+
+/// Why the zone cannot hold a configuration.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum ReconcileError {
+    /// The tables are too small.
+    #[error("{what} for {needed} needed, the zone has room for {room}; {bytes} bytes would do")]
+    TooSmall {
+        /// What there is too little of.
+        what: &'static str,
+        /// How many are needed, leases that still run on retired keys included.
+        needed: usize,
+        /// How many fit.
+        room: usize,
+        /// A size of zone that would do.
+        bytes: usize,
+    },
+    /// A name that is longer than a record holds.
+    #[error("the pool's name is longer than {MAX_POOL_NAME} bytes")]
+    NameTooLong,
+}
+
+/// A configuration as the zone has taken it over.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// Its number.
+    pub generation: u64,
+    /// For each pool, in the configuration's order: its index, and the indexes
+    /// of its keys.
+    pub pools: Vec<(PoolId, Vec<u32>)>,
+}
+
+impl Zone<'_> {
+    /// Whether the zone can take over a configuration, whatever is leased.
+    pub fn check(&self, pools: &[PoolConfig]) -> Result<(), ReconcileError> {
+        if pools.iter().any(|p| p.name.len() > MAX_POOL_NAME) {
+            return Err(ReconcileError::NameTooLong);
+        }
+        // What older workers may still hold counts in full: it may not be gone
+        // by the time the configuration is taken over.
+        let old_keys = self
+            .keys
+            .iter()
+            .filter(|k| k.state != presence::UNUSED)
+            .count();
+        let old_slots = self
+            .slots
+            .iter()
+            .filter(|s| s.state != slot_state::UNUSED)
+            .count();
+        let old_queue: usize = self
+            .pools
+            .iter()
+            .filter(|p| p.state != presence::UNUSED)
+            .map(|p| p.waiting as usize)
+            .sum();
+        let known = self.known_keys();
+        let mut new_keys = 0;
+        let mut new_slots = 0;
+        let mut queue = 0;
+        for pool in pools {
+            let at = self.pool_named(&pool.name);
+            queue += pool.queue as usize;
+            for key in &pool.keys {
+                let old = at.and_then(|at| known.get(&(at as u32, key.fingerprint)));
+                new_keys += usize::from(old.is_none());
+                new_slots += old
+                    .map_or(key.slots, |&k| key.slots.saturating_sub(self.keys[k].slots))
+                    as usize;
+            }
+        }
+        let keys = old_keys + new_keys;
+        let slots = old_slots + new_slots;
+        let waiters = old_queue + queue;
+        let retired = self
+            .pools
+            .iter()
+            .filter(|p| p.state != presence::UNUSED)
+            .count();
+        let added = pools
+            .iter()
+            .filter(|p| self.pool_named(&p.name).is_none())
+            .count();
+        let bytes = Capacity::bytes_for(keys, slots, waiters);
+        let fits = |what, needed: usize, room: usize| {
+            if needed <= room {
+                return Ok(());
+            }
+            Err(ReconcileError::TooSmall {
+                what,
+                needed,
+                room,
+                bytes,
+            })
+        };
+        fits("pools", retired + added, self.pools.len())?;
+        fits("keys", keys, self.keys.len())?;
+        fits("slots", slots, self.slots.len())?;
+        fits("waiters", waiters, self.waiters.len())
+    }
+
+    /// Takes over a configuration that [`Zone::check`] found to fit.
+    pub fn accept(&mut self, pools: &[PoolConfig], now: Now) -> Result<Accepted, ReconcileError> {
+        let generation = self.header.generation + 1;
+        self.drop_departed();
+        self.retire_all(generation);
+        let mut accepted = Vec::with_capacity(pools.len());
+        for config in pools {
+            let pool = self.enter_pool(config, generation)?;
+            accepted.push((PoolId(pool as u32), Vec::with_capacity(config.keys.len())));
+        }
+        let known = self.known_keys();
+        let mut unused = 0;
+        for (config, (pool, keys)) in pools.iter().zip(&mut accepted) {
+            for key in &config.keys {
+                let at = match known.get(&(pool.0, key.fingerprint)) {
+                    Some(&at) => at,
+                    None => self.new_key(&mut unused, key, *pool)?,
+                };
+                self.enter_key(at, key, generation);
+                keys.push(at as u32);
+            }
+        }
+        self.enter_slots()?;
+        self.header.generation = generation;
+        self.rebuild();
+        for key in 0..self.keys.len() {
+            self.offer(key, now);
+        }
+        Ok(Accepted {
+            generation,
+            pools: accepted,
+        })
+    }
+
+    fn known_keys(&self) -> HashMap<(u32, [u8; 16]), usize> {
+        let used = self
+            .keys
+            .iter()
+            .enumerate()
+            .filter(|(_, k)| k.state != presence::UNUSED);
+        used.map(|(at, k)| ((k.pool, k.fingerprint), at)).collect()
+    }
+
+    /// Drops retired keys and pools that nobody can use any more.
+    fn drop_departed(&mut self) {
+        let oldest = self.oldest_generation();
+        let mut peopled = vec![false; self.pools.len()];
+        for key in self.keys.iter_mut() {
+            if key.state == presence::RETIRED && key.in_use == 0 && key.retired <= oldest {
+                key.state = presence::UNUSED;
+            }
+            if key.state != presence::UNUSED {
+                peopled[key.pool as usize] = true;
+            }
+        }
+        for (pool, peopled) in self.pools.iter_mut().zip(peopled) {
+            if pool.state == presence::RETIRED && !peopled && pool.waiting == 0 {
+                pool.state = presence::UNUSED;
+            }
+        }
+        self.rebuild();
+    }
+
+    fn retire_all(&mut self, generation: u64) {
+        for key in self.keys.iter_mut().filter(|k| k.state == presence::ACTIVE) {
+            key.state = presence::RETIRED;
+            key.retired = generation;
+        }
+        for pool in self
+            .pools
+            .iter_mut()
+            .filter(|p| p.state == presence::ACTIVE)
+        {
+            pool.state = presence::RETIRED;
+        }
+    }
+
+    fn enter_pool(
+        &mut self,
+        config: &PoolConfig,
+        generation: u64,
+    ) -> Result<usize, ReconcileError> {
+        let known = self.pool_named(&config.name);
+        let unused = || self.pools.iter().position(|p| p.state == presence::UNUSED);
+        let Some(at) = known.or_else(unused) else {
+            return Err(self.full("pools", self.pools.len()));
+        };
+        let pool = &mut self.pools[at];
+        if known.is_none() {
+            *pool = bytemuck::Zeroable::zeroed();
+            let name = config.name.as_bytes();
+            let len = name.len().min(MAX_POOL_NAME);
+            pool.name[..len].copy_from_slice(&name[..len]);
+            pool.name_len = len as u32;
+            pool.born = generation;
+        }
+        pool.balance = config.balance as u32;
+        pool.ttl_ms = config.ttl_ms;
+        pool.queue = config.queue;
+        pool.state = presence::ACTIVE;
+        Ok(at)
+    }
+
+    fn new_key(
+        &mut self,
+        from: &mut usize,
+        config: &KeyConfig,
+        pool: PoolId,
+    ) -> Result<usize, ReconcileError> {
+        let free = self
+            .keys
+            .iter()
+            .skip(*from)
+            .position(|k| k.state == presence::UNUSED);
+        let Some(free) = free else {
+            return Err(self.full("keys", self.keys.len()));
+        };
+        let at = *from + free;
+        *from = at + 1;
+        let blank: Key = bytemuck::Zeroable::zeroed();
+        self.keys[at] = Key {
+            fingerprint: config.fingerprint,
+            pool: pool.0,
+            heap_at: NONE,
+            free_slot: NONE,
+            pass: self.pools[pool.0 as usize].pass,
+            ..blank
+        };
+        Ok(at)
+    }
+
+    fn enter_key(&mut self, at: usize, config: &KeyConfig, generation: u64) {
+        let key = &mut self.keys[at];
+        // Retired in between: workers of that time do not know it. (All keys
+        // have just been retired by this very generation.)
+        if key.state == presence::UNUSED || key.retired != generation {
+            key.born = generation;
+        }
+        key.weight = config.weight;
+        key.slots = config.slots;
+        key.state = presence::ACTIVE;
+    }
+
+    /// Gives every key the slots that its configuration asks for.
+    fn enter_slots(&mut self) -> Result<(), ReconcileError> {
+        let mut present: HashMap<(u32, u32), ()> = HashMap::new();
+        for slot in self.slots.iter().filter(|s| s.state != slot_state::UNUSED) {
+            present.insert((slot.key, slot.ordinal), ());
+        }
+        let mut unused = 0;
+        for key in 0..self.keys.len() {
+            if self.keys[key].state != presence::ACTIVE {
+                continue;
+            }
+            for ordinal in 0..self.keys[key].slots {
+                if present.contains_key(&(key as u32, ordinal)) {
+                    continue;
+                }
+                let free = self
+                    .slots
+                    .iter()
+                    .skip(unused)
+                    .position(|s| s.state == slot_state::UNUSED);
+                let Some(free) = free else {
+                    return Err(self.full("slots", self.slots.len()));
+                };
+                let at = unused + free;
+                unused = at + 1;
+                self.slots[at] = bytemuck::Zeroable::zeroed();
+                self.slots[at].key = key as u32;
+                self.slots[at].ordinal = ordinal;
+                self.slots[at].owner = NONE;
+                self.slots[at].state = slot_state::FREE;
+            }
+        }
+        Ok(())
+    }
+
+    fn full(&self, what: &'static str, room: usize) -> ReconcileError {
+        let bytes = Capacity::bytes_for(self.keys.len() + 1, self.slots.len() + 1, 0);
+        ReconcileError::TooSmall {
+            what,
+            needed: room + 1,
+            room,
+            bytes,
+        }
+    }
+}

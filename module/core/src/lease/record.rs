@@ -1,0 +1,178 @@
+//! The records of the zone, as they lie in shared memory.
+
+use bytemuck::{Pod, Zeroable};
+
+/// "No index": the end of a list, or "not in a heap".
+pub(crate) const NONE: u32 = u32::MAX;
+
+/// The longest name of a pool, in bytes.
+pub const MAX_POOL_NAME: usize = 64;
+
+/// How a pool chooses among the keys that have a free slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Balance {
+    /// Each key in turn.
+    #[default]
+    RoundRobin = 0,
+    /// In proportion to the keys' weights (stride scheduling).
+    Weighted = 1,
+    /// The key with the fewest leases for its weight.
+    LeastBusy = 2,
+    /// Any, evenly.
+    Random = 3,
+}
+
+impl Balance {
+    pub(crate) fn from_word(word: u32) -> Self {
+        match word {
+            1 => Self::Weighted,
+            2 => Self::LeastBusy,
+            3 => Self::Random,
+            _ => Self::RoundRobin,
+        }
+    }
+}
+
+/// States shared by pools and keys.
+pub(crate) mod presence {
+    /// The record is unused.
+    pub(crate) const UNUSED: u32 = 0;
+    /// Part of the newest configuration.
+    pub(crate) const ACTIVE: u32 = 1;
+    /// Left out of the newest configuration; older workers may still use it.
+    pub(crate) const RETIRED: u32 = 2;
+}
+
+/// States of a slot.
+pub(crate) mod slot_state {
+    pub(crate) const UNUSED: u32 = 0;
+    pub(crate) const FREE: u32 = 1;
+    pub(crate) const HELD: u32 = 2;
+}
+
+/// States of a waiter.
+pub(crate) mod waiter_state {
+    pub(crate) const UNUSED: u32 = 0;
+    pub(crate) const WAITING: u32 = 1;
+    /// A slot is held for it; its worker has not collected it yet.
+    pub(crate) const SERVED: u32 = 2;
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Header {
+    pub(crate) magic: u64,
+    pub(crate) layout: u64,
+    /// The generation of the newest configuration.
+    pub(crate) generation: u64,
+    /// The highest fence ever granted.
+    pub(crate) fence: u64,
+    /// The arrival number of the next waiter.
+    pub(crate) arrivals: u64,
+    pub(crate) pools: u32,
+    pub(crate) workers: u32,
+    pub(crate) keys: u32,
+    pub(crate) slots: u32,
+    pub(crate) waiters: u32,
+    pub(crate) free_slot: u32,
+    pub(crate) free_waiter: u32,
+    /// Held slots, ordered by deadline.
+    pub(crate) deadlines: u32,
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Pool {
+    pub(crate) name: [u8; MAX_POOL_NAME],
+    pub(crate) born: u64,
+    /// Virtual time of stride scheduling: the pass of the key granted last.
+    pub(crate) pass: u64,
+    pub(crate) ttl_ms: u64,
+    pub(crate) state: u32,
+    pub(crate) name_len: u32,
+    pub(crate) balance: u32,
+    pub(crate) queue: u32,
+    /// Where its segment of the heap of available keys begins, and its length.
+    pub(crate) available_at: u32,
+    pub(crate) available: u32,
+    /// Where its segment of the heap of waiters begins, its room and its length.
+    pub(crate) waiting_at: u32,
+    pub(crate) waiting_room: u32,
+    pub(crate) waiting: u32,
+    pub(crate) held: u32,
+    pub(crate) slots: u32,
+    pub(crate) spare: u32,
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Worker {
+    pub(crate) generation: u64,
+    pub(crate) pid: u32,
+    pub(crate) number: u32,
+    /// Head of the list of served waiters that it has to collect.
+    pub(crate) mailbox: u32,
+    pub(crate) spare: u32,
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Key {
+    pub(crate) fingerprint: [u8; 16],
+    pub(crate) born: u64,
+    /// The first generation that does not know it (when retired).
+    pub(crate) retired: u64,
+    pub(crate) pass: u64,
+    pub(crate) state: u32,
+    pub(crate) pool: u32,
+    pub(crate) weight: u32,
+    pub(crate) slots: u32,
+    pub(crate) in_use: u32,
+    pub(crate) free_slot: u32,
+    pub(crate) heap_at: u32,
+    pub(crate) spare: u32,
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Slot {
+    pub(crate) nonce: [u64; 2],
+    pub(crate) fence: u64,
+    pub(crate) granted_ms: u64,
+    pub(crate) deadline_ms: u64,
+    pub(crate) state: u32,
+    pub(crate) key: u32,
+    pub(crate) ordinal: u32,
+    pub(crate) owner: u32,
+    pub(crate) next_free: u32,
+    pub(crate) heap_at: u32,
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Waiter {
+    pub(crate) nonce: [u64; 2],
+    pub(crate) arrival: u64,
+    pub(crate) generation: u64,
+    /// The worker's own name for the request.
+    pub(crate) tag: u64,
+    pub(crate) state: u32,
+    pub(crate) pool: u32,
+    pub(crate) owner: u32,
+    pub(crate) priority: i32,
+    /// The slot it was served with.
+    pub(crate) slot: u32,
+    /// Next in the free list, or in its worker's mailbox.
+    pub(crate) next: u32,
+    pub(crate) heap_at: u32,
+    pub(crate) spare: u32,
+}
+
+pub(crate) fn nonce_words(nonce: u128) -> [u64; 2] {
+    [(nonce >> 64) as u64, nonce as u64]
+}
+
+pub(crate) fn nonce_of(words: [u64; 2]) -> u128 {
+    (u128::from(words[0]) << 64) | u128::from(words[1])
+}

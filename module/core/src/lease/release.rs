@@ -1,0 +1,85 @@
+//! The end of a lease: released, renewed no more, or expired.
+
+use thiserror::Error;
+
+use super::record::{NONE, nonce_of, slot_state};
+use super::time::Now;
+use super::zone::Zone;
+
+/// What renews and releases a lease: the slot, and the nonce that proves that
+/// the slot is still under that lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LeaseHandle {
+    pub(crate) slot: u32,
+    /// As two words: records in nginx's memory pools are aligned to eight bytes.
+    pub(crate) nonce: [u64; 2],
+}
+
+impl LeaseHandle {
+    /// The random number that names the lease.
+    #[must_use]
+    pub fn nonce(&self) -> u128 {
+        nonce_of(self.nonce)
+    }
+}
+
+/// The slot is under another lease by now, or under none.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("the lease is lost")]
+pub struct Lost;
+
+impl Zone<'_> {
+    /// Ends a lease and hands its slot to the first waiter that may have it.
+    pub fn release(&mut self, handle: LeaseHandle, now: Now) -> Result<(), Lost> {
+        self.holds(handle)?;
+        self.free(handle.slot, now);
+        Ok(())
+    }
+
+    /// Moves the deadline of a lease to one TTL from now, and returns it.
+    ///
+    /// A lease past its deadline that nobody has taken yet is renewed: under the
+    /// zone's mutex there is no doubt about who holds it.
+    pub fn renew(&mut self, handle: LeaseHandle, now: Now) -> Result<u64, Lost> {
+        self.holds(handle)?;
+        let key = self.slots[handle.slot as usize].key as usize;
+        let deadline = now.mono_ms + self.pools[self.keys[key].pool as usize].ttl_ms;
+        self.slots[handle.slot as usize].deadline_ms = deadline;
+        self.held_slots().update(handle.slot);
+        Ok(deadline)
+    }
+
+    /// Ends the leases whose deadline has passed; returns how many.
+    pub fn expire(&mut self, now: Now) -> usize {
+        let mut ended = 0;
+        while self
+            .next_deadline()
+            .is_some_and(|deadline| deadline <= now.mono_ms)
+        {
+            self.free(self.deadlines[0], now);
+            ended += 1;
+        }
+        ended
+    }
+
+    fn holds(&self, handle: LeaseHandle) -> Result<(), Lost> {
+        let slot = self.slots.get(handle.slot as usize).ok_or(Lost)?;
+        let same = slot.state == slot_state::HELD && slot.nonce == handle.nonce;
+        if same { Ok(()) } else { Err(Lost) }
+    }
+
+    /// Ends the lease on a held slot.
+    pub(crate) fn free(&mut self, slot: u32, now: Now) {
+        self.held_slots().remove(slot);
+        let record = &mut self.slots[slot as usize];
+        let key = record.key as usize;
+        record.state = slot_state::FREE;
+        record.nonce = [0; 2];
+        record.owner = NONE;
+        self.keys[key].in_use = self.keys[key].in_use.saturating_sub(1);
+        let pool = &mut self.pools[self.keys[key].pool as usize];
+        pool.held = pool.held.saturating_sub(1);
+        self.shelve(slot);
+        self.offer(key, now);
+    }
+}

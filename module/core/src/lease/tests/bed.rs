@@ -1,0 +1,112 @@
+//! A zone in ordinary memory, and shorthand to use it.
+
+use crate::lease::*;
+
+pub(super) const TTL: u64 = 1_000;
+
+pub(super) struct Bed {
+    bytes: Vec<u64>,
+    pub(super) now: u64,
+    pub(super) pool: PoolId,
+    pub(super) generation: u64,
+    nonce: u128,
+}
+
+pub(super) fn pool(name: &str, keys: &[(u8, u32, u32)], balance: Balance) -> PoolConfig {
+    let keys = keys.iter().map(|&(name, slots, weight)| KeyConfig {
+        fingerprint: [name; 16],
+        weight,
+        slots,
+    });
+    PoolConfig {
+        name: name.into(),
+        balance,
+        ttl_ms: TTL,
+        queue: 4,
+        keys: keys.collect(),
+    }
+}
+
+impl Bed {
+    pub(super) fn new(config: &PoolConfig) -> Self {
+        let bytes = Capacity::bytes_for(64, 64, 64);
+        let mut bed = Self {
+            bytes: vec![0; bytes.div_ceil(8)],
+            now: 10,
+            pool: PoolId(0),
+            generation: 0,
+            nonce: 0,
+        };
+        Zone::format(bytemuck::cast_slice_mut(&mut bed.bytes)).unwrap();
+        bed.reload(config);
+        bed
+    }
+
+    pub(super) fn zone(&mut self) -> Zone<'_> {
+        Zone::open(bytemuck::cast_slice_mut(&mut self.bytes)).unwrap()
+    }
+
+    pub(super) fn clock(&self) -> Now {
+        Now {
+            mono_ms: self.now,
+            wall_us: 5,
+        }
+    }
+
+    pub(super) fn reload(&mut self, config: &PoolConfig) -> Accepted {
+        let now = self.clock();
+        self.zone().check(std::slice::from_ref(config)).unwrap();
+        let accepted = self
+            .zone()
+            .accept(std::slice::from_ref(config), now)
+            .unwrap();
+        self.pool = accepted.pools[0].0;
+        self.generation = accepted.generation;
+        accepted
+    }
+
+    pub(super) fn worker(&mut self, pid: u32) -> WorkerId {
+        let (now, generation) = (self.clock(), self.generation);
+        self.zone()
+            .enroll(pid, pid, generation, now, |_| false)
+            .unwrap()
+    }
+
+    pub(super) fn want(&mut self, worker: WorkerId) -> Want {
+        self.nonce += 1;
+        Want {
+            pool: self.pool,
+            worker,
+            generation: self.generation,
+            nonce: self.nonce,
+            priority: 0,
+            tag: self.nonce as u64,
+        }
+    }
+
+    pub(super) fn acquire(&mut self, worker: WorkerId) -> Option<Grant> {
+        let (want, now) = (self.want(worker), self.clock());
+        self.zone().acquire(&want, now)
+    }
+
+    pub(super) fn wait(&mut self, worker: WorkerId, priority: i32) -> (u64, WaitTicket) {
+        let want = Want {
+            priority,
+            ..self.want(worker)
+        };
+        let ticket = self.zone().enqueue(&want).unwrap();
+        (want.tag, ticket)
+    }
+
+    pub(super) fn release(&mut self, grant: Grant) -> Result<(), Lost> {
+        let now = self.clock();
+        self.zone().release(grant.handle, now)
+    }
+
+    pub(super) fn served(&mut self, worker: WorkerId) -> Vec<u64> {
+        let mut zone = self.zone();
+        std::iter::from_fn(|| zone.collect(worker))
+            .map(|s| s.tag)
+            .collect()
+    }
+}

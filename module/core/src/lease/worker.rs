@@ -1,0 +1,102 @@
+//! Worker processes: who owns which lease, and what a dead one leaves behind.
+
+use super::record::{NONE, slot_state, waiter_state};
+use super::time::Now;
+use super::zone::Zone;
+
+/// The index of a worker in the zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WorkerId(pub(crate) u32);
+
+impl WorkerId {
+    /// The index, for tables that run beside the zone's.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A set of workers that have something to collect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WakeSet([u64; 4]);
+
+impl WakeSet {
+    pub(crate) fn insert(&mut self, worker: WorkerId) {
+        let at = worker.index();
+        self.0[at / 64] |= 1 << (at % 64);
+    }
+
+    /// Whether nobody is to be woken.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0 == [0; 4]
+    }
+
+    /// The workers in it.
+    pub fn iter(&self) -> impl Iterator<Item = WorkerId> + use<> {
+        let words = self.0;
+        (0..256u32)
+            .filter(move |&w| words[w as usize / 64] >> (w % 64) & 1 == 1)
+            .map(WorkerId)
+    }
+}
+
+impl Zone<'_> {
+    /// Enters a worker, and first takes back what dead ones left: those that
+    /// `dead` knows by process id, and whoever had the same number in the same
+    /// configuration, since the master replaces a worker only once it is gone.
+    ///
+    /// `None` when there are too many workers at once.
+    pub fn enroll(
+        &mut self,
+        pid: u32,
+        number: u32,
+        generation: u64,
+        now: Now,
+        mut dead: impl FnMut(u32) -> bool,
+    ) -> Option<WorkerId> {
+        for at in 0..self.workers.len() {
+            let worker = self.workers[at];
+            let replaced = worker.number == number && worker.generation == generation;
+            if worker.pid != 0 && (worker.pid == pid || replaced || dead(worker.pid)) {
+                self.dismiss(WorkerId(at as u32), now);
+            }
+        }
+        let at = self.workers.iter().position(|w| w.pid == 0)?;
+        let worker = &mut self.workers[at];
+        worker.generation = generation;
+        worker.number = number;
+        worker.mailbox = NONE;
+        worker.pid = pid;
+        Some(WorkerId(at as u32))
+    }
+
+    /// Strikes a worker off and takes back its leases and places in queues.
+    pub fn dismiss(&mut self, worker: WorkerId, now: Now) {
+        let owner = worker.0;
+        for waiter in 0..self.waiters.len() {
+            let record = &self.waiters[waiter];
+            if record.owner == owner && record.state != waiter_state::UNUSED {
+                if record.state == waiter_state::WAITING {
+                    let pool = record.pool as usize;
+                    self.waiting_in(pool).remove(waiter as u32);
+                }
+                self.forget(waiter as u32);
+            }
+        }
+        self.workers[worker.index()] = bytemuck::Zeroable::zeroed();
+        self.workers[worker.index()].mailbox = NONE;
+        for slot in 0..self.slots.len() {
+            let record = &self.slots[slot];
+            if record.state == slot_state::HELD && record.owner == owner {
+                self.free(slot as u32, now);
+            }
+        }
+    }
+
+    /// The oldest configuration that a living worker still runs.
+    pub(crate) fn oldest_generation(&self) -> u64 {
+        let living = self.workers.iter().filter(|w| w.pid != 0);
+        living.map(|w| w.generation).min().unwrap_or(u64::MAX)
+    }
+}

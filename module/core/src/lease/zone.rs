@@ -1,0 +1,306 @@
+//! The zone as its tables, and what all operations share.
+
+use super::heap::{Heap, Order};
+use super::layout::{Capacity, LAYOUT, LayoutError, MAGIC};
+use super::record::{
+    Balance, Header, Key, MAX_POOL_NAME, NONE, Pool, Slot, Waiter, Worker, presence, slot_state,
+};
+use super::worker::WakeSet;
+
+/// The index of a pool in the zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PoolId(pub(crate) u32);
+
+/// What a pool holds at a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolGauges {
+    /// Slots under a lease.
+    pub held: u32,
+    /// Requests that wait for a slot.
+    pub waiting: u32,
+    /// Slots of the newest configuration.
+    pub slots: u32,
+}
+
+/// The zone, opened by whoever holds its mutex.
+pub struct Zone<'a> {
+    pub(crate) header: &'a mut Header,
+    pub(crate) pools: &'a mut [Pool],
+    pub(crate) workers: &'a mut [Worker],
+    pub(crate) keys: &'a mut [Key],
+    pub(crate) slots: &'a mut [Slot],
+    pub(crate) waiters: &'a mut [Waiter],
+    pub(crate) available: &'a mut [u32],
+    pub(crate) deadlines: &'a mut [u32],
+    pub(crate) waiting: &'a mut [u32],
+    pub(crate) wakes: WakeSet,
+}
+
+fn carve<T: bytemuck::Pod>(
+    bytes: &mut [u8],
+    count: usize,
+) -> Result<(&mut [T], &mut [u8]), LayoutError> {
+    let size = count * size_of::<T>();
+    if size > bytes.len() {
+        return Err(LayoutError::TooSmall(bytes.len()));
+    }
+    let (head, rest) = bytes.split_at_mut(size);
+    let records = bytemuck::try_cast_slice_mut(head).map_err(|_| LayoutError::Misaligned)?;
+    Ok((records, rest))
+}
+
+impl<'a> Zone<'a> {
+    /// Makes an empty zone of the bytes, whatever they held.
+    pub fn format(bytes: &'a mut [u8]) -> Result<Self, LayoutError> {
+        let capacity = Capacity::of(bytes.len())?;
+        bytes.fill(0);
+        let mut zone = Self::divide(bytes, capacity)?;
+        *zone.header = Header {
+            magic: MAGIC,
+            layout: LAYOUT,
+            generation: 0,
+            fence: 0,
+            arrivals: 0,
+            pools: capacity.pools as u32,
+            workers: capacity.workers as u32,
+            keys: capacity.keys as u32,
+            slots: capacity.slots as u32,
+            waiters: capacity.waiters as u32,
+            free_slot: NONE,
+            free_waiter: NONE,
+            deadlines: 0,
+        };
+        zone.rebuild();
+        Ok(zone)
+    }
+
+    /// Opens a zone that [`Zone::format`] made of the same bytes.
+    pub fn open(bytes: &'a mut [u8]) -> Result<Self, LayoutError> {
+        let capacity = Capacity::of(bytes.len())?;
+        let zone = Self::divide(bytes, capacity)?;
+        if zone.header.magic != MAGIC
+            || zone.header.layout != LAYOUT
+            || zone.header.keys as usize != capacity.keys
+        {
+            return Err(LayoutError::Foreign);
+        }
+        Ok(zone)
+    }
+
+    fn divide(bytes: &'a mut [u8], capacity: Capacity) -> Result<Self, LayoutError> {
+        let size = bytes.len();
+        let (header, rest) = carve::<Header>(bytes, 1)?;
+        let header = header.first_mut().ok_or(LayoutError::TooSmall(size))?;
+        let (pools, rest) = carve(rest, capacity.pools)?;
+        let (workers, rest) = carve(rest, capacity.workers)?;
+        let (keys, rest) = carve(rest, capacity.keys)?;
+        let (slots, rest) = carve(rest, capacity.slots)?;
+        let (waiters, rest) = carve(rest, capacity.waiters)?;
+        let (available, rest) = carve(rest, capacity.keys)?;
+        let (deadlines, rest) = carve(rest, capacity.slots)?;
+        let (waiting, _) = carve(rest, capacity.waiters)?;
+        Ok(Self {
+            header,
+            pools,
+            workers,
+            keys,
+            slots,
+            waiters,
+            available,
+            deadlines,
+            waiting,
+            wakes: WakeSet::default(),
+        })
+    }
+
+    /// The workers to wake for what has been done since the zone was opened.
+    /// Wake them after the mutex is free.
+    #[must_use]
+    pub fn take_wakes(&mut self) -> WakeSet {
+        core::mem::take(&mut self.wakes)
+    }
+
+    /// What a pool holds now.
+    #[must_use]
+    pub fn gauges(&self, pool: PoolId) -> PoolGauges {
+        let pool = &self.pools[pool.0 as usize];
+        PoolGauges {
+            held: pool.held,
+            waiting: pool.waiting,
+            slots: pool.slots,
+        }
+    }
+
+    /// The deadline of the lease that expires first.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<u64> {
+        if self.header.deadlines == 0 {
+            return None;
+        }
+        Some(self.slots[self.deadlines[0] as usize].deadline_ms)
+    }
+
+    /// How many slots are held, over all pools.
+    #[must_use]
+    pub fn held(&self) -> u32 {
+        self.header.deadlines
+    }
+
+    /// Whether a worker of `generation` may be granted the key: its
+    /// configuration knows it.
+    pub(crate) fn knows(key: &Key, generation: u64) -> bool {
+        match key.state {
+            presence::ACTIVE => key.born <= generation,
+            presence::RETIRED => key.born <= generation && generation < key.retired,
+            _ => false,
+        }
+    }
+
+    pub(crate) fn pool_named(&self, name: &str) -> Option<usize> {
+        self.pools.iter().position(|p| {
+            p.state != presence::UNUSED
+                && p.name[..(p.name_len as usize).min(MAX_POOL_NAME)] == *name.as_bytes()
+        })
+    }
+
+    /// The heap of a pool's keys that have a free slot.
+    pub(crate) fn available_keys(&mut self, pool: usize) -> Heap<'_, ByRank<'_>> {
+        let p = &mut self.pools[pool];
+        let from = p.available_at as usize;
+        Heap {
+            items: &mut self.available[from..],
+            len: &mut p.available,
+            order: ByRank {
+                keys: self.keys,
+                balance: Balance::from_word(p.balance),
+            },
+        }
+    }
+
+    /// The heap of held slots by deadline.
+    pub(crate) fn held_slots(&mut self) -> Heap<'_, ByDeadline<'_>> {
+        Heap {
+            items: self.deadlines,
+            len: &mut self.header.deadlines,
+            order: ByDeadline { slots: self.slots },
+        }
+    }
+
+    /// The heap of a pool's waiters.
+    pub(crate) fn waiting_in(&mut self, pool: usize) -> Heap<'_, ByTurn<'_>> {
+        let p = &mut self.pools[pool];
+        let from = p.waiting_at as usize;
+        let to = from + p.waiting_room as usize;
+        Heap {
+            items: &mut self.waiting[from..to],
+            len: &mut p.waiting,
+            order: ByTurn {
+                waiters: self.waiters,
+            },
+        }
+    }
+
+    /// Puts a slot without a lease where it belongs: with its key, or, when the
+    /// configuration has no place for it any more, back among the unused.
+    pub(crate) fn shelve(&mut self, slot: u32) {
+        let record = &mut self.slots[slot as usize];
+        let key = record.key as usize;
+        let surplus =
+            self.keys[key].state == presence::UNUSED || record.ordinal >= self.keys[key].slots;
+        if surplus {
+            *record = bytemuck::Zeroable::zeroed();
+            record.heap_at = NONE;
+            record.next_free = self.header.free_slot;
+            self.header.free_slot = slot;
+            return;
+        }
+        record.state = slot_state::FREE;
+        record.next_free = self.keys[key].free_slot;
+        self.keys[key].free_slot = slot;
+        self.rank(key);
+    }
+
+    /// Puts a key into, moves it in or takes it out of its pool's heap, as its
+    /// free slots and state demand.
+    pub(crate) fn rank(&mut self, key: usize) {
+        let record = &self.keys[key];
+        let pool = record.pool as usize;
+        let listed = record.heap_at != NONE;
+        let wanted = record.state == presence::ACTIVE && record.free_slot != NONE;
+        let mut heap = self.available_keys(pool);
+        match (listed, wanted) {
+            (false, true) => {
+                heap.push(key as u32);
+            }
+            (true, true) => heap.update(key as u32),
+            (true, false) => {
+                heap.remove(key as u32);
+            }
+            (false, false) => {}
+        }
+    }
+}
+
+/// Keys in the order in which a pool grants them.
+pub(crate) struct ByRank<'a> {
+    keys: &'a mut [Key],
+    balance: Balance,
+}
+
+impl Order for ByRank<'_> {
+    fn before(&self, a: u32, b: u32) -> bool {
+        let (x, y) = (&self.keys[a as usize], &self.keys[b as usize]);
+        if self.balance == Balance::LeastBusy {
+            let busy_x = u64::from(x.in_use) * u64::from(y.weight);
+            let busy_y = u64::from(y.in_use) * u64::from(x.weight);
+            if busy_x != busy_y {
+                return busy_x < busy_y;
+            }
+        }
+        (x.pass, a) < (y.pass, b)
+    }
+    fn placed(&mut self, id: u32, at: u32) {
+        self.keys[id as usize].heap_at = at;
+    }
+    fn place(&self, id: u32) -> u32 {
+        self.keys[id as usize].heap_at
+    }
+}
+
+/// Held slots, the next to expire first.
+pub(crate) struct ByDeadline<'a> {
+    slots: &'a mut [Slot],
+}
+
+impl Order for ByDeadline<'_> {
+    fn before(&self, a: u32, b: u32) -> bool {
+        self.slots[a as usize].deadline_ms < self.slots[b as usize].deadline_ms
+    }
+    fn placed(&mut self, id: u32, at: u32) {
+        self.slots[id as usize].heap_at = at;
+    }
+    fn place(&self, id: u32) -> u32 {
+        self.slots[id as usize].heap_at
+    }
+}
+
+/// Waiters, the highest priority first, then the longest waiting.
+pub(crate) struct ByTurn<'a> {
+    waiters: &'a mut [Waiter],
+}
+
+pub(crate) fn turn(waiter: &Waiter) -> (core::cmp::Reverse<i32>, u64) {
+    (core::cmp::Reverse(waiter.priority), waiter.arrival)
+}
+
+impl Order for ByTurn<'_> {
+    fn before(&self, a: u32, b: u32) -> bool {
+        turn(&self.waiters[a as usize]) < turn(&self.waiters[b as usize])
+    }
+    fn placed(&mut self, id: u32, at: u32) {
+        self.waiters[id as usize].heap_at = at;
+    }
+    fn place(&self, id: u32) -> u32 {
+        self.waiters[id as usize].heap_at
+    }
+}

@@ -1,0 +1,10 @@
+//! What the nginx module decides: leases, key pools, request heads, error bodies.
+//!
+//! No nginx, no clock, no socket: time and randomness are passed in, so that
+//! everything here can be tested alone.
+#![forbid(unsafe_code)]
+
+pub mod clients;
+pub mod keys;
+pub mod lease;
+pub mod openai;

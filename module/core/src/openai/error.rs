@@ -1,0 +1,158 @@
+//! The errors that the gateway itself answers with, in OpenAI's form.
+
+mod answer;
+#[cfg(test)]
+mod tests;
+
+use super::head::Field;
+use answer::Answer;
+
+/// An error of the gateway's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApiError {
+    /// The client sent no token.
+    MissingToken,
+    /// The client sent a token that is nobody's.
+    WrongToken,
+    /// The body is not JSON.
+    MalformedBody,
+    /// A field of the body is of the wrong kind.
+    WrongKind(Field),
+    /// The body is larger than is allowed.
+    RequestTooLarge,
+    /// No key was free within the wait.
+    NoKeyAvailable {
+        /// Seconds after which to try again.
+        retry_after: u32,
+    },
+    /// The lock service cannot be reached, or has no quorum.
+    LockUnavailable {
+        /// Seconds after which to try again.
+        retry_after: u32,
+    },
+    /// Every key is revoked or out of quota.
+    NoHealthyKey,
+    /// The lease was lost while the answer streamed.
+    LeaseLost,
+    /// The upstream could not be reached, or answered nonsense.
+    UpstreamUnavailable,
+    /// The upstream did not answer in time.
+    UpstreamTimeout,
+    /// A fault of the gateway.
+    Internal,
+    /// Any other status that nginx answers with.
+    Status(u16),
+}
+
+impl ApiError {
+    /// The error for a status that nginx has come to by itself.
+    ///
+    /// nginx's codes of its own for a bad request (494 to 497) are a 400 here, as
+    /// they are to its clients. What is no error status is an internal error.
+    #[must_use]
+    pub const fn for_status(status: u16) -> Self {
+        match status {
+            401 => Self::WrongToken,
+            413 => Self::RequestTooLarge,
+            494..=497 => Self::Status(400),
+            502 => Self::UpstreamUnavailable,
+            504 => Self::UpstreamTimeout,
+            500 | 0..=399 | 600.. => Self::Internal,
+            _ => Self::Status(status),
+        }
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::MissingToken | Self::WrongToken => 401,
+            Self::MalformedBody | Self::WrongKind(_) => 400,
+            Self::RequestTooLarge => 413,
+            Self::NoKeyAvailable { .. } => 429,
+            Self::LockUnavailable { .. } | Self::NoHealthyKey | Self::LeaseLost => 503,
+            Self::UpstreamUnavailable => 502,
+            Self::UpstreamTimeout => 504,
+            Self::Internal => 500,
+            Self::Status(status) => status,
+        }
+    }
+
+    /// The `type`.
+    #[must_use]
+    pub const fn kind(self) -> &'static str {
+        self.answer().kind
+    }
+
+    /// The `code`.
+    #[must_use]
+    pub const fn code(self) -> Option<&'static str> {
+        self.answer().code
+    }
+
+    /// The `message`.
+    #[must_use]
+    pub const fn message(self) -> &'static str {
+        self.answer().message
+    }
+
+    /// The `param`: the field that is to blame.
+    #[must_use]
+    pub const fn param(self) -> Option<&'static str> {
+        self.answer().param
+    }
+
+    /// The seconds of a `Retry-After` header, where waiting helps.
+    #[must_use]
+    pub const fn retry_after(self) -> Option<u32> {
+        match self {
+            Self::NoKeyAvailable { retry_after } | Self::LockUnavailable { retry_after } => {
+                Some(retry_after)
+            }
+            _ => None,
+        }
+    }
+
+    /// The body of the answer, JSON.
+    #[must_use]
+    pub const fn body(self) -> &'static [u8] {
+        self.answer().body.as_bytes()
+    }
+
+    /// The error as an event of a stream that has begun.
+    #[must_use]
+    pub const fn sse_frame(self) -> &'static [u8] {
+        self.answer().frame.as_bytes()
+    }
+
+    const fn answer(self) -> &'static Answer {
+        match self {
+            Self::MissingToken => &answer::MISSING_TOKEN,
+            Self::WrongToken => &answer::WRONG_TOKEN,
+            Self::MalformedBody => &answer::MALFORMED_BODY,
+            Self::WrongKind(Field::Model) => &answer::WRONG_MODEL,
+            Self::WrongKind(Field::Stream) => &answer::WRONG_STREAM,
+            Self::WrongKind(Field::StreamOptions) => &answer::WRONG_STREAM_OPTIONS,
+            Self::WrongKind(Field::IncludeUsage) => &answer::WRONG_INCLUDE_USAGE,
+            Self::WrongKind(Field::User) => &answer::WRONG_USER,
+            Self::RequestTooLarge => &answer::REQUEST_TOO_LARGE,
+            Self::NoKeyAvailable { .. } => &answer::NO_KEY_AVAILABLE,
+            Self::LockUnavailable { .. } => &answer::LOCK_UNAVAILABLE,
+            Self::NoHealthyKey => &answer::NO_HEALTHY_KEY,
+            Self::LeaseLost => &answer::LEASE_LOST,
+            Self::UpstreamUnavailable => &answer::UPSTREAM_UNAVAILABLE,
+            Self::UpstreamTimeout => &answer::UPSTREAM_TIMEOUT,
+            Self::Internal => &answer::INTERNAL,
+            Self::Status(400) => &answer::BAD_REQUEST,
+            Self::Status(403) => &answer::FORBIDDEN,
+            Self::Status(404) => &answer::NOT_FOUND,
+            Self::Status(405) => &answer::METHOD_NOT_ALLOWED,
+            Self::Status(408) => &answer::REQUEST_TIMEOUT,
+            Self::Status(414) => &answer::URI_TOO_LONG,
+            Self::Status(429) => &answer::TOO_MANY_REQUESTS,
+            Self::Status(503) => &answer::OVERLOADED,
+            Self::Status(500..) => &answer::OTHER_SERVER_ERROR,
+            Self::Status(_) => &answer::OTHER_CLIENT_ERROR,
+        }
+    }
+}

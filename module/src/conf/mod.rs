@@ -1,0 +1,156 @@
+//! The directives, and the configuration they make.
+
+mod clients;
+mod location;
+mod pool;
+mod source;
+mod values;
+mod zone;
+
+pub use clients::ClientsBlock;
+pub use location::{
+    Auth, Inspect, InspectInvalid, InspectMaxSize, InspectOversize, Location, OpenaiPool, Otherwise,
+};
+pub use pool::{Pool, PoolBlock};
+pub use zone::ZoneSize;
+
+use std::cell::OnceCell;
+
+use openai_core::clients::Clients;
+use openai_core::lease::{PoolConfig, PoolId};
+
+use crate::adapter::now;
+use crate::ffi::{Conf, ConfResult, MainConf, SharedZone};
+
+/// What the `http` block says.
+#[derive(Default)]
+pub struct Main {
+    pub zone: zone::Declared,
+    pub pools: Vec<Pool>,
+    pub clients: Option<Clients>,
+    pub shared: Option<SharedZone>,
+    channels: usize,
+    taken_over: OnceCell<TakenOver>,
+}
+
+/// The configuration as the shared zone knows it.
+pub struct TakenOver {
+    pub generation: u64,
+    pub pools: Vec<KnownPool>,
+}
+
+/// A pool as the shared zone knows it.
+pub struct KnownPool {
+    pub id: PoolId,
+    /// For each key of the zone that the pool has, its position in the
+    /// configuration; ordered by the former.
+    keys: Vec<(u32, usize)>,
+}
+
+impl KnownPool {
+    fn new(id: PoolId, keys: Vec<u32>) -> Self {
+        let mut keys: Vec<_> = keys.into_iter().zip(0..).collect();
+        keys.sort_unstable();
+        Self { id, keys }
+    }
+
+    /// The position in the configuration of a key of the zone.
+    pub fn position(&self, key: u32) -> Option<usize> {
+        let at = self
+            .keys
+            .binary_search_by_key(&key, |&(index, _)| index)
+            .ok()?;
+        Some(self.keys[at].1)
+    }
+}
+
+impl Main {
+    /// The position of the pool of this name.
+    pub fn pool_named(&self, name: &str) -> Option<usize> {
+        self.pools.iter().position(|pool| pool.name == name)
+    }
+
+    /// How the shared zone knows this configuration.
+    pub fn taken_over(&self) -> Option<&TakenOver> {
+        self.taken_over.get()
+    }
+
+    fn for_zone(&self) -> Vec<PoolConfig> {
+        self.pools.iter().map(Pool::for_zone).collect()
+    }
+
+    /// Takes the shared zone over from the configuration before. From here on
+    /// nothing can fail that would leave the old one in use.
+    pub fn commit(&self) -> ConfResult {
+        let Some(shared) = self.shared else {
+            return Ok(());
+        };
+        let pools = self.for_zone();
+        let accepted = crate::adapter::change(shared, |zone| zone.accept(&pools, now()));
+        let accepted = accepted.ok_or("openai_zone: the zone is not there")?;
+        let accepted = accepted.map_err(|e| format!("openai_zone: {e}"))?;
+        let known = accepted
+            .pools
+            .into_iter()
+            .map(|(id, keys)| KnownPool::new(id, keys));
+        let generation = accepted.generation;
+        let _ = self.taken_over.set(TakenOver {
+            generation,
+            pools: known.collect(),
+        });
+        Ok(())
+    }
+}
+
+impl MainConf for Main {
+    fn complete(&mut self, conf: &Conf) -> ConfResult {
+        self.warn_of_shared_keys(conf);
+        if self.pools.is_empty() {
+            return Ok(());
+        }
+        self.channels = (4 * conf.workers()).max(16);
+        let zone = SharedZone::declare(conf, self.zone.name(), self.zone.size(), self);
+        self.shared = Some(zone.map_err(|e| format!("openai_zone: {e}"))?);
+        Ok(())
+    }
+}
+
+impl Main {
+    /// Exclusivity is kept within a pool: a key in two of them is leased by both.
+    fn warn_of_shared_keys(&self, conf: &Conf) {
+        for (at, pool) in self.pools.iter().enumerate() {
+            for other in &self.pools[..at] {
+                let known = |f| other.keys.iter().any(|k| k.fingerprint == f);
+                if let Some(key) = pool.keys.iter().find(|k| known(k.fingerprint)) {
+                    conf.warn(&format!(
+                        "openai_pool: the key \"{}\" of pool \"{}\" is also in pool \"{}\"; \
+                         each pool leases it on its own",
+                        key.id, pool.name, other.name
+                    ));
+                }
+            }
+        }
+    }
+}
+
+impl crate::ffi::ZoneContent for Main {
+    fn channels(&self) -> usize {
+        self.channels
+    }
+
+    fn format(&self, bytes: &mut [u8]) -> ConfResult {
+        let zone = openai_core::lease::Zone::format(bytes).map_err(|e| self.misfit(&e))?;
+        zone.check(&self.for_zone()).map_err(|e| self.misfit(&e))
+    }
+
+    fn adopt(&self, bytes: &mut [u8]) -> ConfResult {
+        let zone = openai_core::lease::Zone::open(bytes).map_err(|e| self.misfit(&e))?;
+        zone.check(&self.for_zone()).map_err(|e| self.misfit(&e))
+    }
+}
+
+impl Main {
+    fn misfit(&self, error: &dyn std::error::Error) -> String {
+        format!("openai_zone \"{}\": {error}", self.zone.name())
+    }
+}

@@ -1,0 +1,166 @@
+//! What a request carries from phase to phase.
+
+use std::cell::{Cell, OnceCell, RefCell};
+
+use openai_core::lease::{Grant, WaitTicket};
+use openai_core::openai::{ApiError, Head};
+
+use crate::adapter::now;
+use crate::ffi::{Timer, Token};
+use crate::worker::{self, LeaseKey};
+
+/// Where a request is on its way to a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    #[default]
+    Fresh,
+    /// The body is being read.
+    Reading,
+    /// It has a place in the queue.
+    Waiting,
+    /// Its wait is over without a lease.
+    TimedOut,
+    /// It has a lease.
+    Leased,
+    /// It went on without a lease, or has been refused.
+    Done,
+}
+
+/// How the request for a lease went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LeaseStatus {
+    #[default]
+    None,
+    Immediate,
+    /// Still in the queue: seen in logs of clients that left.
+    Waiting,
+    Waited,
+    Timeout,
+    QueueFull,
+    Lost,
+    Unavailable,
+}
+
+impl LeaseStatus {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Immediate => "immediate",
+            Self::Waiting => "client_left",
+            Self::Waited => "waited",
+            Self::Timeout => "timeout",
+            Self::QueueFull => "queue_full",
+            Self::Lost => "lost",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// A lease that the request has, or had.
+#[derive(Clone, Copy, Debug)]
+pub struct Lease {
+    pub grant: Grant,
+    /// The positions of its pool and key in the configuration.
+    pub pool: usize,
+    pub key: usize,
+    pub renewal: LeaseKey,
+}
+
+/// What has been sent in place of an answer of nginx's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reply {
+    #[default]
+    Nginx,
+    Announced(ApiError),
+    Sent,
+}
+
+/// The context of a request.
+pub struct Context {
+    pub token: Token,
+    pub stage: Cell<Stage>,
+    /// The position of the client in the table of clients.
+    pub client: Cell<Option<usize>>,
+    pub head: OnceCell<Head>,
+    pub status: Cell<LeaseStatus>,
+    pub lease: Cell<Option<Lease>>,
+    /// Whether `lease` is still ours to release.
+    pub holds: Cell<bool>,
+    pub place: Cell<Option<WaitTicket>>,
+    pub deadline: RefCell<Option<Timer>>,
+    pub asked_ms: Cell<u64>,
+    pub wait_ms: Cell<u64>,
+    pub hold_ms: Cell<u64>,
+    pub refusal: Cell<Option<ApiError>>,
+    pub reply: Cell<Reply>,
+}
+
+impl Context {
+    pub fn new(token: Token) -> Self {
+        Self {
+            token,
+            stage: Cell::default(),
+            client: Cell::default(),
+            head: OnceCell::new(),
+            status: Cell::default(),
+            lease: Cell::default(),
+            holds: Cell::default(),
+            place: Cell::default(),
+            deadline: RefCell::default(),
+            asked_ms: Cell::default(),
+            wait_ms: Cell::default(),
+            hold_ms: Cell::default(),
+            refusal: Cell::default(),
+            reply: Cell::default(),
+        }
+    }
+
+    /// Gives up the place in the queue and the lease, whichever there is.
+    pub fn let_go(&self) {
+        self.deadline.take();
+        if let Some(place) = self.place.take() {
+            self.wait_ms
+                .set(now().mono_ms.saturating_sub(self.asked_ms.get()));
+            worker::leave(place);
+        }
+        if self.holds.replace(false)
+            && let Some(lease) = self.lease.get()
+        {
+            self.hold_ms
+                .set(now().mono_ms.saturating_sub(lease.grant.granted_ms));
+            worker::release(&lease);
+        }
+    }
+
+    /// An internal redirect has sent the request through the phases anew.
+    pub fn restart(&self) {
+        self.let_go();
+        self.lease.set(None);
+        self.stage.set(Stage::Fresh);
+        self.status.set(LeaseStatus::None);
+        self.refusal.set(None);
+    }
+
+    /// How long the lease has been held, or was.
+    pub fn held_ms(&self) -> Option<u64> {
+        let lease = self.lease.get()?;
+        if self.holds.get() {
+            return Some(now().mono_ms.saturating_sub(lease.grant.granted_ms));
+        }
+        Some(self.hold_ms.get())
+    }
+
+    /// How long it waited for the lease, or has waited.
+    pub fn waited_ms(&self) -> u64 {
+        if self.place.get().is_some() {
+            return now().mono_ms.saturating_sub(self.asked_ms.get());
+        }
+        self.wait_ms.get()
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}

@@ -1,0 +1,244 @@
+use core::ffi::{c_char, c_void};
+use core::ptr;
+
+use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK, Pool};
+use ngx::ffi::{
+    ngx_conf_t, ngx_core_conf_t, ngx_core_module, ngx_cycle_t, ngx_http_module_t, ngx_int_t,
+    ngx_module_t,
+};
+use ngx::http::HttpModuleConfExt;
+
+use super::conf::{Conf, ConfResult, status};
+use super::filter::{self, Filter};
+use super::guard;
+use super::handler::{self, PhaseHandler};
+use super::log;
+use super::process::Cycle;
+use super::variable::{self, Variable};
+
+/// An HTTP module, as nginx meets it.
+pub trait HttpModule: 'static {
+    type Main: MainConf;
+    type Location: LocationConf<Main = Self::Main>;
+    /// What a request carries.
+    type Context: 'static;
+    type Access: PhaseHandler;
+    type Precontent: PhaseHandler;
+    type Log: PhaseHandler;
+    type Filter: Filter;
+    const VARIABLES: &'static [Variable];
+
+    /// The module's record, which [`crate::ffi`] exports to nginx.
+    fn record() -> *const ngx_module_t;
+    /// The configuration is about to be taken into use; in the master.
+    fn commit(main: &Self::Main) -> ConfResult;
+    /// A worker starts.
+    fn start(main: &Self::Main, cycle: Cycle) -> ConfResult;
+    /// A worker ends.
+    fn stop();
+}
+
+/// The configuration of the `http` block.
+pub trait MainConf: Default + 'static {
+    /// All directives have been read.
+    fn complete(&mut self, conf: &Conf) -> ConfResult;
+}
+
+/// The configuration of a location, and of the levels above it.
+pub trait LocationConf: Default + 'static {
+    type Main;
+    /// Takes over from the level above what this one does not say.
+    fn inherit(&mut self, above: &Self, main: &Self::Main) -> ConfResult;
+}
+
+pub(crate) fn the_module<M: HttpModule>() -> &'static ngx_module_t {
+    // SAFETY: the record is a static; nginx writes its index when it loads the
+    // module, before anything reads it.
+    unsafe { &*M::record() }
+}
+
+/// The callbacks by which nginx configures the module.
+pub const fn callbacks<M: HttpModule>() -> ngx_http_module_t {
+    ngx_http_module_t {
+        preconfiguration: Some(preconfiguration::<M>),
+        postconfiguration: Some(postconfiguration::<M>),
+        create_main_conf: Some(create::<M::Main>),
+        init_main_conf: Some(init_main::<M>),
+        create_srv_conf: None,
+        merge_srv_conf: None,
+        create_loc_conf: Some(create::<M::Location>),
+        merge_loc_conf: Some(merge_location::<M>),
+    }
+}
+
+fn said(conf: &Conf, result: ConfResult) -> bool {
+    if let Err(message) = &result {
+        conf.reject(message);
+    }
+    result.is_ok()
+}
+
+unsafe extern "C" fn preconfiguration<M: HttpModule>(cf: *mut ngx_conf_t) -> ngx_int_t {
+    guard(status(false), || {
+        log::route_panics();
+        let conf = Conf(cf);
+        status(said(&conf, variable::declare(&conf, M::VARIABLES)))
+    })
+}
+
+unsafe extern "C" fn postconfiguration<M: HttpModule>(cf: *mut ngx_conf_t) -> ngx_int_t {
+    guard(status(false), || {
+        let conf = Conf(cf);
+        let added = handler::add::<M::Access>(&conf)
+            .and_then(|()| handler::add::<M::Precontent>(&conf))
+            .and_then(|()| handler::add::<M::Log>(&conf));
+        filter::install::<M::Filter>();
+        status(said(&conf, added))
+    })
+}
+
+unsafe extern "C" fn create<T: Default + 'static>(cf: *mut ngx_conf_t) -> *mut c_void {
+    guard(ptr::null_mut(), || {
+        // SAFETY: the pool of the configuration being read; it drops the value
+        // when the cycle ends.
+        let pool = unsafe { Pool::from_ngx_pool((*cf).pool) };
+        pool.allocate(T::default()).cast()
+    })
+}
+
+unsafe extern "C" fn init_main<M: HttpModule>(
+    cf: *mut ngx_conf_t,
+    main: *mut c_void,
+) -> *mut c_char {
+    guard(NGX_CONF_ERROR, || {
+        let conf = Conf(cf);
+        // SAFETY: what `create` made; nobody else refers to it now.
+        let main = unsafe { &mut *main.cast::<M::Main>() };
+        if said(&conf, main.complete(&conf)) {
+            NGX_CONF_OK
+        } else {
+            NGX_CONF_ERROR
+        }
+    })
+}
+
+unsafe extern "C" fn merge_location<M: HttpModule>(
+    cf: *mut ngx_conf_t,
+    above: *mut c_void,
+    own: *mut c_void,
+) -> *mut c_char {
+    guard(NGX_CONF_ERROR, || {
+        let conf = Conf(cf);
+        // SAFETY: what `create` made, two different levels; cf's context is that of
+        // the http block while locations are merged.
+        let (above, own, main) = unsafe {
+            let main = (*cf).http_main_conf_unchecked::<M::Main>(the_module::<M>());
+            (
+                &*above.cast::<M::Location>(),
+                &mut *own.cast::<M::Location>(),
+                main,
+            )
+        };
+        let Some(main) = main else {
+            return NGX_CONF_ERROR;
+        };
+        // SAFETY: as above; main configurations are complete by now.
+        let done = own.inherit(above, unsafe { main.as_ref() });
+        if said(&conf, done) {
+            NGX_CONF_OK
+        } else {
+            NGX_CONF_ERROR
+        }
+    })
+}
+
+fn with_main<M: HttpModule>(
+    cycle: *mut ngx_cycle_t,
+    run: impl FnOnce(&M::Main) -> ConfResult,
+) -> ngx_int_t {
+    guard(status(false), || {
+        // SAFETY: nginx passes the cycle being started. Without an http block we
+        // have no configuration, and nothing to do.
+        let main = unsafe { (*cycle).http_main_conf_unchecked::<M::Main>(the_module::<M>()) };
+        let Some(main) = main else {
+            return status(true);
+        };
+        // SAFETY: what `create` made; it lives as long as the cycle.
+        let done = run(unsafe { main.as_ref() });
+        if let Err(message) = &done {
+            log::write(log::Level::Emergency, message);
+        }
+        status(done.is_ok())
+    })
+}
+
+pub unsafe extern "C" fn init_module<M: HttpModule>(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    with_main::<M>(cycle, M::commit)
+}
+
+pub unsafe extern "C" fn init_process<M: HttpModule>(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    with_main::<M>(cycle, |main| M::start(main, Cycle(cycle)))
+}
+
+pub unsafe extern "C" fn exit_process<M: HttpModule>(_cycle: *mut ngx_cycle_t) {
+    guard((), M::stop);
+}
+
+/// How many workers the configuration asks for, while it is read.
+pub(crate) fn worker_processes(cycle: *mut ngx_cycle_t) -> usize {
+    // SAFETY: the core module's configuration is there before any http block.
+    unsafe {
+        let core = *(*cycle).conf_ctx.add(ngx_core_module.index);
+        core.cast::<*mut c_void>()
+            .cast::<ngx_core_conf_t>()
+            .as_ref()
+    }
+    .map_or(1, |core| core.worker_processes.max(1) as usize)
+}
+
+/// Exports a module under the name that `load_module` looks for.
+///
+/// The order table puts it before the copy filter, where auxiliary filters stand:
+/// bodies arrive there in memory. (ngx's own macro leaves the order open, which
+/// puts the module last.)
+#[macro_export]
+macro_rules! export_module {
+    ($module:ty, $commands:ident) => {
+        static CALLBACKS: ::ngx::ffi::ngx_http_module_t = $crate::ffi::callbacks::<$module>();
+
+        #[doc(hidden)]
+        #[allow(non_upper_case_globals, reason = "the name nginx looks for")]
+        #[unsafe(no_mangle)]
+        pub static mut ngx_http_openai_module: ::ngx::ffi::ngx_module_t =
+            ::ngx::ffi::ngx_module_t {
+                ctx: (&raw const CALLBACKS).cast_mut().cast(),
+                commands: (&raw mut $commands).cast(),
+                type_: ::ngx::ffi::NGX_HTTP_MODULE as ::ngx::ffi::ngx_uint_t,
+                init_module: Some($crate::ffi::init_module::<$module>),
+                init_process: Some($crate::ffi::init_process::<$module>),
+                exit_process: Some($crate::ffi::exit_process::<$module>),
+                ..::ngx::ffi::ngx_module_t::default()
+            };
+
+        #[doc(hidden)]
+        #[allow(non_upper_case_globals, reason = "the name nginx looks for")]
+        #[unsafe(no_mangle)]
+        pub static mut ngx_modules: [*const ::ngx::ffi::ngx_module_t; 2] =
+            [&raw const ngx_http_openai_module, ::core::ptr::null()];
+
+        #[doc(hidden)]
+        #[allow(non_upper_case_globals, reason = "the name nginx looks for")]
+        #[unsafe(no_mangle)]
+        pub static mut ngx_module_names: [*const ::core::ffi::c_char; 2] =
+            [c"ngx_http_openai_module".as_ptr(), ::core::ptr::null()];
+
+        #[doc(hidden)]
+        #[allow(non_upper_case_globals, reason = "the name nginx looks for")]
+        #[unsafe(no_mangle)]
+        pub static mut ngx_module_order: [*const ::core::ffi::c_char; 3] = [
+            c"ngx_http_openai_module".as_ptr(),
+            c"ngx_http_copy_filter_module".as_ptr(),
+            ::core::ptr::null(),
+        ];
+    };
+}

@@ -1,0 +1,72 @@
+use core::cell::Cell;
+
+use ngx::ffi::{
+    NGX_ERROR, ngx_chain_t, ngx_http_output_body_filter_pt, ngx_http_output_header_filter_pt,
+    ngx_http_request_t, ngx_http_top_body_filter, ngx_http_top_header_filter, ngx_int_t,
+};
+
+use super::guard;
+use super::request::Request;
+
+/// What a module sees of answers on their way to the client.
+pub trait Filter: 'static {
+    /// The status and headers are about to be sent.
+    fn header(request: Request<'_>);
+    /// A piece of the body is about to be sent.
+    fn body(request: Request<'_>) -> Piece;
+}
+
+/// What becomes of a piece of a body.
+pub enum Piece {
+    /// It goes on as it is.
+    Keep,
+    /// This goes in its place, as the whole body.
+    Replace(Vec<u8>),
+    /// It is dropped: its replacement has gone before.
+    Drop,
+}
+
+thread_local! {
+    static NEXT: Cell<(ngx_http_output_header_filter_pt, ngx_http_output_body_filter_pt)> =
+        const { Cell::new((None, None)) };
+}
+
+/// Puts the filter on top of those that are there.
+pub(crate) fn install<F: Filter>() {
+    // SAFETY: called from postconfiguration, the time at which nginx has modules
+    // put themselves on top of the chain; workers inherit both words by fork.
+    unsafe {
+        NEXT.set((ngx_http_top_header_filter, ngx_http_top_body_filter));
+        ngx_http_top_header_filter = Some(header_entry::<F>);
+        ngx_http_top_body_filter = Some(body_entry::<F>);
+    }
+}
+
+unsafe extern "C" fn header_entry<F: Filter>(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: nginx calls filters with a live request.
+    guard((), || F::header(unsafe { Request::borrow(r) }));
+    match NEXT.get().0 {
+        // SAFETY: the filter that was on top before ours.
+        Some(next) => unsafe { next(r) },
+        None => NGX_ERROR as ngx_int_t,
+    }
+}
+
+unsafe extern "C" fn body_entry<F: Filter>(
+    r: *mut ngx_http_request_t,
+    chain: *mut ngx_chain_t,
+) -> ngx_int_t {
+    // SAFETY: nginx calls filters with a live request.
+    let request = unsafe { Request::borrow(r) };
+    let mut chain = chain;
+    match guard(Piece::Keep, || F::body(request)) {
+        Piece::Keep => {}
+        Piece::Replace(body) => chain = request.replacement(chain, Some(&body)),
+        Piece::Drop => chain = request.replacement(chain, None),
+    }
+    match NEXT.get().1 {
+        // SAFETY: the filter that was on top before ours.
+        Some(next) => unsafe { next(r, chain) },
+        None => NGX_ERROR as ngx_int_t,
+    }
+}

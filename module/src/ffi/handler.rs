@@ -1,0 +1,83 @@
+use ngx::ffi::{
+    NGX_AGAIN, NGX_DECLINED, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_OK, ngx_array_push, ngx_conf_t,
+    ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_handler_pt,
+    ngx_http_phases_NGX_HTTP_ACCESS_PHASE, ngx_http_phases_NGX_HTTP_LOG_PHASE,
+    ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE, ngx_http_request_t, ngx_int_t,
+};
+use ngx::http::HttpModuleConfExt;
+
+use super::conf::{Conf, ConfResult};
+use super::guard;
+use super::request::Request;
+
+/// What nginx shall do after a handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Nothing to say: go on with the next handler.
+    Decline,
+    /// Passed: under `satisfy any` no other access check is needed.
+    Pass,
+    /// Stand still until an event runs the phases again.
+    Pause,
+    /// End with this status, by `error_page` if there is one for it.
+    Answer(u16),
+}
+
+impl Flow {
+    fn code(self) -> ngx_int_t {
+        match self {
+            Self::Decline => NGX_DECLINED as ngx_int_t,
+            Self::Pass => NGX_OK as ngx_int_t,
+            Self::Pause => NGX_AGAIN as ngx_int_t,
+            Self::Answer(status) => status as ngx_int_t,
+        }
+    }
+}
+
+/// The phases that we have handlers in.
+#[derive(Clone, Copy)]
+pub enum Phase {
+    Access,
+    Precontent,
+    Log,
+}
+
+/// A handler of a phase.
+pub trait PhaseHandler: 'static {
+    const PHASE: Phase;
+    fn run(request: Request<'_>) -> Flow;
+}
+
+/// Adds a handler to its phase.
+pub(crate) fn add<H: PhaseHandler>(conf: &Conf) -> ConfResult {
+    let phase = match H::PHASE {
+        Phase::Access => ngx_http_phases_NGX_HTTP_ACCESS_PHASE,
+        Phase::Precontent => ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE,
+        Phase::Log => ngx_http_phases_NGX_HTTP_LOG_PHASE,
+    };
+    // SAFETY: called from postconfiguration, where the core module's main
+    // configuration and its arrays of handlers exist.
+    unsafe {
+        let cf: *mut ngx_conf_t = conf.0;
+        let core_module = &raw const ngx_http_core_module;
+        let core = (*cf)
+            .http_main_conf_unchecked::<ngx_http_core_main_conf_t>(
+                &*core_module,
+            )
+            .ok_or("no http core module")?;
+        let handlers = &raw mut (*core.as_ptr()).phases[phase as usize].handlers;
+        let place = ngx_array_push(handlers).cast::<ngx_http_handler_pt>();
+        if place.is_null() {
+            return Err("no memory".into());
+        }
+        *place = Some(phase_entry::<H>);
+    }
+    Ok(())
+}
+
+unsafe extern "C" fn phase_entry<H: PhaseHandler>(r: *mut ngx_http_request_t) -> ngx_int_t {
+    guard(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t, || {
+        // SAFETY: nginx calls phase handlers with a live request.
+        H::run(unsafe { Request::borrow(r) }).code()
+    })
+}

@@ -1,0 +1,48 @@
+use core::ptr::NonNull;
+use std::panic;
+
+use ngx::ffi::{NGX_LOG_ALERT, NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_WARN, ngx_log_t};
+use ngx::log::ngx_cycle_log;
+use ngx::ngx_log_error;
+
+/// How much a line of the error log matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    Emergency,
+    Alert,
+    Error,
+    Warn,
+}
+
+impl Level {
+    fn number(self) -> u32 {
+        match self {
+            Self::Emergency => NGX_LOG_EMERG,
+            Self::Alert => NGX_LOG_ALERT,
+            Self::Error => NGX_LOG_ERR,
+            Self::Warn => NGX_LOG_WARN,
+        }
+    }
+}
+
+/// Writes to the error log of the running cycle.
+pub fn write(level: Level, message: &str) {
+    write_to(ngx_cycle_log(), level, message);
+}
+
+pub(crate) fn write_to(log: NonNull<ngx_log_t>, level: Level, message: &str) {
+    // SAFETY (of the macro's dereference): nginx keeps the log of a cycle or of a
+    // connection for as long as the cycle or the connection.
+    ngx_log_error!(level.number(), log.as_ptr(), "{message}");
+}
+
+/// Sends the messages of panics to the error log instead of standard error.
+pub(crate) fn route_panics() {
+    panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        write(
+            Level::Alert,
+            &format!("openai: panicked at {place}; the request is dropped"),
+        );
+    }));
+}

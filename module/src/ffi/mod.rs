@@ -1,0 +1,52 @@
+//! The one home of raw pointers: safe types over nginx's own.
+//!
+//! nginx calls in through `extern "C"` functions that are generic over the
+//! traits of this folder; each runs the safe code behind [`guard`], so that a
+//! panic ends as an error of that one request. The types here know nothing of
+//! leases or keys.
+
+mod body;
+mod conf;
+mod context;
+mod directive;
+mod event;
+mod export;
+mod filter;
+mod handler;
+mod headers;
+mod log;
+mod process;
+mod reply;
+mod request;
+mod shm;
+mod text;
+mod upstream;
+mod variable;
+
+pub use conf::{Block, Conf, ConfResult};
+pub use context::Token;
+pub use directive::{Args, Commands, Directive, Scope, argument, command, end};
+pub use event::{Timer, Watcher, watch};
+pub use export::{
+    HttpModule, LocationConf, MainConf, callbacks, exit_process, init_module, init_process,
+};
+pub use filter::{Filter, Piece};
+pub use handler::{Flow, Phase, PhaseHandler};
+pub use log::{Level, write as log};
+pub use process::{Cycle, alive, clocks, process_id, worker_number};
+pub use request::Request;
+pub use shm::{SharedZone, ZoneContent};
+
+pub use upstream::Wrapped;
+pub use variable::{Value, Variable};
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Runs what nginx called; a panic becomes `failed`.
+///
+/// Unwinding into C is undefined, and aborting would end every stream of the
+/// worker. The panic's message has been printed by the hook that
+/// [`log::route_panics`] installs.
+pub(crate) fn guard<T>(failed: T, run: impl FnOnce() -> T) -> T {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or(failed)
+}

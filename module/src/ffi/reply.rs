@@ -1,0 +1,163 @@
+use core::ptr;
+
+use ngx::ffi::{
+    NGX_ERROR, NGX_HTTP_LAST, ngx_alloc_chain_link, ngx_buf_t, ngx_chain_t,
+    ngx_http_finalize_request, ngx_http_output_filter, ngx_http_request_t,
+    ngx_http_run_posted_requests, ngx_http_send_special, ngx_int_t, ngx_pcalloc,
+};
+
+use super::request::Request;
+use super::text::{bytes_of, copy_into, lent};
+
+impl Request<'_> {
+    /// The status of the answer.
+    pub fn answer_status(&self) -> u16 {
+        self.get().headers_out.status as u16
+    }
+
+    /// Whether nginx made the answer up for an error: the body is its own page.
+    pub fn is_error_page(&self) -> bool {
+        let r = self.get();
+        let out = &r.headers_out;
+        r.err_status >= 400
+            && r.err_status == out.status
+            && bytes_of(&out.content_type) == b"text/html"
+            && out.last_modified_time == -1
+            && out.etag.is_null()
+            && !self.is_upstream_answer()
+    }
+
+    /// The media type of the answer, without parameters.
+    pub fn answer_type(&self) -> &[u8] {
+        bytes_of(&self.get().headers_out.content_type)
+    }
+
+    /// The length of the answer, when it is known beforehand.
+    pub fn answer_length(&self) -> Option<u64> {
+        u64::try_from(self.get().headers_out.content_length_n).ok()
+    }
+
+    /// Gives the answer another type and length, from within the header filter.
+    /// The body follows by [`super::Filter::body`].
+    pub fn announce_answer(&self, media_type: &'static [u8], length: usize) {
+        // SAFETY: live request whose headers have not been sent; as the modules
+        // that make answers of their own do.
+        unsafe {
+            let out = &mut (*self.raw).headers_out;
+            out.content_type = lent(media_type);
+            out.content_type_len = media_type.len();
+            out.content_type_lowcase = ptr::null_mut();
+            out.charset = lent(b"");
+            out.content_length_n = length as libc::off_t;
+            if let Some(header) = out.content_length.as_mut() {
+                header.hash = 0;
+                out.content_length = ptr::null_mut();
+            }
+        }
+    }
+
+    /// A chain of one buffer with a copy of `bytes`.
+    fn chain_of(&self, bytes: &[u8], last: bool) -> *mut ngx_chain_t {
+        // SAFETY: live request; buffer and link come zeroed from its pool, and the
+        // copied bytes live as long.
+        unsafe {
+            let pool = (*self.raw).pool;
+            let Some(text) = copy_into(pool, bytes) else {
+                return ptr::null_mut();
+            };
+            let buffer = ngx_pcalloc(pool, size_of::<ngx_buf_t>()).cast::<ngx_buf_t>();
+            let link = ngx_alloc_chain_link(pool);
+            if buffer.is_null() || link.is_null() {
+                return ptr::null_mut();
+            }
+            (*buffer).pos = text.data;
+            (*buffer).start = text.data;
+            (*buffer).last = text.data.add(text.len);
+            (*buffer).end = (*buffer).last;
+            (*buffer).set_memory(1);
+            (*buffer).set_flush(1);
+            if last {
+                (*buffer).set_last_buf((self.raw == (*self.raw).main).into());
+                (*buffer).set_last_in_chain(1);
+            }
+            (*link).buf = buffer;
+            (*link).next = ptr::null_mut();
+            link
+        }
+    }
+
+    /// Marks what was to be sent as sent, and gives what is sent instead.
+    pub(crate) fn replacement(
+        &self,
+        chain: *mut ngx_chain_t,
+        body: Option<&[u8]>,
+    ) -> *mut ngx_chain_t {
+        let mut link = chain;
+        // SAFETY: a chain that nginx passed to a body filter.
+        unsafe {
+            while let Some(part) = link.as_mut() {
+                let buffer = &mut *part.buf;
+                buffer.pos = buffer.last;
+                buffer.file_pos = buffer.file_last;
+                link = part.next;
+            }
+        }
+        body.map_or(ptr::null_mut(), |body| self.chain_of(body, true))
+    }
+
+    /// Sends a last piece on a stream that has begun, and ends it.
+    pub fn end_stream(&self, last_words: &[u8]) {
+        // SAFETY: live request whose header has been sent. Ending by an error
+        // would lose what is still in the buffers; a last buffer is sent on as the
+        // client takes it, and the connection is closed after.
+        unsafe {
+            (*self.raw).set_keepalive(0);
+            let chain = self.chain_of(last_words, false);
+            let mut rc = NGX_ERROR as ngx_int_t;
+            if !chain.is_null() && ngx_http_output_filter(self.raw, chain) != NGX_ERROR as ngx_int_t
+            {
+                rc = ngx_http_send_special(self.raw, NGX_HTTP_LAST as usize);
+            }
+            self.end(rc);
+        }
+    }
+
+    /// Ends a request whose header has not been sent, by an answer of this status.
+    pub fn end_with(&self, status: u16) {
+        self.end(status as ngx_int_t);
+    }
+
+    /// Ends a request whose answer cannot be completed: the connection is closed.
+    pub fn break_off(&self) {
+        self.end(NGX_ERROR as ngx_int_t);
+    }
+
+    /// Ends a request outside of its phases.
+    fn end(&self, rc: ngx_int_t) {
+        let r: *mut ngx_http_request_t = self.raw;
+        // SAFETY: live request; the connection outlives it, and what ends with it
+        // is run at once, as after any event of the connection.
+        unsafe {
+            let connection = (*r).connection;
+            ngx_http_finalize_request(r, rc);
+            ngx_http_run_posted_requests(connection);
+        }
+    }
+
+    /// Takes the upstream connection away from a request, which then is for its
+    /// caller to end. Tells whether the header had gone to the client.
+    pub fn cut_upstream(&self) -> Option<bool> {
+        let r = self.raw;
+        // SAFETY: `cleanup` of a live upstream holds nginx's own handler for a
+        // request that goes away; it finalizes with NGX_DONE, which gives back the
+        // reference that is taken here.
+        unsafe {
+            let upstream = (*r).upstream.as_mut()?;
+            let handler = upstream.cleanup.as_ref().copied().flatten()?;
+            let sent = (*r).header_sent() != 0;
+            (*(*r).main).set_count((*(*r).main).count() + 1);
+            handler(r.cast());
+            Some(sent)
+        }
+    }
+}

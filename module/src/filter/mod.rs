@@ -1,0 +1,66 @@
+//! Answers on their way to the client: observed, and where they are nginx's own
+//! errors, given OpenAI's form.
+
+use openai_core::openai::ApiError;
+
+use crate::Openai;
+use crate::ctx::{Context, Reply};
+use crate::ffi::{Filter, Piece, Request};
+
+pub struct Answers;
+
+impl Filter for Answers {
+    fn header(request: Request<'_>) {
+        let Some(place) = request.location::<Openai>() else {
+            return;
+        };
+        if !place.is_gateway() {
+            return;
+        }
+        if request.is_error_page() {
+            put_into_form(&request);
+        } else if request.is_upstream_answer() && streams(&request) {
+            request.stream_answer();
+        }
+    }
+
+    fn body(request: Request<'_>) -> Piece {
+        let Some(ctx) = request.context::<Openai>() else {
+            return Piece::Keep;
+        };
+        match ctx.reply.get() {
+            Reply::Nginx => Piece::Keep,
+            Reply::Announced(error) => {
+                ctx.reply.set(Reply::Sent);
+                Piece::Replace(error.body().to_vec())
+            }
+            Reply::Sent => Piece::Drop,
+        }
+    }
+}
+
+/// Whether the answer comes bit by bit: an event stream, or of unknown length.
+fn streams(request: &Request<'_>) -> bool {
+    request
+        .answer_type()
+        .eq_ignore_ascii_case(b"text/event-stream")
+        || request.answer_length().is_none()
+}
+
+fn put_into_form(request: &Request<'_>) {
+    let status = request.answer_status();
+    let known = request.context::<Openai>();
+    let Some(ctx) = known.or_else(|| request.attach::<Openai>(Context::new)) else {
+        return;
+    };
+    let refusal = ctx
+        .refusal
+        .get()
+        .filter(|refusal| refusal.status() == status);
+    let error = refusal.unwrap_or(ApiError::for_status(status));
+    request.announce_answer(b"application/json", error.body().len());
+    if let Some(seconds) = error.retry_after() {
+        request.add_answer_header(b"Retry-After", seconds.to_string().as_bytes());
+    }
+    ctx.reply.set(Reply::Announced(error));
+}

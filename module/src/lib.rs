@@ -1,0 +1,70 @@
+//! `ngx_http_openai_module`: exclusive leases on API keys, in nginx's request phases.
+//!
+//! A request that a location sends to a key pool is held in PRECONTENT until a
+//! slot of a key is leased to it; the key's secret goes upstream in place of the
+//! client's token; the lease ends with the request. All pointers live in `ffi`.
+
+mod adapter;
+mod conf;
+mod ctx;
+mod ffi;
+mod filter;
+mod log;
+mod phase;
+mod variables;
+mod worker;
+
+use conf::{Auth, ClientsBlock, Inspect, InspectInvalid, InspectMaxSize, InspectOversize};
+use conf::{Location, Main, OpenaiPool, PoolBlock, ZoneSize};
+use ffi::{Commands, ConfResult, Cycle, HttpModule, Request, Variable, Wrapped, command, end};
+
+/// The module, as the glue to nginx names it.
+pub(crate) struct Openai;
+
+static mut COMMANDS: Commands<10> = [
+    command::<ZoneSize>(),
+    command::<PoolBlock>(),
+    command::<ClientsBlock>(),
+    command::<OpenaiPool>(),
+    command::<Auth>(),
+    command::<Inspect>(),
+    command::<InspectMaxSize>(),
+    command::<InspectOversize>(),
+    command::<InspectInvalid>(),
+    end(),
+];
+
+export_module!(Openai, COMMANDS);
+
+impl HttpModule for Openai {
+    type Main = Main;
+    type Location = Location;
+    type Context = ctx::Context;
+    type Access = phase::Access;
+    type Precontent = phase::Precontent;
+    type Log = phase::Log;
+    type Filter = filter::Answers;
+    const VARIABLES: &'static [Variable] = variables::ALL;
+
+    fn record() -> *const ngx::ffi::ngx_module_t {
+        &raw const ngx_http_openai_module
+    }
+
+    fn commit(main: &Main) -> ConfResult {
+        main.commit()
+    }
+
+    fn start(main: &Main, cycle: Cycle) -> ConfResult {
+        worker::start(main, cycle)
+    }
+
+    fn stop() {
+        worker::stop();
+    }
+}
+
+impl Wrapped for Openai {
+    fn subrequest_done(request: Request<'_>) {
+        phase::ended(request);
+    }
+}

@@ -1,0 +1,47 @@
+//! Looking at the head of a JSON body as it lies there.
+
+use openai_core::openai::{ApiError, Head, HeadError, HeadScanner};
+
+use crate::conf::{Location, Otherwise};
+use crate::ffi::Request;
+
+/// The head of the request's body; `None` when there is none to be had.
+pub fn look(request: &Request<'_>, place: &Location) -> Result<Option<Head>, ApiError> {
+    if !place.inspects() || !is_json(request.content_type()) {
+        return Ok(None);
+    }
+    if request.body_length() > place.inspect_max() {
+        return match place.oversize() {
+            Otherwise::Pass => Ok(None),
+            Otherwise::Reject => Err(ApiError::RequestTooLarge),
+        };
+    }
+    let mut scanner = HeadScanner::new();
+    if !request.body_pieces(|piece| scanner.feed(piece)) {
+        return Err(ApiError::Internal);
+    }
+    judge(scanner.finish(), place.invalid())
+}
+
+fn judge(found: Result<Head, HeadError>, invalid: Otherwise) -> Result<Option<Head>, ApiError> {
+    match (found, invalid) {
+        (
+            Ok(Head {
+                wrong_kind: Some(field),
+                ..
+            }),
+            Otherwise::Reject,
+        ) => Err(ApiError::WrongKind(field)),
+        (Ok(head), _) => Ok(Some(head)),
+        (Err(_), Otherwise::Reject) => Err(ApiError::MalformedBody),
+        (Err(_), Otherwise::Pass) => Ok(None),
+    }
+}
+
+fn is_json(content_type: &[u8]) -> bool {
+    const JSON: &[u8] = b"application/json";
+    let Some((kind, rest)) = content_type.split_at_checked(JSON.len()) else {
+        return false;
+    };
+    kind.eq_ignore_ascii_case(JSON) && matches!(rest.first(), None | Some(b';' | b' ' | b'\t'))
+}

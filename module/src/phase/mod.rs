@@ -1,0 +1,12 @@
+//! The request phases: who asks, for which key, and when that ends.
+
+mod access;
+mod body;
+mod lost;
+mod precontent;
+mod release;
+
+pub use access::Access;
+pub use lost::lost;
+pub use precontent::{Precontent, served};
+pub use release::{Log, ended};

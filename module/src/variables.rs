@@ -1,0 +1,190 @@
+//! `$openai_*`: what logs and other directives can ask of a request.
+
+use openai_core::lease::PoolGauges;
+
+use crate::Openai;
+use crate::conf::{Main, Pool};
+use crate::ctx::{Context, Lease};
+use crate::ffi::{Request, Value, Variable};
+use crate::worker;
+
+pub const ALL: &[Variable] = &[
+    Variable {
+        name: "openai_pool",
+        read: pool,
+    },
+    Variable {
+        name: "openai_key_id",
+        read: key_id,
+    },
+    Variable {
+        name: "openai_slot",
+        read: slot,
+    },
+    Variable {
+        name: "openai_lease_id",
+        read: lease_id,
+    },
+    Variable {
+        name: "openai_fence",
+        read: fence,
+    },
+    Variable {
+        name: "openai_lease_status",
+        read: lease_status,
+    },
+    Variable {
+        name: "openai_wait_ms",
+        read: wait_ms,
+    },
+    Variable {
+        name: "openai_hold_ms",
+        read: hold_ms,
+    },
+    Variable {
+        name: "openai_service",
+        read: service,
+    },
+    Variable {
+        name: "openai_role",
+        read: role,
+    },
+    Variable {
+        name: "openai_model",
+        read: model,
+    },
+    Variable {
+        name: "openai_stream",
+        read: stream,
+    },
+    Variable {
+        name: "openai_user",
+        read: user,
+    },
+    Variable {
+        name: "openai_pool_held",
+        read: |r| gauge(&r, |g| g.held),
+    },
+    Variable {
+        name: "openai_pool_waiting",
+        read: |r| gauge(&r, |g| g.waiting),
+    },
+    Variable {
+        name: "openai_pool_slots",
+        read: |r| gauge(&r, |g| g.slots),
+    },
+];
+
+fn context<'a>(request: &Request<'a>) -> Option<&'a Context> {
+    request.recalled::<Openai>()
+}
+
+fn lease<'a>(request: &Request<'a>) -> Option<(Lease, &'a Main)> {
+    context(request)?
+        .lease
+        .get()
+        .zip(request.main_conf::<Openai>())
+}
+
+fn text(found: Option<&str>) -> Value {
+    found.map_or(Value::Missing, |text| {
+        Value::Bytes(text.as_bytes().to_vec())
+    })
+}
+
+/// The pool of the lease; without one, that of the location.
+fn pool(request: Request<'_>) -> Value {
+    let leased = lease(&request).and_then(|(lease, main)| main.pools.get(lease.pool));
+    text(
+        leased
+            .or_else(|| here(&request).map(|(_, pool)| pool))
+            .map(|pool| pool.name.as_str()),
+    )
+}
+
+fn here<'a>(request: &Request<'a>) -> Option<(usize, &'a Pool)> {
+    request
+        .location::<Openai>()?
+        .pool(request.main_conf::<Openai>()?)
+}
+
+fn key_id(request: Request<'_>) -> Value {
+    let key = lease(&request).and_then(|(l, main)| main.pools.get(l.pool)?.keys.get(l.key));
+    text(key.map(|key| key.id.as_str()))
+}
+
+fn slot(request: Request<'_>) -> Value {
+    lease(&request).map_or(Value::Missing, |(l, _)| {
+        Value::Number(l.grant.ordinal.into())
+    })
+}
+
+fn lease_id(request: Request<'_>) -> Value {
+    text(
+        lease(&request)
+            .map(|(l, _)| worker::lease_id(&l.grant))
+            .as_deref(),
+    )
+}
+
+fn fence(request: Request<'_>) -> Value {
+    lease(&request).map_or(Value::Missing, |(l, _)| Value::Number(l.grant.fence))
+}
+
+fn lease_status(request: Request<'_>) -> Value {
+    Value::Text(context(&request).map_or("none", |ctx| ctx.status.get().as_str()))
+}
+
+fn wait_ms(request: Request<'_>) -> Value {
+    context(&request).map_or(Value::Missing, |ctx| Value::Number(ctx.waited_ms()))
+}
+
+fn hold_ms(request: Request<'_>) -> Value {
+    context(&request)
+        .and_then(Context::held_ms)
+        .map_or(Value::Missing, Value::Number)
+}
+
+fn service(request: Request<'_>) -> Value {
+    text(client(&request).map(|client| client.name.as_str()))
+}
+
+fn role(request: Request<'_>) -> Value {
+    client(&request).map_or(Value::Missing, |client| Value::Text(client.role.as_str()))
+}
+
+fn client<'a>(request: &Request<'a>) -> Option<&'a openai_core::clients::Client> {
+    let at = context(request)?.client.get()?;
+    request
+        .main_conf::<Openai>()?
+        .clients
+        .as_ref()?
+        .as_slice()
+        .get(at)
+}
+
+fn model(request: Request<'_>) -> Value {
+    text(context(&request).and_then(|ctx| ctx.head.get()?.model.as_str()))
+}
+
+fn user(request: Request<'_>) -> Value {
+    text(context(&request).and_then(|ctx| ctx.head.get()?.user.as_str()))
+}
+
+/// What the client asked for; unknown when the body was not looked at.
+fn stream(request: Request<'_>) -> Value {
+    match context(&request).and_then(|ctx| ctx.head.get()) {
+        Some(head) => Value::Text(if head.stream == Some(true) {
+            "true"
+        } else {
+            "false"
+        }),
+        None => Value::Missing,
+    }
+}
+
+fn gauge(request: &Request<'_>, pick: fn(PoolGauges) -> u32) -> Value {
+    let gauges = here(request)
+        .and_then(|(at, _)| worker::gauges(request.main_conf::<Openai>()?.taken_over()?, at));
+    gauges.map_or(Value::Missing, |gauges| Value::Number(pick(gauges).into()))
+}

@@ -1,0 +1,295 @@
+//! A worker process: its part of the zone, the leases it renews, and its waiters.
+
+use std::cell::RefCell;
+
+use openai_core::lease::{
+    Cancelled, Grant, LeaseHandle, Lost, PoolGauges, QueueFull, Served, WaitTicket, Want, WorkerId,
+};
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
+use serde_json::json;
+use slotmap::{SlotMap, new_key_type};
+
+use crate::adapter::{change, change_quietly, now};
+use crate::conf::{Main, TakenOver};
+use crate::ctx::Lease;
+use crate::ffi::{self, ConfResult, Cycle, Level, SharedZone, Timer, Token, Watcher};
+use crate::log::event;
+use crate::phase;
+
+new_key_type! {
+    /// A lease's place in the list of those to renew.
+    pub struct LeaseKey;
+}
+
+/// The longest that waiters of a worker without a channel go unseen.
+const UNSIGNALLED_MS: u64 = 100;
+
+struct Worker {
+    shared: SharedZone,
+    id: WorkerId,
+    generation: u64,
+    random: StdRng,
+    leases: SlotMap<LeaseKey, (LeaseHandle, Token)>,
+    renewal: Timer,
+    renewal_ms: u64,
+    mail: Timer,
+}
+
+thread_local! {
+    static WORKER: RefCell<Option<Worker>> = const { RefCell::new(None) };
+}
+
+fn with<T>(act: impl FnOnce(&mut Worker) -> T) -> Option<T> {
+    WORKER.with_borrow_mut(|worker| worker.as_mut().map(act))
+}
+
+/// Enters the worker into the zone.
+pub fn start(main: &Main, cycle: Cycle) -> ConfResult {
+    let (Some(shared), Some(known)) = (main.shared, main.taken_over()) else {
+        return Ok(());
+    };
+    let Some(number) = ffi::worker_number() else {
+        return Ok(());
+    };
+    let (pid, generation) = (ffi::process_id(), known.generation);
+    let dead = |pid| !ffi::alive(pid);
+    let id = change(shared, |zone| {
+        zone.enroll(pid, number, generation, now(), dead)
+    })
+    .flatten();
+    let Some(id) = id else {
+        event(
+            Level::Alert,
+            "worker_refused",
+            json!({ "reason": "too many workers at once" }),
+        );
+        return Ok(());
+    };
+    let shortest = main
+        .pools
+        .iter()
+        .map(|pool| pool.ttl_ms)
+        .min()
+        .unwrap_or(30_000);
+    let mut renewal_ms = shortest / 3;
+    let watched = shared
+        .channel(id.index())
+        .is_some_and(|fd| ffi::watch::<Mail>(cycle, fd));
+    if !watched {
+        renewal_ms = renewal_ms.min(UNSIGNALLED_MS);
+        let recheck = json!({ "recheck_ms": renewal_ms });
+        event(Level::Warn, "worker_without_channel", recheck);
+    }
+    let mut renewal = Timer::new(true, |_| tick(), 0);
+    renewal.start(renewal_ms);
+    let worker = Worker {
+        shared,
+        id,
+        generation,
+        random: StdRng::from_os_rng(),
+        leases: SlotMap::with_key(),
+        renewal,
+        renewal_ms,
+        mail: Timer::new(true, |_| collect(), 0),
+    };
+    WORKER.with_borrow_mut(|place| *place = Some(worker));
+    Ok(())
+}
+
+/// Strikes the worker off; what it still holds is free at once.
+pub fn stop() {
+    if let Some(worker) = WORKER.take() {
+        change(worker.shared, |zone| zone.dismiss(worker.id, now()));
+    }
+}
+
+/// What came of asking for a lease.
+pub enum Asked {
+    Leased(Lease),
+    Waits(WaitTicket),
+    QueueFull,
+    Unavailable,
+}
+
+/// Asks for a lease: takes a free slot, or a place in the queue if `may_wait`.
+pub fn ask(known: &TakenOver, pool: usize, priority: i32, token: Token, may_wait: bool) -> Asked {
+    let Some(id) = known.pools.get(pool).map(|pool| pool.id) else {
+        return Asked::Unavailable;
+    };
+    let asked = with(|worker| {
+        let want = Want {
+            pool: id,
+            worker: worker.id,
+            generation: worker.generation,
+            nonce: worker.nonce(),
+            priority,
+            tag: token.number(),
+        };
+        let granted = worker.change(|zone| match zone.acquire(&want, now()) {
+            Some(grant) => Ok(grant),
+            None if may_wait => Err(zone.enqueue(&want)),
+            None => Err(Err(QueueFull)),
+        });
+        match granted {
+            None => Asked::Unavailable,
+            Some(Ok(grant)) => match worker.keep(known, pool, grant, token) {
+                Some(lease) => Asked::Leased(lease),
+                None => Asked::Unavailable,
+            },
+            Some(Err(Ok(ticket))) => Asked::Waits(ticket),
+            Some(Err(Err(QueueFull))) => Asked::QueueFull,
+        }
+    });
+    asked.unwrap_or(Asked::Unavailable)
+}
+
+/// Makes a lease of what a waiter was served with; for [`phase`].
+pub fn keep(known: &TakenOver, pool: usize, grant: Grant, token: Token) -> Option<Lease> {
+    with(|worker| worker.keep(known, pool, grant, token)).flatten()
+}
+
+/// Ends a lease.
+pub fn release(lease: &Lease) {
+    let released = with(|worker| {
+        worker.leases.remove(lease.renewal);
+        worker.change(|zone| zone.release(lease.grant.handle, now()))
+    });
+    if released.flatten() == Some(Err(Lost)) {
+        event(
+            Level::Warn,
+            "lease_was_lost",
+            json!({ "lease_id": lease_id(&lease.grant) }),
+        );
+    }
+}
+
+/// Ends a lease that nobody came to hold.
+fn give_back(grant: &Grant) {
+    with(|worker| worker.change(|zone| zone.release(grant.handle, now())));
+}
+
+/// Gives up a place in the queue.
+pub fn leave(ticket: WaitTicket) {
+    let left = with(|worker| worker.change(|zone| zone.cancel(ticket))).flatten();
+    if let Some(Cancelled::Served(grant)) = left {
+        give_back(&grant);
+    }
+}
+
+/// What a pool holds now, over all workers.
+pub fn gauges(known: &TakenOver, pool: usize) -> Option<PoolGauges> {
+    let id = known.pools.get(pool)?.id;
+    with(|worker| worker.change(|zone| zone.gauges(id))).flatten()
+}
+
+/// The name of a lease, for logs and headers.
+pub fn lease_id(grant: &Grant) -> String {
+    format!("{:032x}", grant.handle.nonce())
+}
+
+impl Worker {
+    fn nonce(&mut self) -> u128 {
+        (u128::from(self.random.next_u64()) << 64) | u128::from(self.random.next_u64())
+    }
+
+    /// Changes the zone. Own waiters are seen to later in this turn of the event
+    /// loop, without a system call.
+    fn change<T>(&mut self, act: impl FnOnce(&mut openai_core::lease::Zone<'_>) -> T) -> Option<T> {
+        let (done, wakes) = change_quietly(self.shared, act)?;
+        for worker in wakes.iter() {
+            if worker == self.id {
+                self.mail.soon();
+            } else {
+                self.shared.signal(worker.index());
+            }
+        }
+        Some(done)
+    }
+
+    fn keep(
+        &mut self,
+        known: &TakenOver,
+        pool: usize,
+        grant: Grant,
+        token: Token,
+    ) -> Option<Lease> {
+        let found = known.pools.get(pool)?.position(grant.key);
+        let Some(key) = found else {
+            // Cannot be: the zone grants only what this configuration knows.
+            event(
+                Level::Alert,
+                "unknown_key",
+                json!({ "lease_id": lease_id(&grant) }),
+            );
+            self.change(|zone| zone.release(grant.handle, now()));
+            return None;
+        };
+        let renewal = self.leases.insert((grant.handle, token));
+        Some(Lease {
+            grant,
+            pool,
+            key,
+            renewal,
+        })
+    }
+}
+
+/// The eventfd by which other workers tell that a waiter of ours was served.
+struct Mail;
+
+impl Watcher for Mail {
+    fn woken() {
+        collect();
+    }
+}
+
+/// Hands out the leases that our waiters were served with.
+fn collect() {
+    let mut served: Vec<Served> = vec![];
+    with(|worker| {
+        let id = worker.id;
+        worker.change(|zone| served.extend(std::iter::from_fn(|| zone.collect(id))))
+    });
+    for Served { tag, grant } in served {
+        let taken = Token::of(tag).with(|request| phase::served(request, grant));
+        if taken != Some(true) {
+            give_back(&grant);
+        }
+    }
+}
+
+/// Renews all leases, and ends those that nobody else will.
+fn tick() {
+    let mut lost: Vec<(LeaseHandle, Token)> = vec![];
+    with(|worker| {
+        let leases: Vec<_> = worker
+            .leases
+            .iter()
+            .map(|(key, &lease)| (key, lease))
+            .collect();
+        let refused = worker.change(|zone| {
+            let now = now();
+            let refused = leases
+                .into_iter()
+                .filter(|(_, (h, _))| zone.renew(*h, now) == Err(Lost));
+            let refused: Vec<_> = refused.collect();
+            zone.expire(now);
+            refused
+        });
+        for (key, lease) in refused.into_iter().flatten() {
+            worker.leases.remove(key);
+            lost.push(lease);
+        }
+        worker.renewal.start(worker.renewal_ms);
+    });
+    collect();
+    for (handle, token) in lost {
+        event(
+            Level::Error,
+            "lease_lost",
+            json!({ "lease_id": format!("{:032x}", handle.nonce()) }),
+        );
+        token.with(|request| phase::lost(request, handle));
+    }
+}

@@ -1,0 +1,115 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that a group of make targets needs, and only those that are missing.
+#
+#   deps.sh run      build the module and run it: Debian's nginx, its headers, a C compiler, libclang
+#   deps.sh test     the above, and what the test suites start or compile
+#   deps.sh bench    the above, and the load generator and the Lua modules that are compared against
+#
+# When nothing is missing it asks dpkg only: no root, no network.
+# Freshly installed daemons are neither started nor enabled: the suites start their own.
+set -euo pipefail
+
+# libclang-dev: bindgen reads nginx's headers with it. libpcre2, libssl, zlib: headers that nginx's own include.
+run=(nginx nginx-dev gcc libc6-dev make libclang-dev libpcre2-dev libssl-dev zlib1g-dev ca-certificates curl)
+test=(openssl python3-venv redis-server shellcheck)
+bench=(wrk libnginx-mod-http-lua libnginx-mod-http-ndk)
+
+die() {
+    printf 'deps.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+# Prints those of the named packages that are not installed, a line each.
+missing_of() {
+    local package
+    for package; do
+        [[ $(dpkg-query --show --showformat='${db:Status-Abbrev}' "$package" 2>/dev/null) == ?i* ]] ||
+            printf '%s\n' "$package"
+    done
+}
+
+# Debian starts a service as soon as its package is configured, unless this file says no.
+# A policy that the machine already has is its owner's, and stays.
+policy=/usr/sbin/policy-rc.d
+policy_mark='# written by nginx-openai deps.sh for the time of one installation'
+
+forbid_service_start() {
+    if [[ -e $policy ]] && ! grep -qxF "$policy_mark" "$policy"; then
+        return
+    fi
+    trap allow_service_start EXIT
+    trap 'exit 129' HUP
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    printf '#!/bin/sh\n%s\nexit 101\n' "$policy_mark" >"$policy"
+    chmod 755 "$policy"
+}
+
+allow_service_start() {
+    rm -f "$policy"
+}
+
+# As root: installs the named packages.
+install_packages() {
+    local apt=(apt-get -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0)
+    export DEBIAN_FRONTEND=noninteractive
+
+    # Stale or absent package lists show as a failed download.
+    if ! "${apt[@]}" install --download-only "$@" >/dev/null 2>&1; then
+        "${apt[@]}" update || die "apt-get update failed; these packages are missing: $*"
+    fi
+    forbid_service_start
+    "${apt[@]}" install "$@" >/dev/null || die "apt-get could not install: $*"
+    keep_disabled "$@"
+}
+
+# A service that came with this installation must not take its port at the next boot either.
+keep_disabled() {
+    command -v systemctl >/dev/null || return 0
+    local package
+    for package; do
+        case $package in
+        nginx | redis-server) systemctl --quiet disable "$package.service" 2>/dev/null || true ;;
+        esac
+    done
+}
+
+# fmt and clippy are absent from rustup's minimal profile.
+require_rust() {
+    command -v cargo >/dev/null || die "cargo is not in PATH: install Rust, see https://rustup.rs"
+    [[ $1 == test ]] || return 0
+    local component
+    for component in fmt clippy; do
+        cargo "$component" --version >/dev/null 2>&1 && continue
+        command -v rustup >/dev/null || die "cargo $component is missing: install that component of Rust"
+        rustup component add "${component/#fmt/rustfmt}"
+    done
+}
+
+case ${1-} in
+run) wanted=("${run[@]}") ;;
+test) wanted=("${run[@]}" "${test[@]}") ;;
+bench) wanted=("${run[@]}" "${test[@]}" "${bench[@]}") ;;
+packages) # what the script calls itself with when it needs sudo
+    shift
+    install_packages "$@"
+    exit
+    ;;
+*) die "usage: deps.sh run|test|bench" ;;
+esac
+
+require_rust "$1"
+command -v dpkg-query >/dev/null || die "this is not a Debian system; install the like of: ${wanted[*]}"
+mapfile -t missing < <(missing_of "${wanted[@]}")
+((${#missing[@]})) || exit 0
+
+printf 'deps.sh: installing %s\n' "${missing[*]}"
+if ((EUID == 0)); then
+    install_packages "${missing[@]}"
+elif command -v sudo >/dev/null; then
+    ask=()
+    [[ -t 0 ]] || ask=(-n)
+    sudo "${ask[@]}" -- "$0" packages "${missing[@]}" || die "could not install, as root run: apt-get install ${missing[*]}"
+else
+    die "not root and no sudo; as root run: apt-get install ${missing[*]}"
+fi

@@ -1,0 +1,312 @@
+//! A running gateway.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use mock_upstream::MockServer;
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::call::Call;
+use crate::cert::Certificate;
+use crate::config::{self, Place};
+use crate::error_log::ErrorLog;
+use crate::flavour::Flavour;
+use crate::log_line::LogLine;
+use crate::nginx::Nginx;
+use crate::plan::Plan;
+use crate::port::free_port;
+use crate::raw_client::RawClient;
+use crate::verdict;
+use crate::wait::{wait_for, wait_until};
+
+/// nginx with the module, and the mock behind it. Dropping it ends nginx in order and fails the
+/// test when anything is left over: see the module `verdict`.
+pub struct Gateway {
+    // Fields are dropped in this order: nginx before what it talks to.
+    pub(crate) nginx: Nginx,
+    mock: MockServer,
+    plan: Plan,
+    flavour: Flavour,
+    port: u16,
+    tls_port: u16,
+    status_port: u16,
+    dir: TempDir,
+}
+
+/// How busy a pool is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Slots that are held.
+    pub held: usize,
+    /// Requests that wait.
+    pub waiting: usize,
+    /// Slots that there are.
+    pub slots: usize,
+}
+
+impl Gateway {
+    #[track_caller]
+    pub(crate) fn start(plan: Plan) -> Self {
+        let flavour = Flavour::under_test();
+        let mock = MockServer::start(plan.scenario.clone()).expect("the mock starts");
+        let dir = directory();
+        Certificate::create(dir.path());
+        // Somebody else on this machine may take a port just before nginx does.
+        let mut attempts = 3;
+        loop {
+            let (port, tls_port, status_port) = (free_port(), free_port(), free_port());
+            let upstream = upstream(&plan, &mock);
+            let place = Place {
+                dir: dir.path(),
+                port,
+                tls_port,
+                status_port,
+                upstream: &upstream,
+            };
+            write(&plan, &flavour, &place);
+            match Nginx::start(&flavour, dir.path(), &plan.environment) {
+                Ok(nginx) => {
+                    let gateway = Self {
+                        nginx,
+                        mock,
+                        plan,
+                        flavour,
+                        port,
+                        tls_port,
+                        status_port,
+                        dir,
+                    };
+                    gateway.wait_up();
+                    return gateway;
+                }
+                Err(log) if log.contains("Address already in use") && attempts > 1 => {
+                    attempts -= 1;
+                    let _ = fs::remove_file(dir.path().join("error.log"));
+                }
+                Err(log) => panic!("{log}"),
+            }
+        }
+    }
+
+    /// The port that clients call.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The port that clients call over TLS, if the plan has one.
+    pub fn tls_port(&self) -> u16 {
+        self.tls_port
+    }
+
+    /// The directory with nginx.conf, the logs and the certificate of `localhost`.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The upstream.
+    pub fn mock(&self) -> &MockServer {
+        &self.mock
+    }
+
+    /// The nginx.
+    pub fn nginx(&mut self) -> &mut Nginx {
+        &mut self.nginx
+    }
+
+    /// The error log.
+    pub fn error_log(&self) -> &ErrorLog {
+        self.nginx.error_log()
+    }
+
+    /// The address of a path on this gateway.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// A streaming chat request.
+    pub fn chat(&self) -> Call {
+        let body = r#"{"model":"gpt-4o","stream":true,"messages":[]}"#;
+        Call::json(self.url("/v1/chat/completions"), body)
+    }
+
+    /// A chat request with this body.
+    pub fn chat_with(&self, body: impl Into<Vec<u8>>) -> Call {
+        Call::json(self.url("/v1/chat/completions"), body)
+    }
+
+    /// A GET request.
+    pub fn get(&self, path: &str) -> Call {
+        Call::new("GET", self.url(path))
+    }
+
+    /// A connection for a client that behaves in its own way.
+    pub fn connect(&self) -> RawClient {
+        RawClient::connect(self.port)
+    }
+
+    /// How busy a pool is now.
+    #[track_caller]
+    pub fn held(&self, pool: &str) -> Held {
+        let url = format!("http://127.0.0.1:{}/held/{pool}", self.status_port);
+        let answer = Call::new("GET", url).send().expect_status(200);
+        let mut numbers = answer.text().split(' ').map(|n| {
+            n.trim()
+                .parse()
+                .unwrap_or_else(|_| panic!("pool gauges: {:?}", answer.text()))
+        });
+        let mut next = || numbers.next().expect("three gauges");
+        Held {
+            held: next(),
+            waiting: next(),
+            slots: next(),
+        }
+    }
+
+    /// Waits until so many slots of the pool `main` are held and so many requests wait.
+    #[track_caller]
+    pub fn wait_held(&self, held: usize, waiting: usize) {
+        let what = format!("{held} slots are held and {waiting} requests wait");
+        wait_until(&what, || {
+            let now = self.held("main");
+            (now.held, now.waiting) == (held, waiting)
+        });
+    }
+
+    /// Waits until the mock has so many requests in flight.
+    #[track_caller]
+    pub fn wait_in_flight(&self, requests: u64) {
+        wait_until(
+            &format!("{requests} requests are in flight upstream"),
+            || self.mock.stats().totals.in_flight == requests,
+        );
+    }
+
+    /// Waits until so many requests have been logged; gives them in the order of their ends.
+    #[track_caller]
+    pub fn logged(&self, requests: usize) -> Vec<LogLine> {
+        wait_for(&format!("{requests} requests are logged"), || {
+            let lines = LogLine::read_all(&self.dir.path().join("access.log"));
+            (lines.len() >= requests).then_some(lines)
+        })
+    }
+
+    /// The access log as it is.
+    pub fn access_log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("access.log")).unwrap_or_default()
+    }
+
+    /// Changes the plan and reloads nginx.
+    #[track_caller]
+    pub fn reload(&mut self, change: impl FnOnce(Plan) -> Plan) {
+        self.plan = change(self.plan.clone());
+        let upstream = upstream(&self.plan, &self.mock);
+        let place = Place {
+            dir: self.dir.path(),
+            port: self.port,
+            tls_port: self.tls_port,
+            status_port: self.status_port,
+            upstream: &upstream,
+        };
+        write(&self.plan, &self.flavour, &place);
+        self.nginx.reload(self.plan.workers);
+    }
+
+    /// Asks nginx to end once all requests have ended.
+    pub fn quit(&self) {
+        self.nginx.signal(Signal::QUIT);
+    }
+
+    /// The plan as it is in force.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    #[track_caller]
+    fn wait_up(&self) {
+        let call = Call::new("GET", format!("http://127.0.0.1:{}/up", self.status_port));
+        wait_until("nginx answers", || {
+            call.try_send().is_ok_and(|answer| answer.status == 200)
+        });
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        verdict::pronounce(self);
+    }
+}
+
+/// A directory that unprivileged workers can enter.
+fn directory() -> TempDir {
+    let dir = tempfile::Builder::new()
+        .prefix("e2e-")
+        .tempdir()
+        .expect("a temporary directory");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))
+        .expect("its permissions can be set");
+    dir
+}
+
+fn upstream(plan: &Plan, mock: &MockServer) -> String {
+    plan.upstream
+        .clone()
+        .unwrap_or_else(|| mock.addr().to_string())
+}
+
+fn write(plan: &Plan, flavour: &Flavour, place: &Place<'_>) {
+    let write = |name: &str, content: String| {
+        fs::write(place.dir.join(name), content).expect("the directory is writable");
+    };
+    let mut text = config::render(plan, flavour, place);
+    if std::env::var("E2E_PLAIN").is_ok() {
+        // TEMPORARY
+        let mut out = String::new();
+        let mut skip = false;
+        for line in text.lines() {
+            if line.starts_with("openai_pool") || line.starts_with("openai_clients") {
+                skip = true;
+            }
+            if skip {
+                if line == "}" {
+                    skip = false;
+                }
+                continue;
+            }
+            if line.starts_with("openai") || line.starts_with("load_module") {
+                continue;
+            }
+            if line.starts_with("location = /held") {
+                out.push_str("location /held/ { return 200 \"0 0 1\"; }\n");
+                continue;
+            }
+            out.push_str(line);
+            out.push('\n');
+            if line.starts_with("http {") {
+                for v in [
+                    "pool",
+                    "key_id",
+                    "slot",
+                    "lease_id",
+                    "fence",
+                    "lease_status",
+                    "wait_ms",
+                    "hold_ms",
+                    "service",
+                    "role",
+                    "model",
+                    "stream",
+                    "user",
+                ] {
+                    out.push_str(&format!("map $host $openai_{v} {{ default \"\"; }}\n"));
+                }
+            }
+        }
+        text = out;
+    }
+    write("nginx.conf", text);
+    for (name, content) in &plan.files {
+        write(name, config::fill(content, place));
+    }
+}

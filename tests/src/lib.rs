@@ -1,0 +1,50 @@
+//! Harness of the end-to-end suite: a real nginx with the module before a mock upstream, driven
+//! over real sockets.
+//!
+//! [`Plan`] says what the gateway under test looks like, [`Plan::start`] runs it, and dropping
+//! the [`Gateway`] is a test of its own: every slot must be free again, nginx must end in order,
+//! and its error log must hold nothing that it should not.
+//!
+//! | variable | meaning | default |
+//! |---|---|---|
+//! | `E2E_NGINX` | the nginx to run | `/usr/sbin/nginx` |
+//! | `E2E_MODULE` | the module to load | `target/release/libngx_http_openai_module.so` |
+//! | `E2E_PATIENCE` | factor on every deadline, for slow runs under valgrind | `1` |
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a harness fails its test by panicking, and says why on stderr"
+)]
+
+mod answer;
+mod call;
+mod cert;
+mod config;
+mod error_log;
+mod flavour;
+mod gateway;
+mod load;
+mod log_line;
+mod nginx;
+mod plan;
+mod port;
+mod raw_client;
+mod raw_upstream;
+mod verdict;
+mod wait;
+
+pub use answer::{Answer, Events, Refusal};
+pub use call::Call;
+pub use cert::Certificate;
+pub use error_log::ErrorLog;
+pub use flavour::{Flavour, workspace};
+pub use gateway::{Gateway, Held};
+pub use load::{Load, Outcome, Outcomes};
+pub use log_line::LogLine;
+pub use nginx::{ConfigTest, Nginx, test_config};
+pub use plan::{KEY, Plan};
+pub use port::{closed_port, free_port};
+pub use raw_client::{RawClient, post};
+pub use raw_upstream::{Exchange, RawUpstream};
+pub use wait::{patience, wait_for, wait_until};

@@ -1,0 +1,101 @@
+//! Many clients at once.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// What became of one request.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// The whole stream arrived, up to `[DONE]`.
+    Complete,
+    /// An answer of another kind, by its status.
+    Answered(u16),
+    /// The connection broke.
+    Broken,
+    /// The client left.
+    Left,
+}
+
+/// How many requests ended in which way.
+pub type Outcomes = BTreeMap<Outcome, usize>;
+
+/// Clients that send requests one after the other, each from a thread of its own.
+pub struct Load {
+    clients: Vec<JoinHandle<()>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    begun: AtomicUsize,
+    stop: AtomicBool,
+    outcomes: Mutex<Outcomes>,
+}
+
+impl Load {
+    /// Starts clients that stop by themselves after so many requests in all. Every client makes
+    /// its own way of sending with `client`; the number tells requests apart.
+    pub fn start<C, R>(clients: usize, requests: usize, client: C) -> Self
+    where
+        C: Fn() -> R,
+        R: FnMut(usize) -> Outcome + Send + 'static,
+    {
+        let shared = Arc::new(Shared::default());
+        let run = |_| {
+            let (shared, mut request) = (Arc::clone(&shared), client());
+            thread::spawn(move || {
+                while !shared.stop.load(Ordering::Relaxed) {
+                    let number = shared.begun.fetch_add(1, Ordering::Relaxed);
+                    if number >= requests {
+                        return;
+                    }
+                    shared.count(request(number));
+                }
+            })
+        };
+        Self {
+            clients: (0..clients).map(run).collect(),
+            shared,
+        }
+    }
+
+    /// How many requests have ended.
+    pub fn ended(&self) -> usize {
+        self.shared.outcomes().values().sum()
+    }
+
+    /// Does something once a period while the clients are busy, so many times.
+    pub fn disturb(&self, times: usize, period: Duration, mut act: impl FnMut()) {
+        for _ in 0..times {
+            thread::sleep(period);
+            act();
+        }
+    }
+
+    /// Lets the clients finish their last requests.
+    pub fn stop(self) -> Outcomes {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        self.finish()
+    }
+
+    /// Waits until all requests have ended.
+    pub fn finish(self) -> Outcomes {
+        for client in self.clients {
+            client.join().expect("a client does not panic");
+        }
+        self.shared.outcomes().clone()
+    }
+}
+
+impl Shared {
+    fn count(&self, outcome: Outcome) {
+        *self.outcomes().entry(outcome).or_default() += 1;
+    }
+
+    fn outcomes(&self) -> std::sync::MutexGuard<'_, Outcomes> {
+        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,46 @@
+//! Lines of the access log.
+
+use std::fs;
+use std::path::Path;
+
+use serde::Deserialize;
+
+/// A request as nginx logged it: the status, and every variable of the module.
+#[derive(Debug, Clone, Deserialize)]
+#[allow(missing_docs, reason = "each field is the variable $openai_<name>")]
+pub struct LogLine {
+    /// `$status`
+    pub status: u16,
+    /// `$request_uri`
+    pub uri: String,
+    pub pool: String,
+    pub key_id: String,
+    pub slot: String,
+    pub lease_id: String,
+    pub fence: String,
+    pub lease_status: String,
+    pub wait_ms: String,
+    pub hold_ms: String,
+    pub service: String,
+    pub role: String,
+    pub model: String,
+    pub stream: String,
+    pub user: String,
+}
+
+impl LogLine {
+    /// Reads an access log as far as it has been written.
+    #[track_caller]
+    pub(crate) fn read_all(path: &Path) -> Vec<Self> {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let complete = text
+            .split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'));
+        complete
+            .map(|line| {
+                serde_json::from_str(line)
+                    .unwrap_or_else(|e| panic!("the access log is JSON ({e}): {line}"))
+            })
+            .collect()
+    }
+}

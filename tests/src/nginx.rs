@@ -1,0 +1,188 @@
+//! A running nginx.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::error_log::ErrorLog;
+use crate::flavour::Flavour;
+use crate::wait::{wait_for, wait_until};
+
+/// Variables that mean something to the module; what the caller's shell holds is not for nginx.
+const FOREIGN: [&str; 8] = [
+    "PRIMARY_OPENAI_API_KEY",
+    "OPENAI_API_KEYS",
+    "REDIS_URL",
+    "REDIS_PASSWORD",
+    "SERVICE_TOKEN",
+    "ADMIN_TOKEN",
+    "DEV_MODE",
+    "ENCRYPTION_KEY",
+];
+
+/// A master process and its workers.
+pub struct Nginx {
+    master: Child,
+    log: ErrorLog,
+}
+
+impl Nginx {
+    /// Starts nginx on `dir/nginx.conf`, logging to `dir/error.log`, and waits until it listens.
+    /// Gives the error log when nginx ends instead.
+    pub(crate) fn start(
+        flavour: &Flavour,
+        dir: &Path,
+        environment: &[(String, String)],
+    ) -> Result<Self, String> {
+        let log = ErrorLog::new(dir.join("error.log"));
+        let output = File::create(dir.join("output.log")).expect("the directory is writable");
+        let mut master = command(flavour, dir, environment)
+            .stdout(output.try_clone().expect("a file can be shared"))
+            .stderr(output)
+            .spawn()
+            .expect("nginx can be run");
+        let pid_file = dir.join("nginx.pid");
+        let ended = wait_for("nginx has started", || {
+            let ended = master.try_wait().expect("nginx can be waited for");
+            (ended.is_some() || pid_file.exists()).then_some(ended)
+        });
+        match ended {
+            None => Ok(Self { master, log }),
+            Some(status) => Err(format!("nginx ended ({status}):\n{}", log.tail(20))),
+        }
+    }
+
+    /// The error log.
+    pub fn error_log(&self) -> &ErrorLog {
+        &self.log
+    }
+
+    /// The workers that take new requests.
+    pub fn worker_pids(&self) -> Vec<i32> {
+        let text = self.log.text();
+        self.children()
+            .into_iter()
+            .filter(|pid| text.contains(&format!("start worker process {pid}\n")))
+            .filter(|pid| !text.contains(&format!(" {pid}#{pid}: gracefully shutting down\n")))
+            .collect()
+    }
+
+    /// Every living child of the master, also those that are shutting down.
+    pub fn children(&self) -> Vec<i32> {
+        let master = self.master.id();
+        let list = fs::read_to_string(format!("/proc/{master}/task/{master}/children"));
+        let list = list.unwrap_or_default();
+        list.split_whitespace()
+            .filter_map(|pid| pid.parse().ok())
+            .collect()
+    }
+
+    /// Reloads the configuration, and waits until `workers` new workers have taken over.
+    #[track_caller]
+    pub fn reload(&self, workers: usize) {
+        let old = self.children();
+        self.signal(Signal::HUP);
+        wait_until("new workers have taken over", || {
+            let serving = self.worker_pids();
+            serving.len() == workers && !serving.iter().any(|pid| old.contains(pid))
+        });
+    }
+
+    /// Sends a signal to the master.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.master.id()).expect("a process id");
+        kill(pid, signal);
+    }
+
+    /// Kills a worker, as the kernel would for want of memory.
+    pub fn kill_worker(&self, pid: i32) {
+        kill(pid, Signal::KILL);
+    }
+
+    /// Whether the master has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.status().is_some()
+    }
+
+    /// Waits until the master has ended, after a signal to do so.
+    pub(crate) fn wait_ended(&mut self) -> ExitStatus {
+        wait_for("nginx has ended", || self.status())
+    }
+
+    fn status(&mut self) -> Option<ExitStatus> {
+        self.master.try_wait().expect("nginx can be waited for")
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // Only a failing test comes here with nginx still running.
+        if !self.has_ended() {
+            for pid in self.children() {
+                kill(pid, Signal::KILL);
+            }
+            let _ = self.master.kill();
+            let _ = self.master.wait();
+        }
+    }
+}
+
+/// The process may have ended by itself just before.
+fn kill(pid: i32, signal: Signal) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+fn command(flavour: &Flavour, dir: &Path, environment: &[(String, String)]) -> Command {
+    let mut command = Command::new(&flavour.nginx);
+    command
+        .arg("-p")
+        .arg(dir)
+        .arg("-e")
+        .arg(dir.join("error.log"));
+    command
+        .arg("-c")
+        .arg(dir.join("nginx.conf"))
+        .stdin(Stdio::null());
+    for name in FOREIGN {
+        command.env_remove(name);
+    }
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
+    command
+}
+
+/// What `nginx -t` says of a configuration.
+#[derive(Debug)]
+pub struct ConfigTest {
+    /// Whether it is sound.
+    pub ok: bool,
+    /// What nginx wrote.
+    pub output: String,
+}
+
+impl ConfigTest {
+    /// The lines that say why a configuration is refused.
+    pub fn emergencies(&self) -> Vec<&str> {
+        self.output
+            .lines()
+            .filter(|line| line.contains("[emerg]"))
+            .collect()
+    }
+}
+
+/// Runs `nginx -t` on `dir/nginx.conf`.
+pub fn test_config(flavour: &Flavour, dir: &Path, environment: &[(String, String)]) -> ConfigTest {
+    let mut command = command(flavour, dir, environment);
+    // The last of two -e options counts: what nginx would log goes to stderr.
+    let output = command
+        .args(["-e", "stderr", "-t"])
+        .output()
+        .expect("nginx can be run");
+    ConfigTest {
+        ok: output.status.success(),
+        output: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}

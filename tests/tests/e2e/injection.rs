@@ -1,0 +1,163 @@
+//! The upstream gets the leased key and nothing of the client's; nobody else gets the key.
+
+use e2e::{KEY, Plan, RawUpstream, closed_port};
+
+const TOKEN: &str = "token-of-the-labeling-service";
+
+fn bearer() -> String {
+    format!("Bearer {KEY}")
+}
+
+fn with_clients() -> Plan {
+    Plan::new()
+        .environment("SERVICE_TOKEN", TOKEN)
+        .clients("client labeling-service env:SERVICE_TOKEN;")
+}
+
+/// How many lines of a head set this field.
+fn count(head: &str, name: &str) -> usize {
+    let fields = head.lines().filter_map(|line| line.split_once(':'));
+    fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).count()
+}
+
+#[test]
+fn the_upstream_sees_the_leased_key_and_not_the_clients_token() {
+    let gateway = with_clients().start();
+    let deny = |call: e2e::Call| call.token(TOKEN).header("x-mock-deny-token", TOKEN);
+    deny(gateway.chat()).send().expect_status(200);
+    deny(gateway.get("/v1/models")).send().expect_status(200);
+    let stats = gateway.mock().stats();
+    assert_eq!(stats.forbidden_tokens, 0);
+    assert_eq!(stats.key(&bearer()).requests, 2);
+    assert_eq!(stats.keys.len(), 1, "no other key has been used");
+}
+
+#[test]
+fn neither_token_header_of_a_client_arrives_upstream() {
+    let upstream = RawUpstream::bind();
+    let gateway = with_clients().upstream(upstream.address()).start();
+    let client = gateway.chat().token(TOKEN).header("x-service-token", TOKEN).spawn();
+    let mut exchange = upstream.accept();
+    assert_eq!(exchange.header("authorization"), Some(bearer().as_str()));
+    assert_eq!(count(&exchange.head, "authorization"), 1, "{}", exchange.head);
+    assert_eq!(count(&exchange.head, "x-service-token"), 0, "{}", exchange.head);
+    assert!(!exchange.head.contains(TOKEN));
+    exchange.answer();
+    client.join().expect("an answer").expect_status(200);
+}
+
+#[test]
+fn a_client_may_show_its_token_in_the_header_of_the_lock_service() {
+    let gateway = with_clients().start();
+    let call = gateway.chat().header("x-mock-deny-token", TOKEN);
+    call.header("x-service-token", TOKEN).send().expect_status(200);
+    assert_eq!(gateway.mock().stats().key(&bearer()).requests, 1);
+    assert_eq!(gateway.logged(1)[0].service, "labeling-service");
+}
+
+#[test]
+fn a_request_without_authorization_gets_the_key() {
+    let gateway = Plan::new().start();
+    gateway.chat().send().expect_status(200);
+    assert_eq!(gateway.mock().stats().key(&bearer()).requests, 1);
+}
+
+#[test]
+fn a_request_without_authorization_over_a_short_path_gets_the_key() {
+    let upstream = RawUpstream::bind();
+    let gateway = Plan::new().upstream(upstream.address()).start();
+    let mut client = gateway.connect();
+    client.send("GET /v1/models HTTP/1.0\r\n\r\n");
+    let mut exchange = upstream.accept();
+    assert_eq!(exchange.header("authorization"), Some(bearer().as_str()));
+    exchange.answer();
+    assert_eq!(client.answer().status, 200);
+}
+
+#[test]
+fn whatever_authorization_a_client_sends_is_replaced() {
+    let gateway = Plan::new().start();
+    for value in ["Bearer other", "Basic dXNlcjpwYXNz", "", "x"] {
+        gateway.chat().header("authorization", value).send().expect_status(200);
+    }
+    assert_eq!(gateway.mock().stats().key(&bearer()).requests, 4);
+    assert_eq!(gateway.mock().stats().keys.len(), 1);
+}
+
+#[test]
+fn of_two_authorizations_neither_arrives_upstream() {
+    let gateway = Plan::new().start();
+    let mut client = gateway.connect();
+    client.send(
+        "GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+         Authorization: Bearer one\r\nX-Mock-Deny-Token: one\r\nAuthorization: Bearer two\r\n\r\n",
+    );
+    // nginx itself refuses such a request in its newer versions.
+    let status = client.answer().status;
+    let stats = gateway.mock().stats();
+    assert_eq!(stats.forbidden_tokens, 0);
+    match status {
+        200 => assert_eq!(stats.key(&bearer()).requests, 1),
+        status => assert_eq!((status, stats.totals.requests), (400, 0)),
+    }
+}
+
+#[test]
+fn a_header_of_the_same_name_set_by_the_configuration_gives_way_to_the_key() {
+    let upstream = RawUpstream::bind();
+    let gateway = Plan::new()
+        .upstream(upstream.address())
+        .location("proxy_set_header Host api.openai.com;")
+        .start();
+    let client = gateway.chat().token("of-the-client").spawn();
+    let mut exchange = upstream.accept();
+    assert_eq!(exchange.header("host"), Some("api.openai.com"));
+    assert_eq!(exchange.header("authorization"), Some(bearer().as_str()));
+    assert_eq!(count(&exchange.head, "authorization"), 1, "{}", exchange.head);
+    exchange.answer();
+    client.join().expect("an answer").expect_status(200);
+}
+
+/// Sends one request of every kind, and gives all that came back.
+fn every_kind_of_answer(plan: Plan) -> (e2e::Gateway, String) {
+    let gateway = plan
+        .http(&format!("upstream nobody {{ server 127.0.0.1:{}; }}", closed_port()))
+        .server("location /v1/nobody { openai main; proxy_pass http://nobody; }")
+        .start();
+    let calls = [
+        gateway.chat().token(TOKEN),
+        gateway.chat_with("{}").token(TOKEN),
+        gateway.get("/v1/models").token(TOKEN),
+        gateway.get("/v1/nobody").token(TOKEN),
+        gateway.chat().token(TOKEN).header("x-mock-status", "401"),
+        gateway.chat().token("wrong"),
+    ];
+    let mut told = String::new();
+    for call in &calls {
+        let answer = call.send();
+        told.push_str(&format!("{} {:?} {}\n", answer.status, answer.headers, answer.text()));
+    }
+    gateway.logged(calls.len());
+    told.push_str(&gateway.access_log());
+    (gateway, told)
+}
+
+
+#[test]
+fn neither_key_nor_token_is_in_any_answer_or_log() {
+    let (gateway, told) = every_kind_of_answer(with_clients());
+    let log = gateway.error_log().text();
+    for secret in [KEY, TOKEN] {
+        assert!(!told.contains(secret), "in an answer or in the access log");
+        assert!(!log.contains(secret), "in the error log");
+    }
+}
+
+#[test]
+fn the_key_is_not_in_a_debug_log_either() {
+    let (gateway, _) = every_kind_of_answer(with_clients().log_level("debug"));
+    let log = gateway.error_log().text();
+    assert!(log.contains("[debug]"), "this nginx can log for debugging");
+    let line = log.lines().find(|line| line.contains(KEY));
+    assert!(line.is_none(), "{}", line.unwrap_or_default().replace(KEY, "<the key>"));
+}

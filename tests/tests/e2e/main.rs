@@ -1,0 +1,31 @@
+//! The gateway as its clients see it: real nginx, real sockets, a file for each behaviour.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+mod auth;
+mod balance;
+mod bodies;
+mod body_limits;
+mod configs;
+mod dev_mode;
+mod endings;
+mod hostile;
+mod http2;
+mod inheritance;
+mod injection;
+mod keys;
+mod leases;
+mod misconfigured;
+mod python;
+mod redirects;
+mod reload;
+mod streaming;
+mod tls;
+mod upstream_faults;
+mod variables;
+mod waiting;
+mod witness;
