@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use crate::call::Call;
 use crate::cert::Certificate;
 use crate::config::{self, Place};
+use crate::config_test::ConfigTest;
 use crate::error_log::ErrorLog;
 use crate::flavour::Flavour;
 use crate::log_line::LogLine;
@@ -201,16 +202,25 @@ impl Gateway {
     #[track_caller]
     pub fn reload(&mut self, change: impl FnOnce(Plan) -> Plan) {
         self.plan = change(self.plan.clone());
-        let upstream = upstream(&self.plan, &self.mock);
+        self.write(&self.plan);
+        self.nginx.reload(self.plan.workers);
+    }
+
+    /// Has nginx reload a plan that it will refuse; the plan in force stays.
+    pub fn reload_refused(&self, change: impl FnOnce(Plan) -> Plan) {
+        self.write(&change(self.plan.clone()));
+        self.nginx.signal(Signal::HUP);
+    }
+
+    fn write(&self, plan: &Plan) {
         let place = Place {
             dir: self.dir.path(),
             port: self.port,
             tls_port: self.tls_port,
             status_port: self.status_port,
-            upstream: &upstream,
+            upstream: &upstream(plan, &self.mock),
         };
-        write(&self.plan, &self.flavour, &place);
-        self.nginx.reload(self.plan.workers);
+        write(plan, &self.flavour, &place);
     }
 
     /// Asks nginx to end once all requests have ended.
@@ -238,8 +248,20 @@ impl Drop for Gateway {
     }
 }
 
+/// Has nginx test a plan's configuration.
+pub(crate) fn check(plan: &Plan) -> ConfigTest {
+    let flavour = Flavour::under_test();
+    let dir = directory();
+    Certificate::create(dir.path());
+    let (port, tls_port, status_port) = (free_port(), free_port(), free_port());
+    let place =
+        Place { dir: dir.path(), port, tls_port, status_port, upstream: "127.0.0.1:1" };
+    write(plan, &flavour, &place);
+    ConfigTest::run(&flavour, dir.path(), &plan.environment)
+}
+
 /// A directory that unprivileged workers can enter.
-fn directory() -> TempDir {
+pub(crate) fn directory() -> TempDir {
     let dir = tempfile::Builder::new()
         .prefix("e2e-")
         .tempdir()

@@ -106,9 +106,14 @@ impl Nginx {
         self.status().is_some()
     }
 
-    /// Waits until the master has ended, after a signal to do so.
-    pub(crate) fn wait_ended(&mut self) -> ExitStatus {
-        wait_for("nginx has ended", || self.status())
+    /// Waits until the master has ended, and its log tells of no fault but those that hold one
+    /// of `expected`.
+    #[track_caller]
+    pub fn wait_ended(&mut self, expected: &[&str]) {
+        let status = wait_for("nginx has ended", || self.status());
+        let faults = self.log.faults(expected);
+        assert!(faults.is_empty(), "the error log tells of faults:\n{}", faults.join("\n"));
+        assert!(status.success(), "nginx ended with {status}");
     }
 
     fn status(&mut self) -> Option<ExitStatus> {
@@ -136,7 +141,7 @@ fn kill(pid: i32, signal: Signal) {
     }
 }
 
-fn command(flavour: &Flavour, dir: &Path, environment: &[(String, String)]) -> Command {
+pub(crate) fn command(flavour: &Flavour, dir: &Path, environment: &[(String, String)]) -> Command {
     let mut command = Command::new(&flavour.nginx);
     command
         .arg("-p")
@@ -152,37 +157,4 @@ fn command(flavour: &Flavour, dir: &Path, environment: &[(String, String)]) -> C
     }
     command.envs(environment.iter().map(|(name, value)| (name, value)));
     command
-}
-
-/// What `nginx -t` says of a configuration.
-#[derive(Debug)]
-pub struct ConfigTest {
-    /// Whether it is sound.
-    pub ok: bool,
-    /// What nginx wrote.
-    pub output: String,
-}
-
-impl ConfigTest {
-    /// The lines that say why a configuration is refused.
-    pub fn emergencies(&self) -> Vec<&str> {
-        self.output
-            .lines()
-            .filter(|line| line.contains("[emerg]"))
-            .collect()
-    }
-}
-
-/// Runs `nginx -t` on `dir/nginx.conf`.
-pub fn test_config(flavour: &Flavour, dir: &Path, environment: &[(String, String)]) -> ConfigTest {
-    let mut command = command(flavour, dir, environment);
-    // The last of two -e options counts: what nginx would log goes to stderr.
-    let output = command
-        .args(["-e", "stderr", "-t"])
-        .output()
-        .expect("nginx can be run");
-    ConfigTest {
-        ok: output.status.success(),
-        output: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
 }

@@ -2,7 +2,8 @@
 
 use mock_upstream::Scenario;
 
-use crate::gateway::Gateway;
+use crate::config_test::ConfigTest;
+use crate::gateway::{self, Gateway};
 
 /// The key of the pool `main`, unless a test makes its own pools.
 pub const KEY: &str = "sk-e2e-main-0001";
@@ -25,7 +26,7 @@ pub struct Plan {
     pub(crate) upstream: Option<String>,
     pub(crate) log_level: &'static str,
     pub(crate) tls: bool,
-    pub(crate) loses_workers: bool,
+    pub(crate) expected: Vec<&'static str>,
 }
 
 impl Default for Plan {
@@ -47,7 +48,7 @@ impl Default for Plan {
             upstream: None,
             log_level: "info",
             tls: false,
-            loses_workers: false,
+            expected: Vec::new(),
         }
     }
 }
@@ -71,6 +72,13 @@ impl Plan {
     pub fn pool(mut self, name: &str, body: &str) -> Self {
         self.pools.retain(|(other, _)| other != name);
         self.pools.push((name.to_owned(), body.to_owned()));
+        self
+    }
+
+    /// Removes a key pool.
+    #[must_use]
+    pub fn without_pool(mut self, name: &str) -> Self {
+        self.pools.retain(|(other, _)| other != name);
         self
     }
 
@@ -159,11 +167,22 @@ impl Plan {
         self
     }
 
+    /// Says that lines of the error log that hold this text are no faults in this test.
+    #[must_use]
+    pub fn expect(mut self, text: &'static str) -> Self {
+        self.expected.push(text);
+        self
+    }
+
     /// Says that the test kills workers: nginx may tell so in its log.
     #[must_use]
-    pub fn loses_workers(mut self) -> Self {
-        self.loses_workers = true;
-        self
+    pub fn loses_workers(self) -> Self {
+        self.expect("exited on signal 9")
+    }
+
+    /// Has nginx test the configuration, without starting anything.
+    pub fn check(&self) -> ConfigTest {
+        gateway::check(self)
     }
 
     /// Starts the mock and nginx.

@@ -112,10 +112,9 @@ impl Exchange {
         self.send(format!("{:x}\r\n{event}\r\n", event.len()))
     }
 
-    /// Sends one event; false when nginx has closed the connection.
-    pub fn try_event(&mut self, data: &str) -> bool {
-        let chunk = format!("{:x}\r\n{data}\r\n", data.len());
-        self.stream.write_all(chunk.as_bytes()).is_ok()
+    /// Sends these bytes; false when nginx has closed the connection.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.stream.write_all(bytes.as_ref()).is_ok()
     }
 
     /// Ends an event stream in order.

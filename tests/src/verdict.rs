@@ -14,9 +14,6 @@ use crate::config;
 use crate::gateway::Gateway;
 use crate::wait::wait_until;
 
-/// What nginx may say when a test kills its workers.
-const LOST_WORKERS: [&str; 1] = ["exited on signal 9"];
-
 pub(crate) fn pronounce(gateway: &mut Gateway) {
     if thread::panicking() {
         eprintln!(
@@ -35,17 +32,6 @@ pub(crate) fn pronounce(gateway: &mut Gateway) {
         gateway.wait_in_flight(0);
         gateway.nginx.signal(Signal::QUIT);
     }
-    let status = gateway.nginx.wait_ended();
-    let expected: &[&str] = if gateway.plan().loses_workers {
-        &LOST_WORKERS
-    } else {
-        &[]
-    };
-    let faults = gateway.error_log().faults(expected);
-    assert!(
-        faults.is_empty(),
-        "the error log tells of faults:\n{}",
-        faults.join("\n")
-    );
-    assert!(status.success(), "nginx ended with {status}");
+    let expected = gateway.plan().expected.clone();
+    gateway.nginx.wait_ended(&expected);
 }

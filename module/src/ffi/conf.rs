@@ -103,9 +103,7 @@ impl Conf {
         // SAFETY: conf_ctx is filled with the core module's configuration before
         // any http block is read, and `env` is an initialised array of ngx_str_t.
         unsafe {
-            let core = *(*self.raw().cycle)
-                .conf_ctx
-                .add(ngx_core_module.index);
+            let core = *(*self.raw().cycle).conf_ctx.add(ngx_core_module.index);
             let core = core.cast::<*mut c_void>().cast::<ngx_core_conf_t>();
             if core.is_null() {
                 return;

@@ -75,11 +75,8 @@ pub(crate) fn current<'a, T>(
     unsafe { slot(r, module).cast::<Holder<T>>().as_ref() }
 }
 
-/// The context that `r` had before an internal redirect, put back in its place.
-pub(crate) fn recall<'a, T: 'static>(
-    r: *mut ngx_http_request_t,
-    module: &ngx_module_t,
-) -> Option<&'a Holder<T>> {
+/// The context that `r` had before an internal redirect.
+pub(crate) fn recall<'a, T: 'static>(r: *mut ngx_http_request_t) -> Option<&'a Holder<T>> {
     // SAFETY: walks the request's own cleanup list; an entry with our handler has
     // a Holder<T> as its data. Subrequests share the pool of their main request,
     // hence the comparison.
@@ -92,7 +89,6 @@ pub(crate) fn recall<'a, T: 'static>(
             {
                 let holder = (*entry).data.cast::<Holder<T>>();
                 if (*holder).request == r {
-                    *slot(r, module) = holder.cast();
                     return Some(&*holder);
                 }
             }
@@ -100,6 +96,16 @@ pub(crate) fn recall<'a, T: 'static>(
         }
     }
     None
+}
+
+/// Puts the context that `r` had before an internal redirect back in its place.
+pub(crate) fn adopt<'a, T: 'static>(
+    r: *mut ngx_http_request_t,
+    module: &ngx_module_t,
+) -> Option<&'a Holder<T>> {
+    let holder = recall::<T>(r)?;
+    *slot(r, module) = core::ptr::from_ref(holder).cast_mut().cast();
+    Some(holder)
 }
 
 /// Gives `r` a context; `None` when memory is short.

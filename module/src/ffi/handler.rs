@@ -61,9 +61,7 @@ pub(crate) fn add<H: PhaseHandler>(conf: &Conf) -> ConfResult {
         let cf: *mut ngx_conf_t = conf.0;
         let core_module = &raw const ngx_http_core_module;
         let core = (*cf)
-            .http_main_conf_unchecked::<ngx_http_core_main_conf_t>(
-                &*core_module,
-            )
+            .http_main_conf_unchecked::<ngx_http_core_main_conf_t>(&*core_module)
             .ok_or("no http core module")?;
         let handlers = &raw mut (*core.as_ptr()).phases[phase as usize].handlers;
         let place = ngx_array_push(handlers).cast::<ngx_http_handler_pt>();

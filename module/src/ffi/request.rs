@@ -48,7 +48,12 @@ impl<'a> Request<'a> {
     /// Our context, also when an internal redirect has hidden it.
     pub fn recalled<M: HttpModule>(&self) -> Option<&'a M::Context> {
         self.context::<M>()
-            .or_else(|| context::recall(self.raw, Self::module::<M>()).map(|h| &h.value))
+            .or_else(|| context::recall(self.raw).map(|h| &h.value))
+    }
+
+    /// Makes the context from before an internal redirect that of this pass.
+    pub fn adopt<M: HttpModule>(&self) -> Option<&'a M::Context> {
+        context::adopt(self.raw, Self::module::<M>()).map(|h| &h.value)
     }
 
     /// Makes our context.
@@ -145,10 +150,8 @@ impl<'a> Request<'a> {
 
 unsafe extern "C" fn body_entry(r: *mut ngx_http_request_t) {
     guard((), || {
-        // SAFETY: nginx calls the handler with the request whose body it has read;
-        // the body is kept, as it is sent upstream later.
+        // SAFETY: nginx calls the handler with the request whose body it has read.
         unsafe {
-            (*r).set_preserve_body(1);
             (*r).write_event_handler = Some(ngx_http_core_run_phases);
             ngx_http_core_run_phases(r);
         }

@@ -4,8 +4,8 @@ use core::slice;
 use core::sync::atomic::{AtomicU32, Ordering, fence};
 
 use ngx::ffi::{
-    ngx_conf_t, ngx_int_t, ngx_pagesize, ngx_shared_memory_add, ngx_shm_zone_t, ngx_shmtx_lock,
-    ngx_shmtx_unlock, ngx_slab_alloc, ngx_slab_pool_t,
+    ngx_conf_t, ngx_cycle, ngx_int_t, ngx_pagesize, ngx_shared_memory_add, ngx_shm_zone_t,
+    ngx_shmtx_lock, ngx_shmtx_unlock, ngx_slab_alloc, ngx_slab_pool_t,
 };
 
 use super::conf::{Conf, ConfResult, status};
@@ -38,6 +38,10 @@ pub trait ZoneContent: 'static {
     fn adopt(&self, bytes: &mut [u8]) -> ConfResult;
 }
 
+fn tag() -> *mut c_void {
+    ptr::without_provenance_mut(0x6f61_6c65_6173_6500)
+}
+
 /// A shared zone: bytes behind nginx's slab mutex, which nginx itself frees when
 /// a worker dies with it.
 #[derive(Clone, Copy)]
@@ -58,8 +62,7 @@ impl SharedZone {
         unsafe {
             let cf: *mut ngx_conf_t = conf.0;
             let mut name = copy_into((*cf).pool, name.as_bytes()).ok_or("no memory")?;
-            let tag = ptr::without_provenance_mut::<c_void>(0x6f61_6c65_6173_6500);
-            let zone = ngx_shared_memory_add(cf, &raw mut name, size, tag);
+            let zone = ngx_shared_memory_add(cf, &raw mut name, size, tag());
             let zone = NonNull::new(zone).ok_or("the zone's name is in use")?;
             (*zone.as_ptr()).init = Some(init_entry::<C>);
             (*zone.as_ptr()).data = ptr::from_ref(content).cast_mut().cast();
@@ -180,7 +183,7 @@ unsafe extern "C" fn init_entry<C: ZoneContent>(
             let adopted = shared.with(|bytes, _| content.adopt(bytes));
             adopted.unwrap_or_else(|| Err("the zone is empty".into()))
         } else {
-            create(shared, content)
+            create_first(shared, content)
         };
         if let Err(message) = &done {
             // SAFETY: the zone's log is that of the cycle being made.
@@ -190,6 +193,34 @@ unsafe extern "C" fn init_entry<C: ZoneContent>(
         }
         status(done.is_ok())
     })
+}
+
+/// nginx offers no old memory when the zone's name or size has changed. What the
+/// workers of the running configuration hold is in the old zone, and would be
+/// given out a second time.
+fn create_first<C: ZoneContent>(zone: SharedZone, content: &C) -> ConfResult {
+    // SAFETY: before the first configuration is in use, `ngx_cycle` is a cycle
+    // without zones; else it is the running one.
+    let replaced = unsafe {
+        let mut part = ngx_cycle
+            .as_ref()
+            .map(|cycle| &raw const cycle.shared_memory.part);
+        let mut found = false;
+        while let Some(zones) = part.and_then(|p| p.as_ref()) {
+            let first = zones.elts.cast::<ngx_shm_zone_t>();
+            found |= (0..zones.nelts).any(|at| (*first.add(at)).tag == tag());
+            part = Some(zones.next.cast_const());
+        }
+        found
+    };
+    if replaced {
+        return Err(
+            "openai_zone: a reload cannot change the zone's name or size, \
+                    since running requests hold leases in it; restart nginx to change it"
+                .into(),
+        );
+    }
+    create(zone, content)
 }
 
 fn create<C: ZoneContent>(zone: SharedZone, content: &C) -> ConfResult {

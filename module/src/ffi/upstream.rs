@@ -253,8 +253,8 @@ unsafe extern "C" fn subrequest_entry<M: Wrapped>(
     guard(NGX_ERROR as ngx_int_t, || {
         // SAFETY: nginx calls it with the subrequest that ends, once or more.
         let request = unsafe { Request::borrow(r) };
-        let holder = context::current::<M::Context>(r, the_module::<M>())
-            .or_else(|| context::recall(r, the_module::<M>()));
+        let holder =
+            context::current::<M::Context>(r, the_module::<M>()).or_else(|| context::recall(r));
         M::subrequest_done(request);
         match holder.map(|h| h.subrequest.get()) {
             // SAFETY: the handler and data that the subrequest's maker had set.

@@ -38,7 +38,7 @@ pub(super) fn context_of<'a>(request: &Request<'a>) -> Option<&'a Context> {
     if let Some(ctx) = request.context::<Openai>() {
         return Some(ctx);
     }
-    if let Some(ctx) = request.recalled::<Openai>() {
+    if let Some(ctx) = request.adopt::<Openai>() {
         ctx.restart();
         return Some(ctx);
     }

@@ -125,8 +125,8 @@ fn a_client_that_stops_reading() {
     let mut exchange = upstream.accept();
     exchange.begin_stream();
     // More than the sockets' buffers hold: nginx can send no more, and gives up.
-    let event = "x".repeat(64 * 1024);
-    let feeder = std::thread::spawn(move || while exchange.try_event(&event) {});
+    let chunk = format!("10000\r\n{}\r\n", "x".repeat(64 * 1024));
+    let feeder = std::thread::spawn(move || while exchange.try_send(&chunk) {});
     gateway.wait_held(0, 0);
     feeder.join().expect("the upstream's connection has been closed");
     drop(client);

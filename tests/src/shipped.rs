@@ -1,0 +1,140 @@
+//! The configurations that people copy, made to run in a test's own directory.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::cert::Certificate;
+use crate::config_test::ConfigTest;
+use crate::flavour::{Flavour, workspace};
+use crate::gateway::directory;
+use crate::nginx::Nginx;
+use crate::port::free_port;
+use crate::wait::wait_until;
+
+/// A configuration of the directory `nginx`, with its paths, ports and secrets replaced.
+pub struct Shipped {
+    flavour: Flavour,
+    dir: TempDir,
+    environment: Vec<(String, String)>,
+    port: u16,
+}
+
+impl Shipped {
+    /// The token that the clients of every shipped configuration may use.
+    pub const TOKEN: &str = "token-of-a-service";
+
+    /// The names of all of them.
+    pub fn names() -> Vec<String> {
+        let files = fs::read_dir(workspace().join("nginx")).expect("the directory nginx");
+        let mut names: Vec<String> = files
+            .map(|file| file.expect("a file").file_name().to_string_lossy().into_owned())
+            .filter(|name| name.ends_with(".conf"))
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Prepares one, before an upstream on this port.
+    pub fn prepare(name: &str, upstream_port: u16) -> Self {
+        let flavour = Flavour::under_test();
+        let dir = directory();
+        let port = free_port();
+        let source = workspace().join("nginx");
+        let text = fs::read_to_string(source.join(name)).expect("the configuration");
+        fs::write(dir.path().join("nginx.conf"), adapt(&text, &flavour, dir.path(), port, upstream_port))
+            .expect("the directory is writable");
+        fs::copy(source.join("log_format.conf"), dir.path().join("log_format.conf"))
+            .expect("the log format");
+        furnish(dir.path());
+        let environment = [
+            ("PRIMARY_OPENAI_API_KEY", "sk-e2e-primary"),
+            ("OPENAI_API_KEYS", "sk-e2e-second,sk-e2e-third"),
+            ("EMBEDDINGS_API_KEY", "sk-e2e-embeddings"),
+            ("SERVICE_TOKEN", Self::TOKEN),
+            ("ADMIN_TOKEN", "token-of-an-admin"),
+        ];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Self { flavour, dir, environment: environment.into(), port }
+    }
+
+    /// Has nginx test it.
+    pub fn test(&self) -> ConfigTest {
+        ConfigTest::run(&self.flavour, self.dir.path(), &self.environment)
+    }
+
+    /// Starts it.
+    #[track_caller]
+    pub fn start(self) -> RunningShipped {
+        let nginx = Nginx::start(&self.flavour, self.dir.path(), &self.environment)
+            .unwrap_or_else(|log| panic!("{log}"));
+        RunningShipped { nginx, port: self.port, dir: self.dir }
+    }
+}
+
+/// A shipped configuration that is being served.
+pub struct RunningShipped {
+    nginx: Nginx,
+    port: u16,
+    dir: TempDir,
+}
+
+impl RunningShipped {
+    /// The port that stands for 8004.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Waits until a file of its directory holds `needle`, and gives that line.
+    #[track_caller]
+    pub fn line_of(&self, file: &str, needle: &str) -> String {
+        let path = self.dir.path().join(file);
+        let text = || fs::read_to_string(&path).unwrap_or_default();
+        wait_until(&format!("{file} holds {needle:?}"), || text().contains(needle));
+        text().lines().find(|line| line.contains(needle)).unwrap_or_default().to_owned()
+    }
+
+    /// Ends nginx in order; its log must tell of no fault.
+    #[track_caller]
+    pub fn stop(mut self) {
+        self.nginx.signal(Signal::QUIT);
+        self.nginx.wait_ended(&[]);
+    }
+}
+
+/// Replaces what belongs to the machine: the module's path, directories and ports.
+fn adapt(text: &str, flavour: &Flavour, dir: &Path, port: u16, upstream_port: u16) -> String {
+    let home = dir.display();
+    let mut text = text
+        .replace("modules/libngx_http_openai_module.so", &flavour.module.display().to_string())
+        .replace("/etc/nginx/", &format!("{home}/"))
+        .replace("/var/log/nginx/", &format!("{home}/"))
+        .replace("listen 443", &format!("listen 127.0.0.1:{}", free_port()))
+        .replace("127.0.0.1:8004", &format!("127.0.0.1:{port}"))
+        .replace("127.0.0.1:8080", &format!("127.0.0.1:{upstream_port}"))
+        .replace("logs/nginx.pid", "nginx.pid");
+    if !text.lines().any(|line| line.starts_with("pid ")) {
+        text.insert_str(0, "pid nginx.pid;\n");
+    }
+    format!("daemon off;\n{text}")
+}
+
+/// Makes the files that the configurations name.
+fn furnish(dir: &Path) {
+    for name in ["tls", "keys", "tokens", "logs", "temp"] {
+        fs::create_dir(dir.join(name)).expect("the directory is writable");
+    }
+    let certificate = Certificate::create(dir);
+    let move_to = |from: &Path, to: &str| {
+        fs::rename(from, dir.join(to)).expect("the directory is writable");
+    };
+    move_to(&certificate.cert, "tls/gateway.crt");
+    move_to(&certificate.key, "tls/gateway.key");
+    let write = |name: &str, content: &str| {
+        fs::write(dir.join(name), content).expect("the directory is writable");
+    };
+    write("keys/batch.keys", "# team A\nsk-e2e-a id=team-a\nsk-e2e-b id=team-b slots=4 weight=3\n");
+    write("tokens/nightly", "token-of-the-night\n");
+}

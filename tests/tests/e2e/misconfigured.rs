@@ -1,0 +1,218 @@
+//! Every mistake gives one line that names the directive and the value, and never a secret.
+
+use e2e::Plan;
+
+/// A plan with every source that the cases below name.
+fn plan() -> Plan {
+    Plan::new()
+        .environment("KEY", "sk-e2e-secret")
+        .environment("EMPTY", "")
+        .environment("SPACED", "sk-e2e secret")
+        .environment("TOKEN", "token-of-somebody")
+        .environment("OTHER_TOKEN", "token-of-another")
+        .file("keys", "sk-e2e-secret-1\nsk-e2e-secret-2\n")
+        .file("no-keys", "# nothing\n\n")
+        .file("bad-keys", "sk-e2e-secret-1\nsk-e2e-secret-2 slots=0\n")
+        .file("spaced-keys", "sk-e2e-secret-1\nsk-e2e-secret-2 sk-e2e-secret-3\n")
+}
+
+#[track_caller]
+fn assert_refused(plan: &Plan, says: &[&str]) {
+    let test = plan.check();
+    assert!(!test.ok, "accepted, instead of saying {says:?}");
+    let lines = test.emergencies();
+    assert_eq!(lines.len(), 1, "one line that says {says:?}, not: {lines:#?}");
+    for word in says {
+        assert!(lines[0].contains(word), "{word:?} is missing: {}", lines[0]);
+    }
+    for secret in ["sk-e2e", "token-of"] {
+        assert!(!test.output.contains(secret), "a secret is told: {}", test.output);
+    }
+}
+
+#[track_caller]
+fn assert_pool_refused(body: &str, says: &[&str]) {
+    let says = [&["openai_pool", "main"], says].concat();
+    assert_refused(&plan().pool("main", body), &says);
+}
+
+#[track_caller]
+fn assert_clients_refused(body: &str, says: &[&str]) {
+    assert_refused(&plan().clients(body), &[&["openai_clients"], says].concat());
+}
+
+#[track_caller]
+fn assert_location_refused(text: &str, says: &[&str]) {
+    assert_refused(&plan().location(text), says);
+}
+
+#[test]
+fn a_sound_configuration_is_accepted() {
+    let test = plan().clients("client app env:TOKEN;").check();
+    assert!(test.ok, "{}", test.output);
+    assert!(test.emergencies().is_empty());
+}
+
+#[test]
+fn pools_that_cannot_be() {
+    assert_pool_refused("", &["key"]);
+    assert_pool_refused("wait 5s;", &["key"]);
+    let twice = plan().http("openai_pool main { key sk-e2e-twice; }");
+    assert_refused(&twice, &["openai_pool", "\"main\"", "duplicate"]);
+    assert_refused(&plan().http("openai_pool { key env:KEY; }"), &["openai_pool"]);
+    assert_refused(&plan().http("openai_pool a b { key env:KEY; }"), &["openai_pool"]);
+    assert_refused(&plan().http("openai_pool a;"), &["openai_pool"]);
+    assert_refused(&plan().http("openai_pool off { key env:KEY; }"), &["openai_pool", "\"off\""]);
+    assert_refused(&plan().http("openai_pool a/b { key env:KEY; }"), &["openai_pool", "a/b"]);
+    assert_refused(&plan().server("openai_pool a { key env:KEY; }"), &["openai_pool"]);
+    assert_pool_refused("key env:KEY; keys env:KEY;", &["\"keys\""]);
+    assert_pool_refused("key env:KEY; zone { }", &["zone"]);
+}
+
+#[test]
+fn keys_that_cannot_be() {
+    assert_pool_refused("key;", &["key"]);
+    assert_pool_refused("key optional;", &["key"]);
+    assert_pool_refused("key id=main;", &["key"]);
+    assert_pool_refused("key env:;", &["key", "env:"]);
+    assert_pool_refused("key file:;", &["key", "file:"]);
+    assert_pool_refused("key env:ABSENT;", &["key", "env:ABSENT"]);
+    assert_pool_refused("key env:EMPTY;", &["key", "env:EMPTY"]);
+    assert_pool_refused("key env:EMPTY optional; key env:ABSENT optional;", &["no key"]);
+    assert_pool_refused("key file:/nonexistent/keys;", &["key", "/nonexistent/keys"]);
+    assert_pool_refused("key file:{dir}/no-keys;", &["key", "no-keys"]);
+    assert_pool_refused("key file:{dir}/bad-keys;", &["key", "bad-keys", "line 2", "slots", "\"0\""]);
+    assert_pool_refused("key file:{dir}/spaced-keys;", &["key", "spaced-keys", "line 2"]);
+    assert_pool_refused("key env:SPACED;", &["key", "env:SPACED"]);
+    assert_pool_refused("key \"sk-e2e secret\";", &["key"]);
+    assert_pool_refused("key sk-e2e-secret,sk-e2e-other;", &["key"]);
+    assert_pool_refused("key sk-e2e-größe;", &["key"]);
+}
+
+#[test]
+fn options_of_keys_that_cannot_be() {
+    for (option, says) in [
+        ("slots=0", ["slots", "\"0\""]),
+        ("slots=-1", ["slots", "\"-1\""]),
+        ("slots=many", ["slots", "\"many\""]),
+        ("slots=", ["slots", "\"\""]),
+        ("slots=65536", ["slots", "\"65536\""]),
+        ("weight=0", ["weight", "\"0\""]),
+        ("weight=1.5", ["weight", "\"1.5\""]),
+        ("id=", ["id", "\"\""]),
+        ("id=a/b", ["id", "\"a/b\""]),
+        ("id=a id=b", ["id", "twice"]),
+        ("slots=1 slots=2", ["slots", "twice"]),
+        ("slot=1", ["unknown", "\"slot\""]),
+    ] {
+        assert_pool_refused(&format!("key env:KEY {option};"), &[&["key"], &says[..]].concat());
+    }
+    assert_pool_refused("key env:KEY sk-e2e-second;", &["key", "parameter 2"]);
+}
+
+#[test]
+fn keys_and_ids_that_are_there_twice() {
+    assert_pool_refused("key env:KEY id=a; key sk-e2e-secret id=b;", &["key", "\"a\"", "\"b\""]);
+    assert_pool_refused("key env:KEY id=a; key sk-e2e-other id=a;", &["key", "id", "\"a\""]);
+}
+
+#[test]
+fn values_of_pools_that_cannot_be() {
+    for (line, says) in [
+        ("balance fair;", ["balance", "\"fair\""]),
+        ("balance;", ["balance", ""]),
+        ("balance random random;", ["balance", ""]),
+        ("balance random; balance random;", ["balance", "duplicate"]),
+        ("lease_ttl 0;", ["lease_ttl", "\"0\""]),
+        ("lease_ttl soon;", ["lease_ttl", "\"soon\""]),
+        ("lease_ttl 1ms;", ["lease_ttl", "\"1ms\""]),
+        ("lease_ttl 2d;", ["lease_ttl", "\"2d\""]),
+        ("lease_ttl -1s;", ["lease_ttl", "\"-1s\""]),
+        ("wait -1;", ["wait", "\"-1\""]),
+        ("wait 5parsecs;", ["wait", "\"5parsecs\""]),
+        ("wait 1s; wait 2s;", ["wait", "duplicate"]),
+        ("queue -1;", ["queue", "\"-1\""]),
+        ("queue full;", ["queue", "\"full\""]),
+        ("queue 99999999999;", ["queue", "\"99999999999\""]),
+        ("queue 1; queue 1;", ["queue", "duplicate"]),
+    ] {
+        assert_pool_refused(&format!("key env:KEY; {line}"), &says);
+    }
+}
+
+#[test]
+fn zones_that_cannot_be() {
+    for value in ["openai", "openai:", ":8m", "openai:many", "openai:-8m", "openai:1k", "openai:0"] {
+        let plan = plan().http(&format!("openai_zone {value};"));
+        assert_refused(&plan, &["openai_zone", &format!("\"{value}\"")]);
+    }
+    let twice = plan().http("openai_zone openai:8m; openai_zone other:8m;");
+    assert_refused(&twice, &["openai_zone", "duplicate"]);
+    assert_refused(&plan().http("openai_zone;"), &["openai_zone"]);
+    assert_refused(&plan().server("openai_zone openai:8m;"), &["openai_zone"]);
+}
+
+#[test]
+fn a_zone_that_is_too_small_for_its_keys() {
+    let keys: String = (0..20_000).map(|number| format!("sk-e2e-many-{number}\n")).collect();
+    let plan = plan()
+        .http("openai_zone openai:256k;")
+        .file("many-keys", &keys)
+        .pool("main", "key file:{dir}/many-keys;");
+    assert_refused(&plan, &["openai_zone", "\"openai\""]);
+    let slots = plan.pool("main", "key env:KEY slots=65535;");
+    assert_refused(&slots, &["openai_zone", "\"openai\""]);
+}
+
+#[test]
+fn clients_that_cannot_be() {
+    assert_clients_refused("", &["client"]);
+    assert_clients_refused("client;", &["client"]);
+    assert_clients_refused("client app;", &["client"]);
+    assert_clients_refused("user app env:TOKEN;", &["\"user\""]);
+    assert_clients_refused("client a/b env:TOKEN;", &["client", "a/b"]);
+    assert_clients_refused("client app token-of-the-app;", &["client", "app"]);
+    assert_clients_refused("client app env:ABSENT;", &["client", "env:ABSENT"]);
+    assert_clients_refused("client app env:EMPTY;", &["client", "env:EMPTY"]);
+    assert_clients_refused("client app file:/nonexistent/token;", &["client", "/nonexistent/token"]);
+    assert_clients_refused("client app file:{dir}/no-keys;", &["client", "no-keys"]);
+    assert_clients_refused("client app env:TOKEN role=root;", &["client", "role", "\"root\""]);
+    assert_clients_refused("client app env:TOKEN priority=high;", &["client", "\"high\""]);
+    assert_clients_refused("client app env:TOKEN priority=99999;", &["client", "\"99999\""]);
+    assert_clients_refused("client app env:TOKEN colour=red;", &["client", "\"colour\""]);
+    assert_clients_refused("client app env:TOKEN role=admin role=admin;", &["client", "role"]);
+    let name = "client app env:TOKEN; client app env:OTHER_TOKEN;";
+    assert_clients_refused(name, &["client", "\"app\""]);
+    let token = "client one env:TOKEN; client two env:TOKEN;";
+    assert_clients_refused(token, &["client", "\"one\"", "\"two\""]);
+    let twice = plan().clients("client app env:TOKEN;").http("openai_clients { client b env:KEY; }");
+    assert_refused(&twice, &["openai_clients", "duplicate"]);
+    assert_refused(&plan().http("openai_clients app { client b env:KEY; }"), &["openai_clients"]);
+}
+
+#[test]
+fn locations_that_cannot_be() {
+    for (text, says) in [
+        ("openai other;", ["openai", "duplicate"]),
+        ("openai_auth maybe;", ["openai_auth", "\"maybe\""]),
+        ("openai_auth off; openai_auth off;", ["openai_auth", "duplicate"]),
+        ("openai_auth on;", ["openai_auth", "openai_clients"]),
+        ("openai_inspect yes;", ["openai_inspect", "\"yes\""]),
+        ("openai_inspect on; openai_inspect on;", ["openai_inspect", "duplicate"]),
+        ("openai_inspect_max_size big;", ["openai_inspect_max_size", "\"big\""]),
+        ("openai_inspect_max_size -1;", ["openai_inspect_max_size", "\"-1\""]),
+        ("openai_inspect_max_size 1m; openai_inspect_max_size 1m;", ["max_size", "duplicate"]),
+        ("openai_inspect_oversize drop;", ["openai_inspect_oversize", "\"drop\""]),
+        ("openai_inspect_invalid on;", ["openai_inspect_invalid", "\"on\""]),
+        ("openai_inspect_invalid pass pass;", ["openai_inspect_invalid", ""]),
+        ("openai_inspect_mode x;", ["openai_inspect_mode", "unknown"]),
+    ] {
+        assert_location_refused(text, &says);
+    }
+    let unknown = plan().server("location /x/ { openai nowhere; }");
+    assert_refused(&unknown, &["openai", "\"nowhere\""]);
+    assert_refused(&plan().server("openai nowhere;"), &["openai", "\"nowhere\""]);
+    assert_refused(&plan().http("openai nowhere;"), &["openai", "\"nowhere\""]);
+    assert_refused(&plan().server("location /x/ { openai; }"), &["openai"]);
+    assert_refused(&plan().server("location /x/ { openai main main; }"), &["openai"]);
+}
