@@ -10,7 +10,10 @@ use openai_core::lease::{
     Balance, Capacity, Grant, KeyConfig, Now, PoolConfig, PoolId, Want, WorkerId, Zone,
 };
 
-const NOW: Now = Now { mono_ms: 1, wall_us: 1 };
+const NOW: Now = Now {
+    mono_ms: 1,
+    wall_us: 1,
+};
 
 struct Table {
     bytes: Vec<u64>,
@@ -39,11 +42,19 @@ impl Table {
         let accepted = zone.accept(&[config], NOW).expect("fits");
         let worker = zone.enroll(1, 0, 1, NOW, |_| false).expect("a worker");
         let pool = accepted.pools[0].0;
-        Self { bytes, pool, worker, nonce: 0 }
+        Self {
+            bytes,
+            pool,
+            worker,
+            nonce: 0,
+        }
     }
 
     fn want(&mut self) -> Want {
-        self.nonce = self.nonce.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0xB5);
+        self.nonce = self
+            .nonce
+            .wrapping_mul(0x5851_F42D_4C95_7F2D)
+            .wrapping_add(0xB5);
         Want {
             pool: self.pool,
             worker: self.worker,
@@ -57,7 +68,10 @@ impl Table {
     /// As the module does it: the zone is opened anew each time.
     fn with<T>(&mut self, act: impl FnOnce(&mut Zone<'_>, &Want) -> T) -> T {
         let want = self.want();
-        act(&mut Zone::open(bytemuck::cast_slice_mut(&mut self.bytes)).expect("a zone"), &want)
+        act(
+            &mut Zone::open(bytemuck::cast_slice_mut(&mut self.bytes)).expect("a zone"),
+            &want,
+        )
     }
 
     fn take(&mut self) -> Option<Grant> {
@@ -65,7 +79,8 @@ impl Table {
     }
 
     fn end(&mut self, grant: &Grant) {
-        self.with(|zone, _| zone.release(grant.handle, NOW)).expect("held");
+        self.with(|zone, _| zone.release(grant.handle, NOW))
+            .expect("held");
     }
 }
 
@@ -99,10 +114,15 @@ fn serve_a_waiter(c: &mut Criterion) {
     let mut held = table.take().expect("a free key");
     c.bench_function("lease/serve_a_waiter", |b| {
         b.iter(|| {
-            table.with(|zone, want| zone.enqueue(want)).expect("a place");
+            table
+                .with(|zone, want| zone.enqueue(want))
+                .expect("a place");
             table.end(&held);
             let worker = table.worker;
-            held = table.with(|zone, _| zone.collect(worker)).expect("served").grant;
+            held = table
+                .with(|zone, _| zone.collect(worker))
+                .expect("served")
+                .grant;
         });
     });
 }

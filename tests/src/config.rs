@@ -17,7 +17,7 @@ pub(crate) struct Place<'a> {
 }
 
 /// The access log has every variable of the module under its short name.
-const LOG_FORMAT: &str = r#"log_format e2e escape=json '{"status":$status,"uri":"$request_uri",'
+const LOG_FORMAT: &str = r#"log_format e2e escape=json '{"status":"$status","uri":"$request_uri",'
     '"pool":"$openai_pool","key_id":"$openai_key_id","slot":"$openai_slot",'
     '"lease_id":"$openai_lease_id","fence":"$openai_fence","lease_status":"$openai_lease_status",'
     '"wait_ms":"$openai_wait_ms","hold_ms":"$openai_hold_ms","service":"$openai_service",'

@@ -19,7 +19,10 @@ impl ConfigTest {
     pub(crate) fn run(flavour: &Flavour, dir: &Path, environment: &[(String, String)]) -> Self {
         let mut command = command(flavour, dir, environment);
         // Of two options -e the last one counts: what nginx would log goes to stderr.
-        let output = command.args(["-e", "stderr", "-t"]).output().expect("nginx can be run");
+        let output = command
+            .args(["-e", "stderr", "-t"])
+            .output()
+            .expect("nginx can be run");
         Self {
             ok: output.status.success(),
             output: String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -28,6 +31,9 @@ impl ConfigTest {
 
     /// The lines that say why a configuration is refused.
     pub fn emergencies(&self) -> Vec<&str> {
-        self.output.lines().filter(|line| line.contains("[emerg]")).collect()
+        self.output
+            .lines()
+            .filter(|line| line.contains("[emerg]"))
+            .collect()
     }
 }

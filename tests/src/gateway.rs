@@ -254,8 +254,13 @@ pub(crate) fn check(plan: &Plan) -> ConfigTest {
     let dir = directory();
     Certificate::create(dir.path());
     let (port, tls_port, status_port) = (free_port(), free_port(), free_port());
-    let place =
-        Place { dir: dir.path(), port, tls_port, status_port, upstream: "127.0.0.1:1" };
+    let place = Place {
+        dir: dir.path(),
+        port,
+        tls_port,
+        status_port,
+        upstream: "127.0.0.1:1",
+    };
     write(plan, &flavour, &place);
     ConfigTest::run(&flavour, dir.path(), &plan.environment)
 }
@@ -281,53 +286,7 @@ fn write(plan: &Plan, flavour: &Flavour, place: &Place<'_>) {
     let write = |name: &str, content: String| {
         fs::write(place.dir.join(name), content).expect("the directory is writable");
     };
-    let mut text = config::render(plan, flavour, place);
-    if std::env::var("E2E_PLAIN").is_ok() {
-        // TEMPORARY
-        let mut out = String::new();
-        let mut skip = false;
-        for line in text.lines() {
-            if line.starts_with("openai_pool") || line.starts_with("openai_clients") {
-                skip = true;
-            }
-            if skip {
-                if line == "}" {
-                    skip = false;
-                }
-                continue;
-            }
-            if line.starts_with("openai") || line.starts_with("load_module") {
-                continue;
-            }
-            if line.starts_with("location = /held") {
-                out.push_str("location /held/ { return 200 \"0 0 1\"; }\n");
-                continue;
-            }
-            out.push_str(line);
-            out.push('\n');
-            if line.starts_with("http {") {
-                for v in [
-                    "pool",
-                    "key_id",
-                    "slot",
-                    "lease_id",
-                    "fence",
-                    "lease_status",
-                    "wait_ms",
-                    "hold_ms",
-                    "service",
-                    "role",
-                    "model",
-                    "stream",
-                    "user",
-                ] {
-                    out.push_str(&format!("map $host $openai_{v} {{ default \"\"; }}\n"));
-                }
-            }
-        }
-        text = out;
-    }
-    write("nginx.conf", text);
+    write("nginx.conf", config::render(plan, flavour, place));
     for (name, content) in &plan.files {
         write(name, config::fill(content, place));
     }

@@ -14,7 +14,7 @@ const END: &[u8] = b"data: [DONE]\n\n\r\n0\r\n\r\n";
 /// Sends a request and reads the answer to its end.
 pub fn stream_once(port: u16, request: &str) -> Outcome {
     let mut received = Vec::new();
-    let exchange = || {
+    let mut exchange = || {
         let mut stream = open(port, request)?;
         // The whole wait for a slot may lie in between.
         stream.set_read_timeout(Some(patience() * 4))?;
@@ -61,5 +61,9 @@ fn open(port: u16, request: &str) -> std::io::Result<TcpStream> {
 
 fn status(received: &[u8]) -> Option<u16> {
     let line = received.get(..12)?;
-    std::str::from_utf8(line).ok()?.strip_prefix("HTTP/1.1 ")?.parse().ok()
+    std::str::from_utf8(line)
+        .ok()?
+        .strip_prefix("HTTP/1.1 ")?
+        .parse()
+        .ok()
 }

@@ -3,13 +3,15 @@
 use std::fs;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 
 /// A request as nginx logged it: the status, and every variable of the module.
 #[derive(Debug, Clone, Deserialize)]
 #[allow(missing_docs, reason = "each field is the variable $openai_<name>")]
 pub struct LogLine {
-    /// `$status`
+    /// `$status`; nginx writes `009` for HTTP/0.9, which is no number in JSON.
+    #[serde(deserialize_with = "number")]
     pub status: u16,
     /// `$request_uri`
     pub uri: String,
@@ -26,6 +28,10 @@ pub struct LogLine {
     pub model: String,
     pub stream: String,
     pub user: String,
+}
+
+fn number<'de, D: Deserializer<'de>>(text: D) -> Result<u16, D::Error> {
+    String::deserialize(text)?.parse().map_err(D::Error::custom)
 }
 
 impl LogLine {

@@ -112,7 +112,11 @@ impl Nginx {
     pub fn wait_ended(&mut self, expected: &[&str]) {
         let status = wait_for("nginx has ended", || self.status());
         let faults = self.log.faults(expected);
-        assert!(faults.is_empty(), "the error log tells of faults:\n{}", faults.join("\n"));
+        assert!(
+            faults.is_empty(),
+            "the error log tells of faults:\n{}",
+            faults.join("\n")
+        );
         assert!(status.success(), "nginx ended with {status}");
     }
 

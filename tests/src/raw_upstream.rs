@@ -30,9 +30,27 @@ impl RawUpstream {
     /// Waits for the next connection and its first request.
     #[track_caller]
     pub fn accept(&self) -> Exchange {
-        let (stream, _) = wait_for("nginx connects to the upstream", || {
-            self.listener.accept().ok()
-        });
+        let mut exchange = self.accept_unread();
+        exchange.read_request();
+        exchange
+    }
+
+    /// Waits for the next connection, and leaves its request unread.
+    #[track_caller]
+    pub fn accept_unread(&self) -> Exchange {
+        wait_for("nginx connects to the upstream", || self.take())
+    }
+
+    /// Takes the next connection and its first request, if there is one.
+    #[track_caller]
+    pub fn try_accept(&self) -> Option<Exchange> {
+        let mut exchange = self.take()?;
+        exchange.read_request();
+        Some(exchange)
+    }
+
+    fn take(&self) -> Option<Exchange> {
+        let (stream, _) = self.listener.accept().ok()?;
         stream
             .set_nonblocking(false)
             .expect("the connection can be blocking");
@@ -40,14 +58,12 @@ impl RawUpstream {
             .set_read_timeout(Some(patience()))
             .expect("a timeout can be set");
         stream.set_nodelay(true).expect("Nagle can be switched off");
-        let mut exchange = Exchange {
+        Some(Exchange {
             stream,
             received: Vec::new(),
             head: String::new(),
             body: Vec::new(),
-        };
-        exchange.read_request();
-        exchange
+        })
     }
 
     /// Whether a connection waits to be accepted.

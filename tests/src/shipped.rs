@@ -30,7 +30,12 @@ impl Shipped {
     pub fn names() -> Vec<String> {
         let files = fs::read_dir(workspace().join("nginx")).expect("the directory nginx");
         let mut names: Vec<String> = files
-            .map(|file| file.expect("a file").file_name().to_string_lossy().into_owned())
+            .map(|file| {
+                file.expect("a file")
+                    .file_name()
+                    .to_string_lossy()
+                    .into_owned()
+            })
             .filter(|name| name.ends_with(".conf"))
             .collect();
         names.sort();
@@ -44,10 +49,16 @@ impl Shipped {
         let port = free_port();
         let source = workspace().join("nginx");
         let text = fs::read_to_string(source.join(name)).expect("the configuration");
-        fs::write(dir.path().join("nginx.conf"), adapt(&text, &flavour, dir.path(), port, upstream_port))
-            .expect("the directory is writable");
-        fs::copy(source.join("log_format.conf"), dir.path().join("log_format.conf"))
-            .expect("the log format");
+        fs::write(
+            dir.path().join("nginx.conf"),
+            adapt(&text, &flavour, dir.path(), port, upstream_port),
+        )
+        .expect("the directory is writable");
+        fs::copy(
+            source.join("log_format.conf"),
+            dir.path().join("log_format.conf"),
+        )
+        .expect("the log format");
         furnish(dir.path());
         let environment = [
             ("PRIMARY_OPENAI_API_KEY", "sk-e2e-primary"),
@@ -57,7 +68,12 @@ impl Shipped {
             ("ADMIN_TOKEN", "token-of-an-admin"),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Self { flavour, dir, environment: environment.into(), port }
+        Self {
+            flavour,
+            dir,
+            environment: environment.into(),
+            port,
+        }
     }
 
     /// Has nginx test it.
@@ -70,7 +86,11 @@ impl Shipped {
     pub fn start(self) -> RunningShipped {
         let nginx = Nginx::start(&self.flavour, self.dir.path(), &self.environment)
             .unwrap_or_else(|log| panic!("{log}"));
-        RunningShipped { nginx, port: self.port, dir: self.dir }
+        RunningShipped {
+            nginx,
+            port: self.port,
+            dir: self.dir,
+        }
     }
 }
 
@@ -92,8 +112,14 @@ impl RunningShipped {
     pub fn line_of(&self, file: &str, needle: &str) -> String {
         let path = self.dir.path().join(file);
         let text = || fs::read_to_string(&path).unwrap_or_default();
-        wait_until(&format!("{file} holds {needle:?}"), || text().contains(needle));
-        text().lines().find(|line| line.contains(needle)).unwrap_or_default().to_owned()
+        wait_until(&format!("{file} holds {needle:?}"), || {
+            text().contains(needle)
+        });
+        text()
+            .lines()
+            .find(|line| line.contains(needle))
+            .unwrap_or_default()
+            .to_owned()
     }
 
     /// Ends nginx in order; its log must tell of no fault.
@@ -108,13 +134,18 @@ impl RunningShipped {
 fn adapt(text: &str, flavour: &Flavour, dir: &Path, port: u16, upstream_port: u16) -> String {
     let home = dir.display();
     let mut text = text
-        .replace("modules/libngx_http_openai_module.so", &flavour.module.display().to_string())
+        .replace(
+            "modules/libngx_http_openai_module.so",
+            &flavour.module.display().to_string(),
+        )
         .replace("/etc/nginx/", &format!("{home}/"))
         .replace("/var/log/nginx/", &format!("{home}/"))
         .replace("listen 443", &format!("listen 127.0.0.1:{}", free_port()))
         .replace("127.0.0.1:8004", &format!("127.0.0.1:{port}"))
         .replace("127.0.0.1:8080", &format!("127.0.0.1:{upstream_port}"))
-        .replace("logs/nginx.pid", "nginx.pid");
+        .replace("logs/nginx.pid", "nginx.pid")
+        // To raise a limit takes a privilege that the root of a container may lack.
+        .replace("worker_rlimit_nofile", "# worker_rlimit_nofile");
     if !text.lines().any(|line| line.starts_with("pid ")) {
         text.insert_str(0, "pid nginx.pid;\n");
     }
@@ -135,6 +166,9 @@ fn furnish(dir: &Path) {
     let write = |name: &str, content: &str| {
         fs::write(dir.join(name), content).expect("the directory is writable");
     };
-    write("keys/batch.keys", "# team A\nsk-e2e-a id=team-a\nsk-e2e-b id=team-b slots=4 weight=3\n");
+    write(
+        "keys/batch.keys",
+        "# team A\nsk-e2e-a id=team-a\nsk-e2e-b id=team-b slots=4 weight=3\n",
+    );
     write("tokens/nightly", "token-of-the-night\n");
 }

@@ -92,6 +92,11 @@ impl<'a> Request<'a> {
         self.get().content_handler.is_some()
     }
 
+    /// Whether it came here by an internal redirect, or is a subrequest.
+    pub fn is_internal(&self) -> bool {
+        self.get().internal() != 0
+    }
+
     /// Whether it is a subrequest.
     pub fn is_subrequest(&self) -> bool {
         self.raw != self.get().main

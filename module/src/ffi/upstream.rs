@@ -2,7 +2,7 @@ use std::rc::Rc;
 
 use ngx::ffi::{
     NGX_DONE, NGX_ERROR, NGX_LOG_DEBUG_HTTP, ngx_http_post_subrequest_t, ngx_http_request_t,
-    ngx_http_upstream_init, ngx_http_upstream_t, ngx_int_t, ngx_list_push, ngx_palloc, ngx_str_t,
+    ngx_http_upstream_init, ngx_http_upstream_t, ngx_int_t, ngx_list_part_t, ngx_palloc, ngx_str_t,
     ngx_table_elt_t,
 };
 use zeroize::Zeroizing;
@@ -109,16 +109,16 @@ impl Request<'_> {
     }
 }
 
-/// The client's credentials, put aside while ours stand in their place.
+/// The request's headers with the client's credentials left out and ours put in.
 ///
 /// That lasts no longer than the making of the request to the upstream: whatever
 /// nginx does next (connect, fail, redirect to another location) sees the
-/// client's own headers.
+/// client's own headers, which are not touched.
 struct Swapped {
     r: *mut ngx_http_request_t,
-    carrier: Option<(*mut ngx_table_elt_t, ngx_table_elt_t)>,
-    added: bool,
-    blanked: Option<(*mut ngx_table_elt_t, ngx_table_elt_t)>,
+    theirs: ngx_list_part_t,
+    /// What the request's header list consists of meanwhile.
+    _ours: Vec<ngx_table_elt_t>,
     debug: usize,
 }
 
@@ -126,62 +126,50 @@ impl Swapped {
     /// # Safety
     /// `r` must be live; nobody adds request headers until the value is dropped,
     /// which is before `authorization` is.
-    unsafe fn new(r: *mut ngx_http_request_t, authorization: &[u8]) -> Option<Self> {
-        // SAFETY: elements of the header list of a live request; every element is
-        // put back by Drop. nginx copies request headers when it creates the
-        // upstream request, which happens in between.
+    unsafe fn new(r: *mut ngx_http_request_t, authorization: &[u8]) -> Self {
+        // SAFETY: elements are copied, which nginx itself does with a subrequest's
+        // header list; the list's first part is put back by Drop. nginx reads the
+        // list when it creates the upstream request, which happens in between.
         unsafe {
-            let find = |name: &[u8]| HeadersIn::of(r).find(|&h| is_named(h, name));
-            let client = find(b"authorization");
-            let service = find(b"x-service-token");
-            let carrier = client.or(service);
-            let added = carrier.is_none();
-            let element = match carrier {
-                Some(element) => element,
-                None => {
-                    let new = ngx_list_push(&raw mut (*r).headers_in.headers);
-                    let new = core::ptr::NonNull::new(new)?
-                        .as_ptr()
-                        .cast::<ngx_table_elt_t>();
-                    core::ptr::write_bytes(new, 0, 1);
-                    new
-                }
-            };
-            // A debug log would show the request to the upstream, with the key.
-            let log = (*(*r).connection).log;
-            let swapped = Self {
-                r,
-                carrier: Some((element, *element)),
-                added,
-                blanked: client.and(service).map(|h| (h, *h)),
-                debug: (*log).log_level & NGX_LOG_DEBUG_HTTP as usize,
-            };
-            (*log).log_level &= !(NGX_LOG_DEBUG_HTTP as usize);
-            (*element).key = lent(b"Authorization");
-            (*element).lowcase_key = lent(b"authorization").data;
-            (*element).hash = AUTHORIZATION_HASH;
-            (*element).value = ngx_str_t {
+            let secret = |h| is_named(h, b"authorization") || is_named(h, b"x-service-token");
+            let kept = HeadersIn::of(r).filter(|&h| !secret(h)).map(|h| *h);
+            let mut ours: Vec<ngx_table_elt_t> = Vec::with_capacity(16);
+            ours.extend(kept);
+            let mut element: ngx_table_elt_t = core::mem::zeroed();
+            element.key = lent(b"Authorization");
+            element.lowcase_key = lent(b"authorization").data;
+            element.hash = AUTHORIZATION_HASH;
+            element.value = ngx_str_t {
                 len: authorization.len(),
                 data: authorization.as_ptr().cast_mut(),
             };
-            if let Some((service, _)) = swapped.blanked {
-                (*service).value = lent(b"");
+            ours.push(element);
+            let part = &raw mut (*r).headers_in.headers.part;
+            let theirs = *part;
+            *part = ngx_list_part_t {
+                elts: ours.as_mut_ptr().cast(),
+                nelts: ours.len(),
+                next: core::ptr::null_mut(),
+            };
+            // A debug log would show the request to the upstream, with the key.
+            let log = (*(*r).connection).log;
+            let debug = (*log).log_level & NGX_LOG_DEBUG_HTTP as usize;
+            (*log).log_level &= !debug;
+            Self {
+                r,
+                theirs,
+                _ours: ours,
+                debug,
             }
-            Some(swapped)
         }
     }
 }
 
 impl Drop for Swapped {
     fn drop(&mut self) {
-        // SAFETY: as in `new`; an element that was added is the last of the list.
+        // SAFETY: as in `new`.
         unsafe {
-            for (element, saved) in self.carrier.iter().chain(&self.blanked) {
-                element.write(*saved);
-            }
-            if self.added {
-                (*(*self.r).headers_in.headers.last).nelts -= 1;
-            }
+            (*self.r).headers_in.headers.part = self.theirs;
             (*(*(*self.r).connection).log).log_level |= self.debug;
         }
     }
@@ -237,10 +225,8 @@ unsafe extern "C" fn create_request_entry<M: Wrapped>(r: *mut ngx_http_request_t
         // SAFETY: live request whose upstream request is being made; `create` is
         // the handler that stood here before.
         unsafe {
-            match Swapped::new(r, &authorization) {
-                Some(_swapped) => create(r),
-                None => NGX_ERROR as ngx_int_t,
-            }
+            let _swapped = Swapped::new(r, &authorization);
+            create(r)
         }
     })
 }

@@ -23,12 +23,11 @@ impl PhaseHandler for Precontent {
         else {
             return Flow::Decline;
         };
-        let Some((at, pool)) = place.pool(main) else {
+        let here = place.pool(main).filter(|_| request.has_content_handler());
+        let Some((at, pool)) = here else {
+            leave_pool(&request);
             return Flow::Decline;
         };
-        if !request.has_content_handler() {
-            return Flow::Decline;
-        }
         let Some(ctx) = context_of(&request) else {
             return Flow::Answer(500);
         };
@@ -54,6 +53,15 @@ impl PhaseHandler for Precontent {
             Stage::Leased => send(&request, ctx, main),
             Stage::Done => Flow::Decline,
         }
+    }
+}
+
+/// A redirect has led out of the pool's location: the key is of no use any more.
+fn leave_pool(request: &Request<'_>) {
+    if request.is_internal()
+        && let Some(ctx) = request.recalled::<Openai>()
+    {
+        ctx.let_go();
     }
 }
 

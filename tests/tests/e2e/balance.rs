@@ -16,7 +16,11 @@ fn keys_of(gateway: &Gateway, requests: usize) -> Vec<String> {
         // The slot is given back when the request is logged, just after the answer.
         gateway.logged(number);
     }
-    gateway.logged(requests).into_iter().map(|line| line.key_id).collect()
+    gateway
+        .logged(requests)
+        .into_iter()
+        .map(|line| line.key_id)
+        .collect()
 }
 
 fn counted(keys: &[String]) -> BTreeMap<&str, usize> {
@@ -68,8 +72,10 @@ fn least_busy_takes_the_key_with_the_fewest_leases() {
         .start();
     let clients: Vec<_> = (0..6).map(|_| gateway.chat().spawn()).collect();
     let exchanges: Vec<_> = (0..6).map(|_| upstream.accept()).collect();
-    let keys: Vec<String> =
-        exchanges.iter().map(|e| e.header("authorization").unwrap_or_default().into()).collect();
+    let keys: Vec<String> = exchanges
+        .iter()
+        .map(|e| e.header("authorization").unwrap_or_default().into())
+        .collect();
     assert_eq!(counted(&keys).into_values().collect::<Vec<_>>(), [2, 2, 2]);
     for mut exchange in exchanges {
         exchange.answer();
@@ -93,7 +99,10 @@ fn a_busy_key_is_passed_over_by_every_balance() {
     for balance in ["round_robin", "weighted", "least_busy", "random"] {
         let upstream = RawUpstream::bind();
         let pool = format!("{THREE} balance {balance};");
-        let gateway = Plan::new().pool("main", &pool).upstream(upstream.address()).start();
+        let gateway = Plan::new()
+            .pool("main", &pool)
+            .upstream(upstream.address())
+            .start();
         let clients: Vec<_> = (0..3).map(|_| gateway.chat().spawn()).collect();
         let exchanges: Vec<_> = (0..3).map(|_| upstream.accept()).collect();
         let keys: Vec<String> = exchanges

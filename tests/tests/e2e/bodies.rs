@@ -68,13 +68,20 @@ fn what_is_not_json_is_refused_where_a_directive_asks_for_it() {
     let gateway = rejecting().start();
     for body in NOT_JSON {
         let refusal = gateway.chat_with(body).send().refusal();
-        assert_eq!(refusal, Refusal::new(400, "invalid_request_error", None), "{body:?}");
+        assert_eq!(
+            refusal,
+            Refusal::new(400, "invalid_request_error", None),
+            "{body:?}"
+        );
     }
     let refusal = gateway.chat_with("[".repeat(100_000)).send().refusal();
     assert_eq!(refusal.status, 400);
     assert_eq!(gateway.mock().stats().totals.requests, 0);
     let lines = gateway.logged(NOT_JSON.len() + 1);
-    assert!(lines.iter().all(|line| line.lease_status == "none"), "a refusal costs no lease");
+    assert!(
+        lines.iter().all(|line| line.lease_status == "none"),
+        "a refusal costs no lease"
+    );
 }
 
 #[test]
@@ -99,7 +106,11 @@ fn what_is_sound_passes_where_a_directive_asks_for_it() {
 #[test]
 fn only_json_is_looked_at() {
     let gateway = rejecting().start();
-    for kind in ["multipart/form-data; boundary=x", "text/plain", "application/octet-stream"] {
+    for kind in [
+        "multipart/form-data; boundary=x",
+        "text/plain",
+        "application/octet-stream",
+    ] {
         Call::new("POST", gateway.url("/v1/files"))
             .header("content-type", kind)
             .body("no json")
@@ -107,13 +118,19 @@ fn only_json_is_looked_at() {
             .expect_status(200);
     }
     gateway.get("/v1/models").send().expect_status(200);
-    Call::new("DELETE", gateway.url("/v1/files/1")).send().expect_status(200);
+    Call::new("DELETE", gateway.url("/v1/files/1"))
+        .send()
+        .expect_status(200);
 }
 
 #[test]
 fn json_is_recognized_with_parameters_and_in_any_case() {
     let gateway = rejecting().start();
-    for kind in ["application/json; charset=utf-8", "APPLICATION/JSON", "application/json;x=y"] {
+    for kind in [
+        "application/json; charset=utf-8",
+        "APPLICATION/JSON",
+        "application/json;x=y",
+    ] {
         Call::new("POST", gateway.url("/v1/chat/completions"))
             .header("content-type", kind)
             .body("no json")
@@ -128,7 +145,11 @@ fn with_inspect_off_nothing_is_looked_at() {
     gateway.chat_with("no json").send().expect_status(200);
     gateway.chat().send().expect_status(200);
     let lines = gateway.logged(2);
-    assert!(lines.iter().all(|line| line.model.is_empty() && line.stream.is_empty()));
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.model.is_empty() && line.stream.is_empty())
+    );
     assert!(lines.iter().all(|line| line.key_id == "main"));
 }
 

@@ -27,7 +27,12 @@ fn a_body_in_a_temporary_file_arrives_untouched_and_is_looked_at() {
     let body = large(10 << 20);
     let client = gateway.chat_with(body.clone()).spawn();
     let mut exchange = upstream.accept();
-    assert!(exchange.body == body, "{} of {} bytes", exchange.body.len(), body.len());
+    assert!(
+        exchange.body == body,
+        "{} of {} bytes",
+        exchange.body.len(),
+        body.len()
+    );
     exchange.answer();
     client.join().expect("an answer").expect_status(200);
     let line = &gateway.logged(1)[0];
@@ -50,7 +55,9 @@ fn a_body_of_32_mib_is_looked_at_in_memory_and_in_a_file() {
     assert!(body.len() < 32 << 20, "just below the default limit");
     body.resize(32 << 20, b' ');
     for path in ["/v1/memory/x", "/v1/filed/x"] {
-        let answer = Call::json(gateway.url(path), body.clone()).send().expect_status(200);
+        let answer = Call::json(gateway.url(path), body.clone())
+            .send()
+            .expect_status(200);
         assert_eq!(answer.json()["body_bytes"], body.len());
     }
     assert!(gateway.logged(2).iter().all(|line| line.model == "gpt-4o"));
@@ -73,7 +80,10 @@ fn a_body_above_the_limit_is_refused_where_a_directive_asks_for_it() {
         .location("openai_inspect_max_size 1k; openai_inspect_oversize reject;")
         .start();
     gateway.chat_with(large(100)).send().expect_status(200);
-    assert_eq!(gateway.chat_with(large(2_000)).send().refusal(), too_large());
+    assert_eq!(
+        gateway.chat_with(large(2_000)).send().refusal(),
+        too_large()
+    );
     assert_eq!(gateway.mock().stats().totals.requests, 1);
     assert_eq!(gateway.logged(2)[1].lease_status, "none");
 }
@@ -81,7 +91,10 @@ fn a_body_above_the_limit_is_refused_where_a_directive_asks_for_it() {
 #[test]
 fn nginxs_own_limit_refuses_in_the_same_form() {
     let gateway = Plan::new().location("client_max_body_size 1k;").start();
-    assert_eq!(gateway.chat_with(large(2_000)).send().refusal(), too_large());
+    assert_eq!(
+        gateway.chat_with(large(2_000)).send().refusal(),
+        too_large()
+    );
     assert_eq!(gateway.mock().stats().totals.requests, 0);
 }
 
@@ -104,7 +117,10 @@ fn a_chunked_body_arrives_whole_and_is_looked_at() {
     exchange.answer();
     assert_eq!(client.answer().status, 200);
     let line = &gateway.logged(1)[0];
-    assert_eq!((line.model.as_str(), line.stream.as_str()), ("gpt-4o", "true"));
+    assert_eq!(
+        (line.model.as_str(), line.stream.as_str()),
+        ("gpt-4o", "true")
+    );
 }
 
 #[test]
@@ -132,7 +148,12 @@ fn proxy_request_buffering_off_changes_nothing() {
     let body = large(1 << 20);
     let client = gateway.chat_with(body.clone()).spawn();
     let mut exchange = upstream.accept();
-    assert!(exchange.body == body, "{} of {} bytes", exchange.body.len(), body.len());
+    assert!(
+        exchange.body == body,
+        "{} of {} bytes",
+        exchange.body.len(),
+        body.len()
+    );
     exchange.answer();
     client.join().expect("an answer").expect_status(200);
     assert_eq!(gateway.logged(1)[0].model, "gpt-4o");

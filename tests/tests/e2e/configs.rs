@@ -1,0 +1,92 @@
+//! The configurations that people copy do load, and serve.
+
+use std::time::Duration;
+
+use e2e::{Call, Shipped};
+use mock_upstream::{MockServer, Scenario};
+
+fn mock() -> MockServer {
+    MockServer::start(Scenario::new().delay(Duration::ZERO)).expect("the mock starts")
+}
+
+#[test]
+fn every_configuration_loads() {
+    let names = Shipped::names();
+    for name in ["minimal.conf", "production.conf", "pools.conf"] {
+        assert!(
+            names.iter().any(|other| other == name),
+            "{name} is among {names:?}"
+        );
+    }
+    // What is there only to be included is loaded by those that include it.
+    for name in names.iter().filter(|name| *name != "log_format.conf") {
+        let test = Shipped::prepare(name, 1).test();
+        assert!(test.ok, "{name}: {}", test.output);
+        assert!(test.emergencies().is_empty(), "{name}: {}", test.output);
+    }
+}
+
+/// Starts a configuration, and streams one answer through it.
+fn streams(name: &str, path: &str, key: &str) -> e2e::RunningShipped {
+    let mock = mock();
+    let running = Shipped::prepare(name, mock.addr().port()).start();
+    let url = format!("http://127.0.0.1:{}{path}", running.port());
+    let call = Call::json(url, r#"{"model":"gpt-4o","stream":true}"#).token(Shipped::TOKEN);
+    let answer = call
+        .header("x-mock-deny-token", Shipped::TOKEN)
+        .send()
+        .expect_status(200);
+    assert_eq!(answer.said(), "powered by openai");
+    assert_eq!(mock.stats().key(&format!("Bearer {key}")).requests, 1);
+    running
+}
+
+#[test]
+fn the_minimal_configuration_serves() {
+    streams("minimal.conf", "/v1/chat/completions", "sk-e2e-primary").stop();
+}
+
+#[test]
+fn the_configuration_of_production_serves_and_logs_json() {
+    let running = streams("production.conf", "/v1/chat/completions", "sk-e2e-primary");
+    let line = running.line_of("openai.json", "chat/completions");
+    let line: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
+    assert_eq!(line["status"], 200);
+    assert_eq!(line["event"], "request");
+    assert_eq!(line["service_name"], "labeling-service");
+    assert_eq!(line["key_id"], "primary");
+    assert_eq!(line["lease_status"], "immediate");
+    assert_eq!(line["stream"], true);
+    for field in ["timestamp", "level", "lock_id"] {
+        assert!(
+            line[field].as_str().is_some_and(|text| !text.is_empty()),
+            "{field}: {line}"
+        );
+    }
+    for field in ["processing_time_ms", "slot", "fence", "wait_ms", "hold_ms"] {
+        assert!(line[field].is_u64(), "{field}: {line}");
+    }
+    let wrong = format!("http://127.0.0.1:{}/v1/models", running.port());
+    Call::new("GET", wrong)
+        .token("wrong")
+        .send()
+        .expect_status(401);
+    let line = running.line_of("openai.json", "/v1/models");
+    let line: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
+    assert_eq!(
+        (&line["status"], &line["lease_status"]),
+        (&401.into(), &"none".into())
+    );
+    running.stop();
+}
+
+#[test]
+fn the_configuration_of_several_pools_serves_from_each() {
+    streams("pools.conf", "/v1/chat/completions", "sk-e2e-primary").stop();
+    streams("pools.conf", "/batch/v1/chat/completions", "sk-e2e-a").stop();
+}
+
+#[test]
+fn the_configuration_of_make_run_serves() {
+    streams("run.conf", "/v1/chat/completions", "sk-e2e-primary").stop();
+}

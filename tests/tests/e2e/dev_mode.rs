@@ -15,21 +15,40 @@ fn in_dev_mode_the_two_tokens_are_accepted() {
         gateway.chat().token(token).send().expect_status(200);
     }
     let lines = gateway.logged(3);
-    let known: Vec<_> =
-        lines.iter().map(|line| (line.service.as_str(), line.role.as_str())).collect();
-    assert_eq!(known, [("dev", "service"), ("dev-admin", "admin"), ("app", "service")]);
+    let known: Vec<_> = lines
+        .iter()
+        .map(|line| (line.service.as_str(), line.role.as_str()))
+        .collect();
+    assert_eq!(
+        known,
+        [
+            ("dev", "service"),
+            ("dev-admin", "admin"),
+            ("app", "service")
+        ]
+    );
 }
 
 #[test]
 fn in_dev_mode_a_wrong_token_is_still_wrong() {
     let gateway = plan().environment("DEV_MODE", "true").start();
-    assert_eq!(gateway.chat().token("wrong").send().refusal(), Refusal::invalid_api_key());
+    assert_eq!(
+        gateway.chat().token("wrong").send().refusal(),
+        Refusal::invalid_api_key()
+    );
     assert_eq!(gateway.chat().send().refusal(), Refusal::invalid_api_key());
 }
 
 #[test]
 fn otherwise_the_two_tokens_are_refused() {
-    for value in [None, Some(""), Some("false"), Some("0"), Some("1"), Some("truest")] {
+    for value in [
+        None,
+        Some(""),
+        Some("false"),
+        Some("0"),
+        Some("1"),
+        Some("truest"),
+    ] {
         let plan = plan();
         let gateway = match value {
             Some(value) => plan.environment("DEV_MODE", value).start(),

@@ -8,11 +8,23 @@ use e2e::{Gateway, Plan, RawUpstream};
 fn curl(gateway: &Gateway, path: &str) -> Command {
     let port = gateway.tls_port();
     let mut curl = Command::new("curl");
-    curl.args(["--silent", "--show-error", "--no-buffer", "--http2", "--max-time", "60"])
-        .args(["--noproxy", "*", "--resolve", &format!("localhost:{port}:127.0.0.1")])
-        .arg("--cacert")
-        .arg(gateway.dir().join("localhost.crt"))
-        .arg(format!("https://localhost:{port}{path}"));
+    curl.args([
+        "--silent",
+        "--show-error",
+        "--no-buffer",
+        "--http2",
+        "--max-time",
+        "60",
+    ])
+    .args([
+        "--noproxy",
+        "*",
+        "--resolve",
+        &format!("localhost:{port}:127.0.0.1"),
+    ])
+    .arg("--cacert")
+    .arg(gateway.dir().join("localhost.crt"))
+    .arg(format!("https://localhost:{port}{path}"));
     curl
 }
 
@@ -24,13 +36,23 @@ fn chat(gateway: &Gateway) -> Command {
 
 /// curl's output, and what it said of the exchange after it.
 fn run(mut curl: Command) -> String {
-    let output = curl.args(["-w", "\n%{http_version} %{http_code}"]).output().expect("curl runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = curl
+        .args(["-w", "\n%{http_version} %{http_code}"])
+        .output()
+        .expect("curl runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).expect("text")
 }
 
 fn streaming(gateway: &Gateway) -> (Child, impl BufRead) {
-    let mut child = chat(gateway).stdout(Stdio::piped()).spawn().expect("curl runs");
+    let mut child = chat(gateway)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("curl runs");
     let stdout = child.stdout.take().expect("its output is piped");
     (child, BufReader::new(stdout))
 }
@@ -47,7 +69,10 @@ fn a_stream_arrives_whole_over_http2() {
     let output = run(chat(&gateway));
     assert!(output.ends_with("data: [DONE]\n\n\n2 200"), "{output}");
     let line = &gateway.logged(1)[0];
-    assert_eq!((line.model.as_str(), line.stream.as_str()), ("gpt-4o", "true"));
+    assert_eq!(
+        (line.model.as_str(), line.stream.as_str()),
+        ("gpt-4o", "true")
+    );
 }
 
 #[test]

@@ -13,11 +13,17 @@ fn pools_of(gateway: &e2e::Gateway, paths: &[&str]) -> Vec<String> {
     for path in paths {
         gateway.get(path).send().expect_status(200);
     }
-    gateway.logged(paths.len()).into_iter().map(|line| line.pool).collect()
+    gateway
+        .logged(paths.len())
+        .into_iter()
+        .map(|line| line.pool)
+        .collect()
 }
 
 fn two_pools() -> Plan {
-    Plan::new().pool("main", "key sk-e2e-main;").pool("other", "key sk-e2e-other;")
+    Plan::new()
+        .pool("main", "key sk-e2e-main;")
+        .pool("other", "key sk-e2e-other;")
 }
 
 #[test]
@@ -40,7 +46,10 @@ fn a_server_stands_between_http_and_location() {
         .server(&location("/v1/server", ""))
         .server(&location("/v1/own", "openai main;"))
         .start();
-    assert_eq!(pools_of(&gateway, &["/v1/server", "/v1/own"]), ["other", "main"]);
+    assert_eq!(
+        pools_of(&gateway, &["/v1/server", "/v1/own"]),
+        ["other", "main"]
+    );
 }
 
 #[test]
@@ -59,8 +68,12 @@ fn a_nested_location_may_be_switched_off_and_on() {
             location("/v1/outer/off/on/", "openai main;"),
         ))
         .start();
-    let paths =
-        ["/v1/outer/x", "/v1/outer/inner/x", "/v1/outer/off/x", "/v1/outer/off/on/x"];
+    let paths = [
+        "/v1/outer/x",
+        "/v1/outer/inner/x",
+        "/v1/outer/off/x",
+        "/v1/outer/off/on/x",
+    ];
     assert_eq!(pools_of(&gateway, &paths), ["other", "other", "", "main"]);
 }
 
@@ -75,7 +88,10 @@ fn where_the_module_is_off_a_request_passes_as_it_is() {
         .start();
     let client = gateway.get("/plain").token("of-another-system").spawn();
     let mut exchange = upstream.accept();
-    assert_eq!(exchange.header("authorization"), Some("Bearer of-another-system"));
+    assert_eq!(
+        exchange.header("authorization"),
+        Some("Bearer of-another-system")
+    );
     assert_eq!(gateway.held("main").held, 0);
     exchange.answer();
     client.join().expect("an answer").expect_status(200);
@@ -92,7 +108,11 @@ fn auth_is_inherited_and_may_be_switched() {
         .start();
     gateway.get("/v1/open").send().expect_status(200);
     gateway.get("/v1/shut").send().expect_status(401);
-    gateway.get("/v1/shut").token(TOKEN).send().expect_status(200);
+    gateway
+        .get("/v1/shut")
+        .token(TOKEN)
+        .send()
+        .expect_status(200);
 }
 
 #[test]
@@ -115,6 +135,10 @@ fn inspection_is_inherited_and_may_be_switched() {
         ("/v1/blind", 200, 200),
     ] {
         let post = |body: &str| e2e::Call::json(gateway.url(path), body).send().status;
-        assert_eq!((post("{"), post(&long), post("{}")), (invalid, oversize, 200), "{path}");
+        assert_eq!(
+            (post("{"), post(&long), post("{}")),
+            (invalid, oversize, 200),
+            "{path}"
+        );
     }
 }

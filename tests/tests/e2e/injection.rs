@@ -17,7 +17,9 @@ fn with_clients() -> Plan {
 /// How many lines of a head set this field.
 fn count(head: &str, name: &str) -> usize {
     let fields = head.lines().filter_map(|line| line.split_once(':'));
-    fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).count()
+    fields
+        .filter(|(field, _)| field.eq_ignore_ascii_case(name))
+        .count()
 }
 
 #[test]
@@ -36,11 +38,25 @@ fn the_upstream_sees_the_leased_key_and_not_the_clients_token() {
 fn neither_token_header_of_a_client_arrives_upstream() {
     let upstream = RawUpstream::bind();
     let gateway = with_clients().upstream(upstream.address()).start();
-    let client = gateway.chat().token(TOKEN).header("x-service-token", TOKEN).spawn();
+    let client = gateway
+        .chat()
+        .token(TOKEN)
+        .header("x-service-token", TOKEN)
+        .spawn();
     let mut exchange = upstream.accept();
     assert_eq!(exchange.header("authorization"), Some(bearer().as_str()));
-    assert_eq!(count(&exchange.head, "authorization"), 1, "{}", exchange.head);
-    assert_eq!(count(&exchange.head, "x-service-token"), 0, "{}", exchange.head);
+    assert_eq!(
+        count(&exchange.head, "authorization"),
+        1,
+        "{}",
+        exchange.head
+    );
+    assert_eq!(
+        count(&exchange.head, "x-service-token"),
+        0,
+        "{}",
+        exchange.head
+    );
     assert!(!exchange.head.contains(TOKEN));
     exchange.answer();
     client.join().expect("an answer").expect_status(200);
@@ -50,7 +66,9 @@ fn neither_token_header_of_a_client_arrives_upstream() {
 fn a_client_may_show_its_token_in_the_header_of_the_lock_service() {
     let gateway = with_clients().start();
     let call = gateway.chat().header("x-mock-deny-token", TOKEN);
-    call.header("x-service-token", TOKEN).send().expect_status(200);
+    call.header("x-service-token", TOKEN)
+        .send()
+        .expect_status(200);
     assert_eq!(gateway.mock().stats().key(&bearer()).requests, 1);
     assert_eq!(gateway.logged(1)[0].service, "labeling-service");
 }
@@ -78,7 +96,11 @@ fn a_request_without_authorization_over_a_short_path_gets_the_key() {
 fn whatever_authorization_a_client_sends_is_replaced() {
     let gateway = Plan::new().start();
     for value in ["Bearer other", "Basic dXNlcjpwYXNz", "", "x"] {
-        gateway.chat().header("authorization", value).send().expect_status(200);
+        gateway
+            .chat()
+            .header("authorization", value)
+            .send()
+            .expect_status(200);
     }
     assert_eq!(gateway.mock().stats().key(&bearer()).requests, 4);
     assert_eq!(gateway.mock().stats().keys.len(), 1);
@@ -113,7 +135,12 @@ fn a_header_of_the_same_name_set_by_the_configuration_gives_way_to_the_key() {
     let mut exchange = upstream.accept();
     assert_eq!(exchange.header("host"), Some("api.openai.com"));
     assert_eq!(exchange.header("authorization"), Some(bearer().as_str()));
-    assert_eq!(count(&exchange.head, "authorization"), 1, "{}", exchange.head);
+    assert_eq!(
+        count(&exchange.head, "authorization"),
+        1,
+        "{}",
+        exchange.head
+    );
     exchange.answer();
     client.join().expect("an answer").expect_status(200);
 }
@@ -121,7 +148,10 @@ fn a_header_of_the_same_name_set_by_the_configuration_gives_way_to_the_key() {
 /// Sends one request of every kind, and gives all that came back.
 fn every_kind_of_answer(plan: Plan) -> (e2e::Gateway, String) {
     let gateway = plan
-        .http(&format!("upstream nobody {{ server 127.0.0.1:{}; }}", closed_port()))
+        .http(&format!(
+            "upstream nobody {{ server 127.0.0.1:{}; }}",
+            closed_port()
+        ))
         .server("location /v1/nobody { openai main; proxy_pass http://nobody; }")
         .start();
     let calls = [
@@ -135,13 +165,17 @@ fn every_kind_of_answer(plan: Plan) -> (e2e::Gateway, String) {
     let mut told = String::new();
     for call in &calls {
         let answer = call.send();
-        told.push_str(&format!("{} {:?} {}\n", answer.status, answer.headers, answer.text()));
+        told.push_str(&format!(
+            "{} {:?} {}\n",
+            answer.status,
+            answer.headers,
+            answer.text()
+        ));
     }
     gateway.logged(calls.len());
     told.push_str(&gateway.access_log());
     (gateway, told)
 }
-
 
 #[test]
 fn neither_key_nor_token_is_in_any_answer_or_log() {
@@ -159,5 +193,9 @@ fn the_key_is_not_in_a_debug_log_either() {
     let log = gateway.error_log().text();
     assert!(log.contains("[debug]"), "this nginx can log for debugging");
     let line = log.lines().find(|line| line.contains(KEY));
-    assert!(line.is_none(), "{}", line.unwrap_or_default().replace(KEY, "<the key>"));
+    assert!(
+        line.is_none(),
+        "{}",
+        line.unwrap_or_default().replace(KEY, "<the key>")
+    );
 }

@@ -13,7 +13,11 @@ fn used(gateway: &Gateway, keys: &[&str]) -> Vec<String> {
     for key in keys {
         assert_eq!(stats.key(&format!("Bearer {key}")).requests, 1, "{key}");
     }
-    gateway.logged(keys.len()).into_iter().map(|line| line.key_id).collect()
+    gateway
+        .logged(keys.len())
+        .into_iter()
+        .map(|line| line.key_id)
+        .collect()
 }
 
 #[test]
@@ -21,7 +25,10 @@ fn keys_come_from_variables_files_and_the_configuration() {
     let gateway = Plan::new()
         .environment("PRIMARY_OPENAI_API_KEY", "sk-e2e-primary")
         .environment("OPENAI_API_KEYS", "sk-e2e-list-1, sk-e2e-list-2 ,")
-        .file("keys", "# a comment\n\nsk-e2e-file-1\n  sk-e2e-file-2 # another\n")
+        .file(
+            "keys",
+            "# a comment\n\nsk-e2e-file-1\n  sk-e2e-file-2 # another\n",
+        )
         .pool(
             "main",
             "key env:PRIMARY_OPENAI_API_KEY id=primary;
@@ -40,7 +47,10 @@ fn keys_come_from_variables_files_and_the_configuration() {
     ];
     assert_eq!(gateway.held("main").slots, keys.len());
     let ids = used(&gateway, &keys);
-    assert_eq!(ids, ["primary", "list-1", "list-2", "file-1", "file-2", "literal"]);
+    assert_eq!(
+        ids,
+        ["primary", "list-1", "list-2", "file-1", "file-2", "literal"]
+    );
 }
 
 #[test]
@@ -76,7 +86,9 @@ fn an_optional_source_may_be_absent() {
 
 #[test]
 fn ten_thousand_keys_are_served() {
-    let keys: String = (0..10_000).map(|number| format!("sk-e2e-many-{number}\n")).collect();
+    let keys: String = (0..10_000)
+        .map(|number| format!("sk-e2e-many-{number}\n"))
+        .collect();
     let gateway = Plan::new()
         .http("openai_zone openai:16m;")
         .file("keys", &keys)
@@ -86,5 +98,9 @@ fn ten_thousand_keys_are_served() {
     for _ in 0..20 {
         gateway.chat().send().expect_status(200);
     }
-    assert_eq!(gateway.mock().stats().keys.len(), 20, "each request a key of its own");
+    assert_eq!(
+        gateway.mock().stats().keys.len(),
+        20,
+        "each request a key of its own"
+    );
 }

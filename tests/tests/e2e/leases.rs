@@ -21,13 +21,20 @@ fn the_second_request_waits_for_the_only_slot_and_gets_it() {
     assert_eq!(lines[0].wait_ms, "0");
     assert_eq!(lines[1].lease_status, "waited");
     assert!(number(&lines[1].wait_ms) > 0, "{:?}", lines[1]);
-    assert_eq!((&lines[0].key_id, &lines[0].slot), (&lines[1].key_id, &lines[1].slot));
+    assert_eq!(
+        (&lines[0].key_id, &lines[0].slot),
+        (&lines[1].key_id, &lines[1].slot)
+    );
     assert_ne!(lines[0].lease_id, lines[1].lease_id);
-    assert!(number(&lines[0].fence) < number(&lines[1].fence), "fences rise: {lines:?}");
+    assert!(
+        number(&lines[0].fence) < number(&lines[1].fence),
+        "fences rise: {lines:?}"
+    );
 }
 
 fn number(text: &str) -> u64 {
-    text.parse().unwrap_or_else(|_| panic!("no number: {text:?}"))
+    text.parse()
+        .unwrap_or_else(|_| panic!("no number: {text:?}"))
 }
 
 #[test]
@@ -49,7 +56,11 @@ fn a_key_with_two_slots_serves_two_requests_at_once() {
     for client in clients {
         client.join().expect("an answer").expect_status(200);
     }
-    let mut slots: Vec<_> = gateway.logged(3).iter().map(|line| line.slot.clone()).collect();
+    let mut slots: Vec<_> = gateway
+        .logged(3)
+        .iter()
+        .map(|line| line.slot.clone())
+        .collect();
     slots.sort();
     slots.dedup();
     assert_eq!(slots.len(), 2, "two slots: {slots:?}");
@@ -69,7 +80,10 @@ fn pools_have_slots_of_their_own() {
     let second = gateway.get("/v1/other").spawn();
     let mut other = upstream.accept();
     assert_eq!(other.header("authorization"), Some("Bearer sk-e2e-other"));
-    assert_eq!((gateway.held("main").held, gateway.held("other").held), (1, 1));
+    assert_eq!(
+        (gateway.held("main").held, gateway.held("other").held),
+        (1, 1)
+    );
     other.answer();
     exchange.answer();
     first.join().expect("an answer").expect_status(200);
@@ -109,10 +123,16 @@ fn a_lease_is_renewed_for_as_long_as_its_stream_runs() {
     gateway.wait_in_flight(1);
     let second = gateway.chat().spawn();
     gateway.wait_held(1, 1);
-    assert_eq!(first.join().expect("an answer").expect_status(200).said(), "powered by openai");
+    assert_eq!(
+        first.join().expect("an answer").expect_status(200).said(),
+        "powered by openai"
+    );
     second.join().expect("an answer").expect_status(200);
     let lines = gateway.logged(2);
-    assert!(number(&lines[0].hold_ms) >= 2_000, "longer than the lease lives: {lines:?}");
+    assert!(
+        number(&lines[0].hold_ms) >= 2_000,
+        "longer than the lease lives: {lines:?}"
+    );
     assert_eq!(lines[1].lease_status, "waited");
     assert_eq!(gateway.mock().stats().max_in_flight_of_a_key(), 1);
 }
@@ -122,7 +142,10 @@ fn a_lease_is_renewed_while_the_upstream_has_not_answered_yet() {
     let gateway = Plan::new()
         .pool("main", "key sk-e2e-main-0001 id=main; lease_ttl 1s;")
         .start();
-    let first = gateway.chat().header("x-mock-header-delay", "2500ms").spawn();
+    let first = gateway
+        .chat()
+        .header("x-mock-header-delay", "2500ms")
+        .spawn();
     gateway.wait_in_flight(1);
     let second = gateway.chat().spawn();
     first.join().expect("an answer").expect_status(200);

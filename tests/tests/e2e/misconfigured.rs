@@ -13,7 +13,10 @@ fn plan() -> Plan {
         .file("keys", "sk-e2e-secret-1\nsk-e2e-secret-2\n")
         .file("no-keys", "# nothing\n\n")
         .file("bad-keys", "sk-e2e-secret-1\nsk-e2e-secret-2 slots=0\n")
-        .file("spaced-keys", "sk-e2e-secret-1\nsk-e2e-secret-2 sk-e2e-secret-3\n")
+        .file(
+            "spaced-keys",
+            "sk-e2e-secret-1\nsk-e2e-secret-2 sk-e2e-secret-3\n",
+        )
 }
 
 #[track_caller]
@@ -21,12 +24,20 @@ fn assert_refused(plan: &Plan, says: &[&str]) {
     let test = plan.check();
     assert!(!test.ok, "accepted, instead of saying {says:?}");
     let lines = test.emergencies();
-    assert_eq!(lines.len(), 1, "one line that says {says:?}, not: {lines:#?}");
+    assert_eq!(
+        lines.len(),
+        1,
+        "one line that says {says:?}, not: {lines:#?}"
+    );
     for word in says {
         assert!(lines[0].contains(word), "{word:?} is missing: {}", lines[0]);
     }
     for secret in ["sk-e2e", "token-of"] {
-        assert!(!test.output.contains(secret), "a secret is told: {}", test.output);
+        assert!(
+            !test.output.contains(secret),
+            "a secret is told: {}",
+            test.output
+        );
     }
 }
 
@@ -59,14 +70,29 @@ fn pools_that_cannot_be() {
     assert_pool_refused("wait 5s;", &["key"]);
     let twice = plan().http("openai_pool main { key sk-e2e-twice; }");
     assert_refused(&twice, &["openai_pool", "\"main\"", "duplicate"]);
-    assert_refused(&plan().http("openai_pool { key env:KEY; }"), &["openai_pool"]);
-    assert_refused(&plan().http("openai_pool a b { key env:KEY; }"), &["openai_pool"]);
+    assert_refused(
+        &plan().http("openai_pool { key env:KEY; }"),
+        &["openai_pool"],
+    );
+    assert_refused(
+        &plan().http("openai_pool a b { key env:KEY; }"),
+        &["openai_pool"],
+    );
     assert_refused(&plan().http("openai_pool a;"), &["openai_pool"]);
-    assert_refused(&plan().http("openai_pool off { key env:KEY; }"), &["openai_pool", "\"off\""]);
-    assert_refused(&plan().http("openai_pool a/b { key env:KEY; }"), &["openai_pool", "a/b"]);
-    assert_refused(&plan().server("openai_pool a { key env:KEY; }"), &["openai_pool"]);
+    assert_refused(
+        &plan().http("openai_pool off { key env:KEY; }"),
+        &["openai_pool", "\"off\""],
+    );
+    assert_refused(
+        &plan().http("openai_pool a/b { key env:KEY; }"),
+        &["openai_pool", "a/b"],
+    );
+    assert_refused(
+        &plan().server("openai_pool a { key env:KEY; }"),
+        &["openai_pool"],
+    );
     assert_pool_refused("key env:KEY; keys env:KEY;", &["\"keys\""]);
-    assert_pool_refused("key env:KEY; zone { }", &["zone"]);
+    assert_refused(&plan().pool("main", "key env:KEY; zone { }"), &["\"{\""]);
 }
 
 #[test]
@@ -78,11 +104,20 @@ fn keys_that_cannot_be() {
     assert_pool_refused("key file:;", &["key", "file:"]);
     assert_pool_refused("key env:ABSENT;", &["key", "env:ABSENT"]);
     assert_pool_refused("key env:EMPTY;", &["key", "env:EMPTY"]);
-    assert_pool_refused("key env:EMPTY optional; key env:ABSENT optional;", &["no key"]);
+    assert_pool_refused(
+        "key env:EMPTY optional; key env:ABSENT optional;",
+        &["no key"],
+    );
     assert_pool_refused("key file:/nonexistent/keys;", &["key", "/nonexistent/keys"]);
     assert_pool_refused("key file:{dir}/no-keys;", &["key", "no-keys"]);
-    assert_pool_refused("key file:{dir}/bad-keys;", &["key", "bad-keys", "line 2", "slots", "\"0\""]);
-    assert_pool_refused("key file:{dir}/spaced-keys;", &["key", "spaced-keys", "line 2"]);
+    assert_pool_refused(
+        "key file:{dir}/bad-keys;",
+        &["key", "bad-keys", "line 2", "slots", "\"0\""],
+    );
+    assert_pool_refused(
+        "key file:{dir}/spaced-keys;",
+        &["key", "spaced-keys", "line 2"],
+    );
     assert_pool_refused("key env:SPACED;", &["key", "env:SPACED"]);
     assert_pool_refused("key \"sk-e2e secret\";", &["key"]);
     assert_pool_refused("key sk-e2e-secret,sk-e2e-other;", &["key"]);
@@ -105,15 +140,24 @@ fn options_of_keys_that_cannot_be() {
         ("slots=1 slots=2", ["slots", "twice"]),
         ("slot=1", ["unknown", "\"slot\""]),
     ] {
-        assert_pool_refused(&format!("key env:KEY {option};"), &[&["key"], &says[..]].concat());
+        assert_pool_refused(
+            &format!("key env:KEY {option};"),
+            &[&["key"], &says[..]].concat(),
+        );
     }
     assert_pool_refused("key env:KEY sk-e2e-second;", &["key", "parameter 2"]);
 }
 
 #[test]
 fn keys_and_ids_that_are_there_twice() {
-    assert_pool_refused("key env:KEY id=a; key sk-e2e-secret id=b;", &["key", "\"a\"", "\"b\""]);
-    assert_pool_refused("key env:KEY id=a; key sk-e2e-other id=a;", &["key", "id", "\"a\""]);
+    assert_pool_refused(
+        "key env:KEY id=a; key sk-e2e-secret id=b;",
+        &["key", "\"a\"", "\"b\""],
+    );
+    assert_pool_refused(
+        "key env:KEY id=a; key sk-e2e-other id=a;",
+        &["key", "id", "\"a\""],
+    );
 }
 
 #[test]
@@ -142,7 +186,15 @@ fn values_of_pools_that_cannot_be() {
 
 #[test]
 fn zones_that_cannot_be() {
-    for value in ["openai", "openai:", ":8m", "openai:many", "openai:-8m", "openai:1k", "openai:0"] {
+    for value in [
+        "openai",
+        "openai:",
+        ":8m",
+        "openai:many",
+        "openai:-8m",
+        "openai:1k",
+        "openai:0",
+    ] {
         let plan = plan().http(&format!("openai_zone {value};"));
         assert_refused(&plan, &["openai_zone", &format!("\"{value}\"")]);
     }
@@ -154,7 +206,9 @@ fn zones_that_cannot_be() {
 
 #[test]
 fn a_zone_that_is_too_small_for_its_keys() {
-    let keys: String = (0..20_000).map(|number| format!("sk-e2e-many-{number}\n")).collect();
+    let keys: String = (0..20_000)
+        .map(|number| format!("sk-e2e-many-{number}\n"))
+        .collect();
     let plan = plan()
         .http("openai_zone openai:256k;")
         .file("many-keys", &keys)
@@ -174,20 +228,43 @@ fn clients_that_cannot_be() {
     assert_clients_refused("client app token-of-the-app;", &["client", "app"]);
     assert_clients_refused("client app env:ABSENT;", &["client", "env:ABSENT"]);
     assert_clients_refused("client app env:EMPTY;", &["client", "env:EMPTY"]);
-    assert_clients_refused("client app file:/nonexistent/token;", &["client", "/nonexistent/token"]);
+    assert_clients_refused(
+        "client app file:/nonexistent/token;",
+        &["client", "/nonexistent/token"],
+    );
     assert_clients_refused("client app file:{dir}/no-keys;", &["client", "no-keys"]);
-    assert_clients_refused("client app env:TOKEN role=root;", &["client", "role", "\"root\""]);
-    assert_clients_refused("client app env:TOKEN priority=high;", &["client", "\"high\""]);
-    assert_clients_refused("client app env:TOKEN priority=99999;", &["client", "\"99999\""]);
-    assert_clients_refused("client app env:TOKEN colour=red;", &["client", "\"colour\""]);
-    assert_clients_refused("client app env:TOKEN role=admin role=admin;", &["client", "role"]);
+    assert_clients_refused(
+        "client app env:TOKEN role=root;",
+        &["client", "role", "\"root\""],
+    );
+    assert_clients_refused(
+        "client app env:TOKEN priority=high;",
+        &["client", "\"high\""],
+    );
+    assert_clients_refused(
+        "client app env:TOKEN priority=99999;",
+        &["client", "\"99999\""],
+    );
+    assert_clients_refused(
+        "client app env:TOKEN colour=red;",
+        &["client", "\"colour\""],
+    );
+    assert_clients_refused(
+        "client app env:TOKEN role=admin role=admin;",
+        &["client", "role"],
+    );
     let name = "client app env:TOKEN; client app env:OTHER_TOKEN;";
     assert_clients_refused(name, &["client", "\"app\""]);
     let token = "client one env:TOKEN; client two env:TOKEN;";
     assert_clients_refused(token, &["client", "\"one\"", "\"two\""]);
-    let twice = plan().clients("client app env:TOKEN;").http("openai_clients { client b env:KEY; }");
+    let twice = plan()
+        .clients("client app env:TOKEN;")
+        .http("openai_clients { client b env:KEY; }");
     assert_refused(&twice, &["openai_clients", "duplicate"]);
-    assert_refused(&plan().http("openai_clients app { client b env:KEY; }"), &["openai_clients"]);
+    assert_refused(
+        &plan().http("openai_clients app { client b env:KEY; }"),
+        &["openai_clients"],
+    );
 }
 
 #[test]
@@ -195,24 +272,54 @@ fn locations_that_cannot_be() {
     for (text, says) in [
         ("openai other;", ["openai", "duplicate"]),
         ("openai_auth maybe;", ["openai_auth", "\"maybe\""]),
-        ("openai_auth off; openai_auth off;", ["openai_auth", "duplicate"]),
+        (
+            "openai_auth off; openai_auth off;",
+            ["openai_auth", "duplicate"],
+        ),
         ("openai_auth on;", ["openai_auth", "openai_clients"]),
         ("openai_inspect yes;", ["openai_inspect", "\"yes\""]),
-        ("openai_inspect on; openai_inspect on;", ["openai_inspect", "duplicate"]),
-        ("openai_inspect_max_size big;", ["openai_inspect_max_size", "\"big\""]),
-        ("openai_inspect_max_size -1;", ["openai_inspect_max_size", "\"-1\""]),
-        ("openai_inspect_max_size 1m; openai_inspect_max_size 1m;", ["max_size", "duplicate"]),
-        ("openai_inspect_oversize drop;", ["openai_inspect_oversize", "\"drop\""]),
-        ("openai_inspect_invalid on;", ["openai_inspect_invalid", "\"on\""]),
-        ("openai_inspect_invalid pass pass;", ["openai_inspect_invalid", ""]),
+        (
+            "openai_inspect on; openai_inspect on;",
+            ["openai_inspect", "duplicate"],
+        ),
+        (
+            "openai_inspect_max_size big;",
+            ["openai_inspect_max_size", "\"big\""],
+        ),
+        (
+            "openai_inspect_max_size -1;",
+            ["openai_inspect_max_size", "\"-1\""],
+        ),
+        (
+            "openai_inspect_max_size 1m; openai_inspect_max_size 1m;",
+            ["max_size", "duplicate"],
+        ),
+        (
+            "openai_inspect_oversize drop;",
+            ["openai_inspect_oversize", "\"drop\""],
+        ),
+        (
+            "openai_inspect_invalid on;",
+            ["openai_inspect_invalid", "\"on\""],
+        ),
+        (
+            "openai_inspect_invalid pass pass;",
+            ["openai_inspect_invalid", ""],
+        ),
         ("openai_inspect_mode x;", ["openai_inspect_mode", "unknown"]),
     ] {
         assert_location_refused(text, &says);
     }
     let unknown = plan().server("location /x/ { openai nowhere; }");
     assert_refused(&unknown, &["openai", "\"nowhere\""]);
-    assert_refused(&plan().server("openai nowhere;"), &["openai", "\"nowhere\""]);
+    assert_refused(
+        &plan().server("openai nowhere;"),
+        &["openai", "\"nowhere\""],
+    );
     assert_refused(&plan().http("openai nowhere;"), &["openai", "\"nowhere\""]);
     assert_refused(&plan().server("location /x/ { openai; }"), &["openai"]);
-    assert_refused(&plan().server("location /x/ { openai main main; }"), &["openai"]);
+    assert_refused(
+        &plan().server("location /x/ { openai main main; }"),
+        &["openai"],
+    );
 }

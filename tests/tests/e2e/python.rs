@@ -1,0 +1,111 @@
+//! openai-python from PyPI, with only `base_url` and `api_key` set.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+use e2e::{Gateway, Plan, RawUpstream, closed_port, workspace};
+
+const VERSION: &str = "3.52.0";
+const TOKEN: &str = "token-of-a-python-program";
+
+/// A Python with openai-python, made once and kept for later runs.
+static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| {
+    let home = workspace().join("target/venv-openai");
+    let python = home.join("bin/python");
+    let done = home.join("installed");
+    if fs::read_to_string(&done).ok().as_deref() != Some(VERSION) {
+        let _ = fs::remove_dir_all(&home);
+        run(Command::new("python3").args(["-m", "venv"]).arg(&home));
+        let pip = [
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ];
+        run(Command::new(&python)
+            .args(pip)
+            .arg(format!("openai=={VERSION}")));
+        fs::write(done, VERSION).expect("the environment is writable");
+    }
+    python
+});
+
+fn run(command: &mut Command) -> String {
+    let output = command
+        .output()
+        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}");
+    String::from_utf8(output.stdout)
+        .expect("text")
+        .trim()
+        .to_owned()
+}
+
+/// Plays a scene of the client's script, and gives what it prints.
+fn play(gateway: &Gateway, token: &str, scene: &str) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/openai_client.py");
+    let mut python = Command::new(&*PYTHON);
+    for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+        python.env_remove(name);
+    }
+    run(python
+        .arg(script)
+        .arg(gateway.url("/v1"))
+        .args([token, scene]))
+}
+
+fn plan() -> Plan {
+    Plan::new()
+        .environment("SERVICE_TOKEN", TOKEN)
+        .clients("client app env:SERVICE_TOKEN;")
+}
+
+#[test]
+fn openai_python_streams_and_completes() {
+    let gateway = plan().start();
+    assert_eq!(play(&gateway, TOKEN, "stream"), "powered by openai");
+    assert_eq!(play(&gateway, TOKEN, "stream_with_usage"), "3");
+    assert_eq!(play(&gateway, TOKEN, "complete"), "powered by openai");
+    assert!(play(&gateway, TOKEN, "models").starts_with("model"));
+    let lines = gateway.logged(4);
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.service == "app" && line.key_id == "main")
+    );
+    assert_eq!(
+        (lines[0].stream.as_str(), lines[0].model.as_str()),
+        ("true", "gpt-4o")
+    );
+}
+
+#[test]
+fn openai_python_raises_the_error_that_fits() {
+    let gateway = plan().start();
+    let error = play(&gateway, "wrong", "fail");
+    assert_eq!(error, "AuthenticationError 401 invalid_api_key");
+
+    let upstream = RawUpstream::bind();
+    let gateway = plan()
+        .pool("main", "key sk-e2e-main-0001; wait 0;")
+        .upstream(upstream.address())
+        .start();
+    let holder = gateway.chat().token(TOKEN).spawn();
+    let mut exchange = upstream.accept();
+    assert_eq!(
+        play(&gateway, TOKEN, "fail"),
+        "RateLimitError 429 no_key_available"
+    );
+    exchange.answer();
+    holder.join().expect("an answer").expect_status(200);
+
+    let gateway = plan()
+        .upstream(format!("127.0.0.1:{}", closed_port()))
+        .start();
+    let error = play(&gateway, TOKEN, "fail");
+    assert_eq!(error, "InternalServerError 502 upstream_unavailable");
+}

@@ -17,7 +17,11 @@ fn error_page_has_its_way_with_an_upstream_that_refuses() {
         .start();
     assert_eq!(gateway.chat().send().expect_status(200).text(), "sorry");
     gateway.wait_held(0, 0);
-    assert_eq!(gateway.logged(1)[0].key_id, "main", "the log tells of the lease it had");
+    assert_eq!(
+        gateway.logged(1)[0].key_id,
+        "main",
+        "the log tells of the lease it had"
+    );
 }
 
 #[test]
@@ -42,10 +46,18 @@ fn error_page_may_lead_to_another_pool() {
         .server("location @other { openai other; proxy_pass http://upstream; }")
         .start();
     let answer = gateway.chat().send().expect_status(200);
-    assert_eq!(answer.said(), "powered by openai", "method and body go along");
+    assert_eq!(
+        answer.said(),
+        "powered by openai",
+        "method and body go along"
+    );
     let stats = gateway.mock().stats();
     assert_eq!(stats.key("Bearer sk-e2e-other").requests, 1);
-    assert_eq!(stats.keys.len(), 1, "the key of one pool does not go to the other's upstream");
+    assert_eq!(
+        stats.keys.len(),
+        1,
+        "the key of one pool does not go to the other's upstream"
+    );
     let line = &gateway.logged(1)[0];
     assert_eq!((line.pool.as_str(), line.key_id.as_str()), ("other", "o"));
 }
@@ -72,7 +84,10 @@ fn error_page_may_lead_from_the_pool_to_a_location_without_one() {
         .start();
     let client = gateway.chat().spawn();
     let mut exchange = upstream.accept();
-    assert!(!exchange.head.contains(e2e::KEY), "the key is not for others");
+    assert!(
+        !exchange.head.contains(e2e::KEY),
+        "the key is not for others"
+    );
     gateway.wait_held(0, 0);
     exchange.answer();
     client.join().expect("an answer").expect_status(200);
@@ -84,7 +99,11 @@ fn proxy_intercept_errors_has_its_way_with_the_upstreams_errors() {
         .location("proxy_intercept_errors on; error_page 503 = @sorry;")
         .server("location @sorry { return 200 sorry; }")
         .start();
-    let answer = gateway.chat().header("x-mock-status", "503").send().expect_status(200);
+    let answer = gateway
+        .chat()
+        .header("x-mock-status", "503")
+        .send()
+        .expect_status(200);
     assert_eq!(answer.text(), "sorry");
 }
 
@@ -101,7 +120,10 @@ fn an_upstream_may_redirect_inside_to_a_file() {
         "HTTP/1.1 200 OK\r\nConnection: close\r\nX-Accel-Redirect: /files/note\r\n\
          Content-Length: 0\r\n\r\n",
     );
-    assert_eq!(client.join().expect("an answer").expect_status(200).text(), "noted");
+    assert_eq!(
+        client.join().expect("an answer").expect_status(200).text(),
+        "noted"
+    );
     gateway.wait_held(0, 0);
 }
 
@@ -135,7 +157,10 @@ fn an_upstream_that_redirects_inside_for_ever_is_stopped() {
         }
     }
     let refusal = client.join().expect("an answer").refusal();
-    assert_eq!(refusal, Refusal::new(500, "server_error", Some("internal_error")));
+    assert_eq!(
+        refusal,
+        Refusal::new(500, "server_error", Some("internal_error"))
+    );
     gateway.wait_held(0, 0);
 }
 
@@ -183,7 +208,14 @@ fn auth_request_may_ask_through_the_same_pool_with_its_only_slot() {
         )
         .start();
     gateway.chat().send().expect_status(200);
-    assert_eq!(gateway.mock().stats().key(&format!("Bearer {}", e2e::KEY)).requests, 2);
+    assert_eq!(
+        gateway
+            .mock()
+            .stats()
+            .key(&format!("Bearer {}", e2e::KEY))
+            .requests,
+        2
+    );
 }
 
 #[test]
@@ -220,5 +252,12 @@ fn a_page_may_be_put_together_from_requests_through_the_pool() {
     let answer = gateway.get("/page").send().expect_status(200);
     assert!(answer.text().contains("/v1/one"), "{}", answer.text());
     assert!(answer.text().contains("/v1/two"), "{}", answer.text());
-    assert_eq!(gateway.mock().stats().key(&format!("Bearer {}", e2e::KEY)).requests, 2);
+    assert_eq!(
+        gateway
+            .mock()
+            .stats()
+            .key(&format!("Bearer {}", e2e::KEY))
+            .requests,
+        2
+    );
 }

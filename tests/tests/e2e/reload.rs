@@ -4,7 +4,10 @@ use e2e::{Events, Exchange, Gateway, Plan, RawUpstream, wait_until};
 
 fn start(pool: &str) -> (Gateway, RawUpstream) {
     let upstream = RawUpstream::bind();
-    let plan = Plan::new().workers(2).pool("main", pool).upstream(upstream.address());
+    let plan = Plan::new()
+        .workers(2)
+        .pool("main", pool)
+        .upstream(upstream.address());
     (plan.start(), upstream)
 }
 
@@ -29,7 +32,10 @@ fn end((mut events, mut exchange): (Events, Exchange)) {
 }
 
 fn key_of(exchange: &Exchange) -> String {
-    exchange.header("authorization").unwrap_or_default().replace("Bearer sk-e2e-", "")
+    exchange
+        .header("authorization")
+        .unwrap_or_default()
+        .replace("Bearer sk-e2e-", "")
 }
 
 #[test]
@@ -137,7 +143,11 @@ fn a_key_that_comes_back_while_its_stream_runs_is_still_held() {
     gateway.reload(|plan| plan.pool("main", "key sk-e2e-b;"));
     gateway.reload(|plan| plan.pool("main", "key sk-e2e-a; key sk-e2e-b;"));
     let second = stream(&gateway, &upstream);
-    assert_eq!(key_of(&second.1), "b", "the key a is held by a stream of long ago");
+    assert_eq!(
+        key_of(&second.1),
+        "b",
+        "the key a is held by a stream of long ago"
+    );
     let waiting = gateway.chat().spawn();
     gateway.wait_held(2, 1);
     end(running);
@@ -153,7 +163,10 @@ fn reordered_keys_keep_their_leases() {
     let held = key_of(&running.1);
     gateway.reload(|plan| plan.pool("main", "key sk-e2e-c; key sk-e2e-b; key sk-e2e-a;"));
     let others = [stream(&gateway, &upstream), stream(&gateway, &upstream)];
-    let mut keys: Vec<_> = others.iter().map(|(_, exchange)| key_of(exchange)).collect();
+    let mut keys: Vec<_> = others
+        .iter()
+        .map(|(_, exchange)| key_of(exchange))
+        .collect();
     keys.push(held);
     keys.sort();
     assert_eq!(keys, ["a", "b", "c"], "no key is lent twice");
@@ -207,8 +220,10 @@ fn the_stream_of_a_removed_pool_survives() {
 #[test]
 fn a_reload_with_a_mistake_leaves_everything_as_it_was() {
     let upstream = RawUpstream::bind();
-    let mut gateway =
-        Plan::new().expect("\"nowhere\"").upstream(upstream.address()).start();
+    let mut gateway = Plan::new()
+        .expect("\"nowhere\"")
+        .upstream(upstream.address())
+        .start();
     let workers = gateway.nginx().worker_pids();
     let running = stream(&gateway, &upstream);
     gateway.reload_refused(|plan| plan.server("openai nowhere;"));
@@ -226,7 +241,9 @@ fn a_graceful_quit_waits_for_streams() {
     let running = stream(&gateway, &upstream);
     gateway.quit();
     gateway.error_log().wait_for("gracefully shutting down");
-    wait_until("nobody takes new requests", || gateway.nginx().worker_pids().is_empty());
+    wait_until("nobody takes new requests", || {
+        gateway.nginx().worker_pids().is_empty()
+    });
     assert!(!gateway.nginx().has_ended());
     end(running);
     wait_until("nginx has ended", || gateway.nginx().has_ended());
@@ -239,7 +256,9 @@ fn a_graceful_quit_serves_those_who_wait() {
     let waiting = gateway.chat().spawn();
     gateway.wait_held(1, 1);
     gateway.quit();
-    wait_until("nobody takes new requests", || gateway.nginx().worker_pids().is_empty());
+    wait_until("nobody takes new requests", || {
+        gateway.nginx().worker_pids().is_empty()
+    });
     end(running);
     upstream.accept().answer();
     waiting.join().expect("an answer").expect_status(200);

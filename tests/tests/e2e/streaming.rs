@@ -31,8 +31,10 @@ fn every_chunk_arrives_when_it_is_sent_with_buffering_left_at_its_default() {
 #[test]
 fn every_chunk_arrives_when_it_is_sent_with_buffering_asked_for() {
     let upstream = RawUpstream::bind();
-    let gateway =
-        Plan::new().upstream(upstream.address()).location("proxy_buffering on;").start();
+    let gateway = Plan::new()
+        .upstream(upstream.address())
+        .location("proxy_buffering on;")
+        .start();
     each_event_is_seen_before_the_next_is_sent(&gateway, &upstream);
 }
 
@@ -60,16 +62,29 @@ fn every_chunk_arrives_when_it_is_sent_to_a_proxy_of_http_1_0() {
 fn a_stream_arrives_whole() {
     let gateway = Plan::new().start();
     let answer = gateway.chat().send().expect_status(200);
-    assert_eq!(answer.header("content-type"), Some("text/event-stream"));
+    let kind = answer.header("content-type").unwrap_or_default();
+    assert!(kind.starts_with("text/event-stream"), "{kind}");
     assert_eq!(answer.said(), "powered by openai");
-    assert!(answer.text().ends_with("data: [DONE]\n\n"), "{}", answer.text());
-    assert_eq!(answer.text().matches("gpt-4o").count(), 5, "the model, in every chunk");
+    assert!(
+        answer.text().ends_with("data: [DONE]\n\n"),
+        "{}",
+        answer.text()
+    );
+    assert_eq!(
+        answer.text().matches("gpt-4o").count(),
+        5,
+        "the model, in every chunk"
+    );
 }
 
 #[test]
 fn a_long_stream_arrives_whole() {
     let gateway = Plan::new().start();
-    let answer = gateway.chat().header("x-mock-words", "20000").send().expect_status(200);
+    let answer = gateway
+        .chat()
+        .header("x-mock-words", "20000")
+        .send()
+        .expect_status(200);
     assert_eq!(answer.said().split_whitespace().count(), 20_000);
 }
 
@@ -115,10 +130,21 @@ fn status_and_headers_of_the_upstream_are_the_clients() {
 #[test]
 fn an_error_of_the_upstream_stays_as_it_is() {
     let gateway = Plan::new().start();
-    let answer = gateway.chat().header("x-mock-status", "503").send().expect_status(503);
+    let answer = gateway
+        .chat()
+        .header("x-mock-status", "503")
+        .send()
+        .expect_status(503);
     let refusal = answer.refusal();
-    assert_eq!((refusal.kind.as_str(), refusal.code), ("server_error", None));
-    assert!(answer.text().contains("Sorry about that"), "the upstream's own: {}", answer.text());
+    assert_eq!(
+        (refusal.kind.as_str(), refusal.code),
+        ("server_error", None)
+    );
+    assert!(
+        answer.text().contains("Sorry about that"),
+        "the upstream's own: {}",
+        answer.text()
+    );
 }
 
 #[test]
@@ -127,7 +153,10 @@ fn models_are_listed() {
     let answer = gateway.get("/v1/models").send().expect_status(200);
     assert_eq!(answer.json()["object"], "list");
     let line = &gateway.logged(1)[0];
-    assert_eq!((line.key_id.as_str(), line.lease_status.as_str()), ("main", "immediate"));
+    assert_eq!(
+        (line.key_id.as_str(), line.lease_status.as_str()),
+        ("main", "immediate")
+    );
     assert_eq!((line.model.as_str(), line.stream.as_str()), ("", ""));
 }
 
@@ -158,7 +187,9 @@ fn any_other_path_and_method_passes_with_a_key() {
         ("PUT", "/v1/x%20y"),
         ("POST", "/v1/responses"),
     ] {
-        let answer = e2e::Call::new(method, gateway.url(path)).send().expect_status(200);
+        let answer = e2e::Call::new(method, gateway.url(path))
+            .send()
+            .expect_status(200);
         assert_eq!(answer.json()["method"], method);
         assert_eq!(answer.json()["path"], path);
     }

@@ -11,7 +11,10 @@ fn a_stream_comes_through_a_verified_tls_upstream() {
     let certificate = Certificate::create(dir.path());
     let tls = Tls::from_pem_files(&certificate.cert, &certificate.key).expect("a pair");
     let scenario = Scenario::new().delay(Duration::ZERO);
-    let mock = Server::new(scenario).tls(tls).start().expect("the mock starts");
+    let mock = Server::new(scenario)
+        .tls(tls)
+        .start()
+        .expect("the mock starts");
     let gateway = Plan::new()
         .upstream(mock.addr().to_string())
         .proxied(&format!(
@@ -27,7 +30,9 @@ fn a_stream_comes_through_a_verified_tls_upstream() {
         assert_eq!(answer.said(), "powered by openai");
     }
     assert_eq!(mock.stats().key(&format!("Bearer {KEY}")).requests, 3);
-    wait_until("nothing is in flight", || mock.stats().totals.in_flight == 0);
+    wait_until("nothing is in flight", || {
+        mock.stats().totals.in_flight == 0
+    });
 }
 
 #[test]
@@ -35,7 +40,10 @@ fn a_certificate_that_cannot_be_verified_is_an_unavailable_upstream() {
     let dir = tempfile::tempdir().expect("a directory");
     let certificate = Certificate::create(dir.path());
     let tls = Tls::from_pem_files(&certificate.cert, &certificate.key).expect("a pair");
-    let mock = Server::new(Scenario::new()).tls(tls).start().expect("the mock starts");
+    let mock = Server::new(Scenario::new())
+        .tls(tls)
+        .start()
+        .expect("the mock starts");
     let gateway = Plan::new()
         .upstream(mock.addr().to_string())
         // The gateway's own certificate, not that of the upstream.
@@ -46,7 +54,10 @@ fn a_certificate_that_cannot_be_verified_is_an_unavailable_upstream() {
         )
         .start();
     let refusal = gateway.chat().send().refusal();
-    assert_eq!(refusal, e2e::Refusal::new(502, "server_error", Some("upstream_unavailable")));
+    assert_eq!(
+        refusal,
+        e2e::Refusal::new(502, "server_error", Some("upstream_unavailable"))
+    );
     gateway.wait_held(0, 0);
     assert_eq!(mock.stats().totals.requests, 0);
 }
@@ -61,7 +72,10 @@ fn a_connection_to_the_upstream_is_used_again() {
     assert_eq!(first.join().expect("an answer").text(), "1");
     let second = gateway.get("/v1/models").spawn();
     exchange.next_request();
-    assert_eq!(exchange.header("authorization"), Some(format!("Bearer {KEY}").as_str()));
+    assert_eq!(
+        exchange.header("authorization"),
+        Some(format!("Bearer {KEY}").as_str())
+    );
     exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n2");
     assert_eq!(second.join().expect("an answer").text(), "2");
     assert!(!upstream.is_called(), "no second connection");

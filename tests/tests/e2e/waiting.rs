@@ -5,15 +5,25 @@ use e2e::{Answer, Plan, RawUpstream, Refusal};
 fn held_up(pool: &str) -> (e2e::Gateway, RawUpstream) {
     let upstream = RawUpstream::bind();
     let pool = format!("key sk-e2e-main-0001 id=main; {pool}");
-    let gateway = Plan::new().workers(2).pool("main", &pool).upstream(upstream.address()).start();
+    let gateway = Plan::new()
+        .workers(2)
+        .pool("main", &pool)
+        .upstream(upstream.address())
+        .start();
     (gateway, upstream)
 }
 
 #[track_caller]
 fn assert_no_key(answer: &Answer) {
     assert_eq!(answer.refusal(), Refusal::no_key_available());
-    let seconds = answer.header("retry-after").and_then(|value| value.parse::<u64>().ok());
-    assert!(seconds.is_some_and(|s| s >= 1), "Retry-After: {:?}", answer.header("retry-after"));
+    let seconds = answer
+        .header("retry-after")
+        .and_then(|value| value.parse::<u64>().ok());
+    assert!(
+        seconds.is_some_and(|s| s >= 1),
+        "Retry-After: {:?}",
+        answer.header("retry-after")
+    );
 }
 
 #[test]
@@ -40,7 +50,10 @@ fn a_wait_that_lasts_too_long_is_refused() {
     let mut exchange = upstream.accept();
     assert_no_key(&gateway.chat().send());
     let line = &gateway.logged(1)[0];
-    assert_eq!((line.lease_status.as_str(), line.key_id.as_str()), ("timeout", ""));
+    assert_eq!(
+        (line.lease_status.as_str(), line.key_id.as_str()),
+        ("timeout", "")
+    );
     let waited: u64 = line.wait_ms.parse().expect("a number");
     assert!((140..5_000).contains(&waited), "{line:?}");
     gateway.wait_held(1, 0);
@@ -56,7 +69,10 @@ fn nobody_waits_with_a_wait_or_a_queue_of_nothing() {
         let mut exchange = upstream.accept();
         assert_no_key(&gateway.chat().send());
         let line = &gateway.logged(1)[0];
-        assert!(["timeout", "queue_full"].contains(&line.lease_status.as_str()), "{line:?}");
+        assert!(
+            ["timeout", "queue_full"].contains(&line.lease_status.as_str()),
+            "{line:?}"
+        );
         exchange.answer();
         holder.join().expect("an answer").expect_status(200);
     }
@@ -73,7 +89,10 @@ fn error_page_has_its_way_when_no_key_is_free() {
         .start();
     let holder = gateway.chat().spawn();
     let mut exchange = upstream.accept();
-    assert_eq!(gateway.chat().send().expect_status(200).text(), "come-back-later");
+    assert_eq!(
+        gateway.chat().send().expect_status(200).text(),
+        "come-back-later"
+    );
     exchange.answer();
     holder.join().expect("an answer").expect_status(200);
 }
@@ -106,7 +125,13 @@ fn the_first_of_the_highest_priority_is_served_first() {
         clients.push(call(token, name).spawn());
         gateway.wait_held(1, waiting);
     }
-    for name in ["first high", "second high", "first middle", "second middle", "low"] {
+    for name in [
+        "first high",
+        "second high",
+        "first middle",
+        "second middle",
+        "low",
+    ] {
         exchange.answer();
         exchange = upstream.accept();
         assert_eq!(exchange.header("x-name"), Some(name));
@@ -131,7 +156,9 @@ fn a_client_that_leaves_while_waiting_frees_its_place() {
     }
     let lines = gateway.logged(3);
     assert!(
-        lines.iter().all(|l| (l.status, l.lease_status.as_str()) == (499, "client_left")),
+        lines
+            .iter()
+            .all(|l| (l.status, l.lease_status.as_str()) == (499, "client_left")),
         "{lines:?}"
     );
     let waiter = gateway.chat().spawn();
@@ -162,7 +189,9 @@ fn a_pipelined_request_waits_its_turn() {
     let (gateway, upstream) = held_up("");
     let request = "GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let mut client = gateway.connect();
-    client.send(request).send(request.replace("Host", "Connection: close\r\nHost"));
+    client
+        .send(request)
+        .send(request.replace("Host", "Connection: close\r\nHost"));
     upstream.accept().answer();
     upstream.accept().answer();
     assert_eq!(client.read_to_end().matches("HTTP/1.1 200 OK").count(), 2);

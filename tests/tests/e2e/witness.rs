@@ -10,11 +10,15 @@ const REQUESTS: usize = 10_000;
 const KEYS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
 
 fn pool(keys: &[&str], options: &str) -> String {
-    keys.iter().map(|key| format!("key sk-e2e-{key} id={key} {options};\n")).collect()
+    keys.iter()
+        .map(|key| format!("key sk-e2e-{key} id={key} {options};\n"))
+        .collect()
 }
 
 fn eight_keys(workers: usize) -> Plan {
-    Plan::new().workers(workers).pool("main", &pool(&KEYS, "slots=1"))
+    Plan::new()
+        .workers(workers)
+        .pool("main", &pool(&KEYS, "slots=1"))
 }
 
 /// A streaming request; the upstream takes up to 2 ms between words.
@@ -28,13 +32,18 @@ fn request(number: usize) -> String {
 
 fn load(gateway: &Gateway, requests: usize) -> Load {
     let port = gateway.port();
-    Load::start(CLIENTS, requests, move || move |number| stream_once(port, &request(number)))
+    Load::start(CLIENTS, requests, move || {
+        move |number| stream_once(port, &request(number))
+    })
 }
 
 #[track_caller]
 fn assert_exclusive(gateway: &Gateway) {
     let stats = gateway.mock().stats();
-    assert!(stats.max_in_flight_of_a_key() <= 1, "a key was lent twice: {stats:?}");
+    assert!(
+        stats.max_in_flight_of_a_key() <= 1,
+        "a key was lent twice: {stats:?}"
+    );
 }
 
 fn ten_thousand_requests(workers: usize) {
@@ -43,7 +52,10 @@ fn ten_thousand_requests(workers: usize) {
     assert_eq!(outcomes, [(Outcome::Complete, REQUESTS)].into());
     assert_exclusive(&gateway);
     let stats = gateway.mock().stats();
-    assert_eq!(stats.totals.requests, REQUESTS as u64, "none is sent twice, none is lost");
+    assert_eq!(
+        stats.totals.requests, REQUESTS as u64,
+        "none is sent twice, none is lost"
+    );
     assert_eq!(stats.keys.len(), KEYS.len(), "every key has done its part");
     gateway.wait_held(0, 0);
 }
@@ -68,7 +80,10 @@ fn clients_that_leave_at_random_moments() {
     };
     let outcomes = Load::start(CLIENTS, REQUESTS, || client).finish();
     let left = REQUESTS.div_ceil(3);
-    assert_eq!(outcomes, [(Outcome::Complete, REQUESTS - left), (Outcome::Left, left)].into());
+    assert_eq!(
+        outcomes,
+        [(Outcome::Complete, REQUESTS - left), (Outcome::Left, left)].into()
+    );
     assert_exclusive(&gateway);
     gateway.wait_held(0, 0);
 }
@@ -84,11 +99,19 @@ fn a_worker_that_is_killed_every_second() {
     let outcomes = load.stop();
     // What was in the killed workers breaks; nobody hears an error of the gateway.
     assert!(
-        outcomes.keys().all(|o| matches!(o, Outcome::Complete | Outcome::Broken)),
+        outcomes
+            .keys()
+            .all(|o| matches!(o, Outcome::Complete | Outcome::Broken)),
         "{outcomes:?}"
     );
-    assert!(outcomes.get(&Outcome::Broken).copied().unwrap_or(0) <= 6 * CLIENTS, "{outcomes:?}");
-    assert!(outcomes.get(&Outcome::Complete).copied().unwrap_or(0) >= 1_000, "{outcomes:?}");
+    assert!(
+        outcomes.get(&Outcome::Broken).copied().unwrap_or(0) <= 6 * CLIENTS,
+        "{outcomes:?}"
+    );
+    assert!(
+        outcomes.get(&Outcome::Complete).copied().unwrap_or(0) >= 1_000,
+        "{outcomes:?}"
+    );
     assert_exclusive(&gateway);
     gateway.wait_held(0, 0);
 }
@@ -113,7 +136,10 @@ fn a_reload_every_second_that_adds_removes_and_reorders_keys_and_changes_slots()
     });
     let outcomes = load.stop();
     assert_eq!(outcomes.len(), 1, "no error at all: {outcomes:?}");
-    assert!(outcomes.get(&Outcome::Complete).copied().unwrap_or(0) >= 1_000, "{outcomes:?}");
+    assert!(
+        outcomes.get(&Outcome::Complete).copied().unwrap_or(0) >= 1_000,
+        "{outcomes:?}"
+    );
     let stats = gateway.mock().stats();
     for key in KEYS.iter().chain(&["i", "j"]) {
         let most = stats.key(&format!("Bearer sk-e2e-{key}")).max_in_flight;
@@ -144,7 +170,11 @@ fn the_leases_of_a_killed_worker_are_back_at_once() {
     let worker = gateway.nginx().worker_pids()[0];
     gateway.nginx().kill_worker(worker);
     for client in &mut clients {
-        assert_eq!(client.read_to_end(), "", "the connection has gone with the worker");
+        assert_eq!(
+            client.read_to_end(),
+            "",
+            "the connection has gone with the worker"
+        );
     }
     gateway.wait_held(0, 0);
     let next = gateway.chat().spawn();
@@ -168,7 +198,9 @@ fn those_who_wait_in_other_workers_get_what_a_killed_worker_held() {
     let mut exchange = upstream.accept();
     exchange.begin_stream().event("first");
     let head = holder.read_until("data: first").to_lowercase();
-    let worker = head.lines().find_map(|line| line.strip_prefix("x-worker: ")?.parse().ok());
+    let worker = head
+        .lines()
+        .find_map(|line| line.strip_prefix("x-worker: ")?.parse().ok());
     let worker: i32 = worker.expect("the worker's process id");
     let port = gateway.port();
     let waiters = Load::start(12, 12, move || move |_| stream_once(port, &post("", "{}")));
@@ -182,7 +214,9 @@ fn those_who_wait_in_other_workers_get_what_a_killed_worker_held() {
     }
     let outcomes = waiters.finish();
     assert!(
-        outcomes.keys().all(|o| matches!(o, Outcome::Complete | Outcome::Broken)),
+        outcomes
+            .keys()
+            .all(|o| matches!(o, Outcome::Complete | Outcome::Broken)),
         "{outcomes:?}"
     );
     gateway.wait_held(0, 0);

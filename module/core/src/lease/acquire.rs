@@ -65,7 +65,7 @@ impl Zone<'_> {
         // and the best of the newer ones may be unknown to it.
         (0..self.keys.len()).find(|&k| {
             let key = &self.keys[k];
-            key.pool as usize == pool && key.free_slot != NONE && Self::knows(key, want.generation)
+            key.pool as usize == pool && Self::has_room(key) && Self::knows(key, want.generation)
         })
     }
 

@@ -131,7 +131,7 @@ impl Zone<'_> {
 
     /// Serves waiters with the free slots of a key.
     pub(crate) fn offer(&mut self, key: usize, now: Now) {
-        while self.keys[key].free_slot != NONE
+        while Self::has_room(&self.keys[key])
             && self.keys[key].state != presence::UNUSED
             && let Some(waiter) = self.next_for(key)
         {

@@ -146,6 +146,12 @@ impl<'a> Zone<'a> {
         self.header.deadlines
     }
 
+    /// Whether the key has a free slot, and fewer leases than it may have: after a
+    /// reload with fewer slots, leases on the surplus ones still count.
+    pub(crate) fn has_room(key: &Key) -> bool {
+        key.free_slot != NONE && key.in_use < key.slots
+    }
+
     /// Whether a worker of `generation` may be granted the key: its
     /// configuration knows it.
     pub(crate) fn knows(key: &Key, generation: u64) -> bool {
@@ -212,6 +218,7 @@ impl<'a> Zone<'a> {
             record.heap_at = NONE;
             record.next_free = self.header.free_slot;
             self.header.free_slot = slot;
+            self.rank(key);
             return;
         }
         record.state = slot_state::FREE;
@@ -226,7 +233,7 @@ impl<'a> Zone<'a> {
         let record = &self.keys[key];
         let pool = record.pool as usize;
         let listed = record.heap_at != NONE;
-        let wanted = record.state == presence::ACTIVE && record.free_slot != NONE;
+        let wanted = record.state == presence::ACTIVE && Self::has_room(record);
         let mut heap = self.available_keys(pool);
         match (listed, wanted) {
             (false, true) => {

@@ -111,7 +111,11 @@ impl Model {
                 .iter()
                 .any(|h| self.index_of[&h.grant.key] == fingerprint && h.grant.ordinal == ordinal)
         };
-        (0..slots).any(|ordinal| !taken(ordinal))
+        let leases = self
+            .held
+            .iter()
+            .filter(|h| self.index_of[&h.grant.key] == fingerprint);
+        (leases.count() as u32) < slots && (0..slots).any(|ordinal| !taken(ordinal))
     }
 
     fn some_free(&self, generation: u64) -> bool {

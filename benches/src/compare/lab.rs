@@ -1,0 +1,39 @@
+//! What the comparisons are made with.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::cores::Cores;
+use crate::error::{Error, Result};
+
+/// The programs, and how long and how often they are measured.
+#[derive(Clone, Debug)]
+pub struct Lab {
+    pub nginx: PathBuf,
+    pub module: PathBuf,
+    pub mock: PathBuf,
+    pub cores: Cores,
+    /// How often each side is measured.
+    pub rounds: usize,
+    /// How long each time.
+    pub seconds: u64,
+}
+
+impl Lab {
+    /// Whether everything is there; wrk shows itself when it is run.
+    pub fn check(&self) -> Result<()> {
+        for file in [&self.nginx, &self.module, &self.mock] {
+            if !file.exists() {
+                return Err(Error::Missing(file.display().to_string()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The machine's load of the last minute: more than nothing before the start means noise.
+pub fn load_average() -> f64 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let first = text.split(' ').next().and_then(|word| word.parse().ok());
+    first.unwrap_or(f64::NAN)
+}

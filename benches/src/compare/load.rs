@@ -1,0 +1,114 @@
+//! Routes under wrk's load, one after the other, again and again.
+
+use std::time::Duration;
+
+use crate::error::{Error, Result, While};
+use crate::lab::Lab;
+use crate::mock::Mock;
+use crate::nginx::Nginx;
+use crate::process::time_on_core;
+use crate::site::{CLIENT_TOKEN, Route};
+use crate::stream::{Client, Request};
+use crate::wrk;
+
+/// A route of a running nginx.
+pub struct Side<'a> {
+    pub nginx: &'a Nginx,
+    pub route: &'a Route,
+}
+
+/// What the rounds of one side gave, in their order.
+#[derive(Debug, Default)]
+pub struct Rounds {
+    /// Requests a second.
+    pub rate: Vec<f64>,
+    /// Time of nginx's worker on its core, in microseconds a request.
+    pub core: Vec<f64>,
+    /// Of whole answers, in microseconds.
+    pub p50: Vec<f64>,
+    pub p99: Vec<f64>,
+}
+
+/// Measures A B C A B C ..., each side as often as the lab wants.
+pub fn alternate(
+    lab: &Lab,
+    mock: &Mock,
+    sides: &[Side<'_>],
+    connections: usize,
+) -> Result<Vec<Rounds>> {
+    for side in sides {
+        probe(side)?;
+        // Connections, caches and heaps as they are after a while.
+        measure(lab, mock, side, connections, 1)?;
+    }
+    let mut rounds: Vec<Rounds> = sides.iter().map(|_| Rounds::default()).collect();
+    for _ in 0..lab.rounds {
+        for (side, rounds) in sides.iter().zip(&mut rounds) {
+            let (tally, core) = measure(lab, mock, side, connections, lab.seconds)?;
+            rounds.rate.push(tally.per_second());
+            rounds.core.push(core);
+            rounds.p50.push(tally.p50);
+            rounds.p99.push(tally.p99);
+        }
+    }
+    Ok(rounds)
+}
+
+/// One request whose answer is looked at as a whole: wrk looks at the status only.
+fn probe(side: &Side<'_>) -> Result<()> {
+    let request = Request::chat(&side.route.path(), 3, Duration::ZERO);
+    runtime()?.block_on(async {
+        let mut client = Client::connect(side.nginx.port()).await?;
+        client.exchange(&request).await.map(drop)
+    })
+}
+
+/// A runtime in this thread, for our own client.
+pub fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .while_doing("starting the client's runtime")
+}
+
+fn measure(
+    lab: &Lab,
+    mock: &Mock,
+    side: &Side<'_>,
+    connections: usize,
+    seconds: u64,
+) -> Result<(wrk::Tally, f64)> {
+    let path = side.route.path();
+    let url = format!("http://127.0.0.1:{}{path}", side.nginx.port());
+    mock.reset()?;
+    let before = time_on_core(side.nginx.worker())?;
+    let tally = wrk::run(lab, &url, CLIENT_TOKEN, connections, seconds)?;
+    let spent = time_on_core(side.nginx.worker())?.saturating_sub(before);
+    witness(mock, side.route, &tally)?;
+    let core = spent.as_secs_f64() * 1e6 / f64::from(tally.requests);
+    Ok((tally, core))
+}
+
+/// Whether the requests came with the keys that they should have had.
+fn witness(mock: &Mock, route: &Route, tally: &wrk::Tally) -> Result<()> {
+    let seen = mock.seen()?;
+    let (requests, keys, most) = (seen.requests(), seen.keys.len(), seen.most_at_once());
+    let wrong = |why: String| {
+        let path = route.path();
+        Err(Error::Witness { path, why })
+    };
+    if requests < u64::from(tally.requests) {
+        return wrong(format!("{requests} of {} requests", tally.requests));
+    }
+    let (wanted, slots) = match route.keys {
+        Some(pool) => (pool.count.min(requests as usize), pool.slots as u64),
+        None => (1, u64::MAX),
+    };
+    if keys != wanted {
+        return wrong(format!("{keys} keys, not {wanted}"));
+    }
+    if most > slots {
+        return wrong(format!("{most} requests at once with one of {slots} slots"));
+    }
+    Ok(())
+}

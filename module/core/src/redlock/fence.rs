@@ -1,0 +1,55 @@
+//! Fencing tokens.
+
+use std::fmt;
+
+/// A fencing token: of two grants of a slot, the later has the higher one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fence(u64);
+
+impl Fence {
+    /// The highest fence: scripts compare them as doubles, exact up to 2^53. As
+    /// microseconds since the epoch, that is the year 2255.
+    pub const MAX: Self = Self((1 << 53) - 1);
+
+    /// The fence with this number, if there is one.
+    #[must_use]
+    pub fn new(number: u64) -> Option<Self> {
+        (number <= Self::MAX.0).then_some(Self(number))
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Fence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Makes the fences that a client proposes.
+///
+/// A client whose wall clock is behind learns from the first refusal what fence
+/// it must exceed, and proposes a higher one from then on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FenceClock {
+    seen: Fence,
+}
+
+impl FenceClock {
+    /// A fence above all that were seen, and no lower than the wall clock, in
+    /// microseconds since the epoch.
+    pub fn propose(&mut self, wall_us: u64) -> Fence {
+        let next = wall_us.max(self.seen.0.saturating_add(1));
+        self.seen = Fence(next).min(Fence::MAX);
+        self.seen
+    }
+
+    /// Takes note of a fence that a node reported.
+    pub fn saw(&mut self, fence: Fence) {
+        self.seen = self.seen.max(fence);
+    }
+}

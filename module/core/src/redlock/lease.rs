@@ -1,0 +1,42 @@
+//! A lease as its holder knows it.
+
+use std::fmt;
+
+use super::fence::Fence;
+use super::slots::Slot;
+
+/// The random number that proves who holds a lock. Never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Nonce(pub u128);
+
+impl fmt::Display for Nonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// A lease that a quorum granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// What it is on.
+    pub slot: Slot,
+    /// What proves it.
+    pub nonce: Nonce,
+    /// What orders it among the leases on the slot.
+    pub fence: Fence,
+    /// When it ends, on the holder's monotonic clock.
+    pub deadline_ms: u64,
+}
+
+impl Lease {
+    /// Whether the holder may still act on it.
+    #[must_use]
+    pub fn is_valid(&self, now: u64) -> bool {
+        now < self.deadline_ms
+    }
+
+    /// Moves the deadline, never back.
+    pub fn extend(&mut self, deadline_ms: u64) {
+        self.deadline_ms = self.deadline_ms.max(deadline_ms);
+    }
+}

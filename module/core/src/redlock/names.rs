@@ -1,0 +1,97 @@
+//! The names of the Redis keys of a pool.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::slots::Slot;
+use crate::keys::is_name;
+
+const MAX_PREFIX: usize = 64;
+
+/// A name that cannot be part of a Redis key.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum NameError {
+    /// Braces would move the hash tag, blanks would break logs and `redis-cli`.
+    #[error("\"{0}\" is no key prefix: up to {MAX_PREFIX} visible ASCII characters without braces")]
+    Prefix(String),
+    /// Neither letters, digits, `.`, `_` and `-` alone, nor of fitting length.
+    #[error("\"{0}\" is no name: up to 64 letters, digits, '.', '_' and '-'")]
+    Name(String),
+}
+
+pub(crate) fn checked(name: &str) -> Result<&str, NameError> {
+    if is_name(name) {
+        return Ok(name);
+    }
+    Err(NameError::Name(name.into()))
+}
+
+/// The keys of one pool. All carry the pool's name as their hash tag: a script
+/// may touch any of them in one call, also on a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolNames {
+    base: Arc<str>,
+}
+
+impl PoolNames {
+    /// The keys of `pool`, each beginning with `prefix` (which may be empty).
+    pub fn new(prefix: &str, pool: &str) -> Result<Self, NameError> {
+        let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'{' && byte != b'}';
+        if prefix.len() > MAX_PREFIX || !prefix.bytes().all(fits) {
+            return Err(NameError::Prefix(prefix.into()));
+        }
+        let base = format!("{prefix}{{{}}}:", checked(pool)?).into();
+        Ok(Self { base })
+    }
+
+    /// The lock of a slot: a string, the holder's nonce, that expires. Any Redlock
+    /// client that uses the same name contends for the same slot.
+    #[must_use]
+    pub fn lock(&self, slot: &Slot) -> String {
+        [&self.base, "l:", slot.field()].concat()
+    }
+
+    /// Hash of who holds what; for listings only.
+    #[must_use]
+    pub fn meta(&self) -> String {
+        self.suffixed("m")
+    }
+
+    /// Hash of the highest fence that each slot was granted with.
+    #[must_use]
+    pub fn fences(&self) -> String {
+        self.suffixed("f")
+    }
+
+    /// When the node was first seen without this key.
+    #[must_use]
+    pub fn guard(&self) -> String {
+        self.suffixed("g")
+    }
+
+    /// Sorted set of waiters, by priority and arrival.
+    #[must_use]
+    pub fn queue(&self) -> String {
+        self.suffixed("q")
+    }
+
+    /// Sorted set of waiters, by deadline.
+    #[must_use]
+    pub fn deadlines(&self) -> String {
+        self.suffixed("qd")
+    }
+
+    /// The channel on which an instance is told that a waiter of its may try.
+    pub fn wake_channel(&self, instance: &str) -> Result<String, NameError> {
+        Ok([&self.wake_prefix(), checked(instance)?].concat())
+    }
+
+    pub(crate) fn wake_prefix(&self) -> String {
+        self.suffixed("w:")
+    }
+
+    fn suffixed(&self, suffix: &str) -> String {
+        [&self.base, suffix].concat()
+    }
+}
