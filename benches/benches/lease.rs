@@ -3,6 +3,11 @@
 //! A lease taken and ended at 10 and at 10,000 keys, for each way of choosing; a
 //! waiter served; a renewal among many.
 
+#![expect(
+    clippy::expect_used,
+    reason = "a bench that cannot go on fails by panicking"
+)]
+
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};

@@ -64,6 +64,10 @@ impl HttpModule for Openai {
 }
 
 impl Wrapped for Openai {
+    fn answer_complete(request: Request<'_>) {
+        phase::ended(request);
+    }
+
     fn subrequest_done(request: Request<'_>) {
         phase::ended(request);
     }

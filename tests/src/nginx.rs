@@ -10,8 +10,9 @@ use crate::error_log::ErrorLog;
 use crate::flavour::Flavour;
 use crate::wait::{wait_for, wait_until};
 
-/// Variables that mean something to the module; what the caller's shell holds is not for nginx.
-const FOREIGN: [&str; 8] = [
+/// Variables that mean something to the module or, the last one, to nginx itself; what the caller's
+/// shell holds is not for the nginx under test.
+const FOREIGN: [&str; 9] = [
     "PRIMARY_OPENAI_API_KEY",
     "OPENAI_API_KEYS",
     "REDIS_URL",
@@ -20,6 +21,7 @@ const FOREIGN: [&str; 8] = [
     "ADMIN_TOKEN",
     "DEV_MODE",
     "ENCRYPTION_KEY",
+    "NGINX",
 ];
 
 /// A master process and its workers.

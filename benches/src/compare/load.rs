@@ -83,6 +83,7 @@ fn measure(
     mock.reset()?;
     let before = time_on_core(side.nginx.worker())?;
     let tally = wrk::run(lab, &url, CLIENT_TOKEN, connections, seconds)?;
+    side.nginx.await_idle()?;
     let spent = time_on_core(side.nginx.worker())?.saturating_sub(before);
     witness(mock, side.route, &tally)?;
     let core = spent.as_secs_f64() * 1e6 / f64::from(tally.requests);

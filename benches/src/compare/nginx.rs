@@ -63,6 +63,22 @@ impl Nginx {
         self.worker
     }
 
+    /// Waits until it has dealt with what clients left behind when they went.
+    pub fn await_idle(&self) -> Result<()> {
+        let url = format!("http://127.0.0.1:{}/status", self.port);
+        await_that("an idle nginx", || {
+            let status = ureq::get(&url)
+                .call()
+                .and_then(|mut answer| answer.body_mut().read_to_string())
+                .map_err(|source| Error::Http {
+                    url: url.clone(),
+                    source: Box::new(source),
+                })?;
+            // Our own connection is one of them.
+            Ok(status.starts_with("Active connections: 1 "))
+        })
+    }
+
     /// Ends it; an error in its log is ours, as a run must have none.
     pub fn finish(mut self) -> Result<()> {
         self.process.stop();

@@ -129,6 +129,7 @@ http {{
 
     server {{
         listen 127.0.0.1:{port} backlog=4096;
+        location = /status {{ openai_auth off; stub_status; }}
         {locations}
     }}
 }}

@@ -54,11 +54,14 @@ pub(crate) struct Holder<T> {
     pub(crate) content: core::cell::Cell<ngx_http_handler_pt>,
     pub(crate) authorization: RefCell<Option<Rc<Zeroizing<Vec<u8>>>>>,
     pub(crate) create_request: core::cell::Cell<CreateRequest>,
+    pub(crate) finalize_request: core::cell::Cell<FinalizeRequest>,
     pub(crate) subrequest: core::cell::Cell<(ngx_http_post_subrequest_pt, *mut c_void)>,
     pub(crate) value: T,
 }
 
 pub(crate) type CreateRequest = Option<unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t>;
+
+pub(crate) type FinalizeRequest = Option<unsafe extern "C" fn(*mut ngx_http_request_t, ngx_int_t)>;
 
 fn slot<'a>(r: *mut ngx_http_request_t, module: &ngx_module_t) -> &'a mut *mut c_void {
     // SAFETY: nginx gives every request an array with a place for each HTTP module.
@@ -130,6 +133,7 @@ pub(crate) fn attach<'a, T: 'static>(
             content: Default::default(),
             authorization: Default::default(),
             create_request: Default::default(),
+            finalize_request: Default::default(),
             subrequest: core::cell::Cell::new((None, core::ptr::null_mut())),
             value: make(token),
         });

@@ -1,9 +1,9 @@
 use std::rc::Rc;
 
 use ngx::ffi::{
-    NGX_DONE, NGX_ERROR, NGX_LOG_DEBUG_HTTP, ngx_http_post_subrequest_t, ngx_http_request_t,
-    ngx_http_upstream_init, ngx_http_upstream_t, ngx_int_t, ngx_list_part_t, ngx_palloc, ngx_str_t,
-    ngx_table_elt_t,
+    NGX_DONE, NGX_ERROR, NGX_LOG_DEBUG_HTTP, NGX_OK, ngx_http_post_subrequest_t,
+    ngx_http_request_t, ngx_http_upstream_init, ngx_http_upstream_t, ngx_int_t, ngx_list_part_t,
+    ngx_palloc, ngx_str_t, ngx_table_elt_t,
 };
 use zeroize::Zeroizing;
 
@@ -16,6 +16,8 @@ use super::text::lent;
 
 /// Marker: what a wrapped request tells its owner.
 pub trait Wrapped: HttpModule {
+    /// The upstream has given its whole answer; the client may not have it yet.
+    fn answer_complete(request: Request<'_>);
     /// A subrequest is done; it has no log phase of its own.
     fn subrequest_done(request: Request<'_>);
 }
@@ -207,6 +209,8 @@ unsafe extern "C" fn content_entry<M: Wrapped>(r: *mut ngx_http_request_t) -> ng
             if let Some(upstream) = (*r).upstream.as_mut() {
                 holder.create_request.set(upstream.create_request);
                 upstream.create_request = Some(create_request_entry::<M>);
+                holder.finalize_request.set(upstream.finalize_request);
+                upstream.finalize_request = Some(finalize_request_entry::<M>);
                 ngx_http_upstream_init(r);
             }
             rc
@@ -229,6 +233,25 @@ unsafe extern "C" fn create_request_entry<M: Wrapped>(r: *mut ngx_http_request_t
             create(r)
         }
     })
+}
+
+/// nginx is done with the upstream. Only after a whole answer (`rc` is zero) is
+/// the connection of no use any more; else it is closed right after this.
+unsafe extern "C" fn finalize_request_entry<M: Wrapped>(r: *mut ngx_http_request_t, rc: ngx_int_t) {
+    guard((), || {
+        if rc == NGX_OK as ngx_int_t {
+            // SAFETY: live request, whose upstream nginx is about to give up.
+            M::answer_complete(unsafe { Request::borrow(r) });
+        }
+        let holder = context::current::<M::Context>(r, the_module::<M>());
+        let theirs = holder
+            .or_else(|| context::recall(r))
+            .and_then(|h| h.finalize_request.get());
+        if let Some(theirs) = theirs {
+            // SAFETY: the handler that stood here before.
+            unsafe { theirs(r, rc) }
+        }
+    });
 }
 
 unsafe extern "C" fn subrequest_entry<M: Wrapped>(

@@ -1,4 +1,4 @@
-//! LOG: the lease ends with the request.
+//! The lease ends with the upstream's answer; in the LOG phase at the latest.
 
 use crate::Openai;
 use crate::ffi::{Flow, Phase, PhaseHandler, Request};
@@ -14,7 +14,7 @@ impl PhaseHandler for Log {
     }
 }
 
-/// The request, or subrequest, is done.
+/// Nothing more comes from the upstream: the key is of no use any more.
 pub fn ended(request: Request<'_>) {
     if let Some(ctx) = request.recalled::<Openai>() {
         ctx.let_go();

@@ -1,0 +1,339 @@
+//! One attempt to take a lease: from the proposal to the last late vote.
+
+use std::sync::Arc;
+
+use super::command::{Command, ReleaseCommand};
+use super::fence::Fence;
+use super::lease::Lease;
+use super::node::{NodeId, NodeSet, Quorum};
+use super::proposal::Proposal;
+use super::reply::Ballot;
+use super::slots::{Slot, SlotSet};
+use super::tally::{Standing, Tally};
+use super::timing::{Drift, RetryDelay, Timing};
+use super::value::ErrorKind;
+
+/// What an attempt is made with.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// Of the configured nodes.
+    pub quorum: Quorum,
+    /// The nodes to ask: all but those that are suspect or mistrusted. The others
+    /// count as failed.
+    pub ask: NodeSet,
+    /// What they are asked.
+    pub proposal: Proposal,
+    /// What is taken off the TTL.
+    pub drift: Drift,
+    /// How long to wait after a split vote.
+    pub retry: RetryDelay,
+    /// A random number, for that.
+    pub random: u64,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A node voted, in time or late.
+    Voted(NodeId, Ballot),
+    /// A node answered an error, or its connection broke.
+    Erred(NodeId, ErrorKind),
+    /// A node did not answer in time.
+    TimedOut(NodeId),
+    /// Nobody wants the lease any more: the client left, or the lease that was
+    /// won is being released. Grants that still arrive are strays.
+    Abandoned,
+}
+
+/// What the caller must do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Ask these nodes, and tell what they answer; each within the node timeout.
+    Send {
+        /// The nodes.
+        to: NodeSet,
+        /// What to ask.
+        command: Command,
+    },
+    /// Give back grants that came to nothing. Nobody waits for the answer, but on
+    /// each connection it must follow the proposal.
+    Release {
+        /// The nodes.
+        to: NodeSet,
+        /// What to give back.
+        command: ReleaseCommand,
+    },
+    /// The lease is ours. Late votes still matter.
+    Won {
+        /// Which candidate.
+        index: usize,
+        /// The lease.
+        lease: Lease,
+    },
+    /// Votes were split: try again with these candidates, shuffled anew, and with
+    /// a new nonce and fence.
+    Retry {
+        /// How long to wait first.
+        after_ms: u64,
+        /// The candidates, by their index.
+        candidates: SlotSet,
+    },
+    /// No lease.
+    Failed(Failure),
+}
+
+/// Why there is no lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// Every candidate is held.
+    #[error("every candidate is held")]
+    Busy {
+        /// When the first of the leases in the way ends unless it is renewed.
+        wait_ms: Option<u64>,
+    },
+    /// Too many nodes failed.
+    #[error("too few nodes answered")]
+    NoQuorum,
+    /// Too many nodes came back empty not long ago.
+    #[error("too many nodes are in quarantine, for {wait_ms} ms")]
+    Quarantine {
+        /// When a quorum is out of quarantine.
+        wait_ms: u64,
+    },
+    /// The votes came too late for the lease to be of use.
+    #[error("the votes came too late")]
+    TooLate,
+    /// [`Event::Abandoned`].
+    #[error("abandoned")]
+    Abandoned,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Open,
+    Won(usize),
+    /// No lease, or none any more.
+    Over,
+}
+
+/// One attempt to take a lease.
+///
+/// Decides at the vote that makes a quorum, or makes one impossible. Keep it and
+/// feed it votes until [`Acquire::is_drained`]: it gives back what arrives late.
+#[derive(Debug)]
+pub struct Acquire {
+    attempt: Attempt,
+    proposal: Arc<Proposal>,
+    timing: Timing,
+    start: u64,
+    tally: Tally,
+    seen: Fence,
+    outcome: Outcome,
+}
+
+impl Acquire {
+    /// Starts an attempt. The lease's validity counts from `now`.
+    #[must_use]
+    pub fn new(attempt: Attempt, now: u64) -> (Self, Vec<Action>) {
+        let configured = attempt.quorum.all();
+        let ask = attempt.ask.iter().filter(|&node| configured.contains(node)).collect();
+        let proposal = Arc::new(attempt.proposal.clone());
+        let mut acquire = Self {
+            timing: Timing {
+                ttl_ms: proposal.ttl_ms,
+                drift: attempt.drift,
+            },
+            start: now,
+            tally: Tally::new(attempt.quorum, ask),
+            seen: Fence::default(),
+            outcome: Outcome::Open,
+            proposal,
+            attempt,
+        };
+        if acquire.tally.is_down() {
+            // Hopeless: asking would only leave strays.
+            acquire.outcome = Outcome::Over;
+            acquire.tally = Tally::new(acquire.attempt.quorum, NodeSet::default());
+            return (acquire, vec![Action::Failed(Failure::NoQuorum)]);
+        }
+        let command = Command::Acquire(Arc::clone(&acquire.proposal));
+        (acquire, vec![Action::Send { to: ask, command }])
+    }
+
+    /// Takes note of an event.
+    #[must_use]
+    pub fn step(&mut self, now: u64, event: Event) -> Vec<Action> {
+        let mut actions = Vec::new();
+        match event {
+            Event::Voted(node, ballot) => self.voted(node, ballot, &mut actions),
+            Event::Erred(node, kind) => self.failed(node, kind.may_have_run(), &mut actions),
+            Event::TimedOut(node) => self.failed(node, true, &mut actions),
+            Event::Abandoned if self.outcome == Outcome::Open => {
+                self.lose(Action::Failed(Failure::Abandoned), &mut actions);
+            }
+            Event::Abandoned => self.outcome = Outcome::Over,
+        }
+        if self.outcome == Outcome::Open {
+            self.decide(now, &mut actions);
+        }
+        actions
+    }
+
+    /// The nodes that have not answered.
+    #[must_use]
+    pub fn pending(&self) -> NodeSet {
+        self.tally.pending()
+    }
+
+    /// Whether it is decided and no node's first answer is outstanding. Nodes that
+    /// timed out may still answer; what they say is best fed in, too.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.outcome != Outcome::Open && self.tally.pending().is_empty()
+    }
+
+    /// The highest fence that nodes reported: the next proposal must exceed it.
+    #[must_use]
+    pub fn highest_fence(&self) -> Fence {
+        self.seen
+    }
+
+    fn voted(&mut self, node: NodeId, ballot: Ballot, actions: &mut Vec<Action>) {
+        let before = self.tally.of(node);
+        if before == Standing::Unasked {
+            return;
+        }
+        match ballot {
+            Ballot::Granted(index) if index >= self.slots().len() => {
+                self.failed(node, true, actions);
+            }
+            Ballot::Granted(index) => match before {
+                Standing::Voted(Ballot::Granted(first)) if first != index => {
+                    // The proposal reached it twice.
+                    self.give_back(NodeSet::only(node), vec![index], actions);
+                }
+                _ => {
+                    self.tally.set(node, Standing::Voted(ballot));
+                    if !matches!(self.outcome, Outcome::Open)
+                        && self.outcome != Outcome::Won(index)
+                    {
+                        self.give_back(NodeSet::only(node), vec![index], actions);
+                    }
+                }
+            },
+            Ballot::Refused(refusal) => {
+                self.seen = self.seen.max(refusal.fence);
+                if !matches!(before, Standing::Voted(Ballot::Granted(_))) {
+                    self.tally.set(node, Standing::Voted(ballot));
+                }
+            }
+        }
+    }
+
+    fn failed(&mut self, node: NodeId, may_hold: bool, actions: &mut Vec<Action>) {
+        if self.tally.of(node) != Standing::Pending {
+            return;
+        }
+        self.tally.set(node, Standing::Failed);
+        if may_hold {
+            self.sweep(node, actions);
+        }
+    }
+
+    /// Gives back whatever a node that seemed to fail may have granted, once it is
+    /// known what is not wanted.
+    fn sweep(&self, node: NodeId, actions: &mut Vec<Action>) {
+        let wanted = match self.outcome {
+            Outcome::Open => return,
+            Outcome::Won(index) => Some(index),
+            Outcome::Over => None,
+        };
+        let rest = (0..self.slots().len()).filter(|&index| Some(index) != wanted);
+        self.give_back(NodeSet::only(node), rest.collect(), actions);
+    }
+
+    fn decide(&mut self, now: u64, actions: &mut Vec<Action>) {
+        let needed = self.attempt.quorum.needed();
+        let (index, grants) = self.tally.leader(&self.proposal.candidates);
+        if !self.timing.worthwhile(self.start, now) {
+            self.lose(Action::Failed(Failure::TooLate), actions);
+        } else if grants >= needed {
+            self.win(index, actions);
+        } else if grants + self.tally.pending().len() < needed {
+            let failure = self.failure(now);
+            self.lose(failure, actions);
+        }
+    }
+
+    fn win(&mut self, index: usize, actions: &mut Vec<Action>) {
+        let Some(slot) = self.slots().get(index).cloned() else {
+            return;
+        };
+        self.outcome = Outcome::Won(index);
+        let lease = Lease {
+            slot,
+            nonce: self.proposal.nonce,
+            fence: self.proposal.fence,
+            deadline_ms: self.timing.deadline(self.start),
+        };
+        actions.push(Action::Won { index, lease });
+        self.give_back_all(actions);
+    }
+
+    fn lose(&mut self, verdict: Action, actions: &mut Vec<Action>) {
+        self.outcome = Outcome::Over;
+        self.give_back_all(actions);
+        actions.push(verdict);
+    }
+
+    fn failure(&self, now: u64) -> Action {
+        if self.tally.is_down() {
+            return Action::Failed(Failure::NoQuorum);
+        }
+        if let Some(wait_ms) = self.tally.quarantine() {
+            return Action::Failed(Failure::Quarantine { wait_ms });
+        }
+        let candidates = self.tally.open(&self.proposal.candidates);
+        if candidates.is_empty() {
+            let wait_ms = self.tally.first_end();
+            return Action::Failed(Failure::Busy { wait_ms });
+        }
+        let elapsed = now.saturating_sub(self.start);
+        Action::Retry {
+            after_ms: self.attempt.retry.after(elapsed, self.attempt.random),
+            candidates,
+        }
+    }
+
+    /// Gives back what is already known not to be wanted.
+    fn give_back_all(&self, actions: &mut Vec<Action>) {
+        for index in 0..self.slots().len() {
+            let nodes = self.tally.granted(index);
+            if self.outcome != Outcome::Won(index) && !nodes.is_empty() {
+                self.give_back(nodes, vec![index], actions);
+            }
+        }
+        for node in self.attempt.quorum.all().iter() {
+            if self.tally.of(node) == Standing::Failed {
+                self.sweep(node, actions);
+            }
+        }
+    }
+
+    fn give_back(&self, to: NodeSet, indexes: Vec<usize>, actions: &mut Vec<Action>) {
+        let slots: Arc<[Slot]> = indexes
+            .into_iter()
+            .filter_map(|index| self.slots().get(index).cloned())
+            .collect();
+        if slots.is_empty() {
+            return;
+        }
+        let nonce = self.proposal.nonce;
+        let command = ReleaseCommand { slots, nonce };
+        actions.push(Action::Release { to, command });
+    }
+
+    fn slots(&self) -> &[Slot] {
+        self.proposal.candidates.slots()
+    }
+}
