@@ -110,9 +110,9 @@ impl Report {
             Some(false) => "MISSED",
             None => "",
         };
-        println!("{:<34} {range:<36} {target:<20} {verdict}", finding.name);
+        println!("{:<44} {range:<38} {target:<18} {verdict}", finding.name);
         if !finding.note.is_empty() {
-            println!("{:<34} {}", "", finding.note);
+            println!("    {}", finding.note);
         }
         if met == Some(false) {
             self.missed.push(finding.name.clone());

@@ -35,6 +35,13 @@ impl Spread {
     }
 }
 
+/// The value that a share of the sorted values lie below or on; NaN of none.
+pub fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let rank = (share * sorted.len() as f64).ceil() as usize;
+    let at = rank.clamp(1, sorted.len().max(1)) - 1;
+    sorted.get(at).copied().unwrap_or(f64::NAN)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,6 +52,16 @@ mod tests {
         assert_eq!((odd.median, odd.min, odd.max), (3.0, 1.0, 8.0));
         assert_eq!(Spread::of([4.0, 1.0, 8.0, 2.0]).median, 3.0);
         assert!(Spread::of([]).median.is_nan());
+    }
+
+    #[test]
+    fn quantiles_are_values_that_were_measured() {
+        let sorted: Vec<f64> = (1..=1000).map(f64::from).collect();
+        assert_eq!(quantile(&sorted, 0.5), 500.0);
+        assert_eq!(quantile(&sorted, 0.99), 990.0);
+        assert_eq!(quantile(&sorted, 1.0), 1000.0);
+        assert_eq!(quantile(&[7.0], 0.01), 7.0);
+        assert!(quantile(&[], 0.5).is_nan());
     }
 
     #[test]

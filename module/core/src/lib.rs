@@ -8,3 +8,4 @@ pub mod clients;
 pub mod keys;
 pub mod lease;
 pub mod openai;
+pub mod redlock;

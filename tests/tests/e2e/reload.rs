@@ -1,8 +1,8 @@
-//! Reloads and quits while streams run: none is lost, no slot is lent twice.
+//! Reloads while streams run: none is lost, no slot is lent twice.
 
 use e2e::{Events, Exchange, Gateway, Plan, RawUpstream, wait_until};
 
-fn start(pool: &str) -> (Gateway, RawUpstream) {
+pub(crate) fn start(pool: &str) -> (Gateway, RawUpstream) {
     let upstream = RawUpstream::bind();
     let plan = Plan::new()
         .workers(2)
@@ -13,7 +13,7 @@ fn start(pool: &str) -> (Gateway, RawUpstream) {
 
 /// A stream that has begun.
 #[track_caller]
-fn stream(gateway: &Gateway, upstream: &RawUpstream) -> (Events, Exchange) {
+pub(crate) fn stream(gateway: &Gateway, upstream: &RawUpstream) -> (Events, Exchange) {
     let client = gateway.chat().spawn_events();
     let mut exchange = upstream.accept();
     exchange.begin_stream().event("first");
@@ -24,7 +24,7 @@ fn stream(gateway: &Gateway, upstream: &RawUpstream) -> (Events, Exchange) {
 
 /// Goes on with a stream, and ends it in order.
 #[track_caller]
-fn end((mut events, mut exchange): (Events, Exchange)) {
+pub(crate) fn end((mut events, mut exchange): (Events, Exchange)) {
     exchange.event("more");
     assert_eq!(events.next().as_deref(), Some("more"), "the stream goes on");
     exchange.end_stream();
@@ -233,34 +233,4 @@ fn a_reload_with_a_mistake_leaves_everything_as_it_was() {
     let client = gateway.chat().spawn();
     upstream.accept().answer();
     client.join().expect("an answer").expect_status(200);
-}
-
-#[test]
-fn a_graceful_quit_waits_for_streams() {
-    let (mut gateway, upstream) = start("key sk-e2e-a;");
-    let running = stream(&gateway, &upstream);
-    gateway.quit();
-    gateway.error_log().wait_for("gracefully shutting down");
-    wait_until("nobody takes new requests", || {
-        gateway.nginx().worker_pids().is_empty()
-    });
-    assert!(!gateway.nginx().has_ended());
-    end(running);
-    wait_until("nginx has ended", || gateway.nginx().has_ended());
-}
-
-#[test]
-fn a_graceful_quit_serves_those_who_wait() {
-    let (mut gateway, upstream) = start("key sk-e2e-a;");
-    let running = stream(&gateway, &upstream);
-    let waiting = gateway.chat().spawn();
-    gateway.wait_held(1, 1);
-    gateway.quit();
-    wait_until("nobody takes new requests", || {
-        gateway.nginx().worker_pids().is_empty()
-    });
-    end(running);
-    upstream.accept().answer();
-    waiting.join().expect("an answer").expect_status(200);
-    wait_until("nginx has ended", || gateway.nginx().has_ended());
 }

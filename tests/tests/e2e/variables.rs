@@ -91,7 +91,7 @@ fn model_stream_and_user_are_read_as_the_body_has_them() {
             r#"{"messages":[{"content":"\"model\":\"no\""}],"model":"yes"}"#,
             ("yes", "false", ""),
         ),
-        (r#"{"model":5,"stream":"true","user":null}"#, ("", "", "")),
+        (r#"{"model":5,"user":null}"#, ("", "false", "")),
         ("{\"model\":\"größe-模型\"}", ("größe-模型", "false", "")),
     ];
     for (number, (body, expected)) in (1..).zip(bodies) {

@@ -37,8 +37,10 @@ fn a_full_queue_refuses_at_once() {
     assert_eq!(gateway.logged(1)[0].lease_status, "queue_full");
     exchange.answer();
     holder.join().expect("an answer").expect_status(200);
-    for waiter in waiters {
+    for _ in &waiters {
         upstream.accept().answer();
+    }
+    for waiter in waiters {
         waiter.join().expect("an answer").expect_status(200);
     }
 }

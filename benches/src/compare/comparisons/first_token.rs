@@ -3,17 +3,17 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
 
 use super::latency::added;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::lab::Lab;
 use crate::load::{Side, runtime};
 use crate::mock::Mock;
 use crate::nginx::Nginx;
 use crate::report::{Report, Target};
 use crate::site::Route;
+use crate::spread::quantile;
 use crate::stream::{Client, Request, Times};
 
 const STREAMS: usize = 512;
@@ -44,11 +44,11 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     });
     for _ in 0..lab.rounds.min(5) {
         for (side, percentiles) in &mut sides {
-            percentiles.add(&measure(side)?)?;
+            percentiles.add(&measure(side)?);
         }
     }
     let [(_, plain), (_, gateway)] = &sides;
-    let name = |what: &str| format!("{what}, streams: {STREAMS}");
+    let name = |what: &str| format!("{what}, {STREAMS} streams");
     report.add(&added(
         name("added p50 of the first token"),
         Target::None,
@@ -71,25 +71,19 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
 }
 
 impl Percentiles {
-    fn add(&mut self, times: &[Times]) -> Result<()> {
-        let first = histogram(times.iter().map(|times| times.first))?;
-        let whole = histogram(times.iter().map(|times| times.whole))?;
-        let micros = |nanos: u64| nanos as f64 / 1e3;
-        self.first_p50.push(micros(first.value_at_quantile(0.5)));
-        self.first_p99.push(micros(first.value_at_quantile(0.99)));
-        self.whole_p99.push(micros(whole.value_at_quantile(0.99)));
-        Ok(())
+    fn add(&mut self, times: &[Times]) {
+        let first = sorted_micros(times.iter().map(|times| times.first));
+        let whole = sorted_micros(times.iter().map(|times| times.whole));
+        self.first_p50.push(quantile(&first, 0.5));
+        self.first_p99.push(quantile(&first, 0.99));
+        self.whole_p99.push(quantile(&whole, 0.99));
     }
 }
 
-fn histogram(times: impl Iterator<Item = Duration>) -> Result<Histogram<u64>> {
-    let missing = |_| Error::Missing("a histogram".to_owned());
-    // Five digits: the whole takes 1.3 s, and ten microseconds of it count.
-    let mut histogram = Histogram::new(5).map_err(missing)?;
-    for time in times {
-        histogram.saturating_record(time.as_nanos().try_into().unwrap_or(u64::MAX));
-    }
-    Ok(histogram)
+fn sorted_micros(times: impl Iterator<Item = Duration>) -> Vec<f64> {
+    let mut micros: Vec<f64> = times.map(|time| time.as_secs_f64() * 1e6).collect();
+    micros.sort_by(f64::total_cmp);
+    micros
 }
 
 /// All clients at once, spread evenly over the time that an answer takes.

@@ -28,7 +28,10 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     for (clients, p50, p99) in CLIENTS {
         let rounds = alternate(lab, &mock, &sides, clients)?;
         if let [plain, gateway] = rounds.as_slice() {
-            let name = |what| format!("added {what}, clients: {clients}");
+            let name = |what| match clients {
+                1 => format!("added {what}, 1 client"),
+                _ => format!("added {what}, {clients} clients"),
+            };
             report.add(&added(name("p50"), p50, &plain.p50, &gateway.p50))?;
             report.add(&added(name("p99"), p99, &plain.p99, &gateway.p99))?;
         }

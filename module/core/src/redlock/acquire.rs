@@ -8,7 +8,7 @@ use super::lease::Lease;
 use super::node::{NodeId, NodeSet, Quorum};
 use super::proposal::Proposal;
 use super::reply::Ballot;
-use super::slots::{Slot, SlotSet};
+use super::slots::{Candidates, Slot, SlotSet};
 use super::tally::{Standing, Tally};
 use super::timing::{Drift, RetryDelay, Timing};
 use super::value::ErrorKind;
@@ -136,7 +136,11 @@ impl Acquire {
     #[must_use]
     pub fn new(attempt: Attempt, now: u64) -> (Self, Vec<Action>) {
         let configured = attempt.quorum.all();
-        let ask = attempt.ask.iter().filter(|&node| configured.contains(node)).collect();
+        let ask = attempt
+            .ask
+            .iter()
+            .filter(|&node| configured.contains(node))
+            .collect();
         let proposal = Arc::new(attempt.proposal.clone());
         let mut acquire = Self {
             timing: Timing {
@@ -179,6 +183,12 @@ impl Acquire {
         actions
     }
 
+    /// What was asked for: votes name candidates by their place in it.
+    #[must_use]
+    pub fn candidates(&self) -> &Candidates {
+        &self.proposal.candidates
+    }
+
     /// The nodes that have not answered.
     #[must_use]
     pub fn pending(&self) -> NodeSet {
@@ -214,8 +224,7 @@ impl Acquire {
                 }
                 _ => {
                     self.tally.set(node, Standing::Voted(ballot));
-                    if !matches!(self.outcome, Outcome::Open)
-                        && self.outcome != Outcome::Won(index)
+                    if !matches!(self.outcome, Outcome::Open) && self.outcome != Outcome::Won(index)
                     {
                         self.give_back(NodeSet::only(node), vec![index], actions);
                     }
@@ -234,7 +243,7 @@ impl Acquire {
         if self.tally.of(node) != Standing::Pending {
             return;
         }
-        self.tally.set(node, Standing::Failed);
+        self.tally.set(node, Standing::Failed { may_hold });
         if may_hold {
             self.sweep(node, actions);
         }
@@ -313,10 +322,8 @@ impl Acquire {
                 self.give_back(nodes, vec![index], actions);
             }
         }
-        for node in self.attempt.quorum.all().iter() {
-            if self.tally.of(node) == Standing::Failed {
-                self.sweep(node, actions);
-            }
+        for node in self.tally.doubtful().iter() {
+            self.sweep(node, actions);
         }
     }
 

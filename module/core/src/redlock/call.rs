@@ -62,9 +62,7 @@ impl ScriptCall {
                 ];
                 Self::on_queue(Script::Enqueue, names, args)
             }
-            Command::Leave { waiter } => {
-                Self::on_queue(Script::Leave, names, vec![waiter.clone()])
-            }
+            Command::Leave { waiter } => Self::on_queue(Script::Leave, names, vec![waiter.clone()]),
             Command::Head => Self::on_queue(Script::Head, names, Vec::new()),
             Command::List { slots } => Self::on(Script::List, names, [names.meta()], slots, []),
         }

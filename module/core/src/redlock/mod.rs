@@ -48,7 +48,7 @@ pub use call::ScriptCall;
 pub use command::{Command, Enlist, Priority, ReleaseCommand, RenewCommand};
 pub use fence::{Fence, FenceClock};
 pub use health::{CircuitPolicy, NodeHealth};
-pub use incarnation::{Incarnation, Durability, Mistrust, ServerInfo};
+pub use incarnation::{Durability, Incarnation, Mistrust, ServerInfo};
 pub use lease::{Lease, Nonce};
 pub use listing::{HeldSlot, Listing};
 pub use names::{NameError, PoolNames};

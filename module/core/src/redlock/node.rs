@@ -1,7 +1,7 @@
 //! Nodes, sets of them, and how many are enough.
 
 /// The most nodes of a group.
-pub const MAX_NODES: u8 = 32;
+pub const MAX_NODES: u8 = 16;
 
 /// A node, by its place in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -9,7 +9,7 @@ pub struct NodeId(pub u8);
 
 /// A set of nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NodeSet(u32);
+pub struct NodeSet(u16);
 
 impl NodeSet {
     /// A set of one.
@@ -52,11 +52,13 @@ impl NodeSet {
 
     /// The nodes, by rising place.
     pub fn iter(self) -> impl Iterator<Item = NodeId> {
-        (0..MAX_NODES).map(NodeId).filter(move |&node| self.contains(node))
+        (0..MAX_NODES)
+            .map(NodeId)
+            .filter(move |&node| self.contains(node))
     }
 
-    fn bit(node: NodeId) -> u32 {
-        1u32.checked_shl(u32::from(node.0)).unwrap_or(0)
+    fn bit(node: NodeId) -> u16 {
+        1u16.checked_shl(u32::from(node.0)).unwrap_or(0)
     }
 }
 

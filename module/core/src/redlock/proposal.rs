@@ -64,14 +64,22 @@ impl Holder {
         let fence = Fence::new(parts.next()?.parse().ok()?)?;
         let (start, owner, request) = (parts.next()?, parts.next()?, parts.next()?);
         // A node that a renewal put the lease back on does not know the rest.
-        let holder = start.parse().ok().map(|start| Self::new(owner, request, start));
+        let holder = start
+            .parse()
+            .ok()
+            .map(|start| Self::new(owner, request, start));
         Some((fence, holder))
     }
 }
 
 fn printable(text: &str) -> String {
-    let mut kept: String = text.chars().filter(|char| !char.is_control()).collect();
-    kept.truncate(kept.floor_char_boundary(MAX_TEXT));
+    let mut kept = String::new();
+    for char in text.chars().filter(|char| !char.is_control()) {
+        if kept.len() + char.len_utf8() > MAX_TEXT {
+            break;
+        }
+        kept.push(char);
+    }
     kept
 }
 

@@ -78,7 +78,13 @@ pub fn acquire(value: &Value, candidates: &Candidates) -> Result<Ballot, ErrorKi
     };
     match array(value)? {
         [Value::Int(1), granted] => index(granted).map(Ballot::Granted),
-        [Value::Int(0), Value::Int(cause), Value::Int(wait), fence, free @ ..] => {
+        [
+            Value::Int(0),
+            Value::Int(cause),
+            Value::Int(wait),
+            fence,
+            free @ ..,
+        ] => {
             let cause = match cause {
                 0 => Cause::Busy,
                 1 => Cause::Fence,

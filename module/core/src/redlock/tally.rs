@@ -14,7 +14,10 @@ pub(super) enum Standing {
     /// It has voted.
     Voted(Ballot),
     /// It answered an error, or nothing in time.
-    Failed,
+    Failed {
+        /// Whether it may have granted something all the same.
+        may_hold: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -36,14 +39,20 @@ impl Tally {
 
     /// All configured nodes.
     fn nodes(&self) -> impl Iterator<Item = (NodeId, Standing)> {
-        (0u8..).map(NodeId).zip(self.standings).take(usize::from(self.quorum.nodes()))
+        (0u8..)
+            .map(NodeId)
+            .zip(self.standings)
+            .take(usize::from(self.quorum.nodes()))
     }
 
     pub(super) fn of(&self, node: NodeId) -> Standing {
         if node.0 >= self.quorum.nodes() {
             return Standing::Unasked;
         }
-        self.standings.get(usize::from(node.0)).copied().unwrap_or(Standing::Unasked)
+        self.standings
+            .get(usize::from(node.0))
+            .copied()
+            .unwrap_or(Standing::Unasked)
     }
 
     pub(super) fn set(&mut self, node: NodeId, standing: Standing) {
@@ -53,11 +62,18 @@ impl Tally {
     }
 
     fn that(&self, is: impl Fn(Standing) -> bool) -> NodeSet {
-        self.nodes().filter(|&(_, standing)| is(standing)).map(|(node, _)| node).collect()
+        self.nodes()
+            .filter(|&(_, standing)| is(standing))
+            .map(|(node, _)| node)
+            .collect()
     }
 
     pub(super) fn pending(&self) -> NodeSet {
         self.that(|standing| standing == Standing::Pending)
+    }
+
+    pub(super) fn doubtful(&self) -> NodeSet {
+        self.that(|standing| standing == Standing::Failed { may_hold: true })
     }
 
     pub(super) fn granted(&self, index: usize) -> NodeSet {
@@ -68,7 +84,10 @@ impl Tally {
     pub(super) fn leader(&self, candidates: &Candidates) -> (usize, u8) {
         let counts = (0..candidates.slots().len()).map(|index| (index, self.granted(index).len()));
         // The first of equals.
-        counts.rev().max_by_key(|&(_, count)| count).unwrap_or_default()
+        counts
+            .rev()
+            .max_by_key(|&(_, count)| count)
+            .unwrap_or_default()
     }
 
     /// Whether so many nodes failed that the others are no quorum.
@@ -77,7 +96,8 @@ impl Tally {
     }
 
     fn lacking(&self) -> u8 {
-        self.that(|standing| matches!(standing, Standing::Unasked | Standing::Failed)).len()
+        self.that(|standing| matches!(standing, Standing::Unasked | Standing::Failed { .. }))
+            .len()
     }
 
     fn refusals(&self) -> impl Iterator<Item = Refusal> {
@@ -90,10 +110,16 @@ impl Tally {
     /// How long until enough nodes are out of quarantine, if it is for quarantine
     /// that there is no quorum.
     pub(super) fn quarantine(&self) -> Option<u64> {
-        let confined = self.refusals().filter(|refusal| refusal.cause == Cause::Quarantine);
-        let mut waits: Vec<u64> = confined.map(|refusal| refusal.wait_ms.unwrap_or(0)).collect();
+        let confined = self
+            .refusals()
+            .filter(|refusal| refusal.cause == Cause::Quarantine);
+        let mut waits: Vec<u64> = confined
+            .map(|refusal| refusal.wait_ms.unwrap_or(0))
+            .collect();
         let missing = self.lacking() as usize + waits.len();
-        let must_end = missing.checked_sub(usize::from(self.quorum.spare()))?.checked_sub(1)?;
+        let must_end = missing
+            .checked_sub(usize::from(self.quorum.spare()))?
+            .checked_sub(1)?;
         waits.sort_unstable();
         waits.get(must_end).copied()
     }
@@ -110,7 +136,7 @@ impl Tally {
             // It passed over those before the one that it granted.
             Standing::Voted(Ballot::Granted(granted)) => index >= granted,
             Standing::Voted(Ballot::Refused(refusal)) => refusal.free.contains(index),
-            Standing::Unasked | Standing::Failed => false,
+            Standing::Unasked | Standing::Failed { .. } => false,
         };
         let votes = |index: &usize| self.that(|standing| free_at(standing, *index)).len();
         (0..candidates.slots().len())

@@ -1,5 +1,8 @@
 //! Every mistake gives one line that names the directive and the value, and never a secret.
 
+mod keys;
+mod pools;
+
 use e2e::Plan;
 
 /// A plan with every source that the cases below name.
@@ -62,126 +65,6 @@ fn a_sound_configuration_is_accepted() {
     let test = plan().clients("client app env:TOKEN;").check();
     assert!(test.ok, "{}", test.output);
     assert!(test.emergencies().is_empty());
-}
-
-#[test]
-fn pools_that_cannot_be() {
-    assert_pool_refused("", &["key"]);
-    assert_pool_refused("wait 5s;", &["key"]);
-    let twice = plan().http("openai_pool main { key sk-e2e-twice; }");
-    assert_refused(&twice, &["openai_pool", "\"main\"", "duplicate"]);
-    assert_refused(
-        &plan().http("openai_pool { key env:KEY; }"),
-        &["openai_pool"],
-    );
-    assert_refused(
-        &plan().http("openai_pool a b { key env:KEY; }"),
-        &["openai_pool"],
-    );
-    assert_refused(&plan().http("openai_pool a;"), &["openai_pool"]);
-    assert_refused(
-        &plan().http("openai_pool off { key env:KEY; }"),
-        &["openai_pool", "\"off\""],
-    );
-    assert_refused(
-        &plan().http("openai_pool a/b { key env:KEY; }"),
-        &["openai_pool", "a/b"],
-    );
-    assert_refused(
-        &plan().server("openai_pool a { key env:KEY; }"),
-        &["openai_pool"],
-    );
-    assert_pool_refused("key env:KEY; keys env:KEY;", &["\"keys\""]);
-    assert_refused(&plan().pool("main", "key env:KEY; zone { }"), &["\"{\""]);
-}
-
-#[test]
-fn keys_that_cannot_be() {
-    assert_pool_refused("key;", &["key"]);
-    assert_pool_refused("key optional;", &["key"]);
-    assert_pool_refused("key id=main;", &["key"]);
-    assert_pool_refused("key env:;", &["key", "env:"]);
-    assert_pool_refused("key file:;", &["key", "file:"]);
-    assert_pool_refused("key env:ABSENT;", &["key", "env:ABSENT"]);
-    assert_pool_refused("key env:EMPTY;", &["key", "env:EMPTY"]);
-    assert_pool_refused(
-        "key env:EMPTY optional; key env:ABSENT optional;",
-        &["no key"],
-    );
-    assert_pool_refused("key file:/nonexistent/keys;", &["key", "/nonexistent/keys"]);
-    assert_pool_refused("key file:{dir}/no-keys;", &["key", "no-keys"]);
-    assert_pool_refused(
-        "key file:{dir}/bad-keys;",
-        &["key", "bad-keys", "line 2", "slots", "\"0\""],
-    );
-    assert_pool_refused(
-        "key file:{dir}/spaced-keys;",
-        &["key", "spaced-keys", "line 2"],
-    );
-    assert_pool_refused("key env:SPACED;", &["key", "env:SPACED"]);
-    assert_pool_refused("key \"sk-e2e secret\";", &["key"]);
-    assert_pool_refused("key sk-e2e-secret,sk-e2e-other;", &["key"]);
-    assert_pool_refused("key sk-e2e-größe;", &["key"]);
-}
-
-#[test]
-fn options_of_keys_that_cannot_be() {
-    for (option, says) in [
-        ("slots=0", ["slots", "\"0\""]),
-        ("slots=-1", ["slots", "\"-1\""]),
-        ("slots=many", ["slots", "\"many\""]),
-        ("slots=", ["slots", "\"\""]),
-        ("slots=65536", ["slots", "\"65536\""]),
-        ("weight=0", ["weight", "\"0\""]),
-        ("weight=1.5", ["weight", "\"1.5\""]),
-        ("id=", ["id", "\"\""]),
-        ("id=a/b", ["id", "\"a/b\""]),
-        ("id=a id=b", ["id", "twice"]),
-        ("slots=1 slots=2", ["slots", "twice"]),
-        ("slot=1", ["unknown", "\"slot\""]),
-    ] {
-        assert_pool_refused(
-            &format!("key env:KEY {option};"),
-            &[&["key"], &says[..]].concat(),
-        );
-    }
-    assert_pool_refused("key env:KEY sk-e2e-second;", &["key", "parameter 2"]);
-}
-
-#[test]
-fn keys_and_ids_that_are_there_twice() {
-    assert_pool_refused(
-        "key env:KEY id=a; key sk-e2e-secret id=b;",
-        &["key", "\"a\"", "\"b\""],
-    );
-    assert_pool_refused(
-        "key env:KEY id=a; key sk-e2e-other id=a;",
-        &["key", "id", "\"a\""],
-    );
-}
-
-#[test]
-fn values_of_pools_that_cannot_be() {
-    for (line, says) in [
-        ("balance fair;", ["balance", "\"fair\""]),
-        ("balance;", ["balance", ""]),
-        ("balance random random;", ["balance", ""]),
-        ("balance random; balance random;", ["balance", "duplicate"]),
-        ("lease_ttl 0;", ["lease_ttl", "\"0\""]),
-        ("lease_ttl soon;", ["lease_ttl", "\"soon\""]),
-        ("lease_ttl 1ms;", ["lease_ttl", "\"1ms\""]),
-        ("lease_ttl 2d;", ["lease_ttl", "\"2d\""]),
-        ("lease_ttl -1s;", ["lease_ttl", "\"-1s\""]),
-        ("wait -1;", ["wait", "\"-1\""]),
-        ("wait 5parsecs;", ["wait", "\"5parsecs\""]),
-        ("wait 1s; wait 2s;", ["wait", "duplicate"]),
-        ("queue -1;", ["queue", "\"-1\""]),
-        ("queue full;", ["queue", "\"full\""]),
-        ("queue 99999999999;", ["queue", "\"99999999999\""]),
-        ("queue 1; queue 1;", ["queue", "duplicate"]),
-    ] {
-        assert_pool_refused(&format!("key env:KEY; {line}"), &says);
-    }
 }
 
 #[test]

@@ -1,0 +1,146 @@
+//! Whether a node may have forgotten leases since it was last connected.
+
+use thiserror::Error;
+
+/// What `INFO` tells of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerInfo {
+    /// Random, new whenever the process starts.
+    pub run_id: String,
+    /// Full seconds since then.
+    pub uptime_s: u64,
+    /// Whether it is a replica.
+    pub replica: bool,
+    /// What it does when memory runs out.
+    pub maxmemory_policy: Option<String>,
+}
+
+/// Why a node cannot be a node of a group.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Mistrust {
+    /// Not the text of `INFO`.
+    #[error("INFO without run_id or uptime_in_seconds")]
+    Garbage,
+    /// Nodes are independent masters.
+    #[error("the node is a replica")]
+    Replica,
+    /// It would drop locks.
+    #[error("maxmemory-policy is {0}, it must be noeviction")]
+    Evicts(String),
+}
+
+impl ServerInfo {
+    /// Reads the text of `INFO` with the sections server, replication and memory.
+    pub fn parse(text: &str) -> Result<Self, Mistrust> {
+        let mut info = Self::default();
+        let mut uptime = None;
+        for line in text.lines() {
+            let Some((name, value)) = line.trim_end().split_once(':') else {
+                continue;
+            };
+            match name {
+                "run_id" => info.run_id = value.into(),
+                "uptime_in_seconds" => uptime = value.parse().ok(),
+                "role" => info.replica = value != "master",
+                "maxmemory_policy" => info.maxmemory_policy = Some(value.into()),
+                _ => {}
+            }
+        }
+        info.uptime_s = uptime.ok_or(Mistrust::Garbage)?;
+        if info.run_id.is_empty() {
+            return Err(Mistrust::Garbage);
+        }
+        Ok(info)
+    }
+
+    /// Whether its configuration keeps locks safe.
+    pub fn check(&self) -> Result<(), Mistrust> {
+        if self.replica {
+            return Err(Mistrust::Replica);
+        }
+        match self.maxmemory_policy.as_deref() {
+            None | Some("noeviction") => Ok(()),
+            Some(policy) => Err(Mistrust::Evicts(policy.into())),
+        }
+    }
+}
+
+/// What a node still knows after a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Perhaps nothing, perhaps what it knew some time before.
+    Lossy,
+    /// All that it ever answered: `appendfsync always`.
+    EveryWrite,
+}
+
+/// One life of a node's process, as one client knows it.
+///
+/// The guard key tells that a node came back empty. This tells that it came back
+/// with an old snapshot, guard included. Until [`Incarnation::trusted_at`] the node
+/// is not asked for grants; renewals and releases are sent.
+#[derive(Clone, Debug)]
+pub struct Incarnation {
+    durability: Durability,
+    quarantine_ms: u64,
+    run_id: String,
+    trusted_at: u64,
+    /// When the process with `run_id` was last known to run.
+    last_seen: Option<u64>,
+}
+
+impl Incarnation {
+    /// A node that was never connected.
+    #[must_use]
+    pub fn new(durability: Durability, quarantine_ms: u64) -> Self {
+        Self {
+            durability,
+            quarantine_ms,
+            run_id: String::new(),
+            trusted_at: 0,
+            last_seen: None,
+        }
+    }
+
+    /// It answered on a connection made since its last [`Incarnation::connected`].
+    pub fn answered(&mut self, now: u64) {
+        self.last_seen = Some(now);
+    }
+
+    /// A connection was made, and this is what `INFO`, the first command on it,
+    /// said.
+    pub fn connected(&mut self, info: &ServerInfo, now: u64) {
+        let before = self.last_seen.replace(now);
+        if info.run_id == self.run_id {
+            return;
+        }
+        self.run_id.clone_from(&info.run_id);
+        if self.durability == Durability::EveryWrite {
+            return;
+        }
+        let mut uptime = info.uptime_s.saturating_mul(1_000);
+        if let Some(before) = before {
+            // The uptime is by the node's wall clock, which may have jumped.
+            uptime = uptime.min(now.saturating_sub(before));
+        }
+        let left = self.quarantine_ms.saturating_sub(uptime);
+        self.trusted_at = self.trusted_at.max(now.saturating_add(left));
+    }
+
+    /// From when on the node may be asked for grants.
+    #[must_use]
+    pub fn trusted_at(&self) -> u64 {
+        self.trusted_at
+    }
+
+    /// Whether the node may be asked for grants.
+    #[must_use]
+    pub fn is_trusted(&self, now: u64) -> bool {
+        now >= self.trusted_at
+    }
+
+    /// Trusts the node as it is. For the first day of a group only.
+    pub fn bootstrap(&mut self) {
+        self.trusted_at = 0;
+    }
+}

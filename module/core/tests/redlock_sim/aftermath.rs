@@ -1,0 +1,84 @@
+//! After a history: nothing is stuck.
+
+use openai_core::redlock::{
+    Acquire, Action, Attempt, Candidates, Command, Event, FenceClock, Holder, Nonce, Proposal,
+    Quorum, RetryDelay, Slot, reply,
+};
+
+use crate::plan::{QUARANTINE, TIMING, TTL};
+use crate::world::World;
+
+/// Longer than a TTL by the slowest clock.
+const LAPSE: u64 = TTL + TTL / 50;
+
+impl World {
+    /// Whether a node still shows a lock.
+    pub fn holds_any(&self) -> Option<String> {
+        self.nodes.iter().find_map(|node| {
+            let now = node.clock.at(self.now);
+            let held = node.store.locks.iter().find(|(_, lock)| lock.until >= now);
+            held.map(|(slot, lock)| format!("{slot} is under {} at {}", lock.nonce, self.now))
+        })
+    }
+
+    /// One TTL after the last message, every slot must be free, and a newcomer
+    /// who knows nothing must get it.
+    pub fn check_aftermath(&mut self) {
+        let busy = self.nodes.iter().map(|node| node.busy_until).max();
+        self.now = self.now.max(busy.unwrap_or(0)) + LAPSE;
+        if let Some(what) = self.holds_any() {
+            self.checker.stuck(format!("stuck: {what}"));
+        }
+        for slot in self.plan.slots.clone() {
+            let mut fences = FenceClock::default();
+            // The first attempt may start the quarantine, the second learn the fence.
+            let won = (1..=3).any(|attempt| {
+                let won = self.newcomer_wins(&slot, &mut fences, attempt);
+                self.now += QUARANTINE + QUARANTINE / 50;
+                won
+            });
+            if !won {
+                let what = format!("nobody can have {} at {}", slot.field(), self.now);
+                self.checker.stuck(what);
+            }
+        }
+    }
+
+    fn newcomer_wins(&mut self, slot: &Slot, fences: &mut FenceClock, attempt: u128) -> bool {
+        let quorum = Quorum::of(self.plan.nodes).unwrap();
+        let candidates = Candidates::in_order(vec![slot.clone()]).unwrap();
+        let attempt = Attempt {
+            quorum,
+            ask: quorum.all(),
+            proposal: Proposal {
+                candidates: candidates.clone(),
+                nonce: Nonce(attempt),
+                ttl_ms: TTL,
+                fence: fences.propose(0),
+                holder: Holder::default(),
+                quarantine_ms: QUARANTINE,
+                bootstrap: false,
+            },
+            drift: TIMING.drift,
+            retry: RetryDelay {
+                min_ms: 0,
+                jitter_ms: 0,
+            },
+            random: 0,
+        };
+        let command = Command::Acquire(attempt.proposal.clone().into());
+        let (mut acquire, _send) = Acquire::new(attempt, self.now);
+        let mut won = false;
+        for node in quorum.all().iter() {
+            let place = &mut self.nodes[usize::from(node.0)];
+            let value = place.store.run(&command, place.clock.at(self.now));
+            let ballot = reply::acquire(&value, &candidates).unwrap();
+            let actions = acquire.step(self.now, Event::Voted(node, ballot));
+            won |= actions
+                .iter()
+                .any(|action| matches!(action, Action::Won { .. }));
+        }
+        fences.saw(acquire.highest_fence());
+        won
+    }
+}

@@ -1,0 +1,132 @@
+//! How a client asks for a lease.
+
+use openai_core::redlock::{
+    Acquire, Action, Attempt, Candidates, Command, Event, Failure, Holder, NodeId, NodeSet, Nonce,
+    Proposal, RetryDelay, Slot,
+};
+
+use crate::checker::Checker;
+use crate::client::{Client, Timer, Topic};
+use crate::plan::{NODE_TIMEOUT, QUARANTINE, Sabotage, TIMING, TTL};
+
+const RETRY: RetryDelay = RetryDelay {
+    min_ms: 2,
+    jitter_ms: 20,
+};
+/// The wall clock at the start of every history, in microseconds.
+const WALL: i64 = 1_700_000_000_000_000;
+
+impl Client {
+    pub(super) fn ask(&mut self, real: u64, slots: Vec<Slot>, checker: &mut Checker) {
+        let now = self.clock.at(real);
+        let wall = WALL + (real as i64 + self.wall_skew) * 1_000 + self.rng.within(0, 999) as i64;
+        self.serial += 1;
+        let serial = self.serial;
+        let nonce = (u128::from(self.rng.next()) << 64) | u128::from(self.rng.next());
+        let attempt = Attempt {
+            quorum: self.quorum,
+            ask: self.trusted(now),
+            proposal: Proposal {
+                candidates: Candidates::shuffled(slots, self.rng.next()).unwrap(),
+                nonce: Nonce(nonce),
+                ttl_ms: TTL,
+                fence: self.fences.propose(wall as u64),
+                holder: Holder::new("client", "request", real),
+                quarantine_ms: match self.sabotage {
+                    Some(Sabotage::Guard) => 0,
+                    _ => QUARANTINE,
+                },
+                bootstrap: false,
+            },
+            drift: TIMING.drift,
+            retry: RETRY,
+            random: self.rng.next(),
+        };
+        let (acquire, actions) = Acquire::new(attempt, now);
+        self.attempts.insert(serial, acquire);
+        self.later(NODE_TIMEOUT, Timer::AttemptTimeout(serial));
+        if self.rng.percent(5) {
+            let after = self.rng.within(0, 2 * NODE_TIMEOUT);
+            self.later(after, Timer::Abandon(serial));
+        }
+        self.attempt_actions(real, serial, actions, checker);
+    }
+
+    /// The nodes that may be asked for grants.
+    fn trusted(&self, now: u64) -> NodeSet {
+        let trusts = |node: &NodeId| {
+            let life = &self.lives[usize::from(node.0)];
+            life.is_trusted(now) || self.sabotage == Some(Sabotage::Incarnation)
+        };
+        self.healthy().iter().filter(trusts).collect()
+    }
+
+    /// The nodes that may be asked at all.
+    pub(super) fn healthy(&self) -> NodeSet {
+        let up = |node: &NodeId| !self.health[usize::from(node.0)].is_suspect();
+        self.quorum.all().iter().filter(up).collect()
+    }
+
+    pub(super) fn attempt_event(
+        &mut self,
+        real: u64,
+        serial: u64,
+        event: Event,
+        checker: &mut Checker,
+    ) {
+        let now = self.clock.at(real);
+        let Some(attempt) = self.attempts.get_mut(&serial) else {
+            return;
+        };
+        let actions = attempt.step(now, event);
+        self.fences.saw(attempt.highest_fence());
+        self.attempt_actions(real, serial, actions, checker);
+    }
+
+    fn attempt_actions(
+        &mut self,
+        real: u64,
+        serial: u64,
+        actions: Vec<Action>,
+        checker: &mut Checker,
+    ) {
+        for action in actions {
+            match action {
+                Action::Send { to, command } => self.send(to, Topic::Attempt(serial), &command),
+                Action::Release { to, command } => {
+                    checker.counts.strays += u64::from(to.len());
+                    self.send(to, Topic::Stray, &Command::Release(command));
+                }
+                Action::Won { lease, .. } => self.won(real, serial, lease, checker),
+                Action::Retry {
+                    after_ms,
+                    candidates,
+                } => {
+                    checker.counts.retries += 1;
+                    let slots = self.attempts[&serial].candidates().slots();
+                    let again = candidates
+                        .iter()
+                        .map(|index| slots[index].clone())
+                        .collect();
+                    self.later(after_ms, Timer::Ask(again));
+                }
+                Action::Failed(failure) => {
+                    let counts = &mut checker.counts;
+                    *match failure {
+                        Failure::Busy { .. } => &mut counts.busy,
+                        Failure::NoQuorum => &mut counts.no_quorum,
+                        Failure::Quarantine { .. } => &mut counts.quarantine,
+                        Failure::TooLate => &mut counts.too_late,
+                        Failure::Abandoned => &mut counts.abandoned,
+                    } += 1;
+                    self.ask_later();
+                }
+            }
+        }
+    }
+
+    pub(super) fn ask_later(&mut self) {
+        let after = self.rng.within(1, TTL / 3);
+        self.later(after, Timer::Ask(self.plan.slots.clone()));
+    }
+}

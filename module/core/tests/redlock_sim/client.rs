@@ -1,0 +1,264 @@
+//! A client: what a worker does with the state machines.
+
+use std::collections::BTreeMap;
+
+use openai_core::redlock::{
+    Acquire, CircuitPolicy, Command, Durability, ErrorKind, Event, FenceClock, Incarnation, Lease,
+    NodeHealth, NodeId, NodeSet, Quorum, Release, ReleaseEvent, Renewal, RenewalEvent, ServerInfo,
+    Slot, Value, reply,
+};
+
+use crate::checker::Checker;
+use crate::plan::{Clock, END, NODE_TIMEOUT, Plan, QUARANTINE, Sabotage, TTL};
+use crate::rng::Rng;
+
+const CIRCUIT: CircuitPolicy = CircuitPolicy {
+    suspect_after: 3,
+    probe_min_ms: 50,
+    probe_max_ms: 400,
+};
+
+/// What a message belongs to.
+#[derive(Clone, Copy, Debug)]
+pub enum Topic {
+    Attempt(u64),
+    Renewal(u64),
+    Release(u64),
+    Stray,
+    Probe,
+}
+
+/// A command, or `PING`.
+pub type Request = Option<Command>;
+
+#[derive(Clone, Debug)]
+pub enum Response {
+    Value(Value),
+    /// The connection broke; a new one was made and this is its `INFO`.
+    Reset(ServerInfo),
+}
+
+#[derive(Clone, Debug)]
+pub enum Timer {
+    Ask(Vec<Slot>),
+    Abandon(u64),
+    AttemptTimeout(u64),
+    Renew(u64),
+    RenewalTimeout(u64),
+    GiveBack(u64),
+    Probe(NodeId),
+    ProbeTimeout(NodeId),
+}
+
+/// What a client does to the world.
+#[derive(Debug)]
+pub enum Output {
+    Send(NodeId, Topic, Request),
+    /// In so many milliseconds.
+    Timer(u64, Timer),
+}
+
+pub struct Client {
+    pub(super) id: usize,
+    pub(super) clock: Clock,
+    pub(super) wall_skew: i64,
+    pub(super) rng: Rng,
+    pub(super) plan: Plan,
+    pub(super) quorum: Quorum,
+    pub(super) sabotage: Option<Sabotage>,
+    pub(super) fences: FenceClock,
+    pub(super) serial: u64,
+    pub(super) attempts: BTreeMap<u64, Acquire>,
+    /// With the attempt whose lease each prolongs.
+    pub(super) renewals: BTreeMap<u64, (u64, Renewal)>,
+    pub(super) releases: BTreeMap<u64, Release>,
+    /// With the attempt that won it.
+    pub(super) lease: Option<(u64, Lease)>,
+    pub(super) health: Vec<NodeHealth>,
+    pub(super) lives: Vec<Incarnation>,
+    pub(super) outputs: Vec<Output>,
+}
+
+impl Client {
+    pub fn new(id: usize, plan: &Plan, sabotage: Option<Sabotage>, mut rng: Rng) -> Self {
+        let (clock, wall_skew) = plan.clients[id];
+        let nodes = match sabotage {
+            Some(Sabotage::Quorum) => plan.nodes.div_ceil(2),
+            _ => plan.nodes,
+        };
+        let mut life = Incarnation::new(Durability::Lossy, QUARANTINE);
+        let info = ServerInfo {
+            run_id: "0".into(),
+            uptime_s: 1_000,
+            ..ServerInfo::default()
+        };
+        life.connected(&info, clock.at(0));
+        let start = Output::Timer(rng.within(0, TTL), Timer::Ask(plan.slots.clone()));
+        Self {
+            id,
+            clock,
+            wall_skew,
+            rng,
+            plan: plan.clone(),
+            quorum: Quorum::of(nodes).unwrap(),
+            sabotage,
+            fences: FenceClock::default(),
+            serial: 0,
+            attempts: BTreeMap::new(),
+            renewals: BTreeMap::new(),
+            releases: BTreeMap::new(),
+            lease: None,
+            health: vec![NodeHealth::new(CIRCUIT); usize::from(nodes)],
+            lives: vec![life; usize::from(nodes)],
+            outputs: vec![start],
+        }
+    }
+
+    /// Which of the real nodes it means.
+    pub fn real_node(&self, node: NodeId) -> usize {
+        let first = match self.sabotage {
+            Some(Sabotage::Quorum) => self.id * usize::from(self.quorum.nodes()),
+            _ => 0,
+        };
+        (first + usize::from(node.0)) % usize::from(self.plan.nodes)
+    }
+
+    pub fn outputs(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.outputs)
+    }
+
+    /// It is gone, and thinks nothing any more.
+    pub fn crash(&mut self, checker: &mut Checker) {
+        if let Some((_, lease)) = self.lease.take() {
+            checker.ended(self.id, lease.slot.field(), lease.fence.get());
+        }
+    }
+
+    pub fn timer(&mut self, real: u64, timer: Timer, checker: &mut Checker) {
+        let now = self.clock.at(real);
+        match timer {
+            Timer::Ask(slots) if real < END && self.lease.is_none() => {
+                self.ask(real, slots, checker);
+            }
+            Timer::Ask(_) => {}
+            Timer::Abandon(serial) if !self.holds(serial) => {
+                self.attempt_event(real, serial, Event::Abandoned, checker);
+            }
+            Timer::Abandon(_) => {}
+            Timer::AttemptTimeout(serial) => {
+                let late = self.attempts.get(&serial).map(Acquire::pending);
+                for node in late.unwrap_or_default().iter() {
+                    self.timed_out(now, node);
+                    self.attempt_event(real, serial, Event::TimedOut(node), checker);
+                }
+            }
+            Timer::Renew(serial) if self.holds(serial) => self.renew(real, checker),
+            Timer::Renew(_) => {}
+            Timer::RenewalTimeout(serial) => {
+                let late = self
+                    .renewals
+                    .get(&serial)
+                    .map(|(_, renewal)| renewal.pending());
+                for node in late.unwrap_or_default().iter() {
+                    self.timed_out(now, node);
+                    self.renewal_event(real, serial, RenewalEvent::Failed(node), checker);
+                }
+            }
+            Timer::GiveBack(serial) if self.holds(serial) => self.end_lease(real, true, checker),
+            Timer::GiveBack(_) => {}
+            Timer::Probe(node) => {
+                if self.health[usize::from(node.0)].probe(now) {
+                    self.outputs.push(Output::Send(node, Topic::Probe, None));
+                    self.later(NODE_TIMEOUT, Timer::ProbeTimeout(node));
+                }
+            }
+            Timer::ProbeTimeout(node) => {
+                let health = &self.health[usize::from(node.0)];
+                if health.is_suspect() && health.next_probe().is_none() {
+                    self.timed_out(now, node);
+                }
+            }
+        }
+    }
+
+    pub fn response(
+        &mut self,
+        real: u64,
+        (node, topic): (NodeId, Topic),
+        response: &Response,
+        checker: &mut Checker,
+    ) {
+        let now = self.clock.at(real);
+        let value = match response {
+            Response::Reset(info) => {
+                self.lives[usize::from(node.0)].connected(info, now);
+                &Value::Error(ErrorKind::Disconnected)
+            }
+            Response::Value(value) => {
+                self.lives[usize::from(node.0)].answered(now);
+                value
+            }
+        };
+        match topic {
+            Topic::Attempt(serial) => {
+                let Some(attempt) = self.attempts.get(&serial) else {
+                    return;
+                };
+                if attempt.pending().contains(node) {
+                    self.health[usize::from(node.0)].answered();
+                }
+                let event = match reply::acquire(value, attempt.candidates()) {
+                    Ok(ballot) => Event::Voted(node, ballot),
+                    Err(kind) => Event::Erred(node, kind),
+                };
+                self.attempt_event(real, serial, event, checker);
+            }
+            Topic::Renewal(serial) => {
+                let votes = reply::renew(value, 1);
+                if votes == Ok(vec![reply::Renewed::Restored]) {
+                    checker.counts.restored += 1;
+                }
+                let event = match &votes {
+                    Ok(votes) => RenewalEvent::Voted(node, votes),
+                    Err(_) => RenewalEvent::Failed(node),
+                };
+                self.renewal_event(real, serial, event, checker);
+            }
+            Topic::Release(serial) => {
+                if let Some(release) = self.releases.get_mut(&serial) {
+                    let _outcome = release.step(match reply::release(value) {
+                        Ok(count) => ReleaseEvent::Answered(node, count),
+                        Err(_) => ReleaseEvent::Failed(node),
+                    });
+                }
+            }
+            Topic::Probe => self.health[usize::from(node.0)].answered(),
+            Topic::Stray => {}
+        }
+    }
+
+    pub(super) fn holds(&self, serial: u64) -> bool {
+        self.lease.as_ref().is_some_and(|&(held, _)| held == serial)
+    }
+
+    pub(super) fn later(&mut self, after: u64, timer: Timer) {
+        self.outputs.push(Output::Timer(after, timer));
+    }
+
+    pub(super) fn send(&mut self, to: NodeSet, topic: Topic, command: &Command) {
+        for node in to.iter() {
+            self.outputs
+                .push(Output::Send(node, topic, Some(command.clone())));
+        }
+    }
+
+    fn timed_out(&mut self, now: u64, node: NodeId) {
+        let random = self.rng.next();
+        let health = &mut self.health[usize::from(node.0)];
+        let before = health.next_probe();
+        health.timed_out(now, random);
+        if let Some(at) = health.next_probe().filter(|&at| before != Some(at)) {
+            self.later((at - now) * 101 / 100 + 1, Timer::Probe(node));
+        }
+    }
+}

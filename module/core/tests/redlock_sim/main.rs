@@ -1,0 +1,119 @@
+//! Redlock in virtual time: clients with the real state machines, nodes that run a
+//! model of the scripts, and a network, clocks and processes that misbehave.
+//!
+//! `REDLOCK_SIM_HISTORIES=100000` runs so many histories, `REDLOCK_SIM_SEED=7`
+//! the one with that seed. A failure names its seed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and tells what it ran"
+)]
+
+mod aftermath;
+mod attempt;
+mod checker;
+mod client;
+mod model;
+mod plan;
+mod rng;
+mod tenure;
+mod world;
+
+use std::env;
+
+use checker::Counts;
+use plan::{Plan, Sabotage};
+use rng::Rng;
+use world::World;
+
+/// How many histories a plain `cargo test` runs.
+const HISTORIES: u64 = 3_000;
+
+fn number(name: &str) -> Option<u64> {
+    let text = env::var(name).ok()?;
+    Some(text.parse().expect("a number"))
+}
+
+fn history(seed: u64, sabotage: Option<Sabotage>) -> Result<Counts, String> {
+    let mut rng = Rng::new(seed);
+    let plan = Plan::random(&mut rng);
+    let mut world = World::new(plan, sabotage, rng);
+    let counts = world.run();
+    world.check_aftermath();
+    match world.checker.violation.take() {
+        Some(violation) => Err(format!(
+            "REDLOCK_SIM_SEED={seed}: {violation}\n{:#?}",
+            world.plan
+        )),
+        None => Ok(counts),
+    }
+}
+
+#[test]
+fn leases_exclude_one_another_whatever_happens() {
+    let seeds = match number("REDLOCK_SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("REDLOCK_SIM_HISTORIES").unwrap_or(HISTORIES),
+    };
+    let many = seeds.end - seeds.start >= HISTORIES;
+    let mut counts = Counts::default();
+    for seed in seeds {
+        counts.add(&history(seed, None).unwrap_or_else(|violation| panic!("{violation}")));
+    }
+    println!("{counts:?}");
+    if many {
+        let Counts {
+            won,
+            extended,
+            lost,
+            busy,
+            retries,
+            no_quorum,
+            quarantine,
+            too_late,
+            abandoned,
+            strays,
+            restored,
+            restarts,
+        } = counts;
+        let all = [
+            won, extended, lost, busy, retries, no_quorum, quarantine, too_late, abandoned, strays,
+            restored, restarts,
+        ];
+        assert!(
+            all.iter().all(|&count| count >= 100),
+            "the histories are too tame: {counts:?}"
+        );
+    }
+}
+
+#[test]
+fn what_was_granted_in_vain_is_given_back_without_waiting_for_its_end() {
+    for seed in 0..HISTORIES / 10 {
+        let mut rng = Rng::new(seed);
+        let plan = Plan::calm(&mut rng);
+        let mut world = World::new(plan, None, rng);
+        world.run();
+        assert_eq!(world.holds_any(), None, "seed {seed}");
+        assert_eq!(world.checker.violation, None, "seed {seed}");
+    }
+}
+
+#[test]
+fn without_a_rule_the_checker_finds_the_fault() {
+    use Sabotage::{Fence, Guard, Incarnation, Quorum, Validity};
+    for rule in [Quorum, Guard, Incarnation, Validity, Fence] {
+        let found = (0..20_000).find_map(|seed| history(seed, Some(rule)).err().map(|e| (seed, e)));
+        let (seed, violation) = found.unwrap_or_else(|| panic!("without {rule:?} nothing breaks"));
+        println!(
+            "without {rule:?}: {}",
+            violation.lines().next().unwrap_or_default()
+        );
+        assert!(
+            history(seed, None).is_ok(),
+            "with {rule:?} seed {seed} must pass"
+        );
+    }
+}

@@ -1,0 +1,212 @@
+//! What a node is supposed to do: the scripts, written again in Rust.
+
+use std::collections::BTreeMap;
+
+use openai_core::redlock::{Command, Enlist, Proposal, ReleaseCommand, RenewCommand, Slot, Value};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lock {
+    pub nonce: String,
+    /// The last millisecond at which it is there.
+    pub until: u64,
+}
+
+/// The memory of a node, for one pool.
+#[derive(Clone, Debug, Default)]
+pub struct Store {
+    pub locks: BTreeMap<String, Lock>,
+    pub meta: BTreeMap<String, String>,
+    pub fences: BTreeMap<String, u64>,
+    pub guard: Option<u64>,
+    /// Score and deadline of each waiter.
+    pub queue: BTreeMap<String, (u64, u64)>,
+    /// Waiters that were woken, with what they were told.
+    pub woken: Vec<(String, String)>,
+    /// Breaks the rule that fences rise.
+    pub ignore_fences: bool,
+}
+
+fn bytes(text: &str) -> Value {
+    Value::Bytes(text.as_bytes().to_vec())
+}
+
+fn int(number: usize) -> Value {
+    Value::Int(number as i64)
+}
+
+impl Store {
+    /// Runs a command at `now` by the node's own clock.
+    pub fn run(&mut self, command: &Command, now: u64) -> Value {
+        self.locks.retain(|_, lock| now <= lock.until);
+        match command {
+            Command::Acquire(proposal) => self.acquire(proposal, now),
+            Command::Release(release) => self.release(release, now),
+            Command::Renew(renew) => self.renew(renew, now),
+            Command::Enqueue(enlist) => self.enqueue(enlist, now),
+            Command::Leave { waiter } => Value::Int(self.queue.remove(waiter).is_some().into()),
+            Command::Head => self.head(now).map_or(Value::Nil, |waiter| bytes(&waiter)),
+            Command::List { slots } => self.list(slots, now),
+        }
+    }
+
+    fn quarantine_left(&mut self, proposal: &Proposal, now: u64) -> u64 {
+        if proposal.bootstrap {
+            self.guard = Some(0);
+            return 0;
+        }
+        match self.guard {
+            Some(born) if born <= now => (born + proposal.quarantine_ms).saturating_sub(now),
+            _ => {
+                self.guard = Some(now);
+                proposal.quarantine_ms
+            }
+        }
+    }
+
+    fn acquire(&mut self, proposal: &Proposal, now: u64) -> Value {
+        let left = self.quarantine_left(proposal, now);
+        if left > 0 {
+            let refusal = [int(0), int(2), int(left as usize), bytes("0")];
+            return Value::Array(refusal.into());
+        }
+        let nonce = proposal.nonce.to_string();
+        let fence = proposal.fence.get();
+        let (mut free, mut highest) = (Vec::new(), 0);
+        for (index, slot) in proposal.candidates.slots().iter().enumerate() {
+            let field = slot.field().to_owned();
+            let last = self.fences.get(&field).copied().unwrap_or(0);
+            match self.locks.get(&field) {
+                Some(lock) if lock.nonce != nonce => continue,
+                Some(_) => {}
+                None if last < fence || self.ignore_fences => {
+                    let Proposal { ttl_ms, holder, .. } = proposal;
+                    let (start, owner) = (holder.start_ms(), holder.owner());
+                    let request = holder.request();
+                    let meta = format!("{nonce}\n{fence}\n{start}\n{owner}\n{request}");
+                    let until = now + ttl_ms;
+                    self.locks.insert(field.clone(), Lock { nonce, until });
+                    self.fences.insert(field.clone(), fence);
+                    self.meta.insert(field, meta);
+                }
+                None => {
+                    free.push(int(index));
+                    highest = highest.max(last);
+                    continue;
+                }
+            }
+            return Value::Array(vec![int(1), int(index)]);
+        }
+        let fields = proposal.candidates.slots().iter().map(Slot::field);
+        let ends = fields
+            .filter_map(|field| self.locks.get(field))
+            .map(|lock| lock.until - now);
+        let wait = ends.min().map_or(-1, |wait| wait as i64);
+        let cause = int(usize::from(!free.is_empty()));
+        let mut refusal = vec![int(0), cause, Value::Int(wait), bytes(&highest.to_string())];
+        refusal.extend(free);
+        Value::Array(refusal)
+    }
+
+    fn release(&mut self, release: &ReleaseCommand, now: u64) -> Value {
+        let nonce = release.nonce.to_string();
+        let mut freed = Vec::new();
+        for slot in release.slots.iter() {
+            let field = slot.field();
+            if self
+                .locks
+                .get(field)
+                .is_some_and(|lock| lock.nonce == nonce)
+            {
+                self.locks.remove(field);
+                freed.push(field.to_owned());
+            }
+            let ours = |meta: &String| meta.split('\n').next() == Some(nonce.as_str());
+            if self.meta.get(field).is_some_and(ours) {
+                self.meta.remove(field);
+            }
+        }
+        if let Some(field) = freed.last()
+            && let Some(waiter) = self.head(now)
+            && let Some((instance, ticket)) = waiter.rsplit_once(':')
+        {
+            self.woken
+                .push((instance.into(), format!("{ticket} {field}")));
+        }
+        int(freed.len())
+    }
+
+    fn renew(&mut self, renew: &RenewCommand, now: u64) -> Value {
+        let mut results = Vec::new();
+        for lease in renew.leases.iter() {
+            let (field, nonce) = (lease.slot.field().to_owned(), lease.nonce.to_string());
+            let until = now + renew.ttl_ms;
+            results.push(Value::Int(match self.locks.get_mut(&field) {
+                Some(lock) if lock.nonce == nonce => {
+                    lock.until = until;
+                    1
+                }
+                Some(_) => 0,
+                None if self.fences.get(&field) > Some(&lease.fence.get()) => -1,
+                None => {
+                    let meta = format!("{nonce}\n{}\n\n\n", lease.fence);
+                    self.fences.insert(field.clone(), lease.fence.get());
+                    self.meta.insert(field.clone(), meta);
+                    self.locks.insert(field, Lock { nonce, until });
+                    2
+                }
+            }));
+        }
+        Value::Array(results)
+    }
+
+    fn enqueue(&mut self, enlist: &Enlist, now: u64) -> Value {
+        self.head(now);
+        let score = (enlist.priority().rank() << 42) + now;
+        let deadline = now + enlist.wait_ms();
+        let place = self
+            .queue
+            .entry(enlist.waiter().to_owned())
+            .or_insert((score, 0));
+        place.1 = deadline;
+        let place = (place.0, enlist.waiter());
+        let before = self
+            .queue
+            .iter()
+            .filter(|(name, at)| (at.0, name.as_str()) < place);
+        int(before.count())
+    }
+
+    /// The waiter whose turn it is, after those before it that waited too long
+    /// are gone.
+    pub fn head(&mut self, now: u64) -> Option<String> {
+        loop {
+            let first = self
+                .queue
+                .iter()
+                .min_by_key(|(name, at)| (at.0, name.as_str()));
+            let (name, at) = first?;
+            let name = name.clone();
+            if at.1 > now {
+                return Some(name);
+            }
+            self.queue.remove(&name);
+        }
+    }
+
+    fn list(&self, slots: &[Slot], now: u64) -> Value {
+        let mut held = Vec::new();
+        for (index, slot) in slots.iter().enumerate() {
+            if let Some(lock) = self.locks.get(slot.field()) {
+                let meta = self.meta.get(slot.field()).map_or("", String::as_str);
+                let left = Value::Int((lock.until - now) as i64);
+                held.push(Value::Array(vec![
+                    int(index),
+                    bytes(&lock.nonce),
+                    left,
+                    bytes(meta),
+                ]));
+            }
+        }
+        Value::Array(held)
+    }
+}

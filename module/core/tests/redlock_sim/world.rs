@@ -1,0 +1,269 @@
+//! Nodes, clients, and what lies between them, in virtual time.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use openai_core::redlock::{NodeId, ServerInfo, Value};
+
+use crate::checker::{Checker, Counts};
+use crate::client::{Client, Output, Request, Response, Timer, Topic};
+use crate::model::Store;
+use crate::plan::{Clock, Fault, Plan, Sabotage, TTL};
+use crate::rng::Rng;
+
+pub struct Node {
+    pub store: Store,
+    snapshot: Store,
+    pub clock: Clock,
+    /// Its life: messages on connections to an earlier one bounce.
+    life: u64,
+    started: u64,
+    pub busy_until: u64,
+    down_until: u64,
+}
+
+impl Node {
+    fn new(clock: Clock, ignore_fences: bool) -> Self {
+        let store = Store {
+            // It has been in use for long.
+            guard: Some(0),
+            ignore_fences,
+            ..Store::default()
+        };
+        Self {
+            snapshot: store.clone(),
+            store,
+            clock,
+            life: 0,
+            started: 0,
+            busy_until: 0,
+            down_until: 0,
+        }
+    }
+
+    fn info(&self, now: u64) -> ServerInfo {
+        ServerInfo {
+            run_id: self.life.to_string(),
+            uptime_s: self
+                .clock
+                .at(now)
+                .saturating_sub(self.clock.at(self.started))
+                / 1_000,
+            ..ServerInfo::default()
+        }
+    }
+}
+
+enum Happening {
+    Request(usize, NodeId, u64, Topic, Request),
+    Response(usize, NodeId, u64, Topic, Response),
+    Timer(usize, Timer),
+    Fault(usize, Fault),
+}
+
+pub struct World {
+    pub plan: Plan,
+    pub now: u64,
+    pub nodes: Vec<Node>,
+    pub checker: Checker,
+    clients: Vec<Client>,
+    /// Which life of each node each client is connected to.
+    connections: BTreeMap<(usize, usize), u64>,
+    /// Until when each client is stopped, or gone.
+    stopped: Vec<u64>,
+    agenda: BinaryHeap<Reverse<(u64, u64)>>,
+    happenings: BTreeMap<u64, Happening>,
+    count: u64,
+    last: BTreeMap<(usize, usize, bool), u64>,
+    rng: Rng,
+}
+
+impl World {
+    pub fn new(plan: Plan, sabotage: Option<Sabotage>, mut rng: Rng) -> Self {
+        let ignore = sabotage == Some(Sabotage::Fence);
+        let client = |id| Client::new(id, &plan, sabotage, Rng::new(rng.next()));
+        let clients: Vec<Client> = (0..plan.clients.len()).map(client).collect();
+        let mut world = Self {
+            now: 0,
+            nodes: plan
+                .node_clocks
+                .iter()
+                .map(|&clock| Node::new(clock, ignore))
+                .collect(),
+            checker: Checker::default(),
+            connections: BTreeMap::new(),
+            stopped: vec![0; clients.len()],
+            clients,
+            agenda: BinaryHeap::new(),
+            happenings: BTreeMap::new(),
+            count: 0,
+            last: BTreeMap::new(),
+            rng,
+            plan,
+        };
+        for (at, whom, fault) in world.plan.faults.clone() {
+            world.at(at, Happening::Fault(whom, fault));
+        }
+        world
+    }
+
+    /// Runs until nothing is left to happen.
+    pub fn run(&mut self) -> Counts {
+        for client in 0..self.clients.len() {
+            self.carry_out(client);
+        }
+        while let Some(Reverse((at, number))) = self.agenda.pop() {
+            self.now = at;
+            if let Some(happening) = self.happenings.remove(&number) {
+                self.happen(happening);
+            }
+        }
+        self.checker.counts
+    }
+
+    fn at(&mut self, at: u64, happening: Happening) {
+        self.count += 1;
+        self.agenda.push(Reverse((at, self.count)));
+        self.happenings.insert(self.count, happening);
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Request(client, node, life, topic, request) => {
+                let real = self.clients[client].real_node(node);
+                let until = self.nodes[real].busy_until;
+                if until > self.now {
+                    return self.at(
+                        until,
+                        Happening::Request(client, node, life, topic, request),
+                    );
+                }
+                if let Some(response) = self.serve(real, life, request) {
+                    let life = self.nodes[real].life;
+                    let answer = Happening::Response(client, node, life, topic, response);
+                    self.convey((client, real, false), answer);
+                }
+            }
+            Happening::Response(client, ..) | Happening::Timer(client, _)
+                if self.stopped[client] > self.now =>
+            {
+                if self.stopped[client] < u64::MAX {
+                    self.at(self.stopped[client], happening);
+                }
+            }
+            Happening::Response(client, node, life, topic, response) => {
+                if matches!(response, Response::Reset(_)) {
+                    let real = self.clients[client].real_node(node);
+                    self.connections.insert((client, real), life);
+                }
+                let about = (node, topic);
+                self.clients[client].response(self.now, about, &response, &mut self.checker);
+                self.carry_out(client);
+            }
+            Happening::Timer(client, timer) => {
+                self.clients[client].timer(self.now, timer, &mut self.checker);
+                self.carry_out(client);
+            }
+            Happening::Fault(whom, fault) => self.fail(whom, fault),
+        }
+    }
+
+    fn serve(&mut self, node: usize, life: u64, request: Request) -> Option<Response> {
+        let node = &mut self.nodes[node];
+        if node.down_until > self.now {
+            return None;
+        }
+        if node.life != life {
+            return Some(Response::Reset(node.info(self.now)));
+        }
+        let now = node.clock.at(self.now);
+        Some(Response::Value(match request {
+            Some(command) => node.store.run(&command, now),
+            None => Value::Bytes(b"PONG".to_vec()),
+        }))
+    }
+
+    fn carry_out(&mut self, client: usize) {
+        for output in self.clients[client].outputs() {
+            match output {
+                Output::Timer(after, timer) => {
+                    self.at(self.now + after, Happening::Timer(client, timer));
+                }
+                Output::Send(node, topic, request) => {
+                    let real = self.clients[client].real_node(node);
+                    let life = self.connections.get(&(client, real)).copied().unwrap_or(0);
+                    let message = Happening::Request(client, node, life, topic, request);
+                    self.convey((client, real, true), message);
+                }
+            }
+        }
+    }
+
+    /// Sends a message on its way, or loses, delays or doubles it.
+    fn convey(&mut self, way: (usize, usize, bool), message: Happening) {
+        let copy = match &message {
+            Happening::Request(client, node, life, topic, request)
+                if self.rng.percent(self.plan.duplicate) =>
+            {
+                Some(Happening::Request(
+                    *client,
+                    *node,
+                    *life,
+                    *topic,
+                    request.clone(),
+                ))
+            }
+            _ => None,
+        };
+        for message in [Some(message), copy].into_iter().flatten() {
+            let is_reset = matches!(message, Happening::Response(.., Response::Reset(_)));
+            if self.rng.percent(self.plan.drop) && !is_reset {
+                continue;
+            }
+            let mut at = self.now + self.rng.within(0, self.plan.latency);
+            if self.rng.percent(self.plan.delay) {
+                at += self.rng.within(TTL / 20, 2 * TTL);
+            }
+            if self.plan.fifo {
+                let last = self.last.entry(way).or_default();
+                at = at.max(*last);
+                *last = at;
+            }
+            self.at(at, message);
+        }
+    }
+
+    fn fail(&mut self, whom: usize, fault: Fault) {
+        let (node, client) = (whom % self.nodes.len(), whom % self.clients.len());
+        let ignore_fences = self.nodes[node].store.ignore_fences;
+        let empty = Store {
+            ignore_fences,
+            ..Store::default()
+        };
+        let node = &mut self.nodes[node];
+        let restart = |node: &mut Node, store: Store, after: u64| {
+            node.store = store;
+            node.life += 1;
+            node.started = self.now;
+            node.down_until = self.now + after;
+            node.busy_until = 0;
+        };
+        match fault {
+            Fault::Flush => node.store = empty,
+            Fault::Empty(after) => restart(node, empty, after),
+            Fault::Stale(after) => restart(node, node.snapshot.clone(), after),
+            Fault::Snapshot => node.snapshot = node.store.clone(),
+            Fault::Hang(time) => node.busy_until = self.now + time,
+            Fault::Pause(time) => {
+                self.stopped[client] = self.stopped[client].max(self.now + time);
+            }
+            Fault::Crash => {
+                self.stopped[client] = u64::MAX;
+                self.clients[client].crash(&mut self.checker);
+            }
+        }
+        if !matches!(fault, Fault::Snapshot) {
+            self.checker.counts.restarts += 1;
+        }
+    }
+}
