@@ -4,15 +4,18 @@
 #   deps.sh run      build the module and run it: Debian's nginx, its headers, a C compiler, libclang
 #   deps.sh test     the above, and what the test suites start or compile
 #   deps.sh bench    the above, and the load generator and the Lua modules that are compared against
+#   deps.sh valgrind what test installs, and valgrind
 #
 # When nothing is missing it asks dpkg only: no root, no network.
 # Freshly installed daemons are neither started nor enabled: the suites start their own.
 set -euo pipefail
 
 # libclang-dev: bindgen reads nginx's headers with it. libpcre2, libssl, zlib: headers that nginx's own include.
+# libc6-dbg: valgrind finds the functions of libc by it.
 run=(nginx nginx-dev gcc libc6-dev make libclang-dev libpcre2-dev libssl-dev zlib1g-dev ca-certificates curl)
 test=(openssl python3-venv redis-server shellcheck)
 bench=(wrk libnginx-mod-http-lua libnginx-mod-http-ndk)
+valgrind=(valgrind libc6-dbg)
 
 die() {
     printf 'deps.sh: %s\n' "$*" >&2
@@ -90,12 +93,13 @@ case ${1-} in
 run) wanted=("${run[@]}") ;;
 test) wanted=("${run[@]}" "${test[@]}") ;;
 bench) wanted=("${run[@]}" "${test[@]}" "${bench[@]}") ;;
+valgrind) wanted=("${run[@]}" "${test[@]}" "${valgrind[@]}") ;;
 packages) # what the script calls itself with when it needs sudo
     shift
     install_packages "$@"
     exit
     ;;
-*) die "usage: deps.sh run|test|bench" ;;
+*) die "usage: deps.sh run|test|bench|valgrind" ;;
 esac
 
 require_rust "$1"

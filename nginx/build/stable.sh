@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds a current stable nginx from the source that the crate nginx-src carries.
 #
-#   stable.sh OUT
+#   stable.sh OUT [FLAG...]     each FLAG goes to the C compiler, such as -DNGX_DEBUG_PALLOC=1
 #
 # Leaves the source in OUT/source, the headers and the binary (OUT/objs/nginx) in OUT/objs, and prints
 #   NGINX=...
@@ -21,8 +21,8 @@ flags=(
     --with-http_v2_module
     --with-http_auth_request_module
     --with-http_realip_module
+    --with-http_slice_module
     --with-http_stub_status_module
-    --with-cc-opt='-g -O2'
 )
 
 die() {
@@ -56,9 +56,11 @@ crate_source() {
     printf '%s\n' "$source/nginx"
 }
 
-(($# == 1)) || die "usage: stable.sh OUT"
+(($# >= 1)) || die "usage: stable.sh OUT [FLAG...]"
 mkdir -p "$1"
 out=$(cd "$1" && pwd -P)
+shift
+flags+=("--with-cc-opt=-g -O2${*:+ $*}")
 [[ $out != *[[:space:]]* ]] || die "nginx's configure cannot work in a path with a space: $out"
 
 want="nginx-src $crate_version in $out: ${flags[*]}"

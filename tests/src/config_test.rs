@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::flavour::Flavour;
 use crate::nginx::command;
+use crate::valgrind;
 
 /// What `nginx -t` says of a configuration.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ impl ConfigTest {
             .args(["-e", "stderr", "-t"])
             .output()
             .expect("nginx can be run");
+        let findings = valgrind::findings(dir, false);
+        assert!(findings.is_empty(), "{}", findings.join("\n"));
         Self {
             ok: output.status.success(),
             output: String::from_utf8_lossy(&output.stderr).into_owned(),

@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | `E2E_NGINX` | the nginx to run | `/usr/sbin/nginx` |
 //! | `E2E_MODULE` | the module to load | `target/release/libngx_http_openai_module.so` |
+//! | `E2E_VALGRIND` | `1`: nginx runs under valgrind's memcheck, which must find nothing | |
 //! | `E2E_PATIENCE` | factor on every deadline, for slow runs under valgrind | `1` |
 #![allow(
     clippy::expect_used,
@@ -35,6 +36,7 @@ mod port;
 mod raw_client;
 mod raw_upstream;
 mod shipped;
+mod valgrind;
 mod verdict;
 mod wait;
 

@@ -1,13 +1,14 @@
 //! A running nginx.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::error_log::ErrorLog;
 use crate::flavour::Flavour;
+use crate::valgrind;
 use crate::wait::{wait_for, wait_until};
 
 /// Variables that mean something to the module or, the last one, to nginx itself; what the caller's
@@ -28,6 +29,7 @@ const FOREIGN: [&str; 9] = [
 pub struct Nginx {
     master: Child,
     log: ErrorLog,
+    dir: PathBuf,
 }
 
 impl Nginx {
@@ -51,7 +53,11 @@ impl Nginx {
             (ended.is_some() || pid_file.exists()).then_some(ended)
         });
         match ended {
-            None => Ok(Self { master, log }),
+            None => Ok(Self {
+                master,
+                log,
+                dir: dir.to_owned(),
+            }),
             Some(status) => Err(format!("nginx ended ({status}):\n{}", log.tail(20))),
         }
     }
@@ -103,13 +109,24 @@ impl Nginx {
         kill(pid, Signal::KILL);
     }
 
+    /// Stops a worker, as a debugger or a machine that is moved does.
+    pub fn stop_worker(&self, pid: i32) {
+        kill(pid, Signal::STOP);
+        wait_until("the worker has stopped", || state_of(pid) == Some('T'));
+    }
+
+    /// Lets a stopped worker go on.
+    pub fn resume_worker(&self, pid: i32) {
+        kill(pid, Signal::CONT);
+    }
+
     /// Whether the master has ended.
     pub fn has_ended(&mut self) -> bool {
         self.status().is_some()
     }
 
     /// Waits until the master has ended, and its log tells of no fault but those that hold one
-    /// of `expected`.
+    /// of `expected`; valgrind, if it is used, must have found nothing.
     #[track_caller]
     pub fn wait_ended(&mut self, expected: &[&str]) {
         let status = wait_for("nginx has ended", || self.status());
@@ -120,6 +137,9 @@ impl Nginx {
             faults.join("\n")
         );
         assert!(status.success(), "nginx ended with {status}");
+        let killed = expected.iter().any(|line| line.contains("on signal 9"));
+        let findings = valgrind::findings(&self.dir, killed);
+        assert!(findings.is_empty(), "{}", findings.join("\n"));
     }
 
     fn status(&mut self) -> Option<ExitStatus> {
@@ -142,6 +162,13 @@ impl Drop for Nginx {
     }
 }
 
+/// The state of a process as the kernel names it.
+fn state_of(pid: i32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.chars().next()
+}
+
 /// The process may have ended by itself just before.
 fn kill(pid: i32, signal: Signal) {
     if let Some(pid) = Pid::from_raw(pid) {
@@ -150,7 +177,7 @@ fn kill(pid: i32, signal: Signal) {
 }
 
 pub(crate) fn command(flavour: &Flavour, dir: &Path, environment: &[(String, String)]) -> Command {
-    let mut command = Command::new(&flavour.nginx);
+    let mut command = valgrind::command(&flavour.nginx, dir);
     command
         .arg("-p")
         .arg(dir)

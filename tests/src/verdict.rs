@@ -5,6 +5,7 @@
 //! - nginx ends in order when asked to.
 //! - The error log has no `[alert]`, `[emerg]` or `[crit]`, no crashed worker, no panic and no
 //!   finding of a sanitizer.
+//! - valgrind, where nginx runs under it, has found no error and no definite leak in any process.
 
 use std::thread;
 

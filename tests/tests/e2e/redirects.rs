@@ -93,6 +93,46 @@ fn error_page_may_lead_from_the_pool_to_a_location_without_one() {
     client.join().expect("an answer").expect_status(200);
 }
 
+/// What the header filter makes of the second error must not hide what is known of the request.
+#[test]
+fn an_error_page_that_ends_in_an_error_keeps_what_the_log_tells_of_the_request() {
+    for (fallback, status, code) in [
+        ("openai main; return 503;", 503, None),
+        (
+            "openai main; return 502;",
+            502,
+            Some("upstream_unavailable"),
+        ),
+        ("openai main; deny all;", 403, None),
+    ] {
+        let gateway = Plan::new()
+            .http(&nobody())
+            .proxied("proxy_pass http://nobody; error_page 502 = @fallback;")
+            .server(&format!("location @fallback {{ {fallback} }}"))
+            .start();
+        let refusal = gateway.chat().send().refusal();
+        assert_eq!(refusal.status, status);
+        if let Some(code) = code {
+            assert_eq!(refusal.code.as_deref(), Some(code));
+        }
+        let line = &gateway.logged(1)[0];
+        assert_eq!(
+            (line.pool.as_str(), line.key_id.as_str()),
+            ("main", "main"),
+            "{fallback}: {line:?}"
+        );
+        assert_eq!(line.lease_status, "immediate", "{fallback}");
+        assert_eq!(
+            (line.model.as_str(), line.stream.as_str()),
+            ("gpt-4o", "true")
+        );
+        for told in [&line.slot, &line.fence, &line.lease_id, &line.hold_ms] {
+            assert!(!told.is_empty(), "{fallback}: {line:?}");
+        }
+        gateway.wait_held(0, 0);
+    }
+}
+
 #[test]
 fn proxy_intercept_errors_has_its_way_with_the_upstreams_errors() {
     let gateway = Plan::new()

@@ -6,12 +6,12 @@ use super::attempt::{Action, Attempt, Event, Failure};
 use super::command::{Command, ReleaseCommand};
 use super::fence::Fence;
 use super::lease::Lease;
-use super::node::{NodeId, NodeSet};
+use super::node::{NodeId, NodeSet, Quorum};
 use super::proposal::Proposal;
 use super::reply::Ballot;
 use super::slots::{Candidates, Slot};
 use super::tally::{Standing, Tally};
-use super::timing::Timing;
+use super::timing::{RetryDelay, Timing};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
@@ -27,8 +27,10 @@ enum Outcome {
 /// feed it votes until [`Acquire::is_drained`]: it gives back what arrives late.
 #[derive(Debug)]
 pub struct Acquire {
-    attempt: Attempt,
+    quorum: Quorum,
     proposal: Arc<Proposal>,
+    retry: RetryDelay,
+    random: u64,
     timing: Timing,
     start: u64,
     tally: Tally,
@@ -46,7 +48,7 @@ impl Acquire {
             .iter()
             .filter(|&node| configured.contains(node))
             .collect();
-        let proposal = Arc::new(attempt.proposal.clone());
+        let proposal = Arc::new(attempt.proposal);
         let mut acquire = Self {
             timing: Timing {
                 ttl_ms: proposal.ttl_ms,
@@ -57,12 +59,14 @@ impl Acquire {
             seen: Fence::default(),
             outcome: Outcome::Open,
             proposal,
-            attempt,
+            quorum: attempt.quorum,
+            retry: attempt.retry,
+            random: attempt.random,
         };
         if acquire.tally.is_down() {
             // Hopeless: asking would only leave strays.
             acquire.outcome = Outcome::Over;
-            acquire.tally = Tally::new(acquire.attempt.quorum, NodeSet::default());
+            acquire.tally = Tally::new(acquire.quorum, NodeSet::default());
             return (acquire, vec![Action::Failed(Failure::NoQuorum)]);
         }
         let command = Command::Acquire(Arc::clone(&acquire.proposal));
@@ -167,7 +171,7 @@ impl Acquire {
     }
 
     fn decide(&mut self, now: u64, actions: &mut Vec<Action>) {
-        let needed = self.attempt.quorum.needed();
+        let needed = self.quorum.needed();
         let (index, grants) = self.tally.leader(&self.proposal.candidates);
         if !self.timing.worthwhile(self.start, now) {
             self.lose(Action::Failed(Failure::TooLate), actions);
@@ -214,7 +218,7 @@ impl Acquire {
         }
         let elapsed = now.saturating_sub(self.start);
         Action::Retry {
-            after_ms: self.attempt.retry.after(elapsed, self.attempt.random),
+            after_ms: self.retry.after(elapsed, self.random),
             candidates,
         }
     }

@@ -1,5 +1,6 @@
 //! Random commands: redis-server and the model must agree.
 
+use std::net::TcpListener;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -113,8 +114,18 @@ fn redis_and_the_model_agree() {
 /// What a script did must survive replay: it replicates effects, not itself.
 #[test]
 fn replicas_and_append_only_files_hold_what_the_scripts_did() {
-    let master = Server::start(&["--appendonly", "yes", "--repl-diskless-sync-delay", "0"]);
-    let port = master.port.to_string();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port().to_string();
+    drop(free);
+    let options = [
+        "--appendonly",
+        "yes",
+        "--repl-diskless-sync-delay",
+        "0",
+        "--port",
+        &port,
+    ];
+    let master = Server::start(&options);
     let replica = Server::start(&["--replicaof", &format!("127.0.0.1 {port}")]);
     let mut node = master.connect();
     for slots in [[0, 1], [1, 2]] {

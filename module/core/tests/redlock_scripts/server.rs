@@ -1,7 +1,7 @@
 //! A redis-server of our own, and a connection to it.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command as Process, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,57 +17,42 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 pub struct Server {
     child: Child,
     pub dir: PathBuf,
-    pub port: u16,
+    socket: PathBuf,
 }
 
 impl Server {
-    /// Without persistence, but for what `options` say.
+    /// Without persistence and without a port, but for what `options` say.
     pub fn start(options: &[&str]) -> Self {
-        // Another process may take the port before the server does.
-        (0..5)
-            .find_map(|_| Self::try_start(options))
-            .expect("no redis-server comes up")
-    }
-
-    fn try_start(options: &[&str]) -> Option<Self> {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let dir = env::temp_dir().join(format!("redlock-scripts-{}-{number}", process::id()));
+        let name = format!("redlock-scripts-{}-{number}", process::id());
+        let dir = env::temp_dir().join(&name);
+        let socket = env::temp_dir().join(format!("{name}.socket"));
         fs::create_dir_all(&dir).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
         let child = Process::new("redis-server")
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
-            .args([
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-                "--enable-debug-command",
-                "local",
-            ])
+            .args(["--port", "0", "--bind", "127.0.0.1", "--save", ""])
+            .args(["--appendonly", "no", "--enable-debug-command", "local"])
+            .arg("--unixsocket")
+            .arg(&socket)
             .arg("--dir")
             .arg(&dir)
             .args(options)
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server must be installed (Debian: apt-get install redis-server)");
-        let mut server = Self { child, dir, port };
+        let mut server = Self { child, dir, socket };
         for _ in 0..500 {
-            if server.child.try_wait().unwrap().is_some() {
-                return None;
+            if UnixStream::connect(&server.socket).is_ok() {
+                return server;
             }
-            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Some(server);
-            }
+            let ended = server.child.try_wait().unwrap();
+            assert_eq!(ended, None, "redis-server ended at once, with {options:?}");
             sleep(Duration::from_millis(10));
         }
-        None
+        panic!("redis-server does not listen, with {options:?}");
     }
 
     pub fn connect(&self) -> Connection {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_nodelay(true).unwrap();
+        let stream = UnixStream::connect(&self.socket).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_secs(20)))
             .unwrap();
@@ -81,11 +66,12 @@ impl Drop for Server {
         let _killed = self.child.kill();
         let _ended = self.child.wait();
         let _removed = fs::remove_dir_all(&self.dir);
+        let _removed = fs::remove_file(&self.socket);
     }
 }
 
 /// RESP2 over a socket.
-pub struct Connection(BufReader<TcpStream>);
+pub struct Connection(BufReader<UnixStream>);
 
 impl Connection {
     pub fn send(&mut self, words: &[&str]) {

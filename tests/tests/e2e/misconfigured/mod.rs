@@ -2,6 +2,7 @@
 
 mod keys;
 mod pools;
+mod zones;
 
 use e2e::Plan;
 
@@ -65,40 +66,6 @@ fn a_sound_configuration_is_accepted() {
     let test = plan().clients("client app env:TOKEN;").check();
     assert!(test.ok, "{}", test.output);
     assert!(test.emergencies().is_empty());
-}
-
-#[test]
-fn zones_that_cannot_be() {
-    for value in [
-        "openai",
-        "openai:",
-        ":8m",
-        "openai:many",
-        "openai:-8m",
-        "openai:1k",
-        "openai:0",
-    ] {
-        let plan = plan().http(&format!("openai_zone {value};"));
-        assert_refused(&plan, &["openai_zone", &format!("\"{value}\"")]);
-    }
-    let twice = plan().http("openai_zone openai:8m; openai_zone other:8m;");
-    assert_refused(&twice, &["openai_zone", "duplicate"]);
-    assert_refused(&plan().http("openai_zone;"), &["openai_zone"]);
-    assert_refused(&plan().server("openai_zone openai:8m;"), &["openai_zone"]);
-}
-
-#[test]
-fn a_zone_that_is_too_small_for_its_keys() {
-    let keys: String = (0..20_000)
-        .map(|number| format!("sk-e2e-many-{number}\n"))
-        .collect();
-    let plan = plan()
-        .http("openai_zone openai:256k;")
-        .file("many-keys", &keys)
-        .pool("main", "key file:{dir}/many-keys;");
-    assert_refused(&plan, &["openai_zone", "\"openai\""]);
-    let slots = plan.pool("main", "key env:KEY slots=65535;");
-    assert_refused(&slots, &["openai_zone", "\"openai\""]);
 }
 
 #[test]
