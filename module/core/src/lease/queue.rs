@@ -23,6 +23,8 @@ pub struct Want {
     pub priority: i32,
     /// The worker's own name for the request.
     pub tag: u64,
+    /// Its place among those of its priority, when it has waited before.
+    pub arrival: Option<u64>,
 }
 
 /// A place in the queue.
@@ -55,6 +57,8 @@ pub struct Served {
     pub tag: u64,
     /// Its lease.
     pub grant: Grant,
+    /// Its place among those of its priority.
+    pub arrival: u64,
 }
 
 impl Zone<'_> {
@@ -70,7 +74,7 @@ impl Zone<'_> {
         let record = &mut self.waiters[waiter as usize];
         self.header.free_waiter = record.next;
         record.nonce = nonce_words(want.nonce);
-        record.arrival = self.header.arrivals;
+        record.arrival = want.arrival.unwrap_or(self.header.arrivals);
         record.generation = want.generation;
         record.tag = want.tag;
         record.pool = want.pool.0;
@@ -117,7 +121,7 @@ impl Zone<'_> {
         let waiter = *mailbox;
         let record = self.waiters.get(waiter as usize)?;
         *mailbox = record.next;
-        let (tag, slot) = (record.tag, record.slot);
+        let (tag, slot, arrival) = (record.tag, record.slot, record.arrival);
         debug_assert_eq!(
             nonce_of(record.nonce),
             nonce_of(self.slots[slot as usize].nonce)
@@ -126,6 +130,7 @@ impl Zone<'_> {
         Some(Served {
             tag,
             grant: self.granted(slot),
+            arrival,
         })
     }
 
@@ -142,15 +147,21 @@ impl Zone<'_> {
                 (record.owner, nonce_of(record.nonce))
             };
             let grant = self.grant(key, owner, nonce, now);
-            let record = &mut self.waiters[waiter as usize];
-            record.slot = grant.handle.slot;
-            record.state = waiter_state::SERVED;
-            self.post(owner as usize, waiter);
+            self.serve(waiter, grant.handle.slot);
         }
     }
 
+    /// Tells a waiter's worker that the slot is held for it.
+    pub(crate) fn serve(&mut self, waiter: u32, slot: u32) {
+        let record = &mut self.waiters[waiter as usize];
+        record.slot = slot;
+        record.state = waiter_state::SERVED;
+        let owner = record.owner as usize;
+        self.post(owner, waiter);
+    }
+
     /// The first waiter whose configuration knows the key.
-    fn next_for(&self, key: usize) -> Option<u32> {
+    pub(crate) fn next_for(&self, key: usize) -> Option<u32> {
         let key = &self.keys[key];
         let pool = &self.pools[key.pool as usize];
         let from = pool.waiting_at as usize;

@@ -81,6 +81,7 @@ impl Bed {
             nonce: self.nonce,
             priority: 0,
             tag: self.nonce as u64,
+            arrival: None,
         }
     }
 
