@@ -99,10 +99,10 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (60); needs a nightly Rust and cargo
 ## Measuring
 
 .PHONY: bench
-bench: bench-setup ## every benchmark
+bench: bench-setup ## the gateway beside plain nginx: throughput, latency, memory; about five minutes
 	benches/run.sh
 
-bench-%: bench-setup ## one benchmark by name
+bench-%: bench-setup ## one of them by name (see benches/run.sh), or bench-core: criterion benches of the core
 	benches/run.sh $*
 
 .PHONY: bench-setup

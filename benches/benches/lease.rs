@@ -39,13 +39,12 @@ impl Table {
         let config = PoolConfig {
             name: "bench".into(),
             balance,
-            ttl_ms: 1_000_000,
             queue: 1_000,
             keys: keys.collect(),
         };
         let mut zone = Zone::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a zone");
         let accepted = zone.accept(&[config], NOW).expect("fits");
-        let worker = zone.enroll(1, 0, 1, NOW, |_| false).expect("a worker");
+        let worker = zone.enroll(1, 1, NOW, |_| false).expect("a worker");
         let pool = accepted.pools[0].0;
         Self {
             bytes,
@@ -65,6 +64,7 @@ impl Table {
             worker: self.worker,
             generation: 1,
             nonce: self.nonce,
+            ttl_ms: 1_000_000,
             priority: 0,
             tag: 0,
         }
@@ -125,7 +125,7 @@ fn serve_a_waiter(c: &mut Criterion) {
             table.end(&held);
             let worker = table.worker;
             held = table
-                .with(|zone, _| zone.collect(worker))
+                .with(|zone, _| zone.collect(worker, NOW))
                 .expect("served")
                 .grant;
         });

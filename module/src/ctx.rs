@@ -132,6 +132,13 @@ impl Context {
         }
     }
 
+    /// The lease is somebody else's by now: there is nothing to release.
+    pub fn note_lost(&self) {
+        self.hold_ms.set(self.held_ms().unwrap_or_default());
+        self.holds.set(false);
+        self.status.set(LeaseStatus::Lost);
+    }
+
     /// An internal redirect has sent the request through the phases anew.
     pub fn restart(&self) {
         self.let_go();

@@ -49,15 +49,12 @@ pub fn start(main: &Main, cycle: Cycle) -> ConfResult {
     let (Some(shared), Some(known)) = (main.shared, main.taken_over()) else {
         return Ok(());
     };
-    let Some(number) = ffi::worker_number() else {
+    if !ffi::serves_requests() {
         return Ok(());
-    };
+    }
     let (pid, generation) = (ffi::process_id(), known.generation);
     let dead = |pid| !ffi::alive(pid);
-    let id = change(shared, |zone| {
-        zone.enroll(pid, number, generation, now(), dead)
-    })
-    .flatten();
+    let id = change(shared, |zone| zone.enroll(pid, generation, now(), dead)).flatten();
     let Some(id) = id else {
         event(
             Level::Alert,
@@ -112,8 +109,23 @@ pub enum Asked {
     Unavailable,
 }
 
-/// Asks for a lease: takes a free slot, or a place in the queue if `may_wait`.
-pub fn ask(known: &TakenOver, pool: usize, priority: i32, token: Token, may_wait: bool) -> Asked {
+/// A request for a lease.
+pub struct Ask {
+    /// The position of the pool in the configuration.
+    pub pool: usize,
+    pub ttl_ms: u64,
+    pub priority: i32,
+    /// Whether to take a place in the queue when no slot is free.
+    pub may_wait: bool,
+}
+
+/// Asks for a lease.
+pub fn ask(main: &Main, known: &TakenOver, ask: &Ask, token: Token) -> Asked {
+    if with(|_| ()).is_none() {
+        // There were too many workers at the start; some may have gone since.
+        let _ = start(main, Cycle::running());
+    }
+    let (pool, may_wait) = (ask.pool, ask.may_wait);
     let Some(id) = known.pools.get(pool).map(|pool| pool.id) else {
         return Asked::Unavailable;
     };
@@ -123,7 +135,8 @@ pub fn ask(known: &TakenOver, pool: usize, priority: i32, token: Token, may_wait
             worker: worker.id,
             generation: worker.generation,
             nonce: worker.nonce(),
-            priority,
+            ttl_ms: ask.ttl_ms,
+            priority: ask.priority,
             tag: token.number(),
         };
         let granted = worker.change(|zone| match zone.acquire(&want, now()) {
@@ -157,8 +170,8 @@ pub fn release(lease: &Lease) {
     });
     if released.flatten() == Some(Err(Lost)) {
         event(
-            Level::Warn,
-            "lease_was_lost",
+            Level::Error,
+            "lease_lost",
             json!({ "lease_id": lease_id(&lease.grant) }),
         );
     }
@@ -249,7 +262,7 @@ fn collect() {
     let mut served: Vec<Served> = vec![];
     with(|worker| {
         let id = worker.id;
-        worker.change(|zone| served.extend(std::iter::from_fn(|| zone.collect(id))))
+        worker.change(|zone| served.extend(std::iter::from_fn(|| zone.collect(id, now()))))
     });
     for Served { tag, grant } in served {
         let taken = Token::of(tag).with(|request| phase::served(request, grant));
@@ -261,6 +274,8 @@ fn collect() {
 
 /// Renews all leases, and ends those that nobody else will.
 fn tick() {
+    // What waiters were served with lapses by `expire`, below.
+    collect();
     let mut lost: Vec<(LeaseHandle, Token)> = vec![];
     with(|worker| {
         let leases: Vec<_> = worker

@@ -69,7 +69,6 @@ pub(crate) fn render(plan: &Plan, flavour: &Flavour, place: &Place<'_>) -> Strin
     let Plan {
         workers,
         log_level,
-        main,
         http,
         server,
         location,
@@ -81,7 +80,6 @@ pub(crate) fn render(plan: &Plan, flavour: &Flavour, place: &Place<'_>) -> Strin
 worker_processes {workers};
 daemon off;
 error_log {{dir}}/error.log {log_level};
-{main}
 events {{ worker_connections 4096; }}
 http {{
 {TEMP_PATHS}

@@ -131,11 +131,13 @@ impl Drop for Nginx {
     fn drop(&mut self) {
         // Only a failing test comes here with nginx still running.
         if !self.has_ended() {
-            for pid in self.children() {
-                kill(pid, Signal::KILL);
-            }
+            let workers = self.children();
+            // The master first: it would replace the workers.
             let _ = self.master.kill();
             let _ = self.master.wait();
+            for pid in workers {
+                kill(pid, Signal::KILL);
+            }
         }
     }
 }

@@ -15,7 +15,6 @@ pub struct Plan {
     pub(crate) workers: usize,
     pub(crate) pools: Vec<(String, String)>,
     pub(crate) clients: Option<String>,
-    pub(crate) main: String,
     pub(crate) http: String,
     pub(crate) server: String,
     pub(crate) location: String,
@@ -35,7 +34,6 @@ impl Default for Plan {
             workers: 1,
             pools: Vec::new(),
             clients: None,
-            main: String::new(),
             http: String::new(),
             server: String::new(),
             location: String::new(),
@@ -86,13 +84,6 @@ impl Plan {
     #[must_use]
     pub fn clients(mut self, body: &str) -> Self {
         self.clients = Some(body.to_owned());
-        self
-    }
-
-    /// Adds to the main context.
-    #[must_use]
-    pub fn main(mut self, text: &str) -> Self {
-        add(&mut self.main, text);
         self
     }
 

@@ -63,6 +63,9 @@ struct Args {
     seconds: u64,
 }
 
+/// A load average above which throughputs and latencies say more about the machine than about us.
+const BUSY: f64 = 0.5;
+
 fn main() -> ExitCode {
     match run(Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -93,12 +96,11 @@ fn run(args: Args) -> Result<()> {
     lab.cores.move_to_others();
     let results = args.results;
     let mut report = Report::new(results.unwrap_or_else(|| target.join("bench/results.jsonl")))?;
-    println!(
-        "{}; {} rounds; load before: {:.2}",
-        lab.cores,
-        lab.rounds,
-        load_average()
-    );
+    println!("{}; {} rounds", lab.cores, lab.rounds);
+    let load = load_average();
+    if load > BUSY {
+        println!("the machine is busy (load {load:.2}): trust the times on nginx's core only");
+    }
     println!("both sides: one worker, unbuffered, keepalive to the upstream, no access log\n");
     let chosen = match args.comparisons.as_slice() {
         [] => Comparison::all(),

@@ -9,6 +9,9 @@ use crate::error::{Error, Result, While};
 use crate::lab::Lab;
 use crate::stream::BODY;
 
+/// An answer that takes longer is an error, not a busy machine.
+const TIMEOUT: &str = "10s";
+
 /// What wrk tells at the end, by way of its script.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Tally {
@@ -62,7 +65,7 @@ fn command(
     let mut command = lab.cores.for_others("wrk");
     command
         .args(["-t", "1", "-c", &connections.to_string()])
-        .args(["-d", &seconds.to_string(), "-s"])
+        .args(["-d", &seconds.to_string(), "--timeout", TIMEOUT, "-s"])
         .arg(script)
         .arg(url);
     command

@@ -32,7 +32,7 @@ pub fn change_quietly<T>(
         let mut zone = Zone::open(bytes).ok()?;
         if interrupted {
             // A process died while it changed the zone.
-            zone.rebuild();
+            zone.recover(now());
         }
         let done = act(&mut zone);
         Some((done, zone.take_wakes()))

@@ -3,7 +3,9 @@
 use std::ffi::CStr;
 
 use super::{Main, Pool, values};
-use crate::ffi::{Args, Conf, ConfResult, Directive, LocationConf, Scope, argument};
+use crate::ffi::{
+    Args, Conf, ConfResult, ContentHandler, Directive, LocationConf, Scope, argument,
+};
 
 /// What to do with a body that cannot be looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +26,7 @@ pub struct Location {
     invalid: Option<Otherwise>,
     /// Whether a client token is asked for here.
     asks_token: bool,
+    content: ContentHandler,
 }
 
 /// What `openai` says.
@@ -52,6 +55,11 @@ impl Location {
     /// Whether requests here are the gateway's, so that errors have its form.
     pub fn is_gateway(&self) -> bool {
         self.asks_token || matches!(self.pool, Some(Choice::Pool(_)))
+    }
+
+    /// Whether requests here go to an upstream, to which a key can be sent.
+    pub fn sends(&self) -> bool {
+        self.content.sends()
     }
 
     pub fn inspects(&self) -> bool {
@@ -97,6 +105,14 @@ impl LocationConf for Location {
         self.oversize = self.oversize.or(above.oversize);
         self.invalid = self.invalid.or(above.invalid);
         self.resolve(main)
+    }
+
+    fn content(&self) -> &ContentHandler {
+        &self.content
+    }
+
+    fn wraps_content(&self) -> bool {
+        matches!(self.pool, Some(Choice::Pool(_)))
     }
 }
 

@@ -143,8 +143,11 @@ impl crate::ffi::ZoneContent for Main {
         zone.check(&self.for_zone()).map_err(|e| self.misfit(&e))
     }
 
-    fn adopt(&self, bytes: &mut [u8]) -> ConfResult {
-        let zone = openai_core::lease::Zone::open(bytes).map_err(|e| self.misfit(&e))?;
+    fn adopt(&self, bytes: &mut [u8], interrupted: bool) -> ConfResult {
+        let mut zone = openai_core::lease::Zone::open(bytes).map_err(|e| self.misfit(&e))?;
+        if interrupted {
+            zone.recover(now());
+        }
         zone.check(&self.for_zone()).map_err(|e| self.misfit(&e))
     }
 }

@@ -40,7 +40,6 @@ impl Pool {
         PoolConfig {
             name: self.name.clone(),
             balance: self.balance,
-            ttl_ms: self.ttl_ms,
             queue: self.queue,
             keys: keys.collect(),
         }

@@ -116,7 +116,10 @@ impl Conf {
             if known {
                 return;
             }
-            if let Some(name) = copy_into(self.raw().pool, name.as_bytes()) {
+            // nginx looks at the byte behind a name, for a "=".
+            let with_nul = [name.as_bytes(), &[0]].concat();
+            if let Some(mut name) = copy_into(self.raw().pool, &with_nul) {
+                name.len -= 1;
                 let place = ngx_array_push(env).cast::<ngx_str_t>();
                 if !place.is_null() {
                     *place = name;

@@ -4,8 +4,7 @@ use core::ptr::NonNull;
 use std::rc::Rc;
 
 use ngx::ffi::{
-    ngx_http_handler_pt, ngx_http_post_subrequest_pt, ngx_http_request_t, ngx_int_t, ngx_module_t,
-    ngx_pool_cleanup_add,
+    ngx_http_post_subrequest_pt, ngx_http_request_t, ngx_int_t, ngx_module_t, ngx_pool_cleanup_add,
 };
 use slotmap::{DefaultKey, Key, KeyData, SlotMap};
 use zeroize::Zeroizing;
@@ -51,7 +50,6 @@ impl Token {
 pub(crate) struct Holder<T> {
     request: *mut ngx_http_request_t,
     pub(crate) token: Token,
-    pub(crate) content: core::cell::Cell<ngx_http_handler_pt>,
     pub(crate) authorization: RefCell<Option<Rc<Zeroizing<Vec<u8>>>>>,
     pub(crate) create_request: core::cell::Cell<CreateRequest>,
     pub(crate) finalize_request: core::cell::Cell<FinalizeRequest>,
@@ -130,7 +128,6 @@ pub(crate) fn attach<'a, T: 'static>(
         holder.write(Holder {
             request: r,
             token,
-            content: Default::default(),
             authorization: Default::default(),
             create_request: Default::default(),
             finalize_request: Default::default(),

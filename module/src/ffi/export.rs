@@ -3,8 +3,8 @@ use core::ptr;
 
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK, Pool};
 use ngx::ffi::{
-    ngx_conf_t, ngx_core_conf_t, ngx_core_module, ngx_cycle_t, ngx_http_module_t, ngx_int_t,
-    ngx_module_t,
+    ngx_conf_t, ngx_core_conf_t, ngx_core_module, ngx_cycle_t, ngx_http_core_loc_conf_t,
+    ngx_http_core_module, ngx_http_module_t, ngx_int_t, ngx_module_t,
 };
 use ngx::http::HttpModuleConfExt;
 
@@ -14,6 +14,7 @@ use super::guard;
 use super::handler::{self, PhaseHandler};
 use super::log;
 use super::process::Cycle;
+use super::upstream::{ContentHandler, Wrapped, content_entry};
 use super::variable::{self, Variable};
 
 /// An HTTP module, as nginx meets it.
@@ -49,6 +50,10 @@ pub trait LocationConf: Default + 'static {
     type Main;
     /// Takes over from the level above what this one does not say.
     fn inherit(&mut self, above: &Self, main: &Self::Main) -> ConfResult;
+    /// The location's content handler.
+    fn content(&self) -> &ContentHandler;
+    /// Whether the content handler is to be wrapped.
+    fn wraps_content(&self) -> bool;
 }
 
 pub(crate) fn the_module<M: HttpModule>() -> &'static ngx_module_t {
@@ -58,7 +63,7 @@ pub(crate) fn the_module<M: HttpModule>() -> &'static ngx_module_t {
 }
 
 /// The callbacks by which nginx configures the module.
-pub const fn callbacks<M: HttpModule>() -> ngx_http_module_t {
+pub const fn callbacks<M: Wrapped>() -> ngx_http_module_t {
     ngx_http_module_t {
         preconfiguration: Some(preconfiguration::<M>),
         postconfiguration: Some(postconfiguration::<M>),
@@ -122,7 +127,7 @@ unsafe extern "C" fn init_main<M: HttpModule>(
     })
 }
 
-unsafe extern "C" fn merge_location<M: HttpModule>(
+unsafe extern "C" fn merge_location<M: Wrapped>(
     cf: *mut ngx_conf_t,
     above: *mut c_void,
     own: *mut c_void,
@@ -144,12 +149,41 @@ unsafe extern "C" fn merge_location<M: HttpModule>(
         };
         // SAFETY: as above; main configurations are complete by now.
         let done = own.inherit(above, unsafe { main.as_ref() });
+        // SAFETY: while locations are merged, cf's context is that of this one.
+        unsafe { wrap_content::<M>(cf, own, above) };
         if said(&conf, done) {
             NGX_CONF_OK
         } else {
             NGX_CONF_ERROR
         }
     })
+}
+
+/// Puts our content handler in front of the location's own.
+///
+/// # Safety
+/// `cf` must be the configuration of the location whose levels these are.
+unsafe fn wrap_content<M: Wrapped>(cf: *mut ngx_conf_t, own: &M::Location, above: &M::Location) {
+    let entry: unsafe extern "C" fn(_) -> _ = content_entry::<M>;
+    let core_module = &raw const ngx_http_core_module;
+    // SAFETY: every location has the core module's configuration.
+    let core =
+        unsafe { (*cf).http_location_conf_unchecked::<ngx_http_core_loc_conf_t>(&*core_module) };
+    let Some(mut core) = core else { return };
+    // SAFETY: as above; nobody else refers to it now.
+    let handler = unsafe { &mut core.as_mut().handler };
+    let content = own.content();
+    match *handler {
+        Some(theirs) if !core::ptr::fn_addr_eq(theirs, entry) => {
+            content.theirs.set(Some(theirs));
+            if own.wraps_content() {
+                content.wrapped.set(true);
+                *handler = Some(entry);
+            }
+        }
+        // An `if` block goes on with the handler of its location.
+        _ => content.theirs.set(above.content().theirs.get()),
+    }
 }
 
 fn with_main<M: HttpModule>(
@@ -198,9 +232,9 @@ pub(crate) fn worker_processes(cycle: *mut ngx_cycle_t) -> usize {
 
 /// Exports a module under the name that `load_module` looks for.
 ///
-/// The order table puts it before the copy filter, where auxiliary filters stand:
-/// bodies arrive there in memory. (ngx's own macro leaves the order open, which
-/// puts the module last.)
+/// The order table puts it where auxiliary filters stand: before the copy filter in
+/// the list, so after it in the chain, where bodies have been read into memory.
+/// (ngx's own macro leaves the order open, which puts the module last.)
 #[macro_export]
 macro_rules! export_module {
     ($module:ty, $commands:ident) => {

@@ -79,3 +79,31 @@ unsafe extern "C" fn phase_entry<H: PhaseHandler>(r: *mut ngx_http_request_t) ->
         H::run(unsafe { Request::borrow(r) }).code()
     })
 }
+
+/// Where a handler stands in the phases of a request's configuration.
+///
+/// # Safety
+/// `r` must be live.
+pub(crate) unsafe fn index_of<H: PhaseHandler>(r: *mut ngx_http_request_t) -> Option<ngx_int_t> {
+    let own: unsafe extern "C" fn(_) -> _ = phase_entry::<H>;
+    // SAFETY: the engine's table ends with an entry without a checker.
+    unsafe {
+        let core_module = &raw const ngx_http_core_module;
+        let main = *(*r).main_conf.add((*core_module).ctx_index);
+        let mut entry = (*main.cast::<ngx_http_core_main_conf_t>())
+            .phase_engine
+            .handlers;
+        let mut index = 0;
+        while (*entry).checker.is_some() {
+            if (*entry)
+                .handler
+                .is_some_and(|h| core::ptr::fn_addr_eq(h, own))
+            {
+                return Some(index);
+            }
+            entry = entry.add(1);
+            index += 1;
+        }
+    }
+    None
+}

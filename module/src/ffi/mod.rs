@@ -20,6 +20,7 @@ mod process;
 mod reply;
 mod request;
 mod shm;
+mod swap;
 mod text;
 mod upstream;
 mod variable;
@@ -35,11 +36,11 @@ pub use filter::{Filter, Piece};
 pub use handler::{Flow, Phase, PhaseHandler};
 pub use log::{Level, write as log};
 pub use peer::{Address, Peer};
-pub use process::{Cycle, alive, clocks, monotonic_ms, process_id, worker_number};
+pub use process::{Cycle, alive, clocks, monotonic_ms, process_id, serves_requests};
 pub use request::Request;
 pub use shm::{SharedZone, ZoneContent};
 
-pub use upstream::Wrapped;
+pub use upstream::{ContentHandler, Wrapped};
 pub use variable::{Value, Variable};
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,11 +1,19 @@
 use ngx::ffi::{
-    NGX_PROCESS_HELPER, NGX_PROCESS_SIGNALLER, ngx_current_msec, ngx_cycle_t, ngx_pid, ngx_process,
-    ngx_timeofday, ngx_worker,
+    NGX_PROCESS_HELPER, NGX_PROCESS_SIGNALLER, ngx_current_msec, ngx_cycle, ngx_cycle_t, ngx_pid,
+    ngx_process, ngx_timeofday,
 };
 
 /// The configuration cycle that a process runs.
 #[derive(Clone, Copy)]
 pub struct Cycle(pub(crate) *mut ngx_cycle_t);
+
+impl Cycle {
+    /// That of this process.
+    pub fn running() -> Self {
+        // SAFETY: set before any module is initialised in a process.
+        Self(unsafe { ngx_cycle }.cast())
+    }
+}
 
 /// Both clocks as nginx read them at the start of this turn of the event loop.
 pub fn clocks() -> Clocks {
@@ -32,12 +40,10 @@ pub fn process_id() -> u32 {
     unsafe { ngx_pid as u32 }
 }
 
-/// The worker's number among those of its configuration; `None` in processes
-/// that serve no requests (cache manager, cache loader).
-pub fn worker_number() -> Option<u32> {
-    // SAFETY: both are written once, before modules are initialised in a process.
-    let (process, number) = unsafe { (ngx_process as u32, ngx_worker as u32) };
-    (process != NGX_PROCESS_HELPER).then_some(number)
+/// Whether this process serves requests: not the cache manager and loader.
+pub fn serves_requests() -> bool {
+    // SAFETY: written once, before modules are initialised in a process.
+    unsafe { ngx_process as u32 != NGX_PROCESS_HELPER }
 }
 
 /// Whether this run only sends a signal (`nginx -s`): it parses the

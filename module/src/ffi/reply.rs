@@ -29,7 +29,9 @@ impl Request<'_> {
 
     /// The media type of the answer, without parameters.
     pub fn answer_type(&self) -> &[u8] {
-        bytes_of(&self.get().headers_out.content_type)
+        let out = &self.get().headers_out;
+        let whole = bytes_of(&out.content_type);
+        whole.get(..out.content_type_len).unwrap_or(whole)
     }
 
     /// The length of the answer, when it is known beforehand.

@@ -87,11 +87,6 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Whether the location has a handler of its own, such as `proxy_pass`.
-    pub fn has_content_handler(&self) -> bool {
-        self.get().content_handler.is_some()
-    }
-
     /// Whether it came here by an internal redirect, or is a subrequest.
     pub fn is_internal(&self) -> bool {
         self.get().internal() != 0

@@ -35,7 +35,8 @@ pub trait ZoneContent: 'static {
     /// Makes the content of a fresh zone.
     fn format(&self, bytes: &mut [u8]) -> ConfResult;
     /// Sees whether the content of an older cycle can be gone on with.
-    fn adopt(&self, bytes: &mut [u8]) -> ConfResult;
+    /// `interrupted`: a process died in the middle of a change.
+    fn adopt(&self, bytes: &mut [u8], interrupted: bool) -> ConfResult;
 }
 
 fn tag() -> *mut c_void {
@@ -180,7 +181,7 @@ unsafe extern "C" fn init_entry<C: ZoneContent>(
         // SAFETY: as above; `exists` is set where a platform finds old memory.
         let reused = !old.is_null() || unsafe { (*zone).shm.exists } != 0;
         let done = if reused {
-            let adopted = shared.with(|bytes, _| content.adopt(bytes));
+            let adopted = shared.with(|bytes, interrupted| content.adopt(bytes, interrupted));
             adopted.unwrap_or_else(|| Err("the zone is empty".into()))
         } else {
             create_first(shared, content)

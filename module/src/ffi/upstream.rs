@@ -1,20 +1,39 @@
+use core::cell::Cell;
 use std::rc::Rc;
 
 use ngx::ffi::{
-    NGX_DONE, NGX_ERROR, NGX_LOG_DEBUG_HTTP, NGX_OK, ngx_http_post_subrequest_t,
-    ngx_http_request_t, ngx_http_upstream_init, ngx_http_upstream_t, ngx_int_t, ngx_list_part_t,
-    ngx_palloc, ngx_str_t, ngx_table_elt_t,
+    NGX_DONE, NGX_ERROR, NGX_OK, ngx_http_core_run_phases, ngx_http_handler_pt,
+    ngx_http_post_subrequest_t, ngx_http_request_t, ngx_http_upstream_init, ngx_http_upstream_t,
+    ngx_int_t, ngx_palloc, ngx_post_event, ngx_posted_events,
 };
 use zeroize::Zeroizing;
 
-use super::context;
-use super::export::{HttpModule, the_module};
+use super::context::{self, Holder};
+use super::export::{HttpModule, LocationConf, the_module};
 use super::guard;
-use super::headers::{HeadersIn, is_named};
+use super::handler;
 use super::request::Request;
-use super::text::lent;
+use super::swap::Swapped;
 
-/// Marker: what a wrapped request tells its owner.
+/// The content handler of a location, and what is known of it.
+#[derive(Default)]
+pub struct ContentHandler {
+    /// What the location's own directive (`proxy_pass`) has set.
+    pub(crate) theirs: Cell<ngx_http_handler_pt>,
+    /// Whether the location's requests come to ours first.
+    pub(crate) wrapped: Cell<bool>,
+    /// Whether it answers without an upstream, so that a key is of no use.
+    pub(crate) idle: Cell<bool>,
+}
+
+impl ContentHandler {
+    /// Whether requests are sent to an upstream, as far as is known.
+    pub fn sends(&self) -> bool {
+        self.theirs.get().is_some() && !self.idle.get()
+    }
+}
+
+/// What a wrapped request tells its owner.
 pub trait Wrapped: HttpModule {
     /// The upstream has given its whole answer; the client may not have it yet.
     fn answer_complete(request: Request<'_>);
@@ -30,22 +49,17 @@ impl Request<'_> {
     /// nor a later location ever sees the value. `false` when the location has no
     /// handler that could send it.
     pub fn send_with<M: Wrapped>(&self, authorization: Rc<Zeroizing<Vec<u8>>>) -> bool {
-        let Some(holder) = context::current::<M::Context>(self.raw, the_module::<M>()) else {
+        let holder = context::current::<M::Context>(self.raw, the_module::<M>());
+        let place = self.location::<M>().map(LocationConf::content);
+        let (Some(holder), Some(place)) = (holder, place) else {
             return false;
         };
-        let own: unsafe extern "C" fn(_) -> _ = content_entry::<M>;
-        // SAFETY: live request; PRECONTENT comes after the location has set its
-        // content handler and before it runs.
-        unsafe {
-            let theirs = (*self.raw).content_handler;
-            if theirs.is_none() {
-                return false;
-            }
-            if !theirs.is_some_and(|h| core::ptr::fn_addr_eq(h, own)) {
-                holder.content.set(theirs);
-            }
-            (*self.raw).content_handler = Some(own);
+        if place.theirs.get().is_none() {
+            return false;
         }
+        // SAFETY: live request. An `if` block may have a pool while its location,
+        // whose handler serves both, has none.
+        unsafe { (*self.raw).content_handler = Some(content_entry::<M>) };
         *holder.authorization.borrow_mut() = Some(authorization);
         true
     }
@@ -111,111 +125,83 @@ impl Request<'_> {
     }
 }
 
-/// The request's headers with the client's credentials left out and ours put in.
-///
-/// That lasts no longer than the making of the request to the upstream: whatever
-/// nginx does next (connect, fail, redirect to another location) sees the
-/// client's own headers, which are not touched.
-struct Swapped {
-    r: *mut ngx_http_request_t,
-    theirs: ngx_list_part_t,
-    /// What the request's header list consists of meanwhile.
-    _ours: Vec<ngx_table_elt_t>,
-    debug: usize,
-}
-
-impl Swapped {
-    /// # Safety
-    /// `r` must be live; nobody adds request headers until the value is dropped,
-    /// which is before `authorization` is.
-    unsafe fn new(r: *mut ngx_http_request_t, authorization: &[u8]) -> Self {
-        // SAFETY: elements are copied, which nginx itself does with a subrequest's
-        // header list; the list's first part is put back by Drop. nginx reads the
-        // list when it creates the upstream request, which happens in between.
-        unsafe {
-            let secret = |h| is_named(h, b"authorization") || is_named(h, b"x-service-token");
-            let kept = HeadersIn::of(r).filter(|&h| !secret(h)).map(|h| *h);
-            let mut ours: Vec<ngx_table_elt_t> = Vec::with_capacity(16);
-            ours.extend(kept);
-            let mut element: ngx_table_elt_t = core::mem::zeroed();
-            element.key = lent(b"Authorization");
-            element.lowcase_key = lent(b"authorization").data;
-            element.hash = AUTHORIZATION_HASH;
-            element.value = ngx_str_t {
-                len: authorization.len(),
-                data: authorization.as_ptr().cast_mut(),
-            };
-            ours.push(element);
-            let part = &raw mut (*r).headers_in.headers.part;
-            let theirs = *part;
-            *part = ngx_list_part_t {
-                elts: ours.as_mut_ptr().cast(),
-                nelts: ours.len(),
-                next: core::ptr::null_mut(),
-            };
-            // A debug log would show the request to the upstream, with the key.
-            let log = (*(*r).connection).log;
-            let debug = (*log).log_level & NGX_LOG_DEBUG_HTTP as usize;
-            (*log).log_level &= !debug;
-            Self {
-                r,
-                theirs,
-                _ours: ours,
-                debug,
-            }
-        }
-    }
-}
-
-impl Drop for Swapped {
-    fn drop(&mut self) {
-        // SAFETY: as in `new`.
-        unsafe {
-            (*self.r).headers_in.headers.part = self.theirs;
-            (*(*(*self.r).connection).log).log_level |= self.debug;
-        }
-    }
-}
-
-/// ngx_hash_key("authorization"), by which proxy_set_header finds it.
-const AUTHORIZATION_HASH: usize = {
-    let name = b"authorization";
-    let (mut hash, mut at) = (0usize, 0);
-    while at < name.len() {
-        hash = hash.wrapping_mul(31).wrapping_add(name[at] as usize);
-        at += 1;
-    }
-    hash
-};
-
-unsafe extern "C" fn content_entry<M: Wrapped>(r: *mut ngx_http_request_t) -> ngx_int_t {
+pub(crate) unsafe extern "C" fn content_entry<M: Wrapped>(r: *mut ngx_http_request_t) -> ngx_int_t {
     guard(NGX_ERROR as ngx_int_t, || {
-        let holder = context::current::<M::Context>(r, the_module::<M>());
-        let Some((holder, content)) = holder.and_then(|h| Some((h, h.content.get()?))) else {
+        // SAFETY: nginx calls content handlers with a live request.
+        let request = unsafe { Request::borrow(r) };
+        let Some(place) = request.location::<M>().map(LocationConf::content) else {
             return NGX_ERROR as ngx_int_t;
         };
-        // SAFETY: live request in its content phase; `content` is the handler that
-        // the location had set. The body has been read, so the handler goes as far
-        // as ngx_http_upstream_init, which does nothing while `aio` is set: that
-        // leaves the moment to wrap what it has prepared. Then it is called again,
-        // to do its work.
-        unsafe {
-            (*r).set_aio(1);
-            let rc = content(r);
-            (*r).set_aio(0);
-            if rc != NGX_DONE as ngx_int_t {
-                return rc;
+        let Some(content) = place.theirs.get() else {
+            return NGX_ERROR as ngx_int_t;
+        };
+        let holder = context::current::<M::Context>(r, the_module::<M>());
+        match holder {
+            Some(holder) if holder.authorization.borrow().is_some() => {
+                // SAFETY: as above; `content` is the handler of this location.
+                unsafe { send_wrapped::<M>(request, holder, content, place) }
             }
-            if let Some(upstream) = (*r).upstream.as_mut() {
-                holder.create_request.set(upstream.create_request);
-                upstream.create_request = Some(create_request_entry::<M>);
-                holder.finalize_request.set(upstream.finalize_request);
-                upstream.finalize_request = Some(finalize_request_entry::<M>);
-                ngx_http_upstream_init(r);
-            }
-            rc
+            // A clone (a slice, the refresh of a cache) begins in this phase.
+            None if place.wrapped.get() && !place.idle.get() => through_precontent::<M>(r),
+            // SAFETY: as above.
+            _ => unsafe { content(r) },
         }
     })
+}
+
+/// # Safety
+/// A live request in its content phase, and the handler of its location.
+unsafe fn send_wrapped<M: Wrapped>(
+    request: Request<'_>,
+    holder: &Holder<M::Context>,
+    content: unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t,
+    place: &ContentHandler,
+) -> ngx_int_t {
+    let r = request.raw;
+    // SAFETY: the body has been read, so the handler goes as far as
+    // ngx_http_upstream_init, which does nothing while `aio` is set: that leaves
+    // the moment to wrap what it has prepared. Then it is called again, to do its
+    // work.
+    unsafe {
+        // One may be left from before an internal redirect.
+        let before = (*r).upstream;
+        (*r).set_aio(1);
+        let rc = content(r);
+        (*r).set_aio(0);
+        let made = (*r).upstream;
+        let Some(upstream) = made.as_mut().filter(|_| made != before) else {
+            // An answer of its own, which `aio` has held back. The next request
+            // here will not be given a key.
+            place.idle.set(true);
+            ngx_post_event((*(*r).connection).write, &raw mut ngx_posted_events);
+            M::answer_complete(request);
+            return rc;
+        };
+        if rc == NGX_DONE as ngx_int_t {
+            holder.create_request.set(upstream.create_request);
+            upstream.create_request = Some(create_request_entry::<M>);
+            holder.finalize_request.set(upstream.finalize_request);
+            upstream.finalize_request = Some(finalize_request_entry::<M>);
+            ngx_http_upstream_init(r);
+        }
+        rc
+    }
+}
+
+/// Sends a request that begins in the content phase through PRECONTENT first.
+fn through_precontent<M: Wrapped>(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: live request; the caller finalizes with NGX_DONE, which gives back
+    // the reference that is taken here.
+    unsafe {
+        let Some(index) = handler::index_of::<M::Precontent>(r) else {
+            return NGX_ERROR as ngx_int_t;
+        };
+        (*(*r).main).set_count((*(*r).main).count() + 1);
+        (*r).phase_handler = index;
+        (*r).write_event_handler = Some(ngx_http_core_run_phases);
+        ngx_http_core_run_phases(r);
+    }
+    NGX_DONE as ngx_int_t
 }
 
 unsafe extern "C" fn create_request_entry<M: Wrapped>(r: *mut ngx_http_request_t) -> ngx_int_t {

@@ -49,7 +49,9 @@ fn streams(request: &Request<'_>) -> bool {
 
 fn put_into_form(request: &Request<'_>) {
     let status = request.answer_status();
-    let known = request.context::<Openai>();
+    let known = request
+        .context::<Openai>()
+        .or_else(|| request.adopt::<Openai>());
     let Some(ctx) = known.or_else(|| request.attach::<Openai>(Context::new)) else {
         return;
     };

@@ -4,7 +4,6 @@ use openai_core::lease::LeaseHandle;
 use openai_core::openai::ApiError;
 
 use crate::Openai;
-use crate::ctx::LeaseStatus;
 use crate::ffi::Request;
 
 /// Ends the upstream's answer, and tells the client why.
@@ -19,8 +18,7 @@ pub fn lost(request: Request<'_>, handle: LeaseHandle) {
     if !same || !ctx.holds.get() {
         return;
     }
-    ctx.let_go();
-    ctx.status.set(LeaseStatus::Lost);
+    ctx.note_lost();
     let refusal = ApiError::LeaseLost;
     match request.cut_upstream() {
         Some(false) => {

@@ -10,7 +10,7 @@ use crate::adapter::now;
 use crate::conf::{Location, Main, Pool};
 use crate::ctx::{Context, Lease, LeaseStatus, Stage};
 use crate::ffi::{Flow, Phase, PhaseHandler, Request, Timer, Token};
-use crate::worker::{self, Asked};
+use crate::worker::{self, Ask, Asked};
 
 pub struct Precontent;
 
@@ -23,7 +23,7 @@ impl PhaseHandler for Precontent {
         else {
             return Flow::Decline;
         };
-        let here = place.pool(main).filter(|_| request.has_content_handler());
+        let here = place.pool(main).filter(|_| place.sends());
         let Some((at, pool)) = here else {
             leave_pool(&request);
             return Flow::Decline;
@@ -86,7 +86,13 @@ fn lease(request: &Request<'_>, ctx: &Context, main: &Main, at: usize, pool: &Po
     if request.is_subrequest() {
         request.tell_end::<Openai>();
     }
-    match worker::ask(known, at, priority(ctx, main), ctx.token, pool.wait_ms > 0) {
+    let ask = Ask {
+        pool: at,
+        ttl_ms: pool.ttl_ms,
+        priority: priority(ctx, main),
+        may_wait: pool.wait_ms > 0,
+    };
+    match worker::ask(main, known, &ask, ctx.token) {
         Asked::Leased(lease) => {
             hold(ctx, lease, LeaseStatus::Immediate);
             send(request, ctx, main)
@@ -103,7 +109,12 @@ fn lease(request: &Request<'_>, ctx: &Context, main: &Main, at: usize, pool: &Po
         }
         Asked::QueueFull => {
             ctx.stage.set(Stage::Done);
-            ctx.status.set(LeaseStatus::QueueFull);
+            let waits = ask.may_wait;
+            ctx.status.set(if waits {
+                LeaseStatus::QueueFull
+            } else {
+                LeaseStatus::Timeout
+            });
             refuse(
                 ctx,
                 ApiError::NoKeyAvailable {

@@ -36,7 +36,8 @@ impl Zone<'_> {
         self.expire(now);
         let pool = self.pool_for(want)?;
         let key = self.choose(pool, want)?;
-        Some(self.grant(key, want.worker.0, want.nonce, now))
+        let nonce = nonce_words(want.nonce);
+        Some(self.grant(key, want.worker.0, nonce, want.ttl_ms, now))
     }
 
     /// The pool that a worker of this generation means by its index.
@@ -73,7 +74,14 @@ impl Zone<'_> {
     }
 
     /// Grants the first free slot of `key`, which must have one.
-    pub(crate) fn grant(&mut self, key: usize, owner: u32, nonce: u128, now: Now) -> Grant {
+    pub(crate) fn grant(
+        &mut self,
+        key: usize,
+        owner: u32,
+        nonce: [u64; 2],
+        ttl_ms: u64,
+        now: Now,
+    ) -> Grant {
         let slot = self.keys[key].free_slot;
         let pool = self.keys[key].pool as usize;
         let fence = now.wall_us.max(self.header.fence + 1);
@@ -81,10 +89,11 @@ impl Zone<'_> {
         self.keys[key].free_slot = self.slots[slot as usize].next_free;
 
         let record = &mut self.slots[slot as usize];
-        record.nonce = nonce_words(nonce);
+        record.nonce = nonce;
         record.fence = fence;
         record.granted_ms = now.mono_ms;
-        record.deadline_ms = now.mono_ms + self.pools[pool].ttl_ms;
+        record.deadline_ms = now.mono_ms.saturating_add(ttl_ms);
+        record.ttl_ms = ttl_ms;
         record.owner = owner;
         record.next_free = NONE;
         record.state = slot_state::HELD;

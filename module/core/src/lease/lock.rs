@@ -107,6 +107,7 @@ impl Zone<'_> {
         slot.handed += 1;
         slot.nonce = next.nonce;
         slot.owner = next.owner;
+        slot.ttl_ms = next.ttl_ms;
         // Locks are taken with the wall clock's microseconds as their fence: one
         // more for each lease stays below the next lock's.
         slot.fence = lock.fence + u64::from(slot.handed);

@@ -8,7 +8,7 @@
 //! What a record says of itself (this slot is held, by whom, until when) is the
 //! truth; heaps, free lists and counters are derived from it. A process killed
 //! while it held the mutex leaves at worst the derived part torn, and
-//! [`Zone::rebuild`] makes it anew.
+//! [`Zone::recover`] makes it anew.
 //!
 //! A configuration has a *generation*. After a reload the workers of the old
 //! configuration go on beside the new ones: each grants only keys that its own

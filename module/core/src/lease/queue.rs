@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::acquire::Grant;
-use super::record::{NONE, nonce_of, nonce_words, presence, waiter_state};
+use super::record::{NONE, nonce_words, presence, slot_state, waiter_state};
 use super::time::Now;
 use super::worker::WorkerId;
 use super::zone::{PoolId, Zone, turn};
@@ -19,6 +19,9 @@ pub struct Want {
     pub generation: u64,
     /// Random; becomes the lease's nonce.
     pub nonce: u128,
+    /// How long the lease lasts without renewal, in milliseconds: as the worker
+    /// knows it, which renews at its own pace.
+    pub ttl_ms: u64,
     /// Higher is served sooner.
     pub priority: i32,
     /// The worker's own name for the request.
@@ -77,6 +80,7 @@ impl Zone<'_> {
         record.arrival = want.arrival.unwrap_or(self.header.arrivals);
         record.generation = want.generation;
         record.tag = want.tag;
+        record.ttl_ms = want.ttl_ms;
         record.pool = want.pool.0;
         record.owner = want.worker.0;
         record.priority = want.priority;
@@ -107,31 +111,64 @@ impl Zone<'_> {
                 Cancelled::Left
             }
             waiter_state::SERVED => {
+                let current = self.is_current(ticket.waiter);
                 self.unpost(owner, ticket.waiter);
                 self.forget(ticket.waiter);
-                Cancelled::Served(self.granted(slot))
+                if current {
+                    Cancelled::Served(self.granted(slot))
+                } else {
+                    Cancelled::Left
+                }
             }
             _ => Cancelled::Gone,
         }
     }
 
     /// Takes the next served waiter of a worker, if there is one.
-    pub fn collect(&mut self, worker: WorkerId) -> Option<Served> {
-        let mailbox = &mut self.workers.get_mut(worker.0 as usize)?.mailbox;
-        let waiter = *mailbox;
-        let record = self.waiters.get(waiter as usize)?;
-        *mailbox = record.next;
-        let (tag, slot, arrival) = (record.tag, record.slot, record.arrival);
-        debug_assert_eq!(
-            nonce_of(record.nonce),
-            nonce_of(self.slots[slot as usize].nonce)
-        );
-        self.forget(waiter);
-        Some(Served {
-            tag,
-            grant: self.granted(slot),
-            arrival,
+    ///
+    /// A waiter that was left uncollected until its lease ran out has its old
+    /// place in the queue again.
+    pub fn collect(&mut self, worker: WorkerId, now: Now) -> Option<Served> {
+        loop {
+            let mailbox = &mut self.workers.get_mut(worker.0 as usize)?.mailbox;
+            let waiter = *mailbox;
+            let record = *self.waiters.get(waiter as usize)?;
+            *mailbox = record.next;
+            if self.is_current(waiter) {
+                self.forget(waiter);
+                return Some(Served {
+                    tag: record.tag,
+                    grant: self.granted(record.slot),
+                    arrival: record.arrival,
+                });
+            }
+            self.wait_again(waiter, now);
+        }
+    }
+
+    /// Whether the slot that a waiter was served with is still under its lease.
+    fn is_current(&self, waiter: u32) -> bool {
+        let waiter = &self.waiters[waiter as usize];
+        self.slots.get(waiter.slot as usize).is_some_and(|slot| {
+            slot.state == slot_state::HELD
+                && slot.nonce == waiter.nonce
+                && slot.owner == waiter.owner
         })
+    }
+
+    fn wait_again(&mut self, waiter: u32, now: Now) {
+        let pool = self.waiters[waiter as usize].pool as usize;
+        self.waiters[waiter as usize].state = waiter_state::WAITING;
+        self.waiters[waiter as usize].slot = NONE;
+        if !self.waiting_in(pool).push(waiter) {
+            self.forget(waiter);
+            return;
+        }
+        for key in 0..self.keys.len() {
+            if self.keys[key].pool as usize == pool {
+                self.offer(key, now);
+            }
+        }
     }
 
     /// Serves waiters with the free slots of a key.
@@ -142,11 +179,8 @@ impl Zone<'_> {
         {
             let pool = self.keys[key].pool as usize;
             self.waiting_in(pool).remove(waiter);
-            let (owner, nonce) = {
-                let record = &self.waiters[waiter as usize];
-                (record.owner, nonce_of(record.nonce))
-            };
-            let grant = self.grant(key, owner, nonce, now);
+            let next = self.waiters[waiter as usize];
+            let grant = self.grant(key, next.owner, next.nonce, next.ttl_ms, now);
             self.serve(waiter, grant.handle.slot);
         }
     }

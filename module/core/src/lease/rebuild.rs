@@ -1,14 +1,23 @@
 //! Making the derived part of the zone anew from what the records say.
 
 use super::record::{NONE, presence, slot_state, waiter_state};
+use super::time::Now;
 use super::zone::Zone;
 
 impl Zone<'_> {
-    /// Rebuilds heaps, lists and counters.
-    ///
-    /// To be called by whoever finds that a process died while it held the
-    /// mutex. Records that point nowhere are dropped; a lease is never.
-    pub fn rebuild(&mut self) {
+    /// Puts the zone in order after a process died while it held the mutex.
+    /// Whoever finds that calls it first.
+    pub fn recover(&mut self, now: Now) {
+        self.rebuild();
+        // It may have died between freeing a slot and offering it.
+        for key in 0..self.keys.len() {
+            self.offer(key, now);
+        }
+    }
+
+    /// Rebuilds heaps, lists and counters. Records that point nowhere are dropped;
+    /// a lease is never.
+    pub(crate) fn rebuild(&mut self) {
         self.drop_broken_records();
         self.lay_out_segments();
         self.list_slots();

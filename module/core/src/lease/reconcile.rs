@@ -27,8 +27,6 @@ pub struct PoolConfig {
     pub name: String,
     /// How it chooses among keys.
     pub balance: Balance,
-    /// How long a lease lasts without renewal, in milliseconds.
-    pub ttl_ms: u64,
     /// The most requests that may wait.
     pub queue: u32,
     /// Its keys; a fingerprint stands once.
@@ -39,7 +37,7 @@ pub struct PoolConfig {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ReconcileError {
     /// The tables are too small.
-    #[error("{what} for {needed} needed, the zone has room for {room}; {bytes} bytes would do")]
+    #[error("{needed} {what} are needed, the zone has room for {room}; {megabytes}m would do")]
     TooSmall {
         /// What there is too little of.
         what: &'static str,
@@ -47,8 +45,8 @@ pub enum ReconcileError {
         needed: usize,
         /// How many fit.
         room: usize,
-        /// A size of zone that would do.
-        bytes: usize,
+        /// A size of zone that would do, in MiB, what its allocator takes included.
+        megabytes: usize,
     },
     /// A name that is longer than a record holds.
     #[error("the pool's name is longer than {MAX_POOL_NAME} bytes")]
@@ -116,7 +114,7 @@ impl Zone<'_> {
             .iter()
             .filter(|p| self.pool_named(&p.name).is_none())
             .count();
-        let bytes = Capacity::bytes_for(keys, slots, waiters);
+        let megabytes = megabytes_for(keys, slots, waiters);
         let fits = |what, needed: usize, room: usize| {
             if needed <= room {
                 return Ok(());
@@ -125,7 +123,7 @@ impl Zone<'_> {
                 what,
                 needed,
                 room,
-                bytes,
+                megabytes,
             })
         };
         fits("pools", retired + added, self.pools.len())?;
@@ -231,7 +229,6 @@ impl Zone<'_> {
             pool.born = generation;
         }
         pool.balance = config.balance as u32;
-        pool.ttl_ms = config.ttl_ms;
         pool.queue = config.queue;
         pool.state = presence::ACTIVE;
         Ok(at)
@@ -313,12 +310,18 @@ impl Zone<'_> {
     }
 
     fn full(&self, what: &'static str, room: usize) -> ReconcileError {
-        let bytes = Capacity::bytes_for(self.keys.len() + 1, self.slots.len() + 1, 0);
+        let megabytes = megabytes_for(self.keys.len() + 1, self.slots.len() + 1, 0);
         ReconcileError::TooSmall {
             what,
             needed: room + 1,
             room,
-            bytes,
+            megabytes,
         }
     }
+}
+
+/// A size that holds so much, with a page in sixteen for the slab allocator.
+fn megabytes_for(keys: usize, slots: usize, waiters: usize) -> usize {
+    let bytes = Capacity::bytes_for(keys, slots, waiters);
+    (bytes + bytes / 16).div_ceil(1 << 20)
 }

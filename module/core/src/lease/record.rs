@@ -88,7 +88,6 @@ pub(crate) struct Pool {
     pub(crate) born: u64,
     /// Virtual time of stride scheduling: the pass of the key granted last.
     pub(crate) pass: u64,
-    pub(crate) ttl_ms: u64,
     pub(crate) state: u32,
     pub(crate) name_len: u32,
     pub(crate) balance: u32,
@@ -110,10 +109,8 @@ pub(crate) struct Pool {
 pub(crate) struct Worker {
     pub(crate) generation: u64,
     pub(crate) pid: u32,
-    pub(crate) number: u32,
     /// Head of the list of served waiters that it has to collect.
     pub(crate) mailbox: u32,
-    pub(crate) spare: u32,
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -145,6 +142,8 @@ pub(crate) struct Slot {
     pub(crate) lock_nonce: [u64; 2],
     pub(crate) lock_fence: u64,
     pub(crate) lock_deadline_ms: u64,
+    /// What a renewal adds: the TTL that the holder's configuration knows.
+    pub(crate) ttl_ms: u64,
     pub(crate) state: u32,
     pub(crate) key: u32,
     pub(crate) ordinal: u32,
@@ -165,6 +164,7 @@ pub(crate) struct Waiter {
     pub(crate) generation: u64,
     /// The worker's own name for the request.
     pub(crate) tag: u64,
+    pub(crate) ttl_ms: u64,
     pub(crate) state: u32,
     pub(crate) pool: u32,
     pub(crate) owner: u32,

@@ -36,15 +36,15 @@ impl Zone<'_> {
         Ok(())
     }
 
-    /// Moves the deadline of a lease to one TTL from now, and returns it.
+    /// Moves the deadline of a lease to one TTL of its own from now, and returns it.
     ///
     /// A lease past its deadline that nobody has taken yet is renewed: under the
     /// zone's mutex there is no doubt about who holds it.
     pub fn renew(&mut self, handle: LeaseHandle, now: Now) -> Result<u64, Lost> {
         self.holds(handle)?;
-        let key = self.slots[handle.slot as usize].key as usize;
-        let deadline = now.mono_ms + self.pools[self.keys[key].pool as usize].ttl_ms;
-        self.slots[handle.slot as usize].deadline_ms = deadline;
+        let slot = &mut self.slots[handle.slot as usize];
+        let deadline = now.mono_ms.saturating_add(slot.ttl_ms);
+        slot.deadline_ms = deadline;
         self.held_slots().update(handle.slot);
         Ok(deadline)
     }

@@ -34,38 +34,42 @@ impl WakeSet {
 
     /// The workers in it.
     pub fn iter(&self) -> impl Iterator<Item = WorkerId> + use<> {
-        let words = self.0;
-        (0..256u32)
-            .filter(move |&w| words[w as usize / 64] >> (w % 64) & 1 == 1)
-            .map(WorkerId)
+        (0u32..)
+            .step_by(64)
+            .zip(self.0)
+            .flat_map(|(first, mut word)| {
+                std::iter::from_fn(move || {
+                    let bit = word.trailing_zeros();
+                    word &= word.wrapping_sub(1);
+                    (bit < 64).then_some(WorkerId(first + bit))
+                })
+            })
     }
 }
 
 impl Zone<'_> {
-    /// Enters a worker, and first takes back what dead ones left: those that
-    /// `dead` knows by process id, and whoever had the same number in the same
-    /// configuration, since the master replaces a worker only once it is gone.
+    /// Enters a worker, and first takes back what dead ones left.
+    ///
+    /// A worker with the same number and configuration may well be alive: nginx
+    /// starts workers beside those that drain when a binary upgrade is called off.
     ///
     /// `None` when there are too many workers at once.
     pub fn enroll(
         &mut self,
         pid: u32,
-        number: u32,
         generation: u64,
         now: Now,
         mut dead: impl FnMut(u32) -> bool,
     ) -> Option<WorkerId> {
         for at in 0..self.workers.len() {
             let worker = self.workers[at];
-            let replaced = worker.number == number && worker.generation == generation;
-            if worker.pid != 0 && (worker.pid == pid || replaced || dead(worker.pid)) {
+            if worker.pid != 0 && (worker.pid == pid || dead(worker.pid)) {
                 self.dismiss(WorkerId(at as u32), now);
             }
         }
         let at = self.workers.iter().position(|w| w.pid == 0)?;
         let worker = &mut self.workers[at];
         worker.generation = generation;
-        worker.number = number;
         worker.mailbox = NONE;
         worker.pid = pid;
         Some(WorkerId(at as u32))

@@ -24,6 +24,7 @@
 //! clocks of the clients agree to within a quarter of the TTL.
 
 mod acquire;
+mod attempt;
 mod call;
 mod command;
 mod fence;
@@ -43,7 +44,8 @@ mod tally;
 mod timing;
 mod value;
 
-pub use acquire::{Acquire, Action, Attempt, Event, Failure};
+pub use acquire::Acquire;
+pub use attempt::{Action, Attempt, Event, Failure};
 pub use call::ScriptCall;
 pub use command::{Command, Enlist, Priority, ReleaseCommand, RenewCommand};
 pub use fence::{Fence, FenceClock};

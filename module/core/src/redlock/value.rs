@@ -49,6 +49,10 @@ impl ErrorKind {
     #[must_use]
     pub fn classify(message: &str) -> Self {
         let message = message.strip_prefix('-').unwrap_or(message);
+        if message.starts_with("ERR Protocol error: unauthenticated") {
+            // What a call as long as ours gets without a password; then it hangs up.
+            return Self::Denied;
+        }
         match message.split_ascii_whitespace().next().unwrap_or_default() {
             "READONLY" => Self::ReadOnly,
             "LOADING" => Self::Loading,

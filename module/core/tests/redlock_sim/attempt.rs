@@ -6,7 +6,8 @@ use openai_core::redlock::{
 };
 
 use crate::checker::Checker;
-use crate::client::{Client, Timer, Topic};
+use crate::client::Client;
+use crate::message::{Timer, Topic};
 use crate::plan::{NODE_TIMEOUT, QUARANTINE, Sabotage, TIMING, TTL};
 
 const RETRY: RetryDelay = RetryDelay {

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use openai_core::redlock::{
     Acquire, CircuitPolicy, Command, Durability, ErrorKind, Event, FenceClock, Incarnation, Lease,
     NodeHealth, NodeId, NodeSet, Quorum, Release, ReleaseEvent, Renewal, RenewalEvent, ServerInfo,
-    Slot, Value, reply,
+    Value, reply,
 };
 
 use crate::checker::Checker;
+use crate::message::{Output, Response, Timer, Topic};
 use crate::plan::{Clock, END, NODE_TIMEOUT, Plan, QUARANTINE, Sabotage, TTL};
 use crate::rng::Rng;
 
@@ -17,46 +18,6 @@ const CIRCUIT: CircuitPolicy = CircuitPolicy {
     probe_min_ms: 50,
     probe_max_ms: 400,
 };
-
-/// What a message belongs to.
-#[derive(Clone, Copy, Debug)]
-pub enum Topic {
-    Attempt(u64),
-    Renewal(u64),
-    Release(u64),
-    Stray,
-    Probe,
-}
-
-/// A command, or `PING`.
-pub type Request = Option<Command>;
-
-#[derive(Clone, Debug)]
-pub enum Response {
-    Value(Value),
-    /// The connection broke; a new one was made and this is its `INFO`.
-    Reset(ServerInfo),
-}
-
-#[derive(Clone, Debug)]
-pub enum Timer {
-    Ask(Vec<Slot>),
-    Abandon(u64),
-    AttemptTimeout(u64),
-    Renew(u64),
-    RenewalTimeout(u64),
-    GiveBack(u64),
-    Probe(NodeId),
-    ProbeTimeout(NodeId),
-}
-
-/// What a client does to the world.
-#[derive(Debug)]
-pub enum Output {
-    Send(NodeId, Topic, Request),
-    /// In so many milliseconds.
-    Timer(u64, Timer),
-}
 
 pub struct Client {
     pub(super) id: usize,

@@ -15,7 +15,9 @@ mod aftermath;
 mod attempt;
 mod checker;
 mod client;
+mod message;
 mod model;
+mod node;
 mod plan;
 mod rng;
 mod tenure;
@@ -29,7 +31,7 @@ use rng::Rng;
 use world::World;
 
 /// How many histories a plain `cargo test` runs.
-const HISTORIES: u64 = 3_000;
+const HISTORIES: u64 = 1_500;
 
 fn number(name: &str) -> Option<u64> {
     let text = env::var(name).ok()?;
@@ -83,7 +85,7 @@ fn leases_exclude_one_another_whatever_happens() {
             restored, restarts,
         ];
         assert!(
-            all.iter().all(|&count| count >= 100),
+            all.iter().all(|&count| count >= 10),
             "the histories are too tame: {counts:?}"
         );
     }
@@ -91,7 +93,7 @@ fn leases_exclude_one_another_whatever_happens() {
 
 #[test]
 fn what_was_granted_in_vain_is_given_back_without_waiting_for_its_end() {
-    for seed in 0..HISTORIES / 10 {
+    for seed in 0..HISTORIES / 4 {
         let mut rng = Rng::new(seed);
         let plan = Plan::calm(&mut rng);
         let mut world = World::new(plan, None, rng);

@@ -116,7 +116,7 @@ impl Plan {
                 .map(|_| (Clock::random(rng), rng.around(WALL_SKEW)))
                 .collect(),
             fifo: rng.percent(50),
-            latency: *rng.pick(&[1, 5, 20]),
+            latency: *rng.pick(&[1, 5, 20, 50]),
             drop: *rng.pick(&[0, 0, 3, 15]),
             duplicate: *rng.pick(&[0, 0, 5]),
             delay: *rng.pick(&[0, 2, 10]),

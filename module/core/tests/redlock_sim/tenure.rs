@@ -5,7 +5,8 @@ use openai_core::redlock::{
 };
 
 use crate::checker::Checker;
-use crate::client::{Client, Timer, Topic};
+use crate::client::Client;
+use crate::message::{Timer, Topic};
 use crate::plan::{END, NODE_TIMEOUT, Sabotage, TIMING, TTL};
 
 impl Client {
@@ -65,7 +66,10 @@ impl Client {
                     self.send(to, Topic::Renewal(serial), &command);
                 }
                 RenewalAction::Extended { deadline_ms, .. } => {
-                    lease.extend(deadline_ms);
+                    lease.extend(match self.sabotage {
+                        Some(Sabotage::Validity) => self.clock.at(real) + TTL,
+                        _ => deadline_ms,
+                    });
                     let (slot, fence) = (lease.slot.field().to_owned(), lease.fence.get());
                     let until = self.clock.real(lease.deadline_ms);
                     checker.extended(real, self.id, &slot, fence, until);

@@ -3,56 +3,15 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use openai_core::redlock::{NodeId, ServerInfo, Value};
+use openai_core::redlock::NodeId;
 
 use crate::checker::{Checker, Counts};
-use crate::client::{Client, Output, Request, Response, Timer, Topic};
+use crate::client::Client;
+use crate::message::{Output, Request, Response, Timer, Topic};
 use crate::model::Store;
-use crate::plan::{Clock, Fault, Plan, Sabotage, TTL};
+use crate::node::Node;
+use crate::plan::{Fault, Plan, Sabotage, TTL};
 use crate::rng::Rng;
-
-pub struct Node {
-    pub store: Store,
-    snapshot: Store,
-    pub clock: Clock,
-    /// Its life: messages on connections to an earlier one bounce.
-    life: u64,
-    started: u64,
-    pub busy_until: u64,
-    down_until: u64,
-}
-
-impl Node {
-    fn new(clock: Clock, ignore_fences: bool) -> Self {
-        let store = Store {
-            // It has been in use for long.
-            guard: Some(0),
-            ignore_fences,
-            ..Store::default()
-        };
-        Self {
-            snapshot: store.clone(),
-            store,
-            clock,
-            life: 0,
-            started: 0,
-            busy_until: 0,
-            down_until: 0,
-        }
-    }
-
-    fn info(&self, now: u64) -> ServerInfo {
-        ServerInfo {
-            run_id: self.life.to_string(),
-            uptime_s: self
-                .clock
-                .at(now)
-                .saturating_sub(self.clock.at(self.started))
-                / 1_000,
-            ..ServerInfo::default()
-        }
-    }
-}
 
 enum Happening {
     Request(usize, NodeId, u64, Topic, Request),
@@ -138,7 +97,7 @@ impl World {
                         Happening::Request(client, node, life, topic, request),
                     );
                 }
-                if let Some(response) = self.serve(real, life, request) {
+                if let Some(response) = self.nodes[real].serve(self.now, life, request) {
                     let life = self.nodes[real].life;
                     let answer = Happening::Response(client, node, life, topic, response);
                     self.convey((client, real, false), answer);
@@ -166,21 +125,6 @@ impl World {
             }
             Happening::Fault(whom, fault) => self.fail(whom, fault),
         }
-    }
-
-    fn serve(&mut self, node: usize, life: u64, request: Request) -> Option<Response> {
-        let node = &mut self.nodes[node];
-        if node.down_until > self.now {
-            return None;
-        }
-        if node.life != life {
-            return Some(Response::Reset(node.info(self.now)));
-        }
-        let now = node.clock.at(self.now);
-        Some(Response::Value(match request {
-            Some(command) => node.store.run(&command, now),
-            None => Value::Bytes(b"PONG".to_vec()),
-        }))
     }
 
     fn carry_out(&mut self, client: usize) {
@@ -241,17 +185,10 @@ impl World {
             ..Store::default()
         };
         let node = &mut self.nodes[node];
-        let restart = |node: &mut Node, store: Store, after: u64| {
-            node.store = store;
-            node.life += 1;
-            node.started = self.now;
-            node.down_until = self.now + after;
-            node.busy_until = 0;
-        };
         match fault {
             Fault::Flush => node.store = empty,
-            Fault::Empty(after) => restart(node, empty, after),
-            Fault::Stale(after) => restart(node, node.snapshot.clone(), after),
+            Fault::Empty(after) => node.restart(empty, self.now, after),
+            Fault::Stale(after) => node.restart(node.snapshot.clone(), self.now, after),
             Fault::Snapshot => node.snapshot = node.store.clone(),
             Fault::Hang(time) => node.busy_until = self.now + time,
             Fault::Pause(time) => {

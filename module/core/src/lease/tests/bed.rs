@@ -21,7 +21,6 @@ pub(super) fn pool(name: &str, keys: &[(u8, u32, u32)], balance: Balance) -> Poo
     PoolConfig {
         name: name.into(),
         balance,
-        ttl_ms: TTL,
         queue: 4,
         keys: keys.collect(),
     }
@@ -67,9 +66,7 @@ impl Bed {
 
     pub(super) fn worker(&mut self, pid: u32) -> WorkerId {
         let (now, generation) = (self.clock(), self.generation);
-        self.zone()
-            .enroll(pid, pid, generation, now, |_| false)
-            .unwrap()
+        self.zone().enroll(pid, generation, now, |_| false).unwrap()
     }
 
     pub(super) fn want(&mut self, worker: WorkerId) -> Want {
@@ -79,6 +76,7 @@ impl Bed {
             worker,
             generation: self.generation,
             nonce: self.nonce,
+            ttl_ms: TTL,
             priority: 0,
             tag: self.nonce as u64,
             arrival: None,
@@ -105,8 +103,9 @@ impl Bed {
     }
 
     pub(super) fn served(&mut self, worker: WorkerId) -> Vec<u64> {
+        let now = self.clock();
         let mut zone = self.zone();
-        std::iter::from_fn(|| zone.collect(worker))
+        std::iter::from_fn(|| zone.collect(worker, now))
             .map(|s| s.tag)
             .collect()
     }

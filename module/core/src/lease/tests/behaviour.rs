@@ -43,6 +43,22 @@ fn renewal_keeps_a_lease_past_its_first_deadline() {
 }
 
 #[test]
+fn a_lease_is_renewed_by_the_ttl_that_its_own_worker_knows() {
+    let mut bed = Bed::new(&pool("p", &[(1, 1, 1)], Balance::RoundRobin));
+    let worker = bed.worker(1);
+    let want = Want {
+        ttl_ms: 9_000,
+        ..bed.want(worker)
+    };
+    let now = bed.clock();
+    let lease = bed.zone().acquire(&want, now).unwrap();
+    assert_eq!(lease.deadline_ms, bed.now + 9_000);
+    bed.now += 8_000;
+    let now = bed.clock();
+    assert_eq!(bed.zone().renew(lease.handle, now), Ok(bed.now + 9_000));
+}
+
+#[test]
 fn waiters_are_served_by_priority_then_arrival() {
     let mut bed = Bed::new(&pool("p", &[(1, 1, 1)], Balance::RoundRobin));
     let worker = bed.worker(1);
@@ -53,8 +69,9 @@ fn waiters_are_served_by_priority_then_arrival() {
     let mut order = vec![];
     for _ in 0..3 {
         bed.release(held).unwrap();
+        let now = bed.clock();
         let mut zone = bed.zone();
-        let served = zone.collect(worker).unwrap();
+        let served = zone.collect(worker, now).unwrap();
         order.push(served.tag);
         held = served.grant;
     }
@@ -90,6 +107,50 @@ fn leaving_just_after_being_served_hands_over_the_lease() {
     assert_eq!(bed.served(worker), [second]);
 }
 
+/// A waiter is served while its worker stands still for longer than the TTL.
+fn served_and_left_lying(bed: &mut Bed) -> (WorkerId, u64, WaitTicket, Grant) {
+    let (stalled, other) = (bed.worker(1), bed.worker(2));
+    let held = bed.acquire(other).unwrap();
+    let (tag, place) = bed.wait(stalled, 0);
+    bed.release(held).unwrap();
+    bed.now += TTL;
+    let next = bed.acquire(other).unwrap();
+    (stalled, tag, place, next)
+}
+
+#[test]
+fn a_waiter_served_in_vain_has_its_place_again() {
+    let mut bed = Bed::new(&pool("p", &[(1, 1, 1)], Balance::RoundRobin));
+    let (stalled, tag, _, next) = served_and_left_lying(&mut bed);
+    assert!(
+        bed.served(stalled).is_empty(),
+        "not with somebody else's lease"
+    );
+    bed.release(next).unwrap();
+    assert_eq!(bed.served(stalled), [tag]);
+}
+
+#[test]
+fn a_waiter_served_in_vain_leaves_without_anybodys_lease() {
+    let mut bed = Bed::new(&pool("p", &[(1, 1, 1)], Balance::RoundRobin));
+    let (_, _, place, next) = served_and_left_lying(&mut bed);
+    assert_eq!(bed.zone().cancel(place), Cancelled::Left);
+    assert_eq!(bed.release(next), Ok(()));
+}
+
+#[test]
+fn a_slot_freed_by_a_process_that_died_at_once_serves_who_waits() {
+    let mut bed = Bed::new(&pool("p", &[(1, 1, 1)], Balance::RoundRobin));
+    let worker = bed.worker(1);
+    bed.acquire(worker).unwrap();
+    let (tag, _) = bed.wait(worker, 0);
+    let now = bed.clock();
+    let mut zone = bed.zone();
+    zone.slots[0].state = crate::lease::record::slot_state::FREE;
+    zone.recover(now);
+    assert_eq!(bed.served(worker), [tag]);
+}
+
 #[test]
 fn the_worker_of_a_served_waiter_is_woken() {
     let mut bed = Bed::new(&pool("p", &[(1, 1, 1)], Balance::RoundRobin));
@@ -112,7 +173,7 @@ fn a_dead_workers_leases_and_places_are_taken_back_by_the_next() {
     let (tag, _) = bed.wait(alive, 0);
     let (now, generation) = (bed.clock(), bed.generation);
     bed.zone()
-        .enroll(3, 3, generation, now, |pid| pid == 2)
+        .enroll(3, generation, now, |pid| pid == 2)
         .unwrap();
     assert_eq!(bed.served(alive), [tag]);
     let gauges = {
@@ -123,16 +184,14 @@ fn a_dead_workers_leases_and_places_are_taken_back_by_the_next() {
 }
 
 #[test]
-fn a_replacement_with_the_same_number_takes_over_whatever_the_process_table_says() {
+fn a_worker_beside_a_living_one_of_its_configuration_takes_nothing_from_it() {
     let mut bed = Bed::new(&pool("p", &[(1, 1, 1)], Balance::RoundRobin));
-    let dying = bed.worker(2);
-    bed.acquire(dying).unwrap();
-    let (now, generation) = (bed.clock(), bed.generation);
-    let next = bed
-        .zone()
-        .enroll(77, 2, generation, now, |_| false)
-        .unwrap();
-    assert!(bed.acquire(next).is_some());
+    let draining = bed.worker(1);
+    let lease = bed.acquire(draining).unwrap();
+    let beside = bed.worker(2);
+    assert_ne!(draining, beside);
+    assert!(bed.acquire(beside).is_none());
+    bed.release(lease).unwrap();
 }
 
 fn shares(balance: Balance, keys: &[(u8, u32, u32)], picks: usize) -> Vec<usize> {

@@ -34,7 +34,8 @@ fn a_lock_goes_from_lease_to_lease_with_rising_fences_and_no_more_often_than_all
         let (tag, _) = bed.wait(worker, 0);
         assert_eq!(end(&mut bed, held), Ok(Ended::HandedOver));
         assert_eq!(end(&mut bed, held), Err(Lost));
-        let served = bed.zone().collect(worker).unwrap();
+        let now = bed.clock();
+        let served = bed.zone().collect(worker, now).unwrap();
         assert_eq!(served.tag, tag);
         held = served.grant;
         assert_eq!(held.lock, Some(lock(&bed)));
@@ -46,7 +47,8 @@ fn a_lock_goes_from_lease_to_lease_with_rising_fences_and_no_more_often_than_all
     // Held until the lock has been given back; then it is the waiter's to lock.
     assert!(bed.acquire(worker).is_none());
     bed.release(held).unwrap();
-    assert_eq!(bed.zone().collect(worker).unwrap().grant.lock, None);
+    let now = bed.clock();
+    assert_eq!(bed.zone().collect(worker, now).unwrap().grant.lock, None);
 }
 
 #[test]
@@ -113,7 +115,8 @@ fn who_has_waited_before_keeps_the_place() {
     let (first, _) = bed.wait(worker, 0);
     bed.wait(worker, 0);
     bed.release(held).unwrap();
-    let served = bed.zone().collect(worker).unwrap();
+    let now = bed.clock();
+    let served = bed.zone().collect(worker, now).unwrap();
     let want = Want { arrival: Some(served.arrival), tag: first, ..bed.want(worker) };
     bed.zone().enqueue(&want).unwrap();
     bed.release(served.grant).unwrap();

@@ -144,8 +144,9 @@ impl Model {
         let mut served = vec![];
         for at in 0..self.workers.len() {
             let (id, _) = self.workers[at];
+            let now = self.bed.clock();
             let mut zone = self.bed.zone();
-            while let Some(s) = zone.collect(id) {
+            while let Some(s) = zone.collect(id, now) {
                 served.push((at, s));
             }
         }
@@ -282,6 +283,7 @@ impl Model {
 
     /// Ruins all that is derived, as a process killed at the worst moment might.
     fn tear(&mut self, seed: u64) {
+        let now = self.bed.clock();
         let mut zone = self.bed.zone();
         let mut word = seed as u32 | 1;
         let mut junk = || {
@@ -306,7 +308,7 @@ impl Model {
         zone.pools[0].available_at = junk();
         zone.header.deadlines = junk();
         zone.header.free_slot = junk();
-        zone.rebuild();
+        zone.recover(now);
     }
 
     fn count(&mut self) {

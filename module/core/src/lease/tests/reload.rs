@@ -91,13 +91,14 @@ fn a_retired_key_makes_room_once_nobody_can_use_it() {
 fn a_configuration_that_does_not_fit_says_what_would() {
     let mut bed = Bed::new(&pool("p", &[(1, 1, 1)], Balance::RoundRobin));
     let big = pool("p", &[(1, 5_000, 1)], Balance::RoundRobin);
-    let Err(ReconcileError::TooSmall { what, bytes, .. }) =
-        bed.zone().check(std::slice::from_ref(&big))
+    let Err(ReconcileError::TooSmall {
+        what, megabytes, ..
+    }) = bed.zone().check(std::slice::from_ref(&big))
     else {
         panic!("must not fit");
     };
     assert_eq!(what, "slots");
-    let mut room = vec![0u64; bytes.div_ceil(8)];
+    let mut room = vec![0u64; megabytes << 17];
     let zone = Zone::format(bytemuck::cast_slice_mut(&mut room)).unwrap();
     assert_eq!(zone.check(&[big]), Ok(()));
 }

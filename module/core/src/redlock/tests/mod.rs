@@ -1,1 +1,5 @@
-
+mod circuit;
+mod judgement;
+mod naming;
+mod replies;
+mod strays;

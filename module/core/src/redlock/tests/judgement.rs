@@ -1,0 +1,96 @@
+//! Which verdict a row of votes leads to.
+
+use super::strays::attempt;
+use crate::redlock::reply::{Ballot, Cause, Refusal};
+use crate::redlock::*;
+
+fn refused(node: u8, cause: Cause, wait_ms: u64, free: &[usize]) -> Event {
+    let refusal = Refusal {
+        cause,
+        wait_ms: Some(wait_ms),
+        fence: Fence::new(wait_ms).unwrap(),
+        free: free.iter().copied().collect(),
+    };
+    Event::Voted(NodeId(node), Ballot::Refused(refusal))
+}
+
+fn granted(node: u8, index: usize) -> Event {
+    Event::Voted(NodeId(node), Ballot::Granted(index))
+}
+
+fn verdict(nodes: u8, slots: u32, events: &[Event]) -> Option<Action> {
+    let (mut acquire, _) = Acquire::new(attempt(nodes, slots), 0);
+    let actions = events
+        .iter()
+        .flat_map(|&event| acquire.step(7, event))
+        .collect::<Vec<_>>();
+    actions
+        .into_iter()
+        .find(|action| !matches!(action, Action::Release { .. }))
+}
+
+fn retry(candidates: &[usize]) -> Option<Action> {
+    Some(Action::Retry {
+        after_ms: 8,
+        candidates: candidates.iter().copied().collect(),
+    })
+}
+
+#[test]
+fn a_split_vote_is_tried_again_with_what_may_be_free() {
+    // Two to two with four nodes: no quorum, all answered.
+    let split = [granted(0, 0), granted(1, 0), granted(2, 1), granted(3, 1)];
+    assert_eq!(
+        verdict(4, 2, &split),
+        retry(&[1]),
+        "nodes 2 and 3 passed over the first"
+    );
+    let split = [
+        granted(0, 0),
+        granted(1, 1),
+        refused(2, Cause::Busy, 40, &[]),
+    ];
+    assert_eq!(verdict(3, 3, &split), retry(&[1, 2]));
+    let low = [
+        refused(0, Cause::Fence, 9, &[1, 2]),
+        refused(1, Cause::Fence, 8, &[2]),
+    ];
+    assert_eq!(
+        verdict(3, 3, &low),
+        retry(&[1, 2]),
+        "the third may yet say so"
+    );
+}
+
+#[test]
+fn a_refusal_teaches_the_fence_to_exceed() {
+    let (mut acquire, _) = Acquire::new(attempt(3, 1), 0);
+    for (node, fence) in [(0, 500), (1, 900), (2, 700)] {
+        let _ = acquire.step(1, refused(node, Cause::Fence, fence, &[0]));
+    }
+    assert_eq!(acquire.highest_fence().get(), 900);
+}
+
+#[test]
+fn quarantine_is_told_from_contention_and_from_failure() {
+    let confined = |node, wait| refused(node, Cause::Quarantine, wait, &[]);
+    let busy = |node| refused(node, Cause::Busy, 40, &[]);
+    let quarantine = |wait_ms| Some(Action::Failed(Failure::Quarantine { wait_ms }));
+    let three = [confined(0, 300), confined(1, 200), confined(2, 100)];
+    // Two nodes refuse: the third alone is no quorum. The first to come back makes one.
+    assert_eq!(verdict(3, 1, &three), quarantine(200));
+    assert_eq!(verdict(1, 1, &[confined(0, 300)]), quarantine(300));
+    let mixed = [confined(0, 300), Event::TimedOut(NodeId(1)), granted(2, 0)];
+    assert_eq!(verdict(3, 1, &mixed), quarantine(300));
+    let both = [Event::TimedOut(NodeId(0)), Event::TimedOut(NodeId(1))];
+    assert_eq!(
+        verdict(3, 1, &both),
+        Some(Action::Failed(Failure::NoQuorum))
+    );
+    let mostly_busy = [confined(0, 300), busy(1), busy(2)];
+    let wait_ms = Some(40);
+    assert_eq!(
+        verdict(3, 1, &mostly_busy),
+        Some(Action::Failed(Failure::Busy { wait_ms }))
+    );
+}

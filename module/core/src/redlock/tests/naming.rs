@@ -1,0 +1,132 @@
+use crate::redlock::*;
+
+fn slot(key: &str, ordinal: u32) -> Slot {
+    Slot::new(key, ordinal).unwrap()
+}
+
+#[test]
+fn keys_are_named_as_other_clients_expect_them() {
+    let names = PoolNames::new("", "main").unwrap();
+    assert_eq!(names.lock(&slot("primary", 3)), "{main}:l:primary:3");
+    let names = PoolNames::new("gw:", "main").unwrap();
+    assert_eq!(names.lock(&slot("k-1", 0)), "gw:{main}:l:k-1:0");
+    let others = [
+        (names.meta(), "m"),
+        (names.fences(), "f"),
+        (names.guard(), "g"),
+        (names.queue(), "q"),
+        (names.deadlines(), "qd"),
+        (names.wake_channel("host-1").unwrap(), "w:host-1"),
+    ];
+    for (name, suffix) in others {
+        assert_eq!(name, format!("gw:{{main}}:{suffix}"));
+    }
+}
+
+#[test]
+fn names_that_would_move_the_hash_tag_are_refused() {
+    for prefix in ["a{", "}", "a b", "\n", "é", &"x".repeat(65)] {
+        let error = PoolNames::new(prefix, "main").unwrap_err();
+        assert_eq!(error, NameError::Prefix(prefix.into()));
+    }
+    for name in ["", "a}b", "{", "a:b", "a b", &"x".repeat(65)] {
+        assert!(PoolNames::new("", name).is_err(), "{name:?}");
+        assert!(Slot::new(name, 0).is_err(), "{name:?}");
+        assert!(Enlist::new(name, 0, Priority::default(), 1).is_err());
+    }
+}
+
+#[test]
+fn candidates_are_few_distinct_and_shuffled_evenly() {
+    let slots = |count| (0..count).map(|n| slot("k", n)).collect::<Vec<_>>();
+    assert_eq!(Candidates::in_order(vec![]), Err(CandidatesError::None));
+    assert_eq!(
+        Candidates::in_order(slots(17)),
+        Err(CandidatesError::TooMany(17))
+    );
+    let twice = [slots(3), slots(1)].concat();
+    assert_eq!(Candidates::in_order(twice), Err(CandidatesError::Twice));
+    let mut first = [0u32; 16];
+    for random in 0..16_000 {
+        let shuffled = Candidates::shuffled(slots(16), random).unwrap();
+        let mut sorted = shuffled.slots().to_vec();
+        let leader = slots(16)
+            .iter()
+            .position(|slot| *slot == sorted[0])
+            .unwrap();
+        first[leader] += 1;
+        sorted.sort();
+        let mut all = slots(16);
+        all.sort();
+        assert_eq!(sorted, all);
+    }
+    assert!(
+        first.iter().all(|count| (850..1_150).contains(count)),
+        "{first:?}"
+    );
+}
+
+#[test]
+fn what_clients_call_themselves_cannot_break_a_listing() {
+    let long = "é".repeat(100);
+    let holder = Holder::new("a\nb\0", &long, 5);
+    assert_eq!(holder.owner(), "ab");
+    assert_eq!(holder.request(), "é".repeat(64));
+    let fence = Fence::new(9).unwrap();
+    let meta = holder.meta(Nonce(1), fence);
+    let nonce = Nonce(1).to_string();
+    assert_eq!(
+        Holder::from_meta(&meta, &nonce),
+        Some((fence, Some(holder)))
+    );
+    assert_eq!(Holder::from_meta(&meta, "another"), None);
+    let repaired = format!("{nonce}\n9\n\n\n");
+    assert_eq!(Holder::from_meta(&repaired, &nonce), Some((fence, None)));
+    for garbage in ["", "x", &nonce, &format!("{nonce}\nx\n1\n\n")] {
+        assert_eq!(Holder::from_meta(garbage, &nonce), None, "{garbage:?}");
+    }
+}
+
+#[test]
+fn fences_rise_even_when_the_wall_clock_goes_back() {
+    let mut clock = FenceClock::default();
+    assert_eq!(clock.propose(1_000).get(), 1_000);
+    assert_eq!(clock.propose(500).get(), 1_001);
+    clock.saw(Fence::new(5_000).unwrap());
+    clock.saw(Fence::new(2_000).unwrap());
+    assert_eq!(clock.propose(1_002).get(), 5_001);
+    assert_eq!(clock.propose(u64::MAX), Fence::MAX);
+    assert_eq!(Fence::new(1 << 53), None);
+}
+
+#[test]
+fn deadlines_do_not_wrap_around() {
+    let timing = |ttl_ms| Timing {
+        ttl_ms,
+        drift: Drift::default(),
+    };
+    assert_eq!(timing(30_000).deadline(100), 100 + 30_000 - 302);
+    assert_eq!(timing(150).deadline(0), 150 - 4, "drift is rounded up");
+    assert_eq!(timing(30_000).validity(100, 90_000), 0);
+    assert_eq!(
+        timing(2).deadline(7),
+        7,
+        "nothing is left of so short a lease"
+    );
+    assert!(!timing(2).worthwhile(7, 7));
+    assert_eq!(timing(u64::MAX).deadline(u64::MAX), u64::MAX);
+    // A clock that goes back is read as one that stands.
+    assert!(timing(1_000).worthwhile(500, 400));
+    let delay = RetryDelay {
+        min_ms: 5,
+        jitter_ms: 10,
+    };
+    for (elapsed, random, after) in [
+        (0, 0, 5),
+        (20, 0, 21),
+        (20, 21, 31),
+        (u64::MAX, 3, u64::MAX),
+    ] {
+        assert_eq!(delay.after(elapsed, random), after);
+    }
+}

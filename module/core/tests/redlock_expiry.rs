@@ -1,0 +1,215 @@
+//! The public Redlock test cases, second part: prolonging and unlocking before and
+//! after expiry, on nodes that run the model of the scripts.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+#[allow(dead_code, reason = "shared with the simulation, which uses all of it")]
+#[path = "redlock_sim/model.rs"]
+mod model;
+
+use model::Store;
+use openai_core::redlock::reply;
+use openai_core::redlock::{
+    Candidates, Command, Drift, Fence, Holder, Lease, NodeId, Nonce, Proposal, Quorum, Release,
+    ReleaseAction, ReleaseEvent, Renewal, RenewalAction, RenewalEvent, Slot, Timing, Unlocked,
+};
+
+const TTL: u64 = 1_000;
+const TIMING: Timing = Timing {
+    ttl_ms: TTL,
+    drift: Drift {
+        ppm: 10_000,
+        margin_ms: 2,
+    },
+};
+
+fn proposal() -> Proposal {
+    Proposal {
+        candidates: Candidates::in_order(vec![Slot::new("k", 0).unwrap()]).unwrap(),
+        nonce: Nonce(7),
+        ttl_ms: TTL,
+        fence: Fence::new(100).unwrap(),
+        holder: Holder::default(),
+        quarantine_ms: 0,
+        bootstrap: false,
+    }
+}
+
+/// Three nodes, and a lease that was taken on them at 0.
+fn three_nodes_with_a_lease() -> (Vec<Store>, Lease) {
+    let mut stores = vec![Store::default(); 3];
+    let command = Command::Acquire(proposal().into());
+    for store in &mut stores {
+        store.run(&command, 0);
+    }
+    let lease = Lease {
+        slot: Slot::new("k", 0).unwrap(),
+        nonce: Nonce(7),
+        fence: Fence::new(100).unwrap(),
+        deadline_ms: TIMING.deadline(0),
+    };
+    (stores, lease)
+}
+
+fn unlock(stores: &mut [Store], lease: &Lease, now: u64) -> Option<ReleaseAction> {
+    let (mut release, action) = Release::new(Quorum::of(3).unwrap(), lease);
+    let ReleaseAction::Send { to, command } = action else {
+        panic!("{action:?}");
+    };
+    assert_eq!(to.len(), 3);
+    let mut outcomes = to.iter().filter_map(|node| {
+        let value = stores[usize::from(node.0)].run(&command, now);
+        release.step(ReleaseEvent::Answered(
+            node,
+            reply::release(&value).unwrap(),
+        ))
+    });
+    let outcome = outcomes.next();
+    assert_eq!(outcomes.next(), None, "one outcome");
+    outcome
+}
+
+#[test]
+fn unlocking_before_and_after_expiry() {
+    let (mut stores, lease) = three_nodes_with_a_lease();
+    let released = Some(ReleaseAction::Done(Unlocked::Released));
+    let not_held = Some(ReleaseAction::Done(Unlocked::NotHeld));
+    assert_eq!(unlock(&mut stores, &lease, 10), released);
+    assert_eq!(unlock(&mut stores, &lease, 11), not_held, "twice");
+    let (mut stores, lease) = three_nodes_with_a_lease();
+    assert_eq!(unlock(&mut stores, &lease, TTL + 1), not_held, "expired");
+    assert!(
+        stores.iter().all(|store| store.meta.is_empty()),
+        "nothing is left of it"
+    );
+}
+
+#[test]
+fn unlocking_leaves_the_next_holder_alone() {
+    let (mut stores, lease) = three_nodes_with_a_lease();
+    let mut next = proposal();
+    next.nonce = Nonce(8);
+    next.fence = Fence::new(101).unwrap();
+    for store in &mut stores {
+        store.run(&Command::Acquire(next.clone().into()), TTL + 1);
+    }
+    let outcome = unlock(&mut stores, &lease, TTL + 2);
+    assert_eq!(outcome, Some(ReleaseAction::Done(Unlocked::NotHeld)));
+    assert!(
+        stores
+            .iter()
+            .all(|store| store.locks["k:0"].nonce == Nonce(8).to_string())
+    );
+}
+
+fn extend(stores: &mut [Store], lease: &Lease, now: u64) -> Vec<RenewalAction> {
+    let quorum = Quorum::of(3).unwrap();
+    let batch = [lease.clone()];
+    let (mut renewal, mut actions) = Renewal::new(quorum, TIMING, quorum.all(), &batch, now);
+    let Some(RenewalAction::Send { to, command }) = actions.last().cloned() else {
+        return actions;
+    };
+    actions.clear();
+    for node in to.iter() {
+        let value = stores[usize::from(node.0)].run(&command, now);
+        let votes = reply::renew(&value, 1).unwrap();
+        actions.extend(renewal.step(now, RenewalEvent::Voted(node, &votes)));
+    }
+    actions
+}
+
+#[test]
+fn prolonging_before_and_after_expiry() {
+    let (mut stores, mut lease) = three_nodes_with_a_lease();
+    let extended = |at| {
+        [RenewalAction::Extended {
+            lease: 0,
+            deadline_ms: at + TTL - 12,
+        }]
+    };
+    assert_eq!(extend(&mut stores, &lease, 500), extended(500));
+    lease.extend(TIMING.deadline(500));
+    assert_eq!(
+        extend(&mut stores, &lease, 1_487),
+        extended(1_487),
+        "up to the last"
+    );
+    assert_eq!(
+        extend(&mut stores, &lease, 1_488),
+        [RenewalAction::Lost { lease: 0 }]
+    );
+}
+
+#[test]
+fn a_lease_that_nodes_forgot_is_put_back_unless_granted_since() {
+    let (mut stores, lease) = three_nodes_with_a_lease();
+    stores[0] = Store::default();
+    stores[1] = Store::default();
+    let extended = RenewalAction::Extended {
+        lease: 0,
+        deadline_ms: 100 + TTL - 12,
+    };
+    assert_eq!(extend(&mut stores, &lease, 100), [extended]);
+    assert!(stores.iter().all(|store| store.locks.contains_key("k:0")));
+    for store in &mut stores[..2] {
+        store.locks.clear();
+        store.fences.insert("k:0".into(), 101);
+    }
+    assert_eq!(
+        extend(&mut stores, &lease, 200),
+        [RenewalAction::Lost { lease: 0 }]
+    );
+}
+
+#[test]
+fn a_renewal_below_the_quorum_keeps_the_deadline_until_it_passes() {
+    let (_, lease) = three_nodes_with_a_lease();
+    let quorum = Quorum::of(3).unwrap();
+    let start = || {
+        Renewal::new(
+            quorum,
+            TIMING,
+            quorum.all(),
+            std::slice::from_ref(&lease),
+            100,
+        )
+        .0
+    };
+    let prolonged = [reply::Renewed::Prolonged];
+    let mut renewal = start();
+    assert_eq!(
+        renewal.step(110, RenewalEvent::Voted(NodeId(0), &prolonged)),
+        []
+    );
+    assert_eq!(
+        renewal.step(110, RenewalEvent::Voted(NodeId(0), &prolonged)),
+        [],
+        "one vote"
+    );
+    assert_eq!(renewal.step(160, RenewalEvent::Failed(NodeId(1))), []);
+    let kept = [RenewalAction::Kept { lease: 0 }];
+    assert_eq!(renewal.step(160, RenewalEvent::Failed(NodeId(2))), kept);
+    // A late vote makes the quorum after all.
+    let extended = [RenewalAction::Extended {
+        lease: 0,
+        deadline_ms: 100 + TTL - 12,
+    }];
+    assert_eq!(
+        renewal.step(900, RenewalEvent::Voted(NodeId(2), &prolonged)),
+        extended
+    );
+    // But not one that comes after the deadline.
+    let mut renewal = start();
+    assert_eq!(
+        renewal.step(110, RenewalEvent::Voted(NodeId(0), &prolonged)),
+        []
+    );
+    let lost = [RenewalAction::Lost { lease: 0 }];
+    assert_eq!(
+        renewal.step(988, RenewalEvent::Voted(NodeId(1), &prolonged)),
+        lost
+    );
+}

@@ -1,0 +1,224 @@
+//! Other Redlock clients, waiters, and nodes that come back empty.
+
+use openai_core::redlock::{
+    Command, ErrorKind, Fence, Listing, NodeId, Nonce, Quorum, ServerInfo, Value,
+    reply::{self, Ballot, Cause, Refusal, Renewed},
+};
+
+use crate::bed::{LONG, acquire, enqueue, names, proposal, release, renew, slot};
+use crate::server::{Connection, Server};
+
+/// The release script of the public specification.
+const PLAIN_RELEASE: &str = "if redis.call('get',KEYS[1]) == ARGV[1] then \
+                             return redis.call('del',KEYS[1]) else return 0 end";
+
+fn ballot(node: &mut Connection, command: &Command) -> Ballot {
+    let Command::Acquire(proposal) = command else {
+        panic!("{command:?}");
+    };
+    let value = node.run(command, &names());
+    reply::acquire(&value, &proposal.candidates).unwrap()
+}
+
+fn refusal(node: &mut Connection, command: &Command) -> Refusal {
+    match ballot(node, command) {
+        Ballot::Refused(refusal) => refusal,
+        granted @ Ballot::Granted(_) => panic!("{granted:?}"),
+    }
+}
+
+#[test]
+fn another_redlock_client_is_respected_and_respects_us() {
+    let server = Server::start(&[]);
+    let mut node = server.connect();
+    let (theirs, ours) = (names().lock(&slot(0)), names().lock(&slot(1)));
+    node.ok(&["SET", &theirs, "their value", "NX", "PX", "60000"]);
+    assert_eq!(
+        ballot(&mut node, &acquire(&[0, 1], 7, 10)),
+        Ballot::Granted(1)
+    );
+    let busy = refusal(&mut node, &acquire(&[0, 1], 8, 11));
+    assert_eq!((busy.cause, busy.free.is_empty()), (Cause::Busy, true));
+    assert!(
+        busy.wait_ms
+            .is_some_and(|wait| wait > LONG / 2 && wait <= LONG)
+    );
+    // Neither can be taken from the other.
+    assert_eq!(
+        node.ask(&["SET", &ours, "their value", "NX", "PX", "60000"]),
+        Value::Nil
+    );
+    assert_eq!(
+        node.ask(&["EVAL", PLAIN_RELEASE, "1", &ours, "their value"]),
+        Value::Int(0)
+    );
+    assert_eq!(node.run(&release(&[0], 7), &names()), Value::Int(0));
+    let renewed = node.run(&renew(&[(0, 7, 10)], LONG), &names());
+    assert_eq!(reply::renew(&renewed, 1), Ok(vec![Renewed::Taken]));
+    // Either way a slot comes free for the other.
+    assert_eq!(
+        node.ask(&["EVAL", PLAIN_RELEASE, "1", &theirs, "their value"]),
+        Value::Int(1)
+    );
+    assert_eq!(ballot(&mut node, &acquire(&[0], 9, 12)), Ballot::Granted(0));
+    let nonce = Nonce(7).to_string();
+    assert_eq!(
+        node.ask(&["EVAL", PLAIN_RELEASE, "1", &ours, &nonce]),
+        Value::Int(1)
+    );
+    node.ok(&["SET", &ours, "their value", "NX", "PX", "60000"]);
+}
+
+#[test]
+fn a_lock_without_end_tells_no_wait() {
+    let server = Server::start(&[]);
+    let mut node = server.connect();
+    node.ok(&["SET", &names().lock(&slot(0)), "for ever"]);
+    assert_eq!(refusal(&mut node, &acquire(&[0], 7, 10)).wait_ms, None);
+}
+
+#[test]
+fn a_fence_that_is_too_low_is_refused_with_the_one_to_exceed() {
+    let server = Server::start(&[]);
+    let mut node = server.connect();
+    let high = 1_700_000_000_000_001;
+    assert_eq!(
+        ballot(&mut node, &acquire(&[0], 7, high)),
+        Ballot::Granted(0)
+    );
+    node.run(&release(&[0], 7), &names());
+    for low in [high - 1, high] {
+        let refused = refusal(&mut node, &acquire(&[0], 8, low));
+        assert_eq!((refused.cause, refused.fence.get()), (Cause::Fence, high));
+        assert!(refused.free.contains(0));
+    }
+    assert_eq!(
+        ballot(&mut node, &acquire(&[0], 8, high + 1)),
+        Ballot::Granted(0)
+    );
+    node.run(&release(&[0], 8), &names());
+    // The highest fence that there is, compared exactly.
+    let max = Fence::MAX.get();
+    assert_eq!(
+        ballot(&mut node, &acquire(&[0], 9, max)),
+        Ballot::Granted(0)
+    );
+    node.run(&release(&[0], 9), &names());
+    assert_eq!(refusal(&mut node, &acquire(&[0], 9, max)).fence, Fence::MAX);
+}
+
+#[test]
+fn a_node_without_a_guard_grants_nothing_but_prolongs() {
+    let server = Server::start(&[]);
+    let mut node = server.connect();
+    let mut guarded = proposal(vec![slot(0)], 7, 10);
+    guarded.quarantine_ms = LONG;
+    let guarded = Command::Acquire(guarded.into());
+    let first = refusal(&mut node, &guarded);
+    assert_eq!(
+        (first.cause, first.wait_ms),
+        (Cause::Quarantine, Some(LONG))
+    );
+    assert!(
+        refusal(&mut node, &guarded)
+            .wait_ms
+            .is_some_and(|wait| wait <= LONG)
+    );
+    let renewed = node.run(&renew(&[(0, 6, 5)], LONG), &names());
+    assert_eq!(reply::renew(&renewed, 1), Ok(vec![Renewed::Restored]));
+    // A clock that went back.
+    let future = (node.time() + LONG).to_string();
+    node.ok(&["SET", &names().guard(), &future]);
+    assert_eq!(refusal(&mut node, &guarded).wait_ms, Some(LONG));
+    // Long enough ago.
+    let past = (node.time() - LONG).to_string();
+    node.ok(&["SET", &names().guard(), &past]);
+    assert_eq!(refusal(&mut node, &guarded).cause, Cause::Busy);
+    node.ok(&["SET", &names().guard(), "not a number"]);
+    let mut first_day = proposal(vec![slot(1)], 7, 10);
+    (first_day.quarantine_ms, first_day.bootstrap) = (LONG, true);
+    assert_eq!(
+        ballot(&mut node, &Command::Acquire(first_day.into())),
+        Ballot::Granted(0)
+    );
+}
+
+#[test]
+fn a_release_wakes_the_waiter_whose_turn_it_is() {
+    let server = Server::start(&[]);
+    let (mut node, mut waiter) = (server.connect(), server.connect());
+    let channel = names().wake_channel("host-1").unwrap();
+    waiter.ask(&["SUBSCRIBE", &channel]);
+    for nonce in 1..=3 {
+        node.run(&acquire(&[nonce as u32], nonce, 10), &names());
+    }
+    for (ticket, priority, before) in [(0xa, 0, 0), (0xb, 5, 0), (0xc, 5, 1)] {
+        let rank = node.run(&enqueue(ticket, priority, LONG), &names());
+        assert_eq!(reply::enqueue(&rank), Ok(before));
+    }
+    node.run(&release(&[1], 9), &names()); // not its own: nobody is woken
+    for (slot, ticket) in [(1, "b"), (2, "c"), (3, "a")] {
+        node.run(&release(&[slot], u128::from(slot)), &names());
+        let message = [
+            Value::Bytes(b"message".to_vec()),
+            Value::Bytes(channel.clone().into()),
+            Value::Bytes(format!("{ticket} k:{slot}").into()),
+        ];
+        assert_eq!(waiter.receive(), Value::Array(message.into()));
+        let waiter = format!("host-1:{ticket}");
+        let head = node.run(&Command::Head, &names());
+        assert_eq!(reply::head(&head), Ok(Some(waiter.clone())));
+        let left = node.run(&Command::Leave { waiter }, &names());
+        assert_eq!(reply::leave(&left), Ok(true));
+    }
+    let head = node.run(&Command::Head, &names());
+    assert_eq!(reply::head(&head), Ok(None));
+}
+
+#[test]
+fn a_listing_shows_what_a_quorum_holds() {
+    let server = Server::start(&[]);
+    let mut node = server.connect();
+    node.run(&acquire(&[0], 7, 10), &names());
+    node.ok(&["SET", &names().lock(&slot(2)), "theirs"]);
+    let slots = (0..4).map(slot).collect();
+    let value = node.run(&Command::List { slots }, &names());
+    let held = reply::list(&value, 4).unwrap();
+    let mut listing = Listing::new(Quorum::of(3).unwrap());
+    listing.answered(NodeId(0), held.clone());
+    listing.answered(NodeId(0), held.clone());
+    assert!(!listing.is_conclusive(), "one node, asked twice");
+    listing.answered(NodeId(2), held[..1].to_vec());
+    assert!(listing.is_conclusive());
+    let shown = listing.held();
+    assert_eq!(shown.len(), 1, "{shown:?}");
+    assert_eq!(
+        (shown[0].index, &shown[0].nonce),
+        (0, &Nonce(7).to_string())
+    );
+    assert_eq!(shown[0].fence, Fence::new(10));
+    let holder = shown[0].holder.as_ref().unwrap();
+    assert_eq!((holder.owner(), holder.request()), ("owner", "a request"));
+}
+
+#[test]
+fn info_tells_whether_a_node_will_do() {
+    let server = Server::start(&["--maxmemory-policy", "noeviction"]);
+    let mut node = server.connect();
+    let words = ["INFO", "server", "replication", "memory"];
+    let info = ServerInfo::parse(&node.texts(&words)[0]).unwrap();
+    assert_eq!(info.run_id.len(), 40);
+    assert!(info.uptime_s < 60);
+    assert_eq!(info.check(), Ok(()));
+    node.ok(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
+    assert!(
+        ServerInfo::parse(&node.texts(&words)[0])
+            .unwrap()
+            .check()
+            .is_err()
+    );
+    assert_eq!(
+        node.ask(&["NO-SUCH-COMMAND"]),
+        Value::Error(ErrorKind::Other)
+    );
+}

@@ -1,0 +1,156 @@
+//! A redis-server of our own, and a connection to it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command as Process, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
+use std::{env, fs, process};
+
+use openai_core::redlock::{Command, ErrorKind, PoolNames, ScriptCall, Value};
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// Killed, and its directory removed, when dropped.
+pub struct Server {
+    child: Child,
+    pub dir: PathBuf,
+    pub port: u16,
+}
+
+impl Server {
+    /// Without persistence, but for what `options` say.
+    pub fn start(options: &[&str]) -> Self {
+        // Another process may take the port before the server does.
+        (0..5)
+            .find_map(|_| Self::try_start(options))
+            .expect("no redis-server comes up")
+    }
+
+    fn try_start(options: &[&str]) -> Option<Self> {
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let dir = env::temp_dir().join(format!("redlock-scripts-{}-{number}", process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let child = Process::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+            .args([
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+                "--enable-debug-command",
+                "local",
+            ])
+            .arg("--dir")
+            .arg(&dir)
+            .args(options)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server must be installed (Debian: apt-get install redis-server)");
+        let mut server = Self { child, dir, port };
+        for _ in 0..500 {
+            if server.child.try_wait().unwrap().is_some() {
+                return None;
+            }
+            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return Some(server);
+            }
+            sleep(Duration::from_millis(10));
+        }
+        None
+    }
+
+    pub fn connect(&self) -> Connection {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        Connection(BufReader::new(stream))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _killed = self.child.kill();
+        let _ended = self.child.wait();
+        let _removed = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// RESP2 over a socket.
+pub struct Connection(BufReader<TcpStream>);
+
+impl Connection {
+    pub fn send(&mut self, words: &[&str]) {
+        let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
+        for word in words {
+            bytes.extend(format!("${}\r\n{word}\r\n", word.len()).bytes());
+        }
+        self.0.get_mut().write_all(&bytes).unwrap();
+    }
+
+    pub fn receive(&mut self) -> Value {
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        let (kind, rest) = line.trim_end().split_at(1);
+        match kind {
+            "+" => Value::Bytes(rest.into()),
+            "-" => Value::Error(ErrorKind::classify(rest)),
+            ":" => Value::Int(rest.parse().unwrap()),
+            "$" | "*" if rest == "-1" => Value::Nil,
+            "$" => {
+                let mut bytes = vec![0; rest.parse::<usize>().unwrap() + 2];
+                self.0.read_exact(&mut bytes).unwrap();
+                bytes.truncate(bytes.len() - 2);
+                Value::Bytes(bytes)
+            }
+            "*" => Value::Array((0..rest.parse().unwrap()).map(|_| self.receive()).collect()),
+            other => panic!("{other:?} is no RESP2"),
+        }
+    }
+
+    pub fn ask(&mut self, words: &[&str]) -> Value {
+        self.send(words);
+        self.receive()
+    }
+
+    pub fn run(&mut self, command: &Command, names: &PoolNames) -> Value {
+        let call = ScriptCall::new(command, names);
+        let count = call.keys.len().to_string();
+        let mut words = vec!["EVAL", call.script.source(), &count];
+        words.extend(call.keys.iter().chain(&call.args).map(String::as_str));
+        self.ask(&words)
+    }
+
+    /// The answer as texts, whether it is one or many.
+    pub fn texts(&mut self, words: &[&str]) -> Vec<String> {
+        fn flat(value: Value) -> Vec<String> {
+            match value {
+                Value::Nil => Vec::new(),
+                Value::Int(number) => vec![number.to_string()],
+                Value::Bytes(bytes) => vec![String::from_utf8(bytes).unwrap()],
+                Value::Array(values) => values.into_iter().flat_map(flat).collect(),
+                Value::Error(kind) => panic!("{kind:?}"),
+            }
+        }
+        flat(self.ask(words))
+    }
+
+    pub fn ok(&mut self, words: &[&str]) {
+        assert_eq!(self.ask(words), Value::Bytes(b"OK".to_vec()), "{words:?}");
+    }
+
+    /// The node's clock, in milliseconds.
+    pub fn time(&mut self) -> u64 {
+        let time = self.texts(&["TIME"]);
+        let part = |at: usize| time[at].parse::<u64>().unwrap();
+        part(0) * 1_000 + part(1) / 1_000
+    }
+}

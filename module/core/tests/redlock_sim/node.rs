@@ -1,0 +1,74 @@
+//! A node: its memory, its clock and its lives.
+
+use openai_core::redlock::{ServerInfo, Value};
+
+use crate::message::{Request, Response};
+use crate::model::Store;
+use crate::plan::Clock;
+
+pub struct Node {
+    pub store: Store,
+    pub snapshot: Store,
+    pub clock: Clock,
+    /// Its life: messages on connections to an earlier one bounce.
+    pub life: u64,
+    started: u64,
+    pub busy_until: u64,
+    down_until: u64,
+}
+
+impl Node {
+    pub fn new(clock: Clock, ignore_fences: bool) -> Self {
+        let store = Store {
+            // It has been in use for long.
+            guard: Some(0),
+            ignore_fences,
+            ..Store::default()
+        };
+        Self {
+            snapshot: store.clone(),
+            store,
+            clock,
+            life: 0,
+            started: 0,
+            busy_until: 0,
+            down_until: 0,
+        }
+    }
+
+    fn info(&self, now: u64) -> ServerInfo {
+        ServerInfo {
+            run_id: self.life.to_string(),
+            uptime_s: self
+                .clock
+                .at(now)
+                .saturating_sub(self.clock.at(self.started))
+                / 1_000,
+            ..ServerInfo::default()
+        }
+    }
+
+    /// Answers a request, unless nobody is there.
+    pub fn serve(&mut self, now: u64, life: u64, request: Request) -> Option<Response> {
+        if self.down_until > now {
+            return None;
+        }
+        if self.life != life {
+            return Some(Response::Reset(self.info(now)));
+        }
+        let now = self.clock.at(now);
+        Some(Response::Value(match request {
+            Some(command) => self.store.run(&command, now),
+            None => Value::Bytes(b"PONG".to_vec()),
+        }))
+    }
+
+    /// Is killed, and comes back after a while with what it then knows.
+    pub fn restart(&mut self, store: Store, now: u64, after: u64) {
+        self.store = store;
+        self.life += 1;
+        self.started = now;
+        self.down_until = now + after;
+        self.busy_until = 0;
+    }
+}

@@ -1,0 +1,125 @@
+use ngx::ffi::{
+    NGX_LOG_DEBUG_HTTP, ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_request_t,
+    ngx_http_variable_value_t, ngx_list_part_t, ngx_str_t, ngx_table_elt_t,
+};
+
+use super::headers::{HeadersIn, is_named};
+use super::text::{bytes_of, lent};
+
+/// The request's headers with the client's credentials left out and ours put in.
+///
+/// That lasts no longer than the making of the request to the upstream: whatever
+/// nginx does next (connect, fail, redirect to another location) sees the
+/// client's own headers, which are not touched.
+pub(crate) struct Swapped<'a> {
+    r: *mut ngx_http_request_t,
+    theirs: ngx_list_part_t,
+    /// What the request's header list consists of meanwhile.
+    _ours: Vec<ngx_table_elt_t>,
+    authorization: &'a [u8],
+    /// Values that nginx had kept of the client's credentials.
+    kept: Vec<(usize, ngx_http_variable_value_t)>,
+    debug: usize,
+}
+
+impl<'a> Swapped<'a> {
+    /// # Safety
+    /// `r` must be live; nobody adds request headers until the value is dropped.
+    pub(crate) unsafe fn new(r: *mut ngx_http_request_t, authorization: &'a [u8]) -> Self {
+        // SAFETY: elements are copied, which nginx itself does with a subrequest's
+        // header list; the list's first part is put back by Drop. nginx reads the
+        // list when it creates the upstream request, which happens in between.
+        unsafe {
+            let mut ours: Vec<ngx_table_elt_t> = Vec::with_capacity(16);
+            let mut kept = vec![];
+            for header in HeadersIn::of(r) {
+                if is_named(header, b"authorization") || is_named(header, b"x-service-token") {
+                    put_aside(r, bytes_of(&(*header).value), &mut kept);
+                } else {
+                    ours.push(*header);
+                }
+            }
+            let mut element: ngx_table_elt_t = core::mem::zeroed();
+            element.key = lent(b"Authorization");
+            element.lowcase_key = lent(b"authorization").data;
+            element.hash = AUTHORIZATION_HASH;
+            element.value = ngx_str_t {
+                len: authorization.len(),
+                data: authorization.as_ptr().cast_mut(),
+            };
+            ours.push(element);
+            let part = &raw mut (*r).headers_in.headers.part;
+            let theirs = *part;
+            *part = ngx_list_part_t {
+                elts: ours.as_mut_ptr().cast(),
+                nelts: ours.len(),
+                next: core::ptr::null_mut(),
+            };
+            // A debug log would show the request to the upstream, with the key.
+            let log = (*(*r).connection).log;
+            let debug = (*log).log_level & NGX_LOG_DEBUG_HTTP as usize;
+            (*log).log_level &= !debug;
+            Self {
+                r,
+                theirs,
+                _ours: ours,
+                authorization,
+                kept,
+                debug,
+            }
+        }
+    }
+}
+
+impl Drop for Swapped<'_> {
+    fn drop(&mut self) {
+        // SAFETY: as in `new`.
+        unsafe {
+            (*self.r).headers_in.headers.part = self.theirs;
+            put_aside(self.r, self.authorization, &mut vec![]);
+            for (index, value) in self.kept.drain(..) {
+                (*self.r).variables.add(index).write(value);
+            }
+            (*(*(*self.r).connection).log).log_level |= self.debug;
+        }
+    }
+}
+
+/// ngx_hash_key("authorization"), by which proxy_set_header finds it.
+const AUTHORIZATION_HASH: usize = {
+    let name = b"authorization";
+    let (mut hash, mut at) = (0usize, 0);
+    while at < name.len() {
+        hash = hash.wrapping_mul(31).wrapping_add(name[at] as usize);
+        at += 1;
+    }
+    hash
+};
+
+/// Makes nginx forget the values of variables that lie within `secret`, such as
+/// `$http_authorization`, and gives them to `kept`.
+///
+/// # Safety
+/// `r` must be live.
+unsafe fn put_aside(
+    r: *mut ngx_http_request_t,
+    secret: &[u8],
+    kept: &mut Vec<(usize, ngx_http_variable_value_t)>,
+) {
+    let secret = secret.as_ptr_range();
+    // SAFETY: a request has as many values as the configuration has indexed
+    // variables; values of headers point into the header.
+    unsafe {
+        let module = &raw const ngx_http_core_module;
+        let main = *(*r).main_conf.add((*module).ctx_index);
+        let count = (*main.cast::<ngx_http_core_main_conf_t>()).variables.nelts;
+        for index in 0..count {
+            let value = (*r).variables.add(index);
+            if (*value).valid() != 0 && secret.contains(&(*value).data.cast_const()) {
+                kept.push((index, *value));
+                (*value).set_valid(0);
+                (*value).set_not_found(0);
+            }
+        }
+    }
+}
