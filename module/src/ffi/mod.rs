@@ -36,7 +36,7 @@ pub use filter::{Filter, Piece};
 pub use handler::{Flow, Phase, PhaseHandler};
 pub use log::{Level, write as log};
 pub use peer::{Address, Peer};
-pub use process::{Cycle, alive, clocks, monotonic_ms, process_id, serves_requests};
+pub use process::{Cycle, alive, clocks, host_name, monotonic_ms, process_id, serves_requests};
 pub use request::Request;
 pub use shm::{SharedZone, ZoneContent};
 

@@ -14,6 +14,9 @@ use ngx::log::ngx_cycle_log;
 
 use super::guard;
 
+/// `ngx_connection_log_error_e`: errors of this connection are logged as info.
+const NGX_ERROR_INFO: u32 = 2;
+
 /// Where a peer listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
@@ -48,7 +51,10 @@ impl Peer {
     pub fn connect(address: &Address, call: fn(u64), argument: u64) -> io::Result<Self> {
         let socket = address_of(address)?;
         let name = address.to_string();
-        let mut name = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
+        let mut name = ngx_str_t {
+            len: name.len(),
+            data: name.as_ptr().cast_mut(),
+        };
         let call = Box::new(Call { call, argument });
         // SAFETY: all-zero bits are a valid ngx_peer_connection_t; nginx reads the
         // address and the name during this call only. The connection it gives is
@@ -60,6 +66,8 @@ impl Peer {
             peer.name = &raw mut name;
             peer.get = Some(ngx_event_get_peer);
             peer.log = ngx_cycle_log().as_ptr();
+            // What goes wrong is said once, by whom it concerns.
+            peer.set_log_error(NGX_ERROR_INFO);
             let rc = ngx_event_connect_peer(&raw mut peer);
             if rc != NGX_OK as ngx_int_t && rc != NGX_AGAIN as ngx_int_t {
                 return Err(io::ErrorKind::ConnectionRefused.into());
@@ -76,7 +84,10 @@ impl Peer {
                 let on = (&raw const on).cast::<c_void>();
                 libc::setsockopt((*c).fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, on, on_size);
             }
-            Ok(Self { connection, _call: call })
+            Ok(Self {
+                connection,
+                _call: call,
+            })
         }
     }
 
@@ -98,7 +109,11 @@ impl Peer {
             if libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_ERROR, place, &raw mut size) != 0 {
                 return Err(io::Error::last_os_error());
             }
-            if error == 0 { Ok(true) } else { Err(io::Error::from_raw_os_error(error)) }
+            if error == 0 {
+                Ok(true)
+            } else {
+                Err(io::Error::from_raw_os_error(error))
+            }
         }
     }
 
@@ -200,6 +215,9 @@ fn address_of(address: &Address) -> io::Result<Socket> {
                 size_of::<libc::sockaddr_un>()
             }
         };
-        Ok(Socket { storage, length: length as libc::socklen_t })
+        Ok(Socket {
+            storage,
+            length: length as libc::socklen_t,
+        })
     }
 }

@@ -70,3 +70,10 @@ pub fn monotonic_ms() -> u64 {
     };
     time.tv_sec as u64 * 1_000 + time.tv_nsec as u64 / 1_000_000
 }
+
+/// The name of this machine, as nginx logs it.
+pub fn host_name() -> String {
+    // SAFETY: filled before modules are initialised, and not changed after.
+    let name = unsafe { (*ngx_cycle).hostname };
+    String::from_utf8_lossy(super::text::bytes_of(&name)).into_owned()
+}

@@ -25,7 +25,11 @@ impl Lock {
     /// A lock with this nonce.
     #[must_use]
     pub fn new(nonce: u128, fence: u64, deadline_ms: u64) -> Self {
-        Self { nonce: nonce_words(nonce), fence, deadline_ms: deadline_ms.max(1) }
+        Self {
+            nonce: nonce_words(nonce),
+            fence,
+            deadline_ms: deadline_ms.max(1),
+        }
     }
 
     /// What proves to the nodes that it is this one.
@@ -97,7 +101,9 @@ impl Zone<'_> {
         let lasts = lock.deadline_ms >= now.mono_ms.saturating_add(rule.left_ms);
         let key = record.key as usize;
         let kept = record.ordinal < self.keys[key].slots;
-        let next = self.next_for(key).filter(|_| lasts && kept && record.handed < rule.most);
+        let next = self
+            .next_for(key)
+            .filter(|_| lasts && kept && record.handed < rule.most);
         let Some(waiter) = next else {
             return Ok(Ended::Locked(lock));
         };

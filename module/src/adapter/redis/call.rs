@@ -14,7 +14,10 @@ pub fn by_digest(call: &ScriptCall) -> Vec<u8> {
     DIGESTS.with(|digests| {
         let digests = digests.get_or_init(|| {
             let digest = |script: Script| redis::Script::new(script.source()).get_hash().to_owned();
-            Script::ALL.into_iter().map(|script| (script, digest(script))).collect()
+            Script::ALL
+                .into_iter()
+                .map(|script| (script, digest(script)))
+                .collect()
         });
         let digest = digests.get(&call.script).map_or("", String::as_str);
         packed("EVALSHA", digest, call)

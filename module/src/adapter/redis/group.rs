@@ -55,13 +55,35 @@ pub struct Attempt {
 
 /// What has come of something.
 pub enum Outcome {
-    Locked { tag: u64, handle: LeaseHandle, lock: Lock },
+    Locked {
+        tag: u64,
+        handle: LeaseHandle,
+        lock: Lock,
+    },
     /// It is held elsewhere, or the votes were split; worth trying again then.
-    Busy { tag: u64, handle: LeaseHandle, wait_ms: u64 },
-    Unavailable { tag: u64, handle: LeaseHandle },
-    Unlocked { handle: LeaseHandle },
-    Prolonged { handle: LeaseHandle, deadline_ms: u64 },
-    Lost { handle: LeaseHandle },
+    Busy {
+        tag: u64,
+        handle: LeaseHandle,
+        wait_ms: u64,
+    },
+    Unavailable {
+        tag: u64,
+        handle: LeaseHandle,
+    },
+    Unlocked {
+        handle: LeaseHandle,
+    },
+    /// Given up before it was decided.
+    Abandoned {
+        handle: LeaseHandle,
+    },
+    Prolonged {
+        handle: LeaseHandle,
+        deadline_ms: u64,
+    },
+    Lost {
+        handle: LeaseHandle,
+    },
 }
 
 #[derive(Clone)]
@@ -89,6 +111,8 @@ struct Unlocking {
 struct Renewing {
     renewal: Renewal,
     handles: Vec<LeaseHandle>,
+    /// How many leases nodes are asked about: those that had not ended before.
+    asked: usize,
     call: Rc<ScriptCall>,
     due: u64,
 }
@@ -134,7 +158,12 @@ impl Group {
 
     fn voters(&self, now: u64) -> NodeSet {
         let votes = |(_, node): &(usize, &Node<Order>)| node.votes(now);
-        self.nodes.iter().enumerate().filter(votes).map(|(at, _)| NodeId(at as u8)).collect()
+        self.nodes
+            .iter()
+            .enumerate()
+            .filter(votes)
+            .map(|(at, _)| NodeId(at as u8))
+            .collect()
     }
 
     /// How each node does.
@@ -152,7 +181,10 @@ impl Group {
     ) -> Option<AttemptKey> {
         let nonce = u128::from(self.random.next_u64()) << 64 | u128::from(self.random.next_u64());
         let Ok(candidates) = Candidates::in_order(vec![attempt.slot.clone()]) else {
-            done.push(Outcome::Unavailable { tag: attempt.tag, handle: attempt.handle });
+            done.push(Outcome::Unavailable {
+                tag: attempt.tag,
+                handle: attempt.handle,
+            });
             return None;
         };
         let proposal = Proposal {
@@ -176,15 +208,20 @@ impl Group {
         let call = Rc::new(ScriptCall::new(&command, &attempt.names));
         let (acquire, actions) = Acquire::new(ask, now);
         let due = now + self.setup.timeout_ms;
-        let key = self.attempts.insert(Attempting { acquire, attempt, candidates, call, due });
+        let key = self.attempts.insert(Attempting {
+            acquire,
+            attempt,
+            candidates,
+            call,
+            due,
+        });
         self.act(key, actions, now, done);
         self.attempts.contains_key(key).then_some(key)
     }
 
     /// Nobody wants the lock any more. What has been granted is given back.
-    pub fn abandon(&mut self, key: AttemptKey, now: u64) {
-        let mut done = vec![];
-        self.step(key, Event::Abandoned, now, &mut done);
+    pub fn abandon(&mut self, key: AttemptKey, now: u64, done: &mut Vec<Outcome>) {
+        self.step(key, Event::Abandoned, now, done);
     }
 
     /// Gives a lock back; [`Outcome::Unlocked`] tells when that is done.
@@ -209,10 +246,17 @@ impl Group {
         };
         let call = Rc::new(ScriptCall::new(&command, names));
         let due = now + self.setup.timeout_ms;
-        let key = self.unlocks.insert(Unlocking { release, handle, due });
+        let key = self.unlocks.insert(Unlocking {
+            release,
+            handle,
+            due,
+        });
         let packed = by_digest(&call);
         for node in to.iter() {
-            if self.send(node, &packed, Order::Unlock(key, Rc::clone(&call)), now).is_err() {
+            if self
+                .send(node, &packed, Order::Unlock(key, Rc::clone(&call)), now)
+                .is_err()
+            {
                 self.unlocked(key, ReleaseEvent::Failed(node), done);
             }
         }
@@ -229,26 +273,44 @@ impl Group {
         done: &mut Vec<Outcome>,
     ) {
         for batch in locks.chunks(256) {
-            let leases: Vec<_> = batch.iter().map(|(_, slot, lock)| lease_of(slot, lock)).collect();
+            let leases: Vec<_> = batch
+                .iter()
+                .map(|(_, slot, lock)| lease_of(slot, lock))
+                .collect();
             let handles: Vec<_> = batch.iter().map(|&(handle, ..)| handle).collect();
-            let timing = Timing { ttl_ms, drift: self.setup.drift };
+            let timing = Timing {
+                ttl_ms,
+                drift: self.setup.drift,
+            };
             let (renewal, actions) =
                 Renewal::new(self.quorum, timing, self.voters(now), &leases, now);
             let mut call = None;
             for action in &actions {
-                if let RenewalAction::Send { command, .. } = action {
-                    call = Some(Rc::new(ScriptCall::new(command, names)));
+                if let RenewalAction::Send { command, .. } = action
+                    && let Command::Renew(renew) = command
+                {
+                    let asked = renew.leases.len();
+                    call = Some((asked, Rc::new(ScriptCall::new(command, names))));
                 }
             }
-            let Some(call) = call else {
+            let Some((asked, call)) = call else {
                 note_renewals(&handles, &actions, done);
                 continue;
             };
             let due = now + self.setup.timeout_ms;
             let packed = by_digest(&call);
-            let key = self.renewals.insert(Renewing { renewal, handles, call, due });
+            let key = self.renewals.insert(Renewing {
+                renewal,
+                handles,
+                asked,
+                call,
+                due,
+            });
             self.renewed(key, actions, done);
-            let to = self.renewals.get(key).map_or(NodeSet::default(), |r| r.renewal.pending());
+            let to = self
+                .renewals
+                .get(key)
+                .map_or(NodeSet::default(), |r| r.renewal.pending());
             for node in to.iter() {
                 if self.send(node, &packed, Order::Renew(key), now).is_err() {
                     self.renewal_step(key, RenewalEvent::Failed(node), now, done);
@@ -289,27 +351,47 @@ impl Group {
     /// Gives up on nodes that have not answered in time.
     pub fn timeouts(&mut self, now: u64, done: &mut Vec<Outcome>) {
         self.timeout_set = false;
-        let late: Vec<_> =
-            self.attempts.iter().filter(|(_, a)| a.due <= now).map(|(key, _)| key).collect();
+        let late: Vec<_> = self
+            .attempts
+            .iter()
+            .filter(|(_, a)| a.due <= now)
+            .map(|(key, _)| key)
+            .collect();
         let mut slow = NodeSet::default();
         for key in late {
-            let pending = self.attempts.get(key).map(|a| a.acquire.pending()).unwrap_or_default();
+            let pending = self
+                .attempts
+                .get(key)
+                .map(|a| a.acquire.pending())
+                .unwrap_or_default();
             for node in pending.iter() {
                 slow.insert(node);
                 self.step(key, Event::TimedOut(node), now, done);
             }
         }
-        let late: Vec<_> =
-            self.unlocks.iter().filter(|(_, u)| u.due <= now).map(|(key, _)| key).collect();
+        let late: Vec<_> = self
+            .unlocks
+            .iter()
+            .filter(|(_, u)| u.due <= now)
+            .map(|(key, _)| key)
+            .collect();
         for key in late {
             for node in self.quorum.all().iter() {
                 self.unlocked(key, ReleaseEvent::Failed(node), done);
             }
         }
-        let late: Vec<_> =
-            self.renewals.iter().filter(|(_, r)| r.due <= now).map(|(key, _)| key).collect();
+        let late: Vec<_> = self
+            .renewals
+            .iter()
+            .filter(|(_, r)| r.due <= now)
+            .map(|(key, _)| key)
+            .collect();
         for key in late {
-            let pending = self.renewals.get(key).map(|r| r.renewal.pending()).unwrap_or_default();
+            let pending = self
+                .renewals
+                .get(key)
+                .map(|r| r.renewal.pending())
+                .unwrap_or_default();
             for node in pending.iter() {
                 slow.insert(node);
                 self.renewal_step(key, RenewalEvent::Failed(node), now, done);
@@ -326,8 +408,7 @@ impl Group {
 
     /// One timer for all: they all have the same patience, so the first is due first.
     fn arm(&mut self) {
-        let idle =
-            self.attempts.is_empty() && self.unlocks.is_empty() && self.renewals.is_empty();
+        let idle = self.attempts.is_empty() && self.unlocks.is_empty() && self.renewals.is_empty();
         if !self.timeout_set && !idle {
             self.timeout_set = true;
             self.timeout.start(self.setup.timeout_ms.div_ceil(2).max(1));
@@ -348,7 +429,13 @@ impl Group {
                 }
                 Heard::Reply(order, value) => self.replied(node, order, &value, now, done),
                 Heard::Broken(order) => {
-                    self.replied(node, order, &Value::Error(ErrorKind::Disconnected), now, done);
+                    self.replied(
+                        node,
+                        order,
+                        &Value::Error(ErrorKind::Disconnected),
+                        now,
+                        done,
+                    );
                 }
             }
         }
@@ -361,8 +448,17 @@ impl Group {
             Order::Unlock(_, call) | Order::Stray(call) => Some(Rc::clone(call)),
         };
         let Some(call) = call else { return };
-        if self.send(node, &in_full(&call), order.clone(), now).is_err() {
-            self.replied(node, order, &Value::Error(ErrorKind::Disconnected), now, done);
+        if self
+            .send(node, &in_full(&call), order.clone(), now)
+            .is_err()
+        {
+            self.replied(
+                node,
+                order,
+                &Value::Error(ErrorKind::Disconnected),
+                now,
+                done,
+            );
         }
     }
 
@@ -377,7 +473,9 @@ impl Group {
         match order {
             Order::Stray(_) => {}
             Order::Acquire(key) => {
-                let Some(attempting) = self.attempts.get(key) else { return };
+                let Some(attempting) = self.attempts.get(key) else {
+                    return;
+                };
                 let event = match reply::acquire(value, &attempting.candidates) {
                     Ok(ballot) => Event::Voted(node, ballot),
                     Err(kind) => Event::Erred(node, kind),
@@ -392,8 +490,10 @@ impl Group {
                 self.unlocked(key, event, done);
             }
             Order::Renew(key) => {
-                let Some(renewing) = self.renewals.get(key) else { return };
-                match reply::renew(value, renewing.handles.len()) {
+                let Some(renewing) = self.renewals.get(key) else {
+                    return;
+                };
+                match reply::renew(value, renewing.asked) {
                     Ok(votes) => {
                         self.renewal_step(key, RenewalEvent::Voted(node, &votes), now, done);
                     }
@@ -404,18 +504,26 @@ impl Group {
     }
 
     fn step(&mut self, key: AttemptKey, event: Event, now: u64, done: &mut Vec<Outcome>) {
-        let Some(attempting) = self.attempts.get_mut(key) else { return };
+        let Some(attempting) = self.attempts.get_mut(key) else {
+            return;
+        };
         let actions = attempting.acquire.step(now, event);
         self.fence.saw(attempting.acquire.highest_fence());
         self.act(key, actions, now, done);
-        if self.attempts.get(key).is_some_and(|a| a.acquire.is_drained()) {
+        if self
+            .attempts
+            .get(key)
+            .is_some_and(|a| a.acquire.is_drained())
+        {
             self.attempts.remove(key);
         }
     }
 
     fn act(&mut self, key: AttemptKey, actions: Vec<Action>, now: u64, done: &mut Vec<Outcome>) {
         for action in actions {
-            let Some(attempting) = self.attempts.get(key) else { return };
+            let Some(attempting) = self.attempts.get(key) else {
+                return;
+            };
             let (tag, handle) = (attempting.attempt.tag, attempting.attempt.handle);
             match action {
                 Action::Send { to, .. } => {
@@ -437,13 +545,21 @@ impl Group {
                     done.push(Outcome::Locked { tag, handle, lock });
                 }
                 Action::Retry { after_ms, .. } => {
-                    done.push(Outcome::Busy { tag, handle, wait_ms: after_ms });
+                    done.push(Outcome::Busy {
+                        tag,
+                        handle,
+                        wait_ms: after_ms,
+                    });
                 }
                 Action::Failed(Failure::Busy { wait_ms }) => {
                     let wait_ms = self.patience(wait_ms);
-                    done.push(Outcome::Busy { tag, handle, wait_ms });
+                    done.push(Outcome::Busy {
+                        tag,
+                        handle,
+                        wait_ms,
+                    });
                 }
-                Action::Failed(Failure::Abandoned) => {}
+                Action::Failed(Failure::Abandoned) => done.push(Outcome::Abandoned { handle }),
                 Action::Failed(_) => done.push(Outcome::Unavailable { tag, handle }),
             }
         }
@@ -466,9 +582,13 @@ impl Group {
     }
 
     fn unlocked(&mut self, key: UnlockKey, event: ReleaseEvent, done: &mut Vec<Outcome>) {
-        let Some(unlocking) = self.unlocks.get_mut(key) else { return };
+        let Some(unlocking) = self.unlocks.get_mut(key) else {
+            return;
+        };
         if let Some(ReleaseAction::Done(_)) = unlocking.release.step(event) {
-            done.push(Outcome::Unlocked { handle: unlocking.handle });
+            done.push(Outcome::Unlocked {
+                handle: unlocking.handle,
+            });
             self.unlocks.remove(key);
         }
     }
@@ -480,13 +600,17 @@ impl Group {
         now: u64,
         done: &mut Vec<Outcome>,
     ) {
-        let Some(renewing) = self.renewals.get_mut(key) else { return };
+        let Some(renewing) = self.renewals.get_mut(key) else {
+            return;
+        };
         let actions = renewing.renewal.step(now, event);
         self.renewed(key, actions, done);
     }
 
     fn renewed(&mut self, key: RenewalKey, actions: Vec<RenewalAction>, done: &mut Vec<Outcome>) {
-        let Some(renewing) = self.renewals.get(key) else { return };
+        let Some(renewing) = self.renewals.get(key) else {
+            return;
+        };
         note_renewals(&renewing.handles, &actions, done);
         if renewing.renewal.pending().is_empty() {
             self.renewals.remove(key);
@@ -507,7 +631,10 @@ fn note_renewals(handles: &[LeaseHandle], actions: &[RenewalAction], done: &mut 
     for action in actions {
         match *action {
             RenewalAction::Extended { lease, deadline_ms } => {
-                done.extend(handles.get(lease).map(|&handle| Outcome::Prolonged { handle, deadline_ms }));
+                done.extend(handles.get(lease).map(|&handle| Outcome::Prolonged {
+                    handle,
+                    deadline_ms,
+                }));
             }
             RenewalAction::Lost { lease } => {
                 done.extend(handles.get(lease).map(|&handle| Outcome::Lost { handle }));

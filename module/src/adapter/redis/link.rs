@@ -66,7 +66,13 @@ impl<T> Link<T> {
 
     /// Takes the next reply that has arrived, if there is one.
     pub fn next_reply(&mut self) -> Result<Option<(T, Value)>, RedisError> {
-        let mut reader = Arrived { peer: &mut self.peer, dry: false };
+        if !self.connected {
+            return Ok(None);
+        }
+        let mut reader = Arrived {
+            peer: &mut self.peer,
+            dry: false,
+        };
         let value = match self.parser.parse_value(&mut reader) {
             Ok(value) => value,
             Err(_) if reader.dry => return Ok(None),

@@ -11,7 +11,7 @@ mod node;
 mod value;
 
 pub use group::{Attempt, AttemptKey, Group, Outcome, Setup, TIMEOUT};
-pub use node::{NodeReport, NodeTarget};
+pub use node::NodeTarget;
 
 /// The monotonic clock, read now: locks must not be believed valid for longer
 /// than the clock that was looked at last says.

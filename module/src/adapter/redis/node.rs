@@ -1,7 +1,8 @@
 //! A node: its connection, kept up in the background, and what is known of it.
 
 use openai_core::redlock::{
-    CircuitPolicy, Durability, ErrorKind, Incarnation, Mistrust, NodeHealth, Script, ServerInfo, Value,
+    CircuitPolicy, Durability, ErrorKind, Incarnation, Mistrust, NodeHealth, Script, ServerInfo,
+    Value,
 };
 use serde_json::json;
 
@@ -25,9 +26,22 @@ pub struct NodeTarget {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeReport {
     Up,
+    /// It did not answer in time, more than once.
     Suspect,
+    /// It came back without its memory not long ago.
     Quarantined,
     Down,
+}
+
+impl NodeReport {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Suspect => "suspect",
+            Self::Quarantined => "quarantined",
+            Self::Down => "down",
+        }
+    }
 }
 
 const RECONNECT_MIN_MS: u64 = 100;
@@ -35,25 +49,32 @@ const RECONNECT_MAX_MS: u64 = 5_000;
 const CONNECT_MS: u64 = 2_000;
 /// A connection that owes a reply for so long is given up.
 const STALE_MS: u64 = 5_000;
-const CIRCUIT: CircuitPolicy =
-    CircuitPolicy { suspect_after: 2, probe_min_ms: 200, probe_max_ms: 5_000 };
+const CIRCUIT: CircuitPolicy = CircuitPolicy {
+    suspect_after: 2,
+    probe_min_ms: 200,
+    probe_max_ms: 5_000,
+};
 
 /// What a reply belongs to.
 pub enum Owed<T> {
     Auth,
     Select,
     Info,
-    Script(Script),
+    Script,
     Probe,
-    /// Nobody wants to know.
-    Nothing,
     Command(T),
 }
 
 enum Line<T> {
-    Down { again_at: u64 },
+    Down {
+        again_at: u64,
+    },
     /// Connecting, or being set up.
-    Opening { link: Link<Owed<T>>, since: u64, owed: usize },
+    Opening {
+        link: Link<Owed<T>>,
+        since: u64,
+        owed: usize,
+    },
     Open(Link<Owed<T>>),
 }
 
@@ -116,13 +137,6 @@ impl<T> Node<T> {
         self.push(packed, Owed::Command(command), now)
     }
 
-    /// Sends a command whose answer nobody waits for.
-    pub fn tell(&mut self, packed: &[u8], now: u64) {
-        if let Line::Open(link) = &mut self.line {
-            let _ = link.push(packed, Owed::Nothing, now);
-        }
-    }
-
     fn push(&mut self, packed: &[u8], owed: Owed<T>, now: u64) -> Result<(), T> {
         let refused = match &mut self.line {
             Line::Open(link) => link.push(packed, owed, now).err(),
@@ -180,9 +194,9 @@ impl<T> Node<T> {
     ) -> Result<(), String> {
         match owed {
             Owed::Command(command) => heard.push(Heard::Reply(command, reply)),
-            Owed::Nothing | Owed::Probe => {}
+            Owed::Probe => {}
             Owed::Info => self.learn(&reply, now)?,
-            Owed::Auth | Owed::Select | Owed::Script(_) => {
+            Owed::Auth | Owed::Select | Owed::Script => {
                 if let Value::Error(kind) = reply {
                     return Err(refusal(&owed, kind));
                 }
@@ -217,7 +231,11 @@ impl<T> Node<T> {
                 self.line = Line::Open(link);
                 self.failures = 0;
                 if std::mem::take(&mut self.said_down) {
-                    event(Level::Warn, "redis_node_up", json!({ "node": self.target.name }));
+                    event(
+                        Level::Warn,
+                        "redis_node_up",
+                        json!({ "node": self.target.name }),
+                    );
                 }
             }
         }
@@ -249,7 +267,11 @@ impl<T> Node<T> {
         match Link::connect(&self.target.address, self.call, self.argument) {
             Ok(mut link) => {
                 let owed = greet(&mut link, &self.target, now);
-                self.line = Line::Opening { link, since: now, owed };
+                self.line = Line::Opening {
+                    link,
+                    since: now,
+                    owed,
+                };
             }
             Err(error) => self.down(now, random, &error.to_string()),
         }
@@ -270,7 +292,9 @@ impl<T> Node<T> {
         let delay = RECONNECT_MIN_MS << self.failures.min(6);
         let delay = delay.min(RECONNECT_MAX_MS);
         self.failures += 1;
-        self.line = Line::Down { again_at: now + delay + random % (delay / 4 + 1) };
+        self.line = Line::Down {
+            again_at: now + delay + random % (delay / 4 + 1),
+        };
         if !std::mem::replace(&mut self.said_down, true) {
             let fields = json!({ "node": self.target.name, "reason": reason });
             event(Level::Error, "redis_node_down", fields);
@@ -299,7 +323,7 @@ fn greet<T>(link: &mut Link<Owed<T>>, target: &NodeTarget, now: u64) -> usize {
     for script in Script::ALL {
         let mut load = redis::cmd("SCRIPT");
         load.arg("LOAD").arg(script.source());
-        greetings.push((load, Owed::Script(script)));
+        greetings.push((load, Owed::Script));
     }
     let count = greetings.len();
     for (command, owed) in greetings {

@@ -1,7 +1,10 @@
 use super::bed::{Bed, TTL, pool};
 use crate::lease::*;
 
-const RULE: HandOver = HandOver { most: 2, left_ms: 100 };
+const RULE: HandOver = HandOver {
+    most: 2,
+    left_ms: 100,
+};
 
 fn bed() -> Bed {
     Bed::new(&pool("p", &[(1, 1, 1)], Balance::RoundRobin))
@@ -91,7 +94,10 @@ fn word_of_a_release_elsewhere_serves_a_waiter_at_once() {
     assert_eq!(bed.served(worker), [tag]);
     let grant = bed.zone().granted(0);
     bed.zone().freed_elsewhere(lease.key, 0, now);
-    assert!(bed.release(grant).is_ok(), "a lease of this machine is not ended by word of mouth");
+    assert!(
+        bed.release(grant).is_ok(),
+        "a lease of this machine is not ended by word of mouth"
+    );
 }
 
 #[test]
@@ -117,7 +123,11 @@ fn who_has_waited_before_keeps_the_place() {
     bed.release(held).unwrap();
     let now = bed.clock();
     let served = bed.zone().collect(worker, now).unwrap();
-    let want = Want { arrival: Some(served.arrival), tag: first, ..bed.want(worker) };
+    let want = Want {
+        arrival: Some(served.arrival),
+        tag: first,
+        ..bed.want(worker)
+    };
     bed.zone().enqueue(&want).unwrap();
     bed.release(served.grant).unwrap();
     assert_eq!(bed.served(worker), [first]);
