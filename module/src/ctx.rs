@@ -2,11 +2,12 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 
-use openai_core::lease::{Grant, WaitTicket};
+use openai_core::lease::{Grant, LeaseHandle, WaitTicket};
 use openai_core::openai::{ApiError, Head};
 
 use crate::adapter::now;
 use crate::ffi::{Timer, Token};
+use crate::locks;
 use crate::worker::{self, LeaseKey};
 
 /// Where a request is on its way to a key.
@@ -20,6 +21,8 @@ pub enum Stage {
     Waiting,
     /// Its wait is over without a lease.
     TimedOut,
+    /// The lock service cannot decide.
+    Unavailable,
     /// It has a lease.
     Leased,
     /// It went on without a lease, or has been refused.
@@ -63,7 +66,8 @@ pub struct Lease {
     /// The positions of its pool and key in the configuration.
     pub pool: usize,
     pub key: usize,
-    pub renewal: LeaseKey,
+    /// None when its lock is what is renewed.
+    pub renewal: Option<LeaseKey>,
 }
 
 /// What has been sent in place of an answer of nginx's own.
@@ -87,6 +91,12 @@ pub struct Context {
     /// Whether `lease` is still ours to release.
     pub holds: Cell<bool>,
     pub place: Cell<Option<WaitTicket>>,
+    /// The lease whose slot is being locked on other machines.
+    pub locking: Cell<Option<LeaseHandle>>,
+    /// Its place among those of its priority, when it has waited before.
+    pub arrival: Cell<Option<u64>>,
+    /// Whether it has been in the queue.
+    pub queued: Cell<bool>,
     pub deadline: RefCell<Option<Timer>>,
     pub asked_ms: Cell<u64>,
     pub wait_ms: Cell<u64>,
@@ -106,6 +116,9 @@ impl Context {
             lease: Cell::default(),
             holds: Cell::default(),
             place: Cell::default(),
+            locking: Cell::default(),
+            arrival: Cell::default(),
+            queued: Cell::default(),
             deadline: RefCell::default(),
             asked_ms: Cell::default(),
             wait_ms: Cell::default(),
@@ -122,6 +135,11 @@ impl Context {
             self.wait_ms
                 .set(now().mono_ms.saturating_sub(self.asked_ms.get()));
             worker::leave(place);
+        }
+        if let Some(handle) = self.locking.take() {
+            self.wait_ms
+                .set(now().mono_ms.saturating_sub(self.asked_ms.get()));
+            locks::end(handle);
         }
         if self.holds.replace(false)
             && let Some(lease) = self.lease.get()
@@ -146,6 +164,8 @@ impl Context {
         self.stage.set(Stage::Fresh);
         self.status.set(LeaseStatus::None);
         self.refusal.set(None);
+        self.arrival.set(None);
+        self.queued.set(false);
     }
 
     /// How long the lease has been held, or was.
@@ -159,7 +179,7 @@ impl Context {
 
     /// How long it waited for the lease, or has waited.
     pub fn waited_ms(&self) -> u64 {
-        if self.place.get().is_some() {
+        if self.place.get().is_some() || self.locking.get().is_some() {
             return now().mono_ms.saturating_sub(self.asked_ms.get());
         }
         self.wait_ms.get()

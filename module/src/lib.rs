@@ -9,21 +9,23 @@ mod conf;
 mod ctx;
 mod ffi;
 mod filter;
+mod locks;
 mod log;
 mod phase;
 mod variables;
 mod worker;
 
 use conf::{Auth, ClientsBlock, Inspect, InspectInvalid, InspectMaxSize, InspectOversize};
-use conf::{Location, Main, OpenaiPool, PoolBlock, ZoneSize};
+use conf::{Location, Main, OpenaiPool, PoolBlock, RedlockBlock, ZoneSize};
 use ffi::{Commands, ConfResult, Cycle, HttpModule, Request, Variable, Wrapped, command, end};
 
 /// The module, as the glue to nginx names it.
 pub(crate) struct Openai;
 
-static mut COMMANDS: Commands<10> = [
+static mut COMMANDS: Commands<11> = [
     command::<ZoneSize>(),
     command::<PoolBlock>(),
+    command::<RedlockBlock>(),
     command::<ClientsBlock>(),
     command::<OpenaiPool>(),
     command::<Auth>(),

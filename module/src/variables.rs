@@ -3,9 +3,10 @@
 use openai_core::lease::PoolGauges;
 
 use crate::Openai;
-use crate::conf::{Main, Pool};
+use crate::conf::{Main, Pool, Store};
 use crate::ctx::{Context, Lease};
 use crate::ffi::{Request, Value, Variable};
+use crate::locks;
 use crate::worker;
 
 pub const ALL: &[Variable] = &[
@@ -72,6 +73,10 @@ pub const ALL: &[Variable] = &[
     Variable {
         name: "openai_pool_slots",
         read: |r| gauge(&r, |g| g.slots),
+    },
+    Variable {
+        name: "openai_pool_nodes",
+        read: nodes,
     },
 ];
 
@@ -181,6 +186,15 @@ fn stream(request: Request<'_>) -> Value {
         }),
         None => Value::Missing,
     }
+}
+
+/// How the nodes do that the location's pool locks slots on.
+fn nodes(request: Request<'_>) -> Value {
+    let states = here(&request).and_then(|(_, pool)| match &pool.store {
+        Store::Redlock { group, .. } => locks::nodes(*group),
+        _ => None,
+    });
+    text(states.as_deref())
 }
 
 fn gauge(request: &Request<'_>, pick: fn(PoolGauges) -> u32) -> Value {

@@ -11,9 +11,10 @@ use serde_json::json;
 use slotmap::{SlotMap, new_key_type};
 
 use crate::adapter::{change, change_quietly, now};
-use crate::conf::{Main, TakenOver};
+use crate::conf::{Main, Store, TakenOver};
 use crate::ctx::Lease;
 use crate::ffi::{self, ConfResult, Cycle, Level, SharedZone, Timer, Token, Watcher};
+use crate::locks;
 use crate::log::event;
 use crate::phase;
 
@@ -91,11 +92,13 @@ pub fn start(main: &Main, cycle: Cycle) -> ConfResult {
         mail: Timer::new(true, |_| collect(), 0),
     };
     WORKER.with_borrow_mut(|place| *place = Some(worker));
+    locks::start(main);
     Ok(())
 }
 
 /// Strikes the worker off; what it still holds is free at once.
 pub fn stop() {
+    locks::stop();
     if let Some(worker) = WORKER.take() {
         change(worker.shared, |zone| zone.dismiss(worker.id, now()));
     }
@@ -104,6 +107,8 @@ pub fn stop() {
 /// What came of asking for a lease.
 pub enum Asked {
     Leased(Lease),
+    /// The slot is leased here; it has to be locked.
+    Locks(LeaseHandle),
     Waits(WaitTicket),
     QueueFull,
     Unavailable,
@@ -117,6 +122,8 @@ pub struct Ask {
     pub priority: i32,
     /// Whether to take a place in the queue when no slot is free.
     pub may_wait: bool,
+    /// Its place among those of its priority, when it has waited before.
+    pub arrival: Option<u64>,
 }
 
 /// Asks for a lease.
@@ -138,34 +145,67 @@ pub fn ask(main: &Main, known: &TakenOver, ask: &Ask, token: Token) -> Asked {
             ttl_ms: ask.ttl_ms,
             priority: ask.priority,
             tag: token.number(),
+            arrival: ask.arrival,
         };
-        let granted = worker.change(|zone| match zone.acquire(&want, now()) {
+        worker.change(|zone| match zone.acquire(&want, now()) {
             Some(grant) => Ok(grant),
             None if may_wait => Err(zone.enqueue(&want)),
             None => Err(Err(QueueFull)),
-        });
-        match granted {
-            None => Asked::Unavailable,
-            Some(Ok(grant)) => match worker.keep(known, pool, grant, token) {
-                Some(lease) => Asked::Leased(lease),
-                None => Asked::Unavailable,
-            },
-            Some(Err(Ok(ticket))) => Asked::Waits(ticket),
-            Some(Err(Err(QueueFull))) => Asked::QueueFull,
-        }
+        })
     });
-    asked.unwrap_or(Asked::Unavailable)
+    match asked.flatten() {
+        None => Asked::Unavailable,
+        Some(Ok(grant)) => keep(main, pool, &grant, token),
+        Some(Err(Ok(ticket))) => Asked::Waits(ticket),
+        Some(Err(Err(QueueFull))) => Asked::QueueFull,
+    }
 }
 
-/// Makes a lease of what a waiter was served with; for [`phase`].
-pub fn keep(known: &TakenOver, pool: usize, grant: Grant, token: Token) -> Option<Lease> {
-    with(|worker| worker.keep(known, pool, grant, token)).flatten()
+/// Makes a lease of a slot that was granted: at once, or once it is locked.
+pub fn keep(main: &Main, at: usize, grant: &Grant, token: Token) -> Asked {
+    let known = main.taken_over().and_then(|known| known.pools.get(at));
+    let key = known.and_then(|known| known.position(grant.key));
+    let (Some(pool), Some(key)) = (main.pools.get(at), key) else {
+        // Cannot be: the zone grants only what this configuration knows.
+        event(
+            Level::Alert,
+            "unknown_key",
+            json!({ "lease_id": lease_id(grant) }),
+        );
+        give_back(grant);
+        return Asked::Unavailable;
+    };
+    let renewal = match (&pool.store, grant.lock) {
+        (Store::Redlock { .. }, None) => {
+            locks::begin(pool, key, grant, token);
+            return Asked::Locks(grant.handle);
+        }
+        (Store::Redlock { .. }, Some(lock)) => {
+            locks::take_over(pool, key, grant, lock, token);
+            None
+        }
+        _ => with(|worker| worker.leases.insert((grant.handle, token))),
+    };
+    Asked::Leased(Lease {
+        grant: *grant,
+        pool: at,
+        key,
+        renewal,
+    })
+}
+
+/// Changes the zone as this worker.
+pub fn in_zone<T>(act: impl FnOnce(&mut openai_core::lease::Zone<'_>) -> T) -> Option<T> {
+    with(|worker| worker.change(act)).flatten()
 }
 
 /// Ends a lease.
 pub fn release(lease: &Lease) {
+    let Some(renewal) = lease.renewal else {
+        return locks::end(lease.grant.handle);
+    };
     let released = with(|worker| {
-        worker.leases.remove(lease.renewal);
+        worker.leases.remove(renewal);
         worker.change(|zone| zone.release(lease.grant.handle, now()))
     });
     if released.flatten() == Some(Err(Lost)) {
@@ -177,9 +217,13 @@ pub fn release(lease: &Lease) {
     }
 }
 
-/// Ends a lease that nobody came to hold.
+/// Ends a lease that nobody came to hold. A lock that came with it is left to end
+/// by itself.
 fn give_back(grant: &Grant) {
-    with(|worker| worker.change(|zone| zone.release(grant.handle, now())));
+    in_zone(|zone| match grant.lock {
+        Some(lock) => zone.taken_elsewhere(grant.handle, lock.deadline_ms),
+        None => zone.release(grant.handle, now()),
+    });
 }
 
 /// Gives up a place in the queue.
@@ -219,33 +263,6 @@ impl Worker {
         }
         Some(done)
     }
-
-    fn keep(
-        &mut self,
-        known: &TakenOver,
-        pool: usize,
-        grant: Grant,
-        token: Token,
-    ) -> Option<Lease> {
-        let found = known.pools.get(pool)?.position(grant.key);
-        let Some(key) = found else {
-            // Cannot be: the zone grants only what this configuration knows.
-            event(
-                Level::Alert,
-                "unknown_key",
-                json!({ "lease_id": lease_id(&grant) }),
-            );
-            self.change(|zone| zone.release(grant.handle, now()));
-            return None;
-        };
-        let renewal = self.leases.insert((grant.handle, token));
-        Some(Lease {
-            grant,
-            pool,
-            key,
-            renewal,
-        })
-    }
 }
 
 /// The eventfd by which other workers tell that a waiter of ours was served.
@@ -264,8 +281,13 @@ fn collect() {
         let id = worker.id;
         worker.change(|zone| served.extend(std::iter::from_fn(|| zone.collect(id, now()))))
     });
-    for Served { tag, grant } in served {
-        let taken = Token::of(tag).with(|request| phase::served(request, grant));
+    for Served {
+        tag,
+        grant,
+        arrival,
+    } in served
+    {
+        let taken = Token::of(tag).with(|request| phase::served(request, &grant, arrival));
         if taken != Some(true) {
             give_back(&grant);
         }

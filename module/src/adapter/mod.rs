@@ -1,5 +1,7 @@
 //! What core leaves to its surroundings: shared memory and clocks.
 
+pub mod redis;
+
 use openai_core::lease::{Now, WakeSet, Zone};
 
 use crate::ffi::{self, SharedZone};

@@ -3,6 +3,7 @@
 mod clients;
 mod location;
 mod pool;
+mod redlock;
 mod source;
 mod values;
 mod zone;
@@ -11,7 +12,8 @@ pub use clients::ClientsBlock;
 pub use location::{
     Auth, Inspect, InspectInvalid, InspectMaxSize, InspectOversize, Location, OpenaiPool, Otherwise,
 };
-pub use pool::{Pool, PoolBlock};
+pub use pool::{Pool, PoolBlock, Store};
+pub use redlock::{RedlockBlock, RedlockGroup};
 pub use zone::ZoneSize;
 
 use std::cell::OnceCell;
@@ -27,6 +29,7 @@ use crate::ffi::{Conf, ConfResult, MainConf, SharedZone};
 pub struct Main {
     pub zone: zone::Declared,
     pub pools: Vec<Pool>,
+    pub groups: Vec<RedlockGroup>,
     pub clients: Option<Clients>,
     pub shared: Option<SharedZone>,
     channels: usize,
@@ -105,6 +108,7 @@ impl Main {
 impl MainConf for Main {
     fn complete(&mut self, conf: &Conf) -> ConfResult {
         self.warn_of_shared_keys(conf);
+        self.resolve_stores()?;
         if self.pools.is_empty() {
             return Ok(());
         }
@@ -130,6 +134,24 @@ impl Main {
                 }
             }
         }
+    }
+}
+
+impl Main {
+    fn resolve_stores(&mut self) -> ConfResult {
+        let groups = &self.groups;
+        for pool in &mut self.pools {
+            pool.resolve_store(groups)
+                .map_err(|e| format!("openai_pool \"{}\": {e}", pool.name))?;
+        }
+        // A node that lost its memory must not vote on locks that it may have known.
+        for (at, group) in self.groups.iter_mut().enumerate() {
+            let uses =
+                |pool: &&Pool| matches!(&pool.store, Store::Redlock { group, .. } if *group == at);
+            let longest = self.pools.iter().filter(uses).map(|pool| pool.ttl_ms).max();
+            group.quarantine_ms = group.quarantine_ms.or(longest);
+        }
+        Ok(())
     }
 }
 

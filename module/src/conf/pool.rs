@@ -5,9 +5,10 @@ use std::rc::Rc;
 
 use openai_core::keys::{Fingerprint, KeyDirective, KeyList, KeySource};
 use openai_core::lease::{Balance, KeyConfig, MAX_POOL_NAME, PoolConfig};
+use openai_core::redlock::{PoolNames, Slot};
 use zeroize::Zeroizing;
 
-use super::{Main, source, values};
+use super::{Main, RedlockGroup, source, values};
 use crate::ffi::{Args, Block, Conf, ConfResult, Directive, Scope, argument};
 
 /// A key of a pool.
@@ -16,7 +17,7 @@ pub struct PoolKey {
     pub fingerprint: Fingerprint,
     /// The value of the `Authorization` header that goes upstream.
     pub authorization: Rc<Zeroizing<Vec<u8>>>,
-    slots: u32,
+    pub slots: u32,
     weight: u32,
 }
 
@@ -26,11 +27,56 @@ pub struct Pool {
     pub keys: Vec<PoolKey>,
     pub wait_ms: u64,
     pub ttl_ms: u64,
+    pub store: Store,
     balance: Balance,
     queue: u32,
 }
 
+/// Where a pool's leases are exclusive.
+pub enum Store {
+    /// On this machine.
+    Shm,
+    /// On all machines that share a group of Redis masters.
+    Redlock {
+        /// The position of the group in the configuration.
+        group: usize,
+        /// The names of the pool's keys there.
+        names: Rc<PoolNames>,
+        /// For each key, its slots by ordinal, as the nodes know them.
+        slots: Vec<Vec<Slot>>,
+    },
+    /// Not looked up yet.
+    Named(String),
+}
+
 impl Pool {
+    /// Finds the group that the pool names.
+    pub fn resolve_store(&mut self, groups: &[RedlockGroup]) -> ConfResult {
+        let Store::Named(name) = &self.store else {
+            return Ok(());
+        };
+        let group = groups.iter().position(|group| group.name == *name);
+        let group = group.ok_or_else(|| format!("store: no openai_redlock \"{name}\""))?;
+        let names = groups[group].names(&self.name)?;
+        let slots_of = |key: &PoolKey| {
+            (0..key.slots)
+                .map(|ordinal| Slot::new(&key.id, ordinal))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let slots = self
+            .keys
+            .iter()
+            .map(slots_of)
+            .collect::<Result<Vec<_>, _>>();
+        let slots = slots.map_err(|e| format!("key: {e}"))?;
+        self.store = Store::Redlock {
+            group,
+            names,
+            slots,
+        };
+        Ok(())
+    }
+
     pub fn for_zone(&self) -> PoolConfig {
         let keys = self.keys.iter().map(|key| KeyConfig {
             fingerprint: *key.fingerprint.as_bytes(),
@@ -55,6 +101,7 @@ struct Said {
     ttl_ms: Option<u64>,
     wait_ms: Option<u64>,
     queue: Option<u32>,
+    store: Option<Store>,
 }
 
 pub struct PoolBlock;
@@ -114,6 +161,7 @@ impl Said {
             ttl_ms: self.ttl_ms.unwrap_or(30_000),
             wait_ms: self.wait_ms.unwrap_or(30_000),
             queue: self.queue.unwrap_or(1_000),
+            store: self.store.unwrap_or(Store::Shm),
         }
     }
 }
@@ -135,7 +183,9 @@ fn read_line(conf: &Conf, words: &[&str], said: &mut Said) -> ConfResult {
     }
     let [value] = values else {
         return Err(match *name {
-            "balance" | "lease_ttl" | "wait" | "queue" => format!("{name}: takes one argument"),
+            "balance" | "lease_ttl" | "wait" | "queue" | "store" => {
+                format!("{name}: takes one argument")
+            }
             _ => format!("unknown directive \"{name}\""),
         });
     };
@@ -144,6 +194,7 @@ fn read_line(conf: &Conf, words: &[&str], said: &mut Said) -> ConfResult {
         "lease_ttl" => once(&mut said.ttl_ms, ttl(value)),
         "wait" => once(&mut said.wait_ms, values::time_ms(value)),
         "queue" => once(&mut said.queue, queue(value)),
+        "store" => once(&mut said.store, Ok(store(value))),
         _ => return Err(format!("unknown directive \"{name}\"")),
     }
     .map_err(|e| format!("{name}: {e}"))
@@ -168,6 +219,13 @@ fn read_key(conf: &Conf, parameters: &[&str], keys: &mut KeyList) -> ConfResult 
         KeySource::Literal(key) => Zeroizing::new(key.expose().to_string()),
     };
     keys.add(&directive, &text).map_err(|e| e.to_string())
+}
+
+fn store(value: &str) -> Store {
+    match value {
+        "shm" => Store::Shm,
+        name => Store::Named(name.to_string()),
+    }
 }
 
 fn balance(value: &str) -> ConfResult<Balance> {

@@ -15,6 +15,7 @@ mod filter;
 mod handler;
 mod headers;
 mod log;
+mod peer;
 mod process;
 mod reply;
 mod request;
@@ -34,7 +35,8 @@ pub use export::{
 pub use filter::{Filter, Piece};
 pub use handler::{Flow, Phase, PhaseHandler};
 pub use log::{Level, write as log};
-pub use process::{Cycle, alive, clocks, process_id, serves_requests};
+pub use peer::{Address, Peer};
+pub use process::{Cycle, alive, clocks, host_name, monotonic_ms, process_id, serves_requests};
 pub use request::Request;
 pub use shm::{SharedZone, ZoneContent};
 

@@ -59,3 +59,21 @@ pub fn alive(pid: u32) -> bool {
     let found = unsafe { libc::kill(pid as libc::pid_t, 0) } == 0;
     found || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
 }
+
+/// Milliseconds of the monotonic clock, read now.
+pub fn monotonic_ms() -> u64 {
+    // SAFETY: a system call that fills the structure.
+    let time = unsafe {
+        let mut time: libc::timespec = core::mem::zeroed();
+        libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time);
+        time
+    };
+    time.tv_sec as u64 * 1_000 + time.tv_nsec as u64 / 1_000_000
+}
+
+/// The name of this machine, as nginx logs it.
+pub fn host_name() -> String {
+    // SAFETY: filled before modules are initialised, and not changed after.
+    let name = unsafe { (*ngx_cycle).hostname };
+    String::from_utf8_lossy(super::text::bytes_of(&name)).into_owned()
+}

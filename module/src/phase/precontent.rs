@@ -41,15 +41,7 @@ impl PhaseHandler for Precontent {
                 Err(refusal) => refuse(ctx, refusal),
             },
             Stage::Waiting => Flow::Pause,
-            Stage::TimedOut => {
-                ctx.stage.set(Stage::Done);
-                refuse(
-                    ctx,
-                    ApiError::NoKeyAvailable {
-                        retry_after: retry_after(pool),
-                    },
-                )
-            }
+            Stage::TimedOut | Stage::Unavailable => answer(ctx, pool),
             Stage::Leased => send(&request, ctx, main),
             Stage::Done => Flow::Decline,
         }
@@ -79,55 +71,98 @@ fn look_at(request: &Request<'_>, ctx: &Context, place: &Location) -> Result<(),
 }
 
 fn lease(request: &Request<'_>, ctx: &Context, main: &Main, at: usize, pool: &Pool) -> Flow {
-    let Some(known) = main.taken_over() else {
-        return refuse(ctx, ApiError::Internal);
-    };
     ctx.asked_ms.set(now().mono_ms);
     if request.is_subrequest() {
         request.tell_end::<Openai>();
     }
+    match ask(ctx, main, at, pool) {
+        Step::Leased => send(request, ctx, main),
+        Step::Pending => {
+            if pool.wait_ms > 0 {
+                start_deadline(ctx, pool);
+            }
+            request.park()
+        }
+        Step::Over => answer(ctx, pool),
+    }
+}
+
+/// What asking for a lease has led to.
+enum Step {
+    Leased,
+    /// It has a place in the queue, or its slot is being locked.
+    Pending,
+    /// There is none to be had; the context's stage tells why.
+    Over,
+}
+
+fn ask(ctx: &Context, main: &Main, at: usize, pool: &Pool) -> Step {
+    let may_wait = pool.wait_ms > 0;
     let ask = Ask {
         pool: at,
         ttl_ms: pool.ttl_ms,
         priority: priority(ctx, main),
-        may_wait: pool.wait_ms > 0,
+        may_wait,
+        arrival: ctx.arrival.get(),
     };
-    match worker::ask(main, known, &ask, ctx.token) {
+    let Some(known) = main.taken_over() else {
+        ctx.stage.set(Stage::Unavailable);
+        return Step::Over;
+    };
+    let asked = worker::ask(main, known, &ask, ctx.token);
+    take(ctx, asked, may_wait, LeaseStatus::Immediate)
+}
+
+fn take(ctx: &Context, asked: Asked, may_wait: bool, status: LeaseStatus) -> Step {
+    match asked {
         Asked::Leased(lease) => {
-            hold(ctx, lease, LeaseStatus::Immediate);
-            send(request, ctx, main)
+            hold(ctx, lease, status);
+            return Step::Leased;
+        }
+        Asked::Locks(handle) => {
+            ctx.locking.set(Some(handle));
+            ctx.stage.set(Stage::Waiting);
+            ctx.status.set(LeaseStatus::Waiting);
+            return Step::Pending;
         }
         Asked::Waits(ticket) => {
             ctx.place.set(Some(ticket));
+            ctx.queued.set(true);
             ctx.stage.set(Stage::Waiting);
             ctx.status.set(LeaseStatus::Waiting);
-            let mut deadline =
-                Timer::new(false, |tag| waited_out(Token::of(tag)), ctx.token.number());
-            deadline.start(pool.wait_ms);
-            *ctx.deadline.borrow_mut() = Some(deadline);
-            request.park()
+            return Step::Pending;
         }
         Asked::QueueFull => {
-            ctx.stage.set(Stage::Done);
-            let waits = ask.may_wait;
-            ctx.status.set(if waits {
+            ctx.stage.set(Stage::TimedOut);
+            ctx.status.set(if may_wait {
                 LeaseStatus::QueueFull
             } else {
                 LeaseStatus::Timeout
             });
-            refuse(
-                ctx,
-                ApiError::NoKeyAvailable {
-                    retry_after: retry_after(pool),
-                },
-            )
         }
         Asked::Unavailable => {
-            ctx.stage.set(Stage::Done);
+            ctx.stage.set(Stage::Unavailable);
             ctx.status.set(LeaseStatus::Unavailable);
-            refuse(ctx, ApiError::LockUnavailable { retry_after: 1 })
         }
     }
+    Step::Over
+}
+
+fn start_deadline(ctx: &Context, pool: &Pool) {
+    let mut deadline = Timer::new(false, |tag| waited_out(Token::of(tag)), ctx.token.number());
+    deadline.start(pool.wait_ms);
+    *ctx.deadline.borrow_mut() = Some(deadline);
+}
+
+/// The answer to a request that got no lease.
+fn answer(ctx: &Context, pool: &Pool) -> Flow {
+    let refusal = match ctx.stage.replace(Stage::Done) {
+        Stage::Unavailable => ApiError::LockUnavailable { retry_after: 1 },
+        _ => ApiError::NoKeyAvailable {
+            retry_after: retry_after(pool),
+        },
+    };
+    refuse(ctx, refusal)
 }
 
 fn hold(ctx: &Context, lease: Lease, status: LeaseStatus) {
@@ -165,29 +200,80 @@ fn retry_after(pool: &Pool) -> u32 {
     (pool.wait_ms / 1_000).clamp(1, 5) as u32
 }
 
-/// A waiter was served; `false` when it has no use for the lease any more.
-pub fn served(request: Request<'_>, grant: Grant) -> bool {
-    let (Some(ctx), Some(main)) = (request.recalled::<Openai>(), request.main_conf::<Openai>())
-    else {
+/// The request as one that waits: its context, and its pool.
+fn waiter<'a>(request: &Request<'a>) -> Option<(&'a Context, &'a Main, usize, &'a Pool)> {
+    let ctx = request.recalled::<Openai>()?;
+    let main = request.main_conf::<Openai>()?;
+    let (at, pool) = request.location::<Openai>()?.pool(main)?;
+    (ctx.stage.get() == Stage::Waiting).then_some((ctx, main, at, pool))
+}
+
+/// A waiter was served; `false` when it has no use for the slot any more.
+pub fn served(request: Request<'_>, grant: &Grant, arrival: u64) -> bool {
+    let Some((ctx, main, at, _)) = waiter(&request) else {
         return false;
     };
-    let pool = request
-        .location::<Openai>()
-        .and_then(|place| place.pool(main));
-    let (Some((at, _)), Some(known)) = (pool, main.taken_over()) else {
-        return false;
-    };
-    if ctx.stage.get() != Stage::Waiting {
-        return false;
-    }
     ctx.place.set(None);
-    ctx.deadline.take();
-    match worker::keep(known, at, grant, ctx.token) {
-        Some(lease) => hold(ctx, lease, LeaseStatus::Waited),
-        None => ctx.stage.set(Stage::TimedOut),
-    }
-    request.go_on();
+    ctx.arrival.set(Some(arrival));
+    let asked = worker::keep(main, at, grant, ctx.token);
+    proceed(request, ctx, take(ctx, asked, true, LeaseStatus::Waited));
     true
+}
+
+/// The slot is locked on other machines, too; `false` as for [`served`].
+pub fn locked(request: Request<'_>, grant: Grant) -> bool {
+    let Some((ctx, main, at, _)) = waiter(&request) else {
+        return false;
+    };
+    let known = main.taken_over().and_then(|known| known.pools.get(at));
+    let key = known.and_then(|known| known.position(grant.key));
+    let (true, Some(key)) = (ctx.locking.get() == Some(grant.handle), key) else {
+        return false;
+    };
+    ctx.locking.set(None);
+    let waited = ctx.queued.get();
+    let status = if waited {
+        LeaseStatus::Waited
+    } else {
+        LeaseStatus::Immediate
+    };
+    hold(
+        ctx,
+        Lease {
+            grant,
+            pool: at,
+            key,
+            renewal: None,
+        },
+        status,
+    );
+    proceed(request, ctx, Step::Leased);
+    true
+}
+
+/// The slot turned out to be held elsewhere.
+pub fn ask_again(request: Request<'_>) {
+    if let Some((ctx, main, at, pool)) = waiter(&request) {
+        ctx.locking.set(None);
+        let step = ask(ctx, main, at, pool);
+        proceed(request, ctx, step);
+    }
+}
+
+/// Too few nodes can be asked.
+pub fn unavailable(request: Request<'_>) {
+    if let Some((ctx, ..)) = waiter(&request) {
+        ctx.locking.set(None);
+        let step = take(ctx, Asked::Unavailable, true, LeaseStatus::Unavailable);
+        proceed(request, ctx, step);
+    }
+}
+
+fn proceed(request: Request<'_>, ctx: &Context, step: Step) {
+    if !matches!(step, Step::Pending) {
+        ctx.deadline.take();
+        request.go_on();
+    }
 }
 
 /// A waiter's time is up.

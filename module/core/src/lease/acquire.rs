@@ -1,5 +1,6 @@
 //! Choosing a key and granting one of its slots.
 
+use super::lock::Lock;
 use super::queue::Want;
 use super::record::{Balance, NONE, nonce_words, presence, slot_state};
 use super::release::LeaseHandle;
@@ -25,6 +26,8 @@ pub struct Grant {
     pub granted_ms: u64,
     /// When it ends unless renewed, on the monotonic clock.
     pub deadline_ms: u64,
+    /// The lock that came with the slot, when it was handed over with one.
+    pub lock: Option<Lock>,
 }
 
 impl Zone<'_> {
@@ -131,6 +134,7 @@ impl Zone<'_> {
             fence: record.fence,
             granted_ms: record.granted_ms,
             deadline_ms: record.deadline_ms,
+            lock: Lock::of(record),
         }
     }
 }

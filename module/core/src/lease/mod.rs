@@ -17,6 +17,7 @@
 mod acquire;
 mod heap;
 mod layout;
+mod lock;
 mod queue;
 mod rebuild;
 mod reconcile;
@@ -28,6 +29,7 @@ mod zone;
 
 pub use acquire::Grant;
 pub use layout::{Capacity, LayoutError};
+pub use lock::{Ended, HandOver, Lock};
 pub use queue::{Cancelled, QueueFull, Served, WaitTicket, Want};
 pub use reconcile::{Accepted, KeyConfig, PoolConfig, ReconcileError};
 pub use record::{Balance, MAX_POOL_NAME};

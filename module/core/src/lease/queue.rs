@@ -26,6 +26,8 @@ pub struct Want {
     pub priority: i32,
     /// The worker's own name for the request.
     pub tag: u64,
+    /// Its place among those of its priority, when it has waited before.
+    pub arrival: Option<u64>,
 }
 
 /// A place in the queue.
@@ -58,6 +60,8 @@ pub struct Served {
     pub tag: u64,
     /// Its lease.
     pub grant: Grant,
+    /// Its place among those of its priority.
+    pub arrival: u64,
 }
 
 impl Zone<'_> {
@@ -73,7 +77,7 @@ impl Zone<'_> {
         let record = &mut self.waiters[waiter as usize];
         self.header.free_waiter = record.next;
         record.nonce = nonce_words(want.nonce);
-        record.arrival = self.header.arrivals;
+        record.arrival = want.arrival.unwrap_or(self.header.arrivals);
         record.generation = want.generation;
         record.tag = want.tag;
         record.ttl_ms = want.ttl_ms;
@@ -135,6 +139,7 @@ impl Zone<'_> {
                 return Some(Served {
                     tag: record.tag,
                     grant: self.granted(record.slot),
+                    arrival: record.arrival,
                 });
             }
             self.wait_again(waiter, now);
@@ -176,15 +181,21 @@ impl Zone<'_> {
             self.waiting_in(pool).remove(waiter);
             let next = self.waiters[waiter as usize];
             let grant = self.grant(key, next.owner, next.nonce, next.ttl_ms, now);
-            let record = &mut self.waiters[waiter as usize];
-            record.slot = grant.handle.slot;
-            record.state = waiter_state::SERVED;
-            self.post(next.owner as usize, waiter);
+            self.serve(waiter, grant.handle.slot);
         }
     }
 
+    /// Tells a waiter's worker that the slot is held for it.
+    pub(crate) fn serve(&mut self, waiter: u32, slot: u32) {
+        let record = &mut self.waiters[waiter as usize];
+        record.slot = slot;
+        record.state = waiter_state::SERVED;
+        let owner = record.owner as usize;
+        self.post(owner, waiter);
+    }
+
     /// The first waiter whose configuration knows the key.
-    fn next_for(&self, key: usize) -> Option<u32> {
+    pub(crate) fn next_for(&self, key: usize) -> Option<u32> {
         let key = &self.keys[key];
         let pool = &self.pools[key.pool as usize];
         let from = pool.waiting_at as usize;

@@ -138,14 +138,22 @@ pub(crate) struct Slot {
     pub(crate) fence: u64,
     pub(crate) granted_ms: u64,
     pub(crate) deadline_ms: u64,
+    /// The lock that the machine has on it by quorum; none when the deadline is 0.
+    pub(crate) lock_nonce: [u64; 2],
+    pub(crate) lock_fence: u64,
+    pub(crate) lock_deadline_ms: u64,
     /// What a renewal adds: the TTL that the holder's configuration knows.
     pub(crate) ttl_ms: u64,
     pub(crate) state: u32,
     pub(crate) key: u32,
     pub(crate) ordinal: u32,
+    /// The worker that holds it; [`NONE`] while it is held elsewhere.
     pub(crate) owner: u32,
     pub(crate) next_free: u32,
     pub(crate) heap_at: u32,
+    /// How often the lock has been handed from lease to lease.
+    pub(crate) handed: u32,
+    pub(crate) spare: u32,
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]

@@ -62,7 +62,7 @@ impl Zone<'_> {
         ended
     }
 
-    fn holds(&self, handle: LeaseHandle) -> Result<(), Lost> {
+    pub(crate) fn holds(&self, handle: LeaseHandle) -> Result<(), Lost> {
         let slot = self.slots.get(handle.slot as usize).ok_or(Lost)?;
         let same = slot.state == slot_state::HELD && slot.nonce == handle.nonce;
         if same { Ok(()) } else { Err(Lost) }
@@ -76,6 +76,7 @@ impl Zone<'_> {
         record.state = slot_state::FREE;
         record.nonce = [0; 2];
         record.owner = NONE;
+        record.lock_deadline_ms = 0;
         self.keys[key].in_use = self.keys[key].in_use.saturating_sub(1);
         let pool = &mut self.pools[self.keys[key].pool as usize];
         pool.held = pool.held.saturating_sub(1);

@@ -92,7 +92,13 @@ impl Zone<'_> {
         self.workers[worker.index()].mailbox = NONE;
         for slot in 0..self.slots.len() {
             let record = &self.slots[slot];
-            if record.state == slot_state::HELD && record.owner == owner {
+            if record.state != slot_state::HELD || record.owner != owner {
+                continue;
+            }
+            if record.lock_deadline_ms > now.mono_ms {
+                // Nobody here can give the lock back: it ends by itself.
+                self.leave_elsewhere(slot as u32, record.lock_deadline_ms);
+            } else {
                 self.free(slot as u32, now);
             }
         }

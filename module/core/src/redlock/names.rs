@@ -91,6 +91,12 @@ impl PoolNames {
         self.suffixed("w:")
     }
 
+    /// What all of them begin with.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     fn suffixed(&self, suffix: &str) -> String {
         [&self.base, suffix].concat()
     }

@@ -79,6 +79,7 @@ impl Bed {
             ttl_ms: TTL,
             priority: 0,
             tag: self.nonce as u64,
+            arrival: None,
         }
     }
 

@@ -1,4 +1,5 @@
 mod bed;
 mod behaviour;
+mod lock;
 mod model;
 mod reload;

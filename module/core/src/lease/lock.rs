@@ -1,0 +1,157 @@
+//! Slots that other machines lease too: a lease here counts only with a lock that
+//! a quorum of nodes has granted this machine.
+//!
+//! The zone settles who of this machine may try, remembers what is known to be
+//! held elsewhere, and lets a lock go from lease to lease without a round trip.
+//! Taking and giving back locks is the caller's.
+
+use super::acquire::Grant;
+use super::record::{NONE, Slot, nonce_of, nonce_words};
+use super::release::{LeaseHandle, Lost};
+use super::time::Now;
+use super::zone::Zone;
+
+/// A lock that this machine has on a slot by quorum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lock {
+    nonce: [u64; 2],
+    /// The fence that a quorum took.
+    pub fence: u64,
+    /// Until when it is valid, on the monotonic clock. Never 0.
+    pub deadline_ms: u64,
+}
+
+impl Lock {
+    /// A lock with this nonce.
+    #[must_use]
+    pub fn new(nonce: u128, fence: u64, deadline_ms: u64) -> Self {
+        Self {
+            nonce: nonce_words(nonce),
+            fence,
+            deadline_ms: deadline_ms.max(1),
+        }
+    }
+
+    /// What proves to the nodes that it is this one.
+    #[must_use]
+    pub fn nonce(&self) -> u128 {
+        nonce_of(self.nonce)
+    }
+
+    pub(crate) fn of(slot: &Slot) -> Option<Self> {
+        (slot.lock_deadline_ms != 0).then_some(Self {
+            nonce: slot.lock_nonce,
+            fence: slot.lock_fence,
+            deadline_ms: slot.lock_deadline_ms,
+        })
+    }
+}
+
+/// When a lock may be handed to the next waiter instead of being given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandOver {
+    /// How often in a row: other machines wait too.
+    pub most: u32,
+    /// How long it must still be valid, in milliseconds.
+    pub left_ms: u64,
+}
+
+/// What has become of a lease's slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It is free, or somebody else's who has to lock it first.
+    Free,
+    /// A waiter has it, and the lock with it.
+    HandedOver,
+    /// The lock has to be given back; until [`Zone::release`] the slot is held.
+    Locked(Lock),
+}
+
+impl Zone<'_> {
+    /// Notes the lock on the slot of a lease; the lease lasts as long.
+    pub fn locked(&mut self, handle: LeaseHandle, lock: Lock) -> Result<Grant, Lost> {
+        self.holds(handle)?;
+        let slot = &mut self.slots[handle.slot as usize];
+        slot.lock_nonce = lock.nonce;
+        slot.lock_fence = lock.fence;
+        slot.lock_deadline_ms = lock.deadline_ms;
+        slot.fence = lock.fence;
+        slot.handed = 0;
+        self.move_deadline(handle.slot, lock.deadline_ms);
+        Ok(self.granted(handle.slot))
+    }
+
+    /// Notes that the lock on the slot of a lease has been prolonged.
+    pub fn prolonged(&mut self, handle: LeaseHandle, deadline_ms: u64) -> Result<(), Lost> {
+        self.holds(handle)?;
+        self.slots[handle.slot as usize].lock_deadline_ms = deadline_ms;
+        self.move_deadline(handle.slot, deadline_ms);
+        Ok(())
+    }
+
+    /// Ends a lease: hands slot and lock to the first waiter, if there is one and
+    /// it may be; else tells which lock to give back.
+    pub fn end(&mut self, handle: LeaseHandle, rule: HandOver, now: Now) -> Result<Ended, Lost> {
+        self.holds(handle)?;
+        let record = self.slots[handle.slot as usize];
+        let Some(lock) = Lock::of(&record) else {
+            self.free(handle.slot, now);
+            return Ok(Ended::Free);
+        };
+        let lasts = lock.deadline_ms >= now.mono_ms.saturating_add(rule.left_ms);
+        let key = record.key as usize;
+        let kept = record.ordinal < self.keys[key].slots;
+        let next = self
+            .next_for(key)
+            .filter(|_| lasts && kept && record.handed < rule.most);
+        let Some(waiter) = next else {
+            return Ok(Ended::Locked(lock));
+        };
+        self.waiting_in(self.keys[key].pool as usize).remove(waiter);
+        let next = self.waiters[waiter as usize];
+        let slot = &mut self.slots[handle.slot as usize];
+        slot.handed += 1;
+        slot.nonce = next.nonce;
+        slot.owner = next.owner;
+        slot.ttl_ms = next.ttl_ms;
+        // Locks are taken with the wall clock's microseconds as their fence: one
+        // more for each lease stays below the next lock's.
+        slot.fence = lock.fence + u64::from(slot.handed);
+        slot.granted_ms = now.mono_ms;
+        self.serve(waiter, handle.slot);
+        Ok(Ended::HandedOver)
+    }
+
+    /// The slot of a lease turns out to be held on another machine: nobody here
+    /// need try before then.
+    pub fn taken_elsewhere(&mut self, handle: LeaseHandle, until_ms: u64) -> Result<(), Lost> {
+        self.holds(handle)?;
+        self.leave_elsewhere(handle.slot, until_ms);
+        Ok(())
+    }
+
+    /// Another machine has given a slot up: those who wait here may try.
+    pub fn freed_elsewhere(&mut self, key: u32, ordinal: u32, now: Now) {
+        let found = self.slots.iter().position(|slot| {
+            slot.state == super::record::slot_state::HELD
+                && slot.owner == NONE
+                && (slot.key, slot.ordinal) == (key, ordinal)
+        });
+        if let Some(slot) = found {
+            self.free(slot as u32, now);
+        }
+    }
+
+    pub(crate) fn leave_elsewhere(&mut self, slot: u32, until_ms: u64) {
+        let record = &mut self.slots[slot as usize];
+        record.owner = NONE;
+        record.nonce = [0; 2];
+        record.lock_deadline_ms = 0;
+        self.move_deadline(slot, until_ms);
+    }
+
+    fn move_deadline(&mut self, slot: u32, deadline_ms: u64) {
+        self.slots[slot as usize].deadline_ms = deadline_ms;
+        self.held_slots().update(slot);
+    }
+}

@@ -1,0 +1,134 @@
+use super::bed::{Bed, TTL, pool};
+use crate::lease::*;
+
+const RULE: HandOver = HandOver {
+    most: 2,
+    left_ms: 100,
+};
+
+fn bed() -> Bed {
+    Bed::new(&pool("p", &[(1, 1, 1)], Balance::RoundRobin))
+}
+
+fn lock(bed: &Bed) -> Lock {
+    Lock::new(77, 1_000, bed.now + TTL)
+}
+
+/// A worker with a lease whose slot is locked.
+fn locked(bed: &mut Bed) -> (WorkerId, Grant) {
+    let worker = bed.worker(1);
+    let lease = bed.acquire(worker).unwrap();
+    let lock = lock(bed);
+    let grant = bed.zone().locked(lease.handle, lock).unwrap();
+    (worker, grant)
+}
+
+fn end(bed: &mut Bed, grant: Grant) -> Result<Ended, Lost> {
+    let now = bed.clock();
+    bed.zone().end(grant.handle, RULE, now)
+}
+
+#[test]
+fn a_lock_goes_from_lease_to_lease_with_rising_fences_and_no_more_often_than_allowed() {
+    let mut bed = bed();
+    let (worker, mut held) = locked(&mut bed);
+    let mut fences = vec![held.fence];
+    for _ in 0..2 {
+        let (tag, _) = bed.wait(worker, 0);
+        assert_eq!(end(&mut bed, held), Ok(Ended::HandedOver));
+        assert_eq!(end(&mut bed, held), Err(Lost));
+        let now = bed.clock();
+        let served = bed.zone().collect(worker, now).unwrap();
+        assert_eq!(served.tag, tag);
+        held = served.grant;
+        assert_eq!(held.lock, Some(lock(&bed)));
+        fences.push(held.fence);
+    }
+    assert_eq!(fences, [1_000, 1_001, 1_002]);
+    bed.wait(worker, 0);
+    assert_eq!(end(&mut bed, held), Ok(Ended::Locked(lock(&bed))));
+    // Held until the lock has been given back; then it is the waiter's to lock.
+    assert!(bed.acquire(worker).is_none());
+    bed.release(held).unwrap();
+    let now = bed.clock();
+    assert_eq!(bed.zone().collect(worker, now).unwrap().grant.lock, None);
+}
+
+#[test]
+fn a_lock_that_is_about_to_end_is_given_back() {
+    let mut bed = bed();
+    let (worker, held) = locked(&mut bed);
+    bed.wait(worker, 0);
+    bed.now += TTL - 99;
+    assert!(matches!(end(&mut bed, held), Ok(Ended::Locked(_))));
+}
+
+#[test]
+fn a_slot_held_elsewhere_is_tried_again_when_it_ends_there() {
+    let mut bed = bed();
+    let worker = bed.worker(1);
+    let lease = bed.acquire(worker).unwrap();
+    let until = bed.now + 500;
+    bed.zone().taken_elsewhere(lease.handle, until).unwrap();
+    assert!(bed.acquire(worker).is_none());
+    assert_eq!(bed.release(lease), Err(Lost));
+    let (tag, _) = bed.wait(worker, 0);
+    bed.now = until;
+    let now = bed.clock();
+    assert_eq!(bed.zone().expire(now), 1);
+    assert_eq!(bed.served(worker), [tag]);
+}
+
+#[test]
+fn word_of_a_release_elsewhere_serves_a_waiter_at_once() {
+    let mut bed = bed();
+    let worker = bed.worker(1);
+    let lease = bed.acquire(worker).unwrap();
+    let until = bed.now + 500;
+    bed.zone().taken_elsewhere(lease.handle, until).unwrap();
+    let (tag, _) = bed.wait(worker, 0);
+    let now = bed.clock();
+    bed.zone().freed_elsewhere(lease.key, 1, now);
+    assert!(bed.served(worker).is_empty(), "another slot");
+    bed.zone().freed_elsewhere(lease.key, 0, now);
+    assert_eq!(bed.served(worker), [tag]);
+    let grant = bed.zone().granted(0);
+    bed.zone().freed_elsewhere(lease.key, 0, now);
+    assert!(
+        bed.release(grant).is_ok(),
+        "a lease of this machine is not ended by word of mouth"
+    );
+}
+
+#[test]
+fn a_dead_workers_lock_binds_until_it_ends() {
+    let mut bed = bed();
+    let (worker, held) = locked(&mut bed);
+    let now = bed.clock();
+    bed.zone().dismiss(worker, now);
+    let next = bed.worker(2);
+    bed.now = held.deadline_ms - 1;
+    assert!(bed.acquire(next).is_none());
+    bed.now += 1;
+    assert!(bed.acquire(next).is_some());
+}
+
+#[test]
+fn who_has_waited_before_keeps_the_place() {
+    let mut bed = bed();
+    let worker = bed.worker(1);
+    let held = bed.acquire(worker).unwrap();
+    let (first, _) = bed.wait(worker, 0);
+    bed.wait(worker, 0);
+    bed.release(held).unwrap();
+    let now = bed.clock();
+    let served = bed.zone().collect(worker, now).unwrap();
+    let want = Want {
+        arrival: Some(served.arrival),
+        tag: first,
+        ..bed.want(worker)
+    };
+    bed.zone().enqueue(&want).unwrap();
+    bed.release(served.grant).unwrap();
+    assert_eq!(bed.served(worker), [first]);
+}

@@ -1,0 +1,42 @@
+//! Script calls as bytes.
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+
+use openai_core::redlock::{Script, ScriptCall};
+
+thread_local! {
+    static DIGESTS: OnceCell<HashMap<Script, String>> = const { OnceCell::new() };
+}
+
+/// The call by the script's digest, as nodes that have it loaded take it.
+pub fn by_digest(call: &ScriptCall) -> Vec<u8> {
+    DIGESTS.with(|digests| {
+        let digests = digests.get_or_init(|| {
+            let digest = |script: Script| redis::Script::new(script.source()).get_hash().to_owned();
+            Script::ALL
+                .into_iter()
+                .map(|script| (script, digest(script)))
+                .collect()
+        });
+        let digest = digests.get(&call.script).map_or("", String::as_str);
+        packed("EVALSHA", digest, call)
+    })
+}
+
+/// The call with the script's text, for a node that has forgotten it.
+pub fn in_full(call: &ScriptCall) -> Vec<u8> {
+    packed("EVAL", call.script.source(), call)
+}
+
+fn packed(verb: &str, script: &str, call: &ScriptCall) -> Vec<u8> {
+    let mut command = redis::cmd(verb);
+    command.arg(script).arg(call.keys.len());
+    for key in &call.keys {
+        command.arg(key);
+    }
+    for argument in &call.args {
+        command.arg(argument);
+    }
+    command.get_packed_command()
+}

@@ -1,0 +1,342 @@
+//! A node: its connection, kept up in the background, and what is known of it.
+
+use openai_core::redlock::{
+    CircuitPolicy, Durability, ErrorKind, Incarnation, Mistrust, NodeHealth, Script, ServerInfo,
+    Value,
+};
+use serde_json::json;
+
+use super::link::Link;
+use super::value;
+use crate::ffi::{Address, Level};
+use crate::log::event;
+
+/// Where a node is, and what it wants to know of us.
+#[derive(Clone)]
+pub struct NodeTarget {
+    /// For logs: without user and password.
+    pub name: String,
+    pub address: Address,
+    pub user: Option<String>,
+    pub password: Option<std::rc::Rc<zeroize::Zeroizing<String>>>,
+    pub database: i64,
+}
+
+/// What is known of a node, for variables and logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeReport {
+    Up,
+    /// It did not answer in time, more than once.
+    Suspect,
+    /// It came back without its memory not long ago.
+    Quarantined,
+    Down,
+}
+
+impl NodeReport {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Suspect => "suspect",
+            Self::Quarantined => "quarantined",
+            Self::Down => "down",
+        }
+    }
+}
+
+const RECONNECT_MIN_MS: u64 = 100;
+const RECONNECT_MAX_MS: u64 = 5_000;
+const CONNECT_MS: u64 = 2_000;
+/// A connection that owes a reply for so long is given up.
+const STALE_MS: u64 = 5_000;
+const CIRCUIT: CircuitPolicy = CircuitPolicy {
+    suspect_after: 2,
+    probe_min_ms: 200,
+    probe_max_ms: 5_000,
+};
+
+/// What a reply belongs to.
+pub enum Owed<T> {
+    Auth,
+    Select,
+    Info,
+    Script,
+    Probe,
+    Command(T),
+}
+
+enum Line<T> {
+    Down {
+        again_at: u64,
+    },
+    /// Connecting, or being set up.
+    Opening {
+        link: Link<Owed<T>>,
+        since: u64,
+        owed: usize,
+    },
+    Open(Link<Owed<T>>),
+}
+
+/// What happened on a node.
+pub enum Heard<T> {
+    Reply(T, Value),
+    /// The connection broke before the reply.
+    Broken(T),
+}
+
+pub struct Node<T> {
+    target: NodeTarget,
+    line: Line<T>,
+    health: NodeHealth,
+    incarnation: Incarnation,
+    bootstrap: bool,
+    failures: u32,
+    call: fn(u64),
+    argument: u64,
+    said_down: bool,
+}
+
+impl<T> Node<T> {
+    pub fn new(
+        target: NodeTarget,
+        quarantine_ms: u64,
+        bootstrap: bool,
+        call: fn(u64),
+        argument: u64,
+    ) -> Self {
+        Self {
+            target,
+            line: Line::Down { again_at: 0 },
+            health: NodeHealth::new(CIRCUIT),
+            incarnation: Incarnation::new(Durability::Lossy, quarantine_ms),
+            bootstrap,
+            failures: 0,
+            call,
+            argument,
+            said_down: false,
+        }
+    }
+
+    /// Whether it is worth asking for a vote.
+    pub fn votes(&self, now: u64) -> bool {
+        self.report(now) == NodeReport::Up
+    }
+
+    pub fn report(&self, now: u64) -> NodeReport {
+        match &self.line {
+            Line::Open(_) if self.health.is_suspect() => NodeReport::Suspect,
+            Line::Open(_) if !self.incarnation.is_trusted(now) => NodeReport::Quarantined,
+            Line::Open(_) => NodeReport::Up,
+            _ => NodeReport::Down,
+        }
+    }
+
+    /// Sends a command; gives its name back when there is no connection for it.
+    pub fn send(&mut self, packed: &[u8], command: T, now: u64) -> Result<(), T> {
+        self.push(packed, Owed::Command(command), now)
+    }
+
+    fn push(&mut self, packed: &[u8], owed: Owed<T>, now: u64) -> Result<(), T> {
+        let refused = match &mut self.line {
+            Line::Open(link) => link.push(packed, owed, now).err(),
+            _ => Some(owed),
+        };
+        match refused {
+            Some(Owed::Command(command)) => Err(command),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn timed_out(&mut self, now: u64, random: u64) {
+        self.health.timed_out(now, random);
+    }
+
+    /// Sends what is waiting to be sent.
+    pub fn flush(&mut self, now: u64, heard: &mut Vec<Heard<T>>) {
+        let sent = match &mut self.line {
+            Line::Open(link) | Line::Opening { link, .. } => link.flush(),
+            Line::Down { .. } => return,
+        };
+        if let Err(error) = sent {
+            self.close(now, &error.to_string(), heard);
+        }
+    }
+
+    /// Takes in what has arrived.
+    pub fn arrived(&mut self, now: u64, heard: &mut Vec<Heard<T>>) {
+        self.flush(now, heard);
+        loop {
+            let next = match &mut self.line {
+                Line::Open(link) | Line::Opening { link, .. } => link.next_reply(),
+                Line::Down { .. } => return,
+            };
+            match next {
+                Ok(None) => return,
+                Ok(Some((owed, reply))) => {
+                    self.health.answered();
+                    self.incarnation.answered(now);
+                    if let Err(reason) = self.answered(owed, value::of(reply), now, heard) {
+                        return self.close(now, &reason, heard);
+                    }
+                }
+                Err(error) => return self.close(now, &error.to_string(), heard),
+            }
+        }
+    }
+
+    fn answered(
+        &mut self,
+        owed: Owed<T>,
+        reply: Value,
+        now: u64,
+        heard: &mut Vec<Heard<T>>,
+    ) -> Result<(), String> {
+        match owed {
+            Owed::Command(command) => heard.push(Heard::Reply(command, reply)),
+            Owed::Probe => {}
+            Owed::Info => self.learn(&reply, now)?,
+            Owed::Auth | Owed::Select | Owed::Script => {
+                if let Value::Error(kind) = reply {
+                    return Err(refusal(&owed, kind));
+                }
+            }
+        }
+        self.settle();
+        Ok(())
+    }
+
+    fn learn(&mut self, reply: &Value, now: u64) -> Result<(), String> {
+        let Value::Bytes(text) = reply else {
+            return Err("no answer to INFO".into());
+        };
+        let info = ServerInfo::parse(&String::from_utf8_lossy(text));
+        let info = info.and_then(|info| info.check().map(|()| info));
+        let info = info.map_err(|e: Mistrust| e.to_string())?;
+        self.incarnation.connected(&info, now);
+        if self.bootstrap {
+            self.incarnation.bootstrap();
+        }
+        Ok(())
+    }
+
+    /// Open once all that was sent to set it up has been answered.
+    fn settle(&mut self) {
+        if let Line::Opening { owed, .. } = &mut self.line {
+            *owed = owed.saturating_sub(1);
+            if *owed == 0
+                && let Line::Opening { link, .. } =
+                    std::mem::replace(&mut self.line, Line::Down { again_at: 0 })
+            {
+                self.line = Line::Open(link);
+                self.failures = 0;
+                if std::mem::take(&mut self.said_down) {
+                    event(
+                        Level::Warn,
+                        "redis_node_up",
+                        json!({ "node": self.target.name }),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Keeps the connection up; to be called now and then.
+    pub fn tend(&mut self, now: u64, random: u64, heard: &mut Vec<Heard<T>>) {
+        match &mut self.line {
+            Line::Down { again_at } if *again_at <= now => self.open(now, random),
+            Line::Down { .. } => {}
+            Line::Opening { since, .. } if *since + CONNECT_MS < now => {
+                self.close(now, "no connection in time", heard);
+            }
+            Line::Opening { .. } => {}
+            Line::Open(link) => {
+                if link.oldest().is_some_and(|at| at + STALE_MS < now) {
+                    return self.close(now, "no answer", heard);
+                }
+                if self.health.probe(now) {
+                    let ping = redis::cmd("PING").get_packed_command();
+                    let _ = self.push(&ping, Owed::Probe, now);
+                    self.flush(now, heard);
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, now: u64, random: u64) {
+        match Link::connect(&self.target.address, self.call, self.argument) {
+            Ok(mut link) => {
+                let owed = greet(&mut link, &self.target, now);
+                self.line = Line::Opening {
+                    link,
+                    since: now,
+                    owed,
+                };
+            }
+            Err(error) => self.down(now, random, &error.to_string()),
+        }
+    }
+
+    fn close(&mut self, now: u64, reason: &str, heard: &mut Vec<Heard<T>>) {
+        let line = std::mem::replace(&mut self.line, Line::Down { again_at: now });
+        self.down(now, now, reason);
+        if let Line::Open(link) | Line::Opening { link, .. } = line {
+            heard.extend(link.into_waiting().filter_map(|owed| match owed {
+                Owed::Command(command) => Some(Heard::Broken(command)),
+                _ => None,
+            }));
+        }
+    }
+
+    fn down(&mut self, now: u64, random: u64, reason: &str) {
+        let delay = RECONNECT_MIN_MS << self.failures.min(6);
+        let delay = delay.min(RECONNECT_MAX_MS);
+        self.failures += 1;
+        self.line = Line::Down {
+            again_at: now + delay + random % (delay / 4 + 1),
+        };
+        if !std::mem::replace(&mut self.said_down, true) {
+            let fields = json!({ "node": self.target.name, "reason": reason });
+            event(Level::Error, "redis_node_down", fields);
+        }
+    }
+}
+
+/// Puts what a fresh connection begins with on its way; returns how many replies
+/// it takes to be open.
+fn greet<T>(link: &mut Link<Owed<T>>, target: &NodeTarget, now: u64) -> usize {
+    let mut greetings = vec![];
+    if let Some(password) = &target.password {
+        let mut auth = redis::cmd("AUTH");
+        if let Some(user) = &target.user {
+            auth.arg(user);
+        }
+        auth.arg(password.as_str());
+        greetings.push((auth, Owed::Auth));
+    }
+    if target.database != 0 {
+        let mut select = redis::cmd("SELECT");
+        select.arg(target.database);
+        greetings.push((select, Owed::Select));
+    }
+    greetings.push((redis::cmd("INFO"), Owed::Info));
+    for script in Script::ALL {
+        let mut load = redis::cmd("SCRIPT");
+        load.arg("LOAD").arg(script.source());
+        greetings.push((load, Owed::Script));
+    }
+    let count = greetings.len();
+    for (command, owed) in greetings {
+        let _ = link.push(&command.get_packed_command(), owed, now);
+    }
+    count
+}
+
+fn refusal<T>(owed: &Owed<T>, kind: ErrorKind) -> String {
+    let what = match owed {
+        Owed::Auth => "AUTH",
+        Owed::Select => "SELECT",
+        _ => "SCRIPT LOAD",
+    };
+    format!("{what} was refused: {kind:?}")
+}

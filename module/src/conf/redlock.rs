@@ -1,0 +1,279 @@
+//! `openai_redlock`: a group of independent Redis masters that lock slots by quorum.
+
+use std::ffi::CStr;
+use std::net::ToSocketAddrs;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use openai_core::lease::HandOver;
+use openai_core::redlock::{Drift, MAX_NODES, PoolNames, Quorum, RetryDelay};
+use redis::{ConnectionAddr, IntoConnectionInfo};
+use zeroize::Zeroizing;
+
+use super::{Main, source, values};
+use crate::adapter::redis::NodeTarget;
+use crate::ffi::{Address, Args, Block, Conf, ConfResult, Directive, Scope, argument};
+
+/// A group, as its block states it.
+pub struct RedlockGroup {
+    pub name: String,
+    pub nodes: Vec<NodeTarget>,
+    pub quorum: Quorum,
+    pub timeout_ms: u64,
+    pub drift: Drift,
+    pub retry: RetryDelay,
+    /// None: the longest TTL of the pools that use it.
+    pub quarantine_ms: Option<u64>,
+    pub bootstrap: bool,
+    pub renewal_ms: Option<u64>,
+    pub hand_over: HandOver,
+    prefix: String,
+}
+
+impl RedlockGroup {
+    /// The names of a pool's keys in Redis.
+    pub fn names(&self, pool: &str) -> ConfResult<Rc<PoolNames>> {
+        PoolNames::new(&self.prefix, pool)
+            .map(Rc::new)
+            .map_err(|e| e.to_string())
+    }
+}
+
+#[derive(Default)]
+struct Said {
+    nodes: Vec<NodeTarget>,
+    sources: usize,
+    password: Option<Rc<Zeroizing<String>>>,
+    timeout_ms: Option<u64>,
+    drift: Option<Drift>,
+    retry_ms: Option<u64>,
+    jitter_ms: Option<u64>,
+    quarantine_ms: Option<u64>,
+    bootstrap: Option<bool>,
+    renewal_ms: Option<u64>,
+    hand_over: Option<u32>,
+    prefix: Option<String>,
+}
+
+pub struct RedlockBlock;
+
+impl Directive for RedlockBlock {
+    type Target = Main;
+    const NAME: &'static CStr = c"openai_redlock";
+    const SCOPE: Scope = Scope::Http;
+    const ARGS: Args = Args::NamedBlock;
+
+    fn read(conf: &mut Conf, main: &mut Main) -> Result<(), Option<String>> {
+        let name = argument(conf)?;
+        if name == "shm" || main.groups.iter().any(|group| group.name == name) {
+            return Err(Some(format!("\"{name}\" is a duplicate")));
+        }
+        let mut said = Said::default();
+        let read = |conf: &Conf, line: Block<'_>| {
+            read_line(conf, line.words, &mut said)
+                .map_err(|e| format!("openai_redlock \"{name}\": {e}"))
+        };
+        conf.block(read).map_err(|()| None)?;
+        main.groups.push(said.into_group(conf, name).map_err(Some)?);
+        Ok(())
+    }
+}
+
+impl Said {
+    fn into_group(self, conf: &Conf, name: String) -> ConfResult<RedlockGroup> {
+        if self.sources == 0 {
+            return Err(format!("\"{name}\" has no \"node\""));
+        }
+        let mut nodes = self.nodes;
+        for node in &mut nodes {
+            node.password = node.password.take().or_else(|| self.password.clone());
+        }
+        let count = u8::try_from(nodes.len()).unwrap_or(u8::MAX);
+        let quorum = match Quorum::of(count) {
+            Some(quorum) => quorum,
+            None if conf.only_signals() && count == 0 => {
+                Quorum::of(1).ok_or("a group needs a node")?
+            }
+            None => {
+                return Err(format!(
+                    "\"{name}\" has {count} nodes, it must have 1 to {MAX_NODES}"
+                ));
+            }
+        };
+        Ok(RedlockGroup {
+            name,
+            nodes,
+            quorum,
+            timeout_ms: self.timeout_ms.unwrap_or(50),
+            drift: self.drift.unwrap_or_default(),
+            retry: RetryDelay {
+                min_ms: self.retry_ms.unwrap_or(2),
+                jitter_ms: self.jitter_ms.unwrap_or(20),
+            },
+            quarantine_ms: self.quarantine_ms,
+            bootstrap: self.bootstrap.unwrap_or(false),
+            renewal_ms: self.renewal_ms,
+            hand_over: HandOver {
+                most: self.hand_over.unwrap_or(64),
+                left_ms: 0,
+            },
+            prefix: self.prefix.unwrap_or_default(),
+        })
+    }
+}
+
+fn read_line(conf: &Conf, words: &[&str], said: &mut Said) -> ConfResult {
+    let [name, value] = words else {
+        let name = words.first().unwrap_or(&"");
+        return Err(format!("{name}: takes one argument"));
+    };
+    match *name {
+        "node" => {
+            said.sources += 1;
+            read_nodes(conf, value, &mut said.nodes)
+        }
+        "password" => once(&mut said.password, password(conf, value)),
+        "node_timeout" => once(&mut said.timeout_ms, between(value, 1, 10_000)),
+        "drift" => once(&mut said.drift, drift(value)),
+        "renew" => once(&mut said.renewal_ms, between(value, 10, 3_600_000)),
+        "retry_delay" => once(&mut said.retry_ms, between(value, 1, 10_000)),
+        "retry_jitter" => once(&mut said.jitter_ms, between(value, 0, 10_000)),
+        "quarantine" => once(&mut said.quarantine_ms, values::time_ms(value)),
+        "bootstrap" => once(&mut said.bootstrap, values::flag(value)),
+        "hand_over" => once(&mut said.hand_over, count(value)),
+        "prefix" => once(&mut said.prefix, prefix(value)),
+        _ => return Err(format!("unknown directive \"{name}\"")),
+    }
+    .map_err(|e| format!("{name}: {e}"))
+}
+
+fn once<T>(place: &mut Option<T>, value: ConfResult<T>) -> ConfResult {
+    if place.is_some() {
+        return Err("is a duplicate".into());
+    }
+    *place = Some(value?);
+    Ok(())
+}
+
+fn between(value: &str, least: u64, most: u64) -> ConfResult<u64> {
+    let ms = values::time_ms(value)?;
+    if (least..=most).contains(&ms) {
+        return Ok(ms);
+    }
+    Err(format!(
+        "\"{value}\" is out of range, it must be from {least}ms to {most}ms"
+    ))
+}
+
+fn count(value: &str) -> ConfResult<u32> {
+    let count = value.parse::<u32>().ok().filter(|n| *n <= 100_000);
+    count.ok_or_else(|| format!("invalid value \"{value}\", it must be from 0 to 100000"))
+}
+
+/// The share of the TTL that clocks may run apart by.
+fn drift(value: &str) -> ConfResult<Drift> {
+    let share = value
+        .strip_suffix('%')
+        .and_then(|number| number.parse::<f64>().ok());
+    match share {
+        Some(percent) if (0.0..=50.0).contains(&percent) => Ok(Drift {
+            ppm: (percent * 10_000.0) as u32,
+            ..Drift::default()
+        }),
+        _ => Err(format!(
+            "invalid value \"{value}\", it must be from 0% to 50%"
+        )),
+    }
+}
+
+fn prefix(value: &str) -> ConfResult<String> {
+    PoolNames::new(value, "x").map_err(|e| e.to_string())?;
+    Ok(value.to_string())
+}
+
+fn password(conf: &Conf, value: &str) -> ConfResult<Rc<Zeroizing<String>>> {
+    let text = match (value.strip_prefix("env:"), value.strip_prefix("file:")) {
+        (Some(name), _) => source::environment(conf, name),
+        (_, Some(path)) => source::file(conf, path, false)?,
+        _ => return Err("must be env:NAME or file:PATH".into()),
+    };
+    let text = text.trim();
+    if text.is_empty() && !conf.only_signals() {
+        return Err(format!("{value} is empty"));
+    }
+    Ok(Rc::new(Zeroizing::new(text.to_string())))
+}
+
+fn read_nodes(conf: &Conf, value: &str, nodes: &mut Vec<NodeTarget>) -> ConfResult {
+    let Some(name) = value.strip_prefix("env:") else {
+        return add(nodes, node(value)?);
+    };
+    let urls = source::environment(conf, name);
+    let urls = urls.split(',').map(str::trim).filter(|url| !url.is_empty());
+    let before = nodes.len();
+    for (number, url) in (1..).zip(urls) {
+        // The address may carry a password: it is not shown.
+        node(url)
+            .and_then(|node| add(nodes, node))
+            .map_err(|e| format!("env:{name}, URL {number}: {e}"))?;
+    }
+    if nodes.len() == before && !conf.only_signals() {
+        return Err(format!("env:{name} holds no URL"));
+    }
+    Ok(())
+}
+
+fn add(nodes: &mut Vec<NodeTarget>, node: NodeTarget) -> ConfResult {
+    if nodes
+        .iter()
+        .any(|known| (&known.address, known.database) == (&node.address, node.database))
+    {
+        return Err(format!(
+            "{} stands twice: nodes must be independent",
+            node.name
+        ));
+    }
+    nodes.push(node);
+    Ok(())
+}
+
+/// A node by its URL. Host names are resolved here, once.
+fn node(url: &str) -> ConfResult<NodeTarget> {
+    let with_scheme;
+    let url = match url.strip_prefix("unix:") {
+        Some(path) if !path.starts_with("//") => {
+            with_scheme = format!("unix://{path}");
+            with_scheme.as_str()
+        }
+        _ => url,
+    };
+    let info = url
+        .into_connection_info()
+        .map_err(|_| "not the URL of a Redis server".to_string())?;
+    let (name, address) = match info.addr() {
+        ConnectionAddr::Tcp(host, port) => {
+            let name = format!("{host}:{port}");
+            let found = (host.as_str(), *port)
+                .to_socket_addrs()
+                .ok()
+                .and_then(|mut a| a.next());
+            let address = found.ok_or_else(|| format!("host not found in \"{name}\""))?;
+            (name, Address::Tcp(address))
+        }
+        ConnectionAddr::Unix(path) => (
+            format!("unix:{}", path.display()),
+            Address::Unix(PathBuf::from(path)),
+        ),
+        _ => return Err("only redis:// and unix: are supported".into()),
+    };
+    let settings = info.redis_settings();
+    Ok(NodeTarget {
+        name,
+        address,
+        user: settings.username().map(ToString::to_string),
+        password: settings
+            .password()
+            .map(|p| Rc::new(Zeroizing::new(p.to_string()))),
+        database: settings.db(),
+    })
+}
