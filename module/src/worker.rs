@@ -47,22 +47,21 @@ fn with<T>(act: impl FnOnce(&mut Worker) -> T) -> Option<T> {
 
 /// Enters the worker into the zone.
 pub fn start(main: &Main, cycle: Cycle) -> ConfResult {
-    let (Some(shared), Some(known)) = (main.shared, main.taken_over()) else {
-        return Ok(());
-    };
-    if !ffi::serves_requests() {
-        return Ok(());
+    if ffi::serves_requests() && enter(main, cycle) == Some(false) {
+        let fields = json!({ "reason": "too many workers at once" });
+        event(Level::Alert, "worker_refused", fields);
     }
+    Ok(())
+}
+
+/// Takes a place in the zone, if there is a zone: `Some(false)` when it is full.
+fn enter(main: &Main, cycle: Cycle) -> Option<bool> {
+    let (shared, known) = main.shared.zip(main.taken_over())?;
     let (pid, generation) = (ffi::process_id(), known.generation);
     let dead = |pid| !ffi::alive(pid);
     let id = change(shared, |zone| zone.enroll(pid, generation, now(), dead)).flatten();
     let Some(id) = id else {
-        event(
-            Level::Alert,
-            "worker_refused",
-            json!({ "reason": "too many workers at once" }),
-        );
-        return Ok(());
+        return Some(false);
     };
     let shortest = main
         .pools
@@ -93,7 +92,7 @@ pub fn start(main: &Main, cycle: Cycle) -> ConfResult {
     };
     WORKER.with_borrow_mut(|place| *place = Some(worker));
     locks::start(main);
-    Ok(())
+    Some(true)
 }
 
 /// Strikes the worker off; what it still holds is free at once.
@@ -130,7 +129,7 @@ pub struct Ask {
 pub fn ask(main: &Main, known: &TakenOver, ask: &Ask, token: Token) -> Asked {
     if with(|_| ()).is_none() {
         // There were too many workers at the start; some may have gone since.
-        let _ = start(main, Cycle::running());
+        enter(main, Cycle::running());
     }
     let (pool, may_wait) = (ask.pool, ask.may_wait);
     let Some(id) = known.pools.get(pool).map(|pool| pool.id) else {

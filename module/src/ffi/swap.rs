@@ -1,6 +1,7 @@
+use memchr::memmem;
 use ngx::ffi::{
     NGX_LOG_DEBUG_HTTP, ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_request_t,
-    ngx_http_variable_value_t, ngx_list_part_t, ngx_str_t, ngx_table_elt_t,
+    ngx_http_variable_t, ngx_http_variable_value_t, ngx_list_part_t, ngx_str_t, ngx_table_elt_t,
 };
 
 use super::headers::{HeadersIn, is_named};
@@ -32,6 +33,7 @@ impl<'a> Swapped<'a> {
         unsafe {
             let mut ours: Vec<ngx_table_elt_t> = Vec::with_capacity(16);
             let mut kept = vec![];
+            put_aside(r, b"", &mut kept);
             for header in HeadersIn::of(r) {
                 if is_named(header, b"authorization") || is_named(header, b"x-service-token") {
                     put_aside(r, bytes_of(&(*header).value), &mut kept);
@@ -96,26 +98,41 @@ const AUTHORIZATION_HASH: usize = {
     hash
 };
 
-/// Makes nginx forget the values of variables that lie within `secret`, such as
-/// `$http_authorization`, and gives them to `kept`.
+/// Makes nginx forget the values of variables that tell of a credential, and gives
+/// them to `kept`: those of the headers themselves, and any made of them (by `map`,
+/// `set`) that contain it.
 ///
 /// # Safety
 /// `r` must be live.
 unsafe fn put_aside(
     r: *mut ngx_http_request_t,
-    secret: &[u8],
+    credential: &[u8],
     kept: &mut Vec<(usize, ngx_http_variable_value_t)>,
 ) {
-    let secret = secret.as_ptr_range();
+    let secret = credential.rsplit(|&b| b == b' ').next().unwrap_or_default();
+    let finder = memmem::Finder::new(secret);
     // SAFETY: a request has as many values as the configuration has indexed
-    // variables; values of headers point into the header.
+    // variables; a valid value points at `len` bytes that live as long.
     unsafe {
         let module = &raw const ngx_http_core_module;
         let main = *(*r).main_conf.add((*module).ctx_index);
-        let count = (*main.cast::<ngx_http_core_main_conf_t>()).variables.nelts;
-        for index in 0..count {
+        let variables = &(*main.cast::<ngx_http_core_main_conf_t>()).variables;
+        for (index, variable) in variables
+            .as_slice::<ngx_http_variable_t>()
+            .iter()
+            .enumerate()
+        {
             let value = (*r).variables.add(index);
-            if (*value).valid() != 0 && secret.contains(&(*value).data.cast_const()) {
+            let known = (*value).valid() != 0 || (*value).not_found() != 0;
+            if !known {
+                continue;
+            }
+            let of_header = matches!(
+                bytes_of(&variable.name),
+                b"http_authorization" | b"http_x_service_token"
+            );
+            let tells = || !secret.is_empty() && finder.find((*value).as_bytes()).is_some();
+            if of_header || ((*value).valid() != 0 && tells()) {
                 kept.push((index, *value));
                 (*value).set_valid(0);
                 (*value).set_not_found(0);

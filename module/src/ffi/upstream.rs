@@ -110,6 +110,11 @@ impl Request<'_> {
         })
     }
 
+    /// Whether the answer comes from nginx's cache, so that no upstream is asked.
+    pub fn is_from_cache(&self) -> bool {
+        self.get().cached() != 0
+    }
+
     /// Has each piece of the upstream's answer sent on when it arrives. Call it
     /// from the header filter: nginx decides after it.
     pub fn stream_answer(&self) {

@@ -19,6 +19,9 @@ impl Filter for Answers {
         }
         if request.is_error_page() {
             put_into_form(&request);
+        } else if request.is_from_cache() {
+            // A refresh in the background may want the very slot.
+            crate::phase::ended(request);
         } else if request.is_upstream_answer() && streams(&request) {
             request.stream_answer();
         }

@@ -1,5 +1,6 @@
 //! A group of nodes: attempts, locks to prolong and locks to give back.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use openai_core::lease::{LeaseHandle, Lock};
@@ -125,6 +126,8 @@ pub struct Group {
     unlocks: SlotMap<UnlockKey, Unlocking>,
     renewals: SlotMap<RenewalKey, Renewing>,
     fence: FenceClock,
+    /// The pools that a lock has been taken in, by the beginning of their names.
+    known: HashSet<String>,
     random: StdRng,
     timeout: Timer,
     timeout_set: bool,
@@ -151,6 +154,7 @@ impl Group {
             unlocks: SlotMap::with_key(),
             renewals: SlotMap::with_key(),
             fence: FenceClock::default(),
+            known: HashSet::new(),
             random,
             timeout_set: false,
         }
@@ -162,6 +166,17 @@ impl Group {
             .iter()
             .enumerate()
             .filter(votes)
+            .map(|(at, _)| NodeId(at as u8))
+            .collect()
+    }
+
+    /// Nodes that can be asked to keep what they have: in quarantine, too.
+    fn keepers(&self) -> NodeSet {
+        let open = |(_, node): &(usize, &Node<Order>)| node.is_open();
+        self.nodes
+            .iter()
+            .enumerate()
+            .filter(open)
             .map(|(at, _)| NodeId(at as u8))
             .collect()
     }
@@ -194,7 +209,7 @@ impl Group {
             fence: self.fence.propose(wall_us),
             holder: Holder::new(&self.setup.owner, "", wall_us / 1_000),
             quarantine_ms: self.setup.quarantine_ms,
-            bootstrap: self.setup.bootstrap,
+            bootstrap: self.is_first(&attempt.names),
         };
         let ask = openai_core::redlock::Attempt {
             quorum: self.quorum,
@@ -217,6 +232,12 @@ impl Group {
         });
         self.act(key, actions, now, done);
         self.attempts.contains_key(key).then_some(key)
+    }
+
+    /// Whether the nodes may never have heard of the pool, and need not wait to see
+    /// whether they have forgotten it. A guard that is set once tells the rest.
+    fn is_first(&self, names: &PoolNames) -> bool {
+        self.setup.bootstrap && !self.known.contains(names.base())
     }
 
     /// Nobody wants the lock any more. What has been granted is given back.
@@ -283,7 +304,7 @@ impl Group {
                 drift: self.setup.drift,
             };
             let (renewal, actions) =
-                Renewal::new(self.quorum, timing, self.voters(now), &leases, now);
+                Renewal::new(self.quorum, timing, self.keepers(), &leases, now);
             let mut call = None;
             for action in &actions {
                 if let RenewalAction::Send { command, .. } = action
@@ -541,6 +562,10 @@ impl Group {
                     self.give_back(to, command, &names, now);
                 }
                 Action::Won { lease, .. } => {
+                    let base = attempting.attempt.names.base();
+                    if !self.known.contains(base) {
+                        self.known.insert(base.to_owned());
+                    }
                     let lock = Lock::new(lease.nonce.0, lease.fence.get(), lease.deadline_ms);
                     done.push(Outcome::Locked { tag, handle, lock });
                 }

@@ -118,6 +118,11 @@ impl<T> Node<T> {
         }
     }
 
+    /// Whether commands can be sent to it.
+    pub fn is_open(&self) -> bool {
+        matches!(self.line, Line::Open(_))
+    }
+
     /// Whether it is worth asking for a vote.
     pub fn votes(&self, now: u64) -> bool {
         self.report(now) == NodeReport::Up
@@ -214,7 +219,8 @@ impl<T> Node<T> {
         let info = info.and_then(|info| info.check().map(|()| info));
         let info = info.map_err(|e: Mistrust| e.to_string())?;
         self.incarnation.connected(&info, now);
-        if self.bootstrap {
+        // Only at first sight: one that comes back empty later has to wait.
+        if std::mem::take(&mut self.bootstrap) {
             self.incarnation.bootstrap();
         }
         Ok(())
