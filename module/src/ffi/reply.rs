@@ -28,10 +28,16 @@ impl Request<'_> {
     }
 
     /// The media type of the answer, without parameters.
-    pub fn answer_type(&self) -> &[u8] {
+    fn answer_type(&self) -> &[u8] {
         let out = &self.get().headers_out;
         let whole = bytes_of(&out.content_type);
         whole.get(..out.content_type_len).unwrap_or(whole)
+    }
+
+    /// Whether the answer is an event stream.
+    pub fn answers_events(&self) -> bool {
+        self.answer_type()
+            .eq_ignore_ascii_case(b"text/event-stream")
     }
 
     /// The length of the answer, when it is known beforehand.

@@ -44,10 +44,7 @@ impl Filter for Answers {
 
 /// Whether the answer comes bit by bit: an event stream, or of unknown length.
 fn streams(request: &Request<'_>) -> bool {
-    request
-        .answer_type()
-        .eq_ignore_ascii_case(b"text/event-stream")
-        || request.answer_length().is_none()
+    request.answers_events() || request.answer_length().is_none()
 }
 
 fn put_into_form(request: &Request<'_>) {

@@ -25,7 +25,7 @@ pub fn lost(request: Request<'_>, handle: LeaseHandle) {
             ctx.refusal.set(Some(refusal));
             request.end_with(refusal.status());
         }
-        Some(true) if request.answer_type() == b"text/event-stream" => {
+        Some(true) if request.answers_events() => {
             request.end_stream(refusal.sse_frame());
         }
         // Neither form nor place for words: the client sees the answer break off.
