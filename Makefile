@@ -6,9 +6,10 @@ export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 BUILD  := nginx/build
 MODULE := release/libngx_http_openai_module.so
 
-# Two flavours of nginx side by side, each with headers and a module of its own.
-DEBIAN := $(CARGO_TARGET_DIR)/nginx-debian
-STABLE := $(CARGO_TARGET_DIR)/nginx-stable
+# Flavours of nginx side by side, each with headers and a module of its own.
+DEBIAN   := $(CARGO_TARGET_DIR)/nginx-debian
+STABLE   := $(CARGO_TARGET_DIR)/nginx-stable
+VALGRIND := $(CARGO_TARGET_DIR)/nginx-valgrind
 
 # For `make module` only: an nginx that inherits it takes it for sockets handed over by an older nginx.
 NAMED_NGINX := $(if $(filter undefined,$(origin NGINX)),,NGINX='$(NGINX)')
@@ -17,6 +18,10 @@ unexport NGINX
 # make test-debian ARGS=reload: only the end-to-end tests with that in their name.
 ARGS         ?=
 FUZZ_SECONDS ?= 60
+
+# What runs under valgrind, unless ARGS says otherwise: the way of a key, and whatever can end it.
+VALGRIND_TESTS := auth:: bodies:: clones:: endings:: injection:: leases:: log_format:: own_answers:: own_header:: \
+    quit:: redirects:: reload:: stopped_worker:: streaming:: subrequests:: upstream_faults:: variables:: waiting::
 
 # The targets share cargo's lock, ports and apt.
 .NOTPARALLEL:
@@ -46,6 +51,13 @@ module-stable: ## a current stable nginx, built from source, and the module for 
 	$(BUILD)/deps.sh run
 	headers=$$($(BUILD)/stable.sh $(STABLE)) && \
 	    env $$headers CARGO_TARGET_DIR=$(STABLE) $(BUILD)/module.sh
+
+# Its pools take each piece of memory from malloc: what lies beyond the piece, valgrind can tell.
+.PHONY: module-valgrind
+module-valgrind:
+	$(BUILD)/deps.sh valgrind
+	headers=$$($(BUILD)/stable.sh $(VALGRIND) -DNGX_DEBUG_PALLOC=1) && \
+	    env $$headers CARGO_TARGET_DIR=$(VALGRIND) $(BUILD)/module.sh
 
 .PHONY: mock
 mock:
@@ -88,6 +100,11 @@ test-debian: deps module-debian ## end to end, in Debian's nginx
 test-stable: deps module-stable ## end to end, in a current stable nginx
 	E2E_NGINX=$(STABLE)/objs/nginx E2E_MODULE=$(STABLE)/$(MODULE) \
 	    cargo test --package e2e -- $(ARGS)
+
+.PHONY: valgrind
+valgrind: module-valgrind ## the core of the end-to-end suite with nginx under valgrind: no error, no leak
+	E2E_NGINX=$(VALGRIND)/objs/nginx E2E_MODULE=$(VALGRIND)/$(MODULE) E2E_VALGRIND=1 E2E_PATIENCE=4 \
+	    cargo test --package e2e --test e2e -- $(or $(ARGS),$(VALGRIND_TESTS))
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZ_SECONDS (60); needs a nightly Rust and cargo-fuzz

@@ -55,6 +55,8 @@ fn put_into_form(request: &Request<'_>) {
     let Some(ctx) = known.or_else(|| request.attach::<Openai>(Context::new)) else {
         return;
     };
+    // The upstream is gone; the client may take its time to close.
+    ctx.let_go();
     let refusal = ctx
         .refusal
         .get()
