@@ -1,5 +1,6 @@
 use core::ffi::{c_int, c_void};
 use core::mem;
+use core::ptr::NonNull;
 
 use ngx::ffi::{
     NGX_OK, ngx_add_timer, ngx_connection_t, ngx_cycle_t, ngx_del_timer, ngx_delete_posted_event,
@@ -26,7 +27,9 @@ const READ_EVENT: ngx_int_t = (libc::EPOLLIN | libc::EPOLLRDHUP) as ngx_int_t;
 
 /// A timer of the event loop. Dropping it stops it.
 pub struct Timer {
-    event: Box<TimedCall>,
+    /// Ours alone, but nginx's tree and queues refer to it: a raw pointer, not a
+    /// box, which would have to be the only reference.
+    timed: NonNull<TimedCall>,
 }
 
 #[repr(C)]
@@ -46,33 +49,41 @@ impl Timer {
         event.log = ngx_cycle_log().as_ptr();
         event.handler = Some(timer_entry);
         event.set_cancelable(patient.into());
-        let mut event = Box::new(TimedCall {
+        let timed = Box::into_raw(Box::new(TimedCall {
             event,
             call,
             argument,
-        });
-        event.event.data = (&raw mut *event).cast();
-        Self { event }
+        }));
+        // SAFETY: just made.
+        let timed = unsafe {
+            (*timed).event.data = timed.cast();
+            NonNull::new_unchecked(timed)
+        };
+        Self { timed }
+    }
+
+    fn event(&self) -> *mut ngx_event_t {
+        // SAFETY: ours until Drop.
+        unsafe { &raw mut (*self.timed.as_ptr()).event }
     }
 
     /// Starts it, or starts it anew.
     pub fn start(&mut self, ms: u64) {
-        // SAFETY: the event is boxed, so it stays where it is while it is armed;
-        // Drop disarms it.
-        unsafe { ngx_add_timer(&raw mut self.event.event, ms as ngx_msec_t) }
+        // SAFETY: the event stays where it is while it is armed; Drop disarms it.
+        unsafe { ngx_add_timer(self.event(), ms as ngx_msec_t) }
     }
 
     /// Has it called later in this turn of the event loop.
     pub fn soon(&mut self) {
         // SAFETY: as for `start`.
-        unsafe { ngx_post_event(&raw mut self.event.event, &raw mut ngx_posted_events) }
+        unsafe { ngx_post_event(self.event(), &raw mut ngx_posted_events) }
     }
 }
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        let event = &raw mut self.event.event;
-        // SAFETY: disarms an event that is armed.
+        let event = self.event();
+        // SAFETY: disarms an event that is armed; nothing refers to it any more.
         unsafe {
             if (*event).timer_set() != 0 {
                 ngx_del_timer(event);
@@ -80,6 +91,7 @@ impl Drop for Timer {
             if (*event).posted() != 0 {
                 ngx_delete_posted_event(event);
             }
+            drop(Box::from_raw(self.timed.as_ptr()));
         }
     }
 }

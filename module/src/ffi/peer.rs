@@ -36,8 +36,8 @@ impl core::fmt::Display for Address {
 /// A connection of ours on nginx's event loop. Dropping it closes it.
 pub struct Peer {
     connection: NonNull<ngx_connection_t>,
-    /// Whom to call; the connection's `data` points here.
-    _call: Box<Call>,
+    /// Whom to call; the connection's `data` points here, too.
+    call: NonNull<Call>,
 }
 
 struct Call {
@@ -55,7 +55,6 @@ impl Peer {
             len: name.len(),
             data: name.as_ptr().cast_mut(),
         };
-        let call = Box::new(Call { call, argument });
         // SAFETY: all-zero bits are a valid ngx_peer_connection_t; nginx reads the
         // address and the name during this call only. The connection it gives is
         // ours until ngx_close_connection.
@@ -75,7 +74,8 @@ impl Peer {
             let connection =
                 NonNull::new(peer.connection).ok_or(io::ErrorKind::ConnectionRefused)?;
             let c = connection.as_ptr();
-            (*c).data = ptr::from_ref(&*call).cast_mut().cast();
+            let call = NonNull::from(Box::leak(Box::new(Call { call, argument })));
+            (*c).data = call.as_ptr().cast();
             (*(*c).read).handler = Some(event_entry);
             (*(*c).write).handler = Some(event_entry);
             if let Address::Tcp(_) = address {
@@ -84,10 +84,7 @@ impl Peer {
                 let on = (&raw const on).cast::<c_void>();
                 libc::setsockopt((*c).fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, on, on_size);
             }
-            Ok(Self {
-                connection,
-                _call: call,
-            })
+            Ok(Self { connection, call })
         }
     }
 
@@ -160,8 +157,12 @@ impl Read for Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // SAFETY: ours, and open until here; nginx takes its events back.
-        unsafe { ngx_close_connection(self.raw()) }
+        // SAFETY: ours, and open until here; nginx takes its events back, and nothing
+        // refers to the call any more.
+        unsafe {
+            ngx_close_connection(self.raw());
+            drop(Box::from_raw(self.call.as_ptr()));
+        }
     }
 }
 
