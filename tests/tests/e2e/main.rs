@@ -28,6 +28,7 @@ mod own_header;
 mod python;
 mod quit;
 mod redirects;
+mod redlock;
 mod reload;
 mod stopped_worker;
 mod streaming;

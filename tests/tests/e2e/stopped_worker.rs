@@ -84,8 +84,9 @@ fn is_told(kind: &str) {
     assert_undisturbed(&gateway, heir);
     assert_one_loss(&gateway);
     let lines = gateway.logged(2);
-    assert_eq!(lines[0].lease_status, "lost");
-    assert_eq!(lines[1].lease_status, "waited");
+    let mut ways: Vec<_> = lines.iter().map(|l| l.lease_status.as_str()).collect();
+    ways.sort_unstable(); // the stale client may be slower to close
+    assert_eq!(ways, ["lost", "waited"]);
 }
 
 #[test]

@@ -1,0 +1,373 @@
+//! A group of nodes: attempts, locks to prolong and locks to give back.
+
+mod attempts;
+mod renewals;
+mod unlocks;
+
+use std::collections::HashSet;
+use std::rc::Rc;
+
+use openai_core::lease::{LeaseHandle, Lock};
+use openai_core::redlock::{
+    Acquire, Candidates, Drift, ErrorKind, Event, FenceClock, NodeId, NodeSet, PoolNames, Quorum,
+    Release, ReleaseEvent, Renewal, RenewalEvent, RetryDelay, ScriptCall, Slot, Value, reply,
+};
+use rand::RngCore;
+use rand::rngs::StdRng;
+use slotmap::{SlotMap, new_key_type};
+
+use super::call::in_full;
+use super::node::{Heard, Node, NodeReport, NodeTarget};
+use crate::ffi::Timer;
+
+new_key_type! {
+    /// Names an attempt to take a lock.
+    pub struct AttemptKey;
+    struct UnlockKey;
+    struct RenewalKey;
+}
+
+/// How a group is made.
+pub struct Setup {
+    pub nodes: Vec<NodeTarget>,
+    pub timeout_ms: u64,
+    pub drift: Drift,
+    pub retry: RetryDelay,
+    pub quarantine_ms: u64,
+    pub bootstrap: bool,
+    /// The name of this worker, as other machines see it on its locks.
+    pub owner: String,
+    /// Called with `base` + node, and with `base` + [`TIMEOUT`] when a timeout is due.
+    pub on_node: fn(u64),
+    pub base: u64,
+}
+
+/// The argument, beside the nodes' numbers, of a due timeout.
+pub const TIMEOUT: u64 = 0xff;
+
+/// What a lock is wanted for.
+pub struct Attempt {
+    pub names: Rc<PoolNames>,
+    pub slot: Slot,
+    pub ttl_ms: u64,
+    /// The lease of the slot on this machine.
+    pub handle: LeaseHandle,
+    /// Passed through.
+    pub tag: u64,
+}
+
+/// What has come of something.
+pub enum Outcome {
+    Locked {
+        tag: u64,
+        handle: LeaseHandle,
+        lock: Lock,
+    },
+    /// It is held elsewhere, or the votes were split; worth trying again then.
+    Busy {
+        tag: u64,
+        handle: LeaseHandle,
+        wait_ms: u64,
+    },
+    Unavailable {
+        tag: u64,
+        handle: LeaseHandle,
+    },
+    Unlocked {
+        handle: LeaseHandle,
+    },
+    /// Given up before it was decided.
+    Abandoned {
+        handle: LeaseHandle,
+    },
+    Prolonged {
+        handle: LeaseHandle,
+        deadline_ms: u64,
+    },
+    Lost {
+        handle: LeaseHandle,
+    },
+}
+
+#[derive(Clone)]
+enum Order {
+    Acquire(AttemptKey),
+    Unlock(UnlockKey, Rc<ScriptCall>),
+    Renew(RenewalKey),
+    Stray(Rc<ScriptCall>),
+}
+
+struct Attempting {
+    acquire: Acquire,
+    attempt: Attempt,
+    candidates: Candidates,
+    call: Rc<ScriptCall>,
+    due: u64,
+}
+
+struct Unlocking {
+    release: Release,
+    handle: LeaseHandle,
+    due: u64,
+}
+
+struct Renewing {
+    renewal: Renewal,
+    handles: Vec<LeaseHandle>,
+    /// How many leases nodes are asked about: those that had not ended before.
+    asked: usize,
+    call: Rc<ScriptCall>,
+    due: u64,
+}
+
+pub struct Group {
+    setup: Setup,
+    quorum: Quorum,
+    nodes: Vec<Node<Order>>,
+    attempts: SlotMap<AttemptKey, Attempting>,
+    unlocks: SlotMap<UnlockKey, Unlocking>,
+    renewals: SlotMap<RenewalKey, Renewing>,
+    fence: FenceClock,
+    /// The pools that a lock has been taken in, by the beginning of their names.
+    known: HashSet<String>,
+    random: StdRng,
+    timeout: Timer,
+    timeout_set: bool,
+}
+
+impl Group {
+    pub fn new(setup: Setup, quorum: Quorum, random: StdRng) -> Self {
+        let node = |(at, target): (usize, &NodeTarget)| {
+            let argument = setup.base + at as u64;
+            Node::new(
+                target.clone(),
+                setup.quarantine_ms,
+                setup.bootstrap,
+                setup.on_node,
+                argument,
+            )
+        };
+        Self {
+            nodes: setup.nodes.iter().enumerate().map(node).collect(),
+            timeout: Timer::new(true, setup.on_node, setup.base + TIMEOUT),
+            setup,
+            quorum,
+            attempts: SlotMap::with_key(),
+            unlocks: SlotMap::with_key(),
+            renewals: SlotMap::with_key(),
+            fence: FenceClock::default(),
+            known: HashSet::new(),
+            random,
+            timeout_set: false,
+        }
+    }
+
+    fn voters(&self, now: u64) -> NodeSet {
+        let votes = |(_, node): &(usize, &Node<Order>)| node.votes(now);
+        self.nodes
+            .iter()
+            .enumerate()
+            .filter(votes)
+            .map(|(at, _)| NodeId(at as u8))
+            .collect()
+    }
+
+    /// Nodes that can be asked to keep what they have: in quarantine, too.
+    fn keepers(&self) -> NodeSet {
+        let open = |(_, node): &(usize, &Node<Order>)| node.is_open();
+        self.nodes
+            .iter()
+            .enumerate()
+            .filter(open)
+            .map(|(at, _)| NodeId(at as u8))
+            .collect()
+    }
+
+    /// How each node does.
+    pub fn reports(&self, now: u64) -> impl Iterator<Item = NodeReport> {
+        self.nodes.iter().map(move |node| node.report(now))
+    }
+
+    /// An event of a node's connection.
+    pub fn node_event(&mut self, node: usize, now: u64, done: &mut Vec<Outcome>) {
+        let mut heard = vec![];
+        if let Some(node) = self.nodes.get_mut(node) {
+            node.arrived(now, &mut heard);
+        }
+        self.hear(node, heard, now, done);
+    }
+
+    /// Sends what has been pushed in this turn of the event loop.
+    pub fn flush(&mut self, now: u64, done: &mut Vec<Outcome>) {
+        for at in 0..self.nodes.len() {
+            let mut heard = vec![];
+            self.nodes[at].flush(now, &mut heard);
+            self.hear(at, heard, now, done);
+        }
+    }
+
+    /// Keeps connections up; to be called now and then.
+    pub fn tend(&mut self, now: u64, done: &mut Vec<Outcome>) {
+        for at in 0..self.nodes.len() {
+            let mut heard = vec![];
+            let random = self.random.next_u64();
+            self.nodes[at].tend(now, random, &mut heard);
+            self.hear(at, heard, now, done);
+        }
+    }
+
+    /// Gives up on nodes that have not answered in time.
+    pub fn timeouts(&mut self, now: u64, done: &mut Vec<Outcome>) {
+        self.timeout_set = false;
+        let late: Vec<_> = self
+            .attempts
+            .iter()
+            .filter(|(_, a)| a.due <= now)
+            .map(|(key, _)| key)
+            .collect();
+        let mut slow = NodeSet::default();
+        for key in late {
+            let pending = self
+                .attempts
+                .get(key)
+                .map(|a| a.acquire.pending())
+                .unwrap_or_default();
+            for node in pending.iter() {
+                slow.insert(node);
+                self.step(key, Event::TimedOut(node), now, done);
+            }
+        }
+        let late: Vec<_> = self
+            .unlocks
+            .iter()
+            .filter(|(_, u)| u.due <= now)
+            .map(|(key, _)| key)
+            .collect();
+        for key in late {
+            for node in self.quorum.all().iter() {
+                self.unlocked(key, ReleaseEvent::Failed(node), done);
+            }
+        }
+        let late: Vec<_> = self
+            .renewals
+            .iter()
+            .filter(|(_, r)| r.due <= now)
+            .map(|(key, _)| key)
+            .collect();
+        for key in late {
+            let pending = self
+                .renewals
+                .get(key)
+                .map(|r| r.renewal.pending())
+                .unwrap_or_default();
+            for node in pending.iter() {
+                slow.insert(node);
+                self.renewal_step(key, RenewalEvent::Failed(node), now, done);
+            }
+        }
+        for node in slow.iter() {
+            let random = self.random.next_u64();
+            if let Some(node) = self.nodes.get_mut(usize::from(node.0)) {
+                node.timed_out(now, random);
+            }
+        }
+        self.arm();
+    }
+
+    /// One timer for all: they all have the same patience, so the first is due first.
+    fn arm(&mut self) {
+        let idle = self.attempts.is_empty() && self.unlocks.is_empty() && self.renewals.is_empty();
+        if !self.timeout_set && !idle {
+            self.timeout_set = true;
+            self.timeout.start(self.setup.timeout_ms.div_ceil(2).max(1));
+        }
+    }
+
+    fn send(&mut self, node: NodeId, packed: &[u8], order: Order, now: u64) -> Result<(), ()> {
+        let node = self.nodes.get_mut(usize::from(node.0)).ok_or(())?;
+        node.send(packed, order, now).map_err(|_| ())
+    }
+
+    fn hear(&mut self, at: usize, heard: Vec<Heard<Order>>, now: u64, done: &mut Vec<Outcome>) {
+        let node = NodeId(at as u8);
+        for heard in heard {
+            match heard {
+                Heard::Reply(order, Value::Error(ErrorKind::NoScript)) => {
+                    self.send_in_full(node, order, now, done);
+                }
+                Heard::Reply(order, value) => self.replied(node, order, &value, now, done),
+                Heard::Broken(order) => {
+                    self.replied(
+                        node,
+                        order,
+                        &Value::Error(ErrorKind::Disconnected),
+                        now,
+                        done,
+                    );
+                }
+            }
+        }
+    }
+
+    fn send_in_full(&mut self, node: NodeId, order: Order, now: u64, done: &mut Vec<Outcome>) {
+        let call = match &order {
+            Order::Acquire(key) => self.attempts.get(*key).map(|a| Rc::clone(&a.call)),
+            Order::Renew(key) => self.renewals.get(*key).map(|r| Rc::clone(&r.call)),
+            Order::Unlock(_, call) | Order::Stray(call) => Some(Rc::clone(call)),
+        };
+        let Some(call) = call else { return };
+        if self
+            .send(node, &in_full(&call), order.clone(), now)
+            .is_err()
+        {
+            self.replied(
+                node,
+                order,
+                &Value::Error(ErrorKind::Disconnected),
+                now,
+                done,
+            );
+        }
+    }
+
+    fn replied(
+        &mut self,
+        node: NodeId,
+        order: Order,
+        value: &Value,
+        now: u64,
+        done: &mut Vec<Outcome>,
+    ) {
+        match order {
+            Order::Stray(_) => {}
+            Order::Acquire(key) => {
+                let Some(attempting) = self.attempts.get(key) else {
+                    return;
+                };
+                let event = match reply::acquire(value, &attempting.candidates) {
+                    Ok(ballot) => Event::Voted(node, ballot),
+                    Err(kind) => Event::Erred(node, kind),
+                };
+                self.step(key, event, now, done);
+            }
+            Order::Unlock(key, _) => {
+                let event = match reply::release(value) {
+                    Ok(count) => ReleaseEvent::Answered(node, count),
+                    Err(_) => ReleaseEvent::Failed(node),
+                };
+                self.unlocked(key, event, done);
+            }
+            Order::Renew(key) => {
+                let Some(renewing) = self.renewals.get(key) else {
+                    return;
+                };
+                match reply::renew(value, renewing.asked) {
+                    Ok(votes) => {
+                        self.renewal_step(key, RenewalEvent::Voted(node, &votes), now, done);
+                    }
+                    Err(_) => self.renewal_step(key, RenewalEvent::Failed(node), now, done),
+                }
+            }
+        }
+    }
+}
