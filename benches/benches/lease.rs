@@ -67,6 +67,7 @@ impl Table {
             ttl_ms: 1_000_000,
             priority: 0,
             tag: 0,
+            arrival: None,
         }
     }
 

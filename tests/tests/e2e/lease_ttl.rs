@@ -26,8 +26,9 @@ fn a_stream_survives(before: &str, after: &str) {
         client.join().expect("an answer").expect_status(200);
     }
     let lines = gateway.logged(3);
-    assert_eq!(lines[0].lease_status, "immediate");
-    assert!(lines[1..].iter().all(|line| line.lease_status == "waited"));
+    let mut ways: Vec<_> = lines.iter().map(|l| l.lease_status.as_str()).collect();
+    ways.sort_unstable(); // of several workers, none waits for another's log
+    assert_eq!(ways, ["immediate", "waited", "waited"]);
     assert_eq!(
         gateway.mock().stats().max_in_flight_of_a_key(),
         1,

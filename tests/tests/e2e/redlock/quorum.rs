@@ -1,1 +1,146 @@
-//! x
+//! Too few nodes answer.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use e2e::{Answer, Gateway, RawUpstream, Redis, Refusal, wait_until};
+
+use super::{LOCK, holders, plan, plan_with, wait_states};
+use crate::reload;
+
+#[track_caller]
+fn assert_unavailable(answer: &Answer) {
+    let refusal = Refusal::new(503, "server_error", Some("lock_unavailable"));
+    assert_eq!(answer.refusal(), refusal);
+    assert_eq!(answer.header("retry-after"), Some("1"));
+}
+
+/// Refused, and within so many times the node timeout of 50 ms as a busy machine may need.
+#[track_caller]
+fn assert_refused_at_once(gateway: &Gateway) {
+    let since = Instant::now();
+    assert_unavailable(&gateway.chat().send());
+    let took = since.elapsed();
+    assert!(took < Duration::from_millis(500), "{took:?}");
+}
+
+#[track_caller]
+fn wait_healed(gateway: &Gateway) {
+    wait_until("requests pass again", || {
+        let answer = gateway.chat().send();
+        if answer.status != 200 {
+            assert_unavailable(&answer);
+        }
+        answer.status == 200
+    });
+}
+
+#[test]
+fn requests_are_refused_while_a_majority_is_silent() {
+    let nodes = Redis::group(3);
+    let gateway = plan(&nodes).start();
+    wait_states(&gateway, "up,up,up");
+    gateway.chat().send().expect_status(200);
+    nodes[..2].iter().for_each(Redis::pause);
+    for _ in 0..6 {
+        assert_refused_at_once(&gateway);
+    }
+    let line = gateway.logged(7).pop().expect("a line");
+    assert_eq!((line.status, line.lease_status.as_str()), (503, "unavailable"));
+    nodes[..2].iter().for_each(Redis::resume);
+    wait_healed(&gateway);
+    gateway.wait_held(0, 0);
+    wait_until("no stray lock is left", || holders(&nodes, LOCK) == 0);
+}
+
+#[test]
+fn requests_are_refused_while_a_majority_is_gone() {
+    let mut nodes = Redis::group(3);
+    let gateway = plan_with(&nodes, "quarantine 500ms;", "lease_ttl 500ms;").start();
+    wait_states(&gateway, "up,up,up");
+    gateway.chat().send().expect_status(200);
+    nodes[..2].iter_mut().for_each(Redis::kill);
+    wait_states(&gateway, "down,down,up");
+    for _ in 0..6 {
+        assert_refused_at_once(&gateway);
+    }
+    nodes[..2].iter_mut().for_each(Redis::restart);
+    wait_healed(&gateway);
+    wait_states(&gateway, "up,up,up");
+}
+
+#[test]
+fn a_stream_survives_a_short_silence_of_the_majority() {
+    let nodes = Redis::group(3);
+    let upstream = RawUpstream::bind();
+    let gateway = plan_with(&nodes, "", "lease_ttl 2s;")
+        .upstream(upstream.address())
+        .start();
+    wait_states(&gateway, "up,up,up");
+    let stream = reload::stream(&gateway, &upstream);
+    let nonce = nodes[2].ask(&format!("GET {LOCK}"));
+    nodes[..2].iter().for_each(Redis::pause);
+    thread::sleep(Duration::from_millis(1_000));
+    nodes[..2].iter().for_each(Redis::resume);
+    thread::sleep(Duration::from_millis(2_000));
+    for redis in &nodes {
+        assert_eq!(redis.ask(&format!("GET {LOCK}")), nonce);
+    }
+    reload::end(stream);
+}
+
+/// What a client reads to the end of a stream whose majority goes away for good.
+#[track_caller]
+fn bereft(vanish: impl FnOnce(&mut [Redis]), back: impl FnOnce(&mut [Redis])) {
+    let mut nodes = Redis::group(3);
+    let upstream = RawUpstream::bind();
+    let gateway = plan_with(&nodes, "", "lease_ttl 1s;")
+        .upstream(upstream.address())
+        .start();
+    wait_states(&gateway, "up,up,up");
+    let (mut events, mut exchange) = reload::stream(&gateway, &upstream);
+    let since = Instant::now();
+    vanish(&mut nodes[..2]);
+    exchange.event("while the lock is valid");
+    assert_eq!(events.next().as_deref(), Some("while the lock is valid"));
+    let error = events.next().expect("an error at the end");
+    let lasted = since.elapsed();
+    assert!(error.contains("\"lease_lost\""), "{error}");
+    assert_eq!(events.next(), None, "the stream has ended");
+    assert!(
+        (300..1_400).contains(&lasted.as_millis()),
+        "the lock was valid for {lasted:?}"
+    );
+    exchange.wait_closed();
+    let line = &gateway.logged(1)[0];
+    assert_eq!((line.status, line.lease_status.as_str()), (200, "lost"));
+    gateway.error_log().wait_for("\"event\":\"lease_lost\"");
+    gateway.wait_held(0, 0);
+    back(&mut nodes[..2]);
+    let next = thread::scope(|scope| {
+        let healed = scope.spawn(|| wait_healed(&gateway));
+        while !healed.is_finished() {
+            if let Some(mut exchange) = upstream.try_accept() {
+                exchange.answer();
+            }
+        }
+        healed.join()
+    });
+    next.expect("requests pass again");
+}
+
+#[test]
+fn a_stream_ends_with_its_lock_when_the_majority_stays_silent() {
+    bereft(
+        |nodes| nodes.iter().for_each(Redis::pause),
+        |nodes| nodes.iter().for_each(Redis::resume),
+    );
+}
+
+#[test]
+fn a_stream_ends_with_its_lock_when_the_majority_is_gone() {
+    bereft(
+        |nodes| nodes.iter_mut().for_each(Redis::kill),
+        |nodes| nodes.iter_mut().for_each(Redis::restart),
+    );
+}
