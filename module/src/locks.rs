@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::adapter::now;
 use crate::adapter::redis::{Attempt, AttemptKey, Group, Outcome, Setup, TIMEOUT, clock};
-use crate::conf::{Main, Pool, RedlockGroup, Store};
+use crate::conf::{Main, RedlockGroup, Store};
 use crate::ffi::{self, Level, Timer, Token};
 use crate::log::event;
 use crate::phase;
@@ -25,13 +25,21 @@ use crate::worker::in_zone;
 /// How often connections are seen to.
 const TEND_MS: u64 = 50;
 
-/// A lease of ours on a slot of a Redlock pool.
-struct Hold {
+/// A key of a Redlock pool.
+struct Place {
     group: usize,
     names: Rc<PoolNames>,
-    slot: Slot,
+    /// Its slots by ordinal, as the nodes know them.
+    slots: Vec<Slot>,
     ttl_ms: u64,
-    token: Token,
+}
+
+/// A lease of ours on a slot of a Redlock pool.
+struct Hold {
+    place: Rc<Place>,
+    slot: Slot,
+    /// The request; none when nobody came for the lease.
+    token: Option<Token>,
     attempt: Option<AttemptKey>,
     lock: Option<Lock>,
     /// Nobody wants it any more; it ends once that is sure.
@@ -50,6 +58,8 @@ struct Member {
 #[derive(Default)]
 struct Locks {
     members: Vec<Option<Member>>,
+    /// By the keys' indexes in the zone.
+    places: HashMap<u32, Rc<Place>>,
     holds: HashMap<LeaseHandle, Hold>,
     done: Vec<Outcome>,
 }
@@ -69,10 +79,39 @@ pub fn start(main: &Main) {
         Some(Member::new(at, group, shortest))
     });
     let members = members.collect();
-    LOCKS.with_borrow_mut(|locks| locks.members = members);
+    let places = places(main);
+    LOCKS.with_borrow_mut(|locks| {
+        locks.members = members;
+        locks.places = places;
+    });
     for at in 0..main.groups.len() {
         tend(at as u64);
     }
+}
+
+fn places(main: &Main) -> HashMap<u32, Rc<Place>> {
+    let mut places = HashMap::new();
+    let known = main.taken_over().map_or(&[][..], |known| &known.pools);
+    for (pool, known) in main.pools.iter().zip(known) {
+        let Store::Redlock {
+            group,
+            names,
+            slots,
+        } = &pool.store
+        else {
+            continue;
+        };
+        for (index, position) in known.keys() {
+            let place = Place {
+                group: *group,
+                names: Rc::clone(names),
+                slots: slots.get(position).cloned().unwrap_or_default(),
+                ttl_ms: pool.ttl_ms,
+            };
+            places.insert(index, Rc::new(place));
+        }
+    }
+    places
 }
 
 /// Sends what is still to be sent, and lets go of everything.
@@ -91,7 +130,7 @@ impl Member {
             timeout_ms: group.timeout_ms,
             drift: group.drift,
             retry: group.retry,
-            quarantine_ms: group.quarantine_ms.unwrap_or(shortest_ttl),
+            quarantine_ms: group.quarantine_ms.unwrap_or_default(),
             bootstrap: group.bootstrap,
             owner: format!("{}:{}", ffi::host_name(), ffi::process_id()),
             on_node: heard,
@@ -180,6 +219,7 @@ fn renew(group: u64) {
             members,
             done,
             holds,
+            ..
         } = locks;
         let Some(Some(member)) = members.get_mut(at) else {
             return;
@@ -187,13 +227,16 @@ fn renew(group: u64) {
         let now = clock();
         let mut pools: HashMap<&str, (Rc<PoolNames>, u64, Vec<_>)> = HashMap::new();
         let mut next = member.renewal_ms;
-        for (&handle, hold) in holds.iter().filter(|(_, h)| h.group == at && !h.ending) {
+        for (&handle, hold) in holds
+            .iter()
+            .filter(|(_, h)| h.place.group == at && !h.ending)
+        {
             let Some(lock) = hold.lock else { continue };
             next = next.min(lock.deadline_ms.saturating_sub(now).max(1));
-            let field = hold.names.as_ref();
+            let field = hold.place.names.as_ref();
             let pool = pools
                 .entry(field.base())
-                .or_insert_with(|| (Rc::clone(&hold.names), hold.ttl_ms, vec![]));
+                .or_insert_with(|| (Rc::clone(&hold.place.names), hold.place.ttl_ms, vec![]));
             pool.2.push((handle, hold.slot.clone(), lock));
         }
         for (names, ttl_ms, locks) in pools.into_values() {
@@ -204,80 +247,68 @@ fn renew(group: u64) {
     settle();
 }
 
+impl Locks {
+    /// Notes a lease; the group of its lock.
+    fn hold(&mut self, grant: &Grant, token: Option<Token>, lock: Option<Lock>) -> Option<usize> {
+        let place = Rc::clone(self.places.get(&grant.key)?);
+        let slot = place.slots.get(grant.ordinal as usize)?.clone();
+        let group = place.group;
+        let ending = token.is_none();
+        self.holds.insert(
+            grant.handle,
+            Hold {
+                place,
+                slot,
+                token,
+                attempt: None,
+                lock,
+                ending,
+            },
+        );
+        Some(group)
+    }
+}
+
 /// Tries to lock the slot of a lease; [`phase`] hears what comes of it.
-pub fn begin(pool: &Pool, key: usize, grant: &Grant, token: Token) {
-    let Store::Redlock {
-        group,
-        names,
-        slots,
-    } = &pool.store
-    else {
+pub fn begin(grant: &Grant, token: Token) {
+    let Some(group) = LOCKS.with_borrow_mut(|locks| locks.hold(grant, Some(token), None)) else {
         return;
     };
-    let Some(slot) = slots
-        .get(key)
-        .and_then(|slots| slots.get(grant.ordinal as usize))
-    else {
-        return;
-    };
-    with(*group, |locks, at| {
+    with(group, |locks, at| {
         let Locks {
             members,
             done,
             holds,
+            ..
         } = locks;
-        let Some(Some(member)) = members.get_mut(at) else {
+        let (Some(Some(member)), Some(hold)) = (members.get_mut(at), holds.get_mut(&grant.handle))
+        else {
             return;
         };
         let attempt = Attempt {
-            names: Rc::clone(names),
-            slot: slot.clone(),
-            ttl_ms: pool.ttl_ms,
+            names: Rc::clone(&hold.place.names),
+            slot: hold.slot.clone(),
+            ttl_ms: hold.place.ttl_ms,
             handle: grant.handle,
             tag: token.number(),
         };
-        let attempt = member.group.attempt(attempt, clock(), now().wall_us, done);
-        let hold = Hold {
-            group: at,
-            names: Rc::clone(names),
-            slot: slot.clone(),
-            ttl_ms: pool.ttl_ms,
-            token,
-            attempt,
-            lock: None,
-            ending: false,
-        };
-        holds.insert(grant.handle, hold);
+        hold.attempt = member.group.attempt(attempt, clock(), now().wall_us, done);
     });
 }
 
 /// Takes over a lock that came with a lease.
-pub fn take_over(pool: &Pool, key: usize, grant: &Grant, lock: Lock, token: Token) {
-    let Store::Redlock {
-        group,
-        names,
-        slots,
-    } = &pool.store
-    else {
-        return;
-    };
-    let Some(slot) = slots
-        .get(key)
-        .and_then(|slots| slots.get(grant.ordinal as usize))
-    else {
-        return;
-    };
-    let hold = Hold {
-        group: *group,
-        names: Rc::clone(names),
-        slot: slot.clone(),
-        ttl_ms: pool.ttl_ms,
-        token,
-        attempt: None,
-        lock: Some(lock),
-        ending: false,
-    };
-    LOCKS.with_borrow_mut(|locks| locks.holds.insert(grant.handle, hold));
+pub fn take_over(grant: &Grant, lock: Lock, token: Token) {
+    LOCKS.with_borrow_mut(|locks| locks.hold(grant, Some(token), Some(lock)));
+}
+
+/// Ends a lease with a lock that nobody came for.
+pub fn give_back(grant: &Grant, lock: Lock) {
+    if LOCKS
+        .with_borrow_mut(|locks| locks.hold(grant, None, Some(lock)))
+        .is_some()
+    {
+        end_locked(grant.handle);
+    }
 }
 
 /// The lease is of no use any more: its lock goes to the next waiter or back.
@@ -285,18 +316,21 @@ pub fn end(handle: LeaseHandle) {
     let Some((group, locked)) = LOCKS.with_borrow_mut(|locks| {
         let hold = locks.holds.get_mut(&handle)?;
         hold.ending = true;
-        Some((hold.group, hold.lock.is_some()))
+        Some((hold.place.group, hold.lock.is_some()))
     }) else {
         return;
     };
-    if !locked {
-        return abandon(group, handle);
+    if locked {
+        end_locked(handle)
+    } else {
+        abandon(group, handle)
     }
+}
+
+fn end_locked(handle: LeaseHandle) {
     let rule = LOCKS.with_borrow(|locks| {
-        locks
-            .members
-            .get(group)
-            .and_then(|m| Some(m.as_ref()?.hand_over))
+        let group = locks.holds.get(&handle)?.place.group;
+        Some(locks.members.get(group)?.as_ref()?.hand_over)
     });
     let ended = rule.and_then(|rule| in_zone(|zone| zone.end(handle, rule, now())));
     match ended {
@@ -311,6 +345,7 @@ fn abandon(group: usize, handle: LeaseHandle) {
             members,
             done,
             holds,
+            ..
         } = locks;
         let attempt = holds.get(&handle).and_then(|hold| hold.attempt);
         if let (Some(Some(member)), Some(attempt)) = (members.get_mut(at), attempt) {
@@ -320,7 +355,8 @@ fn abandon(group: usize, handle: LeaseHandle) {
 }
 
 fn unlock(handle: LeaseHandle, lock: Lock) {
-    let Some(group) = LOCKS.with_borrow(|locks| locks.holds.get(&handle).map(|h| h.group)) else {
+    let Some(group) = LOCKS.with_borrow(|locks| locks.holds.get(&handle).map(|h| h.place.group))
+    else {
         return;
     };
     with(group, |locks, at| {
@@ -328,13 +364,19 @@ fn unlock(handle: LeaseHandle, lock: Lock) {
             members,
             done,
             holds,
+            ..
         } = locks;
         let (Some(Some(member)), Some(hold)) = (members.get_mut(at), holds.get(&handle)) else {
             return;
         };
-        member
-            .group
-            .unlock(&hold.names, hold.slot.clone(), lock, handle, clock(), done);
+        member.group.unlock(
+            &hold.place.names,
+            hold.slot.clone(),
+            lock,
+            handle,
+            clock(),
+            done,
+        );
     });
 }
 
@@ -423,5 +465,7 @@ fn lost(handle: LeaseHandle) {
         "lease_lost",
         json!({ "lease_id": format!("{:032x}", handle.nonce()) }),
     );
-    hold.token.with(|request| phase::lost(request, handle));
+    if let Some(token) = hold.token {
+        token.with(|request| phase::lost(request, handle));
+    }
 }

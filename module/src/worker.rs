@@ -34,6 +34,8 @@ struct Worker {
     leases: SlotMap<LeaseKey, (LeaseHandle, Token)>,
     renewal: Timer,
     renewal_ms: u64,
+    /// Due when the next lease ends that waiters may be served from.
+    expiry: Timer,
     mail: Timer,
 }
 
@@ -88,6 +90,7 @@ fn enter(main: &Main, cycle: Cycle) -> Option<bool> {
         leases: SlotMap::with_key(),
         renewal,
         renewal_ms,
+        expiry: Timer::new(true, |_| expire(), 0),
         mail: Timer::new(true, |_| collect(), 0),
     };
     WORKER.with_borrow_mut(|place| *place = Some(worker));
@@ -155,7 +158,10 @@ pub fn ask(main: &Main, known: &TakenOver, ask: &Ask, token: Token) -> Asked {
     match asked.flatten() {
         None => Asked::Unavailable,
         Some(Ok(grant)) => keep(main, pool, &grant, token),
-        Some(Err(Ok(ticket))) => Asked::Waits(ticket),
+        Some(Err(Ok(ticket))) => {
+            watch_expiry();
+            Asked::Waits(ticket)
+        }
         Some(Err(Err(QueueFull))) => Asked::QueueFull,
     }
 }
@@ -176,11 +182,11 @@ pub fn keep(main: &Main, at: usize, grant: &Grant, token: Token) -> Asked {
     };
     let renewal = match (&pool.store, grant.lock) {
         (Store::Redlock { .. }, None) => {
-            locks::begin(pool, key, grant, token);
+            locks::begin(grant, token);
             return Asked::Locks(grant.handle);
         }
         (Store::Redlock { .. }, Some(lock)) => {
-            locks::take_over(pool, key, grant, lock, token);
+            locks::take_over(grant, lock, token);
             None
         }
         _ => with(|worker| worker.leases.insert((grant.handle, token))),
@@ -216,13 +222,12 @@ pub fn release(lease: &Lease) {
     }
 }
 
-/// Ends a lease that nobody came to hold. A lock that came with it is left to end
-/// by itself.
+/// Ends a lease that nobody came to hold.
 fn give_back(grant: &Grant) {
-    in_zone(|zone| match grant.lock {
-        Some(lock) => zone.taken_elsewhere(grant.handle, lock.deadline_ms),
-        None => zone.release(grant.handle, now()),
-    });
+    match grant.lock {
+        Some(lock) => locks::give_back(grant, lock),
+        None => drop(in_zone(|zone| zone.release(grant.handle, now()))),
+    }
 }
 
 /// Gives up a place in the queue.
@@ -291,6 +296,25 @@ fn collect() {
             give_back(&grant);
         }
     }
+}
+
+/// Has waiters served when the next lease ends: on another machine, or of a worker
+/// that stands still, nobody else does it.
+fn watch_expiry() {
+    with(|worker| {
+        let next = worker.change(|zone| zone.next_deadline().filter(|_| zone.has_waiters()));
+        if let Some(deadline) = next.flatten() {
+            worker
+                .expiry
+                .start(deadline.saturating_sub(now().mono_ms).max(1));
+        }
+    });
+}
+
+fn expire() {
+    in_zone(|zone| zone.expire(now()));
+    collect();
+    watch_expiry();
 }
 
 /// Renews all leases, and ends those that nobody else will.

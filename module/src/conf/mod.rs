@@ -57,6 +57,11 @@ impl KnownPool {
         Self { id, keys }
     }
 
+    /// Its keys: their indexes in the zone, and positions in the configuration.
+    pub fn keys(&self) -> impl Iterator<Item = (u32, usize)> {
+        self.keys.iter().copied()
+    }
+
     /// The position in the configuration of a key of the zone.
     pub fn position(&self, key: u32) -> Option<usize> {
         let at = self
@@ -149,6 +154,14 @@ impl Main {
             let uses =
                 |pool: &&Pool| matches!(&pool.store, Store::Redlock { group, .. } if *group == at);
             let longest = self.pools.iter().filter(uses).map(|pool| pool.ttl_ms).max();
+            if let (Some(stated), Some(longest)) = (group.quarantine_ms, longest)
+                && stated < longest
+            {
+                return Err(format!(
+                    "openai_redlock \"{}\": quarantine: {stated}ms is shorter than a lease_ttl, {longest}ms",
+                    group.name
+                ));
+            }
             group.quarantine_ms = group.quarantine_ms.or(longest);
         }
         Ok(())

@@ -69,8 +69,15 @@ impl Timer {
 
     /// Starts it, or starts it anew.
     pub fn start(&mut self, ms: u64) {
+        let event = self.event();
         // SAFETY: the event stays where it is while it is armed; Drop disarms it.
-        unsafe { ngx_add_timer(self.event(), ms as ngx_msec_t) }
+        // nginx would leave an armed timer alone that is off by less than 300 ms.
+        unsafe {
+            if (*event).timer_set() != 0 {
+                ngx_del_timer(event);
+            }
+            ngx_add_timer(event, ms as ngx_msec_t);
+        }
     }
 
     /// Has it called later in this turn of the event loop.

@@ -140,6 +140,12 @@ impl<'a> Zone<'a> {
         Some(self.slots[self.deadlines[0] as usize].deadline_ms)
     }
 
+    /// Whether anybody waits, in any pool.
+    #[must_use]
+    pub fn has_waiters(&self) -> bool {
+        self.pools.iter().any(|pool| pool.waiting > 0)
+    }
+
     /// How many slots are held, over all pools.
     #[must_use]
     pub fn held(&self) -> u32 {

@@ -1,1 +1,169 @@
-//! x
+//! A minority of nodes fails: requests go on, and no key is lent twice.
+
+use std::thread;
+use std::time::Duration;
+
+use e2e::{Outcome, RawUpstream, Redis, wait_until};
+
+use super::witness::{Pair, eight_keys};
+use super::{LOCK, holders, plan_with, wait_states};
+use crate::reload;
+
+/// While clients call two machines, does something to the nodes.
+#[track_caller]
+fn under_load(in_pool: &str, nodes: &mut [Redis], disturb: impl FnOnce(&mut [Redis], &Pair)) {
+    let pair = Pair::start(eight_keys(nodes, in_pool), 1);
+    pair.wait_states(&vec!["up"; nodes.len()].join(","));
+    let load = pair.load(usize::MAX);
+    thread::sleep(Duration::from_millis(200));
+    disturb(nodes, &pair);
+    let outcomes = load.stop();
+    assert_eq!(outcomes.len(), 1, "no error at all: {outcomes:?}");
+    let served = outcomes.get(&Outcome::Complete).copied().unwrap_or(0);
+    assert!(served >= 200, "{outcomes:?}");
+    pair.assert_exclusive(nodes);
+}
+
+#[test]
+fn a_node_that_is_silent_for_a_while() {
+    under_load("", &mut Redis::group(3), |nodes, pair| {
+        for redis in &*nodes {
+            redis.pause();
+            pair.wait_any("suspect");
+            thread::sleep(Duration::from_millis(300));
+            redis.resume();
+            pair.wait_states("up,up,up");
+        }
+    });
+}
+
+#[test]
+fn two_nodes_of_five_that_are_silent_for_a_while() {
+    under_load("", &mut Redis::group(5), |nodes, pair| {
+        nodes[1].pause();
+        nodes[3].pause();
+        pair.wait_states("up,suspect,up,suspect,up");
+        thread::sleep(Duration::from_millis(500));
+        nodes[1].resume();
+        nodes[3].resume();
+        pair.wait_states("up,up,up,up,up");
+    });
+}
+
+#[test]
+fn a_node_that_is_killed_and_comes_back_empty() {
+    under_load("lease_ttl 1s;", &mut Redis::group(3), |nodes, pair| {
+        for redis in nodes {
+            redis.kill();
+            pair.wait_any("down");
+            redis.restart();
+            pair.wait_states("up,up,up");
+        }
+        thread::sleep(Duration::from_millis(500));
+    });
+}
+
+/// Out of memory, read-only for a while, with its scripts gone, with all that it knew gone.
+#[test]
+fn nodes_that_answer_errors_or_forget() {
+    under_load("lease_ttl 500ms;", &mut Redis::group(3), |nodes, _| {
+        let pause = || thread::sleep(Duration::from_millis(300));
+        nodes[0].ask("CONFIG SET maxmemory 1");
+        pause();
+        nodes[0].ask("CONFIG SET maxmemory 0");
+        pause();
+        for redis in &*nodes {
+            redis.ask("SCRIPT FLUSH");
+        }
+        pause();
+        nodes[1].ask("FLUSHALL");
+        pause();
+        pause();
+        nodes[2].ask(&format!("REPLICAOF 127.0.0.1 {}", nodes[0].port()));
+        pause();
+        nodes[2].ask("REPLICAOF NO ONE");
+        pause();
+        nodes[0].ask("CLIENT KILL TYPE normal");
+        pause();
+    });
+}
+
+/// None of them is of use, and each tells why: the others do.
+#[test]
+fn nodes_that_cannot_be_nodes() {
+    let mut nodes = Redis::group(4);
+    let replica = format!("--replicaof 127.0.0.1 {}", nodes[0].port());
+    nodes.push(Redis::start_with("--requirepass pa-ss-of-another"));
+    nodes.push(Redis::start_with(&replica));
+    nodes.push(Redis::start_with("--maxmemory-policy allkeys-lru"));
+    let gateway = plan_with(&nodes, "password env:PASSWORD;", "")
+        .environment("PASSWORD", "pa-ss-of-group")
+        .start();
+    // Without a password, there is none to be wrong.
+    drop(gateway);
+    let gateway = plan_with(&nodes, "", "").start();
+    wait_states(&gateway, "up,up,up,up,down,down,down");
+    for _ in 0..5 {
+        gateway.chat().send().expect_status(200);
+    }
+    for (at, reason) in [(4, "NoAuth"), (5, "replica"), (6, "allkeys-lru")] {
+        let name = format!("\"node\":\"127.0.0.1:{}\"", nodes[at].port());
+        let text = gateway.error_log().text();
+        let mut lines = text.lines().filter(|line| line.contains(&name));
+        let line = lines.next().expect("a line");
+        assert!(line.contains(reason), "{line}");
+        assert_eq!(lines.next(), None, "told once");
+    }
+    assert!(!gateway.error_log().text().contains("pa-ss"));
+}
+
+#[test]
+fn a_lock_that_a_node_has_forgotten_is_put_back() {
+    let nodes = Redis::group(3);
+    let upstream = RawUpstream::bind();
+    let gateway = plan_with(&nodes, "", "lease_ttl 600ms;")
+        .upstream(upstream.address())
+        .start();
+    wait_states(&gateway, "up,up,up");
+    let stream = reload::stream(&gateway, &upstream);
+    wait_until("every node has the lock", || holders(&nodes, LOCK) == 3);
+    let nonce = nodes[0].ask(&format!("GET {LOCK}"));
+    for redis in &nodes {
+        redis.ask("FLUSHALL");
+        wait_until("the lock is back", || {
+            redis.ask(&format!("GET {LOCK}")) == nonce
+        });
+    }
+    for redis in &nodes {
+        redis.ask("SCRIPT FLUSH");
+    }
+    thread::sleep(Duration::from_millis(700));
+    assert_eq!(holders(&nodes, LOCK), 3);
+    reload::end(stream);
+    gateway.wait_held(0, 0);
+    assert_eq!(holders(&nodes, LOCK), 0);
+}
+
+/// Its guard has gone with all the rest: it does not vote before all that it may have forgotten
+/// has ended.
+#[test]
+fn a_node_that_comes_back_empty_is_in_quarantine() {
+    let mut nodes = Redis::group(3);
+    for redis in &nodes {
+        // As on nodes that have known the pool for long.
+        redis.ask("SET {main}:g 0");
+    }
+    let gateway = plan_with(&nodes, "quarantine 1s;", "lease_ttl 1s;").start();
+    wait_states(&gateway, "up,up,up");
+    nodes[2].kill();
+    wait_states(&gateway, "up,up,down");
+    nodes[2].restart();
+    wait_states(&gateway, "up,up,quarantined");
+    gateway.chat().send().expect_status(200);
+    assert_eq!(nodes[2].ask("EXISTS {main}:f"), "0", "it has not voted");
+    wait_states(&gateway, "up,up,up");
+    wait_until("it votes again", || {
+        gateway.chat().send().expect_status(200);
+        nodes[2].ask("EXISTS {main}:f") == "1"
+    });
+}

@@ -1,1 +1,172 @@
-//! x
+//! Every mistake gives one line that names the directive and the value, and never a password.
+
+use e2e::Plan;
+
+const NODE: &str = "node redis://127.0.0.1:6379;";
+
+fn plan() -> Plan {
+    Plan::new()
+        .environment("EMPTY", "")
+        .environment("PASSWORD", "pa-ss-word")
+        .environment("URLS", "redis://:pa-ss-word@127.0.0.1:6379, redis://127.0.0.1:6380")
+        .environment("BAD_URLS", "redis://127.0.0.1:1, http://u:pa-ss-word@127.0.0.1")
+        .environment("TWICE", "redis://:pa-ss-word@127.0.0.1:1,redis://127.0.0.1:1")
+        .environment("NOWHERE", "redis://:pa-ss-word@nowhere.invalid:1")
+        .environment("SIXTY_FIVE", &urls(65))
+        .file("empty", "\n")
+}
+
+fn urls(count: usize) -> String {
+    let urls = (1..=count).map(|port| format!("redis://127.0.0.1:{port}"));
+    urls.collect::<Vec<_>>().join(",")
+}
+
+#[track_caller]
+fn assert_refused(plan: &Plan, says: &[&str]) {
+    let test = plan.check();
+    assert!(!test.ok, "accepted, instead of saying {says:?}");
+    let lines = test.emergencies();
+    assert_eq!(lines.len(), 1, "one line that says {says:?}: {lines:#?}");
+    for word in says {
+        assert!(lines[0].contains(word), "{word:?} is missing: {}", lines[0]);
+    }
+    assert!(
+        !test.output.contains("pa-ss"),
+        "a password is told: {}",
+        test.output
+    );
+}
+
+#[track_caller]
+fn assert_group_refused(body: &str, says: &[&str]) {
+    let plan = plan().http(&format!("openai_redlock locks {{ {body} }}"));
+    assert_refused(&plan, &[&["openai_redlock", "locks"], says].concat());
+}
+
+#[test]
+fn nodes_that_cannot_be() {
+    for (body, says) in [
+        ("", ["node", ""]),
+        ("node_timeout 5ms;", ["node", ""]),
+        ("node;", ["node", ""]),
+        ("node redis://127.0.0.1:1 redis://127.0.0.1:2;", ["node", ""]),
+        ("node 127.0.0.1:6379;", ["node", ""]),
+        ("node redis://;", ["node", ""]),
+        ("node redis://127.0.0.1:port;", ["node", ""]),
+        ("node redis://127.0.0.1:66666;", ["node", ""]),
+        ("node redis://127.0.0.1/database;", ["node", ""]),
+        ("node http://127.0.0.1:6379;", ["node", ""]),
+        ("node http://user:pa-ss-word@127.0.0.1:6379;", ["node", ""]),
+        ("node redis://:pa-ss-word@127.0.0.1:66666;", ["node", ""]),
+        ("node redis://:pa-ss-word@nowhere.invalid:1;", ["nowhere.invalid:1", "not found"]),
+        ("node redis://:pa-ss@word@127.0.0.1:66666;", ["node", ""]),
+        ("node unix:;", ["node", ""]),
+        ("node env:;", ["node", "env:"]),
+        ("node env:ABSENT;", ["node", "env:ABSENT"]),
+        ("node env:EMPTY;", ["node", "env:EMPTY"]),
+        ("node env:BAD_URLS;", ["env:BAD_URLS", "URL 2"]),
+        ("node env:TWICE;", ["env:TWICE", "twice"]),
+        ("node env:NOWHERE;", ["env:NOWHERE", "nowhere.invalid"]),
+        ("node env:SIXTY_FIVE;", ["node", "65"]),
+        ("node env:URLS; node redis://127.0.0.1:6380;", ["127.0.0.1:6380", "twice"]),
+        ("node redis://127.0.0.1:1; node redis://127.0.0.1:1/0;", ["127.0.0.1:1", "twice"]),
+    ] {
+        assert_group_refused(body, &says);
+    }
+}
+
+#[test]
+fn values_that_cannot_be() {
+    for (line, says) in [
+        ("password pa-ss-word;", ["password", ""]),
+        ("password env:ABSENT;", ["password", "env:ABSENT"]),
+        ("password env:EMPTY;", ["password", "env:EMPTY"]),
+        ("password file:/nonexistent/x;", ["password", "/nonexistent/x"]),
+        ("password file:{dir}/empty;", ["password", "empty"]),
+        ("password env:PASSWORD; password env:PASSWORD;", ["password", "duplicate"]),
+        ("node_timeout 0;", ["node_timeout", "\"0\""]),
+        ("node_timeout soon;", ["node_timeout", "\"soon\""]),
+        ("node_timeout 1h;", ["node_timeout", "\"1h\""]),
+        ("node_timeout 1ms; node_timeout 1ms;", ["node_timeout", "duplicate"]),
+        ("drift 1;", ["drift", "\"1\""]),
+        ("drift -1%;", ["drift", "\"-1%\""]),
+        ("drift 51%;", ["drift", "\"51%\""]),
+        ("drift NaN%;", ["drift", "\"NaN%\""]),
+        ("drift %;", ["drift", "\"%\""]),
+        ("renew 1ms;", ["renew", "\"1ms\""]),
+        ("renew never;", ["renew", "\"never\""]),
+        ("retry_delay 0;", ["retry_delay", "\"0\""]),
+        ("retry_delay 1d;", ["retry_delay", "\"1d\""]),
+        ("retry_jitter -1ms;", ["retry_jitter", "\"-1ms\""]),
+        ("retry_jitter 1h;", ["retry_jitter", "\"1h\""]),
+        ("quarantine long;", ["quarantine", "\"long\""]),
+        ("quarantine 1s; quarantine 1s;", ["quarantine", "duplicate"]),
+        ("bootstrap yes;", ["bootstrap", "\"yes\""]),
+        ("bootstrap;", ["bootstrap", ""]),
+        ("bootstrap on; bootstrap on;", ["bootstrap", "duplicate"]),
+        ("hand_over -1;", ["hand_over", "\"-1\""]),
+        ("hand_over 100001;", ["hand_over", "\"100001\""]),
+        ("hand_over 1.5;", ["hand_over", "\"1.5\""]),
+        ("prefix \"a b\";", ["prefix", "\"a b\""]),
+        ("prefix \"{a}\";", ["prefix", "\"{a}\""]),
+        ("prefix größe;", ["prefix", "größe"]),
+        ("prefix a b;", ["prefix", ""]),
+        ("prefix a; prefix b;", ["prefix", "duplicate"]),
+        ("nodes env:URLS;", ["unknown", "\"nodes\""]),
+    ] {
+        assert_group_refused(&format!("{NODE} {line}"), &says);
+    }
+}
+
+#[test]
+fn groups_that_cannot_be() {
+    let group = format!("openai_redlock locks {{ {NODE} }}");
+    assert_refused(
+        &plan().http(&group).http(&group),
+        &["openai_redlock", "\"locks\"", "duplicate"],
+    );
+    for (text, says) in [
+        (format!("openai_redlock {{ {NODE} }}"), ""),
+        (format!("openai_redlock a b {{ {NODE} }}"), ""),
+        ("openai_redlock a;".to_owned(), ""),
+        (format!("openai_redlock shm {{ {NODE} }}"), "\"shm\""),
+    ] {
+        assert_refused(&plan().http(&text), &["openai_redlock", says]);
+    }
+    assert_refused(&plan().server(&group), &["openai_redlock"]);
+    assert_refused(&plan().main(&group), &["openai_redlock"]);
+}
+
+#[test]
+fn stores_that_cannot_be() {
+    for (line, says) in [
+        ("store;", ["store", ""]),
+        ("store absent;", ["store", "\"absent\""]),
+        ("store \"\";", ["store", "\"\""]),
+        ("store locks shm;", ["store", ""]),
+        ("store locks; store locks;", ["store", "duplicate"]),
+    ] {
+        let plan = plan()
+            .http(&format!("openai_redlock locks {{ {NODE} }}"))
+            .pool("main", &format!("key sk-e2e-main-0001 id=main; {line}"));
+        assert_refused(&plan, &[&["openai_pool", "main"], &says[..]].concat());
+    }
+}
+
+#[test]
+fn groups_that_can_be() {
+    for body in [
+        "node env:URLS;",
+        "node unix:/run/redis.sock;",
+        "node redis://localhost; node redis://127.0.0.1:6379/1; node redis://127.0.0.1:6379/2;",
+        "node redis://127.0.0.1; password env:PASSWORD; node_timeout 10s; drift 0.5%; renew 1s;
+         retry_delay 1ms; retry_jitter 0; quarantine 1h; bootstrap off; hand_over 0; prefix a:;",
+    ] {
+        let plan = plan()
+            .http(&format!("openai_redlock locks {{ {body} }}"))
+            .pool("main", "key sk-e2e-main-0001 id=main; store locks;");
+        let test = plan.check();
+        assert!(test.ok, "{}", test.output);
+        assert!(!test.output.contains("pa-ss"), "{}", test.output);
+    }
+}
