@@ -71,12 +71,13 @@ thread_local! {
 /// Connects to the groups that pools use.
 pub fn start(main: &Main) {
     let members = main.groups.iter().enumerate().map(|(at, group)| {
-        let ttl = main.pools.iter().filter_map(|pool| match &pool.store {
-            Store::Redlock { group, .. } if *group == at => Some(pool.ttl_ms),
+        let uses = main.pools.iter().filter_map(|pool| match &pool.store {
+            Store::Redlock { group, names, .. } if *group == at => Some((pool.ttl_ms, names)),
             _ => None,
         });
-        let shortest = ttl.min()?;
-        Some(Member::new(at, group, shortest))
+        let shortest = uses.clone().map(|(ttl, _)| ttl).min()?;
+        let pools = uses.map(|(_, names)| Rc::clone(names)).collect();
+        Some(Member::new(at, group, pools, shortest))
     });
     let members = members.collect();
     let places = places(main);
@@ -123,7 +124,7 @@ pub fn stop() {
 }
 
 impl Member {
-    fn new(at: usize, group: &RedlockGroup, shortest_ttl: u64) -> Self {
+    fn new(at: usize, group: &RedlockGroup, pools: Vec<Rc<PoolNames>>, shortest_ttl: u64) -> Self {
         let number = at as u64;
         let setup = Setup {
             nodes: group.nodes.clone(),
@@ -132,6 +133,8 @@ impl Member {
             retry: group.retry,
             quarantine_ms: group.quarantine_ms.unwrap_or_default(),
             bootstrap: group.bootstrap,
+            pools,
+            hand_over: group.hand_over.most,
             owner: format!("{}:{}", ffi::host_name(), ffi::process_id()),
             on_node: heard,
             base: number << 8,

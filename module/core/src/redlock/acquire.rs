@@ -34,7 +34,8 @@ pub struct Acquire {
     timing: Timing,
     start: u64,
     tally: Tally,
-    seen: Fence,
+    /// What each node that voted would not go below.
+    fences: Vec<(NodeId, Fence)>,
     outcome: Outcome,
 }
 
@@ -56,7 +57,7 @@ impl Acquire {
             },
             start: now,
             tally: Tally::new(attempt.quorum, ask),
-            seen: Fence::default(),
+            fences: Vec::new(),
             outcome: Outcome::Open,
             proposal,
             quorum: attempt.quorum,
@@ -111,16 +112,27 @@ impl Acquire {
         self.outcome != Outcome::Open && self.tally.pending().is_empty()
     }
 
-    /// The highest fence that nodes reported: the next proposal must exceed it.
+    /// The fence that the next proposal must exceed for a quorum to take it. What
+    /// fewer nodes report does not count: it may be a lie, or damage.
     #[must_use]
     pub fn highest_fence(&self) -> Fence {
-        self.seen
+        let mut fences: Vec<_> = self.fences.iter().map(|&(_, fence)| fence).collect();
+        fences.sort_unstable();
+        let needed = usize::from(self.quorum.needed());
+        fences.get(needed - 1).copied().unwrap_or_default()
     }
 
     fn voted(&mut self, node: NodeId, ballot: Ballot, actions: &mut Vec<Action>) {
         let before = self.tally.of(node);
         if before == Standing::Unasked {
             return;
+        }
+        if !self.fences.iter().any(|&(known, _)| known == node) {
+            let fence = match ballot {
+                Ballot::Granted(_) => Fence::default(),
+                Ballot::Refused(refusal) => refusal.fence,
+            };
+            self.fences.push((node, fence));
         }
         match ballot {
             Ballot::Granted(index) if index >= self.slots().len() => {
@@ -139,8 +151,7 @@ impl Acquire {
                     }
                 }
             },
-            Ballot::Refused(refusal) => {
-                self.seen = self.seen.max(refusal.fence);
+            Ballot::Refused(_) => {
                 if !matches!(before, Standing::Voted(Ballot::Granted(_))) {
                     self.tally.set(node, Standing::Voted(ballot));
                 }

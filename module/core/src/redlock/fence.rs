@@ -37,19 +37,35 @@ impl fmt::Display for Fence {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FenceClock {
     seen: Fence,
+    reserve: u64,
 }
 
 impl FenceClock {
+    /// A clock that leaves so many numbers free above each fence: for the leases
+    /// that a lock is handed over to, each of which takes one.
+    #[must_use]
+    pub fn reserving(reserve: u64) -> Self {
+        Self {
+            seen: Fence::default(),
+            reserve,
+        }
+    }
+
     /// A fence above all that were seen, and no lower than the wall clock, in
     /// microseconds since the epoch.
     pub fn propose(&mut self, wall_us: u64) -> Fence {
-        let next = wall_us.max(self.seen.0.saturating_add(1));
-        self.seen = Fence(next).min(Fence::MAX);
-        self.seen
+        let next = Fence(wall_us.max(self.seen.0.saturating_add(1))).min(Fence::MAX);
+        self.seen = self.above(next);
+        next
     }
 
-    /// Takes note of a fence that a node reported.
+    /// Takes note of a fence that stands in the way. Its owner may have handed
+    /// the lock over since.
     pub fn saw(&mut self, fence: Fence) {
-        self.seen = self.seen.max(fence);
+        self.seen = self.seen.max(self.above(fence));
+    }
+
+    fn above(&self, fence: Fence) -> Fence {
+        Fence(fence.0.saturating_add(self.reserve)).min(Fence::MAX)
     }
 }

@@ -83,6 +83,8 @@ pub enum Heard<T> {
     Reply(T, Value),
     /// The connection broke before the reply.
     Broken(T),
+    /// It can be sent commands from now on.
+    Opened,
 }
 
 pub struct Node<T> {
@@ -91,6 +93,8 @@ pub struct Node<T> {
     health: NodeHealth,
     incarnation: Incarnation,
     bootstrap: bool,
+    /// Until when it has said that it grants nothing.
+    quarantine: u64,
     failures: u32,
     call: fn(u64),
     argument: u64,
@@ -111,6 +115,7 @@ impl<T> Node<T> {
             health: NodeHealth::new(CIRCUIT),
             incarnation: Incarnation::new(Durability::Lossy, quarantine_ms),
             bootstrap,
+            quarantine: 0,
             failures: 0,
             call,
             argument,
@@ -131,7 +136,9 @@ impl<T> Node<T> {
     pub fn report(&self, now: u64) -> NodeReport {
         match &self.line {
             Line::Open(_) if self.health.is_suspect() => NodeReport::Suspect,
-            Line::Open(_) if !self.incarnation.is_trusted(now) => NodeReport::Quarantined,
+            Line::Open(_) if !self.incarnation.is_trusted(now) || now < self.quarantine => {
+                NodeReport::Quarantined
+            }
             Line::Open(_) => NodeReport::Up,
             _ => NodeReport::Down,
         }
@@ -207,13 +214,17 @@ impl<T> Node<T> {
                 }
             }
         }
-        self.settle();
+        if self.settle() {
+            heard.push(Heard::Opened);
+        }
         Ok(())
     }
 
     fn learn(&mut self, reply: &Value, now: u64) -> Result<(), String> {
-        let Value::Bytes(text) = reply else {
-            return Err("no answer to INFO".into());
+        let text = match reply {
+            Value::Bytes(text) => text,
+            Value::Error(kind) => return Err(format!("INFO was refused: {kind:?}")),
+            _ => return Err("no answer to INFO".into()),
         };
         let info = ServerInfo::parse(&String::from_utf8_lossy(text));
         let info = info.and_then(|info| info.check().map(|()| info));
@@ -226,25 +237,36 @@ impl<T> Node<T> {
         Ok(())
     }
 
-    /// Open once all that was sent to set it up has been answered.
-    fn settle(&mut self) {
-        if let Line::Opening { owed, .. } = &mut self.line {
-            *owed = owed.saturating_sub(1);
-            if *owed == 0
-                && let Line::Opening { link, .. } =
-                    std::mem::replace(&mut self.line, Line::Down { again_at: 0 })
-            {
-                self.line = Line::Open(link);
-                self.failures = 0;
-                if std::mem::take(&mut self.said_down) {
-                    event(
-                        Level::Warn,
-                        "redis_node_up",
-                        json!({ "node": self.target.name }),
-                    );
-                }
-            }
+    /// Open once all that was sent to set it up has been answered; tells when it
+    /// has become so.
+    fn settle(&mut self) -> bool {
+        let Line::Opening { owed, .. } = &mut self.line else {
+            return false;
+        };
+        *owed = owed.saturating_sub(1);
+        if *owed > 0 {
+            return false;
         }
+        let Line::Opening { link, .. } =
+            std::mem::replace(&mut self.line, Line::Down { again_at: 0 })
+        else {
+            return false;
+        };
+        self.line = Line::Open(link);
+        self.failures = 0;
+        if std::mem::take(&mut self.said_down) {
+            event(
+                Level::Warn,
+                "redis_node_up",
+                json!({ "node": self.target.name }),
+            );
+        }
+        true
+    }
+
+    /// The node says itself that it grants nothing until then.
+    pub fn in_quarantine(&mut self, until: u64) {
+        self.quarantine = self.quarantine.max(until);
     }
 
     /// Keeps the connection up; to be called now and then.

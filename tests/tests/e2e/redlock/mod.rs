@@ -1,7 +1,10 @@
 //! Pools whose slots are exclusive on all machines that share a group of Redis servers.
 
+mod chaos;
 mod faults;
+mod garbage;
 mod hand_over;
+mod lifetimes;
 mod locks;
 mod misconfigured;
 mod other_clients;

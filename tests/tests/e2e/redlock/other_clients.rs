@@ -63,18 +63,21 @@ fn a_slot_that_another_holds_is_free_when_it_is_given_back() {
 }
 
 #[test]
-fn those_who_wait_in_vain_are_refused() {
-    let nodes = Redis::group(3);
-    let gateway = plan_with(&nodes, "", "wait 300ms;").start();
-    wait_states(&gateway, "up,up,up");
-    assert_eq!(take(&nodes[..2], LOCK, 60_000), 2);
-    assert_eq!(
-        gateway.chat().send().refusal(),
-        Refusal::no_key_available()
-    );
-    let line = &gateway.logged(1)[0];
-    assert_eq!(line.lease_status, "timeout");
-    give_back(&nodes, LOCK);
+fn those_who_wait_in_vain_or_not_at_all_are_refused() {
+    for wait in ["wait 300ms;", "wait 0;"] {
+        let nodes = Redis::group(3);
+        let gateway = plan_with(&nodes, "", wait).start();
+        wait_states(&gateway, "up,up,up");
+        gateway.chat().send().expect_status(200);
+        assert_eq!(take(&nodes[..2], LOCK, 60_000), 2);
+        assert_eq!(
+            gateway.chat().send().refusal(),
+            Refusal::no_key_available()
+        );
+        let line = &gateway.logged(2)[1];
+        assert_eq!(line.lease_status, "timeout");
+        give_back(&nodes, LOCK);
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use e2e::{Answer, Gateway, RawUpstream, Redis, Refusal, wait_until};
+use e2e::{Answer, Gateway, RawUpstream, Redis, Refusal, post, wait_until};
 
 use super::{LOCK, holders, plan, plan_with, wait_states};
 use crate::reload;
@@ -46,6 +46,10 @@ fn requests_are_refused_while_a_majority_is_silent() {
         assert_refused_at_once(&gateway);
     }
     let line = gateway.logged(7).pop().expect("a line");
+    for _ in 0..10 {
+        // Gone before it is known that there is no quorum.
+        gateway.connect().send(post("", "{}"));
+    }
     assert_eq!((line.status, line.lease_status.as_str()), (503, "unavailable"));
     nodes[..2].iter().for_each(Redis::resume);
     wait_healed(&gateway);

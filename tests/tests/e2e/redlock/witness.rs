@@ -117,7 +117,7 @@ fn thousands_of_requests_through_two_machines() {
 #[test]
 fn clients_of_two_machines_that_leave_at_random_moments() {
     let nodes = Redis::group(3);
-    let pair = Pair::start(eight_keys(&nodes, "lease_ttl 2s;"), 2);
+    let pair = Pair::start(eight_keys(&nodes, ""), 2);
     pair.wait_states("up,up,up");
     let outcomes = pair.fickle_load(REQUESTS, 3).finish();
     let left = REQUESTS / 3;
@@ -155,7 +155,7 @@ fn workers_of_two_machines_that_are_killed() {
 #[test]
 fn one_of_two_machines_that_is_reloaded_under_load() {
     let nodes = Redis::group(3);
-    let mut pair = Pair::start(eight_keys(&nodes, "lease_ttl 2s;"), 2);
+    let mut pair = Pair::start(eight_keys(&nodes, ""), 2);
     pair.wait_states("up,up,up");
     let load = pair.load(usize::MAX);
     load.disturb(3, Duration::from_secs(1), || {

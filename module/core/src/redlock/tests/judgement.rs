@@ -63,12 +63,21 @@ fn a_split_vote_is_tried_again_with_what_may_be_free() {
 }
 
 #[test]
-fn a_refusal_teaches_the_fence_to_exceed() {
+fn refusals_teach_the_fence_that_a_quorum_wants_exceeded() {
     let (mut acquire, _) = Acquire::new(attempt(3, 1), 0);
     for (node, fence) in [(0, 500), (1, 900), (2, 700)] {
         let _ = acquire.step(1, refused(node, Cause::Fence, fence, &[0]));
     }
-    assert_eq!(acquire.highest_fence().get(), 900);
+    assert_eq!(acquire.highest_fence().get(), 700);
+}
+
+#[test]
+fn one_node_alone_cannot_drive_the_fences_up() {
+    let (mut acquire, _) = Acquire::new(attempt(3, 1), 0);
+    let _ = acquire.step(1, refused(0, Cause::Fence, Fence::MAX.get(), &[0]));
+    let _ = acquire.step(1, granted(1, 0));
+    let _ = acquire.step(1, granted(2, 0));
+    assert_eq!(acquire.highest_fence(), Fence::default());
 }
 
 #[test]

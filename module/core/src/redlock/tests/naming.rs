@@ -100,6 +100,15 @@ fn fences_rise_even_when_the_wall_clock_goes_back() {
 }
 
 #[test]
+fn a_fence_leaves_room_for_those_its_lock_is_handed_to() {
+    let mut clock = FenceClock::reserving(10);
+    assert_eq!(clock.propose(1_000).get(), 1_000);
+    assert_eq!(clock.propose(500).get(), 1_011);
+    clock.saw(Fence::new(5_000).unwrap());
+    assert_eq!(clock.propose(500).get(), 5_011);
+}
+
+#[test]
 fn deadlines_do_not_wrap_around() {
     let timing = |ttl_ms| Timing {
         ttl_ms,

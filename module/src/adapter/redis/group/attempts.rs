@@ -63,7 +63,7 @@ impl Group {
 
     /// Whether the nodes may never have heard of the pool, and need not wait to see
     /// whether they have forgotten it. A guard that is set once tells the rest.
-    fn is_first(&self, names: &PoolNames) -> bool {
+    pub(super) fn is_first(&self, names: &PoolNames) -> bool {
         self.setup.bootstrap && !self.known.contains(names.base())
     }
 

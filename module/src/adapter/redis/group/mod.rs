@@ -1,6 +1,7 @@
 //! A group of nodes: attempts, locks to prolong and locks to give back.
 
 mod attempts;
+mod guards;
 mod renewals;
 mod unlocks;
 
@@ -35,6 +36,10 @@ pub struct Setup {
     pub retry: RetryDelay,
     pub quarantine_ms: u64,
     pub bootstrap: bool,
+    /// The pools that use it.
+    pub pools: Vec<Rc<PoolNames>>,
+    /// How often in a row a lock may be handed over.
+    pub hand_over: u32,
     /// The name of this worker, as other machines see it on its locks.
     pub owner: String,
     /// Called with `base` + node, and with `base` + [`TIMEOUT`] when a timeout is due.
@@ -95,6 +100,8 @@ enum Order {
     Unlock(UnlockKey, Rc<ScriptCall>),
     Renew(RenewalKey),
     Stray(Rc<ScriptCall>),
+    /// Whether the node's guard lets it vote.
+    Guard(Rc<ScriptCall>),
 }
 
 struct Attempting {
@@ -147,6 +154,7 @@ impl Group {
                 argument,
             )
         };
+        let fence = FenceClock::reserving(u64::from(setup.hand_over) + 1);
         Self {
             nodes: setup.nodes.iter().enumerate().map(node).collect(),
             timeout: Timer::new(true, setup.on_node, setup.base + TIMEOUT),
@@ -155,7 +163,7 @@ impl Group {
             attempts: SlotMap::with_key(),
             unlocks: SlotMap::with_key(),
             renewals: SlotMap::with_key(),
-            fence: FenceClock::default(),
+            fence,
             known: HashSet::new(),
             random,
             timeout_set: false,
@@ -296,6 +304,7 @@ impl Group {
                     self.send_in_full(node, order, now, done);
                 }
                 Heard::Reply(order, value) => self.replied(node, order, &value, now, done),
+                Heard::Opened => self.see_guards(node, now),
                 Heard::Broken(order) => {
                     self.replied(
                         node,
@@ -313,7 +322,9 @@ impl Group {
         let call = match &order {
             Order::Acquire(key) => self.attempts.get(*key).map(|a| Rc::clone(&a.call)),
             Order::Renew(key) => self.renewals.get(*key).map(|r| Rc::clone(&r.call)),
-            Order::Unlock(_, call) | Order::Stray(call) => Some(Rc::clone(call)),
+            Order::Unlock(_, call) | Order::Stray(call) | Order::Guard(call) => {
+                Some(Rc::clone(call))
+            }
         };
         let Some(call) = call else { return };
         if self
@@ -340,7 +351,9 @@ impl Group {
     ) {
         match order {
             Order::Stray(_) => {}
+            Order::Guard(_) => self.heard_of_guard(node, value, now),
             Order::Acquire(key) => {
+                self.heard_of_guard(node, value, now);
                 let Some(attempting) = self.attempts.get(key) else {
                     return;
                 };

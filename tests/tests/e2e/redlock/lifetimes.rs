@@ -1,0 +1,119 @@
+//! What becomes of locks when workers stop, end, or get another configuration.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use e2e::{Gateway, Load, Outcome, Plan, RawUpstream, Redis, post, stream_once, wait_until};
+use rustix::process::Signal;
+
+use super::{LOCK, group, holders, on_group, plan_with, wait_states};
+use crate::reload;
+
+fn start(nodes: &[Redis], in_group: &str, in_pool: &str) -> (Gateway, RawUpstream) {
+    let upstream = RawUpstream::bind();
+    let gateway = plan_with(nodes, in_group, in_pool)
+        .upstream(upstream.address())
+        .start();
+    wait_states(&gateway, &vec!["up"; nodes.len()].join(","));
+    (gateway, upstream)
+}
+
+/// More than fit into one call of a script.
+#[test]
+fn three_hundred_streams_keep_their_locks() {
+    let nodes = Redis::group(3);
+    let gateway = plan_with(&nodes, "", "")
+        .pool("main", "key sk-e2e-many id=many slots=300; store locks; lease_ttl 900ms;")
+        .start();
+    wait_states(&gateway, "up,up,up");
+    let port = gateway.port();
+    let load = Load::start(300, 300, move || {
+        let head = "Content-Type: application/json\r\nX-Mock-Delay: 1s\r\n";
+        let request = post(head, r#"{"model":"gpt-4o","stream":true}"#);
+        move |_| stream_once(port, &request)
+    });
+    gateway.wait_held(300, 0);
+    assert_eq!(load.finish(), [(Outcome::Complete, 300)].into());
+    gateway.wait_held(0, 0);
+    wait_until("every lock is given back", || {
+        nodes.iter().all(|redis| redis.ask("KEYS *:l:*").is_empty())
+    });
+}
+
+/// While it stood still, its lock has ended: the slot is another's, and it must not go on.
+#[test]
+fn a_worker_that_was_stopped_for_longer_than_the_ttl_ends_its_stream() {
+    let nodes = Redis::group(3);
+    let (mut gateway, upstream) = start(&nodes, "", "lease_ttl 600ms;");
+    let (mut events, mut exchange) = reload::stream(&gateway, &upstream);
+    let worker = gateway.nginx().worker_pids()[0];
+    gateway.nginx().stop_worker(worker);
+    wait_until("the lock has ended", || holders(&nodes, LOCK) == 0);
+    for redis in &nodes {
+        redis.ask(&format!("SET {LOCK} somebody-else NX PX 60000"));
+    }
+    exchange.event("too late");
+    gateway.nginx().resume_worker(worker);
+    let since = Instant::now();
+    let rest: Vec<_> = events.by_ref().collect();
+    assert!(since.elapsed() < Duration::from_millis(500), "{rest:?}");
+    let error = rest.last().expect("an error at the end");
+    assert!(error.contains("\"lease_lost\""), "{rest:?}");
+    exchange.wait_closed();
+    for redis in &nodes {
+        assert_eq!(redis.ask(&format!("GET {LOCK}")), "somebody-else");
+        redis.ask("FLUSHALL");
+    }
+}
+
+/// A lock must be renewed before it ends, whatever else is said.
+#[test]
+fn a_lock_is_held_though_renewals_are_to_be_rare() {
+    let nodes = Redis::group(3);
+    let (gateway, upstream) = start(&nodes, "renew 1h;", "lease_ttl 600ms;");
+    let stream = reload::stream(&gateway, &upstream);
+    let until = Instant::now() + Duration::from_millis(1_500);
+    while Instant::now() < until {
+        assert!(holders(&nodes, LOCK) >= 2, "the lock has ended, the stream has not");
+        thread::sleep(Duration::from_millis(20));
+    }
+    reload::end(stream);
+}
+
+/// An nginx that ends at once gives back what it holds: who comes next need not wait.
+#[test]
+fn locks_are_given_back_when_nginx_is_told_to_end_at_once() {
+    let nodes = Redis::group(3);
+    let (mut gateway, upstream) = start(&nodes, "", "");
+    let (events, mut exchange) = reload::stream(&gateway, &upstream);
+    assert_eq!(holders(&nodes, LOCK), 3);
+    gateway.nginx().signal(Signal::TERM);
+    exchange.wait_closed();
+    wait_until("nginx has ended", || gateway.nginx().has_ended());
+    drop(events);
+    wait_until("the lock is given back", || holders(&nodes, LOCK) == 0);
+}
+
+#[test]
+fn a_pool_that_moves_to_the_nodes_and_back_lends_no_slot_twice() {
+    let nodes = Redis::group(3);
+    let upstream = RawUpstream::bind();
+    let pool = |store: &str| format!("key sk-e2e-main-0001 id=main; store {store};");
+    let mut gateway = on_group(&group(&nodes, "bootstrap on;"))
+        .pool("main", &pool("shm"))
+        .upstream(upstream.address())
+        .start();
+    for store in ["locks", "shm", "locks", "shm"] {
+        let running = reload::stream(&gateway, &upstream);
+        let to = pool(store);
+        gateway.reload(|plan: Plan| plan.pool("main", &to));
+        let waiting = gateway.chat().spawn();
+        gateway.wait_held(1, 1);
+        assert!(!upstream.is_called(), "the slot is still held");
+        reload::end(running);
+        upstream.accept().answer();
+        waiting.join().expect("an answer").expect_status(200);
+        gateway.wait_held(0, 0);
+        wait_until("no lock is left", || holders(&nodes, LOCK) == 0);
+    }
+}
