@@ -70,6 +70,7 @@ thread_local! {
 
 /// Connects to the groups that pools use.
 pub fn start(main: &Main) {
+    let generation = main.taken_over().map_or(0, |known| known.generation);
     let members = main.groups.iter().enumerate().map(|(at, group)| {
         let uses = main.pools.iter().filter_map(|pool| match &pool.store {
             Store::Redlock { group, names, .. } if *group == at => Some((pool.ttl_ms, names)),
@@ -77,7 +78,7 @@ pub fn start(main: &Main) {
         });
         let shortest = uses.clone().map(|(ttl, _)| ttl).min()?;
         let pools = uses.map(|(_, names)| Rc::clone(names)).collect();
-        Some(Member::new(at, group, pools, shortest))
+        Some(Member::new(at, generation, group, pools, shortest))
     });
     let members = members.collect();
     let places = places(main);
@@ -115,16 +116,41 @@ fn places(main: &Main) -> HashMap<u32, Rc<Place>> {
     places
 }
 
-/// Sends what is still to be sent, and lets go of everything.
+/// The worker ends: all locks are given back, as far as the sockets take it.
 pub fn stop() {
     let mut locks = LOCKS.take();
-    for member in locks.members.iter_mut().flatten() {
-        member.group.flush(clock(), &mut locks.done);
+    let Locks {
+        members,
+        done,
+        holds,
+        ..
+    } = &mut locks;
+    for (&handle, hold) in holds.iter() {
+        if let (Some(Some(member)), Some(lock), false) =
+            (members.get_mut(hold.place.group), hold.lock, hold.ending)
+        {
+            let slot = hold.slot.clone();
+            member
+                .group
+                .unlock(&hold.place.names, slot, lock, handle, clock(), done);
+        }
+    }
+    for member in members.iter_mut().flatten() {
+        member.group.flush(clock(), done);
+    }
+    for &handle in holds.keys() {
+        in_zone(|zone| zone.release(handle, now()));
     }
 }
 
 impl Member {
-    fn new(at: usize, group: &RedlockGroup, pools: Vec<Rc<PoolNames>>, shortest_ttl: u64) -> Self {
+    fn new(
+        at: usize,
+        generation: u64,
+        group: &RedlockGroup,
+        pools: Vec<Rc<PoolNames>>,
+        shortest_ttl: u64,
+    ) -> Self {
         let number = at as u64;
         let setup = Setup {
             nodes: group.nodes.clone(),
@@ -134,7 +160,7 @@ impl Member {
             quarantine_ms: group.quarantine_ms.unwrap_or_default(),
             bootstrap: group.bootstrap,
             pools,
-            hand_over: group.hand_over.most,
+            hand_over: group.hand_over,
             owner: format!("{}:{}", ffi::host_name(), ffi::process_id()),
             on_node: heard,
             base: number << 8,
@@ -147,8 +173,9 @@ impl Member {
         Self {
             group: Group::new(setup, group.quorum, StdRng::from_os_rng()),
             hand_over: HandOver {
+                most: group.hand_over,
                 left_ms,
-                ..group.hand_over
+                generation,
             },
             renewal_ms,
             flush: Timer::new(true, flush, number),

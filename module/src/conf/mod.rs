@@ -153,7 +153,16 @@ impl Main {
         for (at, group) in self.groups.iter_mut().enumerate() {
             let uses =
                 |pool: &&Pool| matches!(&pool.store, Store::Redlock { group, .. } if *group == at);
-            let longest = self.pools.iter().filter(uses).map(|pool| pool.ttl_ms).max();
+            let ttls = self.pools.iter().filter(uses).map(|pool| pool.ttl_ms);
+            let (longest, shortest) = (ttls.clone().max(), ttls.min());
+            if let (Some(renewal), Some(shortest)) = (group.renewal_ms, shortest)
+                && renewal > shortest / 2
+            {
+                return Err(format!(
+                    "openai_redlock \"{}\": renew: {renewal}ms is more than half of a lease_ttl, {shortest}ms",
+                    group.name
+                ));
+            }
             if let (Some(stated), Some(longest)) = (group.quarantine_ms, longest)
                 && stated < longest
             {

@@ -5,7 +5,6 @@ use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use openai_core::lease::HandOver;
 use openai_core::redlock::{Drift, MAX_NODES, PoolNames, Quorum, RetryDelay};
 use redis::{ConnectionAddr, IntoConnectionInfo};
 use zeroize::Zeroizing;
@@ -26,7 +25,8 @@ pub struct RedlockGroup {
     pub quarantine_ms: Option<u64>,
     pub bootstrap: bool,
     pub renewal_ms: Option<u64>,
-    pub hand_over: HandOver,
+    /// How often in a row a lock passes to the next lease without being given back.
+    pub hand_over: u32,
     prefix: String,
 }
 
@@ -113,10 +113,7 @@ impl Said {
             quarantine_ms: self.quarantine_ms,
             bootstrap: self.bootstrap.unwrap_or(false),
             renewal_ms: self.renewal_ms,
-            hand_over: HandOver {
-                most: self.hand_over.unwrap_or(64),
-                left_ms: 0,
-            },
+            hand_over: self.hand_over.unwrap_or(64),
             prefix: self.prefix.unwrap_or_default(),
         })
     }

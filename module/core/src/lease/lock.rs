@@ -54,6 +54,9 @@ pub struct HandOver {
     pub most: u32,
     /// How long it must still be valid, in milliseconds.
     pub left_ms: u64,
+    /// Whose waiters may have it: those of the same configuration, which have the
+    /// same name for the slot and the same nodes.
+    pub generation: u64,
 }
 
 /// What has become of a lease's slot.
@@ -101,9 +104,11 @@ impl Zone<'_> {
         let lasts = lock.deadline_ms >= now.mono_ms.saturating_add(rule.left_ms);
         let key = record.key as usize;
         let kept = record.ordinal < self.keys[key].slots;
-        let next = self
-            .next_for(key)
-            .filter(|_| lasts && kept && record.handed < rule.most);
+        let may = |&waiter: &u32| {
+            let same = self.waiters[waiter as usize].generation == rule.generation;
+            lasts && kept && same && record.handed < rule.most
+        };
+        let next = self.next_for(key).filter(may);
         let Some(waiter) = next else {
             return Ok(Ended::Locked(lock));
         };

@@ -64,8 +64,9 @@ impl<T> Link<T> {
         Ok(())
     }
 
-    /// Takes the next reply that has arrived, if there is one.
-    pub fn next_reply(&mut self) -> Result<Option<(T, Value)>, RedisError> {
+    /// Takes the next reply that has arrived, if there is one, with the time at
+    /// which its command was sent.
+    pub fn next_reply(&mut self) -> Result<Option<(T, u64, Value)>, RedisError> {
         if !self.connected {
             return Ok(None);
         }
@@ -79,7 +80,7 @@ impl<T> Link<T> {
             Err(error) => return Err(error),
         };
         match self.waiting.pop_front() {
-            Some((name, _)) => Ok(Some((name, value))),
+            Some((name, sent)) => Ok(Some((name, sent, value))),
             None => Err(io::Error::from(io::ErrorKind::InvalidData).into()),
         }
     }

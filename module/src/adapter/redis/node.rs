@@ -93,6 +93,7 @@ pub struct Node<T> {
     health: NodeHealth,
     incarnation: Incarnation,
     bootstrap: bool,
+    timeout_ms: u64,
     /// Until when it has said that it grants nothing.
     quarantine: u64,
     failures: u32,
@@ -106,6 +107,7 @@ impl<T> Node<T> {
         target: NodeTarget,
         quarantine_ms: u64,
         bootstrap: bool,
+        timeout_ms: u64,
         call: fn(u64),
         argument: u64,
     ) -> Self {
@@ -115,6 +117,7 @@ impl<T> Node<T> {
             health: NodeHealth::new(CIRCUIT),
             incarnation: Incarnation::new(Durability::Lossy, quarantine_ms),
             bootstrap,
+            timeout_ms,
             quarantine: 0,
             failures: 0,
             call,
@@ -185,8 +188,11 @@ impl<T> Node<T> {
             };
             match next {
                 Ok(None) => return,
-                Ok(Some((owed, reply))) => {
-                    self.health.answered();
+                Ok(Some((owed, sent, reply))) => {
+                    // One that always answers late is not to be waited for.
+                    if now <= sent + self.timeout_ms {
+                        self.health.answered();
+                    }
                     self.incarnation.answered(now);
                     if let Err(reason) = self.answered(owed, value::of(reply), now, heard) {
                         return self.close(now, &reason, heard);

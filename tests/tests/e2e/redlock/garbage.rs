@@ -88,7 +88,9 @@ fn assert_served_despite(others: &[String], state: &str) {
         let gateway = on_group(&group(&redis, sound, others))
             .pool("main", "key sk-e2e-main-0001 id=main; store locks;")
             .start();
-        let wanted = [vec!["up"; sound], vec![state; others.len()]].concat().join(",");
+        let wanted = [vec!["up"; sound], vec![state; others.len()]]
+            .concat()
+            .join(",");
         wait_states(&gateway, &wanted);
         for _ in 0..20 {
             gateway.chat().send().expect_status(200);

@@ -33,7 +33,10 @@ fn a_stream_has_its_lock_on_one_three_four_and_five_nodes() {
         for line in &lines {
             let lease = (line.key_id.as_str(), line.slot.as_str());
             assert_eq!(lease, ("main", "0"), "{line:?}");
-            assert_eq!((line.status, line.lease_status.as_str()), (200, "immediate"));
+            assert_eq!(
+                (line.status, line.lease_status.as_str()),
+                (200, "immediate")
+            );
             assert_eq!(line.lease_id.len(), 32, "{line:?}");
         }
     }

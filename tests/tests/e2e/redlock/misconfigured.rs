@@ -8,9 +8,18 @@ fn plan() -> Plan {
     Plan::new()
         .environment("EMPTY", "")
         .environment("PASSWORD", "pa-ss-word")
-        .environment("URLS", "redis://:pa-ss-word@127.0.0.1:6379, redis://127.0.0.1:6380")
-        .environment("BAD_URLS", "redis://127.0.0.1:1, http://u:pa-ss-word@127.0.0.1")
-        .environment("TWICE", "redis://:pa-ss-word@127.0.0.1:1,redis://127.0.0.1:1")
+        .environment(
+            "URLS",
+            "redis://:pa-ss-word@127.0.0.1:6379, redis://127.0.0.1:6380",
+        )
+        .environment(
+            "BAD_URLS",
+            "redis://127.0.0.1:1, http://u:pa-ss-word@127.0.0.1",
+        )
+        .environment(
+            "TWICE",
+            "redis://:pa-ss-word@127.0.0.1:1,redis://127.0.0.1:1",
+        )
         .environment("NOWHERE", "redis://:pa-ss-word@nowhere.invalid:1")
         .environment("SIXTY_FIVE", &urls(65))
         .file("empty", "\n")
@@ -49,7 +58,10 @@ fn nodes_that_cannot_be() {
         ("", ["node", ""]),
         ("node_timeout 5ms;", ["node", ""]),
         ("node;", ["node", ""]),
-        ("node redis://127.0.0.1:1 redis://127.0.0.1:2;", ["node", ""]),
+        (
+            "node redis://127.0.0.1:1 redis://127.0.0.1:2;",
+            ["node", ""],
+        ),
         ("node 127.0.0.1:6379;", ["node", ""]),
         ("node redis://;", ["node", ""]),
         ("node redis://127.0.0.1:port;", ["node", ""]),
@@ -58,7 +70,10 @@ fn nodes_that_cannot_be() {
         ("node http://127.0.0.1:6379;", ["node", ""]),
         ("node http://user:pa-ss-word@127.0.0.1:6379;", ["node", ""]),
         ("node redis://:pa-ss-word@127.0.0.1:66666;", ["node", ""]),
-        ("node redis://:pa-ss-word@nowhere.invalid:1;", ["nowhere.invalid:1", "not found"]),
+        (
+            "node redis://:pa-ss-word@nowhere.invalid:1;",
+            ["nowhere.invalid:1", "not found"],
+        ),
         ("node redis://:pa-ss@word@127.0.0.1:66666;", ["node", ""]),
         ("node unix:;", ["node", ""]),
         ("node env:;", ["node", "env:"]),
@@ -68,8 +83,14 @@ fn nodes_that_cannot_be() {
         ("node env:TWICE;", ["env:TWICE", "twice"]),
         ("node env:NOWHERE;", ["env:NOWHERE", "nowhere.invalid"]),
         ("node env:SIXTY_FIVE;", ["node", "65"]),
-        ("node env:URLS; node redis://127.0.0.1:6380;", ["127.0.0.1:6380", "twice"]),
-        ("node redis://127.0.0.1:1; node redis://127.0.0.1:1/0;", ["127.0.0.1:1", "twice"]),
+        (
+            "node env:URLS; node redis://127.0.0.1:6380;",
+            ["127.0.0.1:6380", "twice"],
+        ),
+        (
+            "node redis://127.0.0.1:1; node redis://127.0.0.1:1/0;",
+            ["127.0.0.1:1", "twice"],
+        ),
     ] {
         assert_group_refused(body, &says);
     }
@@ -81,13 +102,22 @@ fn values_that_cannot_be() {
         ("password pa-ss-word;", ["password", ""]),
         ("password env:ABSENT;", ["password", "env:ABSENT"]),
         ("password env:EMPTY;", ["password", "env:EMPTY"]),
-        ("password file:/nonexistent/x;", ["password", "/nonexistent/x"]),
+        (
+            "password file:/nonexistent/x;",
+            ["password", "/nonexistent/x"],
+        ),
         ("password file:{dir}/empty;", ["password", "empty"]),
-        ("password env:PASSWORD; password env:PASSWORD;", ["password", "duplicate"]),
+        (
+            "password env:PASSWORD; password env:PASSWORD;",
+            ["password", "duplicate"],
+        ),
         ("node_timeout 0;", ["node_timeout", "\"0\""]),
         ("node_timeout soon;", ["node_timeout", "\"soon\""]),
         ("node_timeout 1h;", ["node_timeout", "\"1h\""]),
-        ("node_timeout 1ms; node_timeout 1ms;", ["node_timeout", "duplicate"]),
+        (
+            "node_timeout 1ms; node_timeout 1ms;",
+            ["node_timeout", "duplicate"],
+        ),
         ("drift 1;", ["drift", "\"1\""]),
         ("drift -1%;", ["drift", "\"-1%\""]),
         ("drift 51%;", ["drift", "\"51%\""]),

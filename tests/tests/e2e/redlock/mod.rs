@@ -1,6 +1,6 @@
 //! Pools whose slots are exclusive on all machines that share a group of Redis servers.
 
-mod chaos;
+mod distant;
 mod faults;
 mod garbage;
 mod hand_over;

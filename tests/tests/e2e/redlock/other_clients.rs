@@ -12,7 +12,10 @@ use crate::reload;
 #[track_caller]
 fn take(nodes: &[Redis], lock: &str, ms: u64) -> usize {
     let command = format!("SET {lock} somebody-else NX PX {ms}");
-    nodes.iter().filter(|redis| redis.ask(&command) == "OK").count()
+    nodes
+        .iter()
+        .filter(|redis| redis.ask(&command) == "OK")
+        .count()
 }
 
 /// Gives it back.
@@ -58,7 +61,11 @@ fn a_slot_that_another_holds_is_free_when_it_is_given_back() {
     let since = Instant::now();
     give_back(&nodes, LOCK);
     upstream.accept().answer();
-    assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+    assert!(
+        since.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        since.elapsed()
+    );
     waiting.join().expect("an answer").expect_status(200);
 }
 
@@ -70,10 +77,7 @@ fn those_who_wait_in_vain_or_not_at_all_are_refused() {
         wait_states(&gateway, "up,up,up");
         gateway.chat().send().expect_status(200);
         assert_eq!(take(&nodes[..2], LOCK, 60_000), 2);
-        assert_eq!(
-            gateway.chat().send().refusal(),
-            Refusal::no_key_available()
-        );
+        assert_eq!(gateway.chat().send().refusal(), Refusal::no_key_available());
         let line = &gateway.logged(2)[1];
         assert_eq!(line.lease_status, "timeout");
         give_back(&nodes, LOCK);

@@ -50,7 +50,10 @@ fn requests_are_refused_while_a_majority_is_silent() {
         // Gone before it is known that there is no quorum.
         gateway.connect().send(post("", "{}"));
     }
-    assert_eq!((line.status, line.lease_status.as_str()), (503, "unavailable"));
+    assert_eq!(
+        (line.status, line.lease_status.as_str()),
+        (503, "unavailable")
+    );
     nodes[..2].iter().for_each(Redis::resume);
     wait_healed(&gateway);
     gateway.wait_held(0, 0);

@@ -146,7 +146,10 @@ fn workers_of_two_machines_that_are_killed() {
         outcomes.keys().all(|o| !matches!(o, Outcome::Answered(_))),
         "{outcomes:?}"
     );
-    assert!(count(&outcomes, &Outcome::Broken) <= 4 * CLIENTS, "{outcomes:?}");
+    assert!(
+        count(&outcomes, &Outcome::Broken) <= 4 * CLIENTS,
+        "{outcomes:?}"
+    );
     assert!(count(&outcomes, &Outcome::Complete) >= 300, "{outcomes:?}");
     pair.assert_exclusive(&nodes);
     assert_both_served(&pair);

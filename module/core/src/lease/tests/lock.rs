@@ -4,6 +4,7 @@ use crate::lease::*;
 const RULE: HandOver = HandOver {
     most: 2,
     left_ms: 100,
+    generation: 1,
 };
 
 fn bed() -> Bed {
@@ -131,4 +132,14 @@ fn who_has_waited_before_keeps_the_place() {
     bed.zone().enqueue(&want).unwrap();
     bed.release(served.grant).unwrap();
     assert_eq!(bed.served(worker), [first]);
+}
+
+#[test]
+fn a_lock_is_not_handed_to_a_waiter_of_another_configuration() {
+    let mut bed = bed();
+    let (_, held) = locked(&mut bed);
+    bed.reload(&pool("p", &[(1, 1, 1)], Balance::RoundRobin));
+    let newer = bed.worker(2);
+    bed.wait(newer, 0);
+    assert!(matches!(end(&mut bed, held), Ok(Ended::Locked(_))));
 }

@@ -12,6 +12,9 @@ use rand::RngCore;
 use super::super::call::by_digest;
 use super::{Attempt, AttemptKey, Attempting, Group, Order, Outcome};
 
+/// How soon to look again whether enough nodes are connected.
+const OPENING_MS: u64 = 5;
+
 impl Group {
     /// Tries to lock a slot.
     pub fn attempt(
@@ -38,9 +41,20 @@ impl Group {
             quarantine_ms: self.setup.quarantine_ms,
             bootstrap: self.is_first(&attempt.names),
         };
+        let voters = self.voters(now);
+        if voters.len() < self.quorum.needed() && now < self.started + self.setup.timeout_ms {
+            // Connections are still being made.
+            let (tag, handle) = (attempt.tag, attempt.handle);
+            done.push(Outcome::Busy {
+                tag,
+                handle,
+                wait_ms: OPENING_MS,
+            });
+            return None;
+        }
         let ask = openai_core::redlock::Attempt {
             quorum: self.quorum,
-            ask: self.voters(now),
+            ask: voters,
             proposal,
             drift: self.setup.drift,
             retry: self.setup.retry,

@@ -45,7 +45,8 @@ impl Group {
         if let Value::Array(parts) = value
             && let [Value::Int(0), Value::Int(2), Value::Int(left), ..] = parts.as_slice()
         {
-            self.in_quarantine(node, now + u64::try_from(*left).unwrap_or_default());
+            let left = u64::try_from(*left).unwrap_or_default();
+            self.in_quarantine(node, now + left.min(self.setup.quarantine_ms));
         }
     }
 

@@ -138,6 +138,7 @@ pub struct Group {
     /// The pools that a lock has been taken in, by the beginning of their names.
     known: HashSet<String>,
     random: StdRng,
+    started: u64,
     timeout: Timer,
     timeout_set: bool,
 }
@@ -150,6 +151,7 @@ impl Group {
                 target.clone(),
                 setup.quarantine_ms,
                 setup.bootstrap,
+                setup.timeout_ms,
                 setup.on_node,
                 argument,
             )
@@ -167,6 +169,7 @@ impl Group {
             known: HashSet::new(),
             random,
             timeout_set: false,
+            started: super::clock(),
         }
     }
 
