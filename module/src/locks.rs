@@ -136,7 +136,7 @@ pub fn stop() {
         }
     }
     for member in members.iter_mut().flatten() {
-        member.group.flush(clock(), done);
+        member.group.end(clock(), done);
     }
     for &handle in holds.keys() {
         in_zone(|zone| zone.release(handle, now()));
@@ -186,10 +186,14 @@ impl Member {
 }
 
 /// How each node of a group does, in the order of the configuration.
-pub fn nodes(group: usize) -> Option<String> {
+pub fn nodes(group: usize, names: &PoolNames) -> Option<String> {
     LOCKS.with_borrow(|locks| {
         let member = locks.members.get(group)?.as_ref()?;
-        let reports: Vec<_> = member.group.reports(clock()).map(|r| r.as_str()).collect();
+        let reports: Vec<_> = member
+            .group
+            .reports(names, clock())
+            .map(|r| r.as_str())
+            .collect();
         Some(reports.join(","))
     })
 }

@@ -191,7 +191,7 @@ fn stream(request: Request<'_>) -> Value {
 /// How the nodes do that the location's pool locks slots on.
 fn nodes(request: Request<'_>) -> Value {
     let states = here(&request).and_then(|(_, pool)| match &pool.store {
-        Store::Redlock { group, .. } => locks::nodes(*group),
+        Store::Redlock { group, names, .. } => locks::nodes(*group, names),
         _ => None,
     });
     text(states.as_deref())

@@ -1,8 +1,10 @@
 //! The configurations that people copy do load, and serve.
 
+use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
-use e2e::{Call, Shipped};
+use e2e::{Call, Flavour, Shipped, workspace};
 use mock_upstream::{MockServer, Scenario};
 
 fn mock() -> MockServer {
@@ -12,18 +14,62 @@ fn mock() -> MockServer {
 #[test]
 fn every_configuration_loads() {
     let names = Shipped::names();
-    for name in ["minimal.conf", "production.conf", "pools.conf"] {
+    for name in [
+        "minimal.conf",
+        "production.conf",
+        "pools.conf",
+        "redlock.conf",
+    ] {
         assert!(
             names.iter().any(|other| other == name),
             "{name} is among {names:?}"
         );
     }
-    // What is there only to be included is loaded by those that include it.
-    for name in names.iter().filter(|name| *name != "log_format.conf") {
+    // What is there only to be included is loaded by those that include it, and what needs Redis
+    // has a test of its own.
+    let apart = ["log_format.conf", "redlock.conf"];
+    for name in names.iter().filter(|name| !apart.contains(&name.as_str())) {
         let test = Shipped::prepare(name, 1).test();
         assert!(test.ok, "{name}: {}", test.output);
         assert!(test.emergencies().is_empty(), "{name}: {}", test.output);
     }
+}
+
+/// It needs no Redis to load, but addresses and a password.
+#[test]
+fn the_configuration_of_several_machines_loads() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let home = dir.path().display().to_string();
+    let flavour = Flavour::under_test();
+    let source = workspace().join("nginx");
+    let text = fs::read_to_string(source.join("redlock.conf")).expect("the configuration");
+    let module = flavour.module.display().to_string();
+    let text = text
+        .replace("modules/libngx_http_openai_module.so", &module)
+        .replace("/var/log/nginx/", &format!("{home}/"));
+    let config = dir.path().join("nginx.conf");
+    fs::write(&config, format!("pid nginx.pid;\n{text}")).expect("the directory is writable");
+    fs::copy(
+        source.join("log_format.conf"),
+        dir.path().join("log_format.conf"),
+    )
+    .expect("the log format");
+    let urls = "redis://127.0.0.1:6379,redis://127.0.0.1:6380,redis://127.0.0.1:6381";
+    let test = Command::new(&flavour.nginx)
+        .args(["-e", "stderr", "-t", "-p", &home, "-c"])
+        .arg(&config)
+        .env("REDIS_URL", urls)
+        .env("REDIS_PASSWORD", "password-of-redis")
+        .env("PRIMARY_OPENAI_API_KEY", "sk-e2e-primary")
+        .env("OPENAI_API_KEYS", "sk-e2e-second,sk-e2e-third")
+        .env("SERVICE_TOKEN", Shipped::TOKEN)
+        .env("ADMIN_TOKEN", "token-of-an-admin")
+        .env_remove("DEV_MODE")
+        .output()
+        .expect("nginx can be run");
+    let output = String::from_utf8_lossy(&test.stderr);
+    assert!(test.status.success(), "{output}");
+    assert!(!output.contains("[emerg]"), "{output}");
 }
 
 /// Starts a configuration, and streams one answer through it.

@@ -1,5 +1,7 @@
 //! A node: its connection, kept up in the background, and what is known of it.
 
+use std::collections::HashMap;
+
 use openai_core::redlock::{
     CircuitPolicy, Durability, ErrorKind, Incarnation, Mistrust, NodeHealth, Script, ServerInfo,
     Value,
@@ -94,8 +96,9 @@ pub struct Node<T> {
     incarnation: Incarnation,
     bootstrap: bool,
     timeout_ms: u64,
-    /// Until when it has said that it grants nothing.
-    quarantine: u64,
+    /// Until when it has said that it grants nothing in a pool, by the beginning of
+    /// the pool's names.
+    quarantine: HashMap<String, u64>,
     failures: u32,
     call: fn(u64),
     argument: u64,
@@ -118,7 +121,7 @@ impl<T> Node<T> {
             incarnation: Incarnation::new(Durability::Lossy, quarantine_ms),
             bootstrap,
             timeout_ms,
-            quarantine: 0,
+            quarantine: HashMap::new(),
             failures: 0,
             call,
             argument,
@@ -131,15 +134,17 @@ impl<T> Node<T> {
         matches!(self.line, Line::Open(_))
     }
 
-    /// Whether it is worth asking for a vote.
-    pub fn votes(&self, now: u64) -> bool {
-        self.report(now) == NodeReport::Up
+    /// Whether it is worth asking for a vote in a pool.
+    pub fn votes(&self, pool: &str, now: u64) -> bool {
+        self.report(pool, now) == NodeReport::Up
     }
 
-    pub fn report(&self, now: u64) -> NodeReport {
+    /// How it does, for a pool.
+    pub fn report(&self, pool: &str, now: u64) -> NodeReport {
+        let refuses = self.quarantine.get(pool).is_some_and(|&until| now < until);
         match &self.line {
             Line::Open(_) if self.health.is_suspect() => NodeReport::Suspect,
-            Line::Open(_) if !self.incarnation.is_trusted(now) || now < self.quarantine => {
+            Line::Open(_) if refuses || !self.incarnation.is_trusted(now) => {
                 NodeReport::Quarantined
             }
             Line::Open(_) => NodeReport::Up,
@@ -270,9 +275,9 @@ impl<T> Node<T> {
         true
     }
 
-    /// The node says itself that it grants nothing until then.
-    pub fn in_quarantine(&mut self, until: u64) {
-        self.quarantine = self.quarantine.max(until);
+    /// The node says itself that it grants nothing in a pool until then.
+    pub fn in_quarantine(&mut self, pool: &str, until: u64) {
+        self.quarantine.insert(pool.to_owned(), until);
     }
 
     /// Keeps the connection up; to be called now and then.

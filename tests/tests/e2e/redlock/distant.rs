@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use e2e::{Redis, wait_until};
 
-use super::{LOCK, plan_with, wait_states};
+use super::{LOCK, plan_with, states, wait_states};
 
 /// A way to the server that takes so long in each direction; gives the port.
 fn distant(redis: &Redis, ms: u64) -> u16 {
@@ -80,5 +80,18 @@ fn a_node_that_is_far_away_is_not_waited_for() {
     wait_until("nothing is left on it", || {
         thread::sleep(Duration::from_millis(300));
         far.ask(&format!("EXISTS {LOCK}")) == "0"
+    });
+}
+
+#[test]
+fn a_node_that_answers_too_late_is_suspect() {
+    let nodes = Redis::group(2);
+    let far = Redis::start();
+    let url = format!("node redis://127.0.0.1:{};", distant(&far, 40));
+    let gateway = plan_with(&nodes, &url, "").start();
+    wait_states(&gateway, "up,up,up");
+    wait_until("it is suspect", || {
+        gateway.chat().send().expect_status(200);
+        states(&gateway) == "up,up,suspect"
     });
 }

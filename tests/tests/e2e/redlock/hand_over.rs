@@ -2,7 +2,7 @@
 
 use e2e::{RawUpstream, Redis};
 
-use super::{LOCK, number, plan_with, wait_states};
+use super::{LOCK, number, plan, plan_with, wait_states};
 
 /// The nonces that the lock had during each of so many requests, which all came at once.
 #[track_caller]
@@ -66,4 +66,33 @@ fn the_lock_is_not_handed_over_when_told_so() {
 #[test]
 fn the_lock_is_handed_over_so_many_times_in_a_row() {
     assert_eq!(runs(&nonces("hand_over 2;", 8)), [3, 3, 2]);
+}
+
+/// Another machine's clock was far ahead: what it has left on the nodes is above our clock.
+#[test]
+fn fences_rise_from_hand_over_to_hand_over_with_a_clock_that_is_behind() {
+    let nodes = Redis::group(3);
+    for redis in &nodes {
+        redis.ask("HSET {main}:f main:0 5000000000000000");
+    }
+    let upstream = RawUpstream::bind();
+    let gateway = plan(&nodes).workers(2).upstream(upstream.address()).start();
+    wait_states(&gateway, "up,up,up");
+    for _ in 0..3 {
+        let clients: Vec<_> = (0..4).map(|_| gateway.chat().spawn()).collect();
+        let mut exchange = upstream.accept();
+        gateway.wait_held(1, 3);
+        for _ in 1..4 {
+            exchange.answer();
+            exchange = upstream.accept();
+        }
+        exchange.answer();
+        for client in clients {
+            client.join().expect("an answer").expect_status(200);
+        }
+    }
+    let lines = gateway.logged(12);
+    let fences: Vec<_> = lines.iter().map(|line| number(&line.fence)).collect();
+    assert!(fences.is_sorted_by(|a, b| a < b), "{fences:?}");
+    assert!(fences[0] > 5_000_000_000_000_000, "{fences:?}");
 }

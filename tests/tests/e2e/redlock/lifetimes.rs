@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use e2e::{Gateway, Load, Outcome, RawUpstream, Redis, post, stream_once, wait_until};
 
-use super::{LOCK, group, holders, on_group, plan_with, wait_states};
+use super::{LOCK, holders, plan_with, wait_states};
 use crate::reload;
 
 fn start(nodes: &[Redis], in_group: &str, in_pool: &str) -> (Gateway, RawUpstream) {
@@ -64,28 +64,5 @@ fn a_worker_that_was_stopped_for_longer_than_the_ttl_ends_its_stream() {
     for redis in &nodes {
         assert_eq!(redis.ask(&format!("GET {LOCK}")), "somebody-else");
         redis.ask("FLUSHALL");
-    }
-}
-
-/// The nodes have not heard of it, and may have forgotten it: that is no matter for the others.
-#[test]
-fn a_pool_that_is_new_to_the_nodes_does_not_stop_those_that_they_know() {
-    let nodes = Redis::group(3);
-    for redis in &nodes {
-        redis.ask("SET {main}:g 0");
-    }
-    let mut gateway = on_group(&group(&nodes, "quarantine 1s;"))
-        .pool(
-            "main",
-            "key sk-e2e-main-0001 id=main; store locks; lease_ttl 1s;",
-        )
-        .start();
-    wait_states(&gateway, "up,up,up");
-    gateway.chat().send().expect_status(200);
-    gateway.reload(|plan| plan.pool("other", "key sk-e2e-other id=o; store locks; lease_ttl 1s;"));
-    let until = Instant::now() + Duration::from_millis(1_300);
-    while Instant::now() < until {
-        eprintln!("{:?} {} {}", Instant::now(), gateway.chat().send().status, super::states(&gateway));
-        std::thread::sleep(Duration::from_millis(100));
     }
 }

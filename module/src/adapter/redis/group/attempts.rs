@@ -41,7 +41,7 @@ impl Group {
             quarantine_ms: self.setup.quarantine_ms,
             bootstrap: self.is_first(&attempt.names),
         };
-        let voters = self.voters(now);
+        let voters = self.voters(attempt.names.base(), now);
         if voters.len() < self.quorum.needed() && now < self.started + self.setup.timeout_ms {
             // Connections are still being made.
             let (tag, handle) = (attempt.tag, attempt.handle);
@@ -69,6 +69,8 @@ impl Group {
             attempt,
             candidates,
             call,
+            nonce: Nonce(nonce),
+            won: false,
             due,
         });
         self.act(key, actions, now, done);
@@ -116,7 +118,7 @@ impl Group {
         done: &mut Vec<Outcome>,
     ) {
         for action in actions {
-            let Some(attempting) = self.attempts.get(key) else {
+            let Some(attempting) = self.attempts.get_mut(key) else {
                 return;
             };
             let (tag, handle) = (attempting.attempt.tag, attempting.attempt.handle);
@@ -136,6 +138,7 @@ impl Group {
                     self.give_back(to, command, &names, now);
                 }
                 Action::Won { lease, .. } => {
+                    attempting.won = true;
                     let base = attempting.attempt.names.base();
                     if !self.known.contains(base) {
                         self.known.insert(base.to_owned());
@@ -171,7 +174,13 @@ impl Group {
         wait_ms.unwrap_or(most).clamp(1, most)
     }
 
-    fn give_back(&mut self, to: NodeSet, command: ReleaseCommand, names: &PoolNames, now: u64) {
+    pub(super) fn give_back(
+        &mut self,
+        to: NodeSet,
+        command: ReleaseCommand,
+        names: &PoolNames,
+        now: u64,
+    ) {
         let call = Rc::new(ScriptCall::new(&Command::Release(command), names));
         let packed = by_digest(&call);
         for node in to.iter() {

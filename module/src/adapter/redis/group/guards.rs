@@ -18,7 +18,7 @@ impl Group {
         for names in pools {
             let call = Rc::new(self.look_at_guard(&names));
             let packed = by_digest(&call);
-            let _ = self.send(node, &packed, Order::Guard(call), now);
+            let _ = self.send(node, &packed, Order::Guard(names, call), now);
         }
     }
 
@@ -41,18 +41,22 @@ impl Group {
         }
     }
 
-    pub(super) fn heard_of_guard(&mut self, node: NodeId, value: &Value, now: u64) {
-        if let Value::Array(parts) = value
-            && let [Value::Int(0), Value::Int(2), Value::Int(left), ..] = parts.as_slice()
-        {
-            let left = u64::try_from(*left).unwrap_or_default();
-            self.in_quarantine(node, now + left.min(self.setup.quarantine_ms));
-        }
-    }
-
-    pub(super) fn in_quarantine(&mut self, node: NodeId, until: u64) {
+    /// What an answer to a proposal says of the node's guard.
+    pub(super) fn heard_of_guard(
+        &mut self,
+        node: NodeId,
+        names: &PoolNames,
+        value: &Value,
+        now: u64,
+    ) {
+        let Value::Array(parts) = value else { return };
+        let [Value::Int(0), Value::Int(2), Value::Int(left), ..] = parts.as_slice() else {
+            return;
+        };
+        let left = u64::try_from(*left).unwrap_or_default();
+        let until = now + left.min(self.setup.quarantine_ms);
         if let Some(node) = self.nodes.get_mut(usize::from(node.0)) {
-            node.in_quarantine(until);
+            node.in_quarantine(names.base(), until);
         }
     }
 }

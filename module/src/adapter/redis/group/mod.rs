@@ -10,8 +10,9 @@ use std::rc::Rc;
 
 use openai_core::lease::{LeaseHandle, Lock};
 use openai_core::redlock::{
-    Acquire, Candidates, Drift, ErrorKind, Event, FenceClock, NodeId, NodeSet, PoolNames, Quorum,
-    Release, ReleaseEvent, Renewal, RenewalEvent, RetryDelay, ScriptCall, Slot, Value, reply,
+    Acquire, Candidates, Drift, ErrorKind, Event, FenceClock, NodeId, NodeSet, Nonce, PoolNames,
+    Quorum, Release, ReleaseCommand, ReleaseEvent, Renewal, RenewalEvent, RetryDelay, ScriptCall,
+    Slot, Value, reply,
 };
 use rand::RngCore;
 use rand::rngs::StdRng;
@@ -101,7 +102,7 @@ enum Order {
     Renew(RenewalKey),
     Stray(Rc<ScriptCall>),
     /// Whether the node's guard lets it vote.
-    Guard(Rc<ScriptCall>),
+    Guard(Rc<PoolNames>, Rc<ScriptCall>),
 }
 
 struct Attempting {
@@ -109,6 +110,8 @@ struct Attempting {
     attempt: Attempt,
     candidates: Candidates,
     call: Rc<ScriptCall>,
+    nonce: Nonce,
+    won: bool,
     due: u64,
 }
 
@@ -173,8 +176,8 @@ impl Group {
         }
     }
 
-    fn voters(&self, now: u64) -> NodeSet {
-        let votes = |(_, node): &(usize, &Node<Order>)| node.votes(now);
+    fn voters(&self, pool: &str, now: u64) -> NodeSet {
+        let votes = |(_, node): &(usize, &Node<Order>)| node.votes(pool, now);
         self.nodes
             .iter()
             .enumerate()
@@ -194,9 +197,11 @@ impl Group {
             .collect()
     }
 
-    /// How each node does.
-    pub fn reports(&self, now: u64) -> impl Iterator<Item = NodeReport> {
-        self.nodes.iter().map(move |node| node.report(now))
+    /// How each node does, for a pool.
+    pub fn reports(&self, names: &PoolNames, now: u64) -> impl Iterator<Item = NodeReport> {
+        self.nodes
+            .iter()
+            .map(move |node| node.report(names.base(), now))
     }
 
     /// An event of a node's connection.
@@ -225,6 +230,25 @@ impl Group {
             self.nodes[at].tend(now, random, &mut heard);
             self.hear(at, heard, now, done);
         }
+    }
+
+    /// Gives back what may yet be granted. No answer will be heard any more.
+    pub fn end(&mut self, now: u64, done: &mut Vec<Outcome>) {
+        let open = self.attempts.values().filter(|a| !a.won).map(|a| {
+            let slots = [a.attempt.slot.clone()].into();
+            (
+                Rc::clone(&a.attempt.names),
+                ReleaseCommand {
+                    slots,
+                    nonce: a.nonce,
+                },
+            )
+        });
+        let open: Vec<_> = open.collect();
+        for (names, command) in open {
+            self.give_back(self.quorum.all(), command, &names, now);
+        }
+        self.flush(now, done);
     }
 
     /// Gives up on nodes that have not answered in time.
@@ -325,7 +349,7 @@ impl Group {
         let call = match &order {
             Order::Acquire(key) => self.attempts.get(*key).map(|a| Rc::clone(&a.call)),
             Order::Renew(key) => self.renewals.get(*key).map(|r| Rc::clone(&r.call)),
-            Order::Unlock(_, call) | Order::Stray(call) | Order::Guard(call) => {
+            Order::Unlock(_, call) | Order::Stray(call) | Order::Guard(_, call) => {
                 Some(Rc::clone(call))
             }
         };
@@ -354,9 +378,13 @@ impl Group {
     ) {
         match order {
             Order::Stray(_) => {}
-            Order::Guard(_) => self.heard_of_guard(node, value, now),
+            Order::Guard(names, _) => self.heard_of_guard(node, &names, value, now),
             Order::Acquire(key) => {
-                self.heard_of_guard(node, value, now);
+                let Some(attempting) = self.attempts.get(key) else {
+                    return;
+                };
+                let names = Rc::clone(&attempting.attempt.names);
+                self.heard_of_guard(node, &names, value, now);
                 let Some(attempting) = self.attempts.get(key) else {
                     return;
                 };
