@@ -198,7 +198,10 @@ impl<T> Node<T> {
                     if now <= sent + self.timeout_ms {
                         self.health.answered();
                     }
-                    self.incarnation.answered(now);
+                    // The greetings' answers tell nothing yet of what it remembers.
+                    if self.is_open() {
+                        self.incarnation.answered(now);
+                    }
                     if let Err(reason) = self.answered(owed, value::of(reply), now, heard) {
                         return self.close(now, &reason, heard);
                     }
