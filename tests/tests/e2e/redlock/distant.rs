@@ -5,9 +5,9 @@ use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use e2e::{Redis, wait_until};
+use e2e::{Load, Redis, post, stream_once, wait_until};
 
-use super::{LOCK, plan_with, states, wait_states};
+use super::{LOCK, on_group, plan_with, states, wait_states};
 
 /// A way to the server that takes so long in each direction; gives the port.
 fn distant(redis: &Redis, ms: u64) -> u16 {
@@ -94,4 +94,31 @@ fn a_node_that_answers_too_late_is_suspect() {
         gateway.chat().send().expect_status(200);
         states(&gateway) == "up,up,suspect"
     });
+}
+
+#[test]
+fn a_reload_under_load_with_nodes_that_are_far_away() {
+    let nodes = Redis::group(3);
+    let urls: String = nodes
+        .iter()
+        .map(|redis| format!("node redis://127.0.0.1:{};", distant(redis, 5)))
+        .collect();
+    let mut gateway = on_group(&format!("openai_redlock locks {{ {urls} bootstrap on; }}"))
+        .workers(2)
+        .pool(
+            "main",
+            "key sk-e2e-main-0001 id=main slots=20; store locks;",
+        )
+        .start();
+    wait_states(&gateway, "up,up,up");
+    let port = gateway.port();
+    let load = Load::start(10, usize::MAX, move || {
+        move |_| stream_once(port, &post("", r#"{"stream":true}"#))
+    });
+    load.disturb(3, Duration::from_millis(300), || {
+        gateway.reload(|plan| plan)
+    });
+    thread::sleep(Duration::from_millis(200));
+    let outcomes = load.stop();
+    assert_eq!(outcomes.len(), 1, "no error at all: {outcomes:?}");
 }

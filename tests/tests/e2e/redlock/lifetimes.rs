@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::{Gateway, Load, Outcome, RawUpstream, Redis, post, stream_once, wait_until};
+use e2e::{Gateway, Load, Outcome, Plan, RawUpstream, Redis, post, stream_once, wait_until};
+use rustix::process::Signal;
 
-use super::{LOCK, holders, plan_with, wait_states};
+use super::{LOCK, group, holders, on_group, plan_with, states, wait_states};
 use crate::reload;
 
 fn start(nodes: &[Redis], in_group: &str, in_pool: &str) -> (Gateway, RawUpstream) {
@@ -64,5 +65,91 @@ fn a_worker_that_was_stopped_for_longer_than_the_ttl_ends_its_stream() {
     for redis in &nodes {
         assert_eq!(redis.ask(&format!("GET {LOCK}")), "somebody-else");
         redis.ask("FLUSHALL");
+    }
+}
+
+/// An nginx that ends at once gives back what it holds: who comes next need not wait.
+#[test]
+fn locks_are_given_back_when_nginx_is_told_to_end_at_once() {
+    let nodes = Redis::group(3);
+    let (mut gateway, upstream) = start(&nodes, "", "");
+    let (events, mut exchange) = reload::stream(&gateway, &upstream);
+    assert_eq!(holders(&nodes, LOCK), 3);
+    gateway.nginx().signal(Signal::TERM);
+    exchange.wait_closed();
+    wait_until("nginx has ended", || gateway.nginx().has_ended());
+    drop(events);
+    wait_until("the lock is given back", || holders(&nodes, LOCK) == 0);
+}
+
+#[test]
+fn a_pool_that_moves_to_the_nodes_and_back_lends_no_slot_twice() {
+    let nodes = Redis::group(3);
+    let upstream = RawUpstream::bind();
+    let pool = |store: &str| format!("key sk-e2e-main-0001 id=main; store {store};");
+    let mut gateway = on_group(&group(&nodes, "bootstrap on;"))
+        .pool("main", &pool("shm"))
+        .upstream(upstream.address())
+        .start();
+    for store in ["locks", "shm", "locks", "shm"] {
+        let running = reload::stream(&gateway, &upstream);
+        let to = pool(store);
+        gateway.reload(|plan: Plan| plan.pool("main", &to));
+        let waiting = gateway.chat().spawn();
+        gateway.wait_held(1, 1);
+        assert!(!upstream.is_called(), "the slot is still held");
+        reload::end(running);
+        upstream.accept().answer();
+        waiting.join().expect("an answer").expect_status(200);
+        gateway.wait_held(0, 0);
+        wait_until("no lock is left", || holders(&nodes, LOCK) == 0);
+    }
+}
+
+/// Nodes that have been up for longer than the quarantine have forgotten nothing that still matters.
+#[test]
+fn new_workers_trust_nodes_that_have_been_up_for_long() {
+    let nodes = Redis::group(3);
+    for redis in &nodes {
+        redis.ask("SET {main}:g 0");
+        wait_until("it has been up for long", || {
+            redis.ask("INFO server").contains("uptime_in_seconds:2")
+        });
+    }
+    let mut gateway = on_group(&group(&nodes, "quarantine 1s;"))
+        .pool(
+            "main",
+            "key sk-e2e-main-0001 id=main; store locks; lease_ttl 1s;",
+        )
+        .start();
+    for _ in 0..3 {
+        gateway.chat().send().expect_status(200);
+        assert_eq!(states(&gateway), "up,up,up");
+        gateway.reload(|plan| plan);
+    }
+}
+
+/// The nodes have not heard of it, and may have forgotten it: that is no matter for the others.
+#[test]
+fn a_pool_that_is_new_to_the_nodes_does_not_stop_those_that_they_know() {
+    let nodes = Redis::group(3);
+    for redis in &nodes {
+        redis.ask("SET {main}:g 0");
+        wait_until("it has been up for long", || {
+            redis.ask("INFO server").contains("uptime_in_seconds:2")
+        });
+    }
+    let mut gateway = on_group(&group(&nodes, "quarantine 1s;"))
+        .pool(
+            "main",
+            "key sk-e2e-main-0001 id=main; store locks; lease_ttl 1s;",
+        )
+        .start();
+    wait_states(&gateway, "up,up,up");
+    gateway.chat().send().expect_status(200);
+    gateway.reload(|plan| plan.pool("other", "key sk-e2e-other id=o; store locks; lease_ttl 1s;"));
+    let until = Instant::now() + Duration::from_millis(1_300);
+    while Instant::now() < until {
+        gateway.chat().send().expect_status(200);
     }
 }

@@ -183,6 +183,20 @@ fn stores_that_cannot_be() {
     }
 }
 
+/// A lock has to be prolonged before it ends.
+#[test]
+fn renewals_that_would_come_too_late() {
+    for (renew, ttl) in [("1h", "600ms"), ("16s", "30s"), ("600ms", "1s")] {
+        let plan = plan()
+            .http(&format!("openai_redlock locks {{ {NODE} renew {renew}; }}"))
+            .pool(
+                "main",
+                &format!("key sk-e2e-main-0001 id=main; store locks; lease_ttl {ttl};"),
+            );
+        assert_refused(&plan, &["openai_redlock", "locks", "renew", "lease_ttl"]);
+    }
+}
+
 #[test]
 fn groups_that_can_be() {
     for body in [

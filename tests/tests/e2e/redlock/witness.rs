@@ -18,13 +18,15 @@ pub(super) struct Pair {
     pub(super) first: Gateway,
 }
 
-/// The plan of each gateway of a pair.
+/// The plan of each gateway of a pair. So many clients can keep a small machine, and with it the
+/// nodes, busy for longer than the node timeout usually is.
 pub(super) fn eight_keys(nodes: &[Redis], in_pool: &str) -> Plan {
     let keys: String = KEYS
         .iter()
         .map(|key| format!("key sk-e2e-{key} id={key};\n"))
         .collect();
-    plan_with(nodes, "", "").pool("main", &format!("{keys} store locks; {in_pool}"))
+    plan_with(nodes, "node_timeout 300ms;", "")
+        .pool("main", &format!("{keys} store locks; {in_pool}"))
 }
 
 impl Pair {
