@@ -241,7 +241,10 @@ pub fn leave(ticket: WaitTicket) {
 /// What a pool holds now, over all workers.
 pub fn gauges(known: &TakenOver, pool: usize) -> Option<PoolGauges> {
     let id = known.pools.get(pool)?.id;
-    with(|worker| worker.change(|zone| zone.gauges(id))).flatten()
+    in_zone(|zone| {
+        zone.expire(now());
+        zone.gauges(id)
+    })
 }
 
 /// The name of a lease, for logs and headers.

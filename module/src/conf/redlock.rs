@@ -236,6 +236,9 @@ fn add(nodes: &mut Vec<NodeTarget>, node: NodeTarget) -> ConfResult {
 
 /// A node by its URL. Host names are resolved here, once.
 fn node(url: &str) -> ConfResult<NodeTarget> {
+    if url.starts_with("rediss:") {
+        return Err("rediss:// (TLS) is not supported".into());
+    }
     let with_scheme;
     let url = match url.strip_prefix("unix:") {
         Some(path) if !path.starts_with("//") => {
