@@ -197,6 +197,9 @@ impl<T> Node<T> {
                     // One that always answers late is not to be waited for.
                     if now <= sent + self.timeout_ms {
                         self.health.answered();
+                    } else if self.health.is_suspect() {
+                        // A probe, maybe: the next one may be in time.
+                        self.health.timed_out(now, now);
                     }
                     // The greetings' answers tell nothing yet of what it remembers.
                     if self.is_open() {
