@@ -139,6 +139,11 @@ impl<T> Node<T> {
         self.report(pool, now) == NodeReport::Up
     }
 
+    /// Whether it may be asked when too few others vote: suspects, too.
+    pub fn may_vote(&self, pool: &str, now: u64) -> bool {
+        matches!(self.report(pool, now), NodeReport::Up | NodeReport::Suspect)
+    }
+
     /// How it does, for a pool.
     pub fn report(&self, pool: &str, now: u64) -> NodeReport {
         let refuses = self.quarantine.get(pool).is_some_and(|&until| now < until);

@@ -1,7 +1,7 @@
 //! A minority of nodes fails: requests go on, and no key is lent twice.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use e2e::{Outcome, RawUpstream, Redis, wait_until};
 
@@ -37,22 +37,6 @@ fn a_node_that_is_silent_for_a_while() {
     });
 }
 
-/// The first question whether it is there again has gone unanswered for long.
-#[test]
-fn a_node_that_was_silent_for_long_is_asked_again() {
-    let nodes = Redis::group(3);
-    let gateway = plan_with(&nodes, "", "lease_ttl 1s;").start();
-    wait_states(&gateway, "up,up,up");
-    nodes[0].pause();
-    wait_until("it is suspect", || {
-        gateway.chat().send().expect_status(200);
-        states(&gateway) == "suspect,up,up"
-    });
-    thread::sleep(Duration::from_millis(600));
-    nodes[0].resume();
-    wait_states(&gateway, "up,up,up");
-}
-
 #[test]
 fn two_nodes_of_five_that_are_silent_for_a_while() {
     under_load("", &mut Redis::group(5), |nodes, pair| {
@@ -68,7 +52,7 @@ fn two_nodes_of_five_that_are_silent_for_a_while() {
 
 #[test]
 fn a_node_that_is_killed_and_comes_back_empty() {
-    under_load("lease_ttl 2s;", &mut Redis::group(3), |nodes, pair| {
+    under_load("lease_ttl 500ms;", &mut Redis::group(3), |nodes, pair| {
         for redis in nodes {
             redis.kill();
             pair.wait_any("down");
@@ -81,7 +65,7 @@ fn a_node_that_is_killed_and_comes_back_empty() {
 /// Out of memory, read-only for a while, with its scripts gone, with all that it knew gone.
 #[test]
 fn nodes_that_answer_errors_or_forget() {
-    under_load("lease_ttl 2s;", &mut Redis::group(3), |nodes, _| {
+    under_load("lease_ttl 500ms;", &mut Redis::group(3), |nodes, _| {
         let pause = || thread::sleep(Duration::from_millis(300));
         nodes[0].ask("CONFIG SET maxmemory 1");
         pause();
@@ -209,21 +193,4 @@ fn a_node_in_quarantine_is_not_said_to_be_up() {
             states(&gateway) == "up,up,up"
         });
     }
-}
-
-/// Unless it is stated. A lock of any of the pools may have been forgotten.
-#[test]
-fn the_quarantine_is_as_long_as_the_longest_ttl() {
-    let mut nodes = Redis::group(3);
-    let gateway = plan_with(&nodes, "", "lease_ttl 300ms;")
-        .pool("other", "key sk-e2e-o id=o; store locks; lease_ttl 1500ms;")
-        .start();
-    wait_states(&gateway, "up,up,up");
-    gateway.chat().send().expect_status(200);
-    nodes[1].restart();
-    let since = Instant::now();
-    wait_states(&gateway, "up,quarantined,up");
-    wait_states(&gateway, "up,up,up");
-    let lasted = since.elapsed();
-    assert!(lasted >= Duration::from_millis(1_400), "{lasted:?}");
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use e2e::{Gateway, Load, Outcome, Plan, RawUpstream, Redis, post, stream_once, wait_until};
 use rustix::process::Signal;
 
-use super::{LOCK, group, holders, number, on_group, plan_with, states, wait_states};
+use super::{LOCK, group, holders, on_group, plan_with, states, wait_states};
 use crate::reload;
 
 fn start(nodes: &[Redis], in_group: &str, in_pool: &str) -> (Gateway, RawUpstream) {
@@ -106,25 +106,16 @@ fn a_pool_that_moves_to_the_nodes_and_back_lends_no_slot_twice() {
     }
 }
 
-/// Nodes that have been up for longer than a second, and have known the pool all the while.
-fn old_nodes() -> Vec<Redis> {
+/// Nodes that have been up for longer than the quarantine have forgotten nothing that still matters.
+#[test]
+fn new_workers_trust_nodes_that_have_been_up_for_long() {
     let nodes = Redis::group(3);
     for redis in &nodes {
         redis.ask("SET {main}:g 0");
         wait_until("it has been up for long", || {
-            let about = redis.ask("INFO server");
-            let mut lines = about.lines();
-            let uptime = lines.find_map(|line| line.strip_prefix("uptime_in_seconds:"));
-            uptime.is_some_and(|seconds| number(seconds) >= 2)
+            redis.ask("INFO server").contains("uptime_in_seconds:2")
         });
     }
-    nodes
-}
-
-/// Nodes that have been up for longer than the quarantine have forgotten nothing that still matters.
-#[test]
-fn new_workers_trust_nodes_that_have_been_up_for_long() {
-    let nodes = old_nodes();
     let mut gateway = on_group(&group(&nodes, "quarantine 1s;"))
         .pool(
             "main",
@@ -141,7 +132,13 @@ fn new_workers_trust_nodes_that_have_been_up_for_long() {
 /// The nodes have not heard of it, and may have forgotten it: that is no matter for the others.
 #[test]
 fn a_pool_that_is_new_to_the_nodes_does_not_stop_those_that_they_know() {
-    let nodes = old_nodes();
+    let nodes = Redis::group(3);
+    for redis in &nodes {
+        redis.ask("SET {main}:g 0");
+        wait_until("it has been up for long", || {
+            redis.ask("INFO server").contains("uptime_in_seconds:2")
+        });
+    }
     let mut gateway = on_group(&group(&nodes, "quarantine 1s;"))
         .pool(
             "main",

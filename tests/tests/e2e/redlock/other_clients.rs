@@ -29,7 +29,7 @@ fn give_back(nodes: &[Redis], lock: &str) {
 }
 
 fn two_keys(nodes: &[Redis]) -> Plan {
-    let pool = "key sk-e2e-a id=a; key sk-e2e-b id=b; store locks; lease_ttl 2s;";
+    let pool = "key sk-e2e-a id=a; key sk-e2e-b id=b; store locks;";
     plan(nodes).pool("main", pool)
 }
 
@@ -71,7 +71,7 @@ fn a_slot_that_another_holds_is_free_when_it_is_given_back() {
 
 #[test]
 fn those_who_wait_in_vain_or_not_at_all_are_refused() {
-    for wait in ["wait 300ms; lease_ttl 2s;", "wait 0; lease_ttl 2s;"] {
+    for wait in ["wait 300ms;", "wait 0;"] {
         let nodes = Redis::group(3);
         let gateway = plan_with(&nodes, "", wait).start();
         wait_states(&gateway, "up,up,up");

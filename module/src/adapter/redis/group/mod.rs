@@ -176,14 +176,21 @@ impl Group {
         }
     }
 
+    /// The nodes to ask. Suspects only when there are too few without them: it may
+    /// be this machine that is slow.
     fn voters(&self, pool: &str, now: u64) -> NodeSet {
-        let votes = |(_, node): &(usize, &Node<Order>)| node.votes(pool, now);
-        self.nodes
-            .iter()
-            .enumerate()
-            .filter(votes)
-            .map(|(at, _)| NodeId(at as u8))
-            .collect()
+        let those = |votes: fn(&Node<Order>, &str, u64) -> bool| -> NodeSet {
+            let nodes = self.nodes.iter().enumerate();
+            nodes
+                .filter(|(_, node)| votes(node, pool, now))
+                .map(|(at, _)| NodeId(at as u8))
+                .collect()
+        };
+        let prompt = those(Node::votes);
+        if prompt.len() >= self.quorum.needed() {
+            return prompt;
+        }
+        those(Node::may_vote)
     }
 
     /// Nodes that can be asked to keep what they have: in quarantine, too.
