@@ -50,18 +50,6 @@ fn two_nodes_of_five_that_are_silent_for_a_while() {
     });
 }
 
-#[test]
-fn a_node_that_is_killed_and_comes_back_empty() {
-    under_load("lease_ttl 500ms;", &mut Redis::group(3), |nodes, pair| {
-        for redis in nodes {
-            redis.kill();
-            pair.wait_any("down");
-            redis.restart();
-            pair.wait_states("up,up,up");
-        }
-    });
-}
-
 /// Out of memory, read-only for a while, with its scripts gone, with all that it knew gone.
 #[test]
 fn nodes_that_answer_errors_or_forget() {
