@@ -100,7 +100,7 @@ fn an_upstream_that_resets_in_mid_stream() {
 fn an_upstream_that_falls_silent_in_mid_stream() {
     let upstream = RawUpstream::bind();
     let gateway = Plan::new()
-        .location("proxy_read_timeout 200ms;")
+        .location("proxy_read_timeout 2s;")
         .upstream(upstream.address())
         .start();
     let client = gateway.chat().spawn_events();
