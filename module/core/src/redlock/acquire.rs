@@ -112,8 +112,8 @@ impl Acquire {
         self.outcome != Outcome::Open && self.tally.pending().is_empty()
     }
 
-    /// The fence that the next proposal must exceed for a quorum to take it. What
-    /// fewer nodes report does not count: it may be a lie, or damage.
+    /// The fence that the next proposal must exceed for a quorum of those that have
+    /// voted so far to take it. Once all have, one node alone cannot drive it up.
     #[must_use]
     pub fn highest_fence(&self) -> Fence {
         let mut fences: Vec<_> = self.fences.iter().map(|&(_, fence)| fence).collect();
