@@ -1,6 +1,7 @@
 //! A client's TCP connection, which others may look at while the server uses it.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -60,6 +61,11 @@ impl Peer {
         };
         // Without RDHUP among the results nothing is known, and the client counts as present.
         poll(&mut sockets, Some(&at_once)).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Where the connection comes from, as long as it is open.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.0.upgrade()?.tcp().peer_addr().ok()
     }
 
     /// Makes the connection end by a TCP reset, not by an orderly close.

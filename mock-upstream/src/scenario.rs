@@ -10,6 +10,7 @@ pub struct Scenario {
     pub(crate) text: String,
     pub(crate) delay: Duration,
     pub(crate) deny_tokens: Vec<DenyToken>,
+    pub(crate) slots: Option<usize>,
 }
 
 impl Scenario {
@@ -43,6 +44,14 @@ impl Scenario {
         self.deny_tokens.push(token);
         self
     }
+
+    /// Sets how many requests of a key may be in flight at once. Whatever exceeds it is recorded
+    /// one by one: see [`MockServer::overlaps`](crate::MockServer::overlaps).
+    #[must_use]
+    pub fn slots(mut self, slots: usize) -> Self {
+        self.slots = Some(slots);
+        self
+    }
 }
 
 impl Default for Scenario {
@@ -51,6 +60,7 @@ impl Default for Scenario {
             text: Self::DEFAULT_TEXT.to_owned(),
             delay: Self::DEFAULT_DELAY,
             deny_tokens: Vec::new(),
+            slots: None,
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::accept::{Acceptor, Order};
 use crate::listen;
+use crate::overlap::Overlap;
 use crate::routes::{Mock, router};
 use crate::scenario::Scenario;
 use crate::stats::Stats;
@@ -158,6 +159,12 @@ impl MockServer {
     /// What has arrived so far.
     pub fn stats(&self) -> Stats {
         self.mock.witness.stats()
+    }
+
+    /// Where a key had more requests in flight than the scenario's
+    /// [`slots`](Scenario::slots), by time; without that number nothing is recorded.
+    pub fn overlaps(&self) -> Vec<Overlap> {
+        self.mock.witness.overlaps()
     }
 
     /// Starts the statistics anew.

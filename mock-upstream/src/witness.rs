@@ -13,9 +13,11 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Instant;
 
 use crate::connection::Peer;
 use crate::gauge::Gauge;
+use crate::overlap::{Overlap, Overlaps, Party};
 use crate::stats::{Counters, KeyName, Stats};
 
 /// Up to so many requests of one key are checked for clients that have left.
@@ -27,6 +29,8 @@ pub(crate) struct Witness {
     accounts: RwLock<HashMap<KeyName, Arc<Account>>>,
     total: Gauge,
     forbidden: AtomicU64,
+    /// How many requests of a key may be in flight at once, if more are to be recorded.
+    slots: Option<usize>,
 }
 
 /// One key's requests.
@@ -39,7 +43,14 @@ struct Ledger {
     aborted: u64,
     max_in_flight: usize,
     next_entry: u64,
-    in_flight: HashMap<u64, Option<Peer>>,
+    in_flight: HashMap<u64, Entry>,
+    overlaps: Overlaps,
+}
+
+#[derive(Debug)]
+struct Entry {
+    peer: Option<Peer>,
+    since: Instant,
 }
 
 /// A request in flight. It is over when it says so, and aborted when dropped before.
@@ -52,6 +63,13 @@ pub(crate) struct InFlight {
 }
 
 impl Witness {
+    pub(crate) fn new(slots: Option<usize>) -> Self {
+        Self {
+            slots,
+            ..Self::default()
+        }
+    }
+
     /// Counts a request's arrival under the value of its `Authorization` header.
     pub(crate) fn enter(
         self: &Arc<Self>,
@@ -63,7 +81,7 @@ impl Witness {
             // Entered under the map's lock, so that a reset cannot drop the account meanwhile.
             let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(account) = accounts.get(&name) {
-                let entry = account.ledger().open(peer, &self.total);
+                let entry = account.ledger().open(peer, self.slots, &self.total);
                 let account = Arc::clone(account);
                 return InFlight {
                     witness: Arc::clone(self),
@@ -103,6 +121,16 @@ impl Witness {
         stats
     }
 
+    pub(crate) fn overlaps(&self) -> Vec<Overlap> {
+        let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
+        let mut overlaps = Vec::new();
+        for (name, account) in accounts.iter() {
+            overlaps.extend(account.ledger().overlaps.named(*name));
+        }
+        overlaps.sort_by_key(|overlap| overlap.began);
+        overlaps
+    }
+
     /// Starts all counts anew. Requests in flight still are, and count as arrived before.
     pub(crate) fn reset(&self) {
         let mut accounts = self
@@ -114,6 +142,7 @@ impl Witness {
             ledger.requests = 0;
             ledger.aborted = 0;
             ledger.max_in_flight = ledger.in_flight.len();
+            ledger.overlaps.forget();
             !ledger.in_flight.is_empty()
         });
         self.total.forget();
@@ -128,18 +157,26 @@ impl Account {
 }
 
 impl Ledger {
-    fn open(&mut self, peer: Option<Peer>, total: &Gauge) -> u64 {
+    fn open(&mut self, peer: Option<Peer>, slots: Option<usize>, total: &Gauge) -> u64 {
         let entry = self.next_entry;
         self.next_entry += 1;
         self.requests += 1;
-        self.in_flight.insert(entry, peer);
+        let since = Instant::now();
+        self.in_flight.insert(entry, Entry { peer, since });
         total.rise();
         let in_flight = self.in_flight.len();
-        if in_flight > self.max_in_flight {
+        let crowded = |in_flight| slots.is_some_and(|slots| in_flight > slots);
+        if in_flight > self.max_in_flight || crowded(in_flight) {
             if (2..=VERIFIED).contains(&in_flight) {
                 self.close_those_who_left(total);
             }
             self.max_in_flight = self.max_in_flight.max(self.in_flight.len());
+        }
+        if crowded(self.in_flight.len()) {
+            self.overlaps
+                .begin(self.in_flight.values().map(Entry::party).collect());
+        } else {
+            self.overlaps.end();
         }
         entry
     }
@@ -147,18 +184,21 @@ impl Ledger {
     fn close_those_who_left(&mut self, total: &Gauge) {
         let before = self.in_flight.len();
         self.in_flight
-            .retain(|_, peer| !peer.as_ref().is_some_and(Peer::has_left));
+            .retain(|_, entry| !entry.peer.as_ref().is_some_and(Peer::has_left));
         for _ in self.in_flight.len()..before {
             self.aborted += 1;
             total.fall();
         }
     }
 
-    fn close(&mut self, entry: u64, aborted: bool, total: &Gauge) {
+    fn close(&mut self, entry: u64, aborted: bool, slots: Option<usize>, total: &Gauge) {
         // An entry that is gone was closed when its client was seen to have left.
         if self.in_flight.remove(&entry).is_some() {
             self.aborted += u64::from(aborted);
             total.fall();
+        }
+        if slots.is_some_and(|slots| self.in_flight.len() <= slots) {
+            self.overlaps.end();
         }
     }
 
@@ -172,6 +212,15 @@ impl Ledger {
     }
 }
 
+impl Entry {
+    fn party(&self) -> Party {
+        Party {
+            peer: self.peer.as_ref().and_then(Peer::address),
+            since: self.since,
+        }
+    }
+}
+
 impl InFlight {
     /// The request is over; to be called before the last bytes of the answer are given away.
     pub(crate) fn finish(&mut self) {
@@ -180,9 +229,10 @@ impl InFlight {
 
     fn end(&mut self, aborted: bool) {
         if !std::mem::replace(&mut self.over, true) {
+            let Witness { slots, total, .. } = &*self.witness;
             self.account
                 .ledger()
-                .close(self.entry, aborted, &self.witness.total);
+                .close(self.entry, aborted, *slots, total);
         }
     }
 }

@@ -120,3 +120,27 @@ fn no_overlap_between_threads_is_missed() {
         counters(THREADS as u64 * 501, 0, THREADS as u64, 0)
     );
 }
+
+#[tokio::test]
+async fn requests_beyond_the_slots_are_recorded_one_by_one() {
+    let witness = Arc::new(Witness::new(Some(1)));
+    let (client, connection) = connect().await;
+    let first = enter(&witness, Some(connection.peer()));
+    assert_eq!(witness.overlaps(), []);
+    for number in 1..=2 {
+        let (_other, second) = connect().await;
+        let second = enter(&witness, Some(second.peer()));
+        let overlaps = witness.overlaps();
+        assert_eq!(overlaps.len(), number, "the second one too");
+        let overlap = &overlaps[number - 1];
+        assert_eq!((overlap.parties.len(), overlap.ended), (2, None));
+        let ours = Some(client.local_addr().expect("an address"));
+        assert!(overlap.parties.iter().any(|party| party.peer == ours));
+        drop(second);
+        assert!(witness.overlaps()[number - 1].ended >= Some(overlap.began));
+    }
+    drop(first);
+    drop(client);
+    witness.reset();
+    assert_eq!(witness.overlaps(), []);
+}

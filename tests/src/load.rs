@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -20,30 +20,33 @@ pub enum Outcome {
 }
 
 /// How many requests ended in which way.
-pub type Outcomes = BTreeMap<Outcome, usize>;
+pub type Outcomes<O = Outcome> = BTreeMap<O, usize>;
 
 /// Clients that send requests one after the other, each from a thread of its own.
-pub struct Load {
+pub struct Load<O = Outcome> {
     clients: Vec<JoinHandle<()>>,
-    shared: Arc<Shared>,
+    shared: Arc<Shared<O>>,
 }
 
-#[derive(Default)]
-struct Shared {
+struct Shared<O> {
     begun: AtomicUsize,
     stop: AtomicBool,
-    outcomes: Mutex<Outcomes>,
+    outcomes: Mutex<Outcomes<O>>,
 }
 
-impl Load {
+impl<O: Clone + Ord + Send + 'static> Load<O> {
     /// Starts clients that stop by themselves after so many requests in all. Every client makes
     /// its own way of sending with `client`; the number tells requests apart.
     pub fn start<C, R>(clients: usize, requests: usize, client: C) -> Self
     where
         C: Fn() -> R,
-        R: FnMut(usize) -> Outcome + Send + 'static,
+        R: FnMut(usize) -> O + Send + 'static,
     {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            begun: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+            outcomes: Mutex::new(Outcomes::new()),
+        });
         let run = |_| {
             let (shared, mut request) = (Arc::clone(&shared), client());
             thread::spawn(move || {
@@ -76,13 +79,13 @@ impl Load {
     }
 
     /// Lets the clients finish their last requests.
-    pub fn stop(self) -> Outcomes {
+    pub fn stop(self) -> Outcomes<O> {
         self.shared.stop.store(true, Ordering::Relaxed);
         self.finish()
     }
 
     /// Waits until all requests have ended.
-    pub fn finish(self) -> Outcomes {
+    pub fn finish(self) -> Outcomes<O> {
         for client in self.clients {
             client.join().expect("a client does not panic");
         }
@@ -90,12 +93,12 @@ impl Load {
     }
 }
 
-impl Shared {
-    fn count(&self, outcome: Outcome) {
+impl<O: Ord> Shared<O> {
+    fn count(&self, outcome: O) {
         *self.outcomes().entry(outcome).or_default() += 1;
     }
 
-    fn outcomes(&self) -> std::sync::MutexGuard<'_, Outcomes> {
+    fn outcomes(&self) -> MutexGuard<'_, Outcomes<O>> {
         self.outcomes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -9,25 +9,28 @@ use crate::load::Outcome;
 use crate::wait::patience;
 
 /// How an event stream ends that arrives whole.
-const END: &[u8] = b"data: [DONE]\n\n\r\n0\r\n\r\n";
+pub(crate) const END: &[u8] = b"data: [DONE]\n\n\r\n0\r\n\r\n";
 
 /// Sends a request and reads the answer to its end.
 pub fn stream_once(port: u16, request: &str) -> Outcome {
-    let mut received = Vec::new();
-    let mut exchange = || {
-        let mut stream = open(port, request)?;
-        // The whole wait for a slot may lie in between.
-        stream.set_read_timeout(Some(patience() * 4))?;
-        stream.read_to_end(&mut received)
-    };
-    if exchange().is_err() {
+    let Ok(received) = receive(port, request) else {
         return Outcome::Broken;
-    }
+    };
     match status(&received) {
         Some(200) if received.ends_with(END) => Outcome::Complete,
         Some(200) | None => Outcome::Broken,
         Some(status) => Outcome::Answered(status),
     }
+}
+
+/// Sends a request and gives all that comes until the connection ends.
+pub(crate) fn receive(port: u16, request: &str) -> std::io::Result<Vec<u8>> {
+    let mut received = Vec::new();
+    let mut stream = open(port, request)?;
+    // The whole wait for a slot may lie in between.
+    stream.set_read_timeout(Some(patience() * 4))?;
+    stream.read_to_end(&mut received)?;
+    Ok(received)
 }
 
 /// Sends a request and leaves at a moment that `whim` decides: at once, after some bytes, or
@@ -59,7 +62,7 @@ fn open(port: u16, request: &str) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-fn status(received: &[u8]) -> Option<u16> {
+pub(crate) fn status(received: &[u8]) -> Option<u16> {
     let line = received.get(..12)?;
     std::str::from_utf8(line)
         .ok()?

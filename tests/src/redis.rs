@@ -122,8 +122,20 @@ impl Redis {
             .unwrap_or_else(|| panic!("the server does not answer {command:?}"))
     }
 
+    /// Has the server run a command, and does not wait for the answer.
+    #[track_caller]
+    pub fn tell(&self, command: &str) {
+        let mut stream = self.connect().expect("the server accepts");
+        let sent = stream.write_all(format!("{command}\r\n").as_bytes());
+        sent.expect("the server reads");
+    }
+
+    fn connect(&self) -> std::io::Result<TcpStream> {
+        TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))
+    }
+
     fn try_ask(&self, command: &str) -> Option<String> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).ok()?;
+        let mut stream = self.connect().ok()?;
         stream.set_read_timeout(Some(patience())).ok()?;
         stream.write_all(format!("{command}\r\n").as_bytes()).ok()?;
         reply(&mut BufReader::new(stream))

@@ -31,10 +31,11 @@ pub(crate) struct Mock {
 impl Mock {
     pub(crate) fn new(scenario: Scenario) -> Arc<Self> {
         let script = Arc::new(Script::new(&scenario.text));
+        let witness = Arc::new(Witness::new(scenario.slots));
         Arc::new(Self {
             scenario,
             script,
-            witness: Arc::default(),
+            witness,
         })
     }
 }

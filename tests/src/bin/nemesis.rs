@@ -1,0 +1,114 @@
+//! Runs nemeses at full length: see [`e2e::nemesis`].
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program that reports"
+)]
+
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use clap::Parser;
+use e2e::nemesis::{Pace, Report, SCENARIOS, Scenario, Schedule, Size, run, table};
+
+/// Exclusivity of leases while Redis servers, links, workers and clients fail.
+///
+/// Prints a line of JSON for each scenario, and a table at the end. Ends with 1 when something was
+/// not as it must be.
+#[derive(Parser)]
+#[command(name = "nemesis")]
+struct Args {
+    /// Which scenarios; all unless named.
+    #[arg(value_parser = named)]
+    scenarios: Vec<&'static Scenario>,
+    /// How long each runs at least.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// How many leases each grants at least.
+    #[arg(long, default_value_t = 20_000)]
+    grants: u64,
+    /// What the faults are made from.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many clients there are.
+    #[arg(long, default_value_t = 64)]
+    clients: usize,
+    /// Shows what would be done, the first so many rounds, and does nothing.
+    #[arg(long, value_name = "ROUNDS")]
+    show: Option<usize>,
+}
+
+fn named(name: &str) -> Result<&'static Scenario, String> {
+    Scenario::named(name).ok_or_else(|| {
+        let names: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+        format!("there are {}", names.join(", "))
+    })
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let ms = Duration::from_millis;
+    let pace = Pace {
+        round: ms(15_000),
+        hold: (ms(200), ms(4_000)),
+        gap: (ms(100), ms(3_000)),
+        ttl: ms(2_000),
+    };
+    let size = Size {
+        duration: Duration::from_secs(args.seconds),
+        grants: args.grants,
+        clients: args.clients,
+        pace,
+    };
+    let mut scenarios = args.scenarios;
+    if scenarios.is_empty() {
+        scenarios.extend(SCENARIOS);
+    }
+    if let Some(rounds) = args.show {
+        for scenario in scenarios {
+            for (number, steps) in Schedule::new(scenario, pace, args.seed)
+                .take(rounds)
+                .enumerate()
+            {
+                println!("{}, round {}", scenario.name, number + 1);
+                for step in steps {
+                    let (at, hold) = (step.at.as_secs_f64(), step.hold.as_secs_f64());
+                    println!(
+                        "{at:>8.3} s {:?} {:?} for {hold:.3} s",
+                        step.target, step.fault
+                    );
+                }
+            }
+        }
+        return ExitCode::SUCCESS;
+    }
+    let mut reports = Vec::new();
+    for scenario in scenarios {
+        eprintln!("{}, seed {}", scenario.name, args.seed);
+        let report = guarded(scenario, args.seed, size);
+        println!("{}", report.json());
+        reports.push(report);
+    }
+    println!("\n{}", table(&reports));
+    if reports.iter().all(|report| report.violations.is_empty()) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// What the harness finds at the end of every test, it says by a panic.
+fn guarded(scenario: &'static Scenario, seed: u64, size: Size) -> Report {
+    let run = thread::spawn(move || run(scenario, seed, &size));
+    run.join().unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&s| s.to_owned()));
+        Report {
+            scenario: scenario.name.to_owned(),
+            seed,
+            violations: vec![text.unwrap_or_else(|| "it panicked".to_owned())],
+            ..Report::default()
+        }
+    })
+}
