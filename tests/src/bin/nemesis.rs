@@ -5,6 +5,7 @@
     reason = "a program that reports"
 )]
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -34,6 +35,9 @@ struct Args {
     /// How many clients there are.
     #[arg(long, default_value_t = 64)]
     clients: usize,
+    /// Keeps the logs of both gateways in a folder for each scenario there.
+    #[arg(long, value_name = "DIRECTORY")]
+    logs: Option<PathBuf>,
     /// Shows what would be done, the first so many rounds, and does nothing.
     #[arg(long, value_name = "ROUNDS")]
     show: Option<usize>,
@@ -60,6 +64,7 @@ fn main() -> ExitCode {
         grants: args.grants,
         clients: args.clients,
         pace,
+        logs: args.logs,
     };
     let mut scenarios = args.scenarios;
     if scenarios.is_empty() {
@@ -86,7 +91,7 @@ fn main() -> ExitCode {
     let mut reports = Vec::new();
     for scenario in scenarios {
         eprintln!("{}, seed {}", scenario.name, args.seed);
-        let report = guarded(scenario, args.seed, size);
+        let report = guarded(scenario, args.seed, size.clone());
         println!("{}", report.json());
         reports.push(report);
     }

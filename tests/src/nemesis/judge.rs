@@ -9,71 +9,85 @@ use super::arena::Standstill;
 use crate::log_line::LogLine;
 
 /// How long a worker that goes on may take until it has let go of the keys that are others' now.
-pub(crate) const CUT_OFF: Duration = Duration::from_millis(500);
+const CUT_OFF: Duration = Duration::from_millis(500);
+/// A worker may be stopped just before it sends a request: it then sends it when it goes on.
+const SENT: Duration = Duration::from_millis(100);
 
 /// The overlaps, judged.
 #[derive(Debug, Default)]
-pub(crate) struct Overlaps {
-    /// With a holder whose worker stood still.
+pub(crate) struct Judgement {
+    /// Requests whose worker stood still, and whose key was used by others meanwhile.
     pub(crate) stale: usize,
     /// The longest time from when a worker went on until its stale requests were gone.
     pub(crate) cut_off: Duration,
-    /// The others.
+    /// Overlaps that no standstill explains.
     pub(crate) violations: Vec<String>,
 }
 
-/// Judges them. A lease lasts at least `valid` from the moment at which its worker is stopped.
+/// Judges overlaps. A lease lasts at least `valid` from the moment at which its worker is stopped.
 pub(crate) fn judge(
     overlaps: &[Overlap],
     standstills: &[Standstill],
     start: Instant,
     valid: Duration,
-) -> Overlaps {
-    let mut judged = Overlaps::default();
+) -> Judgement {
+    let mut judgement = Judgement::default();
+    let mut stale = BTreeSet::new();
     for overlap in overlaps {
         let ended = overlap.ended.unwrap_or_else(Instant::now);
+        let excuses = |after: Duration| -> Vec<(&Party, &Standstill)> {
+            let excuse = |party| {
+                let of = |s: &&Standstill| s.explains(overlap.began, ended, party, valid, after);
+                Some((party, standstills.iter().find(of)?))
+            };
+            overlap.parties.iter().filter_map(excuse).collect()
+        };
         // Each party but one must be stale.
-        let excuses: Vec<_> = overlap
-            .parties
-            .iter()
-            .filter_map(|party| excuse(standstills, overlap, party, ended, valid))
-            .collect();
-        if excuses.len() + 1 < overlap.parties.len() {
-            judged.violations.push(format!(
+        let needed = overlap.parties.len() - 1;
+        let mut found = excuses(Duration::ZERO);
+        if found.len() < needed {
+            found = excuses(SENT);
+        }
+        if found.len() < needed {
+            judgement.violations.push(format!(
                 "{} requests at once under key {}, {:.3} s after the start, for {:.1} ms; \
-                 {} of them stale",
+                 {} of them of workers that stood still",
                 overlap.parties.len(),
                 overlap.key,
                 overlap.began.duration_since(start).as_secs_f64(),
                 ended.duration_since(overlap.began).as_secs_f64() * 1e3,
-                excuses.len(),
+                found.len(),
             ));
             continue;
         }
-        judged.stale += 1;
-        for standstill in excuses {
+        for (party, standstill) in found {
+            stale.insert((party.peer, party.since));
             let after = ended.saturating_duration_since(standstill.to);
-            judged.cut_off = judged.cut_off.max(after);
+            judgement.cut_off = judgement.cut_off.max(after);
         }
     }
-    judged
+    judgement.stale = stale.len();
+    judgement
 }
 
-/// The standstill in which this request, whose worker stood still, and the overlap lay.
-fn excuse<'a>(
-    standstills: &'a [Standstill],
-    overlap: &Overlap,
-    party: &Party,
-    ended: Instant,
-    valid: Duration,
-) -> Option<&'a Standstill> {
-    let port = party.peer?.port();
-    standstills.iter().find(|standstill| {
-        standstill.ports.contains(&port)
-            && party.since < standstill.to + CUT_OFF
-            && overlap.began >= standstill.from + valid
-            && ended <= standstill.to + CUT_OFF
-    })
+impl Standstill {
+    /// Whether this request, begun up to `after` the end of the standstill, was its worker's, and
+    /// the overlap lay in it.
+    fn explains(
+        &self,
+        began: Instant,
+        ended: Instant,
+        party: &Party,
+        valid: Duration,
+        after: Duration,
+    ) -> bool {
+        party
+            .peer
+            .is_some_and(|peer| self.ports.contains(&peer.port()))
+            && party.since < self.to + after
+            && began >= self.from + valid
+            && ended <= self.to + CUT_OFF
+    }
 }
 
 /// Leases of one slot that have the same fence.

@@ -21,7 +21,7 @@ pub struct Report {
     /// The most requests of one key and slot that were ever in flight at once, those of a worker
     /// aside that stood still for longer than its leases live.
     pub highest: u64,
-    /// How often a key was in use by such a worker and by another.
+    /// Requests of such workers whose key was used by others meanwhile.
     pub stale: usize,
     /// How long after it went on such a request was gone, at most; in ms.
     pub cut_off_ms: u128,

@@ -7,6 +7,7 @@ mod hand_over;
 mod lifetimes;
 mod locks;
 mod misconfigured;
+mod nemesis;
 mod other_clients;
 mod quorum;
 mod start;
