@@ -13,12 +13,12 @@ use super::{Group, Order};
 
 impl Group {
     /// Looks at the guards of a node that has come up, one for each pool.
-    pub(super) fn see_guards(&mut self, node: NodeId, now: u64) {
+    pub(super) fn see_guards(&mut self, node: NodeId) {
         let pools = self.setup.pools.clone();
         for names in pools {
             let call = Rc::new(self.look_at_guard(&names));
             let packed = by_digest(&call);
-            let _ = self.send(node, &packed, Order::Guard(names, call), now);
+            let _ = self.send(node, &packed, Order::Guard(names, call));
         }
     }
 
