@@ -220,6 +220,7 @@ pub fn status(group: usize, names: &PoolNames) -> Option<String> {
         let counts = group.counts;
         let status = json!({
             "nodes": nodes,
+            "others_wait": group.is_crowded(names),
             "locked": counts.locked,
             "handed_over": counts.handed_over,
             "busy": counts.busy,

@@ -16,7 +16,7 @@ use crate::phase;
 use crate::worker::{self, in_zone};
 
 /// How long a slot is left to the waiter on another machine that has been told.
-const OTHERS_MS: u64 = 10;
+const OTHERS_MS: u64 = 100;
 /// How long a slot is left alone that another machine was seen to hold.
 const ELSEWHERE_MS: u64 = 150;
 

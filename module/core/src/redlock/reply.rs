@@ -50,7 +50,9 @@ pub enum Renewed {
     Restored,
     /// The slot is under another nonce.
     Taken,
-    /// The slot was granted with a higher fence in between.
+    /// The node has it again, but had granted the slot with a higher fence in
+    /// between: to no avail, if a quorum has prolonged it. Counts from the next
+    /// renewal on.
     Superseded,
     /// The node would not write.
     Failed,

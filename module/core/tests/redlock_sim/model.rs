@@ -147,13 +147,16 @@ impl Store {
                     1
                 }
                 Some(_) => 0,
-                None if self.fences.get(&field) > Some(&lease.fence.get()) => -1,
                 None => {
                     let meta = format!("{nonce}\n{}\n\n\n", lease.fence);
-                    self.fences.insert(field.clone(), lease.fence.get());
                     self.meta.insert(field.clone(), meta);
-                    self.locks.insert(field, Lock { nonce, until });
-                    2
+                    self.locks.insert(field.clone(), Lock { nonce, until });
+                    if self.fences.get(&field) > Some(&lease.fence.get()) {
+                        -1
+                    } else {
+                        self.fences.insert(field, lease.fence.get());
+                        2
+                    }
                 }
             }));
         }

@@ -60,6 +60,8 @@ impl NodeState {
 const RECONNECT_MIN_MS: u64 = 100;
 const RECONNECT_MAX_MS: u64 = 5_000;
 const CONNECT_MS: u64 = 2_000;
+/// How long a worker that has just begun waits for its first connections.
+const FIRST_MS: u64 = 1_000;
 /// A connection that owes a reply for so long is given up.
 const STALE: Duration = Duration::from_secs(5);
 const CIRCUIT: CircuitPolicy = CircuitPolicy {
@@ -145,6 +147,8 @@ pub struct Node<T> {
     /// Until when it has said that it grants nothing in a pool, by the beginning of
     /// the pool's names.
     quarantine: HashMap<String, u64>,
+    /// When it was last opened.
+    opened: Option<u64>,
     failures: u32,
     call: fn(u64),
     argument: u64,
@@ -164,6 +168,7 @@ impl<T> Node<T> {
             round_trip_us: None,
             counts: NodeCounts::default(),
             quarantine: HashMap::new(),
+            opened: None,
             failures: 0,
             call,
             argument,
@@ -197,13 +202,34 @@ impl<T> Node<T> {
     }
 
     fn state(&self, pool: &str, now: u64) -> NodeState {
-        let refuses = self.quarantine.get(pool).is_some_and(|&until| now < until);
+        // Its guard has to be looked at first.
+        let Some(&until) = self.quarantine.get(pool) else {
+            return NodeState::Down;
+        };
+        let refuses = now < until;
         match &self.line {
             Line::Open(_) if self.health.is_suspect() => NodeState::Suspect,
             Line::Open(_) if refuses || !self.incarnation.is_trusted(now) => NodeState::Quarantined,
             Line::Open(_) => NodeState::Up,
             _ => NodeState::Down,
         }
+    }
+
+    /// Whether it is coming up, and may vote in a moment.
+    pub fn is_settling(&self, now: u64) -> bool {
+        let first = self.opened.is_none() && self.failures == 0;
+        let (since, patience) = match self.line {
+            Line::Opening { since, .. } if first => (since, FIRST_MS),
+            Line::Opening { since, .. } => (since, 0),
+            Line::Open(_) => (self.opened.unwrap_or_default(), 0),
+            Line::Down { .. } => return false,
+        };
+        now <= since + patience.max(self.rules.timeout_ms)
+    }
+
+    /// Whether it has said that it grants nothing in a pool for now.
+    pub fn is_confined(&self, pool: &str, now: u64) -> bool {
+        self.is_open() && self.quarantine.get(pool).is_some_and(|&until| now < until)
     }
 
     /// Sends a command; gives its name back when there is no connection for it.
@@ -299,6 +325,7 @@ impl<T> Node<T> {
             }
         }
         if self.settle() {
+            self.opened = Some(now);
             self.subscribe();
             heard.push(Heard::Opened);
         }

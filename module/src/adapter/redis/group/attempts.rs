@@ -10,6 +10,7 @@ use openai_core::redlock::{
 use rand::RngCore;
 
 use super::super::call::by_digest;
+use super::guards::Sight;
 use super::{Attempt, AttemptKey, Attempting, Group, Order, Outcome};
 
 /// How soon to look again whether enough nodes are connected.
@@ -63,11 +64,10 @@ impl Group {
             fence: self.fence.propose(wall_us),
             holder: Holder::new(&self.setup.owner, "", wall_us / 1_000),
             quarantine_ms: self.setup.quarantine_ms,
-            bootstrap: self.is_first(&attempt.names),
+            bootstrap: false,
         };
         let voters = self.voters(attempt.names.base(), now);
-        if voters.len() < self.quorum.needed() && now < self.started + self.setup.timeout_ms {
-            // Connections are still being made.
+        if voters.len() < self.quorum.needed() && self.may_soon_vote(now) {
             let (tag, handle) = (attempt.tag, attempt.handle);
             done.push(Outcome::Busy {
                 tag,
@@ -102,10 +102,10 @@ impl Group {
         self.attempts.contains_key(key).then_some(key)
     }
 
-    /// Whether the nodes may never have heard of the pool, and need not wait to see
-    /// whether they have forgotten it. A guard that is set once tells the rest.
-    pub(super) fn is_first(&self, names: &PoolNames) -> bool {
-        self.setup.bootstrap && !self.known.contains(names.base())
+    /// Whether a quorum may be there in a moment: connections are being made.
+    fn may_soon_vote(&self, now: u64) -> bool {
+        let settling = self.nodes.iter().filter(|node| node.is_settling(now));
+        settling.count() >= usize::from(self.quorum.needed())
     }
 
     /// Nobody wants the lock any more. What has been granted is given back.
@@ -171,8 +171,8 @@ impl Group {
                     self.counts.locked += 1;
                     let votes = attempting.votes;
                     let base = attempting.attempt.names.base();
-                    if !self.known.contains(base) {
-                        self.known.insert(base.to_owned());
+                    if let Some(sight) = self.sights.get_mut(base) {
+                        *sight = Sight::Known;
                     }
                     let lock = Lock::new(lease.nonce.0, lease.fence.get(), lease.deadline_ms);
                     done.push(Outcome::Locked {

@@ -7,7 +7,7 @@ mod queue;
 mod renewals;
 mod unlocks;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use openai_core::lease::{LeaseHandle, Lock};
@@ -125,6 +125,13 @@ pub struct Counts {
     pub lost: u64,
 }
 
+/// A command that is under way.
+struct Sent {
+    order: Order,
+    /// Whether it carried the script's text.
+    in_full: bool,
+}
+
 #[derive(Clone)]
 enum Order {
     Acquire(AttemptKey),
@@ -167,7 +174,7 @@ struct Renewing {
 pub struct Group {
     setup: Setup,
     quorum: Quorum,
-    nodes: Vec<Node<Order>>,
+    nodes: Vec<Node<Sent>>,
     attempts: SlotMap<AttemptKey, Attempting>,
     unlocks: SlotMap<UnlockKey, Unlocking>,
     renewals: SlotMap<RenewalKey, Renewing>,
@@ -176,11 +183,10 @@ pub struct Group {
     woken: HashMap<(usize, String), NodeSet>,
     wake: Timer,
     width: attempts::Width,
-    /// The pools that a lock has been taken in, by the beginning of their names.
-    known: HashSet<String>,
+    /// What the guards of each pool tell, by the beginning of the pool's names.
+    sights: HashMap<String, guards::Sight>,
     random: StdRng,
     pub counts: Counts,
-    started: u64,
     timeout: Timer,
     timeout_set: bool,
 }
@@ -212,18 +218,17 @@ impl Group {
             unlocks: SlotMap::with_key(),
             renewals: SlotMap::with_key(),
             fence,
-            known: HashSet::new(),
+            sights: HashMap::new(),
             counts: Counts::default(),
             random,
             timeout_set: false,
-            started: super::clock(),
         }
     }
 
     /// The nodes to ask. Suspects only when there are too few without them: it may
     /// be this machine that is slow.
     fn voters(&self, pool: &str, now: u64) -> NodeSet {
-        let those = |votes: fn(&Node<Order>, &str, u64) -> bool| -> NodeSet {
+        let those = |votes: fn(&Node<Sent>, &str, u64) -> bool| -> NodeSet {
             let nodes = self.nodes.iter().enumerate();
             nodes
                 .filter(|(_, node)| votes(node, pool, now))
@@ -239,7 +244,7 @@ impl Group {
 
     /// Nodes that can be asked to keep what they have: in quarantine, too.
     fn keepers(&self) -> NodeSet {
-        let open = |(_, node): &(usize, &Node<Order>)| node.is_open();
+        let open = |(_, node): &(usize, &Node<Sent>)| node.is_open();
         self.nodes
             .iter()
             .enumerate()
@@ -275,6 +280,7 @@ impl Group {
 
     /// Keeps connections up; to be called now and then.
     pub fn tend(&mut self, now: u64, done: &mut Vec<Outcome>) {
+        self.see_closed_guards(now);
         for at in 0..self.nodes.len() {
             let mut heard = vec![];
             let random = self.random.next_u64();
@@ -371,30 +377,28 @@ impl Group {
 
     fn send(&mut self, node: NodeId, packed: &[u8], order: Order) -> Result<(), ()> {
         let node = self.nodes.get_mut(usize::from(node.0)).ok_or(())?;
-        node.send(packed, order).map_err(|_| ())
+        let in_full = false;
+        node.send(packed, Sent { order, in_full }).map_err(|_| ())
     }
 
-    fn hear(&mut self, at: usize, heard: Vec<Heard<Order>>, now: u64, done: &mut Vec<Outcome>) {
+    fn hear(&mut self, at: usize, heard: Vec<Heard<Sent>>, now: u64, done: &mut Vec<Outcome>) {
         let node = NodeId(at as u8);
         for heard in heard {
             match heard {
-                Heard::Reply(order, Value::Error(ErrorKind::NoScript)) => {
-                    self.send_in_full(node, order, now, done);
+                Heard::Reply(sent, Value::Error(ErrorKind::NoScript)) if !sent.in_full => {
+                    self.send_in_full(node, sent.order, now, done);
                 }
-                Heard::Reply(order, value) => self.replied(node, order, &value, now, done),
+                Heard::Reply(sent, value) => self.replied(node, sent.order, &value, now, done),
                 Heard::Opened => self.see_guards(node),
                 Heard::Message { channel, text } => self.woken(node, &channel, &text, done),
-                Heard::Broken(order) => {
-                    self.replied(
-                        node,
-                        order,
-                        &Value::Error(ErrorKind::Disconnected),
-                        now,
-                        done,
-                    );
-                }
+                Heard::Broken(sent) => self.broken(node, sent.order, now, done),
             }
         }
+    }
+
+    fn broken(&mut self, node: NodeId, order: Order, now: u64, done: &mut Vec<Outcome>) {
+        let error = Value::Error(ErrorKind::Disconnected);
+        self.replied(node, order, &error, now, done);
     }
 
     fn send_in_full(&mut self, node: NodeId, order: Order, now: u64, done: &mut Vec<Outcome>) {
@@ -406,15 +410,15 @@ impl Group {
             | Order::Enqueue(_, call)
             | Order::Guard(_, call) => Some(Rc::clone(call)),
         };
-        let Some(call) = call else { return };
-        if self.send(node, &in_full(&call), order.clone()).is_err() {
-            self.replied(
-                node,
-                order,
-                &Value::Error(ErrorKind::Disconnected),
-                now,
-                done,
-            );
+        let (Some(call), Some(to)) = (call, self.nodes.get_mut(usize::from(node.0))) else {
+            return;
+        };
+        let sent = Sent {
+            order,
+            in_full: true,
+        };
+        if let Err(sent) = to.send(&in_full(&call), sent) {
+            self.broken(node, sent.order, now, done);
         }
     }
 
@@ -435,7 +439,7 @@ impl Group {
                     return;
                 };
                 let names = Rc::clone(&attempting.attempt.names);
-                self.heard_of_guard(node, &names, value, now);
+                self.note_quarantine(node, &names, value, now);
                 let Some(attempting) = self.attempts.get(key) else {
                     return;
                 };
