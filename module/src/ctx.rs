@@ -42,6 +42,8 @@ pub enum LeaseStatus {
     QueueFull,
     Lost,
     Unavailable,
+    /// Without a lock, since no quorum was to be had.
+    Fallback,
 }
 
 impl LeaseStatus {
@@ -55,6 +57,7 @@ impl LeaseStatus {
             Self::QueueFull => "queue_full",
             Self::Lost => "lost",
             Self::Unavailable => "unavailable",
+            Self::Fallback => "fallback",
         }
     }
 }
@@ -93,6 +96,9 @@ pub struct Context {
     pub place: Cell<Option<WaitTicket>>,
     /// The lease whose slot is being locked on other machines.
     pub locking: Cell<Option<LeaseHandle>>,
+    /// How often a lock has been asked for, and how many nodes granted the last one.
+    pub rounds: Cell<u32>,
+    pub votes: Cell<Option<u8>>,
     /// Its place among those of its priority, when it has waited before.
     pub arrival: Cell<Option<u64>>,
     /// Whether it has been in the queue.
@@ -117,6 +123,8 @@ impl Context {
             holds: Cell::default(),
             place: Cell::default(),
             locking: Cell::default(),
+            rounds: Cell::default(),
+            votes: Cell::default(),
             arrival: Cell::default(),
             queued: Cell::default(),
             deadline: RefCell::default(),
@@ -166,6 +174,8 @@ impl Context {
         self.refusal.set(None);
         self.arrival.set(None);
         self.queued.set(false);
+        self.rounds.set(0);
+        self.votes.set(None);
     }
 
     /// How long the lease has been held, or was.

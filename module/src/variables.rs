@@ -1,6 +1,7 @@
 //! `$openai_*`: what logs and other directives can ask of a request.
 
 use openai_core::lease::PoolGauges;
+use openai_core::redlock::PoolNames;
 
 use crate::Openai;
 use crate::conf::{Main, Pool, Store};
@@ -76,7 +77,19 @@ pub const ALL: &[Variable] = &[
     },
     Variable {
         name: "openai_pool_nodes",
-        read: nodes,
+        read: |r| of_group(&r, locks::nodes),
+    },
+    Variable {
+        name: "openai_pool_locks",
+        read: |r| of_group(&r, locks::status),
+    },
+    Variable {
+        name: "openai_lock_rounds",
+        read: lock_rounds,
+    },
+    Variable {
+        name: "openai_lock_votes",
+        read: lock_votes,
     },
 ];
 
@@ -188,13 +201,25 @@ fn stream(request: Request<'_>) -> Value {
     }
 }
 
-/// How the nodes do that the location's pool locks slots on.
-fn nodes(request: Request<'_>) -> Value {
-    let states = here(&request).and_then(|(_, pool)| match &pool.store {
-        Store::Redlock { group, names, .. } => locks::nodes(*group, names),
+/// What there is to tell of the group that the location's pool locks slots on.
+fn of_group(request: &Request<'_>, tell: fn(usize, &PoolNames) -> Option<String>) -> Value {
+    let told = here(request).and_then(|(_, pool)| match &pool.store {
+        Store::Redlock { group, names, .. } => tell(*group, names),
         _ => None,
     });
-    text(states.as_deref())
+    text(told.as_deref())
+}
+
+fn lock_rounds(request: Request<'_>) -> Value {
+    let rounds = context(&request).map(|ctx| ctx.rounds.get());
+    rounds
+        .filter(|&rounds| rounds > 0)
+        .map_or(Value::Missing, |rounds| Value::Number(rounds.into()))
+}
+
+fn lock_votes(request: Request<'_>) -> Value {
+    let votes = context(&request).and_then(|ctx| ctx.votes.get());
+    votes.map_or(Value::Missing, |votes| Value::Number(votes.into()))
 }
 
 fn gauge(request: &Request<'_>, pick: fn(PoolGauges) -> u32) -> Value {

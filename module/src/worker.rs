@@ -160,6 +160,7 @@ pub fn ask(main: &Main, known: &TakenOver, ask: &Ask, token: Token) -> Asked {
         Some(Ok(grant)) => keep(main, pool, &grant, token),
         Some(Err(Ok(ticket))) => {
             watch_expiry();
+            locks::waits(main, pool, ask.priority);
             Asked::Waits(ticket)
         }
         Some(Err(Err(QueueFull))) => Asked::QueueFull,
@@ -189,7 +190,7 @@ pub fn keep(main: &Main, at: usize, grant: &Grant, token: Token) -> Asked {
             locks::take_over(grant, lock, token);
             None
         }
-        _ => with(|worker| worker.leases.insert((grant.handle, token))),
+        _ => renew(grant, token),
     };
     Asked::Leased(Lease {
         grant: *grant,
@@ -197,6 +198,11 @@ pub fn keep(main: &Main, at: usize, grant: &Grant, token: Token) -> Asked {
         key,
         renewal,
     })
+}
+
+/// Has a lease renewed for as long as it is held.
+pub fn renew(grant: &Grant, token: Token) -> Option<LeaseKey> {
+    with(|worker| worker.leases.insert((grant.handle, token)))
 }
 
 /// Changes the zone as this worker.
@@ -303,7 +309,7 @@ fn collect() {
 
 /// Has waiters served when the next lease ends: on another machine, or of a worker
 /// that stands still, nobody else does it.
-fn watch_expiry() {
+pub fn watch_expiry() {
     with(|worker| {
         let next = worker.change(|zone| zone.next_deadline().filter(|_| zone.has_waiters()));
         if let Some(deadline) = next.flatten() {

@@ -28,6 +28,8 @@ pub struct LogLine {
     pub model: String,
     pub stream: String,
     pub user: String,
+    pub lock_rounds: String,
+    pub lock_votes: String,
 }
 
 fn number<'de, D: Deserializer<'de>>(text: D) -> Result<u16, D::Error> {

@@ -64,7 +64,7 @@ fn unlock(stores: &mut [Store], lease: &Lease, now: u64) -> Option<ReleaseAction
         let value = stores[usize::from(node.0)].run(&command, now);
         release.step(ReleaseEvent::Answered(
             node,
-            reply::release(&value).unwrap(),
+            reply::release(&value).unwrap().count,
         ))
     });
     let outcome = outcomes.next();

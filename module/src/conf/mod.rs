@@ -20,6 +20,8 @@ use std::cell::OnceCell;
 
 use openai_core::clients::Clients;
 use openai_core::lease::{PoolConfig, PoolId};
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
 
 use crate::adapter::now;
 use crate::ffi::{Conf, ConfResult, MainConf, SharedZone};
@@ -39,6 +41,8 @@ pub struct Main {
 /// The configuration as the shared zone knows it.
 pub struct TakenOver {
     pub generation: u64,
+    /// Names this machine in the queues of Redlock pools, with this configuration.
+    pub instance: String,
     pub pools: Vec<KnownPool>,
 }
 
@@ -104,6 +108,7 @@ impl Main {
         let generation = accepted.generation;
         let _ = self.taken_over.set(TakenOver {
             generation,
+            instance: format!("{:016x}", StdRng::from_os_rng().next_u64()),
             pools: known.collect(),
         });
         Ok(())

@@ -44,15 +44,21 @@ pub enum Store {
         names: Rc<PoolNames>,
         /// For each key, its slots by ordinal, as the nodes know them.
         slots: Vec<Vec<Slot>>,
+        /// Whether leases are exclusive on this machine only while there is no quorum.
+        fallback: bool,
     },
     /// Not looked up yet.
-    Named(String),
+    Named { group: String, fallback: bool },
 }
 
 impl Pool {
     /// Finds the group that the pool names.
     pub fn resolve_store(&mut self, groups: &[RedlockGroup]) -> ConfResult {
-        let Store::Named(name) = &self.store else {
+        let Store::Named {
+            group: name,
+            fallback,
+        } = &self.store
+        else {
             return Ok(());
         };
         let group = groups.iter().position(|group| group.name == *name);
@@ -73,6 +79,7 @@ impl Pool {
             group,
             names,
             slots,
+            fallback: *fallback,
         };
         Ok(())
     }
@@ -181,9 +188,12 @@ fn read_line(conf: &Conf, words: &[&str], said: &mut Said) -> ConfResult {
         said.sources += 1;
         return read_key(conf, values, &mut said.keys).map_err(|e| format!("key: {e}"));
     }
+    if *name == "store" {
+        return once(&mut said.store, store(values)).map_err(|e| format!("store: {e}"));
+    }
     let [value] = values else {
         return Err(match *name {
-            "balance" | "lease_ttl" | "wait" | "queue" | "store" => {
+            "balance" | "lease_ttl" | "wait" | "queue" => {
                 format!("{name}: takes one argument")
             }
             _ => format!("unknown directive \"{name}\""),
@@ -194,7 +204,6 @@ fn read_line(conf: &Conf, words: &[&str], said: &mut Said) -> ConfResult {
         "lease_ttl" => once(&mut said.ttl_ms, ttl(value)),
         "wait" => once(&mut said.wait_ms, values::time_ms(value)),
         "queue" => once(&mut said.queue, queue(value)),
-        "store" => once(&mut said.store, Ok(store(value))),
         _ => return Err(format!("unknown directive \"{name}\"")),
     }
     .map_err(|e| format!("{name}: {e}"))
@@ -221,11 +230,17 @@ fn read_key(conf: &Conf, parameters: &[&str], keys: &mut KeyList) -> ConfResult 
     keys.add(&directive, &text).map_err(|e| e.to_string())
 }
 
-fn store(value: &str) -> Store {
-    match value {
-        "shm" => Store::Shm,
-        name => Store::Named(name.to_string()),
-    }
+fn store(values: &[&str]) -> ConfResult<Store> {
+    let (group, fallback) = match *values {
+        ["shm"] => return Ok(Store::Shm),
+        ["shm", ..] => return Err("shm takes no parameter".into()),
+        [group] => (group, false),
+        [group, "fallback=shm"] => (group, true),
+        [_, parameter] => return Err(format!("invalid parameter \"{parameter}\"")),
+        _ => return Err("takes one or two arguments".into()),
+    };
+    let group = group.to_string();
+    Ok(Store::Named { group, fallback })
 }
 
 fn balance(value: &str) -> ConfResult<Balance> {

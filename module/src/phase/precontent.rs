@@ -1,6 +1,6 @@
 //! PRECONTENT: a key for the request.
 
-use openai_core::lease::Grant;
+use openai_core::lease::{Grant, LeaseHandle};
 use openai_core::openai::ApiError;
 
 use super::access::{context_of, refuse};
@@ -121,6 +121,7 @@ fn take(ctx: &Context, asked: Asked, may_wait: bool, status: LeaseStatus) -> Ste
         }
         Asked::Locks(handle) => {
             ctx.locking.set(Some(handle));
+            ctx.rounds.set(ctx.rounds.get() + 1);
             ctx.stage.set(Stage::Waiting);
             ctx.status.set(LeaseStatus::Waiting);
             return Step::Pending;
@@ -221,34 +222,52 @@ pub fn served(request: Request<'_>, grant: &Grant, arrival: u64) -> bool {
 }
 
 /// The slot is locked on other machines, too; `false` as for [`served`].
-pub fn locked(request: Request<'_>, grant: Grant) -> bool {
-    let Some((ctx, main, at, _)) = waiter(&request) else {
+pub fn locked(request: Request<'_>, asked: LeaseHandle, grant: Grant, votes: u8) -> bool {
+    let Some((ctx, lease)) = asked_for(&request, asked, grant) else {
         return false;
     };
-    let known = main.taken_over().and_then(|known| known.pools.get(at));
-    let key = known.and_then(|known| known.position(grant.key));
-    let (true, Some(key)) = (ctx.locking.get() == Some(grant.handle), key) else {
-        return false;
-    };
-    ctx.locking.set(None);
-    let waited = ctx.queued.get();
-    let status = if waited {
+    ctx.votes.set(Some(votes));
+    let status = if ctx.queued.get() {
         LeaseStatus::Waited
     } else {
         LeaseStatus::Immediate
     };
-    hold(
-        ctx,
-        Lease {
-            grant,
-            pool: at,
-            key,
-            renewal: None,
-        },
-        status,
-    );
+    hold(ctx, lease, status);
     proceed(request, ctx, Step::Leased);
     true
+}
+
+/// No quorum can be had: the slot is leased on this machine only; `false` as for
+/// [`served`].
+pub fn fall_back(request: Request<'_>, grant: Grant) -> bool {
+    let Some((ctx, lease)) = asked_for(&request, grant.handle, grant) else {
+        return false;
+    };
+    let renewal = worker::renew(&grant, ctx.token);
+    hold(ctx, Lease { renewal, ..lease }, LeaseStatus::Fallback);
+    proceed(request, ctx, Step::Leased);
+    true
+}
+
+/// The lease that a lock was asked for, under its name at that time, as it is now.
+fn asked_for<'a>(
+    request: &Request<'a>,
+    asked: LeaseHandle,
+    grant: Grant,
+) -> Option<(&'a Context, Lease)> {
+    let (ctx, main, pool, _) = waiter(request)?;
+    let key = main.taken_over()?.pools.get(pool)?.position(grant.key)?;
+    if ctx.locking.get() != Some(asked) {
+        return None;
+    }
+    ctx.locking.set(None);
+    let lease = Lease {
+        grant,
+        pool,
+        key,
+        renewal: None,
+    };
+    Some((ctx, lease))
 }
 
 /// The slot turned out to be held elsewhere.

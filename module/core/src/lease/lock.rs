@@ -50,8 +50,10 @@ impl Lock {
 /// When a lock may be handed to the next waiter instead of being given back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HandOver {
-    /// How often in a row: other machines wait too.
+    /// How often in a row.
     pub most: u32,
+    /// How long this machine may have had it, in milliseconds, if others wait.
+    pub longest_ms: Option<u32>,
     /// How long it must still be valid, in milliseconds.
     pub left_ms: u64,
     /// Whose waiters may have it: those of the same configuration, which have the
@@ -80,6 +82,7 @@ impl Zone<'_> {
         slot.lock_deadline_ms = lock.deadline_ms;
         slot.fence = lock.fence;
         slot.handed = 0;
+        slot.locked_ms = slot.granted_ms as u32;
         self.move_deadline(handle.slot, lock.deadline_ms);
         Ok(self.granted(handle.slot))
     }
@@ -102,11 +105,13 @@ impl Zone<'_> {
             return Ok(Ended::Free);
         };
         let lasts = lock.deadline_ms >= now.mono_ms.saturating_add(rule.left_ms);
+        let had_ms = (now.mono_ms as u32).wrapping_sub(record.locked_ms);
+        let fair = rule.longest_ms.is_none_or(|longest| had_ms <= longest);
         let key = record.key as usize;
         let kept = record.ordinal < self.keys[key].slots;
         let may = |&waiter: &u32| {
             let same = self.waiters[waiter as usize].generation == rule.generation;
-            lasts && kept && same && record.handed < rule.most
+            lasts && fair && kept && same && record.handed < rule.most
         };
         let next = self.next_for(key).filter(may);
         let Some(waiter) = next else {

@@ -15,6 +15,7 @@
 //! configuration knows, while slots stay exclusive across all of them.
 
 mod acquire;
+mod alternatives;
 mod heap;
 mod layout;
 mod lock;

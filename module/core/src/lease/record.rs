@@ -153,7 +153,8 @@ pub(crate) struct Slot {
     pub(crate) heap_at: u32,
     /// How often the lock has been handed from lease to lease.
     pub(crate) handed: u32,
-    pub(crate) spare: u32,
+    /// The low bits of when the lock was taken, on the monotonic clock.
+    pub(crate) locked_ms: u32,
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]

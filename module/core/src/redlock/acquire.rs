@@ -112,10 +112,13 @@ impl Acquire {
         self.outcome != Outcome::Open && self.tally.pending().is_empty()
     }
 
-    /// The fence that the next proposal must exceed for a quorum of those that have
-    /// voted so far to take it. Once all have, one node alone cannot drive it up.
+    /// The fence that the next proposal must exceed for a quorum to take it; known
+    /// once no vote is outstanding. A minority of nodes cannot drive it up.
     #[must_use]
     pub fn highest_fence(&self) -> Fence {
+        if !self.tally.pending().is_empty() {
+            return Fence::default();
+        }
         let mut fences: Vec<_> = self.fences.iter().map(|&(_, fence)| fence).collect();
         fences.sort_unstable();
         let needed = usize::from(self.quorum.needed());

@@ -33,11 +33,14 @@ impl fmt::Display for Fence {
 /// Makes the fences that a client proposes.
 ///
 /// A client whose wall clock is behind learns from the first refusal what fence
-/// it must exceed, and proposes a higher one from then on.
+/// it must exceed, and proposes a higher one from then on. It does not believe a
+/// fence that is nearer to [`Fence::MAX`] than to the wall clock: what it proposed
+/// then would stay on the nodes, and the last fence there is cannot be exceeded.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FenceClock {
     seen: Fence,
     reserve: u64,
+    wall_us: u64,
 }
 
 impl FenceClock {
@@ -46,14 +49,15 @@ impl FenceClock {
     #[must_use]
     pub fn reserving(reserve: u64) -> Self {
         Self {
-            seen: Fence::default(),
             reserve,
+            ..Self::default()
         }
     }
 
     /// A fence above all that were seen, and no lower than the wall clock, in
     /// microseconds since the epoch.
     pub fn propose(&mut self, wall_us: u64) -> Fence {
+        self.wall_us = wall_us;
         let next = Fence(wall_us.max(self.seen.0.saturating_add(1))).min(Fence::MAX);
         self.seen = self.above(next);
         next
@@ -62,7 +66,9 @@ impl FenceClock {
     /// Takes note of a fence that stands in the way. Its owner may have handed
     /// the lock over since.
     pub fn saw(&mut self, fence: Fence) {
-        self.seen = self.seen.max(self.above(fence));
+        if fence.0 <= self.wall_us.midpoint(Fence::MAX.0) {
+            self.seen = self.seen.max(self.above(fence));
+        }
     }
 
     fn above(&self, fence: Fence) -> Fence {

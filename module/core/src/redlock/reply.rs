@@ -50,10 +50,21 @@ pub enum Renewed {
     Restored,
     /// The slot is under another nonce.
     Taken,
-    /// The slot was granted with a higher fence in between.
+    /// The node has it again, but had granted the slot with a higher fence in
+    /// between: to no avail, if a quorum has prolonged it. Counts from the next
+    /// renewal on.
     Superseded,
     /// The node would not write.
     Failed,
+}
+
+/// What a node gave up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Released {
+    /// How many slots.
+    pub count: u64,
+    /// The waiter that the node has woken, as [`super::Enlist::waiter`] has it.
+    pub next: Option<String>,
 }
 
 /// A slot that a node shows as held.
@@ -107,9 +118,15 @@ pub fn acquire(value: &Value, candidates: &Candidates) -> Result<Ballot, ErrorKi
     .ok_or(ErrorKind::Garbage)
 }
 
-/// How many slots were given up.
-pub fn release(value: &Value) -> Result<u64, ErrorKind> {
-    count(value)
+/// How many slots were given up, and to whom it falls to try.
+pub fn release(value: &Value) -> Result<Released, ErrorKind> {
+    let [given_up, next] = array(value)? else {
+        return Err(ErrorKind::Garbage);
+    };
+    Ok(Released {
+        count: count(given_up)?,
+        next: Some(text(next)?).filter(|waiter| !waiter.is_empty()),
+    })
 }
 
 /// The votes on the renewal of `leases` leases, in order.
@@ -129,7 +146,7 @@ pub fn renew(value: &Value, leases: usize) -> Result<Vec<Renewed>, ErrorKind> {
     votes.iter().map(vote).collect()
 }
 
-/// How many waiters are before the one that was enlisted.
+/// How many wait beside the one that was enlisted.
 pub fn enqueue(value: &Value) -> Result<u64, ErrorKind> {
     count(value)
 }

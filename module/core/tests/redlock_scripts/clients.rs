@@ -2,7 +2,7 @@
 
 use openai_core::redlock::{
     Command, ErrorKind, Fence, Listing, NodeId, Nonce, Quorum, ServerInfo, Value,
-    reply::{self, Ballot, Cause, Refusal, Renewed},
+    reply::{self, Ballot, Cause, Refusal, Released, Renewed},
 };
 
 use crate::bed::{LONG, acquire, enqueue, names, proposal, release, renew, slot};
@@ -52,7 +52,8 @@ fn another_redlock_client_is_respected_and_respects_us() {
         node.ask(&["EVAL", PLAIN_RELEASE, "1", &ours, "their value"]),
         Value::Int(0)
     );
-    assert_eq!(node.run(&release(&[0], 7), &names()), Value::Int(0));
+    let given_up = node.run(&release(&[0], 7), &names());
+    assert_eq!(reply::release(&given_up).map(|r| r.count), Ok(0));
     let renewed = node.run(&renew(&[(0, 7, 10)], LONG), &names());
     assert_eq!(reply::renew(&renewed, 1), Ok(vec![Renewed::Taken]));
     // Either way a slot comes free for the other.
@@ -152,13 +153,15 @@ fn a_release_wakes_the_waiter_whose_turn_it_is() {
     for nonce in 1..=3 {
         node.run(&acquire(&[nonce as u32], nonce, 10), &names());
     }
-    for (ticket, priority, before) in [(0xa, 0, 0), (0xb, 5, 0), (0xc, 5, 1)] {
-        let rank = node.run(&enqueue(ticket, priority, LONG), &names());
-        assert_eq!(reply::enqueue(&rank), Ok(before));
+    for (ticket, priority, others) in [(0xa, 0, 0), (0xb, 5, 1), (0xc, 5, 2), (0xb, 5, 2)] {
+        let count = node.run(&enqueue(ticket, priority, LONG), &names());
+        assert_eq!(reply::enqueue(&count), Ok(others));
     }
     node.run(&release(&[1], 9), &names()); // not its own: nobody is woken
     for (slot, ticket) in [(1, "b"), (2, "c"), (3, "a")] {
-        node.run(&release(&[slot], u128::from(slot)), &names());
+        let given_up = node.run(&release(&[slot], u128::from(slot)), &names());
+        let next = Some(format!("host-1:{ticket}"));
+        assert_eq!(reply::release(&given_up), Ok(Released { count: 1, next }));
         let message = [
             Value::Bytes(b"message".to_vec()),
             Value::Bytes(channel.clone().into()),

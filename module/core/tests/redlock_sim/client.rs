@@ -188,7 +188,7 @@ impl Client {
             Topic::Release(serial) => {
                 if let Some(release) = self.releases.get_mut(&serial) {
                     let _outcome = release.step(match reply::release(value) {
-                        Ok(count) => ReleaseEvent::Answered(node, count),
+                        Ok(released) => ReleaseEvent::Answered(node, released.count),
                         Err(_) => ReleaseEvent::Failed(node),
                     });
                 }

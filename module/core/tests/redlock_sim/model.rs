@@ -132,7 +132,8 @@ impl Store {
             self.woken
                 .push((instance.into(), format!("{ticket} {field}")));
         }
-        int(freed.len())
+        let next = (!freed.is_empty()).then(|| self.head(now)).flatten();
+        Value::Array(vec![int(freed.len()), bytes(&next.unwrap_or_default())])
     }
 
     fn renew(&mut self, renew: &RenewCommand, now: u64) -> Value {
@@ -146,13 +147,16 @@ impl Store {
                     1
                 }
                 Some(_) => 0,
-                None if self.fences.get(&field) > Some(&lease.fence.get()) => -1,
                 None => {
                     let meta = format!("{nonce}\n{}\n\n\n", lease.fence);
-                    self.fences.insert(field.clone(), lease.fence.get());
                     self.meta.insert(field.clone(), meta);
-                    self.locks.insert(field, Lock { nonce, until });
-                    2
+                    self.locks.insert(field.clone(), Lock { nonce, until });
+                    if self.fences.get(&field) > Some(&lease.fence.get()) {
+                        -1
+                    } else {
+                        self.fences.insert(field, lease.fence.get());
+                        2
+                    }
                 }
             }));
         }
@@ -168,12 +172,7 @@ impl Store {
             .entry(enlist.waiter().to_owned())
             .or_insert((score, 0));
         place.1 = deadline;
-        let place = (place.0, enlist.waiter());
-        let before = self
-            .queue
-            .iter()
-            .filter(|(name, at)| (at.0, name.as_str()) < place);
-        int(before.count())
+        int(self.queue.len() - 1)
     }
 
     /// The waiter whose turn it is, after those before it that waited too long

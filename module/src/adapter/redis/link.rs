@@ -5,13 +5,22 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
+use std::time::{Duration, Instant};
 
-use redis::{Parser, RedisError, Value};
+use redis::{Parser, PushKind, RedisError, Value};
 
 use crate::ffi::{Address, Peer};
 
 /// What is sent and not answered may not grow past this.
 const MOST_WAITING: usize = 64 * 1024;
+
+/// Something that has arrived.
+pub enum Arrival<T> {
+    /// To the command of that name, and how long after it was pushed.
+    Reply(T, Duration, Value),
+    /// Sent without being asked for: a message on a channel.
+    Message(Vec<Value>),
+}
 
 /// A connection, with what is under way on it. `T` names a command to its sender.
 pub struct Link<T> {
@@ -19,7 +28,7 @@ pub struct Link<T> {
     parser: Parser,
     out: Vec<u8>,
     sent: usize,
-    waiting: VecDeque<(T, u64)>,
+    waiting: VecDeque<(T, Instant)>,
     connected: bool,
 }
 
@@ -37,12 +46,12 @@ impl<T> Link<T> {
 
     /// Puts a packed command behind the others; [`Link::flush`] sends it. Gives
     /// the name back when too much is under way.
-    pub fn push(&mut self, packed: &[u8], name: T, now: u64) -> Result<(), T> {
+    pub fn push(&mut self, packed: &[u8], name: T) -> Result<(), T> {
         if self.waiting.len() >= MOST_WAITING {
             return Err(name);
         }
         self.out.extend_from_slice(packed);
-        self.waiting.push_back((name, now));
+        self.waiting.push_back((name, Instant::now()));
         Ok(())
     }
 
@@ -64,9 +73,8 @@ impl<T> Link<T> {
         Ok(())
     }
 
-    /// Takes the next reply that has arrived, if there is one, with the time at
-    /// which its command was sent.
-    pub fn next_reply(&mut self) -> Result<Option<(T, u64, Value)>, RedisError> {
+    /// Takes the next thing that has arrived, if there is one.
+    pub fn next(&mut self) -> Result<Option<Arrival<T>>, RedisError> {
         if !self.connected {
             return Ok(None);
         }
@@ -79,15 +87,26 @@ impl<T> Link<T> {
             Err(_) if reader.dry => return Ok(None),
             Err(error) => return Err(error),
         };
+        if let Value::Push { kind, data } = value {
+            // The answer to SUBSCRIBE is of this kind, too.
+            if kind != PushKind::Subscribe {
+                return Ok(Some(Arrival::Message(data)));
+            }
+            return self.answer(Value::Okay);
+        }
+        self.answer(value)
+    }
+
+    fn answer(&mut self, value: Value) -> Result<Option<Arrival<T>>, RedisError> {
         match self.waiting.pop_front() {
-            Some((name, sent)) => Ok(Some((name, sent, value))),
+            Some((name, sent)) => Ok(Some(Arrival::Reply(name, sent.elapsed(), value))),
             None => Err(io::Error::from(io::ErrorKind::InvalidData).into()),
         }
     }
 
-    /// When the command was sent whose reply is due next.
-    pub fn oldest(&self) -> Option<u64> {
-        self.waiting.front().map(|&(_, at)| at)
+    /// How long the reply that comes next has been waited for.
+    pub fn owing(&self) -> Option<Duration> {
+        self.waiting.front().map(|(_, sent)| sent.elapsed())
     }
 
     /// What was under way when the connection broke.

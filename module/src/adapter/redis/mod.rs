@@ -10,8 +10,8 @@ mod link;
 mod node;
 mod value;
 
-pub use group::{Attempt, AttemptKey, Group, Outcome, Setup, TIMEOUT};
-pub use node::NodeTarget;
+pub use group::{Attempt, AttemptKey, Group, Outcome, Setup, TIMEOUT, WAKE};
+pub use node::{NodeReport, NodeTarget};
 
 /// The monotonic clock, read now: locks must not be believed valid for longer
 /// than the clock that was looked at last says.

@@ -1,6 +1,8 @@
 //! A node: its connection, kept up in the background, and what is known of it.
 
 use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
 
 use openai_core::redlock::{
     CircuitPolicy, Durability, ErrorKind, Incarnation, Mistrust, NodeHealth, Script, ServerInfo,
@@ -8,7 +10,7 @@ use openai_core::redlock::{
 };
 use serde_json::json;
 
-use super::link::Link;
+use super::link::{Arrival, Link};
 use super::value;
 use crate::ffi::{Address, Level};
 use crate::log::event;
@@ -20,13 +22,22 @@ pub struct NodeTarget {
     pub name: String,
     pub address: Address,
     pub user: Option<String>,
-    pub password: Option<std::rc::Rc<zeroize::Zeroizing<String>>>,
+    pub password: Option<Rc<zeroize::Zeroizing<String>>>,
     pub database: i64,
 }
 
-/// What is known of a node, for variables and logs.
+/// What is known of a node, for variables.
+pub struct NodeReport<'a> {
+    pub name: &'a str,
+    pub state: NodeState,
+    /// Smoothed, in microseconds.
+    pub round_trip_us: Option<u64>,
+    pub counts: NodeCounts,
+}
+
+/// How a node does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NodeReport {
+pub enum NodeState {
     Up,
     /// It did not answer in time, more than once.
     Suspect,
@@ -35,7 +46,7 @@ pub enum NodeReport {
     Down,
 }
 
-impl NodeReport {
+impl NodeState {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Up => "up",
@@ -49,8 +60,10 @@ impl NodeReport {
 const RECONNECT_MIN_MS: u64 = 100;
 const RECONNECT_MAX_MS: u64 = 5_000;
 const CONNECT_MS: u64 = 2_000;
+/// How long a worker that has just begun waits for its first connections.
+const FIRST_MS: u64 = 1_000;
 /// A connection that owes a reply for so long is given up.
-const STALE_MS: u64 = 5_000;
+const STALE: Duration = Duration::from_secs(5);
 const CIRCUIT: CircuitPolicy = CircuitPolicy {
     suspect_after: 2,
     probe_min_ms: 200,
@@ -60,7 +73,9 @@ const CIRCUIT: CircuitPolicy = CircuitPolicy {
 /// What a reply belongs to.
 pub enum Owed<T> {
     Auth,
+    Hello,
     Select,
+    Subscribe,
     Info,
     Script,
     Probe,
@@ -87,6 +102,34 @@ pub enum Heard<T> {
     Broken(T),
     /// It can be sent commands from now on.
     Opened,
+    /// A channel that was subscribed to says this.
+    Message {
+        channel: Vec<u8>,
+        text: Vec<u8>,
+    },
+}
+
+/// What all nodes of a group are treated by.
+#[derive(Clone)]
+pub struct Rules {
+    pub timeout_ms: u64,
+    pub quarantine_ms: u64,
+    pub bootstrap: bool,
+    /// What to subscribe to.
+    pub channels: Rc<[String]>,
+}
+
+/// What a node has done since the worker began.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NodeCounts {
+    /// Proposals that it granted.
+    pub granted: u64,
+    /// Proposals that it refused.
+    pub refused: u64,
+    /// Proposals that it answered with an error, or with nonsense.
+    pub failed: u64,
+    /// Answers that did not come in time.
+    pub timeouts: u64,
 }
 
 pub struct Node<T> {
@@ -94,11 +137,18 @@ pub struct Node<T> {
     line: Line<T>,
     health: NodeHealth,
     incarnation: Incarnation,
+    rules: Rules,
     bootstrap: bool,
-    timeout_ms: u64,
+    /// Whether it sends messages beside replies.
+    pushes: bool,
+    /// Smoothed, in microseconds.
+    round_trip_us: Option<u64>,
+    pub counts: NodeCounts,
     /// Until when it has said that it grants nothing in a pool, by the beginning of
     /// the pool's names.
     quarantine: HashMap<String, u64>,
+    /// When it was last opened.
+    opened: Option<u64>,
     failures: u32,
     call: fn(u64),
     argument: u64,
@@ -106,22 +156,19 @@ pub struct Node<T> {
 }
 
 impl<T> Node<T> {
-    pub fn new(
-        target: NodeTarget,
-        quarantine_ms: u64,
-        bootstrap: bool,
-        timeout_ms: u64,
-        call: fn(u64),
-        argument: u64,
-    ) -> Self {
+    pub fn new(target: NodeTarget, rules: Rules, call: fn(u64), argument: u64) -> Self {
         Self {
             target,
             line: Line::Down { again_at: 0 },
             health: NodeHealth::new(CIRCUIT),
-            incarnation: Incarnation::new(Durability::Lossy, quarantine_ms),
-            bootstrap,
-            timeout_ms,
+            incarnation: Incarnation::new(Durability::Lossy, rules.quarantine_ms),
+            bootstrap: rules.bootstrap,
+            rules,
+            pushes: false,
+            round_trip_us: None,
+            counts: NodeCounts::default(),
             quarantine: HashMap::new(),
+            opened: None,
             failures: 0,
             call,
             argument,
@@ -136,35 +183,63 @@ impl<T> Node<T> {
 
     /// Whether it is worth asking for a vote in a pool.
     pub fn votes(&self, pool: &str, now: u64) -> bool {
-        self.report(pool, now) == NodeReport::Up
+        self.state(pool, now) == NodeState::Up
     }
 
     /// Whether it may be asked when too few others vote: suspects, too.
     pub fn may_vote(&self, pool: &str, now: u64) -> bool {
-        matches!(self.report(pool, now), NodeReport::Up | NodeReport::Suspect)
+        matches!(self.state(pool, now), NodeState::Up | NodeState::Suspect)
     }
 
     /// How it does, for a pool.
-    pub fn report(&self, pool: &str, now: u64) -> NodeReport {
-        let refuses = self.quarantine.get(pool).is_some_and(|&until| now < until);
-        match &self.line {
-            Line::Open(_) if self.health.is_suspect() => NodeReport::Suspect,
-            Line::Open(_) if refuses || !self.incarnation.is_trusted(now) => {
-                NodeReport::Quarantined
-            }
-            Line::Open(_) => NodeReport::Up,
-            _ => NodeReport::Down,
+    pub fn report(&self, pool: &str, now: u64) -> NodeReport<'_> {
+        NodeReport {
+            name: &self.target.name,
+            state: self.state(pool, now),
+            round_trip_us: self.round_trip_us,
+            counts: self.counts,
         }
     }
 
-    /// Sends a command; gives its name back when there is no connection for it.
-    pub fn send(&mut self, packed: &[u8], command: T, now: u64) -> Result<(), T> {
-        self.push(packed, Owed::Command(command), now)
+    fn state(&self, pool: &str, now: u64) -> NodeState {
+        // Its guard has to be looked at first.
+        let Some(&until) = self.quarantine.get(pool) else {
+            return NodeState::Down;
+        };
+        let refuses = now < until;
+        match &self.line {
+            Line::Open(_) if self.health.is_suspect() => NodeState::Suspect,
+            Line::Open(_) if refuses || !self.incarnation.is_trusted(now) => NodeState::Quarantined,
+            Line::Open(_) => NodeState::Up,
+            _ => NodeState::Down,
+        }
     }
 
-    fn push(&mut self, packed: &[u8], owed: Owed<T>, now: u64) -> Result<(), T> {
+    /// Whether it is coming up, and may vote in a moment.
+    pub fn is_settling(&self, now: u64) -> bool {
+        let first = self.opened.is_none() && self.failures == 0;
+        let (since, patience) = match self.line {
+            Line::Opening { since, .. } if first => (since, FIRST_MS),
+            Line::Opening { since, .. } => (since, 0),
+            Line::Open(_) => (self.opened.unwrap_or_default(), 0),
+            Line::Down { .. } => return false,
+        };
+        now <= since + patience.max(self.rules.timeout_ms)
+    }
+
+    /// Whether it has said that it grants nothing in a pool for now.
+    pub fn is_confined(&self, pool: &str, now: u64) -> bool {
+        self.is_open() && self.quarantine.get(pool).is_some_and(|&until| now < until)
+    }
+
+    /// Sends a command; gives its name back when there is no connection for it.
+    pub fn send(&mut self, packed: &[u8], command: T) -> Result<(), T> {
+        self.push(packed, Owed::Command(command))
+    }
+
+    fn push(&mut self, packed: &[u8], owed: Owed<T>) -> Result<(), T> {
         let refused = match &mut self.line {
-            Line::Open(link) => link.push(packed, owed, now).err(),
+            Line::Open(link) => link.push(packed, owed).err(),
             _ => Some(owed),
         };
         match refused {
@@ -174,6 +249,7 @@ impl<T> Node<T> {
     }
 
     pub fn timed_out(&mut self, now: u64, random: u64) {
+        self.counts.timeouts += 1;
         self.health.timed_out(now, random);
     }
 
@@ -193,22 +269,17 @@ impl<T> Node<T> {
         self.flush(now, heard);
         loop {
             let next = match &mut self.line {
-                Line::Open(link) | Line::Opening { link, .. } => link.next_reply(),
+                Line::Open(link) | Line::Opening { link, .. } => link.next(),
                 Line::Down { .. } => return,
             };
             match next {
                 Ok(None) => return,
-                Ok(Some((owed, sent, reply))) => {
-                    // One that always answers late is not to be waited for.
-                    if now <= sent + self.timeout_ms {
-                        self.health.answered();
-                    } else if self.health.is_suspect() {
-                        // A probe, maybe: the next one may be in time.
-                        self.health.timed_out(now, now);
-                    }
-                    // The greetings' answers tell nothing yet of what it remembers.
-                    if self.is_open() {
-                        self.incarnation.answered(now);
+                Ok(Some(Arrival::Message(data))) => heard.extend(message(data)),
+                Ok(Some(Arrival::Reply(owed, after, reply))) => {
+                    self.note_round_trip(after, now);
+                    if let Owed::Hello = owed {
+                        // An older server knows no pushes, and is asked now and then.
+                        self.pushes = matches!(reply, redis::Value::Map(_));
                     }
                     if let Err(reason) = self.answered(owed, value::of(reply), now, heard) {
                         return self.close(now, &reason, heard);
@@ -216,6 +287,23 @@ impl<T> Node<T> {
                 }
                 Err(error) => return self.close(now, &error.to_string(), heard),
             }
+        }
+    }
+
+    fn note_round_trip(&mut self, after: Duration, now: u64) {
+        // One that always answers late is not to be waited for.
+        if after <= Duration::from_millis(self.rules.timeout_ms) {
+            self.health.answered();
+        } else if self.health.is_suspect() {
+            // A probe, maybe: the next one may be in time.
+            self.health.timed_out(now, now);
+        }
+        // The greetings' answers tell nothing yet of what it remembers.
+        if self.is_open() {
+            self.incarnation.answered(now);
+            let us = after.as_micros() as u64;
+            let before = self.round_trip_us.unwrap_or(us);
+            self.round_trip_us = Some(before - before / 8 + us / 8);
         }
     }
 
@@ -228,7 +316,7 @@ impl<T> Node<T> {
     ) -> Result<(), String> {
         match owed {
             Owed::Command(command) => heard.push(Heard::Reply(command, reply)),
-            Owed::Probe => {}
+            Owed::Probe | Owed::Hello | Owed::Subscribe => {}
             Owed::Info => self.learn(&reply, now)?,
             Owed::Auth | Owed::Select | Owed::Script => {
                 if let Value::Error(kind) = reply {
@@ -237,6 +325,8 @@ impl<T> Node<T> {
             }
         }
         if self.settle() {
+            self.opened = Some(now);
+            self.subscribe();
             heard.push(Heard::Opened);
         }
         Ok(())
@@ -286,6 +376,17 @@ impl<T> Node<T> {
         true
     }
 
+    fn subscribe(&mut self) {
+        if !self.pushes {
+            return;
+        }
+        for channel in Rc::clone(&self.rules.channels).iter() {
+            let mut subscribe = redis::cmd("SUBSCRIBE");
+            subscribe.arg(channel);
+            let _ = self.push(&subscribe.get_packed_command(), Owed::Subscribe);
+        }
+    }
+
     /// The node says itself that it grants nothing in a pool until then.
     pub fn in_quarantine(&mut self, pool: &str, until: u64) {
         self.quarantine.insert(pool.to_owned(), until);
@@ -301,12 +402,12 @@ impl<T> Node<T> {
             }
             Line::Opening { .. } => {}
             Line::Open(link) => {
-                if link.oldest().is_some_and(|at| at + STALE_MS < now) {
+                if link.owing().is_some_and(|owing| owing > STALE) {
                     return self.close(now, "no answer", heard);
                 }
                 if self.health.probe(now) {
                     let ping = redis::cmd("PING").get_packed_command();
-                    let _ = self.push(&ping, Owed::Probe, now);
+                    let _ = self.push(&ping, Owed::Probe);
                     self.flush(now, heard);
                 }
             }
@@ -316,7 +417,7 @@ impl<T> Node<T> {
     fn open(&mut self, now: u64, random: u64) {
         match Link::connect(&self.target.address, self.call, self.argument) {
             Ok(mut link) => {
-                let owed = greet(&mut link, &self.target, now);
+                let owed = greet(&mut link, &self.target);
                 self.line = Line::Opening {
                     link,
                     since: now,
@@ -354,7 +455,7 @@ impl<T> Node<T> {
 
 /// Puts what a fresh connection begins with on its way; returns how many replies
 /// it takes to be open.
-fn greet<T>(link: &mut Link<Owed<T>>, target: &NodeTarget, now: u64) -> usize {
+fn greet<T>(link: &mut Link<Owed<T>>, target: &NodeTarget) -> usize {
     let mut greetings = vec![];
     if let Some(password) = &target.password {
         let mut auth = redis::cmd("AUTH");
@@ -364,6 +465,9 @@ fn greet<T>(link: &mut Link<Owed<T>>, target: &NodeTarget, now: u64) -> usize {
         auth.arg(password.as_str());
         greetings.push((auth, Owed::Auth));
     }
+    let mut hello = redis::cmd("HELLO");
+    hello.arg(3);
+    greetings.push((hello, Owed::Hello));
     if target.database != 0 {
         let mut select = redis::cmd("SELECT");
         select.arg(target.database);
@@ -377,7 +481,7 @@ fn greet<T>(link: &mut Link<Owed<T>>, target: &NodeTarget, now: u64) -> usize {
     }
     let count = greetings.len();
     for (command, owed) in greetings {
-        let _ = link.push(&command.get_packed_command(), owed, now);
+        let _ = link.push(&command.get_packed_command(), owed);
     }
     count
 }
@@ -389,4 +493,14 @@ fn refusal<T>(owed: &Owed<T>, kind: ErrorKind) -> String {
         _ => "SCRIPT LOAD",
     };
     format!("{what} was refused: {kind:?}")
+}
+
+fn message<T>(data: Vec<redis::Value>) -> Option<Heard<T>> {
+    let mut parts = data.into_iter();
+    match (parts.next()?, parts.next()?) {
+        (redis::Value::BulkString(channel), redis::Value::BulkString(text)) => {
+            Some(Heard::Message { channel, text })
+        }
+        _ => None,
+    }
 }

@@ -9,6 +9,7 @@ pub fn of(value: redis::Value) -> Value {
         redis::Value::Int(number) => Value::Int(number),
         redis::Value::BulkString(bytes) => Value::Bytes(bytes),
         redis::Value::SimpleString(text) => Value::Bytes(text.into_bytes()),
+        redis::Value::VerbatimString { text, .. } => Value::Bytes(text.into_bytes()),
         redis::Value::Okay => Value::Bytes(b"OK".to_vec()),
         redis::Value::Array(values) => Value::Array(values.into_iter().map(of).collect()),
         redis::Value::ServerError(error) => Value::Error(ErrorKind::classify(error.code())),

@@ -65,7 +65,7 @@ fn a_node_that_is_far_away_is_not_waited_for() {
     let nodes = Redis::group(2);
     let far = Redis::start();
     let url = format!("node redis://127.0.0.1:{};", distant(&far, 100));
-    let gateway = plan_with(&nodes, &url, "").start();
+    let gateway = plan_with(&nodes, &format!("{url} node_timeout 50ms;"), "").start();
     wait_states(&gateway, "up,up,up");
     let mut took: Vec<_> = (0..21)
         .map(|_| {
@@ -88,7 +88,7 @@ fn a_node_that_answers_too_late_is_suspect() {
     let nodes = Redis::group(2);
     let far = Redis::start();
     let url = format!("node redis://127.0.0.1:{};", distant(&far, 40));
-    let gateway = plan_with(&nodes, &url, "").start();
+    let gateway = plan_with(&nodes, &format!("{url} node_timeout 50ms;"), "").start();
     wait_states(&gateway, "up,up,up");
     wait_until("it is suspect", || {
         gateway.chat().send().expect_status(200);
@@ -103,7 +103,8 @@ fn a_reload_under_load_with_nodes_that_are_far_away() {
         .iter()
         .map(|redis| format!("node redis://127.0.0.1:{};", distant(redis, 5)))
         .collect();
-    let mut gateway = on_group(&format!("openai_redlock locks {{ {urls} bootstrap on; }}"))
+    let group = format!("openai_redlock locks {{ {urls} node_timeout 300ms; bootstrap on; }}");
+    let mut gateway = on_group(&group)
         .workers(2)
         .pool(
             "main",

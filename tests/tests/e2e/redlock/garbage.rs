@@ -154,3 +154,10 @@ fn nodes_whose_scripts_answer_nonsense() {
     .into();
     assert_served_despite(&others, false);
 }
+
+/// A fence as high as it gets, from a node that lies or has been tampered with.
+#[test]
+fn a_node_whose_fences_are_at_their_end() {
+    let liar = liar("*4\r\n:0\r\n:1\r\n:-1\r\n$16\r\n9007199254740991\r\n");
+    assert_served_despite(&[liar], false);
+}

@@ -6,6 +6,7 @@ mod garbage;
 mod hand_over;
 mod lifetimes;
 mod locks;
+mod machines;
 mod misconfigured;
 mod nemesis;
 mod other_clients;
@@ -18,13 +19,18 @@ use e2e::{Gateway, Plan, Redis, wait_until};
 /// The lock of the only slot of the key `main`.
 const LOCK: &str = "{main}:l:main:0";
 
-/// The configuration of a group of these servers.
+/// The configuration of a group of these servers, which a busy machine does not make suspect.
 fn group(nodes: &[Redis], more: &str) -> String {
+    let patience = if more.contains("node_timeout") {
+        ""
+    } else {
+        "node_timeout 300ms;"
+    };
     let nodes: String = nodes
         .iter()
         .map(|redis| format!("node {}; ", redis.url()))
         .collect();
-    format!("openai_redlock locks {{ {nodes} {more} }}")
+    format!("openai_redlock locks {{ {nodes} {patience} {more} }}")
 }
 
 /// A plan whose pool `main` has the key `main`, and whose servers are to be trusted at first sight.
@@ -41,7 +47,9 @@ fn plan_with(nodes: &[Redis], in_group: &str, in_pool: &str) -> Plan {
 fn on_group(group: &str) -> Plan {
     Plan::new().http(group).server(
         "location = /nodes { openai main; openai_auth off; access_log off; \
-         return 200 $openai_pool_nodes; }",
+         return 200 $openai_pool_nodes; }\n\
+         location = /locks { openai main; openai_auth off; access_log off; \
+         return 200 $openai_pool_locks; }",
     )
 }
 
@@ -54,6 +62,12 @@ fn states(gateway: &Gateway) -> String {
         .expect_status(200)
         .text()
         .to_owned()
+}
+
+/// What a worker knows of the group.
+#[track_caller]
+fn status(gateway: &Gateway) -> serde_json::Value {
+    gateway.get("/locks").send().expect_status(200).json()
 }
 
 #[track_caller]

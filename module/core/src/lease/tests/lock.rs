@@ -3,6 +3,7 @@ use crate::lease::*;
 
 const RULE: HandOver = HandOver {
     most: 2,
+    longest_ms: None,
     left_ms: 100,
     generation: 1,
 };
@@ -53,6 +54,24 @@ fn a_lock_goes_from_lease_to_lease_with_rising_fences_and_no_more_often_than_all
     bed.release(held).unwrap();
     let now = bed.clock();
     assert_eq!(bed.zone().collect(worker, now).unwrap().grant.lock, None);
+}
+
+#[test]
+fn a_lock_that_others_wait_for_is_not_kept_for_long() {
+    for (had_ms, ended) in [(20, Ok(Ended::HandedOver)), (21, Err(()))] {
+        let mut bed = bed();
+        let (worker, held) = locked(&mut bed);
+        bed.wait(worker, 0);
+        bed.now += had_ms;
+        let rule = HandOver {
+            longest_ms: Some(20),
+            ..RULE
+        };
+        let now = bed.clock();
+        let given_back = Ended::Locked(held.lock.unwrap());
+        let result = bed.zone().end(held.handle, rule, now);
+        assert_eq!(result, Ok(ended.unwrap_or(given_back)));
+    }
 }
 
 #[test]

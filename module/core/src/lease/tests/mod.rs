@@ -1,3 +1,4 @@
+mod alternatives;
 mod bed;
 mod behaviour;
 mod lock;

@@ -24,6 +24,7 @@ end
 
 local left = quarantine_left()
 if left > 0 then return {0, 2, left, '0'} end
+if #KEYS == 3 then return {0, 0, -1, '0'} end
 
 local fence = tonumber(ARGV[3])
 local stored = redis.call('HMGET', KEYS[3], unpack(ARGV, 7))

@@ -1,11 +1,11 @@
 -- Takes a place in the queue, or keeps it and moves its deadline.
 -- KEYS: queue, deadlines
 -- ARGV: waiter, rank of its priority (0 first), longest wait in ms
--- How many are before it.
+-- How many others there are.
 head_waiter(KEYS[1], KEYS[2])
 local now = node_time()
 -- Priority above, time in the lower 42 bits: exact in a double.
 local score = tonumber(ARGV[2]) * 4398046511104 + now
 redis.call('ZADD', KEYS[1], 'NX', string.format('%.0f', score), ARGV[1])
 redis.call('ZADD', KEYS[2], string.format('%.0f', now + tonumber(ARGV[3])), ARGV[1])
-return redis.call('ZRANK', KEYS[1], ARGV[1])
+return redis.call('ZCARD', KEYS[1]) - 1

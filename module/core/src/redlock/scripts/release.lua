@@ -1,7 +1,7 @@
 -- Gives up the slots that are under a nonce, and wakes the head waiter.
 -- KEYS: meta, queue, deadlines, then the lock of each slot
 -- ARGV: nonce, prefix of the wake-up channels, then the field of each slot
--- How many were under the nonce.
+-- {how many were under the nonce, the waiter whose turn it is or an empty string}.
 local nonce, freed, count = ARGV[1], false, 0
 for i = 4, #KEYS do
   local key, field = KEYS[i], ARGV[i - 1]
@@ -20,4 +20,4 @@ if waiter then
   -- The slot is free even if this node may not publish.
   if instance then redis.pcall('PUBLISH', ARGV[2] .. instance, ticket .. ' ' .. freed) end
 end
-return count
+return {count, waiter or ''}

@@ -2,7 +2,8 @@
 -- KEYS: meta, fences, then the lock of each lease
 -- ARGV: ttl ms, then field, nonce and fence of each lease
 -- For each lease: 1 prolonged, 2 put back, 0 under another nonce,
--- -1 a higher fence was granted since, -2 this node would not write.
+-- -1 put back, but a higher fence was granted since (in vain, if a quorum says 1 or
+-- 2), -2 this node would not write.
 local results = {}
 for i = 3, #KEYS do
   local at = 3 * i - 7
@@ -14,15 +15,15 @@ for i = 3, #KEYS do
     result = type(set) == 'table' and -2 or 1
   elseif not holder then
     local last = tonumber(redis.call('HGET', KEYS[2], field)) or 0
-    if last > tonumber(fence) then
-      result = -1
+    local set = redis.pcall('SET', key, nonce, 'NX', 'PX', ARGV[1])
+    if not set or set.err then
+      result = -2
     else
-      local set = redis.pcall('SET', key, nonce, 'NX', 'PX', ARGV[1])
-      if not set or set.err then
-        result = -2
+      redis.call('HSET', KEYS[1], field, nonce .. '\n' .. fence .. '\n\n\n')
+      if last > tonumber(fence) then
+        result = -1
       else
         redis.call('HSET', KEYS[2], field, fence)
-        redis.call('HSET', KEYS[1], field, nonce .. '\n' .. fence .. '\n\n\n')
         result = 2
       end
     end

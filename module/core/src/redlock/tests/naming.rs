@@ -109,6 +109,18 @@ fn a_fence_leaves_room_for_those_its_lock_is_handed_to() {
 }
 
 #[test]
+fn a_fence_near_the_end_of_all_fences_is_not_believed() {
+    let now = 1_800_000_000_000_000;
+    let mut clock = FenceClock::reserving(10);
+    clock.propose(now);
+    clock.saw(Fence::MAX);
+    assert_eq!(clock.propose(now + 100).get(), now + 100);
+    let years_ahead = Fence::new(5_000_000_000_000_000).unwrap();
+    clock.saw(years_ahead);
+    assert_eq!(clock.propose(now + 200).get(), years_ahead.get() + 11);
+}
+
+#[test]
 fn deadlines_do_not_wrap_around() {
     let timing = |ttl_ms| Timing {
         ttl_ms,

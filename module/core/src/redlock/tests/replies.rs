@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use crate::redlock::reply::{self, Ballot, Cause, Held, Refusal, Renewed};
+use crate::redlock::reply::{self, Ballot, Cause, Held, Refusal, Released, Renewed};
 use crate::redlock::*;
 
 fn candidates(count: u32) -> Candidates {
@@ -88,8 +88,12 @@ fn votes_on_a_renewal() {
 
 #[test]
 fn the_other_answers() {
-    assert_eq!(reply::release(&Value::Int(1)), Ok(1));
-    assert_eq!(reply::release(&Value::Int(-1)), Err(ErrorKind::Garbage));
+    let released = |count, next| reply::release(&Value::Array(vec![Value::Int(count), text(next)]));
+    let of = |count, next| Ok(Released { count, next });
+    assert_eq!(released(1, ""), of(1, None));
+    assert_eq!(released(2, "h:1"), of(2, Some("h:1".into())));
+    assert_eq!(released(-1, ""), Err(ErrorKind::Garbage));
+    assert_eq!(reply::release(&Value::Int(1)), Err(ErrorKind::Garbage));
     assert_eq!(reply::enqueue(&Value::Int(4)), Ok(4));
     assert_eq!(reply::leave(&Value::Int(0)), Ok(false));
     assert_eq!(reply::head(&Value::Nil), Ok(None));

@@ -4,16 +4,41 @@ use std::rc::Rc;
 
 use openai_core::lease::Lock;
 use openai_core::redlock::{
-    Acquire, Action, Candidates, Command, ErrorKind, Event, Failure, Holder, NodeSet, Nonce,
-    PoolNames, Proposal, ReleaseCommand, ScriptCall,
+    Acquire, Action, Candidates, Command, ErrorKind, Event, Failure, Holder, MAX_CANDIDATES,
+    NodeSet, Nonce, PoolNames, Proposal, ReleaseCommand, ScriptCall, Slot, reply::Ballot,
 };
 use rand::RngCore;
 
 use super::super::call::by_digest;
+use super::guards::Sight;
 use super::{Attempt, AttemptKey, Attempting, Group, Order, Outcome};
 
 /// How soon to look again whether enough nodes are connected.
 const OPENING_MS: u64 = 5;
+
+/// How many slots an attempt asks for: one while the first is always free, as on a
+/// machine that has the nodes to itself; many while others hold slots.
+pub(super) struct Width(usize, u32);
+
+impl Default for Width {
+    fn default() -> Self {
+        Self(1, 0)
+    }
+}
+
+impl Width {
+    const CALM: u32 = 64;
+
+    fn note(&mut self, first_was_free: bool) {
+        if !first_was_free {
+            *self = Self((self.0 * 2).min(MAX_CANDIDATES), 0);
+        } else if self.1 < Self::CALM {
+            self.1 += 1;
+        } else {
+            *self = Self((self.0 - 1).max(1), 0);
+        }
+    }
+}
 
 impl Group {
     /// Tries to lock a slot.
@@ -25,7 +50,7 @@ impl Group {
         done: &mut Vec<Outcome>,
     ) -> Option<AttemptKey> {
         let nonce = u128::from(self.random.next_u64()) << 64 | u128::from(self.random.next_u64());
-        let Ok(candidates) = Candidates::in_order(vec![attempt.slot.clone()]) else {
+        let Ok(candidates) = Candidates::in_order(attempt.slots.clone()) else {
             done.push(Outcome::Unavailable {
                 tag: attempt.tag,
                 handle: attempt.handle,
@@ -39,11 +64,10 @@ impl Group {
             fence: self.fence.propose(wall_us),
             holder: Holder::new(&self.setup.owner, "", wall_us / 1_000),
             quarantine_ms: self.setup.quarantine_ms,
-            bootstrap: self.is_first(&attempt.names),
+            bootstrap: false,
         };
         let voters = self.voters(attempt.names.base(), now);
-        if voters.len() < self.quorum.needed() && now < self.started + self.setup.timeout_ms {
-            // Connections are still being made.
+        if voters.len() < self.quorum.needed() && self.may_soon_vote(now) {
             let (tag, handle) = (attempt.tag, attempt.handle);
             done.push(Outcome::Busy {
                 tag,
@@ -70,6 +94,7 @@ impl Group {
             candidates,
             call,
             nonce: Nonce(nonce),
+            votes: 0,
             won: false,
             due,
         });
@@ -77,10 +102,10 @@ impl Group {
         self.attempts.contains_key(key).then_some(key)
     }
 
-    /// Whether the nodes may never have heard of the pool, and need not wait to see
-    /// whether they have forgotten it. A guard that is set once tells the rest.
-    pub(super) fn is_first(&self, names: &PoolNames) -> bool {
-        self.setup.bootstrap && !self.known.contains(names.base())
+    /// Whether a quorum may be there in a moment: connections are being made.
+    fn may_soon_vote(&self, now: u64) -> bool {
+        let settling = self.nodes.iter().filter(|node| node.is_settling(now));
+        settling.count() >= usize::from(self.quorum.needed())
     }
 
     /// Nobody wants the lock any more. What has been granted is given back.
@@ -98,6 +123,9 @@ impl Group {
         let Some(attempting) = self.attempts.get_mut(key) else {
             return;
         };
+        if let Event::Voted(_, Ballot::Granted(_)) = event {
+            attempting.votes += 1;
+        }
         let actions = attempting.acquire.step(now, event);
         self.fence.saw(attempting.acquire.highest_fence());
         self.act(key, actions, now, done);
@@ -126,7 +154,7 @@ impl Group {
                 Action::Send { to, .. } => {
                     let packed = by_digest(&attempting.call);
                     for node in to.iter() {
-                        if self.send(node, &packed, Order::Acquire(key), now).is_err() {
+                        if self.send(node, &packed, Order::Acquire(key)).is_err() {
                             let event = Event::Erred(node, ErrorKind::Disconnected);
                             self.step(key, event, now, done);
                         }
@@ -135,18 +163,28 @@ impl Group {
                 }
                 Action::Release { to, command } => {
                     let names = Rc::clone(&attempting.attempt.names);
-                    self.give_back(to, command, &names, now);
+                    self.give_back(to, command, &names);
                 }
-                Action::Won { lease, .. } => {
+                Action::Won { index, lease } => {
                     attempting.won = true;
+                    self.width.note(index == 0);
+                    self.counts.locked += 1;
+                    let votes = attempting.votes;
                     let base = attempting.attempt.names.base();
-                    if !self.known.contains(base) {
-                        self.known.insert(base.to_owned());
+                    if let Some(sight) = self.sights.get_mut(base) {
+                        *sight = Sight::Known;
                     }
                     let lock = Lock::new(lease.nonce.0, lease.fence.get(), lease.deadline_ms);
-                    done.push(Outcome::Locked { tag, handle, lock });
+                    done.push(Outcome::Locked {
+                        tag,
+                        handle,
+                        lock,
+                        choice: index,
+                        votes,
+                    });
                 }
                 Action::Retry { after_ms, .. } => {
+                    self.counts.busy += 1;
                     done.push(Outcome::Busy {
                         tag,
                         handle,
@@ -154,6 +192,8 @@ impl Group {
                     });
                 }
                 Action::Failed(Failure::Busy { wait_ms }) => {
+                    self.width.note(false);
+                    self.counts.busy += 1;
                     let wait_ms = self.patience(wait_ms);
                     done.push(Outcome::Busy {
                         tag,
@@ -161,8 +201,32 @@ impl Group {
                         wait_ms,
                     });
                 }
-                Action::Failed(Failure::Abandoned) => done.push(Outcome::Abandoned { handle }),
-                Action::Failed(_) => done.push(Outcome::Unavailable { tag, handle }),
+                Action::Failed(Failure::Abandoned) => {
+                    self.counts.abandoned += 1;
+                    done.push(Outcome::Abandoned { handle });
+                }
+                Action::Failed(_) => {
+                    self.counts.unavailable += 1;
+                    done.push(Outcome::Unavailable { tag, handle });
+                }
+            }
+        }
+    }
+
+    /// How many slots to ask for besides the one that is leased.
+    pub fn alternatives(&self) -> usize {
+        self.width.0 - 1
+    }
+
+    pub(super) fn count(&mut self, event: Event) {
+        let (Event::Voted(node, _) | Event::Erred(node, _)) = event else {
+            return;
+        };
+        if let Some(node) = self.nodes.get_mut(usize::from(node.0)) {
+            match event {
+                Event::Voted(_, Ballot::Granted(_)) => node.counts.granted += 1,
+                Event::Voted(_, Ballot::Refused(_)) => node.counts.refused += 1,
+                _ => node.counts.failed += 1,
             }
         }
     }
@@ -174,18 +238,21 @@ impl Group {
         wait_ms.unwrap_or(most).clamp(1, most)
     }
 
-    pub(super) fn give_back(
-        &mut self,
-        to: NodeSet,
-        command: ReleaseCommand,
-        names: &PoolNames,
-        now: u64,
-    ) {
+    /// Gives back a lock that no lease has.
+    pub fn give_back_lock(&mut self, names: &PoolNames, slot: Slot, lock: Lock) {
+        let command = ReleaseCommand {
+            slots: [slot].into(),
+            nonce: Nonce(lock.nonce()),
+        };
+        self.give_back(self.quorum.all(), command, names);
+    }
+
+    pub(super) fn give_back(&mut self, to: NodeSet, command: ReleaseCommand, names: &PoolNames) {
         let call = Rc::new(ScriptCall::new(&Command::Release(command), names));
         let packed = by_digest(&call);
         for node in to.iter() {
             // Where there is no connection, the grant ends by itself.
-            let _ = self.send(node, &packed, Order::Stray(Rc::clone(&call)), now);
+            let _ = self.send(node, &packed, Order::Stray(Rc::clone(&call)));
         }
     }
 }

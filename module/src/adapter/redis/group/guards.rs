@@ -6,25 +6,41 @@
 
 use std::rc::Rc;
 
-use openai_core::redlock::{NodeId, PoolNames, Script, ScriptCall, Value};
+use openai_core::redlock::{ErrorKind, NodeId, NodeSet, PoolNames, Script, ScriptCall, Value};
 
 use super::super::call::by_digest;
 use super::{Group, Order};
 
+/// What the guards of a pool tell of it.
+#[derive(Clone, Copy)]
+pub(super) enum Sight {
+    /// These nodes have never heard of it, or have forgotten it.
+    Unsure(NodeSet),
+    /// No node of a quorum has heard of it, and none knows it: with `bootstrap`,
+    /// nobody has had a lock yet, and there is nothing to wait for. These nodes
+    /// have been told so.
+    New(NodeSet),
+    /// Locks may have been taken.
+    Known,
+}
+
 impl Group {
     /// Looks at the guards of a node that has come up, one for each pool.
-    pub(super) fn see_guards(&mut self, node: NodeId, now: u64) {
-        let pools = self.setup.pools.clone();
-        for names in pools {
-            let call = Rc::new(self.look_at_guard(&names));
-            let packed = by_digest(&call);
-            let _ = self.send(node, &packed, Order::Guard(names, call), now);
+    pub(super) fn see_guards(&mut self, node: NodeId) {
+        for names in self.setup.pools.clone() {
+            self.see_guard(node, &names, false);
         }
     }
 
-    /// A proposal without candidates: it ends at the guard, or in an error after.
-    fn look_at_guard(&self, names: &PoolNames) -> ScriptCall {
-        let bootstrap = u8::from(self.is_first(names)).to_string();
+    fn see_guard(&mut self, node: NodeId, names: &Rc<PoolNames>, bootstrap: bool) {
+        let call = Rc::new(self.look_at_guard(names, bootstrap));
+        let packed = by_digest(&call);
+        let _ = self.send(node, &packed, Order::Guard(Rc::clone(names), call));
+    }
+
+    /// A proposal without candidates.
+    fn look_at_guard(&self, names: &PoolNames, bootstrap: bool) -> ScriptCall {
+        let bootstrap = u8::from(bootstrap).to_string();
         let quarantine = self.setup.quarantine_ms.to_string();
         let unused = String::new;
         ScriptCall {
@@ -41,22 +57,105 @@ impl Group {
         }
     }
 
-    /// What an answer to a proposal says of the node's guard.
+    /// What a node's guard has told.
     pub(super) fn heard_of_guard(
+        &mut self,
+        node: NodeId,
+        names: &Rc<PoolNames>,
+        value: &Value,
+        now: u64,
+    ) {
+        if let Value::Error(ErrorKind::Disconnected) = value {
+            return;
+        }
+        let confined = self.note_quarantine(node, names, value, now);
+        if let (false, Some(node)) = (confined, self.nodes.get_mut(usize::from(node.0))) {
+            node.in_quarantine(names.base(), now);
+        }
+        if self.setup.bootstrap && (confined || is_free(value)) {
+            self.look_for_first_day(node, names, confined);
+        }
+    }
+
+    /// Looks again at the guards of nodes in quarantine, which another worker may
+    /// have opened meanwhile.
+    pub(super) fn see_closed_guards(&mut self, now: u64) {
+        for names in self.setup.pools.clone() {
+            for node in self.quorum.all().iter() {
+                let at = usize::from(node.0);
+                if self
+                    .nodes
+                    .get(at)
+                    .is_some_and(|n| n.is_confined(names.base(), now))
+                {
+                    self.see_guard(node, &names, false);
+                }
+            }
+        }
+    }
+
+    fn look_for_first_day(&mut self, node: NodeId, names: &Rc<PoolNames>, confined: bool) {
+        let base = names.base().to_owned();
+        let unsure = Sight::Unsure(NodeSet::default());
+        let sight = self.sights.entry(base).or_insert(unsure);
+        match (&mut *sight, confined) {
+            (Sight::Unsure(nodes), true) => {
+                nodes.insert(node);
+                if nodes.len() < self.quorum.needed() {
+                    return;
+                }
+                let nodes = *nodes;
+                *sight = Sight::New(nodes);
+                for node in nodes.iter() {
+                    self.see_guard(node, names, true);
+                }
+            }
+            (Sight::Unsure(nodes), false) => {
+                // Or another worker has seen that it is new, and is opening them.
+                let nodes = *nodes;
+                *sight = Sight::Known;
+                for node in nodes.iter() {
+                    self.see_guard(node, names, false);
+                }
+            }
+            (Sight::New(told), true) if !told.contains(node) => {
+                told.insert(node);
+                self.see_guard(node, names, true);
+            }
+            (Sight::New(_) | Sight::Known, _) => {}
+        }
+    }
+
+    /// Notes for how long a node grants nothing, if that is what it says.
+    pub(super) fn note_quarantine(
         &mut self,
         node: NodeId,
         names: &PoolNames,
         value: &Value,
         now: u64,
-    ) {
-        let Value::Array(parts) = value else { return };
+    ) -> bool {
+        let Value::Array(parts) = value else {
+            return false;
+        };
         let [Value::Int(0), Value::Int(2), Value::Int(left), ..] = parts.as_slice() else {
-            return;
+            return false;
         };
         let left = u64::try_from(*left).unwrap_or_default();
         let until = now + left.min(self.setup.quarantine_ms);
         if let Some(node) = self.nodes.get_mut(usize::from(node.0)) {
             node.in_quarantine(names.base(), until);
         }
+        true
     }
+}
+
+/// Whether a node would grant: its guard is there, and open.
+fn is_free(value: &Value) -> bool {
+    let Value::Array(parts) = value else {
+        return false;
+    };
+    matches!(
+        parts.as_slice(),
+        [Value::Int(0), Value::Int(0), Value::Int(-1), ..]
+    )
 }

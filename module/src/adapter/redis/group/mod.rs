@@ -1,11 +1,13 @@
-//! A group of nodes: attempts, locks to prolong and locks to give back.
+//! A group of nodes: attempts, locks to prolong and to give back, a place in the
+//! queue of all machines.
 
 mod attempts;
 mod guards;
+mod queue;
 mod renewals;
 mod unlocks;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use openai_core::lease::{LeaseHandle, Lock};
@@ -19,7 +21,7 @@ use rand::rngs::StdRng;
 use slotmap::{SlotMap, new_key_type};
 
 use super::call::in_full;
-use super::node::{Heard, Node, NodeReport, NodeTarget};
+use super::node::{Heard, Node, NodeReport, NodeTarget, Rules};
 use crate::ffi::Timer;
 
 new_key_type! {
@@ -43,20 +45,26 @@ pub struct Setup {
     pub hand_over: u32,
     /// The name of this worker, as other machines see it on its locks.
     pub owner: String,
-    /// Called with `base` + node, and with `base` + [`TIMEOUT`] when a timeout is due.
+    /// The name of this machine's place in queues: the same for all its workers.
+    pub instance: String,
+    /// Called with `base` + node, and with `base` + [`TIMEOUT`] or [`WAKE`] when
+    /// that is due.
     pub on_node: fn(u64),
     pub base: u64,
 }
 
 /// The argument, beside the nodes' numbers, of a due timeout.
 pub const TIMEOUT: u64 = 0xff;
+/// And of slots that some nodes say are free.
+pub const WAKE: u64 = 0xfe;
 
 /// What a lock is wanted for.
 pub struct Attempt {
     pub names: Rc<PoolNames>,
-    pub slot: Slot,
+    /// The slot of the lease, and others that would do.
+    pub slots: Vec<Slot>,
     pub ttl_ms: u64,
-    /// The lease of the slot on this machine.
+    /// The lease of the first slot on this machine.
     pub handle: LeaseHandle,
     /// Passed through.
     pub tag: u64,
@@ -68,6 +76,10 @@ pub enum Outcome {
         tag: u64,
         handle: LeaseHandle,
         lock: Lock,
+        /// Which of the slots.
+        choice: usize,
+        /// How many nodes had granted it by then.
+        votes: u8,
     },
     /// It is held elsewhere, or the votes were split; worth trying again then.
     Busy {
@@ -81,6 +93,8 @@ pub enum Outcome {
     },
     Unlocked {
         handle: LeaseHandle,
+        /// Whether a waiter on another machine has been told.
+        for_others: bool,
     },
     /// Given up before it was decided.
     Abandoned {
@@ -93,6 +107,29 @@ pub enum Outcome {
     Lost {
         handle: LeaseHandle,
     },
+    /// Another machine has given up a slot, and it is our turn.
+    Freed {
+        names: Rc<PoolNames>,
+        field: String,
+    },
+}
+
+/// What has come of attempts since the worker began.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    pub locked: u64,
+    pub handed_over: u64,
+    pub busy: u64,
+    pub unavailable: u64,
+    pub abandoned: u64,
+    pub lost: u64,
+}
+
+/// A command that is under way.
+struct Sent {
+    order: Order,
+    /// Whether it carried the script's text.
+    in_full: bool,
 }
 
 #[derive(Clone)]
@@ -101,6 +138,7 @@ enum Order {
     Unlock(UnlockKey, Rc<ScriptCall>),
     Renew(RenewalKey),
     Stray(Rc<ScriptCall>),
+    Enqueue(Rc<PoolNames>, Rc<ScriptCall>),
     /// Whether the node's guard lets it vote.
     Guard(Rc<PoolNames>, Rc<ScriptCall>),
 }
@@ -111,6 +149,7 @@ struct Attempting {
     candidates: Candidates,
     call: Rc<ScriptCall>,
     nonce: Nonce,
+    votes: u8,
     won: bool,
     due: u64,
 }
@@ -118,6 +157,8 @@ struct Attempting {
 struct Unlocking {
     release: Release,
     handle: LeaseHandle,
+    /// The nodes that have told a waiter of another machine.
+    for_others: NodeSet,
     due: u64,
 }
 
@@ -133,53 +174,61 @@ struct Renewing {
 pub struct Group {
     setup: Setup,
     quorum: Quorum,
-    nodes: Vec<Node<Order>>,
+    nodes: Vec<Node<Sent>>,
     attempts: SlotMap<AttemptKey, Attempting>,
     unlocks: SlotMap<UnlockKey, Unlocking>,
     renewals: SlotMap<RenewalKey, Renewing>,
     fence: FenceClock,
-    /// The pools that a lock has been taken in, by the beginning of their names.
-    known: HashSet<String>,
+    queues: Vec<queue::Place>,
+    woken: HashMap<(usize, String), NodeSet>,
+    wake: Timer,
+    width: attempts::Width,
+    /// What the guards of each pool tell, by the beginning of the pool's names.
+    sights: HashMap<String, guards::Sight>,
     random: StdRng,
-    started: u64,
+    pub counts: Counts,
     timeout: Timer,
     timeout_set: bool,
 }
 
 impl Group {
     pub fn new(setup: Setup, quorum: Quorum, random: StdRng) -> Self {
+        let channel = |names: &Rc<PoolNames>| names.wake_channel(&setup.instance).ok();
+        let rules = Rules {
+            timeout_ms: setup.timeout_ms,
+            quarantine_ms: setup.quarantine_ms,
+            bootstrap: setup.bootstrap,
+            channels: setup.pools.iter().filter_map(channel).collect(),
+        };
         let node = |(at, target): (usize, &NodeTarget)| {
             let argument = setup.base + at as u64;
-            Node::new(
-                target.clone(),
-                setup.quarantine_ms,
-                setup.bootstrap,
-                setup.timeout_ms,
-                setup.on_node,
-                argument,
-            )
+            Node::new(target.clone(), rules.clone(), setup.on_node, argument)
         };
         let fence = FenceClock::reserving(u64::from(setup.hand_over) + 1);
         Self {
             nodes: setup.nodes.iter().enumerate().map(node).collect(),
             timeout: Timer::new(true, setup.on_node, setup.base + TIMEOUT),
+            wake: Timer::new(true, setup.on_node, setup.base + WAKE),
+            queues: vec![],
+            woken: HashMap::new(),
+            width: attempts::Width::default(),
             setup,
             quorum,
             attempts: SlotMap::with_key(),
             unlocks: SlotMap::with_key(),
             renewals: SlotMap::with_key(),
             fence,
-            known: HashSet::new(),
+            sights: HashMap::new(),
+            counts: Counts::default(),
             random,
             timeout_set: false,
-            started: super::clock(),
         }
     }
 
     /// The nodes to ask. Suspects only when there are too few without them: it may
     /// be this machine that is slow.
     fn voters(&self, pool: &str, now: u64) -> NodeSet {
-        let those = |votes: fn(&Node<Order>, &str, u64) -> bool| -> NodeSet {
+        let those = |votes: fn(&Node<Sent>, &str, u64) -> bool| -> NodeSet {
             let nodes = self.nodes.iter().enumerate();
             nodes
                 .filter(|(_, node)| votes(node, pool, now))
@@ -195,7 +244,7 @@ impl Group {
 
     /// Nodes that can be asked to keep what they have: in quarantine, too.
     fn keepers(&self) -> NodeSet {
-        let open = |(_, node): &(usize, &Node<Order>)| node.is_open();
+        let open = |(_, node): &(usize, &Node<Sent>)| node.is_open();
         self.nodes
             .iter()
             .enumerate()
@@ -205,7 +254,7 @@ impl Group {
     }
 
     /// How each node does, for a pool.
-    pub fn reports(&self, names: &PoolNames, now: u64) -> impl Iterator<Item = NodeReport> {
+    pub fn reports(&self, names: &PoolNames, now: u64) -> impl Iterator<Item = NodeReport<'_>> {
         self.nodes
             .iter()
             .map(move |node| node.report(names.base(), now))
@@ -231,6 +280,7 @@ impl Group {
 
     /// Keeps connections up; to be called now and then.
     pub fn tend(&mut self, now: u64, done: &mut Vec<Outcome>) {
+        self.see_closed_guards(now);
         for at in 0..self.nodes.len() {
             let mut heard = vec![];
             let random = self.random.next_u64();
@@ -242,7 +292,7 @@ impl Group {
     /// Gives back what may yet be granted. No answer will be heard any more.
     pub fn end(&mut self, now: u64, done: &mut Vec<Outcome>) {
         let open = self.attempts.values().filter(|a| !a.won).map(|a| {
-            let slots = [a.attempt.slot.clone()].into();
+            let slots = a.attempt.slots.clone().into();
             (
                 Rc::clone(&a.attempt.names),
                 ReleaseCommand {
@@ -253,7 +303,7 @@ impl Group {
         });
         let open: Vec<_> = open.collect();
         for (names, command) in open {
-            self.give_back(self.quorum.all(), command, &names, now);
+            self.give_back(self.quorum.all(), command, &names);
         }
         self.flush(now, done);
     }
@@ -325,53 +375,50 @@ impl Group {
         }
     }
 
-    fn send(&mut self, node: NodeId, packed: &[u8], order: Order, now: u64) -> Result<(), ()> {
+    fn send(&mut self, node: NodeId, packed: &[u8], order: Order) -> Result<(), ()> {
         let node = self.nodes.get_mut(usize::from(node.0)).ok_or(())?;
-        node.send(packed, order, now).map_err(|_| ())
+        let in_full = false;
+        node.send(packed, Sent { order, in_full }).map_err(|_| ())
     }
 
-    fn hear(&mut self, at: usize, heard: Vec<Heard<Order>>, now: u64, done: &mut Vec<Outcome>) {
+    fn hear(&mut self, at: usize, heard: Vec<Heard<Sent>>, now: u64, done: &mut Vec<Outcome>) {
         let node = NodeId(at as u8);
         for heard in heard {
             match heard {
-                Heard::Reply(order, Value::Error(ErrorKind::NoScript)) => {
-                    self.send_in_full(node, order, now, done);
+                Heard::Reply(sent, Value::Error(ErrorKind::NoScript)) if !sent.in_full => {
+                    self.send_in_full(node, sent.order, now, done);
                 }
-                Heard::Reply(order, value) => self.replied(node, order, &value, now, done),
-                Heard::Opened => self.see_guards(node, now),
-                Heard::Broken(order) => {
-                    self.replied(
-                        node,
-                        order,
-                        &Value::Error(ErrorKind::Disconnected),
-                        now,
-                        done,
-                    );
-                }
+                Heard::Reply(sent, value) => self.replied(node, sent.order, &value, now, done),
+                Heard::Opened => self.see_guards(node),
+                Heard::Message { channel, text } => self.woken(node, &channel, &text, done),
+                Heard::Broken(sent) => self.broken(node, sent.order, now, done),
             }
         }
+    }
+
+    fn broken(&mut self, node: NodeId, order: Order, now: u64, done: &mut Vec<Outcome>) {
+        let error = Value::Error(ErrorKind::Disconnected);
+        self.replied(node, order, &error, now, done);
     }
 
     fn send_in_full(&mut self, node: NodeId, order: Order, now: u64, done: &mut Vec<Outcome>) {
         let call = match &order {
             Order::Acquire(key) => self.attempts.get(*key).map(|a| Rc::clone(&a.call)),
             Order::Renew(key) => self.renewals.get(*key).map(|r| Rc::clone(&r.call)),
-            Order::Unlock(_, call) | Order::Stray(call) | Order::Guard(_, call) => {
-                Some(Rc::clone(call))
-            }
+            Order::Unlock(_, call)
+            | Order::Stray(call)
+            | Order::Enqueue(_, call)
+            | Order::Guard(_, call) => Some(Rc::clone(call)),
         };
-        let Some(call) = call else { return };
-        if self
-            .send(node, &in_full(&call), order.clone(), now)
-            .is_err()
-        {
-            self.replied(
-                node,
-                order,
-                &Value::Error(ErrorKind::Disconnected),
-                now,
-                done,
-            );
+        let (Some(call), Some(to)) = (call, self.nodes.get_mut(usize::from(node.0))) else {
+            return;
+        };
+        let sent = Sent {
+            order,
+            in_full: true,
+        };
+        if let Err(sent) = to.send(&in_full(&call), sent) {
+            self.broken(node, sent.order, now, done);
         }
     }
 
@@ -385,13 +432,14 @@ impl Group {
     ) {
         match order {
             Order::Stray(_) => {}
+            Order::Enqueue(names, _) => self.enqueued(node, &names, value),
             Order::Guard(names, _) => self.heard_of_guard(node, &names, value, now),
             Order::Acquire(key) => {
                 let Some(attempting) = self.attempts.get(key) else {
                     return;
                 };
                 let names = Rc::clone(&attempting.attempt.names);
-                self.heard_of_guard(node, &names, value, now);
+                self.note_quarantine(node, &names, value, now);
                 let Some(attempting) = self.attempts.get(key) else {
                     return;
                 };
@@ -399,11 +447,15 @@ impl Group {
                     Ok(ballot) => Event::Voted(node, ballot),
                     Err(kind) => Event::Erred(node, kind),
                 };
+                self.count(event);
                 self.step(key, event, now, done);
             }
             Order::Unlock(key, _) => {
                 let event = match reply::release(value) {
-                    Ok(count) => ReleaseEvent::Answered(node, count),
+                    Ok(released) => {
+                        self.note_next(key, node, released.next.as_deref());
+                        ReleaseEvent::Answered(node, released.count)
+                    }
                     Err(_) => ReleaseEvent::Failed(node),
                 };
                 self.unlocked(key, event, done);

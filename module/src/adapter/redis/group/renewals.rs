@@ -9,7 +9,7 @@ use openai_core::redlock::{
 };
 
 use super::super::call::by_digest;
-use super::{Group, Order, Outcome, RenewalKey, Renewing};
+use super::{Counts, Group, Order, Outcome, RenewalKey, Renewing};
 
 impl Group {
     /// Prolongs locks.
@@ -43,7 +43,7 @@ impl Group {
                 }
             }
             let Some((asked, call)) = call else {
-                note_renewals(&handles, &actions, done);
+                note_renewals(&handles, &actions, &mut self.counts, done);
                 continue;
             };
             let due = now + self.setup.timeout_ms;
@@ -61,7 +61,7 @@ impl Group {
                 .get(key)
                 .map_or(NodeSet::default(), |r| r.renewal.pending());
             for node in to.iter() {
-                if self.send(node, &packed, Order::Renew(key), now).is_err() {
+                if self.send(node, &packed, Order::Renew(key)).is_err() {
                     self.renewal_step(key, RenewalEvent::Failed(node), now, done);
                 }
             }
@@ -92,7 +92,7 @@ impl Group {
         let Some(renewing) = self.renewals.get(key) else {
             return;
         };
-        note_renewals(&renewing.handles, &actions, done);
+        note_renewals(&renewing.handles, &actions, &mut self.counts, done);
         if renewing.renewal.pending().is_empty() {
             self.renewals.remove(key);
         }
@@ -108,7 +108,12 @@ fn lease_of(slot: &Slot, lock: &Lock) -> Lease {
     }
 }
 
-fn note_renewals(handles: &[LeaseHandle], actions: &[RenewalAction], done: &mut Vec<Outcome>) {
+fn note_renewals(
+    handles: &[LeaseHandle],
+    actions: &[RenewalAction],
+    counts: &mut Counts,
+    done: &mut Vec<Outcome>,
+) {
     for action in actions {
         match *action {
             RenewalAction::Extended { lease, deadline_ms } => {
@@ -118,6 +123,7 @@ fn note_renewals(handles: &[LeaseHandle], actions: &[RenewalAction], done: &mut 
                 }));
             }
             RenewalAction::Lost { lease } => {
+                counts.lost += 1;
                 done.extend(handles.get(lease).map(|&handle| Outcome::Lost { handle }));
             }
             RenewalAction::Kept { .. } | RenewalAction::Send { .. } => {}

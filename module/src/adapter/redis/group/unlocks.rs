@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use openai_core::lease::{LeaseHandle, Lock};
 use openai_core::redlock::{
-    Lease, Nonce, PoolNames, Release, ReleaseAction, ReleaseEvent, ScriptCall, Slot,
+    Lease, NodeId, NodeSet, Nonce, PoolNames, Release, ReleaseAction, ReleaseEvent, ScriptCall,
+    Slot,
 };
 
 use super::super::call::by_digest;
@@ -36,18 +37,27 @@ impl Group {
         let key = self.unlocks.insert(Unlocking {
             release,
             handle,
+            for_others: NodeSet::default(),
             due,
         });
         let packed = by_digest(&call);
         for node in to.iter() {
-            if self
-                .send(node, &packed, Order::Unlock(key, Rc::clone(&call)), now)
-                .is_err()
-            {
+            let order = Order::Unlock(key, Rc::clone(&call));
+            if self.send(node, &packed, order).is_err() {
                 self.unlocked(key, ReleaseEvent::Failed(node), done);
             }
         }
         self.arm();
+    }
+
+    /// Notes whom a node has told of the slot that it gave up.
+    pub(super) fn note_next(&mut self, key: UnlockKey, node: NodeId, next: Option<&str>) {
+        let other = next.is_some_and(|waiter| {
+            waiter.rsplit_once(':').map(|(instance, _)| instance) != Some(&self.setup.instance)
+        });
+        if other && let Some(unlocking) = self.unlocks.get_mut(key) {
+            unlocking.for_others.insert(node);
+        }
     }
 
     pub(super) fn unlocked(
@@ -62,6 +72,7 @@ impl Group {
         if let Some(ReleaseAction::Done(_)) = unlocking.release.step(event) {
             done.push(Outcome::Unlocked {
                 handle: unlocking.handle,
+                for_others: unlocking.for_others.len() > self.quorum.spare(),
             });
             self.unlocks.remove(key);
         }

@@ -1,0 +1,101 @@
+//! Free slots that a lease could have in place of its own.
+//!
+//! What is free here may be held on another machine: a lease that waits for its
+//! lock asks for several slots at once and moves to the one that it gets.
+
+use super::acquire::Grant;
+use super::record::{NONE, presence};
+use super::release::LeaseHandle;
+use super::time::Now;
+use super::zone::Zone;
+
+impl Zone<'_> {
+    /// Up to `most` free slots of the pool that a lease is in, each as its key's
+    /// index and its ordinal: slots of keys that a worker of `generation` knows,
+    /// from a place that chance gives.
+    #[must_use]
+    pub fn alternatives(
+        &self,
+        handle: LeaseHandle,
+        generation: u64,
+        most: usize,
+        random: u64,
+    ) -> Vec<(u32, u32)> {
+        if self.holds(handle).is_err() {
+            return vec![];
+        }
+        let pool = self.keys[self.slots[handle.slot as usize].key as usize].pool;
+        let pool = &self.pools[pool as usize];
+        let from = pool.available_at as usize;
+        let listed = &self.available[from..from + pool.available as usize];
+        if listed.is_empty() {
+            return vec![];
+        }
+        let (before, after) = listed.split_at((random % listed.len() as u64) as usize);
+        let of_each = most.div_ceil(listed.len());
+        let known = after
+            .iter()
+            .chain(before)
+            .filter(|&&key| Self::knows(&self.keys[key as usize], generation));
+        known
+            .flat_map(|&key| self.free_slots(key).take(of_each))
+            .take(most)
+            .collect()
+    }
+
+    fn free_slots(&self, key: u32) -> impl Iterator<Item = (u32, u32)> {
+        let first = self.slots.get(self.keys[key as usize].free_slot as usize);
+        let next = |slot: &&super::record::Slot| self.slots.get(slot.next_free as usize);
+        std::iter::successors(first, next).map(move |slot| (key, slot.ordinal))
+    }
+
+    /// Moves a lease to another slot of its pool; the one that it leaves is held
+    /// elsewhere until then. `None` if the lease is lost or the slot is not free
+    /// any more.
+    pub fn move_to(
+        &mut self,
+        handle: LeaseHandle,
+        (key, ordinal): (u32, u32),
+        until_ms: u64,
+        now: Now,
+    ) -> Option<Grant> {
+        self.holds(handle).ok()?;
+        let left = self.slots[handle.slot as usize];
+        let wanted = self.keys.get(key as usize)?;
+        let fits = wanted.state == presence::ACTIVE
+            && wanted.pool == self.keys[left.key as usize].pool
+            && Self::has_room(wanted);
+        if !fits || !self.draw(key as usize, ordinal) {
+            return None;
+        }
+        let grant = self.grant(key as usize, left.owner, left.nonce, left.ttl_ms, now);
+        self.leave_elsewhere(handle.slot, until_ms);
+        Some(grant)
+    }
+
+    /// Makes a slot the first of its key's free ones, if it is free.
+    fn draw(&mut self, key: usize, ordinal: u32) -> bool {
+        let first = self.keys[key].free_slot;
+        let (mut before, mut at) = (NONE, first);
+        while at != NONE && self.slots[at as usize].ordinal != ordinal {
+            (before, at) = (at, self.slots[at as usize].next_free);
+        }
+        if at == NONE {
+            return false;
+        }
+        if before != NONE {
+            self.slots[before as usize].next_free = self.slots[at as usize].next_free;
+            self.slots[at as usize].next_free = first;
+            self.keys[key].free_slot = at;
+        }
+        true
+    }
+
+    /// The highest priority that waits in the pool, if anybody does.
+    #[must_use]
+    pub fn waiting_priority(&self, pool: super::zone::PoolId) -> Option<i32> {
+        let pool = self.pools.get(pool.0 as usize).filter(|p| p.waiting > 0)?;
+        let first = self.waiting[pool.waiting_at as usize];
+        Some(self.waiters[first as usize].priority)
+    }
+}

@@ -1,0 +1,303 @@
+//! Groups as this worker is connected to them: started, tended, stopped.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use openai_core::lease::{HandOver, LeaseHandle, Lock, PoolId};
+use openai_core::redlock::{PoolNames, Slot};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use serde_json::json;
+
+use super::outcomes::settle;
+use super::waiting::see_to_queues;
+use super::{LOCKS, Locks, Place, with};
+use crate::adapter::now;
+use crate::adapter::redis::{Group, NodeReport, Setup, TIMEOUT, WAKE, clock};
+use crate::conf::{Main, RedlockGroup, Store, TakenOver};
+use crate::ffi::{self, Timer};
+use crate::worker::in_zone;
+
+/// How often connections are seen to.
+const TEND_MS: u64 = 50;
+/// For how long a lock is handed from lease to lease while other machines wait.
+const FAIR_MS: u32 = 1_000;
+
+pub(super) struct Member {
+    pub(super) group: Group,
+    pub(super) generation: u64,
+    pools: Vec<(Rc<PoolNames>, PoolId)>,
+    /// Whether leases without a lock are being given out.
+    pub(super) fallen_back: bool,
+    /// How often in a row a lock may be handed over, and how long it must last then.
+    hand_over: (u32, u64),
+    renewal_ms: u64,
+    pub(super) flush: Timer,
+    renewal: Timer,
+    tend: Timer,
+}
+
+/// Connects to the groups that pools use.
+pub fn start(main: &Main) {
+    let Some(known) = main.taken_over() else {
+        return;
+    };
+    let members = main.groups.iter().enumerate().map(|(at, group)| {
+        let uses = main
+            .pools
+            .iter()
+            .zip(&known.pools)
+            .filter_map(|(pool, known)| match &pool.store {
+                Store::Redlock { group, names, .. } if *group == at => {
+                    Some((pool.ttl_ms, Rc::clone(names), known.id))
+                }
+                _ => None,
+            });
+        let shortest = uses.clone().map(|(ttl, ..)| ttl).min()?;
+        let pools = uses.map(|(_, names, id)| (names, id)).collect();
+        Some(Member::new(at, known, group, pools, shortest))
+    });
+    let members = members.collect();
+    let places = places(main, known);
+    LOCKS.with_borrow_mut(|locks| {
+        locks.members = members;
+        locks.named = named(&places);
+        locks.places = places;
+    });
+    for at in 0..main.groups.len() {
+        tend(at as u64);
+    }
+}
+
+fn places(main: &Main, known: &TakenOver) -> HashMap<u32, Rc<Place>> {
+    let mut places = HashMap::new();
+    for (at, (pool, known)) in main.pools.iter().zip(&known.pools).enumerate() {
+        let Store::Redlock {
+            group,
+            names,
+            slots,
+            fallback,
+        } = &pool.store
+        else {
+            continue;
+        };
+        for (index, position) in known.keys() {
+            let place = Place {
+                group: *group,
+                pool: at,
+                names: Rc::clone(names),
+                slots: slots.get(position).cloned().unwrap_or_default(),
+                ttl_ms: pool.ttl_ms,
+                fallback: *fallback,
+            };
+            places.insert(index, Rc::new(place));
+        }
+    }
+    places
+}
+
+fn named(places: &HashMap<u32, Rc<Place>>) -> HashMap<String, (u32, u32)> {
+    let mut named = HashMap::new();
+    for (&key, place) in places {
+        for (ordinal, slot) in (0..).zip(&place.slots) {
+            let name = [place.names.base(), slot.field()].concat();
+            named.insert(name, (key, ordinal));
+        }
+    }
+    named
+}
+
+/// The worker ends: all locks are given back, as far as the sockets take it.
+pub fn stop() {
+    let mut locks = LOCKS.take();
+    let Locks {
+        members,
+        done,
+        holds,
+        ..
+    } = &mut locks;
+    for (&handle, hold) in holds.iter() {
+        let member = members.get_mut(hold.place.group).and_then(Option::as_mut);
+        if let (Some(member), Some(lock), false) = (member, hold.lock, hold.ending) {
+            let (names, slot) = (&hold.place.names, hold.slot.clone());
+            member
+                .group
+                .unlock(names, slot, lock, handle, clock(), done);
+        }
+    }
+    for member in members.iter_mut().flatten() {
+        member.group.end(clock(), done);
+    }
+    for &handle in holds.keys() {
+        in_zone(|zone| zone.release(handle, now()));
+    }
+}
+
+impl Member {
+    fn new(
+        at: usize,
+        known: &TakenOver,
+        group: &RedlockGroup,
+        pools: Vec<(Rc<PoolNames>, PoolId)>,
+        shortest_ttl: u64,
+    ) -> Self {
+        let number = at as u64;
+        let setup = Setup {
+            nodes: group.nodes.clone(),
+            timeout_ms: group.timeout_ms,
+            drift: group.drift,
+            retry: group.retry,
+            quarantine_ms: group.quarantine_ms.unwrap_or_default(),
+            bootstrap: group.bootstrap,
+            pools: pools.iter().map(|(names, _)| Rc::clone(names)).collect(),
+            hand_over: group.hand_over,
+            owner: format!("{}:{}", ffi::host_name(), ffi::process_id()),
+            instance: known.instance.clone(),
+            on_node: heard,
+            base: number << 8,
+        };
+        let renewal_ms = group.renewal_ms.unwrap_or(shortest_ttl / 3).max(10);
+        let mut renewal = Timer::new(true, renew, number);
+        renewal.start(renewal_ms);
+        // What is handed over has to last until its first renewal.
+        let left_ms = (shortest_ttl / 2).max(renewal_ms);
+        Self {
+            group: Group::new(setup, group.quorum, StdRng::from_os_rng()),
+            generation: known.generation,
+            pools,
+            fallen_back: false,
+            hand_over: (group.hand_over, left_ms),
+            renewal_ms,
+            flush: Timer::new(true, flush, number),
+            renewal,
+            tend: Timer::new(true, tend, number),
+        }
+    }
+
+    /// The pool of these names in the zone.
+    pub(super) fn pool_of(&self, names: &PoolNames) -> Option<PoolId> {
+        let same = |(known, _): &&(Rc<PoolNames>, PoolId)| known.base() == names.base();
+        self.pools.iter().find(same).map(|&(_, id)| id)
+    }
+
+    /// When a lock of a pool may be handed over.
+    pub(super) fn hand_over(&self, names: &PoolNames) -> HandOver {
+        let (most, left_ms) = self.hand_over;
+        HandOver {
+            most,
+            longest_ms: self.group.is_crowded(names).then_some(FAIR_MS),
+            left_ms,
+            generation: self.generation,
+        }
+    }
+}
+
+/// How each node of a group does, in the order of the configuration.
+pub fn nodes(group: usize, names: &PoolNames) -> Option<String> {
+    LOCKS.with_borrow(|locks| {
+        let reports = locks.member(group)?.group.reports(names, clock());
+        let states: Vec<_> = reports.map(|node| node.state.as_str()).collect();
+        Some(states.join(","))
+    })
+}
+
+/// What this worker knows of a group, as JSON.
+pub fn status(group: usize, names: &PoolNames) -> Option<String> {
+    LOCKS.with_borrow(|locks| {
+        let group = &locks.member(group)?.group;
+        let node = |node: NodeReport<'_>| {
+            json!({
+                "node": node.name,
+                "state": node.state.as_str(),
+                "round_trip_us": node.round_trip_us,
+                "granted": node.counts.granted,
+                "refused": node.counts.refused,
+                "failed": node.counts.failed,
+                "timeouts": node.counts.timeouts,
+            })
+        };
+        let nodes: Vec<_> = group.reports(names, clock()).map(node).collect();
+        let counts = group.counts;
+        let status = json!({
+            "nodes": nodes,
+            "others_wait": group.is_crowded(names),
+            "locked": counts.locked,
+            "handed_over": counts.handed_over,
+            "busy": counts.busy,
+            "unavailable": counts.unavailable,
+            "abandoned": counts.abandoned,
+            "lost": counts.lost,
+        });
+        Some(status.to_string())
+    })
+}
+
+/// A node's connection has something to say, or a timeout is due.
+fn heard(argument: u64) {
+    let (at, node) = ((argument >> 8) as usize, argument & 0xff);
+    with(at, |member, _, done| match node {
+        TIMEOUT => member.group.timeouts(clock(), done),
+        WAKE => member.group.wake(done),
+        node => member.group.node_event(node as usize, clock(), done),
+    });
+    settle();
+}
+
+/// All commands of one turn of the event loop leave together.
+fn flush(group: u64) {
+    LOCKS.with_borrow_mut(|locks| {
+        let Locks { members, done, .. } = locks;
+        if let Some(Some(member)) = members.get_mut(group as usize) {
+            member.group.flush(clock(), done);
+        }
+    });
+    settle();
+}
+
+fn tend(group: u64) {
+    see_to_queues(group as usize);
+    with(group as usize, |member, _, done| {
+        member.group.tend(clock(), done);
+        member.tend.start(TEND_MS);
+    });
+    settle();
+}
+
+/// The locks of a pool that are to be prolonged.
+struct Batch {
+    names: Rc<PoolNames>,
+    ttl_ms: u64,
+    locks: Vec<(LeaseHandle, Slot, Lock)>,
+}
+
+/// Prolongs the locks of a group, and sees which have ended.
+fn renew(group: u64) {
+    let at = group as usize;
+    with(at, |member, holds, done| {
+        let now = clock();
+        let mut pools: HashMap<usize, Batch> = HashMap::new();
+        let mut next = member.renewal_ms;
+        for (&handle, hold) in holds.iter() {
+            let (Some(lock), false, true) = (hold.lock, hold.ending, hold.place.group == at) else {
+                continue;
+            };
+            next = next.min(lock.deadline_ms.saturating_sub(now).max(1));
+            let batch = pools.entry(hold.place.pool).or_insert_with(|| Batch {
+                names: Rc::clone(&hold.place.names),
+                ttl_ms: hold.place.ttl_ms,
+                locks: vec![],
+            });
+            batch.locks.push((handle, hold.slot.clone(), lock));
+        }
+        for batch in pools.into_values() {
+            let Batch {
+                names,
+                ttl_ms,
+                locks,
+            } = batch;
+            member.group.prolong(&names, ttl_ms, &locks, now, done);
+        }
+        member.renewal.start(next);
+    });
+    settle();
+}

@@ -1,0 +1,231 @@
+//! The locks that this worker's leases have on slots of Redlock pools.
+//!
+//! A slot is leased on this machine first; that lease may then try to lock it on
+//! a quorum of nodes. Whatever comes of it is settled after the event that brought
+//! it, when nothing is borrowed.
+
+mod members;
+mod outcomes;
+mod waiting;
+
+pub use members::{nodes, start, status, stop};
+pub use waiting::waits;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use openai_core::lease::{Ended, Grant, LeaseHandle, Lock};
+use openai_core::redlock::{PoolNames, Slot};
+
+use crate::adapter::now;
+use crate::adapter::redis::{Attempt, AttemptKey, Outcome, clock};
+use crate::ffi::Token;
+use crate::worker::in_zone;
+use members::Member;
+
+/// A key of a Redlock pool.
+struct Place {
+    group: usize,
+    /// The position of its pool in the configuration.
+    pool: usize,
+    names: Rc<PoolNames>,
+    /// Its slots by ordinal, as the nodes know them.
+    slots: Vec<Slot>,
+    ttl_ms: u64,
+    /// Whether a lease is good without a lock when no quorum is to be had.
+    fallback: bool,
+}
+
+/// A lease of ours on a slot of a Redlock pool.
+struct Hold {
+    grant: Grant,
+    place: Rc<Place>,
+    slot: Slot,
+    /// The request; none when nobody came for the lease.
+    token: Option<Token>,
+    attempt: Option<AttemptKey>,
+    /// What the attempt asks for, as the zone knows it; the slot of the lease first.
+    options: Vec<(u32, u32)>,
+    lock: Option<Lock>,
+    /// Nobody wants it any more; it ends once that is sure.
+    ending: bool,
+}
+
+type Holds = HashMap<LeaseHandle, Hold>;
+
+#[derive(Default)]
+struct Locks {
+    members: Vec<Option<Member>>,
+    /// By the keys' indexes in the zone.
+    places: HashMap<u32, Rc<Place>>,
+    /// The slots as the zone knows them, by their names on the nodes.
+    named: HashMap<String, (u32, u32)>,
+    holds: Holds,
+    done: Vec<Outcome>,
+}
+
+thread_local! {
+    static LOCKS: RefCell<Locks> = RefCell::default();
+}
+
+impl Locks {
+    fn member(&self, group: usize) -> Option<&Member> {
+        self.members.get(group)?.as_ref()
+    }
+
+    /// Notes a lease; the group of its lock.
+    fn hold(&mut self, grant: &Grant, token: Option<Token>, lock: Option<Lock>) -> Option<usize> {
+        let place = Rc::clone(self.places.get(&grant.key)?);
+        let slot = place.slots.get(grant.ordinal as usize)?.clone();
+        let group = place.group;
+        let hold = Hold {
+            grant: *grant,
+            place,
+            slot,
+            token,
+            attempt: None,
+            options: vec![],
+            lock,
+            ending: token.is_none(),
+        };
+        self.holds.insert(grant.handle, hold);
+        Some(group)
+    }
+
+    /// The slots that an attempt for a lease asks for.
+    fn slots(&self, options: &[(u32, u32)]) -> Vec<Slot> {
+        let slot = |&(key, ordinal): &(u32, u32)| {
+            let place = self.places.get(&key)?;
+            place.slots.get(ordinal as usize).cloned()
+        };
+        options.iter().filter_map(slot).collect()
+    }
+}
+
+/// Acts on a group; what it has to say is sent later in this turn of the event
+/// loop, together with all else.
+fn with<T>(
+    group: usize,
+    act: impl FnOnce(&mut Member, &mut Holds, &mut Vec<Outcome>) -> T,
+) -> Option<T> {
+    LOCKS.with_borrow_mut(|locks| {
+        let Locks {
+            members,
+            holds,
+            done,
+            ..
+        } = locks;
+        let member = members.get_mut(group)?.as_mut()?;
+        let result = act(member, holds, done);
+        member.flush.soon();
+        Some(result)
+    })
+}
+
+/// Tries to lock the slot of a lease; [`crate::phase`] hears what comes of it.
+pub fn begin(grant: &Grant, token: Token) {
+    let noted = LOCKS.with_borrow_mut(|locks| {
+        let group = locks.hold(grant, Some(token), None)?;
+        let member = locks.member(group)?;
+        Some((group, member.group.alternatives(), member.generation))
+    });
+    let Some((group, most, generation)) = noted else {
+        return;
+    };
+    let mut options = vec![(grant.key, grant.ordinal)];
+    if most > 0 {
+        let random = grant.handle.nonce() as u64;
+        let others = in_zone(|zone| zone.alternatives(grant.handle, generation, most, random));
+        options.extend(others.unwrap_or_default());
+    }
+    let slots = LOCKS.with_borrow(|locks| locks.slots(&options));
+    if slots.len() < options.len() {
+        // Cannot be: the zone names only slots that this configuration knows.
+        options.truncate(1);
+    }
+    with(group, |member, holds, done| {
+        let Some(hold) = holds.get_mut(&grant.handle) else {
+            return;
+        };
+        let attempt = Attempt {
+            names: Rc::clone(&hold.place.names),
+            slots: slots.into_iter().take(options.len()).collect(),
+            ttl_ms: hold.place.ttl_ms,
+            handle: grant.handle,
+            tag: token.number(),
+        };
+        hold.options = options;
+        hold.attempt = member.group.attempt(attempt, clock(), now().wall_us, done);
+    });
+}
+
+/// Takes over a lock that came with a lease.
+pub fn take_over(grant: &Grant, lock: Lock, token: Token) {
+    LOCKS.with_borrow_mut(|locks| locks.hold(grant, Some(token), Some(lock)));
+}
+
+/// Ends a lease with a lock that nobody came for.
+pub fn give_back(grant: &Grant, lock: Lock) {
+    let held = LOCKS.with_borrow_mut(|locks| locks.hold(grant, None, Some(lock)));
+    if held.is_some() {
+        end_locked(grant.handle);
+    }
+}
+
+/// The lease is of no use any more: its lock goes to the next waiter or back.
+pub fn end(handle: LeaseHandle) {
+    let Some((group, locked)) = LOCKS.with_borrow_mut(|locks| {
+        let hold = locks.holds.get_mut(&handle)?;
+        hold.ending = true;
+        Some((hold.place.group, hold.lock.is_some()))
+    }) else {
+        return;
+    };
+    if locked {
+        return end_locked(handle);
+    }
+    with(group, |member, holds, done| {
+        let attempt = holds.get(&handle).and_then(|hold| hold.attempt);
+        if let Some(attempt) = attempt {
+            member.group.abandon(attempt, clock(), done);
+        }
+    });
+}
+
+fn end_locked(handle: LeaseHandle) {
+    let rule = LOCKS.with_borrow(|locks| {
+        let place = &locks.holds.get(&handle)?.place;
+        Some(locks.member(place.group)?.hand_over(&place.names))
+    });
+    let ended = rule.and_then(|rule| in_zone(|zone| zone.end(handle, rule, now())));
+    let ended = match ended {
+        Some(Ok(Ended::Locked(lock))) => return unlock(handle, lock),
+        Some(Ok(ended)) => ended,
+        _ => Ended::Free,
+    };
+    if let Some(hold) = forget(handle)
+        && ended == Ended::HandedOver
+    {
+        with(hold.place.group, |member, _, _| {
+            member.group.counts.handed_over += 1;
+        });
+    }
+}
+
+fn unlock(handle: LeaseHandle, lock: Lock) {
+    let group = LOCKS.with_borrow(|locks| locks.holds.get(&handle).map(|h| h.place.group));
+    let Some(group) = group else { return };
+    with(group, |member, holds, done| {
+        if let Some(hold) = holds.get(&handle) {
+            let (names, slot) = (&hold.place.names, hold.slot.clone());
+            member
+                .group
+                .unlock(names, slot, lock, handle, clock(), done);
+        }
+    });
+}
+
+fn forget(handle: LeaseHandle) -> Option<Hold> {
+    LOCKS.with_borrow_mut(|locks| locks.holds.remove(&handle))
+}
