@@ -35,6 +35,9 @@ struct Args {
     /// How many clients there are.
     #[arg(long, default_value_t = 64)]
     clients: usize,
+    /// Runs them as the end-to-end suite does, for some seconds each.
+    #[arg(long, conflicts_with_all = ["seconds", "grants", "clients"])]
+    short: bool,
     /// Keeps the logs of both gateways in a folder for each scenario there.
     #[arg(long, value_name = "DIRECTORY")]
     logs: Option<PathBuf>,
@@ -52,19 +55,19 @@ fn named(name: &str) -> Result<&'static Scenario, String> {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let ms = Duration::from_millis;
-    let pace = Pace {
-        round: ms(15_000),
-        hold: (ms(200), ms(4_000)),
-        gap: (ms(100), ms(3_000)),
-        ttl: ms(2_000),
-    };
     let size = Size {
-        duration: Duration::from_secs(args.seconds),
-        grants: args.grants,
-        clients: args.clients,
-        pace,
         logs: args.logs,
+        ..if args.short {
+            Size::short()
+        } else {
+            Size {
+                duration: Duration::from_secs(args.seconds),
+                grants: args.grants,
+                clients: args.clients,
+                pace: Pace::long(),
+                logs: None,
+            }
+        }
     };
     let mut scenarios = args.scenarios;
     if scenarios.is_empty() {
@@ -72,7 +75,7 @@ fn main() -> ExitCode {
     }
     if let Some(rounds) = args.show {
         for scenario in scenarios {
-            for (number, steps) in Schedule::new(scenario, pace, args.seed)
+            for (number, steps) in Schedule::new(scenario, size.pace, args.seed)
                 .take(rounds)
                 .enumerate()
             {

@@ -178,8 +178,12 @@ fn zone_is_free(gateway: &Gateway) -> bool {
     look().is_some()
 }
 
-/// Two workers. Half of a second of node timeout and a tenth of the TTL, for a machine on which
-/// all this runs beside other things may keep any of them waiting.
+/// How long a worker waits for a node.
+pub(crate) const NODE_TIMEOUT: Duration = Duration::from_millis(300);
+/// The share of the TTL by which a worker lets go of a lock before it ends: a machine on which
+/// all this runs beside other things may keep it waiting for so long.
+pub(crate) const DRIFT: f64 = 0.3;
+
 fn plan(links: &[Link], ttl: Duration) -> Plan {
     let nodes: String = links
         .iter()
@@ -193,7 +197,10 @@ fn plan(links: &[Link], ttl: Duration) -> Plan {
         .log_level("notice")
         .loses_workers()
         .http(&format!(
-            "openai_redlock locks {{ {nodes} node_timeout 300ms; drift 10%; }}"
+            "openai_redlock locks {{ {nodes} node_timeout {}ms; drift {}%; renew {}ms; }}",
+            NODE_TIMEOUT.as_millis(),
+            DRIFT * 100.0,
+            ttl.as_millis() / 5,
         ))
         .pool(
             "main",

@@ -5,12 +5,14 @@
 mod act;
 mod arena;
 mod clients;
-mod judge;
+mod overlaps;
 mod report;
 mod run;
 mod scenario;
 mod schedule;
 mod sockets;
+mod stall;
+mod verdict;
 
 pub use report::{Report, table};
 pub use run::{Size, run};

@@ -37,6 +37,8 @@ pub struct Report {
     pub wait_p99_ms: u64,
     /// Requests by what became of them.
     pub requests: BTreeMap<String, usize>,
+    /// The longest time for which the machine kept nginx or Redis from running, in ms.
+    pub stall_ms: u128,
     /// What must not be.
     pub violations: Vec<String>,
 }
@@ -51,7 +53,7 @@ impl Report {
 /// The reports, one below the other.
 pub fn table(reports: &[Report]) -> String {
     let mut table = format!(
-        "{:<12} {:>7} {:>7} {:>4} {:>6} {:>8} {:>5} {:>5} {:>7} {:>7} {:>8}  requests that failed\n",
+        "{:<12} {:>7} {:>7} {:>4} {:>6} {:>8} {:>5} {:>5} {:>7} {:>7} {:>8} {:>7}  requests that failed\n",
         "scenario",
         "faults",
         "grants",
@@ -62,7 +64,8 @@ pub fn table(reports: &[Report]) -> String {
         "stuck",
         "free",
         "heal",
-        "p99 wait"
+        "p99 wait",
+        "stall"
     );
     for report in reports {
         let failed: Vec<_> = report
@@ -73,7 +76,7 @@ pub fn table(reports: &[Report]) -> String {
             .collect();
         let _ = writeln!(
             table,
-            "{:<12} {:>7} {:>7} {:>4} {:>6} {:>5} ms {:>5} {:>5} {:>4} ms {:>4} ms {:>5} ms  {}",
+            "{:<12} {:>7} {:>7} {:>4} {:>6} {:>5} ms {:>5} {:>5} {:>4} ms {:>4} ms {:>5} ms {:>4} ms  {}",
             report.scenario,
             report.faults.values().sum::<usize>(),
             report.grants,
@@ -85,6 +88,7 @@ pub fn table(reports: &[Report]) -> String {
             report.free_ms,
             report.heal_ms,
             report.wait_p99_ms,
+            report.stall_ms,
             if failed.is_empty() {
                 "none".to_owned()
             } else {

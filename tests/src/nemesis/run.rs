@@ -6,14 +6,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::act;
-use super::arena::{Arena, KEYS};
-use super::clients::{BROKEN, COMPLETE, Clients, LEFT};
-use super::judge::{judge, same_fences};
+use super::arena::{Arena, DRIFT, KEYS};
+use super::clients::Clients;
 use super::report::Report;
-use super::scenario::{Fault, Pace, Scenario, Victims};
+use super::scenario::{Pace, Scenario};
 use super::schedule::{Schedule, Step};
+use super::stall::Stalls;
+use super::verdict;
 use crate::load::Load;
-use crate::log_line::LogLine;
 use crate::wait::patience;
 
 /// How much is run at least.
@@ -31,41 +31,55 @@ pub struct Size {
     pub logs: Option<PathBuf>,
 }
 
+impl Size {
+    /// One round, of some seconds.
+    pub fn short() -> Self {
+        Self {
+            duration: Duration::ZERO,
+            grants: 300,
+            clients: 24,
+            pace: Pace::short(),
+            logs: None,
+        }
+    }
+}
+
 /// Beyond the end of a lock: until it is noticed, and tried again.
 const SLACK: Duration = Duration::from_millis(1_500);
 
-/// How requests end while too few nodes vote.
-const UNAVAILABLE: &str = "503 lock_unavailable";
+/// How often a run is repeated that shows nothing, because the machine stood still.
+const ATTEMPTS: usize = 3;
 
 /// Runs a scenario.
 pub fn run(scenario: &Scenario, seed: u64, size: &Size) -> Report {
-    let Size { pace, .. } = *size;
+    let mut report = attempt(scenario, seed, size);
+    for _ in 1..ATTEMPTS {
+        // A worker that was kept from running let go of its locks too late: that shows nothing.
+        let stalled = report.stall_ms >= size.pace.ttl.mul_f64(DRIFT).as_millis();
+        if report.violations.is_empty() || !stalled {
+            break;
+        }
+        report = attempt(scenario, seed, size);
+    }
+    report
+}
+
+fn attempt(scenario: &Scenario, seed: u64, size: &Size) -> Report {
+    let pace = size.pace;
     let mut report = Report {
         scenario: scenario.name.to_owned(),
         seed,
         ..Report::default()
     };
     let mut arena = Arena::start(pace.ttl);
+    let stalls = Stalls::watch();
     let start = Instant::now();
-    let load = {
-        let ports = [arena.gateways[0].port(), arena.gateways[1].port()];
-        Load::start(size.clients, usize::MAX, move || {
-            let clients = Clients {
-                ports,
-                seed,
-                ttl: pace.ttl,
-                leavers: scenario.leavers,
-            };
-            move |number| clients.send(number)
-        })
-    };
+    let load = clients(&arena, scenario, seed, size);
     for steps in Schedule::new(scenario, pace, seed) {
         round(&mut arena, pace, &steps);
         for step in &steps {
-            *report
-                .faults
-                .entry(format!("{:?}", step.fault))
-                .or_default() += 1;
+            let kind = format!("{:?}", step.fault);
+            *report.faults.entry(kind).or_default() += 1;
         }
         match healed(&arena) {
             Some(took) => report.heal_ms = report.heal_ms.max(took.as_millis()),
@@ -86,55 +100,32 @@ pub fn run(scenario: &Scenario, seed: u64, size: &Size) -> Report {
     }
     report.seconds = start.elapsed().as_secs_f64();
     report.requests = load.stop();
-    let stats = arena.mock.stats();
-    report.grants = stats.totals.requests;
+    report.grants = arena.mock.stats().totals.requests;
+    report.stall_ms = stalls.longest().as_millis();
     for gateway in 0..arena.gateways.len() {
         let (taken, took) = arena.take_all(gateway, pace.ttl + SLACK);
         report.stuck = report.stuck.max(KEYS - taken);
         report.free_ms = report.free_ms.max(took.as_millis());
     }
-    // A lock is renewed every third of its TTL, unless nodes fail.
-    let valid = match scenario.victims {
-        Victims::None => pace.ttl / 2,
-        _ => Duration::ZERO,
-    };
-    let overlaps = judge(&arena.mock.overlaps(), &arena.standstills, start, valid);
-    report.highest = match (overlaps.stale, overlaps.violations.is_empty()) {
-        (1.., true) => 1,
-        _ => arena.mock.stats().max_in_flight_of_a_key(),
-    };
-    report.stale = overlaps.stale;
-    report.cut_off_ms = overlaps.cut_off.as_millis();
-    report.violations.extend(overlaps.violations);
     if let Some(dir) = &size.logs {
         keep_logs(&arena, &dir.join(scenario.name));
     }
-    let lines: Vec<_> = arena
-        .gateways
-        .iter()
-        .flat_map(|gateway| LogLine::read_all(&gateway.dir().join("access.log")))
-        .collect();
-    report.lost = lines.iter().filter(|l| l.lease_status == "lost").count();
-    report.wait_p99_ms = p99(&lines);
-    if report.stuck > 0 {
-        let stuck = format!("{} slots are stuck", report.stuck);
-        report.violations.push(stuck);
-    }
-    let same = same_fences(&lines);
-    if same > 0 {
-        report
-            .violations
-            .push(format!("{same} fences were given twice"));
-    }
-    for (cause, count) in &report.requests {
-        // Those that a worker was about to serve when it was stopped may be refused.
-        let stops = report.faults.get("StopWorker").copied().unwrap_or(0);
-        let pardoned = cause == UNAVAILABLE && *count <= stops * size.clients / 2;
-        if !pardoned && !may_be(scenario, cause) {
-            report.violations.push(format!("{cause}: {count}"));
-        }
-    }
+    verdict::pronounce(&mut report, &arena, scenario, start, size);
     report
+}
+
+fn clients(arena: &Arena, scenario: &Scenario, seed: u64, size: &Size) -> Load<String> {
+    let ports = [arena.gateways[0].port(), arena.gateways[1].port()];
+    let (ttl, leavers) = (size.pace.ttl, scenario.leavers);
+    Load::start(size.clients, usize::MAX, move || {
+        let clients = Clients {
+            ports,
+            seed,
+            ttl,
+            leavers,
+        };
+        move |number| clients.send(number)
+    })
 }
 
 fn keep_logs(arena: &Arena, dir: &Path) {
@@ -175,26 +166,4 @@ fn healed(arena: &Arena) -> Option<Duration> {
         }
     }
     None
-}
-
-/// Whether requests may end so.
-fn may_be(scenario: &Scenario, cause: &str) -> bool {
-    let stops = scenario.disturbs_workers_by(Fault::StopWorker);
-    match cause {
-        COMPLETE | LEFT => true,
-        BROKEN => scenario.disturbs_workers_by(Fault::KillWorker),
-        "200 lease_lost" | "503 lease_lost" => stops || !scenario.available,
-        UNAVAILABLE => !scenario.available,
-        _ => false,
-    }
-}
-
-fn p99(lines: &[LogLine]) -> u64 {
-    let mut waits: Vec<u64> = lines
-        .iter()
-        .filter_map(|line| line.wait_ms.parse().ok())
-        .collect();
-    waits.sort_unstable();
-    let at = (waits.len() * 99).div_ceil(100).saturating_sub(1);
-    waits.get(at).copied().unwrap_or(0)
 }

@@ -165,11 +165,6 @@ impl Scenario {
     pub fn named(name: &str) -> Option<&'static Self> {
         SCENARIOS.iter().find(|scenario| scenario.name == name)
     }
-
-    /// Whether this fault is among those of the gateways.
-    pub(crate) fn disturbs_workers_by(&self, fault: Fault) -> bool {
-        self.gateways.contains(&fault)
-    }
 }
 
 /// How long faults last, and how they follow on each other.
@@ -183,4 +178,28 @@ pub struct Pace {
     pub gap: (Duration, Duration),
     /// The time to live of leases.
     pub ttl: Duration,
+}
+
+impl Pace {
+    /// For a run of a minute or more.
+    pub fn long() -> Self {
+        let ms = Duration::from_millis;
+        Self {
+            round: ms(15_000),
+            hold: (ms(200), ms(4_000)),
+            gap: (ms(100), ms(3_000)),
+            ttl: ms(2_000),
+        }
+    }
+
+    /// For one of some seconds.
+    pub fn short() -> Self {
+        let ms = Duration::from_millis;
+        Self {
+            round: ms(2_500),
+            hold: (ms(200), ms(1_000)),
+            gap: (ms(50), ms(500)),
+            ttl: ms(1_500),
+        }
+    }
 }

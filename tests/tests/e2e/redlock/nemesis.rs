@@ -1,34 +1,15 @@
 //! Exclusivity under nemeses, each for a few seconds; `make nemesis` runs them at full length.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use e2e::nemesis::{Pace, Scenario, Schedule, Size, Step, Victims, run, table};
 
 const SEED: u64 = 1;
 
-fn pace() -> Pace {
-    let ms = Duration::from_millis;
-    Pace {
-        round: ms(2_500),
-        hold: (ms(200), ms(1_000)),
-        gap: (ms(50), ms(500)),
-        ttl: ms(1_000),
-    }
-}
-
-/// One round of a scenario, or more if that takes too few leases.
 #[track_caller]
 fn withstands(name: &str) {
     let scenario = Scenario::named(name).expect("a scenario");
-    let size = Size {
-        duration: pace().round,
-        grants: 300,
-        clients: 24,
-        pace: pace(),
-        logs: None,
-    };
-    let report = run(scenario, SEED, &size);
+    let report = run(scenario, SEED, &Size::short());
     assert!(report.violations.is_empty(), "{}", table(&[report]));
 }
 
@@ -71,7 +52,9 @@ scenarios! {
 
 fn schedule(name: &str, seed: u64) -> Vec<Vec<Step>> {
     let scenario = Scenario::named(name).expect("a scenario");
-    Schedule::new(scenario, pace(), seed).take(20).collect()
+    Schedule::new(scenario, Pace::short(), seed)
+        .take(20)
+        .collect()
 }
 
 #[test]

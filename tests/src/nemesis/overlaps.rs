@@ -1,4 +1,4 @@
-//! What the witness saw, and whether it may be.
+//! Keys in use twice, as the witness saw it, and whether a worker that stood still explains it.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use mock_upstream::{Overlap, Party};
 
 use super::arena::Standstill;
-use crate::log_line::LogLine;
 
 /// How long a worker that goes on may take until it has let go of the keys that are others' now.
 const CUT_OFF: Duration = Duration::from_millis(500);
@@ -88,13 +87,4 @@ impl Standstill {
             && began >= self.from + valid
             && ended <= self.to + CUT_OFF
     }
-}
-
-/// Leases of one slot that have the same fence.
-pub(crate) fn same_fences(lines: &[LogLine]) -> usize {
-    let mut seen = BTreeSet::new();
-    let leases = lines.iter().filter(|line| !line.fence.is_empty());
-    leases
-        .filter(|line| !seen.insert((&line.key_id, &line.slot, &line.fence)))
-        .count()
 }
