@@ -82,8 +82,8 @@ fn unlocking_before_and_after_expiry() {
     let (mut stores, lease) = three_nodes_with_a_lease();
     assert_eq!(unlock(&mut stores, &lease, TTL + 1), not_held, "expired");
     assert!(
-        stores.iter().all(|store| store.meta.is_empty()),
-        "nothing is left of it"
+        stores.iter().all(|store| store.locks.is_empty()),
+        "no lock is left"
     );
 }
 
@@ -156,7 +156,7 @@ fn a_lease_that_nodes_forgot_is_put_back_unless_granted_since() {
     assert!(stores.iter().all(|store| store.locks.contains_key("k:0")));
     for store in &mut stores[..2] {
         store.locks.clear();
-        store.fences.insert("k:0".into(), 101);
+        store.meta.insert("k:0".into(), "n\n101\n\n\n".into());
     }
     assert_eq!(
         extend(&mut stores, &lease, 200),

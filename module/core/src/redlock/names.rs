@@ -52,16 +52,11 @@ impl PoolNames {
         [&self.base, "l:", slot.field()].concat()
     }
 
-    /// Hash of who holds what; for listings only.
+    /// Hash of what each slot was granted with last: nonce, fence, and, for listings,
+    /// who asked and when. A new fence has to be higher.
     #[must_use]
     pub fn meta(&self) -> String {
         self.suffixed("m")
-    }
-
-    /// Hash of the highest fence that each slot was granted with.
-    #[must_use]
-    pub fn fences(&self) -> String {
-        self.suffixed("f")
     }
 
     /// When the node was first seen without this key.

@@ -71,7 +71,6 @@ pub fn enqueue(ticket: u64, priority: i32, wait_ms: u64) -> Command {
 pub struct Memory {
     locks: BTreeMap<String, String>,
     meta: BTreeMap<String, String>,
-    fences: BTreeMap<String, String>,
     guarded: bool,
     queue: Vec<String>,
 }
@@ -96,7 +95,6 @@ impl Memory {
         Self {
             locks,
             meta: hash(&names.meta()),
-            fences: hash(&names.fences()),
             guarded: !node.texts(&["GET", &names.guard()]).is_empty(),
             queue: node.texts(&["ZRANGE", &names.queue(), "0", "-1"]),
         }
@@ -106,13 +104,11 @@ impl Memory {
         let live = store.locks.iter().filter(|(_, lock)| lock.until >= now);
         let mut queue: Vec<_> = store.queue.iter().map(|(name, at)| (at.0, name)).collect();
         queue.sort_unstable();
-        let number = |(field, fence): (&String, &u64)| (field.clone(), fence.to_string());
         Self {
             locks: live
                 .map(|(field, lock)| (field.clone(), lock.nonce.clone()))
                 .collect(),
             meta: store.meta.clone(),
-            fences: store.fences.iter().map(number).collect(),
             guarded: store.guard.is_some(),
             queue: queue.into_iter().map(|(_, name)| name.clone()).collect(),
         }

@@ -16,7 +16,6 @@ pub struct Lock {
 pub struct Store {
     pub locks: BTreeMap<String, Lock>,
     pub meta: BTreeMap<String, String>,
-    pub fences: BTreeMap<String, u64>,
     pub guard: Option<u64>,
     /// Score and deadline of each waiter.
     pub queue: BTreeMap<String, (u64, u64)>,
@@ -55,12 +54,26 @@ impl Store {
             return 0;
         }
         match self.guard {
-            Some(born) if born <= now => (born + proposal.quarantine_ms).saturating_sub(now),
+            Some(born) if born <= now => {
+                let left = (born + proposal.quarantine_ms).saturating_sub(now);
+                if born == 0 || left == 0 {
+                    self.guard = Some(0);
+                    return 0;
+                }
+                left
+            }
             _ => {
                 self.guard = Some(now);
                 proposal.quarantine_ms
             }
         }
+    }
+
+    /// The fence of the last grant of a slot.
+    fn fence(&self, field: &str) -> u64 {
+        let meta = self.meta.get(field);
+        let fence = meta.and_then(|meta| meta.split('\n').nth(1)?.parse().ok());
+        fence.unwrap_or(0)
     }
 
     fn acquire(&mut self, proposal: &Proposal, now: u64) -> Value {
@@ -74,7 +87,7 @@ impl Store {
         let (mut free, mut highest) = (Vec::new(), 0);
         for (index, slot) in proposal.candidates.slots().iter().enumerate() {
             let field = slot.field().to_owned();
-            let last = self.fences.get(&field).copied().unwrap_or(0);
+            let last = self.fence(&field);
             match self.locks.get(&field) {
                 Some(lock) if lock.nonce != nonce => continue,
                 Some(_) => {}
@@ -85,7 +98,6 @@ impl Store {
                     let meta = format!("{nonce}\n{fence}\n{start}\n{owner}\n{request}");
                     let until = now + ttl_ms;
                     self.locks.insert(field.clone(), Lock { nonce, until });
-                    self.fences.insert(field.clone(), fence);
                     self.meta.insert(field, meta);
                 }
                 None => {
@@ -120,10 +132,6 @@ impl Store {
                 self.locks.remove(field);
                 freed.push(field.to_owned());
             }
-            let ours = |meta: &String| meta.split('\n').next() == Some(nonce.as_str());
-            if self.meta.get(field).is_some_and(ours) {
-                self.meta.remove(field);
-            }
         }
         if let Some(field) = freed.last()
             && let Some(waiter) = self.head(now)
@@ -149,12 +157,11 @@ impl Store {
                 Some(_) => 0,
                 None => {
                     let meta = format!("{nonce}\n{}\n\n\n", lease.fence);
-                    self.meta.insert(field.clone(), meta);
                     self.locks.insert(field.clone(), Lock { nonce, until });
-                    if self.fences.get(&field) > Some(&lease.fence.get()) {
+                    if self.fence(&field) > lease.fence.get() {
                         -1
                     } else {
-                        self.fences.insert(field, lease.fence.get());
+                        self.meta.insert(field, meta);
                         2
                     }
                 }
