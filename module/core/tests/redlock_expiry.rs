@@ -156,7 +156,7 @@ fn a_lease_that_nodes_forgot_is_put_back_unless_granted_since() {
     assert!(stores.iter().all(|store| store.locks.contains_key("k:0")));
     for store in &mut stores[..2] {
         store.locks.clear();
-        store.meta.insert("k:0".into(), "n\n101\n\n\n".into());
+        store.fences.insert("k:0".into(), 101);
     }
     assert_eq!(
         extend(&mut stores, &lease, 200),

@@ -45,18 +45,18 @@ impl PoolNames {
         Ok(Self { base })
     }
 
-    /// The lock of a slot: a string, the holder's nonce, that expires. Any Redlock
+    /// The lock of a slot: a string that expires. It begins with the holder's nonce;
+    /// then come its fence, and for listings who holds it since when. Any Redlock
     /// client that uses the same name contends for the same slot.
     #[must_use]
     pub fn lock(&self, slot: &Slot) -> String {
         [&self.base, "l:", slot.field()].concat()
     }
 
-    /// Hash of what each slot was granted with last: nonce, fence, and, for listings,
-    /// who asked and when. A new fence has to be higher.
+    /// Sorted set of slots by the highest fence that was proposed for each.
     #[must_use]
-    pub fn meta(&self) -> String {
-        self.suffixed("m")
+    pub fn fences(&self) -> String {
+        self.suffixed("f")
     }
 
     /// When the node was first seen without this key.
