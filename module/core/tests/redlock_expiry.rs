@@ -82,8 +82,8 @@ fn unlocking_before_and_after_expiry() {
     let (mut stores, lease) = three_nodes_with_a_lease();
     assert_eq!(unlock(&mut stores, &lease, TTL + 1), not_held, "expired");
     assert!(
-        stores.iter().all(|store| store.meta.is_empty()),
-        "nothing is left of it"
+        stores.iter().all(|store| store.locks.is_empty()),
+        "no lock is left"
     );
 }
 

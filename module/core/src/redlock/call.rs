@@ -23,7 +23,7 @@ impl ScriptCall {
         match command {
             Command::Acquire(proposal) => {
                 let slots = proposal.candidates.slots();
-                let keys = [names.guard(), names.meta(), names.fences()];
+                let keys = [names.guard(), names.fences()];
                 let args = [
                     proposal.nonce.to_string(),
                     proposal.ttl_ms.to_string(),
@@ -35,12 +35,12 @@ impl ScriptCall {
                 Self::on(Script::Acquire, names, keys, slots, args)
             }
             Command::Release(release) => {
-                let keys = [names.meta(), names.queue(), names.deadlines()];
+                let keys = [names.queue(), names.deadlines()];
                 let args = [release.nonce.to_string(), names.wake_prefix()];
                 Self::on(Script::Release, names, keys, &release.slots, args)
             }
             Command::Renew(renew) => {
-                let mut keys = vec![names.meta(), names.fences()];
+                let mut keys = vec![names.fences()];
                 let mut args = vec![renew.ttl_ms.to_string()];
                 for lease in renew.leases.iter() {
                     keys.push(names.lock(&lease.slot));
@@ -64,7 +64,11 @@ impl ScriptCall {
             }
             Command::Leave { waiter } => Self::on_queue(Script::Leave, names, vec![waiter.clone()]),
             Command::Head => Self::on_queue(Script::Head, names, Vec::new()),
-            Command::List { slots } => Self::on(Script::List, names, [names.meta()], slots, []),
+            Command::List { slots } => Self {
+                script: Script::List,
+                keys: slots.iter().map(|slot| names.lock(slot)).collect(),
+                args: Vec::new(),
+            },
         }
     }
 

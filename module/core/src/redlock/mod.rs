@@ -40,6 +40,7 @@ mod renewal;
 pub mod reply;
 mod script;
 mod slots;
+mod take;
 mod tally;
 mod timing;
 mod value;
@@ -60,6 +61,7 @@ pub use release::{Release, ReleaseAction, ReleaseEvent, Unlocked};
 pub use renewal::{Renewal, RenewalAction, RenewalEvent};
 pub use script::Script;
 pub use slots::{Candidates, CandidatesError, MAX_CANDIDATES, Slot, SlotSet};
+pub use take::TakeCall;
 pub use timing::{Drift, RetryDelay, Timing};
 pub use value::{ErrorKind, Value};
 

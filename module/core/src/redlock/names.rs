@@ -45,20 +45,15 @@ impl PoolNames {
         Ok(Self { base })
     }
 
-    /// The lock of a slot: a string, the holder's nonce, that expires. Any Redlock
+    /// The lock of a slot: a string that expires. It begins with the holder's nonce;
+    /// then come its fence, and for listings who holds it since when. Any Redlock
     /// client that uses the same name contends for the same slot.
     #[must_use]
     pub fn lock(&self, slot: &Slot) -> String {
         [&self.base, "l:", slot.field()].concat()
     }
 
-    /// Hash of who holds what; for listings only.
-    #[must_use]
-    pub fn meta(&self) -> String {
-        self.suffixed("m")
-    }
-
-    /// Hash of the highest fence that each slot was granted with.
+    /// Sorted set of slots by the highest fence that was proposed for each.
     #[must_use]
     pub fn fences(&self) -> String {
         self.suffixed("f")

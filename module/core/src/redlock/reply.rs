@@ -76,8 +76,26 @@ pub struct Held {
     pub nonce: String,
     /// Until when, in milliseconds from now; `None` if without end.
     pub left_ms: Option<u64>,
-    /// What the holder noted; empty if it noted nothing.
+    /// All that the lock holds: with our clients, what the holder noted, too.
     pub meta: String,
+}
+
+/// The vote on a proposal of one slot that was made by [`super::TakeCall`].
+fn taken(set: &Value, fenced: &Value, guard: &Value) -> Result<Ballot, ErrorKind> {
+    let open = matches!(guard, Value::Bytes(born) if born == b"0");
+    match (set, fenced) {
+        (Value::Error(kind), _) => Err(*kind),
+        (Value::Nil, _) => Ok(Ballot::Refused(Refusal {
+            cause: Cause::Busy,
+            wait_ms: None,
+            fence: Fence::default(),
+            free: SlotSet::default(),
+        })),
+        (Value::Bytes(_), Value::Int(1)) if open => Ok(Ballot::Granted(0)),
+        // It has the lock, and it must not count.
+        (Value::Bytes(_), _) => Err(ErrorKind::Unsure),
+        _ => Err(ErrorKind::Garbage),
+    }
 }
 
 /// The vote on a proposal.
@@ -88,6 +106,11 @@ pub fn acquire(value: &Value, candidates: &Candidates) -> Result<Ballot, ErrorKi
         _ => None,
     };
     match array(value)? {
+        [
+            set @ (Value::Nil | Value::Bytes(_) | Value::Error(_)),
+            fenced,
+            guard,
+        ] => return taken(set, fenced, guard),
         [Value::Int(1), granted] => index(granted).map(Ballot::Granted),
         [
             Value::Int(0),
@@ -167,15 +190,18 @@ pub fn head(value: &Value) -> Result<Option<String>, ErrorKind> {
 /// Which of `slots` slots are held.
 pub fn list(value: &Value, slots: usize) -> Result<Vec<Held>, ErrorKind> {
     let held = |value: &Value| match array(value)? {
-        [Value::Int(index), nonce, Value::Int(left), meta] => Ok(Held {
-            index: usize::try_from(*index)
-                .ok()
-                .filter(|&index| index < slots)
-                .ok_or(ErrorKind::Garbage)?,
-            nonce: text(nonce)?,
-            left_ms: u64::try_from(*left).ok(),
-            meta: text(meta)?,
-        }),
+        [Value::Int(index), holder, Value::Int(left)] => {
+            let meta = text(holder)?;
+            Ok(Held {
+                index: usize::try_from(*index)
+                    .ok()
+                    .filter(|&index| index < slots)
+                    .ok_or(ErrorKind::Garbage)?,
+                nonce: meta.split('\n').next().unwrap_or_default().to_owned(),
+                left_ms: u64::try_from(*left).ok(),
+                meta,
+            })
+        }
         _ => Err(ErrorKind::Garbage),
     };
     array(value)?.iter().map(held).collect()

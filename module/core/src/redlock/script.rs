@@ -44,7 +44,12 @@ impl Script {
     pub fn source(self) -> &'static str {
         match self {
             Self::Acquire => include_str!("scripts/acquire.lua"),
-            Self::Release => with_waiters!("scripts/release.lua"),
+            Self::Release => concat!(
+                include_str!("scripts/release.lua"),
+                // Only then, to make no closures in vain.
+                include_str!("scripts/waiters.lua"),
+                include_str!("scripts/wake.lua"),
+            ),
             Self::Renew => include_str!("scripts/renew.lua"),
             Self::Enqueue => with_waiters!("scripts/enqueue.lua"),
             Self::Leave => include_str!("scripts/leave.lua"),

@@ -38,6 +38,9 @@ pub enum ErrorKind {
     NoReplicas,
     /// Any other error.
     Other,
+    /// It has taken the lock, but with a fence that is too low, or after it forgot
+    /// what it knew: ask by script to learn more.
+    Unsure,
     /// The connection broke before an answer came.
     Disconnected,
     /// What it answered is not what a node answers.
@@ -70,6 +73,9 @@ impl ErrorKind {
     /// Whether the node may have done what it was asked to all the same.
     #[must_use]
     pub fn may_have_run(self) -> bool {
-        matches!(self, Self::Other | Self::Disconnected | Self::Garbage)
+        matches!(
+            self,
+            Self::Other | Self::Unsure | Self::Disconnected | Self::Garbage
+        )
     }
 }

@@ -70,7 +70,6 @@ pub fn enqueue(ticket: u64, priority: i32, wait_ms: u64) -> Command {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     locks: BTreeMap<String, String>,
-    meta: BTreeMap<String, String>,
     fences: BTreeMap<String, String>,
     guarded: bool,
     queue: Vec<String>,
@@ -86,17 +85,11 @@ impl Memory {
                 locks.insert(key[prefix.len()..].to_owned(), nonce);
             }
         }
-        let mut hash = |key: &str| {
-            let pairs = node.texts(&["HGETALL", key]);
-            pairs
-                .chunks(2)
-                .map(|pair| (pair[0].clone(), pair[1].clone()))
-                .collect()
-        };
+        let pairs = node.texts(&["ZRANGE", &names.fences(), "0", "-1", "WITHSCORES"]);
+        let pair = |pair: &[String]| (pair[0].clone(), pair[1].clone());
         Self {
             locks,
-            meta: hash(&names.meta()),
-            fences: hash(&names.fences()),
+            fences: pairs.chunks(2).map(pair).collect(),
             guarded: !node.texts(&["GET", &names.guard()]).is_empty(),
             queue: node.texts(&["ZRANGE", &names.queue(), "0", "-1"]),
         }
@@ -109,9 +102,8 @@ impl Memory {
         let number = |(field, fence): (&String, &u64)| (field.clone(), fence.to_string());
         Self {
             locks: live
-                .map(|(field, lock)| (field.clone(), lock.nonce.clone()))
+                .map(|(field, lock)| (field.clone(), lock.meta.clone()))
                 .collect(),
-            meta: store.meta.clone(),
             fences: store.fences.iter().map(number).collect(),
             guarded: store.guard.is_some(),
             queue: queue.into_iter().map(|(_, name)| name.clone()).collect(),

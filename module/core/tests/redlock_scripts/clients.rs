@@ -62,9 +62,10 @@ fn another_redlock_client_is_respected_and_respects_us() {
         Value::Int(1)
     );
     assert_eq!(ballot(&mut node, &acquire(&[0], 9, 12)), Ballot::Granted(0));
-    let nonce = Nonce(7).to_string();
+    let value = node.texts(&["GET", &ours]).remove(0);
+    assert!(value.starts_with(&Nonce(7).to_string()), "{value}");
     assert_eq!(
-        node.ask(&["EVAL", PLAIN_RELEASE, "1", &ours, &nonce]),
+        node.ask(&["EVAL", PLAIN_RELEASE, "1", &ours, &value]),
         Value::Int(1)
     );
     node.ok(&["SET", &ours, "their value", "NX", "PX", "60000"]);
@@ -224,4 +225,40 @@ fn info_tells_whether_a_node_will_do() {
         node.ask(&["NO-SUCH-COMMAND"]),
         Value::Error(ErrorKind::Other)
     );
+}
+
+#[test]
+fn a_slot_is_taken_by_plain_commands_too() {
+    let server = Server::start(&[]);
+    let mut node = server.connect();
+    let vote = |node: &mut Connection, nonce, fence| {
+        let proposal = proposal(vec![slot(0)], nonce, fence);
+        let value = node.take(&proposal, &names());
+        reply::acquire(&value, &proposal.candidates)
+    };
+    // A node that may have forgotten something, or has been seen only just now.
+    assert_eq!(vote(&mut node, 7, 10), Err(ErrorKind::Unsure));
+    node.run(&release(&[0], 7), &names());
+    node.ok(&["SET", &names().guard(), "1700000000000"]);
+    assert_eq!(vote(&mut node, 7, 11), Err(ErrorKind::Unsure));
+    node.run(&release(&[0], 7), &names());
+    node.ok(&["SET", &names().guard(), "0"]);
+    assert_eq!(vote(&mut node, 7, 12), Ok(Ballot::Granted(0)));
+    let busy = vote(&mut node, 8, 20);
+    assert!(matches!(
+        busy,
+        Ok(Ballot::Refused(refusal)) if refusal.cause == Cause::Busy
+    ));
+    let renewed = node.run(&renew(&[(0, 7, 12)], LONG), &names());
+    assert_eq!(reply::renew(&renewed, 1), Ok(vec![Renewed::Prolonged]));
+    node.run(&release(&[0], 7), &names());
+    // Below the fence that was proposed in vain, and at it.
+    for low in [13, 20] {
+        assert_eq!(vote(&mut node, 9, low), Err(ErrorKind::Unsure));
+        let given_back = node.run(&release(&[0], 9), &names());
+        assert_eq!(reply::release(&given_back).map(|r| r.count), Ok(1));
+    }
+    assert_eq!(vote(&mut node, 9, 21), Ok(Ballot::Granted(0)));
+    node.ok(&["CONFIG", "SET", "maxmemory", "1"]);
+    assert_eq!(vote(&mut node, 10, 22), Err(ErrorKind::OutOfMemory));
 }

@@ -87,8 +87,13 @@ fn run(seed: u64) {
             model.guard = None;
         }
         let command = random_command(&mut rng, at);
-        let told = model.run(&command, node.time());
-        let said = node.run(&command, &names());
+        let (told, said) = match &command {
+            Command::Acquire(proposal) if Store::is_taking(proposal) => (
+                model.take(proposal, node.time()),
+                node.take(proposal, &names()),
+            ),
+            command => (model.run(command, node.time()), node.run(command, &names())),
+        };
         let about = format!("seed {seed}, command {at}: {command:?}");
         assert!(
             agree(&said, &told),

@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::Duration;
 use std::{env, fs, process};
 
-use openai_core::redlock::{Command, ErrorKind, PoolNames, ScriptCall, Value};
+use openai_core::redlock::{Command, ErrorKind, PoolNames, Proposal, ScriptCall, TakeCall, Value};
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -113,6 +113,17 @@ impl Connection {
         let mut words = vec!["EVAL", call.script.source(), &count];
         words.extend(call.keys.iter().chain(&call.args).map(String::as_str));
         self.ask(&words)
+    }
+
+    /// Makes a proposal of one slot by plain commands.
+    pub fn take(&mut self, proposal: &Proposal, names: &PoolNames) -> Value {
+        let slot = &proposal.candidates.slots()[0];
+        let call = TakeCall::new(proposal, slot, names);
+        let answers = call.commands.iter().map(|words| {
+            let words: Vec<_> = words.iter().map(String::as_str).collect();
+            self.ask(&words)
+        });
+        Value::Array(answers.collect())
     }
 
     /// The answer as texts, whether it is one or many.

@@ -52,7 +52,7 @@ impl World {
             ask: quorum.all(),
             proposal: Proposal {
                 candidates: candidates.clone(),
-                nonce: Nonce(attempt),
+                nonce: Nonce(2 * attempt + 1),
                 ttl_ms: TTL,
                 fence: fences.propose(0),
                 holder: Holder::default(),

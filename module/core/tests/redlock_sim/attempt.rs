@@ -24,6 +24,7 @@ impl Client {
         self.serial += 1;
         let serial = self.serial;
         let nonce = (u128::from(self.rng.next()) << 64) | u128::from(self.rng.next());
+        let nonce = nonce | u128::from(self.careful);
         let attempt = Attempt {
             quorum: self.quorum,
             ask: self.trusted(now),
@@ -98,7 +99,10 @@ impl Client {
                     checker.counts.strays += u64::from(to.len());
                     self.send(to, Topic::Stray, &Command::Release(command));
                 }
-                Action::Won { lease, .. } => self.won(real, serial, lease, checker),
+                Action::Won { lease, .. } => {
+                    self.careful = false;
+                    self.won(real, serial, lease, checker);
+                }
                 Action::Retry {
                     after_ms,
                     candidates,

@@ -28,6 +28,8 @@ pub struct Client {
     pub(super) quorum: Quorum,
     pub(super) sabotage: Option<Sabotage>,
     pub(super) fences: FenceClock,
+    /// Whether to ask by script: plain commands do not tell all.
+    pub(super) careful: bool,
     pub(super) serial: u64,
     pub(super) attempts: BTreeMap<u64, Acquire>,
     /// With the attempt whose lease each prolongs.
@@ -64,6 +66,7 @@ impl Client {
             quorum: Quorum::of(nodes).unwrap(),
             sabotage,
             fences: FenceClock::default(),
+            careful: false,
             serial: 0,
             attempts: BTreeMap::new(),
             renewals: BTreeMap::new(),
@@ -170,7 +173,10 @@ impl Client {
                 }
                 let event = match reply::acquire(value, attempt.candidates()) {
                     Ok(ballot) => Event::Voted(node, ballot),
-                    Err(kind) => Event::Erred(node, kind),
+                    Err(kind) => {
+                        self.careful |= kind == ErrorKind::Unsure;
+                        Event::Erred(node, kind)
+                    }
                 };
                 self.attempt_event(real, serial, event, checker);
             }

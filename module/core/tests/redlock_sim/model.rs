@@ -7,6 +7,7 @@ use openai_core::redlock::{Command, Enlist, Proposal, ReleaseCommand, RenewComma
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lock {
     pub nonce: String,
+    pub meta: String,
     /// The last millisecond at which it is there.
     pub until: u64,
 }
@@ -15,7 +16,6 @@ pub struct Lock {
 #[derive(Clone, Debug, Default)]
 pub struct Store {
     pub locks: BTreeMap<String, Lock>,
-    pub meta: BTreeMap<String, String>,
     pub fences: BTreeMap<String, u64>,
     pub guard: Option<u64>,
     /// Score and deadline of each waiter.
@@ -55,12 +55,62 @@ impl Store {
             return 0;
         }
         match self.guard {
-            Some(born) if born <= now => (born + proposal.quarantine_ms).saturating_sub(now),
+            Some(born) if born <= now => {
+                let left = (born + proposal.quarantine_ms).saturating_sub(now);
+                if born == 0 || left == 0 {
+                    self.guard = Some(0);
+                    return 0;
+                }
+                left
+            }
             _ => {
                 self.guard = Some(now);
                 proposal.quarantine_ms
             }
         }
+    }
+
+    fn fence(&self, field: &str) -> u64 {
+        self.fences.get(field).copied().unwrap_or(0)
+    }
+
+    fn raise(&mut self, field: &str, fence: u64) {
+        let highest = self.fences.entry(field.to_owned()).or_insert(fence);
+        *highest = fence.max(*highest);
+    }
+
+    fn set(&mut self, proposal: &Proposal, slot: &Slot, now: u64) {
+        let nonce = proposal.nonce.to_string();
+        let Proposal { fence, holder, .. } = proposal;
+        let (start, owner, request) = (holder.start_ms(), holder.owner(), holder.request());
+        let meta = format!("{nonce}\n{fence}\n{start}\n{owner}\n{request}");
+        let until = now + proposal.ttl_ms;
+        let lock = Lock { nonce, meta, until };
+        self.locks.insert(slot.field().to_owned(), lock);
+    }
+
+    /// Whether a proposal is made by plain commands in these histories.
+    pub fn is_taking(proposal: &Proposal) -> bool {
+        proposal.candidates.slots().len() == 1 && proposal.nonce.0.is_multiple_of(2)
+    }
+
+    /// Runs the plain commands of a proposal.
+    pub fn take(&mut self, proposal: &Proposal, now: u64) -> Value {
+        self.locks.retain(|_, lock| now <= lock.until);
+        let slot = &proposal.candidates.slots()[0];
+        let free = !self.locks.contains_key(slot.field());
+        if free {
+            self.set(proposal, slot, now);
+        }
+        let fence = proposal.fence.get();
+        let raised = self.fence(slot.field()) < fence || self.ignore_fences;
+        self.raise(slot.field(), fence);
+        let guard = self.guard.map(|born| bytes(&born.to_string()));
+        Value::Array(vec![
+            if free { bytes("OK") } else { Value::Nil },
+            int(usize::from(raised)),
+            guard.unwrap_or(Value::Nil),
+        ])
     }
 
     fn acquire(&mut self, proposal: &Proposal, now: u64) -> Value {
@@ -74,19 +124,13 @@ impl Store {
         let (mut free, mut highest) = (Vec::new(), 0);
         for (index, slot) in proposal.candidates.slots().iter().enumerate() {
             let field = slot.field().to_owned();
-            let last = self.fences.get(&field).copied().unwrap_or(0);
+            let last = self.fence(&field);
             match self.locks.get(&field) {
                 Some(lock) if lock.nonce != nonce => continue,
                 Some(_) => {}
                 None if last < fence || self.ignore_fences => {
-                    let Proposal { ttl_ms, holder, .. } = proposal;
-                    let (start, owner) = (holder.start_ms(), holder.owner());
-                    let request = holder.request();
-                    let meta = format!("{nonce}\n{fence}\n{start}\n{owner}\n{request}");
-                    let until = now + ttl_ms;
-                    self.locks.insert(field.clone(), Lock { nonce, until });
-                    self.fences.insert(field.clone(), fence);
-                    self.meta.insert(field, meta);
+                    self.set(proposal, slot, now);
+                    self.fences.insert(field, fence);
                 }
                 None => {
                     free.push(int(index));
@@ -120,10 +164,6 @@ impl Store {
                 self.locks.remove(field);
                 freed.push(field.to_owned());
             }
-            let ours = |meta: &String| meta.split('\n').next() == Some(nonce.as_str());
-            if self.meta.get(field).is_some_and(ours) {
-                self.meta.remove(field);
-            }
         }
         if let Some(field) = freed.last()
             && let Some(waiter) = self.head(now)
@@ -148,13 +188,14 @@ impl Store {
                 }
                 Some(_) => 0,
                 None => {
-                    let meta = format!("{nonce}\n{}\n\n\n", lease.fence);
-                    self.meta.insert(field.clone(), meta);
-                    self.locks.insert(field.clone(), Lock { nonce, until });
-                    if self.fences.get(&field) > Some(&lease.fence.get()) {
+                    let (meta, fence) =
+                        (format!("{nonce}\n{}\n\n\n", lease.fence), lease.fence.get());
+                    self.locks
+                        .insert(field.clone(), Lock { nonce, meta, until });
+                    if self.fence(&field) > fence {
                         -1
                     } else {
-                        self.fences.insert(field, lease.fence.get());
+                        self.fences.insert(field, fence);
                         2
                     }
                 }
@@ -196,14 +237,8 @@ impl Store {
         let mut held = Vec::new();
         for (index, slot) in slots.iter().enumerate() {
             if let Some(lock) = self.locks.get(slot.field()) {
-                let meta = self.meta.get(slot.field()).map_or("", String::as_str);
                 let left = Value::Int((lock.until - now) as i64);
-                held.push(Value::Array(vec![
-                    int(index),
-                    bytes(&lock.nonce),
-                    left,
-                    bytes(meta),
-                ]));
+                held.push(Value::Array(vec![int(index), bytes(&lock.meta), left]));
             }
         }
         Value::Array(held)

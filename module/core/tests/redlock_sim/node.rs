@@ -1,6 +1,6 @@
 //! A node: its memory, its clock and its lives.
 
-use openai_core::redlock::{ServerInfo, Value};
+use openai_core::redlock::{Command, ServerInfo, Value};
 
 use crate::message::{Request, Response};
 use crate::model::Store;
@@ -58,6 +58,9 @@ impl Node {
         }
         let now = self.clock.at(now);
         Some(Response::Value(match request {
+            Some(Command::Acquire(proposal)) if Store::is_taking(&proposal) => {
+                self.store.take(&proposal, now)
+            }
             Some(command) => self.store.run(&command, now),
             None => Value::Bytes(b"PONG".to_vec()),
         }))

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use openai_core::redlock::NodeId;
+use openai_core::redlock::{Command, NodeId};
 
 use crate::checker::{Checker, Counts};
 use crate::client::Client;
@@ -147,7 +147,9 @@ impl World {
     fn convey(&mut self, way: (usize, usize, bool), message: Happening) {
         let copy = match &message {
             Happening::Request(client, node, life, topic, request)
-                if self.rng.percent(self.plan.duplicate) =>
+                // A connection repeats nothing; scripts bear it, plain commands do not.
+                if !matches!(request, Some(Command::Acquire(p)) if Store::is_taking(p))
+                    && self.rng.percent(self.plan.duplicate) =>
             {
                 Some(Happening::Request(
                     *client,

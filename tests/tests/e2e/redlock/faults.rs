@@ -155,11 +155,11 @@ fn a_node_that_comes_back_empty_is_in_quarantine() {
     nodes[2].restart();
     wait_states(&gateway, "up,up,quarantined");
     gateway.chat().send().expect_status(200);
-    assert_eq!(nodes[2].ask("EXISTS {main}:f"), "0", "it has not voted");
+    assert_eq!(nodes[2].ask("EXISTS {main}:m"), "0", "it has not voted");
     wait_states(&gateway, "up,up,up");
     wait_until("it votes again", || {
         gateway.chat().send().expect_status(200);
-        nodes[2].ask("EXISTS {main}:f") == "1"
+        nodes[2].ask("EXISTS {main}:m") == "1"
     });
 }
 

@@ -1,13 +1,9 @@
--- Which slots are held, under which nonce and for how long.
--- KEYS: meta, then the lock of each slot
--- ARGV: the field of each slot
--- {index, nonce, ms left or -1, meta} for each slot held.
+-- Which slots are held, under what and for how long.
+-- KEYS: the lock of each slot
+-- {index, nonce or meta, ms left or -1} for each slot held.
 local held = {}
-for i = 2, #KEYS do
-  local nonce = redis.call('GET', KEYS[i])
-  if nonce then
-    local meta = redis.call('HGET', KEYS[1], ARGV[i - 1])
-    held[#held + 1] = {i - 2, nonce, redis.call('PTTL', KEYS[i]), meta or ''}
-  end
+for i = 1, #KEYS do
+  local holder = redis.call('GET', KEYS[i])
+  if holder then held[#held + 1] = {i - 1, holder, redis.call('PTTL', KEYS[i])} end
 end
 return held

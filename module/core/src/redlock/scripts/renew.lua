@@ -1,31 +1,29 @@
 -- Prolongs leases, and puts back those that this node has forgotten.
--- KEYS: meta, fences, then the lock of each lease
+-- KEYS: fences, then the lock of each lease
 -- ARGV: ttl ms, then field, nonce and fence of each lease
 -- For each lease: 1 prolonged, 2 put back, 0 under another nonce,
--- -1 put back, but a higher fence was granted since (in vain, if a quorum says 1 or
--- 2), -2 this node would not write.
+-- -1 put back, but a higher fence was proposed since (in vain, if a quorum says 1
+-- or 2), -2 this node would not write.
 local results = {}
-for i = 3, #KEYS do
-  local at = 3 * i - 7
+for i = 2, #KEYS do
+  local at = 3 * i - 4
   local key, field, nonce, fence = KEYS[i], ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local holder = redis.call('GET', key)
   local result = 0
-  if holder == nonce then
+  if holder and string.sub(holder, 1, 32) == nonce then
     local set = redis.pcall('PEXPIRE', key, ARGV[1])
     result = type(set) == 'table' and -2 or 1
   elseif not holder then
-    local last = tonumber(redis.call('HGET', KEYS[2], field)) or 0
-    local set = redis.pcall('SET', key, nonce, 'NX', 'PX', ARGV[1])
+    local last = tonumber(redis.call('ZSCORE', KEYS[1], field) or 0)
+    local meta = nonce .. '\n' .. fence .. '\n\n\n'
+    local set = redis.pcall('SET', key, meta, 'NX', 'PX', ARGV[1])
     if not set or set.err then
       result = -2
+    elseif last > tonumber(fence) then
+      result = -1
     else
-      redis.call('HSET', KEYS[1], field, nonce .. '\n' .. fence .. '\n\n\n')
-      if last > tonumber(fence) then
-        result = -1
-      else
-        redis.call('HSET', KEYS[2], field, fence)
-        result = 2
-      end
+      redis.call('ZADD', KEYS[1], fence, field)
+      result = 2
     end
   end
   results[#results + 1] = result

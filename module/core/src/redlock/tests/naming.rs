@@ -11,7 +11,6 @@ fn keys_are_named_as_other_clients_expect_them() {
     let names = PoolNames::new("gw:", "main").unwrap();
     assert_eq!(names.lock(&slot("k-1", 0)), "gw:{main}:l:k-1:0");
     let others = [
-        (names.meta(), "m"),
         (names.fences(), "f"),
         (names.guard(), "g"),
         (names.queue(), "q"),

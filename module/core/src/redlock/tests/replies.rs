@@ -103,14 +103,14 @@ fn the_other_answers() {
         Err(ErrorKind::Busy)
     );
     let row = |index, left| {
-        let row = [Value::Int(index), text("n"), Value::Int(left), text("")];
+        let row = [Value::Int(index), text("n\n7"), Value::Int(left)];
         Value::Array(vec![Value::Array(row.into())])
     };
     let held = Held {
         index: 1,
         nonce: "n".into(),
         left_ms: None,
-        meta: String::new(),
+        meta: "n\n7".into(),
     };
     assert_eq!(reply::list(&row(1, -1), 2), Ok(vec![held]));
     assert_eq!(reply::list(&row(2, -1), 2), Err(ErrorKind::Garbage));

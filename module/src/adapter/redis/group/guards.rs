@@ -45,7 +45,7 @@ impl Group {
         let unused = String::new;
         ScriptCall {
             script: Script::Acquire,
-            keys: vec![names.guard(), names.meta(), names.fences()],
+            keys: vec![names.guard(), names.meta()],
             args: vec![
                 unused(),
                 "1".into(),
