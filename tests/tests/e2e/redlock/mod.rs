@@ -11,6 +11,8 @@ mod misconfigured;
 mod other_clients;
 mod quorum;
 mod start;
+mod tls;
+mod tls_faults;
 mod witness;
 
 use e2e::{Gateway, Plan, Redis, wait_until};
