@@ -45,7 +45,7 @@ mod wait;
 
 pub use answer::{Answer, Events, Refusal};
 pub use call::Call;
-pub use cert::Certificate;
+pub use cert::{Authority, Certificate};
 pub use config_test::ConfigTest;
 pub use error_log::ErrorLog;
 pub use flavour::{Flavour, workspace};

@@ -1,12 +1,13 @@
 //! Real Redis servers, to be stopped, killed and restarted.
 
 use std::io::{BufRead, BufReader, ErrorKind, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::cert::Certificate;
 use crate::gateway::directory;
 use crate::port::free_port;
 use crate::wait::{patience, wait_until};
@@ -15,6 +16,7 @@ use crate::wait::{patience, wait_until};
 pub struct Redis {
     process: Option<Child>,
     port: u16,
+    tls: bool,
     options: Vec<String>,
     dir: TempDir,
 }
@@ -35,6 +37,18 @@ impl Redis {
         redis
     }
 
+    /// Starts a server that speaks TLS only, with more options.
+    #[track_caller]
+    pub fn start_tls(certificate: &Certificate, options: &str) -> Self {
+        let mut redis = Self::absent();
+        redis.tls = true;
+        let (cert, key) = (certificate.cert.display(), certificate.key.display());
+        let options = format!("--tls-cert-file {cert} --tls-key-file {key} {options}");
+        redis.options = options.split_whitespace().map(str::to_owned).collect();
+        redis.restart();
+        redis
+    }
+
     /// Starts so many servers, which know nothing of each other.
     #[track_caller]
     pub fn group(count: usize) -> Vec<Self> {
@@ -46,6 +60,7 @@ impl Redis {
         Self {
             process: None,
             port: free_port(),
+            tls: false,
             options: Vec::new(),
             dir: directory(),
         }
@@ -58,7 +73,8 @@ impl Redis {
 
     /// Its address.
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        let scheme = if self.tls { "rediss" } else { "redis" };
+        format!("{scheme}://127.0.0.1:{}", self.port)
     }
 
     /// Its address as a socket in the file system.
@@ -71,10 +87,14 @@ impl Redis {
     pub fn restart(&mut self) {
         self.kill();
         let dir = self.dir.path().display();
+        let ports = if self.tls {
+            format!("--port 0 --tls-port {}", self.port)
+        } else {
+            format!("--port {}", self.port)
+        };
         let own = format!(
-            "--port {} --bind 127.0.0.1 --unixsocket {dir}/redis.sock --unixsocketperm 777 \
-             --dir {dir} --logfile {dir}/redis.log --daemonize no --appendonly no",
-            self.port
+            "{ports} --bind 127.0.0.1 --unixsocket {dir}/redis.sock --unixsocketperm 777 \
+             --dir {dir} --logfile {dir}/redis.log --daemonize no --appendonly no"
         );
         let started = Command::new("redis-server")
             .args(own.split_whitespace())
@@ -130,8 +150,8 @@ impl Redis {
         sent.expect("the server reads");
     }
 
-    fn connect(&self) -> std::io::Result<TcpStream> {
-        TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))
+    fn connect(&self) -> std::io::Result<UnixStream> {
+        UnixStream::connect(self.dir.path().join("redis.sock"))
     }
 
     fn try_ask(&self, command: &str) -> Option<String> {

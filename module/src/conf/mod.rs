@@ -5,6 +5,7 @@ mod location;
 mod pool;
 mod redlock;
 mod source;
+mod tls;
 mod values;
 mod zone;
 

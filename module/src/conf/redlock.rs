@@ -9,9 +9,10 @@ use openai_core::redlock::{Drift, MAX_NODES, PoolNames, Quorum, RetryDelay};
 use redis::{ConnectionAddr, IntoConnectionInfo};
 use zeroize::Zeroizing;
 
+use super::tls::TlsLines;
 use super::{Main, source, values};
 use crate::adapter::redis::NodeTarget;
-use crate::ffi::{Address, Args, Block, Conf, ConfResult, Directive, Scope, argument};
+use crate::ffi::{Address, Args, Block, Conf, ConfResult, Directive, Scope, TlsName, argument};
 
 /// A group, as its block states it.
 pub struct RedlockGroup {
@@ -39,9 +40,15 @@ impl RedlockGroup {
     }
 }
 
+struct Node {
+    target: NodeTarget,
+    /// The URL's host, if it asks for TLS.
+    tls_host: Option<String>,
+}
+
 #[derive(Default)]
 struct Said {
-    nodes: Vec<NodeTarget>,
+    nodes: Vec<Node>,
     sources: usize,
     password: Option<Rc<Zeroizing<String>>>,
     timeout_ms: Option<u64>,
@@ -53,6 +60,7 @@ struct Said {
     renewal_ms: Option<u64>,
     hand_over: Option<u32>,
     prefix: Option<String>,
+    tls: TlsLines,
 }
 
 pub struct RedlockBlock;
@@ -84,7 +92,8 @@ impl Said {
         if self.sources == 0 {
             return Err(format!("\"{name}\" has no \"node\""));
         }
-        let mut nodes = self.nodes;
+        let mut nodes =
+            secured(conf, self.nodes, self.tls).map_err(|e| format!("\"{name}\": {e}"))?;
         for node in &mut nodes {
             node.password = node.password.take().or_else(|| self.password.clone());
         }
@@ -119,6 +128,22 @@ impl Said {
     }
 }
 
+/// The nodes, with TLS for those that ask for it.
+fn secured(conf: &Conf, mut nodes: Vec<Node>, lines: TlsLines) -> ConfResult<Vec<NodeTarget>> {
+    if nodes.iter().any(|node| node.tls_host.is_some()) {
+        let tls = lines.prepare(conf)?;
+        for node in &mut nodes {
+            let host = node.tls_host.as_deref();
+            node.target.tls = host.map(|host| tls.of(host)).transpose()?;
+        }
+    } else if let Some(line) = lines.any()
+        && !(nodes.is_empty() && conf.only_signals())
+    {
+        return Err(format!("{line}: the group has no rediss:// node"));
+    }
+    Ok(nodes.into_iter().map(|node| node.target).collect())
+}
+
 fn read_line(conf: &Conf, words: &[&str], said: &mut Said) -> ConfResult {
     let [name, value] = words else {
         let name = words.first().unwrap_or(&"");
@@ -139,6 +164,11 @@ fn read_line(conf: &Conf, words: &[&str], said: &mut Said) -> ConfResult {
         "bootstrap" => once(&mut said.bootstrap, values::flag(value)),
         "hand_over" => once(&mut said.hand_over, count(value)),
         "prefix" => once(&mut said.prefix, prefix(value)),
+        "tls_trusted_certificate" => once(&mut said.tls.trusted, Ok(value.to_string())),
+        "tls_verify" => once(&mut said.tls.verify, values::flag(value)),
+        "tls_name" => once(&mut said.tls.name, TlsName::new(value)),
+        "tls_certificate" => once(&mut said.tls.certificate, Ok(value.to_string())),
+        "tls_certificate_key" => once(&mut said.tls.key, Ok(value.to_string())),
         _ => return Err(format!("unknown directive \"{name}\"")),
     }
     .map_err(|e| format!("{name}: {e}"))
@@ -201,7 +231,7 @@ fn password(conf: &Conf, value: &str) -> ConfResult<Rc<Zeroizing<String>>> {
     Ok(Rc::new(Zeroizing::new(text.to_string())))
 }
 
-fn read_nodes(conf: &Conf, value: &str, nodes: &mut Vec<NodeTarget>) -> ConfResult {
+fn read_nodes(conf: &Conf, value: &str, nodes: &mut Vec<Node>) -> ConfResult {
     let Some(name) = value.strip_prefix("env:") else {
         return add(nodes, node(value)?);
     };
@@ -220,14 +250,12 @@ fn read_nodes(conf: &Conf, value: &str, nodes: &mut Vec<NodeTarget>) -> ConfResu
     Ok(())
 }
 
-fn add(nodes: &mut Vec<NodeTarget>, node: NodeTarget) -> ConfResult {
-    if nodes
-        .iter()
-        .any(|known| (&known.address, known.database) == (&node.address, node.database))
-    {
+fn add(nodes: &mut Vec<Node>, node: Node) -> ConfResult {
+    let place = |node: &Node| (node.target.address.clone(), node.target.database);
+    if nodes.iter().any(|known| place(known) == place(&node)) {
         return Err(format!(
             "{} stands twice: nodes must be independent",
-            node.name
+            node.target.name
         ));
     }
     nodes.push(node);
@@ -235,22 +263,27 @@ fn add(nodes: &mut Vec<NodeTarget>, node: NodeTarget) -> ConfResult {
 }
 
 /// A node by its URL. Host names are resolved here, once.
-fn node(url: &str) -> ConfResult<NodeTarget> {
-    if url.starts_with("rediss:") {
-        return Err("rediss:// (TLS) is not supported".into());
-    }
-    let with_scheme;
-    let url = match url.strip_prefix("unix:") {
-        Some(path) if !path.starts_with("//") => {
-            with_scheme = format!("unix://{path}");
-            with_scheme.as_str()
+fn node(url: &str) -> ConfResult<Node> {
+    let rewritten;
+    let (url, is_tls) = match (url.strip_prefix("unix:"), url.strip_prefix("rediss:")) {
+        (Some(path), _) if !path.starts_with("//") => {
+            rewritten = format!("unix://{path}");
+            (rewritten.as_str(), false)
         }
-        _ => url,
+        (_, Some(rest)) => {
+            // As in #insecure: what others take for an option.
+            if rest.contains('#') {
+                return Err("a rediss:// URL has no # here; see tls_verify".into());
+            }
+            rewritten = format!("redis:{rest}");
+            (rewritten.as_str(), true)
+        }
+        _ => (url, false),
     };
     let info = url
         .into_connection_info()
         .map_err(|_| "not the URL of a Redis server".to_string())?;
-    let (name, address) = match info.addr() {
+    let (name, address, host) = match info.addr() {
         ConnectionAddr::Tcp(host, port) => {
             let name = format!("{host}:{port}");
             let found = (host.as_str(), *port)
@@ -258,22 +291,28 @@ fn node(url: &str) -> ConfResult<NodeTarget> {
                 .ok()
                 .and_then(|mut a| a.next());
             let address = found.ok_or_else(|| format!("host not found in \"{name}\""))?;
-            (name, Address::Tcp(address))
+            (name, Address::Tcp(address), Some(host.clone()))
         }
         ConnectionAddr::Unix(path) => (
             format!("unix:{}", path.display()),
             Address::Unix(PathBuf::from(path)),
+            None,
         ),
-        _ => return Err("only redis:// and unix: are supported".into()),
+        _ => return Err("only redis://, rediss:// and unix: are supported".into()),
     };
     let settings = info.redis_settings();
-    Ok(NodeTarget {
+    let target = NodeTarget {
         name,
         address,
+        tls: None,
         user: settings.username().map(ToString::to_string),
         password: settings
             .password()
             .map(|p| Rc::new(Zeroizing::new(p.to_string()))),
         database: settings.db(),
+    };
+    Ok(Node {
+        target,
+        tls_host: host.filter(|_| is_tls),
     })
 }

@@ -22,6 +22,7 @@ mod request;
 mod shm;
 mod swap;
 mod text;
+mod tls;
 mod upstream;
 mod variable;
 
@@ -39,6 +40,7 @@ pub use peer::{Address, Peer};
 pub use process::{Cycle, alive, clocks, host_name, monotonic_ms, process_id, serves_requests};
 pub use request::Request;
 pub use shm::{SharedZone, ZoneContent};
+pub use tls::{Tls, TlsContext, TlsName};
 
 pub use upstream::{ContentHandler, Wrapped};
 pub use variable::{Value, Variable};

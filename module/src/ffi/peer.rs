@@ -13,6 +13,7 @@ use ngx::ffi::{
 use ngx::log::ngx_cycle_log;
 
 use super::guard;
+use super::tls::{Tls, TlsSession};
 
 /// `ngx_connection_log_error_e`: errors of this connection are logged as info.
 const NGX_ERROR_INFO: u32 = 2;
@@ -38,6 +39,7 @@ pub struct Peer {
     connection: NonNull<ngx_connection_t>,
     /// Whom to call; the connection's `data` points here, too.
     call: NonNull<Call>,
+    tls: Option<TlsSession>,
 }
 
 struct Call {
@@ -46,9 +48,14 @@ struct Call {
 }
 
 impl Peer {
-    /// Begins to connect. `call(argument)` is called when that is done or has
+    /// Begins to connect, over TLS if it is given. `call(argument)` is called when that is done or has
     /// failed, and whenever there is something to read or room to write.
-    pub fn connect(address: &Address, call: fn(u64), argument: u64) -> io::Result<Self> {
+    pub fn connect(
+        address: &Address,
+        tls: Option<&Tls>,
+        call: fn(u64),
+        argument: u64,
+    ) -> io::Result<Self> {
         let socket = address_of(address)?;
         let name = address.to_string();
         let mut name = ngx_str_t {
@@ -84,7 +91,11 @@ impl Peer {
                 let on = (&raw const on).cast::<c_void>();
                 libc::setsockopt((*c).fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, on, on_size);
             }
-            Ok(Self { connection, call })
+            Ok(Self {
+                connection,
+                call,
+                tls: tls.map(TlsSession::new),
+            })
         }
     }
 
@@ -92,8 +103,20 @@ impl Peer {
         self.connection.as_ptr()
     }
 
-    /// Whether it is connected: `Ok(false)` when that is not decided yet.
-    pub fn connected(&self) -> io::Result<bool> {
+    /// Whether it is connected: `Ok(false)` when that is not decided yet. Over TLS it is
+    /// once the handshake is done, and the peer is who it should be.
+    pub fn connected(&mut self) -> io::Result<bool> {
+        let shakes_hands = self.tls.as_ref().is_some_and(TlsSession::has_begun);
+        if !shakes_hands && !self.is_reached()? {
+            return Ok(false);
+        }
+        let c = self.raw();
+        // SAFETY: our connection, which has been established.
+        let handshake = |tls: &mut TlsSession| unsafe { tls.handshake(c) };
+        self.tls.as_mut().map_or(Ok(true), handshake)
+    }
+
+    fn is_reached(&self) -> io::Result<bool> {
         // SAFETY: an open connection; SO_ERROR tells how a connect has ended.
         unsafe {
             if (*(*self.raw()).write).ready() == 0 {
@@ -114,6 +137,11 @@ impl Peer {
         }
     }
 
+    fn error(&self, kind: io::ErrorKind) -> io::Error {
+        let said = self.tls.as_ref().and_then(TlsSession::error);
+        said.unwrap_or_else(|| kind.into())
+    }
+
     /// Sends what the socket takes; zero when it takes nothing now.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if bytes.is_empty() {
@@ -131,7 +159,14 @@ impl Peer {
                 }
                 return Ok(0);
             }
-            usize::try_from(sent).map_err(|_| io::ErrorKind::BrokenPipe.into())
+            usize::try_from(sent).map_err(|_| {
+                if self.tls.is_some() {
+                    // Why the peer has left may have arrived: it did not like our
+                    // certificate, say.
+                    let _ = self.read(&mut [0]);
+                }
+                self.error(io::ErrorKind::BrokenPipe)
+            })
         }
     }
 }
@@ -150,7 +185,7 @@ impl Read for Peer {
                 }
                 return Err(io::ErrorKind::WouldBlock.into());
             }
-            usize::try_from(read).map_err(|_| io::ErrorKind::ConnectionReset.into())
+            usize::try_from(read).map_err(|_| self.error(io::ErrorKind::ConnectionReset))
         }
     }
 }
@@ -160,13 +195,17 @@ impl Drop for Peer {
         // SAFETY: ours, and open until here; nginx takes its events back, and nothing
         // refers to the call any more.
         unsafe {
-            ngx_close_connection(self.raw());
+            let c = self.raw();
+            if let Some(tls) = &mut self.tls {
+                tls.end(c);
+            }
+            ngx_close_connection(c);
             drop(Box::from_raw(self.call.as_ptr()));
         }
     }
 }
 
-unsafe extern "C" fn event_entry(event: *mut ngx_event_t) {
+pub(super) unsafe extern "C" fn event_entry(event: *mut ngx_event_t) {
     // SAFETY: `data` of a connection's events is the connection, and its `data`
     // the box of an open Peer. Both words are copied out: the call may drop it.
     let (call, argument) = unsafe {

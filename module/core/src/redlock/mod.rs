@@ -38,6 +38,7 @@ mod proposal;
 mod release;
 mod renewal;
 pub mod reply;
+pub mod resp;
 mod script;
 mod slots;
 mod take;

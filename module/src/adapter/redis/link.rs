@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use redis::{Parser, PushKind, RedisError, Value};
 
-use crate::ffi::{Address, Peer};
+use crate::ffi::{Address, Peer, Tls};
 
 /// What is sent and not answered may not grow past this.
 const MOST_WAITING: usize = 64 * 1024;
@@ -33,9 +33,14 @@ pub struct Link<T> {
 }
 
 impl<T> Link<T> {
-    pub fn connect(address: &Address, call: fn(u64), argument: u64) -> io::Result<Self> {
+    pub fn connect(
+        address: &Address,
+        tls: Option<&Tls>,
+        call: fn(u64),
+        argument: u64,
+    ) -> io::Result<Self> {
         Ok(Self {
-            peer: Peer::connect(address, call, argument)?,
+            peer: Peer::connect(address, tls, call, argument)?,
             parser: Parser::new(),
             out: Vec::new(),
             sent: 0,

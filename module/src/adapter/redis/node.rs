@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::link::{Arrival, Link};
 use super::value;
-use crate::ffi::{Address, Level};
+use crate::ffi::{Address, Level, Tls};
 use crate::log::event;
 
 /// Where a node is, and what it wants to know of us.
@@ -21,6 +21,7 @@ pub struct NodeTarget {
     /// For logs: without user and password.
     pub name: String,
     pub address: Address,
+    pub tls: Option<Tls>,
     pub user: Option<String>,
     pub password: Option<Rc<zeroize::Zeroizing<String>>>,
     pub database: i64,
@@ -415,7 +416,13 @@ impl<T> Node<T> {
     }
 
     fn open(&mut self, now: u64, random: u64) {
-        match Link::connect(&self.target.address, self.call, self.argument) {
+        let target = &self.target;
+        match Link::connect(
+            &target.address,
+            target.tls.as_ref(),
+            self.call,
+            self.argument,
+        ) {
             Ok(mut link) => {
                 let owed = greet(&mut link, &self.target);
                 self.line = Line::Opening {

@@ -1,8 +1,17 @@
 //! Every mistake gives one line that names the directive and the value, and never a password.
 
-use e2e::Plan;
+use e2e::{Authority, Plan};
 
 const NODE: &str = "node redis://127.0.0.1:6379;";
+
+/// Not even a key: before that can be known, a password is needed.
+const ENCRYPTED_KEY: &str = "-----BEGIN EC PRIVATE KEY-----
+Proc-Type: 4,ENCRYPTED
+DEK-Info: AES-128-CBC,00112233445566778899AABBCCDDEEFF
+
+AAAAAAAAAAAAAAAAAAAAAA==
+-----END EC PRIVATE KEY-----
+";
 
 fn plan() -> Plan {
     Plan::new()
@@ -23,6 +32,7 @@ fn plan() -> Plan {
         .environment("NOWHERE", "redis://:pa-ss-word@nowhere.invalid:1")
         .environment("SIXTY_FIVE", &urls(65))
         .file("empty", "\n")
+        .file("encrypted.key", ENCRYPTED_KEY)
 }
 
 fn urls(count: usize) -> String {
@@ -73,6 +83,20 @@ fn nodes_that_cannot_be() {
         (
             "node redis://:pa-ss-word@nowhere.invalid:1;",
             ["nowhere.invalid:1", "not found"],
+        ),
+        ("node rediss://;", ["node", ""]),
+        ("node rediss:;", ["node", ""]),
+        (
+            "node rediss://:pa-ss@127.0.0.1:1/#insecure;",
+            ["node", "tls_verify"],
+        ),
+        (
+            "node rediss://:pa-ss-word@nowhere.invalid:1;",
+            ["nowhere.invalid:1", "not found"],
+        ),
+        (
+            "node rediss://127.0.0.1:1; node redis://127.0.0.1:1;",
+            ["127.0.0.1:1", "twice"],
         ),
         ("node redis://:pa-ss@word@127.0.0.1:66666;", ["node", ""]),
         ("node unix:;", ["node", ""]),
@@ -149,6 +173,73 @@ fn values_that_cannot_be() {
 }
 
 #[test]
+fn tls_that_cannot_be() {
+    let cert = "tls_certificate localhost.crt;";
+    let key = "tls_certificate_key localhost.key;";
+    let authority = Authority::create();
+    let another = authority.issue("another").key;
+    let another = format!("{cert} tls_certificate_key {};", another.display());
+    let long = format!("tls_name {};", "x".repeat(256));
+    for (line, says) in [
+        ("tls_verify maybe;", ["tls_verify", "\"maybe\""]),
+        ("tls_verify on; tls_verify on;", ["tls_verify", "duplicate"]),
+        ("tls_name \"\";", ["tls_name", "\"\""]),
+        (&long, ["tls_name", "xxx"]),
+        ("tls_name a b;", ["tls_name", ""]),
+        (
+            "tls_trusted_certificate absent.crt;",
+            ["tls_trusted_certificate", "/absent.crt\": No such file"],
+        ),
+        (
+            "tls_trusted_certificate empty;",
+            ["tls_trusted_certificate", "/empty\": no certificate"],
+        ),
+        (
+            "tls_trusted_certificate .;",
+            ["tls_trusted_certificate", "/.\": "],
+        ),
+        (
+            "tls_verify off; tls_trusted_certificate absent.crt;",
+            ["tls_trusted_certificate", "/absent.crt\": No such file"],
+        ),
+        (cert, ["tls_certificate", "tls_certificate_key"]),
+        (key, ["tls_certificate_key", "tls_certificate"]),
+        (
+            &format!("{key} tls_certificate absent.crt;"),
+            ["tls_certificate:", "/absent.crt\": No such file"],
+        ),
+        (
+            &format!("{key} tls_certificate empty;"),
+            ["tls_certificate:", "/empty\": no start line"],
+        ),
+        (
+            &format!("{cert} tls_certificate_key absent.key;"),
+            ["tls_certificate_key:", "/absent.key\": No such file"],
+        ),
+        (
+            &format!("{cert} tls_certificate_key localhost.crt;"),
+            ["tls_certificate_key:", "/localhost.crt\": "],
+        ),
+        (
+            &format!("{cert} tls_certificate_key encrypted.key;"),
+            ["tls_certificate_key:", "/encrypted.key\": is encrypted"],
+        ),
+        (&another, ["tls_certificate_key:", "key values mismatch"]),
+    ] {
+        assert_group_refused(&format!("node rediss://127.0.0.1:1; {line}"), &says);
+    }
+    for (name, value) in [
+        ("tls_verify", "off"),
+        ("tls_name", "localhost"),
+        ("tls_trusted_certificate", "localhost.crt"),
+        ("tls_certificate", "localhost.crt"),
+        ("tls_certificate_key", "localhost.key"),
+    ] {
+        assert_group_refused(&format!("{NODE} {name} {value};"), &[name, "rediss://"]);
+    }
+}
+
+#[test]
 fn groups_that_cannot_be() {
     let group = format!("openai_redlock locks {{ {NODE} }}");
     assert_refused(
@@ -205,6 +296,10 @@ fn groups_that_can_be() {
         "node redis://localhost; node redis://127.0.0.1:6379/1; node redis://127.0.0.1:6379/2;",
         "node redis://127.0.0.1; password env:PASSWORD; node_timeout 10s; drift 0.5%; renew 1s;
          retry_delay 1ms; retry_jitter 0; quarantine 1h; bootstrap off; hand_over 0; prefix a:;",
+        "node rediss://:pa-ss-word@localhost; node redis://localhost:1; node rediss://[::1]/1;",
+        "node rediss://localhost; tls_verify off; tls_name redis.example;",
+        "node rediss://localhost; tls_verify on; tls_trusted_certificate localhost.crt;
+         tls_certificate_key {dir}/localhost.key; tls_certificate {dir}/localhost.crt;",
     ] {
         let plan = plan()
             .http(&format!("openai_redlock locks {{ {body} }}"))

@@ -12,6 +12,8 @@ mod nemesis;
 mod other_clients;
 mod quorum;
 mod start;
+mod tls;
+mod tls_faults;
 mod witness;
 
 use e2e::{Gateway, Plan, Redis, wait_until};

@@ -2,4 +2,5 @@ mod circuit;
 mod judgement;
 mod naming;
 mod replies;
+mod resp;
 mod strays;

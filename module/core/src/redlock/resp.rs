@@ -1,0 +1,141 @@
+//! What nodes send, read from bytes: RESP 2 and 3, as far as nodes use it.
+
+use thiserror::Error;
+
+use super::value::{ErrorKind, Value};
+
+/// The most that one reply may hold, in bytes or items. `INFO` has some thousands.
+const MOST: usize = 1 << 20;
+/// How deep lists may be within lists.
+const DEEPEST: usize = 8;
+
+/// Something that a node has sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// The reply to the command whose turn it is.
+    Reply(Value),
+    /// Out of turn: a message on a channel, or that one has been subscribed to.
+    Push(Vec<Value>),
+}
+
+/// Bytes that are not what a node sends, or too many of them.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("not a reply of a Redis server")]
+pub struct Garbage;
+
+/// Reads the first thing from the bytes, with its length; `None` while it is not
+/// complete.
+pub fn read(bytes: &[u8]) -> Result<Option<(Sent, usize)>, Garbage> {
+    let mut reader = Reader { bytes, at: 0 };
+    let read = match bytes.first() {
+        Some(b'>') => reader.list(0).map(Sent::Push),
+        _ => reader.value(0).map(Sent::Reply),
+    };
+    match read {
+        Ok(sent) => Ok(Some((sent, reader.at))),
+        Err(Stop::Incomplete) if bytes.len() <= 2 * MOST => Ok(None),
+        Err(_) => Err(Garbage),
+    }
+}
+
+enum Stop {
+    Incomplete,
+    Garbage,
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn value(&mut self, depth: usize) -> Result<Value, Stop> {
+        let kind = *self.bytes.get(self.at).ok_or(Stop::Incomplete)?;
+        match kind {
+            b'*' | b'%' | b'~' => {
+                if self.bytes[self.at + 1..].starts_with(b"-1\r\n") {
+                    self.line()?;
+                    return Ok(Value::Nil);
+                }
+                return self.list(depth).map(Value::Array);
+            }
+            b'$' | b'=' | b'!' => return self.bulk(kind),
+            _ => {}
+        }
+        let line = self.line()?;
+        match kind {
+            b':' => parse(line).map(Value::Int),
+            b'+' | b',' | b'#' | b'(' => Ok(Value::Bytes(line.to_vec())),
+            b'-' => Ok(Value::Error(kind_of(line))),
+            b'_' => Ok(Value::Nil),
+            _ => Err(Stop::Garbage),
+        }
+    }
+
+    fn bulk(&mut self, kind: u8) -> Result<Value, Stop> {
+        let length: i64 = parse(self.line()?)?;
+        if length == -1 {
+            return Ok(Value::Nil);
+        }
+        let length = sized(length)?;
+        let rest = &self.bytes[self.at..];
+        if rest.len() < length + 2 {
+            return Err(Stop::Incomplete);
+        }
+        let (text, end) = rest.split_at(length);
+        if !end.starts_with(b"\r\n") {
+            return Err(Stop::Garbage);
+        }
+        self.at += length + 2;
+        Ok(match kind {
+            b'!' => Value::Error(kind_of(text)),
+            // Three letters and a colon tell what kind of text it is.
+            b'=' => Value::Bytes(text.get(4..).unwrap_or_default().to_vec()),
+            _ => Value::Bytes(text.to_vec()),
+        })
+    }
+
+    fn list(&mut self, depth: usize) -> Result<Vec<Value>, Stop> {
+        let pairs = self.bytes.get(self.at) == Some(&b'%');
+        let count = sized(parse(self.line()?)?)?;
+        if depth >= DEEPEST {
+            return Err(Stop::Garbage);
+        }
+        let count = if pairs { 2 * count } else { count };
+        // An item takes three bytes at least: no room is made for what is not there.
+        let mut items = Vec::with_capacity(count.min((self.bytes.len() - self.at) / 3 + 1));
+        for _ in 0..count {
+            items.push(self.value(depth + 1)?);
+        }
+        Ok(items)
+    }
+
+    /// The rest of the line, without the byte that tells its kind.
+    fn line(&mut self) -> Result<&'a [u8], Stop> {
+        let rest = &self.bytes[self.at..];
+        let Some(end) = memchr::memchr(b'\n', rest) else {
+            return Err(Stop::Incomplete);
+        };
+        self.at += end + 1;
+        match rest.get(1..end) {
+            Some([line @ .., b'\r']) => Ok(line),
+            _ => Err(Stop::Garbage),
+        }
+    }
+}
+
+fn parse<T: std::str::FromStr>(line: &[u8]) -> Result<T, Stop> {
+    let text = str::from_utf8(line).map_err(|_| Stop::Garbage)?;
+    text.parse().map_err(|_| Stop::Garbage)
+}
+
+fn sized(length: i64) -> Result<usize, Stop> {
+    match usize::try_from(length) {
+        Ok(length) if length <= MOST => Ok(length),
+        _ => Err(Stop::Garbage),
+    }
+}
+
+fn kind_of(message: &[u8]) -> ErrorKind {
+    ErrorKind::classify(&String::from_utf8_lossy(message))
+}
