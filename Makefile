@@ -106,6 +106,11 @@ valgrind: module-valgrind ## the core of the end-to-end suite with nginx under v
 	E2E_NGINX=$(VALGRIND)/objs/nginx E2E_MODULE=$(VALGRIND)/$(MODULE) E2E_VALGRIND=1 E2E_PATIENCE=4 \
 	    cargo test --package e2e --test e2e -- $(or $(ARGS),$(VALGRIND_TESTS))
 
+.PHONY: nemesis
+nemesis: deps module-debian ## exclusive leases while Redis, links, workers and clients fail; ARGS=--help says more
+	E2E_NGINX=/usr/sbin/nginx E2E_MODULE=$(CARGO_TARGET_DIR)/$(MODULE) \
+	    cargo run --release --package e2e --bin nemesis -- $(ARGS)
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZ_SECONDS (60); needs a nightly Rust and cargo-fuzz
 	@command -v cargo-fuzz >/dev/null || { echo 'make fuzz: run this first: cargo install cargo-fuzz' >&2; exit 1; }

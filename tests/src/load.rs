@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+
+use crate::wait::wait_until;
 
 /// What became of one request.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,10 +71,20 @@ impl<O: Clone + Ord + Send + 'static> Load<O> {
         self.shared.outcomes().values().sum()
     }
 
-    /// Does something once a period while the clients are busy, so many times.
-    pub fn disturb(&self, times: usize, period: Duration, mut act: impl FnMut()) {
+    /// Waits until so many more requests have ended.
+    #[track_caller]
+    pub fn wait_more(&self, requests: usize) {
+        let wanted = self.ended() + requests;
+        wait_until(&format!("{requests} more requests have ended"), || {
+            self.ended() >= wanted
+        });
+    }
+
+    /// Does something, so many times, each time after so many more requests have ended.
+    #[track_caller]
+    pub fn disturb(&self, times: usize, requests: usize, mut act: impl FnMut()) {
         for _ in 0..times {
-            thread::sleep(period);
+            self.wait_more(requests);
             act();
         }
     }

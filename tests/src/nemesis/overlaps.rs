@@ -88,3 +88,73 @@ impl Standstill {
             && ended <= self.to + CUT_OFF
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::SocketAddr;
+
+    const STALE: u16 = 1_000;
+    const OTHER: u16 = 2_000;
+
+    /// A worker with a connection from the port `STALE` stood still from 10 s to 12 s.
+    fn judged(parties: &[(u16, f64)], began: f64, ended: f64) -> Judgement {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs_f64(seconds);
+        let standstill = Standstill {
+            ports: vec![STALE],
+            from: at(10.0),
+            to: at(12.0),
+        };
+        let party = |&(port, since)| Party {
+            peer: Some(SocketAddr::from(([127, 0, 0, 1], port))),
+            since: at(since),
+        };
+        let overlap = Overlap {
+            key: "a".to_owned(),
+            began: at(began),
+            ended: Some(at(ended)),
+            parties: parties.iter().map(party).collect(),
+        };
+        judge(&[overlap], &[standstill], start, Duration::from_secs(1))
+    }
+
+    #[track_caller]
+    fn is_violation(parties: &[(u16, f64)], began: f64, ended: f64) {
+        let judgement = judged(parties, began, ended);
+        assert_eq!((judgement.stale, judgement.violations.len()), (0, 1));
+    }
+
+    #[test]
+    fn two_requests_of_workers_that_run_are_a_violation() {
+        is_violation(&[(OTHER, 9.0), (OTHER + 1, 11.5)], 11.5, 11.6);
+    }
+
+    #[test]
+    fn one_of_a_worker_that_stood_still_is_stale() {
+        let judgement = judged(&[(STALE, 9.9), (OTHER, 11.5)], 11.5, 12.1);
+        assert_eq!((judgement.stale, judgement.violations.len()), (1, 0));
+        assert_eq!(judgement.cut_off.as_millis().div_ceil(10), 10);
+    }
+
+    #[test]
+    fn two_others_beside_it_are_a_violation() {
+        let parties = [(STALE, 9.9), (OTHER, 11.4), (OTHER + 1, 11.5)];
+        is_violation(&parties, 11.5, 11.6);
+    }
+
+    #[test]
+    fn one_whose_lock_cannot_have_ended_is_a_violation() {
+        is_violation(&[(STALE, 9.9), (OTHER, 10.5)], 10.5, 10.6);
+    }
+
+    #[test]
+    fn one_that_is_not_cut_off_is_a_violation() {
+        is_violation(&[(STALE, 9.9), (OTHER, 11.5)], 11.5, 12.6);
+    }
+
+    #[test]
+    fn one_that_began_after_the_standstill_is_a_violation() {
+        is_violation(&[(STALE, 12.2), (OTHER, 12.1)], 12.2, 12.3);
+    }
+}

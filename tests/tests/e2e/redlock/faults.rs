@@ -1,9 +1,6 @@
 //! A minority of nodes fails: requests go on, and no key is lent twice.
 
-use std::thread;
-use std::time::Duration;
-
-use e2e::{Outcome, RawUpstream, Redis, wait_until};
+use e2e::{Load, Outcome, RawUpstream, Redis, wait_until};
 
 use super::witness::{Pair, eight_keys};
 use super::{LOCK, holders, plan_with, states, wait_states};
@@ -11,12 +8,16 @@ use crate::reload;
 
 /// While clients call two machines, does something to the nodes.
 #[track_caller]
-fn under_load(in_pool: &str, nodes: &mut [Redis], disturb: impl FnOnce(&mut [Redis], &Pair)) {
+fn under_load(
+    in_pool: &str,
+    nodes: &mut [Redis],
+    disturb: impl FnOnce(&mut [Redis], &Pair, &Load),
+) {
     let pair = Pair::start(eight_keys(nodes, in_pool), 1);
     pair.wait_states(&vec!["up"; nodes.len()].join(","));
     let load = pair.load(usize::MAX);
-    thread::sleep(Duration::from_millis(200));
-    disturb(nodes, &pair);
+    load.wait_more(50);
+    disturb(nodes, &pair, &load);
     let outcomes = load.stop();
     assert_eq!(outcomes.len(), 1, "no error at all: {outcomes:?}");
     let served = outcomes.get(&Outcome::Complete).copied().unwrap_or(0);
@@ -26,11 +27,11 @@ fn under_load(in_pool: &str, nodes: &mut [Redis], disturb: impl FnOnce(&mut [Red
 
 #[test]
 fn a_node_that_is_silent_for_a_while() {
-    under_load("", &mut Redis::group(3), |nodes, pair| {
+    under_load("", &mut Redis::group(3), |nodes, pair, load| {
         for redis in &*nodes {
             redis.pause();
             pair.wait_any("suspect");
-            thread::sleep(Duration::from_millis(300));
+            load.wait_more(100);
             redis.resume();
             pair.wait_states("up,up,up");
         }
@@ -39,11 +40,11 @@ fn a_node_that_is_silent_for_a_while() {
 
 #[test]
 fn two_nodes_of_five_that_are_silent_for_a_while() {
-    under_load("", &mut Redis::group(5), |nodes, pair| {
+    under_load("", &mut Redis::group(5), |nodes, pair, load| {
         nodes[1].pause();
         nodes[3].pause();
         pair.wait_states("up,suspect,up,suspect,up");
-        thread::sleep(Duration::from_millis(500));
+        load.wait_more(200);
         nodes[1].resume();
         nodes[3].resume();
         pair.wait_states("up,up,up,up,up");
@@ -53,26 +54,33 @@ fn two_nodes_of_five_that_are_silent_for_a_while() {
 /// Out of memory, read-only for a while, with its scripts gone, with all that it knew gone.
 #[test]
 fn nodes_that_answer_errors_or_forget() {
-    under_load("lease_ttl 500ms;", &mut Redis::group(3), |nodes, _| {
-        let pause = || thread::sleep(Duration::from_millis(300));
-        nodes[0].ask("CONFIG SET maxmemory 1");
-        pause();
-        nodes[0].ask("CONFIG SET maxmemory 0");
-        pause();
-        for redis in &*nodes {
-            redis.ask("SCRIPT FLUSH");
-        }
-        pause();
-        nodes[1].ask("FLUSHALL");
-        pause();
-        pause();
-        nodes[2].ask(&format!("REPLICAOF 127.0.0.1 {}", nodes[0].port()));
-        pause();
-        nodes[2].ask("REPLICAOF NO ONE");
-        pause();
-        nodes[0].ask("CLIENT KILL TYPE normal");
-        pause();
-    });
+    under_load(
+        "lease_ttl 500ms;",
+        &mut Redis::group(3),
+        |nodes, pair, load| {
+            // One at a time: the next may only fail when the last one votes again.
+            let pause = || {
+                load.wait_more(100);
+                pair.wait_states("up,up,up");
+            };
+            nodes[0].ask("CONFIG SET maxmemory 1");
+            pause();
+            nodes[0].ask("CONFIG SET maxmemory 0");
+            pause();
+            for redis in &*nodes {
+                redis.ask("SCRIPT FLUSH");
+            }
+            pause();
+            nodes[1].ask("FLUSHALL");
+            pause();
+            nodes[2].ask(&format!("REPLICAOF 127.0.0.1 {}", nodes[0].port()));
+            load.wait_more(100);
+            nodes[2].ask("REPLICAOF NO ONE");
+            pause();
+            nodes[0].ask("CLIENT KILL TYPE normal");
+            pause();
+        },
+    );
 }
 
 /// None of them is of use, and each tells why, once; the others do.
@@ -132,7 +140,14 @@ fn a_lock_that_a_node_has_forgotten_is_put_back() {
     for redis in &nodes {
         redis.ask("SCRIPT FLUSH");
     }
-    thread::sleep(Duration::from_millis(700));
+    for redis in &nodes {
+        let left = || redis.number(&format!("PTTL {LOCK}"));
+        let mut before = left();
+        wait_until("the lock is prolonged", || {
+            let now = left();
+            now > std::mem::replace(&mut before, now)
+        });
+    }
     assert_eq!(holders(&nodes, LOCK), 3);
     reload::end(stream);
     gateway.wait_held(0, 0);

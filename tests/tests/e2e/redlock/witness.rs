@@ -1,7 +1,5 @@
 //! The mock as independent witness: two machines never use a key at once.
 
-use std::time::Duration;
-
 use e2e::{Gateway, Load, Outcome, Outcomes, Plan, Redis, leave_early, post, stream_once};
 
 use super::{holders, plan_with, states, wait_states};
@@ -138,7 +136,7 @@ fn workers_of_two_machines_that_are_killed() {
     let mut pair = Pair::start(eight_keys(&nodes, "lease_ttl 1s;").loses_workers(), 2);
     pair.wait_states("up,up,up");
     let load = pair.load(usize::MAX);
-    load.disturb(4, Duration::from_millis(700), || {
+    load.disturb(4, 200, || {
         let workers = pair.first.nginx().worker_pids();
         pair.first.nginx().kill_worker(workers[0]);
         std::mem::swap(&mut pair.first, &mut pair.second);
@@ -163,7 +161,7 @@ fn one_of_two_machines_that_is_reloaded_under_load() {
     let mut pair = Pair::start(eight_keys(&nodes, ""), 2);
     pair.wait_states("up,up,up");
     let load = pair.load(usize::MAX);
-    load.disturb(3, Duration::from_secs(1), || {
+    load.disturb(3, 200, || {
         pair.first.reload(|plan| plan);
     });
     let outcomes = load.stop();
