@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::act;
 use super::arena::{Arena, DRIFT, KEYS};
 use super::clients::Clients;
-use super::report::Report;
+use super::report::{Report, table};
 use super::scenario::{Pace, Scenario};
 use super::schedule::{Schedule, Step};
 use super::stall::Stalls;
@@ -59,6 +59,10 @@ pub fn run(scenario: &Scenario, seed: u64, size: &Size) -> Report {
         if report.violations.is_empty() || !stalled {
             break;
         }
+        eprintln!(
+            "kept from running for too long, so once more; it was\n{}",
+            table(&[report])
+        );
         report = attempt(scenario, seed, size);
     }
     report

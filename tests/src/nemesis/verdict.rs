@@ -16,6 +16,9 @@ const UNAVAILABLE: &str = "503 lock_unavailable";
 /// How they end when the lease is lost, in the stream or before it.
 const LOST: [&str; 2] = ["200 lease_lost", "503 lease_lost"];
 
+/// So many overlaps are shown; they come in crowds.
+const SHOWN: usize = 5;
+
 /// Adds what the witness and the logs tell.
 pub(crate) fn pronounce(
     report: &mut Report,
@@ -63,7 +66,13 @@ fn exclusivity(
     if report.stale > 0 && judgement.violations.is_empty() {
         report.highest = 1;
     }
-    report.violations.extend(judgement.violations);
+    let found = judgement.violations.len();
+    report
+        .violations
+        .extend(judgement.violations.into_iter().take(SHOWN));
+    if found > SHOWN {
+        report.violations.push(format!("{found} of these in all"));
+    }
     if scenario.name == "stop-worker" && report.stale == 0 {
         let none = "no worker stood still with a key that others used".to_owned();
         report.violations.push(none);
