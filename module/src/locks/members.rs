@@ -11,9 +11,9 @@ use serde_json::json;
 
 use super::outcomes::settle;
 use super::waiting::see_to_queues;
-use super::{LOCKS, Locks, Place, with};
+use super::{LOCKS, Locks, Place, end_locked, with};
 use crate::adapter::now;
-use crate::adapter::redis::{Group, NodeReport, Setup, TIMEOUT, WAKE, clock};
+use crate::adapter::redis::{Group, NodeReport, Setup, SlotCommands, TIMEOUT, WAKE, clock};
 use crate::conf::{Main, RedlockGroup, Store, TakenOver};
 use crate::ffi::{self, Timer};
 use crate::worker::in_zone;
@@ -81,12 +81,17 @@ fn places(main: &Main, known: &TakenOver) -> HashMap<u32, Rc<Place>> {
         else {
             continue;
         };
+        let commands = |slot: &Slot| {
+            let commands = SlotCommands::new(slot.clone(), Rc::clone(names), pool.ttl_ms);
+            Rc::new(commands)
+        };
         for (index, position) in known.keys() {
+            let slots = slots.get(position).into_iter().flatten();
             let place = Place {
                 group: *group,
                 pool: at,
                 names: Rc::clone(names),
-                slots: slots.get(position).cloned().unwrap_or_default(),
+                slots: slots.map(commands).collect(),
                 ttl_ms: pool.ttl_ms,
                 fallback: *fallback,
             };
@@ -99,8 +104,8 @@ fn places(main: &Main, known: &TakenOver) -> HashMap<u32, Rc<Place>> {
 fn named(places: &HashMap<u32, Rc<Place>>) -> HashMap<String, (u32, u32)> {
     let mut named = HashMap::new();
     for (&key, place) in places {
-        for (ordinal, slot) in (0..).zip(&place.slots) {
-            let name = [place.names.base(), slot.field()].concat();
+        for (ordinal, commands) in (0..).zip(&place.slots) {
+            let name = [place.names.base(), commands.slot.field()].concat();
             named.insert(name, (key, ordinal));
         }
     }
@@ -114,15 +119,14 @@ pub fn stop() {
         members,
         done,
         holds,
+        ended,
         ..
     } = &mut locks;
     for (&handle, hold) in holds.iter() {
         let member = members.get_mut(hold.place.group).and_then(Option::as_mut);
-        if let (Some(member), Some(lock), false) = (member, hold.lock, hold.ending) {
-            let (names, slot) = (&hold.place.names, hold.slot.clone());
-            member
-                .group
-                .unlock(names, slot, lock, handle, clock(), done);
+        let given_back = hold.ending && !ended.contains(&handle);
+        if let (Some(member), Some(lock), false) = (member, hold.lock, given_back) {
+            member.group.unlock(&hold.slot, lock, handle, clock(), done);
         }
     }
     for member in members.iter_mut().flatten() {
@@ -245,6 +249,8 @@ fn heard(argument: u64) {
 
 /// All commands of one turn of the event loop leave together.
 fn flush(group: u64) {
+    let ended = LOCKS.with_borrow_mut(|locks| std::mem::take(&mut locks.ended));
+    ended.into_iter().for_each(end_locked);
     LOCKS.with_borrow_mut(|locks| {
         let Locks { members, done, .. } = locks;
         if let Some(Some(member)) = members.get_mut(group as usize) {
@@ -287,7 +293,7 @@ fn renew(group: u64) {
                 ttl_ms: hold.place.ttl_ms,
                 locks: vec![],
             });
-            batch.locks.push((handle, hold.slot.clone(), lock));
+            batch.locks.push((handle, hold.slot.slot.clone(), lock));
         }
         for batch in pools.into_values() {
             let Batch {

@@ -19,7 +19,7 @@ use openai_core::lease::{Ended, Grant, LeaseHandle, Lock};
 use openai_core::redlock::{PoolNames, Slot};
 
 use crate::adapter::now;
-use crate::adapter::redis::{Attempt, AttemptKey, Outcome, clock};
+use crate::adapter::redis::{Attempt, AttemptKey, Outcome, SlotCommands, clock};
 use crate::ffi::Token;
 use crate::worker::in_zone;
 use members::Member;
@@ -31,7 +31,7 @@ struct Place {
     pool: usize,
     names: Rc<PoolNames>,
     /// Its slots by ordinal, as the nodes know them.
-    slots: Vec<Slot>,
+    slots: Vec<Rc<SlotCommands>>,
     ttl_ms: u64,
     /// Whether a lease is good without a lock when no quorum is to be had.
     fallback: bool,
@@ -41,7 +41,7 @@ struct Place {
 struct Hold {
     grant: Grant,
     place: Rc<Place>,
-    slot: Slot,
+    slot: Rc<SlotCommands>,
     /// The request; none when nobody came for the lease.
     token: Option<Token>,
     attempt: Option<AttemptKey>,
@@ -63,6 +63,9 @@ struct Locks {
     named: HashMap<String, (u32, u32)>,
     holds: Holds,
     done: Vec<Outcome>,
+    /// Leases with a lock that end at the end of this turn of the event loop: who
+    /// comes until then may have the lock.
+    ended: Vec<LeaseHandle>,
 }
 
 thread_local! {
@@ -77,7 +80,7 @@ impl Locks {
     /// Notes a lease; the group of its lock.
     fn hold(&mut self, grant: &Grant, token: Option<Token>, lock: Option<Lock>) -> Option<usize> {
         let place = Rc::clone(self.places.get(&grant.key)?);
-        let slot = place.slots.get(grant.ordinal as usize)?.clone();
+        let slot = Rc::clone(place.slots.get(grant.ordinal as usize)?);
         let group = place.group;
         let hold = Hold {
             grant: *grant,
@@ -97,7 +100,8 @@ impl Locks {
     fn slots(&self, options: &[(u32, u32)]) -> Vec<Slot> {
         let slot = |&(key, ordinal): &(u32, u32)| {
             let place = self.places.get(&key)?;
-            place.slots.get(ordinal as usize).cloned()
+            let commands = place.slots.get(ordinal as usize)?;
+            Some(commands.slot.clone())
         };
         options.iter().filter_map(slot).collect()
     }
@@ -139,23 +143,34 @@ pub fn begin(grant: &Grant, token: Token) {
         let others = in_zone(|zone| zone.alternatives(grant.handle, generation, most, random));
         options.extend(others.unwrap_or_default());
     }
-    let slots = LOCKS.with_borrow(|locks| locks.slots(&options));
-    if slots.len() < options.len() {
-        // Cannot be: the zone names only slots that this configuration knows.
-        options.truncate(1);
-    }
+    LOCKS.with_borrow_mut(|locks| {
+        if let Some(hold) = locks.holds.get_mut(&grant.handle) {
+            hold.options = options;
+        }
+    });
+    attempt(grant.handle, group, token);
+}
+
+/// Asks the nodes for one of the slots that a lease could have.
+fn attempt(handle: LeaseHandle, group: usize, token: Token) {
+    let others = LOCKS.with_borrow(|locks| {
+        let options = &locks.holds.get(&handle)?.options;
+        let others = locks.slots(options.get(1..)?);
+        // The zone names only slots that this configuration knows.
+        (others.len() + 1 == options.len()).then_some(others)
+    });
     with(group, |member, holds, done| {
-        let Some(hold) = holds.get_mut(&grant.handle) else {
+        let Some(hold) = holds.get_mut(&handle) else {
             return;
         };
         let attempt = Attempt {
             names: Rc::clone(&hold.place.names),
-            slots: slots.into_iter().take(options.len()).collect(),
+            first: Rc::clone(&hold.slot),
+            others: others.unwrap_or_default(),
             ttl_ms: hold.place.ttl_ms,
-            handle: grant.handle,
+            handle,
             tag: token.number(),
         };
-        hold.options = options;
         hold.attempt = member.group.attempt(attempt, clock(), now().wall_us, done);
     });
 }
@@ -168,8 +183,8 @@ pub fn take_over(grant: &Grant, lock: Lock, token: Token) {
 /// Ends a lease with a lock that nobody came for.
 pub fn give_back(grant: &Grant, lock: Lock) {
     let held = LOCKS.with_borrow_mut(|locks| locks.hold(grant, None, Some(lock)));
-    if held.is_some() {
-        end_locked(grant.handle);
+    if let Some(group) = held {
+        end_soon(group, grant.handle);
     }
 }
 
@@ -183,7 +198,7 @@ pub fn end(handle: LeaseHandle) {
         return;
     };
     if locked {
-        return end_locked(handle);
+        return end_soon(group, handle);
     }
     with(group, |member, holds, done| {
         let attempt = holds.get(&handle).and_then(|hold| hold.attempt);
@@ -191,6 +206,11 @@ pub fn end(handle: LeaseHandle) {
             member.group.abandon(attempt, clock(), done);
         }
     });
+}
+
+fn end_soon(group: usize, handle: LeaseHandle) {
+    LOCKS.with_borrow_mut(|locks| locks.ended.push(handle));
+    with(group, |_, _, _| ());
 }
 
 fn end_locked(handle: LeaseHandle) {
@@ -218,10 +238,7 @@ fn unlock(handle: LeaseHandle, lock: Lock) {
     let Some(group) = group else { return };
     with(group, |member, holds, done| {
         if let Some(hold) = holds.get(&handle) {
-            let (names, slot) = (&hold.place.names, hold.slot.clone());
-            member
-                .group
-                .unlock(names, slot, lock, handle, clock(), done);
+            member.group.unlock(&hold.slot, lock, handle, clock(), done);
         }
     });
 }

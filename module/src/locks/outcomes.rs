@@ -7,7 +7,7 @@ use openai_core::redlock::PoolNames;
 use serde_json::json;
 
 use super::waiting::has_had_its_turn;
-use super::{Hold, LOCKS, forget, unlock, with};
+use super::{Hold, LOCKS, attempt, forget, unlock, with};
 use crate::adapter::now;
 use crate::adapter::redis::Outcome;
 use crate::ffi::{Level, Token};
@@ -45,6 +45,7 @@ fn settle_one(outcome: Outcome) {
             handle,
             wait_ms,
         } => busy(Token::of(tag), handle, wait_ms),
+        Outcome::Unsure { tag, handle } => again(Token::of(tag), handle),
         Outcome::Unavailable { tag, handle } => unavailable(Token::of(tag), handle),
         Outcome::Unlocked { handle, for_others } => {
             forget(handle);
@@ -122,7 +123,7 @@ fn settle_on(handle: LeaseHandle, choice: usize) -> Option<LeaseHandle> {
     LOCKS.with_borrow_mut(|locks| {
         let hold = locks.holds.remove(&handle)?;
         let place = Rc::clone(locks.places.get(&key)?);
-        let slot = place.slots.get(ordinal as usize)?.clone();
+        let slot = Rc::clone(place.slots.get(ordinal as usize)?);
         let hold = Hold {
             grant,
             place,
@@ -147,6 +148,20 @@ fn not_here(token: Token, handle: LeaseHandle, lock: Lock, choice: usize) {
         Some(())
     });
     busy(token, handle, 1);
+}
+
+fn again(token: Token, handle: LeaseHandle) {
+    let group = LOCKS.with_borrow(|locks| {
+        let hold = locks.holds.get(&handle).filter(|hold| !hold.ending)?;
+        Some(hold.place.group)
+    });
+    match group {
+        Some(group) => attempt(handle, group, token),
+        None => {
+            forget(handle);
+            in_zone(|zone| zone.release(handle, now()));
+        }
+    }
 }
 
 fn busy(token: Token, handle: LeaseHandle, wait_ms: u64) {

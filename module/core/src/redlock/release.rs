@@ -49,17 +49,23 @@ pub struct Release {
 }
 
 impl Release {
-    /// Starts a release, on every configured node: also a node that never seemed
-    /// to grant the lease may have it.
+    /// A release on every configured node, whose commands the caller makes itself.
     #[must_use]
-    pub fn new(quorum: Quorum, lease: &Lease) -> (Self, ReleaseAction) {
-        let release = Self {
+    pub fn of(quorum: Quorum) -> Self {
+        Self {
             quorum,
             pending: quorum.all(),
             released: 0,
             not_held: 0,
             done: false,
-        };
+        }
+    }
+
+    /// Starts a release, on every configured node: also a node that never seemed
+    /// to grant the lease may have it.
+    #[must_use]
+    pub fn new(quorum: Quorum, lease: &Lease) -> (Self, ReleaseAction) {
+        let release = Self::of(quorum);
         let command = Command::Release(ReleaseCommand {
             slots: [lease.slot.clone()].into(),
             nonce: lease.nonce,

@@ -1,18 +1,21 @@
 //! One connection to one Redis node: commands go out in order, replies come back
 //! in order.
-//!
-//! The redis crate packs commands and parses replies; the transport is nginx's.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
-use redis::{Parser, PushKind, RedisError, Value};
+use openai_core::redlock::{
+    Value,
+    resp::{self, Sent},
+};
 
 use crate::ffi::{Address, Peer, Tls};
 
 /// What is sent and not answered may not grow past this.
 const MOST_WAITING: usize = 64 * 1024;
+/// How much is read at once.
+const CHUNK: usize = 16 * 1024;
 
 /// Something that has arrived.
 pub enum Arrival<T> {
@@ -22,13 +25,24 @@ pub enum Arrival<T> {
     Message(Vec<Value>),
 }
 
+/// A command whose reply is due.
+struct Owing<T> {
+    name: T,
+    sent: Instant,
+    /// How many replies it takes, and those that have come; of one, none is kept.
+    parts: usize,
+    come: Vec<Value>,
+}
+
 /// A connection, with what is under way on it. `T` names a command to its sender.
 pub struct Link<T> {
     peer: Peer,
-    parser: Parser,
+    arrived: Vec<u8>,
+    /// How much of that has been taken.
+    taken: usize,
     out: Vec<u8>,
     sent: usize,
-    waiting: VecDeque<(T, Instant)>,
+    waiting: VecDeque<Owing<T>>,
     connected: bool,
 }
 
@@ -41,7 +55,8 @@ impl<T> Link<T> {
     ) -> io::Result<Self> {
         Ok(Self {
             peer: Peer::connect(address, tls, call, argument)?,
-            parser: Parser::new(),
+            arrived: Vec::new(),
+            taken: 0,
             out: Vec::new(),
             sent: 0,
             waiting: VecDeque::new(),
@@ -49,14 +64,19 @@ impl<T> Link<T> {
         })
     }
 
-    /// Puts a packed command behind the others; [`Link::flush`] sends it. Gives
-    /// the name back when too much is under way.
-    pub fn push(&mut self, packed: &[u8], name: T) -> Result<(), T> {
+    /// Puts packed commands behind the others; [`Link::flush`] sends them. Of several
+    /// the replies make one array. Gives the name back when too much is under way.
+    pub fn push(&mut self, packed: &[u8], commands: usize, name: T) -> Result<(), T> {
         if self.waiting.len() >= MOST_WAITING {
             return Err(name);
         }
         self.out.extend_from_slice(packed);
-        self.waiting.push_back((name, Instant::now()));
+        self.waiting.push_back(Owing {
+            name,
+            sent: Instant::now(),
+            parts: commands,
+            come: Vec::new(),
+        });
         Ok(())
     }
 
@@ -79,57 +99,81 @@ impl<T> Link<T> {
     }
 
     /// Takes the next thing that has arrived, if there is one.
-    pub fn next(&mut self) -> Result<Option<Arrival<T>>, RedisError> {
+    pub fn next(&mut self) -> io::Result<Option<Arrival<T>>> {
         if !self.connected {
             return Ok(None);
         }
-        let mut reader = Arrived {
-            peer: &mut self.peer,
-            dry: false,
-        };
-        let value = match self.parser.parse_value(&mut reader) {
-            Ok(value) => value,
-            Err(_) if reader.dry => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        if let Value::Push { kind, data } = value {
-            // The answer to SUBSCRIBE is of this kind, too.
-            if kind != PushKind::Subscribe {
-                return Ok(Some(Arrival::Message(data)));
+        loop {
+            let read = resp::read(&self.arrived[self.taken..])
+                .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+            let Some((sent, length)) = read else {
+                if !self.receive()? {
+                    return Ok(None);
+                }
+                continue;
+            };
+            self.taken += length;
+            let arrival = match sent {
+                // That a channel has been subscribed to is the answer to SUBSCRIBE.
+                Sent::Push(parts) if is_subscription(&parts) => self.answer(Value::Nil)?,
+                Sent::Push(parts) => Some(Arrival::Message(parts)),
+                Sent::Reply(value) => self.answer(value)?,
+            };
+            if arrival.is_some() {
+                return Ok(arrival);
             }
-            return self.answer(Value::Okay);
         }
-        self.answer(value)
     }
 
-    fn answer(&mut self, value: Value) -> Result<Option<Arrival<T>>, RedisError> {
-        match self.waiting.pop_front() {
-            Some((name, sent)) => Ok(Some(Arrival::Reply(name, sent.elapsed(), value))),
-            None => Err(io::Error::from(io::ErrorKind::InvalidData).into()),
+    /// Reads more; whether there was any.
+    fn receive(&mut self) -> io::Result<bool> {
+        self.arrived.drain(..self.taken);
+        self.taken = 0;
+        let had = self.arrived.len();
+        self.arrived.resize(had + CHUNK, 0);
+        let read = self.peer.read(&mut self.arrived[had..]);
+        let more = *read.as_ref().unwrap_or(&0);
+        self.arrived.truncate(had + more);
+        match read {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(e) => Err(e),
         }
+    }
+
+    /// A reply to the command whose turn it is: the last one names it.
+    fn answer(&mut self, value: Value) -> io::Result<Option<Arrival<T>>> {
+        let Some(owing) = self.waiting.front_mut() else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        if owing.parts > 1 {
+            owing.come.push(value);
+            if owing.come.len() < owing.parts {
+                return Ok(None);
+            }
+            let parts = std::mem::take(&mut owing.come);
+            return Ok(self.answered(Value::Array(parts)));
+        }
+        Ok(self.answered(value))
+    }
+
+    fn answered(&mut self, value: Value) -> Option<Arrival<T>> {
+        let Owing { name, sent, .. } = self.waiting.pop_front()?;
+        Some(Arrival::Reply(name, sent.elapsed(), value))
     }
 
     /// How long the reply that comes next has been waited for.
     pub fn owing(&self) -> Option<Duration> {
-        self.waiting.front().map(|(_, sent)| sent.elapsed())
+        self.waiting.front().map(|owing| owing.sent.elapsed())
     }
 
     /// What was under way when the connection broke.
     pub fn into_waiting(self) -> impl Iterator<Item = T> {
-        self.waiting.into_iter().map(|(name, _)| name)
+        self.waiting.into_iter().map(|owing| owing.name)
     }
 }
 
-/// Reads what has arrived, and remembers that there was no more.
-struct Arrived<'a> {
-    peer: &'a mut Peer,
-    dry: bool,
-}
-
-impl Read for Arrived<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.peer.read(buffer);
-        self.dry = matches!(&read, Err(e) if e.kind() == io::ErrorKind::WouldBlock);
-        read
-    }
+fn is_subscription(parts: &[Value]) -> bool {
+    matches!(parts, [Value::Bytes(kind), ..] if kind == b"subscribe")
 }

@@ -5,11 +5,12 @@
 //! returns what has come of it for the caller to act on.
 
 mod call;
+mod commands;
 mod group;
 mod link;
 mod node;
-mod value;
 
+pub use commands::SlotCommands;
 pub use group::{Attempt, AttemptKey, Group, Outcome, Setup, TIMEOUT, WAKE};
 pub use node::{NodeReport, NodeTarget};
 

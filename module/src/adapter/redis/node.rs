@@ -11,7 +11,6 @@ use openai_core::redlock::{
 use serde_json::json;
 
 use super::link::{Arrival, Link};
-use super::value;
 use crate::ffi::{Address, Level, Tls};
 use crate::log::event;
 
@@ -148,6 +147,8 @@ pub struct Node<T> {
     /// Until when it has said that it grants nothing in a pool, by the beginning of
     /// the pool's names.
     quarantine: HashMap<String, u64>,
+    /// Whether it owed an answer for too long when last seen to.
+    was_stale: bool,
     /// When it was last opened.
     opened: Option<u64>,
     failures: u32,
@@ -169,6 +170,7 @@ impl<T> Node<T> {
             round_trip_us: None,
             counts: NodeCounts::default(),
             quarantine: HashMap::new(),
+            was_stale: false,
             opened: None,
             failures: 0,
             call,
@@ -233,14 +235,15 @@ impl<T> Node<T> {
         self.is_open() && self.quarantine.get(pool).is_some_and(|&until| now < until)
     }
 
-    /// Sends a command; gives its name back when there is no connection for it.
-    pub fn send(&mut self, packed: &[u8], command: T) -> Result<(), T> {
-        self.push(packed, Owed::Command(command))
+    /// Sends commands that go by one name; gives it back when there is no connection
+    /// for them.
+    pub fn send(&mut self, packed: &[u8], commands: usize, name: T) -> Result<(), T> {
+        self.push(packed, commands, Owed::Command(name))
     }
 
-    fn push(&mut self, packed: &[u8], owed: Owed<T>) -> Result<(), T> {
+    fn push(&mut self, packed: &[u8], commands: usize, owed: Owed<T>) -> Result<(), T> {
         let refused = match &mut self.line {
-            Line::Open(link) => link.push(packed, owed).err(),
+            Line::Open(link) => link.push(packed, commands, owed).err(),
             _ => Some(owed),
         };
         match refused {
@@ -280,9 +283,9 @@ impl<T> Node<T> {
                     self.note_round_trip(after, now);
                     if let Owed::Hello = owed {
                         // An older server knows no pushes, and is asked now and then.
-                        self.pushes = matches!(reply, redis::Value::Map(_));
+                        self.pushes = matches!(reply, Value::Array(_));
                     }
-                    if let Err(reason) = self.answered(owed, value::of(reply), now, heard) {
+                    if let Err(reason) = self.answered(owed, reply, now, heard) {
                         return self.close(now, &reason, heard);
                     }
                 }
@@ -384,7 +387,7 @@ impl<T> Node<T> {
         for channel in Rc::clone(&self.rules.channels).iter() {
             let mut subscribe = redis::cmd("SUBSCRIBE");
             subscribe.arg(channel);
-            let _ = self.push(&subscribe.get_packed_command(), Owed::Subscribe);
+            let _ = self.push(&subscribe.get_packed_command(), 1, Owed::Subscribe);
         }
     }
 
@@ -403,12 +406,15 @@ impl<T> Node<T> {
             }
             Line::Opening { .. } => {}
             Line::Open(link) => {
-                if link.owing().is_some_and(|owing| owing > STALE) {
+                // Twice: after a standstill of ours the answers are there, unread.
+                let stale = link.owing().is_some_and(|owing| owing > STALE);
+                if stale && std::mem::replace(&mut self.was_stale, stale) {
                     return self.close(now, "no answer", heard);
                 }
+                self.was_stale = stale;
                 if self.health.probe(now) {
                     let ping = redis::cmd("PING").get_packed_command();
-                    let _ = self.push(&ping, Owed::Probe);
+                    let _ = self.push(&ping, 1, Owed::Probe);
                     self.flush(now, heard);
                 }
             }
@@ -488,7 +494,7 @@ fn greet<T>(link: &mut Link<Owed<T>>, target: &NodeTarget) -> usize {
     }
     let count = greetings.len();
     for (command, owed) in greetings {
-        let _ = link.push(&command.get_packed_command(), owed);
+        let _ = link.push(&command.get_packed_command(), 1, owed);
     }
     count
 }
@@ -502,12 +508,13 @@ fn refusal<T>(owed: &Owed<T>, kind: ErrorKind) -> String {
     format!("{what} was refused: {kind:?}")
 }
 
-fn message<T>(data: Vec<redis::Value>) -> Option<Heard<T>> {
-    let mut parts = data.into_iter();
-    match (parts.next()?, parts.next()?) {
-        (redis::Value::BulkString(channel), redis::Value::BulkString(text)) => {
-            Some(Heard::Message { channel, text })
-        }
+fn message<T>(parts: Vec<Value>) -> Option<Heard<T>> {
+    match <[Value; 3]>::try_from(parts).ok()? {
+        [
+            Value::Bytes(kind),
+            Value::Bytes(channel),
+            Value::Bytes(text),
+        ] if kind == b"message" => Some(Heard::Message { channel, text }),
         _ => None,
     }
 }

@@ -130,11 +130,11 @@ fn a_lock_that_a_node_has_forgotten_is_put_back() {
     wait_states(&gateway, "up,up,up");
     let stream = reload::stream(&gateway, &upstream);
     wait_until("every node has the lock", || holders(&nodes, LOCK) == 3);
-    let nonce = nodes[0].ask(&format!("GET {LOCK}"));
+    let nonce = nodes[0].ask(&format!("GETRANGE {LOCK} 0 31"));
     for redis in &nodes {
         redis.ask("FLUSHALL");
         wait_until("the lock is back", || {
-            redis.ask(&format!("GET {LOCK}")) == nonce
+            redis.ask(&format!("GETRANGE {LOCK} 0 31")) == nonce
         });
     }
     for redis in &nodes {
@@ -170,11 +170,11 @@ fn a_node_that_comes_back_empty_is_in_quarantine() {
     nodes[2].restart();
     wait_states(&gateway, "up,up,quarantined");
     gateway.chat().send().expect_status(200);
-    assert_eq!(nodes[2].ask("EXISTS {main}:m"), "0", "it has not voted");
+    assert_eq!(nodes[2].ask("EXISTS {main}:f"), "0", "it has not voted");
     wait_states(&gateway, "up,up,up");
     wait_until("it votes again", || {
         gateway.chat().send().expect_status(200);
-        nodes[2].ask("EXISTS {main}:m") == "1"
+        nodes[2].ask("EXISTS {main}:f") == "1"
     });
 }
 

@@ -73,7 +73,7 @@ fn the_lock_is_handed_over_so_many_times_in_a_row() {
 fn fences_rise_from_hand_over_to_hand_over_with_a_clock_that_is_behind() {
     let nodes = Redis::group(3);
     for redis in &nodes {
-        redis.ask("HSET {main}:m main:0 \"n\\n5000000000000000\\n\\n\\n\"");
+        redis.ask("ZADD {main}:f 5000000000000000 main:0");
     }
     let upstream = RawUpstream::bind();
     let gateway = plan(&nodes).workers(2).upstream(upstream.address()).start();

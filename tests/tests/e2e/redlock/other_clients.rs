@@ -76,6 +76,7 @@ fn those_who_wait_in_vain_or_not_at_all_are_refused() {
         let gateway = plan_with(&nodes, "", wait).start();
         wait_states(&gateway, "up,up,up");
         gateway.chat().send().expect_status(200);
+        gateway.wait_held(0, 0);
         assert_eq!(take(&nodes[..2], LOCK, 60_000), 2);
         assert_eq!(gateway.chat().send().refusal(), Refusal::no_key_available());
         let line = &gateway.logged(2)[1];

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use openai_core::lease::Lock;
 use openai_core::redlock::{
     Acquire, Action, Candidates, Command, ErrorKind, Event, Failure, Holder, MAX_CANDIDATES,
-    NodeSet, Nonce, PoolNames, Proposal, ReleaseCommand, ScriptCall, Slot, reply::Ballot,
+    NodeId, NodeSet, Nonce, PoolNames, Proposal, ReleaseCommand, ScriptCall, Slot, reply::Ballot,
 };
 use rand::RngCore;
 
@@ -50,19 +50,22 @@ impl Group {
         done: &mut Vec<Outcome>,
     ) -> Option<AttemptKey> {
         let nonce = u128::from(self.random.next_u64()) << 64 | u128::from(self.random.next_u64());
-        let Ok(candidates) = Candidates::in_order(attempt.slots.clone()) else {
+        let mut slots = vec![attempt.first.slot.clone()];
+        slots.extend_from_slice(&attempt.others);
+        let Ok(candidates) = Candidates::in_order(slots) else {
             done.push(Outcome::Unavailable {
                 tag: attempt.tag,
                 handle: attempt.handle,
             });
             return None;
         };
+        let (fence, start_ms) = (self.fence.propose(wall_us), wall_us / 1_000);
         let proposal = Proposal {
             candidates: candidates.clone(),
             nonce: Nonce(nonce),
             ttl_ms: attempt.ttl_ms,
-            fence: self.fence.propose(wall_us),
-            holder: Holder::new(&self.setup.owner, "", wall_us / 1_000),
+            fence,
+            holder: Holder::new(&self.setup.owner, "", start_ms),
             quarantine_ms: self.setup.quarantine_ms,
             bootstrap: false,
         };
@@ -84,8 +87,17 @@ impl Group {
             retry: self.setup.retry,
             random: self.random.next_u64(),
         };
-        let command = Command::Acquire(ask.proposal.clone().into());
-        let call = Rc::new(ScriptCall::new(&command, &attempt.names));
+        let mut packed = std::mem::take(&mut self.packed);
+        packed.clear();
+        let blanks = (Nonce(nonce), fence, start_ms);
+        let plain = !self.careful
+            && attempt.others.is_empty()
+            && attempt.first.take(&self.setup.owner, blanks, &mut packed);
+        self.packed = packed;
+        let call = (!plain).then(|| {
+            let command = Command::Acquire(ask.proposal.clone().into());
+            Rc::new(ScriptCall::new(&command, &attempt.names))
+        });
         let (acquire, actions) = Acquire::new(ask, now);
         let due = now + self.setup.timeout_ms;
         let key = self.attempts.insert(Attempting {
@@ -94,6 +106,7 @@ impl Group {
             candidates,
             call,
             nonce: Nonce(nonce),
+            unsure: false,
             votes: 0,
             won: false,
             due,
@@ -151,16 +164,7 @@ impl Group {
             };
             let (tag, handle) = (attempting.attempt.tag, attempting.attempt.handle);
             match action {
-                Action::Send { to, .. } => {
-                    let packed = by_digest(&attempting.call);
-                    for node in to.iter() {
-                        if self.send(node, &packed, Order::Acquire(key)).is_err() {
-                            let event = Event::Erred(node, ErrorKind::Disconnected);
-                            self.step(key, event, now, done);
-                        }
-                    }
-                    self.arm();
-                }
+                Action::Send { to, .. } => self.propose(key, to, now, done),
                 Action::Release { to, command } => {
                     let names = Rc::clone(&attempting.attempt.names);
                     self.give_back(to, command, &names);
@@ -168,6 +172,7 @@ impl Group {
                 Action::Won { index, lease } => {
                     attempting.won = true;
                     self.width.note(index == 0);
+                    self.careful = false;
                     self.counts.locked += 1;
                     let votes = attempting.votes;
                     let base = attempting.attempt.names.base();
@@ -205,12 +210,50 @@ impl Group {
                     self.counts.abandoned += 1;
                     done.push(Outcome::Abandoned { handle });
                 }
+                Action::Failed(_) if attempting.unsure => {
+                    done.push(Outcome::Unsure { tag, handle });
+                }
                 Action::Failed(_) => {
                     self.counts.unavailable += 1;
                     done.push(Outcome::Unavailable { tag, handle });
                 }
             }
         }
+    }
+
+    /// Sends a proposal: the plain commands that have been packed, or its script.
+    fn propose(&mut self, key: AttemptKey, to: NodeSet, now: u64, done: &mut Vec<Outcome>) {
+        let call = self.attempts.get(key).and_then(|a| a.call.clone());
+        let mut packed = std::mem::take(&mut self.packed);
+        let commands = if let Some(call) = call {
+            packed = by_digest(&call);
+            1
+        } else {
+            3
+        };
+        for node in to.iter() {
+            let order = Order::Acquire(key);
+            let sent = match commands {
+                1 => self.send(node, &packed, order),
+                several => self.send_several(node, &packed, several, order),
+            };
+            if sent.is_err() {
+                let event = Event::Erred(node, ErrorKind::Disconnected);
+                self.step(key, event, now, done);
+            }
+        }
+        packed.clear();
+        self.packed = packed;
+        self.arm();
+    }
+
+    /// A node took a lock that must not count; a script will tell why.
+    pub(super) fn unsure(&mut self, node: NodeId, key: AttemptKey, names: &Rc<PoolNames>) {
+        self.careful = true;
+        if let Some(attempting) = self.attempts.get_mut(key) {
+            attempting.unsure = true;
+        }
+        self.see_guard(node, names, false);
     }
 
     /// How many slots to ask for besides the one that is leased.

@@ -32,7 +32,7 @@ impl Group {
         }
     }
 
-    fn see_guard(&mut self, node: NodeId, names: &Rc<PoolNames>, bootstrap: bool) {
+    pub(super) fn see_guard(&mut self, node: NodeId, names: &Rc<PoolNames>, bootstrap: bool) {
         let call = Rc::new(self.look_at_guard(names, bootstrap));
         let packed = by_digest(&call);
         let _ = self.send(node, &packed, Order::Guard(Rc::clone(names), call));
@@ -45,7 +45,7 @@ impl Group {
         let unused = String::new;
         ScriptCall {
             script: Script::Acquire,
-            keys: vec![names.guard(), names.meta()],
+            keys: vec![names.guard(), names.fences()],
             args: vec![
                 unused(),
                 "1".into(),

@@ -21,6 +21,7 @@ use rand::rngs::StdRng;
 use slotmap::{SlotMap, new_key_type};
 
 use super::call::in_full;
+use super::commands::SlotCommands;
 use super::node::{Heard, Node, NodeReport, NodeTarget, Rules};
 use crate::ffi::Timer;
 
@@ -61,8 +62,10 @@ pub const WAKE: u64 = 0xfe;
 /// What a lock is wanted for.
 pub struct Attempt {
     pub names: Rc<PoolNames>,
-    /// The slot of the lease, and others that would do.
-    pub slots: Vec<Slot>,
+    /// The slot of the lease.
+    pub first: Rc<SlotCommands>,
+    /// Others that would do.
+    pub others: Vec<Slot>,
     pub ttl_ms: u64,
     /// The lease of the first slot on this machine.
     pub handle: LeaseHandle,
@@ -86,6 +89,11 @@ pub enum Outcome {
         tag: u64,
         handle: LeaseHandle,
         wait_ms: u64,
+    },
+    /// Too little has been learnt; the next attempt will ask for more.
+    Unsure {
+        tag: u64,
+        handle: LeaseHandle,
     },
     Unavailable {
         tag: u64,
@@ -135,7 +143,7 @@ struct Sent {
 #[derive(Clone)]
 enum Order {
     Acquire(AttemptKey),
-    Unlock(UnlockKey, Rc<ScriptCall>),
+    Unlock(UnlockKey, Rc<SlotCommands>, Nonce),
     Renew(RenewalKey),
     Stray(Rc<ScriptCall>),
     Enqueue(Rc<PoolNames>, Rc<ScriptCall>),
@@ -147,8 +155,11 @@ struct Attempting {
     acquire: Acquire,
     attempt: Attempt,
     candidates: Candidates,
-    call: Rc<ScriptCall>,
+    /// None when plain commands were sent.
+    call: Option<Rc<ScriptCall>>,
     nonce: Nonce,
+    /// Whether a node was unsure.
+    unsure: bool,
     votes: u8,
     won: bool,
     due: u64,
@@ -183,6 +194,10 @@ pub struct Group {
     woken: HashMap<(usize, String), NodeSet>,
     wake: Timer,
     width: attempts::Width,
+    /// Whether to ask by script, which tells more.
+    careful: bool,
+    /// What has been packed last.
+    packed: Vec<u8>,
     /// What the guards of each pool tell, by the beginning of the pool's names.
     sights: HashMap<String, guards::Sight>,
     random: StdRng,
@@ -212,6 +227,8 @@ impl Group {
             queues: vec![],
             woken: HashMap::new(),
             width: attempts::Width::default(),
+            careful: false,
+            packed: vec![],
             setup,
             quorum,
             attempts: SlotMap::with_key(),
@@ -292,7 +309,7 @@ impl Group {
     /// Gives back what may yet be granted. No answer will be heard any more.
     pub fn end(&mut self, now: u64, done: &mut Vec<Outcome>) {
         let open = self.attempts.values().filter(|a| !a.won).map(|a| {
-            let slots = a.attempt.slots.clone().into();
+            let slots = a.candidates.slots().into();
             (
                 Rc::clone(&a.attempt.names),
                 ReleaseCommand {
@@ -378,7 +395,22 @@ impl Group {
     fn send(&mut self, node: NodeId, packed: &[u8], order: Order) -> Result<(), ()> {
         let node = self.nodes.get_mut(usize::from(node.0)).ok_or(())?;
         let in_full = false;
-        node.send(packed, Sent { order, in_full }).map_err(|_| ())
+        node.send(packed, 1, Sent { order, in_full })
+            .map_err(|_| ())
+    }
+
+    /// Sends plain commands.
+    fn send_several(
+        &mut self,
+        node: NodeId,
+        packed: &[u8],
+        commands: usize,
+        order: Order,
+    ) -> Result<(), ()> {
+        let node = self.nodes.get_mut(usize::from(node.0)).ok_or(())?;
+        let in_full = true;
+        node.send(packed, commands, Sent { order, in_full })
+            .map_err(|_| ())
     }
 
     fn hear(&mut self, at: usize, heard: Vec<Heard<Sent>>, now: u64, done: &mut Vec<Outcome>) {
@@ -403,12 +435,12 @@ impl Group {
 
     fn send_in_full(&mut self, node: NodeId, order: Order, now: u64, done: &mut Vec<Outcome>) {
         let call = match &order {
-            Order::Acquire(key) => self.attempts.get(*key).map(|a| Rc::clone(&a.call)),
+            Order::Acquire(key) => self.attempts.get(*key).and_then(|a| a.call.clone()),
             Order::Renew(key) => self.renewals.get(*key).map(|r| Rc::clone(&r.call)),
-            Order::Unlock(_, call)
-            | Order::Stray(call)
-            | Order::Enqueue(_, call)
-            | Order::Guard(_, call) => Some(Rc::clone(call)),
+            Order::Unlock(_, slot, nonce) => Some(Rc::new(slot.release_call(*nonce))),
+            Order::Stray(call) | Order::Enqueue(_, call) | Order::Guard(_, call) => {
+                Some(Rc::clone(call))
+            }
         };
         let (Some(call), Some(to)) = (call, self.nodes.get_mut(usize::from(node.0))) else {
             return;
@@ -417,7 +449,7 @@ impl Group {
             order,
             in_full: true,
         };
-        if let Err(sent) = to.send(&in_full(&call), sent) {
+        if let Err(sent) = to.send(&in_full(&call), 1, sent) {
             self.broken(node, sent.order, now, done);
         }
     }
@@ -445,12 +477,17 @@ impl Group {
                 };
                 let event = match reply::acquire(value, &attempting.candidates) {
                     Ok(ballot) => Event::Voted(node, ballot),
-                    Err(kind) => Event::Erred(node, kind),
+                    Err(kind) => {
+                        if kind == ErrorKind::Unsure {
+                            self.unsure(node, key, &names);
+                        }
+                        Event::Erred(node, kind)
+                    }
                 };
                 self.count(event);
                 self.step(key, event, now, done);
             }
-            Order::Unlock(key, _) => {
+            Order::Unlock(key, ..) => {
                 let event = match reply::release(value) {
                     Ok(released) => {
                         self.note_next(key, node, released.next.as_deref());

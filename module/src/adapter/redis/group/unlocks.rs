@@ -3,50 +3,39 @@
 use std::rc::Rc;
 
 use openai_core::lease::{LeaseHandle, Lock};
-use openai_core::redlock::{
-    Lease, NodeId, NodeSet, Nonce, PoolNames, Release, ReleaseAction, ReleaseEvent, ScriptCall,
-    Slot,
-};
+use openai_core::redlock::{NodeId, NodeSet, Nonce, Release, ReleaseAction, ReleaseEvent};
 
-use super::super::call::by_digest;
+use super::super::commands::SlotCommands;
 use super::{Group, Order, Outcome, UnlockKey, Unlocking};
 
 impl Group {
     /// Gives a lock back; [`Outcome::Unlocked`] tells when that is done.
     pub fn unlock(
         &mut self,
-        names: &PoolNames,
-        slot: Slot,
+        slot: &Rc<SlotCommands>,
         lock: Lock,
         handle: LeaseHandle,
         now: u64,
         done: &mut Vec<Outcome>,
     ) {
-        let lease = Lease {
-            slot,
-            nonce: Nonce(lock.nonce()),
-            fence: Default::default(),
-            deadline_ms: lock.deadline_ms,
-        };
-        let (release, action) = Release::new(self.quorum, &lease);
-        let ReleaseAction::Send { to, command } = action else {
-            return;
-        };
-        let call = Rc::new(ScriptCall::new(&command, names));
-        let due = now + self.setup.timeout_ms;
+        let nonce = Nonce(lock.nonce());
         let key = self.unlocks.insert(Unlocking {
-            release,
+            release: Release::of(self.quorum),
             handle,
             for_others: NodeSet::default(),
-            due,
+            due: now + self.setup.timeout_ms,
         });
-        let packed = by_digest(&call);
-        for node in to.iter() {
-            let order = Order::Unlock(key, Rc::clone(&call));
+        let mut packed = std::mem::take(&mut self.packed);
+        packed.clear();
+        slot.release(&self.setup.owner, nonce, &mut packed);
+        // Also those that never seemed to grant it.
+        for node in self.quorum.all().iter() {
+            let order = Order::Unlock(key, Rc::clone(slot), nonce);
             if self.send(node, &packed, order).is_err() {
                 self.unlocked(key, ReleaseEvent::Failed(node), done);
             }
         }
+        self.packed = packed;
         self.arm();
     }
 

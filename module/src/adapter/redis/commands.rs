@@ -1,0 +1,160 @@
+//! The commands that take a slot and give it back, packed once: only nonce, fence
+//! and time differ from lease to lease, and are written into a copy.
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+
+use openai_core::redlock::{
+    Candidates, Command, Fence, Holder, Nonce, PoolNames, Proposal, ReleaseCommand, ScriptCall,
+    Slot, TakeCall,
+};
+
+use super::call;
+
+/// The commands of one slot.
+pub struct SlotCommands {
+    pub slot: Slot,
+    names: Rc<PoolNames>,
+    ttl_ms: u64,
+    packed: OnceCell<Option<Packed>>,
+}
+
+struct Packed {
+    take: Form,
+    release: Form,
+}
+
+/// Packed commands with blanks.
+struct Form {
+    text: Vec<u8>,
+    nonces: Vec<usize>,
+    fences: Vec<usize>,
+    starts: Vec<usize>,
+}
+
+/// What fills the blanks: of the length that the real ones have.
+const NONCE: u128 = u128::MAX;
+const FENCE: u64 = 1_111_111_111_111_111;
+const START: u64 = 2_222_222_222_222;
+
+impl SlotCommands {
+    pub fn new(slot: Slot, names: Rc<PoolNames>, ttl_ms: u64) -> Self {
+        Self {
+            slot,
+            names,
+            ttl_ms,
+            packed: OnceCell::new(),
+        }
+    }
+
+    fn packed(&self, owner: &str) -> Option<&Packed> {
+        let pack = || Packed::new(&self.slot, &self.names, owner, self.ttl_ms);
+        self.packed.get_or_init(pack).as_ref()
+    }
+
+    /// Writes the commands that take the slot; `false` when there are none that fit.
+    pub fn take(
+        &self,
+        owner: &str,
+        (nonce, fence, start_ms): (Nonce, Fence, u64),
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let packed = self.packed(owner);
+        packed.is_some_and(|packed| packed.take.fill(nonce, fence.get(), start_ms, out))
+    }
+
+    /// Writes the command that gives the slot back.
+    pub fn release(&self, owner: &str, nonce: Nonce, out: &mut Vec<u8>) {
+        let packed = self.packed(owner);
+        if !packed.is_some_and(|packed| packed.release.fill(nonce, FENCE, START, out)) {
+            out.extend(call::by_digest(&self.release_call(nonce)));
+        }
+    }
+
+    /// The same as a call, for a node that has forgotten the script.
+    pub fn release_call(&self, nonce: Nonce) -> ScriptCall {
+        let slots = [self.slot.clone()].into();
+        let release = Command::Release(ReleaseCommand { slots, nonce });
+        ScriptCall::new(&release, &self.names)
+    }
+}
+
+impl Packed {
+    fn new(slot: &Slot, names: &PoolNames, owner: &str, ttl_ms: u64) -> Option<Self> {
+        let nonce = Nonce(NONCE);
+        let proposal = Proposal {
+            candidates: Candidates::in_order(vec![slot.clone()]).ok()?,
+            nonce,
+            ttl_ms,
+            fence: Fence::new(FENCE)?,
+            holder: Holder::new(owner, "", START),
+            quarantine_ms: 0,
+            bootstrap: false,
+        };
+        let mut take = vec![];
+        for words in TakeCall::new(&proposal, slot, names).commands {
+            let mut command = redis::Cmd::new();
+            words.iter().for_each(|word| {
+                command.arg(word);
+            });
+            take.extend(command.get_packed_command());
+        }
+        let release = Command::Release(ReleaseCommand {
+            slots: [slot.clone()].into(),
+            nonce,
+        });
+        let release = call::by_digest(&ScriptCall::new(&release, names));
+        let (take, release) = (Form::new(take), Form::new(release));
+        // Unless a name looks like a blank.
+        let sound = take.blanks() == (1, 2, 1) && release.blanks() == (1, 0, 0);
+        sound.then_some(Self { take, release })
+    }
+}
+
+impl Form {
+    fn new(text: Vec<u8>) -> Self {
+        let places = |blank: String| memchr::memmem::find_iter(&text, &blank).collect();
+        Self {
+            nonces: places(Nonce(NONCE).to_string()),
+            fences: places(FENCE.to_string()),
+            starts: places(START.to_string()),
+            text,
+        }
+    }
+
+    fn blanks(&self) -> (usize, usize, usize) {
+        (self.nonces.len(), self.fences.len(), self.starts.len())
+    }
+
+    fn fill(&self, nonce: Nonce, fence: u64, start_ms: u64, out: &mut Vec<u8>) -> bool {
+        let (mut fences, mut starts) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let (fence, start) = (fences.format(fence), starts.format(start_ms));
+        if (fence.len(), start.len()) != (16, 13) {
+            return false;
+        }
+        let from = out.len();
+        out.extend_from_slice(&self.text);
+        let copy = &mut out[from..];
+        let nonce = hex(nonce);
+        for &at in &self.nonces {
+            copy[at..at + 32].copy_from_slice(&nonce);
+        }
+        for &at in &self.fences {
+            copy[at..at + 16].copy_from_slice(fence.as_bytes());
+        }
+        for &at in &self.starts {
+            copy[at..at + 13].copy_from_slice(start.as_bytes());
+        }
+        true
+    }
+}
+
+fn hex(nonce: Nonce) -> [u8; 32] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0; 32];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(nonce.0.to_be_bytes()) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+    text
+}
