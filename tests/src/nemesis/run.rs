@@ -93,7 +93,8 @@ fn attempt(scenario: &Scenario, seed: u64, size: &Size) -> Report {
             }
         }
         let grants = arena.mock.stats().totals.requests;
-        if start.elapsed() >= size.duration && grants >= size.grants {
+        let shown = !scenario.wants_stale() || !arena.mock.overlaps().is_empty();
+        if start.elapsed() >= size.duration && grants >= size.grants && shown {
             break;
         }
         if start.elapsed() >= (size.duration * 5).max(patience()) {

@@ -165,6 +165,11 @@ impl Scenario {
     pub fn named(name: &str) -> Option<&'static Self> {
         SCENARIOS.iter().find(|scenario| scenario.name == name)
     }
+
+    /// Whether it shows something only if a worker stands still while it streams.
+    pub(crate) fn wants_stale(&self) -> bool {
+        self.gateways == [Fault::StopWorker]
+    }
 }
 
 /// How long faults last, and how they follow on each other.
