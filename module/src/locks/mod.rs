@@ -222,7 +222,15 @@ fn end_locked(handle: LeaseHandle) {
     let ended = match ended {
         Some(Ok(Ended::Locked(lock))) => return unlock(handle, lock),
         Some(Ok(ended)) => ended,
-        _ => Ended::Free,
+        // After a standstill somebody else may have the slot here, and the nodes
+        // the lock.
+        _ => {
+            let lock = LOCKS.with_borrow(|locks| locks.holds.get(&handle)?.lock);
+            return match lock {
+                Some(lock) => unlock(handle, lock),
+                None => drop(forget(handle)),
+            };
+        }
     };
     if let Some(hold) = forget(handle)
         && ended == Ended::HandedOver
