@@ -33,6 +33,16 @@ impl Cores {
         Self::pinned(self.split().map(|(_, rest)| rest), program.as_ref())
     }
 
+    /// A command that runs beside the load and the mock, or on all cores if they have only one:
+    /// they fill it, and that would be measured, not nginx.
+    pub fn for_stores(&self, program: impl AsRef<OsStr>) -> Command {
+        if self.allowed.len() > 2 {
+            return self.for_others(program);
+        }
+        let all: Vec<String> = self.allowed.iter().map(usize::to_string).collect();
+        Self::pinned(Some(all.join(",")), program.as_ref())
+    }
+
     /// Moves this process to the other cores: it is a client as well.
     pub fn move_to_others(&self) {
         if let Some((_, rest)) = self.allowed.split_first()
