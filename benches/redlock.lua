@@ -13,7 +13,7 @@ local log, ERR = ngx.log, ngx.ERR
 
 local TTL_MS = 30000
 local VALID_S = (TTL_MS - TTL_MS / 100 - 2) / 1000
-local TIMEOUT_MS = 50
+local TIMEOUT_MS = 500
 local IDLE_MS = 60000
 local TRIES = 3
 -- More than there are ever commands under way.

@@ -36,7 +36,7 @@ impl Cores {
     /// A command that runs beside the load and the mock, or on all cores if they have only one:
     /// they fill it, and that would be measured, not nginx.
     pub fn for_stores(&self, program: impl AsRef<OsStr>) -> Command {
-        if self.allowed.len() > 2 {
+        if !self.share_stores() {
             return self.for_others(program);
         }
         let all: Vec<String> = self.allowed.iter().map(usize::to_string).collect();
@@ -52,6 +52,10 @@ impl Cores {
             rest.iter().for_each(|&core| set.set(core));
             let _ = sched_setaffinity(None, &set);
         }
+    }
+
+    fn share_stores(&self) -> bool {
+        self.allowed.len() <= 2
     }
 
     fn split(&self) -> Option<(String, String)> {
@@ -80,7 +84,11 @@ impl fmt::Display for Cores {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.split() {
             Some((nginx, others)) => {
-                write!(f, "nginx on core {nginx}, mock and clients on {others}")
+                let stores = if self.share_stores() { "all" } else { &others };
+                write!(
+                    f,
+                    "nginx on core {nginx}, mock and clients on {others}, Redis on {stores}"
+                )
             }
             None => write!(f, "one core for all"),
         }

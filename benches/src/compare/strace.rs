@@ -66,3 +66,19 @@ fn count(line: &str) -> Option<(String, u64)> {
     let name = name.trim();
     (name != "total").then_some((name.to_owned(), calls.parse().ok()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_of_a_summary_that_are_calls() {
+        let text = "    calls syscall\n--------- ----------------\n   101214 sendto\n      \
+                    73 epoll_wait\n--------- ----------------\n   101287 total\n";
+        let counts: Vec<_> = text.lines().filter_map(count).collect();
+        assert_eq!(
+            counts,
+            [("sendto".into(), 101_214), ("epoll_wait".into(), 73)]
+        );
+    }
+}
