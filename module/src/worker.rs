@@ -290,10 +290,18 @@ impl Watcher for Mail {
 /// Hands out the leases that our waiters were served with.
 fn collect() {
     let mut served: Vec<Served> = vec![];
-    with(|worker| {
+    let watched = with(|worker| {
         let id = worker.id;
-        worker.change(|zone| served.extend(std::iter::from_fn(|| zone.collect(id, now()))))
+        let waits = worker.change(|zone| {
+            served.extend(std::iter::from_fn(|| zone.collect(id, now())));
+            zone.has_waiters()
+        });
+        waits != Some(true) || worker.expiry.is_started()
     });
+    if watched == Some(false) {
+        // One that was served too late waits again.
+        watch_expiry();
+    }
     for Served {
         tag,
         grant,

@@ -3,7 +3,7 @@
 #
 #   deps.sh run      build the module and run it: Debian's nginx, its headers, a C compiler, libclang
 #   deps.sh test     the above, and what the test suites start or compile
-#   deps.sh bench    the above, and the load generator and the Lua modules that are compared against
+#   deps.sh bench    the above, the load generator, strace, and the Lua modules that are compared against
 #   deps.sh valgrind what test installs, and valgrind
 #
 # When nothing is missing it asks dpkg only: no root, no network.
@@ -14,7 +14,7 @@ set -euo pipefail
 # libc6-dbg: valgrind finds the functions of libc by it.
 run=(nginx nginx-dev gcc libc6-dev make libclang-dev libpcre2-dev libssl-dev zlib1g-dev ca-certificates curl)
 test=(openssl python3-venv redis-server shellcheck)
-bench=(wrk libnginx-mod-http-lua libnginx-mod-http-ndk)
+bench=(wrk strace libnginx-mod-http-lua libnginx-mod-http-ndk)
 valgrind=(valgrind libc6-dbg)
 
 die() {

@@ -33,6 +33,16 @@ impl Cores {
         Self::pinned(self.split().map(|(_, rest)| rest), program.as_ref())
     }
 
+    /// A command that runs beside the load and the mock, or on all cores if they have only one:
+    /// they fill it, and that would be measured, not nginx.
+    pub fn for_stores(&self, program: impl AsRef<OsStr>) -> Command {
+        if !self.share_stores() {
+            return self.for_others(program);
+        }
+        let all: Vec<String> = self.allowed.iter().map(usize::to_string).collect();
+        Self::pinned(Some(all.join(",")), program.as_ref())
+    }
+
     /// Moves this process to the other cores: it is a client as well.
     pub fn move_to_others(&self) {
         if let Some((_, rest)) = self.allowed.split_first()
@@ -42,6 +52,10 @@ impl Cores {
             rest.iter().for_each(|&core| set.set(core));
             let _ = sched_setaffinity(None, &set);
         }
+    }
+
+    fn share_stores(&self) -> bool {
+        self.allowed.len() <= 2
     }
 
     fn split(&self) -> Option<(String, String)> {
@@ -70,7 +84,11 @@ impl fmt::Display for Cores {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.split() {
             Some((nginx, others)) => {
-                write!(f, "nginx on core {nginx}, mock and clients on {others}")
+                let stores = if self.share_stores() { "all" } else { &others };
+                write!(
+                    f,
+                    "nginx on core {nginx}, mock and clients on {others}, Redis on {stores}"
+                )
             }
             None => write!(f, "one core for all"),
         }

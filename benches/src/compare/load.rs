@@ -7,7 +7,8 @@ use crate::lab::Lab;
 use crate::mock::Mock;
 use crate::nginx::Nginx;
 use crate::process::time_on_core;
-use crate::site::{CLIENT_TOKEN, Route};
+use crate::route::Route;
+use crate::site::CLIENT_TOKEN;
 use crate::stream::{Client, Request};
 use crate::wrk;
 
@@ -15,6 +16,14 @@ use crate::wrk;
 pub struct Side<'a> {
     pub nginx: &'a Nginx,
     pub route: &'a Route,
+}
+
+impl Side<'_> {
+    /// Where wrk sends its requests.
+    pub fn url(&self) -> String {
+        let port = self.nginx.port();
+        format!("http://127.0.0.1:{port}{}", self.route.path())
+    }
 }
 
 /// What the rounds of one side gave, in their order.
@@ -55,7 +64,7 @@ pub fn alternate(
 }
 
 /// One request whose answer is looked at as a whole: wrk looks at the status only.
-fn probe(side: &Side<'_>) -> Result<()> {
+pub fn probe(side: &Side<'_>) -> Result<()> {
     let request = Request::chat(&side.route.path(), 3, Duration::ZERO);
     runtime()?.block_on(async {
         let mut client = Client::connect(side.nginx.port()).await?;
@@ -78,11 +87,9 @@ fn measure(
     connections: usize,
     seconds: u64,
 ) -> Result<(wrk::Tally, f64)> {
-    let path = side.route.path();
-    let url = format!("http://127.0.0.1:{}{path}", side.nginx.port());
     mock.reset()?;
     let before = time_on_core(side.nginx.worker())?;
-    let tally = wrk::run(lab, &url, CLIENT_TOKEN, connections, seconds)?;
+    let tally = wrk::run(lab, &side.url(), CLIENT_TOKEN, connections, seconds)?;
     side.nginx.await_idle()?;
     let spent = time_on_core(side.nginx.worker())?.saturating_sub(before);
     witness(mock, side.route, &tally)?;

@@ -14,9 +14,12 @@ mod load;
 mod mock;
 mod nginx;
 mod process;
+mod redis;
 mod report;
+mod route;
 mod site;
 mod spread;
+mod strace;
 mod stream;
 mod wrk;
 

@@ -9,7 +9,8 @@ use crate::error::{Error, Result, While};
 use crate::lab::Lab;
 use crate::mock::Mock;
 use crate::process::{Process, await_that, free_port};
-use crate::site::{self, CLIENT_TOKEN, CLIENT_TOKEN_VARIABLE, Route};
+use crate::route::{Group, Route};
+use crate::site::{CLIENT_TOKEN, CLIENT_TOKEN_VARIABLE, Site};
 
 pub struct Nginx {
     process: Process,
@@ -21,9 +22,22 @@ pub struct Nginx {
 impl Nginx {
     /// Starts it with a location for each route.
     pub fn start(lab: &Lab, mock: &Mock, routes: &[Route]) -> Result<Self> {
+        Self::with_groups(lab, mock, routes, &[])
+    }
+
+    /// The same with groups of Redis servers, all of whose nodes are up when it returns.
+    pub fn with_groups(lab: &Lab, mock: &Mock, routes: &[Route], groups: &[Group]) -> Result<Self> {
         let dir = tempfile::tempdir().while_doing("a directory for nginx")?;
         let port = free_port()?;
-        let text = site::config(routes, &lab.module, mock.port(), port, dir.path())?;
+        let site = Site {
+            routes,
+            groups,
+            module: &lab.module,
+            mock: mock.port(),
+            port,
+            dir: dir.path(),
+        };
+        let text = site.config()?;
         let config = dir.path().join("nginx.conf");
         fs::write(&config, text).while_doing("writing nginx.conf")?;
         let output = dir.path().join("output");
@@ -46,12 +60,37 @@ impl Nginx {
         let mut process = Process::new("nginx", child);
         process.await_port(port, &output)?;
         let worker = worker_of(process.pid())?;
-        Ok(Self {
+        let nginx = Self {
             process,
             worker,
             port,
             dir,
+        };
+        for route in routes {
+            nginx.await_nodes(route)?;
+        }
+        Ok(nginx)
+    }
+
+    fn await_nodes(&self, route: &Route) -> Result<()> {
+        let Some(path) = route.nodes_path() else {
+            return Ok(());
+        };
+        let what = format!("Redis servers that are all up, of {}", route.name);
+        await_that(&what, || {
+            Ok(self.get(&path)?.split(',').all(|node| node == "up"))
         })
+    }
+
+    fn get(&self, path: &str) -> Result<String> {
+        let url = format!("http://127.0.0.1:{}{path}", self.port);
+        ureq::get(&url)
+            .call()
+            .and_then(|mut answer| answer.body_mut().read_to_string())
+            .map_err(|source| Error::Http {
+                url,
+                source: Box::new(source),
+            })
     }
 
     pub fn port(&self) -> u16 {
@@ -65,27 +104,28 @@ impl Nginx {
 
     /// Waits until it has dealt with what clients left behind when they went.
     pub fn await_idle(&self) -> Result<()> {
-        let url = format!("http://127.0.0.1:{}/status", self.port);
         await_that("an idle nginx", || {
-            let status = ureq::get(&url)
-                .call()
-                .and_then(|mut answer| answer.body_mut().read_to_string())
-                .map_err(|source| Error::Http {
-                    url: url.clone(),
-                    source: Box::new(source),
-                })?;
             // Our own connection is one of them.
-            Ok(status.starts_with("Active connections: 1 "))
+            Ok(self.get("/status")?.starts_with("Active connections: 1 "))
         })
     }
 
     /// Ends it; an error in its log is ours, as a run must have none.
-    pub fn finish(mut self) -> Result<()> {
+    pub fn finish(self) -> Result<()> {
+        self.finish_despite(None)
+    }
+
+    /// The same; errors that name what is there to fail are expected.
+    pub fn finish_despite(mut self, failing: Option<&str>) -> Result<()> {
         self.process.stop();
         let log = fs::read_to_string(self.dir.path().join("error.log"));
         let log = log.while_doing("reading nginx's error log")?;
         let grave = ["[error]", "[crit]", "[alert]", "[emerg]"];
-        match log.lines().find(|l| grave.iter().any(|g| l.contains(g))) {
+        let is_grave = |line: &&str| {
+            let expected = failing.is_some_and(|name| line.contains(name));
+            !expected && grave.iter().any(|g| line.contains(g))
+        };
+        match log.lines().find(is_grave) {
             Some(line) => Err(Error::Logged(line.to_owned())),
             None => Ok(()),
         }

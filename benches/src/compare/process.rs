@@ -29,17 +29,31 @@ impl Process {
         self.child.id()
     }
 
+    /// Sends it a signal, unless it has ended.
+    pub fn signal(&mut self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        if let (Some(pid), Ok(None)) = (pid, self.child.try_wait()) {
+            let _ = kill_process(pid, signal);
+        }
+    }
+
     /// Waits until the process listens; what it wrote to `output` is the reason when it ends.
     pub fn await_port(&mut self, port: u16, output: &Path) -> Result<()> {
         await_that("listening", || {
-            if matches!(self.child.try_wait(), Ok(Some(_))) {
-                return Err(Error::Ended {
-                    program: self.name,
-                    output: fs::read_to_string(output).unwrap_or_default(),
-                });
-            }
+            self.check(output)?;
             Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok())
         })
+    }
+
+    /// An error if it has ended, with what it wrote to `output`.
+    pub fn check(&mut self, output: &Path) -> Result<()> {
+        match self.child.try_wait() {
+            Ok(Some(_)) => Err(Error::Ended {
+                program: self.name,
+                output: fs::read_to_string(output).unwrap_or_default(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Asks the process to end, and waits for it.
@@ -47,10 +61,7 @@ impl Process {
         if !matches!(self.child.try_wait(), Ok(None)) {
             return;
         }
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        if let Some(pid) = pid {
-            let _ = kill_process(pid, Signal::TERM);
-        }
+        self.signal(Signal::TERM);
         let ended = await_that("the end", || Ok(!matches!(self.child.try_wait(), Ok(None))));
         if ended.is_err() {
             let _ = self.child.kill();

@@ -39,6 +39,7 @@ pub enum Unit {
     Ratio,
     Microseconds,
     Bytes,
+    Calls,
 }
 
 impl Unit {
@@ -47,6 +48,7 @@ impl Unit {
             Self::Ratio => format!("{value:.3}"),
             Self::Microseconds => format!("{value:.1} µs"),
             Self::Bytes => format!("{value:.0} B"),
+            Self::Calls => format!("{value:.2} calls"),
         }
     }
 }

@@ -1,104 +1,50 @@
 //! The configuration of an nginx: plain and gateway side by side, alike in all but the lease.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
 use rustix::process::geteuid;
 
 use crate::error::{Result, While};
+use crate::route::{Group, Lease, Route};
 
 /// The token that clients send; plain nginx passes it on, the gateway puts a key in its place.
 pub const CLIENT_TOKEN: &str = "bench-client-token";
 /// The variable that the gateway reads it from.
 pub const CLIENT_TOKEN_VARIABLE: &str = "BENCH_CLIENT_TOKEN";
 
-/// A location before the mock.
-#[derive(Clone, Debug)]
-pub struct Route {
-    pub name: &'static str,
-    /// The keys of its own pool; none: plain `proxy_pass`.
-    pub keys: Option<Keys>,
-    /// Whether the gateway asks for the client's token.
-    pub auth: bool,
+const LUA: &str = include_str!("../../redlock.lua");
+
+/// An nginx to be configured.
+pub struct Site<'a> {
+    pub routes: &'a [Route],
+    pub groups: &'a [Group],
+    pub module: &'a Path,
+    pub mock: u16,
+    pub port: u16,
+    /// Where its files are.
+    pub dir: &'a Path,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub struct Keys {
-    pub count: usize,
-    pub slots: usize,
-}
-
-impl Route {
-    pub const PLAIN: Self = Self {
-        name: "plain",
-        keys: None,
-        auth: false,
-    };
-
-    pub const fn gateway(name: &'static str, count: usize, slots: usize) -> Self {
-        Self {
-            name,
-            keys: Some(Keys { count, slots }),
-            auth: false,
-        }
-    }
-
-    pub const fn with_auth(mut self) -> Self {
-        self.auth = true;
-        self
-    }
-
-    /// Where chat requests go.
-    pub fn path(&self) -> String {
-        format!("/{}/v1/chat/completions", self.name)
-    }
-
-    fn location(&self) -> String {
-        let pool = match &self.keys {
-            Some(_) => format!("openai {};", self.name),
-            None => String::new(),
+impl Site<'_> {
+    /// Both sides stream unbuffered: the gateway does so for every event stream, whatever
+    /// `proxy_buffering` says, so the comparison has to say it for plain nginx.
+    pub fn config(&self) -> Result<String> {
+        let (load, leases, auth) = if self.is_lua() {
+            self.lua()?
+        } else {
+            self.module()?
         };
-        let auth = if self.auth { "on" } else { "off" };
-        format!(
-            "location /{}/ {{ {pool} openai_auth {auth}; proxy_pass http://mock/; }}\n",
-            self.name
-        )
-    }
-
-    /// The pool's block; its keys go to a file in `dir`.
-    fn pool(&self, dir: &Path) -> Result<String> {
-        let Some(Keys { count, slots }) = self.keys else {
-            return Ok(String::new());
+        let locations: String = self.routes.iter().map(Route::location).collect();
+        // The worker of a root's nginx would be nobody, who may not enter the directory.
+        let user = if geteuid().is_root() {
+            "user root;"
+        } else {
+            ""
         };
-        let mut keys = String::new();
-        for number in 0..count {
-            let _ = writeln!(keys, "sk-bench-{}-{number:06}", self.name);
-        }
-        let file = dir.join(format!("{}.keys", self.name));
-        fs::write(&file, keys).while_doing("writing the keys")?;
+        let (mock, port) = (self.mock, self.port);
         Ok(format!(
-            "openai_pool {} {{ key file:{} slots={slots}; }}\n",
-            self.name,
-            file.display()
-        ))
-    }
-}
-
-/// Both sides stream unbuffered: the gateway does so for every event stream, whatever
-/// `proxy_buffering` says, so the comparison has to say it for plain nginx.
-pub fn config(routes: &[Route], module: &Path, mock: u16, port: u16, dir: &Path) -> Result<String> {
-    let pools: String = routes.iter().map(|r| r.pool(dir)).collect::<Result<_>>()?;
-    let locations: String = routes.iter().map(Route::location).collect();
-    // The worker of a root's nginx would be nobody, who may not enter the directory.
-    let user = if geteuid().is_root() {
-        "user root;"
-    } else {
-        ""
-    };
-    let module = module.display();
-    Ok(format!(
-        "load_module {module};
+            "{load}
 {user}
 daemon off;
 worker_processes 1;
@@ -113,10 +59,7 @@ http {{
     uwsgi_temp_path temp_uwsgi;
     scgi_temp_path temp_scgi;
 
-    openai_zone openai:64m;
-    {pools}
-    openai_clients {{ client bench env:{CLIENT_TOKEN_VARIABLE}; }}
-
+    {leases}
     upstream mock {{
         server 127.0.0.1:{mock};
         keepalive 256;
@@ -129,10 +72,54 @@ http {{
 
     server {{
         listen 127.0.0.1:{port} backlog=4096;
-        location = /status {{ openai_auth off; stub_status; }}
+        location = /status {{ {auth} stub_status; }}
         {locations}
     }}
 }}
 "
-    ))
+        ))
+    }
+
+    fn is_lua(&self) -> bool {
+        let mut routes = self.routes.iter();
+        routes.any(|route| matches!(route.lease, Lease::Lua))
+    }
+
+    fn module(&self) -> Result<(String, String, &'static str)> {
+        let load = format!("load_module {};", self.module.display());
+        let groups: String = self.groups.iter().map(Group::block).collect();
+        let pools = self.pools()?;
+        let leases = format!(
+            "openai_zone openai:64m;
+    {groups}{pools}
+    openai_clients {{ client bench env:{CLIENT_TOKEN_VARIABLE}; }}
+"
+        );
+        Ok((load, leases, "openai_auth off;"))
+    }
+
+    /// Without the module, so that neither costs the other anything.
+    fn lua(&self) -> Result<(String, String, &'static str)> {
+        fs::write(self.dir.join("redlock.lua"), LUA).while_doing("writing redlock.lua")?;
+        let load = ["ndk_http_module", "ngx_http_lua_module"]
+            .map(|module| format!("load_module /usr/lib/nginx/modules/{module}.so;\n"));
+        // Each request has a timer, and by default there may be 256. A node that is late is no
+        // error to the module either.
+        let leases = format!(
+            "lua_package_path '{}/?.lua;;';
+    lua_max_pending_timers 8192;
+    lua_max_running_timers 8192;
+    lua_socket_log_errors off;
+    init_worker_by_lua_block {{ require('redlock').seed() }}
+    {}",
+            self.dir.display(),
+            self.pools()?
+        );
+        Ok((load.concat(), leases, ""))
+    }
+
+    fn pools(&self) -> Result<String> {
+        let pools = self.routes.iter().map(|r| r.pool(self.groups, self.dir));
+        pools.collect()
+    }
 }

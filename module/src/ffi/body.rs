@@ -21,6 +21,10 @@ impl Request<'_> {
     /// when a temporary file could not be read.
     pub fn body_pieces(&self, mut see: impl FnMut(&[u8])) -> bool {
         for buffer in self.body_buffers() {
+            if length(&buffer) == 0 {
+                // The last of a chunked body may have no memory at all.
+                continue;
+            }
             if buffer.in_file() == 0 {
                 // SAFETY: pos and last bound the initialised bytes of a buffer of
                 // the request body, which lives as long as the request.

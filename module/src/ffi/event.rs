@@ -80,6 +80,12 @@ impl Timer {
         }
     }
 
+    /// Whether it is due some time.
+    pub fn is_started(&self) -> bool {
+        // SAFETY: ours until Drop.
+        unsafe { (*self.event()).timer_set() != 0 }
+    }
+
     /// Has it called later in this turn of the event loop.
     pub fn soon(&mut self) {
         // SAFETY: as for `start`.

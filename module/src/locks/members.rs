@@ -1,12 +1,12 @@
 //! Groups as this worker is connected to them: started, tended, stopped.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use openai_core::lease::{HandOver, LeaseHandle, Lock, PoolId};
 use openai_core::redlock::{PoolNames, Slot};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rustc_hash::FxHashMap;
 use serde_json::json;
 
 use super::outcomes::settle;
@@ -69,8 +69,8 @@ pub fn start(main: &Main) {
     }
 }
 
-fn places(main: &Main, known: &TakenOver) -> HashMap<u32, Rc<Place>> {
-    let mut places = HashMap::new();
+fn places(main: &Main, known: &TakenOver) -> FxHashMap<u32, Rc<Place>> {
+    let mut places = FxHashMap::default();
     for (at, (pool, known)) in main.pools.iter().zip(&known.pools).enumerate() {
         let Store::Redlock {
             group,
@@ -101,8 +101,8 @@ fn places(main: &Main, known: &TakenOver) -> HashMap<u32, Rc<Place>> {
     places
 }
 
-fn named(places: &HashMap<u32, Rc<Place>>) -> HashMap<String, (u32, u32)> {
-    let mut named = HashMap::new();
+fn named(places: &FxHashMap<u32, Rc<Place>>) -> FxHashMap<String, (u32, u32)> {
+    let mut named = FxHashMap::default();
     for (&key, place) in places {
         for (ordinal, commands) in (0..).zip(&place.slots) {
             let name = [place.names.base(), commands.slot.field()].concat();
@@ -281,7 +281,7 @@ fn renew(group: u64) {
     let at = group as usize;
     with(at, |member, holds, done| {
         let now = clock();
-        let mut pools: HashMap<usize, Batch> = HashMap::new();
+        let mut pools: FxHashMap<usize, Batch> = FxHashMap::default();
         let mut next = member.renewal_ms;
         for (&handle, hold) in holds.iter() {
             let (Some(lock), false, true) = (hold.lock, hold.ending, hold.place.group == at) else {

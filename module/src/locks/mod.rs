@@ -12,11 +12,11 @@ pub use members::{nodes, start, status, stop};
 pub use waiting::waits;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use openai_core::lease::{Ended, Grant, LeaseHandle, Lock};
 use openai_core::redlock::{PoolNames, Slot};
+use rustc_hash::FxHashMap;
 
 use crate::adapter::now;
 use crate::adapter::redis::{Attempt, AttemptKey, Outcome, SlotCommands, clock};
@@ -52,15 +52,15 @@ struct Hold {
     ending: bool,
 }
 
-type Holds = HashMap<LeaseHandle, Hold>;
+type Holds = FxHashMap<LeaseHandle, Hold>;
 
 #[derive(Default)]
 struct Locks {
     members: Vec<Option<Member>>,
     /// By the keys' indexes in the zone.
-    places: HashMap<u32, Rc<Place>>,
+    places: FxHashMap<u32, Rc<Place>>,
     /// The slots as the zone knows them, by their names on the nodes.
-    named: HashMap<String, (u32, u32)>,
+    named: FxHashMap<String, (u32, u32)>,
     holds: Holds,
     done: Vec<Outcome>,
     /// Leases with a lock that end at the end of this turn of the event loop: who
@@ -222,7 +222,15 @@ fn end_locked(handle: LeaseHandle) {
     let ended = match ended {
         Some(Ok(Ended::Locked(lock))) => return unlock(handle, lock),
         Some(Ok(ended)) => ended,
-        _ => Ended::Free,
+        // After a standstill somebody else may have the slot here, and the nodes
+        // the lock.
+        _ => {
+            let lock = LOCKS.with_borrow(|locks| locks.holds.get(&handle)?.lock);
+            return match lock {
+                Some(lock) => unlock(handle, lock),
+                None => drop(forget(handle)),
+            };
+        }
     };
     if let Some(hold) = forget(handle)
         && ended == Ended::HandedOver

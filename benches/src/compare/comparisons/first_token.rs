@@ -12,7 +12,7 @@ use crate::load::{Side, runtime};
 use crate::mock::Mock;
 use crate::nginx::Nginx;
 use crate::report::{Report, Target};
-use crate::site::Route;
+use crate::route::Route;
 use crate::spread::quantile;
 use crate::stream::{Client, Request, Times};
 

@@ -7,7 +7,7 @@ use crate::load::{Side, alternate};
 use crate::mock::Mock;
 use crate::nginx::Nginx;
 use crate::report::{Report, Target};
-use crate::site::Route;
+use crate::route::Route;
 
 const FEW: Route = Route::gateway("keys-10", 10, 8);
 const MANY: Route = Route::gateway("keys-10000", 10_000, 8);

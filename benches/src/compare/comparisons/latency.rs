@@ -6,7 +6,7 @@ use crate::load::{Side, alternate};
 use crate::mock::Mock;
 use crate::nginx::Nginx;
 use crate::report::{Finding, Report, Target, Unit};
-use crate::site::Route;
+use crate::route::Route;
 use crate::spread::Spread;
 
 const ROUTES: [Route; 2] = [Route::PLAIN, Route::gateway("keys-64", 64, 1)];

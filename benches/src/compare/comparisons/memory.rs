@@ -9,7 +9,7 @@ use crate::mock::Mock;
 use crate::nginx::Nginx;
 use crate::process::memory;
 use crate::report::{Finding, Report, Target, Unit};
-use crate::site::Route;
+use crate::route::Route;
 use crate::spread::Spread;
 use crate::stream::{Client, Request};
 

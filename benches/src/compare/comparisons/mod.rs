@@ -4,6 +4,8 @@ mod first_token;
 mod keys;
 mod latency;
 mod memory;
+mod redlock;
+mod redlock_syscalls;
 mod throughput;
 mod waiting;
 
@@ -27,6 +29,10 @@ pub enum Comparison {
     Keys,
     /// Requests a second when most of them wait for a key
     Waiting,
+    /// Requests a second and added time with leases on Redis servers, beside plain and Lua
+    Redlock,
+    /// System calls of nginx's worker for a request, counted by strace
+    RedlockSyscalls,
 }
 
 impl Comparison {
@@ -42,6 +48,8 @@ impl Comparison {
             Self::Memory => memory::run(lab, report),
             Self::Keys => keys::run(lab, report),
             Self::Waiting => waiting::run(lab, report),
+            Self::Redlock => redlock::run(lab, report),
+            Self::RedlockSyscalls => redlock_syscalls::run(lab, report),
         }
     }
 }

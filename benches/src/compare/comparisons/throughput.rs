@@ -6,7 +6,7 @@ use crate::load::{Rounds, Side, alternate};
 use crate::mock::Mock;
 use crate::nginx::Nginx;
 use crate::report::{Finding, Report, Target, Unit};
-use crate::site::Route;
+use crate::route::Route;
 use crate::spread::Spread;
 
 pub const CONNECTIONS: usize = 64;

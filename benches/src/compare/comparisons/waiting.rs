@@ -7,7 +7,7 @@ use crate::load::{Side, alternate};
 use crate::mock::Mock;
 use crate::nginx::Nginx;
 use crate::report::{Report, Target};
-use crate::site::Route;
+use crate::route::Route;
 
 const ROUTES: [Route; 2] = [
     Route::gateway("keys-64", 64, 1),

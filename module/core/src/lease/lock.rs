@@ -142,13 +142,13 @@ impl Zone<'_> {
 
     /// Another machine has given a slot up: those who wait here may try.
     pub fn freed_elsewhere(&mut self, key: u32, ordinal: u32, now: Now) {
-        let found = self.slots.iter().position(|slot| {
-            slot.state == super::record::slot_state::HELD
-                && slot.owner == NONE
-                && (slot.key, slot.ordinal) == (key, ordinal)
+        let held = &self.deadlines[..self.header.deadlines as usize];
+        let found = held.iter().copied().find(|&slot| {
+            let slot = &self.slots[slot as usize];
+            slot.owner == NONE && (slot.key, slot.ordinal) == (key, ordinal)
         });
         if let Some(slot) = found {
-            self.free(slot as u32, now);
+            self.free(slot, now);
         }
     }
 

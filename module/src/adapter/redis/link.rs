@@ -37,8 +37,9 @@ struct Owing<T> {
 /// A connection, with what is under way on it. `T` names a command to its sender.
 pub struct Link<T> {
     peer: Peer,
+    /// What has arrived: of this, so much, of which so much has been taken.
     arrived: Vec<u8>,
-    /// How much of that has been taken.
+    filled: usize,
     taken: usize,
     out: Vec<u8>,
     sent: usize,
@@ -56,6 +57,7 @@ impl<T> Link<T> {
         Ok(Self {
             peer: Peer::connect(address, tls, call, argument)?,
             arrived: Vec::new(),
+            filled: 0,
             taken: 0,
             out: Vec::new(),
             sent: 0,
@@ -104,7 +106,7 @@ impl<T> Link<T> {
             return Ok(None);
         }
         loop {
-            let read = resp::read(&self.arrived[self.taken..])
+            let read = resp::read(&self.arrived[self.taken..self.filled])
                 .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
             let Some((sent, length)) = read else {
                 if !self.receive()? {
@@ -127,16 +129,18 @@ impl<T> Link<T> {
 
     /// Reads more; whether there was any.
     fn receive(&mut self) -> io::Result<bool> {
-        self.arrived.drain(..self.taken);
+        self.arrived.copy_within(self.taken..self.filled, 0);
+        self.filled -= self.taken;
         self.taken = 0;
-        let had = self.arrived.len();
-        self.arrived.resize(had + CHUNK, 0);
-        let read = self.peer.read(&mut self.arrived[had..]);
-        let more = *read.as_ref().unwrap_or(&0);
-        self.arrived.truncate(had + more);
-        match read {
+        if self.arrived.len() < self.filled + CHUNK / 2 {
+            self.arrived.resize(self.filled + CHUNK, 0);
+        }
+        match self.peer.read(&mut self.arrived[self.filled..]) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) => Ok(true),
+            Ok(more) => {
+                self.filled += more;
+                Ok(true)
+            }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(false),
             Err(e) => Err(e),
         }

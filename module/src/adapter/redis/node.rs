@@ -1,6 +1,5 @@
 //! A node: its connection, kept up in the background, and what is known of it.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use openai_core::redlock::{
     CircuitPolicy, Durability, ErrorKind, Incarnation, Mistrust, NodeHealth, Script, ServerInfo,
     Value,
 };
+use rustc_hash::FxHashMap;
 use serde_json::json;
 
 use super::link::{Arrival, Link};
@@ -146,7 +146,7 @@ pub struct Node<T> {
     pub counts: NodeCounts,
     /// Until when it has said that it grants nothing in a pool, by the beginning of
     /// the pool's names.
-    quarantine: HashMap<String, u64>,
+    quarantine: FxHashMap<String, u64>,
     /// Whether it owed an answer for too long when last seen to.
     was_stale: bool,
     /// When it was last opened.
@@ -169,7 +169,7 @@ impl<T> Node<T> {
             pushes: false,
             round_trip_us: None,
             counts: NodeCounts::default(),
-            quarantine: HashMap::new(),
+            quarantine: FxHashMap::default(),
             was_stale: false,
             opened: None,
             failures: 0,

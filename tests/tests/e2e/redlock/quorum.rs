@@ -38,7 +38,7 @@ fn wait_healed(gateway: &Gateway) {
 #[test]
 fn requests_are_refused_while_a_majority_is_silent() {
     let nodes = Redis::group(3);
-    let gateway = plan(&nodes).start();
+    let gateway = plan_with(&nodes, "node_timeout 50ms;", "").start();
     wait_states(&gateway, "up,up,up");
     gateway.chat().send().expect_status(200);
     nodes[..2].iter().for_each(Redis::pause);

@@ -112,7 +112,7 @@ impl Group {
             due,
         });
         self.act(key, actions, now, done);
-        self.attempts.contains_key(key).then_some(key)
+        self.forget_drained(key).then_some(key)
     }
 
     /// Whether a quorum may be there in a moment: connections are being made.
@@ -142,13 +142,16 @@ impl Group {
         let actions = attempting.acquire.step(now, event);
         self.fence.saw(attempting.acquire.highest_fence());
         self.act(key, actions, now, done);
-        if self
-            .attempts
-            .get(key)
-            .is_some_and(|a| a.acquire.is_drained())
-        {
+        self.forget_drained(key);
+    }
+
+    /// Drops an attempt that nothing more can come of; whether it goes on.
+    fn forget_drained(&mut self, key: AttemptKey) -> bool {
+        let drained = self.attempts.get(key).map(|a| a.acquire.is_drained());
+        if drained == Some(true) {
             self.attempts.remove(key);
         }
+        drained == Some(false)
     }
 
     pub(super) fn act(

@@ -7,7 +7,6 @@ mod queue;
 mod renewals;
 mod unlocks;
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use openai_core::lease::{LeaseHandle, Lock};
@@ -18,6 +17,7 @@ use openai_core::redlock::{
 };
 use rand::RngCore;
 use rand::rngs::StdRng;
+use rustc_hash::FxHashMap;
 use slotmap::{SlotMap, new_key_type};
 
 use super::call::in_full;
@@ -191,7 +191,7 @@ pub struct Group {
     renewals: SlotMap<RenewalKey, Renewing>,
     fence: FenceClock,
     queues: Vec<queue::Place>,
-    woken: HashMap<(usize, String), NodeSet>,
+    woken: FxHashMap<(usize, String), NodeSet>,
     wake: Timer,
     width: attempts::Width,
     /// Whether to ask by script, which tells more.
@@ -199,7 +199,7 @@ pub struct Group {
     /// What has been packed last.
     packed: Vec<u8>,
     /// What the guards of each pool tell, by the beginning of the pool's names.
-    sights: HashMap<String, guards::Sight>,
+    sights: FxHashMap<String, guards::Sight>,
     random: StdRng,
     pub counts: Counts,
     timeout: Timer,
@@ -225,7 +225,7 @@ impl Group {
             timeout: Timer::new(true, setup.on_node, setup.base + TIMEOUT),
             wake: Timer::new(true, setup.on_node, setup.base + WAKE),
             queues: vec![],
-            woken: HashMap::new(),
+            woken: FxHashMap::default(),
             width: attempts::Width::default(),
             careful: false,
             packed: vec![],
@@ -235,7 +235,7 @@ impl Group {
             unlocks: SlotMap::with_key(),
             renewals: SlotMap::with_key(),
             fence,
-            sights: HashMap::new(),
+            sights: FxHashMap::default(),
             counts: Counts::default(),
             random,
             timeout_set: false,

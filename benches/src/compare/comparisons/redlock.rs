@@ -1,0 +1,140 @@
+//! Leases on Redis servers: locked and given back for every request, or handed over, beside plain
+//! `proxy_pass`, and beside Lua that does the same.
+
+use super::latency::added;
+use super::throughput::{CONNECTIONS, compare};
+use crate::error::Result;
+use crate::lab::Lab;
+use crate::load::{Side, alternate};
+use crate::mock::Mock;
+use crate::nginx::Nginx;
+use crate::redis::Redis;
+use crate::report::{Report, Target};
+use crate::route::{Group, Lease, Route};
+
+/// More slots than clients: nobody waits, also while slots are being given back.
+const ENOUGH: usize = 256;
+/// Three quarters of the clients wait at any time. With half of them, all slots that end in one turn
+/// of the event loop find nobody left to be handed over to now and then.
+const SCARCE: usize = 16;
+
+/// A way to keep leases on Redis servers.
+struct Case {
+    what: &'static str,
+    route: Route,
+    servers: usize,
+    /// Whether one server more is listed, which does not answer.
+    hung: bool,
+    hand_over: Option<u32>,
+    /// Its requests a second by those of plain nginx.
+    share: Target,
+    /// What it adds to the p50 of one client, in microseconds; none: nothing new, not measured.
+    added: Option<Target>,
+}
+
+impl Case {
+    const fn of(what: &'static str, name: &'static str, servers: usize) -> Self {
+        Self {
+            what,
+            route: redlock(name, ENOUGH),
+            servers,
+            hung: false,
+            hand_over: Some(0),
+            share: Target::None,
+            added: Some(Target::None),
+        }
+    }
+
+    fn group(&self, servers: &[Redis], hung: &Redis) -> Group {
+        let hung = self.hung.then_some(hung);
+        let servers = servers.iter().take(self.servers).chain(hung);
+        Group {
+            name: self.route.name,
+            ports: servers.map(Redis::port).collect(),
+            hand_over: self.hand_over,
+        }
+    }
+}
+
+/// Its group has the name of the route.
+pub const fn redlock(name: &'static str, slots: usize) -> Route {
+    Route::gateway(name, slots, 1).leased(Lease::Redlock(name))
+}
+
+static CASES: [Case; 5] = [
+    Case {
+        share: Target::AtLeast(0.55),
+        added: Some(Target::AtMost(60.0)),
+        ..Case::of("Redlock of 3", "redlock-3", 3)
+    },
+    Case {
+        route: redlock("handed-over", SCARCE),
+        hand_over: None,
+        share: Target::AtLeast(0.80),
+        added: None,
+        ..Case::of("Redlock of 3, handed over", "handed-over", 3)
+    },
+    Case::of("Redlock of 1", "redlock-1", 1),
+    Case::of("Redlock of 5", "redlock-5", 5),
+    Case {
+        hung: true,
+        ..Case::of("Redlock of 3, one hung", "one-hung", 2)
+    },
+];
+static LUA: Route = Route::gateway("lua", ENOUGH, 1).leased(Lease::Lua);
+
+pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
+    let mock = Mock::start(lab)?;
+    let servers = Redis::group(lab, 5)?;
+    let mut hung = Redis::start(lab)?;
+    let groups = CASES.each_ref().map(|case| case.group(&servers, &hung));
+    let mut routes = vec![Route::PLAIN];
+    routes.extend(CASES.iter().map(|case| case.route.clone()));
+    let nginx = Nginx::with_groups(lab, &mock, &routes, &groups)?;
+    let lua = Nginx::with_groups(lab, &mock, std::slice::from_ref(&LUA), &groups[..1])?;
+    hung.hang();
+
+    let [plain, cases @ ..] = routes.as_slice() else {
+        return Ok(());
+    };
+    let side = |route| Side {
+        nginx: &nginx,
+        route,
+    };
+    let by_lua = Side {
+        nginx: &lua,
+        route: &LUA,
+    };
+    let mut sides = vec![side(plain), by_lua];
+    sides.extend(cases.iter().map(side));
+    let rounds = alternate(lab, &mock, &sides, CONNECTIONS)?;
+    if let [plain, lua, cases @ ..] = rounds.as_slice() {
+        for (case, rounds) in CASES.iter().zip(cases) {
+            report.add(&compare(
+                format!("{} ÷ plain", case.what),
+                case.share,
+                ("plain", plain),
+                ("redlock", rounds),
+            ))?;
+        }
+        report.add(&compare(
+            format!("{} ÷ OpenResty's Lua", CASES[0].what),
+            Target::AtLeast(10.0),
+            ("lua", lua),
+            ("redlock", &cases[0]),
+        ))?;
+    }
+
+    let idle = || CASES.iter().filter_map(|case| Some((case, case.added?)));
+    let mut sides = vec![side(plain)];
+    sides.extend(idle().map(|(case, _)| side(&case.route)));
+    let rounds = alternate(lab, &mock, &sides, 1)?;
+    if let [plain, cases @ ..] = rounds.as_slice() {
+        for ((case, target), rounds) in idle().zip(cases) {
+            let name = format!("added p50, {}, 1 client", case.what);
+            report.add(&added(name, target, &plain.p50, &rounds.p50))?;
+        }
+    }
+    nginx.finish_despite(Some(&format!("127.0.0.1:{}", hung.port())))?;
+    lua.finish()
+}

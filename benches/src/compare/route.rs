@@ -1,0 +1,148 @@
+//! Locations before the mock, and what a lease of theirs is.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use crate::error::{Result, While};
+
+/// A location before the mock.
+#[derive(Clone, Debug)]
+pub struct Route {
+    pub name: &'static str,
+    /// The keys of its own pool; none: plain `proxy_pass`.
+    pub keys: Option<Keys>,
+    pub lease: Lease,
+    /// Whether the gateway asks for the client's token.
+    pub auth: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Keys {
+    pub count: usize,
+    pub slots: usize,
+}
+
+/// Where a route's leases are kept, and by whom.
+#[derive(Clone, Copy, Debug)]
+pub enum Lease {
+    /// By the module, in shared memory.
+    Shm,
+    /// By the module, on the Redis servers of that group.
+    Redlock(&'static str),
+    /// By Lua, on the Redis servers of the site's only group.
+    Lua,
+}
+
+/// Redis servers that keep leases together.
+#[derive(Clone, Debug)]
+pub struct Group {
+    pub name: &'static str,
+    pub ports: Vec<u16>,
+    /// How often in a row a lock is handed over; none: as often as the module does by itself.
+    pub hand_over: Option<u32>,
+}
+
+impl Group {
+    pub fn block(&self) -> String {
+        let name = self.name;
+        // A vote that is late because the machine is busy shall take its time, not fail the run.
+        let mut block = format!("openai_redlock {name} {{ bootstrap on; node_timeout 500ms; ");
+        for port in &self.ports {
+            let _ = write!(block, "node redis://127.0.0.1:{port}; ");
+        }
+        if let Some(hand_over) = self.hand_over {
+            let _ = write!(block, "hand_over {hand_over}; ");
+        }
+        block.push_str("}\n");
+        block
+    }
+
+    fn ports(&self) -> impl Iterator<Item = String> {
+        self.ports.iter().map(u16::to_string)
+    }
+}
+
+impl Route {
+    pub const PLAIN: Self = Self {
+        name: "plain",
+        keys: None,
+        lease: Lease::Shm,
+        auth: false,
+    };
+
+    pub const fn gateway(name: &'static str, count: usize, slots: usize) -> Self {
+        Self {
+            name,
+            keys: Some(Keys { count, slots }),
+            lease: Lease::Shm,
+            auth: false,
+        }
+    }
+
+    pub const fn leased(mut self, lease: Lease) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    pub const fn with_auth(mut self) -> Self {
+        self.auth = true;
+        self
+    }
+
+    /// Where chat requests go.
+    pub fn path(&self) -> String {
+        format!("/{}/v1/chat/completions", self.name)
+    }
+
+    /// Where the worker tells how it sees the route's Redis servers, if there are any.
+    pub fn nodes_path(&self) -> Option<String> {
+        let has_nodes = matches!(self.lease, Lease::Redlock(_));
+        has_nodes.then(|| format!("/{}/nodes", self.name))
+    }
+
+    pub fn location(&self) -> String {
+        let name = self.name;
+        let auth = if self.auth { "on" } else { "off" };
+        let lease = match (self.lease, self.keys) {
+            (Lease::Lua, _) => "access_by_lua_block { require('redlock').access() } \
+                 log_by_lua_block { require('redlock').log() }"
+                .to_owned(),
+            (_, None) => format!("openai_auth {auth};"),
+            (_, Some(_)) => format!("openai {name}; openai_auth {auth};"),
+        };
+        let nodes = self.nodes_path().map_or_else(String::new, |path| {
+            format!(
+                "location = {path} {{ openai {name}; openai_auth off; return 200 $openai_pool_nodes; }}\n"
+            )
+        });
+        format!("{nodes}location /{name}/ {{ {lease} proxy_pass http://mock/; }}\n")
+    }
+
+    /// The pool's block; its keys go to a file in `dir`.
+    pub fn pool(&self, groups: &[Group], dir: &Path) -> Result<String> {
+        let Some(Keys { count, slots }) = self.keys else {
+            return Ok(String::new());
+        };
+        let name = self.name;
+        let mut keys = String::new();
+        for number in 0..count {
+            let _ = writeln!(keys, "sk-bench-{name}-{number:06}");
+        }
+        let file = dir.join(format!("{name}.keys"));
+        fs::write(&file, keys).while_doing("writing the keys")?;
+        let file = file.display();
+        let keys = format!("key file:{file} slots={slots};");
+        Ok(match self.lease {
+            Lease::Shm => format!("openai_pool {name} {{ {keys} }}\n"),
+            Lease::Redlock(group) => format!("openai_pool {name} {{ store {group}; {keys} }}\n"),
+            Lease::Lua => {
+                let ports: Vec<String> = groups.iter().flat_map(Group::ports).collect();
+                let ports = ports.join(", ");
+                format!(
+                    "init_by_lua_block {{ require('redlock').setup({{ {ports} }}, '{file}') }}\n"
+                )
+            }
+        })
+    }
+}
