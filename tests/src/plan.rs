@@ -174,10 +174,11 @@ impl Plan {
         self
     }
 
-    /// Says that the test kills workers: nginx may tell so in its log.
+    /// Says that the test kills workers: nginx may tell so in its log, and that one of them had
+    /// the mutex of the zone.
     #[must_use]
     pub fn loses_workers(self) -> Self {
-        self.expect("exited on signal 9")
+        self.expect("exited on signal 9").expect("was locked by")
     }
 
     /// Has nginx test the configuration, without starting anything.

@@ -68,6 +68,12 @@ impl Arena {
             standstills: Vec::new(),
         };
         wait_until("all nodes vote", || arena.is_healthy());
+        // As they do for workers that a reload starts: those go by the servers' age, which is told
+        // in whole seconds.
+        let quarantine = ttl.as_secs_f64().ceil();
+        wait_until("all nodes are old enough", || {
+            arena.nodes.iter().all(|node| age(node) >= quarantine)
+        });
         arena
     }
 
@@ -148,9 +154,12 @@ impl Arena {
     pub(crate) fn kill_worker(&mut self, at: usize, whim: u32) {
         let gateway = &self.gateways[at];
         let workers = workers(gateway);
-        gateway
-            .nginx
-            .kill_worker(workers[whim as usize % workers.len()]);
+        let pid = workers[whim as usize % workers.len()];
+        gateway.nginx.kill_worker(pid);
+        // A master that is to reload before it knows would start one worker too many.
+        wait_until("the master knows", || {
+            !gateway.nginx.children().contains(&pid)
+        });
     }
 }
 
@@ -162,6 +171,16 @@ fn workers(gateway: &Gateway) -> Vec<i32> {
         workers.len() == gateway.plan().workers
     });
     workers
+}
+
+/// For how many seconds a server has run.
+fn age(node: &Redis) -> f64 {
+    let info = node.ask("INFO server");
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix("uptime_in_seconds:"));
+    line.and_then(|age| age.trim().parse().ok())
+        .expect("a server tells its age")
 }
 
 /// Whether the gateway's other worker can use the shared memory.
