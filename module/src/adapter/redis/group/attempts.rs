@@ -216,8 +216,12 @@ impl Group {
                 Action::Failed(_) if attempting.unsure => {
                     done.push(Outcome::Unsure { tag, handle });
                 }
-                Action::Failed(_) => {
-                    self.counts.unavailable += 1;
+                Action::Failed(failure) => {
+                    *match failure {
+                        Failure::Quarantine { .. } => &mut self.counts.quarantine,
+                        Failure::TooLate => &mut self.counts.too_late,
+                        _ => &mut self.counts.no_quorum,
+                    } += 1;
                     done.push(Outcome::Unavailable { tag, handle });
                 }
             }

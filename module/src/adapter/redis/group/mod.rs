@@ -128,7 +128,9 @@ pub struct Counts {
     pub locked: u64,
     pub handed_over: u64,
     pub busy: u64,
-    pub unavailable: u64,
+    pub no_quorum: u64,
+    pub quarantine: u64,
+    pub too_late: u64,
     pub abandoned: u64,
     pub lost: u64,
 }
