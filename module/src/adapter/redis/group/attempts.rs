@@ -91,6 +91,7 @@ impl Group {
         packed.clear();
         let blanks = (Nonce(nonce), fence, start_ms);
         let plain = !self.careful
+            && !self.scripts_only
             && attempt.others.is_empty()
             && attempt.first.take(&self.setup.owner, blanks, &mut packed);
         self.packed = packed;
