@@ -189,7 +189,7 @@ fn read_line(conf: &Conf, words: &[&str], said: &mut Said) -> ConfResult {
         return read_key(conf, values, &mut said.keys).map_err(|e| format!("key: {e}"));
     }
     if *name == "store" {
-        return once(&mut said.store, store(values)).map_err(|e| format!("store: {e}"));
+        return values::once(&mut said.store, store(values)).map_err(|e| format!("store: {e}"));
     }
     let [value] = values else {
         return Err(match *name {
@@ -200,21 +200,13 @@ fn read_line(conf: &Conf, words: &[&str], said: &mut Said) -> ConfResult {
         });
     };
     match *name {
-        "balance" => once(&mut said.balance, balance(value)),
-        "lease_ttl" => once(&mut said.ttl_ms, ttl(value)),
-        "wait" => once(&mut said.wait_ms, values::time_ms(value)),
-        "queue" => once(&mut said.queue, queue(value)),
+        "balance" => values::once(&mut said.balance, balance(value)),
+        "lease_ttl" => values::once(&mut said.ttl_ms, ttl(value)),
+        "wait" => values::once(&mut said.wait_ms, values::time_ms(value)),
+        "queue" => values::once(&mut said.queue, queue(value)),
         _ => return Err(format!("unknown directive \"{name}\"")),
     }
     .map_err(|e| format!("{name}: {e}"))
-}
-
-fn once<T>(place: &mut Option<T>, value: ConfResult<T>) -> ConfResult {
-    if place.is_some() {
-        return Err("is a duplicate".into());
-    }
-    *place = Some(value?);
-    Ok(())
 }
 
 fn read_key(conf: &Conf, parameters: &[&str], keys: &mut KeyList) -> ConfResult {

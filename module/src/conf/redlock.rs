@@ -154,32 +154,24 @@ fn read_line(conf: &Conf, words: &[&str], said: &mut Said) -> ConfResult {
             said.sources += 1;
             read_nodes(conf, value, &mut said.nodes)
         }
-        "password" => once(&mut said.password, password(conf, value)),
-        "node_timeout" => once(&mut said.timeout_ms, between(value, 1, 10_000)),
-        "drift" => once(&mut said.drift, drift(value)),
-        "renew" => once(&mut said.renewal_ms, between(value, 10, 3_600_000)),
-        "retry_delay" => once(&mut said.retry_ms, between(value, 1, 10_000)),
-        "retry_jitter" => once(&mut said.jitter_ms, between(value, 0, 10_000)),
-        "quarantine" => once(&mut said.quarantine_ms, values::time_ms(value)),
-        "bootstrap" => once(&mut said.bootstrap, values::flag(value)),
-        "hand_over" => once(&mut said.hand_over, count(value)),
-        "prefix" => once(&mut said.prefix, prefix(value)),
-        "tls_trusted_certificate" => once(&mut said.tls.trusted, Ok(value.to_string())),
-        "tls_verify" => once(&mut said.tls.verify, values::flag(value)),
-        "tls_name" => once(&mut said.tls.name, TlsName::new(value)),
-        "tls_certificate" => once(&mut said.tls.certificate, Ok(value.to_string())),
-        "tls_certificate_key" => once(&mut said.tls.key, Ok(value.to_string())),
+        "password" => values::once(&mut said.password, password(conf, value)),
+        "node_timeout" => values::once(&mut said.timeout_ms, between(value, 1, 10_000)),
+        "drift" => values::once(&mut said.drift, drift(value)),
+        "renew" => values::once(&mut said.renewal_ms, between(value, 10, 3_600_000)),
+        "retry_delay" => values::once(&mut said.retry_ms, between(value, 1, 10_000)),
+        "retry_jitter" => values::once(&mut said.jitter_ms, between(value, 0, 10_000)),
+        "quarantine" => values::once(&mut said.quarantine_ms, values::time_ms(value)),
+        "bootstrap" => values::once(&mut said.bootstrap, values::flag(value)),
+        "hand_over" => values::once(&mut said.hand_over, count(value)),
+        "prefix" => values::once(&mut said.prefix, prefix(value)),
+        "tls_trusted_certificate" => values::once(&mut said.tls.trusted, Ok(value.to_string())),
+        "tls_verify" => values::once(&mut said.tls.verify, values::flag(value)),
+        "tls_name" => values::once(&mut said.tls.name, TlsName::new(value)),
+        "tls_certificate" => values::once(&mut said.tls.certificate, Ok(value.to_string())),
+        "tls_certificate_key" => values::once(&mut said.tls.key, Ok(value.to_string())),
         _ => return Err(format!("unknown directive \"{name}\"")),
     }
     .map_err(|e| format!("{name}: {e}"))
-}
-
-fn once<T>(place: &mut Option<T>, value: ConfResult<T>) -> ConfResult {
-    if place.is_some() {
-        return Err("is a duplicate".into());
-    }
-    *place = Some(value?);
-    Ok(())
 }
 
 fn between(value: &str, least: u64, most: u64) -> ConfResult<u64> {

@@ -54,3 +54,12 @@ fn split(text: &str) -> (&str, &str) {
             .unwrap_or(text.len()),
     )
 }
+
+/// Notes what a line of a block says that may stand once.
+pub fn once<T>(place: &mut Option<T>, value: ConfResult<T>) -> ConfResult {
+    if place.is_some() {
+        return Err("is a duplicate".into());
+    }
+    *place = Some(value?);
+    Ok(())
+}

@@ -33,6 +33,7 @@ pub(super) struct Member {
     hand_over: (u32, u64),
     renewal_ms: u64,
     pub(super) flush: Timer,
+    pub(super) late_flush: Timer,
     renewal: Timer,
     tend: Timer,
 }
@@ -173,6 +174,7 @@ impl Member {
             hand_over: (group.hand_over, left_ms),
             renewal_ms,
             flush: Timer::new(true, flush, number),
+            late_flush: Timer::new(true, flush, number),
             renewal,
             tend: Timer::new(true, tend, number),
         }
@@ -228,7 +230,9 @@ pub fn status(group: usize, names: &PoolNames) -> Option<String> {
             "locked": counts.locked,
             "handed_over": counts.handed_over,
             "busy": counts.busy,
-            "unavailable": counts.unavailable,
+            "no_quorum": counts.no_quorum,
+            "quarantine": counts.quarantine,
+            "too_late": counts.too_late,
             "abandoned": counts.abandoned,
             "lost": counts.lost,
         });

@@ -52,6 +52,9 @@ struct Hold {
     ending: bool,
 }
 
+/// How long a lock that nobody here waits for may take to be given back.
+const LEISURE_MS: u64 = 1;
+
 type Holds = FxHashMap<LeaseHandle, Hold>;
 
 #[derive(Default)]
@@ -125,6 +128,25 @@ fn with<T>(
         member.flush.soon();
         Some(result)
     })
+}
+
+/// The same, but what it has to say may wait a moment for company: what is under
+/// way to the client meanwhile does not have to wait for it.
+fn with_leisure(group: usize, act: impl FnOnce(&mut Member, &mut Holds, &mut Vec<Outcome>)) {
+    LOCKS.with_borrow_mut(|locks| {
+        let Locks {
+            members,
+            holds,
+            done,
+            ..
+        } = locks;
+        if let Some(Some(member)) = members.get_mut(group) {
+            act(member, holds, done);
+            if !member.late_flush.is_started() {
+                member.late_flush.start(LEISURE_MS);
+            }
+        }
+    });
 }
 
 /// Tries to lock the slot of a lease; [`crate::phase`] hears what comes of it.
@@ -242,13 +264,25 @@ fn end_locked(handle: LeaseHandle) {
 }
 
 fn unlock(handle: LeaseHandle, lock: Lock) {
-    let group = LOCKS.with_borrow(|locks| locks.holds.get(&handle).map(|h| h.place.group));
-    let Some(group) = group else { return };
-    with(group, |member, holds, done| {
+    let found = LOCKS.with_borrow(|locks| {
+        let place = &locks.holds.get(&handle)?.place;
+        let pool = locks.member(place.group)?.pool_of(&place.names)?;
+        Some((place.group, pool))
+    });
+    let Some((group, pool)) = found else { return };
+    let unlock = |member: &mut Member, holds: &mut Holds, done: &mut Vec<Outcome>| {
         if let Some(hold) = holds.get(&handle) {
             member.group.unlock(&hold.slot, lock, handle, clock(), done);
         }
-    });
+    };
+    if in_zone(|zone| zone.waiting_priority(pool))
+        .flatten()
+        .is_some()
+    {
+        with(group, unlock);
+    } else {
+        with_leisure(group, unlock);
+    }
 }
 
 fn forget(handle: LeaseHandle) -> Option<Hold> {

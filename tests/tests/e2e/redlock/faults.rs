@@ -1,5 +1,8 @@
 //! A minority of nodes fails: requests go on, and no key is lent twice.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use e2e::{Load, Outcome, RawUpstream, Redis, wait_until};
 
 use super::witness::{Pair, eight_keys};
@@ -152,6 +155,33 @@ fn a_lock_that_a_node_has_forgotten_is_put_back() {
     reload::end(stream);
     gateway.wait_held(0, 0);
     assert_eq!(holders(&nodes, LOCK), 0);
+}
+
+/// What another machine asked for in vain meanwhile does not keep the lock off the node: it is
+/// needed there when others go.
+#[test]
+fn a_lock_is_put_back_where_another_has_proposed_a_higher_fence() {
+    let nodes = Redis::group(5);
+    let upstream = RawUpstream::bind();
+    let gateway = plan_with(&nodes, "", "lease_ttl 1s;")
+        .upstream(upstream.address())
+        .start();
+    wait_states(&gateway, "up,up,up,up,up");
+    let stream = reload::stream(&gateway, &upstream);
+    wait_until("every node has the lock", || holders(&nodes, LOCK) == 5);
+    let (lost, others) = nodes.split_last().expect("five nodes");
+    lost.ask("ZADD {main}:f 5000000000000000 main:0");
+    lost.ask(&format!("DEL {LOCK}"));
+    wait_until("the lock is back", || holders(&nodes, LOCK) == 5);
+    others[..2].iter().for_each(Redis::pause);
+    let until = Instant::now() + Duration::from_millis(2_500);
+    while Instant::now() < until {
+        assert_eq!(holders(&nodes[2..], LOCK), 3);
+        thread::sleep(Duration::from_millis(20));
+    }
+    others[..2].iter().for_each(Redis::resume);
+    reload::end(stream);
+    gateway.wait_held(0, 0);
 }
 
 /// Its guard has gone with all the rest: it does not vote before all that it may have forgotten

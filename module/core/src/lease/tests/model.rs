@@ -17,6 +17,8 @@ enum Step {
     Release(usize),
     Renew(usize),
     Leave(usize),
+    /// A lease moves to another slot; its own is held elsewhere for a while.
+    Move(usize, u64),
     Pass(u64),
     Kill(usize),
     Reload(Vec<(u8, u32, u32)>),
@@ -35,6 +37,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         8 => any::<usize>().prop_map(Step::Release),
         3 => any::<usize>().prop_map(Step::Renew),
         3 => any::<usize>().prop_map(Step::Leave),
+        3 => (any::<usize>(), any::<u64>()).prop_map(|(at, random)| Step::Move(at, random)),
         2 => (1..TTL).prop_map(Step::Pass),
         1 => (0usize..3).prop_map(Step::Kill),
         1 => keys.prop_map(Step::Reload),
@@ -202,6 +205,9 @@ impl Model {
                 let left = self.waiting.remove(at % self.waiting.len());
                 assert_eq!(self.bed.zone().cancel(left.ticket), Cancelled::Left);
             }
+            Step::Move(at, random) if !self.held.is_empty() => {
+                self.move_lease(at % self.held.len(), random);
+            }
             Step::Pass(ms) => self.bed.now += ms,
             Step::Kill(at) => self.kill(at),
             Step::Reload(keys) => self.reload(&keys),
@@ -245,6 +251,30 @@ impl Model {
                 }
             }
         }
+    }
+
+    fn move_lease(&mut self, at: usize, random: u64) {
+        let now = self.bed.clock();
+        let (left, worker) = (self.held[at].grant, self.held[at].worker);
+        let generation = self.bed.generation;
+        let most = 1 + (random >> 32) as usize % 3;
+        let others = self
+            .bed
+            .zone()
+            .alternatives(left.handle, generation, most, random);
+        assert!(others.len() <= most);
+        assert_eq!(others.is_empty(), !self.some_free(generation));
+        let Some(&other) = others.last() else { return };
+        assert!(self.knows(self.index_of[&other.0], generation));
+        let until = now.mono_ms + 7;
+        let moved = self.bed.zone().move_to(left.handle, other, until, now);
+        let moved = moved.expect("it is free");
+        assert_eq!((moved.key, moved.ordinal), other);
+        let elsewhere = &mut self.held[at];
+        elsewhere.grant.handle.nonce = [0; 2];
+        elsewhere.deadline = until;
+        elsewhere.worker = usize::MAX;
+        self.note(moved, worker);
     }
 
     fn kill(&mut self, at: usize) {

@@ -91,6 +91,7 @@ impl Group {
         packed.clear();
         let blanks = (Nonce(nonce), fence, start_ms);
         let plain = !self.careful
+            && !self.scripts_only
             && attempt.others.is_empty()
             && attempt.first.take(&self.setup.owner, blanks, &mut packed);
         self.packed = packed;
@@ -216,8 +217,12 @@ impl Group {
                 Action::Failed(_) if attempting.unsure => {
                     done.push(Outcome::Unsure { tag, handle });
                 }
-                Action::Failed(_) => {
-                    self.counts.unavailable += 1;
+                Action::Failed(failure) => {
+                    *match failure {
+                        Failure::Quarantine { .. } => &mut self.counts.quarantine,
+                        Failure::TooLate => &mut self.counts.too_late,
+                        _ => &mut self.counts.no_quorum,
+                    } += 1;
                     done.push(Outcome::Unavailable { tag, handle });
                 }
             }

@@ -5,6 +5,7 @@ mod attempts;
 mod guards;
 mod queue;
 mod renewals;
+mod timeouts;
 mod unlocks;
 
 use std::rc::Rc;
@@ -128,7 +129,9 @@ pub struct Counts {
     pub locked: u64,
     pub handed_over: u64,
     pub busy: u64,
-    pub unavailable: u64,
+    pub no_quorum: u64,
+    pub quarantine: u64,
+    pub too_late: u64,
     pub abandoned: u64,
     pub lost: u64,
 }
@@ -196,6 +199,8 @@ pub struct Group {
     width: attempts::Width,
     /// Whether to ask by script, which tells more.
     careful: bool,
+    /// Whether a node is too old for the plain commands (before Redis 6.2).
+    scripts_only: bool,
     /// What has been packed last.
     packed: Vec<u8>,
     /// What the guards of each pool tell, by the beginning of the pool's names.
@@ -228,6 +233,7 @@ impl Group {
             woken: FxHashMap::default(),
             width: attempts::Width::default(),
             careful: false,
+            scripts_only: false,
             packed: vec![],
             setup,
             quorum,
@@ -325,73 +331,6 @@ impl Group {
         self.flush(now, done);
     }
 
-    /// Gives up on nodes that have not answered in time.
-    pub fn timeouts(&mut self, now: u64, done: &mut Vec<Outcome>) {
-        self.timeout_set = false;
-        let late: Vec<_> = self
-            .attempts
-            .iter()
-            .filter(|(_, a)| a.due <= now)
-            .map(|(key, _)| key)
-            .collect();
-        let mut slow = NodeSet::default();
-        for key in late {
-            let pending = self
-                .attempts
-                .get(key)
-                .map(|a| a.acquire.pending())
-                .unwrap_or_default();
-            for node in pending.iter() {
-                slow.insert(node);
-                self.step(key, Event::TimedOut(node), now, done);
-            }
-        }
-        let late: Vec<_> = self
-            .unlocks
-            .iter()
-            .filter(|(_, u)| u.due <= now)
-            .map(|(key, _)| key)
-            .collect();
-        for key in late {
-            for node in self.quorum.all().iter() {
-                self.unlocked(key, ReleaseEvent::Failed(node), done);
-            }
-        }
-        let late: Vec<_> = self
-            .renewals
-            .iter()
-            .filter(|(_, r)| r.due <= now)
-            .map(|(key, _)| key)
-            .collect();
-        for key in late {
-            let pending = self
-                .renewals
-                .get(key)
-                .map(|r| r.renewal.pending())
-                .unwrap_or_default();
-            for node in pending.iter() {
-                slow.insert(node);
-                self.renewal_step(key, RenewalEvent::Failed(node), now, done);
-            }
-        }
-        for node in slow.iter() {
-            let random = self.random.next_u64();
-            if let Some(node) = self.nodes.get_mut(usize::from(node.0)) {
-                node.timed_out(now, random);
-            }
-        }
-        self.arm();
-    }
-
-    /// One timer for all: they all have the same patience, so the first is due first.
-    fn arm(&mut self) {
-        let idle = self.attempts.is_empty() && self.unlocks.is_empty() && self.renewals.is_empty();
-        if !self.timeout_set && !idle {
-            self.timeout_set = true;
-            self.timeout.start(self.setup.timeout_ms.div_ceil(2).max(1));
-        }
-    }
-
     fn send(&mut self, node: NodeId, packed: &[u8], order: Order) -> Result<(), ()> {
         let node = self.nodes.get_mut(usize::from(node.0)).ok_or(())?;
         let in_full = false;
@@ -479,6 +418,7 @@ impl Group {
                     Ok(ballot) => Event::Voted(node, ballot),
                     Err(kind) => {
                         if kind == ErrorKind::Unsure {
+                            self.scripts_only |= is_too_old(value);
                             self.unsure(node, key, &names);
                         }
                         Event::Erred(node, kind)
@@ -510,4 +450,12 @@ impl Group {
             }
         }
     }
+}
+
+/// Whether a node took a lock by SET and has not understood ZADD.
+fn is_too_old(value: &Value) -> bool {
+    let Value::Array(parts) = value else {
+        return false;
+    };
+    matches!(parts.as_slice(), [_, Value::Error(ErrorKind::Other), _])
 }

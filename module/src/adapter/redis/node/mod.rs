@@ -1,16 +1,22 @@
 //! A node: its connection, kept up in the background, and what is known of it.
 
+mod greeting;
+mod report;
+
+pub use report::{NodeCounts, NodeReport, NodeState};
+
 use std::rc::Rc;
 use std::time::Duration;
 
 use openai_core::redlock::{
-    CircuitPolicy, Durability, ErrorKind, Incarnation, Mistrust, NodeHealth, Script, ServerInfo,
-    Value,
+    CircuitPolicy, Durability, Incarnation, Mistrust, NodeHealth, ServerInfo, Value,
 };
 use rustc_hash::FxHashMap;
 use serde_json::json;
 
 use super::link::{Arrival, Link};
+use greeting::{Owed, greet, refusal};
+
 use crate::ffi::{Address, Level, Tls};
 use crate::log::event;
 
@@ -26,37 +32,6 @@ pub struct NodeTarget {
     pub database: i64,
 }
 
-/// What is known of a node, for variables.
-pub struct NodeReport<'a> {
-    pub name: &'a str,
-    pub state: NodeState,
-    /// Smoothed, in microseconds.
-    pub round_trip_us: Option<u64>,
-    pub counts: NodeCounts,
-}
-
-/// How a node does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NodeState {
-    Up,
-    /// It did not answer in time, more than once.
-    Suspect,
-    /// It came back without its memory not long ago.
-    Quarantined,
-    Down,
-}
-
-impl NodeState {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Up => "up",
-            Self::Suspect => "suspect",
-            Self::Quarantined => "quarantined",
-            Self::Down => "down",
-        }
-    }
-}
-
 const RECONNECT_MIN_MS: u64 = 100;
 const RECONNECT_MAX_MS: u64 = 5_000;
 const CONNECT_MS: u64 = 2_000;
@@ -69,18 +44,6 @@ const CIRCUIT: CircuitPolicy = CircuitPolicy {
     probe_min_ms: 200,
     probe_max_ms: 5_000,
 };
-
-/// What a reply belongs to.
-pub enum Owed<T> {
-    Auth,
-    Hello,
-    Select,
-    Subscribe,
-    Info,
-    Script,
-    Probe,
-    Command(T),
-}
 
 enum Line<T> {
     Down {
@@ -117,19 +80,6 @@ pub struct Rules {
     pub bootstrap: bool,
     /// What to subscribe to.
     pub channels: Rc<[String]>,
-}
-
-/// What a node has done since the worker began.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NodeCounts {
-    /// Proposals that it granted.
-    pub granted: u64,
-    /// Proposals that it refused.
-    pub refused: u64,
-    /// Proposals that it answered with an error, or with nonsense.
-    pub failed: u64,
-    /// Answers that did not come in time.
-    pub timeouts: u64,
 }
 
 pub struct Node<T> {
@@ -211,8 +161,8 @@ impl<T> Node<T> {
         };
         let refuses = now < until;
         match &self.line {
-            Line::Open(_) if self.health.is_suspect() => NodeState::Suspect,
             Line::Open(_) if refuses || !self.incarnation.is_trusted(now) => NodeState::Quarantined,
+            Line::Open(_) if self.health.is_suspect() => NodeState::Suspect,
             Line::Open(_) => NodeState::Up,
             _ => NodeState::Down,
         }
@@ -464,48 +414,6 @@ impl<T> Node<T> {
             event(Level::Error, "redis_node_down", fields);
         }
     }
-}
-
-/// Puts what a fresh connection begins with on its way; returns how many replies
-/// it takes to be open.
-fn greet<T>(link: &mut Link<Owed<T>>, target: &NodeTarget) -> usize {
-    let mut greetings = vec![];
-    if let Some(password) = &target.password {
-        let mut auth = redis::cmd("AUTH");
-        if let Some(user) = &target.user {
-            auth.arg(user);
-        }
-        auth.arg(password.as_str());
-        greetings.push((auth, Owed::Auth));
-    }
-    let mut hello = redis::cmd("HELLO");
-    hello.arg(3);
-    greetings.push((hello, Owed::Hello));
-    if target.database != 0 {
-        let mut select = redis::cmd("SELECT");
-        select.arg(target.database);
-        greetings.push((select, Owed::Select));
-    }
-    greetings.push((redis::cmd("INFO"), Owed::Info));
-    for script in Script::ALL {
-        let mut load = redis::cmd("SCRIPT");
-        load.arg("LOAD").arg(script.source());
-        greetings.push((load, Owed::Script));
-    }
-    let count = greetings.len();
-    for (command, owed) in greetings {
-        let _ = link.push(&command.get_packed_command(), 1, owed);
-    }
-    count
-}
-
-fn refusal<T>(owed: &Owed<T>, kind: ErrorKind) -> String {
-    let what = match owed {
-        Owed::Auth => "AUTH",
-        Owed::Select => "SELECT",
-        _ => "SCRIPT LOAD",
-    };
-    format!("{what} was refused: {kind:?}")
 }
 
 fn message<T>(parts: Vec<Value>) -> Option<Heard<T>> {

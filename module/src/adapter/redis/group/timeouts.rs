@@ -1,0 +1,56 @@
+//! Nodes that do not answer in time.
+
+use openai_core::redlock::{Event, NodeSet, ReleaseEvent, RenewalEvent};
+use rand::RngCore;
+use slotmap::{Key, SlotMap};
+
+use super::{Group, Outcome};
+
+/// What is due, of the things that are under way.
+fn late<K: Key, T>(things: &SlotMap<K, T>, is_late: impl Fn(&T) -> bool) -> Vec<K> {
+    let late = things.iter().filter(|(_, thing)| is_late(thing));
+    late.map(|(key, _)| key).collect()
+}
+
+impl Group {
+    /// Gives up on nodes that have not answered in time.
+    pub fn timeouts(&mut self, now: u64, done: &mut Vec<Outcome>) {
+        self.timeout_set = false;
+        let mut slow = NodeSet::default();
+        for key in late(&self.attempts, |attempt| attempt.due <= now) {
+            let pending = self.attempts.get(key).map(|a| a.acquire.pending());
+            for node in pending.unwrap_or_default().iter() {
+                slow.insert(node);
+                self.step(key, Event::TimedOut(node), now, done);
+            }
+        }
+        for key in late(&self.unlocks, |unlock| unlock.due <= now) {
+            for node in self.quorum.all().iter() {
+                self.unlocked(key, ReleaseEvent::Failed(node), done);
+            }
+        }
+        for key in late(&self.renewals, |renewal| renewal.due <= now) {
+            let pending = self.renewals.get(key).map(|r| r.renewal.pending());
+            for node in pending.unwrap_or_default().iter() {
+                slow.insert(node);
+                self.renewal_step(key, RenewalEvent::Failed(node), now, done);
+            }
+        }
+        for node in slow.iter() {
+            let random = self.random.next_u64();
+            if let Some(node) = self.nodes.get_mut(usize::from(node.0)) {
+                node.timed_out(now, random);
+            }
+        }
+        self.arm();
+    }
+
+    /// One timer for all: they all have the same patience, so the first is due first.
+    pub(super) fn arm(&mut self) {
+        let idle = self.attempts.is_empty() && self.unlocks.is_empty() && self.renewals.is_empty();
+        if !self.timeout_set && !idle {
+            self.timeout_set = true;
+            self.timeout.start(self.setup.timeout_ms.div_ceil(2).max(1));
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What a connection to a node begins with.
+
+use openai_core::redlock::{ErrorKind, Script};
+
+use super::super::link::Link;
+use super::NodeTarget;
+
+/// What a reply belongs to.
+pub enum Owed<T> {
+    Auth,
+    Hello,
+    Select,
+    Subscribe,
+    Info,
+    Script,
+    Probe,
+    Command(T),
+}
+
+/// Puts what a fresh connection begins with on its way; returns how many replies
+/// it takes to be open.
+pub fn greet<T>(link: &mut Link<Owed<T>>, target: &NodeTarget) -> usize {
+    let mut greetings = vec![];
+    if let Some(password) = &target.password {
+        let mut auth = redis::cmd("AUTH");
+        if let Some(user) = &target.user {
+            auth.arg(user);
+        }
+        auth.arg(password.as_str());
+        greetings.push((auth, Owed::Auth));
+    }
+    let mut hello = redis::cmd("HELLO");
+    hello.arg(3);
+    greetings.push((hello, Owed::Hello));
+    if target.database != 0 {
+        let mut select = redis::cmd("SELECT");
+        select.arg(target.database);
+        greetings.push((select, Owed::Select));
+    }
+    greetings.push((redis::cmd("INFO"), Owed::Info));
+    for script in Script::ALL {
+        let mut load = redis::cmd("SCRIPT");
+        load.arg("LOAD").arg(script.source());
+        greetings.push((load, Owed::Script));
+    }
+    let count = greetings.len();
+    for (command, owed) in greetings {
+        let _ = link.push(&command.get_packed_command(), 1, owed);
+    }
+    count
+}
+
+pub fn refusal<T>(owed: &Owed<T>, kind: ErrorKind) -> String {
+    let what = match owed {
+        Owed::Auth => "AUTH",
+        Owed::Select => "SELECT",
+        _ => "SCRIPT LOAD",
+    };
+    format!("{what} was refused: {kind:?}")
+}
