@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use e2e::{Answer, Gateway, RawUpstream, Redis, Refusal, post, wait_until};
 
-use super::{LOCK, holders, plan, plan_with, wait_states};
+use super::{LOCK, holders, plan_with, wait_states};
 use crate::reload;
 
 #[track_caller]
