@@ -158,10 +158,17 @@ fn a_lease_that_nodes_forgot_is_put_back_unless_granted_since() {
         store.locks.clear();
         store.fences.insert("k:0".into(), 101);
     }
+    // What was proposed meanwhile may have been granted: that counts as no vote yet.
     assert_eq!(
         extend(&mut stores, &lease, 200),
-        [RenewalAction::Lost { lease: 0 }]
+        [RenewalAction::Kept { lease: 0 }]
     );
+    assert!(stores.iter().all(|store| store.locks.contains_key("k:0")));
+    let extended = RenewalAction::Extended {
+        lease: 0,
+        deadline_ms: 300 + TTL - 12,
+    };
+    assert_eq!(extend(&mut stores, &lease, 300), [extended]);
 }
 
 #[test]

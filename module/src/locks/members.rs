@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::outcomes::settle;
 use super::waiting::see_to_queues;
-use super::{LOCKS, Locks, Place, end_locked, with};
+use super::{LATE, LOCKS, Locks, Place, end_locked, with};
 use crate::adapter::now;
 use crate::adapter::redis::{Group, NodeReport, Setup, SlotCommands, TIMEOUT, WAKE, clock};
 use crate::conf::{Main, RedlockGroup, Store, TakenOver};
@@ -200,7 +200,8 @@ impl Member {
 
 /// How each node of a group does, in the order of the configuration.
 pub fn nodes(group: usize, names: &PoolNames) -> Option<String> {
-    LOCKS.with_borrow(|locks| {
+    LOCKS.with(|locks| {
+        let locks = locks.try_borrow().ok()?;
         let reports = locks.member(group)?.group.reports(names, clock());
         let states: Vec<_> = reports.map(|node| node.state.as_str()).collect();
         Some(states.join(","))
@@ -209,7 +210,8 @@ pub fn nodes(group: usize, names: &PoolNames) -> Option<String> {
 
 /// What this worker knows of a group, as JSON.
 pub fn status(group: usize, names: &PoolNames) -> Option<String> {
-    LOCKS.with_borrow(|locks| {
+    LOCKS.with(|locks| {
+        let locks = locks.try_borrow().ok()?;
         let group = &locks.member(group)?.group;
         let node = |node: NodeReport<'_>| {
             json!({
@@ -265,6 +267,8 @@ fn flush(group: u64) {
 }
 
 fn tend(group: u64) {
+    let late = LATE.with_borrow_mut(std::mem::take);
+    late.into_iter().for_each(super::end);
     see_to_queues(group as usize);
     with(group as usize, |member, _, done| {
         member.group.tend(clock(), done);
@@ -291,7 +295,9 @@ fn renew(group: u64) {
             let (Some(lock), false, true) = (hold.lock, hold.ending, hold.place.group == at) else {
                 continue;
             };
-            next = next.min(lock.deadline_ms.saturating_sub(now).max(1));
+            // Well before it ends, and again and again if that is in vain.
+            let left = lock.deadline_ms.saturating_sub(now);
+            next = next.min((left / 2).max(10));
             let batch = pools.entry(hold.place.pool).or_insert_with(|| Batch {
                 names: Rc::clone(&hold.place.names),
                 ttl_ms: hold.place.ttl_ms,

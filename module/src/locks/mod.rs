@@ -73,6 +73,8 @@ struct Locks {
 
 thread_local! {
     static LOCKS: RefCell<Locks> = RefCell::default();
+    /// Leases that ended while the locks were being changed.
+    static LATE: RefCell<Vec<LeaseHandle>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Locks {
@@ -170,11 +172,11 @@ pub fn begin(grant: &Grant, token: Token) {
             hold.options = options;
         }
     });
-    attempt(grant.handle, group, token);
+    attempt(grant.handle, group, token, false);
 }
 
 /// Asks the nodes for one of the slots that a lease could have.
-fn attempt(handle: LeaseHandle, group: usize, token: Token) {
+fn attempt(handle: LeaseHandle, group: usize, token: Token, by_script: bool) {
     let others = LOCKS.with_borrow(|locks| {
         let options = &locks.holds.get(&handle)?.options;
         let others = locks.slots(options.get(1..)?);
@@ -189,6 +191,7 @@ fn attempt(handle: LeaseHandle, group: usize, token: Token) {
             names: Rc::clone(&hold.place.names),
             first: Rc::clone(&hold.slot),
             others: others.unwrap_or_default(),
+            by_script,
             ttl_ms: hold.place.ttl_ms,
             handle,
             tag: token.number(),
@@ -212,6 +215,10 @@ pub fn give_back(grant: &Grant, lock: Lock) {
 
 /// The lease is of no use any more: its lock goes to the next waiter or back.
 pub fn end(handle: LeaseHandle) {
+    if LOCKS.with(|locks| locks.try_borrow_mut().is_err()) {
+        // Connecting to a node, nginx has closed an idle connection to have room.
+        return LATE.with_borrow_mut(|late| late.push(handle));
+    }
     let Some((group, locked)) = LOCKS.with_borrow_mut(|locks| {
         let hold = locks.holds.get_mut(&handle)?;
         hold.ending = true;
@@ -266,19 +273,19 @@ fn end_locked(handle: LeaseHandle) {
 fn unlock(handle: LeaseHandle, lock: Lock) {
     let found = LOCKS.with_borrow(|locks| {
         let place = &locks.holds.get(&handle)?.place;
-        let pool = locks.member(place.group)?.pool_of(&place.names)?;
+        let pool = locks.member(place.group)?.pool_of(&place.names);
         Some((place.group, pool))
     });
     let Some((group, pool)) = found else { return };
     let unlock = |member: &mut Member, holds: &mut Holds, done: &mut Vec<Outcome>| {
-        if let Some(hold) = holds.get(&handle) {
+        if let Some(hold) = holds.get_mut(&handle) {
+            // A renewal would put it back.
+            hold.ending = true;
             member.group.unlock(&hold.slot, lock, handle, clock(), done);
         }
     };
-    if in_zone(|zone| zone.waiting_priority(pool))
-        .flatten()
-        .is_some()
-    {
+    let waits = pool.and_then(|pool| in_zone(|zone| zone.waiting_priority(pool)).flatten());
+    if waits.is_some() {
         with(group, unlock);
     } else {
         with_leisure(group, unlock);

@@ -66,12 +66,14 @@ fn settle_one(outcome: Outcome) {
             handle,
             deadline_ms,
         } => {
-            LOCKS.with_borrow_mut(|locks| {
-                if let Some(lock) = locks.holds.get_mut(&handle).and_then(|h| h.lock.as_mut()) {
-                    lock.deadline_ms = lock.deadline_ms.max(deadline_ms);
-                }
+            let deadline_ms = LOCKS.with_borrow_mut(|locks| {
+                let lock = locks.holds.get_mut(&handle)?.lock.as_mut()?;
+                lock.deadline_ms = lock.deadline_ms.max(deadline_ms);
+                Some(lock.deadline_ms)
             });
-            in_zone(|zone| zone.prolonged(handle, deadline_ms));
+            if let Some(deadline_ms) = deadline_ms {
+                in_zone(|zone| zone.prolonged(handle, deadline_ms));
+            }
         }
         Outcome::Lost { handle } => lost(handle),
         Outcome::Freed { names, field } => freed(&names, &field),
@@ -93,11 +95,12 @@ fn locked(token: Token, handle: LeaseHandle, lock: Lock, choice: usize, votes: u
         std::mem::take(&mut member.fallen_back)
     }) == Some(true)
     {
-        let fields = json!({ "pool": place.names.base() });
+        let fields = json!({ "pool": place.names.pool() });
         event(Level::Warn, "redlock_fallback_over", fields);
     }
     has_had_its_turn(place.group, &place.names);
     let grant = in_zone(|zone| zone.locked(held, lock)).and_then(Result::ok);
+    let gone = grant.is_none();
     let taken = match grant {
         Some(grant) if wanted => {
             token.with(|request| phase::locked(request, handle, grant, votes)) == Some(true)
@@ -106,6 +109,10 @@ fn locked(token: Token, handle: LeaseHandle, lock: Lock, choice: usize, votes: u
     };
     if !taken {
         unlock(held, lock);
+    }
+    if wanted && gone {
+        // The lease here has ended meanwhile.
+        token.with(phase::ask_again);
     }
 }
 
@@ -156,7 +163,10 @@ fn again(token: Token, handle: LeaseHandle) {
         Some(hold.place.group)
     });
     match group {
-        Some(group) => attempt(handle, group, token),
+        Some(group) => {
+            token.with(phase::asks_again);
+            attempt(handle, group, token, true);
+        }
         None => {
             forget(handle);
             in_zone(|zone| zone.release(handle, now()));
@@ -167,6 +177,8 @@ fn again(token: Token, handle: LeaseHandle) {
 fn busy(token: Token, handle: LeaseHandle, wait_ms: u64) {
     let wanted = forget(handle).is_some_and(|hold| !hold.ending);
     in_zone(|zone| zone.taken_elsewhere(handle, now().mono_ms + wait_ms));
+    // Somebody else may wait for it.
+    worker::watch_expiry();
     if wanted {
         token.with(phase::ask_again);
     }
@@ -185,7 +197,7 @@ fn unavailable(token: Token, handle: LeaseHandle) {
         });
         if fell == Some(true) {
             // Said once, until a quorum has granted again.
-            let fields = json!({ "pool": names.base(), "exclusive": "on this machine only" });
+            let fields = json!({ "pool": names.pool(), "exclusive": "on this machine only" });
             event(Level::Error, "redlock_fallback", fields);
         }
         return;
@@ -203,6 +215,7 @@ fn lost(handle: LeaseHandle) {
         .map_or(0, |lock| lock.deadline_ms)
         .max(now().mono_ms + 1);
     in_zone(|zone| zone.taken_elsewhere(handle, until));
+    worker::watch_expiry();
     event(
         Level::Error,
         "lease_lost",

@@ -8,5 +8,5 @@ mod release;
 
 pub use access::Access;
 pub use lost::lost;
-pub use precontent::{Precontent, ask_again, fall_back, locked, served, unavailable};
+pub use precontent::{Precontent, ask_again, asks_again, fall_back, locked, served, unavailable};
 pub use release::{Log, ended};

@@ -270,6 +270,13 @@ fn asked_for<'a>(
     Some((ctx, lease))
 }
 
+/// The nodes are asked once more for the same slot.
+pub fn asks_again(request: Request<'_>) {
+    if let Some((ctx, ..)) = waiter(&request) {
+        ctx.rounds.set(ctx.rounds.get() + 1);
+    }
+}
+
 /// The slot turned out to be held elsewhere.
 pub fn ask_again(request: Request<'_>) {
     if let Some((ctx, main, at, pool)) = waiter(&request) {

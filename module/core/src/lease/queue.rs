@@ -71,7 +71,12 @@ impl Zone<'_> {
         let pool = self.pool_for(want).ok_or(QueueFull)?;
         let record = &self.pools[pool];
         let waiter = self.header.free_waiter;
-        if waiter == NONE || record.waiting >= record.queue.min(record.waiting_room) {
+        // Who has waited before was in the queue when others were told that it is full.
+        let most = match want.arrival {
+            None => record.queue.min(record.waiting_room),
+            Some(_) => record.waiting_room,
+        };
+        if waiter == NONE || record.waiting >= most {
             return Err(QueueFull);
         }
         let record = &mut self.waiters[waiter as usize];
@@ -129,6 +134,7 @@ impl Zone<'_> {
     /// A waiter that was left uncollected until its lease ran out has its old
     /// place in the queue again.
     pub fn collect(&mut self, worker: WorkerId, now: Now) -> Option<Served> {
+        self.expire(now);
         loop {
             let mailbox = &mut self.workers.get_mut(worker.0 as usize)?.mailbox;
             let waiter = *mailbox;

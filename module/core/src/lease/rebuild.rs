@@ -62,8 +62,10 @@ impl Zone<'_> {
     /// newest configuration come first: their room has been checked.
     fn lay_out_segments(&mut self) {
         let mut active = vec![0u32; self.pools.len()];
+        let mut slots = vec![0u32; self.pools.len()];
         for key in self.keys.iter().filter(|k| k.state == presence::ACTIVE) {
             active[key.pool as usize] += 1;
+            slots[key.pool as usize] += key.slots;
         }
         let mut waiting = vec![0u32; self.pools.len()];
         for waiter in self
@@ -85,7 +87,9 @@ impl Zone<'_> {
                 keys_at += active[at];
                 let left = self.waiting.len() as u32 - waiting_at;
                 pool.waiting_at = waiting_at;
-                pool.waiting_room = pool.queue.max(waiting[at]).min(left);
+                // Those who come back from slots that they could not lock have room, too.
+                let room = pool.queue.saturating_add(slots[at]);
+                pool.waiting_room = room.max(waiting[at]).min(left);
                 waiting_at += pool.waiting_room;
             }
         }

@@ -99,6 +99,12 @@ impl Acquire {
         &self.proposal.candidates
     }
 
+    /// How many nodes have granted a candidate.
+    #[must_use]
+    pub fn grants(&self, index: usize) -> u8 {
+        self.tally.granted(index).len()
+    }
+
     /// The nodes that have not answered.
     #[must_use]
     pub fn pending(&self) -> NodeSet {

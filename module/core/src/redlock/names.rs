@@ -86,6 +86,13 @@ impl PoolNames {
         self.suffixed("w:")
     }
 
+    /// The pool's name.
+    #[must_use]
+    pub fn pool(&self) -> &str {
+        let name = self.base.split_once('{').map_or("", |(_, name)| name);
+        name.trim_end_matches("}:")
+    }
+
     /// What all of them begin with.
     #[must_use]
     pub fn base(&self) -> &str {

@@ -139,8 +139,8 @@ impl Renewal {
                 for (item, vote) in self.items.iter_mut().zip(votes) {
                     match vote {
                         Renewed::Prolonged | Renewed::Restored => item.prolonged += 1,
-                        Renewed::Taken | Renewed::Superseded => item.denied += 1,
-                        Renewed::Failed => {}
+                        Renewed::Taken => item.denied += 1,
+                        Renewed::Superseded | Renewed::Failed => {}
                     }
                 }
             }

@@ -4,8 +4,10 @@ use thiserror::Error;
 
 use super::value::{ErrorKind, Value};
 
-/// The most that one reply may hold, in bytes or items. `INFO` has some thousands.
-const MOST: usize = 1 << 20;
+/// The longest text of a reply. `INFO` has some thousands of bytes.
+const MOST_BYTES: usize = 64 << 10;
+/// The most items of a list. A renewal has some hundreds.
+const MOST_ITEMS: usize = 4 << 10;
 /// How deep lists may be within lists.
 const DEEPEST: usize = 8;
 
@@ -33,7 +35,7 @@ pub fn read(bytes: &[u8]) -> Result<Option<(Sent, usize)>, Garbage> {
     };
     match read {
         Ok(sent) => Ok(Some((sent, reader.at))),
-        Err(Stop::Incomplete) if bytes.len() <= 2 * MOST => Ok(None),
+        Err(Stop::Incomplete) if bytes.len() <= 2 * MOST_BYTES => Ok(None),
         Err(_) => Err(Garbage),
     }
 }
@@ -77,7 +79,7 @@ impl<'a> Reader<'a> {
         if length == -1 {
             return Ok(Value::Nil);
         }
-        let length = sized(length)?;
+        let length = sized(length, MOST_BYTES)?;
         let rest = &self.bytes[self.at..];
         if rest.len() < length + 2 {
             return Err(Stop::Incomplete);
@@ -97,7 +99,7 @@ impl<'a> Reader<'a> {
 
     fn list(&mut self, depth: usize) -> Result<Vec<Value>, Stop> {
         let pairs = self.bytes.get(self.at) == Some(&b'%');
-        let count = sized(parse(self.line()?)?)?;
+        let count = sized(parse(self.line()?)?, MOST_ITEMS)?;
         if depth >= DEEPEST {
             return Err(Stop::Garbage);
         }
@@ -129,9 +131,9 @@ fn parse<T: std::str::FromStr>(line: &[u8]) -> Result<T, Stop> {
     text.parse().map_err(|_| Stop::Garbage)
 }
 
-fn sized(length: i64) -> Result<usize, Stop> {
+fn sized(length: i64, most: usize) -> Result<usize, Stop> {
     match usize::try_from(length) {
-        Ok(length) if length <= MOST => Ok(length),
+        Ok(length) if length <= most => Ok(length),
         _ => Err(Stop::Garbage),
     }
 }

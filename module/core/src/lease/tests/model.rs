@@ -144,6 +144,7 @@ impl Model {
 
     /// Takes notice of all that the zone served; checks that it was right to.
     fn collect(&mut self) {
+        self.expire();
         let mut served = vec![];
         for at in 0..self.workers.len() {
             let (id, _) = self.workers[at];

@@ -2,8 +2,8 @@
 -- KEYS: fences, then the lock of each lease
 -- ARGV: ttl ms, then field, nonce and fence of each lease
 -- For each lease: 1 prolonged, 2 put back, 0 under another nonce,
--- -1 put back, but a higher fence was proposed since (in vain, if a quorum says 1
--- or 2), -2 this node would not write.
+-- -1 put back, but a higher fence was proposed since: no vote, before the next
+-- renewal; -2 this node would not write.
 local results = {}
 for i = 2, #KEYS do
   local at = 3 * i - 4

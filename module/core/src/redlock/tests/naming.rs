@@ -9,6 +9,7 @@ fn keys_are_named_as_other_clients_expect_them() {
     let names = PoolNames::new("", "main").unwrap();
     assert_eq!(names.lock(&slot("primary", 3)), "{main}:l:primary:3");
     let names = PoolNames::new("gw:", "main").unwrap();
+    assert_eq!(names.pool(), "main");
     assert_eq!(names.lock(&slot("k-1", 0)), "gw:{main}:l:k-1:0");
     let others = [
         (names.fences(), "f"),

@@ -91,6 +91,7 @@ impl Group {
         packed.clear();
         let blanks = (Nonce(nonce), fence, start_ms);
         let plain = !self.careful
+            && !attempt.by_script
             && !self.scripts_only
             && attempt.others.is_empty()
             && attempt.first.take(&self.setup.owner, blanks, &mut packed);
@@ -108,7 +109,6 @@ impl Group {
             call,
             nonce: Nonce(nonce),
             unsure: false,
-            votes: 0,
             won: false,
             due,
         });
@@ -137,9 +137,6 @@ impl Group {
         let Some(attempting) = self.attempts.get_mut(key) else {
             return;
         };
-        if let Event::Voted(_, Ballot::Granted(_)) = event {
-            attempting.votes += 1;
-        }
         let actions = attempting.acquire.step(now, event);
         self.fence.saw(attempting.acquire.highest_fence());
         self.act(key, actions, now, done);
@@ -175,10 +172,10 @@ impl Group {
                 }
                 Action::Won { index, lease } => {
                     attempting.won = true;
+                    let votes = attempting.acquire.grants(index);
                     self.width.note(index == 0);
                     self.careful = false;
                     self.counts.locked += 1;
-                    let votes = attempting.votes;
                     let base = attempting.attempt.names.base();
                     if let Some(sight) = self.sights.get_mut(base) {
                         *sight = Sight::Known;

@@ -67,6 +67,8 @@ pub struct Attempt {
     pub first: Rc<SlotCommands>,
     /// Others that would do.
     pub others: Vec<Slot>,
+    /// Whether to ask by script, which tells more.
+    pub by_script: bool,
     pub ttl_ms: u64,
     /// The lease of the first slot on this machine.
     pub handle: LeaseHandle,
@@ -163,7 +165,6 @@ struct Attempting {
     nonce: Nonce,
     /// Whether a node was unsure.
     unsure: bool,
-    votes: u8,
     won: bool,
     due: u64,
 }

@@ -37,6 +37,8 @@ const RECONNECT_MAX_MS: u64 = 5_000;
 const CONNECT_MS: u64 = 2_000;
 /// How long a worker that has just begun waits for its first connections.
 const FIRST_MS: u64 = 1_000;
+/// A connection that has lasted for so long is no failure.
+const LASTING_MS: u64 = 2_000;
 /// A connection that owes a reply for so long is given up.
 const STALE: Duration = Duration::from_secs(5);
 const CIRCUIT: CircuitPolicy = CircuitPolicy {
@@ -254,6 +256,9 @@ impl<T> Node<T> {
         }
         // The greetings' answers tell nothing yet of what it remembers.
         if self.is_open() {
+            if self.opened.is_some_and(|at| at + LASTING_MS < now) {
+                self.failures = 0;
+            }
             self.incarnation.answered(now);
             let us = after.as_micros() as u64;
             let before = self.round_trip_us.unwrap_or(us);
@@ -319,7 +324,6 @@ impl<T> Node<T> {
             return false;
         };
         self.line = Line::Open(link);
-        self.failures = 0;
         if std::mem::take(&mut self.said_down) {
             event(
                 Level::Warn,
