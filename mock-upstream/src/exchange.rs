@@ -1,60 +1,74 @@
 //! One request from its arrival to its answer.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
+use tokio::time::sleep;
 
-use crate::answer::{Broken, Whole};
-use crate::chunks::Chunks;
+use crate::body::{Broken, Whole};
 use crate::connection::Peer;
 use crate::error::ApiError;
+use crate::events::{Due, Events, List};
 use crate::fault::Fault;
+use crate::headers;
 use crate::ident;
-use crate::pace::Pace;
-use crate::routes::Mock;
-use crate::stream::{Cut, EventStream};
+use crate::journal::{Arrival, Entry};
+use crate::keys::{KeyRule, Rates};
+use crate::latency::Latency;
+use crate::metrics::Route;
+use crate::mischief::{self, Mischief};
+use crate::pace::{Load, Pace, Tempo};
+use crate::replay::Recording;
+use crate::rule::Subject;
+use crate::state::{Mock, Plan};
+use crate::stats::Spending;
+use crate::stream::EventStream;
 use crate::witness::InFlight;
-
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
-const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
-const API_VERSION: HeaderValue = HeaderValue::from_static("2020-10-01");
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const OPENAI_PROCESSING_MS: HeaderName = HeaderName::from_static("openai-processing-ms");
-const OPENAI_VERSION: HeaderName = HeaderName::from_static("openai-version");
 
 /// A request under `/v1/`, counted as in flight until its answer has been given away.
 #[derive(Debug)]
 pub(crate) struct Exchange {
+    pub(crate) mock: Arc<Mock>,
+    pub(crate) plan: Arc<Plan>,
+    route: Route,
     in_flight: InFlight,
-    arrived: Instant,
+    number: u64,
+    pub(crate) arrived: Instant,
     peer: Option<Peer>,
+    arrival: Option<Arrival>,
+    key_rule: KeyRule,
+    fault: Arc<Fault>,
+    said: String,
+    rates: Rates,
 }
 
 /// Why a request gets no answer of its route.
 #[derive(Debug)]
 pub(crate) enum Refusal {
     /// It gets an error instead.
-    Error(ApiError),
+    Error(Box<ApiError>),
     /// It never came whole; most likely the client left.
     Incomplete,
-    /// It gets nothing: the connection is reset.
-    Reset,
+    /// It gets nothing: the connection is reset, or closed in order.
+    Break { reset: bool },
+    /// It gets an answer that was recorded.
+    Replay(Box<Recording>),
 }
 
 impl<E: Into<ApiError>> From<E> for Refusal {
     fn from(error: E) -> Self {
-        Self::Error(error.into())
+        Self::Error(Box::new(error.into()))
     }
 }
 
 impl Exchange {
     /// Counts the arrival of a request.
-    pub(crate) fn begin(mock: &Mock, request: &Parts) -> Self {
+    pub(crate) fn begin(mock: &Arc<Mock>, request: &Parts, route: Route) -> Self {
         let authorization = request.headers.get(header::AUTHORIZATION);
         let peer = request.extensions.get::<Peer>().cloned();
         let mut in_flight = mock
@@ -64,95 +78,351 @@ impl Exchange {
             // The server drops the body of such an answer unread.
             in_flight.finish();
         }
+        let plan = mock.plan();
         Self {
+            mock: Arc::clone(mock),
+            route,
             in_flight,
+            number: mock.next_number(),
             arrived: Instant::now(),
             peer,
+            arrival: (plan.scenario.journal > 0).then(|| Arrival::new(request)),
+            key_rule: KeyRule::default(),
+            fault: Arc::default(),
+            said: String::new(),
+            rates: Rates::default(),
+            plan,
         }
     }
 
-    /// Looks for tokens that must not be there, then lets happen what the request asks for before
-    /// its answer. To be called when the request has been read to its end.
-    pub(crate) async fn screen(&self, mock: &Mock, request: &Parts) -> Result<Fault, Refusal> {
-        let fault = Fault::from_headers(&request.headers)?;
-        let mut denied = mock.scenario.deny_tokens.iter().chain(&fault.deny_token);
+    /// What is asked of the answer.
+    pub(crate) fn fault(&self) -> &Fault {
+        &self.fault
+    }
+
+    /// Keeps the body for the journal.
+    pub(crate) fn note_body(&mut self, body: &[u8], bytes: u64) {
+        let arrival = self.arrival.take();
+        self.arrival = arrival.map(|arrival| arrival.with_body(body, bytes));
+    }
+
+    /// Finds out what is asked of the answer, and looks for tokens that must not be there. To be
+    /// called when the request has been read to its end.
+    pub(crate) fn inspect(&mut self, request: &Parts, model: Option<&str>) -> Result<(), Refusal> {
+        let subject = Subject {
+            path: request.uri.path(),
+            key: self.in_flight.key,
+            model,
+        };
+        let asked = self.mock.fault_for(&self.plan, subject, &request.headers);
+        (self.fault, self.said) = asked?;
+        let scenario = &self.plan.scenario;
+        let mut denied = scenario.deny_tokens.iter().chain(&self.fault.deny_token);
         if denied.any(|token| token.occurs_in(&request.headers)) {
-            mock.witness.count_forbidden_token();
+            self.mock.witness.count_forbidden_token();
             return Err(ApiError::forbidden_token().into());
         }
-        if let Some(delay) = fault.header_delay {
-            tokio::time::sleep(delay).await;
+        if scenario.has_key_rules() {
+            self.key_rule = scenario.key_rule(self.in_flight.key);
         }
-        if fault.reset_after == Some(0) {
-            return Err(Refusal::Reset);
+        let bearer = request.headers.get(header::AUTHORIZATION);
+        let bearer = bearer.is_some_and(|value| value.as_bytes().starts_with(b"Bearer "));
+        if self.fault.strict == Some(true) && !bearer {
+            return Err(ApiError::no_key().into());
         }
-        match fault.status {
-            Some(status) => Err(ApiError::of_status(status).into()),
-            None => Ok(fault),
+        Ok(())
+    }
+
+    /// Lets happen what comes before an answer of so many tokens: a wait, a limit, an end, an
+    /// error, an answer that was recorded.
+    pub(crate) async fn screen(
+        &mut self,
+        request: &Parts,
+        body: &[u8],
+        model: &str,
+        prompt_tokens: u64,
+        completion_tokens: u64,
+    ) -> Result<(), Refusal> {
+        if let Some(delay) = self.fault.header_delay {
+            let tempo = self.tempo();
+            sleep(tempo.draw(delay, &mut tempo.rng())).await;
         }
+        for (after, reset) in [
+            (self.fault.reset_after, true),
+            (self.fault.close_after, false),
+        ] {
+            if after == Some(0) {
+                return Err(Refusal::Break { reset });
+            }
+        }
+        let cost = prompt_tokens.saturating_add(completion_tokens);
+        self.admit(model, cost)?;
+        self.in_flight.spending = Spending {
+            admitted: 1,
+            prompt_tokens,
+            ..Spending::default()
+        };
+        if self.fault.is_error() {
+            let mut error = match (self.fault.error, self.fault.status) {
+                (Some(name), _) => ApiError::named(name),
+                (None, status) => ApiError::of_status(status.unwrap_or_default()),
+            };
+            error.status = self.fault.status.unwrap_or(error.status);
+            error.retry_after = self.fault.retry_after.or(error.retry_after);
+            error.should_retry = self.fault.should_retry;
+            return Err(Refusal::Error(Box::new(error)));
+        }
+        if let Some(replay) = &self.mock.replay {
+            let target = request.uri.path_and_query();
+            let target = target.map_or("", |target| target.as_str());
+            if let Some(recording) = replay.answer(request.method.as_str(), target, body) {
+                return Err(Refusal::Replay(Box::new(recording.clone())));
+            }
+        }
+        self.in_flight.spending.completion_tokens = completion_tokens;
+        Ok(())
+    }
+
+    fn admit(&mut self, model: &str, cost: u64) -> Result<(), Refusal> {
+        let mut rule = self.key_rule;
+        let told = self.fault.rate_headers;
+        if rule.is_empty() && told != Some(true) {
+            return Ok(());
+        }
+        if rule.rpm.is_none() && rule.tpm.is_none() && told == Some(true) {
+            (rule.rpm, rule.tpm) = (Some(UNLIMITED_RPM), Some(UNLIMITED_TPM));
+        }
+        let name = self.in_flight.key;
+        let admitted = self
+            .mock
+            .keys
+            .admit(name, rule, self.mock.clock.now(), cost, model);
+        let (rates, refused) = match admitted {
+            Ok(rates) => (rates, None),
+            Err(denied) => (denied.rates, Some(denied.error)),
+        };
+        if told != Some(false) {
+            self.rates = rates;
+        }
+        match refused {
+            Some(error) => {
+                self.in_flight.spending.refused = 1;
+                Err(Refusal::Error(Box::new(error)))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn tempo(&self) -> Tempo {
+        let scenario = &self.plan.scenario;
+        Tempo {
+            first: self.fault.first_token.unwrap_or(Latency::ZERO),
+            between: self.fault.delay.unwrap_or(Latency::ZERO),
+            slow: self.key_rule.slow.unwrap_or(1.0),
+            load: scenario.double_at.map(|double_at| Load {
+                witness: Arc::clone(&self.mock.witness),
+                double_at: double_at.get(),
+            }),
+            seed: scenario.seed ^ self.number.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        }
+    }
+
+    /// Whether events leave one by one at their time.
+    pub(crate) fn is_paced(&self) -> bool {
+        !self.tempo().is_immediate()
+    }
+
+    /// Answers by a JSON text, once the first token would be there.
+    pub(crate) async fn generated(self, json: impl Into<Bytes>) -> Response {
+        if let Some(first) = self.fault.first_token {
+            let tempo = self.tempo();
+            let wait = tempo.draw(first, &mut tempo.rng());
+            sleep(wait.saturating_sub(self.arrived.elapsed())).await;
+        }
+        self.json(json)
     }
 
     /// Answers by a JSON text.
     pub(crate) fn json(self, json: impl Into<Bytes>) -> Response {
-        self.whole(StatusCode::OK, json.into())
+        self.whole(StatusCode::OK, headers::JSON, json.into(), true)
+    }
+
+    /// Answers by anything in one piece.
+    pub(crate) fn other(self, content_type: &'static str, body: impl Into<Bytes>) -> Response {
+        let content_type = HeaderValue::from_static(content_type);
+        self.whole(StatusCode::OK, content_type, body.into(), true)
     }
 
     /// Answers by an event stream.
-    pub(crate) fn stream(self, chunks: Chunks, pace: Pace, fault: &Fault) -> Response {
-        let cut = fault
-            .reset_after
-            .map(|chunks| Cut::after(chunks, self.peer.clone()));
-        let (arrived, body) = (
-            self.arrived,
-            EventStream::new(chunks, pace, cut, self.in_flight),
-        );
-        let mut response = respond(arrived, EVENT_STREAM, Body::new(body));
-        response
-            .headers_mut()
-            .insert(header::CACHE_CONTROL, NO_CACHE);
-        response
+    pub(crate) fn stream(mut self, mut events: Events) -> Response {
+        if self.fault.no_done == Some(true) {
+            events.without_done();
+        }
+        if self.fault.wrong_length.is_some() {
+            let bytes = events.collect();
+            return self.whole(StatusCode::OK, headers::EVENT_STREAM, bytes, true);
+        }
+        let mut response = self.respond(StatusCode::OK, headers::EVENT_STREAM);
+        let with = response.headers_mut();
+        with.insert(header::CACHE_CONTROL, headers::NO_CACHE);
+        if self.fault.gzip == Some(true) {
+            with.insert(header::CONTENT_ENCODING, headers::GZIP);
+        }
+        // It counts its words itself.
+        self.in_flight.spending.completion_tokens = 0;
+        let pace = Pace::new(self.tempo(), self.arrived);
+        let mischief = Mischief::of_stream(&self.fault, self.peer.as_ref());
+        let body = EventStream::new(events, pace, mischief, self.in_flight, self.mock);
+        response.map(|()| Body::new(body))
     }
 
-    /// Answers by an error, or not at all.
+    /// Answers by an error, by a recording, or not at all.
     pub(crate) fn refuse(mut self, refusal: Refusal) -> Response {
         match refusal {
-            Refusal::Error(error) => self.whole(error.status, error.to_json().into()),
-            Refusal::Incomplete => {
-                // Whether anybody reads this answer or not, the request was aborted.
-                drop(self.in_flight);
-                let error = ApiError::body_unreadable();
-                let mut response = respond(self.arrived, JSON, Body::from(error.to_json()));
-                *response.status_mut() = error.status;
+            Refusal::Error(error) => {
+                let mut response =
+                    self.whole(error.status, headers::JSON, error.to_json().into(), false);
+                headers::retry(
+                    response.headers_mut(),
+                    error.retry_after,
+                    error.should_retry,
+                );
                 response
             }
-            Refusal::Reset => {
+            Refusal::Incomplete => {
+                let error = ApiError::body_unreadable();
+                let response = self.respond(error.status, headers::JSON);
+                // Whether anybody reads this answer or not, the request was aborted.
+                drop(self.in_flight);
+                response.map(|()| Body::from(error.to_json()))
+            }
+            Refusal::Break { reset } => {
                 self.in_flight.finish();
-                if let Some(peer) = &self.peer {
+                if let Some(peer) = self.peer.as_ref().filter(|_| reset) {
                     peer.reset_when_closed();
                 }
                 Response::new(Body::new(Broken))
             }
+            Refusal::Replay(recording) => self.replay(&recording),
         }
     }
 
-    fn whole(self, status: StatusCode, bytes: Bytes) -> Response {
-        let body = Body::new(Whole::new(bytes, self.in_flight));
-        let mut response = respond(self.arrived, JSON, body);
+    fn replay(mut self, recording: &Recording) -> Response {
+        let status = StatusCode::from_u16(recording.status).unwrap_or_default();
+        let mut response = self.respond(status, headers::JSON);
+        let with = response.headers_mut();
+        with.remove(header::CONTENT_TYPE);
+        headers::recorded(with, &recording.headers);
+        let mut list = List::default();
+        for piece in &recording.chunks {
+            list.push(Due::At(piece.at()), piece.bytes());
+        }
+        let pace = Pace::recorded(self.arrived);
+        let mischief = Mischief::of_stream(&self.fault, self.peer.as_ref());
+        let body = EventStream::new(
+            Events::List(list),
+            pace,
+            mischief,
+            self.in_flight,
+            self.mock,
+        );
+        response.map(|()| Body::new(body))
+    }
+
+    fn whole(
+        mut self,
+        status: StatusCode,
+        content_type: HeaderValue,
+        bytes: Bytes,
+        faulty: bool,
+    ) -> Response {
+        let mut response = self.respond(status, content_type);
+        if !faulty || !is_tampered_with(&self.fault) {
+            let body = Whole::new(bytes, self.in_flight);
+            return response.map(|()| Body::new(body));
+        }
+        let mut bytes = bytes;
+        if self.fault.gzip == Some(true)
+            && let Ok(compressed) = mischief::gzip(&bytes)
+        {
+            bytes = compressed;
+            let with = response.headers_mut();
+            with.insert(header::CONTENT_ENCODING, headers::GZIP);
+        }
+        if let Some(excess) = self.fault.wrong_length {
+            return self.of_wrong_length(response, bytes, excess);
+        }
+        let length = bytes.len();
+        let mut list = List::default();
+        list.push(Due::Now, bytes);
+        response
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, length.into());
+        let split = self.fault.split.map_or(length.max(1), |split| split.get());
+        let pace = Pace::Immediate;
+        let mischief = Some(Mischief::splitting(split));
+        let body = EventStream::new(
+            Events::List(list),
+            pace,
+            mischief,
+            self.in_flight,
+            self.mock,
+        );
+        response.map(|()| Body::new(body))
+    }
+
+    /// Promises more bytes than come, or sends more than were promised; then closes.
+    fn of_wrong_length(self, mut response: Response<()>, bytes: Bytes, excess: i64) -> Response {
+        let length = (bytes.len() as u64).saturating_add_signed(excess);
+        let with = response.headers_mut();
+        with.insert(header::CONTENT_LENGTH, length.into());
+        with.insert(header::CONNECTION, headers::CLOSE);
+        let promised = usize::try_from(length)
+            .unwrap_or(usize::MAX)
+            .min(bytes.len());
+        let rest = bytes.slice(promised..);
+        if let Some(peer) = self.peer.as_ref().filter(|_| !rest.is_empty()) {
+            peer.send_when_closed(rest);
+        }
+        let mut list = List::default();
+        list.push(Due::Now, bytes.slice(..promised));
+        let body = EventStream::new(
+            Events::List(list),
+            Pace::Immediate,
+            None,
+            self.in_flight,
+            self.mock,
+        );
+        response.map(|()| Body::new(body))
+    }
+
+    /// The head of the answer; it is counted and written down.
+    fn respond(&mut self, status: StatusCode, content_type: HeaderValue) -> Response<()> {
+        self.mock.metrics.count_answer(self.route, status.as_u16());
+        let id = ident::request_id();
+        let mut response = Response::new(());
         *response.status_mut() = status;
+        let with = response.headers_mut();
+        headers::of_api(with, content_type, &id, self.arrived.elapsed());
+        headers::rates(with, self.rates);
+        if let Some(arrival) = self.arrival.take() {
+            let said = std::mem::take(&mut self.said);
+            let key = self.in_flight.key;
+            let entry = Entry::new(arrival, self.number, key, status.as_u16(), id, said);
+            let entry = Arc::new(entry);
+            self.in_flight.journal = Some(Arc::clone(&entry));
+            let capacity = self.plan.scenario.journal;
+            self.mock.journal.push(entry, capacity);
+        }
         response
     }
 }
 
-fn respond(arrived: Instant, content_type: HeaderValue, body: Body) -> Response {
-    let mut response = Response::new(body);
-    let headers = response.headers_mut();
-    headers.reserve(8);
-    headers.insert(header::CONTENT_TYPE, content_type);
-    if let Ok(id) = HeaderValue::from_maybe_shared(Bytes::from(ident::request_id())) {
-        headers.insert(X_REQUEST_ID, id);
-    }
-    let elapsed = u64::try_from(arrived.elapsed().as_millis()).unwrap_or(u64::MAX);
-    headers.insert(OPENAI_PROCESSING_MS, elapsed.into());
-    headers.insert(OPENAI_VERSION, API_VERSION);
-    response
+/// The limits that are told when there are none.
+const UNLIMITED_RPM: u64 = 1_000_000_000;
+const UNLIMITED_TPM: u64 = 1_000_000_000_000;
+
+/// Whether an answer in one piece is touched by a fault.
+fn is_tampered_with(fault: &Fault) -> bool {
+    fault.gzip == Some(true) || fault.split.is_some() || fault.wrong_length.is_some()
 }

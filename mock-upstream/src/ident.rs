@@ -2,13 +2,21 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A completion's id: `chatcmpl-` and 24 hexadecimal digits.
-pub(crate) fn completion_id() -> String {
+/// The `system_fingerprint` of every answer.
+pub(crate) const FINGERPRINT: &str = "fp_6d6f636b75";
+
+/// An id of this kind: its prefix and 24 hexadecimal digits.
+pub(crate) fn object_id(prefix: &str) -> String {
     format!(
-        "chatcmpl-{:016x}{:08x}",
+        "{prefix}{:016x}{:08x}",
         fastrand::u64(..),
         fastrand::u32(..)
     )
+}
+
+/// A tool call's id: `call_` and 24 hexadecimal digits.
+pub(crate) fn call_id() -> String {
+    object_id("call_")
 }
 
 /// A request's id: `req_` and 32 hexadecimal digits.
@@ -18,7 +26,12 @@ pub(crate) fn request_id() -> String {
 
 /// Seconds since 1970, as in the field `created`.
 pub(crate) fn created() -> u64 {
+    since_1970().as_secs()
+}
+
+/// The time since 1970.
+pub(crate) fn since_1970() -> std::time::Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0, |elapsed| elapsed.as_secs())
+        .unwrap_or_default()
 }

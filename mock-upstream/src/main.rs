@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use mock_upstream::ScenarioError;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -35,7 +36,7 @@ fn run(args: Args) -> Result<(), Box<dyn Error>> {
             signal(SignalKind::interrupt())?,
         )
     };
-    let server = args.into_server()?.start()?;
+    let server = args.into_server(report)?.start()?;
     writeln!(io::stdout(), "mock-upstream listening on {}", server.url())?;
     runtime.block_on(async {
         tokio::select! {
@@ -45,6 +46,17 @@ fn run(args: Args) -> Result<(), Box<dyn Error>> {
     });
     server.shutdown();
     Ok(())
+}
+
+/// A scenario file has changed.
+fn report(reloaded: Result<(), &ScenarioError>) {
+    let _ = match reloaded {
+        Ok(()) => writeln!(io::stderr(), "mock-upstream: took the scenario file anew"),
+        Err(error) => writeln!(
+            io::stderr(),
+            "mock-upstream: kept the old scenario: {error}"
+        ),
+    };
 }
 
 /// Each open stream is a file descriptor; the usual limit is 1024. Should raising it fail, the

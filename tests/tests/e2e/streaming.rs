@@ -185,7 +185,7 @@ fn any_other_path_and_method_passes_with_a_key() {
         ("DELETE", "/v1/files/file-1"),
         ("GET", "/v1/assistants"),
         ("PUT", "/v1/x%20y"),
-        ("POST", "/v1/responses"),
+        ("POST", "/v1/batches"),
     ] {
         let answer = e2e::Call::new(method, gateway.url(path))
             .send()
