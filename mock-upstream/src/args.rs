@@ -9,16 +9,37 @@ use std::time::Duration;
 
 use clap::Parser;
 use mock_upstream::{
-    DenyToken, Fault, Latency, OnReload, Replay, Scenario, ScenarioSource, Server, Tls,
+    DenyToken, Fault, Latency, OnReload, Replay, Scenario, ScenarioSource, Server, Tls, bench,
     parse_duration,
 };
 
 /// A mock of the OpenAI API, made for load testing what stands in front of it.
 ///
 /// Whatever is posted to /v1/chat/completions is answered by the same text, a word a chunk.
-/// A JSON object without "stream":true gets the whole text at once.
+/// A JSON object without "stream":true gets the whole text at once. `mock-upstream bench` measures
+/// streaming endpoints, this one or any other.
 #[derive(Debug, Parser)]
-#[command(version, after_long_help = after_help())]
+#[command(version, args_conflicts_with_subcommands = true, after_long_help = after_help())]
+pub(crate) struct Program {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
+    #[command(flatten)]
+    pub(crate) serve: Args,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Measures a streaming endpoint, or two in turn
+    ///
+    /// Latencies are measured from the moment at which a request was intended to be sent: a server
+    /// that stalls cannot hide that by keeping the next requests from being sent. Failures are
+    /// counted by their class and kept out of the latencies.
+    #[command(after_long_help = BENCH_HELP)]
+    Bench(Box<bench::Options>),
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Address and port to listen on; port 0 takes a free one, shown at start
     #[arg(
@@ -139,6 +160,29 @@ Examples:
   mock-upstream --fault 'reset-after=3 share=1%' --fault 'error=overloaded every=50'
       a bad day";
 
+const BENCH_HELP: &str = "\
+What is told, at p50, p90, p95, p99, p99.9 and max:
+  first_byte         from the intended send to the response headers
+  first_token        from the intended send to the first part of the answer
+  between_tokens     between two parts, of all streams together
+  longest_stall      the longest of those, of each stream
+  per_output_token   from first to last part, by the number of parts after the first
+  end_to_end         from the intended send to the end of the answer
+  send_lag           from the intended send to the send: the client's own lateness
+
+Failures: connect, status_NNN, timeout, truncated (ended without its end), malformed (an event that
+is no JSON), in_band_error. A warning tells when the client itself was saturated.
+
+Examples:
+  mock-upstream bench http://127.0.0.1:8080 -c 512 -H 'X-Mock-Words: 64' -H 'X-Mock-Delay: 20ms'
+      512 streams at once
+  mock-upstream bench http://127.0.0.1:8004/v1 --rate 200 --arrivals poisson -d 60s --html out.html
+      200 requests a second, as independent users would send them
+  OPENAI_API_KEY=dev-token mock-upstream bench --compare http://127.0.0.1:8080 http://127.0.0.1:8004
+      what the gateway adds to the mock behind it
+  OPENAI_API_KEY=... mock-upstream bench https://api.openai.com/v1 -c 4 -d 30s
+      the real thing, which costs money";
+
 /// Everything that can be set, from the very tables by which it is read.
 fn after_help() -> String {
     let mut text = PATHS.to_owned();
@@ -215,12 +259,12 @@ mod tests {
 
     #[test]
     fn flags_are_consistent() {
-        Args::command().debug_assert();
+        Program::command().debug_assert();
     }
 
     #[test]
     fn help_names_every_setting_path_and_variable() {
-        let help = Args::command().render_long_help().to_string();
+        let help = Program::command().render_long_help().to_string();
         let words = [
             "X-Mock-Scope",
             "MOCK_LISTEN",
@@ -235,15 +279,15 @@ mod tests {
 
     #[test]
     fn a_certificate_wants_its_key() {
-        let error = Args::try_parse_from(["mock-upstream", "--tls-cert", "a.pem"]);
+        let error = Program::try_parse_from(["mock-upstream", "--tls-cert", "a.pem"]);
         assert!(error.expect_err("no key").to_string().contains("--tls-key"));
     }
 
     #[test]
     fn tokens_are_separated_by_commas_and_not_shown() {
-        let args = Args::try_parse_from(["mock-upstream", "--deny-token", "one,two"]);
+        let args = Program::try_parse_from(["mock-upstream", "--deny-token", "one,two"]);
         let args = args.expect("flags");
-        assert_eq!(args.deny_token.len(), 2);
+        assert_eq!(args.serve.deny_token.len(), 2);
         assert!(!format!("{args:?}").contains("two"));
     }
 
@@ -264,8 +308,8 @@ mod tests {
             "--text",
             "x",
         ];
-        let args = Args::try_parse_from(args.into_iter().chain(more)).expect("flags");
-        let loaded = args.source().load().expect("a scenario");
+        let args = Program::try_parse_from(args.into_iter().chain(more)).expect("flags");
+        let loaded = args.serve.source().load().expect("a scenario");
         let mut expected = Scenario::new().text("x");
         for (name, value) in [("text", "x"), ("delay", "20ms:30ms:40ms"), ("words", "7")] {
             expected.set(name, value).expect(name);

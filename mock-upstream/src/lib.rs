@@ -17,8 +17,11 @@
 //! # Ok::<(), mock_upstream::ServerError>(())
 //! ```
 
+pub mod bench;
+
 mod accept;
 mod answer;
+
 mod body;
 mod chunks;
 mod clock;

@@ -7,14 +7,19 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use mock_upstream::ScenarioError;
+use mock_upstream::{ScenarioError, bench};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::Args;
+use crate::args::{Args, Command, Program};
 
 fn main() -> ExitCode {
-    match run(Args::parse()) {
+    let program = Program::parse();
+    let done = match program.command {
+        Some(Command::Bench(options)) => measure(&options),
+        None => run(program.serve),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "mock-upstream: {error}");
@@ -45,6 +50,13 @@ fn run(args: Args) -> Result<(), Box<dyn Error>> {
         }
     });
     server.shutdown();
+    Ok(())
+}
+
+fn measure(options: &bench::Options) -> Result<(), Box<dyn Error>> {
+    allow_many_connections();
+    let summary = bench::run(options, &mut io::stderr())?;
+    writeln!(io::stdout(), "{summary}")?;
     Ok(())
 }
 

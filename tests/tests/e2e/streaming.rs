@@ -141,7 +141,7 @@ fn an_error_of_the_upstream_stays_as_it_is() {
         ("server_error", None)
     );
     assert!(
-        answer.text().contains("Sorry about that"),
+        answer.text().contains("currently overloaded"),
         "the upstream's own: {}",
         answer.text()
     );
