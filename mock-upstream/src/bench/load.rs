@@ -12,6 +12,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime;
+use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::{sleep_until, timeout};
 
@@ -144,6 +145,24 @@ impl Live {
     }
 }
 
+impl Share {
+    /// When the requests of an open loop are to be sent.
+    fn schedule(&self, rate: f64) -> impl Iterator<Item = Instant> + Send + 'static {
+        let (arrivals, start, stop) = (self.arrivals, self.start, self.stop);
+        let mut rng = SmallRng::seed_from_u64(self.seed);
+        let mut due = 0.0;
+        let times = std::iter::from_fn(move || {
+            due += match arrivals {
+                Arrivals::Constant => 1.0 / rate,
+                // The distances of a Poisson process are distributed exponentially.
+                Arrivals::Poisson => -(1.0 - rng.random::<f64>()).ln() / rate,
+            };
+            start.checked_add(Duration::try_from_secs_f64(due).ok()?)
+        });
+        times.take_while(move |intended| *intended < stop)
+    }
+}
+
 /// The state of a thread that its requests share.
 struct Sending {
     share: Share,
@@ -163,9 +182,9 @@ impl Share {
         let busy = LocalSet::new().block_on(&runtime, async move {
             match own.share.rate {
                 Some(rate) => own.open_loop(rate, before, begun).await,
-                None => own.closed_loop(before, begun).await,
+                None => Ok(own.closed_loop(before, begun).await),
             }
-        });
+        })?;
         let mut record = sending.record.borrow().clone();
         record.busy = busy;
         record.sending = sending.share.counted_from.elapsed();
@@ -194,32 +213,36 @@ impl Sending {
         busy
     }
 
-    async fn open_loop(self: Rc<Self>, rate: f64, before: Duration, begun: Instant) -> f64 {
-        let mut rng = SmallRng::seed_from_u64(self.share.seed);
-        let mut due = 0.0;
+    async fn open_loop(
+        self: Rc<Self>,
+        rate: f64,
+        before: Duration,
+        begun: Instant,
+    ) -> Result<f64, BenchError> {
         let mut requests = Vec::new();
-        loop {
-            due += match self.share.arrivals {
-                Arrivals::Constant => 1.0 / rate,
-                // The distances of a Poisson process are distributed exponentially.
-                Arrivals::Poisson => -(1.0 - rng.random::<f64>()).ln() / rate,
-            };
-            let intended = self.share.start + Duration::from_secs_f64(due);
-            if intended >= self.share.stop || Instant::now() >= self.share.stop {
+        let (due, mut coming) = mpsc::unbounded_channel();
+        let schedule = self.share.schedule(rate);
+        let thread = thread::Builder::new().name("mock-bench-times".to_owned());
+        let thread = thread.spawn(move || {
+            // A thread is woken to some microseconds, a timer of the event loop to a millisecond.
+            for intended in schedule {
+                thread::sleep(intended.saturating_duration_since(Instant::now()));
+                if due.send(intended).is_err() {
+                    break;
+                }
+            }
+        });
+        thread.map_err(system("a thread"))?;
+        while let Some(intended) = coming.recv().await {
+            if Instant::now() >= self.share.stop {
                 break;
             }
-            if intended > Instant::now() {
-                sleep_until(intended.into()).await;
-            }
             let own = Rc::clone(&self);
-            requests.push(tokio::task::spawn_local(
-                async move { own.ask(intended).await },
-            ));
-            if requests.len() % 64 == 0 {
-                // Overdue requests do not keep answers from being read.
-                tokio::task::yield_now().await;
-            }
+            requests.push(tokio::task::spawn_local(async move {
+                own.ask(intended).await;
+            }));
         }
+        drop(coming);
         let counted = self.share.stop - self.share.counted_from;
         self.record.borrow_mut().intended = (seconds(counted) * rate).round() as u64;
         let busy = share_of_time(before, begun);
@@ -230,7 +253,7 @@ impl Sending {
         };
         // Each has a timeout of its own.
         let _ = timeout(self.share.timeout * 2, all).await;
-        busy
+        Ok(busy)
     }
 
     async fn ask(&self, intended: Instant) {

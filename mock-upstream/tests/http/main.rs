@@ -4,6 +4,7 @@
 
 mod admin;
 mod answers;
+mod bench;
 #[expect(dead_code, reason = "some of it is for the other tests")]
 mod capture;
 mod echo;
