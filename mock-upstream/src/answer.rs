@@ -71,6 +71,10 @@ impl Call {
 /// What is said, how often, and why it ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answer {
+    /// The model as a JSON string.
+    pub(crate) model: Box<str>,
+    pub(crate) stream: bool,
+    pub(crate) include_usage: bool,
     pub(crate) script: Arc<Script>,
     /// Words of the text, of each choice.
     pub(crate) words: u32,
@@ -102,6 +106,9 @@ impl Answer {
             FinishReason::Stop
         });
         let mut answer = Self {
+            model: head.model.into(),
+            stream: head.stream,
+            include_usage: head.include_usage,
             script,
             words,
             calls,
@@ -141,8 +148,8 @@ impl Answer {
     }
 
     /// The `chat.completion` object: what the stream would have said, at once.
-    pub(crate) fn to_chat_completion(&self, model: &str, id: &str, created: u64) -> String {
-        let full = self.fields == Fields::Full;
+    pub(crate) fn to_chat_completion(&self, id: &str, created: u64) -> String {
+        let (full, model) = (self.fields == Fields::Full, &self.model);
         let mut json = format!(
             "{{\"id\":\"{id}\",\"object\":\"chat.completion\",\"created\":{created},\
              \"model\":{model},\"choices\":["
@@ -270,8 +277,7 @@ mod tests {
         for (index, call) in answer.calls.iter_mut().enumerate() {
             call.id = format!("call_{index}");
         }
-        let head = Head::read(body.as_bytes());
-        let text = answer.to_chat_completion(head.model, "chatcmpl-1", 7);
+        let text = answer.to_chat_completion("chatcmpl-1", 7);
         let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(json["object"], "chat.completion");
         text

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use mock_upstream::{
-    DenyToken, Fault, Latency, OnReload, Replay, Scenario, ScenarioSource, Server, Tls, bench,
-    parse_duration,
+    DenyToken, Fault, Latency, OnReload, Recorder, Replay, Scenario, ScenarioSource, Server, Tls,
+    bench, parse_duration,
 };
 
 /// A mock of the OpenAI API, made for load testing what stands in front of it.
@@ -83,6 +83,21 @@ pub(crate) struct Args {
     /// Answers by the exchanges of a conversation file, where it has one that fits
     #[arg(long, env = "MOCK_REPLAY", value_name = "FILE")]
     replay: Option<PathBuf>,
+
+    /// Records: sends every request to --upstream, and writes it with its answer to the end of this
+    /// file, for --replay. No key is written
+    #[arg(
+        long,
+        env = "MOCK_RECORD",
+        value_name = "FILE",
+        conflicts_with = "replay",
+        requires = "upstream"
+    )]
+    record: Option<PathBuf>,
+
+    /// Whom --record asks, such as https://api.openai.com
+    #[arg(long, env = "MOCK_UPSTREAM", value_name = "URL", requires = "record")]
+    upstream: Option<String>,
 
     /// Certificate chain in PEM form: serves HTTPS
     #[arg(long, env = "MOCK_TLS_CERT", value_name = "FILE", requires = "tls_key")]
@@ -241,6 +256,9 @@ impl Args {
         }
         if let Some(path) = self.replay {
             server = server.replay(Replay::from_file(path)?);
+        }
+        if let (Some(path), Some(upstream)) = (self.record, self.upstream) {
+            server = server.record(Recorder::new(&upstream, path)?);
         }
         if let Some(threads) = self.threads {
             server = server.threads(threads);

@@ -10,8 +10,8 @@ use crate::fault::Fields;
 use crate::ident;
 use crate::script::Script;
 
-const END_OF_CHOICE: &[u8] = b",\"finish_reason\":null}]";
-const FULL_END_OF_CHOICE: &[u8] = b",\"logprobs\":null,\"finish_reason\":null}]";
+const FULL_LOGPROBS: &[u8] = b",\"logprobs\":null";
+const GOES_ON: &[u8] = b",\"finish_reason\":null}]";
 const END: &[u8] = b"}\n\n";
 /// A buffer for streams that leave all at once; slower ones need room for one event only.
 const BURST: usize = 4096;
@@ -45,8 +45,9 @@ pub(crate) struct Chunks {
     /// What every chunk begins with, up to the array of choices.
     opening: Box<[u8]>,
     role: &'static [u8],
-    end_of_choice: &'static [u8],
-    stop: Box<[u8]>,
+    /// What stands between a delta and its reason to end.
+    logprobs: &'static [u8],
+    stop: &'static str,
     usage: Option<Usage>,
     fields: Fields,
     obfuscate: bool,
@@ -56,28 +57,23 @@ pub(crate) struct Chunks {
 }
 
 impl Chunks {
-    pub(crate) fn new(
-        answer: &Answer,
-        model: &str,
-        include_usage: bool,
-        id: &str,
-        created: u64,
-        paced: bool,
-    ) -> Self {
+    pub(crate) fn new(answer: &Answer, id: &str, created: u64, paced: bool) -> Self {
+        let model = &answer.model;
         let full = answer.fields == Fields::Full;
-        let extras = if full {
+        let opening = if full {
             format!(
-                "\"service_tier\":\"{}\",\"system_fingerprint\":\"{}\",",
+                "data: {{\"id\":\"{id}\",\"object\":\"chat.completion.chunk\",\
+                 \"created\":{created},\"model\":{model},\"service_tier\":\"{}\",\
+                 \"system_fingerprint\":\"{}\",\"choices\":[",
                 answer.service_tier,
                 ident::FINGERPRINT
             )
         } else {
-            String::new()
+            format!(
+                "data: {{\"id\":\"{id}\",\"object\":\"chat.completion.chunk\",\
+                 \"created\":{created},\"model\":{model},\"choices\":["
+            )
         };
-        let opening = format!(
-            "data: {{\"id\":\"{id}\",\"object\":\"chat.completion.chunk\",\
-             \"created\":{created},\"model\":{model},{extras}\"choices\":["
-        );
         let (deltas, words) = if answer.calls.is_empty() {
             (Deltas::Text(Arc::clone(&answer.script)), answer.words)
         } else {
@@ -90,11 +86,6 @@ impl Chunks {
             (Deltas::Text(_), true) => br#"{"role":"assistant","content":"","refusal":null}"#,
             (Deltas::Text(_), false) => br#"{"role":"assistant"}"#,
         };
-        let logprobs = if full { ",\"logprobs\":null" } else { "" };
-        let stop = format!(
-            "{logprobs},\"finish_reason\":\"{}\"}}]",
-            answer.finish.as_str()
-        );
         Self {
             deltas,
             words,
@@ -102,13 +93,9 @@ impl Chunks {
             next: Some(Event::Role { choice: 0 }),
             opening: opening.into_bytes().into(),
             role,
-            end_of_choice: if full {
-                FULL_END_OF_CHOICE
-            } else {
-                END_OF_CHOICE
-            },
-            stop: stop.into_bytes().into(),
-            usage: include_usage.then_some(answer.usage),
+            logprobs: if full { FULL_LOGPROBS } else { b"" },
+            stop: answer.finish.as_str(),
+            usage: answer.include_usage.then_some(answer.usage),
             fields: answer.fields,
             obfuscate: answer.obfuscate,
             done: true,
@@ -149,14 +136,13 @@ impl Chunks {
     }
 
     fn write(&self, event: Event, buffer: &mut BytesMut) {
-        let end = self.end_of_choice;
         match event {
-            Event::Role { choice } => self.write_choice(buffer, choice, self.role, end),
+            Event::Role { choice } => self.write_choice(buffer, choice, self.role, None),
             Event::Word { index, choice } => {
                 let delta = self.deltas.get(index, self.words);
-                self.write_choice(buffer, choice, delta, end);
+                self.write_choice(buffer, choice, delta, None);
             }
-            Event::Stop { choice } => self.write_choice(buffer, choice, b"{}", &self.stop),
+            Event::Stop { choice } => self.write_choice(buffer, choice, b"{}", Some(self.stop)),
             Event::Usage => {
                 let usage = self.usage.map(|usage| usage.to_json(self.fields));
                 buffer.extend_from_slice(&self.opening);
@@ -195,9 +181,9 @@ impl Chunks {
         }
     }
 
-    fn write_choice(&self, buffer: &mut BytesMut, choice: u32, delta: &[u8], end: &[u8]) {
+    fn write_choice(&self, buffer: &mut BytesMut, choice: u32, delta: &[u8], stop: Option<&str>) {
         // Room for all but obfuscation.
-        buffer.reserve(self.opening.len() + delta.len() + end.len() + 64);
+        buffer.reserve(self.opening.len() + delta.len() + 128);
         buffer.extend_from_slice(&self.opening);
         if choice == 0 {
             buffer.extend_from_slice(b"{\"index\":0,\"delta\":");
@@ -206,7 +192,15 @@ impl Chunks {
             buffer.extend_from_slice(start.as_bytes());
         }
         buffer.extend_from_slice(delta);
-        buffer.extend_from_slice(end);
+        buffer.extend_from_slice(self.logprobs);
+        match stop {
+            None => buffer.extend_from_slice(GOES_ON),
+            Some(reason) => {
+                buffer.extend_from_slice(b",\"finish_reason\":\"");
+                buffer.extend_from_slice(reason.as_bytes());
+                buffer.extend_from_slice(b"\"}]");
+            }
+        }
         if self.usage.is_some() {
             buffer.extend_from_slice(b",\"usage\":null");
         }

@@ -16,7 +16,7 @@ use crate::error::ApiError;
 use crate::events::{Due, Events, List};
 use crate::fault::Fault;
 use crate::headers;
-use crate::ident;
+use crate::ident::RequestId;
 use crate::journal::{Arrival, Entry};
 use crate::keys::{KeyRule, Rates};
 use crate::latency::Latency;
@@ -399,11 +399,11 @@ impl Exchange {
     /// The head of the answer; it is counted and written down.
     fn respond(&mut self, status: StatusCode, content_type: HeaderValue) -> Response<()> {
         self.mock.metrics.count_answer(self.route, status.as_u16());
-        let id = ident::request_id();
+        let id = RequestId::new();
         let mut response = Response::new(());
         *response.status_mut() = status;
         let with = response.headers_mut();
-        headers::of_api(with, content_type, &id, self.arrived.elapsed());
+        headers::of_api(with, content_type, id.to_string(), self.arrived.elapsed());
         headers::rates(with, self.rates);
         if let Some(arrival) = self.arrival.take() {
             let said = std::mem::take(&mut self.said);

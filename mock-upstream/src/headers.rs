@@ -39,12 +39,12 @@ const RATES: [[HeaderName; 3]; 2] = [
 pub(crate) fn of_api(
     headers: &mut HeaderMap,
     content_type: HeaderValue,
-    request_id: &str,
+    request_id: String,
     elapsed: Duration,
 ) {
     headers.reserve(12);
     headers.insert(header::CONTENT_TYPE, content_type);
-    insert(headers, X_REQUEST_ID, request_id.to_owned());
+    insert(headers, X_REQUEST_ID, request_id);
     let elapsed = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
     headers.insert(OPENAI_PROCESSING_MS, elapsed.into());
     headers.insert(OPENAI_VERSION, API_VERSION);
@@ -53,6 +53,9 @@ pub(crate) fn of_api(
 
 /// How much of the limits is left.
 pub(crate) fn rates(headers: &mut HeaderMap, rates: Rates) {
+    if rates == Rates::default() {
+        return;
+    }
     for ([limit, remaining, reset], level) in RATES.into_iter().zip([rates.requests, rates.tokens])
     {
         if let Some(level) = level {

@@ -1,5 +1,6 @@
 //! Identifiers and times of one answer.
 
+use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The `system_fingerprint` of every answer.
@@ -20,8 +21,19 @@ pub(crate) fn call_id() -> String {
 }
 
 /// A request's id: `req_` and 32 hexadecimal digits.
-pub(crate) fn request_id() -> String {
-    format!("req_{:032x}", fastrand::u128(..))
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RequestId(u128);
+
+impl RequestId {
+    pub(crate) fn new() -> Self {
+        Self(fastrand::u128(..))
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "req_{:032x}", self.0)
+    }
 }
 
 /// Seconds since 1970, as in the field `created`.

@@ -1,15 +1,17 @@
 //! The last requests, to be looked at by tests.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use axum::http::HeaderMap;
+use axum::http::Method;
 use axum::http::request::Parts;
 use serde::ser::{Serialize, SerializeMap, Serializer};
-use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
-use crate::ident;
+use crate::ident::{self, RequestId};
 use crate::stats::{KeyName, Spending};
 
 /// The most of a body that is kept.
@@ -21,7 +23,7 @@ pub(crate) struct Entry {
     pub(crate) arrival: Arrival,
     pub(crate) number: u64,
     pub(crate) status: u16,
-    pub(crate) request_id: String,
+    pub(crate) request_id: RequestId,
     pub(crate) key: KeyName,
     /// The settings that made the answer differ.
     pub(crate) fault: String,
@@ -30,15 +32,15 @@ pub(crate) struct Entry {
     completion_tokens: AtomicU64,
 }
 
-/// A request as it came.
+/// A request as it came. It is written down as it is, and made readable when somebody looks.
 #[derive(Debug)]
 pub(crate) struct Arrival {
-    at_ms: u64,
-    method: Box<str>,
-    path: Box<str>,
-    /// JSON.
-    headers: String,
-    body: Box<[u8]>,
+    at: Duration,
+    method: Method,
+    /// The path, the headers as name, colon, value and a line feed, and the body.
+    bytes: Vec<u8>,
+    path_end: usize,
+    headers_end: usize,
     body_bytes: u64,
 }
 
@@ -48,12 +50,21 @@ const ABORTED: u8 = 2;
 
 impl Arrival {
     pub(crate) fn new(request: &Parts) -> Self {
+        let path = request.uri.path();
+        let mut bytes = Vec::with_capacity(512);
+        bytes.extend_from_slice(path.as_bytes());
+        for (name, value) in &request.headers {
+            bytes.extend_from_slice(name.as_str().as_bytes());
+            bytes.push(b':');
+            bytes.extend_from_slice(value.as_bytes());
+            bytes.push(b'\n');
+        }
         Self {
-            at_ms: u64::try_from(ident::since_1970().as_millis()).unwrap_or(u64::MAX),
-            method: request.method.as_str().into(),
-            path: request.uri.path().into(),
-            headers: shown(&request.headers),
-            body: Box::default(),
+            at: ident::since_1970(),
+            method: request.method.clone(),
+            path_end: path.len(),
+            headers_end: bytes.len(),
+            bytes,
             body_bytes: 0,
         }
     }
@@ -61,34 +72,35 @@ impl Arrival {
     pub(crate) fn with_body(mut self, body: &[u8], bytes: u64) -> Self {
         self.body_bytes = bytes;
         if body.len() <= MAX_BODY {
-            self.body = body.into();
+            self.bytes.extend_from_slice(body);
         }
         self
     }
-}
 
-/// Headers as a JSON object, without what could be a secret.
-fn shown(headers: &HeaderMap) -> String {
-    let mut json = String::with_capacity(256);
-    json.push('{');
-    for (name, value) in headers {
-        let name = name.as_str();
-        if json.len() > 1 {
-            json.push(',');
-        }
-        let secret = ["auth", "token", "key", "secret", "cookie"];
-        let value = if secret.iter().any(|part| name.contains(part)) {
-            "(redacted)".into()
-        } else {
-            String::from_utf8_lossy(value.as_bytes())
-        };
-        // Strings always serialize.
-        json.push_str(&serde_json::to_string(name).unwrap_or_default());
-        json.push(':');
-        json.push_str(&serde_json::to_string(&value).unwrap_or_default());
+    fn path(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.bytes[..self.path_end])
     }
-    json.push('}');
-    json
+
+    fn body(&self) -> Option<&str> {
+        std::str::from_utf8(&self.bytes[self.headers_end..]).ok()
+    }
+
+    /// The headers, without what could be a secret.
+    fn headers(&self) -> Map<String, Value> {
+        let bytes = &self.bytes[self.path_end..self.headers_end];
+        let lines = bytes
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty());
+        let headers = lines.map(|line| {
+            let line = String::from_utf8_lossy(line);
+            let (name, value) = line.split_once(':').unwrap_or((&line, ""));
+            let secret = ["auth", "token", "key", "secret", "cookie"];
+            let hidden = secret.iter().any(|part| name.contains(part));
+            let value = if hidden { "(redacted)" } else { value };
+            (name.to_owned(), value.into())
+        });
+        headers.collect()
+    }
 }
 
 impl Entry {
@@ -97,7 +109,7 @@ impl Entry {
         number: u64,
         key: KeyName,
         status: u16,
-        request_id: String,
+        request_id: RequestId,
         fault: String,
     ) -> Self {
         Self {
@@ -132,24 +144,24 @@ impl Serialize for Entry {
             _ => "open",
         };
         let arrival = &self.arrival;
-        let raw = |json: &str| RawValue::from_string(json.to_owned()).ok();
-        let body_text = std::str::from_utf8(&arrival.body).ok();
-        let json_body = body_text.and_then(raw);
+        let at_ms = u64::try_from(arrival.at.as_millis()).unwrap_or(u64::MAX);
+        let body = arrival.body();
+        let json: Option<Value> = body.and_then(|body| serde_json::from_str(body).ok());
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("number", &self.number)?;
-        map.serialize_entry("at_ms", &arrival.at_ms)?;
-        map.serialize_entry("method", &arrival.method)?;
-        map.serialize_entry("path", &arrival.path)?;
+        map.serialize_entry("at_ms", &at_ms)?;
+        map.serialize_entry("method", arrival.method.as_str())?;
+        map.serialize_entry("path", &arrival.path())?;
         map.serialize_entry("key", &self.key.to_string())?;
-        map.serialize_entry("headers", &raw(&arrival.headers))?;
+        map.serialize_entry("headers", &arrival.headers())?;
         map.serialize_entry("body_bytes", &arrival.body_bytes)?;
-        match json_body {
+        match json {
             Some(json) => map.serialize_entry("body", &json)?,
-            None => map.serialize_entry("body", &body_text)?,
+            None => map.serialize_entry("body", &body)?,
         }
         map.serialize_entry("fault", &self.fault)?;
         map.serialize_entry("status", &self.status)?;
-        map.serialize_entry("request_id", &self.request_id)?;
+        map.serialize_entry("request_id", &self.request_id.to_string())?;
         map.serialize_entry("outcome", outcome)?;
         let tokens = [
             ("prompt_tokens", &self.prompt_tokens),
@@ -211,7 +223,7 @@ mod tests {
             number,
             key,
             200,
-            "req_1".into(),
+            RequestId::new(),
             "words=1".into(),
         ))
     }
@@ -248,7 +260,8 @@ mod tests {
         );
         let mut json = serde_json::to_value(&*entry).expect("JSON");
         json["at_ms"] = 0.into();
+        json["request_id"] = "ID".into();
         assert!(!json.to_string().contains("sk-1"));
-        insta::assert_snapshot!(json.to_string(), @r#"{"at_ms":0,"body":{"model":"m"},"body_bytes":13,"completion_tokens":3,"fault":"words=1","headers":{"authorization":"(redacted)","x-api-key":"(redacted)","x-team":"a\"b"},"key":"c3e9a1c985d603e4","method":"POST","number":1,"outcome":"aborted","path":"/v1/chat/completions","prompt_tokens":0,"request_id":"req_1","status":200}"#);
+        insta::assert_snapshot!(json.to_string(), @r#"{"at_ms":0,"body":{"model":"m"},"body_bytes":13,"completion_tokens":3,"fault":"words=1","headers":{"authorization":"(redacted)","x-api-key":"(redacted)","x-team":"a\"b"},"key":"c3e9a1c985d603e4","method":"POST","number":1,"outcome":"aborted","path":"/v1/chat/completions","prompt_tokens":0,"request_id":"ID","status":200}"#);
     }
 }

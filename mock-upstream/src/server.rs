@@ -15,6 +15,7 @@ use crate::accept::{Acceptor, Order};
 use crate::clock::Clock;
 use crate::file::ScenarioSource;
 use crate::listen;
+use crate::record::Recorder;
 use crate::replay::Replay;
 use crate::routes::router;
 use crate::rule::Rule;
@@ -52,6 +53,7 @@ pub struct Server {
     grace: Duration,
     clock: Clock,
     replay: Option<Replay>,
+    recorder: Option<Recorder>,
     watched: Option<(ScenarioSource, OnReload)>,
 }
 
@@ -69,6 +71,7 @@ impl Server {
             grace: DEFAULT_GRACE,
             clock: Clock::real(),
             replay: None,
+            recorder: None,
             watched: None,
         }
     }
@@ -84,6 +87,13 @@ impl Server {
     #[must_use]
     pub fn replay(mut self, replay: Replay) -> Self {
         self.replay = Some(replay);
+        self
+    }
+
+    /// Answers nothing itself, but sends everything on and writes it down.
+    #[must_use]
+    pub fn record(mut self, recorder: Recorder) -> Self {
+        self.recorder = Some(recorder);
         self
     }
 
@@ -137,7 +147,10 @@ impl Server {
 
         let mock = Mock::new(self.scenario.clone(), self.clock, self.replay);
         let acceptor = Acceptor {
-            router: router(Arc::clone(&mock)),
+            router: match self.recorder {
+                Some(recorder) => recorder.router(),
+                None => router(Arc::clone(&mock)),
+            },
             tls: self.tls.as_ref().map(Tls::acceptor),
             grace: self.grace,
         };

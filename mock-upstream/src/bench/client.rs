@@ -86,9 +86,9 @@ impl Client {
     }
 
     async fn connect(&self) -> io::Result<Connection> {
-        let tcp = TcpStream::connect(self.target.address).await?;
+        let tcp = TcpStream::connect(self.target.remote.address).await?;
         tcp.set_nodelay(true)?;
-        match &self.target.tls {
+        match &self.target.remote.tls {
             None => drive(tcp).await,
             Some((tls, name)) => drive(tls.connect(name.clone(), tcp).await?).await,
         }

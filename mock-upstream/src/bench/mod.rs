@@ -21,15 +21,16 @@ pub use options::{Arrivals, Options};
 pub use record::{Failure, Measure, Record};
 pub use report::Summary;
 
+use crate::remote::RemoteError;
 use load::Load;
 use target::Target;
 
 /// A load that cannot be generated.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
-    /// An address that is none.
-    #[error("`{0}` is no http:// or https:// URL of a host")]
-    Url(String),
+    /// A URL that leads nowhere.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     /// A header that is none.
     #[error("`{0}` is no header: write 'name: value'")]
     Header(String),
@@ -41,7 +42,7 @@ pub enum BenchError {
         /// Why not.
         error: io::Error,
     },
-    /// A host cannot be found, or the system is short of something.
+    /// The system is short of something.
     #[error("{what}: {error}")]
     System {
         /// What was tried.

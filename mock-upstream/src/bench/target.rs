@@ -1,24 +1,18 @@
 //! Whom the load is for.
 
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
-
 use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
 use crate::answer::quoted;
-use crate::bench::{BenchError, Options, system};
+use crate::bench::{BenchError, Options};
+use crate::remote::Remote;
 
 /// A URL, resolved, and the request that is sent to it.
 #[derive(Clone)]
 pub(super) struct Target {
     pub(super) url: String,
-    pub(super) address: SocketAddr,
-    pub(super) tls: Option<(TlsConnector, ServerName<'static>)>,
+    pub(super) remote: Remote,
     pub(super) path: String,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
@@ -26,50 +20,20 @@ pub(super) struct Target {
 
 impl Target {
     pub(super) fn new(url: &str, options: &Options) -> Result<Self, BenchError> {
-        let wrong = || BenchError::Url(url.to_owned());
-        let uri: Uri = url.parse().map_err(|_| wrong())?;
-        let host = uri.host().ok_or_else(wrong)?;
-        let https = match uri.scheme_str() {
-            Some("http") => false,
-            Some("https") => true,
-            _ => return Err(wrong()),
+        let remote = Remote::find(url)?;
+        let base = if remote.path.is_empty() {
+            "/v1"
+        } else {
+            &remote.path
         };
-        let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
-        let bare = host.trim_matches(['[', ']']);
-        let mut found = (bare, port)
-            .to_socket_addrs()
-            .map_err(system(format!("cannot find {host}")))?;
-        let base = match uri.path().trim_end_matches('/') {
-            "" => "/v1",
-            path => path,
-        };
-        let path = format!("{base}/{}", options.path.trim_start_matches('/'));
-        let authority = uri.authority().map_or(host, |authority| authority.as_str());
-        let name = ServerName::try_from(bare.to_owned()).map_err(|_| wrong())?;
         Ok(Self {
             url: url.to_owned(),
-            address: found.next().ok_or_else(wrong)?,
-            tls: if https {
-                Some((connector()?, name))
-            } else {
-                None
-            },
-            path,
-            headers: headers(authority, options)?,
+            path: format!("{base}/{}", options.path.trim_start_matches('/')),
+            headers: headers(&remote.authority, options)?,
             body: body(options)?,
+            remote,
         })
     }
-}
-
-fn connector() -> Result<TlsConnector, BenchError> {
-    let roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    let ring = Arc::new(crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(ring)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| system("TLS")(std::io::Error::other(error)))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 fn headers(authority: &str, options: &Options) -> Result<HeaderMap, BenchError> {

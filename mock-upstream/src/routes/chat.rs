@@ -8,7 +8,6 @@ use axum::response::Response;
 use crate::answer::Answer;
 use crate::chunks::Chunks;
 use crate::events::Events;
-use crate::head::Head;
 use crate::ident;
 use crate::metrics::Route;
 use crate::routes::intake::{Decided, serve};
@@ -27,17 +26,15 @@ pub(super) async fn post(State(mock): State<Arc<Mock>>, request: Request) -> Res
             answer,
         })
     });
-    let (exchange, body, answer) = match served.await {
+    let (exchange, _, answer) = match served.await {
         Ok(arrived) => arrived,
         Err(response) => return response,
     };
-    let head = Head::read(&body);
     let (id, created) = (ident::object_id("chatcmpl-"), ident::created());
-    if !head.stream {
-        let json = answer.to_chat_completion(head.model, &id, created);
+    if !answer.stream {
+        let json = answer.to_chat_completion(&id, created);
         return exchange.generated(json).await;
     }
-    let (usage, paced) = (head.include_usage, exchange.is_paced());
-    let chunks = Chunks::new(&answer, head.model, usage, &id, created, paced);
+    let chunks = Chunks::new(&answer, &id, created, exchange.is_paced());
     exchange.stream(Events::Chat(chunks))
 }

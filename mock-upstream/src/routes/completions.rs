@@ -8,7 +8,6 @@ use axum::response::Response;
 use crate::answer::Answer;
 use crate::events::{DONE, Due, Events, List};
 use crate::fault::Fields;
-use crate::head::Head;
 use crate::ident;
 use crate::metrics::Route;
 use crate::routes::intake::{Decided, serve};
@@ -30,19 +29,17 @@ pub(super) async fn post(State(mock): State<Arc<Mock>>, request: Request) -> Res
             answer,
         })
     });
-    let (exchange, body, answer) = match served.await {
+    let (exchange, _, answer) = match served.await {
         Ok(arrived) => arrived,
         Err(response) => return response,
     };
-    let head = Head::read(&body);
     let completion = Completion {
         answer: &answer,
-        model: head.model,
         id: ident::object_id("cmpl-"),
         created: ident::created(),
     };
-    if head.stream {
-        let events = completion.events(head.include_usage);
+    if answer.stream {
+        let events = completion.events(answer.include_usage);
         return exchange.stream(Events::List(events));
     }
     let json = completion.whole();
@@ -51,7 +48,6 @@ pub(super) async fn post(State(mock): State<Arc<Mock>>, request: Request) -> Res
 
 struct Completion<'a> {
     answer: &'a Answer,
-    model: &'a str,
     id: String,
     created: u64,
 }
@@ -91,8 +87,11 @@ impl Completion<'_> {
 
     fn object(&self, choices: &str, usage: &str) -> String {
         let Self {
-            model, id, created, ..
+            answer,
+            id,
+            created,
         } = self;
+        let model = &answer.model;
         let fingerprint = match self.answer.fields {
             Fields::Full => format!(",\"system_fingerprint\":\"{}\"", ident::FINGERPRINT),
             Fields::Minimal => String::new(),
@@ -118,6 +117,7 @@ impl Completion<'_> {
 mod tests {
     use super::*;
     use crate::fault::{Fault, Text};
+    use crate::head::Head;
 
     fn with_completion<T>(body: &str, then: impl FnOnce(Completion<'_>, bool) -> T) -> T {
         let fault = Fault {
@@ -128,11 +128,10 @@ mod tests {
         let answer = Answer::to(&head, &fault);
         let completion = Completion {
             answer: &answer,
-            model: head.model,
             id: "cmpl-1".into(),
             created: 7,
         };
-        then(completion, head.include_usage)
+        then(completion, answer.include_usage)
     }
 
     #[test]

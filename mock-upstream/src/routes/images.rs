@@ -22,17 +22,16 @@ pub(super) async fn generate(State(mock): State<Arc<Mock>>, request: Request) ->
         }
         let choices = u64::from(head.choices);
         Ok(Decided {
-            answer: choices,
+            answer: (choices, head.prompt_tokens),
             prompt_tokens: head.prompt_tokens,
             completion_tokens: choices * TOKENS_OF_AN_IMAGE,
         })
     });
-    let (exchange, body, images) = match served.await {
+    let (exchange, _, (images, input)) = match served.await {
         Ok(arrived) => arrived,
         Err(response) => return response,
     };
     let image = serde_json::json!({"b64_json": PNG});
-    let input = crate::head::Head::read(&body).prompt_tokens;
     let output = images * TOKENS_OF_AN_IMAGE;
     let answer = serde_json::json!({
         "created": ident::created(),

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use crate::answer::Answer;
 use crate::events::{Due, Events, List};
 use crate::fault::FinishReason;
-use crate::head::Head;
 use crate::ident;
 use crate::metrics::Route;
 use crate::routes::intake::{Decided, serve};
@@ -31,13 +30,12 @@ pub(super) async fn post(State(mock): State<Arc<Mock>>, request: Request) -> Res
             answer,
         })
     });
-    let (exchange, body, answer) = match served.await {
+    let (exchange, _, answer) = match served.await {
         Ok(arrived) => arrived,
         Err(response) => return response,
     };
-    let head = Head::read(&body);
-    let response = Told::new(&answer, &head, ident::created());
-    if head.stream {
+    let response = Told::new(&answer, ident::created());
+    if answer.stream {
         return exchange.stream(Events::List(response.events()));
     }
     let json = response
@@ -57,10 +55,10 @@ struct Told<'a> {
 }
 
 impl<'a> Told<'a> {
-    fn new(answer: &'a Answer, head: &Head<'_>, created: u64) -> Self {
+    fn new(answer: &'a Answer, created: u64) -> Self {
         let mut told = Self {
             answer,
-            model: serde_json::from_str(head.model).unwrap_or_default(),
+            model: serde_json::from_str(&answer.model).unwrap_or_default(),
             id: ident::object_id("resp_"),
             message_id: ident::object_id("msg_"),
             created,
@@ -249,6 +247,7 @@ impl Script {
 mod tests {
     use super::*;
     use crate::fault::{Fault, Text};
+    use crate::head::Head;
     use crate::settings::Settings;
 
     fn kinds(settings: &[(&str, &str)]) -> (Vec<String>, Vec<Value>) {
@@ -261,7 +260,7 @@ mod tests {
         }
         let head = Head::read(br#"{"model":"m","input":"x"}"#);
         let answer = Answer::to(&head, &fault);
-        let stream = Events::List(Told::new(&answer, &head, 7).events()).collect();
+        let stream = Events::List(Told::new(&answer, 7).events()).collect();
         let stream = String::from_utf8(stream.to_vec()).expect("UTF-8");
         let events = stream.split("\n\n").filter(|event| !event.is_empty());
         let events = events.map(|event| {

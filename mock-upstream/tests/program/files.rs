@@ -81,3 +81,68 @@ fn a_replayed_conversation_is_told_again() {
     let other: Value = ask("/v1/embeddings").json();
     assert_eq!(other["object"], "list");
 }
+
+#[test]
+fn what_is_recorded_is_replayed_as_it_was() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("talk.jsonl");
+    let name = path.to_str().expect("UTF-8");
+    let real = Program::with(&["--delay", "15ms", "--text", "recorded words \u{e9}"]);
+    let upstream = format!("http://{}", real.address);
+    let recorder = Program::with(&["--record", name, "--upstream", &upstream]);
+    let headers = [
+        ("authorization", "Bearer sk-real"),
+        ("content-type", "application/json"),
+    ];
+    let ask = |program: &Program, path: &str, body: &str| {
+        Capture::of(program.address, "POST", path, &headers, body)
+    };
+    let requests = [
+        (CHAT, STREAM),
+        (CHAT, r#"{"model":"gpt-4o"}"#),
+        ("/v1/embeddings?x=1", r#"{"input":"a"}"#),
+        (
+            "/v1/chat/completions",
+            r#"{"stream":false,"model":"other"}"#,
+        ),
+    ];
+    let first = requests.map(|(path, body)| ask(&recorder, path, body));
+    wait_until("all is written", || {
+        fs::read_to_string(&path).is_ok_and(|text| text.lines().count() == requests.len())
+    });
+    let written = fs::read_to_string(&path).expect("a file");
+    assert!(!written.contains("sk-real"), "{written}");
+    let journal = call(real.address, "GET", "/__mock/requests", "").json();
+    assert_eq!(
+        journal["requests"][0]["key"],
+        mock_upstream::key_hash("Bearer sk-real")
+    );
+    drop((real, recorder));
+
+    let replayer = Program::with(&["--replay", name]);
+    for (index, (path, body)) in requests.into_iter().enumerate() {
+        let again = ask(&replayer, path, body);
+        assert_eq!(again.status, first[index].status);
+        assert_eq!(again.text(), first[index].text());
+        let kind = |seen: &Capture| seen.header("content-type").map(str::to_owned);
+        assert_eq!(kind(&again), kind(&first[index]));
+    }
+    assert_eq!(first[0].said(), "recorded words \u{e9}");
+    let again = ask(&replayer, CHAT, STREAM);
+    assert!(again.elapsed.as_millis() >= 25, "as slow as it was");
+    assert_eq!(again.pieces.len(), first[0].pieces.len());
+}
+
+#[test]
+fn an_upstream_that_is_gone_is_a_bad_gateway() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("talk.jsonl");
+    let name = path.to_str().expect("UTF-8");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let upstream = format!("http://{}", listener.local_addr().expect("an address"));
+    drop(listener);
+    let recorder = Program::with(&["--record", name, "--upstream", &upstream]);
+    let answer = call(recorder.address, "POST", CHAT, STREAM);
+    assert_eq!(answer.status, 502);
+    assert_eq!(answer.json()["error"]["type"], "server_error");
+}
