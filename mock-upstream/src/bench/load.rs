@@ -197,10 +197,14 @@ impl Sending {
         let workers = (0..self.share.streams).map(|_| {
             let own = Rc::clone(&self);
             tokio::task::spawn_local(async move {
+                // Once at least, however short the time.
                 let mut intended = Instant::now();
-                while intended < own.share.stop {
+                loop {
                     own.ask(intended).await;
                     intended = Instant::now();
+                    if intended >= own.share.stop {
+                        break;
+                    }
                 }
             })
         });
