@@ -13,7 +13,9 @@ set -euo pipefail
 # libclang-dev: bindgen reads nginx's headers with it. libpcre2, libssl, zlib: headers that nginx's own include.
 # libc6-dbg: valgrind finds the functions of libc by it.
 run=(nginx nginx-dev gcc libc6-dev make libclang-dev libpcre2-dev libssl-dev zlib1g-dev ca-certificates curl)
-test=(nodejs npm openssl python3-venv redis-server shellcheck)
+test=(openssl python3-venv redis-server shellcheck)
+# An npm of another origin brings its own Node.js, and conflicts with Debian's.
+command -v npm >/dev/null || test+=(npm)
 bench=(wrk libnginx-mod-http-lua libnginx-mod-http-ndk)
 valgrind=(valgrind libc6-dbg)
 

@@ -11,6 +11,8 @@ use crate::wire::start;
 
 const PYTHON_VERSION: &str = "3.52.0";
 const NODE_VERSION: &str = "7.55.0";
+/// The package wants a newer Node.js than Debian has; npm has that too.
+const NODE: &str = "node@22";
 
 fn run(command: &mut Command) -> String {
     let output = command
@@ -54,7 +56,10 @@ fn node() -> PathBuf {
     installed("openai-node", NODE_VERSION, |home| {
         let package = format!("openai@{NODE_VERSION}");
         let npm = ["install", "--silent", "--no-audit", "--no-fund", "--prefix"];
-        run(Command::new("npm").args(npm).arg(home).arg(package));
+        run(Command::new("npm")
+            .args(npm)
+            .arg(home)
+            .args([&package, NODE]));
     })
 }
 
@@ -87,7 +92,7 @@ fn openai_node_understands_every_answer() {
     // Node looks for packages beside the script.
     let script = home.join("client.mjs");
     fs::write(&script, include_str!("clients/client.mjs")).expect("a script");
-    let mut command = Command::new("node");
+    let mut command = Command::new(home.join("node_modules/.bin/node"));
     let url = format!("{}/v1", mock.url());
     let said = run(without_proxies(&mut command).arg(script).arg(url));
     assert_eq!(said.trim(), "8 scenes");
