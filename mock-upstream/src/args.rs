@@ -1,19 +1,45 @@
 //! Flags and environment of the program.
 
+use std::error::Error;
+use std::fmt::Write;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use mock_upstream::{DenyToken, Scenario, Server, Tls, TlsError, parse_duration};
+use mock_upstream::{
+    DenyToken, Fault, Latency, OnReload, Recorder, Replay, Scenario, ScenarioSource, Server, Tls,
+    bench, parse_duration,
+};
 
 /// A mock of the OpenAI API, made for load testing what stands in front of it.
 ///
 /// Whatever is posted to /v1/chat/completions is answered by the same text, a word a chunk.
-/// A JSON object without "stream":true gets the whole text at once.
+/// A JSON object without "stream":true gets the whole text at once. `mock-upstream bench` measures
+/// streaming endpoints, this one or any other.
 #[derive(Debug, Parser)]
-#[command(version, after_long_help = AFTER_HELP)]
+#[command(version, args_conflicts_with_subcommands = true, after_long_help = after_help())]
+pub(crate) struct Program {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
+    #[command(flatten)]
+    pub(crate) serve: Args,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Measures a streaming endpoint, or two in turn
+    ///
+    /// Latencies are measured from the moment at which a request was intended to be sent: a server
+    /// that stalls cannot hide that by keeping the next requests from being sent. Failures are
+    /// counted by their class and kept out of the latencies.
+    #[command(after_long_help = BENCH_HELP)]
+    Bench(Box<bench::Options>),
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Address and port to listen on; port 0 takes a free one, shown at start
     #[arg(
@@ -24,14 +50,54 @@ pub(crate) struct Args {
     )]
     listen: SocketAddr,
 
-    /// Text of every answer; each word becomes a chunk
-    #[arg(long, env = "MOCK_TEXT", default_value = Scenario::DEFAULT_TEXT)]
-    text: String,
+    /// Text of every answer; each word becomes a chunk [default: powered by openai]
+    #[arg(long, env = "MOCK_TEXT")]
+    text: Option<String>,
 
-    /// Time between the words of a stream: 50 (ms), 250us, 50ms, 1s. 0 streams as fast as it goes
-    #[arg(long, env = "MOCK_DELAY", value_name = "TIME", default_value = "50ms",
-          value_parser = parse_duration)]
-    delay: Duration,
+    /// Time between the words of a stream: 50 (ms), 250us, 50ms, 1s; 0 streams as fast as it goes.
+    /// Or a distribution: normal(50ms,10ms), lognormal(50ms,120ms) (p50, p95), 20ms:60ms:200ms
+    /// (p50:p95:p99) [default: 50ms]
+    #[arg(long, env = "MOCK_DELAY", value_name = "TIME")]
+    delay: Option<Latency>,
+
+    /// Time from the arrival of a request to its first word, as a time or a distribution
+    #[arg(long, env = "MOCK_FIRST_TOKEN", value_name = "TIME")]
+    first_token: Option<Latency>,
+
+    /// Scenario file in TOML form, read anew whenever it changes. Flags go before it
+    #[arg(long, env = "MOCK_SCENARIO", value_name = "FILE")]
+    scenario: Option<PathBuf>,
+
+    /// Any setting of a scenario file: --set words=100 --set strict=true
+    #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
+    set: Vec<(String, String)>,
+
+    /// A fault, and the requests that it is for: --fault 'status=500 times=2'. Repeatable
+    #[arg(long, value_name = "SETTINGS")]
+    fault: Vec<String>,
+
+    /// How one API key is treated: --key 'token=sk-1 rpm=60 tpm=1000'. Repeatable
+    #[arg(long, value_name = "SETTINGS")]
+    key: Vec<String>,
+
+    /// Answers by the exchanges of a conversation file, where it has one that fits
+    #[arg(long, env = "MOCK_REPLAY", value_name = "FILE")]
+    replay: Option<PathBuf>,
+
+    /// Records: sends every request to --upstream, and writes it with its answer to the end of this
+    /// file, for --replay. No key is written
+    #[arg(
+        long,
+        env = "MOCK_RECORD",
+        value_name = "FILE",
+        conflicts_with = "replay",
+        requires = "upstream"
+    )]
+    record: Option<PathBuf>,
+
+    /// Whom --record asks, such as https://api.openai.com
+    #[arg(long, env = "MOCK_UPSTREAM", value_name = "URL", requires = "record")]
+    upstream: Option<String>,
 
     /// Certificate chain in PEM form: serves HTTPS
     #[arg(long, env = "MOCK_TLS_CERT", value_name = "FILE", requires = "tls_key")]
@@ -63,39 +129,137 @@ pub(crate) struct Args {
     grace: Duration,
 }
 
-const AFTER_HELP: &str = "\
+const PATHS: &str = "\
 Paths:
   POST /v1/chat/completions   the text, streamed or whole
-  GET  /v1/models             a short list
+  POST /v1/completions, /v1/responses     the same in their form
+  POST /v1/embeddings, /v1/audio/transcriptions, /v1/images/generations
+  GET  /v1/models, /v1/models/ID
   any  /v1/...                tells what arrived: method, path, body bytes, content type
   GET  /health                says ok
+  GET  /metrics               Prometheus metrics
   GET  /__mock/stats          per key (hash of Authorization): requests, in_flight,
                               max_in_flight, aborted; totals; forbidden_tokens
-  POST /__mock/reset          starts the statistics anew
+  GET  /__mock/ledger         per key: admitted, refused, prompt_tokens, completion_tokens
+  GET  /__mock/requests       the last requests and what became of them
+  POST /__mock/reset          starts all counts anew
+  GET  /__mock/scenario       what is in force; PUT a file, PATCH a JSON object of settings
+  GET  /__mock/faults         faults and their counts; POST adds, DELETE removes those added
+  POST /__mock/clock          {\"advance\":\"60s\"} puts the clock of the limits forward
+";
 
-Request headers, for one answer to differ:
-  X-Mock-Delay: 200ms         time between words
-  X-Mock-Words: 100           number of words, the text repeated as often as needed
-  X-Mock-Status: 500          an error answer in OpenAI's form
-  X-Mock-Header-Delay: 2s     time before the response headers
-  X-Mock-Reset-After: 3       TCP reset after so many chunks; 0: before the response headers
-  X-Mock-Deny-Token: secret   as --deny-token, for this request
+const WAYS: &str = "
+Four ways to ask for a fault, here for two failures and then success:
+  flag         --fault 'status=500 times=2'
+  file         [[fault]]
+               status = 500
+               times = 2
+  admin call   curl -d '{\"status\":500,\"times\":2}' http://127.0.0.1:8080/__mock/faults
+  header       X-Mock-Status: 500
+               X-Mock-Times: 2
+               X-Mock-Scope: test-7      (counted by the value of this header)
+";
 
+const EXAMPLES: &str = "
 Examples:
   mock-upstream
       curl -N http://127.0.0.1:8080/v1/chat/completions -d '{\"stream\":true}'
   mock-upstream --delay 0 --threads 1
       as fast as one core goes
   mock-upstream --text \"$(cat answer.txt)\" --delay 20ms --listen 0.0.0.0:9000
-      a realistic answer at 50 words a second, for other machines to reach";
+      a realistic answer at 50 words a second, for other machines to reach
+  mock-upstream --first-token 300ms:900ms:2s --delay 'lognormal(20ms,60ms)' --set words=200
+      a model that takes its time
+  mock-upstream --set rpm=100 --set tpm=1000 --key 'token=sk-revoked state=revoked'
+      limits by the key, with their headers
+  mock-upstream --fault 'reset-after=3 share=1%' --fault 'error=overloaded every=50'
+      a bad day";
+
+const BENCH_HELP: &str = "\
+What is told, at p50, p90, p95, p99, p99.9 and max:
+  first_byte         from the intended send to the response headers
+  first_token        from the intended send to the first part of the answer
+  between_tokens     between two parts, of all streams together
+  longest_stall      the longest of those, of each stream
+  per_output_token   from first to last part, by the number of parts after the first
+  end_to_end         from the intended send to the end of the answer
+  send_lag           from the intended send to the send: the client's own lateness
+
+Failures: connect, status_NNN, timeout, truncated (ended without its end), malformed (an event that
+is no JSON), in_band_error. A warning tells when the client itself was saturated.
+
+Examples:
+  mock-upstream bench http://127.0.0.1:8080 -c 512 -H 'X-Mock-Words: 64' -H 'X-Mock-Delay: 20ms'
+      512 streams at once
+  mock-upstream bench http://127.0.0.1:8004/v1 --rate 200 --arrivals poisson -d 60s --html out.html
+      200 requests a second, as independent users would send them
+  OPENAI_API_KEY=dev-token mock-upstream bench --compare http://127.0.0.1:8080 http://127.0.0.1:8004
+      what the gateway adds to the mock behind it
+  OPENAI_API_KEY=... mock-upstream bench https://api.openai.com/v1 -c 4 -d 30s
+      the real thing, which costs money";
+
+/// Everything that can be set, from the very tables by which it is read.
+fn after_help() -> String {
+    let mut text = PATHS.to_owned();
+    let mut list = |title: &str, settings: &[(&str, &str)]| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "\n{title}");
+        for (name, meaning) in settings {
+            let _ = writeln!(text, "  {name:<16} {}", meaning.trim());
+        }
+    };
+    list(
+        "What an answer can be asked to be (--set, --fault, X-Mock-Name headers, scenario file):",
+        Fault::SETTINGS,
+    );
+    list(
+        "Which requests a fault is for (--fault, [[fault]], headers):",
+        mock_upstream::Rule::SETTINGS,
+    );
+    list(
+        "What holds for the whole mock (--set, scenario file):",
+        Scenario::SETTINGS,
+    );
+    text + WAYS + EXAMPLES
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.trim().to_owned(), value.to_owned()))
+}
 
 impl Args {
-    pub(crate) fn into_server(self) -> Result<Server, TlsError> {
-        let mut scenario = Scenario::new().text(self.text).delay(self.delay);
-        for token in self.deny_token {
-            scenario = scenario.deny_token(token);
+    fn source(&self) -> ScenarioSource {
+        let named = [
+            ("text", self.text.clone()),
+            ("delay", self.delay.map(|time| time.to_string())),
+            ("first-token", self.first_token.map(|time| time.to_string())),
+        ];
+        let named = named.into_iter();
+        let named = named.filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        ScenarioSource {
+            file: self.scenario.clone(),
+            settings: named.chain(self.set.iter().cloned()).collect(),
+            faults: self.fault.clone(),
+            keys: self.key.clone(),
+            deny_tokens: self.deny_token.clone(),
         }
-        let mut server = Server::new(scenario).address(self.listen).grace(self.grace);
+    }
+
+    pub(crate) fn into_server(self, on_reload: OnReload) -> Result<Server, Box<dyn Error>> {
+        let source = self.source();
+        let mut server = Server::new(source.load()?)
+            .address(self.listen)
+            .grace(self.grace);
+        if source.file.is_some() {
+            server = server.watch(source, on_reload);
+        }
+        if let Some(path) = self.replay {
+            server = server.replay(Replay::from_file(path)?);
+        }
+        if let (Some(path), Some(upstream)) = (self.record, self.upstream) {
+            server = server.record(Recorder::new(&upstream, path)?);
+        }
         if let Some(threads) = self.threads {
             server = server.threads(threads);
         }
@@ -113,33 +277,63 @@ mod tests {
 
     #[test]
     fn flags_are_consistent() {
-        Args::command().debug_assert();
+        Program::command().debug_assert();
     }
 
     #[test]
-    fn help_names_every_header_and_variable() {
-        let help = Args::command().render_long_help().to_string();
-        for word in [
-            "X-Mock-Reset-After",
+    fn help_names_every_setting_path_and_variable() {
+        let help = Program::command().render_long_help().to_string();
+        let words = [
+            "X-Mock-Scope",
             "MOCK_LISTEN",
             "MOCK_DENY_TOKEN",
             "/__mock/stats",
-        ] {
+        ];
+        let settings = Fault::SETTINGS.iter().map(|(name, _)| *name);
+        for word in words.into_iter().chain(settings) {
             assert!(help.contains(word), "{word}");
         }
     }
 
     #[test]
     fn a_certificate_wants_its_key() {
-        let error = Args::try_parse_from(["mock-upstream", "--tls-cert", "a.pem"]);
+        let error = Program::try_parse_from(["mock-upstream", "--tls-cert", "a.pem"]);
         assert!(error.expect_err("no key").to_string().contains("--tls-key"));
     }
 
     #[test]
     fn tokens_are_separated_by_commas_and_not_shown() {
-        let args = Args::try_parse_from(["mock-upstream", "--deny-token", "one,two"]);
+        let args = Program::try_parse_from(["mock-upstream", "--deny-token", "one,two"]);
         let args = args.expect("flags");
-        assert_eq!(args.deny_token.len(), 2);
+        assert_eq!(args.serve.deny_token.len(), 2);
         assert!(!format!("{args:?}").contains("two"));
+    }
+
+    #[test]
+    fn every_flag_goes_into_the_scenario() {
+        let args = [
+            "mock-upstream",
+            "--delay",
+            "20ms:30ms:40ms",
+            "--set",
+            "words=7",
+        ];
+        let more = [
+            "--fault",
+            "status=500 times=2",
+            "--key",
+            "token=sk-1 rpm=1",
+            "--text",
+            "x",
+        ];
+        let args = Program::try_parse_from(args.into_iter().chain(more)).expect("flags");
+        let loaded = args.serve.source().load().expect("a scenario");
+        let mut expected = Scenario::new().text("x");
+        for (name, value) in [("text", "x"), ("delay", "20ms:30ms:40ms"), ("words", "7")] {
+            expected.set(name, value).expect(name);
+        }
+        expected.key("token=sk-1 rpm=1").expect("a key");
+        let rule = mock_upstream::Rule::parse("status=500 times=2").expect("a rule");
+        assert_eq!(loaded, expected.rule(rule));
     }
 }

@@ -4,202 +4,250 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::head::ChatHead;
+use crate::answer::{Answer, Call, Usage, quoted};
+use crate::events::{DONE, Due};
+use crate::fault::Fields;
+use crate::ident;
 use crate::script::Script;
 
-const ROLE: &[u8] = br#"{"role":"assistant"},"finish_reason":null}]"#;
-const STOP: &[u8] = br#"{},"finish_reason":"stop"}]"#;
-const DONE: &[u8] = b"data: [DONE]\n\n";
+const FULL_LOGPROBS: &[u8] = b",\"logprobs\":null";
+const GOES_ON: &[u8] = b",\"finish_reason\":null}]";
 const END: &[u8] = b"}\n\n";
-const END_WITHOUT_USAGE: &[u8] = b",\"usage\":null}\n\n";
 /// A buffer for streams that leave all at once; slower ones need room for one event only.
 const BURST: usize = 4096;
+/// With its obfuscation every event is padded to a multiple of so many bytes.
+const PADDING: usize = 32;
 
 /// What comes next in a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Event {
-    Role,
-    Word(u32),
-    Stop,
+enum Event {
+    Role { choice: u32 },
+    Word { index: u32, choice: u32 },
+    Stop { choice: u32 },
     Usage,
     Done,
 }
 
-/// Counts of tokens, in the words of the real API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Usage {
-    pub(crate) prompt: u64,
-    pub(crate) completion: u64,
-}
-
-impl Usage {
-    pub(crate) fn to_json(self) -> String {
-        let Self { prompt, completion } = self;
-        let total = prompt.saturating_add(completion);
-        format!(
-            "{{\"prompt_tokens\":{prompt},\"completion_tokens\":{completion},\
-             \"total_tokens\":{total}}}"
-        )
-    }
+/// What the words are.
+#[derive(Debug)]
+enum Deltas {
+    Text(Arc<Script>),
+    Calls(Vec<Box<[u8]>>),
 }
 
 /// The events of one stream, in order, each made when it is due.
 #[derive(Debug)]
 pub(crate) struct Chunks {
-    script: Arc<Script>,
+    deltas: Deltas,
     words: u32,
+    choices: u32,
     next: Option<Event>,
-    /// What every chunk begins with, up to the delta.
+    /// What every chunk begins with, up to the array of choices.
     opening: Box<[u8]>,
-    /// The length of `opening` that the usage chunk shares, up to the array of choices.
-    common: usize,
+    role: &'static [u8],
+    /// What stands between a delta and its reason to end.
+    logprobs: &'static [u8],
+    stop: &'static str,
     usage: Option<Usage>,
+    fields: Fields,
+    obfuscate: bool,
+    done: bool,
+    words_taken: u64,
     buffer: BytesMut,
 }
 
 impl Chunks {
-    pub(crate) fn new(
-        script: Arc<Script>,
-        head: &ChatHead<'_>,
-        words: u32,
-        id: &str,
-        created: u64,
-        paced: bool,
-    ) -> Self {
-        let model = head.model;
-        let common = format!(
-            "data: {{\"id\":\"{id}\",\"object\":\"chat.completion.chunk\",\
-             \"created\":{created},\"model\":{model},\"choices\":["
-        );
-        let usage = Usage {
-            prompt: head.prompt_tokens,
-            completion: u64::from(words),
+    pub(crate) fn new(answer: &Answer, id: &str, created: u64, paced: bool) -> Self {
+        let model = &answer.model;
+        let full = answer.fields == Fields::Full;
+        let opening = if full {
+            format!(
+                "data: {{\"id\":\"{id}\",\"object\":\"chat.completion.chunk\",\
+                 \"created\":{created},\"model\":{model},\"service_tier\":\"{}\",\
+                 \"system_fingerprint\":\"{}\",\"choices\":[",
+                answer.service_tier,
+                ident::FINGERPRINT
+            )
+        } else {
+            format!(
+                "data: {{\"id\":\"{id}\",\"object\":\"chat.completion.chunk\",\
+                 \"created\":{created},\"model\":{model},\"choices\":["
+            )
+        };
+        let (deltas, words) = if answer.calls.is_empty() {
+            (Deltas::Text(Arc::clone(&answer.script)), answer.words)
+        } else {
+            let deltas = call_deltas(&answer.calls);
+            let words = u32::try_from(deltas.len()).unwrap_or(u32::MAX);
+            (Deltas::Calls(deltas), words)
+        };
+        let role: &[u8] = match (&deltas, full) {
+            (Deltas::Calls(_), _) => br#"{"role":"assistant","content":null}"#,
+            (Deltas::Text(_), true) => br#"{"role":"assistant","content":"","refusal":null}"#,
+            (Deltas::Text(_), false) => br#"{"role":"assistant"}"#,
         };
         Self {
-            script,
+            deltas,
             words,
-            next: Some(Event::Role),
-            common: common.len(),
-            opening: (common + "{\"index\":0,\"delta\":").into_bytes().into(),
-            usage: head.include_usage.then_some(usage),
+            choices: answer.choices,
+            next: Some(Event::Role { choice: 0 }),
+            opening: opening.into_bytes().into(),
+            role,
+            logprobs: if full { FULL_LOGPROBS } else { b"" },
+            stop: answer.finish.as_str(),
+            usage: answer.include_usage.then_some(answer.usage),
+            fields: answer.fields,
+            obfuscate: answer.obfuscate,
+            done: true,
+            words_taken: 0,
             buffer: BytesMut::with_capacity(if paced { 0 } else { BURST }),
         }
     }
 
-    /// The event that [`Chunks::take`] will give.
-    pub(crate) fn peek(&self) -> Option<Event> {
-        self.next
+    pub(crate) fn without_done(&mut self) {
+        self.done = false;
+    }
+
+    pub(crate) fn words_taken(&self) -> u64 {
+        self.words_taken
+    }
+
+    /// When the event is due that [`Chunks::take`] will give.
+    pub(crate) fn due(&self) -> Option<Due> {
+        Some(match self.next? {
+            Event::Word { index, .. } => Due::Word(index),
+            Event::Role { .. } | Event::Stop { .. } | Event::Usage | Event::Done => Due::Now,
+        })
     }
 
     /// The next event's bytes.
     pub(crate) fn take(&mut self) -> Option<Bytes> {
         let event = self.next?;
         self.next = self.after(event);
-        match event {
-            Event::Role => self.write(ROLE),
-            Event::Word(index) => {
-                let script = Arc::clone(&self.script);
-                self.write(
-                    script
-                        .word(index, self.words)
-                        .map_or(STOP, |word| &word.delta),
-                );
-            }
-            Event::Stop => self.write(STOP),
-            Event::Usage => {
-                let usage = self.usage.map(Usage::to_json).unwrap_or_default();
-                self.buffer.extend_from_slice(&self.opening[..self.common]);
-                self.buffer.extend_from_slice(b"],\"usage\":");
-                self.buffer.extend_from_slice(usage.as_bytes());
-                self.buffer.extend_from_slice(END);
-            }
-            Event::Done => return Some(Bytes::from_static(DONE)),
+        if event == Event::Done {
+            return Some(Bytes::from_static(DONE));
         }
-        Some(self.buffer.split().freeze())
+        self.words_taken += u64::from(matches!(event, Event::Word { .. }));
+        let mut buffer = std::mem::take(&mut self.buffer);
+        self.write(event, &mut buffer);
+        let bytes = buffer.split().freeze();
+        self.buffer = buffer;
+        Some(bytes)
+    }
+
+    fn write(&self, event: Event, buffer: &mut BytesMut) {
+        match event {
+            Event::Role { choice } => self.write_choice(buffer, choice, self.role, None),
+            Event::Word { index, choice } => {
+                let delta = self.deltas.get(index, self.words);
+                self.write_choice(buffer, choice, delta, None);
+            }
+            Event::Stop { choice } => self.write_choice(buffer, choice, b"{}", Some(self.stop)),
+            Event::Usage => {
+                let usage = self.usage.map(|usage| usage.to_json(self.fields));
+                buffer.extend_from_slice(&self.opening);
+                buffer.extend_from_slice(b"],\"usage\":");
+                buffer.extend_from_slice(usage.unwrap_or_default().as_bytes());
+            }
+            Event::Done => {}
+        }
+        if self.obfuscate {
+            obfuscate(buffer);
+        }
+        buffer.extend_from_slice(END);
     }
 
     fn after(&self, event: Event) -> Option<Event> {
         let word = |index| {
             if index < self.words {
-                Event::Word(index)
+                Event::Word { index, choice: 0 }
             } else {
-                Event::Stop
+                Event::Stop { choice: 0 }
             }
         };
+        let last = self.choices - 1;
         match event {
-            Event::Role => Some(word(0)),
-            Event::Word(index) => Some(word(index + 1)),
-            Event::Stop if self.usage.is_some() => Some(Event::Usage),
-            Event::Stop | Event::Usage => Some(Event::Done),
+            Event::Role { choice } if choice < last => Some(Event::Role { choice: choice + 1 }),
+            Event::Role { .. } => Some(word(0)),
+            Event::Word { index, choice } if choice < last => Some(Event::Word {
+                index,
+                choice: choice + 1,
+            }),
+            Event::Word { index, .. } => Some(word(index + 1)),
+            Event::Stop { choice } if choice < last => Some(Event::Stop { choice: choice + 1 }),
+            Event::Stop { .. } if self.usage.is_some() => Some(Event::Usage),
+            Event::Stop { .. } | Event::Usage => self.done.then_some(Event::Done),
             Event::Done => None,
         }
     }
 
-    fn write(&mut self, delta: &[u8]) {
-        let end = if self.usage.is_some() {
-            END_WITHOUT_USAGE
+    fn write_choice(&self, buffer: &mut BytesMut, choice: u32, delta: &[u8], stop: Option<&str>) {
+        // Room for all but obfuscation.
+        buffer.reserve(self.opening.len() + delta.len() + 128);
+        buffer.extend_from_slice(&self.opening);
+        if choice == 0 {
+            buffer.extend_from_slice(b"{\"index\":0,\"delta\":");
         } else {
-            END
-        };
-        self.buffer
-            .reserve(self.opening.len() + delta.len() + end.len());
-        self.buffer.extend_from_slice(&self.opening);
-        self.buffer.extend_from_slice(delta);
-        self.buffer.extend_from_slice(end);
+            let start = format!("{{\"index\":{choice},\"delta\":");
+            buffer.extend_from_slice(start.as_bytes());
+        }
+        buffer.extend_from_slice(delta);
+        buffer.extend_from_slice(self.logprobs);
+        match stop {
+            None => buffer.extend_from_slice(GOES_ON),
+            Some(reason) => {
+                buffer.extend_from_slice(b",\"finish_reason\":\"");
+                buffer.extend_from_slice(reason.as_bytes());
+                buffer.extend_from_slice(b"\"}]");
+            }
+        }
+        if self.usage.is_some() {
+            buffer.extend_from_slice(b",\"usage\":null");
+        }
     }
+}
+
+/// Pads an event that lacks only its end.
+fn obfuscate(buffer: &mut BytesMut) {
+    buffer.extend_from_slice(b",\"obfuscation\":\"");
+    let length = buffer.len() + 1 + END.len();
+    for _ in 0..PADDING - length % PADDING {
+        buffer.extend_from_slice(&[fastrand::alphanumeric() as u8]);
+    }
+    buffer.extend_from_slice(b"\"");
+}
+
+impl Deltas {
+    fn get(&self, index: u32, words: u32) -> &[u8] {
+        let delta = match self {
+            Self::Text(script) => script.word(index, words).map(|word| &word.delta),
+            Self::Calls(deltas) => deltas.get(index as usize),
+        };
+        delta.map_or(b"{}", |delta| delta)
+    }
+}
+
+/// For each call a delta with its name, and one for each piece of its arguments.
+fn call_deltas(calls: &[Call]) -> Vec<Box<[u8]>> {
+    let mut deltas = Vec::new();
+    for (index, Call { id, name, .. }) in calls.iter().enumerate() {
+        deltas.push(format!(
+            "{{\"tool_calls\":[{{\"index\":{index},\"id\":\"{id}\",\"type\":\"function\",\
+             \"function\":{{\"name\":{name},\"arguments\":\"\"}}}}]}}"
+        ));
+        for piece in calls[index].fragments() {
+            deltas.push(format!(
+                "{{\"tool_calls\":[{{\"index\":{index},\"function\":{{\"arguments\":{}}}}}]}}",
+                quoted(piece)
+            ));
+        }
+    }
+    deltas
+        .into_iter()
+        .map(|delta| delta.into_bytes().into())
+        .collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn stream(body: &str, text: &str, asked: Option<u32>) -> String {
-        let script = Arc::new(Script::new(text));
-        let head = ChatHead::read(body.as_bytes());
-        let words = script.count(asked);
-        let mut chunks = Chunks::new(script, &head, words, "chatcmpl-1", 7, true);
-        let events = std::iter::from_fn(|| chunks.take());
-        events
-            .map(|event| String::from_utf8(event.to_vec()).expect("UTF-8"))
-            .collect()
-    }
-
-    #[test]
-    fn without_usage() {
-        insta::assert_snapshot!(stream("", "powered by openai", None), @r#"
-        data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":7,"model":"gpt-3.5-turbo","choices":[{"index":0,"delta":{"role":"assistant"},"finish_reason":null}]}
-
-        data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":7,"model":"gpt-3.5-turbo","choices":[{"index":0,"delta":{"content":"powered "},"finish_reason":null}]}
-
-        data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":7,"model":"gpt-3.5-turbo","choices":[{"index":0,"delta":{"content":"by "},"finish_reason":null}]}
-
-        data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":7,"model":"gpt-3.5-turbo","choices":[{"index":0,"delta":{"content":"openai"},"finish_reason":null}]}
-
-        data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":7,"model":"gpt-3.5-turbo","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}
-
-        data: [DONE]
-        "#);
-    }
-
-    #[test]
-    fn with_usage() {
-        let body = r#"{"model":"m","stream":true,"stream_options":{"include_usage":true}}"#;
-        insta::assert_snapshot!(stream(body, "hi", Some(1)), @r#"
-        data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":7,"model":"m","choices":[{"index":0,"delta":{"role":"assistant"},"finish_reason":null}],"usage":null}
-
-        data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":7,"model":"m","choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}],"usage":null}
-
-        data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":7,"model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":null}
-
-        data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":7,"model":"m","choices":[],"usage":{"prompt_tokens":0,"completion_tokens":1,"total_tokens":1}}
-
-        data: [DONE]
-        "#);
-    }
-
-    #[test]
-    fn without_words() {
-        assert_eq!(stream("", "", None).matches("data: ").count(), 3);
-        assert_eq!(stream("", "hello", Some(0)).matches("data: ").count(), 3);
-    }
-}
+#[path = "chunks_tests.rs"]
+mod tests;

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf, Bytes};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::set_socket_linger;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -17,6 +18,7 @@ use tokio::net::TcpStream;
 struct Link {
     tcp: Mutex<TcpStream>,
     reset: AtomicBool,
+    parting: Mutex<Option<Bytes>>,
 }
 
 impl Link {
@@ -38,6 +40,7 @@ impl Connection {
         Self(Arc::new(Link {
             tcp: Mutex::new(tcp),
             reset: AtomicBool::new(false),
+            parting: Mutex::default(),
         }))
     }
 
@@ -72,6 +75,16 @@ impl Peer {
     pub(crate) fn reset_when_closed(&self) {
         if let Some(link) = self.0.upgrade() {
             link.reset.store(true, Ordering::Release);
+        }
+    }
+}
+
+impl Peer {
+    /// Sends bytes that belong to no answer just before the connection is closed.
+    pub(crate) fn send_when_closed(&self, bytes: Bytes) {
+        if let Some(link) = self.0.upgrade() {
+            let mut parting = link.parting.lock().unwrap_or_else(PoisonError::into_inner);
+            *parting = Some(bytes);
         }
     }
 }
@@ -121,6 +134,12 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let parting = self.0.parting.lock();
+        let mut parting = parting.unwrap_or_else(PoisonError::into_inner);
+        while let Some(bytes) = parting.as_mut().filter(|bytes| !bytes.is_empty()) {
+            let written = ready!(Pin::new(&mut *self.0.tcp()).poll_write(cx, bytes))?;
+            bytes.advance(written);
+        }
         Pin::new(&mut *self.0.tcp()).poll_shutdown(cx)
     }
 }

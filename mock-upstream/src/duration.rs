@@ -16,6 +16,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
         .unwrap_or(trimmed.len());
     let (number, unit) = trimmed.split_at(unit_at);
     let unit_nanos: f64 = match unit.trim_start() {
+        "ns" => 1.0,
         "us" | "µs" => 1e3,
         "" | "ms" => 1e6,
         "s" => 1e9,
@@ -36,6 +37,7 @@ mod tests {
             ("0", 0),
             ("50", 50_000),
             ("50ms", 50_000),
+            ("2000ns", 2),
             (" 50 ms ", 50_000),
             ("250us", 250),
             ("1s", 1_000_000),

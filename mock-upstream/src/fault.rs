@@ -1,201 +1,319 @@
-//! Faults and deviations that a request can ask for.
+//! Deviations that an answer can be asked to have.
 //!
-//! A [`Fault`] is plain data, whoever asked for it; request headers are one way to ask. The
-//! answering code looks only at the `Fault`.
+//! A [`Fault`] is plain data, whoever asked for it: a flag, a scenario file, an admin call or a
+//! request header. The answering code looks only at the `Fault`.
 
-use std::str::FromStr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 
 use crate::deny::DenyToken;
 use crate::duration::parse_duration;
+use crate::error::ErrorName;
+use crate::latency::Latency;
+use crate::script::Script;
+use crate::settings::{SettingError, Settings, parsed, switch};
 
-const PREFIX: &str = "x-mock-";
-const DELAY: &str = "x-mock-delay";
-const WORDS: &str = "x-mock-words";
-const STATUS: &str = "x-mock-status";
-const HEADER_DELAY: &str = "x-mock-header-delay";
-const RESET_AFTER: &str = "x-mock-reset-after";
+/// What a request header that asks for something begins with.
+pub(crate) const PREFIX: &str = "x-mock-";
 pub(crate) const DENY_TOKEN: &str = "x-mock-deny-token";
 
 /// The most words that an answer may be asked to have.
-pub(crate) const MAX_WORDS: u32 = 1_000_000;
+const MAX_WORDS: u32 = 1_000_000;
+const MAX_HUGE: usize = 64 << 20;
 
-/// How one answer is to differ from what the scenario says.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Fault {
-    /// `X-Mock-Delay: 200ms`: the time between the words of a stream.
-    pub delay: Option<Duration>,
-    /// `X-Mock-Words: 100`: the number of words, the text repeated as often as needed.
-    pub words: Option<u32>,
-    /// `X-Mock-Status: 500`: an error answer of this status (400 to 599) in OpenAI's form.
-    pub status: Option<StatusCode>,
-    /// `X-Mock-Header-Delay: 2s`: the time that passes before the response headers.
-    pub header_delay: Option<Duration>,
-    /// `X-Mock-Reset-After: 3`: the connection is reset after so many chunks of a stream, be
-    /// they words or not; 0 resets it before the response headers, whatever the path. An answer
-    /// that is not streamed is whole at once, so only 0 touches it.
-    pub reset_after: Option<u32>,
-    /// `X-Mock-Deny-Token: secret`: a token that must not occur in any other header.
-    pub deny_token: Option<DenyToken>,
-}
+const A_LATENCY: &str = "a time such as 200ms, normal(50ms,10ms), lognormal(50ms,120ms) (p50, p95) or \
+     20ms:60ms:200ms (p50:p95:p99)";
+const A_DURATION: &str = "a duration such as 200, 200ms or 2s";
+const A_SWITCH: &str = "true or false";
+const CHUNKS: &str = "a number of chunks";
+const CHUNKS_OR_NONE: &str = "a number of chunks (0: before the response headers)";
 
-/// An `X-Mock-…` header that cannot be obeyed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FaultError {
-    /// No such header, most likely misspelt.
-    #[error(
-        "there is no header {0}; there are {DELAY}, {WORDS}, {STATUS}, {HEADER_DELAY}, \
-         {RESET_AFTER} and {DENY_TOKEN}"
-    )]
-    Unknown(String),
-    /// A known header with a value that says nothing.
-    #[error("{header} must be {expected}")]
-    Malformed {
-        /// The header's name.
-        header: &'static str,
-        /// What its value should have been.
-        expected: &'static str,
-    },
-}
-
-impl FaultError {
-    /// The offending header's name.
-    pub fn header(&self) -> &str {
-        match self {
-            Self::Unknown(header) => header,
-            Self::Malformed { header, .. } => header,
+macro_rules! settings {
+    ($( $(#[doc = $doc:literal])+ $name:literal $field:ident: $type:ty = $read:expr, $expected:expr; )+) => {
+        /// How one answer is to differ from the usual one. Nothing set, nothing differs.
+        #[derive(Debug, Clone, Default, PartialEq, Eq)]
+        pub struct Fault {
+            $( $(#[doc = $doc])+ pub $field: Option<$type>, )+
         }
-    }
+
+        impl Fault {
+            /// Name and meaning of every setting.
+            pub const SETTINGS: &[(&str, &str)] = &[ $( ($name, concat!($($doc),+)), )+ ];
+
+            /// Takes over what the other one sets.
+            pub fn overlay(&mut self, other: &Self) {
+                $( if other.$field.is_some() { self.$field.clone_from(&other.$field); } )+
+            }
+        }
+
+        impl Settings for Fault {
+            fn set(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
+                match name {
+                    $( $name => {
+                        let read: fn(&str) -> Option<$type> = $read;
+                        let value = read(value).ok_or_else(|| SettingError::malformed(name, $expected))?;
+                        self.$field = Some(value);
+                    } )+
+                    _ => return Err(SettingError::unknown(name, Self::names())),
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+settings! {
+    /// the answer's text; each word becomes a chunk
+    "text" text: Text = |text| Some(Text::new(text)), "a text";
+    /// number of words, the text repeated as often as needed
+    "words" words: u32 = |value| parsed(value).filter(|words| *words <= MAX_WORDS),
+        "a number of words, 0 to 1000000";
+    /// says what the request's last message said
+    "echo" echo: bool = switch, A_SWITCH;
+    /// time between words
+    "delay" delay: Latency = parsed, A_LATENCY;
+    /// time from the arrival of the request to the first word
+    "first-token" first_token: Latency = parsed, A_LATENCY;
+    /// time before the response headers
+    "header-delay" header_delay: Latency = parsed, A_LATENCY;
+    /// stop, length, tool_calls or content_filter
+    "finish-reason" finish_reason: FinishReason = FinishReason::read,
+        "stop, length, tool_calls or content_filter";
+    /// answers by so many tool calls, of the functions that the request offers
+    "tool-calls" tool_calls: u32 = |value| parsed(value).filter(|calls| *calls <= 128),
+        "a number of tool calls, up to 128";
+    /// arguments of those calls
+    "tool-arguments" tool_arguments: Arc<str> = |text| Some(text.into()), "a text";
+    /// full: every field of the real API; minimal: only those that every client reads
+    "fields" fields: Fields = Fields::read, "full or minimal";
+    /// pads chunks as the real API does; unset, only when the request has include_obfuscation
+    "obfuscation" obfuscation: bool = switch, A_SWITCH;
+    /// the service_tier that is told
+    "service-tier" service_tier: Arc<str> = plain, "a word";
+    /// validates requests and keys, and obeys max_tokens and tool_choice, as the real API does
+    "strict" strict: bool = switch, A_SWITCH;
+    /// x-ratelimit headers without limits too, or not even with them
+    "rate-headers" rate_headers: bool = switch, A_SWITCH;
+    /// an error answer, 400 to 599, in OpenAI's form
+    "status" status: StatusCode =
+        |value| parsed(value).filter(|s: &StatusCode| s.is_client_error() || s.is_server_error()),
+        "an error status, 400 to 599";
+    /// an error answer by the code or type of the real API
+    "error" error: ErrorName = parsed, ErrorName::EXPECTED;
+    /// Retry-After of an error answer
+    "retry-after" retry_after: Duration = duration, A_DURATION;
+    /// x-should-retry of an error answer
+    "should-retry" should_retry: bool = switch, A_SWITCH;
+    /// TCP reset after so many chunks; 0: before the response headers
+    "reset-after" reset_after: u32 = parsed, CHUNKS_OR_NONE;
+    /// the connection is closed in order, yet too early, after so many chunks; 0: before the response headers
+    "close-after" close_after: u32 = parsed, CHUNKS_OR_NONE;
+    /// nothing more comes after so many chunks
+    "stall-after" stall_after: u32 = parsed, CHUNKS;
+    /// how long that lasts; without it, for good
+    "stall" stall: Duration = duration, A_DURATION;
+    /// an error event after so many chunks, which ends the stream
+    "error-after" error_after: u32 = parsed, CHUNKS;
+    /// one chunk of broken JSON after so many chunks
+    "malformed-after" malformed_after: u32 = parsed, CHUNKS;
+    /// bytes a write: 1 splits the answer at every byte
+    "split" split: NonZeroUsize = parsed, "a number of bytes, from 1";
+    /// puts a word of so many bytes before the text
+    "huge-chunk" huge_chunk: usize = |value| parsed(value).filter(|bytes| *bytes <= MAX_HUGE),
+        "a number of bytes, up to 67108864";
+    /// leaves out data: [DONE]
+    "no-done" no_done: bool = switch, A_SWITCH;
+    /// compresses the answer, asked for or not
+    "gzip" gzip: bool = switch, A_SWITCH;
+    /// adds to the Content-Length: 10 promises bytes that never come, -10 too few
+    "wrong-length" wrong_length: i64 = parsed, "a number of bytes to add, such as 10 or -10";
+    /// a token that must not occur in any other header of the request
+    "deny-token" deny_token: DenyToken = |value| DenyToken::new(value).ok(), "a token";
 }
 
 impl Fault {
-    /// Reads what a request's headers ask for.
-    pub fn from_headers(headers: &HeaderMap) -> Result<Self, FaultError> {
-        let mut fault = Self::default();
-        for (name, value) in headers {
-            if name.as_str().starts_with(PREFIX) {
-                fault.take(name.as_str(), value)?;
-            }
-        }
-        Ok(fault)
+    pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+        Self::SETTINGS.iter().map(|(name, _)| *name)
     }
 
-    fn take(&mut self, name: &str, value: &HeaderValue) -> Result<(), FaultError> {
-        match name {
-            DELAY => self.delay = Some(duration(DELAY, value)?),
-            HEADER_DELAY => self.header_delay = Some(duration(HEADER_DELAY, value)?),
-            WORDS => {
-                let words = number(WORDS, value, "a number of words, 0 to 1000000")?;
-                if words > MAX_WORDS {
-                    return Err(FaultError::Malformed {
-                        header: WORDS,
-                        expected: "a number of words, 0 to 1000000",
-                    });
-                }
-                self.words = Some(words);
-            }
-            RESET_AFTER => {
-                let expected = "a number of chunks (0: before the response headers)";
-                self.reset_after = Some(number(RESET_AFTER, value, expected)?);
-            }
-            STATUS => {
-                let status: StatusCode = number(STATUS, value, "an error status, 400 to 599")?;
-                if !status.is_client_error() && !status.is_server_error() {
-                    return Err(FaultError::Malformed {
-                        header: STATUS,
-                        expected: "an error status, 400 to 599",
-                    });
-                }
-                self.status = Some(status);
-            }
-            DENY_TOKEN => {
-                let token =
-                    DenyToken::new(value.as_bytes()).map_err(|_| FaultError::Malformed {
-                        header: DENY_TOKEN,
-                        expected: "a token",
-                    })?;
-                self.deny_token = Some(token);
-            }
-            unknown => return Err(FaultError::Unknown(unknown.to_owned())),
-        }
-        Ok(())
+    /// What an error event in mid-stream is about.
+    pub(crate) fn in_band_error(&self) -> ErrorName {
+        self.error.unwrap_or(ErrorName::ServerError)
+    }
+
+    /// Whether the answer is an error from its first byte on.
+    pub(crate) fn is_error(&self) -> bool {
+        self.status.is_some() || (self.error.is_some() && self.error_after.is_none())
     }
 }
 
-fn duration(header: &'static str, value: &HeaderValue) -> Result<Duration, FaultError> {
-    let text = value.to_str().ok();
-    text.and_then(|text| parse_duration(text).ok())
-        .ok_or(FaultError::Malformed {
-            header,
-            expected: "a duration such as 200, 200ms or 2s",
+/// The settings that a request's headers name, without the prefix.
+pub(crate) fn headers(
+    headers: &HeaderMap,
+) -> impl Iterator<Item = Result<(&str, &str), SettingError>> {
+    headers.iter().filter_map(|(name, value)| {
+        let name = name.as_str().strip_prefix(PREFIX)?;
+        let value = value.to_str();
+        Some(match value {
+            Ok(value) => Ok((name, value)),
+            Err(_) => Err(SettingError::malformed(name, "visible ASCII").prefixed(PREFIX)),
         })
+    })
 }
 
-fn number<T: FromStr>(
-    header: &'static str,
-    value: &HeaderValue,
-    expected: &'static str,
-) -> Result<T, FaultError> {
-    let text = value.to_str().ok();
-    text.and_then(|text| text.trim().parse().ok())
-        .ok_or(FaultError::Malformed { header, expected })
+/// A text that is ready to be answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text(pub(crate) Arc<Script>);
+
+impl Text {
+    /// Cuts a text into words.
+    pub fn new(text: &str) -> Self {
+        Self(Arc::new(Script::new(text)))
+    }
+}
+
+/// Why an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FinishReason {
+    /// It was complete.
+    Stop,
+    /// It reached the most tokens allowed.
+    Length,
+    /// The model wants tools to be called.
+    ToolCalls,
+    /// Something was left out.
+    ContentFilter,
+}
+
+impl FinishReason {
+    fn read(text: &str) -> Option<Self> {
+        [
+            Self::Stop,
+            Self::Length,
+            Self::ToolCalls,
+            Self::ContentFilter,
+        ]
+        .into_iter()
+        .find(|reason| reason.as_str() == text.trim())
+    }
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::ToolCalls => "tool_calls",
+            Self::ContentFilter => "content_filter",
+        }
+    }
+}
+
+/// How much of the real API's objects is told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Fields {
+    /// Every field.
+    #[default]
+    Full,
+    /// What every client reads, and no more.
+    Minimal,
+}
+
+impl Fields {
+    fn read(text: &str) -> Option<Self> {
+        match text.trim() {
+            "full" => Some(Self::Full),
+            "minimal" => Some(Self::Minimal),
+            _ => None,
+        }
+    }
+}
+
+fn duration(value: &str) -> Option<Duration> {
+    parse_duration(value).ok()
+}
+
+/// A word that may stand in JSON as it is.
+fn plain(value: &str) -> Option<Arc<str>> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let value = value.trim();
+    (!value.is_empty() && value.chars().all(fits)).then(|| value.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::HeaderName;
 
-    fn read(pairs: &[(&'static str, &'static str)]) -> Result<Fault, FaultError> {
-        let pairs = pairs.iter().map(|(name, value)| {
-            (
-                HeaderName::from_static(name),
-                HeaderValue::from_static(value),
-            )
-        });
-        Fault::from_headers(&pairs.collect())
+    #[test]
+    fn every_setting_can_be_read() {
+        let good = [
+            ("text", "hello"),
+            ("words", "100"),
+            ("echo", "true"),
+            ("delay", "200ms"),
+            ("first-token", "200ms:1s:2s"),
+            ("header-delay", "2s"),
+            ("finish-reason", "content_filter"),
+            ("tool-calls", "2"),
+            ("tool-arguments", "{}"),
+            ("fields", "minimal"),
+            ("obfuscation", "on"),
+            ("service-tier", "priority"),
+            ("strict", "1"),
+            ("rate-headers", "off"),
+            ("status", "503"),
+            ("error", "insufficient_quota"),
+            ("retry-after", "20s"),
+            ("should-retry", "false"),
+            ("reset-after", "0"),
+            ("close-after", "3"),
+            ("stall-after", "3"),
+            ("stall", "10s"),
+            ("error-after", "3"),
+            ("malformed-after", "3"),
+            ("split", "1"),
+            ("huge-chunk", "1048576"),
+            ("no-done", "true"),
+            ("gzip", "true"),
+            ("wrong-length", "-10"),
+            ("deny-token", "secret"),
+        ];
+        let mut all = Fault::default();
+        for (name, value) in good {
+            let before = all.clone();
+            all.set(name, value).expect(name);
+            assert_ne!(all, before, "{name}");
+        }
+        assert_eq!(
+            Fault::names().collect::<Vec<_>>(),
+            good.map(|(name, _)| name)
+        );
+        let mut copy = Fault::default();
+        copy.overlay(&all);
+        assert_eq!(copy, all);
     }
 
     #[test]
-    fn reads_every_header() {
-        let fault = read(&[
-            ("x-mock-delay", "200ms"),
-            ("x-mock-words", "100"),
-            ("x-mock-status", "503"),
-            ("x-mock-header-delay", "2s"),
-            ("x-mock-reset-after", "0"),
-            ("x-mock-deny-token", "secret"),
-            ("x-other", "ignored"),
-        ]);
-        let expected = Fault {
-            delay: Some(Duration::from_millis(200)),
-            words: Some(100),
-            status: Some(StatusCode::SERVICE_UNAVAILABLE),
-            header_delay: Some(Duration::from_secs(2)),
-            reset_after: Some(0),
-            deny_token: DenyToken::new("secret").ok(),
-        };
-        assert_eq!(fault, Ok(expected));
-    }
-
-    #[test]
-    fn names_the_header_that_cannot_be_obeyed() {
-        for (header, value) in [
-            ("x-mock-delay", "soon"),
-            ("x-mock-words", "-1"),
-            ("x-mock-words", "1000001"),
-            ("x-mock-status", "200"),
-            ("x-mock-status", "abc"),
-            ("x-mock-header-delay", ""),
-            ("x-mock-reset-after", "1.5"),
-            ("x-mock-deny-token", ""),
-            ("x-mock-latency", "1"),
+    fn names_the_setting_that_cannot_be_obeyed() {
+        for (name, value) in [
+            ("delay", "soon"),
+            ("words", "-1"),
+            ("words", "1000001"),
+            ("status", "200"),
+            ("status", "abc"),
+            ("error", "oops"),
+            ("header-delay", ""),
+            ("reset-after", "1.5"),
+            ("deny-token", ""),
+            ("split", "0"),
+            ("echo", "maybe"),
+            ("service-tier", "a\"b"),
+            ("latency", "1"),
         ] {
-            let error = read(&[(header, value)]).expect_err(header);
-            assert_eq!(error.header(), header);
-            assert!(error.to_string().contains(header), "{error}");
+            let error = Fault::default().set(name, value).expect_err(name);
+            assert_eq!(error.name(), name);
+            assert!(error.to_string().contains(name), "{error}");
         }
     }
 }

@@ -17,36 +17,66 @@
 //! # Ok::<(), mock_upstream::ServerError>(())
 //! ```
 
+pub mod bench;
+
 mod accept;
 mod answer;
+
+mod body;
 mod chunks;
+mod clock;
 mod connection;
 mod deny;
 mod duration;
 mod error;
+mod events;
 mod exchange;
 mod fault;
+mod file;
 mod gauge;
 mod head;
+mod headers;
 mod ident;
+mod journal;
+mod keys;
+mod latency;
+mod limits;
 mod listen;
+mod metrics;
+mod mischief;
 mod overlap;
 mod pace;
+mod record;
+mod remote;
+mod replay;
 mod routes;
+mod rule;
 mod scenario;
 mod script;
 mod server;
+mod settings;
+mod state;
 mod stats;
 mod stream;
 mod tls;
+mod validate;
 mod witness;
 
+pub use clock::Clock;
 pub use deny::{DenyToken, EmptyToken};
 pub use duration::{DurationError, parse_duration};
-pub use fault::{Fault, FaultError};
+pub use error::ErrorName;
+pub use fault::{Fault, Fields, FinishReason, Text};
+pub use file::ScenarioSource;
+pub use latency::{Latency, LatencyError};
 pub use overlap::{Overlap, Party};
+pub use record::{RecordError, Recorder};
+pub use remote::RemoteError;
+pub use replay::{Piece, Recording, Replay, ReplayError};
 pub use routes::app;
-pub use scenario::Scenario;
-pub use server::{DEFAULT_GRACE, MockServer, Server, ServerError};
-pub use stats::{Counters, Stats, key_hash};
+pub use rule::Rule;
+pub use scenario::{Scenario, ScenarioError};
+pub use server::{DEFAULT_GRACE, MockServer, OnReload, Server, ServerError};
+pub use settings::SettingError;
+pub use stats::{Counters, Spending, Stats, key_hash};
 pub use tls::{Tls, TlsError};

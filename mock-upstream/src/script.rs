@@ -2,19 +2,19 @@
 
 /// A text cut into words, each ready to be copied into a chunk. A word keeps the white space
 /// behind it, so that the words in a row are the text.
-#[derive(Debug)]
-pub(crate) struct Script {
+#[derive(Debug, PartialEq, Eq)]
+pub struct Script {
     words: Vec<Word>,
     /// The last word with a space behind it, for a text that is repeated.
     joint: Option<Word>,
 }
 
 /// One word in the two forms that answers need.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Word {
     /// Inside a JSON string.
     pub(crate) escaped: Box<str>,
-    /// The delta and what follows it up to the end of the `choices` array.
+    /// The `delta` of a chat chunk.
     pub(crate) delta: Box<[u8]>,
 }
 
@@ -33,6 +33,13 @@ impl Script {
             words: words.into_iter().map(Word::new).collect(),
             joint,
         }
+    }
+
+    /// The whole text.
+    pub(crate) fn text(&self) -> String {
+        let escaped: String = self.words.iter().map(|word| &*word.escaped).collect();
+        // What was escaped can be read again.
+        serde_json::from_str(&format!("\"{escaped}\"")).unwrap_or_default()
     }
 
     /// The number of words of an answer: the text's own, unless a number is asked for and the
@@ -65,7 +72,7 @@ impl Word {
             .strip_prefix('"')
             .and_then(|rest| rest.strip_suffix('"'));
         let escaped = escaped.unwrap_or_default();
-        let delta = format!("{{\"content\":{quoted}}},\"finish_reason\":null}}]");
+        let delta = format!("{{\"content\":{quoted}}}");
         Self {
             escaped: escaped.into(),
             delta: delta.into_bytes().into(),
@@ -127,9 +134,6 @@ mod tests {
         let script = Script::new("\"a\\\u{1}\"");
         let word = script.word(0, 1).expect("a word");
         assert_eq!(&*word.escaped, r#"\"a\\\u0001\""#);
-        assert_eq!(
-            &*word.delta,
-            br#"{"content":"\"a\\\u0001\""},"finish_reason":null}]"#.as_slice()
-        );
+        assert_eq!(&*word.delta, br#"{"content":"\"a\\\u0001\""}"#.as_slice());
     }
 }

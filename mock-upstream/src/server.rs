@@ -1,9 +1,10 @@
 //! A running mock on threads of its own.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -11,11 +12,17 @@ use tokio::runtime;
 use tokio::sync::watch;
 
 use crate::accept::{Acceptor, Order};
+use crate::clock::Clock;
+use crate::file::ScenarioSource;
 use crate::listen;
 use crate::overlap::Overlap;
-use crate::routes::{Mock, router};
-use crate::scenario::Scenario;
-use crate::stats::Stats;
+use crate::record::Recorder;
+use crate::replay::Replay;
+use crate::routes::router;
+use crate::rule::Rule;
+use crate::scenario::{Scenario, ScenarioError};
+use crate::state::Mock;
+use crate::stats::{Spending, Stats};
 use crate::tls::Tls;
 
 /// How long open answers may take to end after a stop was asked for, unless told otherwise.
@@ -45,7 +52,14 @@ pub struct Server {
     tls: Option<Tls>,
     threads: Option<NonZeroUsize>,
     grace: Duration,
+    clock: Clock,
+    replay: Option<Replay>,
+    recorder: Option<Recorder>,
+    watched: Option<(ScenarioSource, OnReload)>,
 }
+
+/// Told of every new scenario file, and of those that cannot be read.
+pub type OnReload = fn(Result<(), &ScenarioError>);
 
 impl Server {
     /// A server on a free port of 127.0.0.1, without TLS, with a thread for every core.
@@ -56,7 +70,39 @@ impl Server {
             tls: None,
             threads: None,
             grace: DEFAULT_GRACE,
+            clock: Clock::real(),
+            replay: None,
+            recorder: None,
+            watched: None,
         }
+    }
+
+    /// Sets the clock by which limits are counted.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Answers by a conversation that was recorded, where it has an answer.
+    #[must_use]
+    pub fn replay(mut self, replay: Replay) -> Self {
+        self.replay = Some(replay);
+        self
+    }
+
+    /// Answers nothing itself, but sends everything on and writes it down.
+    #[must_use]
+    pub fn record(mut self, recorder: Recorder) -> Self {
+        self.recorder = Some(recorder);
+        self
+    }
+
+    /// Takes the scenario from its file anew whenever that changes.
+    #[must_use]
+    pub fn watch(mut self, source: ScenarioSource, on_reload: OnReload) -> Self {
+        self.watched = Some((source, on_reload));
+        self
     }
 
     /// Sets the address; port 0 takes a free one.
@@ -100,9 +146,12 @@ impl Server {
         let listeners = listen::open_all(self.address, threads).map_err(refused)?;
         let address = listeners[0].local_addr().map_err(refused)?;
 
-        let mock = Mock::new(self.scenario);
+        let mock = Mock::new(self.scenario.clone(), self.clock, self.replay);
         let acceptor = Acceptor {
-            router: router(Arc::clone(&mock)),
+            router: match self.recorder {
+                Some(recorder) => recorder.router(),
+                None => router(Arc::clone(&mock)),
+            },
             tls: self.tls.as_ref().map(Tls::acceptor),
             grace: self.grace,
         };
@@ -113,7 +162,12 @@ impl Server {
             https: self.tls.is_some(),
             orders,
             threads: Vec::new(),
+            watcher: None,
         };
+        if let Some((source, on_reload)) = self.watched {
+            let (mock, loaded) = (Arc::clone(&server.mock), self.scenario);
+            server.watcher = Some(watch(source, loaded, mock, on_reload)?);
+        }
         for listener in listeners {
             let runtime = runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(ServerError::Thread)?;
@@ -128,6 +182,42 @@ impl Server {
     }
 }
 
+fn watch(
+    source: ScenarioSource,
+    loaded: Scenario,
+    mock: Arc<Mock>,
+    on_reload: OnReload,
+) -> Result<Watcher, ServerError> {
+    let (alive, gone) = mpsc::channel();
+    let thread = thread::Builder::new().name("mock-scenario".to_owned());
+    let thread = thread.spawn(move || {
+        let Some(path) = source.file.clone() else {
+            return;
+        };
+        source.watch(&path, loaded, &gone, |changed| {
+            on_reload(changed.as_ref().map(|_| ()));
+            match changed {
+                Ok(scenario) => {
+                    mock.replace(scenario);
+                    mock.set_file_error(None);
+                }
+                Err(error) => mock.set_file_error(Some(error)),
+            }
+        });
+    });
+    Ok(Watcher {
+        thread: thread.map_err(ServerError::Thread)?,
+        alive,
+    })
+}
+
+/// The thread that looks at the scenario file, for as long as this lives.
+#[derive(Debug)]
+struct Watcher {
+    thread: JoinHandle<()>,
+    alive: mpsc::Sender<()>,
+}
+
 /// A mock that is being served by threads of its own: it can be used from synchronous and from
 /// asynchronous code alike. Dropping it closes every connection.
 #[derive(Debug)]
@@ -137,6 +227,7 @@ pub struct MockServer {
     https: bool,
     orders: watch::Sender<Order>,
     threads: Vec<JoinHandle<io::Result<()>>>,
+    watcher: Option<Watcher>,
 }
 
 impl MockServer {
@@ -167,9 +258,32 @@ impl MockServer {
         self.mock.witness.overlaps()
     }
 
-    /// Starts the statistics anew.
+    /// What each key has spent, by [`key_hash`](crate::key_hash).
+    pub fn ledger(&self) -> BTreeMap<String, Spending> {
+        self.mock.witness.ledger()
+    }
+
+    /// The last requests, as `/__mock/requests` shows them.
+    pub fn requests(&self) -> Vec<serde_json::Value> {
+        let entries = self.mock.journal.entries();
+        let json = entries.iter().map(|entry| serde_json::to_value(&**entry));
+        // Entries always serialize.
+        json.filter_map(Result::ok).collect()
+    }
+
+    /// Puts another scenario in the place of the one in force.
+    pub fn set_scenario(&self, scenario: Scenario) {
+        self.mock.replace(scenario);
+    }
+
+    /// Adds a fault to those in force.
+    pub fn add_fault(&self, rule: Rule) {
+        self.mock.add_rules(vec![rule]);
+    }
+
+    /// Starts everything that is counted anew.
     pub fn reset(&self) {
-        self.mock.witness.reset();
+        self.mock.reset();
     }
 
     /// Stops accepting; open answers go on until they end or the grace is over. Returns at once.
@@ -187,6 +301,10 @@ impl MockServer {
     fn join(&mut self) {
         for thread in self.threads.drain(..) {
             // A thread that failed has nothing open any more either.
+            let _ = thread.join();
+        }
+        if let Some(Watcher { thread, alive }) = self.watcher.take() {
+            drop(alive);
             let _ = thread.join();
         }
     }

@@ -49,6 +49,28 @@ impl Stats {
     }
 }
 
+/// What the requests of a key have spent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spending {
+    /// Requests that were let in.
+    pub admitted: u64,
+    /// Requests that a limit, a quota or the key's state refused.
+    pub refused: u64,
+    /// Tokens of the prompts that were let in.
+    pub prompt_tokens: u64,
+    /// Tokens that were sent, also of answers whose client left.
+    pub completion_tokens: u64,
+}
+
+impl Spending {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.admitted += other.admitted;
+        self.refused += other.refused;
+        self.prompt_tokens += other.prompt_tokens;
+        self.completion_tokens += other.completion_tokens;
+    }
+}
+
 /// The name under which an `Authorization` value is counted: the first 16 hexadecimal digits of
 /// its SHA-256.
 pub fn key_hash(authorization: impl AsRef<[u8]>) -> String {
@@ -68,6 +90,17 @@ impl KeyName {
                 .take(8)
                 .fold(0, |name, byte| name << 8 | u64::from(*byte))
         }))
+    }
+
+    /// Reads an API key, or the 16 hexadecimal digits under which it is counted.
+    pub(crate) fn read(text: &str) -> Self {
+        let text = text.trim();
+        let is_name = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match u64::from_str_radix(text, 16) {
+            Ok(name) if is_name => Self(Some(name)),
+            _ if text == "none" => Self(None),
+            _ => Self::of(Some(format!("Bearer {text}").as_bytes())),
+        }
     }
 }
 

@@ -2,51 +2,100 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
 
-use crate::chunks::Chunks;
-use crate::connection::Peer;
+use crate::events::Events;
+use crate::mischief::{Mischief, Turn};
 use crate::pace::Pace;
+use crate::state::Mock;
 use crate::witness::InFlight;
 
 /// A stream on its way to the client. Dropping it before its end means that the client left.
 #[derive(Debug)]
 pub(crate) struct EventStream {
-    chunks: Chunks,
+    events: Events,
     pace: Pace,
-    cut: Option<Cut>,
+    mischief: Option<Box<Mischief>>,
+    chunks: u64,
     in_flight: InFlight,
-}
-
-/// A connection to be reset in mid-stream.
-#[derive(Debug)]
-pub(crate) struct Cut {
-    peer: Option<Peer>,
-    chunks_left: u32,
-    flushed: bool,
-}
-
-impl Cut {
-    /// After `chunks` chunks; the ones before have left when the connection goes.
-    pub(crate) fn after(chunks: u32, peer: Option<Peer>) -> Self {
-        Self {
-            peer,
-            chunks_left: chunks,
-            flushed: chunks == 0,
-        }
-    }
+    mock: Arc<Mock>,
 }
 
 impl EventStream {
-    pub(crate) fn new(chunks: Chunks, pace: Pace, cut: Option<Cut>, in_flight: InFlight) -> Self {
+    pub(crate) fn new(
+        events: Events,
+        pace: Pace,
+        mischief: Option<Box<Mischief>>,
+        in_flight: InFlight,
+        mock: Arc<Mock>,
+    ) -> Self {
         Self {
-            chunks,
+            events,
             pace,
-            cut,
+            mischief,
+            chunks: 0,
             in_flight,
+            mock,
+        }
+    }
+
+    /// The request is over; its last bytes may leave.
+    fn finish(&mut self) {
+        self.settle();
+        self.in_flight.finish();
+    }
+
+    fn settle(&mut self) {
+        let words = self.events.words();
+        if words > 0 {
+            self.in_flight.spending.completion_tokens = words;
+        }
+        self.mock
+            .metrics
+            .count_chunks(std::mem::take(&mut self.chunks));
+    }
+
+    fn poll_with_mischief(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        loop {
+            let Some(mischief) = &mut self.mischief else {
+                return Poll::Ready(None);
+            };
+            match ready!(mischief.poll_turn(cx)) {
+                Turn::Piece(piece) => {
+                    if mischief.is_over() {
+                        self.finish();
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(piece))));
+                }
+                Turn::Break => {
+                    self.finish();
+                    return Poll::Ready(Some(Err(io::ErrorKind::ConnectionReset.into())));
+                }
+                Turn::End => {
+                    self.finish();
+                    return Poll::Ready(None);
+                }
+                Turn::Event => {}
+            }
+            let Some(due) = self.events.due() else {
+                mischief.end();
+                continue;
+            };
+            ready!(self.pace.poll_due(due, cx));
+            if let Some(event) = self.events.take() {
+                mischief.take(&event);
+                self.chunks += 1;
+            }
+            if self.events.due().is_none() {
+                mischief.end();
+            }
         }
     }
 }
@@ -60,36 +109,32 @@ impl Body for EventStream {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let this = &mut *self;
-        let Some(event) = this.chunks.peek() else {
+        if this.mischief.is_some() {
+            return this.poll_with_mischief(cx);
+        }
+        let Some(due) = this.events.due() else {
             return Poll::Ready(None);
         };
-        if let Some(cut) = &mut this.cut
-            && cut.chunks_left == 0
-        {
-            if !cut.flushed {
-                cut.flushed = true;
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            this.in_flight.finish();
-            if let Some(peer) = &cut.peer {
-                peer.reset_when_closed();
-            }
-            return Poll::Ready(Some(Err(io::ErrorKind::ConnectionReset.into())));
-        }
-        ready!(this.pace.poll_due(event, cx));
-        let chunk = this.chunks.take();
-        if let Some(cut) = &mut this.cut {
-            cut.chunks_left -= 1;
-        }
-        if this.chunks.peek().is_none() {
+        ready!(this.pace.poll_due(due, cx));
+        let event = this.events.take();
+        this.chunks += 1;
+        if this.events.due().is_none() {
             // The client may start its next request once it has these bytes.
-            this.in_flight.finish();
+            this.finish();
         }
-        Poll::Ready(chunk.map(|chunk| Ok(Frame::data(chunk))))
+        Poll::Ready(event.map(|event| Ok(Frame::data(event))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.chunks.peek().is_none()
+        match &self.mischief {
+            Some(mischief) => mischief.is_over(),
+            None => self.events.due().is_none(),
+        }
+    }
+}
+
+impl Drop for EventStream {
+    fn drop(&mut self) {
+        self.settle();
     }
 }

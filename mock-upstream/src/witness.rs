@@ -10,15 +10,16 @@
 //!   left already ([`Peer::has_left`]). It asks while up to [`VERIFIED`] requests of the key are
 //!   in flight, far more than any key has slots.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use crate::connection::Peer;
 use crate::gauge::Gauge;
+use crate::journal;
 use crate::overlap::{Overlap, Overlaps, Party};
-use crate::stats::{Counters, KeyName, Stats};
+use crate::stats::{Counters, KeyName, Spending, Stats};
 
 /// Up to so many requests of one key are checked for clients that have left.
 const VERIFIED: usize = 64;
@@ -41,6 +42,7 @@ struct Account(Mutex<Ledger>);
 struct Ledger {
     requests: u64,
     aborted: u64,
+    spending: Spending,
     max_in_flight: usize,
     next_entry: u64,
     in_flight: HashMap<u64, Entry>,
@@ -58,8 +60,12 @@ struct Entry {
 pub(crate) struct InFlight {
     witness: Arc<Witness>,
     account: Arc<Account>,
+    pub(crate) key: KeyName,
     entry: u64,
     over: bool,
+    /// What it has spent so far; booked when it is over.
+    pub(crate) spending: Spending,
+    pub(crate) journal: Option<Arc<journal::Entry>>,
 }
 
 impl Witness {
@@ -86,8 +92,11 @@ impl Witness {
                 return InFlight {
                     witness: Arc::clone(self),
                     account,
+                    key: name,
                     entry,
                     over: false,
+                    spending: Spending::default(),
+                    journal: None,
                 };
             }
             drop(accounts);
@@ -131,6 +140,20 @@ impl Witness {
         overlaps
     }
 
+    /// What every key has spent.
+    pub(crate) fn ledger(&self) -> BTreeMap<String, Spending> {
+        let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
+        let spending = |(name, account): (&KeyName, &Arc<Account>)| {
+            (name.to_string(), account.ledger().spending)
+        };
+        accounts.iter().map(spending).collect()
+    }
+
+    /// How many requests are in flight.
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.total.read().0
+    }
+
     /// Starts all counts anew. Requests in flight still are, and count as arrived before.
     pub(crate) fn reset(&self) {
         let mut accounts = self
@@ -141,6 +164,7 @@ impl Witness {
             let mut ledger = account.ledger();
             ledger.requests = 0;
             ledger.aborted = 0;
+            ledger.spending = Spending::default();
             ledger.max_in_flight = ledger.in_flight.len();
             ledger.overlaps.forget();
             !ledger.in_flight.is_empty()
@@ -191,7 +215,14 @@ impl Ledger {
         }
     }
 
-    fn close(&mut self, entry: u64, aborted: bool, slots: Option<usize>, total: &Gauge) {
+    fn close(
+        &mut self,
+        entry: u64,
+        (aborted, spending): (bool, Spending),
+        slots: Option<usize>,
+        total: &Gauge,
+    ) {
+        self.spending.add(spending);
         // An entry that is gone was closed when its client was seen to have left.
         if self.in_flight.remove(&entry).is_some() {
             self.aborted += u64::from(aborted);
@@ -230,9 +261,12 @@ impl InFlight {
     fn end(&mut self, aborted: bool) {
         if !std::mem::replace(&mut self.over, true) {
             let Witness { slots, total, .. } = &*self.witness;
-            self.account
-                .ledger()
-                .close(self.entry, aborted, *slots, total);
+            let mut ledger = self.account.ledger();
+            ledger.close(self.entry, (aborted, self.spending), *slots, total);
+            drop(ledger);
+            if let Some(journal) = &self.journal {
+                journal.end(aborted, self.spending);
+            }
         }
     }
 }

@@ -14,6 +14,8 @@ set -euo pipefail
 # libc6-dbg: valgrind finds the functions of libc by it.
 run=(nginx nginx-dev gcc libc6-dev make libclang-dev libpcre2-dev libssl-dev zlib1g-dev ca-certificates curl)
 test=(openssl python3-venv redis-server shellcheck)
+# An npm of another origin brings its own Node.js, and conflicts with Debian's.
+command -v npm >/dev/null || test+=(npm)
 bench=(wrk strace libnginx-mod-http-lua libnginx-mod-http-ndk)
 valgrind=(valgrind libc6-dbg)
 

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, header, request::Parts};
+use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use serde::Serialize;
 
-use crate::exchange::{Exchange, Refusal};
-use crate::routes::{Mock, intake};
+use crate::metrics::Route;
+use crate::routes::intake::serve_any;
+use crate::state::Mock;
 
 #[derive(Serialize)]
 struct Echo<'a> {
@@ -21,22 +21,10 @@ struct Echo<'a> {
 }
 
 pub(super) async fn echo(State(mock): State<Arc<Mock>>, request: Request) -> Response {
-    let (request, body) = request.into_parts();
-    let exchange = Exchange::begin(&mock, &request);
-    match receive(&mock, &exchange, &request, body).await {
-        Ok(json) => exchange.json(json),
-        Err(refusal) => exchange.refuse(refusal),
-    }
-}
-
-async fn receive(
-    mock: &Mock,
-    exchange: &Exchange,
-    request: &Parts,
-    body: Body,
-) -> Result<Vec<u8>, Refusal> {
-    let body_bytes = intake::count(body).await?;
-    exchange.screen(mock, request).await?;
+    let (exchange, request, body_bytes) = match serve_any(mock, request, Route::Other).await {
+        Ok(arrived) => arrived,
+        Err(response) => return response,
+    };
     let content_type = request
         .headers
         .get(header::CONTENT_TYPE)
@@ -49,5 +37,5 @@ async fn receive(
         content_type: content_type.and_then(Result::ok),
     };
     // Strings and numbers always serialize.
-    Ok(serde_json::to_vec(&echo).unwrap_or_default())
+    exchange.json(serde_json::to_vec(&echo).unwrap_or_default())
 }

@@ -2,38 +2,42 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::http::request::Parts;
+use axum::extract::{Path, Request, State};
 use axum::response::Response;
 
-use crate::exchange::{Exchange, Refusal};
-use crate::routes::{Mock, intake};
-
-const MODELS: &str = concat!(
-    r#"{"object":"list","data":["#,
-    r#"{"id":"gpt-3.5-turbo","object":"model","created":1677610602,"owned_by":"openai"},"#,
-    r#"{"id":"gpt-4o","object":"model","created":1715367049,"owned_by":"system"},"#,
-    r#"{"id":"gpt-4o-mini","object":"model","created":1721172741,"owned_by":"system"}"#,
-    "]}"
-);
+use crate::answer::quoted;
+use crate::error::ApiError;
+use crate::metrics::Route;
+use crate::routes::intake::serve_any;
+use crate::state::Mock;
 
 pub(super) async fn list(State(mock): State<Arc<Mock>>, request: Request) -> Response {
-    let (request, body) = request.into_parts();
-    let exchange = Exchange::begin(&mock, &request);
-    match receive(&mock, &exchange, &request, body).await {
-        Ok(()) => exchange.json(MODELS),
-        Err(refusal) => exchange.refuse(refusal),
+    match serve_any(mock, request, Route::Models).await {
+        Ok((exchange, _, _)) => {
+            let models = exchange.plan.scenario.models.iter().map(|id| model(id));
+            let models: Vec<String> = models.collect();
+            let list = format!("{{\"object\":\"list\",\"data\":[{}]}}", models.join(","));
+            exchange.json(list)
+        }
+        Err(response) => response,
     }
 }
 
-async fn receive(
-    mock: &Mock,
-    exchange: &Exchange,
-    request: &Parts,
-    body: Body,
-) -> Result<(), Refusal> {
-    intake::count(body).await?;
-    exchange.screen(mock, request).await?;
-    Ok(())
+pub(super) async fn one(
+    State(mock): State<Arc<Mock>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Response {
+    match serve_any(mock, request, Route::Models).await {
+        Ok((exchange, _, _)) if exchange.plan.scenario.models.contains(&id) => {
+            exchange.json(model(&id))
+        }
+        Ok((exchange, _, _)) => exchange.refuse(ApiError::unknown_model(&id).into()),
+        Err(response) => response,
+    }
+}
+
+fn model(id: &str) -> String {
+    let id = quoted(id);
+    format!("{{\"id\":{id},\"object\":\"model\",\"created\":1686935002,\"owned_by\":\"openai\"}}")
 }

@@ -11,11 +11,11 @@ fn tells_what_arrived() {
     let mock = quick();
     let mut client = connect(mock.addr());
     let form = [("content-type", "multipart/form-data; boundary=x")];
-    client.send("POST", "/v1/audio/transcriptions?a=b", &form, b"--x--\r\n");
+    client.send("POST", "/v1/files?a=b", &form, b"--x--\r\n");
     let (head, echo) = client.json();
     assert_eq!(head.status, 200);
     let expected = json!({
-        "object": "mock.echo", "method": "POST", "path": "/v1/audio/transcriptions",
+        "object": "mock.echo", "method": "POST", "path": "/v1/files",
         "body_bytes": 7, "content_type": "multipart/form-data; boundary=x",
     });
     assert_eq!(echo, expected);

@@ -125,3 +125,19 @@ fn a_reset_that_comes_too_late_changes_nothing() {
         assert_eq!(client.whole_stream().1.len(), 6);
     }
 }
+
+#[test]
+fn a_stall_for_good_ends_when_the_client_leaves() {
+    let mock = quick();
+    let mut client = connect(mock.addr());
+    client.ask(&[("x-mock-stall-after", "2")]);
+    assert_eq!(client.head().status, 200);
+    for _ in 0..2 {
+        assert!(client.chunk().expect("a chunk").is_some());
+    }
+    assert_eq!(mock.stats().totals.in_flight, 1);
+    drop(client);
+    wait_until("the client's leaving is noticed", || {
+        mock.stats().totals.aborted == 1
+    });
+}

@@ -2,10 +2,15 @@
 
 #![cfg(test)]
 
+mod admin;
 mod answers;
+mod bench;
+#[expect(dead_code, reason = "some of it is for the other tests")]
+mod capture;
 mod echo;
+mod endpoints;
 mod faults;
-mod program;
+mod limits;
 mod stop;
 mod streams;
 mod tls;

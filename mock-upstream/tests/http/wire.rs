@@ -52,6 +52,7 @@ pub(crate) fn connect(address: SocketAddr) -> Client<TcpStream> {
 pub(crate) fn tcp(address: SocketAddr) -> TcpStream {
     let tcp = TcpStream::connect(address).expect("connect");
     tcp.set_read_timeout(Some(PATIENCE)).expect("set a timeout");
+    tcp.set_nodelay(true).expect("set no delay");
     tcp
 }
 

@@ -1,50 +1,9 @@
 //! The program.
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
-
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::start::{Program, program};
 use crate::wire::{CHAT, connect};
-
-struct Program {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Program {
-    fn start(command: &mut Command) -> Self {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("a pipe");
-        BufReader::new(stdout).read_line(&mut line).expect("a line");
-        let address = line
-            .trim_end()
-            .strip_prefix("mock-upstream listening on http://");
-        let address = address.and_then(|address| address.parse().ok());
-        Self {
-            child,
-            address: address.expect("an address"),
-        }
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mock-upstream"));
-    command.env("MOCK_LISTEN", "127.0.0.1:0");
-    command
-}
 
 #[test]
 fn flags_go_before_the_environment() {
@@ -82,7 +41,7 @@ fn a_start_that_fails_says_why() {
     let taken = first.address.to_string();
     let cases: [(&[&str], &str); 4] = [
         (&["--listen", &taken], "cannot listen on"),
-        (&["--delay", "soon"], "`soon` is not a duration"),
+        (&["--delay", "soon"], "`soon` is no latency"),
         (
             &["--tls-cert", "/nonexistent", "--tls-key", "/nonexistent"],
             "cannot read /nonexistent",

@@ -1,0 +1,95 @@
+//! The events of a stream, whatever they tell.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::chunks::Chunks;
+
+pub(crate) const DONE: &[u8] = b"data: [DONE]\n\n";
+
+/// When an event is to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// With the one before.
+    Now,
+    /// When this word is due.
+    Word(u32),
+    /// So long after the start.
+    At(Duration),
+}
+
+/// A stream's events in order.
+#[derive(Debug)]
+pub(crate) enum Events {
+    /// Made one by one.
+    Chat(Chunks),
+    /// Made beforehand.
+    List(List),
+}
+
+/// Events with their times.
+#[derive(Debug, Default)]
+pub(crate) struct List {
+    events: VecDeque<(Due, Bytes)>,
+    /// How many words have left.
+    words: u64,
+}
+
+impl List {
+    pub(crate) fn push(&mut self, due: Due, event: impl Into<Bytes>) {
+        self.events.push_back((due, event.into()));
+    }
+}
+
+impl Events {
+    /// When the next event is due; none when there is none.
+    pub(crate) fn due(&self) -> Option<Due> {
+        match self {
+            Self::Chat(chunks) => chunks.due(),
+            Self::List(list) => list.events.front().map(|(due, _)| *due),
+        }
+    }
+
+    /// The next event's bytes.
+    pub(crate) fn take(&mut self) -> Option<Bytes> {
+        match self {
+            Self::Chat(chunks) => chunks.take(),
+            Self::List(list) => {
+                let (due, event) = list.events.pop_front()?;
+                list.words += u64::from(matches!(due, Due::Word(_)));
+                Some(event)
+            }
+        }
+    }
+
+    /// How many words have been taken.
+    pub(crate) fn words(&self) -> u64 {
+        match self {
+            Self::Chat(chunks) => chunks.words_taken(),
+            Self::List(list) => list.words,
+        }
+    }
+
+    /// Leaves out `data: [DONE]`.
+    pub(crate) fn without_done(&mut self) {
+        match self {
+            Self::Chat(chunks) => chunks.without_done(),
+            Self::List(list) => {
+                if list.events.back().is_some_and(|(_, event)| event == DONE) {
+                    list.events.pop_back();
+                }
+            }
+        }
+    }
+
+    /// All that is left, in one piece.
+    pub(crate) fn collect(mut self) -> Bytes {
+        let mut all = Vec::new();
+        while let Some(event) = self.take() {
+            all.extend_from_slice(&event);
+        }
+        all.into()
+    }
+}

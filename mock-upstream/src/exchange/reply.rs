@@ -1,0 +1,214 @@
+//! The answer to a request, with what is to go wrong with it.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use bytes::Bytes;
+use tokio::time::sleep;
+
+use crate::body::{Broken, Whole};
+use crate::error::ApiError;
+use crate::events::{Due, Events, List};
+use crate::exchange::{Exchange, Refusal};
+use crate::fault::Fault;
+use crate::headers;
+use crate::ident::RequestId;
+use crate::journal::Entry;
+use crate::mischief::{self, Mischief};
+use crate::pace::Pace;
+use crate::replay::Recording;
+use crate::stream::EventStream;
+
+impl Exchange {
+    /// Answers by a JSON text, once the first token would be there.
+    pub(crate) async fn generated(self, json: impl Into<Bytes>) -> Response {
+        if let Some(first) = self.fault.first_token {
+            let tempo = self.tempo();
+            let wait = tempo.draw(first, &mut tempo.rng());
+            sleep(wait.saturating_sub(self.arrived.elapsed())).await;
+        }
+        self.json(json)
+    }
+
+    /// Answers by a JSON text.
+    pub(crate) fn json(self, json: impl Into<Bytes>) -> Response {
+        self.whole(StatusCode::OK, headers::JSON, json.into(), true)
+    }
+
+    /// Answers by anything in one piece.
+    pub(crate) fn other(self, content_type: &'static str, body: impl Into<Bytes>) -> Response {
+        let content_type = HeaderValue::from_static(content_type);
+        self.whole(StatusCode::OK, content_type, body.into(), true)
+    }
+
+    /// Answers by an event stream.
+    pub(crate) fn stream(mut self, mut events: Events) -> Response {
+        if self.fault.no_done == Some(true) {
+            events.without_done();
+        }
+        if self.fault.wrong_length.is_some() {
+            let bytes = events.collect();
+            return self.whole(StatusCode::OK, headers::EVENT_STREAM, bytes, true);
+        }
+        let mut response = self.respond(StatusCode::OK, headers::EVENT_STREAM);
+        let with = response.headers_mut();
+        with.insert(header::CACHE_CONTROL, headers::NO_CACHE);
+        if self.fault.gzip == Some(true) {
+            with.insert(header::CONTENT_ENCODING, headers::GZIP);
+        }
+        // It counts its words itself.
+        self.in_flight.spending.completion_tokens = 0;
+        let pace = Pace::new(self.tempo(), self.arrived);
+        let mischief = Mischief::of_stream(&self.fault, self.peer.as_ref());
+        let body = EventStream::new(events, pace, mischief, self.in_flight, self.mock);
+        response.map(|()| Body::new(body))
+    }
+
+    /// Answers by an error, by a recording, or not at all.
+    pub(crate) fn refuse(mut self, refusal: Refusal) -> Response {
+        match refusal {
+            Refusal::Error(error) => {
+                let mut response =
+                    self.whole(error.status, headers::JSON, error.to_json().into(), false);
+                headers::retry(
+                    response.headers_mut(),
+                    error.retry_after,
+                    error.should_retry,
+                );
+                response
+            }
+            Refusal::Incomplete => {
+                let error = ApiError::body_unreadable();
+                let response = self.respond(error.status, headers::JSON);
+                // Whether anybody reads this answer or not, the request was aborted.
+                drop(self.in_flight);
+                response.map(|()| Body::from(error.to_json()))
+            }
+            Refusal::Break { reset } => {
+                self.in_flight.finish();
+                if let Some(peer) = self.peer.as_ref().filter(|_| reset) {
+                    peer.reset_when_closed();
+                }
+                Response::new(Body::new(Broken))
+            }
+            Refusal::Replay(recording) => self.replay(&recording),
+        }
+    }
+
+    fn replay(mut self, recording: &Recording) -> Response {
+        let status = StatusCode::from_u16(recording.status).unwrap_or_default();
+        let mut response = self.respond(status, headers::JSON);
+        let with = response.headers_mut();
+        with.remove(header::CONTENT_TYPE);
+        headers::recorded(with, &recording.headers);
+        let mut list = List::default();
+        for piece in &recording.chunks {
+            list.push(Due::At(piece.at()), piece.bytes());
+        }
+        let pace = Pace::recorded(self.arrived);
+        let mischief = Mischief::of_stream(&self.fault, self.peer.as_ref());
+        let body = EventStream::new(
+            Events::List(list),
+            pace,
+            mischief,
+            self.in_flight,
+            self.mock,
+        );
+        response.map(|()| Body::new(body))
+    }
+
+    fn whole(
+        mut self,
+        status: StatusCode,
+        content_type: HeaderValue,
+        bytes: Bytes,
+        faulty: bool,
+    ) -> Response {
+        let mut response = self.respond(status, content_type);
+        if !faulty || !is_tampered_with(&self.fault) {
+            let body = Whole::new(bytes, self.in_flight);
+            return response.map(|()| Body::new(body));
+        }
+        let mut bytes = bytes;
+        if self.fault.gzip == Some(true)
+            && let Ok(compressed) = mischief::gzip(&bytes)
+        {
+            bytes = compressed;
+            let with = response.headers_mut();
+            with.insert(header::CONTENT_ENCODING, headers::GZIP);
+        }
+        if let Some(excess) = self.fault.wrong_length {
+            return self.of_wrong_length(response, bytes, excess);
+        }
+        let length = bytes.len();
+        let mut list = List::default();
+        list.push(Due::Now, bytes);
+        response
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, length.into());
+        let split = self.fault.split.map_or(length.max(1), |split| split.get());
+        let pace = Pace::Immediate;
+        let mischief = Some(Mischief::splitting(split));
+        let body = EventStream::new(
+            Events::List(list),
+            pace,
+            mischief,
+            self.in_flight,
+            self.mock,
+        );
+        response.map(|()| Body::new(body))
+    }
+
+    /// Promises more bytes than come, or sends more than were promised; then closes.
+    fn of_wrong_length(self, mut response: Response<()>, bytes: Bytes, excess: i64) -> Response {
+        let length = (bytes.len() as u64).saturating_add_signed(excess);
+        let with = response.headers_mut();
+        with.insert(header::CONTENT_LENGTH, length.into());
+        with.insert(header::CONNECTION, headers::CLOSE);
+        let promised = usize::try_from(length)
+            .unwrap_or(usize::MAX)
+            .min(bytes.len());
+        let rest = bytes.slice(promised..);
+        if let Some(peer) = self.peer.as_ref().filter(|_| !rest.is_empty()) {
+            peer.send_when_closed(rest);
+        }
+        let mut list = List::default();
+        list.push(Due::Now, bytes.slice(..promised));
+        let body = EventStream::new(
+            Events::List(list),
+            Pace::Immediate,
+            None,
+            self.in_flight,
+            self.mock,
+        );
+        response.map(|()| Body::new(body))
+    }
+
+    /// The head of the answer; it is counted and written down.
+    fn respond(&mut self, status: StatusCode, content_type: HeaderValue) -> Response<()> {
+        self.mock.metrics.count_answer(self.route, status.as_u16());
+        let id = RequestId::new();
+        let mut response = Response::new(());
+        *response.status_mut() = status;
+        let with = response.headers_mut();
+        headers::of_api(with, content_type, id.to_string(), self.arrived.elapsed());
+        headers::rates(with, self.rates);
+        if let Some(arrival) = self.arrival.take() {
+            let said = std::mem::take(&mut self.said);
+            let key = self.in_flight.key;
+            let entry = Entry::new(arrival, self.number, key, status.as_u16(), id, said);
+            let entry = Arc::new(entry);
+            self.in_flight.journal = Some(Arc::clone(&entry));
+            let capacity = self.plan.scenario.journal;
+            self.mock.journal.push(entry, capacity);
+        }
+        response
+    }
+}
+
+/// Whether an answer in one piece is touched by a fault.
+fn is_tampered_with(fault: &Fault) -> bool {
+    fault.gzip == Some(true) || fault.split.is_some() || fault.wrong_length.is_some()
+}

@@ -1,0 +1,98 @@
+//! Response headers of the real API.
+
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use bytes::Bytes;
+
+use crate::keys::{ORGANIZATION, Rates};
+use crate::limits::go_duration;
+
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(crate) const EVENT_STREAM: HeaderValue =
+    HeaderValue::from_static("text/event-stream; charset=utf-8");
+pub(crate) const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
+pub(crate) const GZIP: HeaderValue = HeaderValue::from_static("gzip");
+pub(crate) const CLOSE: HeaderValue = HeaderValue::from_static("close");
+const API_VERSION: HeaderValue = HeaderValue::from_static("2020-10-01");
+const ORGANIZATION_VALUE: HeaderValue = HeaderValue::from_static(ORGANIZATION);
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const OPENAI_PROCESSING_MS: HeaderName = HeaderName::from_static("openai-processing-ms");
+const OPENAI_VERSION: HeaderName = HeaderName::from_static("openai-version");
+const OPENAI_ORGANIZATION: HeaderName = HeaderName::from_static("openai-organization");
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+const RATES: [[HeaderName; 3]; 2] = [
+    [
+        HeaderName::from_static("x-ratelimit-limit-requests"),
+        HeaderName::from_static("x-ratelimit-remaining-requests"),
+        HeaderName::from_static("x-ratelimit-reset-requests"),
+    ],
+    [
+        HeaderName::from_static("x-ratelimit-limit-tokens"),
+        HeaderName::from_static("x-ratelimit-remaining-tokens"),
+        HeaderName::from_static("x-ratelimit-reset-tokens"),
+    ],
+];
+
+/// What every answer has.
+pub(crate) fn of_api(
+    headers: &mut HeaderMap,
+    content_type: HeaderValue,
+    request_id: String,
+    elapsed: Duration,
+) {
+    headers.reserve(12);
+    headers.insert(header::CONTENT_TYPE, content_type);
+    insert(headers, X_REQUEST_ID, request_id);
+    let elapsed = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+    headers.insert(OPENAI_PROCESSING_MS, elapsed.into());
+    headers.insert(OPENAI_VERSION, API_VERSION);
+    headers.insert(OPENAI_ORGANIZATION, ORGANIZATION_VALUE);
+}
+
+/// How much of the limits is left.
+pub(crate) fn rates(headers: &mut HeaderMap, rates: Rates) {
+    if rates == Rates::default() {
+        return;
+    }
+    for ([limit, remaining, reset], level) in RATES.into_iter().zip([rates.requests, rates.tokens])
+    {
+        if let Some(level) = level {
+            headers.insert(limit, level.limit.into());
+            headers.insert(remaining, level.remaining.into());
+            insert(headers, reset, go_duration(level.reset));
+        }
+    }
+}
+
+/// When to come back.
+pub(crate) fn retry(headers: &mut HeaderMap, after: Option<Duration>, should: Option<bool>) {
+    if let Some(after) = after {
+        let millis = after.as_nanos().div_ceil(1_000_000);
+        insert(headers, RETRY_AFTER_MS, millis.to_string());
+        insert(
+            headers,
+            header::RETRY_AFTER,
+            millis.div_ceil(1000).to_string(),
+        );
+    }
+    if let Some(should) = should {
+        insert(headers, X_SHOULD_RETRY, should.to_string());
+    }
+}
+
+/// Headers of an answer that was recorded.
+pub(crate) fn recorded(headers: &mut HeaderMap, recorded: &[(String, String)]) {
+    for (name, value) in recorded {
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value)) {
+        headers.insert(name, value);
+    }
+}

@@ -1,0 +1,51 @@
+//! `POST /v1/images/generations`: the same small picture every time.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+
+use crate::ident;
+use crate::metrics::Route;
+use crate::routes::intake::{Decided, serve};
+use crate::state::Mock;
+use crate::validate;
+
+/// A PNG of one transparent pixel.
+const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==";
+const TOKENS_OF_AN_IMAGE: u64 = 272;
+
+pub(super) async fn generate(State(mock): State<Arc<Mock>>, request: Request) -> Response {
+    let served = serve(mock, request, Route::Images, |plan, fault, head| {
+        if fault.strict == Some(true) {
+            validate::needs(head, "prompt", &plan.scenario.models)?;
+        }
+        let choices = u64::from(head.choices);
+        Ok(Decided {
+            answer: (choices, head.prompt_tokens),
+            prompt_tokens: head.prompt_tokens,
+            completion_tokens: choices * TOKENS_OF_AN_IMAGE,
+        })
+    });
+    let (exchange, _, (images, input)) = match served.await {
+        Ok(arrived) => arrived,
+        Err(response) => return response,
+    };
+    let image = serde_json::json!({"b64_json": PNG});
+    let output = images * TOKENS_OF_AN_IMAGE;
+    let answer = serde_json::json!({
+        "created": ident::created(),
+        "background": "opaque",
+        "data": vec![image; images as usize],
+        "output_format": "png",
+        "quality": "low",
+        "size": "1024x1024",
+        "usage": {
+            "input_tokens": input,
+            "input_tokens_details": {"image_tokens": 0, "text_tokens": input},
+            "output_tokens": output,
+            "total_tokens": input + output,
+        },
+    });
+    exchange.generated(answer.to_string()).await
+}

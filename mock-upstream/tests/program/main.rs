@@ -1,0 +1,15 @@
+//! The program, and what else has to start processes: while one is being started it holds copies
+//! of every socket of the tests beside it, whose ends would then come late.
+
+#![cfg(test)]
+
+#[path = "../http/capture.rs"]
+mod capture;
+mod clients;
+mod files;
+mod program;
+mod start;
+mod ways;
+#[path = "../http/wire.rs"]
+#[expect(dead_code, reason = "some of it is for the other tests")]
+mod wire;
