@@ -4,8 +4,8 @@ use thiserror::Error;
 
 use super::value::{ErrorKind, Value};
 
-/// The longest text of a reply. `INFO` has some thousands of bytes.
-const MOST_BYTES: usize = 64 << 10;
+/// The longest text of a reply. `INFO` has some thousands of bytes, more with many clients.
+const MOST_BYTES: usize = 256 << 10;
 /// The most items of a list. A renewal has some hundreds.
 const MOST_ITEMS: usize = 4 << 10;
 /// How deep lists may be within lists.
