@@ -57,7 +57,9 @@ impl Mock {
         let child = lab
             .cores
             .for_others(&lab.mock)
-            .args(["--delay", "0", "--threads", "1", "--listen"])
+            // As short as an answer gets: the mock must not be what is measured.
+            .args(["--delay", "0", "--threads", "1"])
+            .args(["--set", "fields=minimal", "--set", "journal=0", "--listen"])
             .arg(format!("127.0.0.1:{port}"))
             .env_clear()
             .stdin(Stdio::null())
