@@ -112,7 +112,7 @@ impl Zone<'_> {
         }
         let health = &mut self.health[key];
         if cause.is_judged() {
-            health.since = health.grants;
+            health.since = health.grants + 1;
         }
         let was_out = health.until_ms != 0;
         if !was_out || cause > Cause::from_word(health.cause) {
@@ -140,7 +140,7 @@ impl Zone<'_> {
         // Whether a key works again that was revoked or out of quota, one request shows.
         if cause >= Cause::Quota || cause.is_judged() && ramps {
             health.ramp = 1;
-            health.back = health.grants;
+            health.back = health.grants + 1;
             health.aside = in_use;
         }
         self.count_out(key, -1);
