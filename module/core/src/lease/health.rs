@@ -31,7 +31,9 @@ impl Zone<'_> {
             return None;
         }
         let before = self.health[key];
-        self.health[key].status = report.status.into();
+        if report.verdict != Verdict::Sound && report.status != 0 {
+            self.health[key].last_error = report.status.into();
+        }
         self.learn(key, grant, &report.limits, now);
         let cause = match report.verdict {
             Verdict::Revoked => Some(Cause::Revoked),

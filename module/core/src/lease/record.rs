@@ -179,8 +179,8 @@ pub(crate) struct Health {
     pub(crate) ramp: u32,
     /// Leases that the trial does not count.
     pub(crate) aside: u32,
-    /// The status of the last answer.
-    pub(crate) status: u32,
+    /// The status of the last answer that was not good.
+    pub(crate) last_error: u32,
     pub(crate) heap_at: u32,
 }
 
