@@ -1,6 +1,9 @@
 mod alternatives;
 mod bed;
 mod behaviour;
+mod fairness;
+mod health;
+mod limits;
 mod lock;
 mod model;
 mod reload;
