@@ -22,6 +22,12 @@ fn serve(bed: &mut Bed, worker: WorkerId, verdict: Verdict, headers: &[(&str, &s
     bed.release(grant).unwrap();
 }
 
+/// The longest that chance makes of a cool-down of up to so long: it is the largest
+/// number in these tests.
+fn most(ms: u64) -> u64 {
+    1 + u64::MAX % ms
+}
+
 /// How long the only key stays out, by trying every moment around its return.
 fn out_for(bed: &mut Bed, worker: WorkerId) -> u64 {
     let left = bed.view(0).left_ms;
@@ -44,8 +50,7 @@ fn each_verdict_has_its_cool_down() {
         (Exhausted, &[("retry-after", "1")], HOUR),
         (Limited, &[("retry-after-ms", "250")], 250),
         (Limited, &[("retry-after", "3")], 3_000),
-        // Full jitter: the bed's chance is the largest number.
-        (Limited, &[], 1 + u64::MAX % 1_000),
+        (Limited, &[], most(1_000)),
     ] {
         let (mut bed, worker) = bed(&[1]);
         serve(&mut bed, worker, verdict, headers);
@@ -99,7 +104,6 @@ fn cool_downs_double_up_to_their_longest_and_a_good_answer_ends_that() {
     assert_eq!(bed.view(0).failures, 8);
     serve(&mut bed, worker, Sound, &[]);
     assert_eq!(bed.view(0).failures, 0);
-    let most = |n: u64| 1 + u64::MAX % n;
     let rate = times(&mut bed, Limited, 8);
     let bounds = [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000];
     assert_eq!(rate, bounds.map(most));
@@ -125,8 +129,8 @@ fn the_pool_states_the_cool_downs() {
     let mut bed = Bed::new(&config);
     let worker = bed.worker(1);
     for (verdict, expected) in [
-        (Limited, 1 + u64::MAX % 3),
-        (Limited, 1 + u64::MAX % 5),
+        (Limited, most(3)),
+        (Limited, most(5)),
         (Exhausted, 7),
         (Sound, 0),
         (Revoked, 11),
