@@ -16,6 +16,7 @@
 
 mod acquire;
 mod alternatives;
+mod circuits;
 mod heap;
 mod layout;
 mod lock;
@@ -29,7 +30,7 @@ mod worker;
 mod zone;
 
 pub use acquire::Grant;
-pub use layout::{Capacity, LayoutError};
+pub use layout::{Capacity, LayoutError, MAX_CIRCUITS};
 pub use lock::{Ended, HandOver, Lock};
 pub use queue::{Cancelled, QueueFull, Served, WaitTicket, Want};
 pub use reconcile::{Accepted, KeyConfig, PoolConfig, ReconcileError};
