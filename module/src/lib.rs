@@ -5,6 +5,7 @@
 //! client's token; the lease ends with the request. All pointers live in `ffi`.
 
 mod adapter;
+mod circuits;
 mod conf;
 mod ctx;
 mod ffi;
@@ -16,16 +17,17 @@ mod variables;
 mod worker;
 
 use conf::{Auth, ClientsBlock, Inspect, InspectInvalid, InspectMaxSize, InspectOversize};
-use conf::{Location, Main, OpenaiPool, PoolBlock, RedlockBlock, ZoneSize};
+use conf::{Location, Main, OpenaiPool, PoolBlock, RedlockBlock, UpstreamBlock, ZoneSize};
 use ffi::{Commands, ConfResult, Cycle, HttpModule, Request, Variable, Wrapped, command, end};
 
 /// The module, as the glue to nginx names it.
 pub(crate) struct Openai;
 
-static mut COMMANDS: Commands<11> = [
+static mut COMMANDS: Commands<12> = [
     command::<ZoneSize>(),
     command::<PoolBlock>(),
     command::<RedlockBlock>(),
+    command::<UpstreamBlock>(),
     command::<ClientsBlock>(),
     command::<OpenaiPool>(),
     command::<Auth>(),

@@ -6,6 +6,7 @@ mod pool;
 mod redlock;
 mod source;
 mod tls;
+mod upstream;
 mod values;
 mod zone;
 
@@ -15,12 +16,14 @@ pub use location::{
 };
 pub use pool::{Pool, PoolBlock, Store};
 pub use redlock::{RedlockBlock, RedlockGroup};
+pub use upstream::{Upstream, UpstreamBlock};
 pub use zone::ZoneSize;
 
 use std::cell::OnceCell;
 
+use openai_core::circuit::CircuitId;
 use openai_core::clients::Clients;
-use openai_core::lease::{PoolConfig, PoolId};
+use openai_core::lease::{PoolConfig, PoolId, ReconcileError};
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 
@@ -34,6 +37,7 @@ pub struct Main {
     pub pools: Vec<Pool>,
     pub groups: Vec<RedlockGroup>,
     pub clients: Option<Clients>,
+    pub upstreams: Vec<Upstream>,
     pub shared: Option<SharedZone>,
     channels: usize,
     taken_over: OnceCell<TakenOver>,
@@ -45,6 +49,8 @@ pub struct TakenOver {
     /// Names this machine in the queues of Redlock pools, with this configuration.
     pub instance: String,
     pub pools: Vec<KnownPool>,
+    /// The circuits of the upstreams, in the configuration's order.
+    pub circuits: Vec<CircuitId>,
 }
 
 /// A pool as the shared zone knows it.
@@ -99,9 +105,14 @@ impl Main {
             return Ok(());
         };
         let pools = self.for_zone();
-        let accepted = crate::adapter::change(shared, |zone| zone.accept(&pools, now()));
+        let accepted = crate::adapter::change(shared, |zone| {
+            let accepted = zone.accept(&pools, now())?;
+            let circuit = |u: &Upstream| zone.circuit(&u.name, &u.circuit, now());
+            Ok((accepted, self.upstreams.iter().map_while(circuit).collect()))
+        });
         let accepted = accepted.ok_or("openai_zone: the zone is not there")?;
-        let accepted = accepted.map_err(|e| format!("openai_zone: {e}"))?;
+        let (accepted, circuits) =
+            accepted.map_err(|e: ReconcileError| format!("openai_zone: {e}"))?;
         let known = accepted
             .pools
             .into_iter()
@@ -111,6 +122,7 @@ impl Main {
             generation,
             instance: format!("{:016x}", StdRng::from_os_rng().next_u64()),
             pools: known.collect(),
+            circuits,
         });
         Ok(())
     }

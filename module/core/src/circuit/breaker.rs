@@ -11,7 +11,8 @@ const PROBE_WAIT_MS: u64 = 1_000;
 /// Leave to send one request. Its outcome must be told, once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pass {
-    pub(crate) circuit: CircuitId,
+    /// Whose circuit it is.
+    pub circuit: CircuitId,
     round: u32,
     /// Whether the request probes an upstream that failed.
     pub probe: bool,

@@ -24,7 +24,7 @@ pub struct CircuitSettings {
 impl Default for CircuitSettings {
     fn default() -> Self {
         Self {
-            errors: Some(Share(50_00)),
+            errors: Some(Share(5_000)),
             requests: 20,
             window_ms: 10_000,
             open_ms: 5_000,

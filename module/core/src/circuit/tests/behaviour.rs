@@ -178,7 +178,7 @@ fn a_circuit_that_is_turned_off_lets_everything_through() {
     let status = bed.circuit.status(bed.now);
     assert_eq!(
         (status.phase, status.share()),
-        (Phase::Closed, Share(100_00))
+        (Phase::Closed, Share(10_000))
     );
 }
 

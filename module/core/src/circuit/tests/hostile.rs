@@ -28,7 +28,7 @@ proptest! {
                 2 => drop(passes.pop().map(|pass| bed.tell(pass, Outcome::Good))),
                 _ => {
                     let status = bed.circuit.status(bed.now);
-                    prop_assert!(status.share() <= Share(100_00));
+                    prop_assert!(status.share() <= Share(10_000));
                 }
             }
         }

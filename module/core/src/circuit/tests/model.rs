@@ -117,9 +117,7 @@ impl Model {
                 told.push((now / tenth, outcome == Outcome::Faulty));
                 told.retain(|(at, _)| at + 10 > now / tenth);
                 let faulty = told.iter().filter(|(_, faulty)| *faulty).count() as u32;
-                let Some(Share(limit)) = self.settings.errors else {
-                    return None;
-                };
+                let Share(limit) = self.settings.errors?;
                 let opens = outcome == Outcome::Faulty
                     && told.len() as u32 >= self.settings.requests
                     && faulty * 10_000 / told.len() as u32 >= limit;
