@@ -5,6 +5,7 @@ mod body;
 mod lost;
 mod precontent;
 mod release;
+pub mod target;
 
 pub use access::Access;
 pub use lost::lost;

@@ -35,8 +35,8 @@ impl Aliases {
         self.by_name.get(name).copied()
     }
 
-    pub(super) fn get(&self, at: usize) -> &Alias {
-        &self.all[at]
+    pub(super) fn get(&self, at: usize) -> Option<&Alias> {
+        self.all.get(at)
     }
 
     pub(super) fn all(&self) -> &[Alias] {

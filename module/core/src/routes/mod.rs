@@ -67,7 +67,8 @@ impl Routes {
             Captured::Absent => return Some(unmatched(self.otherwise.unwrap_or(0))),
         };
         let alias = self.aliases.find(asked);
-        let model = alias.map_or(&**asked, |at| &self.aliases.get(at).model);
+        let model = alias.and_then(|at| self.aliases.get(at));
+        let model = model.map_or(&**asked, |alias| &alias.model);
         let found = self.table.find(model);
         let list = found.map(|(_, list)| list).or(self.otherwise)?;
         Some(Routed {
@@ -86,7 +87,7 @@ impl Routes {
     /// The alias that was asked for.
     #[must_use]
     pub fn alias(&self, routed: Routed) -> Option<&Alias> {
-        routed.alias.map(|at| self.aliases.get(at))
+        self.aliases.get(routed.alias?)
     }
 
     /// The pattern that matched, or `otherwise`.
