@@ -21,7 +21,10 @@ pub fn outcome(main: &Main, pass: Pass, outcome: Outcome, random: u64) {
 
 /// Writes a change to the log.
 pub fn tell(main: &Main, circuit: CircuitId, change: Change) {
-    let upstream = name_of(main, circuit);
+    let known = main.taken_over().map_or(&[][..], |known| &known.circuits);
+    let upstreams = main.upstreams.borrow();
+    let at = known.iter().position(|&id| id == circuit);
+    let upstream = at.and_then(|at| Some(&upstreams.get(at)?.name));
     match change {
         Change::Opened {
             until_ms,
@@ -44,14 +47,6 @@ pub fn tell(main: &Main, circuit: CircuitId, change: Change) {
     }
 }
 
-fn name_of(main: &Main, circuit: CircuitId) -> Option<&str> {
-    let known = main.taken_over()?;
-    let at = known.circuits.iter().position(|&id| id == circuit)?;
-    main.upstreams
-        .get(at)
-        .map(|upstream| upstream.name.as_str())
-}
-
 /// All circuits, as JSON.
 pub fn listing(main: &Main) -> Option<String> {
     let known = main.taken_over()?;
@@ -60,7 +55,8 @@ pub fn listing(main: &Main) -> Option<String> {
         let standing = known.circuits.iter();
         standing.map(|&id| zone.circuit_status(id, now)).collect()
     })?;
-    let listed = main.upstreams.iter().zip(standing);
+    let upstreams = main.upstreams.borrow();
+    let listed = upstreams.iter().zip(standing);
     let listed = listed.filter_map(|(upstream, status)| Some(line(&upstream.name, status?)));
     Some(Value::Array(listed.collect()).to_string())
 }

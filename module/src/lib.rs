@@ -18,7 +18,10 @@ mod worker;
 
 use conf::{AttemptsHeader, NextKeyOn, NextKeyTimeout, NextKeyTries};
 use conf::{Auth, ClientsBlock, Inspect, InspectInvalid, InspectMaxSize, InspectOversize};
-use conf::{Location, Main, OpenaiPool, PoolBlock, RedlockBlock, UpstreamBlock, ZoneSize};
+use conf::{
+    Location, Main, OpenaiPool, OpenaiRoute, PoolBlock, RedlockBlock, RoutesBlock, UpstreamBlock,
+    ZoneSize,
+};
 use ffi::{
     AnswerHead, Attempt, Commands, ConfResult, Cycle, HttpModule, Request, Variable, Wrapped,
     command, end,
@@ -27,13 +30,15 @@ use ffi::{
 /// The module, as the glue to nginx names it.
 pub(crate) struct Openai;
 
-static mut COMMANDS: Commands<16> = [
+static mut COMMANDS: Commands<18> = [
     command::<ZoneSize>(),
     command::<PoolBlock>(),
     command::<RedlockBlock>(),
     command::<UpstreamBlock>(),
     command::<ClientsBlock>(),
+    command::<RoutesBlock>(),
     command::<OpenaiPool>(),
+    command::<OpenaiRoute>(),
     command::<Auth>(),
     command::<Inspect>(),
     command::<InspectMaxSize>(),

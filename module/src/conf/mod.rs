@@ -5,6 +5,7 @@ mod location;
 mod next_key;
 mod pool;
 mod redlock;
+mod routes;
 mod source;
 mod tls;
 mod upstream;
@@ -13,15 +14,17 @@ mod zone;
 
 pub use clients::ClientsBlock;
 pub use location::{
-    Auth, Inspect, InspectInvalid, InspectMaxSize, InspectOversize, Location, OpenaiPool, Otherwise,
+    Auth, Inspect, InspectInvalid, InspectMaxSize, InspectOversize, Location, OpenaiPool,
+    OpenaiRoute, Otherwise,
 };
 pub use next_key::{AttemptsHeader, Fault, NextKeyOn, NextKeyTimeout, NextKeyTries};
 pub use pool::{Pool, PoolBlock, Store};
 pub use redlock::{RedlockBlock, RedlockGroup};
+pub use routes::{RouteBlock, RoutesBlock, Target};
 pub use upstream::{Upstream, UpstreamBlock};
 pub use zone::ZoneSize;
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 
 use openai_core::circuit::CircuitId;
 use openai_core::clients::Clients;
@@ -38,8 +41,10 @@ pub struct Main {
     pub zone: zone::Declared,
     pub pools: Vec<Pool>,
     pub groups: Vec<RedlockGroup>,
+    pub routes: Vec<RouteBlock>,
     pub clients: Option<Clients>,
-    pub upstreams: Vec<Upstream>,
+    /// Locations add those that only they name.
+    pub upstreams: RefCell<Vec<Upstream>>,
     pub shared: Option<SharedZone>,
     channels: usize,
     taken_over: OnceCell<TakenOver>,
@@ -110,7 +115,10 @@ impl Main {
         let accepted = crate::adapter::change(shared, |zone| {
             let accepted = zone.accept(&pools, now())?;
             let circuit = |u: &Upstream| zone.circuit(&u.name, &u.circuit, now());
-            Ok((accepted, self.upstreams.iter().map_while(circuit).collect()))
+            Ok((
+                accepted,
+                self.upstreams.borrow().iter().map_while(circuit).collect(),
+            ))
         });
         let accepted = accepted.ok_or("openai_zone: the zone is not there")?;
         let (accepted, circuits) =
@@ -134,6 +142,7 @@ impl MainConf for Main {
     fn complete(&mut self, conf: &Conf) -> ConfResult {
         self.warn_of_shared_keys(conf);
         self.resolve_stores()?;
+        self.resolve_routes()?;
         if self.pools.is_empty() {
             return Ok(());
         }

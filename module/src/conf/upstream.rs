@@ -2,8 +2,9 @@
 
 use std::ffi::CStr;
 
-use openai_core::circuit::{CircuitSettings, MAX_UPSTREAM_NAME, Share};
+use openai_core::circuit::{CircuitSettings, Share};
 use openai_core::lease::MAX_CIRCUITS;
+use openai_core::routes::MAX_UPSTREAM;
 
 use super::{Main, values};
 use crate::ffi::{Args, Block, Conf, ConfResult, Directive, Scope, argument};
@@ -16,28 +17,27 @@ pub struct Upstream {
 
 impl Main {
     /// The position of the upstream of this name, with the defaults if it has no block.
-    /// After the configuration has been read.
-    #[allow(dead_code, reason = "no target names one as yet")]
-    pub fn upstream(&mut self, name: &str) -> ConfResult<usize> {
-        if let Some(at) = self.upstreams.iter().position(|known| known.name == name) {
+    /// Once all blocks have been read.
+    pub fn upstream(&self, name: &str) -> ConfResult<usize> {
+        let known = self.upstreams.borrow().iter().position(|u| u.name == name);
+        if let Some(at) = known {
             return Ok(at);
         }
         self.add_upstream(name.to_string(), CircuitSettings::default())
     }
 
-    fn add_upstream(&mut self, name: String, circuit: CircuitSettings) -> ConfResult<usize> {
-        if name.is_empty() || name.len() > MAX_UPSTREAM_NAME {
-            return Err(format!(
-                "\"{name}\" must have 1 to {MAX_UPSTREAM_NAME} bytes"
-            ));
+    fn add_upstream(&self, name: String, circuit: CircuitSettings) -> ConfResult<usize> {
+        if name.is_empty() || name.len() > MAX_UPSTREAM {
+            return Err(format!("\"{name}\" must have 1 to {MAX_UPSTREAM} bytes"));
         }
-        if self.upstreams.len() == MAX_CIRCUITS {
+        let mut upstreams = self.upstreams.borrow_mut();
+        if upstreams.len() == MAX_CIRCUITS {
             return Err(format!(
                 "\"{name}\": there are more than {MAX_CIRCUITS} upstreams"
             ));
         }
-        self.upstreams.push(Upstream { name, circuit });
-        Ok(self.upstreams.len() - 1)
+        upstreams.push(Upstream { name, circuit });
+        Ok(upstreams.len() - 1)
     }
 }
 
@@ -61,7 +61,7 @@ impl Directive for UpstreamBlock {
 
     fn read(conf: &mut Conf, main: &mut Main) -> Result<(), Option<String>> {
         let name = argument(conf)?;
-        if main.upstreams.iter().any(|known| known.name == name) {
+        if main.upstreams.get_mut().iter().any(|u| u.name == name) {
             return Err(Some(format!("\"{name}\" is a duplicate")));
         }
         let mut said = Said::default();

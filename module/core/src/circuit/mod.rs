@@ -15,7 +15,7 @@ mod settings;
 mod window;
 
 pub use breaker::{Admit, Change, Outcome, Pass, Phase, Status};
-pub use record::{Circuit, CircuitId, MAX_UPSTREAM_NAME};
+pub use record::{Circuit, CircuitId};
 pub use settings::{CircuitSettings, Share};
 
 #[cfg(test)]

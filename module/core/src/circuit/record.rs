@@ -5,9 +5,7 @@ use bytemuck::{Pod, Zeroable};
 use super::breaker::Phase;
 use super::settings::{CircuitSettings, Share};
 use super::window::Window;
-
-/// The longest name of an upstream that has a circuit, in bytes.
-pub const MAX_UPSTREAM_NAME: usize = 64;
+use crate::routes::MAX_UPSTREAM;
 
 /// A circuit's place in its table, and whose it was: an id from an older
 /// configuration never means another upstream.
@@ -21,7 +19,7 @@ pub struct CircuitId {
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub struct Circuit {
-    name: [u8; MAX_UPSTREAM_NAME],
+    name: [u8; MAX_UPSTREAM],
     name_len: u32,
     /// Which of those that have been in this place; 0: none yet.
     pub(crate) serial: u32,
@@ -56,7 +54,7 @@ impl Circuit {
     /// A closed circuit.
     pub(crate) fn new(name: &str, serial: u32) -> Self {
         let mut circuit = Self::zeroed();
-        let len = name.len().min(MAX_UPSTREAM_NAME);
+        let len = name.len().min(MAX_UPSTREAM);
         circuit.name[..len].copy_from_slice(&name.as_bytes()[..len]);
         circuit.name_len = len as u32;
         circuit.serial = serial;
@@ -65,7 +63,7 @@ impl Circuit {
 
     pub(crate) fn is_named(&self, name: &str) -> bool {
         self.serial != 0
-            && self.name[..(self.name_len as usize).min(MAX_UPSTREAM_NAME)] == *name.as_bytes()
+            && self.name[..(self.name_len as usize).min(MAX_UPSTREAM)] == *name.as_bytes()
     }
 
     /// Takes over what the configuration says by now.
