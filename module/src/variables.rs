@@ -1,6 +1,7 @@
 //! `$openai_*`: what logs and other directives can ask of a request.
 
 use openai_core::lease::PoolGauges;
+use openai_core::openai::Verdict;
 use openai_core::redlock::PoolNames;
 
 use crate::Openai;
@@ -47,6 +48,16 @@ pub const ALL: &[Variable] = &[
     Variable {
         name: "openai_attempts",
         read: attempts,
+    },
+    Variable {
+        name: "openai_verdict",
+        read: |r| {
+            text(
+                context(&r)
+                    .and_then(|ctx| ctx.verdict.get())
+                    .map(Verdict::as_str),
+            )
+        },
     },
     Variable {
         name: "openai_service",
