@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 
 use openai_core::lease::{
-    Avoid, Cancelled, Grant, LeaseHandle, Lost, Outlook, PoolGauges, QueueFull, Served, WaitTicket,
-    Want, WorkerId,
+    Avoid, Cancelled, Grant, KeyView, LeaseHandle, Lost, Outlook, PoolGauges, QueueFull, Served,
+    WaitTicket, Want, WorkerId,
 };
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
@@ -308,6 +308,16 @@ pub fn gauges(known: &TakenOver, pool: usize) -> Option<PoolGauges> {
     in_zone(|zone| {
         zone.expire(now());
         zone.gauges(id)
+    })
+}
+
+/// How each key of a pool does.
+pub fn listing(known: &TakenOver, pool: usize) -> Option<Vec<KeyView>> {
+    let id = known.pools.get(pool)?.id;
+    in_zone(|zone| {
+        let now = now();
+        zone.expire(now);
+        zone.listing(id, now)
     })
 }
 
