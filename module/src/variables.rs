@@ -1,7 +1,9 @@
 //! `$openai_*`: what logs and other directives can ask of a request.
 
-use openai_core::lease::PoolGauges;
+use openai_core::lease::{Cause, KeyView, PoolGauges};
+use openai_core::openai::Verdict;
 use openai_core::redlock::PoolNames;
+use serde_json::json;
 
 use crate::Openai;
 use crate::circuits;
@@ -50,6 +52,16 @@ pub const ALL: &[Variable] = &[
         read: attempts,
     },
     Variable {
+        name: "openai_verdict",
+        read: |r| {
+            text(
+                context(&r)
+                    .and_then(|ctx| ctx.verdict.get())
+                    .map(Verdict::as_str),
+            )
+        },
+    },
+    Variable {
         name: "openai_service",
         read: service,
     },
@@ -92,6 +104,10 @@ pub const ALL: &[Variable] = &[
     Variable {
         name: "openai_pool_slots",
         read: |r| gauge(&r, |g| g.slots),
+    },
+    Variable {
+        name: "openai_pool_keys",
+        read: pool_keys,
     },
     Variable {
         name: "openai_pool_nodes",
@@ -272,6 +288,34 @@ fn lock_rounds(request: Request<'_>) -> Value {
 fn lock_votes(request: Request<'_>) -> Value {
     let votes = context(&request).and_then(|ctx| ctx.votes.get());
     votes.map_or(Value::Missing, |votes| Value::Number(votes.into()))
+}
+
+/// How each key of the location's pool does, as JSON.
+fn pool_keys(request: Request<'_>) -> Value {
+    let told = here(&request).and_then(|(at, pool)| {
+        let known = request.main_conf::<Openai>()?.taken_over()?;
+        let known_pool = known.pools.get(at)?;
+        let views = worker::listing(known, at)?;
+        let tell = |view: KeyView| {
+            let key = pool.keys.get(known_pool.position(view.key)?)?;
+            Some(json!({
+                "id": key.id,
+                "state": view.state(),
+                "cause": view.cause.map(Cause::as_str),
+                "left_ms": view.left_ms,
+                "in_flight": view.in_use,
+                "may_have": view.cap,
+                "slots": view.slots,
+                "requests_left": view.requests,
+                "tokens_left": view.tokens,
+                "last_error": Some(view.last_error).filter(|&status| status != 0),
+                "failures": view.failures,
+            }))
+        };
+        let told: Vec<_> = views.into_iter().filter_map(tell).collect();
+        serde_json::to_string(&told).ok()
+    });
+    text(told.as_deref())
 }
 
 fn gauge(request: &Request<'_>, pick: fn(PoolGauges) -> u32) -> Value {

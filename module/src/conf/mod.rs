@@ -3,6 +3,7 @@
 mod clients;
 mod location;
 mod next_key;
+mod policy;
 mod pool;
 mod redlock;
 mod routes;
