@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 
 use openai_core::lease::{
-    Avoid, Cancelled, Grant, KeyView, LeaseHandle, Lost, Outlook, PoolGauges, QueueFull, Served,
-    WaitTicket, Want, WorkerId,
+    Avoid, Cancelled, Grant, KeyView, LeaseHandle, Lost, Outlook, PoolGauges, Served, WaitTicket,
+    Want, WorkerId,
 };
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
@@ -163,37 +163,39 @@ pub fn ask(main: &Main, known: &TakenOver, ask: &Ask, token: Token) -> Asked {
         worker.change(|zone| {
             let now = now();
             if let Some(grant) = zone.acquire(&want, now) {
-                return Ok(grant);
+                return Found::Slot(grant);
             }
-            Err(match zone.outlook(&want, now) {
+            match zone.outlook(&want, now) {
                 Outlook::Cooling { soonest_ms } if soonest_ms > ask.wait_ms => {
-                    Place::None(Asked::Cooling(soonest_ms))
+                    Found::Cooling(soonest_ms)
                 }
-                Outlook::Unhealthy { .. } => Place::None(Asked::Unhealthy),
-                _ if ask.wait_ms == 0 => Place::None(Asked::QueueFull),
-                _ => match zone.enqueue(&want) {
-                    Ok(ticket) => Place::Queue(ticket),
-                    Err(QueueFull) => Place::None(Asked::QueueFull),
-                },
-            })
+                Outlook::Unhealthy { .. } => Found::Unhealthy,
+                _ if ask.wait_ms == 0 => Found::NoPlace,
+                _ => zone.enqueue(&want).map_or(Found::NoPlace, Found::Place),
+            }
         })
     });
     match asked.flatten() {
         None => Asked::Unavailable,
-        Some(Ok(grant)) => keep(main, pool, &grant, token),
-        Some(Err(Place::Queue(ticket))) => {
+        Some(Found::Slot(grant)) => keep(main, pool, &grant, token),
+        Some(Found::Place(ticket)) => {
             watch_expiry();
             locks::waits(main, pool, ask.priority);
             Asked::Waits(ticket)
         }
-        Some(Err(Place::None(why))) => why,
+        Some(Found::NoPlace) => Asked::QueueFull,
+        Some(Found::Cooling(soonest_ms)) => Asked::Cooling(soonest_ms),
+        Some(Found::Unhealthy) => Asked::Unhealthy,
     }
 }
 
-/// Where a request is that got no slot at once.
-enum Place {
-    Queue(WaitTicket),
-    None(Asked),
+/// What the zone has for a request.
+enum Found {
+    Slot(Grant),
+    Place(WaitTicket),
+    NoPlace,
+    Cooling(u64),
+    Unhealthy,
 }
 
 /// What a request that has tried these keys can hope for in a pool.
