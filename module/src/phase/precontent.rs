@@ -42,7 +42,7 @@ impl PhaseHandler for Precontent {
                     Err(refusal) => refuse(ctx, refusal),
                 }
             }
-            Stage::Again => attempt(&request, ctx, main),
+            Stage::Again | Stage::Open => attempt(&request, ctx, main),
             Stage::Waiting => Flow::Pause,
             Stage::Refused => refuse(ctx, ctx.refusal.get().unwrap_or(ApiError::Internal)),
             Stage::TimedOut | Stage::Unavailable => match target::pool(ctx, main) {
@@ -109,6 +109,10 @@ fn lease(request: &Request<'_>, ctx: &Context, main: &Main, at: usize, pool: &Po
             }
             request.park()
         }
+        Step::Over if ctx.stage.get() == Stage::Open => {
+            target::note_fault(ctx);
+            attempt(request, ctx, main)
+        }
         Step::Over => answer(ctx, main, pool),
     }
 }
@@ -132,6 +136,8 @@ fn ask(request: &Request<'_>, ctx: &Context, main: &Main, at: usize, pool: &Pool
         arrival: ctx.arrival.get(),
         tokens: 0,
         avoid: ctx.avoid.get(),
+        circuit: target::circuit(ctx, main),
+        pass: &ctx.pass,
     };
     let Some(known) = main.taken_over() else {
         ctx.stage.set(Stage::Unavailable);
@@ -169,6 +175,7 @@ fn take(ctx: &Context, asked: Asked, may_wait: bool, status: LeaseStatus) -> Ste
                 LeaseStatus::Timeout
             });
         }
+        Asked::Open => ctx.stage.set(Stage::Open),
         Asked::Cooling(soonest_ms) => {
             let retry_after = target::seconds(soonest_ms);
             ctx.refusal
@@ -216,6 +223,12 @@ fn hold(ctx: &Context, lease: Lease, status: LeaseStatus) {
 
 /// Has the location's own handler send the request with the leased key.
 fn send(request: &Request<'_>, ctx: &Context, main: &Main) -> Flow {
+    if !target::admits(ctx, main) {
+        // The circuit has opened while the request waited for the key.
+        ctx.let_go();
+        target::note_fault(ctx);
+        return attempt(request, ctx, main);
+    }
     ctx.stage.set(Stage::Done);
     ctx.attempts.set(ctx.attempts.get() + 1);
     let key = ctx
