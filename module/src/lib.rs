@@ -5,6 +5,7 @@
 //! client's token; the lease ends with the request. All pointers live in `ffi`.
 
 mod adapter;
+mod circuits;
 mod conf;
 mod ctx;
 mod ffi;
@@ -17,7 +18,10 @@ mod worker;
 
 use conf::{AttemptsHeader, NextKeyOn, NextKeyTimeout, NextKeyTries};
 use conf::{Auth, ClientsBlock, Inspect, InspectInvalid, InspectMaxSize, InspectOversize};
-use conf::{Location, Main, OpenaiPool, PoolBlock, RedlockBlock, ZoneSize};
+use conf::{
+    Location, Main, OpenaiPool, OpenaiRoute, PoolBlock, RedlockBlock, RoutesBlock, UpstreamBlock,
+    ZoneSize,
+};
 use ffi::{
     AnswerHead, Attempt, Commands, ConfResult, Cycle, HttpModule, Request, Variable, Wrapped,
     command, end,
@@ -26,12 +30,15 @@ use ffi::{
 /// The module, as the glue to nginx names it.
 pub(crate) struct Openai;
 
-static mut COMMANDS: Commands<15> = [
+static mut COMMANDS: Commands<18> = [
     command::<ZoneSize>(),
     command::<PoolBlock>(),
     command::<RedlockBlock>(),
+    command::<UpstreamBlock>(),
     command::<ClientsBlock>(),
+    command::<RoutesBlock>(),
     command::<OpenaiPool>(),
+    command::<OpenaiRoute>(),
     command::<Auth>(),
     command::<Inspect>(),
     command::<InspectMaxSize>(),

@@ -1,14 +1,17 @@
 //! `$openai_*`: what logs and other directives can ask of a request.
 
 use openai_core::lease::{Cause, KeyView, PoolGauges};
+use openai_core::openai::Verdict;
 use openai_core::redlock::PoolNames;
 use serde_json::json;
 
 use crate::Openai;
+use crate::circuits;
 use crate::conf::{Main, Pool, Store};
 use crate::ctx::{Context, Lease};
 use crate::ffi::{Request, Value, Variable};
 use crate::locks;
+use crate::phase::target;
 use crate::worker;
 
 pub const ALL: &[Variable] = &[
@@ -49,6 +52,16 @@ pub const ALL: &[Variable] = &[
         read: attempts,
     },
     Variable {
+        name: "openai_verdict",
+        read: |r| {
+            text(
+                context(&r)
+                    .and_then(|ctx| ctx.verdict.get())
+                    .map(Verdict::as_str),
+            )
+        },
+    },
+    Variable {
         name: "openai_service",
         read: service,
     },
@@ -59,6 +72,18 @@ pub const ALL: &[Variable] = &[
     Variable {
         name: "openai_model",
         read: model,
+    },
+    Variable {
+        name: "openai_upstream_model",
+        read: upstream_model,
+    },
+    Variable {
+        name: "openai_upstream",
+        read: upstream,
+    },
+    Variable {
+        name: "openai_route",
+        read: |r| text(target::pattern(&r)),
     },
     Variable {
         name: "openai_stream",
@@ -91,6 +116,10 @@ pub const ALL: &[Variable] = &[
     Variable {
         name: "openai_pool_locks",
         read: |r| of_group(&r, locks::status),
+    },
+    Variable {
+        name: "openai_circuits",
+        read: circuits,
     },
     Variable {
         name: "openai_lock_rounds",
@@ -126,7 +155,7 @@ fn attempts(request: Request<'_>) -> Value {
         .map_or(Value::Missing, |n| Value::Bytes(n.to_string().into_bytes()))
 }
 
-/// The pool of the lease; without one, that of the location.
+/// The pool of the lease; without one, that of the target, or of the location.
 fn pool(request: Request<'_>) -> Value {
     let leased = lease(&request).and_then(|(lease, main)| main.pools.get(lease.pool));
     text(
@@ -137,9 +166,9 @@ fn pool(request: Request<'_>) -> Value {
 }
 
 fn here<'a>(request: &Request<'a>) -> Option<(usize, &'a Pool)> {
-    request
-        .location::<Openai>()?
-        .pool(request.main_conf::<Openai>()?)
+    let main = request.main_conf::<Openai>()?;
+    let chosen = context(request).and_then(|ctx| target::pool(ctx, main));
+    chosen.or_else(|| target::first_pool(request.location::<Openai>()?, main))
 }
 
 fn key_id(request: Request<'_>) -> Value {
@@ -201,6 +230,20 @@ fn model(request: Request<'_>) -> Value {
     text(context(&request).and_then(|ctx| ctx.head.get()?.model.as_str()))
 }
 
+/// The model that goes upstream.
+fn upstream_model(request: Request<'_>) -> Value {
+    let alias = context(&request)
+        .zip(request.main_conf::<Openai>())
+        .and_then(|(ctx, main)| target::alias(ctx, main));
+    alias.map_or_else(|| model(request), |alias| text(Some(&alias.model)))
+}
+
+/// Where this attempt goes.
+fn upstream(request: Request<'_>) -> Value {
+    let target = context(&request).and_then(target::chosen);
+    text(target.and_then(|target| target.upstream).as_deref())
+}
+
 fn user(request: Request<'_>) -> Value {
     text(context(&request).and_then(|ctx| ctx.head.get()?.user.as_str()))
 }
@@ -224,6 +267,15 @@ fn of_group(request: &Request<'_>, tell: fn(usize, &PoolNames) -> Option<String>
         _ => None,
     });
     text(told.as_deref())
+}
+
+fn circuits(request: Request<'_>) -> Value {
+    text(
+        request
+            .main_conf::<Openai>()
+            .and_then(circuits::listing)
+            .as_deref(),
+    )
 }
 
 fn lock_rounds(request: Request<'_>) -> Value {

@@ -1,0 +1,6 @@
+//! Requests go where their model is served.
+
+mod bed;
+mod choice;
+mod misconfigured;
+mod variables;
