@@ -27,7 +27,7 @@ fn upstreams_that_cannot_be() {
     assert_upstream_refused("error 50%;", &["\"error\""]);
     let mut many = String::new();
     for n in 0..65 {
-        write!(many, "openai_upstream u{n} {{ }}\n").expect("a String takes it");
+        writeln!(many, "openai_upstream u{n} {{ }}").expect("a String takes it");
     }
     assert_refused(&plan().http(&many), &["openai_upstream", "\"u64\"", "64"]);
 }
