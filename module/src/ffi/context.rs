@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::guard;
 use super::request::Request;
+use super::rewrite::Rewrite;
 
 thread_local! {
     /// The requests of this worker that have a context. What outlives a call into
@@ -50,6 +51,7 @@ impl Token {
 pub(crate) struct Holder<T> {
     request: *mut ngx_http_request_t,
     pub(crate) token: Token,
+    pub(crate) rewrite: RefCell<Option<Rewrite>>,
     pub(crate) authorization: RefCell<Option<Rc<Zeroizing<Vec<u8>>>>>,
     pub(crate) create_request: core::cell::Cell<CreateRequest>,
     pub(crate) finalize_request: core::cell::Cell<FinalizeRequest>,
@@ -128,6 +130,7 @@ pub(crate) fn attach<'a, T: 'static>(
         holder.write(Holder {
             request: r,
             token,
+            rewrite: Default::default(),
             authorization: Default::default(),
             create_request: Default::default(),
             finalize_request: Default::default(),
