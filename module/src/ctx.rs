@@ -3,8 +3,8 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
-use openai_core::lease::{Grant, LeaseHandle, WaitTicket};
-use openai_core::openai::{ApiError, Head};
+use openai_core::lease::{Avoid, Grant, LeaseHandle, WaitTicket};
+use openai_core::openai::{ApiError, Head, Verdict};
 use openai_core::routes::Routed;
 
 use crate::adapter::now;
@@ -26,6 +26,10 @@ pub enum Stage {
     TimedOut,
     /// The lock service cannot decide.
     Unavailable,
+    /// It is to be refused, for the reason that the context has.
+    Refused,
+    /// An attempt is over, and another to be made.
+    Again,
     /// It has a lease.
     Leased,
     /// It went on without a lease, or has been refused.
@@ -45,6 +49,10 @@ pub enum LeaseStatus {
     QueueFull,
     Lost,
     Unavailable,
+    /// All keys were out for longer than it may wait.
+    Cooling,
+    /// All keys were revoked or out of quota.
+    Unhealthy,
     /// Without a lock, since no quorum was to be had.
     Fallback,
 }
@@ -60,6 +68,8 @@ impl LeaseStatus {
             Self::QueueFull => "queue_full",
             Self::Lost => "lost",
             Self::Unavailable => "unavailable",
+            Self::Cooling => "cooling",
+            Self::Unhealthy => "unhealthy",
             Self::Fallback => "fallback",
         }
     }
@@ -112,7 +122,18 @@ pub struct Context {
     /// Whether it has been in the queue.
     pub queued: Cell<bool>,
     pub deadline: RefCell<Option<Timer>>,
+    /// When the first lease was asked for, and the last one.
+    pub first_asked_ms: Cell<u64>,
     pub asked_ms: Cell<u64>,
+    /// How often the request has been sent.
+    pub attempts: Cell<u32>,
+    /// How many of these met a kept connection that the upstream had closed.
+    pub stale: Cell<u32>,
+    /// The keys that were of no use, and the targets: a bit for each.
+    pub avoid: Cell<Avoid>,
+    pub faulty: Cell<u64>,
+    /// What the last answer says.
+    pub verdict: Cell<Option<Verdict>>,
     pub wait_ms: Cell<u64>,
     pub hold_ms: Cell<u64>,
     pub refusal: Cell<Option<ApiError>>,
@@ -139,7 +160,13 @@ impl Context {
             arrival: Cell::default(),
             queued: Cell::default(),
             deadline: RefCell::default(),
+            first_asked_ms: Cell::default(),
             asked_ms: Cell::default(),
+            attempts: Cell::default(),
+            stale: Cell::default(),
+            avoid: Cell::default(),
+            faulty: Cell::default(),
+            verdict: Cell::default(),
             wait_ms: Cell::default(),
             hold_ms: Cell::default(),
             refusal: Cell::default(),
@@ -188,6 +215,11 @@ impl Context {
         self.refusal.set(None);
         self.arrival.set(None);
         self.queued.set(false);
+        self.attempts.set(0);
+        self.stale.set(0);
+        self.avoid.set(Avoid::default());
+        self.faulty.set(0);
+        self.verdict.set(None);
         self.rounds.set(0);
         self.votes.set(None);
     }

@@ -1,9 +1,12 @@
 //! `$openai_*`: what logs and other directives can ask of a request.
 
-use openai_core::lease::PoolGauges;
+use openai_core::lease::{Cause, KeyView, PoolGauges};
+use openai_core::openai::Verdict;
 use openai_core::redlock::PoolNames;
+use serde_json::json;
 
 use crate::Openai;
+use crate::circuits;
 use crate::conf::{Main, Pool, Store};
 use crate::ctx::{Context, Lease};
 use crate::ffi::{Request, Value, Variable};
@@ -43,6 +46,20 @@ pub const ALL: &[Variable] = &[
     Variable {
         name: "openai_hold_ms",
         read: hold_ms,
+    },
+    Variable {
+        name: "openai_attempts",
+        read: attempts,
+    },
+    Variable {
+        name: "openai_verdict",
+        read: |r| {
+            text(
+                context(&r)
+                    .and_then(|ctx| ctx.verdict.get())
+                    .map(Verdict::as_str),
+            )
+        },
     },
     Variable {
         name: "openai_service",
@@ -89,12 +106,20 @@ pub const ALL: &[Variable] = &[
         read: |r| gauge(&r, |g| g.slots),
     },
     Variable {
+        name: "openai_pool_keys",
+        read: pool_keys,
+    },
+    Variable {
         name: "openai_pool_nodes",
         read: |r| of_group(&r, locks::nodes),
     },
     Variable {
         name: "openai_pool_locks",
         read: |r| of_group(&r, locks::status),
+    },
+    Variable {
+        name: "openai_circuits",
+        read: circuits,
     },
     Variable {
         name: "openai_lock_rounds",
@@ -121,6 +146,13 @@ fn text(found: Option<&str>) -> Value {
     found.map_or(Value::Missing, |text| {
         Value::Bytes(text.as_bytes().to_vec())
     })
+}
+
+/// How often the request has been sent upstream.
+fn attempts(request: Request<'_>) -> Value {
+    let made = context(&request).map(|ctx| ctx.attempts.get());
+    made.filter(|&n| n > 0)
+        .map_or(Value::Missing, |n| Value::Bytes(n.to_string().into_bytes()))
 }
 
 /// The pool of the lease; without one, that of the target, or of the location.
@@ -237,6 +269,15 @@ fn of_group(request: &Request<'_>, tell: fn(usize, &PoolNames) -> Option<String>
     text(told.as_deref())
 }
 
+fn circuits(request: Request<'_>) -> Value {
+    text(
+        request
+            .main_conf::<Openai>()
+            .and_then(circuits::listing)
+            .as_deref(),
+    )
+}
+
 fn lock_rounds(request: Request<'_>) -> Value {
     let rounds = context(&request).map(|ctx| ctx.rounds.get());
     rounds
@@ -247,6 +288,34 @@ fn lock_rounds(request: Request<'_>) -> Value {
 fn lock_votes(request: Request<'_>) -> Value {
     let votes = context(&request).and_then(|ctx| ctx.votes.get());
     votes.map_or(Value::Missing, |votes| Value::Number(votes.into()))
+}
+
+/// How each key of the location's pool does, as JSON.
+fn pool_keys(request: Request<'_>) -> Value {
+    let told = here(&request).and_then(|(at, pool)| {
+        let known = request.main_conf::<Openai>()?.taken_over()?;
+        let known_pool = known.pools.get(at)?;
+        let views = worker::listing(known, at)?;
+        let tell = |view: KeyView| {
+            let key = pool.keys.get(known_pool.position(view.key)?)?;
+            Some(json!({
+                "id": key.id,
+                "state": view.state(),
+                "cause": view.cause.map(Cause::as_str),
+                "left_ms": view.left_ms,
+                "in_flight": view.in_use,
+                "may_have": view.cap,
+                "slots": view.slots,
+                "requests_left": view.requests,
+                "tokens_left": view.tokens,
+                "last_error": Some(view.last_error).filter(|&status| status != 0),
+                "failures": view.failures,
+            }))
+        };
+        let told: Vec<_> = views.into_iter().filter_map(tell).collect();
+        serde_json::to_string(&told).ok()
+    });
+    text(told.as_deref())
 }
 
 fn gauge(request: &Request<'_>, pick: fn(PoolGauges) -> u32) -> Value {

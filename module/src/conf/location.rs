@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use openai_core::routes::TargetName;
 
+use super::next_key::NextKey;
 use super::{Main, Target, values};
 use crate::ffi::{
     Args, Conf, ConfResult, ContentHandler, Directive, LocationConf, Scope, argument,
@@ -29,6 +30,7 @@ pub struct Location {
     invalid: Option<Otherwise>,
     /// Whether a client token is asked for here.
     asks_token: bool,
+    pub(super) next_key: NextKey,
     content: ContentHandler,
 }
 
@@ -97,6 +99,10 @@ impl Location {
         self.invalid.unwrap_or_default()
     }
 
+    pub fn next_key(&self) -> &NextKey {
+        &self.next_key
+    }
+
     fn resolve(&mut self, main: &Main) -> ConfResult {
         match &self.choice {
             Some(Choice::NamedTargets(names)) => {
@@ -132,6 +138,7 @@ impl LocationConf for Location {
         self.inspect_max = self.inspect_max.or(above.inspect_max);
         self.oversize = self.oversize.or(above.oversize);
         self.invalid = self.invalid.or(above.invalid);
+        self.next_key.inherit(&above.next_key);
         self.resolve(main)
     }
 
