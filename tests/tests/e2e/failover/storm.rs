@@ -53,6 +53,7 @@ fn circuits(gateway: &Gateway) -> Value {
 }
 
 #[track_caller]
+#[allow(clippy::print_stdout, reason = "`make storm` shows it")]
 fn storm(requests: usize, outage: Duration) {
     let (a, b) = (Upstream::start(), Upstream::start());
     let gateway = plan(KEYS, "")
