@@ -20,6 +20,7 @@ mod peer;
 mod process;
 mod reply;
 mod request;
+mod rewrite;
 mod shm;
 mod swap;
 mod text;
@@ -41,6 +42,7 @@ pub use log::{Level, write as log};
 pub use peer::{Address, Peer};
 pub use process::{Cycle, alive, clocks, host_name, monotonic_ms, process_id, serves_requests};
 pub use request::Request;
+pub use rewrite::Rewrite;
 pub use shm::{SharedZone, ZoneContent};
 pub use tls::{Tls, TlsContext, TlsName};
 

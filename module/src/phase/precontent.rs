@@ -134,7 +134,7 @@ fn ask(request: &Request<'_>, ctx: &Context, main: &Main, at: usize, pool: &Pool
         priority: priority(ctx, main),
         wait_ms,
         arrival: ctx.arrival.get(),
-        tokens: 0,
+        tokens: estimate(request, ctx),
         avoid: ctx.avoid.get(),
         circuit: target::circuit(ctx, main),
         pass: &ctx.pass,
@@ -145,6 +145,22 @@ fn ask(request: &Request<'_>, ctx: &Context, main: &Main, at: usize, pool: &Pool
     };
     let asked = worker::ask(main, known, &ask, ctx.token);
     take(ctx, asked, wait_ms > 0, LeaseStatus::Immediate)
+}
+
+/// The most tokens that a prompt is taken for: images are long in JSON, not in tokens.
+const MOST_OF_PROMPT: u64 = 32_768;
+const BYTES_A_TOKEN: u64 = 4;
+
+/// How many tokens the request may take, by the length of its body and by what it
+/// allows for the answer; 0 if nothing is known.
+fn estimate(request: &Request<'_>, ctx: &Context) -> u32 {
+    let Some(head) = ctx.head.get() else {
+        return 0;
+    };
+    let prompt = (request.body_length() / BYTES_A_TOKEN).min(MOST_OF_PROMPT);
+    let each = u64::from(head.max_tokens.unwrap_or_default());
+    let answers = each * u64::from(head.choices.unwrap_or(1));
+    u32::try_from(prompt + answers).unwrap_or(u32::MAX)
 }
 
 fn take(ctx: &Context, asked: Asked, may_wait: bool, status: LeaseStatus) -> Step {
@@ -235,6 +251,7 @@ fn send(request: &Request<'_>, ctx: &Context, main: &Main) -> Flow {
         .lease
         .get()
         .and_then(|lease| main.pools.get(lease.pool)?.keys.get(lease.key));
+    request.rewrite_body::<Openai>(body::rewrite(ctx, main));
     match key {
         Some(key) if request.send_with::<Openai>(key.authorization.clone()) => Flow::Decline,
         _ => refuse(ctx, ApiError::Internal),

@@ -1,5 +1,6 @@
 //! Requests go where their model is served.
 
+mod aliases;
 mod bed;
 mod choice;
 mod misconfigured;
