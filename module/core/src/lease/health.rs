@@ -52,6 +52,13 @@ impl Zone<'_> {
         turn(&before, &self.health[key])
     }
 
+    /// Whether the key is out, so that nothing is to be sent with it.
+    #[must_use]
+    pub fn is_out(&self, key: u32, now: Now) -> bool {
+        let health = self.health.get(key as usize);
+        health.is_some_and(|health| health.until_ms > now.mono_ms)
+    }
+
     /// Puts a key out until then, or for longer, as another machine has learnt.
     pub fn put_out(
         &mut self,
@@ -67,7 +74,7 @@ impl Zone<'_> {
         }
         let before = self.health[key];
         // Every node tells every worker of it, each a little later.
-        if until_ms <= before.until_ms.saturating_add(SAME_MS) {
+        if before.until_ms != 0 && until_ms <= before.until_ms.saturating_add(SAME_MS) {
             return None;
         }
         self.health[key].failures = before.failures.max(failures);
