@@ -258,7 +258,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn load_stretches_the_times() {
         let witness: Arc<Witness> = Arc::default();
-        let guests: Vec<_> = (0..4).map(|_| witness.enter(None, None)).collect();
+        let guests: Vec<_> = (0..4)
+            .map(|_| witness.enter(None, None, std::time::Instant::now()))
+            .collect();
         let tempo = Tempo {
             first: Latency::ZERO,
             between: Latency::Constant(Duration::from_millis(10)),

@@ -193,7 +193,7 @@ impl Exchange {
         let mut response = Response::new(());
         *response.status_mut() = status;
         let with = response.headers_mut();
-        headers::of_api(with, content_type, id.to_string(), self.arrived.elapsed());
+        headers::of_api(with, content_type, id.text(), self.arrived.elapsed());
         headers::rates(with, self.rates);
         if let Some(arrival) = self.arrival.take() {
             let said = std::mem::take(&mut self.said);
