@@ -124,7 +124,7 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (60); needs a nightly Rust and cargo
 bench: bench-setup ## the gateway beside plain nginx: throughput, latency, memory, Redlock; about ten minutes
 	benches/run.sh
 
-bench-%: bench-setup ## one of them by name (see benches/run.sh), or bench-core: criterion benches of the core
+bench-%: bench-setup ## one of them by name (see benches/run.sh), or bench-core: criterion benches of the core; bench-peers: other gateways, as a table
 	benches/run.sh $*
 
 .PHONY: bench-setup
