@@ -85,7 +85,7 @@ lint: deps ## formatting, clippy, shellcheck
 	@# In release, so that the module's build below finds its build scripts compiled.
 	headers=$$($(BUILD)/debian-source.sh $(DEBIAN)) && \
 	    env $$headers cargo clippy --release --package ngx_http_openai_module -- -D warnings
-	shellcheck $(BUILD)/*.sh .ci/run $(wildcard benches/*.sh)
+	shellcheck $(BUILD)/*.sh nginx/container/*.sh .ci/run $(wildcard benches/*.sh)
 
 .PHONY: test-unit
 test-unit: deps ## the crates that need no nginx

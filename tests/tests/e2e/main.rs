@@ -12,6 +12,7 @@ mod bodies;
 mod body_limits;
 mod clones;
 mod configs;
+mod container;
 mod dev_mode;
 mod endings;
 mod hostile;
