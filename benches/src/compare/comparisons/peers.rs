@@ -14,9 +14,11 @@ use crate::report::{Finding, Report, Target, Unit};
 use crate::route::{Group, Lease, Route};
 use crate::site::CLIENT_TOKEN;
 use crate::spread::Spread;
-use crate::tool::bench;
+use crate::tool::try_bench;
 use crate::wrk;
 
+/// The slowest of them answers some dozens of requests a second.
+const SECONDS: u64 = 5;
 /// Slots enough for all streams.
 const SLOTS: usize = 1024;
 const ROUTES: [Route; 3] = [
@@ -64,6 +66,8 @@ struct Peer {
     first_p99: Vec<f64>,
     streams: Vec<f64>,
     between_p99: Vec<f64>,
+    /// Streams that failed in all rounds.
+    failed: u64,
 }
 
 impl Peer {
@@ -76,19 +80,28 @@ impl Peer {
             first_p99: Vec::new(),
             streams: Vec::new(),
             between_p99: Vec::new(),
+            failed: 0,
         }
     }
 
     fn measure(&mut self, lab: &Lab) -> Result<()> {
         let chat = format!("{}/chat/completions", self.url);
-        let tally = wrk::run(lab, &chat, CLIENT_TOKEN, CONNECTIONS, lab.seconds)?;
+        let tally = wrk::run(
+            lab,
+            &chat,
+            CLIENT_TOKEN,
+            CONNECTIONS,
+            lab.seconds.max(SECONDS),
+        )?;
         self.rate.push(tally.per_second());
         let url = std::slice::from_ref(&self.url);
-        for side in bench(lab, url, &FEW)?.sides {
+        for side in try_bench(lab, url, &FEW)?.sides {
+            self.failed += side.failed;
             self.first_p50.push(side.latency("first_token", "p50"));
             self.first_p99.push(side.latency("first_token", "p99"));
         }
-        for side in bench(lab, url, &MANY)?.sides {
+        for side in try_bench(lab, url, &MANY)?.sides {
+            self.failed += side.failed;
             self.streams.push(side.streams_per_second);
             self.between_p99.push(side.latency("between_tokens", "p99"));
         }
@@ -119,8 +132,11 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     ];
     for peer in &peers {
         // Connections, caches and heaps as they are after a while.
-        let chat = format!("{}/chat/completions", peer.url);
-        wrk::run(lab, &chat, CLIENT_TOKEN, CONNECTIONS, 1)?;
+        try_bench(
+            lab,
+            std::slice::from_ref(&peer.url),
+            &["-c", "8", "-d", "2s"],
+        )?;
     }
     let rounds = lab.rounds.min(3);
     for _ in 0..rounds {
@@ -160,8 +176,8 @@ fn findings(peers: &[Peer; 6]) -> Vec<Finding> {
 #[expect(clippy::print_stdout, reason = "the program's output")]
 fn tell(lab: &Lab, rounds: usize, peers: &[Peer; 6]) {
     let mut table = String::from(
-        "| | requests/s | ÷ plain | first token p50 | p99 | 512 streams: streams/s | p99 between words |\n\
-         |---|---|---|---|---|---|---|\n",
+        "| | requests/s | ÷ plain | first token p50 | p99 | 512 streams: streams/s | p99 between words | failed |\n\
+         |---|---|---|---|---|---|---|---|\n",
     );
     let plain = &peers[0];
     let middle = |values: &[f64]| Spread::of(values.iter().copied()).median;
@@ -170,13 +186,14 @@ fn tell(lab: &Lab, rounds: usize, peers: &[Peer; 6]) {
         // Writing to a string cannot fail.
         let _ = writeln!(
             table,
-            "| {} | {median:.0} ({min:.0} – {max:.0}) | {:.3} | {:.2} ms | {:.2} ms | {:.0} | {:.1} ms |",
+            "| {} | {median:.0} ({min:.0} – {max:.0}) | {:.3} | {:.2} ms | {:.2} ms | {:.0} | {:.1} ms | {} |",
             peer.name,
             Spread::of_ratios(&plain.rate, &peer.rate).median,
             middle(&peer.first_p50),
             middle(&peer.first_p99),
             middle(&peer.streams),
             middle(&peer.between_p99),
+            peer.failed,
         );
     }
     println!(
