@@ -6,12 +6,11 @@ use axum::extract::{Request, State};
 use axum::http::Method;
 use axum::response::Response;
 
-use crate::answer::Answer;
 use crate::chunks::Chunks;
 use crate::events::Events;
 use crate::ident;
 use crate::metrics::Route;
-use crate::routes::intake::{Decided, serve};
+use crate::routes::intake::serve_text;
 use crate::state::Mock;
 use crate::validate;
 
@@ -27,18 +26,8 @@ pub(crate) fn is_chat<B>(request: &axum::http::Request<B>) -> bool {
 }
 
 pub(crate) async fn chat(mock: Arc<Mock>, request: Request) -> Response {
-    let served = serve(mock, request, Route::Chat, |plan, fault, head| {
-        if fault.strict == Some(true) {
-            validate::chat(head, &plan.scenario.models)?;
-        }
-        let answer = Answer::to(head, fault);
-        Ok(Decided {
-            prompt_tokens: answer.usage.prompt,
-            completion_tokens: answer.usage.completion,
-            answer,
-        })
-    });
-    let (exchange, _, answer) = match served.await {
+    let served = serve_text(mock, request, Route::Chat, validate::chat, |_| {});
+    let (exchange, answer) = match served.await {
         Ok(arrived) => arrived,
         Err(response) => return response,
     };
