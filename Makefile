@@ -121,7 +121,7 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (60); needs a nightly Rust and cargo
 ## Measuring
 
 .PHONY: bench
-bench: bench-setup ## the gateway beside plain nginx: throughput, latency, memory, Redlock; about ten minutes
+bench: bench-setup ## the gateway beside plain nginx: throughput, latency, tokens, memory, Redlock; and the mock; about a quarter of an hour
 	benches/run.sh
 
 bench-%: bench-setup ## one of them by name (see benches/run.sh), or bench-core: criterion benches of the core; bench-peers: other gateways, as a table
