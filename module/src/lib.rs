@@ -5,6 +5,7 @@
 //! client's token; the lease ends with the request. All pointers live in `ffi`.
 
 mod adapter;
+mod circuits;
 mod conf;
 mod ctx;
 mod ffi;
@@ -15,24 +16,38 @@ mod phase;
 mod variables;
 mod worker;
 
+use conf::{AttemptsHeader, NextKeyOn, NextKeyTimeout, NextKeyTries};
 use conf::{Auth, ClientsBlock, Inspect, InspectInvalid, InspectMaxSize, InspectOversize};
-use conf::{Location, Main, OpenaiPool, PoolBlock, RedlockBlock, ZoneSize};
-use ffi::{Commands, ConfResult, Cycle, HttpModule, Request, Variable, Wrapped, command, end};
+use conf::{
+    Location, Main, OpenaiPool, OpenaiRoute, PoolBlock, RedlockBlock, RoutesBlock, UpstreamBlock,
+    ZoneSize,
+};
+use ffi::{
+    AnswerHead, Attempt, Commands, ConfResult, Cycle, HttpModule, Request, Variable, Wrapped,
+    command, end,
+};
 
 /// The module, as the glue to nginx names it.
 pub(crate) struct Openai;
 
-static mut COMMANDS: Commands<11> = [
+static mut COMMANDS: Commands<18> = [
     command::<ZoneSize>(),
     command::<PoolBlock>(),
     command::<RedlockBlock>(),
+    command::<UpstreamBlock>(),
     command::<ClientsBlock>(),
+    command::<RoutesBlock>(),
     command::<OpenaiPool>(),
+    command::<OpenaiRoute>(),
     command::<Auth>(),
     command::<Inspect>(),
     command::<InspectMaxSize>(),
     command::<InspectOversize>(),
     command::<InspectInvalid>(),
+    command::<NextKeyOn>(),
+    command::<NextKeyTries>(),
+    command::<NextKeyTimeout>(),
+    command::<AttemptsHeader>(),
     end(),
 ];
 
@@ -68,6 +83,18 @@ impl HttpModule for Openai {
 impl Wrapped for Openai {
     fn answer_complete(request: Request<'_>) {
         phase::ended(request);
+    }
+
+    fn answer_begun(request: Request<'_>, head: &AnswerHead<'_>) -> Attempt {
+        phase::answer_begun(request, head)
+    }
+
+    fn attempt_failed(request: Request<'_>, status: u16, reused: bool) -> Attempt {
+        phase::attempt_failed(request, status, reused)
+    }
+
+    fn attempt_over(request: Request<'_>) {
+        phase::attempt_over(request);
     }
 
     fn subrequest_done(request: Request<'_>) {

@@ -4,8 +4,10 @@
 //! everything here can be tested alone.
 #![forbid(unsafe_code)]
 
+pub mod circuit;
 pub mod clients;
 pub mod keys;
 pub mod lease;
 pub mod openai;
 pub mod redlock;
+pub mod routes;

@@ -5,6 +5,7 @@
 //! panic ends as an error of that one request. The types here know nothing of
 //! leases or keys.
 
+mod attempt;
 mod body;
 mod conf;
 mod context;
@@ -19,6 +20,7 @@ mod peer;
 mod process;
 mod reply;
 mod request;
+mod rewrite;
 mod shm;
 mod swap;
 mod text;
@@ -26,6 +28,7 @@ mod tls;
 mod upstream;
 mod variable;
 
+pub use attempt::{AnswerHead, Attempt};
 pub use conf::{Block, Conf, ConfResult};
 pub use context::Token;
 pub use directive::{Args, Commands, Directive, Scope, argument, command, end};
@@ -39,6 +42,7 @@ pub use log::{Level, write as log};
 pub use peer::{Address, Peer};
 pub use process::{Cycle, alive, clocks, host_name, monotonic_ms, process_id, serves_requests};
 pub use request::Request;
+pub use rewrite::Rewrite;
 pub use shm::{SharedZone, ZoneContent};
 pub use tls::{Tls, TlsContext, TlsName};
 
