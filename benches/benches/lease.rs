@@ -128,7 +128,7 @@ fn take_report_and_end(c: &mut Criterion) {
     for keys in [10, 10_000] {
         let mut table = Table::new(keys, Balance::RoundRobin);
         for key in 0..keys / 10 {
-            table.with(|zone, _| zone.put_out(key * 10, Cause::Rate, 1_000_000, NOW));
+            table.with(|zone, _| zone.put_out(key * 10, Cause::Rate, 1, 1_000_000, NOW));
         }
         for _ in 0..keys / 2 {
             table.take();
