@@ -37,7 +37,7 @@ fn state(gateway: &Gateway) -> String {
 
 /// The requests of this method that the key was used for.
 fn requests(mock: &MockServer, method: &str, key: &str) -> Vec<Value> {
-    let hash = key_hash(&format!("Bearer {key}")).to_string();
+    let hash = key_hash(format!("Bearer {key}")).to_string();
     let all = mock.requests().into_iter();
     all.filter(|request| request["method"] == method && request["key"] == *hash)
         .collect()
