@@ -21,7 +21,7 @@ FUZZ_SECONDS ?= 60
 
 # What runs under valgrind, unless ARGS says otherwise: the way of a key, and whatever can end it.
 VALGRIND_TESTS := auth:: bodies:: clones:: endings:: injection:: leases:: log_format:: own_answers:: own_header:: \
-    quit:: redirects:: reload:: stopped_worker:: streaming:: subrequests:: upstream_faults:: variables:: waiting::
+    quit:: redirects:: reload:: routes:: stopped_worker:: streaming:: subrequests:: upstream_faults:: variables:: waiting::
 
 # The targets share cargo's lock, ports and apt.
 .NOTPARALLEL:
