@@ -4,8 +4,8 @@
 use core::cell::Cell;
 
 use ngx::ffi::{
-    NGX_AGAIN, NGX_ERROR, NGX_HTTP_HEAD, NGX_OK, ngx_http_core_run_phases, ngx_http_request_t,
-    ngx_http_upstream_t, ngx_int_t, ngx_module_t,
+    NGX_AGAIN, NGX_ERROR, NGX_HTTP_HEAD, NGX_HTTP_UPSTREAM_INVALID_HEADER, NGX_OK,
+    ngx_http_core_run_phases, ngx_http_request_t, ngx_http_upstream_t, ngx_int_t, ngx_module_t,
 };
 
 use super::context::{self, Holder};
@@ -150,11 +150,19 @@ unsafe extern "C" fn process_header_entry<M: Wrapped>(r: *mut ngx_http_request_t
             // SAFETY: live request whose upstream's header is being read; `theirs`
             // is what parses it, and may leave the rest to another parser.
             unsafe {
+                let version = (*r).http_version;
                 let rc = theirs(r);
-                hooks.lead::<M>(&mut *(*r).upstream);
+                let upstream = &mut *(*r).upstream;
+                hooks.lead::<M>(upstream);
                 // A header out of the cache is no answer of the upstream.
                 if rc != NGX_OK as ngx_int_t || (*r).cached() != 0 {
                     return rc;
+                }
+                // Bytes without a status line nginx takes for HTTP/0.9, and would
+                // give the client as they are.
+                if upstream.headers_in.status_n == 0 {
+                    (*r).http_version = version;
+                    return NGX_HTTP_UPSTREAM_INVALID_HEADER as ngx_int_t;
                 }
             }
         }

@@ -103,6 +103,17 @@ fn an_early_answer_cuts_a_body_short_that_is_sent_again_whole() {
 }
 
 #[test]
+fn an_answer_that_is_no_http_is_tried_again() {
+    let upstream = RawUpstream::bind();
+    let gateway = Plan::new().upstream(upstream.address()).start();
+    let client = gateway.chat().spawn();
+    upstream.accept().send("SSH-2.0-OpenSSH_9.2\r\n");
+    upstream.accept().answer();
+    let answer = client.join().expect("an answer").expect_status(200);
+    assert_eq!(answer.text(), "{}");
+}
+
+#[test]
 fn an_error_without_end_is_judged_by_its_beginning() {
     let upstream = RawUpstream::bind();
     let gateway = Plan::new()
