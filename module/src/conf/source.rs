@@ -1,8 +1,9 @@
 //! Where secrets are read from.
 
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 
+use openai_keys::EncryptionKey;
 use zeroize::Zeroizing;
 
 use crate::ffi::{Conf, ConfResult};
@@ -15,18 +16,34 @@ pub fn environment(conf: &Conf, name: &str) -> Zeroizing<String> {
     Zeroizing::new(conf.environment(name).unwrap_or_default())
 }
 
-/// The content of a file; empty when `optional` and it is not there.
+/// The text of a file, which may be encrypted; empty when `optional` and it is not
+/// there.
 pub fn file(conf: &Conf, path: &str, optional: bool) -> ConfResult<Zeroizing<String>> {
     let full = conf.full_path(path)?;
-    let read = fs::metadata(&full).and_then(|about| {
-        if about.len() > MOST {
-            return Err(std::io::Error::other("larger than 16 MiB"));
-        }
-        fs::read_to_string(&full)
-    });
-    match read {
-        Ok(text) => Ok(Zeroizing::new(text)),
-        Err(e) if optional && e.kind() == ErrorKind::NotFound => Ok(Zeroizing::default()),
-        Err(e) => Err(format!("file:{path}: {e}")),
+    // Kept for workers too, also when the file is not encrypted yet.
+    let key = environment(conf, openai_keys::VARIABLE);
+    read(&full, optional, &key).map_err(|e| format!("file:{path}: {e}"))
+}
+
+/// As [`file`], with the full path and the value of `ENCRYPTION_KEY`.
+pub fn read(path: &str, optional: bool, key: &str) -> ConfResult<Zeroizing<String>> {
+    let bytes = match bytes(path) {
+        Ok(bytes) => bytes,
+        Err(e) if optional && e.kind() == ErrorKind::NotFound => return Ok(Zeroizing::default()),
+        Err(e) => return Err(e.to_string()),
+    };
+    let key = EncryptionKey::parse(key);
+    openai_keys::open(bytes, key.as_ref().map_err(|e| *e)).map_err(|e| e.to_string())
+}
+
+fn bytes(path: &str) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    let file = File::open(path)?;
+    let len = file.metadata()?.len();
+    // Room for all of it: a vector that grows leaves copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(len.min(MOST) as usize + 1));
+    file.take(MOST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MOST {
+        return Err(std::io::Error::other("larger than 16 MiB"));
     }
+    Ok(bytes)
 }
