@@ -1,7 +1,12 @@
-//! What the gateway knows of OpenAI's API: the head of a request, the form of an error.
+//! What the gateway knows of OpenAI's API: the head of a request, the form of an error,
+//! what an answer says of the key and its limits.
 
 pub mod error;
 pub mod head;
+pub mod limits;
+pub mod verdict;
 
 pub use error::ApiError;
 pub use head::{Head, HeadError, HeadScanner};
+pub use limits::Limits;
+pub use verdict::{Verdict, verdict};
