@@ -22,6 +22,8 @@ enum Step {
     Pass(u64),
     Kill(usize),
     Reload(Vec<(u8, u32, u32)>),
+    /// A worker has read keys anew: any, or those that another one read last.
+    Read(usize, Option<Vec<(u8, u32, u32)>>),
     /// A process died while it held the mutex.
     Tear(u64),
 }
@@ -40,7 +42,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (any::<usize>(), any::<u64>()).prop_map(|(at, random)| Step::Move(at, random)),
         2 => (1..TTL).prop_map(Step::Pass),
         1 => (0usize..3).prop_map(Step::Kill),
-        1 => keys.prop_map(Step::Reload),
+        1 => keys.clone().prop_map(Step::Reload),
+        3 => (0usize..3, proptest::option::of(keys)).prop_map(|(at, keys)| Step::Read(at, keys)),
         1 => any::<u64>().prop_map(Step::Tear),
     ];
     proptest::collection::vec(step, 1..120)
@@ -69,6 +72,9 @@ struct Model {
     /// Fingerprint → born, retired, slots.
     keys: BTreeMap<u8, (u64, u64, u32)>,
     index_of: BTreeMap<u32, u8>,
+    /// The newest keys, and their generation.
+    listed: Vec<(u8, u32, u32)>,
+    newest: u64,
     fence: u64,
 }
 
@@ -83,6 +89,8 @@ impl Model {
             waiting: vec![],
             keys: BTreeMap::from([(1, (1, u64::MAX, 1)), (2, (1, u64::MAX, 2))]),
             index_of: BTreeMap::new(),
+            listed: vec![(1, 1, 1), (2, 2, 1)],
+            newest: 1,
             fence: 0,
         };
         for (at, fingerprint) in [1, 2].into_iter().enumerate() {
@@ -212,6 +220,10 @@ impl Model {
             Step::Pass(ms) => self.bed.now += ms,
             Step::Kill(at) => self.kill(at),
             Step::Reload(keys) => self.reload(&keys),
+            Step::Read(at, keys) => {
+                let keys = keys.unwrap_or_else(|| self.listed.clone());
+                self.read(at, &keys);
+            }
             Step::Tear(seed) => self.tear(seed),
             _ => {}
         }
@@ -290,6 +302,44 @@ impl Model {
     fn reload(&mut self, keys: &[(u8, u32, u32)]) {
         let accepted = self.bed.reload(&pool("p", keys, Balance::Weighted));
         let generation = accepted.generation;
+        self.replace(keys, &accepted, generation);
+    }
+
+    /// The keys of a file, as a worker found them in it.
+    fn read(&mut self, at: usize, keys: &[(u8, u32, u32)]) {
+        let (id, generation) = self.workers[at];
+        let config = pool("p", keys, Balance::Weighted);
+        let now = self.bed.clock();
+        let changed = self.bed.zone().change_keys(id, &[config], now);
+        if generation < self.bed.generation {
+            assert_eq!(changed.err(), Some(ChangeError::Superseded));
+            return;
+        }
+        let Changed { accepted, first } = changed.expect("there is room");
+        assert_eq!(
+            first,
+            keys != self.listed,
+            "the same keys make no generation"
+        );
+        if first {
+            assert!(accepted.generation > self.newest);
+            self.replace(keys, &accepted, 0);
+        }
+        assert_eq!(accepted.generation, self.newest);
+        assert!(!self.bed.zone().is_behind(id));
+        for (&(fingerprint, ..), index) in keys.iter().zip(&accepted.pools[0].1) {
+            assert_eq!(self.index_of[index], fingerprint);
+        }
+        self.workers[at].1 = self.newest;
+        for waiter in self.waiting.iter_mut().filter(|w| w.worker == at) {
+            waiter.generation = self.newest;
+        }
+    }
+
+    /// There are other keys; those that are gone are known until `last`.
+    fn replace(&mut self, keys: &[(u8, u32, u32)], accepted: &Accepted, last: u64) {
+        let generation = accepted.generation;
+        (self.newest, self.listed) = (generation, keys.to_vec());
         let mut listed = BTreeMap::new();
         for (&(fingerprint, slots, _), &index) in keys.iter().zip(&accepted.pools[0].1) {
             listed.insert(fingerprint, slots);
@@ -297,7 +347,7 @@ impl Model {
         }
         for (fingerprint, key) in &mut self.keys {
             if key.1 == u64::MAX && !listed.contains_key(fingerprint) {
-                key.1 = generation;
+                key.1 = last;
             }
         }
         for (fingerprint, slots) in listed {
