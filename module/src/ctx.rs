@@ -1,11 +1,14 @@
 //! What a request carries from phase to phase.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
 
-use openai_core::lease::{Grant, LeaseHandle, WaitTicket};
-use openai_core::openai::{ApiError, Head};
+use openai_core::lease::{Avoid, Grant, LeaseHandle, WaitTicket};
+use openai_core::openai::{ApiError, Head, Verdict};
+use openai_core::routes::Routed;
 
 use crate::adapter::now;
+use crate::conf::Target;
 use crate::ffi::{Timer, Token};
 use crate::locks;
 use crate::worker::{self, LeaseKey};
@@ -23,6 +26,8 @@ pub enum Stage {
     TimedOut,
     /// The lock service cannot decide.
     Unavailable,
+    /// It is to be refused, for the reason that the context has.
+    Refused,
     /// An attempt is over, and another to be made.
     Again,
     /// It has a lease.
@@ -44,6 +49,10 @@ pub enum LeaseStatus {
     QueueFull,
     Lost,
     Unavailable,
+    /// All keys were out for longer than it may wait.
+    Cooling,
+    /// All keys were revoked or out of quota.
+    Unhealthy,
     /// Without a lock, since no quorum was to be had.
     Fallback,
 }
@@ -59,6 +68,8 @@ impl LeaseStatus {
             Self::QueueFull => "queue_full",
             Self::Lost => "lost",
             Self::Unavailable => "unavailable",
+            Self::Cooling => "cooling",
+            Self::Unhealthy => "unhealthy",
             Self::Fallback => "fallback",
         }
     }
@@ -91,6 +102,11 @@ pub struct Context {
     /// The position of the client in the table of clients.
     pub client: Cell<Option<usize>>,
     pub head: OnceCell<Head>,
+    /// The `openai_routes` that routed it, and where to.
+    pub routed: Cell<Option<(usize, Routed)>>,
+    /// Where it may go, in the order of preference, and which of them was chosen.
+    pub targets: RefCell<Option<Rc<[Target]>>>,
+    pub target: Cell<Option<usize>>,
     pub status: Cell<LeaseStatus>,
     pub lease: Cell<Option<Lease>>,
     /// Whether `lease` is still ours to release.
@@ -113,6 +129,11 @@ pub struct Context {
     pub attempts: Cell<u32>,
     /// How many of these met a kept connection that the upstream had closed.
     pub stale: Cell<u32>,
+    /// The keys that were of no use, and the targets: a bit for each.
+    pub avoid: Cell<Avoid>,
+    pub faulty: Cell<u64>,
+    /// What the last answer says.
+    pub verdict: Cell<Option<Verdict>>,
     pub wait_ms: Cell<u64>,
     pub hold_ms: Cell<u64>,
     pub refusal: Cell<Option<ApiError>>,
@@ -126,6 +147,9 @@ impl Context {
             stage: Cell::default(),
             client: Cell::default(),
             head: OnceCell::new(),
+            routed: Cell::default(),
+            targets: RefCell::default(),
+            target: Cell::default(),
             status: Cell::default(),
             lease: Cell::default(),
             holds: Cell::default(),
@@ -140,6 +164,9 @@ impl Context {
             asked_ms: Cell::default(),
             attempts: Cell::default(),
             stale: Cell::default(),
+            avoid: Cell::default(),
+            faulty: Cell::default(),
+            verdict: Cell::default(),
             wait_ms: Cell::default(),
             hold_ms: Cell::default(),
             refusal: Cell::default(),
@@ -180,6 +207,9 @@ impl Context {
     pub fn restart(&self) {
         self.let_go();
         self.lease.set(None);
+        self.routed.set(None);
+        self.targets.take();
+        self.target.set(None);
         self.stage.set(Stage::Fresh);
         self.status.set(LeaseStatus::None);
         self.refusal.set(None);
@@ -187,6 +217,9 @@ impl Context {
         self.queued.set(false);
         self.attempts.set(0);
         self.stale.set(0);
+        self.avoid.set(Avoid::default());
+        self.faulty.set(0);
+        self.verdict.set(None);
         self.rounds.set(0);
         self.votes.set(None);
     }

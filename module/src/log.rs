@@ -28,5 +28,6 @@ fn word(level: Level) -> &'static str {
         Level::Emergency | Level::Alert => "critical",
         Level::Error => "error",
         Level::Warn => "warning",
+        Level::Notice => "info",
     }
 }

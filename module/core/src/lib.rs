@@ -9,3 +9,4 @@ pub mod keys;
 pub mod lease;
 pub mod openai;
 pub mod redlock;
+pub mod routes;

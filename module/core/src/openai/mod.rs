@@ -9,4 +9,4 @@ pub mod verdict;
 pub use error::ApiError;
 pub use head::{Head, HeadError, HeadScanner};
 pub use limits::Limits;
-pub use verdict::{Verdict, verdict};
+pub use verdict::{ErrorHead, Verdict, verdict};
