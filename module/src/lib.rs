@@ -13,9 +13,10 @@ mod locks;
 mod log;
 mod phase;
 mod variables;
+mod watch;
 mod worker;
 
-use conf::{AttemptsHeader, NextKeyOn, NextKeyTimeout, NextKeyTries};
+use conf::{AttemptsHeader, KeyWatch, NextKeyOn, NextKeyTimeout, NextKeyTries};
 use conf::{Auth, ClientsBlock, Inspect, InspectInvalid, InspectMaxSize, InspectOversize};
 use conf::{
     Location, Main, OpenaiPool, OpenaiRoute, PoolBlock, RedlockBlock, RoutesBlock, ZoneSize,
@@ -28,10 +29,11 @@ use ffi::{
 /// The module, as the glue to nginx names it.
 pub(crate) struct Openai;
 
-static mut COMMANDS: Commands<17> = [
+static mut COMMANDS: Commands<18> = [
     command::<ZoneSize>(),
     command::<PoolBlock>(),
     command::<RedlockBlock>(),
+    command::<KeyWatch>(),
     command::<ClientsBlock>(),
     command::<RoutesBlock>(),
     command::<OpenaiPool>(),

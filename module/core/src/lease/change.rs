@@ -36,11 +36,12 @@ pub struct Changed {
 }
 
 impl Zone<'_> {
-    /// Whether another worker has brought keys since this one did.
+    /// The newest generation, if another worker has brought its keys and this one
+    /// has not.
     #[must_use]
-    pub fn is_behind(&self, worker: WorkerId) -> bool {
-        let generation = self.generation_of(worker);
-        generation.is_some_and(|generation| generation < self.header.generation)
+    pub fn newer_keys(&self, worker: WorkerId) -> Option<u64> {
+        let generation = self.generation_of(worker)?;
+        (generation < self.header.generation).then_some(self.header.generation)
     }
 
     /// The generation of a worker that runs the newest configuration.
@@ -137,7 +138,7 @@ impl Zone<'_> {
         }
     }
 
-    /// Whether any worker may still come to have, or has, a lease on the key.
+    /// Whether there is, or may yet be, a lease on the key.
     #[must_use]
     pub fn is_in_use(&self, key: u32) -> bool {
         let key = self.keys.get(key as usize);

@@ -326,7 +326,7 @@ impl Model {
             self.replace(keys, &accepted, 0);
         }
         assert_eq!(accepted.generation, self.newest);
-        assert!(!self.bed.zone().is_behind(id));
+        assert!(self.bed.zone().newer_keys(id).is_none());
         for (&(fingerprint, ..), index) in keys.iter().zip(&accepted.pools[0].1) {
             assert_eq!(self.index_of[index], fingerprint);
         }
