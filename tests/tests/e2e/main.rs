@@ -19,6 +19,7 @@ mod hostile;
 mod http2;
 mod inheritance;
 mod injection;
+mod key_watch;
 mod keys;
 mod lease_ttl;
 mod leases;

@@ -123,3 +123,16 @@ fn files_that_cannot_be_decrypted() {
         &["openai_clients: client: file:", "ENCRYPTION_KEY is not set"],
     );
 }
+
+#[test]
+fn intervals_that_cannot_be() {
+    for value in ["on", "0", "99ms", "2d", "soon", "-1"] {
+        let plan = plan().http(&format!("openai_key_watch {value};"));
+        let says = format!("\"{value}\"");
+        assert_refused(&plan, &["openai_key_watch", &says, "100ms"]);
+    }
+    let twice = plan().http("openai_key_watch 1s; openai_key_watch off;");
+    assert_refused(&twice, &["openai_key_watch", "duplicate"]);
+    let server = plan().server("openai_key_watch 1s;");
+    assert_refused(&server, &["openai_key_watch"]);
+}
