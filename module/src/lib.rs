@@ -5,6 +5,7 @@
 //! client's token; the lease ends with the request. All pointers live in `ffi`.
 
 mod adapter;
+mod circuits;
 mod conf;
 mod ctx;
 mod ffi;
@@ -19,7 +20,8 @@ mod worker;
 use conf::{AttemptsHeader, KeyWatch, NextKeyOn, NextKeyTimeout, NextKeyTries};
 use conf::{Auth, ClientsBlock, Inspect, InspectInvalid, InspectMaxSize, InspectOversize};
 use conf::{
-    Location, Main, OpenaiPool, OpenaiRoute, PoolBlock, RedlockBlock, RoutesBlock, ZoneSize,
+    Location, Main, OpenaiPool, OpenaiRoute, PoolBlock, RedlockBlock, RoutesBlock, UpstreamBlock,
+    ZoneSize,
 };
 use ffi::{
     AnswerHead, Attempt, Commands, ConfResult, Cycle, HttpModule, Request, Variable, Wrapped,
@@ -29,11 +31,12 @@ use ffi::{
 /// The module, as the glue to nginx names it.
 pub(crate) struct Openai;
 
-static mut COMMANDS: Commands<18> = [
+static mut COMMANDS: Commands<19> = [
     command::<ZoneSize>(),
     command::<PoolBlock>(),
     command::<RedlockBlock>(),
     command::<KeyWatch>(),
+    command::<UpstreamBlock>(),
     command::<ClientsBlock>(),
     command::<RoutesBlock>(),
     command::<OpenaiPool>(),

@@ -6,6 +6,7 @@ use openai_core::redlock::PoolNames;
 use serde_json::json;
 
 use crate::Openai;
+use crate::circuits;
 use crate::conf::{Main, Pool, Store};
 use crate::ctx::{Context, Lease};
 use crate::ffi::{Request, Value, Variable};
@@ -115,6 +116,10 @@ pub const ALL: &[Variable] = &[
     Variable {
         name: "openai_pool_locks",
         read: |r| of_group(&r, locks::status),
+    },
+    Variable {
+        name: "openai_circuits",
+        read: circuits,
     },
     Variable {
         name: "openai_lock_rounds",
@@ -262,6 +267,15 @@ fn of_group(request: &Request<'_>, tell: fn(usize, &PoolNames) -> Option<String>
         _ => None,
     });
     text(told.as_deref())
+}
+
+fn circuits(request: Request<'_>) -> Value {
+    text(
+        request
+            .main_conf::<Openai>()
+            .and_then(circuits::listing)
+            .as_deref(),
+    )
 }
 
 fn lock_rounds(request: Request<'_>) -> Value {

@@ -1,11 +1,12 @@
 //! A worker process: its part of the zone, the leases it renews, and its waiters.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use openai_core::circuit::{Admit, CircuitId, Pass};
 use openai_core::lease::{
     Avoid, Cancelled, ChangeError, Changed, Grant, KeyView, LeaseHandle, Lost, Outlook, PoolConfig,
-    PoolGauges, QueueFull, Served, WaitTicket, Want, WorkerId,
+    PoolGauges, Served, WaitTicket, Want, WorkerId,
 };
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
@@ -118,6 +119,8 @@ pub enum Asked {
     Locks(LeaseHandle),
     Waits(WaitTicket),
     QueueFull,
+    /// The circuit of its upstream is open.
+    Open,
     /// All keys are out for longer than it may wait: the first returns in so many milliseconds.
     Cooling(u64),
     /// All keys are revoked or out of quota.
@@ -126,7 +129,7 @@ pub enum Asked {
 }
 
 /// A request for a lease.
-pub struct Ask {
+pub struct Ask<'a> {
     /// The position of the pool in the configuration.
     pub pool: usize,
     pub ttl_ms: u64,
@@ -139,10 +142,14 @@ pub struct Ask {
     pub tokens: u32,
     /// The keys that it has tried.
     pub avoid: Avoid,
+    /// The circuit of the upstream that it is to go to.
+    pub circuit: Option<CircuitId>,
+    /// Takes the circuit's leave to send the request, if that can be done at once.
+    pub pass: &'a Cell<Option<Pass>>,
 }
 
 /// Asks for a lease.
-pub fn ask(main: &Main, known: &TakenOver, ask: &Ask, token: Token) -> Asked {
+pub fn ask(main: &Main, known: &TakenOver, ask: &Ask<'_>, token: Token) -> Asked {
     if with(|_| ()).is_none() {
         // There were too many workers at the start; some may have gone since.
         enter(main, Cycle::running());
@@ -151,6 +158,10 @@ pub fn ask(main: &Main, known: &TakenOver, ask: &Ask, token: Token) -> Asked {
     let Some(id) = known.pools.get(pool).map(|pool| pool.id) else {
         return Asked::Unavailable;
     };
+    let locked = matches!(
+        main.pools.get(pool).map(|pool| &pool.store),
+        Some(Store::Redlock { .. })
+    );
     let asked = with(|worker| {
         let want = Want {
             pool: id,
@@ -166,39 +177,52 @@ pub fn ask(main: &Main, known: &TakenOver, ask: &Ask, token: Token) -> Asked {
         };
         worker.change(|zone| {
             let now = now();
+            if let Some(id) = ask.circuit
+                && zone.circuit_open(id, now).is_some()
+            {
+                return Found::Open;
+            }
             if let Some(grant) = zone.acquire(&want, now) {
-                return Place::Slot(grant);
+                if let Some(id) = ask.circuit.filter(|_| !locked || grant.lock.is_some())
+                    && let Admit::Go(pass) = zone.admit(id, now)
+                {
+                    ask.pass.set(Some(pass));
+                }
+                return Found::Slot(grant);
             }
             match zone.outlook(&want, now) {
                 Outlook::Cooling { soonest_ms } if soonest_ms > ask.wait_ms => {
-                    Place::None(Asked::Cooling(soonest_ms))
+                    Found::Cooling(soonest_ms)
                 }
-                Outlook::Unhealthy { .. } => Place::None(Asked::Unhealthy),
-                _ if ask.wait_ms == 0 => Place::None(Asked::QueueFull),
-                _ => match zone.enqueue(&want) {
-                    Ok(ticket) => Place::Queue(ticket),
-                    Err(QueueFull) => Place::None(Asked::QueueFull),
-                },
+                Outlook::Unhealthy { .. } => Found::Unhealthy,
+                _ if ask.wait_ms == 0 => Found::NoPlace,
+                _ => zone.enqueue(&want).map_or(Found::NoPlace, Found::Place),
             }
         })
     });
     match asked.flatten() {
         None => Asked::Unavailable,
-        Some(Place::Slot(grant)) => keep(main, pool, &grant, token),
-        Some(Place::Queue(ticket)) => {
+        Some(Found::Slot(grant)) => keep(main, pool, &grant, token),
+        Some(Found::Place(ticket)) => {
             watch_expiry();
             locks::waits(main, pool, ask.priority);
             Asked::Waits(ticket)
         }
-        Some(Place::None(why)) => why,
+        Some(Found::NoPlace) => Asked::QueueFull,
+        Some(Found::Cooling(soonest_ms)) => Asked::Cooling(soonest_ms),
+        Some(Found::Unhealthy) => Asked::Unhealthy,
+        Some(Found::Open) => Asked::Open,
     }
 }
 
-/// Where a request is that asked for a slot.
-enum Place {
+/// What the zone has for a request.
+enum Found {
     Slot(Grant),
-    Queue(WaitTicket),
-    None(Asked),
+    Place(WaitTicket),
+    NoPlace,
+    Cooling(u64),
+    Unhealthy,
+    Open,
 }
 
 /// What a request that has tried these keys can hope for in a pool.

@@ -10,6 +10,7 @@ mod redlock;
 mod routes;
 mod source;
 mod tls;
+mod upstream;
 mod values;
 mod watch;
 mod zone;
@@ -25,14 +26,16 @@ pub use pool::{Pool, PoolBlock, Store};
 pub use redlock::{RedlockBlock, RedlockGroup};
 pub use routes::{RouteBlock, RoutesBlock, Target};
 pub use source::Stamp;
+pub use upstream::{Upstream, UpstreamBlock};
 pub use watch::KeyWatch;
 pub use zone::ZoneSize;
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
 
+use openai_core::circuit::CircuitId;
 use openai_core::clients::Clients;
-use openai_core::lease::{PoolConfig, PoolId};
+use openai_core::lease::{PoolConfig, PoolId, ReconcileError};
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 
@@ -47,6 +50,8 @@ pub struct Main {
     pub groups: Vec<RedlockGroup>,
     pub routes: Vec<RouteBlock>,
     pub clients: Option<Clients>,
+    /// Locations add those that only they name.
+    pub upstreams: RefCell<Vec<Upstream>>,
     pub shared: Option<SharedZone>,
     /// How often key files are looked at, unless they are not.
     key_watch: watch::Interval,
@@ -62,6 +67,8 @@ pub struct TakenOver {
     /// Names this machine in the queues of Redlock pools, with this configuration.
     pub instance: String,
     pub pools: Vec<KnownPool>,
+    /// The circuits of the upstreams, in the configuration's order.
+    pub circuits: Vec<CircuitId>,
 }
 
 /// A pool as the shared zone knows it.
@@ -92,9 +99,17 @@ impl Main {
             return Ok(());
         };
         let pools = self.for_zone();
-        let accepted = crate::adapter::change(shared, |zone| zone.accept(&pools, now()));
+        let accepted = crate::adapter::change(shared, |zone| {
+            let accepted = zone.accept(&pools, now())?;
+            let circuit = |u: &Upstream| zone.circuit(&u.name, &u.circuit, now());
+            Ok((
+                accepted,
+                self.upstreams.borrow().iter().map_while(circuit).collect(),
+            ))
+        });
         let accepted = accepted.ok_or("openai_zone: the zone is not there")?;
-        let accepted = accepted.map_err(|e| format!("openai_zone: {e}"))?;
+        let (accepted, circuits) =
+            accepted.map_err(|e: ReconcileError| format!("openai_zone: {e}"))?;
         let known = self.pools.iter().zip(accepted.pools);
         let known = known.map(|(pool, (id, indexes))| {
             pool.keys.replace(pool.keys.newest(), &indexes);
@@ -105,6 +120,7 @@ impl Main {
             generation,
             instance: format!("{:016x}", StdRng::from_os_rng().next_u64()),
             pools: known.collect(),
+            circuits,
         });
         Ok(())
     }

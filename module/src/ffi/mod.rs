@@ -20,6 +20,7 @@ mod peer;
 mod process;
 mod reply;
 mod request;
+mod rewrite;
 mod shm;
 mod swap;
 mod text;
@@ -44,6 +45,7 @@ pub use process::{
     Cycle, alive, clocks, host_name, is_first_worker, monotonic_ms, process_id, serves_requests,
 };
 pub use request::Request;
+pub use rewrite::Rewrite;
 pub use shm::{SharedZone, ZoneContent};
 pub use thread::Background;
 pub use tls::{Tls, TlsContext, TlsName};

@@ -14,6 +14,7 @@ use super::export::{HttpModule, LocationConf, the_module};
 use super::guard;
 use super::handler;
 use super::request::Request;
+use super::rewrite::Rewritten;
 use super::swap::Swapped;
 
 /// The content handler of a location, and what is known of it.
@@ -227,11 +228,16 @@ unsafe extern "C" fn create_request_entry<M: Wrapped>(r: *mut ngx_http_request_t
         let Some((create, authorization)) = made else {
             return NGX_ERROR as ngx_int_t;
         };
+        let rewrite = holder.and_then(|h| h.rewrite.borrow().clone());
         // SAFETY: live request whose upstream request is being made; `create` is
         // the handler that stood here before.
         unsafe {
             let _swapped = Swapped::new(r, &authorization);
-            create(r)
+            let rewritten = rewrite.as_ref().map(|rewrite| Rewritten::new(r, rewrite));
+            match rewritten {
+                Some(None) => NGX_ERROR as ngx_int_t,
+                _ => create(r),
+            }
         }
     })
 }

@@ -77,9 +77,7 @@ impl Zone<'_> {
         if changed.first {
             self.wake_all_but(worker);
         }
-        for key in 0..self.keys.len() {
-            self.offer(key, now);
-        }
+        self.offer_all(now);
         Ok(changed)
     }
 

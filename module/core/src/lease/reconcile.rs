@@ -126,10 +126,18 @@ impl Zone<'_> {
         self.drop_departed();
         let accepted = self.enter(pools)?;
         self.header.configured = accepted.generation;
+        self.offer_all(now);
+        Ok(accepted)
+    }
+
+    /// Serves who waits with what there is now.
+    pub(crate) fn offer_all(&mut self, now: Now) {
         for key in 0..self.keys.len() {
+            if self.keys[key].state != presence::UNUSED {
+                self.reckon(key, now);
+            }
             self.offer(key, now);
         }
-        Ok(accepted)
     }
 
     /// Makes a generation of these pools and keys.

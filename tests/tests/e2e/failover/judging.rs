@@ -258,8 +258,8 @@ fn faults_of_the_upstream_are_not_the_keys() {
     }
     let key = listed(&gateway, 1);
     assert_eq!(
-        (key["state"].as_str(), key["tries"].as_u64()),
-        (Some("good"), Some(0)),
+        (key["state"].as_str(), key["failures"].as_u64()),
+        (Some("in"), Some(0)),
         "{key}"
     );
     gateway.chat().send().expect_status(200);
