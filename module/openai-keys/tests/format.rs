@@ -1,4 +1,5 @@
 //! Encrypted texts, and what can be wrong with them.
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 use openai_keys::{EncryptionKey, KeyError, Recipient, encrypt, generate, is_encrypted, open};
 use zeroize::Zeroizing;

@@ -1,4 +1,5 @@
 //! The tool as operators use it.
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::io::Write;

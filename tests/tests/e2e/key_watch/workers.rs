@@ -1,6 +1,6 @@
 //! Several workers, which see a change at different times; workers that die; reloads.
 
-use e2e::{Gateway, Load, Outcome, Plan, RawUpstream, post, stream_once, wait_until};
+use e2e::{Gateway, Load, Outcome, Plan, RawUpstream, post, stream_once, wait_for, wait_until};
 
 use super::{events, next_key, path, plan, replace, start, wait_events, write};
 use crate::reload::{end, stream};
@@ -25,6 +25,14 @@ fn load(gateway: &Gateway) -> Load {
 fn keys(names: impl IntoIterator<Item = usize>) -> String {
     let lines = names.into_iter().map(|name| format!("sk-e2e-{name}\n"));
     lines.collect()
+}
+
+#[track_caller]
+fn two_workers(gateway: &mut Gateway) -> Vec<i32> {
+    wait_for("both workers are there", || {
+        let pids = gateway.nginx().worker_pids();
+        (pids.len() == 2).then_some(pids)
+    })
 }
 
 #[test]
@@ -72,7 +80,7 @@ fn workers_that_take_the_place_of_others_have_the_newest_keys() {
     let mut gateway = plan("sk-e2e-a\n").workers(2).loses_workers().start();
     write(&gateway, "keys", "sk-e2e-b\n");
     wait_events(&gateway, "keys_changed", 1);
-    let old = gateway.nginx().worker_pids();
+    let old = two_workers(&mut gateway);
     for &pid in &old {
         gateway.nginx().kill_worker(pid);
     }
@@ -90,7 +98,7 @@ fn workers_that_take_the_place_of_others_have_the_newest_keys() {
 #[test]
 fn a_worker_that_stands_still_catches_up() {
     let mut gateway = plan("sk-e2e-a\n").workers(2).start();
-    let pids = gateway.nginx().worker_pids();
+    let pids = two_workers(&mut gateway);
     for &stopped in &pids {
         gateway.nginx().stop_worker(stopped);
         let name = if stopped == pids[0] { "b" } else { "c" };
