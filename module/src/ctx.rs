@@ -11,7 +11,7 @@ use openai_core::routes::Routed;
 use crate::adapter::now;
 use crate::circuits;
 use crate::conf::{PoolKey, Target};
-use crate::ffi::{Timer, Token};
+use crate::ffi::{Editor, Timer, Token};
 use crate::locks;
 use crate::worker::{self, LeaseKey};
 
@@ -145,6 +145,8 @@ pub struct Context {
     pub hold_ms: Cell<u64>,
     pub refusal: Cell<Option<ApiError>>,
     pub reply: Cell<Reply>,
+    /// What restores the name of an alias in the answer.
+    pub editor: RefCell<Option<Rc<Editor>>>,
 }
 
 impl Context {
@@ -180,6 +182,7 @@ impl Context {
             hold_ms: Cell::default(),
             refusal: Cell::default(),
             reply: Cell::default(),
+            editor: RefCell::default(),
         }
     }
 
@@ -221,6 +224,7 @@ impl Context {
         self.lease.set(None);
         self.key.take();
         self.routed.set(None);
+        self.editor.take();
         self.targets.take();
         self.target.set(None);
         self.stage.set(Stage::Fresh);

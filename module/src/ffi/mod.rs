@@ -10,6 +10,7 @@ mod body;
 mod conf;
 mod context;
 mod directive;
+mod edit;
 mod event;
 mod export;
 mod filter;
@@ -33,6 +34,7 @@ pub use attempt::{AnswerHead, Attempt};
 pub use conf::{Block, Conf, ConfResult};
 pub use context::Token;
 pub use directive::{Args, Commands, Directive, Scope, argument, command, end};
+pub use edit::Editor;
 pub use event::{Timer, Watcher, watch};
 pub use export::{
     HttpModule, LocationConf, MainConf, callbacks, exit_process, init_module, init_process,

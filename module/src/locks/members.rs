@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::outcomes::settle;
 use super::waiting::see_to_queues;
-use super::{LATE, LOCKS, Lockable, Locks, Place, end_locked, with};
+use super::{LATE, LOCKS, Lockable, Locks, Place, end_locked, outages, with};
 use crate::adapter::now;
 use crate::adapter::redis::{Group, NodeReport, Setup, SlotCommands, TIMEOUT, WAKE, clock};
 use crate::conf::{Main, PoolKey, RedlockGroup, Store, TakenOver};
@@ -97,6 +97,8 @@ pub fn keys_changed(generation: u64) {
             member.generation = generation;
         }
     });
+    let groups = LOCKS.with_borrow(|locks| locks.members.len());
+    (0..groups).for_each(outages::ask_all_nodes);
 }
 
 impl Locks {
@@ -304,6 +306,7 @@ fn tend(group: u64) {
     let late = LATE.with_borrow_mut(std::mem::take);
     late.into_iter().for_each(super::end);
     see_to_queues(group as usize);
+    outages::ask_silent_nodes(group as usize);
     with(group as usize, |member, _, done| {
         member.group.tend(clock(), done);
         member.tend.start(TEND_MS);

@@ -1,74 +1,19 @@
 //! The zone against a model that keeps plain lists and searches them.
 
+mod keys;
+mod reloads;
+mod steps;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use keys::{Key, REVOKED};
+use steps::{Answer, Step, steps};
+
 use super::bed::{Bed, TTL, pool};
 use crate::lease::record::{NONE, nonce_words, presence};
 use crate::lease::*;
-use crate::openai::Verdict;
-
-#[derive(Clone, Debug)]
-enum Step {
-    Take {
-        worker: usize,
-        priority: i32,
-        /// A key that it must not have.
-        tried: Option<u8>,
-    },
-    Answer(usize, Answer),
-    Release(usize),
-    Renew(usize),
-    Leave(usize),
-    /// A lease moves to another slot; its own is held elsewhere for a while.
-    Move(usize, u64),
-    Pass(u64),
-    Kill(usize),
-    Reload(Vec<(u8, u32, u32)>),
-    /// A worker has read keys anew: any, or those that another one read last.
-    Read(usize, Option<Vec<(u8, u32, u32)>>),
-    /// A process died while it held the mutex.
-    Tear(u64),
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Answer {
-    Sound,
-    Faulty,
-    Revoked,
-    /// It says how long to wait.
-    Limited(u64),
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let keys = proptest::collection::btree_map(0u8..6, (1u32..4, 1u32..5), 1..5).prop_map(|keys| {
-        keys.into_iter()
-            .map(|(k, (s, w))| (k, s, w))
-            .collect::<Vec<_>>()
-    });
-    let answer = prop_oneof![
-        4 => Just(Answer::Sound),
-        1 => Just(Answer::Faulty),
-        1 => Just(Answer::Revoked),
-        2 => (1..TTL).prop_map(Answer::Limited),
-    ];
-    let step = prop_oneof![
-        12 => (0usize..3, 0i32..3, proptest::option::weighted(0.3, 0u8..6))
-            .prop_map(|(worker, priority, tried)| Step::Take { worker, priority, tried }),
-        6 => (any::<usize>(), answer).prop_map(|(at, answer)| Step::Answer(at, answer)),
-        8 => any::<usize>().prop_map(Step::Release),
-        3 => any::<usize>().prop_map(Step::Renew),
-        3 => any::<usize>().prop_map(Step::Leave),
-        3 => (any::<usize>(), any::<u64>()).prop_map(|(at, random)| Step::Move(at, random)),
-        2 => (1..TTL).prop_map(Step::Pass),
-        1 => (0usize..3).prop_map(Step::Kill),
-        1 => keys.clone().prop_map(Step::Reload),
-        3 => (0usize..3, proptest::option::of(keys)).prop_map(|(at, keys)| Step::Read(at, keys)),
-        1 => any::<u64>().prop_map(Step::Tear),
-    ];
-    proptest::collection::vec(step, 1..120)
-}
 
 struct Held {
     grant: Grant,
@@ -87,36 +32,6 @@ struct Waiting {
     /// By its index: a key that goes and comes back may be another to the zone.
     tried: Option<u32>,
 }
-
-#[derive(Clone, Copy, Debug)]
-struct Key {
-    born: u64,
-    retired: u64,
-    slots: u32,
-    health: Health,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Health {
-    out: Option<(Cause, u64)>,
-    failures: u32,
-    /// How many leases it may have on trial.
-    trial: Option<u32>,
-    granted: u64,
-    /// The last lease before it went out, and before it came back.
-    before_out: u64,
-    before_trial: u64,
-}
-
-impl Health {
-    fn go_out(&mut self, cause: Cause, until: u64) {
-        self.before_out = self.granted;
-        let (worse, later) = self.out.unwrap_or((cause, until));
-        self.out = Some((worse.max(cause), later.max(until)));
-    }
-}
-
-const REVOKED: u64 = 700;
 
 fn config(keys: &[(u8, u32, u32)], balance: Balance) -> PoolConfig {
     let mut config = pool("p", keys, balance);
@@ -142,19 +57,13 @@ struct Model {
 impl Model {
     fn new(balance: Balance) -> Self {
         let bed = Bed::new(&config(&[(1, 1, 1), (2, 2, 1)], balance));
-        let key = |slots| Key {
-            born: 1,
-            retired: u64::MAX,
-            slots,
-            health: Health::default(),
-        };
         let mut model = Self {
             bed,
             workers: vec![],
             next_pid: 1,
             held: vec![],
             waiting: vec![],
-            keys: BTreeMap::from([(1, key(1)), (2, key(2))]),
+            keys: BTreeMap::from([(1, Key::new(1, 1)), (2, Key::new(1, 2))]),
             index_of: BTreeMap::new(),
             listed: vec![(1, 1, 1), (2, 2, 1)],
             newest: 1,
@@ -192,15 +101,9 @@ impl Model {
 
     /// How many leases the key may have.
     fn cap(&self, fingerprint: u8) -> u32 {
-        let Key { slots, health, .. } = self.keys[&fingerprint];
-        match (health.out, health.trial) {
-            (Some(_), _) => 0,
-            (None, None) => slots,
-            (None, Some(trial)) => {
-                let aside = |h: &&Held| h.serial <= health.before_trial;
-                slots.min(trial + self.leases(fingerprint).filter(aside).count() as u32)
-            }
-        }
+        let key = self.keys[&fingerprint];
+        let before = |h: &&Held| h.serial <= key.health.before_trial;
+        key.cap(self.leases(fingerprint).filter(before).count() as u32)
     }
 
     /// A slot of the key that nobody holds, and that the configuration still has and
@@ -293,12 +196,7 @@ impl Model {
         self.held.retain(|h| h.deadline > now.mono_ms);
         assert_eq!(before - self.held.len(), ended);
         for key in self.keys.values_mut() {
-            let health = &mut key.health;
-            if health.out.is_some_and(|(_, until)| until <= now.mono_ms) {
-                health.out = None;
-                health.trial = Some(1);
-                health.before_trial = health.granted;
-            }
+            key.health.come_back(now.mono_ms);
         }
     }
 
@@ -424,39 +322,10 @@ impl Model {
             Answer::Limited(ms) => ms.to_string(),
             _ => String::new(),
         };
-        let verdict = match answer {
-            Answer::Sound => Verdict::Sound,
-            Answer::Faulty => Verdict::Faulty,
-            Answer::Revoked => Verdict::Revoked,
-            Answer::Limited(_) => Verdict::Limited,
-        };
-        self.bed
-            .answer(&grant, verdict, &[("retry-after-ms", &retry)]);
-        let now = self.bed.now;
+        let headers = [("retry-after-ms", &*retry)];
+        self.bed.answer(&grant, answer.verdict(), &headers);
         let key = self.keys.get_mut(&self.index_of[&grant.key]).unwrap();
-        let health = &mut key.health;
-        let news = serial > health.before_out;
-        if news && matches!(answer, Answer::Revoked | Answer::Limited(_)) {
-            health.failures += 1;
-        }
-        match answer {
-            Answer::Faulty => {}
-            Answer::Limited(ms) => health.go_out(Cause::Rate, now + ms),
-            Answer::Revoked => {
-                let known = health.out.is_some_and(|(cause, _)| cause == Cause::Revoked);
-                if news || !known {
-                    let doubled = REVOKED << (health.failures.max(1) - 1);
-                    health.go_out(Cause::Revoked, now + doubled.min(3_600_000));
-                }
-            }
-            Answer::Sound if news => {
-                health.failures = 0;
-                if serial > health.before_trial {
-                    health.trial = health.trial.map(|n| 2 * n).filter(|&n| n < key.slots);
-                }
-            }
-            Answer::Sound => {}
-        }
+        key.hears(serial, answer, self.bed.now);
     }
 
     fn outlook(&self, generation: u64, tried: Option<u32>) -> Outlook {
@@ -490,89 +359,6 @@ impl Model {
         self.waiting.retain(|w| w.worker != at);
         self.bed.zone().dismiss(id, now);
         self.workers[at] = self.enter();
-    }
-
-    /// Forgets the health of keys that no worker knows and nobody holds.
-    fn drop_departed(&mut self) {
-        let oldest = self.workers.iter().map(|w| w.1).min().unwrap();
-        let held: Vec<_> = self
-            .held
-            .iter()
-            .map(|h| self.index_of[&h.grant.key])
-            .collect();
-        for (fingerprint, key) in &mut self.keys {
-            if key.retired <= oldest && !held.contains(fingerprint) {
-                key.health = Health::default();
-            }
-        }
-    }
-
-    fn reload(&mut self, keys: &[(u8, u32, u32)]) {
-        self.drop_departed();
-        let accepted = self.bed.reload(&config(keys, Balance::Weighted));
-        let generation = accepted.generation;
-        self.replace(keys, &accepted, generation);
-    }
-
-    /// The keys of a file, as a worker found them in it.
-    fn read(&mut self, at: usize, keys: &[(u8, u32, u32)]) {
-        let (id, generation) = self.workers[at];
-        let config = config(keys, Balance::Weighted);
-        let now = self.bed.clock();
-        let changed = self.bed.zone().change_keys(id, &[config], now);
-        if generation < self.bed.generation {
-            assert_eq!(changed.err(), Some(ChangeError::Superseded));
-            return;
-        }
-        let Changed { accepted, first } = changed.expect("there is room");
-        assert_eq!(
-            first,
-            keys != self.listed,
-            "the same keys make no generation"
-        );
-        if first {
-            assert!(accepted.generation > self.newest);
-            self.drop_departed();
-            self.replace(keys, &accepted, 0);
-        }
-        assert_eq!(accepted.generation, self.newest);
-        assert!(self.bed.zone().newer_keys(id).is_none());
-        for (&(fingerprint, ..), index) in keys.iter().zip(&accepted.pools[0].1) {
-            assert_eq!(self.index_of[index], fingerprint);
-        }
-        self.workers[at].1 = self.newest;
-        for waiter in self.waiting.iter_mut().filter(|w| w.worker == at) {
-            waiter.generation = self.newest;
-        }
-    }
-
-    /// There are other keys; those that are gone are known until `last`.
-    fn replace(&mut self, keys: &[(u8, u32, u32)], accepted: &Accepted, last: u64) {
-        let generation = accepted.generation;
-        (self.newest, self.listed) = (generation, keys.to_vec());
-        let mut listed = BTreeMap::new();
-        for (&(fingerprint, slots, _), &index) in keys.iter().zip(&accepted.pools[0].1) {
-            listed.insert(fingerprint, slots);
-            self.index_of.retain(|_, key| *key != fingerprint);
-            self.index_of.insert(index, fingerprint);
-        }
-        for (fingerprint, key) in &mut self.keys {
-            if key.retired == u64::MAX && !listed.contains_key(fingerprint) {
-                key.retired = last;
-            }
-        }
-        for (fingerprint, slots) in listed {
-            let key = self.keys.entry(fingerprint).or_insert(Key {
-                born: generation,
-                retired: u64::MAX,
-                slots,
-                health: Health::default(),
-            });
-            if key.retired != u64::MAX {
-                (key.born, key.retired) = (generation, u64::MAX);
-            }
-            key.slots = slots;
-        }
     }
 
     /// Ruins all that is derived, as a process killed at the worst moment might.
