@@ -9,7 +9,7 @@ mod outages;
 mod outcomes;
 mod waiting;
 
-pub use members::{nodes, start, status, stop};
+pub use members::{keys_changed, nodes, start, status, stop};
 pub use outages::put_out;
 pub use waiting::waits;
 
@@ -22,12 +22,25 @@ use rustc_hash::FxHashMap;
 
 use crate::adapter::now;
 use crate::adapter::redis::{Attempt, AttemptKey, Outcome, SlotCommands, clock};
+use crate::conf::{KeyTable, PoolKey};
 use crate::ffi::Token;
 use crate::worker::in_zone;
 use members::Member;
 
+/// A Redlock pool.
+struct Lockable {
+    group: usize,
+    /// Its position in the configuration.
+    pool: usize,
+    names: Rc<PoolNames>,
+    ttl_ms: u64,
+    fallback: bool,
+    keys: Rc<KeyTable>,
+}
+
 /// A key of a Redlock pool.
 struct Place {
+    key: Rc<PoolKey>,
     group: usize,
     /// The position of its pool in the configuration.
     pool: usize,
@@ -62,6 +75,7 @@ type Holds = FxHashMap<LeaseHandle, Hold>;
 #[derive(Default)]
 struct Locks {
     members: Vec<Option<Member>>,
+    pools: Vec<Lockable>,
     /// By the keys' indexes in the zone.
     places: FxHashMap<u32, Rc<Place>>,
     /// The slots as the zone knows them, by their names on the nodes.

@@ -22,6 +22,7 @@ mod http2;
 mod inheritance;
 mod injection;
 mod key_health;
+mod key_watch;
 mod keys;
 mod lease_ttl;
 mod leases;
