@@ -68,6 +68,7 @@ impl Table {
             priority: 0,
             tag: 0,
             arrival: None,
+            holder: 0,
         }
     }
 

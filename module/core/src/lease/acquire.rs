@@ -37,7 +37,9 @@ impl Zone<'_> {
         let pool = self.pool_for(want)?;
         let key = self.choose(pool, want)?;
         let nonce = nonce_words(want.nonce);
-        Some(self.grant(key, want.worker.0, nonce, want.ttl_ms, now))
+        let grant = self.grant(key, want.worker.0, nonce, want.ttl_ms, now);
+        self.slots[grant.handle.slot as usize].holder = want.holder;
+        Some(grant)
     }
 
     /// The pool that a worker of this generation means by its index.
@@ -95,6 +97,7 @@ impl Zone<'_> {
         record.deadline_ms = now.mono_ms.saturating_add(ttl_ms);
         record.ttl_ms = ttl_ms;
         record.owner = owner;
+        record.holder = 0;
         record.next_free = NONE;
         record.state = slot_state::HELD;
 

@@ -69,6 +69,7 @@ impl Zone<'_> {
             return None;
         }
         let grant = self.grant(key as usize, left.owner, left.nonce, left.ttl_ms, now);
+        self.slots[grant.handle.slot as usize].holder = left.holder;
         self.leave_elsewhere(handle.slot, until_ms);
         Some(grant)
     }

@@ -5,10 +5,11 @@ use core::mem::size_of;
 use thiserror::Error;
 
 use super::record::{Header, Key, NONE, Pool, Slot, Waiter, Worker};
+use super::service;
 
 pub(crate) const MAGIC: u64 = u64::from_be_bytes(*b"oailease");
 /// Raised whenever a record changes its shape.
-pub(crate) const LAYOUT: u64 = 4;
+pub(crate) const LAYOUT: u64 = 5;
 
 /// Workers alive at the same time, those of older configurations included.
 pub(crate) const WORKERS: usize = 256;
@@ -42,6 +43,8 @@ pub struct Capacity {
     pub slots: usize,
     /// Waiting requests, over all pools.
     pub waiters: usize,
+    /// Locks of services, over all pools.
+    pub services: usize,
 }
 
 const FIXED: usize =
@@ -50,11 +53,21 @@ const HEAP_ITEM: usize = size_of::<u32>();
 /// One key, one slot and one waiter, each with its place in a heap.
 const UNIT: usize = size_of::<Key>() + size_of::<Slot>() + size_of::<Waiter>() + 3 * HEAP_ITEM;
 
+/// A lock of a service: they have an eighth of the zone.
+const SERVICE: usize = size_of::<service::Head>() + size_of::<service::Note>();
+const MOST_SERVICES: usize = 4096;
+
+fn services_in(bytes: usize) -> usize {
+    (bytes / 8 / SERVICE).min(MOST_SERVICES)
+}
+
 impl Capacity {
     /// What fits into so many bytes.
     pub fn of(bytes: usize) -> Result<Self, LayoutError> {
         // An even number keeps the records behind the heaps of four-byte items aligned.
-        let units = (bytes.saturating_sub(FIXED) / UNIT).min(NONE as usize / 2) & !1;
+        let services = services_in(bytes);
+        let left = bytes.saturating_sub(FIXED + services * SERVICE);
+        let units = (left / UNIT).min(NONE as usize / 2) & !1;
         if units == 0 {
             return Err(LayoutError::TooSmall(bytes));
         }
@@ -64,12 +77,14 @@ impl Capacity {
             keys: units,
             slots: units,
             waiters: units,
+            services,
         })
     }
 
     /// The bytes that hold so many keys, slots and waiters.
     #[must_use]
     pub fn bytes_for(keys: usize, slots: usize, waiters: usize) -> usize {
-        FIXED + (keys.max(slots).max(waiters) + 1) * UNIT
+        let rest = FIXED + (keys.max(slots).max(waiters) + 1) * UNIT;
+        rest + services_in(rest + rest / 7 + SERVICE) * SERVICE
     }
 }

@@ -160,7 +160,7 @@ impl Zone<'_> {
         self.move_deadline(slot, until_ms);
     }
 
-    fn move_deadline(&mut self, slot: u32, deadline_ms: u64) {
+    pub(crate) fn move_deadline(&mut self, slot: u32, deadline_ms: u64) {
         self.slots[slot as usize].deadline_ms = deadline_ms;
         self.held_slots().update(slot);
     }

@@ -28,6 +28,8 @@ pub struct Want {
     pub tag: u64,
     /// Its place among those of its priority, when it has waited before.
     pub arrival: Option<u64>,
+    /// Whom it is for, as listings shall say: see [`super::holder_of`].
+    pub holder: u64,
 }
 
 /// A place in the queue.
@@ -86,6 +88,7 @@ impl Zone<'_> {
         record.generation = want.generation;
         record.tag = want.tag;
         record.ttl_ms = want.ttl_ms;
+        record.holder = want.holder;
         record.pool = want.pool.0;
         record.owner = want.worker.0;
         record.priority = want.priority;
@@ -195,6 +198,7 @@ impl Zone<'_> {
     pub(crate) fn serve(&mut self, waiter: u32, slot: u32) {
         let record = &mut self.waiters[waiter as usize];
         record.slot = slot;
+        self.slots[slot as usize].holder = record.holder;
         record.state = waiter_state::SERVED;
         let owner = record.owner as usize;
         self.post(owner, waiter);

@@ -22,6 +22,7 @@ impl Zone<'_> {
         self.lay_out_segments();
         self.list_slots();
         self.list_waiters();
+        self.rebuild_services();
     }
 
     fn drop_broken_records(&mut self) {

@@ -5,6 +5,7 @@ use super::layout::{Capacity, LAYOUT, LayoutError, MAGIC};
 use super::record::{
     Balance, Header, Key, MAX_POOL_NAME, NONE, Pool, Slot, Waiter, Worker, presence, slot_state,
 };
+use super::service;
 use super::worker::WakeSet;
 
 /// The index of a pool in the zone.
@@ -33,6 +34,8 @@ pub struct Zone<'a> {
     pub(crate) available: &'a mut [u32],
     pub(crate) deadlines: &'a mut [u32],
     pub(crate) waiting: &'a mut [u32],
+    pub(crate) services: &'a mut [service::Head],
+    pub(crate) notes: &'a mut [service::Note],
     pub(crate) wakes: WakeSet,
 }
 
@@ -69,6 +72,7 @@ impl<'a> Zone<'a> {
             free_slot: NONE,
             free_waiter: NONE,
             deadlines: 0,
+            started_us: 0,
         };
         zone.rebuild();
         Ok(zone)
@@ -98,7 +102,9 @@ impl<'a> Zone<'a> {
         let (waiters, rest) = carve(rest, capacity.waiters)?;
         let (available, rest) = carve(rest, capacity.keys)?;
         let (deadlines, rest) = carve(rest, capacity.slots)?;
-        let (waiting, _) = carve(rest, capacity.waiters)?;
+        let (waiting, rest) = carve(rest, capacity.waiters)?;
+        let (services, rest) = carve(rest, capacity.services)?;
+        let (notes, _) = carve(rest, capacity.services)?;
         Ok(Self {
             header,
             pools,
@@ -109,6 +115,8 @@ impl<'a> Zone<'a> {
             available,
             deadlines,
             waiting,
+            services,
+            notes,
             wakes: WakeSet::default(),
         })
     }
@@ -118,6 +126,14 @@ impl<'a> Zone<'a> {
     #[must_use]
     pub fn take_wakes(&mut self) -> WakeSet {
         core::mem::take(&mut self.wakes)
+    }
+
+    /// Notes when the zone was made; the moment that it was noted first.
+    pub fn started_us(&mut self, now_us: u64) -> u64 {
+        if self.header.started_us == 0 {
+            self.header.started_us = now_us;
+        }
+        self.header.started_us
     }
 
     /// What a pool holds now.

@@ -80,6 +80,7 @@ impl Bed {
             priority: 0,
             tag: self.nonce as u64,
             arrival: None,
+            holder: 0,
         }
     }
 
