@@ -6,7 +6,8 @@ use openai_core::lease::{Grant, LeaseHandle, WaitTicket};
 use openai_core::openai::{ApiError, Head};
 
 use crate::adapter::now;
-use crate::ffi::{Timer, Token};
+use crate::ffi::{Answer, Timer, Token};
+use crate::phase::api::Call;
 use crate::locks;
 use crate::worker::{self, LeaseKey};
 
@@ -25,6 +26,8 @@ pub enum Stage {
     Unavailable,
     /// It has a lease.
     Leased,
+    /// The lock of a service is being prolonged on the nodes.
+    Prolonging,
     /// It went on without a lease, or has been refused.
     Done,
 }
@@ -109,6 +112,13 @@ pub struct Context {
     pub hold_ms: Cell<u64>,
     pub refusal: Cell<Option<ApiError>>,
     pub reply: Cell<Reply>,
+    /// The position of the pool that it wants a lease of.
+    pub pool: Cell<Option<usize>>,
+    /// What it asks of the lock service, and what that answers.
+    pub api: RefCell<Option<Call>>,
+    pub answer: RefCell<Option<Answer>>,
+    /// The lock that it is about.
+    pub lock: Cell<Option<u128>>,
 }
 
 impl Context {
@@ -133,6 +143,10 @@ impl Context {
             hold_ms: Cell::default(),
             refusal: Cell::default(),
             reply: Cell::default(),
+            pool: Cell::default(),
+            api: RefCell::default(),
+            answer: RefCell::default(),
+            lock: Cell::default(),
         }
     }
 
@@ -176,6 +190,9 @@ impl Context {
         self.queued.set(false);
         self.rounds.set(0);
         self.votes.set(None);
+        self.pool.set(None);
+        self.api.take();
+        self.answer.take();
     }
 
     /// How long the lease has been held, or was.

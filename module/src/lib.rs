@@ -15,14 +15,15 @@ mod phase;
 mod variables;
 mod worker;
 
+use conf::{LockKey, LockTtl, OpenaiApi};
 use conf::{Auth, ClientsBlock, Inspect, InspectInvalid, InspectMaxSize, InspectOversize};
 use conf::{Location, Main, OpenaiPool, PoolBlock, RedlockBlock, ZoneSize};
-use ffi::{Commands, ConfResult, Cycle, HttpModule, Request, Variable, Wrapped, command, end};
+use ffi::{Answer, Commands, ConfResult, Content, Cycle, HttpModule, Request, Variable, Wrapped, command, end};
 
 /// The module, as the glue to nginx names it.
 pub(crate) struct Openai;
 
-static mut COMMANDS: Commands<11> = [
+static mut COMMANDS: Commands<14> = [
     command::<ZoneSize>(),
     command::<PoolBlock>(),
     command::<RedlockBlock>(),
@@ -33,6 +34,9 @@ static mut COMMANDS: Commands<11> = [
     command::<InspectMaxSize>(),
     command::<InspectOversize>(),
     command::<InspectInvalid>(),
+    command::<OpenaiApi>(),
+    command::<LockTtl>(),
+    command::<LockKey>(),
     end(),
 ];
 
@@ -62,6 +66,12 @@ impl HttpModule for Openai {
 
     fn stop() {
         worker::stop();
+    }
+}
+
+impl Content for Openai {
+    fn answer(request: Request<'_>) -> Answer {
+        phase::api::answer(request)
     }
 }
 

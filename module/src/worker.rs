@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 
 use openai_core::lease::{
-    Cancelled, Grant, LeaseHandle, Lost, PoolGauges, QueueFull, Served, WaitTicket, Want, WorkerId,
+    Cancelled, EntrustError, Grant, LeaseHandle, Lost, PoolGauges, QueueFull, Served, ServiceLock,
+    ServiceState, Terms, WaitTicket, Want, WorkerId,
 };
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
@@ -126,6 +127,8 @@ pub struct Ask {
     pub may_wait: bool,
     /// Its place among those of its priority, when it has waited before.
     pub arrival: Option<u64>,
+    /// Whom it is for, as listings shall say.
+    pub holder: u64,
 }
 
 /// Asks for a lease.
@@ -148,6 +151,7 @@ pub fn ask(main: &Main, known: &TakenOver, ask: &Ask, token: Token) -> Asked {
             priority: ask.priority,
             tag: token.number(),
             arrival: ask.arrival,
+            holder: ask.holder,
         };
         worker.change(|zone| match zone.acquire(&want, now()) {
             Some(grant) => Ok(grant),
@@ -203,6 +207,35 @@ pub fn keep(main: &Main, at: usize, grant: &Grant, token: Token) -> Asked {
 /// Has a lease renewed for as long as it is held.
 pub fn renew(grant: &Grant, token: Token) -> Option<LeaseKey> {
     with(|worker| worker.leases.insert((grant.handle, token)))
+}
+
+/// Makes a lease a service's: nobody renews it any more.
+pub fn entrust(lease: &Lease, terms: &Terms<'_>) -> Result<ServiceLock, EntrustError> {
+    let handle = lease.grant.handle;
+    let entrusted = in_zone(|zone| zone.entrust(handle, terms, now()));
+    let lock = entrusted.unwrap_or(Err(EntrustError::Lost))?;
+    match lease.renewal {
+        Some(renewal) => drop(with(|worker| worker.leases.remove(renewal))),
+        None => locks::entrusted(handle),
+    }
+    watch_expiry();
+    Ok(lock)
+}
+
+/// Ends a service's lock that the nodes have, too, and gives it back there.
+pub fn reclaim(id: u128, state: ServiceState) {
+    let reclaimed = with(|worker| {
+        let to = (worker.id, locks::give_back_ms());
+        worker.change(|zone| zone.reclaim_service_lock(id, state, to, now()))
+    });
+    if let Some(grant) = reclaimed.flatten().flatten() {
+        locks::give_back_service(&grant);
+    }
+}
+
+/// A name for a request that has none.
+pub fn request_id() -> Option<String> {
+    with(|worker| format!("{:032x}", worker.nonce()))
 }
 
 /// Changes the zone as this worker.

@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 
+use super::api::Api;
 use super::{Main, Pool, values};
 use crate::ffi::{
     Args, Conf, ConfResult, ContentHandler, Directive, LocationConf, Scope, argument,
@@ -24,6 +25,7 @@ pub struct Location {
     inspect_max: Option<usize>,
     oversize: Option<Otherwise>,
     invalid: Option<Otherwise>,
+    pub api: Api,
     /// Whether a client token is asked for here.
     asks_token: bool,
     content: ContentHandler,
@@ -42,7 +44,7 @@ impl Location {
     /// The pool that requests get their key from here, and its position.
     pub fn pool<'a>(&self, main: &'a Main) -> Option<(usize, &'a Pool)> {
         match self.pool {
-            Some(Choice::Pool(at)) => main.pools.get(at).map(|pool| (at, pool)),
+            Some(Choice::Pool(at)) if !self.api.is_served() => main.pools.get(at).map(|pool| (at, pool)),
             _ => None,
         }
     }
@@ -54,7 +56,7 @@ impl Location {
 
     /// Whether requests here are the gateway's, so that errors have its form.
     pub fn is_gateway(&self) -> bool {
-        self.asks_token || matches!(self.pool, Some(Choice::Pool(_)))
+        self.asks_token || self.api.is_served() || matches!(self.pool, Some(Choice::Pool(_)))
     }
 
     /// Whether requests here go to an upstream, to which a key can be sent.
@@ -85,7 +87,7 @@ impl Location {
                 .ok_or_else(|| format!("openai: no pool \"{name}\""))?;
             self.pool = Some(Choice::Pool(at));
         }
-        let serves = matches!(self.pool, Some(Choice::Pool(_)));
+        let serves = self.api.is_served() || matches!(self.pool, Some(Choice::Pool(_)));
         if self.auth == Some(true) && main.clients.is_none() {
             return Err("openai_auth: \"on\" needs an \"openai_clients\" block".into());
         }
@@ -104,6 +106,7 @@ impl LocationConf for Location {
         self.inspect_max = self.inspect_max.or(above.inspect_max);
         self.oversize = self.oversize.or(above.oversize);
         self.invalid = self.invalid.or(above.invalid);
+        self.api.inherit(&above.api, main)?;
         self.resolve(main)
     }
 
@@ -112,11 +115,11 @@ impl LocationConf for Location {
     }
 
     fn wraps_content(&self) -> bool {
-        matches!(self.pool, Some(Choice::Pool(_)))
+        !self.api.is_served() && matches!(self.pool, Some(Choice::Pool(_)))
     }
 }
 
-fn once<T>(
+pub(super) fn once<T>(
     conf: &Conf,
     place: &mut Option<T>,
     parse: impl FnOnce(&str) -> ConfResult<T>,

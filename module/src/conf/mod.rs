@@ -1,5 +1,6 @@
 //! The directives, and the configuration they make.
 
+mod api;
 mod clients;
 mod location;
 mod pool;
@@ -9,11 +10,12 @@ mod tls;
 mod values;
 mod zone;
 
+pub use api::{LockKey, LockTtl, OpenaiApi};
 pub use clients::ClientsBlock;
 pub use location::{
     Auth, Inspect, InspectInvalid, InspectMaxSize, InspectOversize, Location, OpenaiPool, Otherwise,
 };
-pub use pool::{Pool, PoolBlock, Store};
+pub use pool::{Pool, PoolBlock, PoolKey, Store};
 pub use redlock::{RedlockBlock, RedlockGroup};
 pub use zone::ZoneSize;
 
@@ -99,7 +101,10 @@ impl Main {
             return Ok(());
         };
         let pools = self.for_zone();
-        let accepted = crate::adapter::change(shared, |zone| zone.accept(&pools, now()));
+        let accepted = crate::adapter::change(shared, |zone| {
+            zone.started_us(now().wall_us);
+            zone.accept(&pools, now())
+        });
         let accepted = accepted.ok_or("openai_zone: the zone is not there")?;
         let accepted = accepted.map_err(|e| format!("openai_zone: {e}"))?;
         let known = accepted

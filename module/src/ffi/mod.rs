@@ -7,6 +7,7 @@
 
 mod body;
 mod conf;
+mod content;
 mod context;
 mod directive;
 mod event;
@@ -27,6 +28,7 @@ mod upstream;
 mod variable;
 
 pub use conf::{Block, Conf, ConfResult};
+pub use content::{Answer, Content};
 pub use context::Token;
 pub use directive::{Args, Commands, Directive, Scope, argument, command, end};
 pub use event::{Timer, Watcher, watch};
@@ -35,9 +37,9 @@ pub use export::{
 };
 pub use filter::{Filter, Piece};
 pub use handler::{Flow, Phase, PhaseHandler};
-pub use log::{Level, write as log};
+pub use log::{Level, is_logged, write as log};
 pub use peer::{Address, Peer};
-pub use process::{Cycle, alive, clocks, host_name, monotonic_ms, process_id, serves_requests};
+pub use process::{Cycle, alive, clocks, host_name, monotonic_ms, nginx_version, process_id, serves_requests};
 pub use request::Request;
 pub use shm::{SharedZone, ZoneContent};
 pub use tls::{Tls, TlsContext, TlsName};

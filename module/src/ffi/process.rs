@@ -40,6 +40,13 @@ pub fn process_id() -> u32 {
     unsafe { ngx_pid as u32 }
 }
 
+/// The version of this nginx.
+pub fn nginx_version() -> String {
+    // nginx loads no module that was built for another version.
+    let version = ngx::ffi::NGINX_VERSION.to_str();
+    version.unwrap_or_default().to_owned()
+}
+
 /// Whether this process serves requests: not the cache manager and loader.
 pub fn serves_requests() -> bool {
     // SAFETY: written once, before modules are initialised in a process.

@@ -1,9 +1,11 @@
 //! PRECONTENT: a key for the request.
 
-use openai_core::lease::{Grant, LeaseHandle};
+use openai_core::clients::Client;
+use openai_core::lease::{Grant, LeaseHandle, holder_of};
 use openai_core::openai::ApiError;
 
 use super::access::{context_of, refuse};
+use super::api::{self, Call};
 use super::body;
 use crate::Openai;
 use crate::adapter::now;
@@ -23,6 +25,12 @@ impl PhaseHandler for Precontent {
         else {
             return Flow::Decline;
         };
+        if place.api.is_served() {
+            return match context_of(&request) {
+                Some(ctx) => api::run(request, ctx, main, place),
+                None => Flow::Answer(500),
+            };
+        }
         let here = place.pool(main).filter(|_| place.sends());
         let Some((at, pool)) = here else {
             leave_pool(&request);
@@ -40,7 +48,7 @@ impl PhaseHandler for Precontent {
                 Ok(()) => lease(&request, ctx, main, at, pool),
                 Err(refusal) => refuse(ctx, refusal),
             },
-            Stage::Waiting => Flow::Pause,
+            Stage::Waiting | Stage::Prolonging => Flow::Pause,
             Stage::TimedOut | Stage::Unavailable => answer(ctx, pool),
             Stage::Leased => send(&request, ctx, main),
             Stage::Done => Flow::Decline,
@@ -71,24 +79,36 @@ fn look_at(request: &Request<'_>, ctx: &Context, place: &Location) -> Result<(),
 }
 
 fn lease(request: &Request<'_>, ctx: &Context, main: &Main, at: usize, pool: &Pool) -> Flow {
-    ctx.asked_ms.set(now().mono_ms);
     if request.is_subrequest() {
         request.tell_end::<Openai>();
     }
-    match ask(ctx, main, at, pool) {
+    match seek(ctx, main, at, pool) {
         Step::Leased => send(request, ctx, main),
-        Step::Pending => {
-            if pool.wait_ms > 0 {
-                start_deadline(ctx, pool);
-            }
-            request.park()
-        }
+        Step::Pending => request.park(),
         Step::Over => answer(ctx, pool),
     }
 }
 
+/// Asks for a lease of a pool, and waits as long as it may.
+pub(super) fn seek(ctx: &Context, main: &Main, at: usize, pool: &Pool) -> Step {
+    ctx.asked_ms.set(now().mono_ms);
+    ctx.pool.set(Some(at));
+    let step = ask(ctx, main, at, pool);
+    let wait_ms = wait_ms(ctx, pool);
+    if matches!(step, Step::Pending) && wait_ms > 0 {
+        start_deadline(ctx, wait_ms);
+    }
+    step
+}
+
+/// How long it may wait: as long as the pool allows, unless it asks for less.
+fn wait_ms(ctx: &Context, pool: &Pool) -> u64 {
+    let wish = ctx.api.borrow().as_ref().and_then(Call::wish);
+    wish.map_or(pool.wait_ms, |(wait_ms, _)| wait_ms.min(pool.wait_ms))
+}
+
 /// What asking for a lease has led to.
-enum Step {
+pub(super) enum Step {
     Leased,
     /// It has a place in the queue, or its slot is being locked.
     Pending,
@@ -97,13 +117,14 @@ enum Step {
 }
 
 fn ask(ctx: &Context, main: &Main, at: usize, pool: &Pool) -> Step {
-    let may_wait = pool.wait_ms > 0;
+    let may_wait = wait_ms(ctx, pool) > 0;
     let ask = Ask {
         pool: at,
         ttl_ms: pool.ttl_ms,
         priority: priority(ctx, main),
         may_wait,
         arrival: ctx.arrival.get(),
+        holder: client(ctx, main).map_or(0, |client| holder_of(&client.name)),
     };
     let Some(known) = main.taken_over() else {
         ctx.stage.set(Stage::Unavailable);
@@ -149,9 +170,9 @@ fn take(ctx: &Context, asked: Asked, may_wait: bool, status: LeaseStatus) -> Ste
     Step::Over
 }
 
-fn start_deadline(ctx: &Context, pool: &Pool) {
+fn start_deadline(ctx: &Context, wait_ms: u64) {
     let mut deadline = Timer::new(false, |tag| waited_out(Token::of(tag)), ctx.token.number());
-    deadline.start(pool.wait_ms);
+    deadline.start(wait_ms);
     *ctx.deadline.borrow_mut() = Some(deadline);
 }
 
@@ -188,16 +209,19 @@ fn send(request: &Request<'_>, ctx: &Context, main: &Main) -> Flow {
     }
 }
 
+fn client<'a>(ctx: &Context, main: &'a Main) -> Option<&'a Client> {
+    main.clients.as_ref()?.as_slice().get(ctx.client.get()?)
+}
+
 fn priority(ctx: &Context, main: &Main) -> i32 {
-    let client = ctx.client.get().zip(main.clients.as_ref());
-    client
-        .and_then(|(at, clients)| clients.as_slice().get(at))
-        .map_or(0, |c| c.priority)
+    let wish = ctx.api.borrow().as_ref().and_then(Call::wish);
+    let wish = wish.and_then(|(_, priority)| priority);
+    wish.or_else(|| Some(client(ctx, main)?.priority)).unwrap_or(0)
 }
 
 /// In how many seconds it may be worth asking again: nobody knows when a stream
 /// ends, so not at once and not in a minute.
-fn retry_after(pool: &Pool) -> u32 {
+pub(super) fn retry_after(pool: &Pool) -> u32 {
     (pool.wait_ms / 1_000).clamp(1, 5) as u32
 }
 
@@ -205,7 +229,8 @@ fn retry_after(pool: &Pool) -> u32 {
 fn waiter<'a>(request: &Request<'a>) -> Option<(&'a Context, &'a Main, usize, &'a Pool)> {
     let ctx = request.recalled::<Openai>()?;
     let main = request.main_conf::<Openai>()?;
-    let (at, pool) = request.location::<Openai>()?.pool(main)?;
+    let at = ctx.pool.get()?;
+    let pool = main.pools.get(at)?;
     (ctx.stage.get() == Stage::Waiting).then_some((ctx, main, at, pool))
 }
 
@@ -240,6 +265,10 @@ pub fn locked(request: Request<'_>, asked: LeaseHandle, grant: Grant, votes: u8)
 /// No quorum can be had: the slot is leased on this machine only; `false` as for
 /// [`served`].
 pub fn fall_back(request: Request<'_>, grant: Grant) -> bool {
+    if request.recalled::<Openai>().is_some_and(|ctx| ctx.api.borrow().is_some()) {
+        // A lock that another machine may have as well is none.
+        return false;
+    }
     let Some((ctx, lease)) = asked_for(&request, grant.handle, grant) else {
         return false;
     };

@@ -1,4 +1,4 @@
--- Prolongs leases, and puts back those that this node has forgotten.
+-- Prolongs leases, never to before, and puts back those that this node has forgotten.
 -- KEYS: fences, then the lock of each lease
 -- ARGV: ttl ms, then field, nonce and fence of each lease
 -- For each lease: 1 prolonged, 2 put back, 0 under another nonce,
@@ -11,8 +11,11 @@ for i = 2, #KEYS do
   local holder = redis.call('GET', key)
   local result = 0
   if holder and string.sub(holder, 1, 32) == nonce then
-    local set = redis.pcall('PEXPIRE', key, ARGV[1])
-    result = type(set) == 'table' and -2 or 1
+    result = 1
+    if redis.call('PTTL', key) < tonumber(ARGV[1]) then
+      local set = redis.pcall('PEXPIRE', key, ARGV[1])
+      if type(set) == 'table' then result = -2 end
+    end
   elseif not holder then
     local last = tonumber(redis.call('ZSCORE', KEYS[1], field) or 0)
     local meta = nonce .. '\n' .. fence .. '\n\n\n'

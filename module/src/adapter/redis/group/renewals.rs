@@ -69,6 +69,19 @@ impl Group {
         self.arm();
     }
 
+    /// Prolongs locks so that they are valid for that long from now.
+    pub fn prolong_for(
+        &mut self,
+        names: &PoolNames,
+        valid_ms: u64,
+        locks: &[(LeaseHandle, Slot, Lock)],
+        now: u64,
+        done: &mut Vec<Outcome>,
+    ) {
+        let ttl_ms = self.setup.drift.ttl_for(valid_ms);
+        self.prolong(names, ttl_ms, locks, now, done);
+    }
+
     pub(super) fn renewal_step(
         &mut self,
         key: RenewalKey,
@@ -126,7 +139,10 @@ fn note_renewals(
                 counts.lost += 1;
                 done.extend(handles.get(lease).map(|&handle| Outcome::Lost { handle }));
             }
-            RenewalAction::Kept { .. } | RenewalAction::Send { .. } => {}
+            RenewalAction::Kept { lease } => {
+                done.extend(handles.get(lease).map(|&handle| Outcome::Kept { handle }));
+            }
+            RenewalAction::Send { .. } => {}
         }
     }
 }
