@@ -118,7 +118,7 @@ pub struct Context {
     pub api: RefCell<Option<Call>>,
     pub answer: RefCell<Option<Answer>>,
     /// The lock that it is about.
-    pub lock: Cell<Option<u128>>,
+    pub lock: Cell<Option<LeaseHandle>>,
 }
 
 impl Context {

@@ -140,7 +140,7 @@ fn slot(request: Request<'_>) -> Value {
 
 fn lease_id(request: Request<'_>) -> Value {
     let lease = lease(&request).map(|(l, _)| worker::lease_id(&l.grant));
-    let lock = || Some(lock_id(context(&request)?.lock.get()?));
+    let lock = || Some(lock_id(context(&request)?.lock.get()?.nonce()));
     text(lease.or_else(lock).as_deref())
 }
 

@@ -54,13 +54,13 @@ pub fn prolong_lease(handle: LeaseHandle, for_ms: u64, token: Token) {
 }
 
 /// The same for a lock of a service; `false` if this worker does not know its slot.
-pub fn prolong_service(lock: &ServiceLock, for_ms: u64, token: Option<Token>) -> bool {
+pub fn prolong_service(lock: &ServiceLock, for_ms: u64, token: Token) -> bool {
     lock.lock.is_some_and(|on_nodes| {
         let prolonging = Prolonging {
             key: lock.key,
             ordinal: lock.ordinal,
             lock: on_nodes,
-            token,
+            token: Some(token),
         };
         ask(lock.handle, prolonging, for_ms)
     })
@@ -68,6 +68,8 @@ pub fn prolong_service(lock: &ServiceLock, for_ms: u64, token: Option<Token>) ->
 
 fn ask(handle: LeaseHandle, prolonging: Prolonging, for_ms: u64) -> bool {
     let lock = prolonging.lock;
+    // It may have been prolonged meanwhile, by another worker.
+    let tends = prolonging.token.is_none();
     let found = LOCKS.with_borrow_mut(|locks| {
         let place = Rc::clone(locks.places.get(&prolonging.key)?);
         let slot = Rc::clone(place.slots.get(prolonging.ordinal as usize)?);
@@ -78,8 +80,9 @@ fn ask(handle: LeaseHandle, prolonging: Prolonging, for_ms: u64) -> bool {
         return false;
     };
     let asked = with(place.group, |member, _, done| {
-        let batch = [(handle, slot.slot.clone(), lock)];
-        member.group.prolong_for(&place.names, for_ms, &batch, clock(), done);
+        let lock = (handle, slot.slot.clone(), lock);
+        let how = (for_ms, tends);
+        member.group.keep_for(&place.names, how, lock, clock(), done);
     });
     asked.is_some()
 }

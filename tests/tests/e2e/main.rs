@@ -21,6 +21,7 @@ mod injection;
 mod keys;
 mod lease_ttl;
 mod leases;
+mod lock_service;
 mod log_format;
 mod misconfigured;
 mod own_answers;

@@ -200,7 +200,7 @@ impl Here<'_> {
         });
         let lock = found.ok_or_else(unavailable)?;
         let lock = lock.ok_or_else(Problem::no_such_lock)?;
-        self.ctx.lock.set(Some(id));
+        self.ctx.lock.set(Some(lock.handle));
         if lock.client != client.name || lock.service != service {
             return Err(Problem::not_owner());
         }
@@ -219,7 +219,7 @@ impl Here<'_> {
             return self.extended(&lock, until_ms).map(Some);
         }
         self.ctx.stage.set(Stage::Prolonging);
-        if !locks::prolong_service(&lock, until_ms - now, Some(self.ctx.token)) {
+        if !locks::prolong_service(&lock, until_ms - now, self.ctx.token) {
             return Err(unavailable());
         }
         let call = Extending {
@@ -303,7 +303,6 @@ fn status_of(state: ServiceState) -> LockStatus {
 
 pub(super) fn force_release(here: Here<'_>, id: &str) -> Result<Answer, Problem> {
     let id = parse_lock_id(id).ok_or_else(Problem::no_such_lock)?;
-    here.ctx.lock.set(Some(id));
     let found = in_zone(|zone| {
         zone.expire(now());
         zone.service_lock(id)
@@ -311,6 +310,7 @@ pub(super) fn force_release(here: Here<'_>, id: &str) -> Result<Answer, Problem>
     let Some(mut lock) = found.ok_or_else(unavailable)? else {
         return Err(reports::none_but_a_request(here, id));
     };
+    here.ctx.lock.set(Some(lock.handle));
     let released = lock.state == ServiceState::Held;
     if released {
         lock = end(&lock, ServiceState::Forced).ok_or_else(unavailable)?;

@@ -4,3 +4,4 @@ mod behaviour;
 mod lock;
 mod model;
 mod reload;
+mod service;

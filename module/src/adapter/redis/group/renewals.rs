@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use openai_core::lease::{LeaseHandle, Lock};
 use openai_core::redlock::{
-    Command, Lease, NodeSet, Nonce, PoolNames, Renewal, RenewalAction, RenewalEvent, ScriptCall,
+    Command, Lease, NodeSet, Nonce, PoolNames, RenewCommand, Renewal, RenewalAction, RenewalEvent, ScriptCall,
     Slot, Timing,
 };
 
@@ -17,6 +17,17 @@ impl Group {
         &mut self,
         names: &PoolNames,
         ttl_ms: u64,
+        locks: &[(LeaseHandle, Slot, Lock)],
+        now: u64,
+        done: &mut Vec<Outcome>,
+    ) {
+        self.ask_to_keep(names, (ttl_ms, false), locks, now, done);
+    }
+
+    fn ask_to_keep(
+        &mut self,
+        names: &PoolNames,
+        (ttl_ms, at_least): (u64, bool),
         locks: &[(LeaseHandle, Slot, Lock)],
         now: u64,
         done: &mut Vec<Outcome>,
@@ -39,7 +50,12 @@ impl Group {
                     && let Command::Renew(renew) = command
                 {
                     let asked = renew.leases.len();
-                    call = Some((asked, Rc::new(ScriptCall::new(command, names))));
+                    let renew = RenewCommand {
+                        at_least,
+                        ..renew.clone()
+                    };
+                    let script = ScriptCall::new(&Command::Renew(renew), names);
+                    call = Some((asked, Rc::new(script)));
                 }
             }
             let Some((asked, call)) = call else {
@@ -69,17 +85,18 @@ impl Group {
         self.arm();
     }
 
-    /// Prolongs locks so that they are valid for that long from now.
-    pub fn prolong_for(
+    /// Has the nodes keep a lock so that it is valid for that long from now; `at_least`
+    /// if it may be for longer.
+    pub fn keep_for(
         &mut self,
         names: &PoolNames,
-        valid_ms: u64,
-        locks: &[(LeaseHandle, Slot, Lock)],
+        (valid_ms, at_least): (u64, bool),
+        lock: (LeaseHandle, Slot, Lock),
         now: u64,
         done: &mut Vec<Outcome>,
     ) {
         let ttl_ms = self.setup.drift.ttl_for(valid_ms);
-        self.prolong(names, ttl_ms, locks, now, done);
+        self.ask_to_keep(names, (ttl_ms, at_least), &[lock], now, done);
     }
 
     pub(super) fn renewal_step(
