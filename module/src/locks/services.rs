@@ -27,6 +27,8 @@ pub(super) struct Prolonging {
 
 pub(super) type Services = FxHashMap<LeaseHandle, Prolonging>;
 
+/// For how long a slot is left alone that turned out to be another's.
+const LOST_MS: u64 = 1_000;
 /// For how long a slot may take to be given back.
 const GIVE_BACK_MS: u64 = 5_000;
 
@@ -111,7 +113,7 @@ pub(super) fn lost(handle: LeaseHandle) -> bool {
     let Some(asked) = LOCKS.with_borrow_mut(|locks| locks.services.remove(&handle)) else {
         return false;
     };
-    let lost = in_zone(|zone| zone.lose_service_lock(handle, now())).flatten();
+    let lost = in_zone(|zone| zone.lose_service_lock(handle, LOST_MS, now())).flatten();
     if let Some(lock) = lost {
         worker::watch_expiry();
         let fields = json!({

@@ -7,6 +7,7 @@ mod health;
 mod lifetimes;
 mod listing;
 mod refusals;
+mod schemathesis;
 mod taking;
 
 use e2e::{Answer, Call, Gateway, Plan, Redis, wait_until};

@@ -166,10 +166,16 @@ impl Zone<'_> {
         Some(self.granted(slot))
     }
 
-    /// The nodes say that a lock is another's: its slot is held elsewhere until its end.
-    pub fn lose_service_lock(&mut self, handle: LeaseHandle, now: Now) -> Option<ServiceLock> {
+    /// The nodes say that a lock is another's: its slot is held elsewhere, and nobody
+    /// here tries it for `for_ms`.
+    pub fn lose_service_lock(
+        &mut self,
+        handle: LeaseHandle,
+        for_ms: u64,
+        now: Now,
+    ) -> Option<ServiceLock> {
         let at = self.find_held(handle.nonce())?;
-        let until = self.services[at].until_ms.max(now.mono_ms + 1);
+        let until = now.mono_ms + for_ms;
         self.close(at, ServiceState::Lost, now);
         self.leave_elsewhere(handle.slot, until);
         Some(self.view(at))

@@ -231,11 +231,11 @@ fn a_lost_lock_is_left_to_whoever_has_it() {
     let mut bed = bed();
     let service = orphan(&mut bed, 2 * TTL);
     let now = bed.clock();
-    let lost = bed.zone().lose_service_lock(service.handle, now).unwrap();
+    let lost = bed.zone().lose_service_lock(service.handle, TTL, now).unwrap();
     assert_eq!(lost.state, ServiceState::Lost);
     let worker = bed.worker(2);
     assert_eq!(bed.acquire(worker), None);
     assert!(held(&mut bed).is_empty());
-    bed.now += 2 * TTL;
+    bed.now += TTL;
     assert!(bed.acquire(worker).is_some());
 }
