@@ -7,8 +7,8 @@ use openai_core::openai::{ApiError, Head};
 
 use crate::adapter::now;
 use crate::ffi::{Answer, Timer, Token};
-use crate::phase::api::Call;
 use crate::locks;
+use crate::phase::api::Call;
 use crate::worker::{self, LeaseKey};
 
 /// Where a request is on its way to a key.

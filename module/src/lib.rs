@@ -15,10 +15,13 @@ mod phase;
 mod variables;
 mod worker;
 
-use conf::{LockKey, LockTtl, OpenaiApi};
 use conf::{Auth, ClientsBlock, Inspect, InspectInvalid, InspectMaxSize, InspectOversize};
 use conf::{Location, Main, OpenaiPool, PoolBlock, RedlockBlock, ZoneSize};
-use ffi::{Answer, Commands, ConfResult, Content, Cycle, HttpModule, Request, Variable, Wrapped, command, end};
+use conf::{LockKey, LockTtl, OpenaiApi};
+use ffi::{
+    Answer, Commands, ConfResult, Content, Cycle, HttpModule, Request, Variable, Wrapped, command,
+    end,
+};
 
 /// The module, as the glue to nginx names it.
 pub(crate) struct Openai;

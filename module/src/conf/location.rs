@@ -44,7 +44,9 @@ impl Location {
     /// The pool that requests get their key from here, and its position.
     pub fn pool<'a>(&self, main: &'a Main) -> Option<(usize, &'a Pool)> {
         match self.pool {
-            Some(Choice::Pool(at)) if !self.api.is_served() => main.pools.get(at).map(|pool| (at, pool)),
+            Some(Choice::Pool(at)) if !self.api.is_served() => {
+                main.pools.get(at).map(|pool| (at, pool))
+            }
             _ => None,
         }
     }

@@ -39,7 +39,9 @@ pub use filter::{Filter, Piece};
 pub use handler::{Flow, Phase, PhaseHandler};
 pub use log::{Level, is_logged, write as log};
 pub use peer::{Address, Peer};
-pub use process::{Cycle, alive, clocks, host_name, monotonic_ms, nginx_version, process_id, serves_requests};
+pub use process::{
+    Cycle, alive, clocks, host_name, monotonic_ms, nginx_version, process_id, serves_requests,
+};
 pub use request::Request;
 pub use shm::{SharedZone, ZoneContent};
 pub use tls::{Tls, TlsContext, TlsName};

@@ -84,7 +84,9 @@ fn ask(handle: LeaseHandle, prolonging: Prolonging, for_ms: u64) -> bool {
     let asked = with(place.group, |member, _, done| {
         let lock = (handle, slot.slot.clone(), lock);
         let how = (for_ms, tends);
-        member.group.keep_for(&place.names, how, lock, clock(), done);
+        member
+            .group
+            .keep_for(&place.names, how, lock, clock(), done);
     });
     asked.is_some()
 }
@@ -133,7 +135,12 @@ pub(super) fn lost(handle: LeaseHandle) -> bool {
 pub(super) fn tend(group: usize, every_ms: u64) {
     let now = now();
     let due = LOCKS.with_borrow(|locks| {
-        let of = |key| locks.places.get(&key).is_some_and(|place| place.group == group);
+        let of = |key| {
+            locks
+                .places
+                .get(&key)
+                .is_some_and(|place| place.group == group)
+        };
         in_zone(|zone| zone.service_locks_to_tend(of, every_ms, now))
     });
     for (grant, lock) in due.into_iter().flatten() {

@@ -216,7 +216,8 @@ fn client<'a>(ctx: &Context, main: &'a Main) -> Option<&'a Client> {
 fn priority(ctx: &Context, main: &Main) -> i32 {
     let wish = ctx.api.borrow().as_ref().and_then(Call::wish);
     let wish = wish.and_then(|(_, priority)| priority);
-    wish.or_else(|| Some(client(ctx, main)?.priority)).unwrap_or(0)
+    wish.or_else(|| Some(client(ctx, main)?.priority))
+        .unwrap_or(0)
 }
 
 /// In how many seconds it may be worth asking again: nobody knows when a stream
@@ -265,7 +266,10 @@ pub fn locked(request: Request<'_>, asked: LeaseHandle, grant: Grant, votes: u8)
 /// No quorum can be had: the slot is leased on this machine only; `false` as for
 /// [`served`].
 pub fn fall_back(request: Request<'_>, grant: Grant) -> bool {
-    if request.recalled::<Openai>().is_some_and(|ctx| ctx.api.borrow().is_some()) {
+    if request
+        .recalled::<Openai>()
+        .is_some_and(|ctx| ctx.api.borrow().is_some())
+    {
         // A lock that another machine may have as well is none.
         return false;
     }

@@ -131,7 +131,9 @@ fn the_configuration_of_production_serves_and_logs_json() {
 fn locks(running: &e2e::RunningShipped) {
     let url = |path: &str| format!("http://127.0.0.1:{}{path}", running.port());
     let post = |path: &str, body: serde_json::Value| {
-        Call::json(url(path), body.to_string()).token(Shipped::TOKEN).send()
+        Call::json(url(path), body.to_string())
+            .token(Shipped::TOKEN)
+            .send()
     };
     let health = Call::new("GET", url("/health")).send().expect_status(200);
     assert_eq!(health.json()["status"], "healthy");
@@ -140,12 +142,18 @@ fn locks(running: &e2e::RunningShipped) {
         "estimated_duration": 300, "request_id": "uuid-here"});
     let answer = post("/v1/lock/acquire", asked).expect_status(200).json();
     let lock = &answer["lock_info"];
-    assert_eq!((&lock["status"], &lock["key_id"]), (&"acquired".into(), &"primary".into()));
+    assert_eq!(
+        (&lock["status"], &lock["key_id"]),
+        (&"acquired".into(), &"primary".into())
+    );
     let own = serde_json::json!({"lock_id": lock["lock_id"], "service_name": "labeling-service"});
     post("/v1/lock/release", own).expect_status(200);
     for path in ["/v1/locks/active", "/system/info", "/docs", "/openapi.json"] {
         Call::new("GET", url(path)).send().expect_status(401);
-        Call::new("GET", url(path)).token(Shipped::TOKEN).send().expect_status(200);
+        Call::new("GET", url(path))
+            .token(Shipped::TOKEN)
+            .send()
+            .expect_status(200);
     }
     let admin = Call::json(url("/v1/maintenance/cleanup-expired"), "").token("token-of-an-admin");
     admin.send().expect_status(200);

@@ -2,6 +2,8 @@
 
 use std::sync::OnceLock;
 
+use utoipa::ToSchema;
+use utoipa::openapi::link::LinkBuilder;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
@@ -12,7 +14,6 @@ use utoipa::openapi::{
     ComponentsBuilder, ContentBuilder, HeaderBuilder, Info, OpenApiBuilder, PathsBuilder, Ref,
     Required, ResponseBuilder, Schema,
 };
-use utoipa::ToSchema;
 
 use super::problem::ErrorResponse;
 use super::request::{AcquireRequest, ExtendRequest, ReleaseRequest};
@@ -52,7 +53,7 @@ const OPERATIONS: &[Operation] = &[
         asks: Some("AcquireRequest"),
         answers: "AcquireResponse",
         also: &[],
-        errors: &[400, 401, 413, 422, 429, 503],
+        errors: &[400, 401, 404, 413, 422, 429, 503],
     },
     Operation {
         method: HttpMethod::Post,
@@ -176,7 +177,10 @@ fn components() -> ComponentsBuilder {
     let header = ApiKeyValue::with_description("X-Service-Token", "The same token.");
     let components = ComponentsBuilder::new()
         .security_scheme("bearer", SecurityScheme::Http(bearer.build()))
-        .security_scheme("serviceToken", SecurityScheme::ApiKey(ApiKey::Header(header)));
+        .security_scheme(
+            "serviceToken",
+            SecurityScheme::ApiKey(ApiKey::Header(header)),
+        );
     let mut schemas = vec![];
     component::<AcquireRequest>(&mut schemas);
     component::<ReleaseRequest>(&mut schemas);
@@ -205,7 +209,7 @@ impl Operation {
             .operation_id(Some(self.id))
             .summary(Some(self.summary))
             .description(Some(self.description))
-            .response("200", answer(200, self.answers));
+            .response("200", self.linked(answer(200, self.answers)));
         for &status in self.also {
             built = built.response(status.to_string(), answer(status, self.answers));
         }
@@ -240,13 +244,33 @@ impl Operation {
     }
 }
 
+impl Operation {
+    /// What can be done next with a lock that has just been taken.
+    fn linked(&self, answer: ResponseBuilder) -> ResponseBuilder {
+        if self.id != "acquireLock" {
+            return answer;
+        }
+        let link = |operation: &str| {
+            let body = serde_json::json!({
+                "lock_id": "$response.body#/lock_info/lock_id",
+                "service_name": "$request.body#/service_name",
+            });
+            let link = LinkBuilder::new().operation_id(operation);
+            link.request_body(Some(body)).build()
+        };
+        answer
+            .link("extend", link("extendLock"))
+            .link("release", link("releaseLock"))
+    }
+}
+
 fn answer(status: u16, body: &str) -> ResponseBuilder {
     let description = match status {
         200 => "It is done.",
         400 => "The body is no JSON object.",
         401 => "No token, or an unknown one.",
         403 => "The token does not allow it.",
-        404 => "There is no such lock.",
+        404 => "There is no such lock, or pool.",
         409 => "The lock has ended.",
         413 => "The body is too large.",
         422 => "A field is missing or wrong; `param` says which.",

@@ -79,11 +79,16 @@ fn write_operation(out: &mut String, call: (&str, &str), operation: &Value) -> s
     if !asks.is_null() {
         writeln!(out, "<p>Body: {}</p>", kind(asks))?;
     }
-    out.push_str("<table>\n<thead><tr><th>Status</th><th>Body</th><th></th></tr></thead>\n<tbody>\n");
+    out.push_str(
+        "<table>\n<thead><tr><th>Status</th><th>Body</th><th></th></tr></thead>\n<tbody>\n",
+    );
     for (status, answer) in operation["responses"].as_object().into_iter().flatten() {
         let body = kind(&answer["content"]["application/json"]["schema"]);
         let why = text(&answer["description"]);
-        writeln!(out, "<tr><td>{status}</td><td>{body}</td><td>{why}</td></tr>")?;
+        writeln!(
+            out,
+            "<tr><td>{status}</td><td>{body}</td><td>{why}</td></tr>"
+        )?;
     }
     out.push_str("</tbody>\n</table>\n</section>\n");
     Ok(())
@@ -92,8 +97,13 @@ fn write_operation(out: &mut String, call: (&str, &str), operation: &Value) -> s
 fn write_schema(out: &mut String, name: &str, schema: &Value) -> std::fmt::Result {
     let description = text(&schema["description"]);
     let name = escape(name);
-    writeln!(out, "<section id=\"{name}\">\n<h3>{name}</h3>\n<p>{description}</p>")?;
-    out.push_str("<table>\n<thead><tr><th>Field</th><th>Kind</th><th></th></tr></thead>\n<tbody>\n");
+    writeln!(
+        out,
+        "<section id=\"{name}\">\n<h3>{name}</h3>\n<p>{description}</p>"
+    )?;
+    out.push_str(
+        "<table>\n<thead><tr><th>Field</th><th>Kind</th><th></th></tr></thead>\n<tbody>\n",
+    );
     // What is flattened stands in one of several parts.
     let parts = schema["allOf"].as_array().into_iter().flatten();
     for part in std::iter::once(schema).chain(parts) {
@@ -121,7 +131,10 @@ fn kind(schema: &Value) -> String {
         return format!("<a href=\"#{name}\">{name}</a>");
     }
     if let Some(values) = schema["enum"].as_array() {
-        let values: Vec<_> = values.iter().map(|v| format!("<code>{}</code>", text(v))).collect();
+        let values: Vec<_> = values
+            .iter()
+            .map(|v| format!("<code>{}</code>", text(v)))
+            .collect();
         return values.join(", ");
     }
     let several = schema["oneOf"].as_array().or(schema["type"].as_array());

@@ -40,7 +40,9 @@ fn explain(field: &str, error: &serde_json::Error) -> Problem {
     match field {
         "" | "." => Problem::wrong_kind("body", "expected an object"),
         field if text.starts_with("unknown variant") => {
-            let wanted = text.split_once("expected ").map_or("", |(_, wanted)| wanted);
+            let wanted = text
+                .split_once("expected ")
+                .map_or("", |(_, wanted)| wanted);
             Problem::wrong_value(field, &format!("expected {wanted}"))
         }
         field => Problem::wrong_kind(field, text.split_once(": ").map_or(text, |(_, why)| why)),

@@ -137,6 +137,12 @@ impl Problem {
         Self::new(404, Some("lock_not_found"), "There is no such lock.").about("lock_id")
     }
 
+    /// There is no such pool, or not here.
+    #[must_use]
+    pub fn no_such_pool() -> Self {
+        Self::new(404, Some("pool_not_found"), "There is no such pool here.").about("pool")
+    }
+
     /// A request of the gateway has the slot: it is no lock of a service.
     #[must_use]
     pub fn held_by_request() -> Self {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::de::{Deserializer, Error};
 use serde::Deserialize;
+use serde::de::{Deserializer, Error};
 use serde_json::{Number, Value};
 use utoipa::ToSchema;
 
@@ -35,7 +35,12 @@ enum ResourceType {
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 pub(super) struct AcquireRequest {
     /// Who asks: together with the client of the token the owner of the lock.
-    #[schema(min_length = 1, max_length = 64, pattern = "^[ -~]+$", example = "labeling-service")]
+    #[schema(
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[ -~]+$",
+        example = "labeling-service"
+    )]
     service_name: String,
     /// What is to be locked: a slot of an API key.
     #[schema(inline)]
@@ -50,7 +55,12 @@ pub(super) struct AcquireRequest {
     #[schema(value_type = Option<u64>, minimum = 1, maximum = 31_536_000, example = 300)]
     estimated_duration: Option<i64>,
     /// Names this request: sent again while the lock is held, it gets the same lock.
-    #[schema(min_length = 1, max_length = 128, pattern = "^[ -~]+$", example = "uuid-here")]
+    #[schema(
+        min_length = 1,
+        max_length = 128,
+        pattern = "^[ -~]+$",
+        example = "uuid-here"
+    )]
     request_id: Option<String>,
     /// Who waits with a higher one is served first; that of the client by default.
     #[serde(default, deserialize_with = "whole")]
@@ -72,7 +82,12 @@ pub(super) struct ReleaseRequest {
     #[schema(max_length = 128, example = "0123456789abcdef0123456789abcdef")]
     lock_id: String,
     /// Who has it.
-    #[schema(min_length = 1, max_length = 64, pattern = "^[ -~]+$", example = "labeling-service")]
+    #[schema(
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[ -~]+$",
+        example = "labeling-service"
+    )]
     service_name: String,
     /// What the service did with it.
     usage_stats: Option<UsageStats>,
@@ -105,7 +120,12 @@ pub(super) struct ExtendRequest {
     #[schema(max_length = 128, example = "0123456789abcdef0123456789abcdef")]
     lock_id: String,
     /// Who has it.
-    #[schema(min_length = 1, max_length = 64, pattern = "^[ -~]+$", example = "labeling-service")]
+    #[schema(
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[ -~]+$",
+        example = "labeling-service"
+    )]
     service_name: String,
     /// How long it is to last from now, in whole seconds; it never gets shorter. 300 by
     /// default.
@@ -181,7 +201,9 @@ impl Acquire {
         let wait_ms = within("wait_ms", asked.wait_ms.unwrap_or(0), 0, MAX_WAIT_MS)?;
         let (least, most) = (*PRIORITIES.start(), *PRIORITIES.end());
         let priority = asked.priority.map(|priority| {
-            let fits = i32::try_from(priority).ok().filter(|p| PRIORITIES.contains(p));
+            let fits = i32::try_from(priority)
+                .ok()
+                .filter(|p| PRIORITIES.contains(p));
             let wanted = || format!("expected a number from {least} to {most}");
             fits.ok_or_else(|| Problem::wrong_value("priority", &wanted()))
         });
@@ -245,7 +267,9 @@ fn duration_ms(seconds: Option<i64>) -> Result<u64, Problem> {
 }
 
 fn within(field: &str, value: i64, least: u64, most: u64) -> Result<u64, Problem> {
-    let fits = u64::try_from(value).ok().filter(|v| (least..=most).contains(v));
+    let fits = u64::try_from(value)
+        .ok()
+        .filter(|v| (least..=most).contains(v));
     let wanted = || format!("expected a number from {least} to {most}");
     fits.ok_or_else(|| Problem::wrong_value(field, &wanted()))
 }

@@ -1,8 +1,8 @@
 //! Locks taken, prolonged and given back.
 
 use openai_core::admin::{
-    Acquire, AcquireResponse, CleanupResponse, Extend, ForceReleaseResponse, LockInfo,
-    LockStatus, Problem, Release, ReleaseResponse, Route, lock_id, parse_lock_id, rfc3339,
+    Acquire, AcquireResponse, CleanupResponse, Extend, ForceReleaseResponse, LockInfo, LockStatus,
+    Problem, Release, ReleaseResponse, Route, lock_id, parse_lock_id, rfc3339,
 };
 use openai_core::lease::{EntrustError, LeaseHandle, ServiceLock, ServiceState, Terms};
 use openai_core::openai::ApiError;
@@ -97,7 +97,7 @@ impl Here<'_> {
             name.is_none_or(|name| pool == Some(name))
         };
         let found = pools.iter().copied().find(named);
-        found.ok_or_else(|| Problem::wrong_value("pool", "there is no such pool here"))
+        found.ok_or_else(Problem::no_such_pool)
     }
 
     /// There is no slot to be had.
@@ -159,13 +159,18 @@ impl Here<'_> {
         };
         // From here on the lease is the service's.
         self.ctx.holds.set(false);
-        tell("lock_acquired", &lock, json!({ "wait_ms": self.ctx.wait_ms.get() }));
+        tell(
+            "lock_acquired",
+            &lock,
+            json!({ "wait_ms": self.ctx.wait_ms.get() }),
+        );
         self.granted(&lock, LockStatus::Acquired).map(Some)
     }
 
     fn granted(self, lock: &ServiceLock, status: LockStatus) -> Result<Answer, Problem> {
         let clock = Clock::now();
-        let (pool, key) = reports::key_of(self.main, lock.pool, lock.key).ok_or_else(unavailable)?;
+        let (pool, key) =
+            reports::key_of(self.main, lock.pool, lock.key).ok_or_else(unavailable)?;
         let secret = || {
             let header = str::from_utf8(&key.authorization).ok()?;
             Some(header.strip_prefix("Bearer ")?.to_owned())
@@ -318,13 +323,17 @@ pub(super) fn force_release(here: Here<'_>, id: &str) -> Result<Answer, Problem>
     let clock = Clock::now();
     let shown = reports::lock(here.main, &lock, clock).ok_or_else(Problem::no_such_lock)?;
     let client = &here.client()?.name;
-    audit("force_release", client, json!({
-        "lock_id": shown.lock_id,
-        "released": released,
-        "service_name": lock.service,
-        "client": lock.client,
-        "key_id": shown.key_id,
-    }));
+    audit(
+        "force_release",
+        client,
+        json!({
+            "lock_id": shown.lock_id,
+            "released": released,
+            "service_name": lock.service,
+            "client": lock.client,
+            "key_id": shown.key_id,
+        }),
+    );
     let answer = ForceReleaseResponse {
         success: true,
         released,
@@ -363,21 +372,29 @@ pub fn prolonged(request: Request<'_>, until_ms: Option<u64>) {
     if ctx.stage.get() != Stage::Prolonging {
         return;
     }
-    let granted = ctx.api.borrow_mut().as_mut().is_some_and(|call| match call {
-        Call::Acquire(call) => {
-            call.locked_until_ms = until_ms;
-            until_ms.is_some()
-        }
-        Call::Extend(call) => {
-            call.granted = until_ms.is_some_and(|until| until >= call.until_ms);
-            call.granted
-        }
-        Call::Body(_) => false,
-    });
+    let granted = ctx
+        .api
+        .borrow_mut()
+        .as_mut()
+        .is_some_and(|call| match call {
+            Call::Acquire(call) => {
+                call.locked_until_ms = until_ms;
+                until_ms.is_some()
+            }
+            Call::Extend(call) => {
+                call.granted = until_ms.is_some_and(|until| until >= call.until_ms);
+                call.granted
+            }
+            Call::Body(_) => false,
+        });
     if !granted {
         ctx.let_go();
     }
-    ctx.stage.set(if granted { Stage::Leased } else { Stage::Unavailable });
+    ctx.stage.set(if granted {
+        Stage::Leased
+    } else {
+        Stage::Unavailable
+    });
     request.go_on();
 }
 
@@ -387,7 +404,10 @@ pub fn lost(request: &Request<'_>, ctx: &Context, handle: LeaseHandle) -> bool {
     if ctx.api.borrow().is_none() {
         return false;
     }
-    let same = ctx.lease.get().is_some_and(|lease| lease.grant.handle == handle);
+    let same = ctx
+        .lease
+        .get()
+        .is_some_and(|lease| lease.grant.handle == handle);
     if same && ctx.stage.get() == Stage::Prolonging {
         ctx.stage.set(Stage::Unavailable);
         request.go_on();

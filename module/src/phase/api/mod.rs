@@ -120,7 +120,10 @@ impl<'a> Here<'a> {
             return Err(Problem::of(ApiError::RequestTooLarge));
         }
         let mut body = vec![];
-        if !self.request.body_pieces(|piece| body.extend_from_slice(piece)) {
+        if !self
+            .request
+            .body_pieces(|piece| body.extend_from_slice(piece))
+        {
             return Err(Problem::of(ApiError::Internal));
         }
         match call {
@@ -173,7 +176,8 @@ fn text(status: u16, media_type: &'static [u8], body: &'static str) -> Answer {
 fn page(body: &'static str) -> Answer {
     const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
     let mut page = text(200, b"text/html; charset=utf-8", body);
-    page.headers.push((b"Content-Security-Policy", POLICY.into()));
+    page.headers
+        .push((b"Content-Security-Policy", POLICY.into()));
     page
 }
 

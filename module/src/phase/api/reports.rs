@@ -44,7 +44,11 @@ pub(super) fn key_of(main: &Main, pool: PoolId, key: u32) -> Option<(&Pool, &Poo
 }
 
 fn pool_of(main: &Main, pool: PoolId) -> Option<&Pool> {
-    let at = main.taken_over()?.pools.iter().position(|known| known.id == pool)?;
+    let at = main
+        .taken_over()?
+        .pools
+        .iter()
+        .position(|known| known.id == pool)?;
     main.pools.get(at)
 }
 
@@ -73,7 +77,10 @@ fn holding(main: &Main, held: &Holding, clock: Clock) -> Option<ActiveLock> {
         Holder::Service(service) => return lock(main, service, clock),
         Holder::Request(of) => *of,
     };
-    let clients = main.clients.as_ref().map_or(&[][..], |clients| clients.as_slice());
+    let clients = main
+        .clients
+        .as_ref()
+        .map_or(&[][..], |clients| clients.as_slice());
     let client = clients.iter().find(|client| holder_of(&client.name) == of);
     let client = client.map(|client| client.name.clone());
     Some(ActiveLock {
@@ -121,7 +128,9 @@ impl<'a> Here<'a> {
 pub(super) fn active(here: Here<'_>) -> Result<Answer, Problem> {
     let clock = Clock::now();
     let held = here.holdings().ok_or_else(unavailable)?;
-    let held = held.iter().filter_map(|held| holding(here.main, held, clock));
+    let held = held
+        .iter()
+        .filter_map(|held| holding(here.main, held, clock));
     let mut locks: Vec<_> = held.collect();
     locks.sort_by(|a, b| (&a.pool, &a.key_id, a.slot).cmp(&(&b.pool, &b.key_id, b.slot)));
     let answer = ActiveLocks {
@@ -142,7 +151,10 @@ pub(super) fn none_but_a_request(here: Here<'_>, id: u128) -> Problem {
 }
 
 pub(super) fn health(here: Here<'_>) -> Result<Answer, Problem> {
-    let pools: Vec<_> = here.pools().map(|(at, pool, _)| pool_health(here, at, pool)).collect();
+    let pools: Vec<_> = here
+        .pools()
+        .map(|(at, pool, _)| pool_health(here, at, pool))
+        .collect();
     let best = pools.iter().map(|pool| pool.status).min();
     let worst = pools.iter().map(|pool| pool.status).max();
     let status = match (best, worst) {
@@ -150,19 +162,45 @@ pub(super) fn health(here: Here<'_>) -> Result<Answer, Problem> {
         (_, Some(HealthStatus::Healthy)) => HealthStatus::Healthy,
         _ => HealthStatus::Degraded,
     };
-    let code = if status == HealthStatus::Unhealthy { 503 } else { 200 };
+    let code = if status == HealthStatus::Unhealthy {
+        503
+    } else {
+        200
+    };
     let timestamp = Clock::now().timestamp();
-    json(code, &Health { status, pools, timestamp })
+    json(
+        code,
+        &Health {
+            status,
+            pools,
+            timestamp,
+        },
+    )
 }
 
 fn pool_health(here: Here<'_>, at: usize, pool: &Pool) -> PoolHealth {
     let gauges = here.gauges(at);
     let (mut status, mut nodes) = (HealthStatus::Healthy, vec![]);
-    if let Store::Redlock { group, names, fallback, .. } = &pool.store {
+    if let Store::Redlock {
+        group,
+        names,
+        fallback,
+        ..
+    } = &pool.store
+    {
         let told = locks::nodes(*group, names).unwrap_or_default();
         nodes = told.split(',').map(str::to_owned).collect();
-        let needed = here.main.groups.get(*group).map_or(1, |group| group.quorum.needed());
-        let count = |states: &[&str]| nodes.iter().filter(|n| states.contains(&n.as_str())).count();
+        let needed = here
+            .main
+            .groups
+            .get(*group)
+            .map_or(1, |group| group.quorum.needed());
+        let count = |states: &[&str]| {
+            nodes
+                .iter()
+                .filter(|n| states.contains(&n.as_str()))
+                .count()
+        };
         status = match (count(&["up", "suspect"]), count(&["up"])) {
             (voting, _) if voting < usize::from(needed) && !fallback => HealthStatus::Unhealthy,
             (_, up) if up < nodes.len() => HealthStatus::Degraded,

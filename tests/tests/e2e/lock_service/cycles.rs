@@ -19,7 +19,10 @@ struct Seen {
 
 impl Seen {
     fn taken(&mut self, lock: &Value) {
-        let (slot, id) = (lock["slot"].as_u64().unwrap(), lock["lock_id"].as_str().unwrap());
+        let (slot, id) = (
+            lock["slot"].as_u64().unwrap(),
+            lock["lock_id"].as_str().unwrap(),
+        );
         let before = self.holders.insert(slot, id.to_owned());
         assert_eq!(before, None, "slot {slot} is held already");
         let fence = lock["fence"].as_u64().unwrap();
@@ -30,7 +33,10 @@ impl Seen {
 
     fn given_back(&mut self, lock: &Value) {
         let slot = lock["slot"].as_u64().unwrap();
-        assert_eq!(self.holders.remove(&slot).as_deref(), lock["lock_id"].as_str());
+        assert_eq!(
+            self.holders.remove(&slot).as_deref(),
+            lock["lock_id"].as_str()
+        );
     }
 }
 
@@ -60,8 +66,11 @@ fn services_never_share_a_slot() {
             }
             scope.spawn(|| {
                 while seen.lock().unwrap().cycles < SERVICES * CYCLES {
-                    let mut slots: Vec<_> =
-                        bed.active().iter().map(|held| held["slot"].as_u64()).collect();
+                    let mut slots: Vec<_> = bed
+                        .active()
+                        .iter()
+                        .map(|held| held["slot"].as_u64())
+                        .collect();
                     let count = slots.len();
                     slots.dedup();
                     assert_eq!(slots.len(), count, "a listing shows a slot once");

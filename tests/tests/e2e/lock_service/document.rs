@@ -8,7 +8,11 @@ fn the_document_describes_every_path() {
     let answer = bed.get("/openapi.json").send().expect_status(200);
     assert_eq!(answer.header("content-type"), Some("application/json"));
     let document = answer.json();
-    assert!(document["openapi"].as_str().is_some_and(|v| v.starts_with("3.1")));
+    assert!(
+        document["openapi"]
+            .as_str()
+            .is_some_and(|v| v.starts_with("3.1"))
+    );
     let paths = document["paths"].as_object().expect("paths");
     let mut names: Vec<_> = paths.keys().map(String::as_str).collect();
     names.sort_unstable();
@@ -30,13 +34,23 @@ fn the_document_describes_every_path() {
 fn the_page_stands_alone() {
     let bed = Bed::new(Store::Shm, 1);
     let answer = bed.get("/docs").send().expect_status(200);
-    assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
+    assert_eq!(
+        answer.header("content-type"),
+        Some("text/html; charset=utf-8")
+    );
     assert!(answer.header("content-security-policy").is_some());
     let page = answer.text();
-    for text in ["POST /v1/lock/acquire", "service_name", "GET /health", "openapi.json"] {
+    for text in [
+        "POST /v1/lock/acquire",
+        "service_name",
+        "GET /health",
+        "openapi.json",
+    ] {
         assert!(page.contains(text), "{text}");
     }
-    for foreign in ["http://", "https://", "<script", "<link", "<img", "@import", "url("] {
+    for foreign in [
+        "http://", "https://", "<script", "<link", "<img", "@import", "url(",
+    ] {
         assert!(!page.contains(foreign), "{foreign}");
     }
 }

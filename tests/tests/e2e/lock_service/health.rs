@@ -24,12 +24,19 @@ fn a_group_of_servers_fails_bit_by_bit() {
         (answer.status, answer.json()["status"].clone())
     };
     bed.nodes[0].kill();
-    wait_until("it is degraded", || status(&bed) == (200, json!("degraded")));
+    wait_until("it is degraded", || {
+        status(&bed) == (200, json!("degraded"))
+    });
     let lock = bed.lock(json!({}));
     bed.nodes[1].kill();
-    wait_until("it is unhealthy", || status(&bed) == (503, json!("unhealthy")));
+    wait_until("it is unhealthy", || {
+        status(&bed) == (503, json!("unhealthy"))
+    });
     let refused = bed.extend(&lock, 600);
-    assert_eq!(super::code(&refused), (503, super::some("lock_unavailable")));
+    assert_eq!(
+        super::code(&refused),
+        (503, super::some("lock_unavailable"))
+    );
     assert!(refused.header("retry-after").is_some());
     bed.release(&lock).expect_status(200);
     let refused = bed.acquire(json!({"wait_ms": 1}));
@@ -42,12 +49,25 @@ fn what_it_is() {
     for store in STORES {
         let bed = Bed::new(store, 2);
         let info = bed.get("/system/info").send().expect_status(200).json();
-        assert!(info["nginx"].as_str().is_some_and(|v| v.starts_with("1.")), "{info}");
-        assert!(info["version"].is_string() && info["uptime_seconds"].is_u64(), "{info}");
+        assert!(
+            info["nginx"].as_str().is_some_and(|v| v.starts_with("1.")),
+            "{info}"
+        );
+        assert!(
+            info["version"].is_string() && info["uptime_seconds"].is_u64(),
+            "{info}"
+        );
         let pool = &info["pools"][0];
-        let backend = if store == Store::Shm { "shm" } else { "redlock" };
+        let backend = if store == Store::Shm {
+            "shm"
+        } else {
+            "redlock"
+        };
         assert_eq!(pool["backend"], backend);
-        assert_eq!((&pool["keys"], &pool["slots"]), (&json!(["main"]), &json!(2)));
+        assert_eq!(
+            (&pool["keys"], &pool["slots"]),
+            (&json!(["main"]), &json!(2))
+        );
     }
 }
 
@@ -57,7 +77,9 @@ fn there_is_no_lock_without_a_majority() {
     let mut nodes = Redis::group(3);
     let pool = "key sk-e2e-main-0001 id=main;";
     let plan = shared_plan(&nodes, pool, "");
-    let gateway = plan.pool("main", &format!("{pool} store group fallback=shm;")).start();
+    let gateway = plan
+        .pool("main", &format!("{pool} store group fallback=shm;"))
+        .start();
     nodes[0].kill();
     nodes[1].kill();
     let bed = Bed { gateway, nodes };
@@ -66,7 +88,10 @@ fn there_is_no_lock_without_a_majority() {
         answer.status == 200 && bed.gateway.access_log().contains("fallback")
     });
     let refused = bed.acquire(json!({"wait_ms": 1_000}));
-    assert_eq!(super::code(&refused), (503, super::some("lock_unavailable")));
+    assert_eq!(
+        super::code(&refused),
+        (503, super::some("lock_unavailable"))
+    );
     let health = bed.gateway.get("/health").send().expect_status(200).json();
     assert_eq!(health["status"], "degraded");
 }

@@ -17,11 +17,20 @@ fn a_lock_outlives_its_worker() {
             workers.len() == 1 && workers[0] != worker
         });
         wait_until("it is healthy", || {
-            bed.get("/health").try_send().is_ok_and(|a| a.json()["status"] == "healthy")
+            bed.get("/health")
+                .try_send()
+                .is_ok_and(|a| a.json()["status"] == "healthy")
         });
         assert_eq!(bed.active()[0]["lock_id"], lock["lock_id"], "{store:?}");
-        assert_eq!(code(&bed.acquire(json!({}))), (429, some("no_key_available")), "{store:?}");
-        assert_eq!(bed.lock(json!({"request_id": "r-1"}))["lock_id"], lock["lock_id"]);
+        assert_eq!(
+            code(&bed.acquire(json!({}))),
+            (429, some("no_key_available")),
+            "{store:?}"
+        );
+        assert_eq!(
+            bed.lock(json!({"request_id": "r-1"}))["lock_id"],
+            lock["lock_id"]
+        );
         bed.extend(&lock, 600).expect_status(200);
         bed.release(&lock).expect_status(200);
         bed.wait_free();
@@ -35,10 +44,15 @@ fn a_lock_outlives_a_reload() {
         let lock = bed.lock(json!({}));
         bed.gateway.reload(|plan: Plan| plan);
         wait_until("it is healthy", || {
-            bed.get("/health").try_send().is_ok_and(|a| a.json()["status"] == "healthy")
+            bed.get("/health")
+                .try_send()
+                .is_ok_and(|a| a.json()["status"] == "healthy")
         });
         assert_eq!(bed.active()[0]["lock_id"], lock["lock_id"], "{store:?}");
-        assert_eq!(code(&bed.acquire(json!({}))), (429, some("no_key_available")));
+        assert_eq!(
+            code(&bed.acquire(json!({}))),
+            (429, some("no_key_available"))
+        );
         bed.extend(&lock, 600).expect_status(200);
         bed.release(&lock).expect_status(200);
         bed.wait_free();
@@ -80,15 +94,28 @@ fn a_lock_outlives_its_machine() {
         });
         gateway
     };
-    let mut bed = Bed { gateway: machine(&nodes), nodes };
-    let other = Bed { gateway: machine(&bed.nodes), nodes: vec![] };
+    let mut bed = Bed {
+        gateway: machine(&nodes),
+        nodes,
+    };
+    let other = Bed {
+        gateway: machine(&bed.nodes),
+        nodes: vec![],
+    };
     let lock = bed.lock(json!({"estimated_duration": 600}));
-    assert_eq!(code(&other.acquire(json!({}))), (429, some("no_key_available")));
+    assert_eq!(
+        code(&other.acquire(json!({}))),
+        (429, some("no_key_available"))
+    );
     let worker = bed.gateway.nginx().worker_pids()[0];
     bed.gateway.nginx().stop_worker(worker);
     let refused = other.acquire(json!({"wait_ms": 3_000}));
     assert_eq!(code(&refused), (429, some("no_key_available")));
-    let left = bed.nodes.iter().map(|redis| redis.number("PTTL {main}:l:main:0")).min();
+    let left = bed
+        .nodes
+        .iter()
+        .map(|redis| redis.number("PTTL {main}:l:main:0"))
+        .min();
     assert!(left > Some(500_000), "{left:?}");
     bed.gateway.nginx().resume_worker(worker);
     bed.release(&lock).expect_status(200);
@@ -122,5 +149,8 @@ fn a_lock_can_be_lost_to_somebody_else() {
     bed.gateway.error_log().wait_for("lock_lost");
     assert_eq!(code(&bed.extend(&lock, 60)), (409, some("lock_lost")));
     assert!(bed.active().is_empty());
-    assert_eq!(bed.release(&lock).expect_status(200).json()["status"], "lost");
+    assert_eq!(
+        bed.release(&lock).expect_status(200).json()["status"],
+        "lost"
+    );
 }

@@ -20,19 +20,38 @@ fn a_listing_shows_locks_and_requests() {
         let active = bed.active();
         let of = |kind: &str| {
             let found = active.iter().find(|held| held["kind"] == kind);
-            found.unwrap_or_else(|| panic!("no {kind}: {active:?}")).clone()
+            found
+                .unwrap_or_else(|| panic!("no {kind}: {active:?}"))
+                .clone()
         };
         let listed = of("lock");
-        for field in ["lock_id", "fence", "slot", "key_id", "pool", "acquired_at", "expires_at"] {
+        for field in [
+            "lock_id",
+            "fence",
+            "slot",
+            "key_id",
+            "pool",
+            "acquired_at",
+            "expires_at",
+        ] {
             assert_eq!(listed[field], lock[field], "{field}");
         }
         assert_eq!(listed["service_name"], "labeling");
-        assert_eq!((&listed["client"], &listed["request_id"]), (&json!("labeling"), &json!("r-1")));
+        assert_eq!(
+            (&listed["client"], &listed["request_id"]),
+            (&json!("labeling"), &json!("r-1"))
+        );
         let context = json!({"dimension": "c_role", "content_type": "candidate",
                              "template": "t-7", "team": "blue"});
-        assert_eq!((&listed["context"], &listed["context_truncated"]), (&context, &json!(false)));
+        assert_eq!(
+            (&listed["context"], &listed["context_truncated"]),
+            (&context, &json!(false))
+        );
         let request = of("request");
-        assert_eq!((&request["service_name"], &request["key_id"]), (&json!("batch"), &json!("main")));
+        assert_eq!(
+            (&request["service_name"], &request["key_id"]),
+            (&json!("batch"), &json!("main"))
+        );
         assert_ne!(request["slot"], listed["slot"]);
         assert!(stream.any(|event| event == "[DONE]"));
         bed.release(&lock).expect_status(200);
@@ -64,7 +83,13 @@ fn context_is_shortened() {
 fn no_secret_is_told() {
     let bed = Bed::new(Store::Shm, 1);
     let lock = bed.lock(json!({}));
-    for path in ["/v1/locks/active", "/system/info", "/health", "/docs", "/openapi.json"] {
+    for path in [
+        "/v1/locks/active",
+        "/system/info",
+        "/health",
+        "/docs",
+        "/openapi.json",
+    ] {
         let answer = bed.get(path).send().expect_status(200);
         for secret in ["sk-e2e", TOKEN] {
             assert!(!answer.text().contains(secret), "{path}");

@@ -117,7 +117,11 @@ impl Bed {
 
     #[track_caller]
     fn active(&self) -> Vec<Value> {
-        let listing = self.get("/v1/locks/active").send().expect_status(200).json();
+        let listing = self
+            .get("/v1/locks/active")
+            .send()
+            .expect_status(200)
+            .json();
         let locks = listing["locks"].as_array().expect("a list").clone();
         assert_eq!(listing["count"], locks.len());
         locks
@@ -126,11 +130,14 @@ impl Bed {
     fn force_release(&self, lock: &Value) -> Answer {
         let id = lock["lock_id"].as_str().expect("a name");
         let path = format!("/v1/locks/{id}/force-release");
-        Call::new("DELETE", self.gateway.url(&path)).token(ADMIN).send()
+        Call::new("DELETE", self.gateway.url(&path))
+            .token(ADMIN)
+            .send()
     }
 
     fn clean_up(&self) -> Answer {
-        self.call("/v1/maintenance/cleanup-expired", ADMIN, &json!({})).send()
+        self.call("/v1/maintenance/cleanup-expired", ADMIN, &json!({}))
+            .send()
     }
 
     /// Whether the slots are seen to be free, on this machine and on the nodes.
@@ -147,7 +154,10 @@ impl Bed {
 }
 
 fn shared_plan(nodes: &[Redis], pool: &str, in_place: &str) -> Plan {
-    let list: String = nodes.iter().map(|redis| format!("node {}; ", redis.url())).collect();
+    let list: String = nodes
+        .iter()
+        .map(|redis| format!("node {}; ", redis.url()))
+        .collect();
     let group = format!("openai_redlock group {{ {list} node_timeout 300ms; bootstrap on; }}");
     plan_of(&format!("{pool} store group;"), in_place).http(&group)
 }

@@ -19,12 +19,21 @@ fn a_body_says_what_is_wanted() {
         "dimension": "d", "estimated_duration": 60.0, "request_id": "r", "priority": -3,
         "wait_ms": 5, "pool": "p", "more": "m", "ignored": [1]}));
     let asked = asked.unwrap();
-    assert_eq!((asked.service.as_str(), asked.request.as_deref()), ("s", Some("r")));
-    assert_eq!((asked.duration_ms, asked.priority, asked.wait_ms), (60_000, Some(-3), 5));
+    assert_eq!(
+        (asked.service.as_str(), asked.request.as_deref()),
+        ("s", Some("r"))
+    );
+    assert_eq!(
+        (asked.duration_ms, asked.priority, asked.wait_ms),
+        (60_000, Some(-3), 5)
+    );
     assert_eq!(asked.pool.as_deref(), Some("p"));
     let context: Vec<_> = asked.context.fields.into_iter().collect();
     let expected = [("dimension", "d"), ("more", "m")].map(|(n, v)| (n.to_owned(), v.to_owned()));
-    assert_eq!((context, asked.context.truncated), (expected.to_vec(), false));
+    assert_eq!(
+        (context, asked.context.truncated),
+        (expected.to_vec(), false)
+    );
 }
 
 #[test]
@@ -34,19 +43,32 @@ fn what_is_not_said_has_a_default() {
     for body in [json!({"service_name": "s"}), nulls] {
         let asked = acquire(body).unwrap();
         assert_eq!((asked.duration_ms, asked.wait_ms), (300_000, 0));
-        assert_eq!((asked.priority, asked.request, asked.pool), (None, None, None));
+        assert_eq!(
+            (asked.priority, asked.request, asked.pool),
+            (None, None, None)
+        );
         assert_eq!(asked.context, Context::default());
     }
 }
 
 #[test]
 fn numbers_are_whole_however_they_are_written() {
-    for (text, expected) in [("300", Ok(300_000)), ("3e2", Ok(300_000)), ("300.5", Err(422)),
-        ("1e400", Err(400)), ("9223372036854775808", Err(422)), ("-0.0", Err(422)), ("true", Err(422))]
-    {
+    for (text, expected) in [
+        ("300", Ok(300_000)),
+        ("3e2", Ok(300_000)),
+        ("300.5", Err(422)),
+        ("1e400", Err(400)),
+        ("9223372036854775808", Err(422)),
+        ("-0.0", Err(422)),
+        ("true", Err(422)),
+    ] {
         let body = format!("{{\"service_name\":\"s\",\"estimated_duration\":{text}}}");
         let read = Acquire::parse(body.as_bytes());
-        assert_eq!(read.map(|a| a.duration_ms).map_err(|p| p.status), expected, "{text}");
+        assert_eq!(
+            read.map(|a| a.duration_ms).map_err(|p| p.status),
+            expected,
+            "{text}"
+        );
     }
 }
 

@@ -15,7 +15,10 @@ fn the_document_describes_what_there_is() {
     for (path, methods) in document["paths"].as_object().unwrap() {
         let path = path.replace("{lock_id}", "0123456789abcdef0123456789abcdef");
         for method in methods.as_object().unwrap().keys() {
-            assert!(route(&method.to_uppercase(), &path).is_ok(), "{method} {path}");
+            assert!(
+                route(&method.to_uppercase(), &path).is_ok(),
+                "{method} {path}"
+            );
         }
     }
 }
@@ -51,7 +54,11 @@ fn the_page_shows_every_field() {
     for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
         assert!(page.contains(&format!("id=\"{name}\"")), "{name}");
         for field in schema["properties"].as_object().into_iter().flatten() {
-            assert!(page.contains(&format!("<code>{}</code>", field.0)), "{name}.{}", field.0);
+            assert!(
+                page.contains(&format!("<code>{}</code>", field.0)),
+                "{name}.{}",
+                field.0
+            );
         }
     }
 }

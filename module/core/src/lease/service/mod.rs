@@ -8,8 +8,8 @@
 mod record;
 mod view;
 
-pub use record::{MAX_CONTEXT, MAX_NAME, MAX_REQUEST, ServiceState};
 pub(crate) use record::{Head, Note, SERVICE};
+pub use record::{MAX_CONTEXT, MAX_NAME, MAX_REQUEST, ServiceState};
 pub use view::{Holder, Holding, ServiceLock};
 
 use std::hash::{DefaultHasher, Hash, Hasher};

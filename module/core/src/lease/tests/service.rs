@@ -75,13 +75,22 @@ fn its_end_serves_who_waits_and_is_remembered() {
     let worker = bed.worker(2);
     let (tag, _) = bed.wait(worker, 0);
     let now = bed.clock();
-    let ended = bed.zone().end_service_lock(id, ServiceState::Forced, now).unwrap();
+    let ended = bed
+        .zone()
+        .end_service_lock(id, ServiceState::Forced, now)
+        .unwrap();
     assert_eq!(ended.state, ServiceState::Forced);
     assert_eq!(bed.served(worker), [tag]);
     // Once is enough.
-    assert_eq!(bed.zone().end_service_lock(id, ServiceState::Released, now), None);
+    assert_eq!(
+        bed.zone().end_service_lock(id, ServiceState::Released, now),
+        None
+    );
     assert_eq!(bed.zone().prolong_service_lock(id, u64::MAX), None);
-    assert_eq!(bed.zone().service_lock(id).unwrap().state, ServiceState::Forced);
+    assert_eq!(
+        bed.zone().service_lock(id).unwrap().state,
+        ServiceState::Forced
+    );
     assert_eq!(bed.zone().clean_service_locks(now), []);
     assert_eq!(bed.zone().service_lock(id), None);
 }
@@ -96,7 +105,10 @@ fn a_request_has_one_lock() {
     let until = bed.now + TTL;
     let again = bed.zone().entrust(second.handle, &terms("r", until), now);
     assert_eq!(again, Err(EntrustError::Known(Box::new(lock.clone()))));
-    assert_eq!(bed.zone().service_lock_for("client", "service", "r"), Some(lock));
+    assert_eq!(
+        bed.zone().service_lock_for("client", "service", "r"),
+        Some(lock)
+    );
     assert_eq!(bed.zone().service_lock_for("client", "other", "r"), None);
     assert_eq!(bed.zone().service_lock_for("other", "service", "r"), None);
     entrust(&mut bed, second, "s", TTL);
@@ -107,8 +119,11 @@ fn what_a_service_said_is_kept() {
     let mut bed = bed();
     let worker = bed.worker(1);
     let grant = bed.acquire(worker).unwrap();
-    let (name, request, context) =
-        ("n".repeat(MAX_NAME), "r".repeat(MAX_REQUEST), "c".repeat(MAX_CONTEXT));
+    let (name, request, context) = (
+        "n".repeat(MAX_NAME),
+        "r".repeat(MAX_REQUEST),
+        "c".repeat(MAX_CONTEXT),
+    );
     let terms = Terms {
         client: &name,
         service: &name,
@@ -130,11 +145,17 @@ fn a_listing_tells_whom_a_request_is_of() {
     let mut bed = Bed::new(&pool("p", &[(1, 1, 1)], Balance::RoundRobin));
     let worker = bed.worker(1);
     let of = holder_of("labeling");
-    let want = Want { holder: of, ..bed.want(worker) };
+    let want = Want {
+        holder: of,
+        ..bed.want(worker)
+    };
     let now = bed.clock();
     let first = bed.zone().acquire(&want, now).unwrap();
     // And of one that has waited.
-    let waits = Want { holder: of + 1, ..bed.want(worker) };
+    let waits = Want {
+        holder: of + 1,
+        ..bed.want(worker)
+    };
     bed.zone().enqueue(&waits).unwrap();
     let holder = |bed: &mut Bed| held(bed)[0].holder.clone();
     assert_eq!(holder(&mut bed), Holder::Request(of));
@@ -156,9 +177,14 @@ fn records_are_used_again() {
         let lock = entrust(&mut bed, grant, &at.to_string(), TTL);
         ids.push(lock.handle.nonce());
         let now = bed.clock();
-        bed.zone().end_service_lock(lock.handle.nonce(), ServiceState::Released, now).unwrap();
+        bed.zone()
+            .end_service_lock(lock.handle.nonce(), ServiceState::Released, now)
+            .unwrap();
     }
-    let known: Vec<_> = ids.iter().map(|&id| bed.zone().service_lock(id).is_some()).collect();
+    let known: Vec<_> = ids
+        .iter()
+        .map(|&id| bed.zone().service_lock(id).is_some())
+        .collect();
     let expected: Vec<_> = (0..room + 2).map(|at| at >= 2).collect();
     assert_eq!(known, expected);
 }
@@ -169,7 +195,10 @@ fn there_is_room_for_so_many() {
     let mut bed = Bed::new(&pool("p", &[(1, slots, 1)], Balance::RoundRobin));
     let worker = bed.worker(1);
     let room = bed.zone().services.len();
-    assert!(room < slots as usize, "the test needs more slots than records");
+    assert!(
+        room < slots as usize,
+        "the test needs more slots than records"
+    );
     for at in 0..room {
         let grant = bed.acquire(worker).unwrap();
         entrust(&mut bed, grant, &at.to_string(), TTL);
@@ -177,7 +206,9 @@ fn there_is_room_for_so_many() {
     let grant = bed.acquire(worker).unwrap();
     let now = bed.clock();
     let until = bed.now + TTL;
-    let refused = bed.zone().entrust(grant.handle, &terms("one more", until), now);
+    let refused = bed
+        .zone()
+        .entrust(grant.handle, &terms("one more", until), now);
     assert_eq!(refused, Err(EntrustError::Full));
     bed.release(grant).unwrap();
 }
@@ -190,11 +221,17 @@ fn recovery_ends_what_was_torn() {
     let lock = orphan(&mut bed, TTL);
     let now = bed.clock();
     bed.zone().recover(now);
-    assert_eq!(bed.zone().service_lock(lock.handle.nonce()).unwrap().state, ServiceState::Held);
+    assert_eq!(
+        bed.zone().service_lock(lock.handle.nonce()).unwrap().state,
+        ServiceState::Held
+    );
     let slot = lock.handle.slot as usize;
     bed.zone().slots[slot].owner = 0;
     bed.zone().recover(now);
-    assert_ne!(bed.zone().service_lock(lock.handle.nonce()).unwrap().state, ServiceState::Held);
+    assert_ne!(
+        bed.zone().service_lock(lock.handle.nonce()).unwrap().state,
+        ServiceState::Held
+    );
 }
 
 #[test]
@@ -218,7 +255,10 @@ fn locks_on_nodes_are_seen_to_in_turn() {
     let now = bed.clock();
     let id = service.handle.nonce();
     let to = (other, 100);
-    let left = bed.zone().reclaim_service_lock(id, ServiceState::Released, to, now).unwrap();
+    let left = bed
+        .zone()
+        .reclaim_service_lock(id, ServiceState::Released, to, now)
+        .unwrap();
     assert_eq!(left.lock.map(|lock| lock.nonce()), Some(7));
     assert_eq!(bed.acquire(worker), None);
     bed.zone().dismiss(other, now);
@@ -231,7 +271,10 @@ fn a_lost_lock_is_left_to_whoever_has_it() {
     let mut bed = bed();
     let service = orphan(&mut bed, 2 * TTL);
     let now = bed.clock();
-    let lost = bed.zone().lose_service_lock(service.handle, TTL, now).unwrap();
+    let lost = bed
+        .zone()
+        .lose_service_lock(service.handle, TTL, now)
+        .unwrap();
     assert_eq!(lost.state, ServiceState::Lost);
     let worker = bed.worker(2);
     assert_eq!(bed.acquire(worker), None);

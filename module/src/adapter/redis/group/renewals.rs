@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use openai_core::lease::{LeaseHandle, Lock};
 use openai_core::redlock::{
-    Command, Lease, NodeSet, Nonce, PoolNames, RenewCommand, Renewal, RenewalAction, RenewalEvent, ScriptCall,
-    Slot, Timing,
+    Command, Lease, NodeSet, Nonce, PoolNames, RenewCommand, Renewal, RenewalAction, RenewalEvent,
+    ScriptCall, Slot, Timing,
 };
 
 use super::super::call::by_digest;
