@@ -1,11 +1,16 @@
 //! What a request carries from phase to phase.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
 
-use openai_core::lease::{Grant, LeaseHandle, WaitTicket};
-use openai_core::openai::{ApiError, Head};
+use openai_core::circuit::Pass;
+use openai_core::lease::{Avoid, Grant, LeaseHandle, WaitTicket};
+use openai_core::openai::{ApiError, Head, Verdict};
+use openai_core::routes::Routed;
 
 use crate::adapter::now;
+use crate::circuits;
+use crate::conf::Target;
 use crate::ffi::{Answer, Timer, Token};
 use crate::locks;
 use crate::phase::api::Call;
@@ -24,6 +29,12 @@ pub enum Stage {
     TimedOut,
     /// The lock service cannot decide.
     Unavailable,
+    /// It is to be refused, for the reason that the context has.
+    Refused,
+    /// The circuit of the chosen target is open: another has to be chosen.
+    Open,
+    /// An attempt is over, and another to be made.
+    Again,
     /// It has a lease.
     Leased,
     /// The lock of a service is being prolonged on the nodes.
@@ -45,6 +56,10 @@ pub enum LeaseStatus {
     QueueFull,
     Lost,
     Unavailable,
+    /// All keys were out for longer than it may wait.
+    Cooling,
+    /// All keys were revoked or out of quota.
+    Unhealthy,
     /// Without a lock, since no quorum was to be had.
     Fallback,
 }
@@ -60,6 +75,8 @@ impl LeaseStatus {
             Self::QueueFull => "queue_full",
             Self::Lost => "lost",
             Self::Unavailable => "unavailable",
+            Self::Cooling => "cooling",
+            Self::Unhealthy => "unhealthy",
             Self::Fallback => "fallback",
         }
     }
@@ -92,6 +109,11 @@ pub struct Context {
     /// The position of the client in the table of clients.
     pub client: Cell<Option<usize>>,
     pub head: OnceCell<Head>,
+    /// The `openai_routes` that routed it, and where to.
+    pub routed: Cell<Option<(usize, Routed)>>,
+    /// Where it may go, in the order of preference, and which of them was chosen.
+    pub targets: RefCell<Option<Rc<[Target]>>>,
+    pub target: Cell<Option<usize>>,
     pub status: Cell<LeaseStatus>,
     pub lease: Cell<Option<Lease>>,
     /// Whether `lease` is still ours to release.
@@ -107,18 +129,28 @@ pub struct Context {
     /// Whether it has been in the queue.
     pub queued: Cell<bool>,
     pub deadline: RefCell<Option<Timer>>,
+    /// When the first lease was asked for, and the last one.
+    pub first_asked_ms: Cell<u64>,
     pub asked_ms: Cell<u64>,
+    /// How often the request has been sent.
+    pub attempts: Cell<u32>,
+    /// How many of these met a kept connection that the upstream had closed.
+    pub stale: Cell<u32>,
+    /// The keys that were of no use, and the targets: a bit for each.
+    pub avoid: Cell<Avoid>,
+    pub faulty: Cell<u64>,
+    /// The leave that a circuit has given it, until the outcome is told.
+    pub pass: Cell<Option<Pass>>,
+    /// What the last answer says.
+    pub verdict: Cell<Option<Verdict>>,
     pub wait_ms: Cell<u64>,
     pub hold_ms: Cell<u64>,
     pub refusal: Cell<Option<ApiError>>,
     pub reply: Cell<Reply>,
-    /// The position of the pool that it wants a lease of.
-    pub pool: Cell<Option<usize>>,
-    /// What it asks of the lock service, and what that answers.
+    /// What it asks of the lock service, of which lock, and what that answers.
     pub api: RefCell<Option<Call>>,
-    pub answer: RefCell<Option<Answer>>,
-    /// The lock that it is about.
     pub lock: Cell<Option<LeaseHandle>>,
+    pub answer: RefCell<Option<Answer>>,
 }
 
 impl Context {
@@ -128,6 +160,9 @@ impl Context {
             stage: Cell::default(),
             client: Cell::default(),
             head: OnceCell::new(),
+            routed: Cell::default(),
+            targets: RefCell::default(),
+            target: Cell::default(),
             status: Cell::default(),
             lease: Cell::default(),
             holds: Cell::default(),
@@ -138,21 +173,30 @@ impl Context {
             arrival: Cell::default(),
             queued: Cell::default(),
             deadline: RefCell::default(),
+            first_asked_ms: Cell::default(),
             asked_ms: Cell::default(),
+            attempts: Cell::default(),
+            stale: Cell::default(),
+            avoid: Cell::default(),
+            faulty: Cell::default(),
+            pass: Cell::default(),
+            verdict: Cell::default(),
             wait_ms: Cell::default(),
             hold_ms: Cell::default(),
             refusal: Cell::default(),
             reply: Cell::default(),
-            pool: Cell::default(),
             api: RefCell::default(),
-            answer: RefCell::default(),
             lock: Cell::default(),
+            answer: RefCell::default(),
         }
     }
 
     /// Gives up the place in the queue and the lease, whichever there is.
     pub fn let_go(&self) {
         self.deadline.take();
+        if let Some(pass) = self.pass.take() {
+            circuits::unknown(pass);
+        }
         if let Some(place) = self.place.take() {
             self.wait_ms
                 .set(now().mono_ms.saturating_sub(self.asked_ms.get()));
@@ -183,14 +227,21 @@ impl Context {
     pub fn restart(&self) {
         self.let_go();
         self.lease.set(None);
+        self.routed.set(None);
+        self.targets.take();
+        self.target.set(None);
         self.stage.set(Stage::Fresh);
         self.status.set(LeaseStatus::None);
         self.refusal.set(None);
         self.arrival.set(None);
         self.queued.set(false);
+        self.attempts.set(0);
+        self.stale.set(0);
+        self.avoid.set(Avoid::default());
+        self.faulty.set(0);
+        self.verdict.set(None);
         self.rounds.set(0);
         self.votes.set(None);
-        self.pool.set(None);
         self.api.take();
         self.answer.take();
     }

@@ -5,6 +5,7 @@
 //! client's token; the lease ends with the request. All pointers live in `ffi`.
 
 mod adapter;
+mod circuits;
 mod conf;
 mod ctx;
 mod ffi;
@@ -15,23 +16,30 @@ mod phase;
 mod variables;
 mod worker;
 
+use conf::{AttemptsHeader, NextKeyOn, NextKeyTimeout, NextKeyTries};
 use conf::{Auth, ClientsBlock, Inspect, InspectInvalid, InspectMaxSize, InspectOversize};
-use conf::{Location, Main, OpenaiPool, PoolBlock, RedlockBlock, ZoneSize};
+use conf::{
+    Location, Main, OpenaiPool, OpenaiRoute, PoolBlock, RedlockBlock, RoutesBlock, UpstreamBlock,
+    ZoneSize,
+};
 use conf::{LockKey, LockTtl, OpenaiApi};
 use ffi::{
-    Answer, Commands, ConfResult, Content, Cycle, HttpModule, Request, Variable, Wrapped, command,
-    end,
+    Answer, AnswerHead, Attempt, Commands, ConfResult, Content, Cycle, HttpModule, Request,
+    Variable, Wrapped, command, end,
 };
 
 /// The module, as the glue to nginx names it.
 pub(crate) struct Openai;
 
-static mut COMMANDS: Commands<14> = [
+static mut COMMANDS: Commands<21> = [
     command::<ZoneSize>(),
     command::<PoolBlock>(),
     command::<RedlockBlock>(),
+    command::<UpstreamBlock>(),
     command::<ClientsBlock>(),
+    command::<RoutesBlock>(),
     command::<OpenaiPool>(),
+    command::<OpenaiRoute>(),
     command::<Auth>(),
     command::<Inspect>(),
     command::<InspectMaxSize>(),
@@ -40,6 +48,10 @@ static mut COMMANDS: Commands<14> = [
     command::<OpenaiApi>(),
     command::<LockTtl>(),
     command::<LockKey>(),
+    command::<NextKeyOn>(),
+    command::<NextKeyTries>(),
+    command::<NextKeyTimeout>(),
+    command::<AttemptsHeader>(),
     end(),
 ];
 
@@ -81,6 +93,18 @@ impl Content for Openai {
 impl Wrapped for Openai {
     fn answer_complete(request: Request<'_>) {
         phase::ended(request);
+    }
+
+    fn answer_begun(request: Request<'_>, head: &AnswerHead<'_>) -> Attempt {
+        phase::answer_begun(request, head)
+    }
+
+    fn attempt_failed(request: Request<'_>, status: u16, reused: bool) -> Attempt {
+        phase::attempt_failed(request, status, reused)
+    }
+
+    fn attempt_over(request: Request<'_>) {
+        phase::attempt_over(request);
     }
 
     fn subrequest_done(request: Request<'_>) {

@@ -1,14 +1,18 @@
 //! `$openai_*`: what logs and other directives can ask of a request.
 
 use openai_core::admin::lock_id;
-use openai_core::lease::PoolGauges;
+use openai_core::lease::{Cause, KeyView, PoolGauges};
+use openai_core::openai::Verdict;
 use openai_core::redlock::PoolNames;
+use serde_json::json;
 
 use crate::Openai;
+use crate::circuits;
 use crate::conf::{Main, Pool, Store};
 use crate::ctx::{Context, Lease};
 use crate::ffi::{Request, Value, Variable};
 use crate::locks;
+use crate::phase::target;
 use crate::worker;
 
 pub const ALL: &[Variable] = &[
@@ -45,6 +49,20 @@ pub const ALL: &[Variable] = &[
         read: hold_ms,
     },
     Variable {
+        name: "openai_attempts",
+        read: attempts,
+    },
+    Variable {
+        name: "openai_verdict",
+        read: |r| {
+            text(
+                context(&r)
+                    .and_then(|ctx| ctx.verdict.get())
+                    .map(Verdict::as_str),
+            )
+        },
+    },
+    Variable {
         name: "openai_service",
         read: service,
     },
@@ -55,6 +73,18 @@ pub const ALL: &[Variable] = &[
     Variable {
         name: "openai_model",
         read: model,
+    },
+    Variable {
+        name: "openai_upstream_model",
+        read: upstream_model,
+    },
+    Variable {
+        name: "openai_upstream",
+        read: upstream,
+    },
+    Variable {
+        name: "openai_route",
+        read: |r| text(target::pattern(&r)),
     },
     Variable {
         name: "openai_stream",
@@ -77,12 +107,20 @@ pub const ALL: &[Variable] = &[
         read: |r| gauge(&r, |g| g.slots),
     },
     Variable {
+        name: "openai_pool_keys",
+        read: pool_keys,
+    },
+    Variable {
         name: "openai_pool_nodes",
         read: |r| of_group(&r, locks::nodes),
     },
     Variable {
         name: "openai_pool_locks",
         read: |r| of_group(&r, locks::status),
+    },
+    Variable {
+        name: "openai_circuits",
+        read: circuits,
     },
     Variable {
         name: "openai_lock_rounds",
@@ -111,7 +149,14 @@ fn text(found: Option<&str>) -> Value {
     })
 }
 
-/// The pool of the lease; without one, that of the location.
+/// How often the request has been sent upstream.
+fn attempts(request: Request<'_>) -> Value {
+    let made = context(&request).map(|ctx| ctx.attempts.get());
+    made.filter(|&n| n > 0)
+        .map_or(Value::Missing, |n| Value::Bytes(n.to_string().into_bytes()))
+}
+
+/// The pool of the lease; without one, that of the target, or of the location.
 fn pool(request: Request<'_>) -> Value {
     let leased = lease(&request).and_then(|(lease, main)| main.pools.get(lease.pool));
     text(
@@ -122,9 +167,9 @@ fn pool(request: Request<'_>) -> Value {
 }
 
 fn here<'a>(request: &Request<'a>) -> Option<(usize, &'a Pool)> {
-    request
-        .location::<Openai>()?
-        .pool(request.main_conf::<Openai>()?)
+    let main = request.main_conf::<Openai>()?;
+    let chosen = context(request).and_then(|ctx| target::pool(ctx, main));
+    chosen.or_else(|| target::first_pool(request.location::<Openai>()?, main))
 }
 
 fn key_id(request: Request<'_>) -> Value {
@@ -184,6 +229,20 @@ fn model(request: Request<'_>) -> Value {
     text(context(&request).and_then(|ctx| ctx.head.get()?.model.as_str()))
 }
 
+/// The model that goes upstream.
+fn upstream_model(request: Request<'_>) -> Value {
+    let alias = context(&request)
+        .zip(request.main_conf::<Openai>())
+        .and_then(|(ctx, main)| target::alias(ctx, main));
+    alias.map_or_else(|| model(request), |alias| text(Some(&alias.model)))
+}
+
+/// Where this attempt goes.
+fn upstream(request: Request<'_>) -> Value {
+    let target = context(&request).and_then(target::chosen);
+    text(target.and_then(|target| target.upstream).as_deref())
+}
+
 fn user(request: Request<'_>) -> Value {
     text(context(&request).and_then(|ctx| ctx.head.get()?.user.as_str()))
 }
@@ -209,6 +268,15 @@ fn of_group(request: &Request<'_>, tell: fn(usize, &PoolNames) -> Option<String>
     text(told.as_deref())
 }
 
+fn circuits(request: Request<'_>) -> Value {
+    text(
+        request
+            .main_conf::<Openai>()
+            .and_then(circuits::listing)
+            .as_deref(),
+    )
+}
+
 fn lock_rounds(request: Request<'_>) -> Value {
     let rounds = context(&request).map(|ctx| ctx.rounds.get());
     rounds
@@ -219,6 +287,34 @@ fn lock_rounds(request: Request<'_>) -> Value {
 fn lock_votes(request: Request<'_>) -> Value {
     let votes = context(&request).and_then(|ctx| ctx.votes.get());
     votes.map_or(Value::Missing, |votes| Value::Number(votes.into()))
+}
+
+/// How each key of the location's pool does, as JSON.
+fn pool_keys(request: Request<'_>) -> Value {
+    let told = here(&request).and_then(|(at, pool)| {
+        let known = request.main_conf::<Openai>()?.taken_over()?;
+        let known_pool = known.pools.get(at)?;
+        let views = worker::listing(known, at)?;
+        let tell = |view: KeyView| {
+            let key = pool.keys.get(known_pool.position(view.key)?)?;
+            Some(json!({
+                "id": key.id,
+                "state": view.state(),
+                "cause": view.cause.map(Cause::as_str),
+                "left_ms": view.left_ms,
+                "in_flight": view.in_use,
+                "may_have": view.cap,
+                "slots": view.slots,
+                "requests_left": view.requests,
+                "tokens_left": view.tokens,
+                "last_error": Some(view.last_error).filter(|&status| status != 0),
+                "failures": view.failures,
+            }))
+        };
+        let told: Vec<_> = views.into_iter().filter_map(tell).collect();
+        serde_json::to_string(&told).ok()
+    });
+    text(told.as_deref())
 }
 
 fn gauge(request: &Request<'_>, pick: fn(PoolGauges) -> u32) -> Value {

@@ -1,10 +1,11 @@
 //! A worker process: its part of the zone, the leases it renews, and its waiters.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
+use openai_core::circuit::{Admit, CircuitId, Pass};
 use openai_core::lease::{
-    Cancelled, EntrustError, Grant, LeaseHandle, Lost, PoolGauges, QueueFull, Served, ServiceLock,
-    ServiceState, Terms, WaitTicket, Want, WorkerId,
+    Avoid, Cancelled, EntrustError, Grant, KeyView, LeaseHandle, Lost, Outlook, PoolGauges, Served,
+    ServiceLock, ServiceState, Terms, WaitTicket, Want, WorkerId,
 };
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
@@ -114,33 +115,51 @@ pub enum Asked {
     Locks(LeaseHandle),
     Waits(WaitTicket),
     QueueFull,
+    /// The circuit of its upstream is open.
+    Open,
+    /// All keys are out for longer than it may wait: the first returns in so many milliseconds.
+    Cooling(u64),
+    /// All keys are revoked or out of quota.
+    Unhealthy,
     Unavailable,
 }
 
 /// A request for a lease.
-pub struct Ask {
+pub struct Ask<'a> {
     /// The position of the pool in the configuration.
     pub pool: usize,
     pub ttl_ms: u64,
     pub priority: i32,
-    /// Whether to take a place in the queue when no slot is free.
-    pub may_wait: bool,
+    /// How long it may wait for a slot; 0 for not at all.
+    pub wait_ms: u64,
     /// Its place among those of its priority, when it has waited before.
     pub arrival: Option<u64>,
+    /// The tokens that it is estimated to take; 0 if unknown.
+    pub tokens: u32,
+    /// The keys that it has tried.
+    pub avoid: Avoid,
     /// Whom it is for, as listings shall say.
     pub holder: u64,
+    /// The circuit of the upstream that it is to go to.
+    pub circuit: Option<CircuitId>,
+    /// Takes the circuit's leave to send the request, if that can be done at once.
+    pub pass: &'a Cell<Option<Pass>>,
 }
 
 /// Asks for a lease.
-pub fn ask(main: &Main, known: &TakenOver, ask: &Ask, token: Token) -> Asked {
+pub fn ask(main: &Main, known: &TakenOver, ask: &Ask<'_>, token: Token) -> Asked {
     if with(|_| ()).is_none() {
         // There were too many workers at the start; some may have gone since.
         enter(main, Cycle::running());
     }
-    let (pool, may_wait) = (ask.pool, ask.may_wait);
+    let pool = ask.pool;
     let Some(id) = known.pools.get(pool).map(|pool| pool.id) else {
         return Asked::Unavailable;
     };
+    let locked = matches!(
+        main.pools.get(pool).map(|pool| &pool.store),
+        Some(Store::Redlock { .. })
+    );
     let asked = with(|worker| {
         let want = Want {
             pool: id,
@@ -151,24 +170,88 @@ pub fn ask(main: &Main, known: &TakenOver, ask: &Ask, token: Token) -> Asked {
             priority: ask.priority,
             tag: token.number(),
             arrival: ask.arrival,
+            tokens: ask.tokens,
+            avoid: ask.avoid,
             holder: ask.holder,
         };
-        worker.change(|zone| match zone.acquire(&want, now()) {
-            Some(grant) => Ok(grant),
-            None if may_wait => Err(zone.enqueue(&want)),
-            None => Err(Err(QueueFull)),
+        worker.change(|zone| {
+            let now = now();
+            if let Some(id) = ask.circuit
+                && zone.circuit_open(id, now).is_some()
+            {
+                return Found::Open;
+            }
+            if let Some(grant) = zone.acquire(&want, now) {
+                if let Some(id) = ask.circuit.filter(|_| !locked || grant.lock.is_some())
+                    && let Admit::Go(pass) = zone.admit(id, now)
+                {
+                    ask.pass.set(Some(pass));
+                }
+                return Found::Slot(grant);
+            }
+            match zone.outlook(&want, now) {
+                Outlook::Cooling { soonest_ms } if soonest_ms > ask.wait_ms => {
+                    Found::Cooling(soonest_ms)
+                }
+                Outlook::Unhealthy { .. } => Found::Unhealthy,
+                _ if ask.wait_ms == 0 => Found::NoPlace,
+                _ => zone.enqueue(&want).map_or(Found::NoPlace, Found::Place),
+            }
         })
     });
     match asked.flatten() {
         None => Asked::Unavailable,
-        Some(Ok(grant)) => keep(main, pool, &grant, token),
-        Some(Err(Ok(ticket))) => {
+        Some(Found::Slot(grant)) => keep(main, pool, &grant, token),
+        Some(Found::Place(ticket)) => {
             watch_expiry();
             locks::waits(main, pool, ask.priority);
             Asked::Waits(ticket)
         }
-        Some(Err(Err(QueueFull))) => Asked::QueueFull,
+        Some(Found::NoPlace) => Asked::QueueFull,
+        Some(Found::Cooling(soonest_ms)) => Asked::Cooling(soonest_ms),
+        Some(Found::Unhealthy) => Asked::Unhealthy,
+        Some(Found::Open) => Asked::Open,
     }
+}
+
+/// What the zone has for a request.
+enum Found {
+    Slot(Grant),
+    Place(WaitTicket),
+    NoPlace,
+    Cooling(u64),
+    Unhealthy,
+    Open,
+}
+
+/// What a request that has tried these keys can hope for in a pool.
+pub fn outlook(known: &TakenOver, pool: usize, avoid: Avoid) -> Option<Outlook> {
+    let id = known.pools.get(pool)?.id;
+    with(|worker| {
+        let want = Want {
+            pool: id,
+            worker: worker.id,
+            generation: worker.generation,
+            nonce: 0,
+            ttl_ms: 0,
+            priority: 0,
+            tag: 0,
+            arrival: None,
+            tokens: 0,
+            avoid,
+            holder: 0,
+        };
+        worker.change(|zone| {
+            zone.expire(now());
+            zone.outlook(&want, now())
+        })
+    })
+    .flatten()
+}
+
+/// Chance.
+pub fn random() -> u64 {
+    with(|worker| worker.random.next_u64()).unwrap_or_default()
 }
 
 /// Makes a lease of a slot that was granted: at once, or once it is locked.
@@ -286,6 +369,16 @@ pub fn gauges(known: &TakenOver, pool: usize) -> Option<PoolGauges> {
     })
 }
 
+/// How each key of a pool does.
+pub fn listing(known: &TakenOver, pool: usize) -> Option<Vec<KeyView>> {
+    let id = known.pools.get(pool)?.id;
+    in_zone(|zone| {
+        let now = now();
+        zone.expire(now);
+        zone.listing(id, now)
+    })
+}
+
 /// The name of a lease, for logs and headers.
 pub fn lease_id(grant: &Grant) -> String {
     format!("{:032x}", grant.handle.nonce())
@@ -299,7 +392,11 @@ impl Worker {
     /// Changes the zone. Own waiters are seen to later in this turn of the event
     /// loop, without a system call.
     fn change<T>(&mut self, act: impl FnOnce(&mut openai_core::lease::Zone<'_>) -> T) -> Option<T> {
-        let (done, wakes) = change_quietly(self.shared, act)?;
+        let watched = |zone: &mut openai_core::lease::Zone<'_>| (act(zone), zone.take_alarm());
+        let ((done, alarm), wakes) = change_quietly(self.shared, watched)?;
+        if let Some(at) = alarm {
+            self.expiry.start(at.saturating_sub(now().mono_ms).max(1));
+        }
         for worker in wakes.iter() {
             if worker == self.id {
                 self.mail.soon();

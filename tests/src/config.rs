@@ -22,7 +22,9 @@ const LOG_FORMAT: &str = r#"log_format e2e escape=json '{"status":"$status","uri
     '"lease_id":"$openai_lease_id","fence":"$openai_fence","lease_status":"$openai_lease_status",'
     '"wait_ms":"$openai_wait_ms","hold_ms":"$openai_hold_ms","service":"$openai_service",'
     '"role":"$openai_role","model":"$openai_model","stream":"$openai_stream",'
-    '"user":"$openai_user","lock_rounds":"$openai_lock_rounds","lock_votes":"$openai_lock_votes"}';
+    '"user":"$openai_user","lock_rounds":"$openai_lock_rounds","lock_votes":"$openai_lock_votes",'
+    '"upstream":"$openai_upstream","upstream_model":"$openai_upstream_model",'
+    '"route":"$openai_route"}';
 access_log {dir}/access.log e2e;"#;
 
 /// The lines that every nginx of this suite needs, whatever it is to serve.
@@ -50,7 +52,8 @@ uwsgi_temp_path {dir}/uwsgi;
 /// Renders a plan.
 pub(crate) fn render(plan: &Plan, flavour: &Flavour, place: &Place<'_>) -> String {
     let pools = pools(plan);
-    let served = &pools[0].0;
+    let serves = plan.serves.clone();
+    let serves = serves.unwrap_or_else(|| format!("openai {};", pools[0].0));
     let blocks: String = pools
         .iter()
         .map(|(name, body)| format!("openai_pool {name} {{\n{body}\n}}\n"))
@@ -93,7 +96,7 @@ listen 127.0.0.1:{{port}} backlog=4096;
 {tls}
 {server}
 location /v1/ {{
-openai {served};
+{serves}
 {location}{proxied}
 }}
 }}

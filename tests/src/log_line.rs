@@ -30,6 +30,9 @@ pub struct LogLine {
     pub user: String,
     pub lock_rounds: String,
     pub lock_votes: String,
+    pub upstream: String,
+    pub upstream_model: String,
+    pub route: String,
 }
 
 fn number<'de, D: Deserializer<'de>>(text: D) -> Result<u16, D::Error> {

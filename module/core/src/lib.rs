@@ -5,8 +5,10 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod circuit;
 pub mod clients;
 pub mod keys;
 pub mod lease;
 pub mod openai;
 pub mod redlock;
+pub mod routes;

@@ -79,7 +79,7 @@ impl Directive for OpenaiApi {
     type Target = Location;
     const NAME: &'static CStr = c"openai_api";
     const SCOPE: Scope = Scope::Location;
-    const ARGS: Args = Args::Some;
+    const ARGS: Args = Args::Many;
 
     fn read(conf: &mut Conf, target: &mut Location) -> Result<(), Option<String>> {
         let words = conf.words()?;

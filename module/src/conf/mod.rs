@@ -3,26 +3,35 @@
 mod api;
 mod clients;
 mod location;
+mod next_key;
+mod policy;
 mod pool;
 mod redlock;
+mod routes;
 mod source;
 mod tls;
+mod upstream;
 mod values;
 mod zone;
 
 pub use api::{LockKey, LockTtl, OpenaiApi};
 pub use clients::ClientsBlock;
 pub use location::{
-    Auth, Inspect, InspectInvalid, InspectMaxSize, InspectOversize, Location, OpenaiPool, Otherwise,
+    Auth, Inspect, InspectInvalid, InspectMaxSize, InspectOversize, Location, OpenaiPool,
+    OpenaiRoute, Otherwise,
 };
+pub use next_key::{AttemptsHeader, Fault, NextKeyOn, NextKeyTimeout, NextKeyTries};
 pub use pool::{Pool, PoolBlock, PoolKey, Store};
 pub use redlock::{RedlockBlock, RedlockGroup};
+pub use routes::{RouteBlock, RoutesBlock, Target};
+pub use upstream::{Upstream, UpstreamBlock};
 pub use zone::ZoneSize;
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 
+use openai_core::circuit::CircuitId;
 use openai_core::clients::Clients;
-use openai_core::lease::{PoolConfig, PoolId};
+use openai_core::lease::{PoolConfig, PoolId, ReconcileError};
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 
@@ -35,7 +44,10 @@ pub struct Main {
     pub zone: zone::Declared,
     pub pools: Vec<Pool>,
     pub groups: Vec<RedlockGroup>,
+    pub routes: Vec<RouteBlock>,
     pub clients: Option<Clients>,
+    /// Locations add those that only they name.
+    pub upstreams: RefCell<Vec<Upstream>>,
     pub shared: Option<SharedZone>,
     channels: usize,
     taken_over: OnceCell<TakenOver>,
@@ -47,6 +59,8 @@ pub struct TakenOver {
     /// Names this machine in the queues of Redlock pools, with this configuration.
     pub instance: String,
     pub pools: Vec<KnownPool>,
+    /// The circuits of the upstreams, in the configuration's order.
+    pub circuits: Vec<CircuitId>,
 }
 
 /// A pool as the shared zone knows it.
@@ -103,10 +117,16 @@ impl Main {
         let pools = self.for_zone();
         let accepted = crate::adapter::change(shared, |zone| {
             zone.started_us(now().wall_us);
-            zone.accept(&pools, now())
+            let accepted = zone.accept(&pools, now())?;
+            let circuit = |u: &Upstream| zone.circuit(&u.name, &u.circuit, now());
+            Ok((
+                accepted,
+                self.upstreams.borrow().iter().map_while(circuit).collect(),
+            ))
         });
         let accepted = accepted.ok_or("openai_zone: the zone is not there")?;
-        let accepted = accepted.map_err(|e| format!("openai_zone: {e}"))?;
+        let (accepted, circuits) =
+            accepted.map_err(|e: ReconcileError| format!("openai_zone: {e}"))?;
         let known = accepted
             .pools
             .into_iter()
@@ -116,6 +136,7 @@ impl Main {
             generation,
             instance: format!("{:016x}", StdRng::from_os_rng().next_u64()),
             pools: known.collect(),
+            circuits,
         });
         Ok(())
     }
@@ -125,6 +146,7 @@ impl MainConf for Main {
     fn complete(&mut self, conf: &Conf) -> ConfResult {
         self.warn_of_shared_keys(conf);
         self.resolve_stores()?;
+        self.resolve_routes()?;
         if self.pools.is_empty() {
             return Ok(());
         }

@@ -9,8 +9,10 @@ use ngx::ffi::{
 use slotmap::{DefaultKey, Key, KeyData, SlotMap};
 use zeroize::Zeroizing;
 
+use super::attempt::Hooks;
 use super::guard;
 use super::request::Request;
+use super::rewrite::Rewrite;
 
 thread_local! {
     /// The requests of this worker that have a context. What outlives a call into
@@ -50,9 +52,11 @@ impl Token {
 pub(crate) struct Holder<T> {
     request: *mut ngx_http_request_t,
     pub(crate) token: Token,
+    pub(crate) rewrite: RefCell<Option<Rewrite>>,
     pub(crate) authorization: RefCell<Option<Rc<Zeroizing<Vec<u8>>>>>,
     pub(crate) create_request: core::cell::Cell<CreateRequest>,
     pub(crate) finalize_request: core::cell::Cell<FinalizeRequest>,
+    pub(crate) hooks: Hooks,
     pub(crate) subrequest: core::cell::Cell<(ngx_http_post_subrequest_pt, *mut c_void)>,
     pub(crate) value: T,
 }
@@ -128,9 +132,11 @@ pub(crate) fn attach<'a, T: 'static>(
         holder.write(Holder {
             request: r,
             token,
+            rewrite: Default::default(),
             authorization: Default::default(),
             create_request: Default::default(),
             finalize_request: Default::default(),
+            hooks: Hooks::default(),
             subrequest: core::cell::Cell::new((None, core::ptr::null_mut())),
             value: make(token),
         });

@@ -31,7 +31,7 @@ pub enum Args {
     /// Two arguments.
     Two,
     /// One argument or more.
-    Some,
+    Many,
     /// A block without a name.
     Block,
     /// A block with a name.
@@ -71,7 +71,7 @@ pub const fn command<D: Directive>() -> ngx_command_t {
         Args::Flag => NGX_CONF_FLAG,
         Args::One => NGX_CONF_TAKE1,
         Args::Two => NGX_CONF_TAKE2,
-        Args::Some => NGX_CONF_1MORE,
+        Args::Many => NGX_CONF_1MORE,
         Args::Block => NGX_CONF_BLOCK | NGX_CONF_NOARGS,
         Args::NamedBlock => NGX_CONF_BLOCK | NGX_CONF_TAKE1,
     };

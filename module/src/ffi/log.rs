@@ -1,7 +1,10 @@
 use core::ptr::NonNull;
 use std::panic;
 
-use ngx::ffi::{NGX_LOG_ALERT, NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_INFO, NGX_LOG_WARN, ngx_log_t};
+use ngx::ffi::{
+    NGX_LOG_ALERT, NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_INFO, NGX_LOG_NOTICE, NGX_LOG_WARN,
+    ngx_log_t,
+};
 use ngx::log::ngx_cycle_log;
 use ngx::ngx_log_error;
 
@@ -12,6 +15,7 @@ pub enum Level {
     Alert,
     Error,
     Warn,
+    Notice,
     Info,
 }
 
@@ -22,6 +26,7 @@ impl Level {
             Self::Alert => NGX_LOG_ALERT,
             Self::Error => NGX_LOG_ERR,
             Self::Warn => NGX_LOG_WARN,
+            Self::Notice => NGX_LOG_NOTICE,
             Self::Info => NGX_LOG_INFO,
         }
     }

@@ -5,6 +5,7 @@
 //! panic ends as an error of that one request. The types here know nothing of
 //! leases or keys.
 
+mod attempt;
 mod body;
 mod conf;
 mod content;
@@ -20,6 +21,7 @@ mod peer;
 mod process;
 mod reply;
 mod request;
+mod rewrite;
 mod shm;
 mod swap;
 mod text;
@@ -27,6 +29,7 @@ mod tls;
 mod upstream;
 mod variable;
 
+pub use attempt::{AnswerHead, Attempt};
 pub use conf::{Block, Conf, ConfResult};
 pub use content::{Answer, Content};
 pub use context::Token;
@@ -43,6 +46,7 @@ pub use process::{
     Cycle, alive, clocks, host_name, monotonic_ms, nginx_version, process_id, serves_requests,
 };
 pub use request::Request;
+pub use rewrite::Rewrite;
 pub use shm::{SharedZone, ZoneContent};
 pub use tls::{Tls, TlsContext, TlsName};
 

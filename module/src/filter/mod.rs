@@ -1,9 +1,12 @@
 //! Answers on their way to the client: observed, and where they are nginx's own
 //! errors, given OpenAI's form.
 
+use std::borrow::Cow;
+
 use openai_core::openai::ApiError;
 
 use crate::Openai;
+use crate::conf::Location;
 use crate::ctx::{Context, Reply};
 use crate::ffi::{Filter, Piece, Request};
 
@@ -17,6 +20,7 @@ impl Filter for Answers {
         if !place.is_gateway() {
             return;
         }
+        tell_attempts(&request, place);
         if request.is_error_page() {
             put_into_form(&request);
         } else if request.is_from_cache() {
@@ -28,6 +32,9 @@ impl Filter for Answers {
     }
 
     fn body(request: Request<'_>) -> Piece {
+        if request.attempt_ends::<Openai>() {
+            return Piece::Hold;
+        }
         let Some(ctx) = request.context::<Openai>() else {
             return Piece::Keep;
         };
@@ -35,16 +42,29 @@ impl Filter for Answers {
             Reply::Nginx => Piece::Keep,
             Reply::Announced(error) => {
                 ctx.reply.set(Reply::Sent);
-                Piece::Replace(error.body().to_vec())
+                Piece::Replace(body_of(ctx, error).into_owned())
             }
             Reply::Sent => Piece::Drop,
         }
     }
 }
 
+fn tell_attempts(request: &Request<'_>, place: &Location) {
+    if place.next_key().tells()
+        && let Some(ctx) = request.recalled::<Openai>()
+    {
+        let attempts = ctx.attempts.get().to_string();
+        request.add_answer_header(b"X-OpenAI-Attempts", attempts.as_bytes());
+    }
+}
+
 /// Whether the answer comes bit by bit: an event stream, or of unknown length.
 fn streams(request: &Request<'_>) -> bool {
     request.answers_events() || request.answer_length().is_none()
+}
+
+fn body_of(ctx: &Context, error: ApiError) -> Cow<'static, [u8]> {
+    error.body_for(ctx.head.get().and_then(|head| head.model.as_str()))
 }
 
 fn put_into_form(request: &Request<'_>) {
@@ -62,7 +82,7 @@ fn put_into_form(request: &Request<'_>) {
         .get()
         .filter(|refusal| refusal.status() == status);
     let error = refusal.unwrap_or(ApiError::for_status(status));
-    request.announce_answer(b"application/json", error.body().len());
+    request.announce_answer(b"application/json", body_of(ctx, error).len());
     if let Some(seconds) = error.retry_after() {
         request.add_answer_header(b"Retry-After", seconds.to_string().as_bytes());
     }

@@ -2,8 +2,10 @@
 
 use openai_core::openai::{ApiError, Head, HeadError, HeadScanner};
 
-use crate::conf::{Location, Otherwise};
-use crate::ffi::Request;
+use super::target;
+use crate::conf::{Location, Main, Otherwise};
+use crate::ctx::Context;
+use crate::ffi::{Request, Rewrite};
 
 /// The head of the request's body; `None` when there is none to be had.
 pub fn look(request: &Request<'_>, place: &Location) -> Result<Option<Head>, ApiError> {
@@ -21,6 +23,14 @@ pub fn look(request: &Request<'_>, place: &Location) -> Result<Option<Head>, Api
         return Err(ApiError::Internal);
     }
     judge(scanner.finish(), place.invalid())
+}
+
+/// What has to be rewritten in the body for the alias that was asked for.
+pub fn rewrite(ctx: &Context, main: &Main) -> Option<Rewrite> {
+    let alias = target::alias(ctx, main)?;
+    let range = ctx.head.get()?.model_at.clone()?;
+    let with = serde_json::to_vec(&alias.model).ok()?.into();
+    Some(Rewrite { range, with })
 }
 
 fn judge(found: Result<Head, HeadError>, invalid: Otherwise) -> Result<Option<Head>, ApiError> {

@@ -3,11 +3,14 @@
 mod access;
 pub mod api;
 mod body;
+mod failover;
 mod lost;
 mod precontent;
 mod release;
+pub mod target;
 
 pub use access::Access;
+pub use failover::{answer_begun, attempt_failed, attempt_over};
 pub use lost::lost;
 pub use precontent::{Precontent, ask_again, asks_again, fall_back, locked, served, unavailable};
 pub use release::{Log, ended};

@@ -6,7 +6,7 @@ use openai_core::openai::ApiError;
 
 use super::access::{context_of, refuse};
 use super::api::{self, Call};
-use super::body;
+use super::{body, target};
 use crate::Openai;
 use crate::adapter::now;
 use crate::conf::{Location, Main, Pool};
@@ -31,11 +31,10 @@ impl PhaseHandler for Precontent {
                 None => Flow::Answer(500),
             };
         }
-        let here = place.pool(main).filter(|_| place.sends());
-        let Some((at, pool)) = here else {
+        if !place.serves() || !place.sends() {
             leave_pool(&request);
             return Flow::Decline;
-        };
+        }
         let Some(ctx) = context_of(&request) else {
             return Flow::Answer(500);
         };
@@ -44,12 +43,20 @@ impl PhaseHandler for Precontent {
                 ctx.stage.set(Stage::Reading);
                 request.read_body()
             }
-            Stage::Reading => match look_at(&request, ctx, place) {
-                Ok(()) => lease(&request, ctx, main, at, pool),
-                Err(refusal) => refuse(ctx, refusal),
-            },
+            Stage::Reading => {
+                let looked = look_at(&request, ctx, place);
+                match looked.and_then(|()| target::route(ctx, place, main)) {
+                    Ok(()) => attempt(&request, ctx, main),
+                    Err(refusal) => refuse(ctx, refusal),
+                }
+            }
+            Stage::Again | Stage::Open => attempt(&request, ctx, main),
             Stage::Waiting | Stage::Prolonging => Flow::Pause,
-            Stage::TimedOut | Stage::Unavailable => answer(ctx, pool),
+            Stage::Refused => refuse(ctx, ctx.refusal.get().unwrap_or(ApiError::Internal)),
+            Stage::TimedOut | Stage::Unavailable => match target::pool(ctx, main) {
+                Some((_, pool)) => answer(ctx, main, pool),
+                None => refuse(ctx, ApiError::Internal),
+            },
             Stage::Leased => send(&request, ctx, main),
             Stage::Done => Flow::Decline,
         }
@@ -78,33 +85,54 @@ fn look_at(request: &Request<'_>, ctx: &Context, place: &Location) -> Result<(),
     Ok(())
 }
 
+/// Takes a key for the next target.
+fn attempt(request: &Request<'_>, ctx: &Context, main: &Main) -> Flow {
+    let now_ms = now().mono_ms;
+    ctx.asked_ms.set(now_ms);
+    if ctx.attempts.get() == 0 {
+        ctx.first_asked_ms.set(now_ms);
+    }
+    let chosen = target::choose(request, ctx, main);
+    match chosen.and_then(|target| {
+        main.pools
+            .get(target.pool)
+            .ok_or(ApiError::Internal)
+            .map(|pool| (target.pool, pool))
+    }) {
+        Ok((at, pool)) => lease(request, ctx, main, at, pool),
+        Err(refusal) => refuse(ctx, refusal),
+    }
+}
+
 fn lease(request: &Request<'_>, ctx: &Context, main: &Main, at: usize, pool: &Pool) -> Flow {
     if request.is_subrequest() {
         request.tell_end::<Openai>();
     }
-    match seek(ctx, main, at, pool) {
+    match seek(request, ctx, main, at, pool) {
         Step::Leased => send(request, ctx, main),
         Step::Pending => request.park(),
-        Step::Over => answer(ctx, pool),
+        Step::Over if ctx.stage.get() == Stage::Open => {
+            target::note_fault(ctx);
+            attempt(request, ctx, main)
+        }
+        Step::Over => answer(ctx, main, pool),
     }
 }
 
 /// Asks for a lease of a pool, and waits as long as it may.
-pub(super) fn seek(ctx: &Context, main: &Main, at: usize, pool: &Pool) -> Step {
-    ctx.asked_ms.set(now().mono_ms);
-    ctx.pool.set(Some(at));
-    let step = ask(ctx, main, at, pool);
-    let wait_ms = wait_ms(ctx, pool);
+pub(super) fn seek(
+    request: &Request<'_>,
+    ctx: &Context,
+    main: &Main,
+    at: usize,
+    pool: &Pool,
+) -> Step {
+    let step = ask(request, ctx, main, at, pool);
+    let wait_ms = target::wait_ms(request, ctx, pool);
     if matches!(step, Step::Pending) && wait_ms > 0 {
         start_deadline(ctx, wait_ms);
     }
     step
-}
-
-/// How long it may wait: as long as the pool allows, unless it asks for less.
-fn wait_ms(ctx: &Context, pool: &Pool) -> u64 {
-    let wish = ctx.api.borrow().as_ref().and_then(Call::wish);
-    wish.map_or(pool.wait_ms, |(wait_ms, _)| wait_ms.min(pool.wait_ms))
 }
 
 /// What asking for a lease has led to.
@@ -116,22 +144,42 @@ pub(super) enum Step {
     Over,
 }
 
-fn ask(ctx: &Context, main: &Main, at: usize, pool: &Pool) -> Step {
-    let may_wait = wait_ms(ctx, pool) > 0;
+fn ask(request: &Request<'_>, ctx: &Context, main: &Main, at: usize, pool: &Pool) -> Step {
+    let wait_ms = target::wait_ms(request, ctx, pool);
     let ask = Ask {
         pool: at,
         ttl_ms: pool.ttl_ms,
         priority: priority(ctx, main),
-        may_wait,
+        wait_ms,
         arrival: ctx.arrival.get(),
+        tokens: estimate(request, ctx),
+        avoid: ctx.avoid.get(),
         holder: client(ctx, main).map_or(0, |client| holder_of(&client.name)),
+        circuit: target::circuit(ctx, main),
+        pass: &ctx.pass,
     };
     let Some(known) = main.taken_over() else {
         ctx.stage.set(Stage::Unavailable);
         return Step::Over;
     };
     let asked = worker::ask(main, known, &ask, ctx.token);
-    take(ctx, asked, may_wait, LeaseStatus::Immediate)
+    take(ctx, asked, wait_ms > 0, LeaseStatus::Immediate)
+}
+
+/// The most tokens that a prompt is taken for: images are long in JSON, not in tokens.
+const MOST_OF_PROMPT: u64 = 32_768;
+const BYTES_A_TOKEN: u64 = 4;
+
+/// How many tokens the request may take, by the length of its body and by what it
+/// allows for the answer; 0 if nothing is known.
+fn estimate(request: &Request<'_>, ctx: &Context) -> u32 {
+    let Some(head) = ctx.head.get() else {
+        return 0;
+    };
+    let prompt = (request.body_length() / BYTES_A_TOKEN).min(MOST_OF_PROMPT);
+    let each = u64::from(head.max_tokens.unwrap_or_default());
+    let answers = each * u64::from(head.choices.unwrap_or(1));
+    u32::try_from(prompt + answers).unwrap_or(u32::MAX)
 }
 
 fn take(ctx: &Context, asked: Asked, may_wait: bool, status: LeaseStatus) -> Step {
@@ -162,6 +210,19 @@ fn take(ctx: &Context, asked: Asked, may_wait: bool, status: LeaseStatus) -> Ste
                 LeaseStatus::Timeout
             });
         }
+        Asked::Open => ctx.stage.set(Stage::Open),
+        Asked::Cooling(soonest_ms) => {
+            let retry_after = target::seconds(soonest_ms);
+            ctx.refusal
+                .set(Some(ApiError::NoKeyAvailable { retry_after }));
+            ctx.stage.set(Stage::Refused);
+            ctx.status.set(LeaseStatus::Cooling);
+        }
+        Asked::Unhealthy => {
+            ctx.refusal.set(Some(ApiError::NoHealthyKey));
+            ctx.stage.set(Stage::Refused);
+            ctx.status.set(LeaseStatus::Unhealthy);
+        }
         Asked::Unavailable => {
             ctx.stage.set(Stage::Unavailable);
             ctx.status.set(LeaseStatus::Unavailable);
@@ -177,12 +238,11 @@ fn start_deadline(ctx: &Context, wait_ms: u64) {
 }
 
 /// The answer to a request that got no lease.
-fn answer(ctx: &Context, pool: &Pool) -> Flow {
+fn answer(ctx: &Context, main: &Main, pool: &Pool) -> Flow {
     let refusal = match ctx.stage.replace(Stage::Done) {
+        Stage::Refused => ctx.refusal.get().unwrap_or(ApiError::Internal),
         Stage::Unavailable => ApiError::LockUnavailable { retry_after: 1 },
-        _ => ApiError::NoKeyAvailable {
-            retry_after: retry_after(pool),
-        },
+        _ => target::in_vain(ctx, main, pool),
     };
     refuse(ctx, refusal)
 }
@@ -198,11 +258,19 @@ fn hold(ctx: &Context, lease: Lease, status: LeaseStatus) {
 
 /// Has the location's own handler send the request with the leased key.
 fn send(request: &Request<'_>, ctx: &Context, main: &Main) -> Flow {
+    if !target::admits(ctx, main) {
+        // The circuit has opened while the request waited for the key.
+        ctx.let_go();
+        target::note_fault(ctx);
+        return attempt(request, ctx, main);
+    }
     ctx.stage.set(Stage::Done);
+    ctx.attempts.set(ctx.attempts.get() + 1);
     let key = ctx
         .lease
         .get()
         .and_then(|lease| main.pools.get(lease.pool)?.keys.get(lease.key));
+    request.rewrite_body::<Openai>(body::rewrite(ctx, main));
     match key {
         Some(key) if request.send_with::<Openai>(key.authorization.clone()) => Flow::Decline,
         _ => refuse(ctx, ApiError::Internal),
@@ -214,24 +282,16 @@ fn client<'a>(ctx: &Context, main: &'a Main) -> Option<&'a Client> {
 }
 
 fn priority(ctx: &Context, main: &Main) -> i32 {
-    let wish = ctx.api.borrow().as_ref().and_then(Call::wish);
-    let wish = wish.and_then(|(_, priority)| priority);
+    let wish = ctx.api.borrow().as_ref().and_then(Call::priority);
     wish.or_else(|| Some(client(ctx, main)?.priority))
         .unwrap_or(0)
-}
-
-/// In how many seconds it may be worth asking again: nobody knows when a stream
-/// ends, so not at once and not in a minute.
-pub(super) fn retry_after(pool: &Pool) -> u32 {
-    (pool.wait_ms / 1_000).clamp(1, 5) as u32
 }
 
 /// The request as one that waits: its context, and its pool.
 fn waiter<'a>(request: &Request<'a>) -> Option<(&'a Context, &'a Main, usize, &'a Pool)> {
     let ctx = request.recalled::<Openai>()?;
     let main = request.main_conf::<Openai>()?;
-    let at = ctx.pool.get()?;
-    let pool = main.pools.get(at)?;
+    let (at, pool) = target::pool(ctx, main)?;
     (ctx.stage.get() == Stage::Waiting).then_some((ctx, main, at, pool))
 }
 
@@ -266,10 +326,8 @@ pub fn locked(request: Request<'_>, asked: LeaseHandle, grant: Grant, votes: u8)
 /// No quorum can be had: the slot is leased on this machine only; `false` as for
 /// [`served`].
 pub fn fall_back(request: Request<'_>, grant: Grant) -> bool {
-    if request
-        .recalled::<Openai>()
-        .is_some_and(|ctx| ctx.api.borrow().is_some())
-    {
+    let ctx = request.recalled::<Openai>();
+    if ctx.is_some_and(|ctx| ctx.api.borrow().is_some()) {
         // A lock that another machine may have as well is none.
         return false;
     }
@@ -314,7 +372,7 @@ pub fn asks_again(request: Request<'_>) {
 pub fn ask_again(request: Request<'_>) {
     if let Some((ctx, main, at, pool)) = waiter(&request) {
         ctx.locking.set(None);
-        let step = ask(ctx, main, at, pool);
+        let step = ask(&request, ctx, main, at, pool);
         proceed(request, ctx, step);
     }
 }

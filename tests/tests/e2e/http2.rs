@@ -5,6 +5,8 @@ use std::process::{Child, Command, Stdio};
 
 use e2e::{Gateway, Plan, RawUpstream};
 
+use crate::failover;
+
 fn curl(gateway: &Gateway, path: &str) -> Command {
     let port = gateway.tls_port();
     let mut curl = Command::new("curl");
@@ -76,6 +78,21 @@ fn a_stream_arrives_whole_over_http2() {
 }
 
 #[test]
+fn a_request_over_http2_is_sent_again_with_the_next_key() {
+    for fault in ["status = 503", "reset-after = 0"] {
+        let gateway = failover::plan(2, &failover::key_gets(1, fault))
+            .tls()
+            .start();
+        for _ in 0..2 {
+            let output = run(chat(&gateway));
+            assert!(output.ends_with("data: [DONE]\n\n\n2 200"), "{output}");
+        }
+        gateway.wait_held(0, 0);
+        assert_eq!(failover::uses(&gateway, 2), [2, 2]);
+    }
+}
+
+#[test]
 fn a_request_without_a_body_gets_a_key_over_http2() {
     let gateway = Plan::new().tls().start();
     let output = run(curl(&gateway, "/v1/models"));
@@ -141,4 +158,25 @@ fn a_wrong_token_is_refused_over_http2() {
     let output = run(chat(&gateway));
     assert!(output.contains(r#""code":"invalid_api_key""#), "{output}");
     assert!(output.ends_with("\n2 401"), "{output}");
+}
+
+#[test]
+fn an_alias_in_a_body_of_stated_length_or_none() {
+    let upstream = RawUpstream::bind();
+    let gateway = Plan::new()
+        .tls()
+        .upstream(upstream.address())
+        .http("openai_routes models { alias fast gpt-4o-mini; otherwise to=main; }")
+        .serves("openai_route models;")
+        .start();
+    for without in ["x-nothing:", "content-length:"] {
+        let mut curl = curl(&gateway, "/v1/chat/completions");
+        curl.args(["--json", r#"{"model":"fast"}"#, "-H", without]);
+        let client = std::thread::spawn(move || run(curl));
+        let mut exchange = upstream.accept();
+        let body = String::from_utf8_lossy(&exchange.body);
+        assert_eq!(body, r#"{"model":"gpt-4o-mini"}"#);
+        exchange.answer();
+        assert!(client.join().expect("curl").ends_with("\n2 200"));
+    }
 }

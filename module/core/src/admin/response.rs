@@ -214,6 +214,10 @@ pub struct PoolHealth {
     pub held: u32,
     /// Requests that wait.
     pub waiting: u32,
+    /// Its API keys.
+    pub keys: u32,
+    /// Those that are out: over their limits, out of quota, or revoked.
+    pub keys_out: u32,
     /// How its Redis nodes do, in their order; empty without any.
     pub nodes: Vec<String>,
 }

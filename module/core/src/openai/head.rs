@@ -2,8 +2,9 @@
 //!
 //! [`HeadScanner`] takes the body in pieces cut at any byte and finds four fields
 //! of the top-level object: `model`, `stream`, `stream_options.include_usage` and
-//! `user`. The rest is checked and skipped: no tree is built, nothing is copied or
-//! allocated, and long strings cost no more than a search for their end.
+//! `user`; and, for estimates, the numbers that bound the answer. The rest is checked
+//! and skipped: no tree is built, nothing is copied or allocated, and long strings cost
+//! no more than a search for their end.
 //!
 //! # What counts as JSON
 //!
@@ -19,6 +20,7 @@
 //! most parsers, and `null` counts as absent, as in OpenAI's.
 
 mod capture;
+mod count;
 mod found;
 mod nesting;
 mod number;
@@ -28,26 +30,37 @@ mod string;
 mod tests;
 mod text;
 
+pub(super) use capture::Capture;
 pub use nesting::MAX_DEPTH;
 pub use scanner::HeadScanner;
+pub(super) use string::{Part, Scanned, Skip, scan as scan_string};
 pub use text::{Captured, Text};
+
+use std::ops::Range;
 
 /// The longest model name that is kept, in bytes.
 pub const MAX_MODEL: usize = 128;
 /// The longest user name that is kept, in bytes.
 pub const MAX_USER: usize = 256;
 
-/// What a body says at its top level.
+/// What a body says at its top level. Where a key stands twice, the last value counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Head {
     /// `model`.
     pub model: Captured<MAX_MODEL>,
+    /// Where the string lies that is the value of `model`, quotes included.
+    pub model_at: Option<Range<u64>>,
     /// `stream`; an explicit `false` is not the same as none.
     pub stream: Option<bool>,
     /// `stream_options.include_usage`.
     pub include_usage: Option<bool>,
     /// `user`.
     pub user: Captured<MAX_USER>,
+    /// The last of `max_tokens`, `max_completion_tokens` and `max_output_tokens` that is a
+    /// whole number of 32 bits.
+    pub max_tokens: Option<u32>,
+    /// `n`, how many answers are wanted, if it is such a number.
+    pub choices: Option<u32>,
     /// The first field, in the order of [`Field`], whose value is of another kind
     /// than OpenAI takes there; it reads as absent above.
     pub wrong_kind: Option<Field>,

@@ -9,11 +9,12 @@ use openai_core::openai::ApiError;
 use serde_json::json;
 
 use super::super::precontent::{self, Step};
+use super::super::target;
 use super::reports::{self, Clock};
 use super::{Decided, Here, json};
 use crate::Openai;
 use crate::adapter::now;
-use crate::conf::Store;
+use crate::conf::{Store, Target};
 use crate::ctx::{Context, Stage};
 use crate::ffi::{Answer, Level, Request};
 use crate::locks;
@@ -45,10 +46,18 @@ pub struct Extending {
 }
 
 impl Call {
-    /// How long it waits for a slot, at most, and how urgently.
-    pub fn wish(&self) -> Option<(u64, Option<i32>)> {
+    /// How long it is to wait for a slot, at most.
+    pub fn wait_ms(&self) -> Option<u64> {
         match self {
-            Self::Acquire(call) => Some((call.asked.wait_ms, call.asked.priority)),
+            Self::Acquire(call) => Some(call.asked.wait_ms),
+            _ => None,
+        }
+    }
+
+    /// How urgently.
+    pub fn priority(&self) -> Option<i32> {
+        match self {
+            Self::Acquire(call) => call.asked.priority,
             _ => None,
         }
     }
@@ -82,7 +91,15 @@ impl Here<'_> {
         };
         *self.ctx.api.borrow_mut() = Some(Call::Acquire(Box::new(call)));
         let pool = self.main.pools.get(at).ok_or_else(unavailable)?;
-        match precontent::seek(self.ctx, self.main, at, pool) {
+        let target = Target {
+            pool: at,
+            upstream: None,
+            circuit: None,
+        };
+        *self.ctx.targets.borrow_mut() = Some([target].into());
+        self.ctx.target.set(Some(0));
+        self.ctx.asked_ms.set(now().mono_ms);
+        match precontent::seek(&self.request, self.ctx, self.main, at, pool) {
             Step::Leased => self.leased(),
             Step::Pending => Ok(None),
             Step::Over => Err(self.unserved()),
@@ -102,11 +119,10 @@ impl Here<'_> {
 
     /// There is no slot to be had.
     pub(super) fn unserved(self) -> Problem {
-        let pool = self.ctx.pool.get().and_then(|at| self.main.pools.get(at));
+        let pool = target::pool(self.ctx, self.main);
         Problem::of(match (self.ctx.stage.get(), pool) {
-            (Stage::TimedOut, Some(pool)) => ApiError::NoKeyAvailable {
-                retry_after: precontent::retry_after(pool),
-            },
+            (Stage::TimedOut, Some((_, pool))) => target::in_vain(self.ctx, self.main, pool),
+            (Stage::Refused, _) => self.ctx.refusal.get().unwrap_or(ApiError::Internal),
             _ => ApiError::LockUnavailable { retry_after: 1 },
         })
     }

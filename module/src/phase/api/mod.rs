@@ -57,9 +57,9 @@ pub(super) fn run<'a>(
         },
         Stage::Reading => here.body_read(),
         Stage::Leased => here.leased(),
-        Stage::TimedOut | Stage::Unavailable => Err(here.unserved()),
+        Stage::TimedOut | Stage::Unavailable | Stage::Refused => Err(here.unserved()),
         Stage::Waiting | Stage::Prolonging => return Flow::Pause,
-        Stage::Done => return Flow::Decline,
+        Stage::Again | Stage::Open | Stage::Done => return Flow::Decline,
     };
     let answer = match decided {
         Ok(Some(answer)) => answer,

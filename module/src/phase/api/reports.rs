@@ -4,7 +4,9 @@ use openai_core::admin::{
     ActiveLock, ActiveLocks, Context, Health, HealthStatus, LockKind, PoolHealth, PoolInfo,
     Problem, SystemInfo, lock_id, rfc3339,
 };
-use openai_core::lease::{Holder, Holding, PoolGauges, PoolId, ServiceLock, holder_of};
+use openai_core::lease::{
+    Avoid, HeldBy, Holding, Outlook, PoolGauges, PoolId, ServiceLock, holder_of,
+};
 use openai_core::openai::ApiError;
 
 use super::{Here, json};
@@ -74,8 +76,8 @@ pub(super) fn lock(main: &Main, lock: &ServiceLock, clock: Clock) -> Option<Acti
 
 fn holding(main: &Main, held: &Holding, clock: Clock) -> Option<ActiveLock> {
     let of = match &held.holder {
-        Holder::Service(service) => return lock(main, service, clock),
-        Holder::Request(of) => *of,
+        HeldBy::Service(service) => return lock(main, service, clock),
+        HeldBy::Request(of) => *of,
     };
     let clients = main
         .clients
@@ -105,6 +107,14 @@ fn unavailable() -> Problem {
 }
 
 impl<'a> Here<'a> {
+    /// Whether all keys of a pool are revoked or out of quota, and not just over their
+    /// rates.
+    fn is_exhausted(self, at: usize) -> bool {
+        let outlook = self.main.taken_over();
+        let outlook = outlook.and_then(|known| worker::outlook(known, at, Avoid::default()));
+        matches!(outlook, Some(Outlook::Unhealthy { .. }))
+    }
+
     /// The pools of the location: their positions, and how the zone knows them.
     fn pools(self) -> impl Iterator<Item = (usize, &'a Pool, PoolId)> {
         let known = self.main.taken_over().map_or(&[][..], |known| &known.pools);
@@ -153,7 +163,7 @@ pub(super) fn none_but_a_request(here: Here<'_>, id: u128) -> Problem {
 pub(super) fn health(here: Here<'_>) -> Result<Answer, Problem> {
     let pools: Vec<_> = here
         .pools()
-        .map(|(at, pool, _)| pool_health(here, at, pool))
+        .map(|(at, pool, id)| pool_health(here, at, pool, id))
         .collect();
     let best = pools.iter().map(|pool| pool.status).min();
     let worst = pools.iter().map(|pool| pool.status).max();
@@ -178,9 +188,16 @@ pub(super) fn health(here: Here<'_>) -> Result<Answer, Problem> {
     )
 }
 
-fn pool_health(here: Here<'_>, at: usize, pool: &Pool) -> PoolHealth {
-    let gauges = here.gauges(at);
-    let (mut status, mut nodes) = (HealthStatus::Healthy, vec![]);
+fn pool_health(here: Here<'_>, at: usize, pool: &Pool, id: PoolId) -> PoolHealth {
+    let gauges = here.gauges(at).filter(|gauges| gauges.slots > 0);
+    let (keys_out, keys) = in_zone(|zone| zone.out_of(id)).unwrap_or_default();
+    let mut status = match keys_out {
+        _ if gauges.is_none() => HealthStatus::Unhealthy,
+        0 => HealthStatus::Healthy,
+        out if out == keys && here.is_exhausted(at) => HealthStatus::Unhealthy,
+        _ => HealthStatus::Degraded,
+    };
+    let mut nodes = vec![];
     if let Store::Redlock {
         group,
         names,
@@ -201,28 +218,22 @@ fn pool_health(here: Here<'_>, at: usize, pool: &Pool) -> PoolHealth {
                 .filter(|n| states.contains(&n.as_str()))
                 .count()
         };
-        status = match (count(&["up", "suspect"]), count(&["up"])) {
+        let of_nodes = match (count(&["up", "suspect"]), count(&["up"])) {
             (voting, _) if voting < usize::from(needed) && !fallback => HealthStatus::Unhealthy,
             (_, up) if up < nodes.len() => HealthStatus::Degraded,
             _ => HealthStatus::Healthy,
         };
+        status = status.max(of_nodes);
     }
-    let Some(gauges) = gauges.filter(|gauges| gauges.slots > 0) else {
-        return PoolHealth {
-            pool: pool.name.clone(),
-            status: HealthStatus::Unhealthy,
-            slots: 0,
-            held: 0,
-            waiting: 0,
-            nodes,
-        };
-    };
+    let gauges = gauges.unwrap_or_default();
     PoolHealth {
         pool: pool.name.clone(),
         status,
         slots: gauges.slots,
         held: gauges.held,
         waiting: gauges.waiting,
+        keys,
+        keys_out,
         nodes,
     }
 }

@@ -10,7 +10,7 @@ mod view;
 
 pub(crate) use record::{Head, Note, SERVICE};
 pub use record::{MAX_CONTEXT, MAX_NAME, MAX_REQUEST, ServiceState};
-pub use view::{Holder, Holding, ServiceLock};
+pub use view::{HeldBy, Holding, ServiceLock};
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -96,13 +96,13 @@ impl Zone<'_> {
         };
         slot.owner = SERVICE;
         self.prolong_slot(handle.slot, terms.until_ms);
-        Ok(self.view(at))
+        Ok(self.service_view(at))
     }
 
     /// The lock of this name, whatever has become of it.
     #[must_use]
     pub fn service_lock(&self, id: u128) -> Option<ServiceLock> {
-        Some(self.view(self.find(id)?))
+        Some(self.service_view(self.find(id)?))
     }
 
     /// The lock that a request of a service holds.
@@ -120,7 +120,10 @@ impl Zone<'_> {
             head.state == ServiceState::Held as u32 && [&*c, &s, &r] == [client, service, request]
         };
         let alike = (0..self.services.len()).filter(|&at| self.services[at].digest == digest);
-        alike.into_iter().find(is_it).map(|at| self.view(at))
+        alike
+            .into_iter()
+            .find(is_it)
+            .map(|at| self.service_view(at))
     }
 
     /// Moves the end of a held lock, never to before.
@@ -130,7 +133,7 @@ impl Zone<'_> {
         head.until_ms = head.until_ms.max(until_ms);
         let (slot, until_ms) = (head.slot, head.until_ms);
         self.prolong_slot(slot, until_ms);
-        Some(self.view(at))
+        Some(self.service_view(at))
     }
 
     /// Ends a held lock: its slot goes to the first waiter.
@@ -143,7 +146,7 @@ impl Zone<'_> {
         let at = self.find_held(id)?;
         self.close(at, state, now);
         self.free(self.services[at].slot, now);
-        Some(self.view(at))
+        Some(self.service_view(at))
     }
 
     /// Ends a held lock that has one on the nodes: the slot is the worker's, to give
@@ -178,7 +181,7 @@ impl Zone<'_> {
         let until = now.mono_ms + for_ms;
         self.close(at, ServiceState::Lost, now);
         self.leave_elsewhere(handle.slot, until);
-        Some(self.view(at))
+        Some(self.service_view(at))
     }
 
     /// Forgets the locks that have ended; those that nobody gave back.
@@ -187,7 +190,7 @@ impl Zone<'_> {
         let mut expired = vec![];
         for at in 0..self.services.len() {
             match ServiceState::of(self.services[at].state) {
-                Some(ServiceState::Expired) => expired.push(self.view(at)),
+                Some(ServiceState::Expired) => expired.push(self.service_view(at)),
                 None | Some(ServiceState::Held) => continue,
                 Some(_) => {}
             }
@@ -293,7 +296,7 @@ impl Zone<'_> {
         free.min().map(|(_, at)| at)
     }
 
-    fn view(&self, at: usize) -> ServiceLock {
+    fn service_view(&self, at: usize) -> ServiceLock {
         let head = &self.services[at];
         let [client, service, request, context] = self.notes[at].read();
         let slot = self.slots.get(head.slot as usize);

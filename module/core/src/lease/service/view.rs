@@ -41,7 +41,7 @@ pub struct ServiceLock {
 
 /// Who has a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Holder {
+pub enum HeldBy {
     /// A request, of the client that the number stands for; 0 for nobody.
     Request(u64),
     /// A service.
@@ -66,7 +66,7 @@ pub struct Holding {
     /// When it ends, unless renewed.
     pub until_ms: u64,
     /// Who has it.
-    pub holder: Holder,
+    pub holder: HeldBy,
 }
 
 impl Zone<'_> {
@@ -87,8 +87,8 @@ impl Zone<'_> {
             let id = nonce_of(slot.nonce);
             let service = services.get(&at).filter(|_| slot.owner == SERVICE);
             let holder = match service {
-                Some(&record) => Holder::Service(Box::new(self.view(record))),
-                None => Holder::Request(slot.holder),
+                Some(&record) => HeldBy::Service(Box::new(self.service_view(record))),
+                None => HeldBy::Request(slot.holder),
             };
             Some(Holding {
                 id,

@@ -1,6 +1,10 @@
 mod alternatives;
 mod bed;
 mod behaviour;
+mod circuits;
+mod fairness;
+mod health;
+mod limits;
 mod lock;
 mod model;
 mod reload;

@@ -137,7 +137,7 @@ fn what_a_service_said_is_kept() {
     assert_eq!((&lock.request, &lock.context), (&request, &context));
     let held = held(&mut bed);
     assert_eq!(held.len(), 1);
-    assert_eq!(held[0].holder, Holder::Service(Box::new(lock)));
+    assert_eq!(held[0].holder, HeldBy::Service(Box::new(lock)));
 }
 
 #[test]
@@ -158,9 +158,9 @@ fn a_listing_tells_whom_a_request_is_of() {
     };
     bed.zone().enqueue(&waits).unwrap();
     let holder = |bed: &mut Bed| held(bed)[0].holder.clone();
-    assert_eq!(holder(&mut bed), Holder::Request(of));
+    assert_eq!(holder(&mut bed), HeldBy::Request(of));
     bed.release(first).unwrap();
-    assert_eq!(holder(&mut bed), Holder::Request(of + 1));
+    assert_eq!(holder(&mut bed), HeldBy::Request(of + 1));
 }
 
 /// Records of locks that have ended make room for new ones, the oldest first.

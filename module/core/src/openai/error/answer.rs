@@ -77,6 +77,8 @@ answers! {
         "Invalid type for 'user': expected a string.";
     REQUEST_TOO_LARGE: "invalid_request_error" / "request_too_large", null,
         "The request body is larger than this gateway accepts.";
+    MODEL_NOT_FOUND: "invalid_request_error" / "model_not_found", null,
+        "The model does not exist or you do not have access to it.";
     NO_KEY_AVAILABLE: "rate_limit_exceeded" / "no_key_available", null,
         "All API keys are in use and none became free in time. Please try again later.";
     LOCK_UNAVAILABLE: "server_error" / "lock_unavailable", null,
@@ -87,6 +89,8 @@ answers! {
         "The lease on the API key was lost while the answer was streamed. Please retry your request.";
     UPSTREAM_UNAVAILABLE: "server_error" / "upstream_unavailable", null,
         "The upstream API could not be reached or gave no valid answer. Please retry your request.";
+    UPSTREAMS_OPEN: "server_error" / "upstream_unavailable", null,
+        "The upstream API has been failing, and is not asked for the moment. Please try again later.";
     UPSTREAM_TIMEOUT: "server_error" / "upstream_timeout", null,
         "The upstream API did not answer in time. Please retry your request.";
     INTERNAL: "server_error" / "internal_error", null,

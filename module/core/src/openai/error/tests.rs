@@ -17,11 +17,13 @@ fn all() -> Vec<ApiError> {
         ApiError::WrongToken,
         ApiError::MalformedBody,
         ApiError::RequestTooLarge,
+        ApiError::ModelNotFound,
         ApiError::NoKeyAvailable { retry_after: 7 },
         ApiError::LockUnavailable { retry_after: 2 },
         ApiError::NoHealthyKey,
         ApiError::LeaseLost,
         ApiError::UpstreamUnavailable,
+        ApiError::UpstreamsOpen { retry_after: 5 },
         ApiError::UpstreamTimeout,
         ApiError::Internal,
     ];
@@ -86,6 +88,12 @@ fn the_gateways_errors_are_those_that_clients_know() {
             Some("request_too_large"),
         ),
         (
+            ApiError::ModelNotFound,
+            404,
+            "invalid_request_error",
+            Some("model_not_found"),
+        ),
+        (
             ApiError::NoKeyAvailable { retry_after: wait },
             429,
             "rate_limit_exceeded",
@@ -107,6 +115,12 @@ fn the_gateways_errors_are_those_that_clients_know() {
         (
             ApiError::UpstreamUnavailable,
             502,
+            "server_error",
+            Some("upstream_unavailable"),
+        ),
+        (
+            ApiError::UpstreamsOpen { retry_after: wait },
+            503,
             "server_error",
             Some("upstream_unavailable"),
         ),
@@ -141,6 +155,26 @@ fn a_wrong_kind_names_its_field() {
 }
 
 #[test]
+fn a_model_that_nobody_serves_is_named() {
+    let body = ApiError::ModelNotFound.body_for(Some("gpt-\"9\"\n"));
+    let body: Value = serde_json::from_slice(&body).expect("JSON");
+    let message = "The model `gpt-\"9\"\n` does not exist or you do not have access to it.";
+    let error = json!({
+        "message": message,
+        "type": "invalid_request_error",
+        "param": null,
+        "code": "model_not_found",
+    });
+    assert_eq!(body, json!({ "error": error }));
+    for (error, model) in [
+        (ApiError::ModelNotFound, None),
+        (ApiError::Internal, Some("gpt-4o")),
+    ] {
+        assert_eq!(*error.body_for(model), *error.body());
+    }
+}
+
+#[test]
 fn waiting_is_advised_where_it_helps() {
     assert_eq!(
         ApiError::NoKeyAvailable { retry_after: 3 }.retry_after(),
@@ -149,6 +183,10 @@ fn waiting_is_advised_where_it_helps() {
     assert_eq!(
         ApiError::LockUnavailable { retry_after: 1 }.retry_after(),
         Some(1)
+    );
+    assert_eq!(
+        ApiError::UpstreamsOpen { retry_after: 4 }.retry_after(),
+        Some(4)
     );
     assert_eq!(ApiError::NoHealthyKey.retry_after(), None);
     assert_eq!(ApiError::WrongToken.retry_after(), None);

@@ -1,5 +1,8 @@
 //! What the scan has found so far.
 
+use std::ops::Range;
+
+use super::count::{Count, Counting};
 use super::text::Captured;
 use super::{Field, Head, MAX_MODEL, MAX_USER};
 
@@ -58,11 +61,13 @@ impl<T> Seen<T> {
 /// The fields' last values.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    model: Seen<Captured<MAX_MODEL>>,
+    model: Seen<(Captured<MAX_MODEL>, Range<u64>)>,
     stream: Seen<bool>,
     options: Seen<()>,
     include_usage: Seen<bool>,
     user: Seen<Captured<MAX_USER>>,
+    max_tokens: Option<u32>,
+    choices: Option<u32>,
 }
 
 impl Found {
@@ -80,12 +85,20 @@ impl Found {
         }
     }
 
-    pub(super) fn model(&mut self, model: Captured<MAX_MODEL>) {
-        self.model = Seen::Is(model);
+    pub(super) fn model(&mut self, model: Captured<MAX_MODEL>, at: Range<u64>) {
+        self.model = Seen::Is((model, at));
     }
 
     pub(super) fn user(&mut self, user: Captured<MAX_USER>) {
         self.user = Seen::Is(user);
+    }
+
+    pub(super) fn count(&mut self, counted: Counting) {
+        let of = match counted.of {
+            Count::MaxTokens => &mut self.max_tokens,
+            Count::Choices => &mut self.choices,
+        };
+        *of = counted.value().or(*of);
     }
 
     pub(super) fn into_head(self) -> Head {
@@ -96,11 +109,15 @@ impl Found {
             (Field::IncludeUsage, self.include_usage.is_wrong()),
             (Field::User, self.user.is_wrong()),
         ];
+        let (model, model_at) = self.model.value().unzip();
         Head {
-            model: self.model.value().unwrap_or_default(),
+            model: model.unwrap_or_default(),
+            model_at,
             stream: self.stream.value(),
             include_usage: self.include_usage.value(),
             user: self.user.value().unwrap_or_default(),
+            max_tokens: self.max_tokens,
+            choices: self.choices,
             wrong_kind: wrong
                 .into_iter()
                 .find_map(|(field, wrong)| wrong.then_some(field)),

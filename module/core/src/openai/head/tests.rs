@@ -162,6 +162,67 @@ fn keeps_text_up_to_its_limit() {
 }
 
 #[test]
+fn tells_where_the_model_lies() {
+    for (body, lies) in [
+        (r#"{"model":"gpt-4o"}"#, Some(r#""gpt-4o""#)),
+        (r#"{"a":{"model":"x"},"model" : "" }"#, Some(r#""""#)),
+        (
+            r#"{"mod\u0065l":"a \"\u00e9\\"}"#,
+            Some(r#""a \"\u00e9\\""#),
+        ),
+        (r#"{"model":"first","model":"last"}"#, Some(r#""last""#)),
+        (r#"{"model":"first","model":null}"#, None),
+        (r#"{"model":"first","model":7}"#, None),
+        (r#"{"user":"u"}"#, None),
+    ] {
+        for cut in 0..=body.len() {
+            let mut scanner = HeadScanner::new();
+            scanner.feed(&body.as_bytes()[..cut]);
+            scanner.feed(&body.as_bytes()[cut..]);
+            let at = scanner.finish().expect("a head").model_at;
+            let found = at.map(|at| &body[at.start as usize..at.end as usize]);
+            assert_eq!(found, lies, "{body} cut at {cut}");
+        }
+    }
+    let long = format!(r#"{{"model":"{}"}}"#, "m".repeat(MAX_MODEL + 1));
+    assert_eq!(head(&long).model_at, Some(9..long.len() as u64 - 1));
+}
+
+#[test]
+fn counts_what_bounds_the_answer() {
+    for (body, max_tokens, choices) in [
+        (r#"{"max_tokens":64,"n":2}"#, Some(64), Some(2)),
+        (r#"{"max_completion_tokens":7}"#, Some(7), None),
+        (r#"{"max_output_tokens": 0 }"#, Some(0), None),
+        (
+            r#"{"max_tokens":4294967295,"n":4294967296}"#,
+            Some(u32::MAX),
+            None,
+        ),
+        (r#"{"max_tokens":1,"max_output_tokens":2}"#, Some(2), None),
+        (r#"{"max_tokens":1,"max_tokens":null}"#, Some(1), None),
+        (r#"{"max_tokens":1.0,"n":1e3}"#, None, None),
+        (r#"{"max_tokens":-1,"n":"3"}"#, None, None),
+        (r#"{"a":{"max_tokens":1},"b":[{"n":1}]}"#, None, None),
+        (r#"{"stream_options":{"n":1},"n":5}"#, None, Some(5)),
+        (r#"{"n":[5]}"#, None, None),
+    ] {
+        for cut in 0..=body.len() {
+            let mut scanner = HeadScanner::new();
+            scanner.feed(&body.as_bytes()[..cut]);
+            scanner.feed(&body.as_bytes()[cut..]);
+            let head = scanner.finish().expect("a head");
+            assert_eq!(
+                (head.max_tokens, head.choices),
+                (max_tokens, choices),
+                "{body}"
+            );
+            assert_eq!(head.wrong_kind, None, "{body}");
+        }
+    }
+}
+
+#[test]
 fn names_a_field_of_the_wrong_kind() {
     for (body, field) in [
         (r#"{"model":7}"#, Field::Model),
