@@ -3,7 +3,7 @@
 #
 #   run.sh           all comparisons with plain nginx
 #   run.sh core      criterion benches of the core
-#   run.sh NAME      one comparison: throughput, latency, first-token, memory, keys, waiting, redlock,
+#   run.sh NAME      one comparison: throughput, latency, first-token, memory, keys, waiting, redlock, locks,
 #                    redlock-syscalls (by strace, which may attach to nginx as root only)
 #
 # BENCH_ARGS holds further flags of the comparisons, such as --rounds 3; see `compare --help`.

@@ -13,6 +13,9 @@ pub const CLIENT_TOKEN: &str = "bench-client-token";
 /// The variable that the gateway reads it from.
 pub const CLIENT_TOKEN_VARIABLE: &str = "BENCH_CLIENT_TOKEN";
 
+/// What nginx answers by itself, at once.
+pub const RETURN: &str = "/return";
+
 const LUA: &str = include_str!("../../redlock.lua");
 
 /// An nginx to be configured.
@@ -34,6 +37,11 @@ impl Site<'_> {
             self.lua()?
         } else {
             self.module()?
+        };
+        let has_pools = self.routes.iter().any(|route| route.keys.is_some());
+        let locks = match has_pools && !self.is_lua() {
+            true => "location /v1/lock/ { openai_api on; }",
+            false => "",
         };
         let locations: String = self.routes.iter().map(Route::location).collect();
         // The worker of a root's nginx would be nobody, who may not enter the directory.
@@ -73,6 +81,8 @@ http {{
     server {{
         listen 127.0.0.1:{port} backlog=4096;
         location = /status {{ {auth} stub_status; }}
+        location = {RETURN} {{ return 200; }}
+        {locks}
         {locations}
     }}
 }}

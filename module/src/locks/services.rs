@@ -96,13 +96,21 @@ pub(super) fn concluded(handle: LeaseHandle, until_ms: Option<u64>) {
     let Some(asked) = LOCKS.with_borrow_mut(|locks| locks.services.remove(&handle)) else {
         return;
     };
-    if let Some(token) = asked.token {
-        token.with(|request| phase::api::prolonged(request, until_ms));
+    let heard = asked
+        .token
+        .and_then(|token| token.with(|request| phase::api::prolonged(request, until_ms)));
+    if heard.is_some() {
         return;
     }
-    // Another worker may have given it back while nodes were told of it.
+    // Who asked has gone, or nobody did; and another worker may have given the lock
+    // back while nodes were told of it.
     let held = in_zone(|zone| {
-        let lock = zone.service_lock(handle.nonce());
+        let id = handle.nonce();
+        let longer = asked.token.and(until_ms);
+        let lock = match longer {
+            Some(until_ms) => zone.prolong_service_lock(id, until_ms),
+            None => zone.service_lock(id),
+        };
         lock.is_some_and(|lock| lock.lock.is_some())
     });
     if held == Some(false) {

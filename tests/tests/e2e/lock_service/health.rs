@@ -4,6 +4,7 @@ use e2e::{Redis, wait_until};
 use serde_json::json;
 
 use super::{Bed, STORES, Store, shared_plan};
+use crate::failover;
 
 #[test]
 fn all_is_well() {
@@ -68,6 +69,49 @@ fn what_it_is() {
             (&pool["keys"], &pool["slots"]),
             (&json!(["main"]), &json!(2))
         );
+    }
+}
+
+/// One key revoked leaves less to spare; all of them, nothing.
+#[test]
+fn keys_that_are_out_count() {
+    let revoked = [1, 2].map(|n| failover::key_is(n, "revoked")).concat();
+    for keys in [2, 3] {
+        let bed = Bed::with(Store::Shm, 1, "", "", |plan| {
+            let scenario = mock_upstream::Scenario::from_toml(&format!("delay = 0\n{revoked}"));
+            plan.pool("main", &failover::keys(keys))
+                .scenario(scenario.expect("a scenario"))
+        });
+        let status = if keys == 2 { 503 } else { 200 };
+        bed.gateway
+            .chat()
+            .token(super::TOKEN)
+            .send()
+            .expect_status(status);
+        let health = bed.gateway.get("/health").send();
+        let pool = health.json()["pools"][0].clone();
+        assert_eq!(
+            (&pool["keys"], &pool["keys_out"]),
+            (&json!(keys), &json!(2))
+        );
+        if keys == 2 {
+            assert_eq!(
+                (health.status, &health.json()["status"]),
+                (503, &json!("unhealthy"))
+            );
+            assert_eq!(
+                super::code(&bed.acquire(json!({}))),
+                (503, super::some("no_healthy_key"))
+            );
+        } else {
+            assert_eq!(
+                (health.status, &health.json()["status"]),
+                (200, &json!("degraded"))
+            );
+            let lock = bed.lock(json!({}));
+            assert_eq!(lock["key_id"], "k3", "a lock is on a key that works");
+            bed.release(&lock).expect_status(200);
+        }
     }
 }
 
