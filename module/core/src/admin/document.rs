@@ -2,8 +2,8 @@
 
 use std::sync::OnceLock;
 
+use serde_json::{Value, json};
 use utoipa::ToSchema;
-use utoipa::openapi::link::LinkBuilder;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
@@ -166,7 +166,12 @@ pub fn document() -> &'static str {
             .paths(paths)
             .components(Some(components().build()))
             .build();
-        document.to_json().unwrap_or_default()
+        let mut document = serde_json::to_value(document).unwrap_or_default();
+        let acquire = "/paths/~1v1~1lock~1acquire/post/responses/200";
+        if let Some(answer) = document.pointer_mut(acquire) {
+            answer["links"] = links();
+        }
+        document.to_string()
     })
 }
 
@@ -209,7 +214,7 @@ impl Operation {
             .operation_id(Some(self.id))
             .summary(Some(self.summary))
             .description(Some(self.description))
-            .response("200", self.linked(answer(200, self.answers)));
+            .response("200", answer(200, self.answers));
         for &status in self.also {
             built = built.response(status.to_string(), answer(status, self.answers));
         }
@@ -244,24 +249,19 @@ impl Operation {
     }
 }
 
-impl Operation {
-    /// What can be done next with a lock that has just been taken.
-    fn linked(&self, answer: ResponseBuilder) -> ResponseBuilder {
-        if self.id != "acquireLock" {
-            return answer;
-        }
-        let link = |operation: &str| {
-            let body = serde_json::json!({
+/// What can be done next with a lock that has just been taken. (utoipa writes links by
+/// names that OpenAPI does not know.)
+fn links() -> Value {
+    let link = |operation: &str| {
+        json!({
+            "operationId": operation,
+            "requestBody": {
                 "lock_id": "$response.body#/lock_info/lock_id",
                 "service_name": "$request.body#/service_name",
-            });
-            let link = LinkBuilder::new().operation_id(operation);
-            link.request_body(Some(body)).build()
-        };
-        answer
-            .link("extend", link("extendLock"))
-            .link("release", link("releaseLock"))
-    }
+            },
+        })
+    };
+    json!({ "extend": link("extendLock"), "release": link("releaseLock") })
 }
 
 fn answer(status: u16, body: &str) -> ResponseBuilder {

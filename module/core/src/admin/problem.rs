@@ -32,16 +32,16 @@ pub(super) struct ErrorDetail {
     message: String,
     /// The kind of error.
     #[schema(example = "invalid_request_error")]
-    r#type: String,
+    r#type: &'static str,
     /// The field that is to blame, if one is.
     param: Option<String>,
     /// For programs.
     #[schema(example = "invalid_type")]
-    code: Option<String>,
+    code: Option<&'static str>,
 }
 
 impl Problem {
-    fn new(status: u16, code: Option<&str>, message: impl Into<String>) -> Self {
+    fn new(status: u16, code: Option<&'static str>, message: impl Into<String>) -> Self {
         let kind = match status {
             429 => "rate_limit_exceeded",
             500.. => "server_error",
@@ -51,9 +51,9 @@ impl Problem {
             status,
             error: ErrorDetail {
                 message: message.into(),
-                r#type: kind.to_owned(),
+                r#type: kind,
                 param: None,
-                code: code.map(str::to_owned),
+                code,
             },
             retry_after: None,
             allow: None,
@@ -69,7 +69,7 @@ impl Problem {
     #[must_use]
     pub fn of(error: ApiError) -> Self {
         let mut problem = Self::new(error.status(), error.code(), error.message());
-        problem.error.r#type = error.kind().to_owned();
+        problem.error.r#type = error.kind();
         problem.retry_after = error.retry_after();
         problem
     }

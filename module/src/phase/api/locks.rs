@@ -2,7 +2,7 @@
 
 use openai_core::admin::{
     Acquire, AcquireResponse, CleanupResponse, Extend, ForceReleaseResponse, LockInfo, LockStatus,
-    Problem, Release, ReleaseResponse, Route, lock_id, parse_lock_id, rfc3339,
+    Problem, Release, ReleaseResponse, Route, lock_id, parse_lock_id,
 };
 use openai_core::lease::{EntrustError, LeaseHandle, ServiceLock, ServiceState, Terms};
 use openai_core::openai::ApiError;
@@ -255,18 +255,18 @@ impl Here<'_> {
     /// Nothing stands in the way of a lock's longer life.
     fn extended(self, lock: &ServiceLock, until_ms: u64) -> Result<Answer, Problem> {
         let id = lock.handle.nonce();
-        let longer = in_zone(|zone| {
+        let now_is = in_zone(|zone| {
             zone.expire(now());
-            let longer = zone.prolong_service_lock(id, until_ms);
-            longer.ok_or_else(|| zone.service_lock(id))
+            zone.prolong_service_lock(id, until_ms);
+            zone.service_lock(id)
         });
-        match longer.ok_or_else(unavailable)? {
-            Ok(longer) => {
+        match now_is.ok_or_else(unavailable)? {
+            Some(longer) if longer.state == ServiceState::Held => {
                 worker::watch_expiry();
                 tell("lock_extended", &longer, json!({}));
                 self.granted(&longer, LockStatus::Extended)
             }
-            Err(ended) => {
+            ended => {
                 // The nodes may have it again.
                 locks::give_back_stray(lock);
                 Err(ended.map_or_else(Problem::no_such_lock, |lock| Problem::ended(lock.state)))
@@ -371,13 +371,9 @@ pub(super) fn clean_up(here: Here<'_>) -> Result<Answer, Problem> {
         success: true,
         cleaned: lock_ids.len(),
         lock_ids,
-        timestamp: rfc3339(admin_clock()),
+        timestamp: Clock::now().timestamp(),
     };
     json(200, &answer)
-}
-
-fn admin_clock() -> u64 {
-    now().wall_us
 }
 
 /// The nodes have said whether they keep a lock for longer, and until when.

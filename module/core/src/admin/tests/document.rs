@@ -47,6 +47,21 @@ fn every_reference_leads_to_a_schema() {
     }
 }
 
+/// A lock that is taken can be prolonged and given back: by operations that there are.
+#[test]
+fn what_comes_after_is_linked() {
+    let document = read();
+    let taken = &document["paths"]["/v1/lock/acquire"]["post"]["responses"]["200"];
+    let links = taken["links"].as_object().unwrap();
+    assert_eq!(links.len(), 2);
+    for link in links.values() {
+        let id = &link["operationId"];
+        let paths = document["paths"].as_object().unwrap().values();
+        let mut all = paths.flat_map(|methods| methods.as_object().unwrap().values());
+        assert!(all.any(|operation| operation["operationId"] == *id), "{id}");
+    }
+}
+
 #[test]
 fn the_page_shows_every_field() {
     let page = page();
