@@ -11,7 +11,7 @@ use openai_core::routes::Routed;
 use crate::adapter::now;
 use crate::circuits;
 use crate::conf::Target;
-use crate::ffi::{Answer, Timer, Token};
+use crate::ffi::{Answer, Editor, Timer, Token};
 use crate::locks;
 use crate::phase::api::Call;
 use crate::worker::{self, LeaseKey};
@@ -151,6 +151,8 @@ pub struct Context {
     pub api: RefCell<Option<Call>>,
     pub lock: Cell<Option<LeaseHandle>>,
     pub answer: RefCell<Option<Answer>>,
+    /// What restores the name of an alias in the answer.
+    pub editor: RefCell<Option<Rc<Editor>>>,
 }
 
 impl Context {
@@ -188,6 +190,7 @@ impl Context {
             api: RefCell::default(),
             lock: Cell::default(),
             answer: RefCell::default(),
+            editor: RefCell::default(),
         }
     }
 
@@ -228,6 +231,7 @@ impl Context {
         self.let_go();
         self.lease.set(None);
         self.routed.set(None);
+        self.editor.take();
         self.targets.take();
         self.target.set(None);
         self.stage.set(Stage::Fresh);

@@ -1,4 +1,5 @@
 use core::cell::Cell;
+use std::rc::Rc;
 
 use ngx::ffi::{
     NGX_DONE, NGX_ERROR, ngx_chain_t, ngx_http_output_body_filter_pt,
@@ -6,6 +7,7 @@ use ngx::ffi::{
     ngx_http_top_header_filter, ngx_int_t,
 };
 
+use super::edit::Editor;
 use super::guard;
 use super::request::Request;
 
@@ -25,6 +27,8 @@ pub enum Piece {
     Replace(Vec<u8>),
     /// It is dropped: its replacement has gone before.
     Drop,
+    /// What the editor makes of it goes on.
+    Edit(Rc<Editor>),
     /// Nothing is sent, and the request is left alone.
     Hold,
 }
@@ -61,16 +65,30 @@ unsafe extern "C" fn body_entry<F: Filter>(
 ) -> ngx_int_t {
     // SAFETY: nginx calls filters with a live request.
     let request = unsafe { Request::borrow(r) };
-    let mut chain = chain;
+    let (mut chain, mut editor) = (chain, None);
     match guard(Piece::Keep, || F::body(request)) {
         Piece::Keep => {}
         Piece::Replace(body) => chain = request.replacement(chain, Some(&body)),
         Piece::Drop => chain = request.replacement(chain, None),
+        Piece::Edit(by) => {
+            // SAFETY: live request, and the chain that has come.
+            let edited = guard(None, || unsafe { by.edited((*r).pool, chain) });
+            let Some(edited) = edited else {
+                return NGX_ERROR as ngx_int_t;
+            };
+            chain = edited;
+            editor = Some(by);
+        }
         Piece::Hold => return NGX_DONE as ngx_int_t,
     }
-    match NEXT.get().1 {
+    let rc = match NEXT.get().1 {
         // SAFETY: the filter that was on top before ours.
         Some(next) => unsafe { next(r, chain) },
         None => NGX_ERROR as ngx_int_t,
+    };
+    if let Some(editor) = editor {
+        // SAFETY: the chain that it has made, and that has just been passed on.
+        unsafe { editor.sent(chain) };
     }
+    rc
 }

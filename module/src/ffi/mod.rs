@@ -11,6 +11,7 @@ mod conf;
 mod content;
 mod context;
 mod directive;
+mod edit;
 mod event;
 mod export;
 mod filter;
@@ -34,6 +35,7 @@ pub use conf::{Block, Conf, ConfResult};
 pub use content::{Answer, Content};
 pub use context::Token;
 pub use directive::{Args, Commands, Directive, Scope, argument, command, end};
+pub use edit::Editor;
 pub use event::{Timer, Watcher, watch};
 pub use export::{
     HttpModule, LocationConf, MainConf, callbacks, exit_process, init_module, init_process,

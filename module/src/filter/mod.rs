@@ -3,12 +3,14 @@
 
 use std::borrow::Cow;
 
-use openai_core::openai::ApiError;
+use openai_core::openai::restore::Form;
+use openai_core::openai::{ApiError, Restorer};
 
 use crate::Openai;
 use crate::conf::Location;
 use crate::ctx::{Context, Reply};
 use crate::ffi::{Filter, Piece, Request};
+use crate::phase::target;
 
 pub struct Answers;
 
@@ -29,6 +31,9 @@ impl Filter for Answers {
         } else if request.is_upstream_answer() && streams(&request) {
             request.stream_answer();
         }
+        if request.is_upstream_answer() {
+            restore(&request);
+        }
     }
 
     fn body(request: Request<'_>) -> Piece {
@@ -39,7 +44,10 @@ impl Filter for Answers {
             return Piece::Keep;
         };
         match ctx.reply.get() {
-            Reply::Nginx => Piece::Keep,
+            Reply::Nginx => {
+                let editor = ctx.editor.borrow().clone();
+                editor.map_or(Piece::Keep, Piece::Edit)
+            }
             Reply::Announced(error) => {
                 ctx.reply.set(Reply::Sent);
                 Piece::Replace(body_of(ctx, error).into_owned())
@@ -61,6 +69,26 @@ fn tell_attempts(request: &Request<'_>, place: &Location) {
 /// Whether the answer comes bit by bit: an event stream, or of unknown length.
 fn streams(request: &Request<'_>) -> bool {
     request.answers_events() || request.answer_length().is_none()
+}
+
+/// Has the answer name the alias that was asked for, if that is wanted.
+fn restore(request: &Request<'_>) {
+    let known = request
+        .context::<Openai>()
+        .zip(request.main_conf::<Openai>());
+    let Some((ctx, alias)) = known.and_then(|(ctx, main)| Some((ctx, target::alias(ctx, main)?)))
+    else {
+        return;
+    };
+    let form = match (request.answers_events(), request.answers_json()) {
+        (true, _) => Form::Events,
+        (_, true) => Form::Json,
+        _ => return,
+    };
+    if alias.restore && request.answers_plainly() {
+        let name = serde_json::to_vec(&alias.name).unwrap_or_default();
+        *ctx.editor.borrow_mut() = request.edit_answer(Restorer::new(form), &name);
+    }
 }
 
 fn body_of(ctx: &Context, error: ApiError) -> Cow<'static, [u8]> {

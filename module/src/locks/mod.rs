@@ -5,11 +5,13 @@
 //! it, when nothing is borrowed.
 
 mod members;
+mod outages;
 mod outcomes;
 mod services;
 mod waiting;
 
 pub use members::{nodes, start, status, stop};
+pub use outages::put_out;
 pub use services::{
     entrusted, give_back_ms, give_back_service, give_back_stray, prolong_lease, prolong_service,
 };

@@ -282,11 +282,3 @@ fn a_lost_lock_is_left_to_whoever_has_it() {
     bed.now += TTL;
     assert!(bed.acquire(worker).is_some());
 }
-
-#[test]
-fn tmp_capacity() {
-    for mib in [1usize, 8, 16] {
-        let bytes = (mib << 20) - 8 * 4096 - (mib << 20) / 300;
-        println!("{mib} {:?}", Capacity::of(bytes));
-    }
-}
