@@ -48,7 +48,7 @@ pub fn prolong_lease(handle: LeaseHandle, for_ms: u64, token: Token) {
             lock,
             token: Some(token),
         };
-        ask(handle, prolonging, for_ms)
+        ask(handle, prolonging, (for_ms, false))
     });
     if !asked {
         token.with(|request| phase::api::prolonged(request, None));
@@ -64,14 +64,13 @@ pub fn prolong_service(lock: &ServiceLock, for_ms: u64, token: Token) -> bool {
             lock: on_nodes,
             token: Some(token),
         };
-        ask(lock.handle, prolonging, for_ms)
+        ask(lock.handle, prolonging, (for_ms, false))
     })
 }
 
-fn ask(handle: LeaseHandle, prolonging: Prolonging, for_ms: u64) -> bool {
+/// Has the nodes keep a lock for so long; for longer, if they do already and it may be.
+fn ask(handle: LeaseHandle, prolonging: Prolonging, how: (u64, bool)) -> bool {
     let lock = prolonging.lock;
-    // It may have been prolonged meanwhile, by another worker.
-    let tends = prolonging.token.is_none();
     let found = LOCKS.with_borrow_mut(|locks| {
         let place = Rc::clone(locks.places.get(&prolonging.key)?);
         let slot = Rc::clone(place.slots.get(prolonging.ordinal as usize)?);
@@ -83,7 +82,6 @@ fn ask(handle: LeaseHandle, prolonging: Prolonging, for_ms: u64) -> bool {
     };
     let asked = with(place.group, |member, _, done| {
         let lock = (handle, slot.slot.clone(), lock);
-        let how = (for_ms, tends);
         member
             .group
             .keep_for(&place.names, how, lock, clock(), done);
@@ -100,6 +98,9 @@ pub(super) fn concluded(handle: LeaseHandle, until_ms: Option<u64>) {
         .token
         .and_then(|token| token.with(|request| phase::api::prolonged(request, until_ms)));
     if heard.is_some() {
+        if until_ms.is_none() {
+            take_back(handle, asked);
+        }
         return;
     }
     // Who asked has gone, or nobody did; and another worker may have given the lock
@@ -115,6 +116,23 @@ pub(super) fn concluded(handle: LeaseHandle, until_ms: Option<u64>) {
     });
     if held == Some(false) {
         give_back(asked.key, asked.ordinal, asked.lock);
+    }
+}
+
+/// Too few nodes have prolonged a service's lock: those that have shall not keep it
+/// for longer than the others.
+fn take_back(handle: LeaseHandle, asked: Prolonging) {
+    let now = now();
+    let lock = in_zone(|zone| zone.service_lock(handle.nonce())).flatten();
+    let left_ms = lock
+        .filter(|lock| lock.lock.is_some())
+        .map(|lock| lock.until_ms.saturating_sub(now.mono_ms));
+    if let Some(left_ms) = left_ms.filter(|&left_ms| left_ms > 0) {
+        let again = Prolonging {
+            token: None,
+            ..asked
+        };
+        ask(handle, again, (left_ms, false));
     }
 }
 
@@ -161,7 +179,8 @@ pub(super) fn tend(group: usize, every_ms: u64) {
                 lock,
                 token: None,
             };
-            ask(grant.handle, prolonging, left_ms);
+            // Another worker may have prolonged it meanwhile.
+            ask(grant.handle, prolonging, (left_ms, true));
         }
     }
 }

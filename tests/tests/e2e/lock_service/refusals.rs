@@ -301,7 +301,7 @@ fn a_body_that_is_too_large_is_refused() {
     assert_eq!(code(&answer), (413, some("request_too_large")));
     // Of unknown length.
     let mut client = bed.gateway.connect();
-    client.send(&format!(
+    client.send(format!(
         "POST /v1/lock/acquire HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {TOKEN}\r\n\
          Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n{:x}\r\n{large}\r\n0\r\n\r\n",
         large.len()

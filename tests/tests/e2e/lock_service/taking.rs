@@ -167,7 +167,7 @@ fn a_client_that_leaves_gives_up_its_place() {
     let lock = bed.lock(json!({}));
     let body = json!({"service_name": "labeling", "wait_ms": 30_000}).to_string();
     let mut client = bed.gateway.connect();
-    client.send(&format!(
+    client.send(format!(
         "POST /v1/lock/acquire HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {TOKEN}\r\n\
          Content-Length: {}\r\n\r\n{body}",
         body.len()
