@@ -29,6 +29,7 @@ mod log_format;
 mod misconfigured;
 mod own_answers;
 mod own_header;
+mod probes;
 mod python;
 mod quit;
 mod redirects;

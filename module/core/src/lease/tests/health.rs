@@ -522,3 +522,44 @@ fn what_others_tell_outweighs_a_lighter_cause() {
     bed.zone().unused(lease.handle, now).unwrap();
     assert_eq!(bed.view(0).cause, Some(Cause::Rate), "not shortened");
 }
+
+#[test]
+fn a_probe_shows_whether_a_key_that_was_refused_works_again() {
+    let (mut bed, worker) = bed(&[3]);
+    serve(&mut bed, worker, Revoked, &[]);
+    let probe = |bed: &mut Bed, verdict| {
+        let now = bed.clock();
+        bed.zone().probed_key(0, verdict, now)
+    };
+    bed.now += MINUTE - 1;
+    for verdict in [Limited, Faulty, Refused] {
+        assert_eq!(probe(&mut bed, verdict), None);
+    }
+    let Some(Turn::Out {
+        until_ms,
+        failures: 2,
+        ..
+    }) = probe(&mut bed, Revoked)
+    else {
+        panic!("it is out for longer");
+    };
+    assert_eq!(until_ms, bed.now + 2 * MINUTE);
+    bed.now += MINUTE;
+    assert_eq!(probe(&mut bed, Sound), Some(Turn::Sound));
+    assert!(bed.acquire(worker).is_some());
+    assert!(bed.acquire(worker).is_none(), "on trial");
+    assert_eq!(probe(&mut bed, Revoked), None, "it is not out");
+}
+
+#[test]
+fn a_list_of_models_tells_nothing_of_quota() {
+    let (mut bed, worker) = bed(&[1]);
+    serve(&mut bed, worker, Exhausted, &[]);
+    bed.now += HOUR - 1;
+    let now = bed.clock();
+    assert_eq!(bed.zone().probed_key(0, Sound, now), None);
+    assert!(bed.zone().is_out(0, now));
+    assert!(bed.zone().probed_key(0, Exhausted, now).is_some());
+    bed.now += HOUR - 1;
+    assert!(bed.acquire(worker).is_none());
+}
