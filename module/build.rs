@@ -2,11 +2,13 @@
 
 use std::env::var;
 
+const ASKED: [&str; 2] = ["ssl", "http_cache"];
+
 fn main() {
-    println!("cargo::rustc-check-cfg=cfg(ngx_feature, values(\"ssl\"))");
+    println!("cargo::rustc-check-cfg=cfg(ngx_feature, values(\"ssl\", \"http_cache\"))");
     println!("cargo::rerun-if-env-changed=DEP_NGINX_FEATURES");
     let features = var("DEP_NGINX_FEATURES").unwrap_or_default();
-    if features.split(',').any(|feature| feature == "ssl") {
-        println!("cargo::rustc-cfg=ngx_feature=\"ssl\"");
+    for feature in features.split(',').filter(|name| ASKED.contains(name)) {
+        println!("cargo::rustc-cfg=ngx_feature=\"{feature}\"");
     }
 }

@@ -23,6 +23,8 @@ pub enum Stage {
     TimedOut,
     /// The lock service cannot decide.
     Unavailable,
+    /// An attempt is over, and another to be made.
+    Again,
     /// It has a lease.
     Leased,
     /// It went on without a lease, or has been refused.
@@ -104,7 +106,13 @@ pub struct Context {
     /// Whether it has been in the queue.
     pub queued: Cell<bool>,
     pub deadline: RefCell<Option<Timer>>,
+    /// When the first lease was asked for, and the last one.
+    pub first_asked_ms: Cell<u64>,
     pub asked_ms: Cell<u64>,
+    /// How often the request has been sent.
+    pub attempts: Cell<u32>,
+    /// How many of these met a kept connection that the upstream had closed.
+    pub stale: Cell<u32>,
     pub wait_ms: Cell<u64>,
     pub hold_ms: Cell<u64>,
     pub refusal: Cell<Option<ApiError>>,
@@ -128,7 +136,10 @@ impl Context {
             arrival: Cell::default(),
             queued: Cell::default(),
             deadline: RefCell::default(),
+            first_asked_ms: Cell::default(),
             asked_ms: Cell::default(),
+            attempts: Cell::default(),
+            stale: Cell::default(),
             wait_ms: Cell::default(),
             hold_ms: Cell::default(),
             refusal: Cell::default(),
@@ -174,6 +185,8 @@ impl Context {
         self.refusal.set(None);
         self.arrival.set(None);
         self.queued.set(false);
+        self.attempts.set(0);
+        self.stale.set(0);
         self.rounds.set(0);
         self.votes.set(None);
     }

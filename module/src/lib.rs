@@ -15,14 +15,18 @@ mod phase;
 mod variables;
 mod worker;
 
+use conf::{AttemptsHeader, NextKeyOn, NextKeyTimeout, NextKeyTries};
 use conf::{Auth, ClientsBlock, Inspect, InspectInvalid, InspectMaxSize, InspectOversize};
 use conf::{Location, Main, OpenaiPool, PoolBlock, RedlockBlock, ZoneSize};
-use ffi::{Commands, ConfResult, Cycle, HttpModule, Request, Variable, Wrapped, command, end};
+use ffi::{
+    AnswerHead, Attempt, Commands, ConfResult, Cycle, HttpModule, Request, Variable, Wrapped,
+    command, end,
+};
 
 /// The module, as the glue to nginx names it.
 pub(crate) struct Openai;
 
-static mut COMMANDS: Commands<11> = [
+static mut COMMANDS: Commands<15> = [
     command::<ZoneSize>(),
     command::<PoolBlock>(),
     command::<RedlockBlock>(),
@@ -33,6 +37,10 @@ static mut COMMANDS: Commands<11> = [
     command::<InspectMaxSize>(),
     command::<InspectOversize>(),
     command::<InspectInvalid>(),
+    command::<NextKeyOn>(),
+    command::<NextKeyTries>(),
+    command::<NextKeyTimeout>(),
+    command::<AttemptsHeader>(),
     end(),
 ];
 
@@ -68,6 +76,18 @@ impl HttpModule for Openai {
 impl Wrapped for Openai {
     fn answer_complete(request: Request<'_>) {
         phase::ended(request);
+    }
+
+    fn answer_begun(request: Request<'_>, head: &AnswerHead<'_>) -> Attempt {
+        phase::answer_begun(request, head)
+    }
+
+    fn attempt_failed(request: Request<'_>, status: u16, reused: bool) -> Attempt {
+        phase::attempt_failed(request, status, reused)
+    }
+
+    fn attempt_over(request: Request<'_>) {
+        phase::attempt_over(request);
     }
 
     fn subrequest_done(request: Request<'_>) {

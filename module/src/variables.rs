@@ -44,6 +44,10 @@ pub const ALL: &[Variable] = &[
         read: hold_ms,
     },
     Variable {
+        name: "openai_attempts",
+        read: attempts,
+    },
+    Variable {
         name: "openai_service",
         read: service,
     },
@@ -108,6 +112,13 @@ fn text(found: Option<&str>) -> Value {
     found.map_or(Value::Missing, |text| {
         Value::Bytes(text.as_bytes().to_vec())
     })
+}
+
+/// How often the request has been sent upstream.
+fn attempts(request: Request<'_>) -> Value {
+    let made = context(&request).map(|ctx| ctx.attempts.get());
+    made.filter(|&n| n > 0)
+        .map_or(Value::Missing, |n| Value::Bytes(n.to_string().into_bytes()))
 }
 
 /// The pool of the lease; without one, that of the location.

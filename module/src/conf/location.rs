@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 
+use super::next_key::NextKey;
 use super::{Main, Pool, values};
 use crate::ffi::{
     Args, Conf, ConfResult, ContentHandler, Directive, LocationConf, Scope, argument,
@@ -26,6 +27,7 @@ pub struct Location {
     invalid: Option<Otherwise>,
     /// Whether a client token is asked for here.
     asks_token: bool,
+    pub(super) next_key: NextKey,
     content: ContentHandler,
 }
 
@@ -78,6 +80,10 @@ impl Location {
         self.invalid.unwrap_or_default()
     }
 
+    pub fn next_key(&self) -> &NextKey {
+        &self.next_key
+    }
+
     fn resolve(&mut self, main: &Main) -> ConfResult {
         if let Some(Choice::Named(name)) = &self.pool {
             let at = main
@@ -104,6 +110,7 @@ impl LocationConf for Location {
         self.inspect_max = self.inspect_max.or(above.inspect_max);
         self.oversize = self.oversize.or(above.oversize);
         self.invalid = self.invalid.or(above.invalid);
+        self.next_key.inherit(&above.next_key);
         self.resolve(main)
     }
 

@@ -2,6 +2,7 @@
 
 mod clients;
 mod location;
+mod next_key;
 mod pool;
 mod redlock;
 mod source;
@@ -13,6 +14,7 @@ pub use clients::ClientsBlock;
 pub use location::{
     Auth, Inspect, InspectInvalid, InspectMaxSize, InspectOversize, Location, OpenaiPool, Otherwise,
 };
+pub use next_key::{AttemptsHeader, Fault, NextKeyOn, NextKeyTimeout, NextKeyTries};
 pub use pool::{Pool, PoolBlock, Store};
 pub use redlock::{RedlockBlock, RedlockGroup};
 pub use zone::ZoneSize;

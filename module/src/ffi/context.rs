@@ -9,6 +9,7 @@ use ngx::ffi::{
 use slotmap::{DefaultKey, Key, KeyData, SlotMap};
 use zeroize::Zeroizing;
 
+use super::attempt::Hooks;
 use super::guard;
 use super::request::Request;
 
@@ -53,6 +54,7 @@ pub(crate) struct Holder<T> {
     pub(crate) authorization: RefCell<Option<Rc<Zeroizing<Vec<u8>>>>>,
     pub(crate) create_request: core::cell::Cell<CreateRequest>,
     pub(crate) finalize_request: core::cell::Cell<FinalizeRequest>,
+    pub(crate) hooks: Hooks,
     pub(crate) subrequest: core::cell::Cell<(ngx_http_post_subrequest_pt, *mut c_void)>,
     pub(crate) value: T,
 }
@@ -131,6 +133,7 @@ pub(crate) fn attach<'a, T: 'static>(
             authorization: Default::default(),
             create_request: Default::default(),
             finalize_request: Default::default(),
+            hooks: Hooks::default(),
             subrequest: core::cell::Cell::new((None, core::ptr::null_mut())),
             value: make(token),
         });

@@ -26,6 +26,8 @@ pub enum Args {
     Flag,
     /// One argument.
     One,
+    /// One or more arguments.
+    Several,
     /// A block without a name.
     Block,
     /// A block with a name.
@@ -63,10 +65,10 @@ pub const fn command<D: Directive>() -> ngx_command_t {
     let args = match D::ARGS {
         Args::Flag => NGX_CONF_FLAG,
         Args::One => NGX_CONF_TAKE1,
+        Args::Several => NGX_CONF_1MORE,
         Args::Block => NGX_CONF_BLOCK | NGX_CONF_NOARGS,
         Args::NamedBlock => NGX_CONF_BLOCK | NGX_CONF_TAKE1,
     };
-    let _ = NGX_CONF_1MORE;
     ngx_command_t {
         name: ngx_str_t {
             len: name.len(),

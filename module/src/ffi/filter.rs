@@ -1,8 +1,9 @@
 use core::cell::Cell;
 
 use ngx::ffi::{
-    NGX_ERROR, ngx_chain_t, ngx_http_output_body_filter_pt, ngx_http_output_header_filter_pt,
-    ngx_http_request_t, ngx_http_top_body_filter, ngx_http_top_header_filter, ngx_int_t,
+    NGX_DONE, NGX_ERROR, ngx_chain_t, ngx_http_output_body_filter_pt,
+    ngx_http_output_header_filter_pt, ngx_http_request_t, ngx_http_top_body_filter,
+    ngx_http_top_header_filter, ngx_int_t,
 };
 
 use super::guard;
@@ -24,6 +25,8 @@ pub enum Piece {
     Replace(Vec<u8>),
     /// It is dropped: its replacement has gone before.
     Drop,
+    /// Nothing is sent, and the request is left alone.
+    Hold,
 }
 
 thread_local! {
@@ -63,6 +66,7 @@ unsafe extern "C" fn body_entry<F: Filter>(
         Piece::Keep => {}
         Piece::Replace(body) => chain = request.replacement(chain, Some(&body)),
         Piece::Drop => chain = request.replacement(chain, None),
+        Piece::Hold => return NGX_DONE as ngx_int_t,
     }
     match NEXT.get().1 {
         // SAFETY: the filter that was on top before ours.

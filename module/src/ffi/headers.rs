@@ -1,11 +1,13 @@
 use core::ptr;
 
-use ngx::ffi::{ngx_http_request_t, ngx_list_part_t, ngx_list_push, ngx_str_t, ngx_table_elt_t};
+use ngx::ffi::{
+    ngx_http_request_t, ngx_list_part_t, ngx_list_push, ngx_list_t, ngx_str_t, ngx_table_elt_t,
+};
 
 use super::request::Request;
 use super::text::{bytes_of, copy_into, lent};
 
-/// The request headers of `r`, as nginx keeps them: a list of arrays.
+/// Headers as nginx keeps them: a list of arrays.
 pub(crate) struct HeadersIn {
     part: *mut ngx_list_part_t,
     at: usize,
@@ -17,6 +19,13 @@ impl HeadersIn {
     pub(crate) unsafe fn of(r: *mut ngx_http_request_t) -> Self {
         // SAFETY: the caller vouches for `r`.
         let part = unsafe { &raw mut (*r).headers_in.headers.part };
+        Self { part, at: 0 }
+    }
+
+    /// # Safety
+    /// `list` must hold headers, and not be added to meanwhile.
+    pub(crate) unsafe fn of_list(list: &ngx_list_t) -> Self {
+        let part = (&raw const list.part).cast_mut();
         Self { part, at: 0 }
     }
 }

@@ -5,6 +5,7 @@
 //! panic ends as an error of that one request. The types here know nothing of
 //! leases or keys.
 
+mod attempt;
 mod body;
 mod conf;
 mod context;
@@ -26,6 +27,7 @@ mod tls;
 mod upstream;
 mod variable;
 
+pub use attempt::{AnswerHead, Attempt};
 pub use conf::{Block, Conf, ConfResult};
 pub use context::Token;
 pub use directive::{Args, Commands, Directive, Scope, argument, command, end};

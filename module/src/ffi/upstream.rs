@@ -8,6 +8,7 @@ use ngx::ffi::{
 };
 use zeroize::Zeroizing;
 
+use super::attempt::{self, AnswerHead, Attempt};
 use super::context::{self, Holder};
 use super::export::{HttpModule, LocationConf, the_module};
 use super::guard;
@@ -37,6 +38,14 @@ impl ContentHandler {
 pub trait Wrapped: HttpModule {
     /// The upstream has given its whole answer; the client may not have it yet.
     fn answer_complete(request: Request<'_>);
+    /// The upstream's answer begins, and the client has seen nothing of it.
+    fn answer_begun(request: Request<'_>, head: &AnswerHead<'_>) -> Attempt;
+    /// nginx is about to answer with `status` in place of an upstream that could not
+    /// be reached, or has not answered. `reused`: by a connection kept from before.
+    /// [`Attempt::Undecided`] is the same as [`Attempt::Keep`] here.
+    fn attempt_failed(request: Request<'_>, status: u16, reused: bool) -> Attempt;
+    /// The connection of an attempt that was [`Attempt::Over`] is closed.
+    fn attempt_over(request: Request<'_>);
     /// A subrequest is done; it has no log phase of its own.
     fn subrequest_done(request: Request<'_>);
 }
@@ -187,6 +196,7 @@ unsafe fn send_wrapped<M: Wrapped>(
             upstream.create_request = Some(create_request_entry::<M>);
             holder.finalize_request.set(upstream.finalize_request);
             upstream.finalize_request = Some(finalize_request_entry::<M>);
+            attempt::hook::<M>(holder, upstream);
             ngx_http_upstream_init(r);
         }
         rc
@@ -235,6 +245,10 @@ unsafe extern "C" fn finalize_request_entry<M: Wrapped>(r: *mut ngx_http_request
             M::answer_complete(unsafe { Request::borrow(r) });
         }
         let holder = context::current::<M::Context>(r, the_module::<M>());
+        if let Some(holder) = holder {
+            // SAFETY: as above.
+            unsafe { attempt::give_up::<M>(r, holder, rc) };
+        }
         let theirs = holder
             .or_else(|| context::recall(r))
             .and_then(|h| h.finalize_request.get());

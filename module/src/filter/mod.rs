@@ -4,6 +4,7 @@
 use openai_core::openai::ApiError;
 
 use crate::Openai;
+use crate::conf::Location;
 use crate::ctx::{Context, Reply};
 use crate::ffi::{Filter, Piece, Request};
 
@@ -17,6 +18,7 @@ impl Filter for Answers {
         if !place.is_gateway() {
             return;
         }
+        tell_attempts(&request, place);
         if request.is_error_page() {
             put_into_form(&request);
         } else if request.is_from_cache() {
@@ -28,6 +30,9 @@ impl Filter for Answers {
     }
 
     fn body(request: Request<'_>) -> Piece {
+        if request.attempt_ends::<Openai>() {
+            return Piece::Hold;
+        }
         let Some(ctx) = request.context::<Openai>() else {
             return Piece::Keep;
         };
@@ -39,6 +44,15 @@ impl Filter for Answers {
             }
             Reply::Sent => Piece::Drop,
         }
+    }
+}
+
+fn tell_attempts(request: &Request<'_>, place: &Location) {
+    if place.next_key().tells()
+        && let Some(ctx) = request.recalled::<Openai>()
+    {
+        let attempts = ctx.attempts.get().to_string();
+        request.add_answer_header(b"X-OpenAI-Attempts", attempts.as_bytes());
     }
 }
 

@@ -2,11 +2,13 @@
 
 mod access;
 mod body;
+mod failover;
 mod lost;
 mod precontent;
 mod release;
 
 pub use access::Access;
+pub use failover::{answer_begun, attempt_failed, attempt_over};
 pub use lost::lost;
 pub use precontent::{Precontent, ask_again, asks_again, fall_back, locked, served, unavailable};
 pub use release::{Log, ended};

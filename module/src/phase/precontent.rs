@@ -40,6 +40,7 @@ impl PhaseHandler for Precontent {
                 Ok(()) => lease(&request, ctx, main, at, pool),
                 Err(refusal) => refuse(ctx, refusal),
             },
+            Stage::Again => lease(&request, ctx, main, at, pool),
             Stage::Waiting => Flow::Pause,
             Stage::TimedOut | Stage::Unavailable => answer(ctx, pool),
             Stage::Leased => send(&request, ctx, main),
@@ -71,7 +72,11 @@ fn look_at(request: &Request<'_>, ctx: &Context, place: &Location) -> Result<(),
 }
 
 fn lease(request: &Request<'_>, ctx: &Context, main: &Main, at: usize, pool: &Pool) -> Flow {
-    ctx.asked_ms.set(now().mono_ms);
+    let now_ms = now().mono_ms;
+    ctx.asked_ms.set(now_ms);
+    if ctx.attempts.get() == 0 {
+        ctx.first_asked_ms.set(now_ms);
+    }
     if request.is_subrequest() {
         request.tell_end::<Openai>();
     }
@@ -178,6 +183,7 @@ fn hold(ctx: &Context, lease: Lease, status: LeaseStatus) {
 /// Has the location's own handler send the request with the leased key.
 fn send(request: &Request<'_>, ctx: &Context, main: &Main) -> Flow {
     ctx.stage.set(Stage::Done);
+    ctx.attempts.set(ctx.attempts.get() + 1);
     let key = ctx
         .lease
         .get()

@@ -14,6 +14,7 @@ mod clones;
 mod configs;
 mod dev_mode;
 mod endings;
+mod failover;
 mod hostile;
 mod http2;
 mod inheritance;

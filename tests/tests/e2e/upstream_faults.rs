@@ -12,7 +12,12 @@ fn timed_out() -> Refusal {
 }
 
 fn refusing() -> Plan {
-    Plan::new().upstream(format!("127.0.0.1:{}", closed_port()))
+    once().upstream(format!("127.0.0.1:{}", closed_port()))
+}
+
+/// A request is sent once only.
+fn once() -> Plan {
+    Plan::new().location("openai_next_key off;")
 }
 
 #[track_caller]
@@ -54,7 +59,7 @@ fn an_upstream_that_resets_before_the_head_is_unavailable() {
 #[test]
 fn an_upstream_that_closes_before_the_head_is_unavailable() {
     let upstream = RawUpstream::bind();
-    let gateway = Plan::new().upstream(upstream.address()).start();
+    let gateway = once().upstream(upstream.address()).start();
     let client = gateway.chat().spawn();
     drop(upstream.accept());
     assert_eq!(client.join().expect("an answer").refusal(), unavailable());
@@ -64,7 +69,7 @@ fn an_upstream_that_closes_before_the_head_is_unavailable() {
 #[test]
 fn an_upstream_that_closes_inside_the_head_is_unavailable() {
     let upstream = RawUpstream::bind();
-    let gateway = Plan::new().upstream(upstream.address()).start();
+    let gateway = once().upstream(upstream.address()).start();
     let client = gateway.chat().spawn();
     upstream.accept().send("HTTP/1.1 200 OK\r\nContent-Ty");
     assert_eq!(client.join().expect("an answer").refusal(), unavailable());
@@ -110,7 +115,7 @@ fn an_upstream_with_a_broken_header_is_unavailable() {
         format!("HTTP/1.1 200 OK\r\n{}\r\n", "X-Flood: x\r\n".repeat(10_000)),
     ] {
         let upstream = RawUpstream::bind();
-        let gateway = Plan::new().upstream(upstream.address()).start();
+        let gateway = once().upstream(upstream.address()).start();
         let client = gateway.chat().spawn();
         upstream.accept().try_send(&head);
         let start: String = head.chars().take(60).collect();

@@ -1,6 +1,5 @@
 //! Any Redlock client that uses the same names contends for the same slots.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use e2e::{Plan, RawUpstream, Redis, Refusal};
@@ -56,7 +55,7 @@ fn a_slot_that_another_holds_is_free_when_it_is_given_back() {
     wait_states(&gateway, "up,up,up");
     assert_eq!(take(&nodes, LOCK, 60_000), 3);
     let waiting = gateway.chat().spawn();
-    thread::sleep(Duration::from_millis(400));
+    gateway.wait_held(1, 1);
     assert!(!upstream.is_called(), "another holds the only slot");
     let since = Instant::now();
     give_back(&nodes, LOCK);

@@ -87,10 +87,13 @@ fn a_stream_survives_a_short_silence_of_the_majority() {
     let stream = reload::stream(&gateway, &upstream);
     let nonce = nodes[2].ask(&format!("GET {LOCK}"));
     nodes[..2].iter().for_each(Redis::pause);
-    thread::sleep(Duration::from_millis(1_000));
+    wait_states(&gateway, "suspect,suspect,up");
     nodes[..2].iter().for_each(Redis::resume);
-    thread::sleep(Duration::from_millis(2_000));
+    wait_states(&gateway, "up,up,up");
+    let left = |redis: &Redis| redis.number(&format!("PTTL {LOCK}"));
     for redis in &nodes {
+        let before = left(redis);
+        wait_until("the lock is prolonged", || left(redis) > before);
         assert_eq!(redis.ask(&format!("GET {LOCK}")), nonce);
     }
     reload::end(stream);
