@@ -8,6 +8,7 @@ use openai_core::openai::{ApiError, Head};
 use crate::adapter::now;
 use crate::ffi::{Timer, Token};
 use crate::locks;
+use crate::usage::Meter;
 use crate::worker::{self, LeaseKey};
 
 /// Where a request is on its way to a key.
@@ -117,6 +118,14 @@ pub struct Context {
     pub hold_ms: Cell<u64>,
     pub refusal: Cell<Option<ApiError>>,
     pub reply: Cell<Reply>,
+    /// The status of the upstream's answer, once it goes to the client.
+    pub answered: Cell<Option<u16>>,
+    /// Reads the usage of that answer.
+    pub meter: RefCell<Option<Meter>>,
+    /// Whether the upstream has given its whole answer.
+    pub complete: Cell<bool>,
+    /// Whether it has been added to the totals.
+    pub counted: Cell<bool>,
 }
 
 impl Context {
@@ -144,6 +153,10 @@ impl Context {
             hold_ms: Cell::default(),
             refusal: Cell::default(),
             reply: Cell::default(),
+            answered: Cell::default(),
+            meter: RefCell::default(),
+            complete: Cell::default(),
+            counted: Cell::default(),
         }
     }
 
@@ -187,6 +200,9 @@ impl Context {
         self.queued.set(false);
         self.attempts.set(0);
         self.stale.set(0);
+        self.answered.set(None);
+        self.meter.replace(None);
+        self.complete.set(false);
         self.rounds.set(0);
         self.votes.set(None);
     }

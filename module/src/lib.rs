@@ -12,11 +12,14 @@ mod filter;
 mod locks;
 mod log;
 mod phase;
+mod totals;
+mod usage;
 mod variables;
 mod worker;
 
 use conf::{AttemptsHeader, NextKeyOn, NextKeyTimeout, NextKeyTries};
 use conf::{Auth, ClientsBlock, Inspect, InspectInvalid, InspectMaxSize, InspectOversize};
+use conf::{IncludeUsage, Metrics, PricesFile, StatsZone, UsageOn};
 use conf::{Location, Main, OpenaiPool, PoolBlock, RedlockBlock, ZoneSize};
 use ffi::{
     AnswerHead, Attempt, Commands, ConfResult, Cycle, HttpModule, Request, Variable, Wrapped,
@@ -26,7 +29,7 @@ use ffi::{
 /// The module, as the glue to nginx names it.
 pub(crate) struct Openai;
 
-static mut COMMANDS: Commands<15> = [
+static mut COMMANDS: Commands<20> = [
     command::<ZoneSize>(),
     command::<PoolBlock>(),
     command::<RedlockBlock>(),
@@ -41,6 +44,11 @@ static mut COMMANDS: Commands<15> = [
     command::<NextKeyTries>(),
     command::<NextKeyTimeout>(),
     command::<AttemptsHeader>(),
+    command::<UsageOn>(),
+    command::<IncludeUsage>(),
+    command::<PricesFile>(),
+    command::<StatsZone>(),
+    command::<Metrics>(),
     end(),
 ];
 
@@ -75,6 +83,9 @@ impl HttpModule for Openai {
 
 impl Wrapped for Openai {
     fn answer_complete(request: Request<'_>) {
+        if let Some(ctx) = request.recalled::<Openai>() {
+            ctx.complete.set(true);
+        }
         phase::ended(request);
     }
 
@@ -92,5 +103,6 @@ impl Wrapped for Openai {
 
     fn subrequest_done(request: Request<'_>) {
         phase::ended(request);
+        totals::add(&request);
     }
 }

@@ -1,6 +1,9 @@
 //! `$openai_*`: what logs and other directives can ask of a request.
 
 use openai_core::lease::PoolGauges;
+use openai_core::openai::Tokens;
+use openai_core::openai::usage::Source;
+use openai_core::prices;
 use openai_core::redlock::PoolNames;
 
 use crate::Openai;
@@ -8,6 +11,7 @@ use crate::conf::{Main, Pool, Store};
 use crate::ctx::{Context, Lease};
 use crate::ffi::{Request, Value, Variable};
 use crate::locks;
+use crate::usage;
 use crate::worker;
 
 pub const ALL: &[Variable] = &[
@@ -90,6 +94,34 @@ pub const ALL: &[Variable] = &[
     Variable {
         name: "openai_lock_rounds",
         read: lock_rounds,
+    },
+    Variable {
+        name: "openai_prompt_tokens",
+        read: |r| tokens(&r, |tokens| tokens.prompt),
+    },
+    Variable {
+        name: "openai_completion_tokens",
+        read: |r| tokens(&r, |tokens| tokens.completion),
+    },
+    Variable {
+        name: "openai_cached_tokens",
+        read: |r| tokens(&r, |tokens| tokens.cached),
+    },
+    Variable {
+        name: "openai_reasoning_tokens",
+        read: |r| tokens(&r, |tokens| tokens.reasoning),
+    },
+    Variable {
+        name: "openai_usage",
+        read: |r| usage::told(&r).map_or(Value::Missing, |(_, used)| Value::Text(used.source.as_str())),
+    },
+    Variable {
+        name: "openai_first_token_ms",
+        read: first_token_ms,
+    },
+    Variable {
+        name: "openai_cost",
+        read: cost,
     },
     Variable {
         name: "openai_lock_votes",
@@ -231,6 +263,25 @@ fn lock_rounds(request: Request<'_>) -> Value {
 fn lock_votes(request: Request<'_>) -> Value {
     let votes = context(&request).and_then(|ctx| ctx.votes.get());
     votes.map_or(Value::Missing, |votes| Value::Number(votes.into()))
+}
+
+fn tokens(request: &Request<'_>, pick: fn(Tokens) -> u64) -> Value {
+    let used = usage::told(request).filter(|(_, used)| used.source != Source::None);
+    used.map_or(Value::Missing, |(_, used)| Value::Number(pick(used.tokens)))
+}
+
+fn first_token_ms(request: Request<'_>) -> Value {
+    context(&request)
+        .and_then(usage::first_token_ms)
+        .map_or(Value::Missing, Value::Number)
+}
+
+/// In dollars; unknown when the model has no price.
+fn cost(request: Request<'_>) -> Value {
+    let cost = usage::told(&request)
+        .zip(request.main_conf::<Openai>())
+        .and_then(|((ctx, used), main)| usage::cost(main, ctx, used));
+    text(cost.map(prices::dollars).as_deref())
 }
 
 fn gauge(request: &Request<'_>, pick: fn(PoolGauges) -> u32) -> Value {

@@ -19,7 +19,7 @@ mod row;
 mod tests;
 mod text;
 
-pub use board::{Board, BoardError};
+pub use board::{Board, BoardError, Snapshot};
 pub use http::{Endpoint, Http};
 pub use record::{Outcome, Record, Request};
 pub use text::{CONTENT_TYPE, Live, LivePool, render};

@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 
 use super::next_key::NextKey;
+use super::usage::Usage;
 use super::{Main, Pool, values};
 use crate::ffi::{
     Args, Conf, ConfResult, ContentHandler, Directive, LocationConf, Scope, argument,
@@ -28,6 +29,7 @@ pub struct Location {
     /// Whether a client token is asked for here.
     asks_token: bool,
     pub(super) next_key: NextKey,
+    pub(super) usage: Usage,
     content: ContentHandler,
 }
 
@@ -80,6 +82,10 @@ impl Location {
         self.invalid.unwrap_or_default()
     }
 
+    pub fn usage(&self) -> &Usage {
+        &self.usage
+    }
+
     pub fn next_key(&self) -> &NextKey {
         &self.next_key
     }
@@ -111,11 +117,16 @@ impl LocationConf for Location {
         self.oversize = self.oversize.or(above.oversize);
         self.invalid = self.invalid.or(above.invalid);
         self.next_key.inherit(&above.next_key);
+        self.usage.inherit(&above.usage);
         self.resolve(main)
     }
 
     fn content(&self) -> &ContentHandler {
         &self.content
+    }
+
+    fn plain_answers(&self) -> bool {
+        self.usage.is_read()
     }
 
     fn wraps_content(&self) -> bool {

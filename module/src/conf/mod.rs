@@ -7,6 +7,7 @@ mod pool;
 mod redlock;
 mod source;
 mod tls;
+mod usage;
 mod values;
 mod zone;
 
@@ -17,12 +18,14 @@ pub use location::{
 pub use next_key::{AttemptsHeader, Fault, NextKeyOn, NextKeyTimeout, NextKeyTries};
 pub use pool::{Pool, PoolBlock, Store};
 pub use redlock::{RedlockBlock, RedlockGroup};
+pub use usage::{IncludeUsage, Metrics, PricesFile, StatsZone, UsageOn};
 pub use zone::ZoneSize;
 
 use std::cell::OnceCell;
 
 use openai_core::clients::Clients;
 use openai_core::lease::{PoolConfig, PoolId};
+use openai_core::prices::Prices;
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 
@@ -36,6 +39,8 @@ pub struct Main {
     pub pools: Vec<Pool>,
     pub groups: Vec<RedlockGroup>,
     pub clients: Option<Clients>,
+    pub prices: Option<Prices>,
+    pub totals: usage::Totals,
     pub shared: Option<SharedZone>,
     channels: usize,
     taken_over: OnceCell<TakenOver>,
@@ -114,6 +119,7 @@ impl Main {
             instance: format!("{:016x}", StdRng::from_os_rng().next_u64()),
             pools: known.collect(),
         });
+        crate::totals::introduce(self);
         Ok(())
     }
 }
@@ -128,7 +134,7 @@ impl MainConf for Main {
         self.channels = (4 * conf.workers()).max(16);
         let zone = SharedZone::declare(conf, self.zone.name(), self.zone.size(), self);
         self.shared = Some(zone.map_err(|e| format!("openai_zone: {e}"))?);
-        Ok(())
+        self.totals.declare(conf)
     }
 }
 
@@ -186,6 +192,9 @@ impl Main {
 }
 
 impl crate::ffi::ZoneContent for Main {
+    const DIRECTIVE: &'static str = "openai_zone";
+    const KIND: usize = 0;
+
     fn channels(&self) -> usize {
         self.channels
     }

@@ -52,6 +52,8 @@ pub trait LocationConf: Default + 'static {
     fn inherit(&mut self, above: &Self, main: &Self::Main) -> ConfResult;
     /// The location's content handler.
     fn content(&self) -> &ContentHandler;
+    /// Whether the upstream is not to be offered to encode its answers.
+    fn plain_answers(&self) -> bool;
     /// Whether the content handler is to be wrapped.
     fn wraps_content(&self) -> bool;
 }
@@ -173,6 +175,9 @@ unsafe fn wrap_content<M: Wrapped>(cf: *mut ngx_conf_t, own: &M::Location, above
     // SAFETY: as above; nobody else refers to it now.
     let handler = unsafe { &mut core.as_mut().handler };
     let content = own.content();
+    if content.own.get() {
+        return;
+    }
     match *handler {
         Some(theirs) if !core::ptr::fn_addr_eq(theirs, entry) => {
             content.theirs.set(Some(theirs));

@@ -1,7 +1,7 @@
 use core::cell::Cell;
 
 use ngx::ffi::{
-    NGX_DONE, NGX_ERROR, ngx_chain_t, ngx_http_output_body_filter_pt,
+    NGX_DONE, NGX_ERROR, ngx_buf_t, ngx_chain_t, ngx_http_output_body_filter_pt,
     ngx_http_output_header_filter_pt, ngx_http_request_t, ngx_http_top_body_filter,
     ngx_http_top_header_filter, ngx_int_t,
 };
@@ -14,7 +14,43 @@ pub trait Filter: 'static {
     /// The status and headers are about to be sent.
     fn header(request: Request<'_>);
     /// A piece of the body is about to be sent.
-    fn body(request: Request<'_>) -> Piece;
+    fn body(request: Request<'_>, chunk: Chunk<'_>) -> Piece;
+}
+
+/// A piece of a body, as it comes to the filter.
+#[derive(Clone, Copy)]
+pub struct Chunk<'a>(Option<&'a ngx_chain_t>);
+
+impl<'a> Chunk<'a> {
+    fn buffers(self) -> impl Iterator<Item = &'a ngx_buf_t> {
+        let mut next = self.0;
+        std::iter::from_fn(move || {
+            let link = next?;
+            // SAFETY: the links of a chain are null-terminated, and each has a buffer.
+            unsafe {
+                next = link.next.as_ref();
+                link.buf.as_ref()
+            }
+        })
+    }
+
+    /// What of it is in memory.
+    pub fn parts(self) -> impl Iterator<Item = &'a [u8]> {
+        self.buffers().filter_map(|buffer| {
+            let length = (buffer.last as usize).saturating_sub(buffer.pos as usize);
+            let in_memory = buffer.temporary() | buffer.memory() | buffer.mmap() != 0;
+            // SAFETY: a buffer in memory has initialised bytes from `pos` to `last`,
+            // which stay while the filters run.
+            (in_memory && length > 0)
+                .then(|| unsafe { core::slice::from_raw_parts(buffer.pos, length) })
+        })
+    }
+
+    /// Whether the body ends with it.
+    pub fn is_last(self) -> bool {
+        self.buffers()
+            .any(|buffer| buffer.last_buf() != 0 || buffer.last_in_chain() != 0)
+    }
 }
 
 /// What becomes of a piece of a body.
@@ -61,8 +97,10 @@ unsafe extern "C" fn body_entry<F: Filter>(
 ) -> ngx_int_t {
     // SAFETY: nginx calls filters with a live request.
     let request = unsafe { Request::borrow(r) };
+    // SAFETY: null or a chain that nginx passes to its body filters.
+    let seen = Chunk(unsafe { chain.as_ref() });
     let mut chain = chain;
-    match guard(Piece::Keep, || F::body(request)) {
+    match guard(Piece::Keep, || F::body(request, seen)) {
         Piece::Keep => {}
         Piece::Replace(body) => chain = request.replacement(chain, Some(&body)),
         Piece::Drop => chain = request.replacement(chain, None),

@@ -8,6 +8,7 @@
 mod attempt;
 mod body;
 mod conf;
+mod content;
 mod context;
 mod directive;
 mod event;
@@ -29,13 +30,14 @@ mod variable;
 
 pub use attempt::{AnswerHead, Attempt};
 pub use conf::{Block, Conf, ConfResult};
+pub use content::{Answer, Content};
 pub use context::Token;
 pub use directive::{Args, Commands, Directive, Scope, argument, command, end};
 pub use event::{Timer, Watcher, watch};
 pub use export::{
     HttpModule, LocationConf, MainConf, callbacks, exit_process, init_module, init_process,
 };
-pub use filter::{Filter, Piece};
+pub use filter::{Chunk, Filter, Piece};
 pub use handler::{Flow, Phase, PhaseHandler};
 pub use log::{Level, write as log};
 pub use peer::{Address, Peer};

@@ -40,6 +40,32 @@ impl Request<'_> {
             .eq_ignore_ascii_case(b"text/event-stream")
     }
 
+    /// Whether the answer is JSON.
+    pub fn answers_json(&self) -> bool {
+        self.answer_type().eq_ignore_ascii_case(b"application/json")
+    }
+
+    /// Whether the answer is compressed, or encoded in another way.
+    pub fn is_encoded(&self) -> bool {
+        // SAFETY: null or an element of the answer's header list.
+        let header = unsafe { self.get().headers_out.content_encoding.as_ref() };
+        header.is_some_and(|header| header.hash != 0 && !header.value.is_empty())
+    }
+
+    /// Has the body filter see all of the answer: parts that lie in files are read.
+    /// Call it from the header filter.
+    pub fn want_in_memory(&self) {
+        // SAFETY: live request; as filters do that look into bodies.
+        unsafe { (*self.raw).set_filter_need_in_memory(1) };
+    }
+
+    /// Whether the client has closed its connection, or takes nothing any more.
+    pub fn client_is_gone(&self) -> bool {
+        // SAFETY: a live request's connection.
+        let connection = unsafe { &*self.get().connection };
+        connection.error() != 0 || connection.timedout() != 0
+    }
+
     /// The length of the answer, when it is known beforehand.
     pub fn answer_length(&self) -> Option<u64> {
         u64::try_from(self.get().headers_out.content_length_n).ok()
@@ -65,7 +91,7 @@ impl Request<'_> {
     }
 
     /// A chain of one buffer with a copy of `bytes`.
-    fn chain_of(&self, bytes: &[u8], last: bool) -> *mut ngx_chain_t {
+    pub(crate) fn chain_of(&self, bytes: &[u8], last: bool) -> *mut ngx_chain_t {
         // SAFETY: live request; buffer and link come zeroed from its pool, and the
         // copied bytes live as long.
         unsafe {

@@ -26,7 +26,13 @@ pub(crate) struct Swapped<'a> {
 impl<'a> Swapped<'a> {
     /// # Safety
     /// `r` must be live; nobody adds request headers until the value is dropped.
-    pub(crate) unsafe fn new(r: *mut ngx_http_request_t, authorization: &'a [u8]) -> Self {
+    ///
+    /// `plain`: the upstream is not offered to encode its answer.
+    pub(crate) unsafe fn new(
+        r: *mut ngx_http_request_t,
+        authorization: &'a [u8],
+        plain: bool,
+    ) -> Self {
         // SAFETY: elements are copied, which nginx itself does with a subrequest's
         // header list; the list's first part is put back by Drop. nginx reads the
         // list when it creates the upstream request, which happens in between.
@@ -37,7 +43,7 @@ impl<'a> Swapped<'a> {
             for header in HeadersIn::of(r) {
                 if is_named(header, b"authorization") || is_named(header, b"x-service-token") {
                     put_aside(r, bytes_of(&(*header).value), &mut kept);
-                } else {
+                } else if !(plain && is_named(header, b"accept-encoding")) {
                     ours.push(*header);
                 }
             }

@@ -25,6 +25,8 @@ pub struct ContentHandler {
     pub(crate) wrapped: Cell<bool>,
     /// Whether it answers without an upstream, so that a key is of no use.
     pub(crate) idle: Cell<bool>,
+    /// Whether it is one of the module's own, by [`super::Conf::answer_by`].
+    pub own: Cell<bool>,
 }
 
 impl ContentHandler {
@@ -227,10 +229,13 @@ unsafe extern "C" fn create_request_entry<M: Wrapped>(r: *mut ngx_http_request_t
         let Some((create, authorization)) = made else {
             return NGX_ERROR as ngx_int_t;
         };
+        // SAFETY: nginx calls it with a live request.
+        let place = unsafe { Request::borrow(r) }.location::<M>();
+        let plain = place.is_some_and(LocationConf::plain_answers);
         // SAFETY: live request whose upstream request is being made; `create` is
         // the handler that stood here before.
         unsafe {
-            let _swapped = Swapped::new(r, &authorization);
+            let _swapped = Swapped::new(r, &authorization, plain);
             create(r)
         }
     })

@@ -6,7 +6,8 @@ use openai_core::openai::ApiError;
 use crate::Openai;
 use crate::conf::Location;
 use crate::ctx::{Context, Reply};
-use crate::ffi::{Filter, Piece, Request};
+use crate::ffi::{Chunk, Filter, Piece, Request};
+use crate::usage;
 
 pub struct Answers;
 
@@ -24,12 +25,17 @@ impl Filter for Answers {
         } else if request.is_from_cache() {
             // A refresh in the background may want the very slot.
             crate::phase::ended(request);
-        } else if request.is_upstream_answer() && streams(&request) {
-            request.stream_answer();
+        } else if request.is_upstream_answer() {
+            if streams(&request) {
+                request.stream_answer();
+            }
+            if let Some(ctx) = request.context::<Openai>() {
+                usage::begin(&request, ctx, place);
+            }
         }
     }
 
-    fn body(request: Request<'_>) -> Piece {
+    fn body(request: Request<'_>, chunk: Chunk<'_>) -> Piece {
         if request.attempt_ends::<Openai>() {
             return Piece::Hold;
         }
@@ -37,7 +43,10 @@ impl Filter for Answers {
             return Piece::Keep;
         };
         match ctx.reply.get() {
-            Reply::Nginx => Piece::Keep,
+            Reply::Nginx => {
+                usage::see(ctx, chunk);
+                Piece::Keep
+            }
             Reply::Announced(error) => {
                 ctx.reply.set(Reply::Sent);
                 Piece::Replace(error.body().to_vec())

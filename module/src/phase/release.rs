@@ -2,6 +2,7 @@
 
 use crate::Openai;
 use crate::ffi::{Flow, Phase, PhaseHandler, Request};
+use crate::totals;
 
 pub struct Log;
 
@@ -10,6 +11,7 @@ impl PhaseHandler for Log {
 
     fn run(request: Request<'_>) -> Flow {
         ended(request);
+        totals::add(&request);
         Flow::Decline
     }
 }

@@ -56,6 +56,16 @@ struct Header {
     used: [u64; TABLES.len()],
 }
 
+/// A copy of the totals at a moment.
+pub struct Snapshot(Vec<u64>);
+
+impl Snapshot {
+    /// The totals.
+    pub(super) fn board(&mut self) -> Result<Board<'_>, BoardError> {
+        Board::open(bytemuck::cast_slice_mut(&mut self.0))
+    }
+}
+
 /// What is being changed, as it was before.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -152,6 +162,33 @@ impl<'a> Board<'a> {
             times,
             rows,
         })
+    }
+
+    /// A copy of the totals as they are.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let mut words = vec![0; self.size().div_ceil(size_of::<u64>())];
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
+        let mut at = 0;
+        for part in [
+            bytemuck::bytes_of(&*self.header),
+            bytemuck::bytes_of(&*self.journal),
+            bytemuck::cast_slice(self.cells),
+            bytemuck::cast_slice(self.times),
+            bytemuck::cast_slice(self.rows),
+        ] {
+            bytes[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
+        }
+        Snapshot(words)
+    }
+
+    fn size(&self) -> usize {
+        size_of::<Header>()
+            + size_of::<Journal>()
+            + size_of_val(self.cells)
+            + size_of_val(self.times)
+            + size_of_val(self.rows)
     }
 
     /// The rows of a table; the first is that of all others.

@@ -3,7 +3,7 @@
 use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{TEXT_FORMAT, TextEncoder};
 
-use super::board::{Board, Table};
+use super::board::{Board, Snapshot, Table};
 use super::histogram::Histogram;
 use super::http;
 use super::record::OUTCOMES;
@@ -287,6 +287,13 @@ pub fn render(board: &Board<'_>, live: &Live<'_>) -> Result<String, prometheus::
     );
     add_live(&mut all, live);
     TextEncoder::new().encode_to_string(&all.0)
+}
+
+impl Snapshot {
+    /// The text of [`render`]; `None` when it cannot be made.
+    pub fn render(mut self, live: &Live<'_>) -> Option<String> {
+        render(&self.board().ok()?, live).ok()
+    }
 }
 
 fn add_http(all: &mut Families, board: &Board<'_>) {

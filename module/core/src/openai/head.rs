@@ -48,6 +48,8 @@ pub struct Head {
     pub include_usage: Option<bool>,
     /// `user`.
     pub user: Captured<MAX_USER>,
+    /// The length of `messages`, `prompt` or `input`, the last of these, in bytes.
+    pub prompt_bytes: u64,
     /// The first field, in the order of [`Field`], whose value is of another kind
     /// than OpenAI takes there; it reads as absent above.
     pub wrong_kind: Option<Field>,

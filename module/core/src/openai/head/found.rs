@@ -63,6 +63,7 @@ pub(super) struct Found {
     options: Seen<()>,
     include_usage: Seen<bool>,
     user: Seen<Captured<MAX_USER>>,
+    pub(super) prompt_bytes: u64,
 }
 
 impl Found {
@@ -101,6 +102,7 @@ impl Found {
             stream: self.stream.value(),
             include_usage: self.include_usage.value(),
             user: self.user.value().unwrap_or_default(),
+            prompt_bytes: self.prompt_bytes,
             wrong_kind: wrong
                 .into_iter()
                 .find_map(|(field, wrong)| wrong.then_some(field)),

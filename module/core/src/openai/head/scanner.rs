@@ -76,6 +76,10 @@ pub struct HeadScanner {
     field: Option<Field>,
     /// The object at depth two is `stream_options`.
     in_options: bool,
+    /// Whether the value that comes next is the prompt, and where the one that is being
+    /// read began.
+    prompt_next: bool,
+    prompt_from: Option<u64>,
     capture: Capture,
     found: Found,
     /// The length of the pieces before this one.
@@ -98,6 +102,8 @@ impl HeadScanner {
             nesting: Nesting::new(),
             field: None,
             in_options: false,
+            prompt_next: false,
+            prompt_from: None,
             capture: Capture::new(),
             found: Found::default(),
             offset: 0,
@@ -157,6 +163,7 @@ impl HeadScanner {
             (State::Literal(rest), _) => self.literal(rest, byte, at)?,
             (_, b' ' | b'\t' | b'\n' | b'\r') => {}
             (State::Next, b',') => {
+                self.end_prompt(at);
                 self.state = if self.nesting.in_object() {
                     State::Key
                 } else {
@@ -165,7 +172,10 @@ impl HeadScanner {
             }
             (State::FirstKey | State::Key, b'"') => self.key(),
             (State::Colon, b':') => self.state = State::Value,
-            (State::Next, b'}') if self.nesting.in_object() => self.close(),
+            (State::Next, b'}') if self.nesting.in_object() => {
+                self.end_prompt(at);
+                self.close();
+            }
             (State::Next, b']') if !self.nesting.in_object() => self.close(),
             (State::FirstKey, b'}') | (State::FirstItem, b']') => self.close(),
             (State::Value | State::FirstItem, _) => self.value(byte, at)?,
@@ -202,6 +212,9 @@ impl HeadScanner {
             b'n' => Kind::Null,
             _ => Kind::Number,
         };
+        if std::mem::take(&mut self.prompt_next) {
+            self.prompt_from = Some(self.offset + at as u64);
+        }
         let field = self.field.take();
         if let Some(field) = field {
             self.found.begin(field, kind);
@@ -226,6 +239,15 @@ impl HeadScanner {
             }
         }
         Ok(())
+    }
+
+    /// A value has ended, at the latest here.
+    fn end_prompt(&mut self, at: usize) {
+        if self.nesting.depth() == 1
+            && let Some(from) = self.prompt_from.take()
+        {
+            self.found.prompt_bytes = self.offset + at as u64 - from;
+        }
     }
 
     fn open(&mut self, object: bool, at: usize) -> Result<(), Fault> {
@@ -298,7 +320,10 @@ impl HeadScanner {
             Text::OtherKey => self.state = State::Colon,
             Text::Key => {
                 self.state = State::Colon;
-                self.field = field(self.capture.end(), self.in_options);
+                let key = self.capture.end();
+                self.prompt_next =
+                    !self.in_options && matches!(key, Some(b"messages" | b"prompt" | b"input"));
+                self.field = field(key, self.in_options);
             }
             Text::Model => self.found.model(self.capture.end_text()),
             Text::User => self.found.user(self.capture.end_text()),

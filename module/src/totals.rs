@@ -1,0 +1,175 @@
+//! The totals of all workers: what a request adds at its end, and what Prometheus is
+//! told of them.
+
+use openai_core::metrics::{
+    Board, CONTENT_TYPE, Http, Live, LivePool, Outcome, Record, Request as Done,
+};
+use openai_core::openai::ApiError;
+
+use crate::Openai;
+use crate::conf::{Main, Pool};
+use crate::ctx::{Context, LeaseStatus};
+use crate::ffi::{Answer, Content, Request, SharedZone};
+use crate::usage;
+use crate::worker;
+
+fn change<T>(shared: SharedZone, act: impl FnOnce(&mut Board<'_>) -> T) -> Option<T> {
+    shared.with(|bytes, interrupted| {
+        let mut board = Board::open(bytes).ok()?;
+        if interrupted {
+            // A process died while it added to the totals.
+            board.recover();
+        }
+        Some(act(&mut board))
+    })?
+}
+
+/// Has the totals begin at zero for all that the configuration names.
+pub fn introduce(main: &Main) {
+    let Some(shared) = main.totals.shared else {
+        return;
+    };
+    change(shared, |board| {
+        for client in main.clients.iter().flat_map(|clients| clients.as_slice()) {
+            board.introduce(Some(&client.name), None);
+        }
+        for pool in &main.pools {
+            for key in &pool.keys {
+                board.introduce(None, Some((&pool.name, key.id.as_str())));
+            }
+        }
+    });
+}
+
+/// Adds a request that has ended: once.
+pub fn add(request: &Request<'_>) {
+    let (Some(main), Some(place)) = (request.main_conf::<Openai>(), request.location::<Openai>())
+    else {
+        return;
+    };
+    let ctx = request.recalled::<Openai>();
+    let Some(shared) = main.totals.shared.filter(|_| place.is_gateway() || ctx.is_some()) else {
+        return;
+    };
+    if ctx.is_some_and(|ctx| ctx.counted.replace(true)) {
+        return;
+    }
+    let http = (!request.is_subrequest())
+        .then(|| Http::new(request.method(), request.path(), request.answer_status()));
+    let here = place.pool(main);
+    let asked = ctx.and_then(|ctx| {
+        let leased = ctx.lease.get().and_then(|lease| main.pools.get(lease.pool));
+        let pool = leased.or_else(|| here.filter(|_| place.sends()).map(|(_, pool)| pool))?;
+        Some(done(request, main, ctx, pool))
+    });
+    let record = Record {
+        http,
+        duration_ms: request.age_ms(),
+        request: asked,
+    };
+    if record.http.is_some() || record.request.is_some() {
+        change(shared, |board| board.add(&record));
+    }
+}
+
+fn done<'a>(request: &Request<'a>, main: &'a Main, ctx: &'a Context, pool: &'a Pool) -> Done<'a> {
+    let client = ctx.client.get().zip(main.clients.as_ref());
+    let client = client.and_then(|(at, clients)| clients.as_slice().get(at));
+    let lease = ctx.lease.get();
+    let key = lease.and_then(|lease| pool.keys.get(lease.key));
+    let model = usage::model(ctx);
+    let used = usage::of(request, ctx);
+    let asked = ctx.status.get() != LeaseStatus::None;
+    Done {
+        service: client.map_or("", |client| client.name.as_str()),
+        pool: &pool.name,
+        key: key.map_or("", |key| key.id.as_str()),
+        model,
+        known_model: main.prices.as_ref().is_some_and(|p| p.knows(model)),
+        outcome: outcome(request, ctx),
+        attempts: ctx.attempts.get(),
+        tokens: used.tokens,
+        source: used.source,
+        cost: usage::cost(main, ctx, used),
+        wait_ms: asked.then(|| ctx.waited_ms()),
+        hold_ms: lease.and_then(|_| ctx.held_ms()),
+        first_token_ms: usage::first_token_ms(ctx),
+    }
+}
+
+/// nginx's status of a request whose client left before an answer.
+pub const CLIENT_LEFT: u16 = 499;
+
+fn outcome(request: &Request<'_>, ctx: &Context) -> Outcome {
+    match (ctx.status.get(), ctx.refusal.get()) {
+        (LeaseStatus::Lost, _) => return Outcome::LeaseLost,
+        (_, Some(ApiError::NoKeyAvailable { .. })) => return Outcome::NoKey,
+        (_, Some(ApiError::LockUnavailable { .. } | ApiError::NoHealthyKey)) => {
+            return Outcome::Unavailable;
+        }
+        (_, Some(_)) => return Outcome::Refused,
+        _ => {}
+    }
+    let left = ctx.status.get() == LeaseStatus::Waiting
+        || request.answer_status() == CLIENT_LEFT
+        || (!ctx.complete.get() && request.client_is_gone());
+    if left {
+        return Outcome::Aborted;
+    }
+    match (ctx.lease.get().is_some(), ctx.answered.get()) {
+        (false, _) => Outcome::Refused,
+        (true, None) => Outcome::UpstreamError,
+        (true, Some(_)) if !ctx.complete.get() => Outcome::Incomplete,
+        (true, Some(429)) => Outcome::RateLimited,
+        (true, Some(500..)) => Outcome::UpstreamError,
+        (true, Some(400..)) => Outcome::ClientError,
+        (true, Some(_)) => Outcome::Success,
+    }
+}
+
+/// What answers where `openai_metrics` stands.
+pub struct Metrics;
+
+impl Content for Metrics {
+    fn answer(request: Request<'_>) -> Answer {
+        let text = request.main_conf::<Openai>().and_then(text);
+        match text {
+            Some(text) => Answer {
+                status: 200,
+                media_type: CONTENT_TYPE.as_bytes(),
+                body: text.into_bytes(),
+            },
+            None => Answer {
+                status: 503,
+                media_type: b"text/plain",
+                body: vec![],
+            },
+        }
+    }
+}
+
+fn text(main: &Main) -> Option<String> {
+    let known = main.taken_over()?;
+    let gauges = |(at, pool): (usize, &'_ Pool)| {
+        let now = worker::gauges(known, at)?;
+        Some((pool.name.clone(), now))
+    };
+    let gauges: Vec<_> = main.pools.iter().enumerate().filter_map(gauges).collect();
+    let pools: Vec<_> = gauges
+        .iter()
+        .map(|(name, now)| LivePool {
+            name,
+            held: now.held,
+            waiting: now.waiting,
+            slots: now.slots,
+            nodes: None,
+        })
+        .collect();
+    let live = Live {
+        version: env!("CARGO_PKG_VERSION"),
+        pools: &pools,
+    };
+    // The text is made of a copy: nobody waits for it.
+    let copy = change(main.totals.shared?, |board| board.snapshot())?;
+    copy.render(&live)
+}
