@@ -12,7 +12,8 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use openai_core::lease::{
-    Balance, Capacity, Grant, KeyConfig, Now, PoolConfig, PoolId, Want, WorkerId, Zone,
+    Avoid, Balance, Capacity, Grant, KeyConfig, KeyPolicy, Now, PoolConfig, PoolId, Want, WorkerId,
+    Zone,
 };
 
 const NOW: Now = Now {
@@ -40,6 +41,7 @@ impl Table {
             name: "bench".into(),
             balance,
             queue: 1_000,
+            policy: KeyPolicy::default(),
             keys: keys.collect(),
         };
         let mut zone = Zone::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a zone");
@@ -68,6 +70,8 @@ impl Table {
             priority: 0,
             tag: 0,
             arrival: None,
+            tokens: 0,
+            avoid: Avoid::default(),
         }
     }
 

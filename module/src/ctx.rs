@@ -1,11 +1,14 @@
 //! What a request carries from phase to phase.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
 
 use openai_core::lease::{Grant, LeaseHandle, WaitTicket};
 use openai_core::openai::{ApiError, Head};
+use openai_core::routes::Routed;
 
 use crate::adapter::now;
+use crate::conf::Target;
 use crate::ffi::{Timer, Token};
 use crate::locks;
 use crate::usage::Meter;
@@ -92,6 +95,11 @@ pub struct Context {
     /// The position of the client in the table of clients.
     pub client: Cell<Option<usize>>,
     pub head: OnceCell<Head>,
+    /// The `openai_routes` that routed it, and where to.
+    pub routed: Cell<Option<(usize, Routed)>>,
+    /// Where it may go, in the order of preference, and which of them was chosen.
+    pub targets: RefCell<Option<Rc<[Target]>>>,
+    pub target: Cell<Option<usize>>,
     pub status: Cell<LeaseStatus>,
     pub lease: Cell<Option<Lease>>,
     /// Whether `lease` is still ours to release.
@@ -135,6 +143,9 @@ impl Context {
             stage: Cell::default(),
             client: Cell::default(),
             head: OnceCell::new(),
+            routed: Cell::default(),
+            targets: RefCell::default(),
+            target: Cell::default(),
             status: Cell::default(),
             lease: Cell::default(),
             holds: Cell::default(),
@@ -193,6 +204,9 @@ impl Context {
     pub fn restart(&self) {
         self.let_go();
         self.lease.set(None);
+        self.routed.set(None);
+        self.targets.take();
+        self.target.set(None);
         self.stage.set(Stage::Fresh);
         self.status.set(LeaseStatus::None);
         self.refusal.set(None);

@@ -20,7 +20,9 @@ mod worker;
 use conf::{AttemptsHeader, NextKeyOn, NextKeyTimeout, NextKeyTries};
 use conf::{Auth, ClientsBlock, Inspect, InspectInvalid, InspectMaxSize, InspectOversize};
 use conf::{IncludeUsage, Metrics, PricesFile, StatsZone, UsageOn};
-use conf::{Location, Main, OpenaiPool, PoolBlock, RedlockBlock, ZoneSize};
+use conf::{
+    Location, Main, OpenaiPool, OpenaiRoute, PoolBlock, RedlockBlock, RoutesBlock, ZoneSize,
+};
 use ffi::{
     AnswerHead, Attempt, Commands, ConfResult, Cycle, HttpModule, Request, Variable, Wrapped,
     command, end,
@@ -29,12 +31,14 @@ use ffi::{
 /// The module, as the glue to nginx names it.
 pub(crate) struct Openai;
 
-static mut COMMANDS: Commands<20> = [
+static mut COMMANDS: Commands<22> = [
     command::<ZoneSize>(),
     command::<PoolBlock>(),
     command::<RedlockBlock>(),
     command::<ClientsBlock>(),
+    command::<RoutesBlock>(),
     command::<OpenaiPool>(),
+    command::<OpenaiRoute>(),
     command::<Auth>(),
     command::<Inspect>(),
     command::<InspectMaxSize>(),

@@ -10,6 +10,7 @@ use crate::Openai;
 use crate::conf::{Main, Pool};
 use crate::ctx::{Context, LeaseStatus};
 use crate::ffi::{Answer, Content, Request, SharedZone};
+use crate::phase::target;
 use crate::usage;
 use crate::worker;
 
@@ -48,7 +49,11 @@ pub fn add(request: &Request<'_>) {
         return;
     };
     let ctx = request.recalled::<Openai>();
-    let Some(shared) = main.totals.shared.filter(|_| place.is_gateway() || ctx.is_some()) else {
+    let Some(shared) = main
+        .totals
+        .shared
+        .filter(|_| place.is_gateway() || ctx.is_some())
+    else {
         return;
     };
     if ctx.is_some_and(|ctx| ctx.counted.replace(true)) {
@@ -56,10 +61,14 @@ pub fn add(request: &Request<'_>) {
     }
     let http = (!request.is_subrequest())
         .then(|| Http::new(request.method(), request.path(), request.answer_status()));
-    let here = place.pool(main);
     let asked = ctx.and_then(|ctx| {
         let leased = ctx.lease.get().and_then(|lease| main.pools.get(lease.pool));
-        let pool = leased.or_else(|| here.filter(|_| place.sends()).map(|(_, pool)| pool))?;
+        let meant = || target::pool(ctx, main).or_else(|| target::first_pool(place, main));
+        let pool = match leased {
+            Some(pool) => pool,
+            None if place.sends() => meant()?.1,
+            None => return None,
+        };
         Some(done(request, main, ctx, pool))
     });
     let record = Record {
@@ -77,7 +86,7 @@ fn done<'a>(request: &Request<'a>, main: &'a Main, ctx: &'a Context, pool: &'a P
     let client = client.and_then(|(at, clients)| clients.as_slice().get(at));
     let lease = ctx.lease.get();
     let key = lease.and_then(|lease| pool.keys.get(lease.key));
-    let model = usage::model(ctx);
+    let model = usage::model(main, ctx);
     let used = usage::of(request, ctx);
     let asked = ctx.status.get() != LeaseStatus::None;
     Done {

@@ -9,6 +9,7 @@ use crate::adapter::now;
 use crate::conf::{Location, Main};
 use crate::ctx::Context;
 use crate::ffi::{Chunk, Request};
+use crate::phase::target;
 use crate::totals::CLIENT_LEFT;
 
 /// Reads the usage of one answer.
@@ -80,7 +81,8 @@ pub fn of(request: &Request<'_>, ctx: &Context) -> Used {
         meter.scanner.content().estimated(stream)
     });
     // Without an answer, the upstream has worked for those only that left.
-    let asked = meter.is_some() || (ctx.attempts.get() > 0 && request.answer_status() == CLIENT_LEFT);
+    let asked =
+        meter.is_some() || (ctx.attempts.get() > 0 && request.answer_status() == CLIENT_LEFT);
     if !asked || !has_tokens(request) || (prompt == 0 && completion == 0) {
         return Used::default();
     }
@@ -112,11 +114,14 @@ pub fn cost(main: &Main, ctx: &Context, used: Used) -> Option<u64> {
     if used.source == Source::None {
         return None;
     }
-    main.prices.as_ref()?.cost(model(ctx), used.tokens)
+    main.prices.as_ref()?.cost(model(main, ctx), used.tokens)
 }
 
-/// The model that was asked for; empty when that is not known.
-pub fn model(ctx: &Context) -> &str {
+/// The model that the upstream was asked for; empty when that is not known.
+pub fn model<'a>(main: &'a Main, ctx: &'a Context) -> &'a str {
+    if let Some(alias) = target::alias(ctx, main) {
+        return &alias.model;
+    }
     ctx.head
         .get()
         .and_then(|head| head.model.as_str())

@@ -11,6 +11,7 @@ use crate::conf::{Main, Pool, Store};
 use crate::ctx::{Context, Lease};
 use crate::ffi::{Request, Value, Variable};
 use crate::locks;
+use crate::phase::target;
 use crate::usage;
 use crate::worker;
 
@@ -64,6 +65,18 @@ pub const ALL: &[Variable] = &[
         read: model,
     },
     Variable {
+        name: "openai_upstream_model",
+        read: upstream_model,
+    },
+    Variable {
+        name: "openai_upstream",
+        read: upstream,
+    },
+    Variable {
+        name: "openai_route",
+        read: |r| text(target::pattern(&r)),
+    },
+    Variable {
         name: "openai_stream",
         read: stream,
     },
@@ -113,7 +126,11 @@ pub const ALL: &[Variable] = &[
     },
     Variable {
         name: "openai_usage",
-        read: |r| usage::told(&r).map_or(Value::Missing, |(_, used)| Value::Text(used.source.as_str())),
+        read: |r| {
+            usage::told(&r).map_or(Value::Missing, |(_, used)| {
+                Value::Text(used.source.as_str())
+            })
+        },
     },
     Variable {
         name: "openai_first_token_ms",
@@ -153,7 +170,7 @@ fn attempts(request: Request<'_>) -> Value {
         .map_or(Value::Missing, |n| Value::Bytes(n.to_string().into_bytes()))
 }
 
-/// The pool of the lease; without one, that of the location.
+/// The pool of the lease; without one, that of the target, or of the location.
 fn pool(request: Request<'_>) -> Value {
     let leased = lease(&request).and_then(|(lease, main)| main.pools.get(lease.pool));
     text(
@@ -164,9 +181,9 @@ fn pool(request: Request<'_>) -> Value {
 }
 
 fn here<'a>(request: &Request<'a>) -> Option<(usize, &'a Pool)> {
-    request
-        .location::<Openai>()?
-        .pool(request.main_conf::<Openai>()?)
+    let main = request.main_conf::<Openai>()?;
+    let chosen = context(request).and_then(|ctx| target::pool(ctx, main));
+    chosen.or_else(|| target::first_pool(request.location::<Openai>()?, main))
 }
 
 fn key_id(request: Request<'_>) -> Value {
@@ -226,6 +243,20 @@ fn client<'a>(request: &Request<'a>) -> Option<&'a openai_core::clients::Client>
 
 fn model(request: Request<'_>) -> Value {
     text(context(&request).and_then(|ctx| ctx.head.get()?.model.as_str()))
+}
+
+/// The model that goes upstream.
+fn upstream_model(request: Request<'_>) -> Value {
+    let alias = context(&request)
+        .zip(request.main_conf::<Openai>())
+        .and_then(|(ctx, main)| target::alias(ctx, main));
+    alias.map_or_else(|| model(request), |alias| text(Some(&alias.model)))
+}
+
+/// Where this attempt goes.
+fn upstream(request: Request<'_>) -> Value {
+    let target = context(&request).and_then(target::chosen);
+    text(target.and_then(|target| target.upstream).as_deref())
 }
 
 fn user(request: Request<'_>) -> Value {

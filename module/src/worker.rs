@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 
 use openai_core::lease::{
-    Cancelled, Grant, LeaseHandle, Lost, PoolGauges, QueueFull, Served, WaitTicket, Want, WorkerId,
+    Avoid, Cancelled, Grant, LeaseHandle, Lost, PoolGauges, QueueFull, Served, WaitTicket, Want,
+    WorkerId,
 };
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
@@ -148,6 +149,8 @@ pub fn ask(main: &Main, known: &TakenOver, ask: &Ask, token: Token) -> Asked {
             priority: ask.priority,
             tag: token.number(),
             arrival: ask.arrival,
+            tokens: 0,
+            avoid: Avoid::default(),
         };
         worker.change(|zone| match zone.acquire(&want, now()) {
             Some(grant) => Ok(grant),
@@ -266,7 +269,11 @@ impl Worker {
     /// Changes the zone. Own waiters are seen to later in this turn of the event
     /// loop, without a system call.
     fn change<T>(&mut self, act: impl FnOnce(&mut openai_core::lease::Zone<'_>) -> T) -> Option<T> {
-        let (done, wakes) = change_quietly(self.shared, act)?;
+        let watched = |zone: &mut openai_core::lease::Zone<'_>| (act(zone), zone.take_alarm());
+        let ((done, alarm), wakes) = change_quietly(self.shared, watched)?;
+        if let Some(at) = alarm {
+            self.expiry.start(at.saturating_sub(now().mono_ms).max(1));
+        }
         for worker in wakes.iter() {
             if worker == self.id {
                 self.mail.soon();

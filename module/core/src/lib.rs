@@ -11,3 +11,4 @@ pub mod metrics;
 pub mod openai;
 pub mod prices;
 pub mod redlock;
+pub mod routes;

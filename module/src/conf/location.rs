@@ -1,10 +1,13 @@
 //! The directives that may stand in `http`, `server` and `location`.
 
 use std::ffi::CStr;
+use std::rc::Rc;
+
+use openai_core::routes::TargetName;
 
 use super::next_key::NextKey;
 use super::usage::Usage;
-use super::{Main, Pool, values};
+use super::{Main, Target, values};
 use crate::ffi::{
     Args, Conf, ConfResult, ContentHandler, Directive, LocationConf, Scope, argument,
 };
@@ -20,7 +23,7 @@ pub enum Otherwise {
 /// What a level says; `None` is inherited.
 #[derive(Default)]
 pub struct Location {
-    pool: Option<Choice>,
+    choice: Option<Choice>,
     auth: Option<bool>,
     inspect: Option<bool>,
     inspect_max: Option<usize>,
@@ -33,20 +36,36 @@ pub struct Location {
     content: ContentHandler,
 }
 
-/// What `openai` says.
+/// Where keys come from: what `openai` or `openai_route` says.
 #[derive(Clone)]
 enum Choice {
     Off,
-    Named(String),
-    /// The pool's position.
-    Pool(usize),
+    /// By names that have not been looked up yet.
+    NamedTargets(Vec<TargetName>),
+    NamedRoutes(String),
+    Targets(Rc<[Target]>),
+    /// The position of the `openai_routes`.
+    Routes(usize),
 }
 
 impl Location {
-    /// The pool that requests get their key from here, and its position.
-    pub fn pool<'a>(&self, main: &'a Main) -> Option<(usize, &'a Pool)> {
-        match self.pool {
-            Some(Choice::Pool(at)) => main.pools.get(at).map(|pool| (at, pool)),
+    /// Whether requests get a key here.
+    pub fn serves(&self) -> bool {
+        matches!(self.choice, Some(Choice::Targets(_) | Choice::Routes(_)))
+    }
+
+    /// The targets of requests here, unless they are routed by their model.
+    pub fn targets(&self) -> Option<Rc<[Target]>> {
+        match &self.choice {
+            Some(Choice::Targets(targets)) => Some(targets.clone()),
+            _ => None,
+        }
+    }
+
+    /// The position of the `openai_routes` that requests are routed by here.
+    pub fn routes(&self) -> Option<usize> {
+        match self.choice {
+            Some(Choice::Routes(at)) => Some(at),
             _ => None,
         }
     }
@@ -58,7 +77,7 @@ impl Location {
 
     /// Whether requests here are the gateway's, so that errors have its form.
     pub fn is_gateway(&self) -> bool {
-        self.asks_token || matches!(self.pool, Some(Choice::Pool(_)))
+        self.asks_token || self.serves()
     }
 
     /// Whether requests here go to an upstream, to which a key can be sent.
@@ -91,13 +110,22 @@ impl Location {
     }
 
     fn resolve(&mut self, main: &Main) -> ConfResult {
-        if let Some(Choice::Named(name)) = &self.pool {
-            let at = main
-                .pool_named(name)
-                .ok_or_else(|| format!("openai: no pool \"{name}\""))?;
-            self.pool = Some(Choice::Pool(at));
+        match &self.choice {
+            Some(Choice::NamedTargets(names)) => {
+                let targets = main.targets(names).map_err(|e| format!("openai: {e}"))?;
+                self.choice = Some(Choice::Targets(targets));
+            }
+            Some(Choice::NamedRoutes(name)) => {
+                let at = main.routes_named(name);
+                let at = at.ok_or_else(|| format!("openai_route: no openai_routes \"{name}\""))?;
+                self.choice = Some(Choice::Routes(at));
+            }
+            _ => {}
         }
-        let serves = matches!(self.pool, Some(Choice::Pool(_)));
+        if self.routes().is_some() && !self.inspects() {
+            return Err("openai_route: \"openai_inspect off\" hides the model".into());
+        }
+        let serves = self.serves();
         if self.auth == Some(true) && main.clients.is_none() {
             return Err("openai_auth: \"on\" needs an \"openai_clients\" block".into());
         }
@@ -110,7 +138,7 @@ impl LocationConf for Location {
     type Main = Main;
 
     fn inherit(&mut self, above: &Self, main: &Main) -> ConfResult {
-        self.pool = self.pool.take().or_else(|| above.pool.clone());
+        self.choice = self.choice.take().or_else(|| above.choice.clone());
         self.auth = self.auth.or(above.auth);
         self.inspect = self.inspect.or(above.inspect);
         self.inspect_max = self.inspect_max.or(above.inspect_max);
@@ -130,7 +158,7 @@ impl LocationConf for Location {
     }
 
     fn wraps_content(&self) -> bool {
-        matches!(self.pool, Some(Choice::Pool(_)))
+        self.serves()
     }
 }
 
@@ -157,12 +185,56 @@ fn otherwise(text: &str) -> ConfResult<Otherwise> {
     }
 }
 
-fn choice(name: &str) -> ConfResult<Choice> {
-    Ok(if name == "off" {
+pub struct OpenaiPool;
+
+impl Directive for OpenaiPool {
+    type Target = Location;
+    const NAME: &'static CStr = c"openai";
+    const SCOPE: Scope = Scope::Everywhere;
+    const ARGS: Args = Args::Many;
+
+    fn read(conf: &mut Conf, target: &mut Location) -> Result<(), Option<String>> {
+        let words = conf.words()?;
+        let names = words.get(1..).unwrap_or_default();
+        choose(target, names, || {
+            let targets = TargetName::parse_list(names.iter().copied());
+            targets.map(Choice::NamedTargets).map_err(|e| e.to_string())
+        })
+    }
+}
+
+pub struct OpenaiRoute;
+
+impl Directive for OpenaiRoute {
+    type Target = Location;
+    const NAME: &'static CStr = c"openai_route";
+    const SCOPE: Scope = Scope::Everywhere;
+    const ARGS: Args = Args::One;
+
+    fn read(conf: &mut Conf, target: &mut Location) -> Result<(), Option<String>> {
+        let name = argument(conf)?;
+        choose(target, &[&name], || Ok(Choice::NamedRoutes(name.clone())))
+    }
+}
+
+/// Notes where keys come from; `openai` and `openai_route` say it in turn of each other.
+fn choose(
+    target: &mut Location,
+    words: &[&str],
+    read: impl FnOnce() -> ConfResult<Choice>,
+) -> Result<(), Option<String>> {
+    if target.choice.is_some() {
+        let said = words.join(" ");
+        return Err(Some(format!(
+            "\"{said}\" is a duplicate: one \"openai\" or \"openai_route\" a level"
+        )));
+    }
+    target.choice = Some(if *words == ["off"] {
         Choice::Off
     } else {
-        Choice::Named(name.to_string())
-    })
+        read()?
+    });
+    Ok(())
 }
 
 macro_rules! directive {
@@ -180,7 +252,6 @@ macro_rules! directive {
     };
 }
 
-directive!(OpenaiPool, c"openai", One, pool, choice);
 directive!(Auth, c"openai_auth", Flag, auth, values::flag);
 directive!(Inspect, c"openai_inspect", Flag, inspect, values::flag);
 directive!(

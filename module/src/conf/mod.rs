@@ -5,6 +5,7 @@ mod location;
 mod next_key;
 mod pool;
 mod redlock;
+mod routes;
 mod source;
 mod tls;
 mod usage;
@@ -13,11 +14,13 @@ mod zone;
 
 pub use clients::ClientsBlock;
 pub use location::{
-    Auth, Inspect, InspectInvalid, InspectMaxSize, InspectOversize, Location, OpenaiPool, Otherwise,
+    Auth, Inspect, InspectInvalid, InspectMaxSize, InspectOversize, Location, OpenaiPool,
+    OpenaiRoute, Otherwise,
 };
 pub use next_key::{AttemptsHeader, Fault, NextKeyOn, NextKeyTimeout, NextKeyTries};
 pub use pool::{Pool, PoolBlock, Store};
 pub use redlock::{RedlockBlock, RedlockGroup};
+pub use routes::{RouteBlock, RoutesBlock, Target};
 pub use usage::{IncludeUsage, Metrics, PricesFile, StatsZone, UsageOn};
 pub use zone::ZoneSize;
 
@@ -38,6 +41,7 @@ pub struct Main {
     pub zone: zone::Declared,
     pub pools: Vec<Pool>,
     pub groups: Vec<RedlockGroup>,
+    pub routes: Vec<RouteBlock>,
     pub clients: Option<Clients>,
     pub prices: Option<Prices>,
     pub totals: usage::Totals,
@@ -128,6 +132,7 @@ impl MainConf for Main {
     fn complete(&mut self, conf: &Conf) -> ConfResult {
         self.warn_of_shared_keys(conf);
         self.resolve_stores()?;
+        self.resolve_routes()?;
         if self.pools.is_empty() {
             return Ok(());
         }

@@ -148,7 +148,7 @@ impl Directive for NextKeyOn {
     type Target = Location;
     const NAME: &'static CStr = c"openai_next_key";
     const SCOPE: Scope = Scope::Everywhere;
-    const ARGS: Args = Args::Several;
+    const ARGS: Args = Args::Many;
 
     fn read(conf: &mut Conf, target: &mut Location) -> Result<(), Option<String>> {
         let words = conf.words()?;

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::rc::Rc;
 
 use openai_core::keys::{Fingerprint, KeyDirective, KeyList, KeySource};
-use openai_core::lease::{Balance, KeyConfig, MAX_POOL_NAME, PoolConfig};
+use openai_core::lease::{Balance, KeyConfig, KeyPolicy, MAX_POOL_NAME, PoolConfig};
 use openai_core::redlock::{PoolNames, Slot};
 use zeroize::Zeroizing;
 
@@ -94,6 +94,7 @@ impl Pool {
             name: self.name.clone(),
             balance: self.balance,
             queue: self.queue,
+            policy: KeyPolicy::default(),
             keys: keys.collect(),
         }
     }

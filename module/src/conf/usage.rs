@@ -50,12 +50,17 @@ pub struct Totals {
 
 impl Totals {
     pub fn name(&self) -> &str {
-        self.declared.as_ref().map_or(DEFAULT_NAME, |(name, _)| name)
+        self.declared
+            .as_ref()
+            .map_or(DEFAULT_NAME, |(name, _)| name)
     }
 
     /// Declares the zone. The totals must stay where they are from here on.
     pub fn declare(&mut self, conf: &Conf) -> ConfResult {
-        let size = self.declared.as_ref().map_or(DEFAULT_SIZE, |&(_, size)| size);
+        let size = self
+            .declared
+            .as_ref()
+            .map_or(DEFAULT_SIZE, |&(_, size)| size);
         let zone = SharedZone::declare(conf, self.name(), size, self);
         self.shared = Some(zone.map_err(|e| format!("openai_stats: {e}"))?);
         Ok(())

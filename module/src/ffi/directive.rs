@@ -30,8 +30,8 @@ pub enum Args {
     Flag,
     /// One argument.
     One,
-    /// One or more arguments.
-    Several,
+    /// One argument or more.
+    Many,
     /// A block without a name.
     Block,
     /// A block with a name.
@@ -71,7 +71,7 @@ pub const fn command<D: Directive>() -> ngx_command_t {
         Args::None => NGX_CONF_NOARGS,
         Args::Flag => NGX_CONF_FLAG,
         Args::One => NGX_CONF_TAKE1,
-        Args::Several => NGX_CONF_1MORE,
+        Args::Many => NGX_CONF_1MORE,
         Args::Block => NGX_CONF_BLOCK | NGX_CONF_NOARGS,
         Args::NamedBlock => NGX_CONF_BLOCK | NGX_CONF_TAKE1,
     };

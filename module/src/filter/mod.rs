@@ -1,6 +1,8 @@
 //! Answers on their way to the client: observed, and where they are nginx's own
 //! errors, given OpenAI's form.
 
+use std::borrow::Cow;
+
 use openai_core::openai::ApiError;
 
 use crate::Openai;
@@ -49,7 +51,7 @@ impl Filter for Answers {
             }
             Reply::Announced(error) => {
                 ctx.reply.set(Reply::Sent);
-                Piece::Replace(error.body().to_vec())
+                Piece::Replace(body_of(ctx, error).into_owned())
             }
             Reply::Sent => Piece::Drop,
         }
@@ -70,6 +72,10 @@ fn streams(request: &Request<'_>) -> bool {
     request.answers_events() || request.answer_length().is_none()
 }
 
+fn body_of(ctx: &Context, error: ApiError) -> Cow<'static, [u8]> {
+    error.body_for(ctx.head.get().and_then(|head| head.model.as_str()))
+}
+
 fn put_into_form(request: &Request<'_>) {
     let status = request.answer_status();
     let known = request
@@ -85,7 +91,7 @@ fn put_into_form(request: &Request<'_>) {
         .get()
         .filter(|refusal| refusal.status() == status);
     let error = refusal.unwrap_or(ApiError::for_status(status));
-    request.announce_answer(b"application/json", error.body().len());
+    request.announce_answer(b"application/json", body_of(ctx, error).len());
     if let Some(seconds) = error.retry_after() {
         request.add_answer_header(b"Retry-After", seconds.to_string().as_bytes());
     }

@@ -176,7 +176,11 @@ fn again(token: Token, handle: LeaseHandle) {
 
 fn busy(token: Token, handle: LeaseHandle, wait_ms: u64) {
     let wanted = forget(handle).is_some_and(|hold| !hold.ending);
-    in_zone(|zone| zone.taken_elsewhere(handle, now().mono_ms + wait_ms));
+    in_zone(|zone| {
+        let now = now();
+        zone.unused(handle, now)?;
+        zone.taken_elsewhere(handle, now.mono_ms + wait_ms)
+    });
     // Somebody else may wait for it.
     worker::watch_expiry();
     if wanted {

@@ -6,6 +6,7 @@ mod failover;
 mod lost;
 mod precontent;
 mod release;
+pub mod target;
 
 pub use access::Access;
 pub use failover::{answer_begun, attempt_failed, attempt_over};

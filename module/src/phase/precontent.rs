@@ -4,7 +4,7 @@ use openai_core::lease::{Grant, LeaseHandle};
 use openai_core::openai::ApiError;
 
 use super::access::{context_of, refuse};
-use super::body;
+use super::{body, target};
 use crate::Openai;
 use crate::adapter::now;
 use crate::conf::{Location, Main, Pool};
@@ -23,11 +23,10 @@ impl PhaseHandler for Precontent {
         else {
             return Flow::Decline;
         };
-        let here = place.pool(main).filter(|_| place.sends());
-        let Some((at, pool)) = here else {
+        if !place.serves() || !place.sends() {
             leave_pool(&request);
             return Flow::Decline;
-        };
+        }
         let Some(ctx) = context_of(&request) else {
             return Flow::Answer(500);
         };
@@ -36,13 +35,19 @@ impl PhaseHandler for Precontent {
                 ctx.stage.set(Stage::Reading);
                 request.read_body()
             }
-            Stage::Reading => match look_at(&request, ctx, place) {
-                Ok(()) => lease(&request, ctx, main, at, pool),
-                Err(refusal) => refuse(ctx, refusal),
-            },
-            Stage::Again => lease(&request, ctx, main, at, pool),
+            Stage::Reading => {
+                let looked = look_at(&request, ctx, place);
+                match looked.and_then(|()| target::route(ctx, place, main)) {
+                    Ok(()) => attempt(&request, ctx, main),
+                    Err(refusal) => refuse(ctx, refusal),
+                }
+            }
+            Stage::Again => attempt(&request, ctx, main),
             Stage::Waiting => Flow::Pause,
-            Stage::TimedOut | Stage::Unavailable => answer(ctx, pool),
+            Stage::TimedOut | Stage::Unavailable => match target::pool(ctx, main) {
+                Some((_, pool)) => answer(ctx, pool),
+                None => refuse(ctx, ApiError::Internal),
+            },
             Stage::Leased => send(&request, ctx, main),
             Stage::Done => Flow::Decline,
         }
@@ -69,6 +74,15 @@ fn look_at(request: &Request<'_>, ctx: &Context, place: &Location) -> Result<(),
         let _ = ctx.head.set(head);
     }
     Ok(())
+}
+
+/// Takes a key for the next target.
+fn attempt(request: &Request<'_>, ctx: &Context, main: &Main) -> Flow {
+    let target = target::choose(ctx);
+    match target.and_then(|target| Some((target.pool, main.pools.get(target.pool)?))) {
+        Some((at, pool)) => lease(request, ctx, main, at, pool),
+        None => refuse(ctx, ApiError::Internal),
+    }
 }
 
 fn lease(request: &Request<'_>, ctx: &Context, main: &Main, at: usize, pool: &Pool) -> Flow {
@@ -211,7 +225,7 @@ fn retry_after(pool: &Pool) -> u32 {
 fn waiter<'a>(request: &Request<'a>) -> Option<(&'a Context, &'a Main, usize, &'a Pool)> {
     let ctx = request.recalled::<Openai>()?;
     let main = request.main_conf::<Openai>()?;
-    let (at, pool) = request.location::<Openai>()?.pool(main)?;
+    let (at, pool) = target::pool(ctx, main)?;
     (ctx.stage.get() == Stage::Waiting).then_some((ctx, main, at, pool))
 }
 

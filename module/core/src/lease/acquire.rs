@@ -1,5 +1,6 @@
-//! Choosing a key and granting one of its slots.
+//! Granting a slot of a key.
 
+use super::account::Account;
 use super::lock::Lock;
 use super::queue::Want;
 use super::record::{Balance, NONE, nonce_words, presence, slot_state};
@@ -28,6 +29,16 @@ pub struct Grant {
     pub deadline_ms: u64,
     /// The lock that came with the slot, when it was handed over with one.
     pub lock: Option<Lock>,
+    /// Its place among the key's leases.
+    pub(crate) account: Account,
+}
+
+/// Who gets a slot.
+pub(crate) struct Holder {
+    pub(crate) owner: u32,
+    pub(crate) nonce: [u64; 2],
+    pub(crate) ttl_ms: u64,
+    pub(crate) tokens: u32,
 }
 
 impl Zone<'_> {
@@ -35,9 +46,14 @@ impl Zone<'_> {
     pub fn acquire(&mut self, want: &Want, now: Now) -> Option<Grant> {
         self.expire(now);
         let pool = self.pool_for(want)?;
-        let key = self.choose(pool, want)?;
-        let nonce = nonce_words(want.nonce);
-        Some(self.grant(key, want.worker.0, nonce, want.ttl_ms, now))
+        let key = self.choose(pool, want, now)?;
+        let to = Holder {
+            owner: want.worker.0,
+            nonce: nonce_words(want.nonce),
+            ttl_ms: want.ttl_ms,
+            tokens: want.tokens,
+        };
+        Some(self.grant(key, to, now))
     }
 
     /// The pool that a worker of this generation means by its index.
@@ -47,41 +63,8 @@ impl Zone<'_> {
         (record.state != presence::UNUSED && record.born <= want.generation).then_some(pool)
     }
 
-    fn choose(&mut self, pool: usize, want: &Want) -> Option<usize> {
-        let record = &self.pools[pool];
-        let from = record.available_at as usize;
-        let listed = &self.available[from..from + record.available as usize];
-        let first = match Balance::from_word(record.balance) {
-            Balance::Random if !listed.is_empty() => {
-                listed.get((want.nonce as u64 % listed.len() as u64) as usize)
-            }
-            _ => listed.first(),
-        };
-        if let Some(&key) = first
-            && Self::knows(&self.keys[key as usize], want.generation)
-        {
-            return Some(key as usize);
-        }
-        if want.generation == self.header.generation {
-            return None;
-        }
-        // A worker of an older configuration: its keys may have been retired,
-        // and the best of the newer ones may be unknown to it.
-        (0..self.keys.len()).find(|&k| {
-            let key = &self.keys[k];
-            key.pool as usize == pool && Self::has_room(key) && Self::knows(key, want.generation)
-        })
-    }
-
     /// Grants the first free slot of `key`, which must have one.
-    pub(crate) fn grant(
-        &mut self,
-        key: usize,
-        owner: u32,
-        nonce: [u64; 2],
-        ttl_ms: u64,
-        now: Now,
-    ) -> Grant {
+    pub(crate) fn grant(&mut self, key: usize, to: Holder, now: Now) -> Grant {
         let slot = self.keys[key].free_slot;
         let pool = self.keys[key].pool as usize;
         let fence = now.wall_us.max(self.header.fence + 1);
@@ -89,12 +72,12 @@ impl Zone<'_> {
         self.keys[key].free_slot = self.slots[slot as usize].next_free;
 
         let record = &mut self.slots[slot as usize];
-        record.nonce = nonce;
+        record.nonce = to.nonce;
         record.fence = fence;
         record.granted_ms = now.mono_ms;
-        record.deadline_ms = now.mono_ms.saturating_add(ttl_ms);
-        record.ttl_ms = ttl_ms;
-        record.owner = owner;
+        record.deadline_ms = now.mono_ms.saturating_add(to.ttl_ms);
+        record.ttl_ms = to.ttl_ms;
+        record.owner = to.owner;
         record.next_free = NONE;
         record.state = slot_state::HELD;
 
@@ -103,6 +86,7 @@ impl Zone<'_> {
         self.charge(key, pool);
         self.held_slots().push(slot);
         self.rank(key);
+        self.account(slot, to.tokens, now);
         self.granted(slot)
     }
 
@@ -135,6 +119,7 @@ impl Zone<'_> {
             granted_ms: record.granted_ms,
             deadline_ms: record.deadline_ms,
             lock: Lock::of(record),
+            account: Account::of(record),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! What is free here may be held on another machine: a lease that waits for its
 //! lock asks for several slots at once and moves to the one that it gets.
 
-use super::acquire::Grant;
+use super::acquire::{Grant, Holder};
 use super::record::{NONE, presence};
 use super::release::LeaseHandle;
 use super::time::Now;
@@ -68,7 +68,14 @@ impl Zone<'_> {
         if !fits || !self.draw(key as usize, ordinal) {
             return None;
         }
-        let grant = self.grant(key as usize, left.owner, left.nonce, left.ttl_ms, now);
+        let to = Holder {
+            owner: left.owner,
+            nonce: left.nonce,
+            ttl_ms: left.ttl_ms,
+            tokens: left.tokens,
+        };
+        let grant = self.grant(key as usize, to, now);
+        self.take_back(handle.slot, now);
         self.leave_elsewhere(handle.slot, until_ms);
         Some(grant)
     }

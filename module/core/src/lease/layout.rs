@@ -4,11 +4,11 @@ use core::mem::size_of;
 
 use thiserror::Error;
 
-use super::record::{Header, Key, NONE, Pool, Slot, Waiter, Worker};
+use super::record::{Header, Health, Key, NONE, Pool, Slot, Waiter, Worker};
 
 pub(crate) const MAGIC: u64 = u64::from_be_bytes(*b"oailease");
 /// Raised whenever a record changes its shape.
-pub(crate) const LAYOUT: u64 = 4;
+pub(crate) const LAYOUT: u64 = 5;
 
 /// Workers alive at the same time, those of older configurations included.
 pub(crate) const WORKERS: usize = 256;
@@ -47,8 +47,12 @@ pub struct Capacity {
 const FIXED: usize =
     size_of::<Header>() + POOLS * size_of::<Pool>() + WORKERS * size_of::<Worker>();
 const HEAP_ITEM: usize = size_of::<u32>();
-/// One key, one slot and one waiter, each with its place in a heap.
-const UNIT: usize = size_of::<Key>() + size_of::<Slot>() + size_of::<Waiter>() + 3 * HEAP_ITEM;
+/// One key, one slot and one waiter, each with its places in heaps.
+const UNIT: usize = size_of::<Key>()
+    + size_of::<Health>()
+    + size_of::<Slot>()
+    + size_of::<Waiter>()
+    + 4 * HEAP_ITEM;
 
 impl Capacity {
     /// What fits into so many bytes.

@@ -108,7 +108,7 @@ impl Zone<'_> {
         let had_ms = (now.mono_ms as u32).wrapping_sub(record.locked_ms);
         let fair = rule.longest_ms.is_none_or(|longest| had_ms <= longest);
         let key = record.key as usize;
-        let kept = record.ordinal < self.keys[key].slots;
+        let kept = record.ordinal < self.keys[key].slots && self.may_go_on(key);
         let may = |&waiter: &u32| {
             let same = self.waiters[waiter as usize].generation == rule.generation;
             lasts && fair && kept && same && record.handed < rule.most
@@ -128,6 +128,7 @@ impl Zone<'_> {
         // more for each lease stays below the next lock's.
         slot.fence = lock.fence + u64::from(slot.handed);
         slot.granted_ms = now.mono_ms;
+        self.account(handle.slot, next.tokens, now);
         self.serve(waiter, handle.slot);
         Ok(Ended::HandedOver)
     }
@@ -157,6 +158,7 @@ impl Zone<'_> {
         record.owner = NONE;
         record.nonce = [0; 2];
         record.lock_deadline_ms = 0;
+        self.set_aside(slot);
         self.move_deadline(slot, until_ms);
     }
 

@@ -14,11 +14,18 @@
 //! configuration go on beside the new ones: each grants only keys that its own
 //! configuration knows, while slots stay exclusive across all of them.
 
+mod account;
 mod acquire;
 mod alternatives;
+mod avoid;
+mod buckets;
+mod choose;
+mod health;
 mod heap;
 mod layout;
 mod lock;
+mod outlook;
+mod policy;
 mod queue;
 mod rebuild;
 mod reconcile;
@@ -29,8 +36,11 @@ mod worker;
 mod zone;
 
 pub use acquire::Grant;
+pub use avoid::{Avoid, MAX_AVOIDED};
 pub use layout::{Capacity, LayoutError};
 pub use lock::{Ended, HandOver, Lock};
+pub use outlook::{KeyView, Outlook};
+pub use policy::{Cause, KeyPolicy, Report, Turn};
 pub use queue::{Cancelled, QueueFull, Served, WaitTicket, Want};
 pub use reconcile::{Accepted, KeyConfig, PoolConfig, ReconcileError};
 pub use record::{Balance, MAX_POOL_NAME};

@@ -2,7 +2,8 @@
 
 use thiserror::Error;
 
-use super::acquire::Grant;
+use super::acquire::{Grant, Holder};
+use super::avoid::Avoid;
 use super::record::{NONE, nonce_words, presence, slot_state, waiter_state};
 use super::time::Now;
 use super::worker::WorkerId;
@@ -28,6 +29,10 @@ pub struct Want {
     pub tag: u64,
     /// Its place among those of its priority, when it has waited before.
     pub arrival: Option<u64>,
+    /// The tokens that it is estimated to take of the key's limits; 0 if unknown.
+    pub tokens: u32,
+    /// Keys that it has tried.
+    pub avoid: Avoid,
 }
 
 /// A place in the queue.
@@ -89,6 +94,8 @@ impl Zone<'_> {
         record.pool = want.pool.0;
         record.owner = want.worker.0;
         record.priority = want.priority;
+        record.tokens = want.tokens;
+        record.avoid = want.avoid;
         record.slot = NONE;
         record.next = NONE;
         record.state = waiter_state::WAITING;
@@ -186,7 +193,13 @@ impl Zone<'_> {
             let pool = self.keys[key].pool as usize;
             self.waiting_in(pool).remove(waiter);
             let next = self.waiters[waiter as usize];
-            let grant = self.grant(key, next.owner, next.nonce, next.ttl_ms, now);
+            let to = Holder {
+                owner: next.owner,
+                nonce: next.nonce,
+                ttl_ms: next.ttl_ms,
+                tokens: next.tokens,
+            };
+            let grant = self.grant(key, to, now);
             self.serve(waiter, grant.handle.slot);
         }
     }
@@ -200,18 +213,22 @@ impl Zone<'_> {
         self.post(owner, waiter);
     }
 
-    /// The first waiter whose configuration knows the key.
-    pub(crate) fn next_for(&self, key: usize) -> Option<u32> {
-        let key = &self.keys[key];
+    /// The first waiter that may have the key.
+    pub(crate) fn next_for(&self, at: usize) -> Option<u32> {
+        let key = &self.keys[at];
         let pool = &self.pools[key.pool as usize];
         let from = pool.waiting_at as usize;
         let waiting = &self.waiting[from..from + pool.waiting as usize];
         let first = *waiting.first()?;
-        let may = |&w: &u32| Self::knows(key, self.waiters[w as usize].generation);
+        let may = |&w: &u32| {
+            let waiter = &self.waiters[w as usize];
+            Self::knows(key, waiter.generation) && !waiter.avoid.forbids(at as u32)
+        };
         if may(&first) {
             return Some(first);
         }
-        // Only just after a reload, while old and new workers wait together.
+        // Only just after a reload, while old and new workers wait together, and
+        // when it has tried the key.
         waiting
             .iter()
             .copied()

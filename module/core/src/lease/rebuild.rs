@@ -21,6 +21,7 @@ impl Zone<'_> {
         self.drop_broken_records();
         self.lay_out_segments();
         self.list_slots();
+        self.list_keys();
         self.list_waiters();
     }
 
@@ -35,6 +36,10 @@ impl Zone<'_> {
             key.heap_at = NONE;
             key.free_slot = NONE;
             key.in_use = 0;
+        }
+        for health in self.health.iter_mut() {
+            health.heap_at = NONE;
+            health.aside = 0;
         }
         for slot in self.slots.iter_mut() {
             let key = self.keys.get(slot.key as usize);
@@ -98,6 +103,8 @@ impl Zone<'_> {
             pool.waiting = 0;
             pool.held = 0;
             pool.slots = 0;
+            pool.keys = 0;
+            pool.out = 0;
         }
     }
 
@@ -112,6 +119,8 @@ impl Zone<'_> {
                 slot_state::HELD => {
                     self.header.fence = self.header.fence.max(slot.fence);
                     self.keys[key].in_use += 1;
+                    let health = &mut self.health[key];
+                    health.aside += u32::from(slot.serial < health.back);
                     self.pools[self.keys[key].pool as usize].held += 1;
                     self.held_slots().push(at as u32);
                 }
@@ -125,9 +134,23 @@ impl Zone<'_> {
                 }
             }
         }
+    }
+
+    fn list_keys(&mut self) {
+        self.header.out = 0;
         for key in 0..self.keys.len() {
+            if self.keys[key].state == presence::UNUSED {
+                continue;
+            }
+            if self.health[key].until_ms != 0 {
+                self.keys_out().push(key as u32);
+            }
+            self.set_cap(key);
             if self.keys[key].state == presence::ACTIVE {
-                self.pools[self.keys[key].pool as usize].slots += self.keys[key].slots;
+                let pool = &mut self.pools[self.keys[key].pool as usize];
+                pool.slots += self.keys[key].slots;
+                pool.keys += 1;
+                pool.out += u32::from(self.health[key].until_ms != 0);
                 self.rank(key);
             }
         }

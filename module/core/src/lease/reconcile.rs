@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use thiserror::Error;
 
 use super::layout::Capacity;
+use super::policy::KeyPolicy;
 use super::record::{Balance, Key, MAX_POOL_NAME, NONE, presence, slot_state};
 use super::time::Now;
 use super::zone::{PoolId, Zone};
@@ -29,6 +30,8 @@ pub struct PoolConfig {
     pub balance: Balance,
     /// The most requests that may wait.
     pub queue: u32,
+    /// What becomes of keys that fail, and how much they may be given.
+    pub policy: KeyPolicy,
     /// Its keys; a fingerprint stands once.
     pub keys: Vec<KeyConfig>,
 }
@@ -230,6 +233,7 @@ impl Zone<'_> {
         }
         pool.balance = config.balance as u32;
         pool.queue = config.queue;
+        config.policy.write(pool);
         pool.state = presence::ACTIVE;
         Ok(at)
     }
@@ -251,6 +255,8 @@ impl Zone<'_> {
         let at = *from + free;
         *from = at + 1;
         let blank: Key = bytemuck::Zeroable::zeroed();
+        self.health[at] = bytemuck::Zeroable::zeroed();
+        self.health[at].heap_at = NONE;
         self.keys[at] = Key {
             fingerprint: config.fingerprint,
             pool: pool.0,

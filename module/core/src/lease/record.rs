@@ -2,6 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use super::avoid::Avoid;
+
 /// "No index": the end of a list, or "not in a heap".
 pub(crate) const NONE: u32 = u32::MAX;
 
@@ -79,6 +81,9 @@ pub(crate) struct Header {
     pub(crate) free_waiter: u32,
     /// Held slots, ordered by deadline.
     pub(crate) deadlines: u32,
+    /// Keys that are out, ordered by when they return.
+    pub(crate) out: u32,
+    pub(crate) spare: u32,
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -101,7 +106,18 @@ pub(crate) struct Pool {
     pub(crate) waiting: u32,
     pub(crate) held: u32,
     pub(crate) slots: u32,
-    pub(crate) spare: u32,
+    /// Keys of the newest configuration, and how many of them are out.
+    pub(crate) keys: u32,
+    pub(crate) out: u32,
+    /// Requests and tokens a minute that a key may have; 0 where nothing is stated.
+    pub(crate) rpm: u32,
+    pub(crate) tpm: u32,
+    pub(crate) ramp: u32,
+    /// The cool-downs of answers that state none.
+    pub(crate) rate_ms: u64,
+    pub(crate) rate_max_ms: u64,
+    pub(crate) quota_ms: u64,
+    pub(crate) revoked_ms: u64,
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -128,7 +144,55 @@ pub(crate) struct Key {
     pub(crate) in_use: u32,
     pub(crate) free_slot: u32,
     pub(crate) heap_at: u32,
-    pub(crate) spare: u32,
+    /// How many leases its health allows it now: none while it is out.
+    pub(crate) cap: u32,
+}
+
+/// How a key does. Beside the keys, so that those stay small: their heaps walk
+/// over them.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Health {
+    /// Out until then; 0 when it is not out.
+    pub(crate) until_ms: u64,
+    /// Leases granted so far.
+    pub(crate) grants: u64,
+    /// `grants` when an answer last put it out: what later leases bring is news.
+    pub(crate) since: u64,
+    /// `grants` when it last came back on trial.
+    pub(crate) back: u64,
+    /// What the provider last said to be left.
+    pub(crate) requests: Left,
+    pub(crate) tokens: Left,
+    /// What is left of the limits that the configuration states; see `buckets`.
+    pub(crate) request_level: i64,
+    pub(crate) token_level: i64,
+    pub(crate) filled_ms: u64,
+    /// Of those leases, the ones with which a request was or will be sent, and the
+    /// tokens that were estimated for them; modulo 2^32.
+    pub(crate) sent: u32,
+    pub(crate) spent: u32,
+    pub(crate) cause: u32,
+    /// How often in a row an answer has put it out.
+    pub(crate) failures: u32,
+    /// How many leases it may have on trial; 0 when it is on none.
+    pub(crate) ramp: u32,
+    /// Leases that the trial does not count.
+    pub(crate) aside: u32,
+    /// The status of the last answer.
+    pub(crate) status: u32,
+    pub(crate) heap_at: u32,
+}
+
+/// What is left of one of the provider's limits, as far as is known.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Left {
+    pub(crate) left: i64,
+    /// The whole limit; 0 when it is not known.
+    pub(crate) full: i64,
+    /// When it is whole again; 0 when nothing is known.
+    pub(crate) reset_ms: u64,
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -144,6 +208,8 @@ pub(crate) struct Slot {
     pub(crate) lock_deadline_ms: u64,
     /// What a renewal adds: the TTL that the holder's configuration knows.
     pub(crate) ttl_ms: u64,
+    /// The key's `grants`, `sent` and `spent` before the lease.
+    pub(crate) serial: u64,
     pub(crate) state: u32,
     pub(crate) key: u32,
     pub(crate) ordinal: u32,
@@ -155,6 +221,11 @@ pub(crate) struct Slot {
     pub(crate) handed: u32,
     /// The low bits of when the lock was taken, on the monotonic clock.
     pub(crate) locked_ms: u32,
+    pub(crate) sent: u32,
+    pub(crate) spent: u32,
+    /// The tokens that were estimated for the lease.
+    pub(crate) tokens: u32,
+    pub(crate) spare: u32,
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -175,7 +246,9 @@ pub(crate) struct Waiter {
     /// Next in the free list, or in its worker's mailbox.
     pub(crate) next: u32,
     pub(crate) heap_at: u32,
-    pub(crate) spare: u32,
+    /// The tokens that are estimated for the request.
+    pub(crate) tokens: u32,
+    pub(crate) avoid: Avoid,
 }
 
 pub(crate) fn nonce_words(nonce: u128) -> [u64; 2] {

@@ -49,15 +49,17 @@ impl Zone<'_> {
         Ok(deadline)
     }
 
-    /// Ends the leases whose deadline has passed; returns how many.
+    /// Ends the leases whose deadline has passed, and brings back the keys whose
+    /// cool-down is over; returns how many leases have ended.
     pub fn expire(&mut self, now: Now) -> usize {
+        let due = |at: Option<u64>| at.is_some_and(|at| at <= now.mono_ms);
         let mut ended = 0;
-        while self
-            .next_deadline()
-            .is_some_and(|deadline| deadline <= now.mono_ms)
-        {
+        while due(self.next_expiry()) {
             self.free(self.deadlines[0], now);
             ended += 1;
+        }
+        while due(self.next_return()) {
+            self.come_back(self.out[0] as usize, now);
         }
         ended
     }
@@ -80,6 +82,7 @@ impl Zone<'_> {
         self.keys[key].in_use = self.keys[key].in_use.saturating_sub(1);
         let pool = &mut self.pools[self.keys[key].pool as usize];
         pool.held = pool.held.saturating_sub(1);
+        self.leave_trial(slot);
         self.shelve(slot);
         self.offer(key, now);
     }

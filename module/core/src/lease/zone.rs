@@ -3,7 +3,8 @@
 use super::heap::{Heap, Order};
 use super::layout::{Capacity, LAYOUT, LayoutError, MAGIC};
 use super::record::{
-    Balance, Header, Key, MAX_POOL_NAME, NONE, Pool, Slot, Waiter, Worker, presence, slot_state,
+    Balance, Header, Health, Key, MAX_POOL_NAME, NONE, Pool, Slot, Waiter, Worker, presence,
+    slot_state,
 };
 use super::worker::WakeSet;
 
@@ -28,12 +29,15 @@ pub struct Zone<'a> {
     pub(crate) pools: &'a mut [Pool],
     pub(crate) workers: &'a mut [Worker],
     pub(crate) keys: &'a mut [Key],
+    pub(crate) health: &'a mut [Health],
     pub(crate) slots: &'a mut [Slot],
     pub(crate) waiters: &'a mut [Waiter],
     pub(crate) available: &'a mut [u32],
     pub(crate) deadlines: &'a mut [u32],
     pub(crate) waiting: &'a mut [u32],
+    pub(crate) out: &'a mut [u32],
     pub(crate) wakes: WakeSet,
+    pub(crate) alarm: bool,
 }
 
 fn carve<T: bytemuck::Pod>(
@@ -69,6 +73,8 @@ impl<'a> Zone<'a> {
             free_slot: NONE,
             free_waiter: NONE,
             deadlines: 0,
+            out: 0,
+            spare: 0,
         };
         zone.rebuild();
         Ok(zone)
@@ -94,22 +100,27 @@ impl<'a> Zone<'a> {
         let (pools, rest) = carve(rest, capacity.pools)?;
         let (workers, rest) = carve(rest, capacity.workers)?;
         let (keys, rest) = carve(rest, capacity.keys)?;
+        let (health, rest) = carve(rest, capacity.keys)?;
         let (slots, rest) = carve(rest, capacity.slots)?;
         let (waiters, rest) = carve(rest, capacity.waiters)?;
         let (available, rest) = carve(rest, capacity.keys)?;
         let (deadlines, rest) = carve(rest, capacity.slots)?;
-        let (waiting, _) = carve(rest, capacity.waiters)?;
+        let (waiting, rest) = carve(rest, capacity.waiters)?;
+        let (out, _) = carve(rest, capacity.keys)?;
         Ok(Self {
             header,
             pools,
             workers,
             keys,
+            health,
             slots,
             waiters,
             available,
             deadlines,
             waiting,
+            out,
             wakes: WakeSet::default(),
+            alarm: false,
         })
     }
 
@@ -118,6 +129,13 @@ impl<'a> Zone<'a> {
     #[must_use]
     pub fn take_wakes(&mut self) -> WakeSet {
         core::mem::take(&mut self.wakes)
+    }
+
+    /// When somebody has to call [`Zone::expire`], if that may be sooner than before:
+    /// a key went out since the zone was opened, and requests wait for its pool.
+    #[must_use]
+    pub fn take_alarm(&mut self) -> Option<u64> {
+        core::mem::take(&mut self.alarm).then(|| self.next_deadline())?
     }
 
     /// What a pool holds now.
@@ -131,13 +149,29 @@ impl<'a> Zone<'a> {
         }
     }
 
-    /// The deadline of the lease that expires first.
+    /// When the first lease expires or the first key returns.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
+        self.next_expiry()
+            .into_iter()
+            .chain(self.next_return())
+            .min()
+    }
+
+    /// The deadline of the lease that expires first.
+    pub(crate) fn next_expiry(&self) -> Option<u64> {
         if self.header.deadlines == 0 {
             return None;
         }
         Some(self.slots[self.deadlines[0] as usize].deadline_ms)
+    }
+
+    /// When the first of the keys that are out returns.
+    pub(crate) fn next_return(&self) -> Option<u64> {
+        if self.header.out == 0 {
+            return None;
+        }
+        Some(self.health[self.out[0] as usize].until_ms)
     }
 
     /// Whether anybody waits, in any pool.
@@ -152,10 +186,11 @@ impl<'a> Zone<'a> {
         self.header.deadlines
     }
 
-    /// Whether the key has a free slot, and fewer leases than it may have: after a
-    /// reload with fewer slots, leases on the surplus ones still count.
+    /// Whether the key has a free slot, and fewer leases than it may have: by its
+    /// health, and after a reload with fewer slots, when leases on the surplus ones
+    /// still count.
     pub(crate) fn has_room(key: &Key) -> bool {
-        key.free_slot != NONE && key.in_use < key.slots
+        key.free_slot != NONE && key.in_use < key.cap
     }
 
     /// Whether a worker of `generation` may be granted the key: its
@@ -195,6 +230,17 @@ impl<'a> Zone<'a> {
             items: self.deadlines,
             len: &mut self.header.deadlines,
             order: ByDeadline { slots: self.slots },
+        }
+    }
+
+    /// The heap of keys that are out, by when they return.
+    pub(crate) fn keys_out(&mut self) -> Heap<'_, ByReturn<'_>> {
+        Heap {
+            items: self.out,
+            len: &mut self.header.out,
+            order: ByReturn {
+                health: self.health,
+            },
         }
     }
 
@@ -262,15 +308,7 @@ pub(crate) struct ByRank<'a> {
 
 impl Order for ByRank<'_> {
     fn before(&self, a: u32, b: u32) -> bool {
-        let (x, y) = (&self.keys[a as usize], &self.keys[b as usize]);
-        if self.balance == Balance::LeastBusy {
-            let busy_x = u64::from(x.in_use) * u64::from(y.weight);
-            let busy_y = u64::from(y.in_use) * u64::from(x.weight);
-            if busy_x != busy_y {
-                return busy_x < busy_y;
-            }
-        }
-        (x.pass, a) < (y.pass, b)
+        ranks_before(self.keys, self.balance, a, b)
     }
     fn placed(&mut self, id: u32, at: u32) {
         self.keys[id as usize].heap_at = at;
@@ -278,6 +316,18 @@ impl Order for ByRank<'_> {
     fn place(&self, id: u32) -> u32 {
         self.keys[id as usize].heap_at
     }
+}
+
+pub(crate) fn ranks_before(keys: &[Key], balance: Balance, a: u32, b: u32) -> bool {
+    let (x, y) = (&keys[a as usize], &keys[b as usize]);
+    if balance == Balance::LeastBusy {
+        let busy_x = u64::from(x.in_use) * u64::from(y.weight);
+        let busy_y = u64::from(y.in_use) * u64::from(x.weight);
+        if busy_x != busy_y {
+            return busy_x < busy_y;
+        }
+    }
+    (x.pass, a) < (y.pass, b)
 }
 
 /// Held slots, the next to expire first.
@@ -294,6 +344,23 @@ impl Order for ByDeadline<'_> {
     }
     fn place(&self, id: u32) -> u32 {
         self.slots[id as usize].heap_at
+    }
+}
+
+/// Keys that are out, the next to return first.
+pub(crate) struct ByReturn<'a> {
+    health: &'a mut [Health],
+}
+
+impl Order for ByReturn<'_> {
+    fn before(&self, a: u32, b: u32) -> bool {
+        self.health[a as usize].until_ms < self.health[b as usize].until_ms
+    }
+    fn placed(&mut self, id: u32, at: u32) {
+        self.health[id as usize].heap_at = at;
+    }
+    fn place(&self, id: u32) -> u32 {
+        self.health[id as usize].heap_at
     }
 }
 

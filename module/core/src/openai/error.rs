@@ -4,6 +4,10 @@ mod answer;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
+use serde_json::json;
+
 use super::head::Field;
 use answer::Answer;
 
@@ -20,6 +24,8 @@ pub enum ApiError {
     WrongKind(Field),
     /// The body is larger than is allowed.
     RequestTooLarge,
+    /// Nobody serves the model; see [`ApiError::body_for`].
+    ModelNotFound,
     /// No key was free within the wait.
     NoKeyAvailable {
         /// Seconds after which to try again.
@@ -69,6 +75,7 @@ impl ApiError {
             Self::MissingToken | Self::WrongToken => 401,
             Self::MalformedBody | Self::WrongKind(_) => 400,
             Self::RequestTooLarge => 413,
+            Self::ModelNotFound => 404,
             Self::NoKeyAvailable { .. } => 429,
             Self::LockUnavailable { .. } | Self::NoHealthyKey | Self::LeaseLost => 503,
             Self::UpstreamUnavailable => 502,
@@ -119,6 +126,22 @@ impl ApiError {
         self.answer().body.as_bytes()
     }
 
+    /// The body of the answer to a request for this model. It names the model where it
+    /// does not exist, as OpenAI's does.
+    #[must_use]
+    pub fn body_for(self, model: Option<&str>) -> Cow<'static, [u8]> {
+        let (Self::ModelNotFound, Some(model)) = (self, model) else {
+            return Cow::Borrowed(self.body());
+        };
+        let error = json!({"error": {
+            "message": format!("The model `{model}` does not exist or you do not have access to it."),
+            "type": self.kind(),
+            "param": self.param(),
+            "code": self.code(),
+        }});
+        Cow::Owned(error.to_string().into_bytes())
+    }
+
     /// The error as an event of a stream that has begun.
     #[must_use]
     pub const fn sse_frame(self) -> &'static [u8] {
@@ -136,6 +159,7 @@ impl ApiError {
             Self::WrongKind(Field::IncludeUsage) => &answer::WRONG_INCLUDE_USAGE,
             Self::WrongKind(Field::User) => &answer::WRONG_USER,
             Self::RequestTooLarge => &answer::REQUEST_TOO_LARGE,
+            Self::ModelNotFound => &answer::MODEL_NOT_FOUND,
             Self::NoKeyAvailable { .. } => &answer::NO_KEY_AVAILABLE,
             Self::LockUnavailable { .. } => &answer::LOCK_UNAVAILABLE,
             Self::NoHealthyKey => &answer::NO_HEALTHY_KEY,

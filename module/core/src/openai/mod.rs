@@ -1,10 +1,14 @@
 //! What the gateway knows of OpenAI's API: the head of a request, the form of an error,
-//! the usage in an answer.
+//! what an answer says of the key and its limits, and of the usage.
 
 pub mod error;
 pub mod head;
+pub mod limits;
 pub mod usage;
+pub mod verdict;
 
 pub use error::ApiError;
 pub use head::{Head, HeadError, HeadScanner};
+pub use limits::Limits;
 pub use usage::{Tokens, UsageScanner};
+pub use verdict::{Verdict, verdict};

@@ -22,6 +22,7 @@ pub(super) fn pool(name: &str, keys: &[(u8, u32, u32)], balance: Balance) -> Poo
         name: name.into(),
         balance,
         queue: 4,
+        policy: KeyPolicy::default(),
         keys: keys.collect(),
     }
 }
@@ -80,6 +81,8 @@ impl Bed {
             priority: 0,
             tag: self.nonce as u64,
             arrival: None,
+            tokens: 0,
+            avoid: Avoid::default(),
         }
     }
 

@@ -77,6 +77,8 @@ answers! {
         "Invalid type for 'user': expected a string.";
     REQUEST_TOO_LARGE: "invalid_request_error" / "request_too_large", null,
         "The request body is larger than this gateway accepts.";
+    MODEL_NOT_FOUND: "invalid_request_error" / "model_not_found", null,
+        "The model does not exist or you do not have access to it.";
     NO_KEY_AVAILABLE: "rate_limit_exceeded" / "no_key_available", null,
         "All API keys are in use and none became free in time. Please try again later.";
     LOCK_UNAVAILABLE: "server_error" / "lock_unavailable", null,

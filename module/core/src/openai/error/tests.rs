@@ -17,6 +17,7 @@ fn all() -> Vec<ApiError> {
         ApiError::WrongToken,
         ApiError::MalformedBody,
         ApiError::RequestTooLarge,
+        ApiError::ModelNotFound,
         ApiError::NoKeyAvailable { retry_after: 7 },
         ApiError::LockUnavailable { retry_after: 2 },
         ApiError::NoHealthyKey,
@@ -86,6 +87,12 @@ fn the_gateways_errors_are_those_that_clients_know() {
             Some("request_too_large"),
         ),
         (
+            ApiError::ModelNotFound,
+            404,
+            "invalid_request_error",
+            Some("model_not_found"),
+        ),
+        (
             ApiError::NoKeyAvailable { retry_after: wait },
             429,
             "rate_limit_exceeded",
@@ -138,6 +145,26 @@ fn a_wrong_kind_names_its_field() {
         assert!(error.message().contains(&format!("'{}'", field.param())));
     }
     assert_eq!(ApiError::MalformedBody.param(), None);
+}
+
+#[test]
+fn a_model_that_nobody_serves_is_named() {
+    let body = ApiError::ModelNotFound.body_for(Some("gpt-\"9\"\n"));
+    let body: Value = serde_json::from_slice(&body).expect("JSON");
+    let message = "The model `gpt-\"9\"\n` does not exist or you do not have access to it.";
+    let error = json!({
+        "message": message,
+        "type": "invalid_request_error",
+        "param": null,
+        "code": "model_not_found",
+    });
+    assert_eq!(body, json!({ "error": error }));
+    for (error, model) in [
+        (ApiError::ModelNotFound, None),
+        (ApiError::Internal, Some("gpt-4o")),
+    ] {
+        assert_eq!(*error.body_for(model), *error.body());
+    }
 }
 
 #[test]

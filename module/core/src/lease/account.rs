@@ -1,0 +1,212 @@
+//! What a key has been given, and what is left of the provider's limits.
+//!
+//! The provider tells with each answer how much is left. Until the next answer every
+//! grant is taken off that; what is told is corrected by the grants since the lease
+//! whose answer tells it.
+
+use super::acquire::Grant;
+use super::policy::Cause;
+use super::record::{Health, Left, Slot};
+use super::release::{LeaseHandle, Lost};
+use super::time::Now;
+use super::zone::Zone;
+use crate::openai::limits::{Limit, Limits};
+
+/// For how long a whole limit is taken to last when no answer tells.
+const UNTOLD_MS: u64 = 1_000;
+
+/// Where a lease stands among those of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Account {
+    pub(crate) serial: u64,
+    sent: u32,
+    spent: u32,
+    pub(crate) tokens: u32,
+}
+
+impl Account {
+    pub(crate) fn of(slot: &Slot) -> Self {
+        Self {
+            serial: slot.serial,
+            sent: slot.sent,
+            spent: slot.spent,
+            tokens: slot.tokens,
+        }
+    }
+}
+
+impl Zone<'_> {
+    /// Notes a lease with its key: a request is going to be sent.
+    pub(crate) fn account(&mut self, slot: u32, tokens: u32, now: Now) {
+        let slot = &mut self.slots[slot as usize];
+        let key = slot.key as usize;
+        let health = &mut self.health[key];
+        slot.serial = health.grants;
+        slot.sent = health.sent;
+        slot.spent = health.spent;
+        slot.tokens = tokens;
+        health.grants += 1;
+        health.sent = health.sent.wrapping_add(1);
+        health.spent = health.spent.wrapping_add(tokens);
+        let pool = &self.pools[self.keys[key].pool as usize];
+        let told = health.requests.reset_ms | health.tokens.reset_ms != 0;
+        if told || pool.rpm | pool.tpm != 0 {
+            health.requests.take(1, now);
+            health.tokens.take(tokens.into(), now);
+            health.debit(pool, 1, tokens.into(), now);
+            self.reckon(key, now);
+        }
+    }
+
+    /// Takes a lease out of its key's account: nothing is sent with it.
+    pub(crate) fn take_back(&mut self, slot: u32, now: Now) {
+        let slot = &mut self.slots[slot as usize];
+        let key = slot.key as usize;
+        let tokens = core::mem::take(&mut slot.tokens);
+        let health = &mut self.health[key];
+        health.sent = health.sent.wrapping_sub(1);
+        health.spent = health.spent.wrapping_sub(tokens);
+        health.requests.left += 1;
+        health.tokens.left += i64::from(tokens);
+        let pool = &self.pools[self.keys[key].pool as usize];
+        health.debit(pool, -1, -i64::from(tokens), now);
+        self.reckon(key, now);
+    }
+
+    /// No request has been sent with a lease, and none will be: its key has that much
+    /// more left. [`Zone::release`] or [`Zone::taken_elsewhere`] is still to be called.
+    pub fn unused(&mut self, handle: LeaseHandle, now: Now) -> Result<(), Lost> {
+        self.holds(handle)?;
+        self.take_back(handle.slot, now);
+        Ok(())
+    }
+
+    /// Takes the tokens that a request has really used for those that were
+    /// estimated, of the limit that the configuration states.
+    pub fn settle(&mut self, grant: &Grant, tokens: u64, now: Now) {
+        let key = grant.key as usize;
+        let Some(record) = self.keys.get(key) else {
+            return;
+        };
+        let pool = &self.pools[record.pool as usize];
+        let used = i64::try_from(tokens)
+            .unwrap_or(i64::MAX >> 20)
+            .min(i64::MAX >> 20);
+        let more = used - i64::from(grant.account.tokens);
+        if pool.tpm != 0 && more != 0 {
+            self.health[key].debit(pool, 0, more, now);
+            self.reckon(key, now);
+            self.offer(key, now);
+        }
+    }
+
+    /// Notes what an answer tells of the provider's limits.
+    pub(crate) fn learn(&mut self, key: usize, grant: &Grant, limits: &Limits, now: Now) {
+        let health = &mut self.health[key];
+        let own = &grant.account;
+        let sent = health.sent.wrapping_sub(own.sent).wrapping_sub(1) as i32;
+        let spent = health
+            .spent
+            .wrapping_sub(own.spent)
+            .wrapping_sub(own.tokens) as i32;
+        let requests = health.requests.learn(&limits.requests, sent, now);
+        let tokens = health.tokens.learn(&limits.tokens, spent, now);
+        if requests || tokens {
+            self.reckon(key, now);
+            self.offer(key, now);
+        }
+    }
+
+    /// Puts a key out that has had what it may have, and brings it back when that
+    /// turns out not to be so.
+    pub(crate) fn reckon(&mut self, key: usize, now: Now) {
+        let health = &self.health[key];
+        let short = self.short(key, now);
+        let counted = !Cause::from_word(health.cause).is_judged();
+        match short {
+            Some((cause, until)) if health.until_ms == 0 => self.go_out(key, cause, until, now),
+            Some((cause, until)) if counted => {
+                let health = &mut self.health[key];
+                health.cause = cause as u32;
+                health.until_ms = until;
+                self.keys_out().update(key as u32);
+                self.ring(key);
+            }
+            None if counted && health.until_ms != 0 => {
+                self.keys_out().remove(key as u32);
+                self.health[key].until_ms = 0;
+                self.count_out(key, -1);
+            }
+            _ => {}
+        }
+    }
+
+    /// Until when the key has had what it may have, and by whose word.
+    fn short(&self, key: usize, now: Now) -> Option<(Cause, u64)> {
+        let health = &self.health[key];
+        let pool = &self.pools[self.keys[key].pool as usize];
+        let told = [health.requests, health.tokens].into_iter();
+        let told = told.filter_map(|left| left.short_until(now)).max();
+        let stated = health.wait_ms(pool, now).map(|ms| now.mono_ms + ms);
+        let told = told.map(|until| (Cause::Limit, until));
+        let stated = stated.map(|until| (Cause::Stated, until));
+        told.into_iter()
+            .chain(stated)
+            .max_by_key(|&(_, until)| until)
+    }
+
+    /// Whether the key has so many tokens left, as far as is known.
+    pub(crate) fn has_enough(&self, key: u32, tokens: u32, now: Now) -> bool {
+        let health: &Health = &self.health[key as usize];
+        let pool = &self.pools[self.keys[key as usize].pool as usize];
+        health.tokens.has(tokens.into(), now) && health.has_tokens(pool, tokens.into(), now)
+    }
+}
+
+impl Left {
+    /// Whether anything is known of it now.
+    fn is_known(&self, now: Now) -> bool {
+        self.reset_ms > now.mono_ms
+    }
+
+    fn take(&mut self, amount: i64, now: Now) {
+        if self.reset_ms == 0 {
+            return;
+        }
+        if !self.is_known(now) {
+            // Whole again, as it was said to be.
+            if self.full == 0 {
+                *self = bytemuck::Zeroable::zeroed();
+                return;
+            }
+            self.left = self.full;
+            self.reset_ms = now.mono_ms + UNTOLD_MS;
+        }
+        self.left = self.left.saturating_sub(amount);
+    }
+
+    /// Notes what is left, less what has been given since; `false` if nothing is told.
+    fn learn(&mut self, told: &Limit, since: i32, now: Now) -> bool {
+        let (Some(left), Some(reset_ms)) = (told.left, told.reset_ms) else {
+            return false;
+        };
+        let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        self.left = signed(left).saturating_sub(since.max(0).into());
+        self.full = signed(told.full.unwrap_or_default());
+        self.reset_ms = now.mono_ms.saturating_add(reset_ms).max(1);
+        true
+    }
+
+    fn short_until(&self, now: Now) -> Option<u64> {
+        (self.is_known(now) && self.left <= 0).then_some(self.reset_ms)
+    }
+
+    /// What is left, as far as is known.
+    pub(crate) fn known(&self, now: Now) -> Option<i64> {
+        self.is_known(now).then_some(self.left.max(0))
+    }
+
+    fn has(&self, amount: i64, now: Now) -> bool {
+        !self.is_known(now) || self.left >= amount
+    }
+}

@@ -1,0 +1,67 @@
+//! The limits that the configuration states for each key: token buckets.
+//!
+//! A bucket holds one minute's worth and refills steadily. Levels are in units of a
+//! 60,000th, so that a limit of `n` a minute gives back `n` units a millisecond, and
+//! nothing is lost to rounding.
+
+use super::record::{Health, Pool};
+use super::time::Now;
+
+const UNITS: i64 = 60_000;
+
+/// So large that no sum of them overflows.
+const MOST: i64 = i64::MAX / 4;
+
+fn units(amount: i64) -> i64 {
+    amount.saturating_mul(UNITS).clamp(-MOST, MOST)
+}
+
+impl Health {
+    /// Takes from the buckets, or gives back.
+    pub(crate) fn debit(&mut self, pool: &Pool, requests: i64, tokens: i64, now: Now) {
+        if pool.rpm | pool.tpm == 0 {
+            return;
+        }
+        let (r, t) = self.levels(pool, now);
+        self.request_level = (r - requests * UNITS).min(units(pool.rpm.into()));
+        self.token_level = (t - units(tokens)).clamp(-MOST, units(pool.tpm.into()));
+        self.filled_ms = now.mono_ms.max(1);
+    }
+
+    /// How long until both buckets have something again, if one has nothing: a whole
+    /// request; of tokens, whatever, since a request may take more than there is.
+    pub(crate) fn wait_ms(&self, pool: &Pool, now: Now) -> Option<u64> {
+        if pool.rpm | pool.tpm == 0 {
+            return None;
+        }
+        let (requests, tokens) = self.levels(pool, now);
+        let wait = |lacks: i64, rate: u32| {
+            let lacks = u64::try_from(lacks).ok().filter(|&lacks| lacks > 0)?;
+            (rate > 0).then(|| lacks.div_ceil(rate.into()))
+        };
+        let requests = wait(UNITS - requests, pool.rpm);
+        let tokens = wait(1 - tokens, pool.tpm);
+        requests.max(tokens)
+    }
+
+    pub(crate) fn has_tokens(&self, pool: &Pool, tokens: i64, now: Now) -> bool {
+        pool.tpm == 0 || self.levels(pool, now).1 >= units(tokens)
+    }
+
+    fn levels(&self, pool: &Pool, now: Now) -> (i64, i64) {
+        let whole = |rate: u32| i64::from(rate) * UNITS;
+        if self.filled_ms == 0 {
+            return (whole(pool.rpm), whole(pool.tpm));
+        }
+        let elapsed = now.mono_ms.saturating_sub(self.filled_ms);
+        let elapsed = i64::try_from(elapsed).unwrap_or(i64::MAX);
+        let level = |level: i64, rate: u32| {
+            let more = elapsed.saturating_mul(rate.into());
+            level.saturating_add(more).min(whole(rate))
+        };
+        (
+            level(self.request_level, pool.rpm),
+            level(self.token_level, pool.tpm),
+        )
+    }
+}

@@ -1,0 +1,119 @@
+//! Which key a request is granted.
+
+use super::avoid::MAX_AVOIDED;
+use super::queue::Want;
+use super::record::{Balance, Key};
+use super::time::Now;
+use super::zone::{Zone, ranks_before};
+
+/// How many keys are looked at for one that has enough tokens left.
+const LOOKED_AT: usize = 8;
+const CANDIDATES: usize = LOOKED_AT + MAX_AVOIDED;
+
+impl Zone<'_> {
+    pub(crate) fn choose(&self, pool: usize, want: &Want, now: Now) -> Option<usize> {
+        let record = &self.pools[pool];
+        let from = record.available_at as usize;
+        let listed = &self.available[from..from + record.available as usize];
+        let balance = Balance::from_word(record.balance);
+        let chosen = match balance {
+            Balance::Random => self.first_fit(draws(listed, want.nonce), want, now),
+            _ => self.first_fit(InOrder::new(self.keys, listed, balance), want, now),
+        };
+        if chosen.is_some() || want.generation == self.header.generation {
+            return chosen;
+        }
+        // A worker of an older configuration: its keys may have been retired,
+        // and the best of the newer ones may be unknown to it.
+        let roomy = (0..self.keys.len() as u32).filter(|&k| {
+            let key = &self.keys[k as usize];
+            key.pool as usize == pool && Self::has_room(key)
+        });
+        self.first_fit(roomy, want, now)
+    }
+
+    /// The first that the request has not tried and that has enough left for it; else
+    /// the first that has anything left, or that it has tried.
+    fn first_fit(
+        &self,
+        candidates: impl Iterator<Item = u32>,
+        want: &Want,
+        now: Now,
+    ) -> Option<usize> {
+        let (mut tried, mut scant) = (None, None);
+        let mut looked_at = 0;
+        for key in candidates {
+            if !Self::knows(&self.keys[key as usize], want.generation) {
+                continue;
+            }
+            if !want.avoid.is_empty() && want.avoid.contains(key) {
+                tried = tried.or(Some(key));
+                continue;
+            }
+            if want.tokens == 0 || self.has_enough(key, want.tokens, now) {
+                return Some(key as usize);
+            }
+            scant = scant.or(Some(key));
+            looked_at += 1;
+            if looked_at == LOOKED_AT {
+                break;
+            }
+        }
+        let tried = tried.filter(|_| !want.avoid.is_strict());
+        scant.or(tried).map(|key| key as usize)
+    }
+}
+
+/// A few keys by chance, then those beside the first.
+fn draws(listed: &[u32], random: u128) -> impl Iterator<Item = u32> {
+    let len = listed.len().max(1) as u128;
+    let drawn = (0..LOOKED_AT).map(move |n| (random >> (n * 11)) % len);
+    let first = random % len;
+    let beside = (1..CANDIDATES as u128).map(move |n| (first + n) % len);
+    drawn
+        .chain(beside)
+        .filter_map(|at| listed.get(at as usize).copied())
+}
+
+/// The first keys of a heap, in order.
+struct InOrder<'a> {
+    keys: &'a [Key],
+    listed: &'a [u32],
+    balance: Balance,
+    /// Places in the heap, one of which is next: those below the ones passed.
+    next: [u32; CANDIDATES + 1],
+    len: usize,
+}
+
+impl<'a> InOrder<'a> {
+    fn new(keys: &'a [Key], listed: &'a [u32], balance: Balance) -> Self {
+        Self {
+            keys,
+            listed,
+            balance,
+            next: [0; CANDIDATES + 1],
+            len: 1,
+        }
+    }
+}
+
+impl Iterator for InOrder<'_> {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        let key = |at: &u32| self.listed.get(*at as usize).copied();
+        let places = self.next[..self.len].iter().enumerate();
+        let known = places.filter_map(|(n, at)| Some((n, *at, key(at)?)));
+        let (n, at, first) = known.reduce(|a, b| {
+            let sooner = ranks_before(self.keys, self.balance, b.2, a.2);
+            if sooner { b } else { a }
+        })?;
+        // One goes, two come: there is room for as many as are ever looked at.
+        self.next[n] = 2 * at + 1;
+        if let Some(place) = self.next.get_mut(self.len) {
+            *place = 2 * at + 2;
+            self.len += 1;
+        }
+        Some(first)
+    }
+}

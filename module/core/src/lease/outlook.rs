@@ -1,0 +1,118 @@
+//! What there is to say of a pool's keys: to who gets none, and to who looks after them.
+
+use super::policy::Cause;
+use super::queue::Want;
+use super::record::presence;
+use super::time::Now;
+use super::zone::{PoolId, Zone};
+
+/// Why no key is to be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outlook {
+    /// There are keys in order: a slot is free, or will be.
+    Busy,
+    /// All keys are out, some of them for a while only: by their rates.
+    Cooling {
+        /// In how many milliseconds the first of those returns.
+        soonest_ms: u64,
+    },
+    /// All keys are revoked or out of quota.
+    Unhealthy {
+        /// In how many milliseconds the first is tried again.
+        soonest_ms: u64,
+    },
+    /// The request has tried them all, and wants none twice.
+    Tried,
+}
+
+/// How a key does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyView {
+    /// Its index in the zone.
+    pub key: u32,
+    /// Why it is out, if it is.
+    pub cause: Option<Cause>,
+    /// For how many milliseconds more.
+    pub left_ms: u64,
+    /// Whether it has to show that it works again before it has all its slots.
+    pub on_trial: bool,
+    /// Leases on it.
+    pub in_use: u32,
+    /// Its slots.
+    pub slots: u32,
+    /// How many leases it may have now.
+    pub cap: u32,
+    /// The requests that the provider has left for it, as far as is known.
+    pub requests: Option<i64>,
+    /// The tokens that the provider has left for it, as far as is known.
+    pub tokens: Option<i64>,
+    /// The status of its last answer; 0 before the first.
+    pub status: u16,
+    /// How often in a row an answer has put it out.
+    pub failures: u32,
+}
+
+impl Zone<'_> {
+    /// Why [`Zone::acquire`] has nothing to give.
+    #[must_use]
+    pub fn outlook(&self, want: &Want, now: Now) -> Outlook {
+        let Some(pool) = self.pool_for(want) else {
+            return Outlook::Busy;
+        };
+        let record = &self.pools[pool];
+        let newest = want.generation == self.header.generation;
+        if newest && !want.avoid.is_strict() && record.out < record.keys {
+            return Outlook::Busy;
+        }
+        let (mut passing, mut all) = (None::<u64>, None::<u64>);
+        for (at, key) in self.keys.iter().enumerate() {
+            let may = key.pool as usize == pool
+                && Self::knows(key, want.generation)
+                && !want.avoid.forbids(at as u32);
+            if !may {
+                continue;
+            }
+            let health = &self.health[at];
+            let left = health.until_ms.saturating_sub(now.mono_ms);
+            if left == 0 {
+                return Outlook::Busy;
+            }
+            let sooner = |other: Option<u64>| Some(other.map_or(left, |ms| ms.min(left)));
+            all = sooner(all);
+            if Cause::from_word(health.cause).is_passing() {
+                passing = sooner(passing);
+            }
+        }
+        match (passing, all) {
+            (Some(soonest_ms), _) => Outlook::Cooling { soonest_ms },
+            (None, Some(soonest_ms)) => Outlook::Unhealthy { soonest_ms },
+            (None, None) => Outlook::Tried,
+        }
+    }
+
+    /// How each key of a pool does, as its newest configuration has them.
+    #[must_use]
+    pub fn listing(&self, pool: PoolId, now: Now) -> Vec<KeyView> {
+        let keys = self.keys.iter().enumerate();
+        let of_pool = keys.filter(|(_, key)| key.state == presence::ACTIVE && key.pool == pool.0);
+        of_pool.map(|(at, _)| self.view(at, now)).collect()
+    }
+
+    fn view(&self, at: usize, now: Now) -> KeyView {
+        let (key, health) = (&self.keys[at], &self.health[at]);
+        let left_ms = health.until_ms.saturating_sub(now.mono_ms);
+        KeyView {
+            key: at as u32,
+            cause: (left_ms > 0).then(|| Cause::from_word(health.cause)),
+            left_ms,
+            on_trial: left_ms == 0 && health.ramp != 0,
+            in_use: key.in_use,
+            slots: key.slots,
+            cap: key.cap,
+            requests: health.requests.known(now),
+            tokens: health.tokens.known(now),
+            status: health.status as u16,
+            failures: health.failures,
+        }
+    }
+}

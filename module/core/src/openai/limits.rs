@@ -1,0 +1,156 @@
+//! What the provider's headers tell of its limits.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+/// The longest time that is believed.
+pub const MOST_MS: u64 = 24 * 3_600_000;
+
+/// One limit: of requests, or of tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limit {
+    /// How much there is of it when none is used.
+    pub full: Option<u64>,
+    /// How much is left.
+    pub left: Option<u64>,
+    /// The milliseconds until it is whole again.
+    pub reset_ms: Option<u64>,
+}
+
+/// What the headers of an answer tell of limits. Values that make no sense count as
+/// absent, and no time is longer than [`MOST_MS`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// `x-ratelimit-*-requests`.
+    pub requests: Limit,
+    /// `x-ratelimit-*-tokens`.
+    pub tokens: Limit,
+    /// `retry-after-ms`.
+    retry_ms: Option<u64>,
+    /// `retry-after`, in milliseconds.
+    retry: Option<u64>,
+}
+
+impl Limits {
+    /// Takes notice of a header; other names are passed over. The wall clock, in
+    /// milliseconds since the epoch, is for those that name a date.
+    pub fn header(&mut self, name: &[u8], value: &[u8], wall_ms: u64) {
+        let Some(name) = Name::of(name) else { return };
+        let Some(value) = std::str::from_utf8(value).ok().map(str::trim) else {
+            return;
+        };
+        match name {
+            Name::RetryAfterMs => self.retry_ms = number_ms(value, 1.0),
+            Name::RetryAfter => {
+                self.retry = number_ms(value, 1_000.0).or_else(|| until_date(value, wall_ms));
+            }
+            Name::Full(of) => self.of(of).full = value.parse().ok(),
+            Name::Left(of) => self.of(of).left = value.parse().ok(),
+            Name::Reset(of) => self.of(of).reset_ms = duration_ms(value),
+        }
+    }
+
+    /// The time for which the provider wants no more requests with the key: until
+    /// the last of the limits that are used up is whole again, and as long as it
+    /// says to wait.
+    #[must_use]
+    pub fn wait_ms(&self) -> Option<u64> {
+        let used_up = [self.requests, self.tokens]
+            .into_iter()
+            .filter(|limit| limit.left == Some(0))
+            .filter_map(|limit| limit.reset_ms);
+        let wait = used_up.chain(self.retry_ms.or(self.retry)).max();
+        wait.filter(|&ms| ms > 0)
+    }
+
+    fn of(&mut self, of: Of) -> &mut Limit {
+        match of {
+            Of::Requests => &mut self.requests,
+            Of::Tokens => &mut self.tokens,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Of {
+    Requests,
+    Tokens,
+}
+
+#[derive(Clone, Copy)]
+enum Name {
+    RetryAfterMs,
+    RetryAfter,
+    Full(Of),
+    Left(Of),
+    Reset(Of),
+}
+
+impl Name {
+    fn of(name: &[u8]) -> Option<Self> {
+        const NAMES: [(&str, Name); 8] = [
+            ("retry-after-ms", Name::RetryAfterMs),
+            ("retry-after", Name::RetryAfter),
+            ("x-ratelimit-limit-requests", Name::Full(Of::Requests)),
+            ("x-ratelimit-remaining-requests", Name::Left(Of::Requests)),
+            ("x-ratelimit-reset-requests", Name::Reset(Of::Requests)),
+            ("x-ratelimit-limit-tokens", Name::Full(Of::Tokens)),
+            ("x-ratelimit-remaining-tokens", Name::Left(Of::Tokens)),
+            ("x-ratelimit-reset-tokens", Name::Reset(Of::Tokens)),
+        ];
+        // Most headers are told apart by their first letter.
+        if !matches!(name.first(), Some(b'r' | b'R' | b'x' | b'X')) {
+            return None;
+        }
+        let known = NAMES
+            .iter()
+            .find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes()));
+        known.map(|&(_, name)| name)
+    }
+}
+
+/// A plain number of some unit, rounded up to milliseconds.
+fn number_ms(text: &str, unit_ms: f64) -> Option<u64> {
+    let plain = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let value: f64 = text.parse().ok().filter(|_| plain)?;
+    // Numbers too large end at the largest.
+    Some(((value * unit_ms).ceil() as u64).min(MOST_MS))
+}
+
+fn until_date(text: &str, wall_ms: u64) -> Option<u64> {
+    let date = httpdate::parse_http_date(text).ok()?;
+    let now = UNIX_EPOCH.checked_add(Duration::from_millis(wall_ms))?;
+    let left = date.duration_since(now).unwrap_or_default().as_millis();
+    Some(u64::try_from(left).unwrap_or(MOST_MS).min(MOST_MS))
+}
+
+/// A duration as Go writes it, `6m0s`, or a plain number of seconds.
+fn duration_ms(text: &str) -> Option<u64> {
+    if let Some(seconds) = number_ms(text, 1_000.0) {
+        return Some(seconds);
+    }
+    let mut rest = text;
+    let mut total = 0;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, after) = rest.split_at(digits);
+        let unit = after
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(after.len());
+        let (unit, after) = after.split_at(unit);
+        let unit_ms = match unit {
+            "ns" => 1e-6,
+            "us" | "µs" | "μs" => 1e-3,
+            "ms" => 1.0,
+            "s" => 1e3,
+            "m" => 60e3,
+            "h" => 3_600e3,
+            _ => return None,
+        };
+        total = number_ms(number, unit_ms)?.saturating_add(total);
+        rest = after;
+    }
+    Some(total.min(MOST_MS))
+}

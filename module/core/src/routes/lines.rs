@@ -1,0 +1,113 @@
+//! The lines of an `openai_routes` block.
+
+use super::aliases::Aliases;
+use super::table::{Patterns, Table};
+use super::{Alias, RouteError, Routes, TargetName};
+use crate::openai::head::MAX_MODEL;
+
+/// A block while it is read.
+#[derive(Debug, Default)]
+pub struct RouteLines {
+    aliases: Aliases,
+    patterns: Patterns,
+    otherwise: Option<usize>,
+    lists: Vec<Vec<TargetName>>,
+}
+
+impl RouteLines {
+    /// Reads a line: `model PATTERN... to=TARGET...`, `otherwise to=TARGET...`, or
+    /// `alias NAME MODEL [restore]`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(&mut self, name: &str, words: &[&str]) -> Result<(), RouteError> {
+        match name {
+            "model" => self.model(words),
+            "otherwise" => self.otherwise(words),
+            "alias" => self.alias(words),
+            _ => Err(RouteError::Unknown(name.to_owned())),
+        }
+    }
+
+    fn model(&mut self, words: &[&str]) -> Result<(), RouteError> {
+        let first = words.iter().position(|word| target(word).is_some());
+        let (patterns, targets) = words.split_at(first.unwrap_or(words.len()));
+        if patterns.is_empty() {
+            return Err(RouteError::NoPattern);
+        }
+        let list = self.list(targets)?;
+        for pattern in patterns {
+            self.patterns.add(pattern, list)?;
+        }
+        Ok(())
+    }
+
+    fn otherwise(&mut self, words: &[&str]) -> Result<(), RouteError> {
+        if self.otherwise.is_some() {
+            return Err(RouteError::SecondOtherwise);
+        }
+        self.otherwise = Some(self.list(words)?);
+        Ok(())
+    }
+
+    fn list(&mut self, words: &[&str]) -> Result<usize, RouteError> {
+        let targets = words
+            .iter()
+            .map(|word| target(word).ok_or_else(|| RouteError::OutOfPlace((*word).to_owned())));
+        let targets = targets.collect::<Result<Vec<_>, _>>()?;
+        self.lists.push(TargetName::parse_list(targets)?);
+        Ok(self.lists.len() - 1)
+    }
+
+    fn alias(&mut self, words: &[&str]) -> Result<(), RouteError> {
+        let (name, model, restore) = match *words {
+            [name, model] => (name, model, false),
+            [name, model, "restore"] => (name, model, true),
+            _ => return Err(RouteError::Alias),
+        };
+        for text in [name, model] {
+            if !(1..=MAX_MODEL).contains(&text.len()) {
+                return Err(RouteError::Model(text.to_owned()));
+            }
+        }
+        let added = self.aliases.add(Alias {
+            name: name.to_owned(),
+            model: model.to_owned(),
+            restore,
+        });
+        added
+            .then_some(())
+            .ok_or_else(|| RouteError::Duplicate(name.to_owned()))
+    }
+
+    /// The routes, once all lines have been read.
+    ///
+    /// # Errors
+    /// When there are none, or an alias leads nowhere.
+    pub fn finish(self) -> Result<Routes, RouteError> {
+        if self.lists.is_empty() {
+            return Err(RouteError::Empty);
+        }
+        let table = Table::from(self.patterns);
+        for Alias { name, model, .. } in self.aliases.all() {
+            let (name, model) = (name.clone(), model.clone());
+            if self.aliases.find(&model).is_some() {
+                return Err(RouteError::Chain { name, model });
+            }
+            if self.otherwise.is_none() && table.find(&model).is_none() {
+                return Err(RouteError::Unserved { name, model });
+            }
+        }
+        Ok(Routes {
+            aliases: self.aliases,
+            table,
+            otherwise: self.otherwise,
+            lists: self.lists,
+        })
+    }
+}
+
+/// The target in `to=TARGET`.
+fn target(word: &str) -> Option<&str> {
+    word.strip_prefix("to=")
+}

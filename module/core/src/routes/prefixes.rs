@@ -1,0 +1,49 @@
+//! The longest of many prefixes.
+
+/// Prefixes in order, each with the longest other one that it begins with.
+#[derive(Debug, Default)]
+pub(super) struct Prefixes(Vec<Prefix>);
+
+#[derive(Debug)]
+struct Prefix {
+    text: String,
+    pattern: usize,
+    parent: Option<usize>,
+}
+
+impl Prefixes {
+    pub(super) fn new(mut stated: Vec<(String, usize)>) -> Self {
+        stated.sort_unstable();
+        let mut all: Vec<Prefix> = Vec::with_capacity(stated.len());
+        for (text, pattern) in stated {
+            let before = all.len().checked_sub(1);
+            let parent = longest(&all, before, &text);
+            all.push(Prefix {
+                text,
+                pattern,
+                parent,
+            });
+        }
+        Self(all)
+    }
+
+    /// The pattern of the longest prefix that `name` has.
+    pub(super) fn find(&self, name: &str) -> Option<usize> {
+        // All that sorts between a prefix of the name and the name begins with that
+        // prefix: so the last one that does not sort behind the name leads to it.
+        let behind = self.0.partition_point(|prefix| *prefix.text <= *name);
+        let at = longest(&self.0, behind.checked_sub(1), name)?;
+        Some(self.0[at].pattern)
+    }
+}
+
+/// The first prefix of `name` on the way up from `at`.
+fn longest(all: &[Prefix], mut at: Option<usize>, name: &str) -> Option<usize> {
+    while let Some(prefix) = at.map(|at| &all[at]) {
+        if name.starts_with(&prefix.text) {
+            break;
+        }
+        at = prefix.parent;
+    }
+    at
+}

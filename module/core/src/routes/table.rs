@@ -1,0 +1,113 @@
+//! Patterns of model names.
+
+use std::collections::HashMap;
+
+use regex::{Regex, RegexBuilder};
+
+use super::RouteError;
+use super::prefixes::Prefixes;
+
+/// The largest program of one regular expression, in bytes.
+const MAX_PROGRAM: usize = 1 << 20;
+
+/// Patterns as they were stated, before any is looked up.
+#[derive(Debug, Default)]
+pub(super) struct Patterns {
+    all: Vec<Pattern>,
+    exact: HashMap<String, usize>,
+    prefixes: Vec<(String, usize)>,
+    regexes: Vec<(Regex, usize)>,
+}
+
+/// A pattern, and which list of targets it leads to.
+#[derive(Debug)]
+struct Pattern {
+    text: String,
+    list: usize,
+}
+
+impl Patterns {
+    pub(super) fn add(&mut self, text: &str, list: usize) -> Result<(), RouteError> {
+        if self.all.iter().any(|pattern| pattern.text == text) {
+            return Err(RouteError::Duplicate(text.to_owned()));
+        }
+        let at = self.all.len();
+        if let Some(expression) = text.strip_prefix('~') {
+            let (expression, any_case) = match expression.strip_prefix('*') {
+                Some(rest) => (rest, true),
+                None => (expression, false),
+            };
+            self.regexes.push((regex(expression, any_case)?, at));
+        } else {
+            match text.split_once('*') {
+                None if text.is_empty() => return Err(RouteError::EmptyPattern),
+                None => drop(self.exact.insert(text.to_owned(), at)),
+                Some((prefix, "")) => self.prefixes.push((prefix.to_owned(), at)),
+                Some(_) => return Err(RouteError::Star(text.to_owned())),
+            }
+        }
+        self.all.push(Pattern {
+            text: text.to_owned(),
+            list,
+        });
+        Ok(())
+    }
+}
+
+fn regex(expression: &str, any_case: bool) -> Result<Regex, RouteError> {
+    let built = RegexBuilder::new(expression)
+        .case_insensitive(any_case)
+        .size_limit(MAX_PROGRAM)
+        .build();
+    built.map_err(|error| {
+        // A syntax error comes as a drawing of several lines; the last one says why.
+        let text = error.to_string();
+        let why = text.lines().last().unwrap_or_default();
+        RouteError::Regex {
+            expression: expression.to_owned(),
+            why: why.trim_start_matches("error: ").to_owned(),
+        }
+    })
+}
+
+/// Patterns to be looked up.
+#[derive(Debug)]
+pub(super) struct Table {
+    all: Vec<Pattern>,
+    exact: HashMap<String, usize>,
+    prefixes: Prefixes,
+    regexes: Vec<(Regex, usize)>,
+}
+
+impl From<Patterns> for Table {
+    fn from(patterns: Patterns) -> Self {
+        Self {
+            all: patterns.all,
+            exact: patterns.exact,
+            prefixes: Prefixes::new(patterns.prefixes),
+            regexes: patterns.regexes,
+        }
+    }
+}
+
+impl Table {
+    /// The pattern that serves a model, and its list of targets.
+    pub(super) fn find(&self, model: &str) -> Option<(usize, usize)> {
+        let exact = self.exact.get(model).copied();
+        let found = exact
+            .or_else(|| self.prefixes.find(model))
+            .or_else(|| self.regex(model))?;
+        Some((found, self.all[found].list))
+    }
+
+    fn regex(&self, model: &str) -> Option<usize> {
+        let mut regexes = self.regexes.iter();
+        regexes
+            .find(|(regex, _)| regex.is_match(model))
+            .map(|&(_, at)| at)
+    }
+
+    pub(super) fn text(&self, pattern: usize) -> Option<&str> {
+        self.all.get(pattern).map(|pattern| pattern.text.as_str())
+    }
+}
