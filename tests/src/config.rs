@@ -22,7 +22,10 @@ const LOG_FORMAT: &str = r#"log_format e2e escape=json '{"status":"$status","uri
     '"lease_id":"$openai_lease_id","fence":"$openai_fence","lease_status":"$openai_lease_status",'
     '"wait_ms":"$openai_wait_ms","hold_ms":"$openai_hold_ms","service":"$openai_service",'
     '"role":"$openai_role","model":"$openai_model","stream":"$openai_stream",'
-    '"user":"$openai_user","lock_rounds":"$openai_lock_rounds","lock_votes":"$openai_lock_votes"}';
+    '"user":"$openai_user","lock_rounds":"$openai_lock_rounds","lock_votes":"$openai_lock_votes",'
+    '"prompt_tokens":"$openai_prompt_tokens","completion_tokens":"$openai_completion_tokens",'
+    '"cached_tokens":"$openai_cached_tokens","reasoning_tokens":"$openai_reasoning_tokens",'
+    '"usage":"$openai_usage","first_token_ms":"$openai_first_token_ms","cost":"$openai_cost"}';
 access_log {dir}/access.log e2e;"#;
 
 /// The lines that every nginx of this suite needs, whatever it is to serve.

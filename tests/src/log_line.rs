@@ -30,6 +30,13 @@ pub struct LogLine {
     pub user: String,
     pub lock_rounds: String,
     pub lock_votes: String,
+    pub prompt_tokens: String,
+    pub completion_tokens: String,
+    pub cached_tokens: String,
+    pub reasoning_tokens: String,
+    pub usage: String,
+    pub first_token_ms: String,
+    pub cost: String,
 }
 
 fn number<'de, D: Deserializer<'de>>(text: D) -> Result<u16, D::Error> {
