@@ -3,8 +3,8 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
-use openai_core::lease::{Grant, LeaseHandle, WaitTicket};
-use openai_core::openai::{ApiError, Head};
+use openai_core::lease::{Avoid, Grant, LeaseHandle, WaitTicket};
+use openai_core::openai::{ApiError, Head, Verdict};
 use openai_core::routes::Routed;
 
 use crate::adapter::now;
@@ -27,6 +27,8 @@ pub enum Stage {
     TimedOut,
     /// The lock service cannot decide.
     Unavailable,
+    /// It is to be refused, for the reason that the context has.
+    Refused,
     /// An attempt is over, and another to be made.
     Again,
     /// It has a lease.
@@ -48,6 +50,10 @@ pub enum LeaseStatus {
     QueueFull,
     Lost,
     Unavailable,
+    /// All keys were out for longer than it may wait.
+    Cooling,
+    /// All keys were revoked or out of quota.
+    Unhealthy,
     /// Without a lock, since no quorum was to be had.
     Fallback,
 }
@@ -63,6 +69,8 @@ impl LeaseStatus {
             Self::QueueFull => "queue_full",
             Self::Lost => "lost",
             Self::Unavailable => "unavailable",
+            Self::Cooling => "cooling",
+            Self::Unhealthy => "unhealthy",
             Self::Fallback => "fallback",
         }
     }
@@ -122,6 +130,11 @@ pub struct Context {
     pub attempts: Cell<u32>,
     /// How many of these met a kept connection that the upstream had closed.
     pub stale: Cell<u32>,
+    /// The keys that were of no use, and the targets: a bit for each.
+    pub avoid: Cell<Avoid>,
+    pub faulty: Cell<u64>,
+    /// What the last answer says.
+    pub verdict: Cell<Option<Verdict>>,
     pub wait_ms: Cell<u64>,
     pub hold_ms: Cell<u64>,
     pub refusal: Cell<Option<ApiError>>,
@@ -160,6 +173,9 @@ impl Context {
             asked_ms: Cell::default(),
             attempts: Cell::default(),
             stale: Cell::default(),
+            avoid: Cell::default(),
+            faulty: Cell::default(),
+            verdict: Cell::default(),
             wait_ms: Cell::default(),
             hold_ms: Cell::default(),
             refusal: Cell::default(),
@@ -217,6 +233,9 @@ impl Context {
         self.answered.set(None);
         self.meter.replace(None);
         self.complete.set(false);
+        self.avoid.set(Avoid::default());
+        self.faulty.set(0);
+        self.verdict.set(None);
         self.rounds.set(0);
         self.votes.set(None);
     }

@@ -10,11 +10,7 @@ use crate::ffi::{self, Level};
 /// ever passed here.
 pub fn event(level: Level, name: &str, fields: Value) {
     let mut line = Map::new();
-    let now = UNIX_EPOCH + Duration::from_micros(ffi::clocks().wall_us);
-    line.insert(
-        "timestamp".into(),
-        humantime::format_rfc3339_millis(now).to_string().into(),
-    );
+    line.insert("timestamp".into(), rfc3339(ffi::clocks().wall_us).into());
     line.insert("level".into(), word(level).into());
     line.insert("event".into(), name.into());
     if let Value::Object(fields) = fields {
@@ -23,10 +19,23 @@ pub fn event(level: Level, name: &str, fields: Value) {
     ffi::log(level, &json!(line).to_string());
 }
 
+/// A moment of the monotonic clock, as the wall clock will show it.
+pub fn wall_time(mono_ms: u64) -> String {
+    let clocks = ffi::clocks();
+    let ahead = mono_ms.saturating_sub(clocks.mono_ms);
+    rfc3339(clocks.wall_us.saturating_add(ahead.saturating_mul(1_000)))
+}
+
+fn rfc3339(wall_us: u64) -> String {
+    let time = UNIX_EPOCH + Duration::from_micros(wall_us);
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
 fn word(level: Level) -> &'static str {
     match level {
         Level::Emergency | Level::Alert => "critical",
         Level::Error => "error",
         Level::Warn => "warning",
+        Level::Notice => "info",
     }
 }

@@ -1,12 +1,14 @@
 //! `$openai_*`: what logs and other directives can ask of a request.
 
-use openai_core::lease::PoolGauges;
-use openai_core::openai::Tokens;
+use openai_core::lease::{Cause, KeyView, PoolGauges};
 use openai_core::openai::usage::Source;
+use openai_core::openai::{Tokens, Verdict};
 use openai_core::prices;
 use openai_core::redlock::PoolNames;
+use serde_json::json;
 
 use crate::Openai;
+use crate::circuits;
 use crate::conf::{Main, Pool, Store};
 use crate::ctx::{Context, Lease};
 use crate::ffi::{Request, Value, Variable};
@@ -53,6 +55,16 @@ pub const ALL: &[Variable] = &[
         read: attempts,
     },
     Variable {
+        name: "openai_verdict",
+        read: |r| {
+            text(
+                context(&r)
+                    .and_then(|ctx| ctx.verdict.get())
+                    .map(Verdict::as_str),
+            )
+        },
+    },
+    Variable {
         name: "openai_service",
         read: service,
     },
@@ -97,12 +109,20 @@ pub const ALL: &[Variable] = &[
         read: |r| gauge(&r, |g| g.slots),
     },
     Variable {
+        name: "openai_pool_keys",
+        read: pool_keys,
+    },
+    Variable {
         name: "openai_pool_nodes",
         read: |r| of_group(&r, locks::nodes),
     },
     Variable {
         name: "openai_pool_locks",
         read: |r| of_group(&r, locks::status),
+    },
+    Variable {
+        name: "openai_circuits",
+        read: circuits,
     },
     Variable {
         name: "openai_lock_rounds",
@@ -284,6 +304,15 @@ fn of_group(request: &Request<'_>, tell: fn(usize, &PoolNames) -> Option<String>
     text(told.as_deref())
 }
 
+fn circuits(request: Request<'_>) -> Value {
+    text(
+        request
+            .main_conf::<Openai>()
+            .and_then(circuits::listing)
+            .as_deref(),
+    )
+}
+
 fn lock_rounds(request: Request<'_>) -> Value {
     let rounds = context(&request).map(|ctx| ctx.rounds.get());
     rounds
@@ -313,6 +342,34 @@ fn cost(request: Request<'_>) -> Value {
         .zip(request.main_conf::<Openai>())
         .and_then(|((ctx, used), main)| usage::cost(main, ctx, used));
     text(cost.map(prices::dollars).as_deref())
+}
+
+/// How each key of the location's pool does, as JSON.
+fn pool_keys(request: Request<'_>) -> Value {
+    let told = here(&request).and_then(|(at, pool)| {
+        let known = request.main_conf::<Openai>()?.taken_over()?;
+        let known_pool = known.pools.get(at)?;
+        let views = worker::listing(known, at)?;
+        let tell = |view: KeyView| {
+            let key = pool.keys.get(known_pool.position(view.key)?)?;
+            Some(json!({
+                "id": key.id,
+                "state": view.state(),
+                "cause": view.cause.map(Cause::as_str),
+                "left_ms": view.left_ms,
+                "in_flight": view.in_use,
+                "may_have": view.cap,
+                "slots": view.slots,
+                "requests_left": view.requests,
+                "tokens_left": view.tokens,
+                "last_error": Some(view.last_error).filter(|&status| status != 0),
+                "failures": view.failures,
+            }))
+        };
+        let told: Vec<_> = views.into_iter().filter_map(tell).collect();
+        serde_json::to_string(&told).ok()
+    });
+    text(told.as_deref())
 }
 
 fn gauge(request: &Request<'_>, pick: fn(PoolGauges) -> u32) -> Value {

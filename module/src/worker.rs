@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 
 use openai_core::lease::{
-    Avoid, Cancelled, Grant, LeaseHandle, Lost, PoolGauges, QueueFull, Served, WaitTicket, Want,
-    WorkerId,
+    Avoid, Cancelled, Grant, KeyView, LeaseHandle, Lost, Outlook, PoolGauges, Served, WaitTicket,
+    Want, WorkerId,
 };
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
@@ -114,6 +114,10 @@ pub enum Asked {
     Locks(LeaseHandle),
     Waits(WaitTicket),
     QueueFull,
+    /// All keys are out for longer than it may wait: the first returns in so many milliseconds.
+    Cooling(u64),
+    /// All keys are revoked or out of quota.
+    Unhealthy,
     Unavailable,
 }
 
@@ -123,10 +127,14 @@ pub struct Ask {
     pub pool: usize,
     pub ttl_ms: u64,
     pub priority: i32,
-    /// Whether to take a place in the queue when no slot is free.
-    pub may_wait: bool,
+    /// How long it may wait for a slot; 0 for not at all.
+    pub wait_ms: u64,
     /// Its place among those of its priority, when it has waited before.
     pub arrival: Option<u64>,
+    /// The tokens that it is estimated to take; 0 if unknown.
+    pub tokens: u32,
+    /// The keys that it has tried.
+    pub avoid: Avoid,
 }
 
 /// Asks for a lease.
@@ -135,7 +143,7 @@ pub fn ask(main: &Main, known: &TakenOver, ask: &Ask, token: Token) -> Asked {
         // There were too many workers at the start; some may have gone since.
         enter(main, Cycle::running());
     }
-    let (pool, may_wait) = (ask.pool, ask.may_wait);
+    let pool = ask.pool;
     let Some(id) = known.pools.get(pool).map(|pool| pool.id) else {
         return Asked::Unavailable;
     };
@@ -149,25 +157,74 @@ pub fn ask(main: &Main, known: &TakenOver, ask: &Ask, token: Token) -> Asked {
             priority: ask.priority,
             tag: token.number(),
             arrival: ask.arrival,
-            tokens: 0,
-            avoid: Avoid::default(),
+            tokens: ask.tokens,
+            avoid: ask.avoid,
         };
-        worker.change(|zone| match zone.acquire(&want, now()) {
-            Some(grant) => Ok(grant),
-            None if may_wait => Err(zone.enqueue(&want)),
-            None => Err(Err(QueueFull)),
+        worker.change(|zone| {
+            let now = now();
+            if let Some(grant) = zone.acquire(&want, now) {
+                return Found::Slot(grant);
+            }
+            match zone.outlook(&want, now) {
+                Outlook::Cooling { soonest_ms } if soonest_ms > ask.wait_ms => {
+                    Found::Cooling(soonest_ms)
+                }
+                Outlook::Unhealthy { .. } => Found::Unhealthy,
+                _ if ask.wait_ms == 0 => Found::NoPlace,
+                _ => zone.enqueue(&want).map_or(Found::NoPlace, Found::Place),
+            }
         })
     });
     match asked.flatten() {
         None => Asked::Unavailable,
-        Some(Ok(grant)) => keep(main, pool, &grant, token),
-        Some(Err(Ok(ticket))) => {
+        Some(Found::Slot(grant)) => keep(main, pool, &grant, token),
+        Some(Found::Place(ticket)) => {
             watch_expiry();
             locks::waits(main, pool, ask.priority);
             Asked::Waits(ticket)
         }
-        Some(Err(Err(QueueFull))) => Asked::QueueFull,
+        Some(Found::NoPlace) => Asked::QueueFull,
+        Some(Found::Cooling(soonest_ms)) => Asked::Cooling(soonest_ms),
+        Some(Found::Unhealthy) => Asked::Unhealthy,
     }
+}
+
+/// What the zone has for a request.
+enum Found {
+    Slot(Grant),
+    Place(WaitTicket),
+    NoPlace,
+    Cooling(u64),
+    Unhealthy,
+}
+
+/// What a request that has tried these keys can hope for in a pool.
+pub fn outlook(known: &TakenOver, pool: usize, avoid: Avoid) -> Option<Outlook> {
+    let id = known.pools.get(pool)?.id;
+    with(|worker| {
+        let want = Want {
+            pool: id,
+            worker: worker.id,
+            generation: worker.generation,
+            nonce: 0,
+            ttl_ms: 0,
+            priority: 0,
+            tag: 0,
+            arrival: None,
+            tokens: 0,
+            avoid,
+        };
+        worker.change(|zone| {
+            zone.expire(now());
+            zone.outlook(&want, now())
+        })
+    })
+    .flatten()
+}
+
+/// Chance.
+pub fn random() -> u64 {
+    with(|worker| worker.random.next_u64()).unwrap_or_default()
 }
 
 /// Makes a lease of a slot that was granted: at once, or once it is locked.
@@ -253,6 +310,16 @@ pub fn gauges(known: &TakenOver, pool: usize) -> Option<PoolGauges> {
     in_zone(|zone| {
         zone.expire(now());
         zone.gauges(id)
+    })
+}
+
+/// How each key of a pool does.
+pub fn listing(known: &TakenOver, pool: usize) -> Option<Vec<KeyView>> {
+    let id = known.pools.get(pool)?.id;
+    in_zone(|zone| {
+        let now = now();
+        zone.expire(now);
+        zone.listing(id, now)
     })
 }
 

@@ -3,11 +3,13 @@
 mod clients;
 mod location;
 mod next_key;
+mod policy;
 mod pool;
 mod redlock;
 mod routes;
 mod source;
 mod tls;
+mod upstream;
 mod usage;
 mod values;
 mod zone;
@@ -21,13 +23,15 @@ pub use next_key::{AttemptsHeader, Fault, NextKeyOn, NextKeyTimeout, NextKeyTrie
 pub use pool::{Pool, PoolBlock, Store};
 pub use redlock::{RedlockBlock, RedlockGroup};
 pub use routes::{RouteBlock, RoutesBlock, Target};
+pub use upstream::{Upstream, UpstreamBlock};
 pub use usage::{IncludeUsage, Metrics, PricesFile, StatsZone, UsageOn};
 pub use zone::ZoneSize;
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 
+use openai_core::circuit::CircuitId;
 use openai_core::clients::Clients;
-use openai_core::lease::{PoolConfig, PoolId};
+use openai_core::lease::{PoolConfig, PoolId, ReconcileError};
 use openai_core::prices::Prices;
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
@@ -45,6 +49,8 @@ pub struct Main {
     pub clients: Option<Clients>,
     pub prices: Option<Prices>,
     pub totals: usage::Totals,
+    /// Locations add those that only they name.
+    pub upstreams: RefCell<Vec<Upstream>>,
     pub shared: Option<SharedZone>,
     channels: usize,
     taken_over: OnceCell<TakenOver>,
@@ -56,6 +62,8 @@ pub struct TakenOver {
     /// Names this machine in the queues of Redlock pools, with this configuration.
     pub instance: String,
     pub pools: Vec<KnownPool>,
+    /// The circuits of the upstreams, in the configuration's order.
+    pub circuits: Vec<CircuitId>,
 }
 
 /// A pool as the shared zone knows it.
@@ -110,9 +118,17 @@ impl Main {
             return Ok(());
         };
         let pools = self.for_zone();
-        let accepted = crate::adapter::change(shared, |zone| zone.accept(&pools, now()));
+        let accepted = crate::adapter::change(shared, |zone| {
+            let accepted = zone.accept(&pools, now())?;
+            let circuit = |u: &Upstream| zone.circuit(&u.name, &u.circuit, now());
+            Ok((
+                accepted,
+                self.upstreams.borrow().iter().map_while(circuit).collect(),
+            ))
+        });
         let accepted = accepted.ok_or("openai_zone: the zone is not there")?;
-        let accepted = accepted.map_err(|e| format!("openai_zone: {e}"))?;
+        let (accepted, circuits) =
+            accepted.map_err(|e: ReconcileError| format!("openai_zone: {e}"))?;
         let known = accepted
             .pools
             .into_iter()
@@ -122,6 +138,7 @@ impl Main {
             generation,
             instance: format!("{:016x}", StdRng::from_os_rng().next_u64()),
             pools: known.collect(),
+            circuits,
         });
         crate::totals::introduce(self);
         Ok(())

@@ -8,7 +8,7 @@ use openai_core::lease::{Balance, KeyConfig, KeyPolicy, MAX_POOL_NAME, PoolConfi
 use openai_core::redlock::{PoolNames, Slot};
 use zeroize::Zeroizing;
 
-use super::{Main, RedlockGroup, source, values};
+use super::{Main, RedlockGroup, policy, source, values};
 use crate::ffi::{Args, Block, Conf, ConfResult, Directive, Scope, argument};
 
 /// A key of a pool.
@@ -30,6 +30,7 @@ pub struct Pool {
     pub store: Store,
     balance: Balance,
     queue: u32,
+    policy: KeyPolicy,
 }
 
 /// Where a pool's leases are exclusive.
@@ -94,7 +95,7 @@ impl Pool {
             name: self.name.clone(),
             balance: self.balance,
             queue: self.queue,
-            policy: KeyPolicy::default(),
+            policy: self.policy,
             keys: keys.collect(),
         }
     }
@@ -110,6 +111,7 @@ struct Said {
     wait_ms: Option<u64>,
     queue: Option<u32>,
     store: Option<Store>,
+    policy: policy::Said,
 }
 
 pub struct PoolBlock;
@@ -170,6 +172,7 @@ impl Said {
             wait_ms: self.wait_ms.unwrap_or(30_000),
             queue: self.queue.unwrap_or(1_000),
             store: self.store.unwrap_or(Store::Shm),
+            policy: self.policy.into_policy(),
         }
     }
 }
@@ -191,6 +194,9 @@ fn read_line(conf: &Conf, words: &[&str], said: &mut Said) -> ConfResult {
     }
     if *name == "store" {
         return values::once(&mut said.store, store(values)).map_err(|e| format!("store: {e}"));
+    }
+    if let Some(read) = said.policy.read(name, values) {
+        return read.map_err(|e| format!("{name}: {e}"));
     }
     let [value] = values else {
         return Err(match *name {

@@ -15,6 +15,8 @@ pub struct Target {
     pub pool: usize,
     /// The upstream that `$openai_upstream` tells.
     pub upstream: Option<Rc<str>>,
+    /// The position of that upstream, for its circuit.
+    pub circuit: Option<usize>,
 }
 
 /// A block, as it is stated.
@@ -35,9 +37,11 @@ impl Main {
     pub fn targets(&self, names: &[TargetName]) -> ConfResult<Rc<[Target]>> {
         let target = |name: &TargetName| {
             let pool = self.pool_named(&name.pool);
+            let circuit = name.upstream.as_deref().map(|name| self.upstream(name));
             Ok(Target {
                 pool: pool.ok_or_else(|| format!("no pool \"{}\"", name.pool))?,
                 upstream: name.upstream.as_deref().map(Rc::from),
+                circuit: circuit.transpose()?,
             })
         };
         names.iter().map(target).collect()

@@ -1,7 +1,9 @@
 use core::ptr::NonNull;
 use std::panic;
 
-use ngx::ffi::{NGX_LOG_ALERT, NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_WARN, ngx_log_t};
+use ngx::ffi::{
+    NGX_LOG_ALERT, NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN, ngx_log_t,
+};
 use ngx::log::ngx_cycle_log;
 use ngx::ngx_log_error;
 
@@ -12,6 +14,7 @@ pub enum Level {
     Alert,
     Error,
     Warn,
+    Notice,
 }
 
 impl Level {
@@ -21,6 +24,7 @@ impl Level {
             Self::Alert => NGX_LOG_ALERT,
             Self::Error => NGX_LOG_ERR,
             Self::Warn => NGX_LOG_WARN,
+            Self::Notice => NGX_LOG_NOTICE,
         }
     }
 }

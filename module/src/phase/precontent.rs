@@ -44,8 +44,9 @@ impl PhaseHandler for Precontent {
             }
             Stage::Again => attempt(&request, ctx, main),
             Stage::Waiting => Flow::Pause,
+            Stage::Refused => refuse(ctx, ctx.refusal.get().unwrap_or(ApiError::Internal)),
             Stage::TimedOut | Stage::Unavailable => match target::pool(ctx, main) {
-                Some((_, pool)) => answer(ctx, pool),
+                Some((_, pool)) => answer(ctx, main, pool),
                 None => refuse(ctx, ApiError::Internal),
             },
             Stage::Leased => send(&request, ctx, main),
@@ -78,31 +79,37 @@ fn look_at(request: &Request<'_>, ctx: &Context, place: &Location) -> Result<(),
 
 /// Takes a key for the next target.
 fn attempt(request: &Request<'_>, ctx: &Context, main: &Main) -> Flow {
-    let target = target::choose(ctx);
-    match target.and_then(|target| Some((target.pool, main.pools.get(target.pool)?))) {
-        Some((at, pool)) => lease(request, ctx, main, at, pool),
-        None => refuse(ctx, ApiError::Internal),
-    }
-}
-
-fn lease(request: &Request<'_>, ctx: &Context, main: &Main, at: usize, pool: &Pool) -> Flow {
     let now_ms = now().mono_ms;
     ctx.asked_ms.set(now_ms);
     if ctx.attempts.get() == 0 {
         ctx.first_asked_ms.set(now_ms);
     }
+    let chosen = target::choose(request, ctx, main);
+    match chosen.and_then(|target| {
+        main.pools
+            .get(target.pool)
+            .ok_or(ApiError::Internal)
+            .map(|pool| (target.pool, pool))
+    }) {
+        Ok((at, pool)) => lease(request, ctx, main, at, pool),
+        Err(refusal) => refuse(ctx, refusal),
+    }
+}
+
+fn lease(request: &Request<'_>, ctx: &Context, main: &Main, at: usize, pool: &Pool) -> Flow {
     if request.is_subrequest() {
         request.tell_end::<Openai>();
     }
-    match ask(ctx, main, at, pool) {
+    match ask(request, ctx, main, at, pool) {
         Step::Leased => send(request, ctx, main),
         Step::Pending => {
-            if pool.wait_ms > 0 {
-                start_deadline(ctx, pool);
+            let wait_ms = target::wait_ms(request, ctx, pool);
+            if wait_ms > 0 {
+                start_deadline(ctx, wait_ms);
             }
             request.park()
         }
-        Step::Over => answer(ctx, pool),
+        Step::Over => answer(ctx, main, pool),
     }
 }
 
@@ -115,21 +122,23 @@ enum Step {
     Over,
 }
 
-fn ask(ctx: &Context, main: &Main, at: usize, pool: &Pool) -> Step {
-    let may_wait = pool.wait_ms > 0;
+fn ask(request: &Request<'_>, ctx: &Context, main: &Main, at: usize, pool: &Pool) -> Step {
+    let wait_ms = target::wait_ms(request, ctx, pool);
     let ask = Ask {
         pool: at,
         ttl_ms: pool.ttl_ms,
         priority: priority(ctx, main),
-        may_wait,
+        wait_ms,
         arrival: ctx.arrival.get(),
+        tokens: 0,
+        avoid: ctx.avoid.get(),
     };
     let Some(known) = main.taken_over() else {
         ctx.stage.set(Stage::Unavailable);
         return Step::Over;
     };
     let asked = worker::ask(main, known, &ask, ctx.token);
-    take(ctx, asked, may_wait, LeaseStatus::Immediate)
+    take(ctx, asked, wait_ms > 0, LeaseStatus::Immediate)
 }
 
 fn take(ctx: &Context, asked: Asked, may_wait: bool, status: LeaseStatus) -> Step {
@@ -160,6 +169,18 @@ fn take(ctx: &Context, asked: Asked, may_wait: bool, status: LeaseStatus) -> Ste
                 LeaseStatus::Timeout
             });
         }
+        Asked::Cooling(soonest_ms) => {
+            let retry_after = target::seconds(soonest_ms);
+            ctx.refusal
+                .set(Some(ApiError::NoKeyAvailable { retry_after }));
+            ctx.stage.set(Stage::Refused);
+            ctx.status.set(LeaseStatus::Cooling);
+        }
+        Asked::Unhealthy => {
+            ctx.refusal.set(Some(ApiError::NoHealthyKey));
+            ctx.stage.set(Stage::Refused);
+            ctx.status.set(LeaseStatus::Unhealthy);
+        }
         Asked::Unavailable => {
             ctx.stage.set(Stage::Unavailable);
             ctx.status.set(LeaseStatus::Unavailable);
@@ -168,19 +189,18 @@ fn take(ctx: &Context, asked: Asked, may_wait: bool, status: LeaseStatus) -> Ste
     Step::Over
 }
 
-fn start_deadline(ctx: &Context, pool: &Pool) {
+fn start_deadline(ctx: &Context, wait_ms: u64) {
     let mut deadline = Timer::new(false, |tag| waited_out(Token::of(tag)), ctx.token.number());
-    deadline.start(pool.wait_ms);
+    deadline.start(wait_ms);
     *ctx.deadline.borrow_mut() = Some(deadline);
 }
 
 /// The answer to a request that got no lease.
-fn answer(ctx: &Context, pool: &Pool) -> Flow {
+fn answer(ctx: &Context, main: &Main, pool: &Pool) -> Flow {
     let refusal = match ctx.stage.replace(Stage::Done) {
+        Stage::Refused => ctx.refusal.get().unwrap_or(ApiError::Internal),
         Stage::Unavailable => ApiError::LockUnavailable { retry_after: 1 },
-        _ => ApiError::NoKeyAvailable {
-            retry_after: retry_after(pool),
-        },
+        _ => target::in_vain(ctx, main, pool),
     };
     refuse(ctx, refusal)
 }
@@ -213,12 +233,6 @@ fn priority(ctx: &Context, main: &Main) -> i32 {
     client
         .and_then(|(at, clients)| clients.as_slice().get(at))
         .map_or(0, |c| c.priority)
-}
-
-/// In how many seconds it may be worth asking again: nobody knows when a stream
-/// ends, so not at once and not in a minute.
-fn retry_after(pool: &Pool) -> u32 {
-    (pool.wait_ms / 1_000).clamp(1, 5) as u32
 }
 
 /// The request as one that waits: its context, and its pool.
@@ -301,7 +315,7 @@ pub fn asks_again(request: Request<'_>) {
 pub fn ask_again(request: Request<'_>) {
     if let Some((ctx, main, at, pool)) = waiter(&request) {
         ctx.locking.set(None);
-        let step = ask(ctx, main, at, pool);
+        let step = ask(&request, ctx, main, at, pool);
         proceed(request, ctx, step);
     }
 }

@@ -2,14 +2,17 @@
 
 use std::rc::Rc;
 
+use openai_core::lease::Outlook;
 use openai_core::openai::ApiError;
 use openai_core::openai::head::Captured;
 use openai_core::routes::Alias;
 
 use crate::Openai;
+use crate::adapter::now;
 use crate::conf::{Location, Main, Pool, Target};
 use crate::ctx::Context;
 use crate::ffi::Request;
+use crate::worker;
 
 /// Finds the targets of a request whose body has been looked at, or why there are none.
 pub fn route(ctx: &Context, place: &Location, main: &Main) -> Result<(), ApiError> {
@@ -31,12 +34,94 @@ pub fn targets(ctx: &Context) -> Option<Rc<[Target]>> {
     ctx.targets.borrow().clone()
 }
 
-/// Chooses the target of the next attempt.
-pub fn choose(ctx: &Context) -> Option<Target> {
-    let targets = targets(ctx)?;
-    let chosen = 0;
-    ctx.target.set(Some(chosen));
-    targets.get(chosen).cloned()
+/// Chooses the target of the next attempt; or why there is none.
+pub fn choose(request: &Request<'_>, ctx: &Context, main: &Main) -> Result<Target, ApiError> {
+    let targets = targets(ctx).ok_or(ApiError::Internal)?;
+    // The usual case: to ask for a lease is to see whether there is one.
+    let at = match *targets {
+        [_] if ctx.attempts.get() == 0 => 0,
+        _ => next(request, ctx, main)?,
+    };
+    ctx.target.set(Some(at));
+    targets.get(at).cloned().ok_or(ApiError::Internal)
+}
+
+/// The first target that has a key in order, or will have within the wait; one whose
+/// upstream has failed this request comes after the others. Else the reason why
+/// there is none.
+pub fn next(request: &Request<'_>, ctx: &Context, main: &Main) -> Result<usize, ApiError> {
+    let (targets, known) = targets(ctx)
+        .zip(main.taken_over())
+        .ok_or(ApiError::Internal)?;
+    let (mut later, mut soonest) = (None, None::<u64>);
+    let failed = |at: usize| ctx.faulty.get() >> at.min(63) & 1 == 1;
+    let (fresh, stale): (Vec<_>, Vec<_>) = (0..targets.len()).partition(|&at| !failed(at));
+    for at in fresh.into_iter().chain(stale) {
+        let Some(pool) = main.pools.get(targets[at].pool) else {
+            continue;
+        };
+        match worker::outlook(known, targets[at].pool, ctx.avoid.get()) {
+            None | Some(Outlook::Busy) => return Ok(at),
+            Some(Outlook::Cooling { soonest_ms }) => {
+                if soonest_ms <= wait_ms(request, ctx, pool) {
+                    later = later.or(Some(at));
+                }
+                soonest = Some(soonest.map_or(soonest_ms, |ms| ms.min(soonest_ms)));
+            }
+            Some(Outlook::Unhealthy { .. } | Outlook::Tried) => {}
+        }
+    }
+    later.ok_or_else(|| match soonest {
+        Some(ms) => ApiError::NoKeyAvailable {
+            retry_after: seconds(ms),
+        },
+        None => ApiError::NoHealthyKey,
+    })
+}
+
+/// Notes that the upstream of the chosen target has failed the request.
+pub fn note_fault(ctx: &Context) {
+    let Some((targets, failed)) = targets(ctx).zip(chosen(ctx)) else {
+        return;
+    };
+    for (at, target) in targets.iter().enumerate().take(64) {
+        if target.upstream == failed.upstream {
+            ctx.faulty.set(ctx.faulty.get() | 1 << at);
+        }
+    }
+}
+
+/// How long the request may wait for a key of the pool: no longer than further
+/// attempts may go on.
+pub fn wait_ms(request: &Request<'_>, ctx: &Context, pool: &Pool) -> u64 {
+    if ctx.attempts.get() == 0 {
+        return pool.wait_ms;
+    }
+    let most = request
+        .location::<Openai>()
+        .map_or(0, |place| place.next_key().timeout_ms());
+    let since = now().mono_ms.saturating_sub(ctx.first_asked_ms.get());
+    pool.wait_ms.min(most.saturating_sub(since))
+}
+
+/// The answer to who has waited in vain for a key of the pool.
+pub fn in_vain(ctx: &Context, main: &Main, pool: &Pool) -> ApiError {
+    let outlook = main
+        .taken_over()
+        .zip(chosen(ctx))
+        .and_then(|(known, target)| worker::outlook(known, target.pool, ctx.avoid.get()));
+    let retry_after = match outlook {
+        Some(Outlook::Unhealthy { .. }) => return ApiError::NoHealthyKey,
+        Some(Outlook::Cooling { soonest_ms }) => seconds(soonest_ms),
+        // Nobody knows when a stream ends, so not at once and not in a minute.
+        _ => (pool.wait_ms / 1_000).clamp(1, 5) as u32,
+    };
+    ApiError::NoKeyAvailable { retry_after }
+}
+
+/// As a `Retry-After` says it.
+pub fn seconds(ms: u64) -> u32 {
+    u32::try_from(ms.div_ceil(1_000)).unwrap_or(u32::MAX).max(1)
 }
 
 /// The target that was chosen.

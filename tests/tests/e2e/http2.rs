@@ -5,6 +5,8 @@ use std::process::{Child, Command, Stdio};
 
 use e2e::{Gateway, Plan, RawUpstream};
 
+use crate::failover;
+
 fn curl(gateway: &Gateway, path: &str) -> Command {
     let port = gateway.tls_port();
     let mut curl = Command::new("curl");
@@ -73,6 +75,21 @@ fn a_stream_arrives_whole_over_http2() {
         (line.model.as_str(), line.stream.as_str()),
         ("gpt-4o", "true")
     );
+}
+
+#[test]
+fn a_request_over_http2_is_sent_again_with_the_next_key() {
+    for fault in ["status = 503", "reset-after = 0"] {
+        let gateway = failover::plan(2, &failover::key_gets(1, fault))
+            .tls()
+            .start();
+        for _ in 0..2 {
+            let output = run(chat(&gateway));
+            assert!(output.ends_with("data: [DONE]\n\n\n2 200"), "{output}");
+        }
+        gateway.wait_held(0, 0);
+        assert_eq!(failover::uses(&gateway, 2), [2, 2]);
+    }
 }
 
 #[test]

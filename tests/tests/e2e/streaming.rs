@@ -101,10 +101,7 @@ fn an_answer_that_is_not_streamed_arrives_as_json() {
 #[test]
 fn status_and_headers_of_the_upstream_are_the_clients() {
     let upstream = RawUpstream::bind();
-    let gateway = Plan::new()
-        .location("openai_next_key off;")
-        .upstream(upstream.address())
-        .start();
+    let gateway = Plan::new().upstream(upstream.address()).start();
     let client = gateway.chat().spawn();
     let body = r#"{"error":{"message":"slow down","type":"requests","param":null,"code":null}}"#;
     upstream.accept().send(format!(

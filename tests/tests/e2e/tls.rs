@@ -5,6 +5,8 @@ use std::time::Duration;
 use e2e::{Certificate, KEY, Plan, RawUpstream, wait_until};
 use mock_upstream::{Scenario, Server, Tls};
 
+use crate::failover;
+
 #[test]
 fn a_stream_comes_through_a_verified_tls_upstream() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -33,6 +35,30 @@ fn a_stream_comes_through_a_verified_tls_upstream() {
     wait_until("nothing is in flight", || {
         mock.stats().totals.in_flight == 0
     });
+}
+
+#[test]
+fn a_request_to_a_tls_upstream_is_sent_again_with_the_next_key() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let certificate = Certificate::create(dir.path());
+    for fault in ["status = 500", "close-after = 0", "reset-after = 0"] {
+        let tls = Tls::from_pem_files(&certificate.cert, &certificate.key).expect("a pair");
+        let plan = failover::plan(2, &failover::key_gets(1, fault));
+        let scenario = format!("delay = 0\n{}", failover::key_gets(1, fault));
+        let scenario = Scenario::from_toml(&scenario).expect("a scenario");
+        let mock = Server::new(scenario)
+            .tls(tls)
+            .start()
+            .expect("the mock starts");
+        let gateway = plan
+            .upstream(mock.addr().to_string())
+            .proxied("proxy_http_version 1.1; proxy_pass https://upstream;")
+            .start();
+        let answer = gateway.chat().send().expect_status(200);
+        assert_eq!(answer.said(), "powered by openai");
+        gateway.wait_held(0, 0);
+        assert_eq!(mock.stats().totals.requests, 2, "{fault}");
+    }
 }
 
 #[test]

@@ -41,11 +41,11 @@ impl Zone<'_> {
         let slot = &mut self.slots[slot as usize];
         let key = slot.key as usize;
         let health = &mut self.health[key];
+        health.grants += 1;
         slot.serial = health.grants;
         slot.sent = health.sent;
         slot.spent = health.spent;
         slot.tokens = tokens;
-        health.grants += 1;
         health.sent = health.sent.wrapping_add(1);
         health.spent = health.spent.wrapping_add(tokens);
         let pool = &self.pools[self.keys[key].pool as usize];

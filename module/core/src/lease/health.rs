@@ -31,7 +31,9 @@ impl Zone<'_> {
             return None;
         }
         let before = self.health[key];
-        self.health[key].status = report.status.into();
+        if report.verdict != Verdict::Sound && report.status != 0 {
+            self.health[key].last_error = report.status.into();
+        }
         self.learn(key, grant, &report.limits, now);
         let cause = match report.verdict {
             Verdict::Revoked => Some(Cause::Revoked),
@@ -112,7 +114,7 @@ impl Zone<'_> {
         }
         let health = &mut self.health[key];
         if cause.is_judged() {
-            health.since = health.grants;
+            health.since = health.grants + 1;
         }
         let was_out = health.until_ms != 0;
         if !was_out || cause > Cause::from_word(health.cause) {
@@ -140,7 +142,7 @@ impl Zone<'_> {
         // Whether a key works again that was revoked or out of quota, one request shows.
         if cause >= Cause::Quota || cause.is_judged() && ramps {
             health.ramp = 1;
-            health.back = health.grants;
+            health.back = health.grants + 1;
             health.aside = in_use;
         }
         self.count_out(key, -1);

@@ -4,16 +4,20 @@ use core::mem::size_of;
 
 use thiserror::Error;
 
+use crate::circuit::Circuit;
+
 use super::record::{Header, Health, Key, NONE, Pool, Slot, Waiter, Worker};
 
 pub(crate) const MAGIC: u64 = u64::from_be_bytes(*b"oailease");
 /// Raised whenever a record changes its shape.
-pub(crate) const LAYOUT: u64 = 5;
+pub(crate) const LAYOUT: u64 = 6;
 
 /// Workers alive at the same time, those of older configurations included.
 pub(crate) const WORKERS: usize = 256;
 /// Pools, retired ones included.
 pub(crate) const POOLS: usize = 256;
+/// Upstreams with a circuit.
+pub const MAX_CIRCUITS: usize = 64;
 
 /// Why the bytes are not a zone.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -44,8 +48,10 @@ pub struct Capacity {
     pub waiters: usize,
 }
 
-const FIXED: usize =
-    size_of::<Header>() + POOLS * size_of::<Pool>() + WORKERS * size_of::<Worker>();
+const FIXED: usize = size_of::<Header>()
+    + POOLS * size_of::<Pool>()
+    + WORKERS * size_of::<Worker>()
+    + MAX_CIRCUITS * size_of::<Circuit>();
 const HEAP_ITEM: usize = size_of::<u32>();
 /// One key, one slot and one waiter, each with its places in heaps.
 const UNIT: usize = size_of::<Key>()

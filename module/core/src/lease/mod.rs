@@ -20,6 +20,7 @@ mod alternatives;
 mod avoid;
 mod buckets;
 mod choose;
+mod circuits;
 mod health;
 mod heap;
 mod layout;
@@ -37,7 +38,7 @@ mod zone;
 
 pub use acquire::Grant;
 pub use avoid::{Avoid, MAX_AVOIDED};
-pub use layout::{Capacity, LayoutError};
+pub use layout::{Capacity, LayoutError, MAX_CIRCUITS};
 pub use lock::{Ended, HandOver, Lock};
 pub use outlook::{KeyView, Outlook};
 pub use policy::{Cause, KeyPolicy, Report, Turn};

@@ -46,10 +46,22 @@ pub struct KeyView {
     pub requests: Option<i64>,
     /// The tokens that the provider has left for it, as far as is known.
     pub tokens: Option<i64>,
-    /// The status of its last answer; 0 before the first.
-    pub status: u16,
+    /// The status of its last answer that was not good; 0 before the first.
+    pub last_error: u16,
     /// How often in a row an answer has put it out.
     pub failures: u32,
+}
+
+impl KeyView {
+    /// Its state in a word.
+    #[must_use]
+    pub const fn state(&self) -> &'static str {
+        match self {
+            Self { cause: Some(_), .. } => "out",
+            Self { on_trial: true, .. } => "trial",
+            _ => "in",
+        }
+    }
 }
 
 impl Zone<'_> {
@@ -111,7 +123,7 @@ impl Zone<'_> {
             cap: key.cap,
             requests: health.requests.known(now),
             tokens: health.tokens.known(now),
-            status: health.status as u16,
+            last_error: health.last_error as u16,
             failures: health.failures,
         }
     }

@@ -157,9 +157,9 @@ pub(crate) struct Health {
     pub(crate) until_ms: u64,
     /// Leases granted so far.
     pub(crate) grants: u64,
-    /// `grants` when an answer last put it out: what later leases bring is news.
+    /// The first lease after an answer last put it out: what later ones bring is news.
     pub(crate) since: u64,
-    /// `grants` when it last came back on trial.
+    /// The first lease of its last trial.
     pub(crate) back: u64,
     /// What the provider last said to be left.
     pub(crate) requests: Left,
@@ -179,8 +179,8 @@ pub(crate) struct Health {
     pub(crate) ramp: u32,
     /// Leases that the trial does not count.
     pub(crate) aside: u32,
-    /// The status of the last answer.
-    pub(crate) status: u32,
+    /// The status of the last answer that was not good.
+    pub(crate) last_error: u32,
     pub(crate) heap_at: u32,
 }
 
@@ -208,7 +208,7 @@ pub(crate) struct Slot {
     pub(crate) lock_deadline_ms: u64,
     /// What a renewal adds: the TTL that the holder's configuration knows.
     pub(crate) ttl_ms: u64,
-    /// The key's `grants`, `sent` and `spent` before the lease.
+    /// Which of the key's leases it is, from 1; 0 for none.
     pub(crate) serial: u64,
     pub(crate) state: u32,
     pub(crate) key: u32,
@@ -221,6 +221,7 @@ pub(crate) struct Slot {
     pub(crate) handed: u32,
     /// The low bits of when the lock was taken, on the monotonic clock.
     pub(crate) locked_ms: u32,
+    /// The key's `sent` and `spent` before the lease.
     pub(crate) sent: u32,
     pub(crate) spent: u32,
     /// The tokens that were estimated for the lease.

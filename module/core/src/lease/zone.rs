@@ -1,7 +1,9 @@
 //! The zone as its tables, and what all operations share.
 
+use crate::circuit::Circuit;
+
 use super::heap::{Heap, Order};
-use super::layout::{Capacity, LAYOUT, LayoutError, MAGIC};
+use super::layout::{Capacity, LAYOUT, LayoutError, MAGIC, MAX_CIRCUITS};
 use super::record::{
     Balance, Header, Health, Key, MAX_POOL_NAME, NONE, Pool, Slot, Waiter, Worker, presence,
     slot_state,
@@ -28,6 +30,7 @@ pub struct Zone<'a> {
     pub(crate) header: &'a mut Header,
     pub(crate) pools: &'a mut [Pool],
     pub(crate) workers: &'a mut [Worker],
+    pub(crate) circuits: &'a mut [Circuit],
     pub(crate) keys: &'a mut [Key],
     pub(crate) health: &'a mut [Health],
     pub(crate) slots: &'a mut [Slot],
@@ -99,6 +102,7 @@ impl<'a> Zone<'a> {
         let header = header.first_mut().ok_or(LayoutError::TooSmall(size))?;
         let (pools, rest) = carve(rest, capacity.pools)?;
         let (workers, rest) = carve(rest, capacity.workers)?;
+        let (circuits, rest) = carve(rest, MAX_CIRCUITS)?;
         let (keys, rest) = carve(rest, capacity.keys)?;
         let (health, rest) = carve(rest, capacity.keys)?;
         let (slots, rest) = carve(rest, capacity.slots)?;
@@ -111,6 +115,7 @@ impl<'a> Zone<'a> {
             header,
             pools,
             workers,
+            circuits,
             keys,
             health,
             slots,

@@ -42,6 +42,11 @@ pub enum ApiError {
     LeaseLost,
     /// The upstream could not be reached, or answered nonsense.
     UpstreamUnavailable,
+    /// The circuit of every upstream is open: none was asked.
+    UpstreamsOpen {
+        /// Seconds after which to try again.
+        retry_after: u32,
+    },
     /// The upstream did not answer in time.
     UpstreamTimeout,
     /// A fault of the gateway.
@@ -77,7 +82,10 @@ impl ApiError {
             Self::RequestTooLarge => 413,
             Self::ModelNotFound => 404,
             Self::NoKeyAvailable { .. } => 429,
-            Self::LockUnavailable { .. } | Self::NoHealthyKey | Self::LeaseLost => 503,
+            Self::LockUnavailable { .. }
+            | Self::NoHealthyKey
+            | Self::LeaseLost
+            | Self::UpstreamsOpen { .. } => 503,
             Self::UpstreamUnavailable => 502,
             Self::UpstreamTimeout => 504,
             Self::Internal => 500,
@@ -113,9 +121,9 @@ impl ApiError {
     #[must_use]
     pub const fn retry_after(self) -> Option<u32> {
         match self {
-            Self::NoKeyAvailable { retry_after } | Self::LockUnavailable { retry_after } => {
-                Some(retry_after)
-            }
+            Self::NoKeyAvailable { retry_after }
+            | Self::LockUnavailable { retry_after }
+            | Self::UpstreamsOpen { retry_after } => Some(retry_after),
             _ => None,
         }
     }
@@ -165,6 +173,7 @@ impl ApiError {
             Self::NoHealthyKey => &answer::NO_HEALTHY_KEY,
             Self::LeaseLost => &answer::LEASE_LOST,
             Self::UpstreamUnavailable => &answer::UPSTREAM_UNAVAILABLE,
+            Self::UpstreamsOpen { .. } => &answer::UPSTREAMS_OPEN,
             Self::UpstreamTimeout => &answer::UPSTREAM_TIMEOUT,
             Self::Internal => &answer::INTERNAL,
             Self::Status(400) => &answer::BAD_REQUEST,

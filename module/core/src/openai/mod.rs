@@ -11,4 +11,4 @@ pub use error::ApiError;
 pub use head::{Head, HeadError, HeadScanner};
 pub use limits::Limits;
 pub use usage::{Tokens, UsageScanner};
-pub use verdict::{Verdict, verdict};
+pub use verdict::{ErrorHead, Verdict, verdict};

@@ -54,12 +54,16 @@ fn of_error(status: u16, error: ErrorHead<'_>) -> Verdict {
     if OUT_OF_QUOTA.iter().any(|&name| error.says(name)) {
         return Verdict::Exhausted;
     }
-    // What clients can bring about with any key: it must not cost one.
-    let client = BY_CLIENT.iter().any(|&name| error.says(name));
+    // What clients can bring about with any key must not cost one.
+    let too_large = error
+        .message
+        .is_some_and(|text| text.starts_with(b"Request too large"));
+    let by_client = BY_CLIENT.iter().any(|&name| error.says(name));
     match status {
         402 => Verdict::Exhausted,
+        429 if too_large => Verdict::Refused,
         429 => Verdict::Limited,
-        _ if client => Verdict::Refused,
+        _ if by_client => Verdict::Refused,
         _ => Verdict::Revoked,
     }
 }
@@ -83,14 +87,16 @@ const BY_CLIENT: [&[u8]; 6] = [
     b"unsupported_country_region_territory",
 ];
 
-/// `error.type` and `error.code` of an error body in OpenAI's form, as far as they
-/// are there: the body may be cut short, and anything.
+/// What an error body says, in OpenAI's form: its strings as they are written, and as
+/// far as they are there. The body may be cut short, and anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ErrorHead<'a> {
-    /// `error.type`, as it is written.
+    /// `error.type`.
     pub kind: Option<&'a [u8]>,
     /// `error.code`, if it is a string.
     pub code: Option<&'a [u8]>,
+    /// `error.message`.
+    pub message: Option<&'a [u8]>,
 }
 
 impl<'a> ErrorHead<'a> {
@@ -103,11 +109,10 @@ impl<'a> ErrorHead<'a> {
     pub fn of(body: &'a [u8]) -> Self {
         let mut found = Self::default();
         let mut depth = 0u32;
-        // The last name read at depth 1, and at depth 2 in "error".
         let mut in_error = false;
-        let mut rest = body;
-        // The string before a colon, at this depth.
+        // The string before a colon, until its value has been seen.
         let mut name: Option<&[u8]> = None;
+        let mut rest = body;
         while let Some((&byte, after)) = rest.split_first() {
             rest = after;
             match byte {
@@ -131,6 +136,7 @@ impl<'a> ErrorHead<'a> {
                     match name {
                         Some(b"type") if depth == 2 && in_error => found.kind = Some(text),
                         Some(b"code") if depth == 2 && in_error => found.code = Some(text),
+                        Some(b"message") if depth == 2 && in_error => found.message = Some(text),
                         _ => {}
                     }
                     let colon = rest.iter().find(|byte| !byte.is_ascii_whitespace());

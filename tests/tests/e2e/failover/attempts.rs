@@ -2,14 +2,7 @@
 
 use e2e::{Plan, RawUpstream, Refusal, closed_port};
 
-use super::{key, key_gets, plan};
-
-/// How often each of the first keys was used.
-fn uses(gateway: &e2e::Gateway, keys: usize) -> Vec<u64> {
-    let stats = gateway.mock().stats();
-    let uses = (1..=keys).map(|n| stats.key(&format!("Bearer {}", key(n))).requests);
-    uses.collect()
-}
+use super::{key_gets, plan, uses};
 
 #[test]
 fn one_to_four_bad_keys_are_passed_over() {

@@ -2,8 +2,9 @@
 
 mod attempts;
 mod bodies;
+mod judging;
 
-use e2e::Plan;
+use e2e::{Gateway, Plan};
 use mock_upstream::Scenario;
 
 /// The name of the n-th key.
@@ -22,6 +23,18 @@ pub fn keys(count: usize) -> String {
 pub fn plan(count: usize, scenario: &str) -> Plan {
     let scenario = Scenario::from_toml(&format!("delay = 0\n{scenario}")).expect("a scenario");
     Plan::new().pool("main", &keys(count)).scenario(scenario)
+}
+
+/// Of the scenario: the n-th key is in this state.
+pub fn key_is(n: usize, state: &str) -> String {
+    format!("[[key]]\ntoken = \"{}\"\nstate = \"{state}\"\n", key(n))
+}
+
+/// How often each of the first keys was used.
+pub fn uses(gateway: &Gateway, keys: usize) -> Vec<u64> {
+    let stats = gateway.mock().stats();
+    let uses = (1..=keys).map(|n| stats.key(&format!("Bearer {}", key(n))).requests);
+    uses.collect()
 }
 
 /// Of the scenario: requests with the n-th key are answered so.

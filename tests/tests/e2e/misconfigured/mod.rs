@@ -2,6 +2,7 @@
 
 mod keys;
 mod pools;
+mod upstreams;
 mod zones;
 
 use e2e::Plan;

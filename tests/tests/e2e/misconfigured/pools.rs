@@ -52,6 +52,30 @@ fn values_of_pools_that_cannot_be() {
         ("queue full;", ["queue", "\"full\""]),
         ("queue 99999999999;", ["queue", "\"99999999999\""]),
         ("queue 1; queue 1;", ["queue", "duplicate"]),
+        ("limit;", ["limit", "parameters"]),
+        ("limit 500;", ["limit", "\"500\""]),
+        ("limit rps=5;", ["limit", "\"rps=5\""]),
+        ("limit rpm=0;", ["limit: rpm", "\"0\""]),
+        ("limit tpm=9g;", ["limit: tpm", "\"9g\""]),
+        ("limit rpm=1 rpm=1;", ["limit: rpm", "duplicate"]),
+        ("limit rpm=1; limit tpm=1;", ["limit", "duplicate"]),
+        ("cool_down;", ["cool_down", "parameters"]),
+        ("cool_down 5s;", ["cool_down", "\"5s\""]),
+        ("cool_down rate=soon;", ["cool_down: rate", "\"soon\""]),
+        ("cool_down quota=0;", ["cool_down: quota", "\"0\""]),
+        ("cool_down revoked=2d;", ["cool_down: revoked", "\"2d\""]),
+        (
+            "cool_down rate=5s max=4s;",
+            ["cool_down", "shorter than rate"],
+        ),
+        ("cool_down max=999ms;", ["cool_down", "shorter than rate"]),
+        (
+            "cool_down rate=1s; cool_down rate=1s;",
+            ["cool_down", "duplicate"],
+        ),
+        ("ramp;", ["ramp", "argument"]),
+        ("ramp up;", ["ramp", "\"up\""]),
+        ("ramp on; ramp on;", ["ramp", "duplicate"]),
     ] {
         assert_pool_refused(&format!("key env:KEY; {line}"), &says);
     }

@@ -67,7 +67,7 @@ fn the_size_that_is_said_to_do_does() {
     ] {
         let body = format!("key file:{{dir}}/many-keys slots={slots}; queue {queue};");
         let small = plan().file("many-keys", &keys(count)).pool("main", &body);
-        let size = suggested(&small.clone().http("openai_zone openai:76k;"));
+        let size = suggested(&small.clone().http("openai_zone openai:256k;"));
         let enough = small.clone().http(&format!("openai_zone openai:{size};"));
         let test = enough.check();
         assert!(test.ok, "{count} keys in {size}: {}", test.output);

@@ -89,6 +89,8 @@ answers! {
         "The lease on the API key was lost while the answer was streamed. Please retry your request.";
     UPSTREAM_UNAVAILABLE: "server_error" / "upstream_unavailable", null,
         "The upstream API could not be reached or gave no valid answer. Please retry your request.";
+    UPSTREAMS_OPEN: "server_error" / "upstream_unavailable", null,
+        "The upstream API has been failing, and is not asked for the moment. Please try again later.";
     UPSTREAM_TIMEOUT: "server_error" / "upstream_timeout", null,
         "The upstream API did not answer in time. Please retry your request.";
     INTERNAL: "server_error" / "internal_error", null,

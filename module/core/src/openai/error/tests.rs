@@ -23,6 +23,7 @@ fn all() -> Vec<ApiError> {
         ApiError::NoHealthyKey,
         ApiError::LeaseLost,
         ApiError::UpstreamUnavailable,
+        ApiError::UpstreamsOpen { retry_after: 5 },
         ApiError::UpstreamTimeout,
         ApiError::Internal,
     ];
@@ -118,6 +119,12 @@ fn the_gateways_errors_are_those_that_clients_know() {
             Some("upstream_unavailable"),
         ),
         (
+            ApiError::UpstreamsOpen { retry_after: wait },
+            503,
+            "server_error",
+            Some("upstream_unavailable"),
+        ),
+        (
             ApiError::UpstreamTimeout,
             504,
             "server_error",
@@ -176,6 +183,10 @@ fn waiting_is_advised_where_it_helps() {
     assert_eq!(
         ApiError::LockUnavailable { retry_after: 1 }.retry_after(),
         Some(1)
+    );
+    assert_eq!(
+        ApiError::UpstreamsOpen { retry_after: 4 }.retry_after(),
+        Some(4)
     );
     assert_eq!(ApiError::NoHealthyKey.retry_after(), None);
     assert_eq!(ApiError::WrongToken.retry_after(), None);

@@ -1,0 +1,204 @@
+use super::bed::Bed;
+use crate::circuit::*;
+
+fn settings() -> CircuitSettings {
+    CircuitSettings::default()
+}
+
+#[test]
+fn it_opens_at_its_share_of_errors_and_not_before_its_number_of_requests() {
+    let mut bed = Bed::new(&settings());
+    assert_eq!(bed.send(19, Outcome::Faulty), None);
+    assert_eq!(bed.phase(), Phase::Closed);
+    let opened = bed.send(1, Outcome::Faulty);
+    let Some(Change::Opened {
+        until_ms,
+        all: 20,
+        faulty: 20,
+    }) = opened
+    else {
+        panic!("{opened:?}");
+    };
+    assert_eq!(until_ms, bed.now + 5_000);
+    assert_eq!(bed.admit(), None);
+
+    let mut bed = Bed::new(&settings());
+    assert_eq!(bed.send(51, Outcome::Good), None);
+    assert_eq!(bed.send(50, Outcome::Faulty), None, "49.5 %");
+    assert!(bed.send(1, Outcome::Faulty).is_some(), "50 %");
+}
+
+#[test]
+fn what_nobody_can_tell_counts_for_nothing() {
+    let mut bed = Bed::new(&settings());
+    bed.send(100, Outcome::Unknown);
+    assert_eq!(bed.circuit.status(bed.now).all, 0);
+}
+
+#[test]
+fn errors_are_forgotten_when_the_window_has_passed_them() {
+    let mut bed = Bed::new(&settings());
+    bed.send(19, Outcome::Faulty);
+    bed.now += 8_999;
+    assert_eq!(bed.circuit.status(bed.now).faulty, 19);
+    bed.now += 1_001;
+    assert_eq!(bed.circuit.status(bed.now).faulty, 0);
+    assert_eq!(bed.send(19, Outcome::Faulty), None);
+}
+
+#[test]
+fn a_process_whose_clock_is_a_little_behind_clears_nothing() {
+    let mut bed = Bed::new(&settings());
+    bed.send(10, Outcome::Faulty);
+    bed.now -= 1;
+    assert_eq!(bed.send(9, Outcome::Faulty), None);
+    assert_eq!(bed.circuit.status(bed.now).faulty, 19);
+    bed.now += 1;
+    assert!(bed.send(1, Outcome::Faulty).is_some());
+}
+
+#[test]
+fn one_probe_goes_and_its_success_closes_the_circuit() {
+    let mut bed = Bed::new(&settings());
+    bed.send(20, Outcome::Faulty);
+    bed.now += 4_999;
+    assert_eq!(bed.admit(), None);
+    assert_eq!(bed.phase(), Phase::Open);
+    bed.now += 1;
+    assert_eq!(bed.phase(), Phase::HalfOpen);
+    let probe = bed.admit().unwrap();
+    assert!(probe.probe);
+    assert_eq!(bed.admit(), None, "one at a time");
+    bed.now += 70;
+    let closed = bed.tell(probe, Outcome::Good);
+    assert_eq!(closed, Some(Change::Closed { after_ms: 5_070 }));
+    assert!(!bed.admit().unwrap().probe);
+    assert_eq!(bed.send(19, Outcome::Faulty), None, "it begins anew");
+}
+
+#[test]
+fn as_many_successes_close_it_as_probes_may_go() {
+    let mut bed = Bed::new(&CircuitSettings {
+        probes: 3,
+        ..settings()
+    });
+    bed.send(20, Outcome::Faulty);
+    bed.now += 5_000;
+    let probes: Vec<_> = std::iter::from_fn(|| bed.admit()).collect();
+    assert_eq!(probes.len(), 3);
+    assert_eq!(bed.tell(probes[0], Outcome::Good), None);
+    let fourth = bed.admit().expect("a place became free");
+    assert_eq!(bed.tell(probes[1], Outcome::Good), None);
+    assert!(bed.tell(probes[2], Outcome::Good).is_some());
+    assert_eq!(bed.tell(fourth, Outcome::Faulty), None, "of another phase");
+    assert_eq!(bed.phase(), Phase::Closed);
+}
+
+#[test]
+fn each_probe_that_fails_doubles_the_time_up_to_a_bound() {
+    let mut bed = Bed::new(&settings());
+    bed.send(20, Outcome::Faulty);
+    bed.now += 5_000;
+    for expected in [10_000, 20_000, 40_000, 60_000, 60_000] {
+        let probe = bed.admit().unwrap();
+        let Some(Change::Opened { until_ms, .. }) = bed.tell(probe, Outcome::Faulty) else {
+            panic!("it must open");
+        };
+        assert_eq!(until_ms - bed.now, expected);
+        bed.now = until_ms;
+    }
+    let probe = bed.admit().unwrap();
+    bed.tell(probe, Outcome::Good);
+    bed.send(19, Outcome::Faulty);
+    bed.random = u64::MAX;
+    let Some(Change::Opened { until_ms, .. }) = bed.send(1, Outcome::Faulty) else {
+        panic!("it must open");
+    };
+    let (least, most) = (5_000, 6_250);
+    assert!((least..=most).contains(&(until_ms - bed.now)), "anew");
+}
+
+#[test]
+fn a_probe_that_told_nothing_makes_room_for_another() {
+    let mut bed = Bed::new(&settings());
+    bed.send(20, Outcome::Faulty);
+    bed.now += 5_000;
+    let probe = bed.admit().unwrap();
+    assert_eq!(bed.tell(probe, Outcome::Unknown), None);
+    assert!(bed.admit().unwrap().probe);
+}
+
+#[test]
+fn a_probe_that_is_never_heard_of_is_given_up() {
+    let mut bed = Bed::new(&settings());
+    bed.send(20, Outcome::Faulty);
+    bed.now += 5_000;
+    let lost = bed.admit().unwrap();
+    bed.now += 59_999;
+    assert_eq!(bed.admit(), None);
+    bed.now += 1;
+    let next = bed.admit().unwrap();
+    assert_eq!(bed.admit(), None);
+    assert!(bed.tell(lost, Outcome::Good).is_some(), "it is news yet");
+    assert_eq!(bed.tell(next, Outcome::Faulty), None);
+}
+
+#[test]
+fn what_was_sent_before_it_opened_tells_nothing_afterwards() {
+    let mut bed = Bed::new(&settings());
+    let early: Vec<_> = (0..40).map(|_| bed.admit().unwrap()).collect();
+    bed.send(20, Outcome::Faulty);
+    let until = bed.circuit.closed_to_all(bed.now);
+    for &pass in &early[..20] {
+        assert_eq!(bed.tell(pass, Outcome::Faulty), None);
+    }
+    assert_eq!(bed.circuit.closed_to_all(bed.now), until);
+    bed.now += 5_000;
+    let probe = bed.admit().unwrap();
+    assert_eq!(bed.tell(early[20], Outcome::Good), None, "it is no probe");
+    assert_eq!(bed.tell(early[21], Outcome::Faulty), None);
+    assert_eq!(bed.phase(), Phase::HalfOpen);
+    bed.tell(probe, Outcome::Good);
+    for &pass in &early[22..] {
+        assert_eq!(bed.tell(pass, Outcome::Faulty), None);
+    }
+    assert_eq!(bed.circuit.status(bed.now).all, 0);
+}
+
+#[test]
+fn a_circuit_that_is_turned_off_lets_everything_through() {
+    let mut bed = Bed::new(&settings());
+    bed.send(20, Outcome::Faulty);
+    let off = CircuitSettings {
+        errors: None,
+        ..settings()
+    };
+    bed.circuit.set(&off, bed.now);
+    assert_eq!(bed.send(1_000, Outcome::Faulty), None);
+    let status = bed.circuit.status(bed.now);
+    assert_eq!(
+        (status.phase, status.share()),
+        (Phase::Closed, Share(10_000))
+    );
+}
+
+#[test]
+fn a_reload_goes_on_with_the_circuit_and_judges_by_its_own_settings() {
+    let mut bed = Bed::new(&settings());
+    bed.send(10, Outcome::Faulty);
+    let stricter = CircuitSettings {
+        requests: 11,
+        ..settings()
+    };
+    bed.circuit.set(&stricter, bed.now);
+    assert!(bed.send(1, Outcome::Faulty).is_some());
+    let shorter = CircuitSettings {
+        open_max_ms: 1_000,
+        ..settings()
+    };
+    bed.circuit.set(&shorter, bed.now);
+    assert!(
+        bed.admit().is_some(),
+        "it would not be open for so long now"
+    );
+}

@@ -1,0 +1,49 @@
+//! Records that nobody has written: bytes of a process that died, or of anybody.
+
+use proptest::prelude::*;
+
+use super::bed::{Bed, ID};
+use crate::circuit::*;
+
+proptest! {
+    #[test]
+    fn any_bytes_are_a_circuit_that_lets_a_request_through_in_time(
+        bytes in proptest::collection::vec(any::<u8>(), size_of::<Circuit>()),
+        now in prop_oneof![any::<u64>(), 0u64..1 << 40],
+        random in any::<u64>(),
+        steps in proptest::collection::vec((0u64..100_000, 0u8..4), 0..40),
+    ) {
+        let circuit: Circuit = bytemuck::pod_read_unaligned(&bytes);
+        let mut bed = Bed { circuit, now, random };
+        let mut passes = vec![];
+        for (ms, step) in steps {
+            bed.now = bed.now.saturating_add(ms);
+            match step {
+                0 => {
+                    if let Admit::Go(pass) = bed.circuit.admit(ID, bed.now) {
+                        passes.push(pass);
+                    }
+                }
+                1 => drop(passes.pop().map(|pass| bed.tell(pass, Outcome::Faulty))),
+                2 => drop(passes.pop().map(|pass| bed.tell(pass, Outcome::Good))),
+                _ => {
+                    let status = bed.circuit.status(bed.now);
+                    prop_assert!(status.share() <= Share(10_000));
+                }
+            }
+        }
+        if bed.now < u64::MAX / 2 {
+            // Whatever they say, with the settings of a configuration it heals.
+            bed.circuit.set(&CircuitSettings::default(), bed.now);
+            bed.now += 75_000;
+            let healed = (0..3).any(|_| match bed.circuit.admit(ID, bed.now) {
+                Admit::Go(pass) => {
+                    bed.circuit.note(pass, Outcome::Good, bed.now, random);
+                    bed.phase() == Phase::Closed
+                }
+                Admit::Open { .. } => false,
+            });
+            prop_assert!(healed);
+        }
+    }
+}

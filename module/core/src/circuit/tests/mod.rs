@@ -1,0 +1,4 @@
+mod bed;
+mod behaviour;
+mod hostile;
+mod model;

@@ -1,0 +1,73 @@
+//! The circuits of upstreams: their outcomes, their changes in the log, their listing.
+#![allow(dead_code, reason = "requests are sent past them as yet")]
+
+use openai_core::circuit::{Change, CircuitId, Outcome, Pass, Status};
+use serde_json::{Value, json};
+
+use crate::adapter::now;
+use crate::conf::Main;
+use crate::ffi::Level;
+use crate::log::{event, wall_time};
+use crate::worker;
+
+/// Notes what became of a request that a circuit let through. `random` spreads the
+/// probes of many machines; the nonce of the lease will do.
+pub fn outcome(main: &Main, pass: Pass, outcome: Outcome, random: u64) {
+    let change = worker::in_zone(|zone| zone.outcome(pass, outcome, now(), random)).flatten();
+    if let Some(change) = change {
+        tell(main, pass.circuit, change);
+    }
+}
+
+/// Writes a change to the log.
+pub fn tell(main: &Main, circuit: CircuitId, change: Change) {
+    let known = main.taken_over().map_or(&[][..], |known| &known.circuits);
+    let upstreams = main.upstreams.borrow();
+    let at = known.iter().position(|&id| id == circuit);
+    let upstream = at.and_then(|at| Some(&upstreams.get(at)?.name));
+    match change {
+        Change::Opened {
+            until_ms,
+            all,
+            faulty,
+        } => {
+            let for_ms = until_ms.saturating_sub(now().mono_ms);
+            let fields = json!({
+                "upstream": upstream,
+                "for_ms": for_ms,
+                "requests": all,
+                "faulty": faulty,
+            });
+            event(Level::Warn, "circuit_opened", fields);
+        }
+        Change::Closed { after_ms } => {
+            let fields = json!({ "upstream": upstream, "after_ms": after_ms });
+            event(Level::Warn, "circuit_closed", fields);
+        }
+    }
+}
+
+/// All circuits, as JSON.
+pub fn listing(main: &Main) -> Option<String> {
+    let known = main.taken_over()?;
+    let now = now();
+    let standing: Vec<Option<Status>> = worker::in_zone(|zone| {
+        let standing = known.circuits.iter();
+        standing.map(|&id| zone.circuit_status(id, now)).collect()
+    })?;
+    let upstreams = main.upstreams.borrow();
+    let listed = upstreams.iter().zip(standing);
+    let listed = listed.filter_map(|(upstream, status)| Some(line(&upstream.name, status?)));
+    Some(Value::Array(listed.collect()).to_string())
+}
+
+fn line(upstream: &str, status: Status) -> Value {
+    json!({
+        "name": upstream,
+        "state": status.phase.as_str(),
+        "share": f64::from(status.share().0) / 100.0,
+        "requests": status.all,
+        "trips": status.trips,
+        "until": status.until_ms.map(wall_time),
+    })
+}
