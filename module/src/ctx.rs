@@ -4,6 +4,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use openai_core::lease::{Avoid, Grant, LeaseHandle, WaitTicket};
+use openai_core::openai::usage::UsageStripper;
 use openai_core::openai::{ApiError, Head, Verdict};
 use openai_core::routes::Routed;
 
@@ -143,6 +144,8 @@ pub struct Context {
     pub answered: Cell<Option<u16>>,
     /// Reads the usage of that answer.
     pub meter: RefCell<Option<Meter>>,
+    /// Takes what the gateway has asked a stream for out of it.
+    pub stripper: RefCell<Option<UsageStripper>>,
     /// Whether the upstream has given its whole answer.
     pub complete: Cell<bool>,
     /// Whether it has been added to the totals.
@@ -182,6 +185,7 @@ impl Context {
             reply: Cell::default(),
             answered: Cell::default(),
             meter: RefCell::default(),
+            stripper: RefCell::default(),
             complete: Cell::default(),
             counted: Cell::default(),
         }
@@ -232,6 +236,7 @@ impl Context {
         self.stale.set(0);
         self.answered.set(None);
         self.meter.replace(None);
+        self.stripper.replace(None);
         self.complete.set(false);
         self.avoid.set(Avoid::default());
         self.faulty.set(0);

@@ -1,14 +1,14 @@
 //! What an answer uses, read as it passes to the client.
 
 use openai_core::metrics::Endpoint;
-use openai_core::openai::usage::{Source, estimated_prompt};
+use openai_core::openai::usage::{Source, Stripped, UsageStripper, estimated_prompt};
 use openai_core::openai::{Tokens, UsageScanner};
 
 use crate::Openai;
 use crate::adapter::now;
 use crate::conf::{Location, Main};
 use crate::ctx::Context;
-use crate::ffi::{Chunk, Request};
+use crate::ffi::{Chunk, Edited, Editor, Part, Request, Rewrite};
 use crate::phase::target;
 use crate::totals::CLIENT_LEFT;
 
@@ -24,6 +24,45 @@ pub struct Meter {
 pub struct Used {
     pub tokens: Tokens,
     pub source: Source,
+}
+
+/// What asks a stream to tell its usage, where that is wanted and the client has not.
+pub fn ask(request: &Request<'_>, ctx: &Context) -> Option<Rewrite> {
+    let wanted = request.location::<Openai>()?.usage().is_asked_for();
+    // Other endpoints tell it anyway, and refuse the option.
+    let takes = request.path().ends_with(b"/completions");
+    let asking = ctx.head.get().filter(|_| wanted && takes)?;
+    let (range, with) = asking.asking_for_usage()?;
+    ctx.stripper.replace(Some(UsageStripper::default()));
+    Some(Rewrite {
+        range,
+        with: with.as_bytes().into(),
+    })
+}
+
+/// What takes the chunk out that the client has not asked for; `None` where nothing has
+/// to be taken out.
+pub fn editor<'a>(request: &Request<'a>, ctx: &'a Context) -> Option<Editor<'a>> {
+    let strips = request.answers_events() && !request.is_buffered() && ctx.meter.borrow().is_some();
+    let mut stripper = ctx.stripper.try_borrow_mut().ok()?;
+    if !strips || stripper.is_none() {
+        return None;
+    }
+    Some(Box::new(move |part| {
+        let Some(stripper) = stripper.as_mut() else {
+            return Edited::default();
+        };
+        match part {
+            Part::Bytes(bytes) => {
+                let Stripped { before, kept } = stripper.feed(bytes);
+                Edited { before, kept }
+            }
+            Part::End => Edited {
+                before: stripper.finish(),
+                kept: 0,
+            },
+        }
+    }))
 }
 
 /// The header of an answer is about to be sent: has its usage read, if it tells any.

@@ -25,7 +25,9 @@ const LOG_FORMAT: &str = r#"log_format e2e escape=json '{"status":"$status","uri
     '"user":"$openai_user","lock_rounds":"$openai_lock_rounds","lock_votes":"$openai_lock_votes",'
     '"prompt_tokens":"$openai_prompt_tokens","completion_tokens":"$openai_completion_tokens",'
     '"cached_tokens":"$openai_cached_tokens","reasoning_tokens":"$openai_reasoning_tokens",'
-    '"usage":"$openai_usage","first_token_ms":"$openai_first_token_ms","cost":"$openai_cost"}';
+    '"usage":"$openai_usage","first_token_ms":"$openai_first_token_ms","cost":"$openai_cost",'
+    '"upstream":"$openai_upstream","upstream_model":"$openai_upstream_model",'
+    '"route":"$openai_route"}';
 access_log {dir}/access.log e2e;"#;
 
 /// The lines that every nginx of this suite needs, whatever it is to serve.
@@ -53,7 +55,8 @@ uwsgi_temp_path {dir}/uwsgi;
 /// Renders a plan.
 pub(crate) fn render(plan: &Plan, flavour: &Flavour, place: &Place<'_>) -> String {
     let pools = pools(plan);
-    let served = &pools[0].0;
+    let serves = plan.serves.clone();
+    let serves = serves.unwrap_or_else(|| format!("openai {};", pools[0].0));
     let blocks: String = pools
         .iter()
         .map(|(name, body)| format!("openai_pool {name} {{\n{body}\n}}\n"))
@@ -96,7 +99,7 @@ listen 127.0.0.1:{{port}} backlog=4096;
 {tls}
 {server}
 location /v1/ {{
-openai {served};
+{serves}
 {location}{proxied}
 }}
 }}

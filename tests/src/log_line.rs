@@ -37,6 +37,9 @@ pub struct LogLine {
     pub usage: String,
     pub first_token_ms: String,
     pub cost: String,
+    pub upstream: String,
+    pub upstream_model: String,
+    pub route: String,
 }
 
 fn number<'de, D: Deserializer<'de>>(text: D) -> Result<u16, D::Error> {

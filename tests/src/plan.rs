@@ -20,6 +20,7 @@ pub struct Plan {
     pub(crate) server: String,
     pub(crate) location: String,
     pub(crate) proxied: String,
+    pub(crate) serves: Option<String>,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) files: Vec<(String, String)>,
     pub(crate) scenario: Scenario,
@@ -42,6 +43,7 @@ impl Default for Plan {
             proxied: "proxy_http_version 1.1;\nproxy_set_header Connection \"\";\n\
                       proxy_pass http://upstream;"
                 .to_owned(),
+            serves: None,
             environment: Vec::new(),
             files: Vec::new(),
             scenario: Scenario::new().delay(std::time::Duration::ZERO),
@@ -121,6 +123,13 @@ impl Plan {
     #[must_use]
     pub fn proxied(mut self, text: &str) -> Self {
         self.proxied = text.to_owned();
+        self
+    }
+
+    /// Replaces `openai POOL;` of the location `/v1/`.
+    #[must_use]
+    pub fn serves(mut self, text: &str) -> Self {
+        self.serves = Some(text.to_owned());
         self
     }
 

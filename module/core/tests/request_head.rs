@@ -14,13 +14,17 @@ use openai_core::openai::head::HeadError;
 use proptest::prelude::*;
 
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/request_head");
-static KEYS: [&str; 6] = [
+static KEYS: [&str; 10] = [
     "model",
     "mod\\u0065l",
     "stream",
     "stream_options",
     "include_usage",
     "user",
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "n",
 ];
 const MUTATIONS: usize = 20_000;
 
@@ -73,7 +77,8 @@ fn object(value: impl Strategy<Value = String>) -> impl Strategy<Value = String>
 fn body() -> impl Strategy<Value = String> {
     let flag = prop::sample::select(vec!["true", "false", "null"]).prop_map(String::from);
     let options = object(flag.clone());
-    spaced(object(prop_oneof![value(), string(), flag, options]))
+    let count = "0|[1-9][0-9]{0,10}";
+    spaced(object(prop_oneof![value(), string(), flag, count, options]))
 }
 
 proptest! {

@@ -55,7 +55,7 @@ impl Request<'_> {
     }
 }
 
-fn length(buffer: &ngx_buf_t) -> u64 {
+pub(super) fn length(buffer: &ngx_buf_t) -> u64 {
     if buffer.in_file() != 0 {
         return (buffer.file_last - buffer.file_pos).max(0) as u64;
     }

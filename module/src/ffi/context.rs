@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::attempt::Hooks;
 use super::guard;
 use super::request::Request;
+use super::rewrite::Rewrite;
 
 thread_local! {
     /// The requests of this worker that have a context. What outlives a call into
@@ -51,6 +52,7 @@ impl Token {
 pub(crate) struct Holder<T> {
     request: *mut ngx_http_request_t,
     pub(crate) token: Token,
+    pub(crate) rewrites: RefCell<Vec<Rewrite>>,
     pub(crate) authorization: RefCell<Option<Rc<Zeroizing<Vec<u8>>>>>,
     pub(crate) create_request: core::cell::Cell<CreateRequest>,
     pub(crate) finalize_request: core::cell::Cell<FinalizeRequest>,
@@ -130,6 +132,7 @@ pub(crate) fn attach<'a, T: 'static>(
         holder.write(Holder {
             request: r,
             token,
+            rewrites: Default::default(),
             authorization: Default::default(),
             create_request: Default::default(),
             finalize_request: Default::default(),

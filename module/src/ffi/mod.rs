@@ -21,6 +21,7 @@ mod peer;
 mod process;
 mod reply;
 mod request;
+mod rewrite;
 mod shm;
 mod swap;
 mod text;
@@ -37,12 +38,13 @@ pub use event::{Timer, Watcher, watch};
 pub use export::{
     HttpModule, LocationConf, MainConf, callbacks, exit_process, init_module, init_process,
 };
-pub use filter::{Chunk, Filter, Piece};
+pub use filter::{Chunk, Edited, Editor, Filter, Part, Piece};
 pub use handler::{Flow, Phase, PhaseHandler};
 pub use log::{Level, write as log};
 pub use peer::{Address, Peer};
 pub use process::{Cycle, alive, clocks, host_name, monotonic_ms, process_id, serves_requests};
 pub use request::Request;
+pub use rewrite::Rewrite;
 pub use shm::{SharedZone, ZoneContent};
 pub use tls::{Tls, TlsContext, TlsName};
 

@@ -14,6 +14,7 @@ use super::export::{HttpModule, LocationConf, the_module};
 use super::guard;
 use super::handler;
 use super::request::Request;
+use super::rewrite::Rewritten;
 use super::swap::Swapped;
 
 /// The content handler of a location, and what is known of it.
@@ -126,6 +127,11 @@ impl Request<'_> {
         self.get().cached() != 0
     }
 
+    /// Whether nginx keeps the upstream's answer in buffers of its own, or in a cache.
+    pub fn is_buffered(&self) -> bool {
+        self.upstream().is_some_and(|u| u.buffering() != 0)
+    }
+
     /// Has each piece of the upstream's answer sent on when it arrives. Call it
     /// from the header filter: nginx decides after it.
     pub fn stream_answer(&self) {
@@ -229,6 +235,7 @@ unsafe extern "C" fn create_request_entry<M: Wrapped>(r: *mut ngx_http_request_t
         let Some((create, authorization)) = made else {
             return NGX_ERROR as ngx_int_t;
         };
+        let rewrites = holder.map(|h| h.rewrites.borrow().clone());
         // SAFETY: nginx calls it with a live request.
         let place = unsafe { Request::borrow(r) }.location::<M>();
         let plain = place.is_some_and(LocationConf::plain_answers);
@@ -236,6 +243,10 @@ unsafe extern "C" fn create_request_entry<M: Wrapped>(r: *mut ngx_http_request_t
         // the handler that stood here before.
         unsafe {
             let _swapped = Swapped::new(r, &authorization, plain);
+            let rewritten = Rewritten::new(r, &rewrites.unwrap_or_default());
+            if rewritten.is_none() {
+                return NGX_ERROR as ngx_int_t;
+            }
             create(r)
         }
     })

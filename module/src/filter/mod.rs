@@ -37,7 +37,7 @@ impl Filter for Answers {
         }
     }
 
-    fn body(request: Request<'_>, chunk: Chunk<'_>) -> Piece {
+    fn body<'a>(request: Request<'a>, chunk: Chunk<'_>) -> Piece<'a> {
         if request.attempt_ends::<Openai>() {
             return Piece::Hold;
         }
@@ -47,7 +47,7 @@ impl Filter for Answers {
         match ctx.reply.get() {
             Reply::Nginx => {
                 usage::see(ctx, chunk);
-                Piece::Keep
+                usage::editor(&request, ctx).map_or(Piece::Keep, Piece::Edit)
             }
             Reply::Announced(error) => {
                 ctx.reply.set(Reply::Sent);

@@ -222,6 +222,7 @@ fn send(request: &Request<'_>, ctx: &Context, main: &Main) -> Flow {
         .lease
         .get()
         .and_then(|lease| main.pools.get(lease.pool)?.keys.get(lease.key));
+    request.rewrite_body::<Openai>(body::rewrites(request, ctx, main));
     match key {
         Some(key) if request.send_with::<Openai>(key.authorization.clone()) => Flow::Decline,
         _ => refuse(ctx, ApiError::Internal),

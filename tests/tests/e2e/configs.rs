@@ -19,6 +19,7 @@ fn every_configuration_loads() {
         "production.conf",
         "pools.conf",
         "redlock.conf",
+        "routes.conf",
     ] {
         assert!(
             names.iter().any(|other| other == name),
@@ -130,6 +131,27 @@ fn the_configuration_of_production_serves_and_logs_json() {
 fn the_configuration_of_several_pools_serves_from_each() {
     streams("pools.conf", "/v1/chat/completions", "sk-e2e-primary").stop();
     streams("pools.conf", "/batch/v1/chat/completions", "sk-e2e-a").stop();
+}
+
+#[test]
+fn the_configuration_of_several_providers_routes() {
+    streams("routes.conf", "/v1/chat/completions", "sk-e2e-primary").stop();
+    let mock = mock();
+    let running = Shipped::prepare("routes.conf", mock.addr().port()).start();
+    let url = format!("http://127.0.0.1:{}/v1/chat/completions", running.port());
+    for (requests, (model, key)) in (1..).zip([
+        ("llama", "not-a-secret"),
+        ("fast", "sk-e2e-primary"),
+        ("o3", "sk-e2e-primary"),
+    ]) {
+        Call::json(url.clone(), format!(r#"{{"model":"{model}"}}"#))
+            .send()
+            .expect_status(200);
+        let stats = mock.stats();
+        assert_eq!(stats.totals.requests, requests);
+        assert!(stats.key(&format!("Bearer {key}")).requests > 0, "{model}");
+    }
+    running.stop();
 }
 
 #[test]

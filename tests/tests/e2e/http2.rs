@@ -159,3 +159,24 @@ fn a_wrong_token_is_refused_over_http2() {
     assert!(output.contains(r#""code":"invalid_api_key""#), "{output}");
     assert!(output.ends_with("\n2 401"), "{output}");
 }
+
+#[test]
+fn an_alias_in_a_body_of_stated_length_or_none() {
+    let upstream = RawUpstream::bind();
+    let gateway = Plan::new()
+        .tls()
+        .upstream(upstream.address())
+        .http("openai_routes models { alias fast gpt-4o-mini; otherwise to=main; }")
+        .serves("openai_route models;")
+        .start();
+    for without in ["x-nothing:", "content-length:"] {
+        let mut curl = curl(&gateway, "/v1/chat/completions");
+        curl.args(["--json", r#"{"model":"fast"}"#, "-H", without]);
+        let client = std::thread::spawn(move || run(curl));
+        let mut exchange = upstream.accept();
+        let body = String::from_utf8_lossy(&exchange.body);
+        assert_eq!(body, r#"{"model":"gpt-4o-mini"}"#);
+        exchange.answer();
+        assert!(client.join().expect("curl").ends_with("\n2 200"));
+    }
+}

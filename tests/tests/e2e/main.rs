@@ -31,6 +31,7 @@ mod quit;
 mod redirects;
 mod redlock;
 mod reload;
+mod routes;
 mod stopped_worker;
 mod streaming;
 mod subrequests;

@@ -2,7 +2,10 @@
 //!
 //! Shared by the fuzz target and by the tests.
 
+use std::fmt;
+
 use openai_core::openai::head::{Captured, Field, Head, HeadError, HeadScanner};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 /// What `serde_json` refuses and the scanner takes, as its messages begin.
@@ -79,6 +82,8 @@ fn compare(body: &[u8], scanned: Result<Head, HeadError>) -> Verdict {
     match (serde_json::from_slice::<Value>(body), scanned) {
         (Ok(Value::Object(object)), Ok(head)) => {
             compare_heads(&object, &head);
+            compare_model_at(&object, &head, body);
+            compare_counts(body, &head);
             Verdict::Head
         }
         (Ok(Value::Object(_)), Err(error)) => {
@@ -135,6 +140,56 @@ fn compare_heads(object: &Map<String, Value>, head: &Head) {
         .into_iter()
         .find_map(|(field, wrong)| wrong.then_some(field));
     assert_eq!(head.wrong_kind, wrong);
+}
+
+/// The range holds the string that a parser takes for the model.
+fn compare_model_at(object: &Map<String, Value>, head: &Head, body: &[u8]) {
+    let lies = head.model_at.clone().map(|at| {
+        let at = at.start as usize..at.end as usize;
+        serde_json::from_slice::<Value>(&body[at]).ok()
+    });
+    let string = object.get("model").filter(|model| model.is_string());
+    assert_eq!(lies, string.map(|model| Some(model.clone())));
+}
+
+fn compare_counts(body: &[u8], head: &Head) {
+    let Ok(Entries(entries)) = serde_json::from_slice(body) else {
+        unreachable!("it has been read as an object before");
+    };
+    let last = |names: &[&str]| {
+        let named = entries
+            .iter()
+            .filter(|(key, _)| names.contains(&key.as_str()));
+        named
+            .filter_map(|(_, value)| u32::try_from(value.as_u64()?).ok())
+            .next_back()
+    };
+    let max_tokens = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
+    assert_eq!(head.max_tokens, last(&max_tokens));
+    assert_eq!(head.choices, last(&["n"]));
+}
+
+/// All entries of an object in their order, also those that are there again.
+struct Entries(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(body: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Entries;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+        body.deserialize_map(Object)
+    }
 }
 
 fn get<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {

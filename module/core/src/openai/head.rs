@@ -2,8 +2,9 @@
 //!
 //! [`HeadScanner`] takes the body in pieces cut at any byte and finds four fields
 //! of the top-level object: `model`, `stream`, `stream_options.include_usage` and
-//! `user`. The rest is checked and skipped: no tree is built, nothing is copied or
-//! allocated, and long strings cost no more than a search for their end.
+//! `user`; and, for estimates, the numbers that bound the answer. The rest is checked
+//! and skipped: no tree is built, nothing is copied or allocated, and long strings cost
+//! no more than a search for their end.
 //!
 //! # What counts as JSON
 //!
@@ -19,6 +20,7 @@
 //! most parsers, and `null` counts as absent, as in OpenAI's.
 
 mod capture;
+mod count;
 mod found;
 mod nesting;
 mod number;
@@ -32,27 +34,78 @@ pub use nesting::MAX_DEPTH;
 pub use scanner::HeadScanner;
 pub use text::{Captured, Text};
 
+use std::ops::Range;
+
 /// The longest model name that is kept, in bytes.
 pub const MAX_MODEL: usize = 128;
 /// The longest user name that is kept, in bytes.
 pub const MAX_USER: usize = 256;
 
-/// What a body says at its top level.
+/// What a body says at its top level. Where a key stands twice, the last value counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Head {
     /// `model`.
     pub model: Captured<MAX_MODEL>,
+    /// Where the string lies that is the value of `model`, quotes included.
+    pub model_at: Option<Range<u64>>,
     /// `stream`; an explicit `false` is not the same as none.
     pub stream: Option<bool>,
     /// `stream_options.include_usage`.
     pub include_usage: Option<bool>,
     /// `user`.
     pub user: Captured<MAX_USER>,
+    /// Where `stream_options` could be told to include the usage, if it does not say.
+    pub options: Options,
+    /// Where the closing brace of the body is.
+    pub end_at: u64,
     /// The length of `messages`, `prompt` or `input`, the last of these, in bytes.
     pub prompt_bytes: u64,
+    /// The last of `max_tokens`, `max_completion_tokens` and `max_output_tokens` that is a
+    /// whole number of 32 bits.
+    pub max_tokens: Option<u32>,
+    /// `n`, how many answers are wanted, if it is such a number.
+    pub choices: Option<u32>,
     /// The first field, in the order of [`Field`], whose value is of another kind
     /// than OpenAI takes there; it reads as absent above.
     pub wrong_kind: Option<Field>,
+}
+
+/// Where `stream_options` is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Options {
+    /// Nowhere.
+    #[default]
+    Absent,
+    /// A `null` begins at this byte.
+    Null(u64),
+    /// An object without members begins at this byte.
+    Empty(u64),
+    /// An object with members, but `include_usage`, begins at this byte.
+    Object(u64),
+    /// It says whether the usage is to be included, or is no object.
+    Said,
+}
+
+impl Head {
+    /// What asks for the usage in a stream that does not say whether it shall tell it:
+    /// the part of the body to be replaced, and what with.
+    #[must_use]
+    pub fn asking_for_usage(&self) -> Option<(Range<u64>, &'static str)> {
+        if self.stream != Some(true) {
+            return None;
+        }
+        let byte = |at: u64| at..at + 1;
+        Some(match self.options {
+            Options::Absent => (
+                byte(self.end_at),
+                r#","stream_options":{"include_usage":true}}"#,
+            ),
+            Options::Null(at) => (at..at + 4, r#"{"include_usage":true}"#),
+            Options::Empty(at) => (byte(at), r#"{"include_usage":true"#),
+            Options::Object(at) => (byte(at), r#"{"include_usage":true,"#),
+            Options::Said => return None,
+        })
+    }
 }
 
 /// A field that the scanner knows.

@@ -13,10 +13,12 @@
 
 mod object;
 mod scanner;
+mod strip;
 #[cfg(test)]
 mod tests;
 
 pub use scanner::UsageScanner;
+pub use strip::{Stripped, UsageStripper};
 
 /// Tokens by kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

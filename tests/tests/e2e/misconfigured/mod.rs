@@ -25,7 +25,7 @@ fn plan() -> Plan {
 }
 
 #[track_caller]
-fn assert_refused(plan: &Plan, says: &[&str]) {
+pub(crate) fn assert_refused(plan: &Plan, says: &[&str]) {
     let test = plan.check();
     assert!(!test.ok, "accepted, instead of saying {says:?}");
     let lines = test.emergencies();

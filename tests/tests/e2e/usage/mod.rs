@@ -1,5 +1,6 @@
 //! What answers use: read as they pass, priced, and added up.
 
+mod included;
 mod reading;
 mod totals;
 

@@ -1,7 +1,10 @@
 //! What the scan has found so far.
 
+use std::ops::Range;
+
+use super::count::{Count, Counting};
 use super::text::Captured;
-use super::{Field, Head, MAX_MODEL, MAX_USER};
+use super::{Field, Head, MAX_MODEL, MAX_USER, Options};
 
 /// The kind of a JSON value, as far as a field may ask for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,12 +61,16 @@ impl<T> Seen<T> {
 /// The fields' last values.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    model: Seen<Captured<MAX_MODEL>>,
+    model: Seen<(Captured<MAX_MODEL>, Range<u64>)>,
     stream: Seen<bool>,
     options: Seen<()>,
     include_usage: Seen<bool>,
     user: Seen<Captured<MAX_USER>>,
     pub(super) prompt_bytes: u64,
+    options_at: Options,
+    pub(super) end_at: u64,
+    max_tokens: Option<u32>,
+    choices: Option<u32>,
 }
 
 impl Found {
@@ -73,7 +80,10 @@ impl Found {
             Field::Model => self.model = Seen::later(kind, Kind::String),
             Field::User => self.user = Seen::later(kind, Kind::String),
             Field::Stream => self.stream = Seen::bool(kind),
-            Field::IncludeUsage => self.include_usage = Seen::bool(kind),
+            Field::IncludeUsage => {
+                self.include_usage = Seen::bool(kind);
+                self.options_at = Options::Said;
+            }
             Field::StreamOptions => {
                 self.options = Seen::later(kind, Kind::Object);
                 self.include_usage = Seen::Absent;
@@ -81,12 +91,36 @@ impl Found {
         }
     }
 
-    pub(super) fn model(&mut self, model: Captured<MAX_MODEL>) {
-        self.model = Seen::Is(model);
+    /// The value of `stream_options` begins at this byte.
+    pub(super) fn options_begin(&mut self, kind: Kind, at: u64) {
+        self.options_at = match kind {
+            Kind::Null => Options::Null(at),
+            Kind::Object => Options::Empty(at),
+            _ => Options::Said,
+        };
+    }
+
+    /// `stream_options` has a member.
+    pub(super) fn options_member(&mut self) {
+        if let Options::Empty(at) = self.options_at {
+            self.options_at = Options::Object(at);
+        }
+    }
+
+    pub(super) fn model(&mut self, model: Captured<MAX_MODEL>, at: Range<u64>) {
+        self.model = Seen::Is((model, at));
     }
 
     pub(super) fn user(&mut self, user: Captured<MAX_USER>) {
         self.user = Seen::Is(user);
+    }
+
+    pub(super) fn count(&mut self, counted: Counting) {
+        let of = match counted.of {
+            Count::MaxTokens => &mut self.max_tokens,
+            Count::Choices => &mut self.choices,
+        };
+        *of = counted.value().or(*of);
     }
 
     pub(super) fn into_head(self) -> Head {
@@ -97,12 +131,18 @@ impl Found {
             (Field::IncludeUsage, self.include_usage.is_wrong()),
             (Field::User, self.user.is_wrong()),
         ];
+        let (model, model_at) = self.model.value().unzip();
         Head {
-            model: self.model.value().unwrap_or_default(),
+            model: model.unwrap_or_default(),
+            model_at,
             stream: self.stream.value(),
             include_usage: self.include_usage.value(),
             user: self.user.value().unwrap_or_default(),
             prompt_bytes: self.prompt_bytes,
+            options: self.options_at,
+            end_at: self.end_at,
+            max_tokens: self.max_tokens,
+            choices: self.choices,
             wrong_kind: wrong
                 .into_iter()
                 .find_map(|(field, wrong)| wrong.then_some(field)),

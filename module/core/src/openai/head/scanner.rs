@@ -1,6 +1,7 @@
 //! The scanner: a pushdown automaton that can stop after any byte.
 
 use super::capture::Capture;
+use super::count::{Count, Counting};
 use super::found::{Found, Kind};
 use super::nesting::Nesting;
 use super::number::Number;
@@ -49,6 +50,13 @@ enum Text {
     Other,
 }
 
+/// What a key may name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Named {
+    Field(Field),
+    Count(Count),
+}
+
 /// Why, and at which index of the piece, the scan cannot go on.
 enum Fault {
     Malformed(usize),
@@ -73,7 +81,11 @@ pub struct HeadScanner {
     state: State,
     nesting: Nesting,
     /// The field whose value comes next.
-    field: Option<Field>,
+    field: Option<Named>,
+    /// The number that is being read, if it is of interest.
+    counting: Option<Counting>,
+    /// Where the last value of `model` begins.
+    model_start: u64,
     /// The object at depth two is `stream_options`.
     in_options: bool,
     /// Whether the value that comes next is the prompt, and where the one that is being
@@ -101,6 +113,8 @@ impl HeadScanner {
             state: State::Document,
             nesting: Nesting::new(),
             field: None,
+            counting: None,
+            model_start: 0,
             in_options: false,
             prompt_next: false,
             prompt_from: None,
@@ -174,6 +188,7 @@ impl HeadScanner {
             (State::Colon, b':') => self.state = State::Value,
             (State::Next, b'}') if self.nesting.in_object() => {
                 self.end_prompt(at);
+                self.found.end_at = self.offset + at as u64;
                 self.close();
             }
             (State::Next, b']') if !self.nesting.in_object() => self.close(),
@@ -188,7 +203,10 @@ impl HeadScanner {
     fn key(&mut self) {
         let of = match self.nesting.depth() {
             1 => Text::Key,
-            2 if self.in_options => Text::Key,
+            2 if self.in_options => {
+                self.found.options_member();
+                Text::Key
+            }
             _ => Text::OtherKey,
         };
         self.begin_string(of);
@@ -212,19 +230,32 @@ impl HeadScanner {
             b'n' => Kind::Null,
             _ => Kind::Number,
         };
-        if std::mem::take(&mut self.prompt_next) {
+        if core::mem::take(&mut self.prompt_next) {
             self.prompt_from = Some(self.offset + at as u64);
         }
-        let field = self.field.take();
+        let (field, count) = match self.field.take() {
+            Some(Named::Field(field)) => (Some(field), None),
+            Some(Named::Count(count)) => (None, Some(count)),
+            None => (None, None),
+        };
         if let Some(field) = field {
             self.found.begin(field, kind);
+            if field == Field::StreamOptions {
+                self.found.options_begin(kind, self.offset + at as u64);
+            }
         }
         match kind {
-            Kind::String => self.begin_string(match field {
-                Some(Field::Model) => Text::Model,
-                Some(Field::User) => Text::User,
-                _ => Text::Other,
-            }),
+            Kind::String => {
+                let of = match field {
+                    Some(Field::Model) => {
+                        self.model_start = self.offset + at as u64;
+                        Text::Model
+                    }
+                    Some(Field::User) => Text::User,
+                    _ => Text::Other,
+                };
+                self.begin_string(of);
+            }
             Kind::Object => {
                 self.in_options |= field == Some(Field::StreamOptions);
                 self.open(true, at)?;
@@ -235,6 +266,7 @@ impl HeadScanner {
             Kind::Null => self.state = State::Literal(b"ull"),
             Kind::Number => {
                 let number = Number::begin(byte).ok_or(Fault::Malformed(at))?;
+                self.counting = count.map(|count| Counting::begin(count, byte));
                 self.state = State::Number(number);
             }
         }
@@ -276,11 +308,18 @@ impl HeadScanner {
             match number.step(byte) {
                 Some(next) => number = next,
                 None if number.is_whole() => {
+                    if let Some(mut counting) = self.counting.take() {
+                        counting.take(&piece[at..at + step]);
+                        self.found.count(counting);
+                    }
                     self.state = State::Next;
                     return Ok(at + step);
                 }
                 None => return Err(Fault::Malformed(at + step)),
             }
+        }
+        if let Some(counting) = &mut self.counting {
+            counting.take(&piece[at..]);
         }
         self.state = State::Number(number);
         Ok(piece.len())
@@ -302,7 +341,7 @@ impl HeadScanner {
         };
         match scanned {
             Scanned::Closed(end) => {
-                self.end_string(of);
+                self.end_string(of, end);
                 Ok(end)
             }
             Scanned::Split(part) => {
@@ -313,7 +352,7 @@ impl HeadScanner {
         }
     }
 
-    fn end_string(&mut self, of: Text) {
+    fn end_string(&mut self, of: Text, end: usize) {
         self.state = State::Next;
         match of {
             Text::Other => {}
@@ -323,22 +362,29 @@ impl HeadScanner {
                 let key = self.capture.end();
                 self.prompt_next =
                     !self.in_options && matches!(key, Some(b"messages" | b"prompt" | b"input"));
-                self.field = field(key, self.in_options);
+                self.field = named(key, self.in_options);
             }
-            Text::Model => self.found.model(self.capture.end_text()),
+            Text::Model => {
+                let at = self.model_start..self.offset + end as u64;
+                self.found.model(self.capture.end_text(), at);
+            }
             Text::User => self.found.user(self.capture.end_text()),
         }
     }
 }
 
-/// The field that a key names.
-fn field(key: Option<&[u8]>, in_options: bool) -> Option<Field> {
-    match (key?, in_options) {
-        (b"model", false) => Some(Field::Model),
-        (b"stream", false) => Some(Field::Stream),
-        (b"stream_options", false) => Some(Field::StreamOptions),
-        (b"user", false) => Some(Field::User),
-        (b"include_usage", true) => Some(Field::IncludeUsage),
-        _ => None,
-    }
+/// What a key names.
+fn named(key: Option<&[u8]>, in_options: bool) -> Option<Named> {
+    Some(match (key?, in_options) {
+        (b"model", false) => Named::Field(Field::Model),
+        (b"stream", false) => Named::Field(Field::Stream),
+        (b"stream_options", false) => Named::Field(Field::StreamOptions),
+        (b"user", false) => Named::Field(Field::User),
+        (b"include_usage", true) => Named::Field(Field::IncludeUsage),
+        (b"max_tokens" | b"max_completion_tokens" | b"max_output_tokens", false) => {
+            Named::Count(Count::MaxTokens)
+        }
+        (b"n", false) => Named::Count(Count::Choices),
+        _ => return None,
+    })
 }

@@ -1,4 +1,6 @@
-use super::{Captured, Field, Head, HeadError, HeadScanner, MAX_DEPTH, MAX_MODEL, MAX_USER};
+use super::{
+    Captured, Field, Head, HeadError, HeadScanner, MAX_DEPTH, MAX_MODEL, MAX_USER, Options,
+};
 
 const CHAT: &str = r#"
 {
@@ -14,7 +16,17 @@ const CHAT: &str = r#"
 }
 "#;
 
+/// What a body says, without where it says it.
 fn scan(body: impl AsRef<[u8]>) -> Result<Head, HeadError> {
+    scan_all(body).map(|head| Head {
+        options: Options::Absent,
+        end_at: 0,
+        prompt_bytes: 0,
+        ..head
+    })
+}
+
+fn scan_all(body: impl AsRef<[u8]>) -> Result<Head, HeadError> {
     let mut scanner = HeadScanner::new();
     scanner.feed(body.as_ref());
     scanner.finish()
@@ -159,6 +171,67 @@ fn keeps_text_up_to_its_limit() {
     stray.resize(stray.len() + MAX_MODEL, 0xFF);
     stray.extend_from_slice(b"\"}");
     assert_eq!(head(stray).model, Captured::TooLong);
+}
+
+#[test]
+fn tells_where_the_model_lies() {
+    for (body, lies) in [
+        (r#"{"model":"gpt-4o"}"#, Some(r#""gpt-4o""#)),
+        (r#"{"a":{"model":"x"},"model" : "" }"#, Some(r#""""#)),
+        (
+            r#"{"mod\u0065l":"a \"\u00e9\\"}"#,
+            Some(r#""a \"\u00e9\\""#),
+        ),
+        (r#"{"model":"first","model":"last"}"#, Some(r#""last""#)),
+        (r#"{"model":"first","model":null}"#, None),
+        (r#"{"model":"first","model":7}"#, None),
+        (r#"{"user":"u"}"#, None),
+    ] {
+        for cut in 0..=body.len() {
+            let mut scanner = HeadScanner::new();
+            scanner.feed(&body.as_bytes()[..cut]);
+            scanner.feed(&body.as_bytes()[cut..]);
+            let at = scanner.finish().expect("a head").model_at;
+            let found = at.map(|at| &body[at.start as usize..at.end as usize]);
+            assert_eq!(found, lies, "{body} cut at {cut}");
+        }
+    }
+    let long = format!(r#"{{"model":"{}"}}"#, "m".repeat(MAX_MODEL + 1));
+    assert_eq!(head(&long).model_at, Some(9..long.len() as u64 - 1));
+}
+
+#[test]
+fn counts_what_bounds_the_answer() {
+    for (body, max_tokens, choices) in [
+        (r#"{"max_tokens":64,"n":2}"#, Some(64), Some(2)),
+        (r#"{"max_completion_tokens":7}"#, Some(7), None),
+        (r#"{"max_output_tokens": 0 }"#, Some(0), None),
+        (
+            r#"{"max_tokens":4294967295,"n":4294967296}"#,
+            Some(u32::MAX),
+            None,
+        ),
+        (r#"{"max_tokens":1,"max_output_tokens":2}"#, Some(2), None),
+        (r#"{"max_tokens":1,"max_tokens":null}"#, Some(1), None),
+        (r#"{"max_tokens":1.0,"n":1e3}"#, None, None),
+        (r#"{"max_tokens":-1,"n":"3"}"#, None, None),
+        (r#"{"a":{"max_tokens":1},"b":[{"n":1}]}"#, None, None),
+        (r#"{"stream_options":{"n":1},"n":5}"#, None, Some(5)),
+        (r#"{"n":[5]}"#, None, None),
+    ] {
+        for cut in 0..=body.len() {
+            let mut scanner = HeadScanner::new();
+            scanner.feed(&body.as_bytes()[..cut]);
+            scanner.feed(&body.as_bytes()[cut..]);
+            let head = scanner.finish().expect("a head");
+            assert_eq!(
+                (head.max_tokens, head.choices),
+                (max_tokens, choices),
+                "{body}"
+            );
+            assert_eq!(head.wrong_kind, None, "{body}");
+        }
+    }
 }
 
 #[test]
@@ -334,4 +407,65 @@ fn matches_brackets_at_every_depth() {
 fn names_fields_as_openai_does() {
     assert_eq!(Field::IncludeUsage.param(), "stream_options.include_usage");
     assert_eq!(Field::Stream.param(), "stream");
+}
+
+/// A body as it goes upstream, when streams are to tell their usage.
+fn asking(body: &str) -> Option<String> {
+    let (range, with) = scan_all(body).expect("a head").asking_for_usage()?;
+    let (start, end) = (range.start as usize, range.end as usize);
+    Some(format!("{}{with}{}", &body[..start], &body[end..]))
+}
+
+#[test]
+fn streams_that_do_not_say_are_asked_for_their_usage() {
+    for body in [
+        r#"{"stream":true}"#,
+        "{\"a\":{},\"stream\" : true \n} ",
+        r#"{"stream":true,"stream_options":null,"n":1}"#,
+        r#"{"stream_options":{},"stream":true}"#,
+        r#"{"stream_options":{ },"stream":true}"#,
+        r#"{"stream_options":{"include_obfuscation":false},"stream":true}"#,
+        r#"{"stream_options":{"a":{"include_usage":false}},"stream":true}"#,
+    ] {
+        let asking = asking(body).expect(body);
+        let parsed: serde_json::Value = serde_json::from_str(&asking).expect(&asking);
+        assert_eq!(parsed["stream_options"]["include_usage"], true, "{asking}");
+        assert_eq!(asking.matches("stream_options").count(), 1, "{asking}");
+        assert_eq!(head(&asking).include_usage, Some(true), "{asking}");
+        let mut before: serde_json::Value = serde_json::from_str(body).expect(body);
+        before["stream_options"]["include_usage"] = true.into();
+        assert_eq!(parsed, before);
+    }
+}
+
+#[test]
+fn what_says_or_is_no_stream_is_left_as_it_is() {
+    for body in [
+        "{}",
+        r#"{"stream":false}"#,
+        r#"{"stream":null}"#,
+        r#"{"stream":true,"stream_options":{"include_usage":true}}"#,
+        r#"{"stream":true,"stream_options":{"include_usage":false}}"#,
+        r#"{"stream":true,"stream_options":{"include_usage":null}}"#,
+        r#"{"stream":true,"stream_options":[]}"#,
+    ] {
+        assert_eq!(asking(body), None, "{body}");
+    }
+}
+
+#[test]
+fn measures_the_prompt() {
+    for (body, bytes) in [
+        (r#"{"messages":[{"a":1}],"n":1}"#, 9),
+        (r#"{"input":"hello"}"#, 7),
+        (r#"{"prompt":["a"]}"#, 5),
+        (r#"{"x":{"messages":[1,2,3]}}"#, 0),
+        ("{}", 0),
+    ] {
+        assert_eq!(
+            scan_all(body).expect("a head").prompt_bytes,
+            bytes,
+            "{body}"
+        );
+    }
 }

@@ -1,0 +1,7 @@
+//! Requests go where their model is served.
+
+mod aliases;
+mod bed;
+mod choice;
+mod misconfigured;
+mod variables;
