@@ -333,7 +333,7 @@ fn refuses_what_the_grammar_does_not_allow() {
 
 #[test]
 fn does_not_care_where_the_body_is_cut() {
-    let whole = scan(CHAT);
+    let whole = scan_all(CHAT);
     let body = CHAT.as_bytes();
     for cut in 0..=body.len() {
         let mut scanner = HeadScanner::new();
