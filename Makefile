@@ -111,6 +111,11 @@ nemesis: deps module-debian ## exclusive leases while Redis, links, workers and 
 	E2E_NGINX=/usr/sbin/nginx E2E_MODULE=$(CARGO_TARGET_DIR)/$(MODULE) \
 	    cargo run --release --package e2e --bin nemesis -- $(ARGS)
 
+.PHONY: storm
+storm: deps module-debian ## limited and revoked keys and a failing upstream under load: clients notice nothing
+	E2E_NGINX=/usr/sbin/nginx E2E_MODULE=$(CARGO_TARGET_DIR)/$(MODULE) \
+	    cargo test --package e2e --test e2e -- --ignored --nocapture failover::storm
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZ_SECONDS (60); needs a nightly Rust and cargo-fuzz
 	@command -v cargo-fuzz >/dev/null || { echo 'make fuzz: run this first: cargo install cargo-fuzz' >&2; exit 1; }

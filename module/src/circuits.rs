@@ -1,7 +1,6 @@
 //! The circuits of upstreams: their outcomes, their changes in the log, their listing.
-#![allow(dead_code, reason = "requests are sent past them as yet")]
 
-use openai_core::circuit::{Change, CircuitId, Outcome, Pass, Status};
+use openai_core::circuit::{Admit, Change, CircuitId, Outcome, Pass, Status};
 use serde_json::{Value, json};
 
 use crate::adapter::now;
@@ -10,13 +9,25 @@ use crate::ffi::Level;
 use crate::log::{event, wall_time};
 use crate::worker;
 
-/// Notes what became of a request that a circuit let through. `random` spreads the
-/// probes of many machines; the nonce of the lease will do.
-pub fn outcome(main: &Main, pass: Pass, outcome: Outcome, random: u64) {
-    let change = worker::in_zone(|zone| zone.outcome(pass, outcome, now(), random)).flatten();
-    if let Some(change) = change {
-        tell(main, pass.circuit, change);
+/// Asks for leave to send a request.
+pub fn admit(id: CircuitId) -> Option<Pass> {
+    match worker::in_zone(|zone| zone.admit(id, now()))? {
+        Admit::Go(pass) => Some(pass),
+        Admit::Open { .. } => None,
     }
+}
+
+/// For how long no request may go, if so.
+pub fn open_for(id: Option<CircuitId>) -> Option<u64> {
+    let now = now();
+    let until_ms = worker::in_zone(|zone| zone.circuit_open(id?, now))?;
+    Some(until_ms?.saturating_sub(now.mono_ms))
+}
+
+/// A request that was let through has not been sent, or ended before anything could
+/// be told of its upstream.
+pub fn unknown(pass: Pass) {
+    worker::in_zone(|zone| zone.outcome(pass, Outcome::Unknown, now(), 0));
 }
 
 /// Writes a change to the log.

@@ -3,12 +3,14 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
+use openai_core::circuit::Pass;
 use openai_core::lease::{Avoid, Grant, LeaseHandle, WaitTicket};
 use openai_core::openai::usage::UsageStripper;
 use openai_core::openai::{ApiError, Head, Verdict};
 use openai_core::routes::Routed;
 
 use crate::adapter::now;
+use crate::circuits;
 use crate::conf::Target;
 use crate::ffi::{Timer, Token};
 use crate::locks;
@@ -30,6 +32,8 @@ pub enum Stage {
     Unavailable,
     /// It is to be refused, for the reason that the context has.
     Refused,
+    /// The circuit of the chosen target is open: another has to be chosen.
+    Open,
     /// An attempt is over, and another to be made.
     Again,
     /// It has a lease.
@@ -134,6 +138,8 @@ pub struct Context {
     /// The keys that were of no use, and the targets: a bit for each.
     pub avoid: Cell<Avoid>,
     pub faulty: Cell<u64>,
+    /// The leave that a circuit has given it, until the outcome is told.
+    pub pass: Cell<Option<Pass>>,
     /// What the last answer says.
     pub verdict: Cell<Option<Verdict>>,
     pub wait_ms: Cell<u64>,
@@ -178,6 +184,7 @@ impl Context {
             stale: Cell::default(),
             avoid: Cell::default(),
             faulty: Cell::default(),
+            pass: Cell::default(),
             verdict: Cell::default(),
             wait_ms: Cell::default(),
             hold_ms: Cell::default(),
@@ -194,6 +201,9 @@ impl Context {
     /// Gives up the place in the queue and the lease, whichever there is.
     pub fn let_go(&self) {
         self.deadline.take();
+        if let Some(pass) = self.pass.take() {
+            circuits::unknown(pass);
+        }
         if let Some(place) = self.place.take() {
             self.wait_ms
                 .set(now().mono_ms.saturating_sub(self.asked_ms.get()));

@@ -1,7 +1,8 @@
 //! A worker process: its part of the zone, the leases it renews, and its waiters.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
+use openai_core::circuit::{Admit, CircuitId, Pass};
 use openai_core::lease::{
     Avoid, Cancelled, Grant, KeyView, LeaseHandle, Lost, Outlook, PoolGauges, Served, WaitTicket,
     Want, WorkerId,
@@ -114,6 +115,8 @@ pub enum Asked {
     Locks(LeaseHandle),
     Waits(WaitTicket),
     QueueFull,
+    /// The circuit of its upstream is open.
+    Open,
     /// All keys are out for longer than it may wait: the first returns in so many milliseconds.
     Cooling(u64),
     /// All keys are revoked or out of quota.
@@ -122,7 +125,7 @@ pub enum Asked {
 }
 
 /// A request for a lease.
-pub struct Ask {
+pub struct Ask<'a> {
     /// The position of the pool in the configuration.
     pub pool: usize,
     pub ttl_ms: u64,
@@ -135,10 +138,14 @@ pub struct Ask {
     pub tokens: u32,
     /// The keys that it has tried.
     pub avoid: Avoid,
+    /// The circuit of the upstream that it is to go to.
+    pub circuit: Option<CircuitId>,
+    /// Takes the circuit's leave to send the request, if that can be done at once.
+    pub pass: &'a Cell<Option<Pass>>,
 }
 
 /// Asks for a lease.
-pub fn ask(main: &Main, known: &TakenOver, ask: &Ask, token: Token) -> Asked {
+pub fn ask(main: &Main, known: &TakenOver, ask: &Ask<'_>, token: Token) -> Asked {
     if with(|_| ()).is_none() {
         // There were too many workers at the start; some may have gone since.
         enter(main, Cycle::running());
@@ -147,6 +154,10 @@ pub fn ask(main: &Main, known: &TakenOver, ask: &Ask, token: Token) -> Asked {
     let Some(id) = known.pools.get(pool).map(|pool| pool.id) else {
         return Asked::Unavailable;
     };
+    let locked = matches!(
+        main.pools.get(pool).map(|pool| &pool.store),
+        Some(Store::Redlock { .. })
+    );
     let asked = with(|worker| {
         let want = Want {
             pool: id,
@@ -162,7 +173,17 @@ pub fn ask(main: &Main, known: &TakenOver, ask: &Ask, token: Token) -> Asked {
         };
         worker.change(|zone| {
             let now = now();
+            if let Some(id) = ask.circuit
+                && zone.circuit_open(id, now).is_some()
+            {
+                return Found::Open;
+            }
             if let Some(grant) = zone.acquire(&want, now) {
+                if let Some(id) = ask.circuit.filter(|_| !locked || grant.lock.is_some())
+                    && let Admit::Go(pass) = zone.admit(id, now)
+                {
+                    ask.pass.set(Some(pass));
+                }
                 return Found::Slot(grant);
             }
             match zone.outlook(&want, now) {
@@ -186,6 +207,7 @@ pub fn ask(main: &Main, known: &TakenOver, ask: &Ask, token: Token) -> Asked {
         Some(Found::NoPlace) => Asked::QueueFull,
         Some(Found::Cooling(soonest_ms)) => Asked::Cooling(soonest_ms),
         Some(Found::Unhealthy) => Asked::Unhealthy,
+        Some(Found::Open) => Asked::Open,
     }
 }
 
@@ -196,6 +218,7 @@ enum Found {
     NoPlace,
     Cooling(u64),
     Unhealthy,
+    Open,
 }
 
 /// What a request that has tried these keys can hope for in a pool.

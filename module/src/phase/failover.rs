@@ -1,6 +1,7 @@
 //! Failover: an attempt that another key may cure is made again, before the client
 //! has seen anything of it.
 
+use openai_core::circuit::Outcome;
 use openai_core::lease::{Report, Turn};
 use openai_core::openai::{ApiError, ErrorHead, Limits, Verdict, verdict};
 use serde_json::json;
@@ -8,6 +9,7 @@ use serde_json::json;
 use super::target;
 use crate::Openai;
 use crate::adapter::now;
+use crate::circuits;
 use crate::conf::{Fault, Location, Main};
 use crate::ctx::{Context, Lease, Stage};
 use crate::ffi::{AnswerHead, Attempt, Level, Request};
@@ -65,6 +67,11 @@ pub fn attempt_failed(request: Request<'_>, status: u16, reused: bool) -> Attemp
     if reused && fault == Fault::Error {
         // The upstream closed it while it was idle: that is no word on the request.
         running.ctx.stale.set(running.ctx.stale.get() + 1);
+        running
+            .ctx
+            .pass
+            .take()
+            .inspect(|&pass| circuits::unknown(pass));
     }
     running.report(Verdict::Faulty, Limits::default(), 0);
     running.next(fault, Verdict::Faulty)
@@ -108,8 +115,12 @@ impl Running<'_> {
     fn report(&self, verdict: Verdict, limits: Limits, status: u16) {
         self.ctx.verdict.set(Some(verdict));
         let random = match verdict {
-            Verdict::Limited => worker::random(),
+            Verdict::Limited | Verdict::Faulty => worker::random(),
             _ => 0,
+        };
+        let outcome = match verdict {
+            Verdict::Faulty => Outcome::Faulty,
+            _ => Outcome::Good,
         };
         let report = Report {
             verdict,
@@ -117,7 +128,15 @@ impl Running<'_> {
             status,
             random,
         };
-        let turn = worker::in_zone(|zone| zone.report(&self.lease.grant, &report, now()));
+        let pass = self.ctx.pass.take();
+        let told = worker::in_zone(|zone| {
+            let change = pass.and_then(|pass| zone.outcome(pass, outcome, now(), random));
+            (zone.report(&self.lease.grant, &report, now()), change)
+        });
+        let (turn, change) = told.unzip();
+        if let Some((pass, change)) = pass.zip(change.flatten()) {
+            circuits::tell(self.main, pass.circuit, change);
+        }
         let pool = self.main.pools.get(self.lease.pool).map(|pool| &pool.name);
         match turn.flatten() {
             Some(Turn::Out {

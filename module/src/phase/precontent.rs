@@ -42,7 +42,7 @@ impl PhaseHandler for Precontent {
                     Err(refusal) => refuse(ctx, refusal),
                 }
             }
-            Stage::Again => attempt(&request, ctx, main),
+            Stage::Again | Stage::Open => attempt(&request, ctx, main),
             Stage::Waiting => Flow::Pause,
             Stage::Refused => refuse(ctx, ctx.refusal.get().unwrap_or(ApiError::Internal)),
             Stage::TimedOut | Stage::Unavailable => match target::pool(ctx, main) {
@@ -109,6 +109,10 @@ fn lease(request: &Request<'_>, ctx: &Context, main: &Main, at: usize, pool: &Po
             }
             request.park()
         }
+        Step::Over if ctx.stage.get() == Stage::Open => {
+            target::note_fault(ctx);
+            attempt(request, ctx, main)
+        }
         Step::Over => answer(ctx, main, pool),
     }
 }
@@ -130,8 +134,10 @@ fn ask(request: &Request<'_>, ctx: &Context, main: &Main, at: usize, pool: &Pool
         priority: priority(ctx, main),
         wait_ms,
         arrival: ctx.arrival.get(),
-        tokens: 0,
+        tokens: estimate(request, ctx),
         avoid: ctx.avoid.get(),
+        circuit: target::circuit(ctx, main),
+        pass: &ctx.pass,
     };
     let Some(known) = main.taken_over() else {
         ctx.stage.set(Stage::Unavailable);
@@ -139,6 +145,22 @@ fn ask(request: &Request<'_>, ctx: &Context, main: &Main, at: usize, pool: &Pool
     };
     let asked = worker::ask(main, known, &ask, ctx.token);
     take(ctx, asked, wait_ms > 0, LeaseStatus::Immediate)
+}
+
+/// The most tokens that a prompt is taken for: images are long in JSON, not in tokens.
+const MOST_OF_PROMPT: u64 = 32_768;
+const BYTES_A_TOKEN: u64 = 4;
+
+/// How many tokens the request may take, by the length of its body and by what it
+/// allows for the answer; 0 if nothing is known.
+fn estimate(request: &Request<'_>, ctx: &Context) -> u32 {
+    let Some(head) = ctx.head.get() else {
+        return 0;
+    };
+    let prompt = (request.body_length() / BYTES_A_TOKEN).min(MOST_OF_PROMPT);
+    let each = u64::from(head.max_tokens.unwrap_or_default());
+    let answers = each * u64::from(head.choices.unwrap_or(1));
+    u32::try_from(prompt + answers).unwrap_or(u32::MAX)
 }
 
 fn take(ctx: &Context, asked: Asked, may_wait: bool, status: LeaseStatus) -> Step {
@@ -169,6 +191,7 @@ fn take(ctx: &Context, asked: Asked, may_wait: bool, status: LeaseStatus) -> Ste
                 LeaseStatus::Timeout
             });
         }
+        Asked::Open => ctx.stage.set(Stage::Open),
         Asked::Cooling(soonest_ms) => {
             let retry_after = target::seconds(soonest_ms);
             ctx.refusal
@@ -216,6 +239,12 @@ fn hold(ctx: &Context, lease: Lease, status: LeaseStatus) {
 
 /// Has the location's own handler send the request with the leased key.
 fn send(request: &Request<'_>, ctx: &Context, main: &Main) -> Flow {
+    if !target::admits(ctx, main) {
+        // The circuit has opened while the request waited for the key.
+        ctx.let_go();
+        target::note_fault(ctx);
+        return attempt(request, ctx, main);
+    }
     ctx.stage.set(Stage::Done);
     ctx.attempts.set(ctx.attempts.get() + 1);
     let key = ctx

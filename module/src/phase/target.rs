@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use openai_core::circuit::CircuitId;
 use openai_core::lease::Outlook;
 use openai_core::openai::ApiError;
 use openai_core::openai::head::Captured;
@@ -9,6 +10,7 @@ use openai_core::routes::Alias;
 
 use crate::Openai;
 use crate::adapter::now;
+use crate::circuits;
 use crate::conf::{Location, Main, Pool, Target};
 use crate::ctx::Context;
 use crate::ffi::Request;
@@ -39,27 +41,31 @@ pub fn choose(request: &Request<'_>, ctx: &Context, main: &Main) -> Result<Targe
     let targets = targets(ctx).ok_or(ApiError::Internal)?;
     // The usual case: to ask for a lease is to see whether there is one.
     let at = match *targets {
-        [_] if ctx.attempts.get() == 0 => 0,
+        [_] if ctx.attempts.get() == 0 && ctx.faulty.get() == 0 => 0,
         _ => next(request, ctx, main)?,
     };
     ctx.target.set(Some(at));
     targets.get(at).cloned().ok_or(ApiError::Internal)
 }
 
-/// The first target that has a key in order, or will have within the wait; one whose
-/// upstream has failed this request comes after the others. Else the reason why
-/// there is none.
+/// The first target whose circuit lets requests through and that has a key in order, or
+/// will have within the wait; one whose upstream has failed this request comes after the
+/// others. Else the reason why there is none.
 pub fn next(request: &Request<'_>, ctx: &Context, main: &Main) -> Result<usize, ApiError> {
     let (targets, known) = targets(ctx)
         .zip(main.taken_over())
         .ok_or(ApiError::Internal)?;
-    let (mut later, mut soonest) = (None, None::<u64>);
+    let (mut later, mut soonest, mut open) = (None, None::<u64>, None::<u64>);
     let failed = |at: usize| ctx.faulty.get() >> at.min(63) & 1 == 1;
     let (fresh, stale): (Vec<_>, Vec<_>) = (0..targets.len()).partition(|&at| !failed(at));
     for at in fresh.into_iter().chain(stale) {
         let Some(pool) = main.pools.get(targets[at].pool) else {
             continue;
         };
+        if let Some(ms) = circuits::open_for(circuit_of(&targets[at], main)) {
+            open = Some(open.map_or(ms, |other| other.min(ms)));
+            continue;
+        }
         match worker::outlook(known, targets[at].pool, ctx.avoid.get()) {
             None | Some(Outlook::Busy) => return Ok(at),
             Some(Outlook::Cooling { soonest_ms }) => {
@@ -71,12 +77,34 @@ pub fn next(request: &Request<'_>, ctx: &Context, main: &Main) -> Result<usize, 
             Some(Outlook::Unhealthy { .. } | Outlook::Tried) => {}
         }
     }
-    later.ok_or_else(|| match soonest {
-        Some(ms) => ApiError::NoKeyAvailable {
+    later.ok_or_else(|| match (soonest, open) {
+        (Some(ms), open) => ApiError::NoKeyAvailable {
+            retry_after: seconds(ms.min(open.unwrap_or(ms))),
+        },
+        (None, Some(ms)) => ApiError::UpstreamsOpen {
             retry_after: seconds(ms),
         },
-        None => ApiError::NoHealthyKey,
+        (None, None) => ApiError::NoHealthyKey,
     })
+}
+
+/// The circuit of the chosen target's upstream.
+pub fn circuit(ctx: &Context, main: &Main) -> Option<CircuitId> {
+    circuit_of(&chosen(ctx)?, main)
+}
+
+fn circuit_of(target: &Target, main: &Main) -> Option<CircuitId> {
+    main.taken_over()?.circuits.get(target.circuit?).copied()
+}
+
+/// Whether the request may be sent now; it then has to tell the circuit the outcome.
+pub fn admits(ctx: &Context, main: &Main) -> bool {
+    let Some(id) = circuit(ctx, main).filter(|_| ctx.pass.get().is_none()) else {
+        return true;
+    };
+    let pass = circuits::admit(id);
+    ctx.pass.set(pass);
+    pass.is_some()
 }
 
 /// Notes that the upstream of the chosen target has failed the request.

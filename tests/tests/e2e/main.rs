@@ -10,6 +10,7 @@ mod auth;
 mod balance;
 mod bodies;
 mod body_limits;
+mod circuits;
 mod clones;
 mod configs;
 mod dev_mode;

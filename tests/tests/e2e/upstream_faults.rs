@@ -168,7 +168,7 @@ fn an_upstream_with_broken_chunks_ends_the_stream() {
 #[test]
 fn an_upstream_that_answers_before_it_has_read_the_request() {
     let upstream = RawUpstream::bind();
-    let gateway = Plan::new()
+    let gateway = once()
         .location("client_max_body_size 64m;")
         .upstream(upstream.address())
         .start();

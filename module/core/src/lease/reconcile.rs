@@ -161,6 +161,9 @@ impl Zone<'_> {
         self.header.generation = generation;
         self.rebuild();
         for key in 0..self.keys.len() {
+            if self.keys[key].state != presence::UNUSED {
+                self.reckon(key, now);
+            }
             self.offer(key, now);
         }
         Ok(Accepted {

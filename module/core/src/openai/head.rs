@@ -30,8 +30,10 @@ mod string;
 mod tests;
 mod text;
 
+pub(super) use capture::Capture;
 pub use nesting::MAX_DEPTH;
 pub use scanner::HeadScanner;
+pub(super) use string::{Part, Scanned, Skip, scan as scan_string};
 pub use text::{Captured, Text};
 
 use std::ops::Range;

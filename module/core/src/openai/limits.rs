@@ -1,5 +1,8 @@
 //! What the provider's headers tell of its limits.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::{Duration, UNIX_EPOCH};
 
 /// The longest time that is believed.

@@ -1,5 +1,8 @@
 //! What the provider's answer says of the key that was used, and of the upstream.
 
+#[cfg(test)]
+mod tests;
+
 /// Whom an answer speaks for or against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {

@@ -3,6 +3,7 @@
 mod attempts;
 mod bodies;
 mod judging;
+mod storm;
 
 use e2e::{Gateway, Plan};
 use mock_upstream::Scenario;

@@ -1,6 +1,7 @@
 //! A zone in ordinary memory, and shorthand to use it.
 
 use crate::lease::*;
+use crate::openai::{Limits, Verdict};
 
 pub(super) const TTL: u64 = 1_000;
 
@@ -9,6 +10,8 @@ pub(super) struct Bed {
     pub(super) now: u64,
     pub(super) pool: PoolId,
     pub(super) generation: u64,
+    /// The chance that reports bring.
+    pub(super) random: u64,
     nonce: u128,
 }
 
@@ -35,6 +38,7 @@ impl Bed {
             now: 10,
             pool: PoolId(0),
             generation: 0,
+            random: u64::MAX,
             nonce: 0,
         };
         Zone::format(bytemuck::cast_slice_mut(&mut bed.bytes)).unwrap();
@@ -103,6 +107,43 @@ impl Bed {
     pub(super) fn release(&mut self, grant: Grant) -> Result<(), Lost> {
         let now = self.clock();
         self.zone().release(grant.handle, now)
+    }
+
+    /// Reports an answer with these headers.
+    pub(super) fn answer(
+        &mut self,
+        grant: &Grant,
+        verdict: Verdict,
+        headers: &[(&str, &str)],
+    ) -> Option<Turn> {
+        let mut limits = Limits::default();
+        for (name, value) in headers {
+            limits.header(name.as_bytes(), value.as_bytes(), 0);
+        }
+        let report = Report {
+            verdict,
+            limits,
+            status: 0,
+            random: self.random,
+        };
+        let now = self.clock();
+        self.zone().report(grant, &report, now)
+    }
+
+    pub(super) fn view(&mut self, key: u32) -> KeyView {
+        let (pool, now) = (self.pool, self.clock());
+        let listing = self.zone().listing(pool, now);
+        *listing.iter().find(|view| view.key == key).unwrap()
+    }
+
+    pub(super) fn outlook(&mut self, worker: WorkerId) -> Outlook {
+        let (want, now) = (self.want(worker), self.clock());
+        self.zone().outlook(&want, now)
+    }
+
+    pub(super) fn expire(&mut self) {
+        let now = self.clock();
+        self.zone().expire(now);
     }
 
     pub(super) fn served(&mut self, worker: WorkerId) -> Vec<u64> {

@@ -5,15 +5,19 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::bed::{Bed, TTL, pool};
-use crate::lease::record::{NONE, nonce_words};
+use crate::lease::record::{NONE, nonce_words, presence};
 use crate::lease::*;
+use crate::openai::Verdict;
 
 #[derive(Clone, Debug)]
 enum Step {
     Take {
         worker: usize,
         priority: i32,
+        /// A key that it must not have.
+        tried: Option<u8>,
     },
+    Answer(usize, Answer),
     Release(usize),
     Renew(usize),
     Leave(usize),
@@ -26,14 +30,31 @@ enum Step {
     Tear(u64),
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    Sound,
+    Faulty,
+    Revoked,
+    /// It says how long to wait.
+    Limited(u64),
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let keys = proptest::collection::btree_map(0u8..6, (1u32..4, 1u32..5), 1..5).prop_map(|keys| {
         keys.into_iter()
             .map(|(k, (s, w))| (k, s, w))
             .collect::<Vec<_>>()
     });
+    let answer = prop_oneof![
+        4 => Just(Answer::Sound),
+        1 => Just(Answer::Faulty),
+        1 => Just(Answer::Revoked),
+        2 => (1..TTL).prop_map(Answer::Limited),
+    ];
     let step = prop_oneof![
-        12 => (0usize..3, 0i32..3).prop_map(|(worker, priority)| Step::Take { worker, priority }),
+        12 => (0usize..3, 0i32..3, proptest::option::weighted(0.3, 0u8..6))
+            .prop_map(|(worker, priority, tried)| Step::Take { worker, priority, tried }),
+        6 => (any::<usize>(), answer).prop_map(|(at, answer)| Step::Answer(at, answer)),
         8 => any::<usize>().prop_map(Step::Release),
         3 => any::<usize>().prop_map(Step::Renew),
         3 => any::<usize>().prop_map(Step::Leave),
@@ -50,6 +71,8 @@ struct Held {
     grant: Grant,
     worker: usize,
     deadline: u64,
+    /// Which of its key's leases it is; 0 when it is held elsewhere.
+    serial: u64,
 }
 
 struct Waiting {
@@ -58,6 +81,43 @@ struct Waiting {
     worker: usize,
     priority: i32,
     generation: u64,
+    tried: Option<u8>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Key {
+    born: u64,
+    retired: u64,
+    slots: u32,
+    health: Health,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Health {
+    out: Option<(Cause, u64)>,
+    failures: u32,
+    /// How many leases it may have on trial.
+    trial: Option<u32>,
+    granted: u64,
+    /// The last lease before it went out, and before it came back.
+    before_out: u64,
+    before_trial: u64,
+}
+
+impl Health {
+    fn go_out(&mut self, cause: Cause, until: u64) {
+        self.before_out = self.granted;
+        let (worse, later) = self.out.unwrap_or((cause, until));
+        self.out = Some((worse.max(cause), later.max(until)));
+    }
+}
+
+const REVOKED: u64 = 700;
+
+fn config(keys: &[(u8, u32, u32)], balance: Balance) -> PoolConfig {
+    let mut config = pool("p", keys, balance);
+    config.policy.revoked_ms = REVOKED;
+    config
 }
 
 struct Model {
@@ -66,22 +126,28 @@ struct Model {
     next_pid: u32,
     held: Vec<Held>,
     waiting: Vec<Waiting>,
-    /// Fingerprint → born, retired, slots.
-    keys: BTreeMap<u8, (u64, u64, u32)>,
+    /// By fingerprint.
+    keys: BTreeMap<u8, Key>,
     index_of: BTreeMap<u32, u8>,
     fence: u64,
 }
 
 impl Model {
     fn new(balance: Balance) -> Self {
-        let bed = Bed::new(&pool("p", &[(1, 1, 1), (2, 2, 1)], balance));
+        let bed = Bed::new(&config(&[(1, 1, 1), (2, 2, 1)], balance));
+        let key = |slots| Key {
+            born: 1,
+            retired: u64::MAX,
+            slots,
+            health: Health::default(),
+        };
         let mut model = Self {
             bed,
             workers: vec![],
             next_pid: 1,
             held: vec![],
             waiting: vec![],
-            keys: BTreeMap::from([(1, (1, u64::MAX, 1)), (2, (1, u64::MAX, 2))]),
+            keys: BTreeMap::from([(1, key(1)), (2, key(2))]),
             index_of: BTreeMap::new(),
             fence: 0,
         };
@@ -102,29 +168,41 @@ impl Model {
     }
 
     fn knows(&self, fingerprint: u8, generation: u64) -> bool {
-        let (born, retired, _) = self.keys[&fingerprint];
-        born <= generation && generation < retired
+        let key = self.keys[&fingerprint];
+        key.born <= generation && generation < key.retired
     }
 
-    /// A slot of the key that nobody holds and the configuration still has.
+    fn leases(&self, fingerprint: u8) -> impl Iterator<Item = &Held> {
+        let of_key = move |h: &&Held| self.index_of[&h.grant.key] == fingerprint;
+        self.held.iter().filter(of_key)
+    }
+
+    /// How many leases the key may have.
+    fn cap(&self, fingerprint: u8) -> u32 {
+        let Key { slots, health, .. } = self.keys[&fingerprint];
+        match (health.out, health.trial) {
+            (Some(_), _) => 0,
+            (None, None) => slots,
+            (None, Some(trial)) => {
+                let aside = |h: &&Held| h.serial <= health.before_trial;
+                slots.min(trial + self.leases(fingerprint).filter(aside).count() as u32)
+            }
+        }
+    }
+
+    /// A slot of the key that nobody holds, and that the configuration still has and
+    /// the key's health allows.
     fn has_free(&self, fingerprint: u8) -> bool {
-        let slots = self.keys[&fingerprint].2;
-        let taken = |ordinal| {
-            self.held
-                .iter()
-                .any(|h| self.index_of[&h.grant.key] == fingerprint && h.grant.ordinal == ordinal)
-        };
-        let leases = self
-            .held
-            .iter()
-            .filter(|h| self.index_of[&h.grant.key] == fingerprint);
-        (leases.count() as u32) < slots && (0..slots).any(|ordinal| !taken(ordinal))
+        let slots = self.keys[&fingerprint].slots;
+        let taken = |ordinal| self.leases(fingerprint).any(|h| h.grant.ordinal == ordinal);
+        let leases = self.leases(fingerprint).count() as u32;
+        leases < self.cap(fingerprint) && (0..slots).any(|ordinal| !taken(ordinal))
     }
 
-    fn some_free(&self, generation: u64) -> bool {
+    fn some_free(&self, generation: u64, tried: Option<u8>) -> bool {
         self.keys
             .keys()
-            .any(|&k| self.knows(k, generation) && self.has_free(k))
+            .any(|&k| self.knows(k, generation) && tried != Some(k) && self.has_free(k))
     }
 
     fn note(&mut self, grant: Grant, worker: usize) {
@@ -135,10 +213,19 @@ impl Model {
             .iter()
             .any(|h| (h.grant.key, h.grant.ordinal) == (grant.key, grant.ordinal));
         assert!(!clash, "a slot was granted twice");
+        let key = self.index_of[&grant.key];
+        let room = self
+            .cap(key)
+            .saturating_sub(self.leases(key).count() as u32);
+        assert!(room > 0, "more leases than its health allows");
+        let health = &mut self.keys.get_mut(&key).unwrap().health;
+        health.granted += 1;
+        let serial = health.granted;
         self.held.push(Held {
             grant,
             worker,
             deadline: self.bed.now + TTL,
+            serial,
         });
     }
 
@@ -166,16 +253,19 @@ impl Model {
             assert_eq!(waiter.worker, at);
             assert!(self.knows(fingerprint, waiter.generation));
             let turn = (-waiter.priority, waiter.tag);
-            let sooner = self
-                .waiting
-                .iter()
-                .any(|w| (-w.priority, w.tag) < turn && self.knows(fingerprint, w.generation));
+            assert_ne!(waiter.tried, Some(fingerprint));
+            let sooner = self.waiting.iter().any(|w| {
+                (-w.priority, w.tag) < turn
+                    && self.knows(fingerprint, w.generation)
+                    && w.tried != Some(fingerprint)
+            });
             assert!(!sooner, "served out of turn");
             self.waiting.remove(place);
             self.note(s.grant, at);
         }
         for w in &self.waiting {
-            assert!(!self.some_free(w.generation), "a waiter was passed over");
+            let free = self.some_free(w.generation, w.tried);
+            assert!(!free, "a waiter was passed over");
         }
     }
 
@@ -185,13 +275,28 @@ impl Model {
         let before = self.held.len();
         self.held.retain(|h| h.deadline > now.mono_ms);
         assert_eq!(before - self.held.len(), ended);
+        for key in self.keys.values_mut() {
+            let health = &mut key.health;
+            if health.out.is_some_and(|(_, until)| until <= now.mono_ms) {
+                health.out = None;
+                health.trial = Some(1);
+                health.before_trial = health.granted;
+            }
+        }
     }
 
     fn step(&mut self, step: Step) {
         self.expire();
         self.collect();
         match step {
-            Step::Take { worker, priority } => self.take(worker, priority),
+            Step::Take {
+                worker,
+                priority,
+                tried,
+            } => self.take(worker, priority, tried),
+            Step::Answer(at, answer) if !self.held.is_empty() => {
+                self.answer(at % self.held.len(), answer);
+            }
             Step::Release(at) if !self.held.is_empty() => {
                 let held = self.held.remove(at % self.held.len());
                 self.bed.release(held.grant).expect("still held");
@@ -219,22 +324,29 @@ impl Model {
         self.count();
     }
 
-    fn take(&mut self, worker: usize, priority: i32) {
+    fn take(&mut self, worker: usize, priority: i32, tried: Option<u8>) {
         let (id, generation) = self.workers[worker];
-        let want = Want {
+        let mut want = Want {
             priority,
             generation,
             ..self.bed.want(id)
         };
+        let of_key = |&(_, &key): &(&u32, &u8)| Some(key) == tried;
+        let index = self.index_of.iter().filter(of_key).map(|(&index, _)| index);
+        index.for_each(|index| want.avoid.push(index));
+        want.avoid = want.avoid.strict(true);
         let now = self.bed.clock();
-        let expected = self.some_free(generation);
+        let expected = self.some_free(generation, tried);
+        let outlook = self.bed.zone().outlook(&want, now);
         match self.bed.zone().acquire(&want, now) {
             Some(grant) => {
-                assert!(self.knows(self.index_of[&grant.key], generation));
+                let key = self.index_of[&grant.key];
+                assert!(self.knows(key, generation) && tried != Some(key));
                 self.note(grant, worker);
             }
             None => {
                 assert!(!expected, "there was a free slot");
+                assert_eq!(outlook, self.outlook(generation, tried));
                 let full = self.waiting.len() >= 4;
                 let tag = want.tag;
                 match self.bed.zone().enqueue(&want) {
@@ -246,6 +358,7 @@ impl Model {
                             worker,
                             priority,
                             generation,
+                            tried,
                         });
                     }
                     Err(QueueFull) => assert!(full),
@@ -264,7 +377,7 @@ impl Model {
             .zone()
             .alternatives(left.handle, generation, most, random);
         assert!(others.len() <= most);
-        assert_eq!(others.is_empty(), !self.some_free(generation));
+        assert_eq!(others.is_empty(), !self.some_free(generation, None));
         let Some(&other) = others.last() else { return };
         assert!(self.knows(self.index_of[&other.0], generation));
         let until = now.mono_ms + 7;
@@ -275,7 +388,73 @@ impl Model {
         elsewhere.grant.handle.nonce = [0; 2];
         elsewhere.deadline = until;
         elsewhere.worker = usize::MAX;
+        // It is moved before its slot is set aside.
         self.note(moved, worker);
+        self.held[at].serial = 0;
+    }
+
+    fn answer(&mut self, at: usize, answer: Answer) {
+        let (grant, serial) = (self.held[at].grant, self.held[at].serial);
+        if serial == 0 {
+            return; // Nobody here sent a request with it.
+        }
+        let retry = match answer {
+            Answer::Limited(ms) => ms.to_string(),
+            _ => String::new(),
+        };
+        let verdict = match answer {
+            Answer::Sound => Verdict::Sound,
+            Answer::Faulty => Verdict::Faulty,
+            Answer::Revoked => Verdict::Revoked,
+            Answer::Limited(_) => Verdict::Limited,
+        };
+        self.bed
+            .answer(&grant, verdict, &[("retry-after-ms", &retry)]);
+        let now = self.bed.now;
+        let key = self.keys.get_mut(&self.index_of[&grant.key]).unwrap();
+        let health = &mut key.health;
+        let news = serial > health.before_out;
+        if news && matches!(answer, Answer::Revoked | Answer::Limited(_)) {
+            health.failures += 1;
+        }
+        match answer {
+            Answer::Faulty => {}
+            Answer::Limited(ms) => health.go_out(Cause::Rate, now + ms),
+            Answer::Revoked => {
+                let known = health.out.is_some_and(|(cause, _)| cause == Cause::Revoked);
+                if news || !known {
+                    let doubled = REVOKED << (health.failures.max(1) - 1);
+                    health.go_out(Cause::Revoked, now + doubled.min(3_600_000));
+                }
+            }
+            Answer::Sound if news => {
+                health.failures = 0;
+                if serial > health.before_trial {
+                    health.trial = health.trial.map(|n| 2 * n).filter(|&n| n < key.slots);
+                }
+            }
+            Answer::Sound => {}
+        }
+    }
+
+    fn outlook(&self, generation: u64, tried: Option<u8>) -> Outlook {
+        let may = |k: &&u8| self.knows(**k, generation) && tried != Some(**k);
+        let keys: Vec<_> = self.keys.keys().filter(may).collect();
+        let out = keys.iter().filter_map(|k| self.keys[k].health.out);
+        let out: Vec<_> = out.map(|(c, until)| (c, until - self.bed.now)).collect();
+        if out.len() < keys.len() {
+            return Outlook::Busy;
+        }
+        let rated = out
+            .iter()
+            .filter(|(c, _)| *c == Cause::Rate)
+            .map(|o| o.1)
+            .min();
+        match (rated, out.iter().map(|o| o.1).min()) {
+            (Some(soonest_ms), _) => Outlook::Cooling { soonest_ms },
+            (None, Some(soonest_ms)) => Outlook::Unhealthy { soonest_ms },
+            (None, None) => Outlook::Tried,
+        }
     }
 
     fn kill(&mut self, at: usize) {
@@ -287,8 +466,24 @@ impl Model {
         self.workers[at] = self.enter();
     }
 
+    /// Forgets the health of keys that no worker knows and nobody holds.
+    fn drop_departed(&mut self) {
+        let oldest = self.workers.iter().map(|w| w.1).min().unwrap();
+        let held: Vec<_> = self
+            .held
+            .iter()
+            .map(|h| self.index_of[&h.grant.key])
+            .collect();
+        for (fingerprint, key) in &mut self.keys {
+            if key.retired <= oldest && !held.contains(fingerprint) {
+                key.health = Health::default();
+            }
+        }
+    }
+
     fn reload(&mut self, keys: &[(u8, u32, u32)]) {
-        let accepted = self.bed.reload(&pool("p", keys, Balance::Weighted));
+        self.drop_departed();
+        let accepted = self.bed.reload(&config(keys, Balance::Weighted));
         let generation = accepted.generation;
         let mut listed = BTreeMap::new();
         for (&(fingerprint, slots, _), &index) in keys.iter().zip(&accepted.pools[0].1) {
@@ -296,19 +491,21 @@ impl Model {
             self.index_of.insert(index, fingerprint);
         }
         for (fingerprint, key) in &mut self.keys {
-            if key.1 == u64::MAX && !listed.contains_key(fingerprint) {
-                key.1 = generation;
+            if key.retired == u64::MAX && !listed.contains_key(fingerprint) {
+                key.retired = generation;
             }
         }
         for (fingerprint, slots) in listed {
-            let key = self
-                .keys
-                .entry(fingerprint)
-                .or_insert((generation, u64::MAX, slots));
-            if key.1 != u64::MAX {
-                *key = (generation, u64::MAX, slots);
+            let key = self.keys.entry(fingerprint).or_insert(Key {
+                born: generation,
+                retired: u64::MAX,
+                slots,
+                health: Health::default(),
+            });
+            if key.retired != u64::MAX {
+                (key.born, key.retired) = (generation, u64::MAX);
             }
-            key.2 = slots;
+            key.slots = slots;
         }
     }
 
@@ -325,6 +522,10 @@ impl Model {
         };
         for key in zone.keys.iter_mut() {
             (key.in_use, key.free_slot, key.heap_at) = (junk(), junk(), junk());
+            key.cap = junk();
+        }
+        for health in zone.health.iter_mut() {
+            (health.aside, health.heap_at) = (junk(), junk());
         }
         for slot in zone.slots.iter_mut() {
             (slot.next_free, slot.heap_at) = (junk(), junk());
@@ -332,9 +533,13 @@ impl Model {
         for waiter in zone.waiters.iter_mut() {
             (waiter.next, waiter.heap_at) = (junk(), NONE);
         }
-        for item in zone.available.iter_mut().chain(zone.waiting.iter_mut()) {
+        let heaps = zone.available.iter_mut().chain(zone.waiting.iter_mut());
+        for item in heaps.chain(zone.out.iter_mut()) {
             *item = junk();
         }
+        zone.header.out = junk();
+        zone.pools[0].out = junk();
+        zone.pools[0].keys = junk();
         zone.pools[0].waiting = junk();
         zone.pools[0].available_at = junk();
         zone.header.deadlines = junk();
@@ -344,6 +549,7 @@ impl Model {
 
     fn count(&mut self) {
         let pool = self.bed.pool;
+        let caps: BTreeMap<_, _> = self.keys.keys().map(|&k| (k, self.cap(k))).collect();
         let zone = self.bed.zone();
         let gauges = zone.gauges(pool);
         assert_eq!(gauges.held as usize, self.held.len());
@@ -353,6 +559,17 @@ impl Model {
             let slot = zone.slots[h.grant.handle.slot as usize];
             assert_eq!(slot.nonce, nonce_words(h.grant.handle.nonce()));
             assert_eq!(slot.deadline_ms, h.deadline);
+        }
+        for (at, key) in zone.keys.iter().enumerate() {
+            if key.state != presence::UNUSED {
+                let fingerprint = key.fingerprint[0];
+                let expected = self.keys[&fingerprint].health;
+                let health = &zone.health[at];
+                assert_eq!(key.cap, caps[&fingerprint], "{expected:?}");
+                let until = expected.out.map_or(0, |(_, until)| until);
+                assert_eq!(health.until_ms, until);
+                assert_eq!(health.failures, expected.failures);
+            }
         }
     }
 }
@@ -373,12 +590,20 @@ proptest! {
         }
         model.expire();
         model.collect();
-        while let Some(held) = model.held.pop() {
-            model.bed.release(held.grant).unwrap();
+        loop {
+            while let Some(held) = model.held.pop() {
+                model.bed.release(held.grant).unwrap();
+                model.collect();
+            }
+            let returns = model.keys.values().filter_map(|key| key.health.out).map(|out| out.1);
+            let Some(next) = returns.min() else { break };
+            model.bed.now = next;
             model.collect();
         }
         for waiting in &model.waiting {
-            let could = model.keys.keys().any(|&k| model.knows(k, waiting.generation));
+            let could = model.keys.keys().any(|&k| {
+                model.knows(k, waiting.generation) && waiting.tried != Some(k)
+            });
             prop_assert!(!could, "a waiter was forgotten");
         }
         prop_assert_eq!(model.bed.zone().held(), 0);

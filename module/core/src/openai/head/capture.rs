@@ -12,7 +12,7 @@ const CAPACITY: usize = if MAX_USER > MAX_MODEL {
 
 /// A buffer for one string at a time.
 #[derive(Debug)]
-pub(super) struct Capture {
+pub(in crate::openai) struct Capture {
     bytes: [u8; CAPACITY],
     len: usize,
     overflow: bool,
@@ -21,7 +21,7 @@ pub(super) struct Capture {
 }
 
 impl Capture {
-    pub(super) const fn new() -> Self {
+    pub(in crate::openai) const fn new() -> Self {
         Self {
             bytes: [0; CAPACITY],
             len: 0,
@@ -30,20 +30,20 @@ impl Capture {
         }
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(in crate::openai) fn clear(&mut self) {
         self.len = 0;
         self.overflow = false;
         self.high = None;
     }
 
     /// Ends the string. Its bytes; `None` when there were too many to keep.
-    pub(super) fn end(&mut self) -> Option<&[u8]> {
+    pub(in crate::openai) fn end(&mut self) -> Option<&[u8]> {
         self.drop_high();
         (!self.overflow).then_some(&self.bytes[..self.len])
     }
 
     /// Ends the string. Its text, if it fits into `N` bytes.
-    pub(super) fn end_text<const N: usize>(&mut self) -> Captured<N> {
+    pub(in crate::openai) fn end_text<const N: usize>(&mut self) -> Captured<N> {
         self.end()
             .and_then(Text::lossy)
             .map_or(Captured::TooLong, Captured::Text)

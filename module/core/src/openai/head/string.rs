@@ -3,7 +3,7 @@
 use memchr::memchr2;
 
 /// What becomes of a string's text.
-pub(super) trait Sink {
+pub(in crate::openai) trait Sink {
     /// Bytes as they stand in the body.
     fn raw(&mut self, bytes: &[u8]);
     /// A UTF-16 unit that was escaped as `\uXXXX`.
@@ -11,7 +11,7 @@ pub(super) trait Sink {
 }
 
 /// Lets the text go.
-pub(super) struct Skip;
+pub(in crate::openai) struct Skip;
 
 impl Sink for Skip {
     fn raw(&mut self, _bytes: &[u8]) {}
@@ -20,7 +20,7 @@ impl Sink for Skip {
 
 /// Where in a string a piece of the body ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub(in crate::openai) enum Part {
     /// Among plain characters.
     Chars,
     /// After a backslash.
@@ -31,7 +31,7 @@ pub(super) enum Part {
 
 /// How far a scan came.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Scanned {
+pub(in crate::openai) enum Scanned {
     /// The string ended; the index is behind its closing quote.
     Closed(usize),
     /// The piece ended first.
@@ -41,7 +41,12 @@ pub(super) enum Scanned {
 }
 
 /// Scans `piece` from `at`, which is inside a string that stands at `part`.
-pub(super) fn scan(piece: &[u8], mut at: usize, mut part: Part, sink: &mut impl Sink) -> Scanned {
+pub(in crate::openai) fn scan(
+    piece: &[u8],
+    mut at: usize,
+    mut part: Part,
+    sink: &mut impl Sink,
+) -> Scanned {
     loop {
         match part {
             Part::Chars => {

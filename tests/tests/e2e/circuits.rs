@@ -1,0 +1,195 @@
+//! Circuits: an upstream that fails is left alone for a while, by all workers.
+
+use std::time::Duration;
+
+use e2e::{Answer, Gateway, Plan, Refusal, closed_port, wait_until};
+use mock_upstream::{MockServer, Scenario};
+use serde_json::Value;
+
+/// What tells how circuits do, on any worker.
+const LISTING: &str = "location = /circuits { openai main; openai_auth off; access_log off; \
+                       return 200 $openai_circuits; }";
+
+/// A pool whose requests go to these targets; `one` is the gateway's own mock.
+fn plan(targets: &str, circuit: &str) -> Plan {
+    Plan::new()
+        .pool("main", "key sk-e2e-main-0001 id=main slots=8;")
+        .http("upstream one { server {upstream} max_fails=0; }")
+        .http(&format!("openai_upstream one {{ {circuit} }}"))
+        .server(LISTING)
+        .serves(&format!("openai {targets}; openai_next_key off;"))
+        .proxied("proxy_pass http://$openai_upstream;")
+}
+
+fn with_second(targets: &str, circuit: &str) -> (Plan, MockServer) {
+    let second = MockServer::start(Scenario::new().delay(Duration::ZERO)).expect("the mock starts");
+    let plan = plan(targets, circuit)
+        .pool("spare", "key sk-e2e-spare-0001 id=spare slots=8;")
+        .http(&format!("upstream two {{ server {}; }}", second.addr()));
+    (plan, second)
+}
+
+/// A request that the upstream answers so.
+fn answered(gateway: &Gateway, status: &str) -> Answer {
+    gateway.chat().header("x-mock-status", status).send()
+}
+
+#[track_caller]
+fn listed(gateway: &Gateway) -> Vec<Value> {
+    let listing = gateway.get("/circuits").send().expect_status(200).json();
+    listing.as_array().expect("a list").clone()
+}
+
+#[track_caller]
+fn state(gateway: &Gateway) -> String {
+    let listed = listed(gateway);
+    let one = listed.iter().find(|circuit| circuit["name"] == "one");
+    one.expect("the circuit")["state"]
+        .as_str()
+        .expect("a state")
+        .to_owned()
+}
+
+fn unavailable() -> Refusal {
+    Refusal::new(503, "server_error", Some("upstream_unavailable"))
+}
+
+#[test]
+fn an_upstream_that_fails_is_not_asked_until_a_probe_succeeds() {
+    let gateway = plan("main@one", "requests 4; open 2s max=2s;").start();
+    for _ in 0..4 {
+        assert_eq!(answered(&gateway, "500").status, 500);
+    }
+    let listed = &listed(&gateway)[0];
+    assert_eq!(listed["state"], "open");
+    assert_eq!(listed["trips"], 1);
+    assert!(listed["until"].is_string(), "{listed}");
+    let refused = gateway.chat().send();
+    let wait = refused.header("retry-after").and_then(|s| s.parse().ok());
+    assert!(wait.is_some_and(|s: u32| (1..=3).contains(&s)), "{wait:?}");
+    assert_eq!(refused.refusal(), unavailable());
+    assert_eq!(gateway.mock().stats().totals.requests, 4);
+    wait_until("it may be probed", || state(&gateway) == "half_open");
+    gateway.chat().send().expect_status(200);
+    assert_eq!(state(&gateway), "closed");
+    gateway.wait_held(0, 0);
+    let log = gateway.error_log().text();
+    for event in ["circuit_opened", "circuit_closed"] {
+        assert_eq!(log.matches(event).count(), 1, "{event}");
+    }
+}
+
+#[test]
+fn only_faults_of_the_upstream_count() {
+    let gateway = plan("main@one", "requests 4; errors 1%;").start();
+    for status in ["400", "404", "422", "200", "200", "200"] {
+        answered(&gateway, status);
+    }
+    let listed = &listed(&gateway)[0];
+    assert_eq!(
+        (&listed["state"], &listed["share"], &listed["requests"]),
+        (&"closed".into(), &0.0.into(), &6.into())
+    );
+    answered(&gateway, "503");
+    assert_eq!(state(&gateway), "open");
+}
+
+#[test]
+fn no_connection_and_no_answer_in_time_count_as_well() {
+    let refused = plan("main@one", "requests 2;").upstream(format!("127.0.0.1:{}", closed_port()));
+    let late = plan("main@one", "requests 2;").location("proxy_read_timeout 200ms;");
+    for (plan, status) in [(refused, 502), (late, 504)] {
+        let gateway = plan.start();
+        for _ in 0..2 {
+            let answer = gateway.chat().header("x-mock-header-delay", "60s").send();
+            assert_eq!(answer.status, status);
+        }
+        assert_eq!(gateway.chat().send().refusal(), unavailable());
+    }
+}
+
+#[test]
+fn a_later_target_is_the_fallback() {
+    let (plan, second) = with_second("main@one spare@two", "requests 2;");
+    let gateway = plan.start();
+    for _ in 0..2 {
+        answered(&gateway, "500");
+    }
+    for _ in 0..3 {
+        gateway.chat().send().expect_status(200);
+    }
+    assert_eq!(gateway.mock().stats().totals.requests, 2);
+    assert_eq!(second.stats().key("Bearer sk-e2e-spare-0001").requests, 3);
+}
+
+#[test]
+fn a_location_can_be_the_fallback() {
+    let (plan, second) = with_second("main@one", "requests 2;");
+    let gateway = plan
+        .location("error_page 503 = @fallback;")
+        .server("location @fallback { openai spare; proxy_pass http://two; }")
+        .start();
+    for _ in 0..2 {
+        answered(&gateway, "500");
+    }
+    let answer = gateway.chat().send().expect_status(200);
+    assert_eq!(answer.said(), "powered by openai");
+    gateway.wait_held(0, 0);
+    assert_eq!(gateway.mock().stats().totals.requests, 2);
+    assert_eq!(second.stats().key("Bearer sk-e2e-spare-0001").requests, 1);
+}
+
+#[test]
+fn a_request_that_fails_goes_on_to_the_next_target() {
+    let (plan, second) = with_second("main@one spare@two", "requests 3;");
+    let gateway = plan
+        .scenario(Scenario::from_toml("delay = 0\n[[fault]]\nstatus = 500").expect("a scenario"))
+        .serves("openai main@one spare@two;")
+        .start();
+    for _ in 0..6 {
+        gateway.chat().send().expect_status(200);
+    }
+    assert_eq!(gateway.mock().stats().totals.requests, 3);
+    assert_eq!(second.stats().totals.requests, 6);
+}
+
+#[test]
+fn workers_share_circuits_and_reloads_keep_them() {
+    let mut gateway = plan("main@one", "requests 4; open 1h;").workers(2).start();
+    for _ in 0..4 {
+        answered(&gateway, "500");
+    }
+    for _ in 0..8 {
+        assert_eq!(gateway.chat().send().refusal(), unavailable());
+    }
+    gateway.reload(|plan| plan);
+    assert_eq!(gateway.chat().send().refusal(), unavailable());
+    assert_eq!(gateway.mock().stats().totals.requests, 4);
+    gateway.reload(|_| plan("main@one", "errors off;").workers(2));
+    gateway.chat().send().expect_status(200);
+}
+
+#[test]
+fn who_waited_for_a_key_meanwhile_is_not_sent_to_it() {
+    let gateway = plan("main@one", "requests 2; open 1h;")
+        .pool("main", "key sk-e2e-main-0001 id=main slots=2;")
+        .start();
+    let slow = || gateway.chat().header("x-mock-header-delay", "500ms");
+    let failing: Vec<_> = (0..2)
+        .map(|_| slow().header("x-mock-status", "500").spawn())
+        .collect();
+    gateway.wait_held(2, 0);
+    let waiting: Vec<_> = (0..3).map(|_| gateway.chat().spawn()).collect();
+    gateway.wait_held(2, 3);
+    for call in failing {
+        assert_eq!(call.join().expect("an answer").status, 500);
+    }
+    // The first of them has the key of the first that failed: the circuit is still closed.
+    let statuses: Vec<_> = waiting
+        .into_iter()
+        .map(|call| call.join().expect("an answer").status)
+        .collect();
+    assert_eq!(statuses.iter().filter(|&&status| status == 503).count(), 2);
+    gateway.wait_held(0, 0);
+    assert_eq!(gateway.mock().stats().totals.requests, 3);
+}
