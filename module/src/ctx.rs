@@ -12,7 +12,7 @@ use openai_core::routes::Routed;
 use crate::adapter::now;
 use crate::circuits;
 use crate::conf::Target;
-use crate::ffi::{Timer, Token};
+use crate::ffi::{Editor, Timer, Token};
 use crate::locks;
 use crate::usage::Meter;
 use crate::worker::{self, LeaseKey};
@@ -146,6 +146,8 @@ pub struct Context {
     pub hold_ms: Cell<u64>,
     pub refusal: Cell<Option<ApiError>>,
     pub reply: Cell<Reply>,
+    /// What restores the name of an alias in the answer.
+    pub editor: RefCell<Option<Rc<Editor>>>,
     /// The status of the upstream's answer, once it goes to the client.
     pub answered: Cell<Option<u16>>,
     /// Reads the usage of that answer.
@@ -190,6 +192,7 @@ impl Context {
             hold_ms: Cell::default(),
             refusal: Cell::default(),
             reply: Cell::default(),
+            editor: RefCell::default(),
             answered: Cell::default(),
             meter: RefCell::default(),
             stripper: RefCell::default(),
@@ -235,6 +238,7 @@ impl Context {
         self.let_go();
         self.lease.set(None);
         self.routed.set(None);
+        self.editor.take();
         self.targets.take();
         self.target.set(None);
         self.stage.set(Stage::Fresh);

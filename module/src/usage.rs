@@ -8,7 +8,7 @@ use crate::Openai;
 use crate::adapter::now;
 use crate::conf::{Location, Main};
 use crate::ctx::Context;
-use crate::ffi::{Chunk, Edited, Editor, Part, Request, Rewrite};
+use crate::ffi::{Chunk, Cutter, Left, Part, Request, Rewrite};
 use crate::phase::target;
 use crate::totals::CLIENT_LEFT;
 
@@ -37,12 +37,13 @@ pub fn ask(request: &Request<'_>, ctx: &Context) -> Option<Rewrite> {
     Some(Rewrite {
         range,
         with: with.as_bytes().into(),
+        plain_answer: true,
     })
 }
 
 /// What takes the chunk out that the client has not asked for; `None` where nothing has
 /// to be taken out.
-pub fn editor<'a>(request: &Request<'a>, ctx: &'a Context) -> Option<Editor<'a>> {
+pub fn cutter<'a>(request: &Request<'a>, ctx: &'a Context) -> Option<Cutter<'a>> {
     let strips = request.answers_events() && !request.is_buffered() && ctx.meter.borrow().is_some();
     let mut stripper = ctx.stripper.try_borrow_mut().ok()?;
     if !strips || stripper.is_none() {
@@ -50,14 +51,14 @@ pub fn editor<'a>(request: &Request<'a>, ctx: &'a Context) -> Option<Editor<'a>>
     }
     Some(Box::new(move |part| {
         let Some(stripper) = stripper.as_mut() else {
-            return Edited::default();
+            return Left::default();
         };
         match part {
             Part::Bytes(bytes) => {
                 let Stripped { before, kept } = stripper.feed(bytes);
-                Edited { before, kept }
+                Left { before, kept }
             }
-            Part::End => Edited {
+            Part::End => Left {
                 before: stripper.finish(),
                 kept: 0,
             },
@@ -71,7 +72,7 @@ pub fn begin(request: &Request<'_>, ctx: &Context, place: &Location) {
     let tells = place.usage().is_read()
         && (stream || request.answers_json())
         && request.answer_status() < 300
-        && !request.is_encoded();
+        && request.answers_plainly();
     let meter = tells.then(|| Meter {
         scanner: UsageScanner::new(stream),
         first_token_ms: None,

@@ -28,7 +28,7 @@ impl Request<'_> {
     }
 
     /// The media type of the answer, without parameters.
-    fn answer_type(&self) -> &[u8] {
+    pub(super) fn answer_type(&self) -> &[u8] {
         let out = &self.get().headers_out;
         let whole = bytes_of(&out.content_type);
         whole.get(..out.content_type_len).unwrap_or(whole)
@@ -38,18 +38,6 @@ impl Request<'_> {
     pub fn answers_events(&self) -> bool {
         self.answer_type()
             .eq_ignore_ascii_case(b"text/event-stream")
-    }
-
-    /// Whether the answer is JSON.
-    pub fn answers_json(&self) -> bool {
-        self.answer_type().eq_ignore_ascii_case(b"application/json")
-    }
-
-    /// Whether the answer is compressed, or encoded in another way.
-    pub fn is_encoded(&self) -> bool {
-        // SAFETY: null or an element of the answer's header list.
-        let header = unsafe { self.get().headers_out.content_encoding.as_ref() };
-        header.is_some_and(|header| header.hash != 0 && !header.value.is_empty())
     }
 
     /// Has the body filter see all of the answer: parts that lie in files are read.
@@ -82,7 +70,20 @@ impl Request<'_> {
             out.content_type_len = media_type.len();
             out.content_type_lowcase = ptr::null_mut();
             out.charset = lent(b"");
+            self.forget_length();
             out.content_length_n = length as libc::off_t;
+        }
+    }
+
+    /// The length of the answer is not known any more.
+    ///
+    /// # Safety
+    /// Its header has not been sent.
+    pub(super) unsafe fn forget_length(&self) {
+        // SAFETY: live request; the header is null or an element of the answer's list.
+        unsafe {
+            let out = &mut (*self.raw).headers_out;
+            out.content_length_n = -1;
             if let Some(header) = out.content_length.as_mut() {
                 header.hash = 0;
                 out.content_length = ptr::null_mut();

@@ -21,6 +21,8 @@ pub struct Rewrite {
     /// Where it lies, in bytes from the start of the body.
     pub range: Range<u64>,
     pub with: Rc<[u8]>,
+    /// Whether the upstream is asked not to encode its answer.
+    pub plain_answer: bool,
 }
 
 impl Request<'_> {
@@ -82,7 +84,7 @@ impl Drop for Rewritten {
 unsafe fn rewritten(
     pool: *mut ngx_pool_t,
     mut link: *mut ngx_chain_t,
-    Rewrite { range, with }: &Rewrite,
+    Rewrite { range, with, .. }: &Rewrite,
 ) -> Option<*mut ngx_chain_t> {
     let mut first = ptr::null_mut();
     let mut end: *mut *mut ngx_chain_t = &raw mut first;

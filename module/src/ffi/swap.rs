@@ -24,10 +24,10 @@ pub(crate) struct Swapped<'a> {
 }
 
 impl<'a> Swapped<'a> {
+    /// With `plain`, the answer is not to be encoded (`Accept-Encoding`).
+    ///
     /// # Safety
     /// `r` must be live; nobody adds request headers until the value is dropped.
-    ///
-    /// `plain`: the upstream is not offered to encode its answer.
     pub(crate) unsafe fn new(
         r: *mut ngx_http_request_t,
         authorization: &'a [u8],

@@ -3,12 +3,14 @@
 
 use std::borrow::Cow;
 
-use openai_core::openai::ApiError;
+use openai_core::openai::restore::Form;
+use openai_core::openai::{ApiError, Restorer};
 
 use crate::Openai;
 use crate::conf::Location;
 use crate::ctx::{Context, Reply};
 use crate::ffi::{Chunk, Filter, Piece, Request};
+use crate::phase::target;
 use crate::usage;
 
 pub struct Answers;
@@ -35,6 +37,9 @@ impl Filter for Answers {
                 usage::begin(&request, ctx, place);
             }
         }
+        if request.is_upstream_answer() {
+            restore(&request);
+        }
     }
 
     fn body<'a>(request: Request<'a>, chunk: Chunk<'_>) -> Piece<'a> {
@@ -47,7 +52,12 @@ impl Filter for Answers {
         match ctx.reply.get() {
             Reply::Nginx => {
                 usage::see(ctx, chunk);
-                usage::editor(&request, ctx).map_or(Piece::Keep, Piece::Edit)
+                let cutter = usage::cutter(&request, ctx);
+                let editor = ctx.editor.borrow().clone();
+                if cutter.is_none() && editor.is_none() {
+                    return Piece::Keep;
+                }
+                Piece::Edit(cutter, editor)
             }
             Reply::Announced(error) => {
                 ctx.reply.set(Reply::Sent);
@@ -70,6 +80,26 @@ fn tell_attempts(request: &Request<'_>, place: &Location) {
 /// Whether the answer comes bit by bit: an event stream, or of unknown length.
 fn streams(request: &Request<'_>) -> bool {
     request.answers_events() || request.answer_length().is_none()
+}
+
+/// Has the answer name the alias that was asked for, if that is wanted.
+fn restore(request: &Request<'_>) {
+    let known = request
+        .context::<Openai>()
+        .zip(request.main_conf::<Openai>());
+    let Some((ctx, alias)) = known.and_then(|(ctx, main)| Some((ctx, target::alias(ctx, main)?)))
+    else {
+        return;
+    };
+    let form = match (request.answers_events(), request.answers_json()) {
+        (true, _) => Form::Events,
+        (_, true) => Form::Json,
+        _ => return,
+    };
+    if alias.restore && request.answers_plainly() {
+        let name = serde_json::to_vec(&alias.name).unwrap_or_default();
+        *ctx.editor.borrow_mut() = request.edit_answer(Restorer::new(form), &name);
+    }
 }
 
 fn body_of(ctx: &Context, error: ApiError) -> Cow<'static, [u8]> {

@@ -187,6 +187,30 @@ fn a_request_that_is_sent_once_more_is_the_same() {
 }
 
 #[test]
+fn another_attempt_has_the_same_body() {
+    for size in [100, 3_000_000] {
+        let upstream = RawUpstream::bind();
+        let gateway = gateway(&upstream)
+            .pool("local", "key sk-e2e-one; key sk-e2e-two;")
+            .location("client_body_buffer_size 1k; client_max_body_size 8m;")
+            .start();
+        let (sent, expected) = (large(size, "\"fast\""), large(size, "\"gpt-4o-mini\""));
+        let client = gateway.chat_with(sent).spawn();
+        let mut first = upstream.accept();
+        assert!(first.body == expected);
+        first.send("HTTP/1.1 500 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        let mut second = upstream.accept();
+        assert!(second.body == expected, "{size} bytes");
+        assert_ne!(
+            first.header("authorization"),
+            second.header("authorization")
+        );
+        second.answer();
+        client.join().expect("an answer").expect_status(200);
+    }
+}
+
+#[test]
 fn what_the_configuration_sends_as_the_body_stays() {
     let upstream = RawUpstream::bind();
     for (directives, body) in [
@@ -211,7 +235,7 @@ fn what_the_configuration_sends_as_the_body_stays() {
 fn the_next_location_sees_the_clients_body() {
     let upstream = RawUpstream::bind();
     let gateway = gateway(&upstream)
-        .location("proxy_intercept_errors on; error_page 500 = @plain;")
+        .location("openai_next_key off; proxy_intercept_errors on; error_page 500 = @plain;")
         .server("location @plain { openai local; proxy_pass http://local; }")
         .start();
     let sent = r#"{"model":"fast"}"#;

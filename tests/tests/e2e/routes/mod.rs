@@ -4,4 +4,5 @@ mod aliases;
 mod bed;
 mod choice;
 mod misconfigured;
+mod restored;
 mod variables;
