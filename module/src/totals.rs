@@ -7,9 +7,10 @@ use openai_core::metrics::{
 use openai_core::openai::ApiError;
 
 use crate::Openai;
-use crate::conf::{Main, Pool};
+use crate::conf::{Main, Pool, Store};
 use crate::ctx::{Context, LeaseStatus};
 use crate::ffi::{Answer, Content, Request, SharedZone};
+use crate::locks;
 use crate::phase::target;
 use crate::usage;
 use crate::worker;
@@ -157,21 +158,31 @@ impl Content for Metrics {
     }
 }
 
+/// How many nodes of its group can vote as this worker sees them, and how many there are.
+fn nodes(pool: &Pool) -> Option<(u32, u32)> {
+    let Store::Redlock { group, names, .. } = &pool.store else {
+        return None;
+    };
+    let told = locks::nodes(*group, names)?;
+    let up = told.split(',').filter(|&state| state == "up").count();
+    Some((up as u32, told.split(',').count() as u32))
+}
+
 fn text(main: &Main) -> Option<String> {
     let known = main.taken_over()?;
     let gauges = |(at, pool): (usize, &'_ Pool)| {
         let now = worker::gauges(known, at)?;
-        Some((pool.name.clone(), now))
+        Some((pool.name.as_str(), now, nodes(pool)))
     };
     let gauges: Vec<_> = main.pools.iter().enumerate().filter_map(gauges).collect();
     let pools: Vec<_> = gauges
         .iter()
-        .map(|(name, now)| LivePool {
+        .map(|(name, now, nodes)| LivePool {
             name,
             held: now.held,
             waiting: now.waiting,
             slots: now.slots,
-            nodes: None,
+            nodes: *nodes,
         })
         .collect();
     let live = Live {

@@ -218,6 +218,13 @@ mod tests {
     }
 
     #[test]
+    fn the_prices_that_are_shipped_are_prices() {
+        let prices = Prices::parse(include_str!("../../../nginx/prices.json")).expect("prices");
+        assert!(prices.knows("gpt-4o-mini"));
+        assert_eq!(prices.date().len(), "2025-01-01".len());
+    }
+
+    #[test]
     fn mistakes_are_told() {
         for text in [
             "",

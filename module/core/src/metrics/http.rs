@@ -83,12 +83,9 @@ impl Http {
     /// Of a request that has been answered.
     #[must_use]
     pub fn new(method: &[u8], path: &[u8], status: u16) -> Self {
-        let find = |known: &&str| known.as_bytes() == method;
+        let method = METHODS.iter().position(|known| known.as_bytes() == method);
         Self {
-            method: METHODS
-                .iter()
-                .position(|m| find(&m))
-                .unwrap_or(METHODS.len() - 1),
+            method: method.unwrap_or(METHODS.len() - 1),
             endpoint: Endpoint::of(path),
             status: STATUSES
                 .iter()

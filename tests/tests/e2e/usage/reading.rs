@@ -138,7 +138,7 @@ fn the_upstream_is_asked_for_plain_answers() {
     for (path, sent) in [("/v1/models", None), ("/v1/raw", Some("gzip"))] {
         let client = gateway.get(path).header("Accept-Encoding", "gzip").spawn();
         let mut exchange = upstream.accept();
-        assert_eq!(exchange.header("accept-encoding").as_deref(), sent);
+        assert_eq!(exchange.header("accept-encoding"), sent);
         exchange.answer();
         client.join().expect("an answer").expect_status(200);
     }
