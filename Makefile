@@ -21,7 +21,8 @@ FUZZ_SECONDS ?= 60
 
 # What runs under valgrind, unless ARGS says otherwise: the way of a key, and whatever can end it.
 VALGRIND_TESTS := auth:: bodies:: clones:: endings:: injection:: leases:: log_format:: own_answers:: own_header:: \
-    quit:: redirects:: reload:: stopped_worker:: streaming:: subrequests:: upstream_faults:: usage:: variables:: waiting::
+    quit:: redirects:: reload:: routes:: stopped_worker:: streaming:: subrequests:: upstream_faults:: usage:: \
+    variables:: waiting::
 
 # The targets share cargo's lock, ports and apt.
 .NOTPARALLEL:
@@ -89,7 +90,7 @@ lint: deps ## formatting, clippy, shellcheck
 	@# In release, so that the module's build below finds its build scripts compiled.
 	headers=$$($(BUILD)/debian-source.sh $(DEBIAN)) && \
 	    env $$headers cargo clippy --release --package ngx_http_openai_module -- -D warnings
-	shellcheck $(BUILD)/*.sh .ci/run $(wildcard benches/*.sh)
+	shellcheck $(BUILD)/*.sh nginx/container/*.sh .ci/run $(wildcard benches/*.sh)
 
 .PHONY: test-unit
 test-unit: deps ## the crates that need no nginx
@@ -130,10 +131,10 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (60); needs a nightly Rust and cargo
 ## Measuring
 
 .PHONY: bench
-bench: bench-setup ## the gateway beside plain nginx: throughput, latency, memory, Redlock; about ten minutes
+bench: bench-setup ## the gateway beside plain nginx: throughput, latency, tokens, memory, Redlock; and the mock; about a quarter of an hour
 	benches/run.sh
 
-bench-%: bench-setup ## one of them by name (see benches/run.sh), or bench-core: criterion benches of the core
+bench-%: bench-setup ## one of them by name (see benches/run.sh), or bench-core: criterion benches of the core; bench-peers: other gateways, as a table
 	benches/run.sh $*
 
 .PHONY: bench-setup

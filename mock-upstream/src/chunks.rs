@@ -1,5 +1,6 @@
 //! The events of one chat completion stream.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -13,8 +14,8 @@ use crate::script::Script;
 const FULL_LOGPROBS: &[u8] = b",\"logprobs\":null";
 const GOES_ON: &[u8] = b",\"finish_reason\":null}]";
 const END: &[u8] = b"}\n\n";
-/// A buffer for streams that leave all at once; slower ones need room for one event only.
-const BURST: usize = 4096;
+/// Events are written into buffers of so many bytes.
+const BUFFER_SIZE: usize = 16 << 10;
 /// With its obfuscation every event is padded to a multiple of so many bytes.
 const PADDING: usize = 32;
 
@@ -53,27 +54,40 @@ pub(crate) struct Chunks {
     obfuscate: bool,
     done: bool,
     words_taken: u64,
-    buffer: BytesMut,
+}
+
+thread_local! {
+    /// Where all events of a thread are written. Room whose events have left is used again.
+    static BUFFER: RefCell<BytesMut> = RefCell::new(BytesMut::with_capacity(BUFFER_SIZE));
 }
 
 impl Chunks {
-    pub(crate) fn new(answer: &Answer, id: &str, created: u64, paced: bool) -> Self {
+    pub(crate) fn new(answer: &Answer, id: &str, created: u64) -> Self {
         let model = &answer.model;
         let full = answer.fields == Fields::Full;
-        let opening = if full {
-            format!(
-                "data: {{\"id\":\"{id}\",\"object\":\"chat.completion.chunk\",\
-                 \"created\":{created},\"model\":{model},\"service_tier\":\"{}\",\
-                 \"system_fingerprint\":\"{}\",\"choices\":[",
-                answer.service_tier,
-                ident::FINGERPRINT
-            )
-        } else {
-            format!(
-                "data: {{\"id\":\"{id}\",\"object\":\"chat.completion.chunk\",\
-                 \"created\":{created},\"model\":{model},\"choices\":["
-            )
-        };
+        let mut opening = String::with_capacity(256 + model.len());
+        for part in [
+            "data: {\"id\":\"",
+            id,
+            "\",\"object\":\"chat.completion.chunk\",\"created\":",
+            itoa::Buffer::new().format(created),
+            ",\"model\":",
+            model,
+        ] {
+            opening.push_str(part);
+        }
+        if full {
+            for part in [
+                ",\"service_tier\":\"",
+                &answer.service_tier,
+                "\",\"system_fingerprint\":\"",
+                ident::FINGERPRINT,
+                "\"",
+            ] {
+                opening.push_str(part);
+            }
+        }
+        opening.push_str(",\"choices\":[");
         let (deltas, words) = if answer.calls.is_empty() {
             (Deltas::Text(Arc::clone(&answer.script)), answer.words)
         } else {
@@ -100,7 +114,6 @@ impl Chunks {
             obfuscate: answer.obfuscate,
             done: true,
             words_taken: 0,
-            buffer: BytesMut::with_capacity(if paced { 0 } else { BURST }),
         }
     }
 
@@ -128,11 +141,10 @@ impl Chunks {
             return Some(Bytes::from_static(DONE));
         }
         self.words_taken += u64::from(matches!(event, Event::Word { .. }));
-        let mut buffer = std::mem::take(&mut self.buffer);
-        self.write(event, &mut buffer);
-        let bytes = buffer.split().freeze();
-        self.buffer = buffer;
-        Some(bytes)
+        Some(BUFFER.with_borrow_mut(|buffer| {
+            self.write(event, buffer);
+            buffer.split().freeze()
+        }))
     }
 
     fn write(&self, event: Event, buffer: &mut BytesMut) {

@@ -31,7 +31,10 @@ pub(crate) struct Head<'a> {
 impl<'a> Head<'a> {
     /// Reads a body. One that is no JSON object is answered by a stream, as is `"stream":true`.
     pub(crate) fn read(body: &'a [u8]) -> Self {
-        let Ok(fields) = serde_json::from_slice::<Fields<'a>>(body) else {
+        // As text it is known to be UTF-8, which would be found out again for every field.
+        let fields = std::str::from_utf8(body).ok();
+        let Some(fields) = fields.and_then(|body| serde_json::from_str::<Fields<'a>>(body).ok())
+        else {
             return Self {
                 model: DEFAULT_MODEL,
                 stream: true,

@@ -14,6 +14,7 @@ pub(crate) const EVENT_STREAM: HeaderValue =
 pub(crate) const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 pub(crate) const GZIP: HeaderValue = HeaderValue::from_static("gzip");
 pub(crate) const CLOSE: HeaderValue = HeaderValue::from_static("close");
+const ZERO: HeaderValue = HeaderValue::from_static("0");
 const API_VERSION: HeaderValue = HeaderValue::from_static("2020-10-01");
 const ORGANIZATION_VALUE: HeaderValue = HeaderValue::from_static(ORGANIZATION);
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -42,11 +43,14 @@ pub(crate) fn of_api(
     request_id: String,
     elapsed: Duration,
 ) {
-    headers.reserve(12);
+    headers.reserve(6);
     headers.insert(header::CONTENT_TYPE, content_type);
     insert(headers, X_REQUEST_ID, request_id);
-    let elapsed = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-    headers.insert(OPENAI_PROCESSING_MS, elapsed.into());
+    let elapsed = match u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX) {
+        0 => ZERO,
+        millis => millis.into(),
+    };
+    headers.insert(OPENAI_PROCESSING_MS, elapsed);
     headers.insert(OPENAI_VERSION, API_VERSION);
     headers.insert(OPENAI_ORGANIZATION, ORGANIZATION_VALUE);
 }

@@ -161,7 +161,7 @@ impl Serialize for Entry {
         }
         map.serialize_entry("fault", &self.fault)?;
         map.serialize_entry("status", &self.status)?;
-        map.serialize_entry("request_id", &self.request_id.to_string())?;
+        map.serialize_entry("request_id", &self.request_id.text())?;
         map.serialize_entry("outcome", outcome)?;
         let tokens = [
             ("prompt_tokens", &self.prompt_tokens),

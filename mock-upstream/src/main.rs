@@ -13,6 +13,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{Args, Command, Program};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let program = Program::parse();
     let done = match program.command {

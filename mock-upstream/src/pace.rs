@@ -67,7 +67,7 @@ impl Tempo {
 /// The times of a stream's events.
 ///
 /// Deadlines are absolute: a word that leaves late does not make the next one late. Everything
-/// but words leaves at once, yet in a write of its own.
+/// but words leaves with the word before: what is due by then is one write.
 #[derive(Debug)]
 pub(crate) enum Pace {
     /// Every event as soon as the connection takes it.
@@ -86,16 +86,9 @@ pub(crate) struct Timed {
     /// The last word and when it was due.
     word: u32,
     deadline: Instant,
-    wait: Wait,
     timer: Option<Pin<Box<Sleep>>>,
-}
-
-/// What the next event waits for.
-#[derive(Debug, PartialEq, Eq)]
-enum Wait {
-    Nothing,
-    Flush,
-    Timer,
+    /// Whether the next event waits for the timer.
+    waits: bool,
 }
 
 impl Pace {
@@ -128,8 +121,8 @@ impl Pace {
             first_word: None,
             word: 0,
             deadline: arrived,
-            wait: Wait::Nothing,
             timer: None,
+            waits: false,
         }))
     }
 
@@ -144,27 +137,20 @@ impl Pace {
 
 impl Timed {
     fn poll_due(&mut self, due: Due, cx: &mut Context<'_>) -> Poll<()> {
-        if self.wait == Wait::Nothing {
-            match self.deadline_of(due) {
-                Some(deadline) => {
-                    match &mut self.timer {
-                        Some(timer) => timer.as_mut().reset(deadline),
-                        None => self.timer = Some(Box::pin(sleep_until(deadline))),
-                    }
-                    self.wait = Wait::Timer;
-                }
-                None => {
-                    self.wait = Wait::Flush;
-                    // The connection flushes what it has whenever the body has nothing more.
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
+        if !self.waits {
+            let Some(deadline) = self.deadline_of(due) else {
+                return Poll::Ready(());
+            };
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().reset(deadline),
+                None => self.timer = Some(Box::pin(sleep_until(deadline))),
             }
+            self.waits = true;
         }
-        if let (Wait::Timer, Some(timer)) = (&self.wait, &mut self.timer) {
+        if let Some(timer) = &mut self.timer {
             ready!(timer.as_mut().poll(cx));
         }
-        self.wait = Wait::Nothing;
+        self.waits = false;
         Poll::Ready(())
     }
 
@@ -258,7 +244,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn load_stretches_the_times() {
         let witness: Arc<Witness> = Arc::default();
-        let guests: Vec<_> = (0..4).map(|_| witness.enter(None, None)).collect();
+        let guests: Vec<_> = (0..4)
+            .map(|_| witness.enter(None, None, std::time::Instant::now()))
+            .collect();
         let tempo = Tempo {
             first: Latency::ZERO,
             between: Latency::Constant(Duration::from_millis(10)),

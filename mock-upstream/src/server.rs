@@ -147,11 +147,13 @@ impl Server {
         let address = listeners[0].local_addr().map_err(refused)?;
 
         let mock = Mock::new(self.scenario.clone(), self.clock, self.replay);
+        let (router, direct) = match self.recorder {
+            Some(recorder) => (recorder.router(), None),
+            None => (router(Arc::clone(&mock)), Some(Arc::clone(&mock))),
+        };
         let acceptor = Acceptor {
-            router: match self.recorder {
-                Some(recorder) => recorder.router(),
-                None => router(Arc::clone(&mock)),
-            },
+            router,
+            direct,
             tls: self.tls.as_ref().map(Tls::acceptor),
             grace: self.grace,
         };

@@ -10,10 +10,12 @@
 //!   left already ([`Peer::has_left`]). It asks while up to [`VERIFIED`] requests of the key are
 //!   in flight, far more than any key has slots.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
+
+use rustc_hash::FxHashMap;
 
 use crate::connection::Peer;
 use crate::gauge::Gauge;
@@ -27,7 +29,7 @@ const VERIFIED: usize = 64;
 /// Counts the requests of every key.
 #[derive(Debug, Default)]
 pub(crate) struct Witness {
-    accounts: RwLock<HashMap<KeyName, Arc<Account>>>,
+    accounts: RwLock<FxHashMap<KeyName, Arc<Account>>>,
     total: Gauge,
     forbidden: AtomicU64,
     /// How many requests of a key may be in flight at once, if more are to be recorded.
@@ -45,7 +47,7 @@ struct Ledger {
     spending: Spending,
     max_in_flight: usize,
     next_entry: u64,
-    in_flight: HashMap<u64, Entry>,
+    in_flight: FxHashMap<u64, Entry>,
     overlaps: Overlaps,
 }
 
@@ -81,13 +83,16 @@ impl Witness {
         self: &Arc<Self>,
         authorization: Option<&[u8]>,
         peer: Option<Peer>,
+        since: Instant,
     ) -> InFlight {
         let name = KeyName::of(authorization);
         loop {
             // Entered under the map's lock, so that a reset cannot drop the account meanwhile.
             let accounts = self.accounts.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(account) = accounts.get(&name) {
-                let entry = account.ledger().open(peer, self.slots, &self.total);
+                let entry = account
+                    .ledger()
+                    .open(Entry { peer, since }, self.slots, &self.total);
                 let account = Arc::clone(account);
                 return InFlight {
                     witness: Arc::clone(self),
@@ -181,12 +186,11 @@ impl Account {
 }
 
 impl Ledger {
-    fn open(&mut self, peer: Option<Peer>, slots: Option<usize>, total: &Gauge) -> u64 {
+    fn open(&mut self, arrived: Entry, slots: Option<usize>, total: &Gauge) -> u64 {
         let entry = self.next_entry;
         self.next_entry += 1;
         self.requests += 1;
-        let since = Instant::now();
-        self.in_flight.insert(entry, Entry { peer, since });
+        self.in_flight.insert(entry, arrived);
         total.rise();
         let in_flight = self.in_flight.len();
         let crowded = |in_flight| slots.is_some_and(|slots| in_flight > slots);

@@ -5,7 +5,7 @@ use tokio::net::{TcpListener, TcpStream};
 const KEY: &str = "Bearer sk-1";
 
 fn enter(witness: &Arc<Witness>, peer: Option<Peer>) -> InFlight {
-    witness.enter(Some(KEY.as_bytes()), peer)
+    witness.enter(Some(KEY.as_bytes()), peer, Instant::now())
 }
 
 fn key(witness: &Witness) -> Counters {
@@ -36,7 +36,7 @@ fn counts_each_key_by_itself_and_all_together() {
     let witness = Arc::new(Witness::default());
     let mut first = enter(&witness, None);
     let second = enter(&witness, None);
-    let anonymous = witness.enter(None, None);
+    let anonymous = witness.enter(None, None, Instant::now());
     first.finish();
     first.finish();
     assert_eq!(key(&witness), counters(2, 1, 2, 0));
@@ -55,7 +55,7 @@ fn a_reset_keeps_what_is_in_flight() {
     let witness = Arc::new(Witness::default());
     let first = enter(&witness, None);
     drop(enter(&witness, None));
-    drop(witness.enter(None, None));
+    drop(witness.enter(None, None, Instant::now()));
     witness.count_forbidden_token();
     witness.reset();
     let stats = witness.stats();

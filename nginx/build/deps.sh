@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that a group of make targets needs, and only those that are missing.
 #
+#   deps.sh serve    run the module where it is not built: Debian's nginx
 #   deps.sh run      build the module and run it: Debian's nginx, its headers, a C compiler, libclang
 #   deps.sh test     the above, and what the test suites start or compile
 #   deps.sh bench    the above, the load generator, strace, and the Lua modules that are compared against
@@ -12,7 +13,8 @@ set -euo pipefail
 
 # libclang-dev: bindgen reads nginx's headers with it. libpcre2, libssl, zlib: headers that nginx's own include.
 # libc6-dbg: valgrind finds the functions of libc by it.
-run=(nginx nginx-dev gcc libc6-dev make libclang-dev libpcre2-dev libssl-dev zlib1g-dev ca-certificates curl)
+serve=(nginx ca-certificates)
+run=("${serve[@]}" nginx-dev gcc libc6-dev make libclang-dev libpcre2-dev libssl-dev zlib1g-dev curl)
 test=(openssl python3-venv redis-server shellcheck)
 # An npm of another origin brings its own Node.js, and conflicts with Debian's.
 command -v npm >/dev/null || test+=(npm)
@@ -92,6 +94,7 @@ require_rust() {
 }
 
 case ${1-} in
+serve) wanted=("${serve[@]}") ;;
 run) wanted=("${run[@]}") ;;
 test) wanted=("${run[@]}" "${test[@]}") ;;
 bench) wanted=("${run[@]}" "${test[@]}" "${bench[@]}") ;;
@@ -101,10 +104,10 @@ packages) # what the script calls itself with when it needs sudo
     install_packages "$@"
     exit
     ;;
-*) die "usage: deps.sh run|test|bench|valgrind" ;;
+*) die "usage: deps.sh serve|run|test|bench|valgrind" ;;
 esac
 
-require_rust "$1"
+[[ $1 == serve ]] || require_rust "$1"
 command -v dpkg-query >/dev/null || die "this is not a Debian system; install the like of: ${wanted[*]}"
 mapfile -t missing < <(missing_of "${wanted[@]}")
 ((${#missing[@]})) || exit 0

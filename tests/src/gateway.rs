@@ -68,6 +68,10 @@ impl Gateway {
                         dir,
                     };
                     gateway.wait_up();
+                    // The master tells of a worker when that may serve already.
+                    wait_until("the master has told of its workers", || {
+                        gateway.nginx.worker_pids().len() == gateway.plan.workers
+                    });
                     return gateway;
                 }
                 Err(log) if log.contains("Address already in use") && attempts > 1 => {

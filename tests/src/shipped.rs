@@ -76,6 +76,14 @@ impl Shipped {
         }
     }
 
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.environment.retain(|(other, _)| other != name);
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Has nginx test it.
     pub fn test(&self) -> ConfigTest {
         ConfigTest::run(&self.flavour, self.dir.path(), &self.environment)
@@ -134,11 +142,17 @@ impl RunningShipped {
 fn adapt(text: &str, flavour: &Flavour, dir: &Path, port: u16, upstream_port: u16) -> String {
     let home = dir.display();
     let mut text = text
+        .replace("/usr/lib/nginx/modules/", "modules/")
         .replace(
             "modules/libngx_http_openai_module.so",
             &flavour.module.display().to_string(),
         )
         .replace("/etc/nginx/", &format!("{home}/"))
+        .replace("/etc/nginx-openai/", &format!("{home}/"))
+        .replace("/dev/stdout", &format!("{home}/openai.json"))
+        .replace("stderr warn", &format!("{home}/error.log warn"))
+        .replace("listen 8004", &format!("listen 127.0.0.1:{port}"))
+        .replace("mock:8080", &format!("127.0.0.1:{upstream_port}"))
         .replace("/var/log/nginx/", &format!("{home}/"))
         .replace("listen 443", &format!("listen 127.0.0.1:{}", free_port()))
         .replace("127.0.0.1:8004", &format!("127.0.0.1:{port}"))

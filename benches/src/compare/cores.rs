@@ -68,15 +68,21 @@ impl Cores {
     }
 
     /// taskset becomes the program: the process id is the program's own.
+    ///
+    /// The environment is left behind: nginx takes a variable NGINX for inherited sockets, and the
+    /// mock has settings there.
     fn pinned(cores: Option<String>, program: &OsStr) -> Command {
-        match cores {
+        let mut command = match cores {
             Some(cores) => {
                 let mut command = Command::new("taskset");
                 command.args(["--cpu-list", &cores]).arg(program);
                 command
             }
             None => Command::new(program),
-        }
+        };
+        command.env_clear();
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command
     }
 }
 

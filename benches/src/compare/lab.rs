@@ -1,7 +1,8 @@
 //! What the comparisons are made with.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::cores::Cores;
 use crate::error::{Error, Result};
@@ -12,6 +13,8 @@ pub struct Lab {
     pub nginx: PathBuf,
     pub module: PathBuf,
     pub mock: PathBuf,
+    /// The virtual environment with LiteLLM.
+    pub litellm: PathBuf,
     pub cores: Cores,
     /// How often each side is measured.
     pub rounds: usize,
@@ -29,6 +32,25 @@ impl Lab {
         }
         Ok(())
     }
+}
+
+/// Processor, kernel and nginx.
+pub fn machine(nginx: &Path) -> String {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find(|line| line.starts_with("model name"));
+    let model = model.and_then(|line| line.split(": ").nth(1));
+    let cores = info.lines().filter(|line| line.starts_with("processor"));
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let version = Command::new(nginx).arg("-v").output();
+    let version = version.map(|output| output.stderr).unwrap_or_default();
+    let version = String::from_utf8_lossy(&version).replace("nginx version: ", "");
+    format!(
+        "{}, {} cores, Linux {}, {}",
+        model.unwrap_or("unknown processor"),
+        cores.count(),
+        kernel.trim(),
+        version.trim()
+    )
 }
 
 /// The machine's load of the last minute: more than nothing before the start means noise.

@@ -10,7 +10,9 @@ mod comparisons;
 mod cores;
 mod error;
 mod lab;
+mod litellm;
 mod load;
+mod lua_mock;
 mod mock;
 mod nginx;
 mod process;
@@ -21,6 +23,7 @@ mod site;
 mod spread;
 mod strace;
 mod stream;
+mod tool;
 mod wrk;
 
 use std::path::PathBuf;
@@ -91,6 +94,7 @@ fn run(args: Args) -> Result<()> {
         nginx: args.nginx,
         module: target.join("release/libngx_http_openai_module.so"),
         mock: target.join("release/mock-upstream"),
+        litellm: target.join("litellm"),
         cores: Cores::allowed(),
         rounds: args.rounds,
         seconds: args.seconds,
@@ -105,10 +109,10 @@ fn run(args: Args) -> Result<()> {
         println!("the machine is busy (load {load:.2}): trust the times on nginx's core only");
     }
     println!("both sides: one worker, unbuffered, keepalive to the upstream, no access log\n");
-    let chosen = match args.comparisons.as_slice() {
-        [] => Comparison::all(),
-        chosen => chosen,
-    };
+    let mut chosen = args.comparisons;
+    if chosen.is_empty() {
+        chosen = Comparison::all();
+    }
     for comparison in chosen {
         comparison.run(&lab, &mut report)?;
     }

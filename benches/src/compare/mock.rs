@@ -1,21 +1,15 @@
 //! The upstream of both sides, which also witnesses how many requests a key had at once.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::process::Stdio;
+use std::process::Command;
 
 use serde::Deserialize;
-use tempfile::TempDir;
 
-use crate::error::{Error, Result, While};
+use crate::error::{Error, Result};
 use crate::lab::Lab;
-use crate::process::{Process, await_that, free_port};
+use crate::process::{PATIENCE, Server, await_that};
 
-pub struct Mock {
-    process: Process,
-    port: u16,
-    _dir: TempDir,
-}
+pub struct Mock(Server);
 
 /// What the mock saw of one key.
 #[derive(Debug, Deserialize)]
@@ -48,42 +42,41 @@ impl Seen {
 }
 
 impl Mock {
-    /// Starts the mock with no delay between chunks.
+    /// Starts the mock with no delay between chunks, beside the clients.
     pub fn start(lab: &Lab) -> Result<Self> {
-        let dir = tempfile::tempdir().while_doing("a directory for the mock")?;
-        let output = dir.path().join("output");
-        let file = File::create(&output).while_doing("the mock's output")?;
-        let port = free_port()?;
-        let child = lab
-            .cores
-            .for_others(&lab.mock)
-            // As short as an answer gets: the mock must not be what is measured.
-            .args(["--delay", "0", "--threads", "1"])
-            .args(["--set", "fields=minimal", "--set", "journal=0", "--listen"])
-            .arg(format!("127.0.0.1:{port}"))
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(file)
-            .spawn()
-            .while_doing("starting the mock")?;
-        let mut process = Process::new("mock-upstream", child);
-        process.await_port(port, &output)?;
-        Ok(Self {
-            process,
-            port,
-            _dir: dir,
-        })
+        // As short as an answer gets: the mock must not be what is measured.
+        let args = ["--delay", "0", "--set", "journal=0"];
+        Self::with(lab.cores.for_others(&lab.mock), &args)
+    }
+
+    /// Starts it where nginx is otherwise: it is what is measured.
+    pub fn measured(lab: &Lab, delay: &str) -> Result<Self> {
+        Self::with(lab.cores.for_nginx(&lab.mock), &["--delay", delay])
+    }
+
+    fn with(mut command: Command, args: &[&str]) -> Result<Self> {
+        let server = Server::start("mock-upstream", PATIENCE, |_, port| {
+            command
+                .args(["--threads", "1", "--set", "fields=minimal", "--listen"])
+                .arg(format!("127.0.0.1:{port}"))
+                .args(args);
+            Ok(command)
+        });
+        server.map(Self)
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.0.port
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.0.process.pid()
     }
 
     /// Waits until no request is in flight, and starts counting anew.
     pub fn reset(&self) -> Result<()> {
         self.await_idle()?;
-        let url = format!("http://127.0.0.1:{}/__mock/reset", self.port);
+        let url = format!("http://127.0.0.1:{}/__mock/reset", self.port());
         let sent = ureq::post(&url).send_empty();
         sent.map(drop).map_err(|e| http(url, e))
     }
@@ -95,12 +88,12 @@ impl Mock {
     }
 
     fn await_idle(&self) -> Result<()> {
-        let what = format!("an idle mock (process {})", self.process.pid());
+        let what = format!("an idle mock (process {})", self.pid());
         await_that(&what, || Ok(self.stats()?.is_idle()))
     }
 
     fn stats(&self) -> Result<Seen> {
-        let url = format!("http://127.0.0.1:{}/__mock/stats", self.port);
+        let url = format!("http://127.0.0.1:{}/__mock/stats", self.port());
         let text = ureq::get(&url)
             .call()
             .and_then(|mut answer| answer.body_mut().read_to_string())

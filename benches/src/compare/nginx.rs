@@ -1,22 +1,18 @@
 //! An nginx with one worker.
 
-use std::fs::{self, File};
-use std::process::Stdio;
-
-use tempfile::TempDir;
+use std::fs;
+use std::path::Path;
 
 use crate::error::{Error, Result, While};
 use crate::lab::Lab;
 use crate::mock::Mock;
-use crate::process::{Process, await_that, free_port};
+use crate::process::{PATIENCE, Server, await_that};
 use crate::route::{Group, Route};
 use crate::site::{CLIENT_TOKEN, CLIENT_TOKEN_VARIABLE, Site};
 
 pub struct Nginx {
-    process: Process,
+    server: Server,
     worker: u32,
-    port: u16,
-    dir: TempDir,
 }
 
 impl Nginx {
@@ -27,49 +23,42 @@ impl Nginx {
 
     /// The same with groups of Redis servers, all of whose nodes are up when it returns.
     pub fn with_groups(lab: &Lab, mock: &Mock, routes: &[Route], groups: &[Group]) -> Result<Self> {
-        let dir = tempfile::tempdir().while_doing("a directory for nginx")?;
-        let port = free_port()?;
-        let site = Site {
-            routes,
-            groups,
-            module: &lab.module,
-            mock: mock.port(),
-            port,
-            dir: dir.path(),
-        };
-        let text = site.config()?;
-        let config = dir.path().join("nginx.conf");
-        fs::write(&config, text).while_doing("writing nginx.conf")?;
-        let output = dir.path().join("output");
-        let file = File::create(&output).while_doing("nginx's output")?;
-        let child = lab
-            .cores
-            .for_nginx(&lab.nginx)
-            .arg("-p")
-            .arg(dir.path())
-            .args(["-e", "error.log", "-c"])
-            .arg(&config)
-            // Also for the variable NGINX, which means something else to nginx itself.
-            .env_clear()
-            .env(CLIENT_TOKEN_VARIABLE, CLIENT_TOKEN)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(file)
-            .spawn()
-            .while_doing("starting nginx")?;
-        let mut process = Process::new("nginx", child);
-        process.await_port(port, &output)?;
-        let worker = worker_of(process.pid())?;
-        let nginx = Self {
-            process,
-            worker,
-            port,
-            dir,
-        };
+        let nginx = Self::configured(lab, |dir, port| {
+            let site = Site {
+                routes,
+                groups,
+                module: &lab.module,
+                mock: mock.port(),
+                port,
+                dir,
+            };
+            site.config()
+        })?;
         for route in routes {
             nginx.await_nodes(route)?;
         }
         Ok(nginx)
+    }
+
+    /// Starts it with a configuration for its directory and its port.
+    pub fn configured(
+        lab: &Lab,
+        config: impl FnOnce(&Path, u16) -> Result<String>,
+    ) -> Result<Self> {
+        let server = Server::start("nginx", PATIENCE, |dir, port| {
+            let file = dir.join("nginx.conf");
+            fs::write(&file, config(dir, port)?).while_doing("writing nginx.conf")?;
+            let mut command = lab.cores.for_nginx(&lab.nginx);
+            command
+                .arg("-p")
+                .arg(dir)
+                .args(["-e", "error.log", "-c"])
+                .arg(&file)
+                .env(CLIENT_TOKEN_VARIABLE, CLIENT_TOKEN);
+            Ok(command)
+        })?;
+        let worker = worker_of(server.process.pid())?;
+        Ok(Self { server, worker })
     }
 
     fn await_nodes(&self, route: &Route) -> Result<()> {
@@ -83,7 +72,7 @@ impl Nginx {
     }
 
     fn get(&self, path: &str) -> Result<String> {
-        let url = format!("http://127.0.0.1:{}{path}", self.port);
+        let url = format!("http://127.0.0.1:{}{path}", self.port());
         ureq::get(&url)
             .call()
             .and_then(|mut answer| answer.body_mut().read_to_string())
@@ -94,7 +83,7 @@ impl Nginx {
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.server.port
     }
 
     /// The worker's process id.
@@ -117,8 +106,8 @@ impl Nginx {
 
     /// The same; errors that name what is there to fail are expected.
     pub fn finish_despite(mut self, failing: Option<&str>) -> Result<()> {
-        self.process.stop();
-        let log = fs::read_to_string(self.dir.path().join("error.log"));
+        self.server.process.stop();
+        let log = fs::read_to_string(self.server.dir.path().join("error.log"));
         let log = log.while_doing("reading nginx's error log")?;
         let grave = ["[error]", "[crit]", "[alert]", "[emerg]"];
         let is_grave = |line: &&str| {

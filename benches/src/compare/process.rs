@@ -1,23 +1,58 @@
 //! Child processes: stopped when dropped, and what the kernel knows of them.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, id};
+use std::process::{Child, Command, Stdio, id};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 
 use crate::error::{Error, Result, While};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A process that ends with its owner.
 pub struct Process {
     name: &'static str,
     child: Child,
+}
+
+/// A server, and a directory of its own, which goes with it.
+pub struct Server {
+    pub process: Process,
+    pub port: u16,
+    pub dir: TempDir,
+}
+
+impl Server {
+    /// Starts it by the command that is made for a directory and a port, and waits until it listens.
+    pub fn start(
+        name: &'static str,
+        patience: Duration,
+        command: impl FnOnce(&Path, u16) -> Result<Command>,
+    ) -> Result<Self> {
+        let dir = tempfile::tempdir().while_doing(format!("a directory for {name}"))?;
+        let port = free_port()?;
+        let output = dir.path().join("output");
+        let file = File::create(&output).while_doing(format!("the output of {name}"))?;
+        let too = file.try_clone().while_doing("a file descriptor")?;
+        let child = command(dir.path(), port)?
+            .stdin(Stdio::null())
+            .stdout(too)
+            .stderr(file)
+            .spawn()
+            .while_doing(format!("starting {name}"))?;
+        let mut process = Process::new(name, child);
+        await_for(patience, "listening", || {
+            process.check(&output)?;
+            Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok())
+        })?;
+        Ok(Self { process, port, dir })
+    }
 }
 
 impl Process {
@@ -35,14 +70,6 @@ impl Process {
         if let (Some(pid), Ok(None)) = (pid, self.child.try_wait()) {
             let _ = kill_process(pid, signal);
         }
-    }
-
-    /// Waits until the process listens; what it wrote to `output` is the reason when it ends.
-    pub fn await_port(&mut self, port: u16, output: &Path) -> Result<()> {
-        await_that("listening", || {
-            self.check(output)?;
-            Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok())
-        })
     }
 
     /// An error if it has ended, with what it wrote to `output`.
@@ -77,13 +104,17 @@ impl Drop for Process {
 }
 
 /// Asks again and again until `done`.
-pub fn await_that(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
+pub fn await_that(what: &str, done: impl FnMut() -> Result<bool>) -> Result<()> {
+    await_for(PATIENCE, what, done)
+}
+
+fn await_for(patience: Duration, what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
     let start = Instant::now();
     while !done()? {
-        if start.elapsed() > PATIENCE {
+        if start.elapsed() > patience {
             return Err(Error::Late {
                 what: what.to_owned(),
-                patience: PATIENCE,
+                patience,
             });
         }
         sleep(Duration::from_millis(10));
@@ -92,7 +123,7 @@ pub fn await_that(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<
 }
 
 /// A port that nobody listens on, below those that the kernel gives to outgoing connections.
-pub fn free_port() -> Result<u16> {
+fn free_port() -> Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = (id() % 10_000) as u16;
     (0..1_000)
@@ -101,14 +132,18 @@ pub fn free_port() -> Result<u16> {
         .ok_or_else(|| Error::Missing("a free port of 127.0.0.1".to_owned()))
 }
 
-/// The time that a process has spent on a core, whoever else wanted that core.
+/// The time that a process's threads have spent on a core, whoever else wanted that core.
 pub fn time_on_core(pid: u32) -> Result<Duration> {
-    let path = format!("/proc/{pid}/schedstat");
-    let text = fs::read_to_string(&path).while_doing(&path)?;
-    let nanos = text.split(' ').next().and_then(|n| n.parse().ok());
-    nanos
-        .map(Duration::from_nanos)
-        .ok_or(Error::Missing(format!("the time in {path}")))
+    let path = format!("/proc/{pid}/task");
+    let mut time = Duration::ZERO;
+    for thread in fs::read_dir(&path).while_doing(&path)? {
+        let path = thread.while_doing(&path)?.path().join("schedstat");
+        let text = fs::read_to_string(&path).while_doing(path.display().to_string())?;
+        let nanos = text.split(' ').next().and_then(|n| n.parse().ok());
+        let nanos = nanos.ok_or_else(|| Error::Missing(format!("the time in {}", path.display())));
+        time += Duration::from_nanos(nanos?);
+    }
+    Ok(time)
 }
 
 /// Its memory, shared pages counted by their share, in bytes.

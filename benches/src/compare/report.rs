@@ -38,8 +38,10 @@ impl Target {
 pub enum Unit {
     Ratio,
     Microseconds,
+    Milliseconds,
     Bytes,
     Calls,
+    Streams,
 }
 
 impl Unit {
@@ -47,8 +49,10 @@ impl Unit {
         match self {
             Self::Ratio => format!("{value:.3}"),
             Self::Microseconds => format!("{value:.1} µs"),
+            Self::Milliseconds => format!("{value:.2} ms"),
             Self::Bytes => format!("{value:.0} B"),
             Self::Calls => format!("{value:.2} calls"),
+            Self::Streams => format!("{value:.0} streams"),
         }
     }
 }

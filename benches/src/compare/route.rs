@@ -32,6 +32,19 @@ pub enum Lease {
     Redlock(&'static str),
     /// By Lua, on the Redis servers of the site's only group.
     Lua,
+    /// By Lua, in a shared dictionary.
+    LuaDict,
+}
+
+impl Lease {
+    /// The Lua that keeps it.
+    pub fn lua(self) -> Option<&'static str> {
+        match self {
+            Self::Lua => Some("redlock"),
+            Self::LuaDict => Some("dictlock"),
+            Self::Shm | Self::Redlock(_) => None,
+        }
+    }
 }
 
 /// Redis servers that keep leases together.
@@ -104,10 +117,11 @@ impl Route {
     pub fn location(&self) -> String {
         let name = self.name;
         let auth = if self.auth { "on" } else { "off" };
-        let lease = match (self.lease, self.keys) {
-            (Lease::Lua, _) => "access_by_lua_block { require('redlock').access() } \
-                 log_by_lua_block { require('redlock').log() }"
-                .to_owned(),
+        let lease = match (self.lease.lua(), self.keys) {
+            (Some(module), _) => format!(
+                "access_by_lua_block {{ require('{module}').access() }} \
+                 log_by_lua_block {{ require('{module}').log() }}"
+            ),
             (_, None) => format!("openai_auth {auth};"),
             (_, Some(_)) => format!("openai {name}; openai_auth {auth};"),
         };
@@ -136,11 +150,11 @@ impl Route {
         Ok(match self.lease {
             Lease::Shm => format!("openai_pool {name} {{ {keys} }}\n"),
             Lease::Redlock(group) => format!("openai_pool {name} {{ store {group}; {keys} }}\n"),
-            Lease::Lua => {
+            Lease::Lua | Lease::LuaDict => {
                 let ports: Vec<String> = groups.iter().flat_map(Group::ports).collect();
-                let ports = ports.join(", ");
+                let (ports, module) = (ports.join(", "), self.lease.lua().unwrap_or_default());
                 format!(
-                    "init_by_lua_block {{ require('redlock').setup({{ {ports} }}, '{file}') }}\n"
+                    "init_by_lua_block {{ require('{module}').setup({{ {ports} }}, '{file}') }}\n"
                 )
             }
         })

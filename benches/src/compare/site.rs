@@ -6,14 +6,15 @@ use std::path::Path;
 use rustix::process::geteuid;
 
 use crate::error::{Result, While};
-use crate::route::{Group, Lease, Route};
+use crate::route::{Group, Route};
 
 /// The token that clients send; plain nginx passes it on, the gateway puts a key in its place.
 pub const CLIENT_TOKEN: &str = "bench-client-token";
 /// The variable that the gateway reads it from.
 pub const CLIENT_TOKEN_VARIABLE: &str = "BENCH_CLIENT_TOKEN";
 
-const LUA: &str = include_str!("../../redlock.lua");
+const REDLOCK: &str = include_str!("../../redlock.lua");
+const DICTLOCK: &str = include_str!("../../dictlock.lua");
 
 /// An nginx to be configured.
 pub struct Site<'a> {
@@ -36,36 +37,14 @@ impl Site<'_> {
             self.module()?
         };
         let locations: String = self.routes.iter().map(Route::location).collect();
-        // The worker of a root's nginx would be nobody, who may not enter the directory.
-        let user = if geteuid().is_root() {
-            "user root;"
-        } else {
-            ""
-        };
         let (mock, port) = (self.mock, self.port);
-        Ok(format!(
-            "{load}
-{user}
-daemon off;
-worker_processes 1;
-pid nginx.pid;
-error_log error.log warn;
-events {{ worker_connections 8192; }}
-http {{
-    access_log off;
-    client_body_temp_path temp_body;
-    proxy_temp_path temp_proxy;
-    fastcgi_temp_path temp_fastcgi;
-    uwsgi_temp_path temp_uwsgi;
-    scgi_temp_path temp_scgi;
-
-    {leases}
+        let http = format!(
+            "{leases}
     upstream mock {{
         server 127.0.0.1:{mock};
         keepalive 256;
         keepalive_requests 1000000000;
     }}
-    keepalive_requests 1000000000;
     proxy_http_version 1.1;
     proxy_set_header Connection \"\";
     proxy_buffering off;
@@ -75,14 +54,13 @@ http {{
         location = /status {{ {auth} stub_status; }}
         {locations}
     }}
-}}
 "
-        ))
+        );
+        Ok(whole(&load, &http))
     }
 
     fn is_lua(&self) -> bool {
-        let mut routes = self.routes.iter();
-        routes.any(|route| matches!(route.lease, Lease::Lua))
+        self.routes.iter().any(|route| route.lease.lua().is_some())
     }
 
     fn module(&self) -> Result<(String, String, &'static str)> {
@@ -100,26 +78,69 @@ http {{
 
     /// Without the module, so that neither costs the other anything.
     fn lua(&self) -> Result<(String, String, &'static str)> {
-        fs::write(self.dir.join("redlock.lua"), LUA).while_doing("writing redlock.lua")?;
-        let load = ["ndk_http_module", "ngx_http_lua_module"]
-            .map(|module| format!("load_module /usr/lib/nginx/modules/{module}.so;\n"));
+        let module = self.routes.iter().find_map(|route| route.lease.lua());
+        let module = module.unwrap_or_default();
+        for (name, text) in [("redlock", REDLOCK), ("dictlock", DICTLOCK)] {
+            let file = self.dir.join(name).with_extension("lua");
+            fs::write(file, text).while_doing("writing Lua")?;
+        }
         // Each request has a timer, and by default there may be 256. A node that is late is no
         // error to the module either.
         let leases = format!(
             "lua_package_path '{}/?.lua;;';
+    lua_shared_dict leases 8m;
     lua_max_pending_timers 8192;
     lua_max_running_timers 8192;
     lua_socket_log_errors off;
-    init_worker_by_lua_block {{ require('redlock').seed() }}
+    init_worker_by_lua_block {{ require('{module}').seed() }}
     {}",
             self.dir.display(),
             self.pools()?
         );
-        Ok((load.concat(), leases, ""))
+        Ok((load_lua(), leases, ""))
     }
 
     fn pools(&self) -> Result<String> {
         let pools = self.routes.iter().map(|r| r.pool(self.groups, self.dir));
         pools.collect()
     }
+}
+
+/// What loads OpenResty's Lua.
+pub fn load_lua() -> String {
+    let modules = ["ndk_http_module", "ngx_http_lua_module"];
+    modules
+        .map(|module| format!("load_module /usr/lib/nginx/modules/{module}.so;\n"))
+        .concat()
+}
+
+/// A whole configuration, of what is loaded and what is served.
+pub fn whole(load: &str, http: &str) -> String {
+    // The worker of a root's nginx would be nobody, who may not enter the directory.
+    let user = if geteuid().is_root() {
+        "user root;"
+    } else {
+        ""
+    };
+    format!(
+        "{load}
+{user}
+daemon off;
+worker_processes 1;
+pid nginx.pid;
+error_log error.log warn;
+events {{ worker_connections 16384; }}
+http {{
+    access_log off;
+    client_body_temp_path temp_body;
+    proxy_temp_path temp_proxy;
+    fastcgi_temp_path temp_fastcgi;
+    uwsgi_temp_path temp_uwsgi;
+    scgi_temp_path temp_scgi;
+    keepalive_requests 1000000000;
+
+    {http}
+}}
+"
+    )
 }

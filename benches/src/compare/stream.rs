@@ -8,6 +8,9 @@ use tokio::net::TcpStream;
 use crate::error::{Error, Result, While};
 use crate::site::CLIENT_TOKEN;
 
+/// The model that it asks for.
+pub const MODEL: &str = "gpt-4o-mini";
+
 /// A question of ordinary length, for this client and for wrk.
 pub const BODY: &str = r#"{"model":"gpt-4o-mini","stream":true,"messages":[{"role":"system","content":"You are a helpful assistant."},{"role":"user","content":"What is the capital of France?"}],"temperature":0.2,"max_tokens":64}"#;
 
@@ -94,6 +97,11 @@ impl Client {
     /// Sends the request and reads the whole answer.
     pub async fn exchange(&mut self, request: &Request) -> Result<Times> {
         let begun = self.begin(request).await?;
+        self.end(begun, request).await
+    }
+
+    /// Reads the rest of an answer.
+    pub async fn end(&mut self, begun: Begun, request: &Request) -> Result<Times> {
         while !self.got.ends_with(b"\r\n0\r\n\r\n") {
             self.read(request).await?;
         }

@@ -64,9 +64,8 @@ impl Exchange {
     pub(crate) fn begin(mock: &Arc<Mock>, request: &Parts, route: Route) -> Self {
         let authorization = request.headers.get(header::AUTHORIZATION);
         let peer = request.extensions.get::<Peer>().cloned();
-        let mut in_flight = mock
-            .witness
-            .enter(authorization.map(HeaderValue::as_bytes), peer.clone());
+        let (key, arrived) = (authorization.map(HeaderValue::as_bytes), Instant::now());
+        let mut in_flight = mock.witness.enter(key, peer.clone(), arrived);
         if request.method == Method::HEAD {
             // The server drops the body of such an answer unread.
             in_flight.finish();
@@ -77,7 +76,7 @@ impl Exchange {
             route,
             in_flight,
             number: mock.next_number(),
-            arrived: Instant::now(),
+            arrived,
             peer,
             arrival: (plan.scenario.journal > 0).then(|| Arrival::new(request)),
             key_rule: KeyRule::default(),
@@ -220,11 +219,6 @@ impl Exchange {
             }),
             seed: scenario.seed ^ self.number.wrapping_mul(0x9e37_79b9_7f4a_7c15),
         }
-    }
-
-    /// Whether events leave one by one at their time.
-    pub(crate) fn is_paced(&self) -> bool {
-        !self.tempo().is_immediate()
     }
 }
 

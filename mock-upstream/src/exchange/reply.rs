@@ -62,8 +62,7 @@ impl Exchange {
         self.in_flight.spending.completion_tokens = 0;
         let pace = Pace::new(self.tempo(), self.arrived);
         let mischief = Mischief::of_stream(&self.fault, self.peer.as_ref());
-        let body = EventStream::new(events, pace, mischief, self.in_flight, self.mock);
-        response.map(|()| Body::new(body))
+        self.streamed(response, events, pace, mischief)
     }
 
     /// Answers by an error, by a recording, or not at all.
@@ -109,14 +108,30 @@ impl Exchange {
         }
         let pace = Pace::recorded(self.arrived);
         let mischief = Mischief::of_stream(&self.fault, self.peer.as_ref());
-        let body = EventStream::new(
-            Events::List(list),
-            pace,
-            mischief,
-            self.in_flight,
-            self.mock,
-        );
+        self.streamed(response, Events::List(list), pace, mischief)
+    }
+
+    fn streamed(
+        self,
+        response: Response<()>,
+        events: Events,
+        pace: Pace,
+        mischief: Option<Box<Mischief>>,
+    ) -> Response {
+        let body = EventStream::new(events, pace, mischief, self.in_flight, self.mock);
         response.map(|()| Body::new(body))
+    }
+
+    /// In one piece, though as a stream: its length is not what it seems.
+    fn at_once(
+        self,
+        response: Response<()>,
+        bytes: Bytes,
+        mischief: Option<Box<Mischief>>,
+    ) -> Response {
+        let mut list = List::default();
+        list.push(Due::Now, bytes);
+        self.streamed(response, Events::List(list), Pace::Immediate, mischief)
     }
 
     fn whole(
@@ -143,22 +158,11 @@ impl Exchange {
             return self.of_wrong_length(response, bytes, excess);
         }
         let length = bytes.len();
-        let mut list = List::default();
-        list.push(Due::Now, bytes);
         response
             .headers_mut()
             .insert(header::CONTENT_LENGTH, length.into());
         let split = self.fault.split.map_or(length.max(1), |split| split.get());
-        let pace = Pace::Immediate;
-        let mischief = Some(Mischief::splitting(split));
-        let body = EventStream::new(
-            Events::List(list),
-            pace,
-            mischief,
-            self.in_flight,
-            self.mock,
-        );
-        response.map(|()| Body::new(body))
+        self.at_once(response, bytes, Some(Mischief::splitting(split)))
     }
 
     /// Promises more bytes than come, or sends more than were promised; then closes.
@@ -174,16 +178,7 @@ impl Exchange {
         if let Some(peer) = self.peer.as_ref().filter(|_| !rest.is_empty()) {
             peer.send_when_closed(rest);
         }
-        let mut list = List::default();
-        list.push(Due::Now, bytes.slice(..promised));
-        let body = EventStream::new(
-            Events::List(list),
-            Pace::Immediate,
-            None,
-            self.in_flight,
-            self.mock,
-        );
-        response.map(|()| Body::new(body))
+        self.at_once(response, bytes.slice(..promised), None)
     }
 
     /// The head of the answer; it is counted and written down.
@@ -193,7 +188,7 @@ impl Exchange {
         let mut response = Response::new(());
         *response.status_mut() = status;
         let with = response.headers_mut();
-        headers::of_api(with, content_type, id.to_string(), self.arrived.elapsed());
+        headers::of_api(with, content_type, id.text(), self.arrived.elapsed());
         headers::rates(with, self.rates);
         if let Some(arrival) = self.arrival.take() {
             let said = std::mem::take(&mut self.said);

@@ -8,28 +8,22 @@ use axum::response::Response;
 use crate::answer::Answer;
 use crate::events::{DONE, Due, Events, List};
 use crate::fault::Fields;
+use crate::head::Head;
 use crate::ident;
 use crate::metrics::Route;
-use crate::routes::intake::{Decided, serve};
+use crate::routes::intake::serve_text;
 use crate::state::Mock;
 use crate::validate;
 
 pub(super) async fn post(State(mock): State<Arc<Mock>>, request: Request) -> Response {
-    let served = serve(mock, request, Route::Completions, |plan, fault, head| {
-        if fault.strict == Some(true) {
-            validate::needs(head, "prompt", &plan.scenario.models)?;
-        }
-        let mut answer = Answer::to(head, fault);
+    let check =
+        |head: &Head<'_>, models: &[String]| validate::needs(head, "prompt", models).map(drop);
+    let served = serve_text(mock, request, Route::Completions, check, |answer| {
         // There are no tools here.
         answer.calls.clear();
         answer.usage.completion = u64::from(answer.words) * u64::from(answer.choices);
-        Ok(Decided {
-            prompt_tokens: answer.usage.prompt,
-            completion_tokens: answer.usage.completion,
-            answer,
-        })
     });
-    let (exchange, _, answer) = match served.await {
+    let (exchange, answer) = match served.await {
         Ok(arrived) => arrived,
         Err(response) => return response,
     };

@@ -9,6 +9,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
+use crate::answer::Answer;
 use crate::error::ApiError;
 use crate::exchange::{Exchange, Refusal};
 use crate::fault::Fault;
@@ -54,6 +55,31 @@ pub(super) async fn serve<T>(
         Ok((body, answer)) => Ok((exchange, body, answer)),
         Err(refusal) => Err(exchange.refuse(refusal)),
     }
+}
+
+/// Serves a request that is answered by a text. In strict scenarios `check` may refuse it; `adapt`
+/// changes the answer to what its route can give.
+pub(super) async fn serve_text(
+    mock: Arc<Mock>,
+    request: Request,
+    route: Route,
+    check: impl FnOnce(&Head<'_>, &[String]) -> Result<(), ApiError>,
+    adapt: impl FnOnce(&mut Answer),
+) -> Result<(Exchange, Answer), Response> {
+    let served = serve(mock, request, route, |plan, fault, head| {
+        if fault.strict == Some(true) {
+            check(head, &plan.scenario.models)?;
+        }
+        let mut answer = Answer::to(head, fault);
+        adapt(&mut answer);
+        Ok(Decided {
+            prompt_tokens: answer.usage.prompt,
+            completion_tokens: answer.usage.completion,
+            answer,
+        })
+    });
+    let (exchange, _, answer) = served.await?;
+    Ok((exchange, answer))
 }
 
 /// Serves a request whose body does not matter, whatever its length. Gives its head and the

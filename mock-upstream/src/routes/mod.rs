@@ -11,6 +11,8 @@ mod intake;
 mod models;
 mod responses;
 
+pub(crate) use chat::{chat, is_chat};
+
 use std::sync::Arc;
 
 use axum::Router;
@@ -46,10 +48,7 @@ pub(crate) fn router(mock: Arc<Mock>) -> Router {
 
 fn api() -> Router<Arc<Mock>> {
     Router::new()
-        .route(
-            "/v1/chat/completions",
-            post(chat::post).fallback(echo::echo),
-        )
+        .route(chat::PATH, post(chat::post).fallback(echo::echo))
         .route(
             "/v1/completions",
             post(completions::post).fallback(echo::echo),

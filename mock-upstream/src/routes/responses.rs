@@ -9,28 +9,22 @@ use serde_json::{Value, json};
 use crate::answer::Answer;
 use crate::events::{Due, Events, List};
 use crate::fault::FinishReason;
+use crate::head::Head;
 use crate::ident;
 use crate::metrics::Route;
-use crate::routes::intake::{Decided, serve};
+use crate::routes::intake::serve_text;
 use crate::state::Mock;
 use crate::validate;
 
 pub(super) async fn post(State(mock): State<Arc<Mock>>, request: Request) -> Response {
-    let served = serve(mock, request, Route::Responses, |plan, fault, head| {
-        if fault.strict == Some(true) {
-            validate::needs(head, "input", &plan.scenario.models)?;
-        }
-        let mut answer = Answer::to(head, fault);
+    let check =
+        |head: &Head<'_>, models: &[String]| validate::needs(head, "input", models).map(drop);
+    let served = serve_text(mock, request, Route::Responses, check, |answer| {
         // There is one answer here, whatever `n` says.
         answer.usage.completion /= u64::from(answer.choices);
         answer.choices = 1;
-        Ok(Decided {
-            prompt_tokens: answer.usage.prompt,
-            completion_tokens: answer.usage.completion,
-            answer,
-        })
     });
-    let (exchange, _, answer) = match served.await {
+    let (exchange, answer) = match served.await {
         Ok(arrived) => arrived,
         Err(response) => return response,
     };

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::outcomes::settle;
 use super::waiting::see_to_queues;
-use super::{LATE, LOCKS, Locks, Place, end_locked, with};
+use super::{LATE, LOCKS, Locks, Place, end_locked, outages, with};
 use crate::adapter::now;
 use crate::adapter::redis::{Group, NodeReport, Setup, SlotCommands, TIMEOUT, WAKE, clock};
 use crate::conf::{Main, RedlockGroup, Store, TakenOver};
@@ -270,6 +270,7 @@ fn tend(group: u64) {
     let late = LATE.with_borrow_mut(std::mem::take);
     late.into_iter().for_each(super::end);
     see_to_queues(group as usize);
+    outages::ask_silent_nodes(group as usize);
     with(group as usize, |member, _, done| {
         member.group.tend(clock(), done);
         member.tend.start(TEND_MS);

@@ -5,10 +5,12 @@
 //! it, when nothing is borrowed.
 
 mod members;
+mod outages;
 mod outcomes;
 mod waiting;
 
 pub use members::{nodes, start, status, stop};
+pub use outages::put_out;
 pub use waiting::waits;
 
 use std::cell::RefCell;

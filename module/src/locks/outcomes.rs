@@ -7,7 +7,7 @@ use openai_core::redlock::PoolNames;
 use serde_json::json;
 
 use super::waiting::has_had_its_turn;
-use super::{Hold, LOCKS, attempt, forget, unlock, with};
+use super::{Hold, LOCKS, attempt, forget, outages, unlock, with};
 use crate::adapter::now;
 use crate::adapter::redis::Outcome;
 use crate::ffi::{Level, Token};
@@ -76,6 +76,8 @@ fn settle_one(outcome: Outcome) {
             }
         }
         Outcome::Lost { handle } => lost(handle),
+        Outcome::Opened { group, node } => outages::greet(group, node),
+        Outcome::Out { names, key, outage } => outages::heard(&names, &key, outage),
         Outcome::Freed { names, field } => freed(&names, &field),
     }
 }
@@ -99,7 +101,16 @@ fn locked(token: Token, handle: LeaseHandle, lock: Lock, choice: usize, votes: u
         event(Level::Warn, "redlock_fallback_over", fields);
     }
     has_had_its_turn(place.group, &place.names);
-    let grant = in_zone(|zone| zone.locked(held, lock)).and_then(Result::ok);
+    let grant = in_zone(|zone| {
+        let grant = zone.locked(held, lock).ok()?;
+        if !zone.is_out(grant.key, now()) {
+            return Some(grant);
+        }
+        // Another request, or a machine, has learnt so meanwhile.
+        let _ = zone.unused(held, now());
+        None
+    })
+    .flatten();
     let gone = grant.is_none();
     let taken = match grant {
         Some(grant) if wanted => {
@@ -111,7 +122,7 @@ fn locked(token: Token, handle: LeaseHandle, lock: Lock, choice: usize, votes: u
         unlock(held, lock);
     }
     if wanted && gone {
-        // The lease here has ended meanwhile.
+        // The lease here has ended meanwhile, or its key is out.
         token.with(phase::ask_again);
     }
 }

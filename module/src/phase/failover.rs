@@ -13,6 +13,7 @@ use crate::circuits;
 use crate::conf::{Fault, Location, Main};
 use crate::ctx::{Context, Lease, Stage};
 use crate::ffi::{AnswerHead, Attempt, Level, Request};
+use crate::locks;
 use crate::log::event;
 use crate::worker;
 
@@ -153,6 +154,7 @@ impl Running<'_> {
                     "status": status,
                 });
                 event(Level::Warn, "key_out", fields);
+                locks::put_out(self.lease.grant.key, cause, failures, until_ms);
             }
             Some(Turn::Sound) => {
                 let fields = json!({ "pool": pool, "key_id": self.key_id() });

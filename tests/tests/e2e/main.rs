@@ -13,6 +13,7 @@ mod body_limits;
 mod circuits;
 mod clones;
 mod configs;
+mod container;
 mod dev_mode;
 mod endings;
 mod failover;

@@ -4,8 +4,11 @@ mod first_token;
 mod keys;
 mod latency;
 mod memory;
+mod mock;
+mod peers;
 mod redlock;
 mod redlock_syscalls;
+mod streams;
 mod throughput;
 mod waiting;
 
@@ -23,6 +26,8 @@ pub enum Comparison {
     Latency,
     /// Time of the first token and of the last, 512 clients at reading speed
     FirstToken,
+    /// Time of the first token and between tokens, and 4,000 open streams, by `mock-upstream bench`
+    Streams,
     /// Memory of an open stream
     Memory,
     /// Requests a second with 10 and with 10,000 keys
@@ -33,11 +38,18 @@ pub enum Comparison {
     Redlock,
     /// System calls of nginx's worker for a request, counted by strace
     RedlockSyscalls,
+    /// The mock beside one in OpenResty's Lua: streams a second, pace, 8,000 open streams
+    Mock,
+    /// Other gateways: LiteLLM, and OpenResty's Lua; a table in Markdown
+    Peers,
 }
 
 impl Comparison {
-    pub fn all() -> &'static [Self] {
-        Self::value_variants()
+    /// All but the peers, which are not ours to install unasked.
+    pub fn all() -> Vec<Self> {
+        let all = Self::value_variants().iter().copied();
+        all.filter(|comparison| *comparison != Self::Peers)
+            .collect()
     }
 
     pub fn run(self, lab: &Lab, report: &mut Report) -> Result<()> {
@@ -45,10 +57,13 @@ impl Comparison {
             Self::Throughput => throughput::run(lab, report),
             Self::Latency => latency::run(lab, report),
             Self::FirstToken => first_token::run(lab, report),
+            Self::Streams => streams::run(lab, report),
             Self::Memory => memory::run(lab, report),
             Self::Keys => keys::run(lab, report),
             Self::Waiting => waiting::run(lab, report),
             Self::Redlock => redlock::run(lab, report),
+            Self::Mock => mock::run(lab, report),
+            Self::Peers => peers::run(lab, report),
             Self::RedlockSyscalls => redlock_syscalls::run(lab, report),
         }
     }

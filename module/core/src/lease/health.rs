@@ -19,6 +19,9 @@ use crate::openai::verdict::Verdict;
 /// The longest cool-down of a key that the provider does not take.
 const REVOKED_MAX_MS: u64 = 3_600_000;
 
+/// What is told to be later by no more than this is known already.
+const SAME_MS: u64 = 500;
+
 impl Zone<'_> {
     /// Takes notice of what an answer says of the key that a lease was for, and
     /// tells whether that changed how the key does.
@@ -49,13 +52,32 @@ impl Zone<'_> {
         turn(&before, &self.health[key])
     }
 
+    /// Whether the key is out, so that nothing is to be sent with it.
+    #[must_use]
+    pub fn is_out(&self, key: u32, now: Now) -> bool {
+        let health = self.health.get(key as usize);
+        health.is_some_and(|health| health.until_ms > now.mono_ms)
+    }
+
     /// Puts a key out until then, or for longer, as another machine has learnt.
-    pub fn put_out(&mut self, key: u32, cause: Cause, until_ms: u64, now: Now) -> Option<Turn> {
+    pub fn put_out(
+        &mut self,
+        key: u32,
+        cause: Cause,
+        failures: u32,
+        until_ms: u64,
+        now: Now,
+    ) -> Option<Turn> {
         let key = key as usize;
         if self.keys.get(key)?.state == presence::UNUSED {
             return None;
         }
         let before = self.health[key];
+        // Every node tells every worker of it, each a little later.
+        if before.until_ms != 0 && until_ms <= before.until_ms.saturating_add(SAME_MS) {
+            return None;
+        }
+        self.health[key].failures = before.failures.max(failures);
         self.go_out(key, cause, until_ms, now);
         turn(&before, &self.health[key])
     }

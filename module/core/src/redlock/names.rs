@@ -82,6 +82,18 @@ impl PoolNames {
         Ok([&self.wake_prefix(), checked(instance)?].concat())
     }
 
+    /// The record of a key that is out: why, and until it expires.
+    #[must_use]
+    pub fn outage(&self, key: &str) -> String {
+        [&self.base, "c:", key].concat()
+    }
+
+    /// The channel on which machines tell one another of keys that are out.
+    #[must_use]
+    pub fn outages(&self) -> String {
+        self.suffixed("c")
+    }
+
     pub(crate) fn wake_prefix(&self) -> String {
         self.suffixed("w:")
     }

@@ -25,11 +25,13 @@ pub enum Script {
     Head,
     /// Says what is held.
     List,
+    /// Notes that a key is out.
+    PutOut,
 }
 
 impl Script {
     /// All of them, to be loaded on connect.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Acquire,
         Self::Release,
         Self::Renew,
@@ -37,6 +39,7 @@ impl Script {
         Self::Leave,
         Self::Head,
         Self::List,
+        Self::PutOut,
     ];
 
     /// Its text, for `SCRIPT LOAD` and `EVAL`.
@@ -55,6 +58,7 @@ impl Script {
             Self::Leave => include_str!("scripts/leave.lua"),
             Self::Head => with_waiters!("scripts/head.lua"),
             Self::List => include_str!("scripts/list.lua"),
+            Self::PutOut => include_str!("scripts/put_out.lua"),
         }
     }
 }

@@ -12,6 +12,7 @@ mod differential;
 mod faults;
 #[path = "../redlock_sim/model.rs"]
 mod model;
+mod outages;
 #[path = "../redlock_sim/rng.rs"]
 #[allow(dead_code, reason = "shared with the simulation, which uses all of it")]
 mod rng;

@@ -108,7 +108,10 @@ impl Connection {
     }
 
     pub fn run(&mut self, command: &Command, names: &PoolNames) -> Value {
-        let call = ScriptCall::new(command, names);
+        self.call(&ScriptCall::new(command, names))
+    }
+
+    pub fn call(&mut self, call: &ScriptCall) -> Value {
         let count = call.keys.len().to_string();
         let mut words = vec!["EVAL", call.script.source(), &count];
         words.extend(call.keys.iter().chain(&call.args).map(String::as_str));

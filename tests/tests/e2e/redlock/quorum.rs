@@ -90,10 +90,10 @@ fn a_stream_survives_a_short_silence_of_the_majority() {
     wait_states(&gateway, "suspect,suspect,up");
     nodes[..2].iter().for_each(Redis::resume);
     wait_states(&gateway, "up,up,up");
-    let left = |redis: &Redis| redis.number(&format!("PTTL {LOCK}"));
+    let end = |redis: &Redis| redis.number(&format!("PEXPIRETIME {LOCK}"));
     for redis in &nodes {
-        let before = left(redis);
-        wait_until("the lock is prolonged", || left(redis) > before);
+        let before = end(redis);
+        wait_until("the lock is prolonged", || end(redis) > before);
         assert_eq!(redis.ask(&format!("GET {LOCK}")), nonce);
     }
     reload::end(stream);

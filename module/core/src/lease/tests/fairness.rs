@@ -93,7 +93,7 @@ fn a_key_that_comes_and_goes_has_its_share_while_it_is_in() {
                 run.bed.release(grant).unwrap();
             }
             let (now, until) = (run.bed.clock(), run.bed.now + 10);
-            run.bed.zone().put_out(3, Cause::Rate, until, now);
+            run.bed.zone().put_out(3, Cause::Rate, 0, until, now);
             for _ in 0..500 {
                 let grant = run.pick();
                 without[grant.key as usize] += 1;

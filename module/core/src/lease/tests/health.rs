@@ -254,7 +254,7 @@ fn without_a_ramp_only_a_key_that_may_be_dead_is_probed() {
 fn a_slot_held_elsewhere_is_no_part_of_the_trial() {
     let (mut bed, worker) = bed(&[3]);
     let now = bed.clock();
-    bed.zone().put_out(0, Cause::Rate, now.mono_ms + 10, now);
+    bed.zone().put_out(0, Cause::Rate, 0, now.mono_ms + 10, now);
     bed.now += 10;
     let first = bed.acquire(worker).unwrap();
     assert!(bed.acquire(worker).is_none());
@@ -478,4 +478,32 @@ fn the_outlook_says_why_nothing_is_free() {
     bed.now += soonest_ms;
     bed.expire();
     assert_eq!(bed.outlook(worker), Outlook::Busy);
+}
+
+#[test]
+fn what_many_tell_of_a_key_is_news_once() {
+    let mut bed = Bed::new(&pool("p", &[(1, 1, 1)], Balance::RoundRobin));
+    let now = bed.clock();
+    let until = now.mono_ms + 10_000;
+    let told = |bed: &mut Bed, until| bed.zone().put_out(0, Cause::Revoked, 4, until, now);
+    let out = Turn::Out {
+        cause: Cause::Revoked,
+        until_ms: until,
+        failures: 4,
+    };
+    assert_eq!(told(&mut bed, until), Some(out));
+    assert!(bed.zone().is_out(0, now));
+    // By other nodes, and to other workers, each a little later.
+    assert_eq!(told(&mut bed, until + 300), None);
+    assert_eq!(told(&mut bed, until - 5_000), None);
+    let longer = Turn::Out {
+        cause: Cause::Revoked,
+        until_ms: until + 9_000,
+        failures: 4,
+    };
+    assert_eq!(told(&mut bed, until + 9_000), Some(longer));
+    bed.now = until + 9_000;
+    let now = bed.clock();
+    bed.zone().expire(now);
+    assert!(!bed.zone().is_out(0, now));
 }

@@ -128,7 +128,7 @@ fn tokens_left_steer_the_choice() {
     assert_eq!(bed.view(0).tokens, Some(40));
     let now = bed.clock();
     bed.zone()
-        .put_out(1, Cause::Rate, now.mono_ms + MINUTE, now);
+        .put_out(1, Cause::Rate, 0, now.mono_ms + MINUTE, now);
     assert_eq!(
         take(&mut bed, worker, 60).unwrap().key,
         0,

@@ -1,6 +1,7 @@
 mod circuit;
 mod judgement;
 mod naming;
+mod outages;
 mod replies;
 mod resp;
 mod strays;

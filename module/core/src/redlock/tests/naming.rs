@@ -17,6 +17,8 @@ fn keys_are_named_as_other_clients_expect_them() {
         (names.queue(), "q"),
         (names.deadlines(), "qd"),
         (names.wake_channel("host-1").unwrap(), "w:host-1"),
+        (names.outage("k-1"), "c:k-1"),
+        (names.outages(), "c"),
     ];
     for (name, suffix) in others {
         assert_eq!(name, format!("gw:{{main}}:{suffix}"));

@@ -25,8 +25,17 @@ pub(super) enum Sight {
 }
 
 impl Group {
+    /// Asks a node that has come up what it knows: first of keys that are out, so that
+    /// they are known when it has its first vote.
+    pub fn greet(&mut self, node: NodeId, keys: Vec<(Rc<PoolNames>, Vec<String>)>) {
+        for (names, keys) in keys {
+            self.recall(node, &names, &keys);
+        }
+        self.see_guards(node);
+    }
+
     /// Looks at the guards of a node that has come up, one for each pool.
-    pub(super) fn see_guards(&mut self, node: NodeId) {
+    fn see_guards(&mut self, node: NodeId) {
         for names in self.setup.pools.clone() {
             self.see_guard(node, &names, false);
         }

@@ -3,6 +3,7 @@
 
 mod attempts;
 mod guards;
+mod outages;
 mod queue;
 mod renewals;
 mod timeouts;
@@ -12,9 +13,9 @@ use std::rc::Rc;
 
 use openai_core::lease::{LeaseHandle, Lock};
 use openai_core::redlock::{
-    Acquire, Candidates, Drift, ErrorKind, Event, FenceClock, NodeId, NodeSet, Nonce, PoolNames,
-    Quorum, Release, ReleaseCommand, ReleaseEvent, Renewal, RenewalEvent, RetryDelay, ScriptCall,
-    Slot, Value, reply,
+    Acquire, Candidates, Drift, ErrorKind, Event, FenceClock, NodeId, NodeSet, Nonce, Outage,
+    PoolNames, Quorum, Release, ReleaseCommand, ReleaseEvent, Renewal, RenewalEvent, RetryDelay,
+    ScriptCall, Slot, Value, reply,
 };
 use rand::RngCore;
 use rand::rngs::StdRng;
@@ -25,6 +26,7 @@ use super::call::in_full;
 use super::commands::SlotCommands;
 use super::node::{Heard, Node, NodeReport, NodeTarget, Rules};
 use crate::ffi::Timer;
+use outages::recalled;
 
 new_key_type! {
     /// Names an attempt to take a lock.
@@ -118,6 +120,17 @@ pub enum Outcome {
     Lost {
         handle: LeaseHandle,
     },
+    /// A node can be sent commands from now on; see [`Group::greet`].
+    Opened {
+        group: usize,
+        node: NodeId,
+    },
+    /// A node says that a key is out.
+    Out {
+        names: Rc<PoolNames>,
+        key: String,
+        outage: Outage,
+    },
     /// Another machine has given up a slot, and it is our turn.
     Freed {
         names: Rc<PoolNames>,
@@ -154,6 +167,8 @@ enum Order {
     Enqueue(Rc<PoolNames>, Rc<ScriptCall>),
     /// Whether the node's guard lets it vote.
     Guard(Rc<PoolNames>, Rc<ScriptCall>),
+    /// Which of these keys are out.
+    Recall(Rc<PoolNames>, Rc<[String]>),
 }
 
 struct Attempting {
@@ -206,6 +221,8 @@ pub struct Group {
     packed: Vec<u8>,
     /// What the guards of each pool tell, by the beginning of the pool's names.
     sights: FxHashMap<String, guards::Sight>,
+    /// When nodes that send no messages are asked next.
+    ask_at: u64,
     random: StdRng,
     pub counts: Counts,
     timeout: Timer,
@@ -214,12 +231,15 @@ pub struct Group {
 
 impl Group {
     pub fn new(setup: Setup, quorum: Quorum, random: StdRng) -> Self {
-        let channel = |names: &Rc<PoolNames>| names.wake_channel(&setup.instance).ok();
+        let channels = |names: &Rc<PoolNames>| {
+            let wakes = names.wake_channel(&setup.instance).ok();
+            wakes.into_iter().chain([names.outages()])
+        };
         let rules = Rules {
             timeout_ms: setup.timeout_ms,
             quarantine_ms: setup.quarantine_ms,
             bootstrap: setup.bootstrap,
-            channels: setup.pools.iter().filter_map(channel).collect(),
+            channels: setup.pools.iter().flat_map(channels).collect(),
         };
         let node = |(at, target): (usize, &NodeTarget)| {
             let argument = setup.base + at as u64;
@@ -243,6 +263,7 @@ impl Group {
             renewals: SlotMap::with_key(),
             fence,
             sights: FxHashMap::default(),
+            ask_at: 0,
             counts: Counts::default(),
             random,
             timeout_set: false,
@@ -361,8 +382,15 @@ impl Group {
                     self.send_in_full(node, sent.order, now, done);
                 }
                 Heard::Reply(sent, value) => self.replied(node, sent.order, &value, now, done),
-                Heard::Opened => self.see_guards(node),
-                Heard::Message { channel, text } => self.woken(node, &channel, &text, done),
+                Heard::Opened => {
+                    let group = (self.setup.base >> 8) as usize;
+                    done.push(Outcome::Opened { group, node });
+                }
+                Heard::Message { channel, text } => {
+                    if !self.told_of_outage(&channel, &text, done) {
+                        self.woken(node, &channel, &text, done);
+                    }
+                }
                 Heard::Broken(sent) => self.broken(node, sent.order, now, done),
             }
         }
@@ -381,6 +409,7 @@ impl Group {
             Order::Stray(call) | Order::Enqueue(_, call) | Order::Guard(_, call) => {
                 Some(Rc::clone(call))
             }
+            Order::Recall(names, keys) => Some(Rc::new(Outage::recall(keys, names))),
         };
         let (Some(call), Some(to)) = (call, self.nodes.get_mut(usize::from(node.0))) else {
             return;
@@ -406,6 +435,7 @@ impl Group {
             Order::Stray(_) => {}
             Order::Enqueue(names, _) => self.enqueued(node, &names, value),
             Order::Guard(names, _) => self.heard_of_guard(node, &names, value, now),
+            Order::Recall(names, keys) => recalled(&names, &keys, value, done),
             Order::Acquire(key) => {
                 let Some(attempting) = self.attempts.get(key) else {
                     return;

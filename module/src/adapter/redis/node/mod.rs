@@ -136,6 +136,11 @@ impl<T> Node<T> {
         matches!(self.line, Line::Open(_))
     }
 
+    /// Whether it tells by itself what others have told it.
+    pub fn sends_messages(&self) -> bool {
+        self.pushes
+    }
+
     /// Whether it is worth asking for a vote in a pool.
     pub fn votes(&self, pool: &str, now: u64) -> bool {
         self.state(pool, now) == NodeState::Up
@@ -275,7 +280,8 @@ impl<T> Node<T> {
     ) -> Result<(), String> {
         match owed {
             Owed::Command(command) => heard.push(Heard::Reply(command, reply)),
-            Owed::Probe | Owed::Hello | Owed::Subscribe => {}
+            Owed::Probe | Owed::Hello => {}
+            Owed::Subscribe => self.pushes &= !matches!(reply, Value::Error(_)),
             Owed::Info => self.learn(&reply, now)?,
             Owed::Auth | Owed::Select | Owed::Script => {
                 if let Value::Error(kind) = reply {

@@ -1,71 +1,18 @@
 //! The zone against a model that keeps plain lists and searches them.
 
+mod keys;
+mod steps;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use keys::{Health, Key, REVOKED};
+use steps::{Answer, Step, steps};
+
 use super::bed::{Bed, TTL, pool};
 use crate::lease::record::{NONE, nonce_words, presence};
 use crate::lease::*;
-use crate::openai::Verdict;
-
-#[derive(Clone, Debug)]
-enum Step {
-    Take {
-        worker: usize,
-        priority: i32,
-        /// A key that it must not have.
-        tried: Option<u8>,
-    },
-    Answer(usize, Answer),
-    Release(usize),
-    Renew(usize),
-    Leave(usize),
-    /// A lease moves to another slot; its own is held elsewhere for a while.
-    Move(usize, u64),
-    Pass(u64),
-    Kill(usize),
-    Reload(Vec<(u8, u32, u32)>),
-    /// A process died while it held the mutex.
-    Tear(u64),
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Answer {
-    Sound,
-    Faulty,
-    Revoked,
-    /// It says how long to wait.
-    Limited(u64),
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let keys = proptest::collection::btree_map(0u8..6, (1u32..4, 1u32..5), 1..5).prop_map(|keys| {
-        keys.into_iter()
-            .map(|(k, (s, w))| (k, s, w))
-            .collect::<Vec<_>>()
-    });
-    let answer = prop_oneof![
-        4 => Just(Answer::Sound),
-        1 => Just(Answer::Faulty),
-        1 => Just(Answer::Revoked),
-        2 => (1..TTL).prop_map(Answer::Limited),
-    ];
-    let step = prop_oneof![
-        12 => (0usize..3, 0i32..3, proptest::option::weighted(0.3, 0u8..6))
-            .prop_map(|(worker, priority, tried)| Step::Take { worker, priority, tried }),
-        6 => (any::<usize>(), answer).prop_map(|(at, answer)| Step::Answer(at, answer)),
-        8 => any::<usize>().prop_map(Step::Release),
-        3 => any::<usize>().prop_map(Step::Renew),
-        3 => any::<usize>().prop_map(Step::Leave),
-        3 => (any::<usize>(), any::<u64>()).prop_map(|(at, random)| Step::Move(at, random)),
-        2 => (1..TTL).prop_map(Step::Pass),
-        1 => (0usize..3).prop_map(Step::Kill),
-        1 => keys.prop_map(Step::Reload),
-        1 => any::<u64>().prop_map(Step::Tear),
-    ];
-    proptest::collection::vec(step, 1..120)
-}
 
 struct Held {
     grant: Grant,
@@ -83,36 +30,6 @@ struct Waiting {
     generation: u64,
     tried: Option<u8>,
 }
-
-#[derive(Clone, Copy, Debug)]
-struct Key {
-    born: u64,
-    retired: u64,
-    slots: u32,
-    health: Health,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Health {
-    out: Option<(Cause, u64)>,
-    failures: u32,
-    /// How many leases it may have on trial.
-    trial: Option<u32>,
-    granted: u64,
-    /// The last lease before it went out, and before it came back.
-    before_out: u64,
-    before_trial: u64,
-}
-
-impl Health {
-    fn go_out(&mut self, cause: Cause, until: u64) {
-        self.before_out = self.granted;
-        let (worse, later) = self.out.unwrap_or((cause, until));
-        self.out = Some((worse.max(cause), later.max(until)));
-    }
-}
-
-const REVOKED: u64 = 700;
 
 fn config(keys: &[(u8, u32, u32)], balance: Balance) -> PoolConfig {
     let mut config = pool("p", keys, balance);
@@ -135,19 +52,13 @@ struct Model {
 impl Model {
     fn new(balance: Balance) -> Self {
         let bed = Bed::new(&config(&[(1, 1, 1), (2, 2, 1)], balance));
-        let key = |slots| Key {
-            born: 1,
-            retired: u64::MAX,
-            slots,
-            health: Health::default(),
-        };
         let mut model = Self {
             bed,
             workers: vec![],
             next_pid: 1,
             held: vec![],
             waiting: vec![],
-            keys: BTreeMap::from([(1, key(1)), (2, key(2))]),
+            keys: BTreeMap::from([(1, Key::new(1, 1)), (2, Key::new(1, 2))]),
             index_of: BTreeMap::new(),
             fence: 0,
         };
@@ -179,15 +90,9 @@ impl Model {
 
     /// How many leases the key may have.
     fn cap(&self, fingerprint: u8) -> u32 {
-        let Key { slots, health, .. } = self.keys[&fingerprint];
-        match (health.out, health.trial) {
-            (Some(_), _) => 0,
-            (None, None) => slots,
-            (None, Some(trial)) => {
-                let aside = |h: &&Held| h.serial <= health.before_trial;
-                slots.min(trial + self.leases(fingerprint).filter(aside).count() as u32)
-            }
-        }
+        let key = self.keys[&fingerprint];
+        let before = |h: &&Held| h.serial <= key.health.before_trial;
+        key.cap(self.leases(fingerprint).filter(before).count() as u32)
     }
 
     /// A slot of the key that nobody holds, and that the configuration still has and
@@ -276,12 +181,7 @@ impl Model {
         self.held.retain(|h| h.deadline > now.mono_ms);
         assert_eq!(before - self.held.len(), ended);
         for key in self.keys.values_mut() {
-            let health = &mut key.health;
-            if health.out.is_some_and(|(_, until)| until <= now.mono_ms) {
-                health.out = None;
-                health.trial = Some(1);
-                health.before_trial = health.granted;
-            }
+            key.health.come_back(now.mono_ms);
         }
     }
 
@@ -402,39 +302,10 @@ impl Model {
             Answer::Limited(ms) => ms.to_string(),
             _ => String::new(),
         };
-        let verdict = match answer {
-            Answer::Sound => Verdict::Sound,
-            Answer::Faulty => Verdict::Faulty,
-            Answer::Revoked => Verdict::Revoked,
-            Answer::Limited(_) => Verdict::Limited,
-        };
-        self.bed
-            .answer(&grant, verdict, &[("retry-after-ms", &retry)]);
-        let now = self.bed.now;
+        let headers = [("retry-after-ms", &*retry)];
+        self.bed.answer(&grant, answer.verdict(), &headers);
         let key = self.keys.get_mut(&self.index_of[&grant.key]).unwrap();
-        let health = &mut key.health;
-        let news = serial > health.before_out;
-        if news && matches!(answer, Answer::Revoked | Answer::Limited(_)) {
-            health.failures += 1;
-        }
-        match answer {
-            Answer::Faulty => {}
-            Answer::Limited(ms) => health.go_out(Cause::Rate, now + ms),
-            Answer::Revoked => {
-                let known = health.out.is_some_and(|(cause, _)| cause == Cause::Revoked);
-                if news || !known {
-                    let doubled = REVOKED << (health.failures.max(1) - 1);
-                    health.go_out(Cause::Revoked, now + doubled.min(3_600_000));
-                }
-            }
-            Answer::Sound if news => {
-                health.failures = 0;
-                if serial > health.before_trial {
-                    health.trial = health.trial.map(|n| 2 * n).filter(|&n| n < key.slots);
-                }
-            }
-            Answer::Sound => {}
-        }
+        key.hears(serial, answer, self.bed.now);
     }
 
     fn outlook(&self, generation: u64, tried: Option<u8>) -> Outlook {
@@ -496,12 +367,10 @@ impl Model {
             }
         }
         for (fingerprint, slots) in listed {
-            let key = self.keys.entry(fingerprint).or_insert(Key {
-                born: generation,
-                retired: u64::MAX,
-                slots,
-                health: Health::default(),
-            });
+            let key = self
+                .keys
+                .entry(fingerprint)
+                .or_insert(Key::new(generation, slots));
             if key.retired != u64::MAX {
                 (key.born, key.retired) = (generation, u64::MAX);
             }

@@ -1,0 +1,39 @@
+-- A mock of the OpenAI API as it is usually written in OpenResty's Lua: a light thread for each
+-- request says a word, flushes it, sleeps, says the next. What `make bench-mock` compares ours with.
+--
+-- It says what ours says with `fields=minimal`, and looks at nothing of the request.
+
+local format, random = string.format, math.random
+local say, flush, sleep, time = ngx.say, ngx.flush, ngx.sleep, ngx.time
+local read_body, header = ngx.req.read_body, ngx.header
+
+local WORDS = { "powered ", "by ", "openai" }
+
+local M = {}
+
+-- In content_by_lua; so many seconds between words.
+function M.stream(delay)
+    read_body()
+    header["Content-Type"] = "text/event-stream; charset=utf-8"
+    header["Cache-Control"] = "no-cache"
+    local opening = format(
+        'data: {"id":"chatcmpl-%06d","object":"chat.completion.chunk","created":%d,'
+            .. '"model":"gpt-3.5-turbo","choices":[{"index":0,"delta":',
+        random(0, 999999),
+        time()
+    )
+    say(opening, '{"role":"assistant"},"finish_reason":null}]}\n')
+    flush(true)
+    for i, word in ipairs(WORDS) do
+        if i > 1 and delay > 0 then
+            sleep(delay)
+        end
+        say(opening, '{"content":"', word, '"},"finish_reason":null}]}\n')
+        flush(true)
+    end
+    say(opening, '{},"finish_reason":"stop"}]}\n')
+    say("data: [DONE]\n")
+    flush(true)
+end
+
+return M

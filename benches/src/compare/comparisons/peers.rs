@@ -1,0 +1,206 @@
+//! Gateways side by side before the same mock, under the same load; told as a table in Markdown.
+
+use std::fmt::Write as _;
+
+use super::redlock::redlock;
+use super::throughput::CONNECTIONS;
+use crate::error::Result;
+use crate::lab::{Lab, load_average, machine};
+use crate::litellm;
+use crate::mock::Mock;
+use crate::nginx::Nginx;
+use crate::redis::Redis;
+use crate::report::{Finding, Report, Target, Unit};
+use crate::route::{Group, Lease, Route};
+use crate::site::CLIENT_TOKEN;
+use crate::spread::Spread;
+use crate::tool::try_bench;
+use crate::wrk;
+
+/// The slowest of them answers some dozens of requests a second.
+const SECONDS: u64 = 5;
+/// Slots enough for all streams.
+const SLOTS: usize = 1024;
+const ROUTES: [Route; 3] = [
+    Route::PLAIN,
+    Route::gateway("keys", SLOTS, 1),
+    redlock("redlock", SLOTS),
+];
+const DICT: Route = Route::gateway("dict", SLOTS, 1).leased(Lease::LuaDict);
+const LUA: Route = Route::gateway("lua", SLOTS, 1).leased(Lease::Lua);
+
+/// Ten requests a second are few for all of them: what is seen is the path, not a queue.
+const FEW: [&str; 10] = [
+    "--rate",
+    "10",
+    "--arrivals",
+    "constant",
+    "-H",
+    "X-Mock-Words: 16",
+    "-H",
+    "X-Mock-Delay: 20ms",
+    "-d",
+    "5s",
+];
+/// 512 streams that would be 400 a second.
+const MANY: [&str; 10] = [
+    "-c",
+    "512",
+    "--timeout",
+    "120s",
+    "-H",
+    "X-Mock-Words: 64",
+    "-H",
+    "X-Mock-Delay: 20ms",
+    "-d",
+    "5s",
+];
+
+/// A gateway, and what its rounds gave.
+struct Peer {
+    name: &'static str,
+    /// Its base URL.
+    url: String,
+    rate: Vec<f64>,
+    first_p50: Vec<f64>,
+    first_p99: Vec<f64>,
+    streams: Vec<f64>,
+    between_p99: Vec<f64>,
+    /// Streams that failed in all rounds.
+    failed: u64,
+}
+
+impl Peer {
+    fn new(name: &'static str, port: u16, path: &str) -> Self {
+        Self {
+            name,
+            url: format!("http://127.0.0.1:{port}{path}/v1"),
+            rate: Vec::new(),
+            first_p50: Vec::new(),
+            first_p99: Vec::new(),
+            streams: Vec::new(),
+            between_p99: Vec::new(),
+            failed: 0,
+        }
+    }
+
+    fn measure(&mut self, lab: &Lab) -> Result<()> {
+        let chat = format!("{}/chat/completions", self.url);
+        let tally = wrk::run(
+            lab,
+            &chat,
+            CLIENT_TOKEN,
+            CONNECTIONS,
+            lab.seconds.max(SECONDS),
+        )?;
+        self.rate.push(tally.per_second());
+        let url = std::slice::from_ref(&self.url);
+        for side in try_bench(lab, url, &FEW)?.sides {
+            self.failed += side.failed;
+            self.first_p50.push(side.latency("first_token", "p50"));
+            self.first_p99.push(side.latency("first_token", "p99"));
+        }
+        for side in try_bench(lab, url, &MANY)?.sides {
+            self.failed += side.failed;
+            self.streams.push(side.streams_per_second);
+            self.between_p99.push(side.latency("between_tokens", "p99"));
+        }
+        Ok(())
+    }
+}
+
+pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
+    let mock = Mock::start(lab)?;
+    let servers = Redis::group(lab, 3)?;
+    let group = Group {
+        name: ROUTES[2].name,
+        ports: servers.iter().map(Redis::port).collect(),
+        hand_over: None,
+    };
+    let groups = std::slice::from_ref(&group);
+    let nginx = Nginx::with_groups(lab, &mock, &ROUTES, groups)?;
+    let dict = Nginx::start(lab, &mock, &[DICT])?;
+    let lua = Nginx::with_groups(lab, &mock, &[LUA], groups)?;
+    let litellm = litellm::start(lab, &mock)?;
+    let mut peers = [
+        Peer::new("plain nginx, no lease", nginx.port(), "/plain"),
+        Peer::new("nginx-openai", nginx.port(), "/keys"),
+        Peer::new("nginx-openai, Redlock of 3", nginx.port(), "/redlock"),
+        Peer::new("OpenResty Lua, shared dictionary", dict.port(), "/dict"),
+        Peer::new("OpenResty Lua, Redlock of 3", lua.port(), "/lua"),
+        Peer::new("LiteLLM, no lease", litellm.port, ""),
+    ];
+    for peer in &peers {
+        // Connections, caches and heaps as they are after a while.
+        try_bench(
+            lab,
+            std::slice::from_ref(&peer.url),
+            &["-c", "8", "-d", "2s"],
+        )?;
+    }
+    let rounds = lab.rounds.min(3);
+    for _ in 0..rounds {
+        for peer in &mut peers {
+            peer.measure(lab)?;
+        }
+    }
+    for finding in findings(&peers) {
+        report.add(&finding)?;
+    }
+    tell(lab, rounds, &peers);
+    for nginx in [nginx, dict, lua] {
+        nginx.finish()?;
+    }
+    Ok(())
+}
+
+/// Requests a second of ours by those of the others with a lease, and of LiteLLM.
+fn findings(peers: &[Peer; 6]) -> Vec<Finding> {
+    let [_, shm, redlock, dict, lua, litellm] = peers;
+    let pairs = [(shm, dict), (redlock, lua), (shm, litellm)];
+    let finding = |(ours, other): (&Peer, &Peer)| Finding {
+        name: format!("ours ÷ {}", other.name),
+        unit: Unit::Ratio,
+        value: Spread::of_ratios(&other.rate, &ours.rate),
+        target: Target::None,
+        measured: [
+            ("ours_per_second".to_owned(), ours.rate.clone()),
+            ("other_per_second".to_owned(), other.rate.clone()),
+        ]
+        .into(),
+        note: String::new(),
+    };
+    pairs.map(finding).into()
+}
+
+#[expect(clippy::print_stdout, reason = "the program's output")]
+fn tell(lab: &Lab, rounds: usize, peers: &[Peer; 6]) {
+    let mut table = String::from(
+        "| | requests/s | ÷ plain | first token p50 | p99 | 512 streams: streams/s | p99 between words | failed |\n\
+         |---|---|---|---|---|---|---|---|\n",
+    );
+    let plain = &peers[0];
+    let middle = |values: &[f64]| Spread::of(values.iter().copied()).median;
+    for peer in peers {
+        let Spread { median, min, max } = Spread::of(peer.rate.iter().copied());
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            table,
+            "| {} | {median:.0} ({min:.0} – {max:.0}) | {:.3} | {:.2} ms | {:.2} ms | {:.0} | {:.1} ms | {} |",
+            peer.name,
+            Spread::of_ratios(&plain.rate, &peer.rate).median,
+            middle(&peer.first_p50),
+            middle(&peer.first_p99),
+            middle(&peer.streams),
+            middle(&peer.between_p99),
+            peer.failed,
+        );
+    }
+    println!(
+        "\n{table}\n{}; gateway on one core, mock and clients on another; LiteLLM {}; medians of \
+         {rounds} rounds in turn (lowest – highest); load average {:.2} at the end.",
+        machine(&lab.nginx),
+        litellm::version(lab),
+        load_average()
+    );
+}

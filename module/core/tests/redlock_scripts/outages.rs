@@ -1,0 +1,114 @@
+//! Keys that are out, as nodes keep them and tell of them.
+
+use openai_core::lease::Cause;
+use openai_core::redlock::{Outage, Value};
+
+use crate::bed::names;
+use crate::server::{Connection, Server};
+
+fn outage(cause: Cause, left_ms: u64) -> Outage {
+    Outage {
+        cause,
+        failures: 2,
+        left_ms,
+    }
+}
+
+fn note(node: &mut Connection, outage: Outage) -> Value {
+    node.call(&outage.note("k-1", &names()))
+}
+
+fn recalled(node: &mut Connection) -> Vec<(usize, Outage)> {
+    let keys = ["k-0".to_owned(), "k-1".to_owned()];
+    let answer = node.call(&Outage::recall(&keys, &names()));
+    Outage::recalled(&answer, keys.len())
+}
+
+#[test]
+fn a_longer_one_is_never_shortened() {
+    let server = Server::start(&[]);
+    let mut node = server.connect();
+    assert_eq!(recalled(&mut node), []);
+    assert_eq!(note(&mut node, outage(Cause::Rate, 50_000)), Value::Int(1));
+    assert_eq!(
+        note(&mut node, outage(Cause::Revoked, 40_000)),
+        Value::Int(0)
+    );
+    let known = recalled(&mut node);
+    let [
+        (
+            1,
+            Outage {
+                cause,
+                failures: 2,
+                left_ms,
+            },
+        ),
+    ] = known[..]
+    else {
+        panic!("{known:?}");
+    };
+    assert_eq!(cause, Cause::Rate);
+    assert!((40_000..=50_000).contains(&left_ms), "{left_ms}");
+    assert_eq!(note(&mut node, outage(Cause::Quota, 90_000)), Value::Int(1));
+    assert_eq!(recalled(&mut node)[0].1.cause, Cause::Quota);
+}
+
+#[test]
+fn it_ends_by_itself() {
+    let server = Server::start(&[]);
+    let mut node = server.connect();
+    note(&mut node, outage(Cause::Rate, 1));
+    let key = names().outage("k-1");
+    let ended = (0..500).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        node.ask(&["EXISTS", &key]) == Value::Int(0)
+    });
+    assert!(ended);
+}
+
+#[test]
+fn other_machines_are_told() {
+    let server = Server::start(&[]);
+    let (mut node, mut other) = (server.connect(), server.connect());
+    other.ask(&["SUBSCRIBE", &names().outages()]);
+    note(&mut node, outage(Cause::Quota, 5_000));
+    let message = other.receive();
+    let Value::Array(parts) = &message else {
+        panic!("{message:?}");
+    };
+    let [_, _, Value::Bytes(text)] = parts.as_slice() else {
+        panic!("{message:?}");
+    };
+    let told = Outage::told(text);
+    assert_eq!(told, Some(("k-1", outage(Cause::Quota, 5_000))));
+}
+
+#[test]
+fn a_node_that_may_not_publish_notes_it_all_the_same() {
+    let server = Server::start(&[]);
+    let mut node = server.connect();
+    node.ok(&[
+        "ACL",
+        "SETUSER",
+        "quiet",
+        "on",
+        "nopass",
+        "~*",
+        "+@all",
+        "resetchannels",
+    ]);
+    node.ok(&["AUTH", "quiet", "any"]);
+    assert_eq!(note(&mut node, outage(Cause::Quota, 5_000)), Value::Int(1));
+    assert_eq!(recalled(&mut node).len(), 1);
+}
+
+#[test]
+fn a_record_by_hand_without_an_end_is_written_over() {
+    let server = Server::start(&[]);
+    let mut node = server.connect();
+    node.ok(&["SET", &names().outage("k-1"), "revoked 1"]);
+    assert_eq!(recalled(&mut node), []);
+    assert_eq!(note(&mut node, outage(Cause::Rate, 5_000)), Value::Int(1));
+    assert_eq!(recalled(&mut node).len(), 1);
+}

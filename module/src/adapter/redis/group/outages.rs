@@ -1,0 +1,78 @@
+//! Keys that are out: this machine's word to others, and theirs.
+
+use std::rc::Rc;
+
+use openai_core::redlock::{MAX_RECALLED, NodeId, Outage, PoolNames, Value};
+
+use super::super::call::by_digest;
+use super::{Group, Order, Outcome};
+
+/// How often a node is asked that cannot tell by itself.
+const ASK_MS: u64 = 2_000;
+
+impl Group {
+    /// Tells other machines that a key is out.
+    pub fn put_out(&mut self, names: &PoolNames, key: &str, outage: Outage) {
+        let call = Rc::new(outage.note(key, names));
+        let packed = by_digest(&call);
+        for node in self.quorum.all().iter() {
+            let _ = self.send(node, &packed, Order::Stray(Rc::clone(&call)));
+        }
+    }
+
+    /// Asks a node which of the keys are out.
+    pub fn recall(&mut self, node: NodeId, names: &Rc<PoolNames>, keys: &[String]) {
+        for keys in keys.chunks(MAX_RECALLED) {
+            let packed = by_digest(&Outage::recall(keys, names));
+            let _ = self.send(node, &packed, Order::Recall(Rc::clone(names), keys.into()));
+        }
+    }
+
+    /// The nodes to be asked by now, since they send no messages.
+    pub fn silent_nodes(&mut self, now: u64) -> Vec<NodeId> {
+        if now < self.ask_at {
+            return Vec::new();
+        }
+        self.ask_at = now + ASK_MS;
+        let silent = |id: &NodeId| {
+            let node = self.nodes.get(usize::from(id.0));
+            node.is_some_and(|node| node.is_open() && !node.sends_messages())
+        };
+        self.quorum.all().iter().filter(silent).collect()
+    }
+
+    /// Whether a message is word of a key that is out.
+    pub(super) fn told_of_outage(
+        &self,
+        channel: &[u8],
+        text: &[u8],
+        done: &mut Vec<Outcome>,
+    ) -> bool {
+        let pools = &self.setup.pools;
+        let Some(names) = pools.iter().find(|n| n.outages().as_bytes() == channel) else {
+            return false;
+        };
+        done.extend(Outage::told(text).map(|(key, outage)| Outcome::Out {
+            names: Rc::clone(names),
+            key: key.to_owned(),
+            outage,
+        }));
+        true
+    }
+}
+
+/// What a node has told of keys that are out.
+pub(super) fn recalled(
+    names: &Rc<PoolNames>,
+    keys: &[String],
+    value: &Value,
+    done: &mut Vec<Outcome>,
+) {
+    for (at, outage) in Outage::recalled(value, keys.len()) {
+        done.push(Outcome::Out {
+            names: Rc::clone(names),
+            key: keys[at].clone(),
+            outage,
+        });
+    }
+}

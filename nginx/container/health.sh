@@ -1,0 +1,10 @@
+#!/bin/bash
+# Succeeds when what listens on a port of this container answers a path with 200; nothing but bash is needed.
+#
+#   health PORT PATH
+set -euo pipefail
+
+exec 3<>"/dev/tcp/127.0.0.1/$1"
+printf 'GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n' "$2" >&3
+read -r -t 2 _ status _ <&3
+[[ $status == 200 ]]
