@@ -1,9 +1,12 @@
-//! The usage scanner over answers as they come from the upstream.
+//! The usage scanner over answers as they come from the upstream; the totals.
+#![allow(clippy::expect_used, reason = "a bench fails by panicking")]
 
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use openai_core::openai::UsageScanner;
+use openai_core::metrics::{Board, Http, Live, Outcome, Record, Request, render};
+use openai_core::openai::usage::Source;
+use openai_core::openai::{Tokens, UsageScanner};
 
 const CHUNK: &str = "data: {\"id\":\"chatcmpl-123456\",\"object\":\"chat.completion.chunk\",\
     \"created\":1234567890,\"model\":\"gpt-4o-mini\",\"service_tier\":\"default\",\
@@ -51,5 +54,56 @@ fn usage(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, usage);
+/// The text of the totals of so many keys, all of which have been used.
+fn scrape(c: &mut Criterion) {
+    const KEYS: usize = 1_000;
+    let mut bytes = vec![0u64; Board::bytes_for(KEYS).div_ceil(8)];
+    let mut board = Board::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a board");
+    let record = |n: usize, add: &mut dyn FnMut(&Record<'_>)| {
+        let (service, key) = (
+            format!("service-{}", n % 20),
+            format!("key-{:04}", n % KEYS),
+        );
+        add(&Record {
+            http: Some(Http::new(b"POST", b"/v1/chat/completions", 200)),
+            duration_ms: n as u64 % 3_000,
+            request: Some(Request {
+                service: &service,
+                pool: "main",
+                key: &key,
+                model: ["gpt-4o", "gpt-4o-mini", "o3"][n % 3],
+                known_model: true,
+                outcome: Outcome::Success,
+                attempts: 1,
+                tokens: Tokens {
+                    prompt: 12,
+                    completion: n as u64 % 700,
+                    ..Tokens::default()
+                },
+                source: Source::Exact,
+                cost: Some(n as u64),
+                wait_ms: Some(0),
+                hold_ms: Some(40),
+                first_token_ms: Some(20),
+            }),
+        });
+    };
+    for n in 0..3 * KEYS {
+        record(n, &mut |record| board.add(record));
+    }
+    let mut group = c.benchmark_group("totals");
+    let mut n = 0;
+    group.bench_function("add a request", |b| {
+        b.iter(|| {
+            n += 1;
+            record(n, &mut |record| board.add(black_box(record)));
+        });
+    });
+    group.bench_function("text of 1,000 keys", |b| {
+        b.iter(|| render(&board, &Live::default()).map(|text| text.len()));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, usage, scrape);
 criterion_main!(benches);

@@ -170,21 +170,17 @@ fn nodes(pool: &Pool) -> Option<(u32, u32)> {
 
 fn text(main: &Main) -> Option<String> {
     let known = main.taken_over()?;
-    let gauges = |(at, pool): (usize, &'_ Pool)| {
+    let pools = main.pools.iter().enumerate().filter_map(|(at, pool)| {
         let now = worker::gauges(known, at)?;
-        Some((pool.name.as_str(), now, nodes(pool)))
-    };
-    let gauges: Vec<_> = main.pools.iter().enumerate().filter_map(gauges).collect();
-    let pools: Vec<_> = gauges
-        .iter()
-        .map(|(name, now, nodes)| LivePool {
-            name,
+        Some(LivePool {
+            name: &pool.name,
             held: now.held,
             waiting: now.waiting,
             slots: now.slots,
-            nodes: *nodes,
+            nodes: nodes(pool),
         })
-        .collect();
+    });
+    let pools: Vec<_> = pools.collect();
     let live = Live {
         version: env!("CARGO_PKG_VERSION"),
         pools: &pools,

@@ -6,11 +6,12 @@ use openai_core::openai::{Tokens, UsageScanner};
 
 use crate::Openai;
 use crate::adapter::now;
-use crate::conf::{Location, Main};
+use crate::conf::{Location, Main, Pool};
 use crate::ctx::Context;
 use crate::ffi::{Chunk, Cutter, Left, Part, Request, Rewrite};
 use crate::phase::target;
 use crate::totals::CLIENT_LEFT;
+use crate::worker;
 
 /// Reads the usage of one answer.
 pub struct Meter {
@@ -133,6 +134,23 @@ pub fn of(request: &Request<'_>, ctx: &Context) -> Used {
             ..Tokens::default()
         },
         source: Source::Estimated,
+    }
+}
+
+/// Takes what the answer has used for what was estimated, of a limit that is stated.
+pub fn settle(request: &Request<'_>, ctx: &Context) {
+    let main = request.main_conf::<Openai>();
+    let lease = ctx.lease.get().filter(|_| ctx.holds.get());
+    let Some((main, lease)) = main.zip(lease) else {
+        return;
+    };
+    if !main.pools.get(lease.pool).is_some_and(Pool::limits_tokens) {
+        return;
+    }
+    let Used { tokens, source } = of(request, ctx);
+    if source != Source::None {
+        let used = tokens.prompt.saturating_add(tokens.completion);
+        worker::in_zone(|zone| zone.settle(&lease.grant, used, now()));
     }
 }
 

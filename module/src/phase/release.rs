@@ -2,7 +2,7 @@
 
 use crate::Openai;
 use crate::ffi::{Flow, Phase, PhaseHandler, Request};
-use crate::totals;
+use crate::{totals, usage};
 
 pub struct Log;
 
@@ -19,6 +19,7 @@ impl PhaseHandler for Log {
 /// Nothing more comes from the upstream: the key is of no use any more.
 pub fn ended(request: Request<'_>) {
     if let Some(ctx) = request.recalled::<Openai>() {
+        usage::settle(&request, ctx);
         ctx.let_go();
     }
 }

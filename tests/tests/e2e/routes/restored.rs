@@ -64,7 +64,7 @@ fn a_json_answer_names_the_alias() {
 #[test]
 fn the_upstream_is_asked_for_a_plain_answer() {
     let upstream = RawUpstream::bind();
-    let gateway = gateway(&upstream).start();
+    let gateway = gateway(&upstream).location("openai_usage off;").start();
     for (asks, expected) in [(ASKS, None), (r#"{"model":"plain"}"#, Some("gzip, br"))] {
         let call = gateway
             .chat_with(asks)

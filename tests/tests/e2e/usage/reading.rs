@@ -170,3 +170,17 @@ fn an_error_uses_nothing() {
         .expect_status(400);
     assert_eq!(told(&only_line(&gateway)), ("", "", "none"));
 }
+
+#[test]
+fn a_stated_limit_is_charged_what_was_used() {
+    let gateway = Plan::new()
+        .pool("main", "key sk-e2e-usage-1; limit tpm=1000; wait 0;")
+        .start();
+    // Each may take 900 tokens, and uses 9.
+    for _ in 0..3 {
+        gateway
+            .chat_with(chat(r#","max_tokens":900"#))
+            .send()
+            .expect_status(200);
+    }
+}
