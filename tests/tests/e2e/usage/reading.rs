@@ -77,7 +77,7 @@ fn a_stream_that_does_not_tell_is_estimated() {
 
 #[test]
 fn a_stream_whose_client_leaves_is_estimated() {
-    let scenario = Scenario::from_toml("delay = \"20ms\"\nwords = 500").expect("a scenario");
+    let scenario = Scenario::from_toml("delay = \"50ms\"\nwords = 500").expect("a scenario");
     let gateway = Plan::new().scenario(scenario).start();
     let events = gateway.chat_with(chat(r#","stream":true"#)).events();
     assert_eq!(events.take(41).count(), 41, "a role and forty words");
