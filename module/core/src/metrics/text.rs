@@ -37,33 +37,55 @@ pub struct Live<'a> {
     pub pools: &'a [LivePool<'a>],
 }
 
-type Labels<'a> = [(&'static str, &'a str)];
+/// The labels of a metric, of which there are few.
+#[derive(Clone, Copy)]
+struct Labels<'a> {
+    pairs: [(&'static str, &'a str); 3],
+    count: usize,
+}
 
-fn metric(labels: &Labels<'_>) -> Metric {
+impl<'a> Labels<'a> {
+    fn new(name: &'static str, value: &'a str) -> Self {
+        Self {
+            pairs: [(name, value); 3],
+            count: 1,
+        }
+    }
+
+    fn with(mut self, name: &'static str, value: &'a str) -> Self {
+        if let Some(place) = self.pairs.get_mut(self.count) {
+            *place = (name, value);
+            self.count += 1;
+        }
+        self
+    }
+}
+
+fn metric(labels: Labels<'_>) -> Metric {
     let pair = |&(name, value): &(&str, &str)| {
         let mut pair = LabelPair::default();
         pair.set_name(name.into());
         pair.set_value(value.into());
         pair
     };
-    Metric::from_label(labels.iter().map(pair).collect())
+    Metric::from_label(labels.pairs[..labels.count].iter().map(pair).collect())
 }
 
-fn counter(labels: &Labels<'_>, value: f64) -> Metric {
+fn counter(labels: Labels<'_>, value: f64) -> Metric {
     let (mut metric, mut counter) = (metric(labels), Counter::default());
     counter.set_value(value);
     metric.set_counter(counter);
     metric
 }
 
-fn gauge(labels: &Labels<'_>, value: u32) -> Metric {
+fn gauge(labels: Labels<'_>, value: u32) -> Metric {
     let (mut metric, mut gauge) = (metric(labels), Gauge::default());
     gauge.set_value(value.into());
     metric.set_gauge(gauge);
     metric
 }
 
-fn histogram(labels: &Labels<'_>, times: &Histogram) -> Metric {
+fn histogram(labels: Labels<'_>, times: &Histogram) -> Metric {
     let bucket = |(bound, count): (u64, u64)| {
         let mut bucket = Bucket::default();
         bucket.set_upper_bound(bound as f64 / 1e3);
@@ -110,34 +132,24 @@ impl Families {
 }
 
 /// The labels that name a row.
-fn owner(table: Table, row: &Row) -> Vec<(&'static str, &str)> {
+fn owner(table: Table, row: &Row) -> Labels<'_> {
     let name = row.label.name();
     match table {
-        Table::Services => vec![("service", name)],
-        Table::Models => vec![("model", name)],
-        Table::Pools => vec![("pool", name)],
+        Table::Services => Labels::new("service", name),
+        Table::Models => Labels::new("model", name),
+        Table::Pools => Labels::new("pool", name),
         Table::Keys => {
             let (pool, key) = name.split_once('/').unwrap_or((name, name));
-            vec![("pool", pool), ("key", key)]
+            Labels::new("pool", pool).with("key", key)
         }
     }
-}
-
-fn with<'a>(
-    labels: &[(&'static str, &'a str)],
-    name: &'static str,
-    value: &'a str,
-) -> Vec<(&'static str, &'a str)> {
-    let mut all = labels.to_vec();
-    all.push((name, value));
-    all
 }
 
 impl Board<'_> {
     /// A counter of every row of a table.
     fn each(&self, table: Table, pick: impl Fn(&Counters) -> f64) -> impl Iterator<Item = Metric> {
         self.used(table)
-            .map(move |(row, _)| counter(&owner(table, row), pick(&row.counters)))
+            .map(move |(row, _)| counter(owner(table, row), pick(&row.counters)))
     }
 
     /// The requests of a table by outcome: those that came about.
@@ -148,7 +160,7 @@ impl Board<'_> {
             // A row of success is there from the start: a rate needs a first value.
             told.filter(|&(outcome, count)| count > 0 || outcome == OUTCOMES[0])
                 .map(|(outcome, count)| {
-                    counter(&with(&labels, "status", outcome.as_str()), count as f64)
+                    counter(labels.with("status", outcome.as_str()), count as f64)
                 })
                 .collect::<Vec<_>>()
         })
@@ -165,7 +177,7 @@ impl Board<'_> {
             ];
             let told = kinds.into_iter().enumerate();
             told.filter(|&(at, (_, count))| at < 2 || count > 0)
-                .map(|(_, (kind, count))| counter(&with(&labels, "kind", kind), count as f64))
+                .map(|(_, (kind, count))| counter(labels.with("kind", kind), count as f64))
                 .collect::<Vec<_>>()
         })
     }
@@ -174,7 +186,7 @@ impl Board<'_> {
         let timed = self
             .used(table)
             .filter_map(|(row, times)| Some((row, times?)));
-        timed.map(move |(row, times)| histogram(&owner(table, row), pick(times)))
+        timed.map(move |(row, times)| histogram(owner(table, row), pick(times)))
     }
 }
 
@@ -297,12 +309,8 @@ impl Snapshot {
 }
 
 fn add_http(all: &mut Families, board: &Board<'_>) {
-    let labels = |at| {
-        [
-            ("method", http::method_of(at)),
-            ("endpoint", http::endpoint_of(at)),
-        ]
-    };
+    let labels =
+        |at| Labels::new("method", http::method_of(at)).with("endpoint", http::endpoint_of(at));
     let used = || {
         board
             .cells
@@ -318,7 +326,7 @@ fn add_http(all: &mut Families, board: &Board<'_>) {
             .filter(|&(_, &count)| count > 0);
         told.map(|(status, &count)| {
             let status = http::status_of(status);
-            counter(&with(&labels(at), "status", &status), count as f64)
+            counter(labels(at).with("status", &status), count as f64)
         })
         .collect::<Vec<_>>()
     });
@@ -330,14 +338,15 @@ fn add_http(all: &mut Families, board: &Board<'_>) {
     all.histograms(
         "http_request_duration_seconds",
         "Time from a request's first byte to the last of its answer, by method and endpoint.",
-        used().map(|(at, cell)| histogram(&labels(at), &cell.duration)),
+        used().map(|(at, cell)| histogram(labels(at), &cell.duration)),
     );
 }
 
 fn add_live(all: &mut Families, live: &Live<'_>) {
     let mut of = |name: &str, help: &str, pick: fn(&LivePool<'_>) -> Option<u32>| {
         let pools = live.pools.iter();
-        let told = pools.filter_map(|pool| Some(gauge(&[("pool", pool.name)], pick(pool)?)));
+        let told =
+            pools.filter_map(|pool| Some(gauge(Labels::new("pool", pool.name), pick(pool)?)));
         all.gauges(name, help, told);
     };
     of(
@@ -368,6 +377,6 @@ fn add_live(all: &mut Families, live: &Live<'_>) {
     all.gauges(
         "openai_gateway_info",
         "The version of the module.",
-        std::iter::once(gauge(&[("version", live.version)], 1)),
+        std::iter::once(gauge(Labels::new("version", live.version), 1)),
     );
 }
