@@ -19,6 +19,7 @@ use crate::ffi::{self, ConfResult, Cycle, Level, SharedZone, Timer, Token, Watch
 use crate::locks;
 use crate::log::event;
 use crate::phase;
+use crate::probe;
 
 new_key_type! {
     /// A lease's place in the list of those to renew.
@@ -97,12 +98,14 @@ fn enter(main: &Main, cycle: Cycle) -> Option<bool> {
     };
     WORKER.with_borrow_mut(|place| *place = Some(worker));
     locks::start(main);
+    probe::start(main);
     Some(true)
 }
 
 /// Strikes the worker off; what it still holds is free at once.
 pub fn stop() {
     locks::stop();
+    probe::stop();
     if let Some(worker) = WORKER.take() {
         change(worker.shared, |zone| zone.dismiss(worker.id, now()));
     }

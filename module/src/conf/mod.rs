@@ -5,6 +5,7 @@ mod location;
 mod next_key;
 mod policy;
 mod pool;
+mod probe;
 mod redlock;
 mod routes;
 mod source;
@@ -21,6 +22,7 @@ pub use location::{
 };
 pub use next_key::{AttemptsHeader, Fault, NextKeyOn, NextKeyTimeout, NextKeyTries};
 pub use pool::{Pool, PoolBlock, Store};
+pub use probe::ProbeSettings;
 pub use redlock::{RedlockBlock, RedlockGroup};
 pub use routes::{RouteBlock, RoutesBlock, Target};
 pub use upstream::{Upstream, UpstreamBlock};
@@ -51,6 +53,8 @@ pub struct Main {
     pub totals: usage::Totals,
     /// Locations add those that only they name.
     pub upstreams: RefCell<Vec<Upstream>>,
+    /// Which upstreams are asked with the keys of which pools.
+    pub served: RefCell<Vec<(usize, usize)>>,
     pub shared: Option<SharedZone>,
     channels: usize,
     taken_over: OnceCell<TakenOver>,
