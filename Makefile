@@ -21,7 +21,8 @@ FUZZ_SECONDS ?= 60
 
 # What runs under valgrind, unless ARGS says otherwise: the way of a key, and whatever can end it.
 VALGRIND_TESTS := auth:: bodies:: clones:: endings:: injection:: leases:: log_format:: own_answers:: own_header:: \
-    quit:: redirects:: reload:: routes:: stopped_worker:: streaming:: subrequests:: upstream_faults:: variables:: waiting::
+    quit:: redirects:: reload:: routes:: stopped_worker:: streaming:: subrequests:: upstream_faults:: usage:: \
+    variables:: waiting::
 
 # The targets share cargo's lock, ports and apt.
 .NOTPARALLEL:
@@ -78,6 +79,10 @@ demo: module-debian mock ## one streamed answer through the gateway, and its lin
 	NGINX=/usr/sbin/nginx $(BUILD)/run.sh demo
 
 ## Checking
+
+.PHONY: check-metrics
+check-metrics: ## the text of /metrics and the alert rules, by Debian's promtool (a download of 19 MB)
+	$(BUILD)/promtool.sh
 
 .PHONY: test
 test: lint test-unit test-debian test-stable ## everything; stops at the first suite that fails

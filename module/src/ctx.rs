@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use openai_core::circuit::Pass;
 use openai_core::lease::{Avoid, Grant, LeaseHandle, WaitTicket};
+use openai_core::openai::usage::UsageStripper;
 use openai_core::openai::{ApiError, Head, Verdict};
 use openai_core::routes::Routed;
 
@@ -14,6 +15,7 @@ use crate::conf::{PoolKey, Target};
 use crate::ffi::{Answer, Editor, Timer, Token};
 use crate::locks;
 use crate::phase::api::Call;
+use crate::usage::Meter;
 use crate::worker::{self, LeaseKey};
 
 /// Where a request is on its way to a key.
@@ -154,6 +156,16 @@ pub struct Context {
     pub answer: RefCell<Option<Answer>>,
     /// What restores the name of an alias in the answer.
     pub editor: RefCell<Option<Rc<Editor>>>,
+    /// The status of the upstream's answer, once it goes to the client.
+    pub answered: Cell<Option<u16>>,
+    /// Reads the usage of that answer.
+    pub meter: RefCell<Option<Meter>>,
+    /// Takes what the gateway has asked a stream for out of it.
+    pub stripper: RefCell<Option<UsageStripper>>,
+    /// Whether the upstream has given its whole answer.
+    pub complete: Cell<bool>,
+    /// Whether it has been added to the totals.
+    pub counted: Cell<bool>,
 }
 
 impl Context {
@@ -193,6 +205,11 @@ impl Context {
             lock: Cell::default(),
             answer: RefCell::default(),
             editor: RefCell::default(),
+            answered: Cell::default(),
+            meter: RefCell::default(),
+            stripper: RefCell::default(),
+            complete: Cell::default(),
+            counted: Cell::default(),
         }
     }
 
@@ -244,6 +261,10 @@ impl Context {
         self.queued.set(false);
         self.attempts.set(0);
         self.stale.set(0);
+        self.answered.set(None);
+        self.meter.replace(None);
+        self.stripper.replace(None);
+        self.complete.set(false);
         self.avoid.set(Avoid::default());
         self.faulty.set(0);
         self.verdict.set(None);

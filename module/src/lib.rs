@@ -14,12 +14,15 @@ mod locks;
 mod log;
 mod phase;
 mod probe;
+mod totals;
+mod usage;
 mod variables;
 mod watch;
 mod worker;
 
 use conf::{AttemptsHeader, KeyWatch, NextKeyOn, NextKeyTimeout, NextKeyTries};
 use conf::{Auth, ClientsBlock, Inspect, InspectInvalid, InspectMaxSize, InspectOversize};
+use conf::{IncludeUsage, Metrics, PricesFile, StatsZone, UsageOn};
 use conf::{
     Location, Main, OpenaiPool, OpenaiRoute, PoolBlock, RedlockBlock, RoutesBlock, UpstreamBlock,
     ZoneSize,
@@ -33,7 +36,7 @@ use ffi::{
 /// The module, as the glue to nginx names it.
 pub(crate) struct Openai;
 
-static mut COMMANDS: Commands<22> = [
+static mut COMMANDS: Commands<27> = [
     command::<ZoneSize>(),
     command::<PoolBlock>(),
     command::<RedlockBlock>(),
@@ -55,6 +58,11 @@ static mut COMMANDS: Commands<22> = [
     command::<NextKeyTries>(),
     command::<NextKeyTimeout>(),
     command::<AttemptsHeader>(),
+    command::<UsageOn>(),
+    command::<IncludeUsage>(),
+    command::<PricesFile>(),
+    command::<StatsZone>(),
+    command::<Metrics>(),
     end(),
 ];
 
@@ -95,6 +103,9 @@ impl Content for Openai {
 
 impl Wrapped for Openai {
     fn answer_complete(request: Request<'_>) {
+        if let Some(ctx) = request.recalled::<Openai>() {
+            ctx.complete.set(true);
+        }
         phase::ended(request);
     }
 
@@ -112,5 +123,6 @@ impl Wrapped for Openai {
 
     fn subrequest_done(request: Request<'_>) {
         phase::ended(request);
+        totals::add(&request);
     }
 }

@@ -2,7 +2,9 @@
 
 use openai_core::admin::lock_id;
 use openai_core::lease::{Cause, KeyView, PoolGauges};
-use openai_core::openai::Verdict;
+use openai_core::openai::usage::Source;
+use openai_core::openai::{Tokens, Verdict};
+use openai_core::prices;
 use openai_core::redlock::PoolNames;
 use serde_json::json;
 
@@ -13,6 +15,7 @@ use crate::ctx::{Context, Lease};
 use crate::ffi::{Request, Value, Variable};
 use crate::locks;
 use crate::phase::target;
+use crate::usage;
 use crate::worker;
 
 pub const ALL: &[Variable] = &[
@@ -125,6 +128,38 @@ pub const ALL: &[Variable] = &[
     Variable {
         name: "openai_lock_rounds",
         read: lock_rounds,
+    },
+    Variable {
+        name: "openai_prompt_tokens",
+        read: |r| tokens(&r, |tokens| tokens.prompt),
+    },
+    Variable {
+        name: "openai_completion_tokens",
+        read: |r| tokens(&r, |tokens| tokens.completion),
+    },
+    Variable {
+        name: "openai_cached_tokens",
+        read: |r| tokens(&r, |tokens| tokens.cached),
+    },
+    Variable {
+        name: "openai_reasoning_tokens",
+        read: |r| tokens(&r, |tokens| tokens.reasoning),
+    },
+    Variable {
+        name: "openai_usage",
+        read: |r| {
+            usage::told(&r).map_or(Value::Missing, |(_, used)| {
+                Value::Text(used.source.as_str())
+            })
+        },
+    },
+    Variable {
+        name: "openai_first_token_ms",
+        read: first_token_ms,
+    },
+    Variable {
+        name: "openai_cost",
+        read: cost,
     },
     Variable {
         name: "openai_lock_votes",
@@ -287,6 +322,25 @@ fn lock_rounds(request: Request<'_>) -> Value {
 fn lock_votes(request: Request<'_>) -> Value {
     let votes = context(&request).and_then(|ctx| ctx.votes.get());
     votes.map_or(Value::Missing, |votes| Value::Number(votes.into()))
+}
+
+fn tokens(request: &Request<'_>, pick: fn(Tokens) -> u64) -> Value {
+    let used = usage::told(request).filter(|(_, used)| used.source != Source::None);
+    used.map_or(Value::Missing, |(_, used)| Value::Number(pick(used.tokens)))
+}
+
+fn first_token_ms(request: Request<'_>) -> Value {
+    context(&request)
+        .and_then(usage::first_token_ms)
+        .map_or(Value::Missing, Value::Number)
+}
+
+/// In dollars; unknown when the model has no price.
+fn cost(request: Request<'_>) -> Value {
+    let cost = usage::told(&request)
+        .zip(request.main_conf::<Openai>())
+        .and_then(|((ctx, used), main)| usage::cost(main, ctx, used));
+    text(cost.map(prices::dollars).as_deref())
 }
 
 /// How each key of the location's pool does, as JSON.

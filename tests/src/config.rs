@@ -23,6 +23,9 @@ const LOG_FORMAT: &str = r#"log_format e2e escape=json '{"status":"$status","uri
     '"wait_ms":"$openai_wait_ms","hold_ms":"$openai_hold_ms","service":"$openai_service",'
     '"role":"$openai_role","model":"$openai_model","stream":"$openai_stream",'
     '"user":"$openai_user","lock_rounds":"$openai_lock_rounds","lock_votes":"$openai_lock_votes",'
+    '"prompt_tokens":"$openai_prompt_tokens","completion_tokens":"$openai_completion_tokens",'
+    '"cached_tokens":"$openai_cached_tokens","reasoning_tokens":"$openai_reasoning_tokens",'
+    '"usage":"$openai_usage","first_token_ms":"$openai_first_token_ms","cost":"$openai_cost",'
     '"upstream":"$openai_upstream","upstream_model":"$openai_upstream_model",'
     '"route":"$openai_route"}';
 access_log {dir}/access.log e2e;"#;

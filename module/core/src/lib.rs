@@ -1,4 +1,4 @@
-//! What the nginx module decides: leases, key pools, request heads, error bodies.
+//! What the nginx module decides: leases, key pools, request heads, error bodies, totals.
 //!
 //! No nginx, no clock, no socket: time and randomness are passed in, so that
 //! everything here can be tested alone.
@@ -9,6 +9,8 @@ pub mod circuit;
 pub mod clients;
 pub mod keys;
 pub mod lease;
+pub mod metrics;
 pub mod openai;
+pub mod prices;
 pub mod redlock;
 pub mod routes;

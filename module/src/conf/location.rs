@@ -7,6 +7,7 @@ use openai_core::routes::TargetName;
 
 use super::api::Api;
 use super::next_key::NextKey;
+use super::usage::Usage;
 use super::{Main, Target, values};
 use crate::ffi::{
     Args, Conf, ConfResult, ContentHandler, Directive, LocationConf, Scope, argument,
@@ -33,6 +34,7 @@ pub struct Location {
     asks_token: bool,
     pub(super) next_key: NextKey,
     pub api: Api,
+    pub(super) usage: Usage,
     content: ContentHandler,
 }
 
@@ -102,6 +104,10 @@ impl Location {
         self.invalid.unwrap_or_default()
     }
 
+    pub fn usage(&self) -> &Usage {
+        &self.usage
+    }
+
     pub fn next_key(&self) -> &NextKey {
         &self.next_key
     }
@@ -143,6 +149,7 @@ impl LocationConf for Location {
         self.invalid = self.invalid.or(above.invalid);
         self.next_key.inherit(&above.next_key);
         self.api.inherit(&above.api, main)?;
+        self.usage.inherit(&above.usage);
         self.resolve(main)
     }
 

@@ -13,6 +13,7 @@ mod routes;
 mod source;
 mod tls;
 mod upstream;
+mod usage;
 mod values;
 mod watch;
 mod zone;
@@ -31,6 +32,7 @@ pub use redlock::{RedlockBlock, RedlockGroup};
 pub use routes::{RouteBlock, RoutesBlock, Target};
 pub use source::Stamp;
 pub use upstream::{Upstream, UpstreamBlock};
+pub use usage::{IncludeUsage, Metrics, PricesFile, StatsZone, UsageOn};
 pub use watch::KeyWatch;
 pub use zone::ZoneSize;
 
@@ -40,6 +42,7 @@ use std::sync::Arc;
 use openai_core::circuit::CircuitId;
 use openai_core::clients::Clients;
 use openai_core::lease::{PoolConfig, PoolId, ReconcileError};
+use openai_core::prices::Prices;
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 
@@ -54,6 +57,8 @@ pub struct Main {
     pub groups: Vec<RedlockGroup>,
     pub routes: Vec<RouteBlock>,
     pub clients: Option<Clients>,
+    pub prices: Option<Prices>,
+    pub totals: usage::Totals,
     /// Locations add those that only they name.
     pub upstreams: RefCell<Vec<Upstream>>,
     /// Which upstreams are asked with the keys of which pools.
@@ -129,6 +134,7 @@ impl Main {
             pools: known.collect(),
             circuits,
         });
+        crate::totals::introduce(self);
         Ok(())
     }
 }
@@ -145,7 +151,7 @@ impl MainConf for Main {
         self.channels = (4 * conf.workers()).max(16);
         let zone = SharedZone::declare(conf, self.zone.name(), self.zone.size(), self);
         self.shared = Some(zone.map_err(|e| format!("openai_zone: {e}"))?);
-        Ok(())
+        self.totals.declare(conf)
     }
 }
 
@@ -204,6 +210,9 @@ impl Main {
 }
 
 impl crate::ffi::ZoneContent for Main {
+    const DIRECTIVE: &'static str = "openai_zone";
+    const KIND: usize = 0;
+
     fn channels(&self) -> usize {
         self.channels
     }

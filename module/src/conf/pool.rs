@@ -25,6 +25,13 @@ pub struct Pool {
     policy: KeyPolicy,
 }
 
+impl Pool {
+    /// Whether the configuration limits the tokens of its keys.
+    pub fn limits_tokens(&self) -> bool {
+        self.policy.tpm != 0
+    }
+}
+
 /// Where a pool's leases are exclusive.
 pub enum Store {
     /// On this machine.

@@ -8,7 +8,6 @@ use ngx::ffi::{
 use ngx::http::HttpModuleConfExt;
 
 use super::conf::{Conf, ConfResult};
-use super::export::HttpModule;
 use super::guard;
 use super::request::Request;
 
@@ -20,8 +19,8 @@ pub struct Answer {
     pub body: Cow<'static, [u8]>,
 }
 
-/// A module that answers requests by itself.
-pub trait Content: HttpModule {
+/// What answers the requests of a location in place of an upstream.
+pub trait Content: 'static {
     /// The answer to a request that has passed all phases before.
     fn answer(request: Request<'_>) -> Answer;
 }
@@ -42,16 +41,6 @@ impl Conf {
 }
 
 impl<'a> Request<'a> {
-    /// The method, in capitals.
-    pub fn method(&self) -> &'a [u8] {
-        super::text::bytes_of(&self.get().method_name)
-    }
-
-    /// The path, decoded and in its normal form.
-    pub fn path(&self) -> &'a [u8] {
-        super::text::bytes_of(&self.get().uri)
-    }
-
     /// How long the client says that its body is.
     pub fn announced_length(&self) -> Option<u64> {
         u64::try_from(self.get().headers_in.content_length_n).ok()

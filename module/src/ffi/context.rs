@@ -52,7 +52,7 @@ impl Token {
 pub(crate) struct Holder<T> {
     request: *mut ngx_http_request_t,
     pub(crate) token: Token,
-    pub(crate) rewrite: RefCell<Option<Rewrite>>,
+    pub(crate) rewrites: RefCell<Vec<Rewrite>>,
     pub(crate) authorization: RefCell<Option<Rc<Zeroizing<Vec<u8>>>>>,
     pub(crate) create_request: core::cell::Cell<CreateRequest>,
     pub(crate) finalize_request: core::cell::Cell<FinalizeRequest>,
@@ -132,7 +132,7 @@ pub(crate) fn attach<'a, T: 'static>(
         holder.write(Holder {
             request: r,
             token,
-            rewrite: Default::default(),
+            rewrites: Default::default(),
             authorization: Default::default(),
             create_request: Default::default(),
             finalize_request: Default::default(),

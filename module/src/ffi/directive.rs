@@ -24,6 +24,8 @@ pub enum Scope {
 /// What a directive takes.
 #[derive(Clone, Copy)]
 pub enum Args {
+    /// Nothing.
+    None,
     /// `on` or `off`.
     Flag,
     /// One argument.
@@ -61,13 +63,14 @@ pub const fn command<D: Directive>() -> ngx_command_t {
     let name = D::NAME.to_bytes();
     let (place, conf) = match D::SCOPE {
         Scope::Http => (NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET),
+        Scope::Location => (NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET),
         Scope::Everywhere => (
             NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF,
             NGX_HTTP_LOC_CONF_OFFSET,
         ),
-        Scope::Location => (NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET),
     };
     let args = match D::ARGS {
+        Args::None => NGX_CONF_NOARGS,
         Args::Flag => NGX_CONF_FLAG,
         Args::One => NGX_CONF_TAKE1,
         Args::Two => NGX_CONF_TAKE2,

@@ -173,6 +173,9 @@ unsafe fn wrap_content<M: Wrapped>(cf: *mut ngx_conf_t, own: &M::Location, above
     // SAFETY: as above; nobody else refers to it now.
     let handler = unsafe { &mut core.as_mut().handler };
     let content = own.content();
+    if content.own.get() {
+        return;
+    }
     match *handler {
         Some(theirs) if !core::ptr::fn_addr_eq(theirs, entry) => {
             content.theirs.set(Some(theirs));

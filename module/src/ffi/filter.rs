@@ -1,12 +1,14 @@
 use core::cell::Cell;
+use core::ptr;
 use std::rc::Rc;
 
 use ngx::ffi::{
-    NGX_DONE, NGX_ERROR, ngx_chain_t, ngx_http_output_body_filter_pt,
+    NGX_DONE, NGX_ERROR, NGX_OK, ngx_buf_t, ngx_chain_t, ngx_http_output_body_filter_pt,
     ngx_http_output_header_filter_pt, ngx_http_request_t, ngx_http_top_body_filter,
     ngx_http_top_header_filter, ngx_int_t,
 };
 
+use super::cut::{self, Cutter};
 use super::edit::Editor;
 use super::guard;
 use super::request::Request;
@@ -16,19 +18,55 @@ pub trait Filter: 'static {
     /// The status and headers are about to be sent.
     fn header(request: Request<'_>);
     /// A piece of the body is about to be sent.
-    fn body(request: Request<'_>) -> Piece;
+    fn body<'a>(request: Request<'a>, chunk: Chunk<'_>) -> Piece<'a>;
+}
+
+/// A piece of a body, as it comes to the filter.
+#[derive(Clone, Copy)]
+pub struct Chunk<'a>(Option<&'a ngx_chain_t>);
+
+impl<'a> Chunk<'a> {
+    fn buffers(self) -> impl Iterator<Item = &'a ngx_buf_t> {
+        let mut next = self.0;
+        std::iter::from_fn(move || {
+            let link = next?;
+            // SAFETY: the links of a chain are null-terminated, and each has a buffer.
+            unsafe {
+                next = link.next.as_ref();
+                link.buf.as_ref()
+            }
+        })
+    }
+
+    /// What of it is in memory.
+    pub fn parts(self) -> impl Iterator<Item = &'a [u8]> {
+        self.buffers().filter_map(|buffer| {
+            let length = in_memory(buffer)?;
+            // SAFETY: such a buffer has initialised bytes from `pos` to `last`, which
+            // stay while the filters run.
+            Some(unsafe { core::slice::from_raw_parts(buffer.pos, length) })
+        })
+    }
+}
+
+/// How many bytes of a buffer are in memory, if there are any.
+pub(super) fn in_memory(buffer: &ngx_buf_t) -> Option<usize> {
+    let length = (buffer.last as usize).saturating_sub(buffer.pos as usize);
+    let held = buffer.temporary() | buffer.memory() | buffer.mmap() != 0;
+    (held && length > 0).then_some(length)
 }
 
 /// What becomes of a piece of a body.
-pub enum Piece {
+pub enum Piece<'a> {
     /// It goes on as it is.
     Keep,
     /// This goes in its place, as the whole body.
     Replace(Vec<u8>),
     /// It is dropped: its replacement has gone before.
     Drop,
-    /// What the editor makes of it goes on.
-    Edit(Rc<Editor>),
+    /// Parts of it are taken out, for answers only that nginx does not buffer; then it
+    /// goes on as the editor makes it.
+    Edit(Option<Cutter<'a>>, Option<Rc<Editor>>),
     /// Nothing is sent, and the request is left alone.
     Hold,
 }
@@ -65,19 +103,34 @@ unsafe extern "C" fn body_entry<F: Filter>(
 ) -> ngx_int_t {
     // SAFETY: nginx calls filters with a live request.
     let request = unsafe { Request::borrow(r) };
-    let (mut chain, mut editor) = (chain, None);
-    match guard(Piece::Keep, || F::body(request)) {
+    // SAFETY: null or a chain that nginx passes to its body filters.
+    let seen = Chunk(unsafe { chain.as_ref() });
+    let (mut chain, mut editor, mut cut_out) = (chain, None, ptr::null_mut());
+    match guard(Piece::Keep, || F::body(request, seen)) {
         Piece::Keep => {}
         Piece::Replace(body) => chain = request.replacement(chain, Some(&body)),
         Piece::Drop => chain = request.replacement(chain, None),
-        Piece::Edit(by) => {
-            // SAFETY: live request, and the chain that has come.
-            let edited = guard(None, || unsafe { by.edited((*r).pool, chain) });
-            let Some(edited) = edited else {
-                return NGX_ERROR as ngx_int_t;
-            };
-            chain = edited;
-            editor = Some(by);
+        Piece::Edit(cutter, by) => {
+            if let Some(cutter) = cutter {
+                // SAFETY: live request, and the chain that has come.
+                let Some(left) = (unsafe { cut::cut(r, chain, cutter) }) else {
+                    return NGX_ERROR as ngx_int_t;
+                };
+                if left.is_null() && !chain.is_null() {
+                    // All is taken out, or held back.
+                    return NGX_OK as ngx_int_t;
+                }
+                (chain, cut_out) = (left, left);
+            }
+            if let Some(by) = by {
+                // SAFETY: as above.
+                let edited = guard(None, || unsafe { by.edited((*r).pool, chain) });
+                let Some(edited) = edited else {
+                    return NGX_ERROR as ngx_int_t;
+                };
+                chain = edited;
+                editor = Some(by);
+            }
         }
         Piece::Hold => return NGX_DONE as ngx_int_t,
     }
@@ -90,5 +143,7 @@ unsafe extern "C" fn body_entry<F: Filter>(
         // SAFETY: the chain that it has made, and that has just been passed on.
         unsafe { editor.sent(chain) };
     }
+    // SAFETY: the links that have been made here, if any.
+    unsafe { cut::forget(r, cut_out) };
     rc
 }

@@ -10,6 +10,7 @@ mod body;
 mod conf;
 mod content;
 mod context;
+mod cut;
 mod directive;
 mod edit;
 mod event;
@@ -35,13 +36,14 @@ pub use attempt::{AnswerHead, Attempt};
 pub use conf::{Block, Conf, ConfResult};
 pub use content::{Answer, Content};
 pub use context::Token;
+pub use cut::{Cutter, Left, Part};
 pub use directive::{Args, Commands, Directive, Scope, argument, command, end};
 pub use edit::Editor;
 pub use event::{Timer, Watcher, watch};
 pub use export::{
     HttpModule, LocationConf, MainConf, callbacks, exit_process, init_module, init_process,
 };
-pub use filter::{Filter, Piece};
+pub use filter::{Chunk, Filter, Piece};
 pub use handler::{Flow, Phase, PhaseHandler};
 pub use log::{Level, is_logged, write as log};
 pub use peer::{Address, Peer};

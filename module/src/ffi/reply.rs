@@ -40,6 +40,20 @@ impl Request<'_> {
             .eq_ignore_ascii_case(b"text/event-stream")
     }
 
+    /// Has the body filter see all of the answer: parts that lie in files are read.
+    /// Call it from the header filter.
+    pub fn want_in_memory(&self) {
+        // SAFETY: live request; as filters do that look into bodies.
+        unsafe { (*self.raw).set_filter_need_in_memory(1) };
+    }
+
+    /// Whether the client has closed its connection, or takes nothing any more.
+    pub fn client_is_gone(&self) -> bool {
+        // SAFETY: a live request's connection.
+        let connection = unsafe { &*self.get().connection };
+        connection.error() != 0 || connection.timedout() != 0
+    }
+
     /// The length of the answer, when it is known beforehand.
     pub fn answer_length(&self) -> Option<u64> {
         u64::try_from(self.get().headers_out.content_length_n).ok()

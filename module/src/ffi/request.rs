@@ -11,6 +11,7 @@ use super::context::{self, Token};
 use super::export::{HttpModule, the_module};
 use super::guard;
 use super::handler::Flow;
+use super::text::bytes_of;
 
 /// A request, for the length of one call from nginx.
 #[derive(Clone, Copy)]
@@ -85,6 +86,24 @@ impl<'a> Request<'a> {
                 .cast::<M::Main>()
                 .as_ref()
         }
+    }
+
+    /// The method, as it was sent.
+    pub fn method(&self) -> &'a [u8] {
+        bytes_of(&self.get().method_name)
+    }
+
+    /// The path as the client sent it, without arguments.
+    pub fn path(&self) -> &'a [u8] {
+        let whole = bytes_of(&self.get().unparsed_uri);
+        whole.split(|&byte| byte == b'?').next().unwrap_or(whole)
+    }
+
+    /// How long ago its first byte came, in milliseconds.
+    pub fn age_ms(&self) -> u64 {
+        let r = self.get();
+        let began = (r.start_sec as u64) * 1_000 + r.start_msec as u64;
+        (super::clocks().wall_us / 1_000).saturating_sub(began)
     }
 
     /// Whether it came here by an internal redirect, or is a subrequest.

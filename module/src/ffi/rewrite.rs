@@ -24,11 +24,13 @@ pub struct Rewrite {
 }
 
 impl Request<'_> {
-    /// Has the body go upstream with `rewrite`, or as it is. The body itself, which
-    /// any later attempt or location sees, is not touched.
-    pub fn rewrite_body<M: HttpModule>(&self, rewrite: Option<Rewrite>) {
+    /// Has the body go upstream with these parts, none of which overlap, rewritten. The
+    /// body itself, which any later attempt or location sees, is not touched.
+    pub fn rewrite_body<M: HttpModule>(&self, mut rewrites: Vec<Rewrite>) {
+        // From behind, so that each lies where it did when those after it are done.
+        rewrites.sort_by_key(|rewrite| core::cmp::Reverse(rewrite.range.start));
         if let Some(holder) = context::current::<M::Context>(self.raw, the_module::<M>()) {
-            *holder.rewrite.borrow_mut() = rewrite;
+            *holder.rewrites.borrow_mut() = rewrites;
         }
     }
 }
@@ -44,18 +46,21 @@ impl Rewritten {
     ///
     /// # Safety
     /// `r` must be a live request, in the `create_request` of its upstream.
-    pub(crate) unsafe fn new(r: *mut ngx_http_request_t, rewrite: &Rewrite) -> Option<Self> {
+    pub(crate) unsafe fn new(r: *mut ngx_http_request_t, rewrites: &[Rewrite]) -> Option<Self> {
         // SAFETY: nginx has set request_bufs to the chain of the body, which
         // create_request copies the buffers of. What the new chain consists of is in
         // the request's pool.
         unsafe {
             let upstream = (*r).upstream.as_mut()?;
-            let chain = rewritten((*r).pool, upstream.request_bufs, rewrite)?;
             let theirs = (*r).headers_in.content_length_n;
-            if !upstream.request_bufs.is_null() && theirs >= 0 {
+            let (mut chain, mut length) = (upstream.request_bufs, theirs);
+            for rewrite in rewrites {
+                chain = rewritten((*r).pool, chain, rewrite)?;
                 let less = rewrite.range.end - rewrite.range.start;
-                (*r).headers_in.content_length_n =
-                    theirs - less as off_t + rewrite.with.len() as off_t;
+                length += rewrite.with.len() as off_t - less as off_t;
+            }
+            if !upstream.request_bufs.is_null() && theirs >= 0 {
+                (*r).headers_in.content_length_n = length;
             }
             upstream.request_bufs = chain;
             Some(Self { r, theirs })

@@ -30,6 +30,11 @@ struct Root {
 
 /// What lives in a shared zone, as its owner sees it.
 pub trait ZoneContent: 'static {
+    /// The directive that declares it, which its errors begin with.
+    const DIRECTIVE: &'static str;
+    /// Tells it from the other zones of the module.
+    const KIND: usize;
+
     /// How many processes at once may want to be woken.
     fn channels(&self) -> usize;
     /// Makes the content of a fresh zone.
@@ -39,8 +44,8 @@ pub trait ZoneContent: 'static {
     fn adopt(&self, bytes: &mut [u8], interrupted: bool) -> ConfResult;
 }
 
-fn tag() -> *mut c_void {
-    ptr::without_provenance_mut(0x6f61_6c65_6173_6500)
+fn tag<C: ZoneContent>() -> *mut c_void {
+    ptr::without_provenance_mut(0x6f61_6c65_6173_6500 + C::KIND)
 }
 
 /// A shared zone: bytes behind nginx's slab mutex, which nginx itself frees when
@@ -63,7 +68,7 @@ impl SharedZone {
         unsafe {
             let cf: *mut ngx_conf_t = conf.0;
             let mut name = copy_into((*cf).pool, name.as_bytes()).ok_or("no memory")?;
-            let zone = ngx_shared_memory_add(cf, &raw mut name, size, tag());
+            let zone = ngx_shared_memory_add(cf, &raw mut name, size, tag::<C>());
             let zone = NonNull::new(zone).ok_or("the zone's name is in use")?;
             (*zone.as_ptr()).init = Some(init_entry::<C>);
             (*zone.as_ptr()).data = ptr::from_ref(content).cast_mut().cast();
@@ -209,17 +214,17 @@ fn create_first<C: ZoneContent>(zone: SharedZone, content: &C) -> ConfResult {
         let mut found = false;
         while let Some(zones) = part.and_then(|p| p.as_ref()) {
             let first = zones.elts.cast::<ngx_shm_zone_t>();
-            found |= (0..zones.nelts).any(|at| (*first.add(at)).tag == tag());
+            found |= (0..zones.nelts).any(|at| (*first.add(at)).tag == tag::<C>());
             part = Some(zones.next.cast_const());
         }
         found
     };
     if replaced {
-        return Err(
-            "openai_zone: a reload cannot change the zone's name or size, \
-                    since running requests hold leases in it; restart nginx to change it"
-                .into(),
-        );
+        return Err(format!(
+            "{}: a reload cannot change the zone's name or size, since running requests \
+             use it; restart nginx to change it",
+            C::DIRECTIVE
+        ));
     }
     create(zone, content)
 }
@@ -233,7 +238,7 @@ fn create<C: ZoneContent>(zone: SharedZone, content: &C) -> ConfResult {
         let len = (*slab).pfree * ngx_pagesize;
         let root = ngx_slab_alloc(slab, len).cast::<Root>();
         let Some(root) = NonNull::new(root).filter(|_| len > 2 * ngx_pagesize) else {
-            return Err("openai_zone: the zone is too small".into());
+            return Err(format!("{}: the zone is too small", C::DIRECTIVE));
         };
         ptr::write_bytes(root.as_ptr().cast::<u8>(), 0, ngx_pagesize);
         (*root.as_ptr()).len = len - ngx_pagesize;
@@ -246,7 +251,8 @@ fn create<C: ZoneContent>(zone: SharedZone, content: &C) -> ConfResult {
         let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
         if fd < 0 {
             return Err(format!(
-                "openai_zone: eventfd: {}",
+                "{}: eventfd: {}",
+                C::DIRECTIVE,
                 std::io::Error::last_os_error()
             ));
         }

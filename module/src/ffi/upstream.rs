@@ -26,6 +26,8 @@ pub struct ContentHandler {
     pub(crate) wrapped: Cell<bool>,
     /// Whether it answers without an upstream, so that a key is of no use.
     pub(crate) idle: Cell<bool>,
+    /// Whether it is one of the module's own, by [`super::Conf::serve_content`].
+    pub own: Cell<bool>,
 }
 
 impl ContentHandler {
@@ -123,6 +125,11 @@ impl Request<'_> {
     /// Whether the answer comes from nginx's cache, so that no upstream is asked.
     pub fn is_from_cache(&self) -> bool {
         self.get().cached() != 0
+    }
+
+    /// Whether nginx keeps the upstream's answer in buffers of its own, or in a cache.
+    pub fn is_buffered(&self) -> bool {
+        self.upstream().is_some_and(|u| u.buffering() != 0)
     }
 
     /// Has each piece of the upstream's answer sent on when it arrives. Call it
@@ -228,16 +235,17 @@ unsafe extern "C" fn create_request_entry<M: Wrapped>(r: *mut ngx_http_request_t
         let Some((create, authorization)) = made else {
             return NGX_ERROR as ngx_int_t;
         };
-        let rewrite = holder.and_then(|h| h.rewrite.borrow().clone());
+        let rewrites = holder.map(|h| h.rewrites.borrow().clone());
+        let rewrites = rewrites.unwrap_or_default();
         // SAFETY: live request whose upstream request is being made; `create` is
         // the handler that stood here before.
         unsafe {
             let _swapped = Swapped::new(r, &authorization);
-            let rewritten = rewrite.as_ref().map(|rewrite| Rewritten::new(r, rewrite));
-            match rewritten {
-                Some(None) => NGX_ERROR as ngx_int_t,
-                _ => create(r),
+            let rewritten = Rewritten::new(r, &rewrites);
+            if rewritten.is_none() {
+                return NGX_ERROR as ngx_int_t;
             }
+            create(r)
         }
     })
 }

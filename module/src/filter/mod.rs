@@ -9,8 +9,9 @@ use openai_core::openai::{ApiError, Restorer};
 use crate::Openai;
 use crate::conf::Location;
 use crate::ctx::{Context, Reply};
-use crate::ffi::{Filter, Piece, Request};
+use crate::ffi::{Chunk, Filter, Piece, Request};
 use crate::phase::target;
+use crate::usage;
 
 pub struct Answers;
 
@@ -28,15 +29,20 @@ impl Filter for Answers {
         } else if request.is_from_cache() {
             // A refresh in the background may want the very slot.
             crate::phase::ended(request);
-        } else if request.is_upstream_answer() && streams(&request) {
-            request.stream_answer();
+        } else if request.is_upstream_answer() {
+            if streams(&request) {
+                request.stream_answer();
+            }
+            if let Some(ctx) = request.context::<Openai>() {
+                usage::begin(&request, ctx, place);
+            }
         }
         if request.is_upstream_answer() {
             restore(&request);
         }
     }
 
-    fn body(request: Request<'_>) -> Piece {
+    fn body<'a>(request: Request<'a>, chunk: Chunk<'_>) -> Piece<'a> {
         if request.attempt_ends::<Openai>() {
             return Piece::Hold;
         }
@@ -45,8 +51,13 @@ impl Filter for Answers {
         };
         match ctx.reply.get() {
             Reply::Nginx => {
+                usage::see(ctx, chunk);
+                let cutter = usage::cutter(&request, ctx);
                 let editor = ctx.editor.borrow().clone();
-                editor.map_or(Piece::Keep, Piece::Edit)
+                if cutter.is_none() && editor.is_none() {
+                    return Piece::Keep;
+                }
+                Piece::Edit(cutter, editor)
             }
             Reply::Announced(error) => {
                 ctx.reply.set(Reply::Sent);

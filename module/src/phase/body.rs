@@ -6,6 +6,7 @@ use super::target;
 use crate::conf::{Location, Main, Otherwise};
 use crate::ctx::Context;
 use crate::ffi::{Request, Rewrite};
+use crate::usage;
 
 /// The head of the request's body; `None` when there is none to be had.
 pub fn look(request: &Request<'_>, place: &Location) -> Result<Option<Head>, ApiError> {
@@ -25,8 +26,14 @@ pub fn look(request: &Request<'_>, place: &Location) -> Result<Option<Head>, Api
     judge(scanner.finish(), place.invalid())
 }
 
+/// What goes upstream in another way than the client has sent it.
+pub fn rewrites(request: &Request<'_>, ctx: &Context, main: &Main) -> Vec<Rewrite> {
+    let asked = usage::ask(request, ctx);
+    alias(ctx, main).into_iter().chain(asked).collect()
+}
+
 /// What has to be rewritten in the body for the alias that was asked for.
-pub fn rewrite(ctx: &Context, main: &Main) -> Option<Rewrite> {
+fn alias(ctx: &Context, main: &Main) -> Option<Rewrite> {
     let alias = target::alias(ctx, main)?;
     let range = ctx.head.get()?.model_at.clone()?;
     let with = serde_json::to_vec(&alias.model).ok()?.into();

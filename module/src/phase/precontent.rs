@@ -270,7 +270,7 @@ fn send(request: &Request<'_>, ctx: &Context, main: &Main) -> Flow {
     ctx.stage.set(Stage::Done);
     ctx.attempts.set(ctx.attempts.get() + 1);
     let key = ctx.key.borrow().clone();
-    request.rewrite_body::<Openai>(body::rewrite(ctx, main));
+    request.rewrite_body::<Openai>(body::rewrites(request, ctx, main));
     match key {
         Some(key) if request.send_with::<Openai>(key.authorization.clone()) => Flow::Decline,
         _ => refuse(ctx, ApiError::Internal),

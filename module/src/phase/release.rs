@@ -2,6 +2,7 @@
 
 use crate::Openai;
 use crate::ffi::{Flow, Phase, PhaseHandler, Request};
+use crate::{totals, usage};
 
 pub struct Log;
 
@@ -10,6 +11,7 @@ impl PhaseHandler for Log {
 
     fn run(request: Request<'_>) -> Flow {
         ended(request);
+        totals::add(&request);
         Flow::Decline
     }
 }
@@ -17,6 +19,7 @@ impl PhaseHandler for Log {
 /// Nothing more comes from the upstream: the key is of no use any more.
 pub fn ended(request: Request<'_>) {
     if let Some(ctx) = request.recalled::<Openai>() {
+        usage::settle(&request, ctx);
         ctx.let_go();
     }
 }

@@ -43,6 +43,7 @@ mod streaming;
 mod subrequests;
 mod tls;
 mod upstream_faults;
+mod usage;
 mod variables;
 mod waiting;
 mod witness;

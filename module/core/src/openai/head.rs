@@ -56,6 +56,12 @@ pub struct Head {
     pub include_usage: Option<bool>,
     /// `user`.
     pub user: Captured<MAX_USER>,
+    /// Where `stream_options` could be told to include the usage, if it does not say.
+    pub options: Options,
+    /// Where the closing brace of the body is.
+    pub end_at: u64,
+    /// The length of `messages`, `prompt` or `input`, the last of these, in bytes.
+    pub prompt_bytes: u64,
     /// The last of `max_tokens`, `max_completion_tokens` and `max_output_tokens` that is a
     /// whole number of 32 bits.
     pub max_tokens: Option<u32>,
@@ -64,6 +70,44 @@ pub struct Head {
     /// The first field, in the order of [`Field`], whose value is of another kind
     /// than OpenAI takes there; it reads as absent above.
     pub wrong_kind: Option<Field>,
+}
+
+/// Where `stream_options` is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Options {
+    /// Nowhere.
+    #[default]
+    Absent,
+    /// A `null` begins at this byte.
+    Null(u64),
+    /// An object without members begins at this byte.
+    Empty(u64),
+    /// An object with members, but `include_usage`, begins at this byte.
+    Object(u64),
+    /// It says whether the usage is to be included, or is no object.
+    Said,
+}
+
+impl Head {
+    /// What asks for the usage in a stream that does not say whether it shall tell it:
+    /// the part of the body to be replaced, and what with.
+    #[must_use]
+    pub fn asking_for_usage(&self) -> Option<(Range<u64>, &'static str)> {
+        if self.stream != Some(true) {
+            return None;
+        }
+        let byte = |at: u64| at..at + 1;
+        Some(match self.options {
+            Options::Absent => (
+                byte(self.end_at),
+                r#","stream_options":{"include_usage":true}}"#,
+            ),
+            Options::Null(at) => (at..at + 4, r#"{"include_usage":true}"#),
+            Options::Empty(at) => (byte(at), r#"{"include_usage":true"#),
+            Options::Object(at) => (byte(at), r#"{"include_usage":true,"#),
+            Options::Said => return None,
+        })
+    }
 }
 
 /// A field that the scanner knows.

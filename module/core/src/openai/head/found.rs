@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::count::{Count, Counting};
 use super::text::Captured;
-use super::{Field, Head, MAX_MODEL, MAX_USER};
+use super::{Field, Head, MAX_MODEL, MAX_USER, Options};
 
 /// The kind of a JSON value, as far as a field may ask for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +66,9 @@ pub(super) struct Found {
     options: Seen<()>,
     include_usage: Seen<bool>,
     user: Seen<Captured<MAX_USER>>,
+    pub(super) prompt_bytes: u64,
+    options_at: Options,
+    pub(super) end_at: u64,
     max_tokens: Option<u32>,
     choices: Option<u32>,
 }
@@ -77,11 +80,30 @@ impl Found {
             Field::Model => self.model = Seen::later(kind, Kind::String),
             Field::User => self.user = Seen::later(kind, Kind::String),
             Field::Stream => self.stream = Seen::bool(kind),
-            Field::IncludeUsage => self.include_usage = Seen::bool(kind),
+            Field::IncludeUsage => {
+                self.include_usage = Seen::bool(kind);
+                self.options_at = Options::Said;
+            }
             Field::StreamOptions => {
                 self.options = Seen::later(kind, Kind::Object);
                 self.include_usage = Seen::Absent;
             }
+        }
+    }
+
+    /// The value of `stream_options` begins at this byte.
+    pub(super) fn options_begin(&mut self, kind: Kind, at: u64) {
+        self.options_at = match kind {
+            Kind::Null => Options::Null(at),
+            Kind::Object => Options::Empty(at),
+            _ => Options::Said,
+        };
+    }
+
+    /// `stream_options` has a member.
+    pub(super) fn options_member(&mut self) {
+        if let Options::Empty(at) = self.options_at {
+            self.options_at = Options::Object(at);
         }
     }
 
@@ -116,6 +138,9 @@ impl Found {
             stream: self.stream.value(),
             include_usage: self.include_usage.value(),
             user: self.user.value().unwrap_or_default(),
+            prompt_bytes: self.prompt_bytes,
+            options: self.options_at,
+            end_at: self.end_at,
             max_tokens: self.max_tokens,
             choices: self.choices,
             wrong_kind: wrong

@@ -88,6 +88,10 @@ pub struct HeadScanner {
     model_start: u64,
     /// The object at depth two is `stream_options`.
     in_options: bool,
+    /// Whether the value that comes next is the prompt, and where the one that is being
+    /// read began.
+    prompt_next: bool,
+    prompt_from: Option<u64>,
     capture: Capture,
     found: Found,
     /// The length of the pieces before this one.
@@ -112,6 +116,8 @@ impl HeadScanner {
             counting: None,
             model_start: 0,
             in_options: false,
+            prompt_next: false,
+            prompt_from: None,
             capture: Capture::new(),
             found: Found::default(),
             offset: 0,
@@ -171,6 +177,7 @@ impl HeadScanner {
             (State::Literal(rest), _) => self.literal(rest, byte, at)?,
             (_, b' ' | b'\t' | b'\n' | b'\r') => {}
             (State::Next, b',') => {
+                self.end_prompt(at);
                 self.state = if self.nesting.in_object() {
                     State::Key
                 } else {
@@ -179,7 +186,11 @@ impl HeadScanner {
             }
             (State::FirstKey | State::Key, b'"') => self.key(),
             (State::Colon, b':') => self.state = State::Value,
-            (State::Next, b'}') if self.nesting.in_object() => self.close(),
+            (State::Next, b'}') if self.nesting.in_object() => {
+                self.end_prompt(at);
+                self.found.end_at = self.offset + at as u64;
+                self.close();
+            }
             (State::Next, b']') if !self.nesting.in_object() => self.close(),
             (State::FirstKey, b'}') | (State::FirstItem, b']') => self.close(),
             (State::Value | State::FirstItem, _) => self.value(byte, at)?,
@@ -192,7 +203,10 @@ impl HeadScanner {
     fn key(&mut self) {
         let of = match self.nesting.depth() {
             1 => Text::Key,
-            2 if self.in_options => Text::Key,
+            2 if self.in_options => {
+                self.found.options_member();
+                Text::Key
+            }
             _ => Text::OtherKey,
         };
         self.begin_string(of);
@@ -216,6 +230,9 @@ impl HeadScanner {
             b'n' => Kind::Null,
             _ => Kind::Number,
         };
+        if core::mem::take(&mut self.prompt_next) {
+            self.prompt_from = Some(self.offset + at as u64);
+        }
         let (field, count) = match self.field.take() {
             Some(Named::Field(field)) => (Some(field), None),
             Some(Named::Count(count)) => (None, Some(count)),
@@ -223,6 +240,9 @@ impl HeadScanner {
         };
         if let Some(field) = field {
             self.found.begin(field, kind);
+            if field == Field::StreamOptions {
+                self.found.options_begin(kind, self.offset + at as u64);
+            }
         }
         match kind {
             Kind::String => {
@@ -251,6 +271,15 @@ impl HeadScanner {
             }
         }
         Ok(())
+    }
+
+    /// A value has ended, at the latest here.
+    fn end_prompt(&mut self, at: usize) {
+        if self.nesting.depth() == 1
+            && let Some(from) = self.prompt_from.take()
+        {
+            self.found.prompt_bytes = self.offset + at as u64 - from;
+        }
     }
 
     fn open(&mut self, object: bool, at: usize) -> Result<(), Fault> {
@@ -330,7 +359,10 @@ impl HeadScanner {
             Text::OtherKey => self.state = State::Colon,
             Text::Key => {
                 self.state = State::Colon;
-                self.field = named(self.capture.end(), self.in_options);
+                let key = self.capture.end();
+                self.prompt_next =
+                    !self.in_options && matches!(key, Some(b"messages" | b"prompt" | b"input"));
+                self.field = named(key, self.in_options);
             }
             Text::Model => {
                 let at = self.model_start..self.offset + end as u64;

@@ -1,4 +1,6 @@
-use super::{Captured, Field, Head, HeadError, HeadScanner, MAX_DEPTH, MAX_MODEL, MAX_USER};
+use super::{
+    Captured, Field, Head, HeadError, HeadScanner, MAX_DEPTH, MAX_MODEL, MAX_USER, Options,
+};
 
 const CHAT: &str = r#"
 {
@@ -14,7 +16,17 @@ const CHAT: &str = r#"
 }
 "#;
 
+/// What a body says, without where it says it.
 fn scan(body: impl AsRef<[u8]>) -> Result<Head, HeadError> {
+    scan_all(body).map(|head| Head {
+        options: Options::Absent,
+        end_at: 0,
+        prompt_bytes: 0,
+        ..head
+    })
+}
+
+fn scan_all(body: impl AsRef<[u8]>) -> Result<Head, HeadError> {
     let mut scanner = HeadScanner::new();
     scanner.feed(body.as_ref());
     scanner.finish()
@@ -321,7 +333,7 @@ fn refuses_what_the_grammar_does_not_allow() {
 
 #[test]
 fn does_not_care_where_the_body_is_cut() {
-    let whole = scan(CHAT);
+    let whole = scan_all(CHAT);
     let body = CHAT.as_bytes();
     for cut in 0..=body.len() {
         let mut scanner = HeadScanner::new();
@@ -395,4 +407,65 @@ fn matches_brackets_at_every_depth() {
 fn names_fields_as_openai_does() {
     assert_eq!(Field::IncludeUsage.param(), "stream_options.include_usage");
     assert_eq!(Field::Stream.param(), "stream");
+}
+
+/// A body as it goes upstream, when streams are to tell their usage.
+fn asking(body: &str) -> Option<String> {
+    let (range, with) = scan_all(body).expect("a head").asking_for_usage()?;
+    let (start, end) = (range.start as usize, range.end as usize);
+    Some(format!("{}{with}{}", &body[..start], &body[end..]))
+}
+
+#[test]
+fn streams_that_do_not_say_are_asked_for_their_usage() {
+    for body in [
+        r#"{"stream":true}"#,
+        "{\"a\":{},\"stream\" : true \n} ",
+        r#"{"stream":true,"stream_options":null,"n":1}"#,
+        r#"{"stream_options":{},"stream":true}"#,
+        r#"{"stream_options":{ },"stream":true}"#,
+        r#"{"stream_options":{"include_obfuscation":false},"stream":true}"#,
+        r#"{"stream_options":{"a":{"include_usage":false}},"stream":true}"#,
+    ] {
+        let asking = asking(body).expect(body);
+        let parsed: serde_json::Value = serde_json::from_str(&asking).expect(&asking);
+        assert_eq!(parsed["stream_options"]["include_usage"], true, "{asking}");
+        assert_eq!(asking.matches("stream_options").count(), 1, "{asking}");
+        assert_eq!(head(&asking).include_usage, Some(true), "{asking}");
+        let mut before: serde_json::Value = serde_json::from_str(body).expect(body);
+        before["stream_options"]["include_usage"] = true.into();
+        assert_eq!(parsed, before);
+    }
+}
+
+#[test]
+fn what_says_or_is_no_stream_is_left_as_it_is() {
+    for body in [
+        "{}",
+        r#"{"stream":false}"#,
+        r#"{"stream":null}"#,
+        r#"{"stream":true,"stream_options":{"include_usage":true}}"#,
+        r#"{"stream":true,"stream_options":{"include_usage":false}}"#,
+        r#"{"stream":true,"stream_options":{"include_usage":null}}"#,
+        r#"{"stream":true,"stream_options":[]}"#,
+    ] {
+        assert_eq!(asking(body), None, "{body}");
+    }
+}
+
+#[test]
+fn measures_the_prompt() {
+    for (body, bytes) in [
+        (r#"{"messages":[{"a":1}],"n":1}"#, 9),
+        (r#"{"input":"hello"}"#, 7),
+        (r#"{"prompt":["a"]}"#, 5),
+        (r#"{"x":{"messages":[1,2,3]}}"#, 0),
+        ("{}", 0),
+    ] {
+        assert_eq!(
+            scan_all(body).expect("a head").prompt_bytes,
+            bytes,
+            "{body}"
+        );
+    }
 }

@@ -1,0 +1,109 @@
+//! The usage scanner over answers as they come from the upstream; the totals.
+#![allow(clippy::expect_used, reason = "a bench fails by panicking")]
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use openai_core::metrics::{Board, Http, Live, Outcome, Record, Request, render};
+use openai_core::openai::usage::Source;
+use openai_core::openai::{Tokens, UsageScanner};
+
+const CHUNK: &str = "data: {\"id\":\"chatcmpl-123456\",\"object\":\"chat.completion.chunk\",\
+    \"created\":1234567890,\"model\":\"gpt-4o-mini\",\"service_tier\":\"default\",\
+    \"system_fingerprint\":\"fp_6d6f636b75\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\
+    \"powered \"},\"logprobs\":null,\"finish_reason\":null}]}\n\n";
+
+fn usage(c: &mut Criterion) {
+    let mut group = c.benchmark_group("usage");
+    let with_null = CHUNK.replace("}]}", "}],\"usage\":null}");
+    for (name, chunk) in [("a chunk", CHUNK), ("a chunk with null", &with_null)] {
+        group.throughput(Throughput::Bytes(chunk.len() as u64));
+        let mut scanner = UsageScanner::new(true);
+        group.bench_function(name, |b| {
+            b.iter(|| scanner.feed(black_box(chunk.as_bytes())))
+        });
+        black_box(scanner.finish(false));
+    }
+    let numbers = "0.0123456,".repeat(100_000);
+    let text = "and some words of an answer ".repeat(40_000);
+    for (name, body) in [
+        (
+            "1 MB embedding",
+            format!(
+                "{{\"data\":[{{\"embedding\":[{numbers}0]}}],\"usage\":{{\"prompt_tokens\":8}}}}"
+            ),
+        ),
+        (
+            "1 MB text",
+            format!(
+                "{{\"choices\":[{{\"message\":{{\"content\":\"{text}\"}}}}],\"usage\":{{\"prompt_tokens\":8}}}}"
+            ),
+        ),
+    ] {
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let mut scanner = UsageScanner::new(false);
+                for piece in body.as_bytes().chunks(16 * 1024) {
+                    scanner.feed(black_box(piece));
+                }
+                scanner.finish(true)
+            });
+        });
+    }
+    group.finish();
+}
+
+/// The text of the totals of so many keys, all of which have been used.
+fn scrape(c: &mut Criterion) {
+    const KEYS: usize = 1_000;
+    let mut bytes = vec![0u64; Board::bytes_for(KEYS).div_ceil(8)];
+    let mut board = Board::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a board");
+    let record = |n: usize, add: &mut dyn FnMut(&Record<'_>)| {
+        let (service, key) = (
+            format!("service-{}", n % 20),
+            format!("key-{:04}", n % KEYS),
+        );
+        add(&Record {
+            http: Some(Http::new(b"POST", b"/v1/chat/completions", 200)),
+            duration_ms: n as u64 % 3_000,
+            request: Some(Request {
+                service: &service,
+                pool: "main",
+                key: &key,
+                model: ["gpt-4o", "gpt-4o-mini", "o3"][n % 3],
+                known_model: true,
+                outcome: Outcome::Success,
+                attempts: 1,
+                tokens: Tokens {
+                    prompt: 12,
+                    completion: n as u64 % 700,
+                    ..Tokens::default()
+                },
+                source: Source::Exact,
+                cost: Some(n as u64),
+                wait_ms: Some(0),
+                hold_ms: Some(40),
+                first_token_ms: Some(20),
+            }),
+        });
+    };
+    for n in 0..3 * KEYS {
+        record(n, &mut |record| board.add(record));
+    }
+    let mut group = c.benchmark_group("totals");
+    let mut n = 0;
+    group.bench_function("add a request", |b| {
+        b.iter(|| {
+            n += 1;
+            record(n, &mut |record| board.add(black_box(record)));
+        });
+    });
+    group.bench_function("text of 1,000 keys", |b| {
+        b.iter(|| render(&board, &Live::default()).map(|text| text.len()));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, usage, scrape);
+criterion_main!(benches);

@@ -1,0 +1,25 @@
+//! Totals of what the gateway has done, in a block of shared memory of their own, and
+//! their text for Prometheus.
+//!
+//! There are four tables of rows, by service, model, pool and key, and every request
+//! adds to one row of each: sums over services, over models, over pools and over keys are
+//! the same. A table has room for so many names; what comes after that adds to its row
+//! `other`, so that no client can make it grow.
+//!
+//! Whoever holds the mutex of the block opens a [`Board`] over the bytes. What a request
+//! adds is done wholly or not at all: the rows as they were are noted before they are
+//! changed, and put back by [`Board::recover`] when a process died in between.
+
+mod board;
+mod histogram;
+mod http;
+mod record;
+mod row;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub use board::{Board, BoardError, Snapshot};
+pub use http::{Endpoint, Http};
+pub use record::{Outcome, Record, Request};
+pub use text::{CONTENT_TYPE, Live, LivePool, render};

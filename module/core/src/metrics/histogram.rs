@@ -1,0 +1,41 @@
+//! Times by how long they were.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Upper bounds in milliseconds: from a wait for nobody to a long answer.
+pub(super) const BOUNDS: [u64; 16] = [
+    1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 120_000, 300_000,
+];
+
+/// Counts of times, by the first bound that they do not pass.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Histogram {
+    counts: [u64; BOUNDS.len() + 1],
+    sum_ms: u64,
+}
+
+impl Histogram {
+    pub(super) fn add(&mut self, ms: u64) {
+        let at = BOUNDS.partition_point(|&bound| bound < ms);
+        self.counts[at] += 1;
+        self.sum_ms = self.sum_ms.saturating_add(ms);
+    }
+
+    /// For each bound, how many were no longer.
+    pub(super) fn cumulative(&self) -> impl Iterator<Item = (u64, u64)> {
+        let sums = self.counts.iter().scan(0, |sum, count| {
+            *sum += count;
+            Some(*sum)
+        });
+        BOUNDS.into_iter().zip(sums)
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    pub(super) fn sum_ms(&self) -> u64 {
+        self.sum_ms
+    }
+}

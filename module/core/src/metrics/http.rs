@@ -1,0 +1,129 @@
+//! Requests as HTTP sees them, by method, endpoint and status, of which there are few.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::histogram::Histogram;
+
+pub(super) const METHODS: [&str; 8] = [
+    "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "other",
+];
+
+/// Paths, and whether what is below counts as the same; the last is any other.
+const ENDPOINTS: [(&str, bool); 32] = [
+    ("/v1/chat/completions", false),
+    ("/v1/completions", false),
+    ("/v1/responses", true),
+    ("/v1/embeddings", false),
+    ("/v1/models", true),
+    ("/v1/moderations", false),
+    ("/v1/audio/transcriptions", false),
+    ("/v1/audio/translations", false),
+    ("/v1/audio/speech", false),
+    ("/v1/images", true),
+    ("/v1/files", true),
+    ("/v1/uploads", true),
+    ("/v1/batches", true),
+    ("/v1/fine_tuning", true),
+    ("/v1/vector_stores", true),
+    ("/v1/conversations", true),
+    ("/v1/assistants", true),
+    ("/v1/threads", true),
+    ("/v1/lock/acquire", false),
+    ("/v1/lock/extend", false),
+    ("/v1/lock/release", false),
+    ("/v1/locks/active", false),
+    ("/v1/locks", true),
+    ("/v1/maintenance/cleanup-expired", false),
+    ("/v1/stats", false),
+    ("/health", false),
+    ("/metrics", false),
+    ("/system/info", false),
+    ("/docs", false),
+    ("/openapi.json", false),
+    ("/status", false),
+    ("other", false),
+];
+
+const STATUSES: [u16; 27] = [
+    200, 201, 202, 204, 206, 301, 302, 304, 400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429,
+    494, 499, 500, 501, 502, 503, 504, 0,
+];
+
+/// A path of the API that is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Endpoint(usize);
+
+impl Endpoint {
+    /// Of a path without arguments.
+    #[must_use]
+    pub fn of(path: &[u8]) -> Self {
+        let found = ENDPOINTS.iter().position(|&(known, below)| {
+            let rest = path.strip_prefix(known.as_bytes());
+            rest.is_some_and(|rest| rest.is_empty() || (below && rest.starts_with(b"/")))
+        });
+        Self(found.unwrap_or(ENDPOINTS.len() - 1))
+    }
+
+    /// The path.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        ENDPOINTS[self.0].0
+    }
+}
+
+/// What an HTTP request was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Http {
+    method: usize,
+    endpoint: Endpoint,
+    status: usize,
+}
+
+impl Http {
+    /// Of a request that has been answered.
+    #[must_use]
+    pub fn new(method: &[u8], path: &[u8], status: u16) -> Self {
+        let method = METHODS.iter().position(|known| known.as_bytes() == method);
+        Self {
+            method: method.unwrap_or(METHODS.len() - 1),
+            endpoint: Endpoint::of(path),
+            status: STATUSES
+                .iter()
+                .position(|&known| known == status)
+                .unwrap_or(STATUSES.len() - 1),
+        }
+    }
+
+    pub(super) const fn cell(self) -> usize {
+        self.endpoint.0 * METHODS.len() + self.method
+    }
+
+    pub(super) const fn status(self) -> usize {
+        self.status
+    }
+}
+
+/// The requests of a method and an endpoint.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Cell {
+    pub(super) statuses: [u64; STATUSES.len()],
+    pub(super) duration: Histogram,
+}
+
+pub(super) const CELLS: usize = METHODS.len() * ENDPOINTS.len();
+
+pub(super) fn method_of(cell: usize) -> &'static str {
+    METHODS[cell % METHODS.len()]
+}
+
+pub(super) fn endpoint_of(cell: usize) -> &'static str {
+    ENDPOINTS[cell / METHODS.len()].0
+}
+
+pub(super) fn status_of(at: usize) -> String {
+    match STATUSES[at] {
+        0 => "other".into(),
+        status => status.to_string(),
+    }
+}

@@ -1,0 +1,245 @@
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::board::{TABLES, Table};
+use super::*;
+use crate::openai::Tokens;
+use crate::openai::usage::Source;
+
+/// Aligned bytes for so many keys.
+fn bytes(keys: usize) -> Vec<u64> {
+    vec![0; Board::bytes_for(keys).div_ceil(8)]
+}
+
+fn record<'a>(service: &'a str, key: &'a str, model: &'a str, completion: u64) -> Record<'a> {
+    Record {
+        http: Some(Http::new(b"POST", b"/v1/chat/completions", 200)),
+        duration_ms: 40,
+        request: Some(Request {
+            service,
+            pool: "main",
+            key,
+            model,
+            known_model: false,
+            outcome: Outcome::Success,
+            attempts: 1,
+            tokens: Tokens {
+                prompt: 3,
+                completion,
+                cached: 1,
+                reasoning: 0,
+            },
+            source: Source::Exact,
+            cost: Some(completion * 1_000_000),
+            wait_ms: Some(0),
+            hold_ms: Some(30),
+            first_token_ms: Some(7),
+        }),
+    }
+}
+
+/// The sum of a series over all of its labels.
+fn sum(text: &str, name: &str) -> f64 {
+    let lines = text.lines().filter_map(|line| {
+        let (series, value) = line.rsplit_once(' ')?;
+        let family = series.split('{').next()?;
+        (family == name).then(|| value.parse::<f64>().expect("a number"))
+    });
+    lines.sum()
+}
+
+fn text(board: &Board<'_>) -> String {
+    render(board, &Live::default()).expect("text")
+}
+
+#[test]
+fn a_request_is_counted_in_every_table() {
+    let mut bytes = bytes(16);
+    let mut board = Board::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a board");
+    board.add(&record("app", "k1", "gpt-4o", 5));
+    board.add(&record("app", "k2", "gpt-4o", 6));
+    let text = text(&board);
+    for line in [
+        "http_requests_total{method=\"POST\",endpoint=\"/v1/chat/completions\",status=\"200\"} 2",
+        "http_request_duration_seconds_bucket{method=\"POST\",endpoint=\"/v1/chat/completions\",le=\"0.05\"} 2",
+        "openai_service_requests_total{service=\"app\",status=\"success\"} 2",
+        "openai_api_calls_total{model=\"gpt-4o\",status=\"success\"} 2",
+        "openai_tokens_used_total{model=\"gpt-4o\"} 17",
+        "openai_tokens_total{model=\"gpt-4o\",kind=\"cached\"} 2",
+        "openai_key_tokens_total{pool=\"main\",key=\"k2\",kind=\"completion\"} 6",
+        "openai_cost_dollars_total{model=\"gpt-4o\"} 0.000011",
+        "openai_time_to_first_token_seconds_sum{model=\"gpt-4o\"} 0.014",
+        "openai_lease_hold_seconds_bucket{pool=\"main\",le=\"0.025\"} 0",
+        "openai_lease_hold_seconds_bucket{pool=\"main\",le=\"0.05\"} 2",
+        "openai_lease_hold_seconds_bucket{pool=\"main\",le=\"+Inf\"} 2",
+        "openai_gateway_info{version=\"\"} 1",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+    }
+}
+
+#[test]
+fn what_is_not_asked_for_by_a_pool_counts_as_http_only() {
+    let mut bytes = bytes(16);
+    let mut board = Board::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a board");
+    let http = Some(Http::new(b"BREW", b"/teapot/1", 418));
+    board.add(&Record {
+        http,
+        duration_ms: 1,
+        request: None,
+    });
+    let text = text(&board);
+    assert!(
+        text.contains(
+            "http_requests_total{method=\"other\",endpoint=\"other\",status=\"other\"} 1"
+        )
+    );
+    assert!(
+        TABLES
+            .into_iter()
+            .all(|table| board.used(table).count() == 0)
+    );
+}
+
+#[test]
+fn endpoints_are_known_by_their_paths() {
+    for (path, endpoint) in [
+        ("/v1/chat/completions", "/v1/chat/completions"),
+        ("/v1/chat/completions/x", "other"),
+        ("/v1/models/gpt-4o", "/v1/models"),
+        ("/v1/modelsx", "other"),
+        ("/v1/locks/active", "/v1/locks/active"),
+        ("/v1/locks/abc/force-release", "/v1/locks"),
+        ("/health", "/health"),
+        ("", "other"),
+    ] {
+        assert_eq!(Endpoint::of(path.as_bytes()).as_str(), endpoint, "{path}");
+    }
+}
+
+#[test]
+fn models_that_failed_get_no_row_and_those_that_work_no_more_than_there_is_room_for() {
+    let mut bytes = bytes(16);
+    let mut board = Board::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a board");
+    for n in 0..2_000 {
+        let model = format!("made-up-{n}");
+        let mut record = record("app", "k", &model, 1);
+        if let Some(request) = &mut record.request {
+            request.outcome = Outcome::ClientError;
+        }
+        board.add(&record);
+    }
+    assert_eq!(board.used(Table::Models).count(), 1);
+    for n in 0..2_000 {
+        board.add(&record("app", "k", &format!("real-{n}"), 1));
+    }
+    let rows = board.used(Table::Models).count();
+    assert!((90..=128).contains(&rows), "{rows}");
+    let text = text(&board);
+    assert_eq!(sum(&text, "openai_api_calls_total"), 4_000.0);
+    assert_eq!(sum(&text, "openai_service_requests_total"), 4_000.0);
+}
+
+#[test]
+fn a_client_cannot_make_two_series_of_one_name() {
+    let mut bytes = bytes(16);
+    let mut board = Board::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a board");
+    board.add(&record("app", "k", "other", 1));
+    board.add(&record("app", "k", &"long".repeat(99), 1));
+    board.add(&record("app", "k", "a\"b\\\n", 1));
+    let text = text(&board);
+    assert!(text.contains("openai_tokens_used_total{model=\"other\"} 8"));
+    assert!(text.contains("openai_tokens_used_total{model=\"a\\\"b\\\\\\n\"} 4"));
+}
+
+#[test]
+fn what_the_configuration_names_begins_at_zero() {
+    let mut bytes = bytes(16);
+    let mut board = Board::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a board");
+    board.introduce(Some("app"), Some(("main", "k1")));
+    board.introduce(Some("app"), Some(("main", "k1")));
+    let text = text(&board);
+    assert!(text.contains("openai_service_requests_total{service=\"app\",status=\"success\"} 0"));
+    assert!(
+        text.contains("openai_key_requests_total{pool=\"main\",key=\"k1\",status=\"success\"} 0")
+    );
+    assert_eq!(board.used(Table::Keys).count(), 1);
+}
+
+#[test]
+fn totals_stay_when_opened_again_and_are_refused_when_foreign() {
+    let mut bytes = bytes(16);
+    let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut bytes);
+    Board::format(bytes)
+        .expect("a board")
+        .add(&record("app", "k", "m", 1));
+    let board = Board::open(bytes).expect("the same board");
+    assert_eq!(board.used(Table::Services).count(), 1);
+    bytes[8] ^= 1;
+    assert_eq!(Board::open(bytes).err(), Some(BoardError::Foreign));
+    let few = Board::bytes_for(16) - 8;
+    assert_eq!(
+        Board::format(&mut bytes[..few]).err(),
+        Some(BoardError::TooSmall(few))
+    );
+}
+
+#[test]
+fn who_dies_in_the_middle_leaves_the_totals_as_they_were() {
+    let mut bytes = bytes(16);
+    let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut bytes);
+    Board::format(bytes)
+        .expect("a board")
+        .add(&record("app", "k", "m", 1));
+    let before = text(&Board::open(bytes).expect("a board"));
+    // Whatever has been written of a change, the journal was written before.
+    let mut after = bytes.to_vec();
+    let mut interrupted = Board::open(&mut after).expect("a board");
+    interrupted.change(&record("app", "k2", "m2", 1));
+    assert_ne!(text(&interrupted), before);
+    interrupted.recover();
+    assert_eq!(text(&interrupted), before);
+    interrupted.recover();
+    interrupted.add(&record("app", "k", "m", 1));
+    assert_eq!(sum(&text(&interrupted), "openai_api_calls_total"), 2.0);
+}
+
+proptest! {
+    // Each renders thousands of lines.
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn sums_are_the_same_whichever_way(
+        requests in prop::collection::vec((0..40u32, 0..300u32, 0..200u32, 0..1_000u64, any::<bool>()), 1..400)
+    ) {
+        let mut bytes = bytes(100);
+        let mut board = Board::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a board");
+        let (mut total, mut per_service) = (0, HashMap::<u32, u64>::new());
+        for &(service, key, model, completion, fails) in &requests {
+            let names = (format!("s{service}"), format!("k{key}"), format!("m{model}"));
+            let mut record = record(&names.0, &names.1, &names.2, completion);
+            if let Some(request) = &mut record.request && fails {
+                request.outcome = Outcome::UpstreamError;
+            }
+            board.add(&record);
+            total += completion + 3;
+            *per_service.entry(service).or_default() += 1;
+        }
+        let text = text(&board);
+        let n = requests.len() as f64;
+        for name in [
+            "openai_service_requests_total", "openai_api_calls_total", "openai_pool_requests_total",
+            "openai_key_requests_total", "http_requests_total",
+            "openai_service_request_duration_seconds_count", "openai_lease_hold_seconds_count",
+        ] {
+            prop_assert_eq!(sum(&text, name), n, "{}", name);
+        }
+        prop_assert_eq!(sum(&text, "openai_tokens_used_total"), total as f64);
+        for (service, count) in per_service {
+            let of = format!("{{service=\"s{service}\",");
+            let of: String = text.lines().filter(|line| line.contains(&of)).flat_map(|l| [l, "\n"]).collect();
+            prop_assert_eq!(sum(&of, "openai_service_requests_total"), count as f64);
+        }
+    }
+}

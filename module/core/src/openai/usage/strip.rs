@@ -1,0 +1,249 @@
+//! Taking the chunk with the usage out of a stream whose client has not asked for it.
+
+use std::sync::LazyLock;
+
+use memchr::memchr;
+use memchr::memmem::Finder;
+
+/// A line that is longer before it shows its choices is none of a chunk with the usage.
+const LONGEST: usize = 16 * 1024;
+
+static CHOICES: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"choices\""));
+static USAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usage\""));
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    /// At the start of a line, or in one that is held back.
+    #[default]
+    Line,
+    /// In a line that passes.
+    Passes,
+    /// Behind the chunk with the usage: the empty line that ends the event goes, too.
+    Taken,
+}
+
+/// Takes the events out of a stream that have a usage and no choices.
+///
+/// Lines are held back only while it is not sure what they are: of the chunks that have
+/// choices, no more than what stands before these.
+#[derive(Debug, Default)]
+pub struct UsageStripper {
+    state: State,
+    held: Vec<u8>,
+}
+
+/// What goes on of a piece: `before`, then the first `kept` bytes of the piece.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Stripped {
+    /// What was held back of earlier pieces.
+    pub before: Vec<u8>,
+    /// How much of the piece is left.
+    pub kept: usize,
+}
+
+impl UsageStripper {
+    /// Takes the next piece of the stream, and moves what is left of it to its front.
+    pub fn feed(&mut self, piece: &mut [u8]) -> Stripped {
+        let mut stripped = Stripped::default();
+        let mut at = 0;
+        while at < piece.len() {
+            let end = memchr(b'\n', &piece[at..]).map_or(piece.len(), |end| at + end + 1);
+            if self.passes(&piece[at..end]) {
+                if !self.held.is_empty() {
+                    // Lines are held back at the end of a piece only: this is the first.
+                    stripped.before = core::mem::take(&mut self.held);
+                }
+                if stripped.kept < at {
+                    piece.copy_within(at..end, stripped.kept);
+                }
+                stripped.kept += end - at;
+            }
+            at = end;
+        }
+        stripped
+    }
+
+    /// What is still held back when the stream has ended.
+    pub fn finish(&mut self) -> Vec<u8> {
+        core::mem::take(&mut self.held)
+    }
+
+    /// Whether the next bytes of a line pass, together with what was held back of it.
+    fn passes(&mut self, part: &[u8]) -> bool {
+        let whole = part.ends_with(b"\n");
+        match self.state {
+            State::Taken if matches!(part, b"\n" | b"\r\n") => {
+                self.state = State::Line;
+                return false;
+            }
+            State::Taken if part == b"\r" => return false,
+            State::Passes => {
+                if whole {
+                    self.state = State::Line;
+                }
+                return true;
+            }
+            State::Taken | State::Line => self.state = State::Line,
+        }
+        let joined;
+        let line = if self.held.is_empty() {
+            part
+        } else {
+            joined = [&self.held, part].concat();
+            &joined
+        };
+        match verdict(line, whole) {
+            Verdict::Passes => {
+                if !whole {
+                    self.state = State::Passes;
+                }
+                true
+            }
+            Verdict::Taken => {
+                self.held.clear();
+                self.state = State::Taken;
+                false
+            }
+            Verdict::Undecided => {
+                self.held.extend_from_slice(part);
+                false
+            }
+        }
+    }
+}
+
+enum Verdict {
+    Passes,
+    Taken,
+    Undecided,
+}
+
+/// What becomes of a line, of which this has come so far.
+fn verdict(line: &[u8], whole: bool) -> Verdict {
+    const DATA: &[u8] = b"data:";
+    let begun = &line[..DATA.len().min(line.len())];
+    if line.len() > LONGEST || !DATA.starts_with(begun) {
+        return Verdict::Passes;
+    }
+    match empty_choices(line) {
+        Some(true) if whole && has_usage(line) => Verdict::Taken,
+        Some(false) => Verdict::Passes,
+        _ if whole => Verdict::Passes,
+        _ => Verdict::Undecided,
+    }
+}
+
+/// Whether the first `choices` of the line is an empty array, as far as can be seen.
+fn empty_choices(line: &[u8]) -> Option<bool> {
+    let at = CHOICES.find(line)?;
+    let mut rest = line[at + CHOICES.needle().len()..].trim_ascii_start();
+    for byte in [b':', b'['] {
+        let (first, more) = rest.split_first()?;
+        if *first != byte {
+            return Some(false);
+        }
+        rest = more.trim_ascii_start();
+    }
+    rest.first().map(|&first| first == b']')
+}
+
+/// Whether the line has a usage that is an object.
+fn has_usage(line: &[u8]) -> bool {
+    let mut found = USAGE
+        .find_iter(line)
+        .map(|at| &line[at + USAGE.needle().len()..]);
+    found.any(|rest| {
+        let value = rest.trim_ascii_start().strip_prefix(b":");
+        value.is_some_and(|value| value.trim_ascii_start().starts_with(b"{"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn strip(pieces: &[&[u8]]) -> String {
+        let mut stripper = UsageStripper::default();
+        let mut out = vec![];
+        for piece in pieces {
+            let mut piece = piece.to_vec();
+            let stripped = stripper.feed(&mut piece);
+            out.extend(stripped.before);
+            out.extend(&piece[..stripped.kept]);
+        }
+        out.extend(stripper.finish());
+        String::from_utf8(out).expect("text")
+    }
+
+    const USAGE_CHUNK: &str =
+        "data: {\"id\":\"c\",\"choices\":[],\"usage\":{\"prompt_tokens\":1}}\n\n";
+    const OTHERS: [&str; 7] = [
+        "data: {\"id\":\"c\",\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"usage\":null}\n\n",
+        "data: {\"choices\":[],\"prompt_filter_results\":[]}\n\n",
+        "data: {\"choices\":[],\"usage\":null}\n\n",
+        "data: {\"id\":\"\\\"choices\\\":[]\",\"choices\":[{\"x\":1}],\"usage\":{}}\n\n",
+        "data: [DONE]\n\n",
+        ": a comment\n\n",
+        "event: error\r\ndata: {\"error\":{}}\r\n\r\n",
+    ];
+
+    #[test]
+    fn the_chunk_with_the_usage_goes_and_nothing_else() {
+        let others = OTHERS.concat();
+        assert_eq!(strip(&[others.as_bytes()]), others);
+        let all = format!("{}{USAGE_CHUNK}{}", OTHERS[0], OTHERS[4]);
+        assert_eq!(
+            strip(&[all.as_bytes()]),
+            format!("{}{}", OTHERS[0], OTHERS[4])
+        );
+        let spaced = USAGE_CHUNK
+            .replace(':', ": ")
+            .replace("[]", "[ ]")
+            .replace('\n', "\r\n");
+        assert_eq!(strip(&[spaced.as_bytes()]), "");
+    }
+
+    #[test]
+    fn chunks_with_choices_are_not_held_back() {
+        let mut stripper = UsageStripper::default();
+        let mut piece = *b"data: {\"choices\":[{";
+        let kept = stripper.feed(&mut piece).kept;
+        assert_eq!(kept, piece.len());
+        let mut more = *b"\"delta\":{\"content\":\"a\"}}]}\n\ndata: {\"id\":1";
+        let stripped = stripper.feed(&mut more);
+        assert_eq!(
+            &more[..stripped.kept],
+            b"\"delta\":{\"content\":\"a\"}}]}\n\n"
+        );
+        assert_eq!(stripper.finish(), b"data: {\"id\":1");
+    }
+
+    #[test]
+    fn no_line_is_held_back_for_long() {
+        let mut stripper = UsageStripper::default();
+        let mut line = b"data: ".to_vec();
+        line.resize(2 * LONGEST, b'x');
+        assert_eq!(stripper.feed(&mut line).kept, 2 * LONGEST);
+    }
+
+    proptest! {
+        #[test]
+        fn every_split_gives_the_same(
+            events in prop::collection::vec(0..=OTHERS.len(), 0..12),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
+        ) {
+            let event = |at: &usize| OTHERS.get(*at).copied().unwrap_or(USAGE_CHUNK);
+            let all: String = events.iter().map(event).collect();
+            let left: String = events.iter().filter(|&&at| at < OTHERS.len()).map(event).collect();
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(all.len() + 1)).collect();
+            cuts.extend([0, all.len()]);
+            cuts.sort_unstable();
+            let pieces: Vec<&[u8]> = cuts.windows(2).map(|w| &all.as_bytes()[w[0]..w[1]]).collect();
+            prop_assert_eq!(strip(&pieces), &*left);
+            let bytes: Vec<&[u8]> = all.as_bytes().chunks(1).collect();
+            prop_assert_eq!(strip(&bytes), left);
+        }
+    }
+}

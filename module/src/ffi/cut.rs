@@ -1,0 +1,157 @@
+use core::ptr;
+
+use ngx::ffi::{
+    ngx_alloc_chain_link, ngx_buf_t, ngx_chain_t, ngx_http_request_t, ngx_pcalloc, ngx_pool_t,
+};
+
+use super::filter::in_memory;
+use super::guard;
+use super::text::copy_into;
+
+/// What a [`Cutter`] is shown.
+pub enum Part<'a> {
+    /// What is in memory of a piece; what is left of it is to be moved to its front.
+    Bytes(&'a mut [u8]),
+    /// The body ends.
+    End,
+}
+
+/// What is left of a [`Part`].
+#[derive(Default)]
+pub struct Left {
+    /// What goes before it: what was held back of earlier ones.
+    pub before: Vec<u8>,
+    /// How many of its first bytes go.
+    pub kept: usize,
+}
+
+/// Takes parts out of a body as it passes.
+pub type Cutter<'a> = Box<dyn FnMut(Part<'_>) -> Left + 'a>;
+
+/// A chain that is being made, of links of ours: filters must not change those that
+/// they are passed.
+struct Links {
+    pool: *mut ngx_pool_t,
+    first: *mut ngx_chain_t,
+    last: *mut ngx_chain_t,
+}
+
+impl Links {
+    /// # Safety
+    /// A live pool, and a buffer that lives as long.
+    unsafe fn add(&mut self, buffer: *mut ngx_buf_t) -> Option<()> {
+        // SAFETY: a fresh link, and the last one before it.
+        unsafe {
+            let link = ngx_alloc_chain_link(self.pool);
+            (*ptr::NonNull::new(link)?.as_ptr()).buf = buffer;
+            (*link).next = ptr::null_mut();
+            match self.last.as_mut() {
+                Some(last) => last.next = link,
+                None => self.first = link,
+            }
+            self.last = link;
+        }
+        Some(())
+    }
+}
+
+/// Cuts the parts of a chain: what is left, null if that is nothing; `None` when memory
+/// is short.
+///
+/// # Safety
+/// A live request, and the chain that nginx passes to its body filters, of an answer
+/// that is not buffered.
+pub(crate) unsafe fn cut(
+    r: *mut ngx_http_request_t,
+    mut chain: *mut ngx_chain_t,
+    mut cutter: Cutter<'_>,
+) -> Option<*mut ngx_chain_t> {
+    let mut cut = move |part: Part<'_>| guard(Left::default(), || cutter(part));
+    // SAFETY: links are null-terminated and have buffers each. Bytes of an answer that
+    // is not buffered lie in the buffer that nginx has read them into, for this request
+    // alone; nginx sees by `pos` and `last` what is still to be sent of it.
+    unsafe {
+        let pool = (*r).pool;
+        let mut left = Links {
+            pool,
+            first: ptr::null_mut(),
+            last: ptr::null_mut(),
+        };
+        while let Some(link) = chain.as_ref() {
+            let buffer = &mut *link.buf;
+            let ends = buffer.last_buf() != 0 || buffer.last_in_chain() != 0;
+            let had = in_memory(buffer);
+            let mut before = vec![];
+            if let Some(length) = had {
+                let bytes = core::slice::from_raw_parts_mut(buffer.pos, length);
+                let of_it = cut(Part::Bytes(&mut *bytes));
+                let mut kept = of_it.kept.min(length);
+                before = of_it.before;
+                if ends {
+                    // What is held back goes behind it, and all in a buffer of ours.
+                    before.extend_from_slice(&bytes[..core::mem::take(&mut kept)]);
+                }
+                buffer.last = buffer.pos.add(kept);
+            }
+            if ends {
+                before.extend(cut(Part::End).before);
+            }
+            // nginx takes no buffer in memory that is empty.
+            let emptied = had.is_some() && in_memory(buffer).is_none();
+            if !before.is_empty() || (emptied && ends) {
+                let ends = (emptied && ends).then_some(&*buffer);
+                left.add(new_buffer(pool, &before, ends)?)?;
+            }
+            if !emptied {
+                left.add(buffer)?;
+            }
+            chain = link.next;
+        }
+        Some(left.first)
+    }
+}
+
+/// Frees the links that [`cut`] has made: nobody keeps links that are passed to filters.
+///
+/// # Safety
+/// The request, and what `cut` has given for it, once it has been passed on.
+pub(crate) unsafe fn forget(r: *mut ngx_http_request_t, mut chain: *mut ngx_chain_t) {
+    // SAFETY: links of the request's pool; as ngx_free_chain does.
+    unsafe {
+        while let Some(link) = chain.as_mut() {
+            let next = link.next;
+            link.next = (*(*r).pool).chain;
+            (*(*r).pool).chain = chain;
+            chain = next;
+        }
+    }
+}
+
+/// # Safety
+/// A live pool.
+unsafe fn new_buffer(
+    pool: *mut ngx_pool_t,
+    bytes: &[u8],
+    ends: Option<&ngx_buf_t>,
+) -> Option<*mut ngx_buf_t> {
+    // SAFETY: buffer and copy come from the pool; zeros are a buffer of nothing.
+    unsafe {
+        let buffer = ngx_pcalloc(pool, size_of::<ngx_buf_t>())
+            .cast::<ngx_buf_t>()
+            .as_mut()?;
+        if !bytes.is_empty() {
+            let text = copy_into(pool, bytes)?;
+            buffer.pos = text.data;
+            buffer.last = text.data.add(text.len);
+            buffer.start = buffer.pos;
+            buffer.end = buffer.last;
+            buffer.set_memory(1);
+        }
+        buffer.set_flush(1);
+        if let Some(ends) = ends {
+            buffer.set_last_buf(ends.last_buf());
+            buffer.set_last_in_chain(ends.last_in_chain());
+        }
+        Some(buffer)
+    }
+}

@@ -1,0 +1,203 @@
+//! The totals of all workers: what a request adds at its end, and what Prometheus is
+//! told of them.
+
+use openai_core::metrics::{
+    Board, CONTENT_TYPE, Http, Live, LivePool, Outcome, Record, Request as Done,
+};
+use openai_core::openai::ApiError;
+
+use crate::Openai;
+use crate::conf::{Main, Pool, Store};
+use crate::ctx::{Context, LeaseStatus};
+use crate::ffi::{Answer, Content, Request, SharedZone};
+use crate::locks;
+use crate::phase::target;
+use crate::usage;
+use crate::worker;
+
+fn change<T>(shared: SharedZone, act: impl FnOnce(&mut Board<'_>) -> T) -> Option<T> {
+    shared.with(|bytes, interrupted| {
+        let mut board = Board::open(bytes).ok()?;
+        if interrupted {
+            // A process died while it added to the totals.
+            board.recover();
+        }
+        Some(act(&mut board))
+    })?
+}
+
+/// Has the totals begin at zero for all that the configuration names.
+pub fn introduce(main: &Main) {
+    let Some(shared) = main.totals.shared else {
+        return;
+    };
+    change(shared, |board| {
+        for client in main.clients.iter().flat_map(|clients| clients.as_slice()) {
+            board.introduce(Some(&client.name), None);
+        }
+        for pool in &main.pools {
+            for key in pool.keys.newest() {
+                board.introduce(None, Some((&pool.name, key.id.as_str())));
+            }
+        }
+    });
+}
+
+/// Adds a request that has ended: once.
+pub fn add(request: &Request<'_>) {
+    let (Some(main), Some(place)) = (request.main_conf::<Openai>(), request.location::<Openai>())
+    else {
+        return;
+    };
+    let ctx = request.recalled::<Openai>();
+    let Some(shared) = main
+        .totals
+        .shared
+        .filter(|_| place.is_gateway() || ctx.is_some())
+    else {
+        return;
+    };
+    if ctx.is_some_and(|ctx| ctx.counted.replace(true)) {
+        return;
+    }
+    let http = (!request.is_subrequest())
+        .then(|| Http::new(request.method(), request.path(), request.answer_status()));
+    let key = ctx.and_then(|ctx| ctx.lease.get()).and_then(|lease| {
+        let pool = main.pools.get(lease.pool)?;
+        pool.keys.get(lease.grant.key)
+    });
+    let asked = ctx.and_then(|ctx| {
+        let leased = ctx.lease.get().and_then(|lease| main.pools.get(lease.pool));
+        let meant = || target::pool(ctx, main).or_else(|| target::first_pool(place, main));
+        let pool = match leased {
+            Some(pool) => pool,
+            None if place.sends() => meant()?.1,
+            None => return None,
+        };
+        let key = key.as_ref().map_or("", |key| key.id.as_str());
+        Some(done(request, main, ctx, pool, key))
+    });
+    let record = Record {
+        http,
+        duration_ms: request.age_ms(),
+        request: asked,
+    };
+    if record.http.is_some() || record.request.is_some() {
+        change(shared, |board| board.add(&record));
+    }
+}
+
+fn done<'a>(
+    request: &Request<'a>,
+    main: &'a Main,
+    ctx: &'a Context,
+    pool: &'a Pool,
+    key: &'a str,
+) -> Done<'a> {
+    let client = ctx.client.get().zip(main.clients.as_ref());
+    let client = client.and_then(|(at, clients)| clients.as_slice().get(at));
+    let lease = ctx.lease.get();
+    let model = usage::model(main, ctx);
+    let used = usage::of(request, ctx);
+    let asked = ctx.status.get() != LeaseStatus::None;
+    Done {
+        service: client.map_or("", |client| client.name.as_str()),
+        pool: &pool.name,
+        key,
+        model,
+        known_model: main.prices.as_ref().is_some_and(|p| p.knows(model)),
+        outcome: outcome(request, ctx),
+        attempts: ctx.attempts.get(),
+        tokens: used.tokens,
+        source: used.source,
+        cost: usage::cost(main, ctx, used),
+        wait_ms: asked.then(|| ctx.waited_ms()),
+        hold_ms: lease.and_then(|_| ctx.held_ms()),
+        first_token_ms: usage::first_token_ms(ctx),
+    }
+}
+
+/// nginx's status of a request whose client left before an answer.
+pub const CLIENT_LEFT: u16 = 499;
+
+fn outcome(request: &Request<'_>, ctx: &Context) -> Outcome {
+    match (ctx.status.get(), ctx.refusal.get()) {
+        (LeaseStatus::Lost, _) => return Outcome::LeaseLost,
+        (_, Some(ApiError::NoKeyAvailable { .. })) => return Outcome::NoKey,
+        (_, Some(ApiError::LockUnavailable { .. } | ApiError::NoHealthyKey)) => {
+            return Outcome::Unavailable;
+        }
+        (_, Some(_)) => return Outcome::Refused,
+        _ => {}
+    }
+    let left = ctx.status.get() == LeaseStatus::Waiting
+        || request.answer_status() == CLIENT_LEFT
+        || (!ctx.complete.get() && request.client_is_gone());
+    if left {
+        return Outcome::Aborted;
+    }
+    match (ctx.lease.get().is_some(), ctx.answered.get()) {
+        (false, _) => Outcome::Refused,
+        (true, None) => Outcome::UpstreamError,
+        (true, Some(_)) if !ctx.complete.get() => Outcome::Incomplete,
+        (true, Some(429)) => Outcome::RateLimited,
+        (true, Some(500..)) => Outcome::UpstreamError,
+        (true, Some(400..)) => Outcome::ClientError,
+        (true, Some(_)) => Outcome::Success,
+    }
+}
+
+/// What answers where `openai_metrics` stands.
+pub struct Metrics;
+
+impl Content for Metrics {
+    fn answer(request: Request<'_>) -> Answer {
+        let text = request.main_conf::<Openai>().and_then(text);
+        match text {
+            Some(text) => Answer {
+                status: 200,
+                media_type: CONTENT_TYPE.as_bytes(),
+                headers: vec![],
+                body: text.into_bytes().into(),
+            },
+            None => Answer {
+                status: 503,
+                media_type: b"text/plain",
+                headers: vec![],
+                body: [].as_slice().into(),
+            },
+        }
+    }
+}
+
+/// How many nodes of its group can vote as this worker sees them, and how many there are.
+fn nodes(pool: &Pool) -> Option<(u32, u32)> {
+    let Store::Redlock { group, names, .. } = &pool.store else {
+        return None;
+    };
+    let told = locks::nodes(*group, names)?;
+    let up = told.split(',').filter(|&state| state == "up").count();
+    Some((up as u32, told.split(',').count() as u32))
+}
+
+fn text(main: &Main) -> Option<String> {
+    let known = main.taken_over()?;
+    let pools = main.pools.iter().enumerate().filter_map(|(at, pool)| {
+        let now = worker::gauges(known, at)?;
+        Some(LivePool {
+            name: &pool.name,
+            held: now.held,
+            waiting: now.waiting,
+            slots: now.slots,
+            nodes: nodes(pool),
+        })
+    });
+    let pools: Vec<_> = pools.collect();
+    let live = Live {
+        version: env!("CARGO_PKG_VERSION"),
+        pools: &pools,
+    };
+    // The text is made of a copy: nobody waits for it.
+    let copy = change(main.totals.shared?, |board| board.snapshot())?;
+    copy.render(&live)
+}

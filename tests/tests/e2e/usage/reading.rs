@@ -1,0 +1,186 @@
+//! What is read of one answer.
+
+use e2e::{Plan, RawUpstream, wait_until};
+use mock_upstream::Scenario;
+
+use super::{PRICES, call, only_line, told};
+
+/// The mock finds a prompt of five tokens in it.
+const MESSAGES: &str = r#"[{"content":"hello"}]"#;
+
+const JSON: &str = "Content-Type: application/json\r\n";
+
+fn chat(more: &str) -> String {
+    format!(r#"{{"model":"gpt-4o","messages":{MESSAGES}{more}}}"#)
+}
+
+#[test]
+fn every_endpoint_tells_what_it_used() {
+    let input = format!(r#"{{"model":"gpt-4o","input":{MESSAGES}}}"#);
+    let streamed = input.replace("}]}", "}],\"stream\":true}");
+    let prompt = input.replace("input", "prompt");
+    let include = r#","stream":true,"stream_options":{"include_usage":true}"#;
+    let asked = prompt.replace("}]}", &format!("}}]{include}}}"));
+    for (path, body, completion) in [
+        ("/v1/chat/completions", chat(""), "3"),
+        ("/v1/chat/completions", chat(include), "3"),
+        ("/v1/completions", prompt, "3"),
+        ("/v1/completions", asked, "3"),
+        ("/v1/responses", input.clone(), "3"),
+        ("/v1/responses", streamed, "3"),
+        ("/v1/embeddings", input, "0"),
+    ] {
+        let gateway = Plan::new().start();
+        let answer = call(&gateway, path, &body).send().expect_status(200);
+        assert!(answer.text().contains("usage"), "{}", answer.text());
+        let line = only_line(&gateway);
+        assert_eq!(told(&line), ("6", completion, "exact"), "{path} {body}");
+        assert_eq!(line.cached_tokens, "0");
+        assert_eq!(line.cost, "");
+    }
+}
+
+#[test]
+fn an_answer_that_comes_a_byte_at_a_time_tells_the_same() {
+    let scenario = Scenario::from_toml("delay = 0\n[[fault]]\nsplit = 1").expect("a scenario");
+    let gateway = Plan::new().scenario(scenario).start();
+    let body = chat(r#","stream":true,"stream_options":{"include_usage":true}"#);
+    let answer = gateway.chat_with(body).send().expect_status(200);
+    assert_eq!(answer.said(), "powered by openai");
+    assert_eq!(told(&only_line(&gateway)), ("6", "3", "exact"));
+}
+
+#[test]
+fn a_large_answer_that_nginx_keeps_in_a_file_is_read_too() {
+    let scenario = Scenario::from_toml("delay = 0\nwords = 200000").expect("a scenario");
+    let gateway = Plan::new().scenario(scenario).start();
+    let mut client = gateway.connect();
+    client.send(e2e::post(JSON, &chat("")));
+    // The client takes its time, and the answer goes into a temporary file.
+    wait_until("the upstream has given its answer", || {
+        gateway.mock().stats().totals.in_flight == 0 && gateway.mock().stats().totals.requests == 1
+    });
+    client.read_until("\"usage\"");
+    drop(client);
+    assert_eq!(told(&only_line(&gateway)), ("6", "200000", "exact"));
+}
+
+#[test]
+fn a_stream_that_does_not_tell_is_estimated() {
+    let gateway = Plan::new().start();
+    gateway
+        .chat_with(chat(r#","stream":true"#))
+        .send()
+        .expect_status(200);
+    assert_eq!(told(&only_line(&gateway)), ("6", "3", "estimated"));
+}
+
+#[test]
+fn a_stream_whose_client_leaves_is_estimated() {
+    let scenario = Scenario::from_toml("delay = \"50ms\"\nwords = 500").expect("a scenario");
+    let gateway = Plan::new().scenario(scenario).start();
+    let events = gateway.chat_with(chat(r#","stream":true"#)).events();
+    assert_eq!(events.take(41).count(), 41, "a role and forty words");
+    let line = only_line(&gateway);
+    gateway.wait_in_flight(0);
+    let url = format!("http://{}/__mock/ledger", gateway.mock().addr());
+    let ledger = e2e::Call::new("GET", url).send().json();
+    let keys = ledger["keys"].as_object().expect("keys");
+    let sent = keys.values().map(|key| &key["completion_tokens"]);
+    let sent: u64 = sent.filter_map(serde_json::Value::as_u64).sum();
+    let estimated: u64 = line.completion_tokens.parse().expect("a number");
+    assert_eq!((&*line.prompt_tokens, &*line.usage), ("6", "estimated"));
+    assert!(sent >= 39, "{sent}");
+    assert!(
+        estimated.abs_diff(sent) * 10 <= sent,
+        "{estimated} of {sent}"
+    );
+}
+
+#[test]
+fn the_time_to_the_first_word_is_told_of_streams() {
+    let scenario = Scenario::from_toml("delay = 0\nfirst-token = \"300ms\"").expect("a scenario");
+    let gateway = Plan::new().scenario(scenario).start();
+    gateway.chat().send().expect_status(200);
+    gateway.chat_with(chat("")).send().expect_status(200);
+    let lines = gateway.logged(2);
+    let first: u64 = lines[0].first_token_ms.parse().expect("a number");
+    assert!((290..10_000).contains(&first), "{first}");
+    assert_eq!(lines[1].first_token_ms, "");
+}
+
+#[test]
+fn a_price_file_tells_the_cost() {
+    let gateway = Plan::new()
+        .file("prices.json", PRICES)
+        .http("openai_prices {dir}/prices.json;")
+        .start();
+    gateway.chat_with(chat("")).send().expect_status(200);
+    let dated = chat("").replace("gpt-4o", "gpt-4o-2024-08-06");
+    gateway.chat_with(dated).send().expect_status(200);
+    let unknown = chat("").replace("gpt-4o", "another");
+    gateway.chat_with(unknown).send().expect_status(200);
+    let costs: Vec<_> = gateway
+        .logged(3)
+        .into_iter()
+        .map(|line| line.cost)
+        .collect();
+    assert_eq!(costs, ["0.000045", "0.000045", ""]);
+}
+
+#[test]
+fn the_upstream_is_asked_for_plain_answers() {
+    let upstream = RawUpstream::bind();
+    let gateway = Plan::new()
+        .upstream(upstream.address())
+        .server("location /v1/raw { openai main; openai_usage off; proxy_pass http://upstream; }")
+        .start();
+    for (path, sent) in [("/v1/models", None), ("/v1/raw", Some("gzip"))] {
+        let client = gateway.get(path).header("Accept-Encoding", "gzip").spawn();
+        let mut exchange = upstream.accept();
+        assert_eq!(exchange.header("accept-encoding"), sent);
+        exchange.answer();
+        client.join().expect("an answer").expect_status(200);
+    }
+}
+
+#[test]
+fn a_compressed_answer_goes_through_and_tells_nothing() {
+    let gateway = Plan::new().start();
+    let call = gateway.chat_with(chat("")).header("x-mock-gzip", "true");
+    let answer = call.send().expect_status(200);
+    assert_eq!(answer.header("content-encoding"), Some("gzip"));
+    assert_eq!(told(&only_line(&gateway)), ("", "", "none"));
+}
+
+#[test]
+fn nothing_is_read_where_that_is_off() {
+    let gateway = Plan::new().location("openai_usage off;").start();
+    gateway.chat_with(chat("")).send().expect_status(200);
+    assert_eq!(told(&only_line(&gateway)), ("", "", "none"));
+}
+
+#[test]
+fn an_error_uses_nothing() {
+    let gateway = Plan::new().start();
+    gateway
+        .chat_with(chat(""))
+        .header("x-mock-status", "400")
+        .send()
+        .expect_status(400);
+    assert_eq!(told(&only_line(&gateway)), ("", "", "none"));
+}
+
+#[test]
+fn a_stated_limit_is_charged_what_was_used() {
+    let gateway = Plan::new()
+        .pool("main", "key sk-e2e-usage-1; limit tpm=1000; wait 0;")
+        .start();
+    // Each may take 900 tokens, and uses 9.
+    for _ in 0..3 {
+        gateway
+            .chat_with(chat(r#","max_tokens":900"#))
+            .send()
+            .expect_status(200);
+    }
+}
