@@ -13,6 +13,7 @@ mod filter;
 mod locks;
 mod log;
 mod phase;
+mod probe;
 mod variables;
 mod watch;
 mod worker;

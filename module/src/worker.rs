@@ -20,6 +20,7 @@ use crate::ffi::{self, ConfResult, Cycle, Level, SharedZone, Timer, Token, Watch
 use crate::locks;
 use crate::log::event;
 use crate::phase;
+use crate::probe;
 use crate::watch;
 
 new_key_type! {
@@ -100,6 +101,7 @@ fn enter(main: &Main, cycle: Cycle) -> Option<bool> {
     WORKER.with_borrow_mut(|place| *place = Some(worker));
     locks::start(main);
     watch::start(main);
+    probe::start(main);
     Some(true)
 }
 
@@ -107,6 +109,7 @@ fn enter(main: &Main, cycle: Cycle) -> Option<bool> {
 pub fn stop() {
     watch::stop();
     locks::stop();
+    probe::stop();
     if let Some(worker) = WORKER.take() {
         change(worker.shared, |zone| zone.dismiss(worker.id, now()));
     }

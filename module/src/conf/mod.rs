@@ -6,6 +6,7 @@ mod location;
 mod next_key;
 mod policy;
 mod pool;
+mod probe;
 mod redlock;
 mod routes;
 mod source;
@@ -23,6 +24,7 @@ pub use location::{
 };
 pub use next_key::{AttemptsHeader, Fault, NextKeyOn, NextKeyTimeout, NextKeyTries};
 pub use pool::{Pool, PoolBlock, Store};
+pub use probe::ProbeSettings;
 pub use redlock::{RedlockBlock, RedlockGroup};
 pub use routes::{RouteBlock, RoutesBlock, Target};
 pub use source::Stamp;
@@ -52,6 +54,8 @@ pub struct Main {
     pub clients: Option<Clients>,
     /// Locations add those that only they name.
     pub upstreams: RefCell<Vec<Upstream>>,
+    /// Which upstreams are asked with the keys of which pools.
+    pub served: RefCell<Vec<(usize, usize)>>,
     pub shared: Option<SharedZone>,
     /// How often key files are looked at, unless they are not.
     key_watch: watch::Interval,
