@@ -17,37 +17,26 @@ use zeroize::Zeroizing;
 
 use crate::adapter::now;
 use crate::circuits;
-use crate::conf::{KeyTable, Main, ProbeSettings};
+use crate::conf::{KeyTable, Main, PoolKey, ProbeSettings};
 use crate::ffi::{Level, Peer, Timer};
 use crate::log::event;
 use crate::worker::{self, in_zone};
 
 /// No answer is waited for any longer.
 const PATIENCE_MS: u64 = 10_000;
+/// No answer is read any further.
+const MOST_OF_ANSWER: usize = 64 << 10;
 /// How many keys are probed at once.
 const MOST_KEYS: usize = 16;
-
-struct Key {
-    /// Its index in the zone.
-    index: u32,
-    id: String,
-    pool: String,
-    authorization: Rc<Zeroizing<Vec<u8>>>,
-}
-
-/// A pool whose keys may go to an upstream.
-struct Pool {
-    id: PoolId,
-    name: String,
-    keys: Rc<KeyTable>,
-}
 
 /// An upstream to be probed.
 struct Subject {
     name: String,
     circuit: CircuitId,
     settings: Rc<ProbeSettings>,
-    pools: Vec<Pool>,
+    pools: Vec<PoolId>,
+    /// The names of these pools, and their keys.
+    keys: Vec<(String, Rc<KeyTable>)>,
     timer: Timer,
 }
 
@@ -86,26 +75,29 @@ pub fn start(main: &Main) {
             continue;
         };
         let pools = served.iter().filter(|(upstream, _)| *upstream == at);
-        let pools = pools.filter_map(|&(_, at)| {
-            let (pool, known) = main.pools.get(at).zip(known.pools.get(at))?;
-            Some(Pool {
-                id: known.id,
-                name: pool.name.clone(),
-                keys: Rc::clone(&pool.keys),
-            })
-        });
-        let pools = pools.collect();
+        let pools: Vec<_> = pools.map(|&(_, pool)| pool).collect();
         let mut timer = Timer::new(true, tick, subjects.len() as u64);
         timer.start(settings.interval_ms);
         subjects.push(Subject {
             name: upstream.name.clone(),
             circuit,
             settings: Rc::clone(settings),
-            pools,
+            keys: keys(main, &pools),
+            pools: pools
+                .iter()
+                .filter_map(|&pool| Some(known.pools.get(pool)?.id))
+                .collect(),
             timer,
         });
     }
     PROBER.with_borrow_mut(|prober| prober.subjects = subjects);
+}
+
+fn keys(main: &Main, pools: &[usize]) -> Vec<(String, Rc<KeyTable>)> {
+    let pools = pools.iter().filter_map(|&at| main.pools.get(at));
+    pools
+        .map(|pool| (pool.name.clone(), Rc::clone(&pool.keys)))
+        .collect()
 }
 
 /// The worker ends.
@@ -136,10 +128,7 @@ impl Subject {
             }
             let status = zone.circuit_status(self.circuit, now);
             let open = status.is_some_and(|status| status.phase != Phase::Closed);
-            let keys = self
-                .pools
-                .iter()
-                .flat_map(|pool| zone.listing(pool.id, now));
+            let keys = self.pools.iter().flat_map(|&pool| zone.listing(pool, now));
             let returning = keys.filter(|key| {
                 let judged = matches!(key.cause, Some(Cause::Quota | Cause::Revoked));
                 judged && key.left_ms <= 2 * interval
@@ -150,31 +139,24 @@ impl Subject {
         .flatten()
     }
 
-    /// A key to ask an upstream with: one in order, if there is one.
-    fn any_key(&self) -> Option<Key> {
-        let now = now();
-        let mut keys = in_zone(|zone| {
-            let keys = self
-                .pools
-                .iter()
-                .flat_map(|pool| zone.listing(pool.id, now));
-            keys.collect::<Vec<_>>()
-        })?;
-        keys.sort_by_key(|key| key.cause.is_some());
-        keys.into_iter().find_map(|key| self.key(key.key))
+    /// The name of a key's pool, and the key.
+    fn key(&self, index: u32) -> Option<(&str, Rc<PoolKey>)> {
+        let mut pools = self.keys.iter();
+        pools.find_map(|(pool, keys)| Some((pool.as_str(), keys.get(index)?)))
     }
 
-    /// The key with this index in the zone.
-    fn key(&self, index: u32) -> Option<Key> {
-        self.pools.iter().find_map(|pool| {
-            let key = pool.keys.get(index)?;
-            Some(Key {
-                index,
-                id: key.id.clone(),
-                pool: pool.name.clone(),
-                authorization: Rc::clone(&key.authorization),
-            })
-        })
+    /// A key to ask an upstream with: one in order, if there is one.
+    fn any_key(&self) -> Option<Rc<PoolKey>> {
+        let now = now();
+        // Not those of the tables: some of them may be gone.
+        let known = in_zone(|zone| {
+            let keys = self.pools.iter().flat_map(|&pool| zone.listing(pool, now));
+            keys.collect::<Vec<_>>()
+        });
+        let mut known = known?;
+        known.sort_by_key(|key| key.cause.is_some());
+        let mut keys = known.iter().filter_map(|view| self.key(view.key));
+        keys.next().map(|(_, key)| key)
     }
 }
 
@@ -184,7 +166,7 @@ impl Prober {
             return;
         };
         let with = match key {
-            Some(key) => subject.key(key),
+            Some(key) => subject.key(key).map(|(_, key)| key),
             None => subject.any_key(),
         };
         let Some(with) = with else { return };
@@ -264,6 +246,7 @@ impl Probe {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return None,
                 Err(_) => true,
             };
+            let ended = ended || self.received.len() > MOST_OF_ANSWER;
             let verdict = judge(&self.received, ended);
             if ended || verdict.is_some() {
                 return verdict.or(Some(Verdict::Faulty));
@@ -286,10 +269,10 @@ impl Subject {
             return;
         };
         let turn = in_zone(|zone| zone.probed_key(index, verdict, now())).flatten();
-        let Some((turn, key)) = turn.zip(self.key(index)) else {
+        let Some((turn, (pool, key))) = turn.zip(self.key(index)) else {
             return;
         };
-        let mut fields = json!({ "pool": key.pool, "key_id": key.id, "probe": true });
+        let mut fields = json!({ "pool": pool, "key_id": key.id, "probe": true });
         match turn {
             Turn::Out {
                 cause,
@@ -300,7 +283,7 @@ impl Subject {
                 fields["for_ms"] = until_ms.saturating_sub(now().mono_ms).into();
                 fields["failures"] = failures.into();
                 event(Level::Warn, "key_out", fields);
-                crate::locks::put_out(key.index, cause, failures, until_ms);
+                crate::locks::put_out(index, cause, failures, until_ms);
             }
             Turn::Sound => event(Level::Notice, "key_back", fields),
         }

@@ -100,8 +100,8 @@ fn enter(main: &Main, cycle: Cycle) -> Option<bool> {
     };
     WORKER.with_borrow_mut(|place| *place = Some(worker));
     locks::start(main);
-    watch::start(main);
     probe::start(main);
+    watch::start(main);
     Some(true)
 }
 
