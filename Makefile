@@ -120,6 +120,11 @@ storm: deps module-debian ## limited and revoked keys and a failing upstream und
 	E2E_NGINX=/usr/sbin/nginx E2E_MODULE=$(CARGO_TARGET_DIR)/$(MODULE) \
 	    cargo test --package e2e --test e2e -- --ignored --nocapture failover::storm
 
+.PHONY: schemathesis
+schemathesis: deps module-debian ## requests made up by the lock service's OpenAPI document: EXAMPLES (1000) of each operation
+	SCHEMATHESIS_EXAMPLES=$(or $(EXAMPLES),1000) E2E_NGINX=/usr/sbin/nginx E2E_MODULE=$(CARGO_TARGET_DIR)/$(MODULE) \
+	    cargo test --package e2e --test e2e -- --nocapture schemathesis
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZ_SECONDS (60); needs a nightly Rust and cargo-fuzz
 	@command -v cargo-fuzz >/dev/null || { echo 'make fuzz: run this first: cargo install cargo-fuzz' >&2; exit 1; }

@@ -11,8 +11,9 @@ use openai_core::routes::Routed;
 use crate::adapter::now;
 use crate::circuits;
 use crate::conf::{PoolKey, Target};
-use crate::ffi::{Editor, Timer, Token};
+use crate::ffi::{Answer, Editor, Timer, Token};
 use crate::locks;
+use crate::phase::api::Call;
 use crate::worker::{self, LeaseKey};
 
 /// Where a request is on its way to a key.
@@ -36,6 +37,8 @@ pub enum Stage {
     Again,
     /// It has a lease.
     Leased,
+    /// The lock of a service is being prolonged on the nodes.
+    Prolonging,
     /// It went on without a lease, or has been refused.
     Done,
 }
@@ -145,6 +148,10 @@ pub struct Context {
     pub hold_ms: Cell<u64>,
     pub refusal: Cell<Option<ApiError>>,
     pub reply: Cell<Reply>,
+    /// What it asks of the lock service, of which lock, and what that answers.
+    pub api: RefCell<Option<Call>>,
+    pub lock: Cell<Option<LeaseHandle>>,
+    pub answer: RefCell<Option<Answer>>,
     /// What restores the name of an alias in the answer.
     pub editor: RefCell<Option<Rc<Editor>>>,
 }
@@ -182,6 +189,9 @@ impl Context {
             hold_ms: Cell::default(),
             refusal: Cell::default(),
             reply: Cell::default(),
+            api: RefCell::default(),
+            lock: Cell::default(),
+            answer: RefCell::default(),
             editor: RefCell::default(),
         }
     }
@@ -239,6 +249,8 @@ impl Context {
         self.verdict.set(None);
         self.rounds.set(0);
         self.votes.set(None);
+        self.api.take();
+        self.answer.take();
     }
 
     /// How long the lease has been held, or was.

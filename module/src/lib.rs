@@ -24,15 +24,16 @@ use conf::{
     Location, Main, OpenaiPool, OpenaiRoute, PoolBlock, RedlockBlock, RoutesBlock, UpstreamBlock,
     ZoneSize,
 };
+use conf::{LockKey, LockTtl, OpenaiApi};
 use ffi::{
-    AnswerHead, Attempt, Commands, ConfResult, Cycle, HttpModule, Request, Variable, Wrapped,
-    command, end,
+    Answer, AnswerHead, Attempt, Commands, ConfResult, Content, Cycle, HttpModule, Request,
+    Variable, Wrapped, command, end,
 };
 
 /// The module, as the glue to nginx names it.
 pub(crate) struct Openai;
 
-static mut COMMANDS: Commands<19> = [
+static mut COMMANDS: Commands<22> = [
     command::<ZoneSize>(),
     command::<PoolBlock>(),
     command::<RedlockBlock>(),
@@ -47,6 +48,9 @@ static mut COMMANDS: Commands<19> = [
     command::<InspectMaxSize>(),
     command::<InspectOversize>(),
     command::<InspectInvalid>(),
+    command::<OpenaiApi>(),
+    command::<LockTtl>(),
+    command::<LockKey>(),
     command::<NextKeyOn>(),
     command::<NextKeyTries>(),
     command::<NextKeyTimeout>(),
@@ -80,6 +84,12 @@ impl HttpModule for Openai {
 
     fn stop() {
         worker::stop();
+    }
+}
+
+impl Content for Openai {
+    fn answer(request: Request<'_>) -> Answer {
+        phase::api::answer(request)
     }
 }
 

@@ -1,5 +1,6 @@
 //! `$openai_*`: what logs and other directives can ask of a request.
 
+use openai_core::admin::lock_id;
 use openai_core::lease::{Cause, KeyView, PoolGauges};
 use openai_core::openai::Verdict;
 use openai_core::redlock::PoolNames;
@@ -183,11 +184,9 @@ fn slot(request: Request<'_>) -> Value {
 }
 
 fn lease_id(request: Request<'_>) -> Value {
-    text(
-        lease(&request)
-            .map(|(l, _)| worker::lease_id(&l.grant))
-            .as_deref(),
-    )
+    let lease = lease(&request).map(|(l, _)| worker::lease_id(&l.grant));
+    let lock = || Some(lock_id(context(&request)?.lock.get()?.nonce()));
+    text(lease.or_else(lock).as_deref())
 }
 
 fn fence(request: Request<'_>) -> Value {

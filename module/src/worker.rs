@@ -5,8 +5,9 @@ use std::rc::Rc;
 
 use openai_core::circuit::{Admit, CircuitId, Pass};
 use openai_core::lease::{
-    Avoid, Cancelled, ChangeError, Changed, Grant, KeyView, LeaseHandle, Lost, Outlook, PoolConfig,
-    PoolGauges, Served, WaitTicket, Want, WorkerId,
+    Avoid, Cancelled, ChangeError, Changed, EntrustError, Grant, KeyView, LeaseHandle, Lost,
+    Outlook, PoolConfig, PoolGauges, Served, ServiceLock, ServiceState, Terms, WaitTicket, Want,
+    WorkerId,
 };
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
@@ -145,6 +146,8 @@ pub struct Ask<'a> {
     pub tokens: u32,
     /// The keys that it has tried.
     pub avoid: Avoid,
+    /// Whom it is for, as listings shall say.
+    pub holder: u64,
     /// The circuit of the upstream that it is to go to.
     pub circuit: Option<CircuitId>,
     /// Takes the circuit's leave to send the request, if that can be done at once.
@@ -177,6 +180,7 @@ pub fn ask(main: &Main, known: &TakenOver, ask: &Ask<'_>, token: Token) -> Asked
             arrival: ask.arrival,
             tokens: ask.tokens,
             avoid: ask.avoid,
+            holder: ask.holder,
         };
         worker.change(|zone| {
             let now = now();
@@ -243,6 +247,7 @@ pub fn outlook(known: &TakenOver, pool: usize, avoid: Avoid) -> Option<Outlook> 
             arrival: None,
             tokens: 0,
             avoid,
+            holder: 0,
         };
         worker.change(|zone| {
             zone.expire(now());
@@ -293,6 +298,35 @@ pub fn keep(main: &Main, at: usize, grant: &Grant, token: Token) -> Asked {
 /// Has a lease renewed for as long as it is held.
 pub fn renew(grant: &Grant, token: Token) -> Option<LeaseKey> {
     with(|worker| worker.leases.insert((grant.handle, token)))
+}
+
+/// Makes a lease a service's: nobody renews it any more.
+pub fn entrust(lease: &Lease, terms: &Terms<'_>) -> Result<ServiceLock, EntrustError> {
+    let handle = lease.grant.handle;
+    let entrusted = in_zone(|zone| zone.entrust(handle, terms, now()));
+    let lock = entrusted.unwrap_or(Err(EntrustError::Lost))?;
+    match lease.renewal {
+        Some(renewal) => drop(with(|worker| worker.leases.remove(renewal))),
+        None => locks::entrusted(handle),
+    }
+    watch_expiry();
+    Ok(lock)
+}
+
+/// Ends a service's lock that the nodes have, too, and gives it back there.
+pub fn reclaim(id: u128, state: ServiceState) {
+    let reclaimed = with(|worker| {
+        let to = (worker.id, locks::give_back_ms());
+        worker.change(|zone| zone.reclaim_service_lock(id, state, to, now()))
+    });
+    if let Some(grant) = reclaimed.flatten().flatten() {
+        locks::give_back_service(&grant);
+    }
+}
+
+/// A name for a request that has none.
+pub fn request_id() -> Option<String> {
+    with(|worker| format!("{:032x}", worker.nonce()))
 }
 
 /// Changes the zone as this worker.

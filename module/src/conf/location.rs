@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use openai_core::routes::TargetName;
 
+use super::api::Api;
 use super::next_key::NextKey;
 use super::{Main, Target, values};
 use crate::ffi::{
@@ -31,6 +32,7 @@ pub struct Location {
     /// Whether a client token is asked for here.
     asks_token: bool,
     pub(super) next_key: NextKey,
+    pub api: Api,
     content: ContentHandler,
 }
 
@@ -49,7 +51,8 @@ enum Choice {
 impl Location {
     /// Whether requests get a key here.
     pub fn serves(&self) -> bool {
-        matches!(self.choice, Some(Choice::Targets(_) | Choice::Routes(_)))
+        let chosen = matches!(self.choice, Some(Choice::Targets(_) | Choice::Routes(_)));
+        chosen && !self.api.is_served()
     }
 
     /// The targets of requests here, unless they are routed by their model.
@@ -75,7 +78,7 @@ impl Location {
 
     /// Whether requests here are the gateway's, so that errors have its form.
     pub fn is_gateway(&self) -> bool {
-        self.asks_token || self.serves()
+        self.asks_token || self.serves() || self.api.is_served()
     }
 
     /// Whether requests here go to an upstream, to which a key can be sent.
@@ -119,7 +122,7 @@ impl Location {
         if self.routes().is_some() && !self.inspects() {
             return Err("openai_route: \"openai_inspect off\" hides the model".into());
         }
-        let serves = self.serves();
+        let serves = self.serves() || self.api.is_served();
         if self.auth == Some(true) && main.clients.is_none() {
             return Err("openai_auth: \"on\" needs an \"openai_clients\" block".into());
         }
@@ -139,6 +142,7 @@ impl LocationConf for Location {
         self.oversize = self.oversize.or(above.oversize);
         self.invalid = self.invalid.or(above.invalid);
         self.next_key.inherit(&above.next_key);
+        self.api.inherit(&above.api, main)?;
         self.resolve(main)
     }
 
@@ -151,7 +155,7 @@ impl LocationConf for Location {
     }
 }
 
-fn once<T>(
+pub(super) fn once<T>(
     conf: &Conf,
     place: &mut Option<T>,
     parse: impl FnOnce(&str) -> ConfResult<T>,

@@ -1,5 +1,6 @@
 //! The directives, and the configuration they make.
 
+mod api;
 mod clients;
 mod keys;
 mod location;
@@ -16,6 +17,7 @@ mod values;
 mod watch;
 mod zone;
 
+pub use api::{LockKey, LockTtl, OpenaiApi};
 pub use clients::ClientsBlock;
 pub use keys::{KeyTable, PoolKey, Sources};
 pub use location::{
@@ -104,6 +106,7 @@ impl Main {
         };
         let pools = self.for_zone();
         let accepted = crate::adapter::change(shared, |zone| {
+            zone.started_us(now().wall_us);
             let accepted = zone.accept(&pools, now())?;
             let circuit = |u: &Upstream| zone.circuit(&u.name, &u.circuit, now());
             Ok((

@@ -2,7 +2,7 @@ use core::ffi::{CStr, c_char, c_void};
 
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 use ngx::ffi::{
-    NGX_CONF_1MORE, NGX_CONF_BLOCK, NGX_CONF_FLAG, NGX_CONF_NOARGS, NGX_CONF_TAKE1,
+    NGX_CONF_1MORE, NGX_CONF_BLOCK, NGX_CONF_FLAG, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE2,
     NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET,
     NGX_HTTP_SRV_CONF, ngx_command_t, ngx_conf_t, ngx_str_t, ngx_uint_t,
 };
@@ -17,6 +17,8 @@ pub enum Scope {
     Http,
     /// In `http`, `server` and `location`.
     Everywhere,
+    /// In `location` only.
+    Location,
 }
 
 /// What a directive takes.
@@ -26,6 +28,8 @@ pub enum Args {
     Flag,
     /// One argument.
     One,
+    /// Two arguments.
+    Two,
     /// One argument or more.
     Many,
     /// A block without a name.
@@ -61,10 +65,12 @@ pub const fn command<D: Directive>() -> ngx_command_t {
             NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF,
             NGX_HTTP_LOC_CONF_OFFSET,
         ),
+        Scope::Location => (NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET),
     };
     let args = match D::ARGS {
         Args::Flag => NGX_CONF_FLAG,
         Args::One => NGX_CONF_TAKE1,
+        Args::Two => NGX_CONF_TAKE2,
         Args::Many => NGX_CONF_1MORE,
         Args::Block => NGX_CONF_BLOCK | NGX_CONF_NOARGS,
         Args::NamedBlock => NGX_CONF_BLOCK | NGX_CONF_TAKE1,

@@ -8,6 +8,7 @@
 mod attempt;
 mod body;
 mod conf;
+mod content;
 mod context;
 mod directive;
 mod edit;
@@ -32,6 +33,7 @@ mod variable;
 
 pub use attempt::{AnswerHead, Attempt};
 pub use conf::{Block, Conf, ConfResult};
+pub use content::{Answer, Content};
 pub use context::Token;
 pub use directive::{Args, Commands, Directive, Scope, argument, command, end};
 pub use edit::Editor;
@@ -41,10 +43,11 @@ pub use export::{
 };
 pub use filter::{Filter, Piece};
 pub use handler::{Flow, Phase, PhaseHandler};
-pub use log::{Level, write as log};
+pub use log::{Level, is_logged, write as log};
 pub use peer::{Address, Peer};
 pub use process::{
-    Cycle, alive, clocks, host_name, is_first_worker, monotonic_ms, process_id, serves_requests,
+    Cycle, alive, clocks, host_name, is_first_worker, monotonic_ms, nginx_version, process_id,
+    serves_requests,
 };
 pub use request::Request;
 pub use rewrite::Rewrite;

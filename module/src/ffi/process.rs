@@ -47,6 +47,13 @@ pub fn is_first_worker() -> bool {
     unsafe { ngx_worker == 0 }
 }
 
+/// The version of this nginx.
+pub fn nginx_version() -> String {
+    // nginx loads no module that was built for another version.
+    let version = ngx::ffi::NGINX_VERSION.to_str();
+    version.unwrap_or_default().to_owned()
+}
+
 /// Whether this process serves requests: not the cache manager and loader.
 pub fn serves_requests() -> bool {
     // SAFETY: written once, before modules are initialised in a process.

@@ -78,7 +78,7 @@ impl Request<'_> {
     }
 
     /// A chain of one buffer with a copy of `bytes`.
-    fn chain_of(&self, bytes: &[u8], last: bool) -> *mut ngx_chain_t {
+    pub(crate) fn chain_of(&self, bytes: &[u8], last: bool) -> *mut ngx_chain_t {
         // SAFETY: live request; buffer and link come zeroed from its pool, and the
         // copied bytes live as long.
         unsafe {

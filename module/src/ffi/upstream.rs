@@ -232,8 +232,7 @@ unsafe extern "C" fn create_request_entry<M: Wrapped>(r: *mut ngx_http_request_t
         // SAFETY: live request whose upstream request is being made; `create` is
         // the handler that stood here before.
         unsafe {
-            let plain = rewrite.as_ref().is_some_and(|rewrite| rewrite.plain_answer);
-            let _swapped = Swapped::new(r, &authorization, plain);
+            let _swapped = Swapped::new(r, &authorization);
             let rewritten = rewrite.as_ref().map(|rewrite| Rewritten::new(r, rewrite));
             match rewritten {
                 Some(None) => NGX_ERROR as ngx_int_t,

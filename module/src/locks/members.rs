@@ -324,12 +324,13 @@ struct Batch {
 /// Prolongs the locks of a group, and sees which have ended.
 fn renew(group: u64) {
     let at = group as usize;
-    with(at, |member, holds, done| {
+    let every_ms = with(at, |member, holds, done| {
         let now = clock();
         let mut pools: FxHashMap<usize, Batch> = FxHashMap::default();
         let mut next = member.renewal_ms;
         for (&handle, hold) in holds.iter() {
-            let (Some(lock), false, true) = (hold.lock, hold.ending, hold.place.group == at) else {
+            let settled = hold.ending || hold.prolonging;
+            let (Some(lock), false, true) = (hold.lock, settled, hold.place.group == at) else {
                 continue;
             };
             // Well before it ends, and again and again if that is in vain.
@@ -351,6 +352,10 @@ fn renew(group: u64) {
             member.group.prolong(&names, ttl_ms, &locks, now, done);
         }
         member.renewal.start(next);
+        member.renewal_ms
     });
+    if let Some(every_ms) = every_ms {
+        super::services::tend(at, every_ms);
+    }
     settle();
 }

@@ -7,10 +7,14 @@
 mod members;
 mod outages;
 mod outcomes;
+mod services;
 mod waiting;
 
 pub use members::{keys_changed, nodes, start, status, stop};
 pub use outages::put_out;
+pub use services::{
+    entrusted, give_back_ms, give_back_service, give_back_stray, prolong_lease, prolong_service,
+};
 pub use waiting::waits;
 
 use std::cell::RefCell;
@@ -63,6 +67,8 @@ struct Hold {
     /// What the attempt asks for, as the zone knows it; the slot of the lease first.
     options: Vec<(u32, u32)>,
     lock: Option<Lock>,
+    /// It is to become a service's, which asks for more than a renewal does.
+    prolonging: bool,
     /// Nobody wants it any more; it ends once that is sure.
     ending: bool,
 }
@@ -81,6 +87,8 @@ struct Locks {
     /// The slots as the zone knows them, by their names on the nodes.
     named: FxHashMap<String, (u32, u32)>,
     holds: Holds,
+    /// Locks of services that nodes have been asked to prolong.
+    services: services::Services,
     done: Vec<Outcome>,
     /// Leases with a lock that end at the end of this turn of the event loop: who
     /// comes until then may have the lock.
@@ -111,6 +119,7 @@ impl Locks {
             attempt: None,
             options: vec![],
             lock,
+            prolonging: false,
             ending: token.is_none(),
         };
         self.holds.insert(grant.handle, hold);

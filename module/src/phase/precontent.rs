@@ -2,10 +2,12 @@
 
 use std::rc::Rc;
 
-use openai_core::lease::{Grant, LeaseHandle};
+use openai_core::clients::Client;
+use openai_core::lease::{Grant, LeaseHandle, holder_of};
 use openai_core::openai::ApiError;
 
 use super::access::{context_of, refuse};
+use super::api::{self, Call};
 use super::{body, target};
 use crate::Openai;
 use crate::adapter::now;
@@ -25,6 +27,12 @@ impl PhaseHandler for Precontent {
         else {
             return Flow::Decline;
         };
+        if place.api.is_served() {
+            return match context_of(&request) {
+                Some(ctx) => api::run(request, ctx, main, place),
+                None => Flow::Answer(500),
+            };
+        }
         if !place.serves() || !place.sends() {
             leave_pool(&request);
             return Flow::Decline;
@@ -45,7 +53,7 @@ impl PhaseHandler for Precontent {
                 }
             }
             Stage::Again | Stage::Open => attempt(&request, ctx, main),
-            Stage::Waiting => Flow::Pause,
+            Stage::Waiting | Stage::Prolonging => Flow::Pause,
             Stage::Refused => refuse(ctx, ctx.refusal.get().unwrap_or(ApiError::Internal)),
             Stage::TimedOut | Stage::Unavailable => match target::pool(ctx, main) {
                 Some((_, pool)) => answer(ctx, main, pool),
@@ -102,15 +110,9 @@ fn lease(request: &Request<'_>, ctx: &Context, main: &Main, at: usize, pool: &Po
     if request.is_subrequest() {
         request.tell_end::<Openai>();
     }
-    match ask(request, ctx, main, at, pool) {
+    match seek(request, ctx, main, at, pool) {
         Step::Leased => send(request, ctx, main),
-        Step::Pending => {
-            let wait_ms = target::wait_ms(request, ctx, pool);
-            if wait_ms > 0 {
-                start_deadline(ctx, wait_ms);
-            }
-            request.park()
-        }
+        Step::Pending => request.park(),
         Step::Over if ctx.stage.get() == Stage::Open => {
             target::note_fault(ctx);
             attempt(request, ctx, main)
@@ -119,8 +121,24 @@ fn lease(request: &Request<'_>, ctx: &Context, main: &Main, at: usize, pool: &Po
     }
 }
 
+/// Asks for a lease of a pool, and waits as long as it may.
+pub(super) fn seek(
+    request: &Request<'_>,
+    ctx: &Context,
+    main: &Main,
+    at: usize,
+    pool: &Pool,
+) -> Step {
+    let step = ask(request, ctx, main, at, pool);
+    let wait_ms = target::wait_ms(request, ctx, pool);
+    if matches!(step, Step::Pending) && wait_ms > 0 {
+        start_deadline(ctx, wait_ms);
+    }
+    step
+}
+
 /// What asking for a lease has led to.
-enum Step {
+pub(super) enum Step {
     Leased,
     /// It has a place in the queue, or its slot is being locked.
     Pending,
@@ -138,6 +156,7 @@ fn ask(request: &Request<'_>, ctx: &Context, main: &Main, at: usize, pool: &Pool
         arrival: ctx.arrival.get(),
         tokens: estimate(request, ctx),
         avoid: ctx.avoid.get(),
+        holder: client(ctx, main).map_or(0, |client| holder_of(&client.name)),
         circuit: target::circuit(ctx, main),
         pass: &ctx.pass,
     };
@@ -258,11 +277,14 @@ fn send(request: &Request<'_>, ctx: &Context, main: &Main) -> Flow {
     }
 }
 
+fn client<'a>(ctx: &Context, main: &'a Main) -> Option<&'a Client> {
+    main.clients.as_ref()?.as_slice().get(ctx.client.get()?)
+}
+
 fn priority(ctx: &Context, main: &Main) -> i32 {
-    let client = ctx.client.get().zip(main.clients.as_ref());
-    client
-        .and_then(|(at, clients)| clients.as_slice().get(at))
-        .map_or(0, |c| c.priority)
+    let wish = ctx.api.borrow().as_ref().and_then(Call::priority);
+    wish.or_else(|| Some(client(ctx, main)?.priority))
+        .unwrap_or(0)
 }
 
 /// The request as one that waits: its context, and its pool.
@@ -304,6 +326,11 @@ pub fn locked(request: Request<'_>, asked: LeaseHandle, grant: Grant, votes: u8)
 /// No quorum can be had: the slot is leased on this machine only; `false` as for
 /// [`served`].
 pub fn fall_back(request: Request<'_>, grant: Grant) -> bool {
+    let ctx = request.recalled::<Openai>();
+    if ctx.is_some_and(|ctx| ctx.api.borrow().is_some()) {
+        // A lock that another machine may have as well is none.
+        return false;
+    }
     let Some((ctx, lease, key)) = asked_for(&request, grant.handle, grant) else {
         return false;
     };

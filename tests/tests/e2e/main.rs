@@ -26,6 +26,7 @@ mod key_watch;
 mod keys;
 mod lease_ttl;
 mod leases;
+mod lock_service;
 mod log_format;
 mod misconfigured;
 mod own_answers;

@@ -34,6 +34,7 @@ mod rebuild;
 mod reconcile;
 mod record;
 mod release;
+mod service;
 mod time;
 mod worker;
 mod zone;
@@ -49,6 +50,10 @@ pub use queue::{Cancelled, QueueFull, Served, WaitTicket, Want};
 pub use reconcile::{Accepted, KeyConfig, PoolConfig, ReconcileError};
 pub use record::{Balance, MAX_POOL_NAME};
 pub use release::{LeaseHandle, Lost};
+pub use service::{
+    EntrustError, HeldBy, Holding, MAX_CONTEXT, MAX_NAME, MAX_REQUEST, ServiceLock, ServiceState,
+    Terms, holder_of,
+};
 pub use time::Now;
 pub use worker::{WakeSet, WorkerId};
 pub use zone::{PoolGauges, PoolId, Zone};

@@ -106,6 +106,13 @@ impl Zone<'_> {
         }
     }
 
+    /// How many keys of a pool are out, and how many it has.
+    #[must_use]
+    pub fn out_of(&self, pool: PoolId) -> (u32, u32) {
+        let pool = &self.pools[pool.0 as usize];
+        (pool.out, pool.keys)
+    }
+
     /// How each key of a pool does, as its newest configuration has them.
     #[must_use]
     pub fn listing(&self, pool: PoolId, now: Now) -> Vec<KeyView> {

@@ -87,6 +87,8 @@ pub(crate) struct Header {
     /// Keys that are out, ordered by when they return.
     pub(crate) out: u32,
     pub(crate) spare: u32,
+    /// When the zone was made, in microseconds of the wall clock; 0 until it is known.
+    pub(crate) started_us: u64,
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -213,10 +215,13 @@ pub(crate) struct Slot {
     pub(crate) ttl_ms: u64,
     /// Which of the key's leases it is, from 1; 0 for none.
     pub(crate) serial: u64,
+    /// Whom its lease is for: see [`super::service::holder_of`].
+    pub(crate) holder: u64,
     pub(crate) state: u32,
     pub(crate) key: u32,
     pub(crate) ordinal: u32,
-    /// The worker that holds it; [`NONE`] while it is held elsewhere.
+    /// The worker that holds it; [`super::service::SERVICE`], or [`NONE`] while it is
+    /// held elsewhere.
     pub(crate) owner: u32,
     pub(crate) next_free: u32,
     pub(crate) heap_at: u32,
@@ -241,6 +246,7 @@ pub(crate) struct Waiter {
     /// The worker's own name for the request.
     pub(crate) tag: u64,
     pub(crate) ttl_ms: u64,
+    pub(crate) holder: u64,
     pub(crate) state: u32,
     pub(crate) pool: u32,
     pub(crate) owner: u32,

@@ -9,3 +9,4 @@ mod limits;
 mod lock;
 mod model;
 mod reload;
+mod service;
