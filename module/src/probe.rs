@@ -148,14 +148,15 @@ impl Subject {
     /// A key to ask an upstream with: one in order, if there is one.
     fn any_key(&self) -> Option<Rc<PoolKey>> {
         let now = now();
-        let keys: Vec<_> = self
-            .keys
-            .iter()
-            .flat_map(|(_, keys)| keys.indexed())
-            .collect();
-        let sound = in_zone(|zone| keys.iter().position(|&(key, _)| !zone.is_out(key, now)));
-        let at = sound.flatten().unwrap_or_default();
-        keys.get(at).map(|(_, key)| Rc::clone(key))
+        // Not those of the tables: some of them may be gone.
+        let known = in_zone(|zone| {
+            let keys = self.pools.iter().flat_map(|&pool| zone.listing(pool, now));
+            keys.collect::<Vec<_>>()
+        });
+        let mut known = known?;
+        known.sort_by_key(|key| key.cause.is_some());
+        let mut keys = known.iter().filter_map(|view| self.key(view.key));
+        keys.next().map(|(_, key)| key)
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use openai_core::keys::KeySpec;
 use openai_core::lease::{ChangeError, PoolConfig};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::json;
 
 use crate::conf::{KeyTable, Main, PoolKey, Sources, Stamp, Store};
@@ -254,11 +254,14 @@ impl Watch {
             Err(ChangeError::Superseded) => return Ok(false),
             Err(ChangeError::Misfit(e)) => return Err(format!("openai_zone: {e}")),
         };
-        let indexes = changed.accepted.pools.iter().map(|(_, keys)| keys);
+        let indexes: Vec<_> = changed.accepted.pools.iter().map(|(_, k)| &k[..]).collect();
+        // The place in the zone of a key that is gone may be another pool's by now.
+        let taken: FxHashSet<_> = indexes.iter().copied().flatten().copied().collect();
         for ((pool, fresh), indexes) in self.pools.iter().zip(fresh).zip(indexes) {
             if changed.first {
                 pool.tell(&fresh);
             }
+            pool.keys.retain(|index| !taken.contains(&index));
             pool.keys.replace(fresh, indexes);
         }
         locks::keys_changed(changed.accepted.generation);
