@@ -21,6 +21,7 @@ mod hostile;
 mod http2;
 mod inheritance;
 mod injection;
+mod key_health;
 mod keys;
 mod lease_ttl;
 mod leases;

@@ -74,7 +74,8 @@ impl Zone<'_> {
         }
         let before = self.health[key];
         // Every node tells every worker of it, each a little later.
-        if before.until_ms != 0 && until_ms <= before.until_ms.saturating_add(SAME_MS) {
+        let known = before.until_ms != 0 && Cause::from_word(before.cause) >= cause;
+        if known && until_ms <= before.until_ms.saturating_add(SAME_MS) {
             return None;
         }
         self.health[key].failures = before.failures.max(failures);

@@ -509,6 +509,21 @@ fn what_many_tell_of_a_key_is_news_once() {
 }
 
 #[test]
+fn what_others_tell_outweighs_a_lighter_cause() {
+    let mut config = pool("p", &[(1, 1, 1)], Balance::RoundRobin);
+    config.policy.rpm = 1;
+    let mut bed = Bed::new(&config);
+    let worker = bed.worker(1);
+    let lease = bed.acquire(worker).unwrap();
+    let (now, until) = (bed.clock(), bed.now + 100);
+    assert_eq!(bed.view(0).cause, Some(Cause::Stated));
+    let told = bed.zone().put_out(0, Cause::Rate, 1, until, now);
+    assert!(told.is_some());
+    bed.zone().unused(lease.handle, now).unwrap();
+    assert_eq!(bed.view(0).cause, Some(Cause::Rate), "not shortened");
+}
+
+#[test]
 fn a_probe_shows_whether_a_key_that_was_refused_works_again() {
     let (mut bed, worker) = bed(&[3]);
     serve(&mut bed, worker, Revoked, &[]);
