@@ -171,25 +171,21 @@ fn workers_share_circuits_and_reloads_keep_them() {
 
 #[test]
 fn who_waited_for_a_key_meanwhile_is_not_sent_to_it() {
-    let gateway = plan("main@one", "requests 2; open 1h;")
-        .pool("main", "key sk-e2e-main-0001 id=main slots=2;")
+    let gateway = plan("main@one", "requests 1; open 1h;")
+        .pool("main", "key sk-e2e-main-0001 id=main;")
         .start();
-    let slow = || gateway.chat().header("x-mock-header-delay", "500ms");
-    let failing: Vec<_> = (0..2)
-        .map(|_| slow().header("x-mock-status", "500").spawn())
-        .collect();
-    gateway.wait_held(2, 0);
+    let failing = gateway
+        .chat()
+        .header("x-mock-header-delay", "1s")
+        .header("x-mock-status", "500")
+        .spawn();
+    gateway.wait_held(1, 0);
     let waiting: Vec<_> = (0..3).map(|_| gateway.chat().spawn()).collect();
-    gateway.wait_held(2, 3);
-    for call in failing {
-        assert_eq!(call.join().expect("an answer").status, 500);
+    gateway.wait_held(1, 3);
+    assert_eq!(failing.join().expect("an answer").status, 500);
+    for call in waiting {
+        assert_eq!(call.join().expect("an answer").refusal(), unavailable());
     }
-    // The first of them has the key of the first that failed: the circuit is still closed.
-    let statuses: Vec<_> = waiting
-        .into_iter()
-        .map(|call| call.join().expect("an answer").status)
-        .collect();
-    assert_eq!(statuses.iter().filter(|&&status| status == 503).count(), 2);
     gateway.wait_held(0, 0);
-    assert_eq!(gateway.mock().stats().totals.requests, 3);
+    assert_eq!(gateway.mock().stats().totals.requests, 1);
 }
