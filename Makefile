@@ -59,6 +59,10 @@ module-valgrind:
 	headers=$$($(BUILD)/stable.sh $(VALGRIND) -DNGX_DEBUG_PALLOC=1) && \
 	    env $$headers CARGO_TARGET_DIR=$(VALGRIND) $(BUILD)/module.sh
 
+.PHONY: keys
+keys: ## the tool for encrypted key files: target/release/openai-keys
+	cargo build --release --package openai-keys
+
 .PHONY: mock
 mock:
 	cargo build --release --package mock-upstream
@@ -89,7 +93,7 @@ lint: deps ## formatting, clippy, shellcheck
 
 .PHONY: test-unit
 test-unit: deps ## the crates that need no nginx
-	cargo test --package openai-core --package mock-upstream --package benches
+	cargo test --package openai-core --package openai-keys --package mock-upstream --package benches
 
 .PHONY: test-debian
 test-debian: deps module-debian ## end to end, in Debian's nginx

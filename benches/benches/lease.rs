@@ -1,7 +1,8 @@
 //! The lease table: what a request costs under the zone's mutex.
 //!
-//! A lease taken and ended at 10 and at 10,000 keys, for each way of choosing; a
-//! waiter served; a renewal among many.
+//! A lease taken and ended at 10 and at 10,000 keys, for each way of choosing, with an
+//! answer reported, and by a request that has tried keys; a waiter served; a renewal
+//! among many.
 
 #![expect(
     clippy::expect_used,
@@ -12,9 +13,10 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use openai_core::lease::{
-    Avoid, Balance, Capacity, Grant, KeyConfig, KeyPolicy, Now, PoolConfig, PoolId, Want, WorkerId,
-    Zone,
+    Avoid, Balance, Capacity, Cause, Grant, KeyConfig, KeyPolicy, Now, PoolConfig, PoolId, Report,
+    Want, WorkerId, Zone,
 };
+use openai_core::openai::{Limits, Verdict};
 
 const NOW: Now = Now {
     mono_ms: 1,
@@ -120,6 +122,68 @@ fn take_and_end(c: &mut Criterion) {
     }
 }
 
+/// As with a provider that tells its limits in every answer, while a tenth of the keys
+/// are out: a lease taken, its answer reported, and the lease ended.
+fn take_report_and_end(c: &mut Criterion) {
+    let mut group = c.benchmark_group("lease/take_report_and_end");
+    for keys in [10, 10_000] {
+        let mut table = Table::new(keys, Balance::RoundRobin);
+        for key in 0..keys / 10 {
+            table.with(|zone, _| zone.put_out(key * 10, Cause::Rate, 1, 1_000_000, NOW));
+        }
+        for _ in 0..keys / 2 {
+            table.take();
+        }
+        let mut report = Report {
+            verdict: Verdict::Sound,
+            limits: Limits::default(),
+            status: 200,
+            random: 0,
+        };
+        for (name, value) in [
+            ("x-ratelimit-limit-requests", "10000"),
+            ("x-ratelimit-remaining-requests", "9999"),
+            ("x-ratelimit-reset-requests", "6ms"),
+            ("x-ratelimit-limit-tokens", "2000000"),
+            ("x-ratelimit-remaining-tokens", "1999000"),
+            ("x-ratelimit-reset-tokens", "30ms"),
+        ] {
+            report.limits.header(name.as_bytes(), value.as_bytes(), 0);
+        }
+        group.bench_function(BenchmarkId::from_parameter(keys), |b| {
+            b.iter(|| {
+                let grant = table.take().expect("a free key");
+                table.with(|zone, _| zone.report(&grant, black_box(&report), NOW));
+                table.end(black_box(&grant));
+            });
+        });
+    }
+}
+
+/// A request that has tried some keys, and wants one that has tokens left.
+fn take_another(c: &mut Criterion) {
+    let mut group = c.benchmark_group("lease/take_another");
+    for keys in [10, 10_000] {
+        let mut table = Table::new(keys, Balance::RoundRobin);
+        let mut avoid = Avoid::default();
+        (0..4).for_each(|key| avoid.push(key));
+        group.bench_function(BenchmarkId::from_parameter(keys), |b| {
+            b.iter(|| {
+                let tokens = 100;
+                let grant = table.with(|zone, want| {
+                    let want = Want {
+                        avoid,
+                        tokens,
+                        ..*want
+                    };
+                    zone.acquire(black_box(&want), NOW)
+                });
+                table.end(black_box(&grant.expect("a free key")));
+            });
+        });
+    }
+}
+
 fn serve_a_waiter(c: &mut Criterion) {
     let mut table = Table::new(1, Balance::RoundRobin);
     let mut held = table.take().expect("a free key");
@@ -150,5 +214,12 @@ fn renew(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, take_and_end, serve_a_waiter, renew);
+criterion_group!(
+    benches,
+    take_and_end,
+    take_report_and_end,
+    take_another,
+    serve_a_waiter,
+    renew
+);
 criterion_main!(benches);

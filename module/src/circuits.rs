@@ -35,7 +35,14 @@ pub fn tell(main: &Main, circuit: CircuitId, change: Change) {
     let known = main.taken_over().map_or(&[][..], |known| &known.circuits);
     let upstreams = main.upstreams.borrow();
     let at = known.iter().position(|&id| id == circuit);
-    let upstream = at.and_then(|at| Some(&upstreams.get(at)?.name));
+    tell_of(
+        at.and_then(|at| Some(upstreams.get(at)?.name.as_str())),
+        change,
+    );
+}
+
+/// The same, of an upstream by its name.
+pub fn tell_of(upstream: Option<&str>, change: Change) {
     match change {
         Change::Opened {
             until_ms,

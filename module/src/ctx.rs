@@ -10,7 +10,7 @@ use openai_core::routes::Routed;
 
 use crate::adapter::now;
 use crate::circuits;
-use crate::conf::Target;
+use crate::conf::{PoolKey, Target};
 use crate::ffi::{Answer, Editor, Timer, Token};
 use crate::locks;
 use crate::phase::api::Call;
@@ -86,9 +86,8 @@ impl LeaseStatus {
 #[derive(Clone, Copy, Debug)]
 pub struct Lease {
     pub grant: Grant,
-    /// The positions of its pool and key in the configuration.
+    /// The position of its pool in the configuration.
     pub pool: usize,
-    pub key: usize,
     /// None when its lock is what is renewed.
     pub renewal: Option<LeaseKey>,
 }
@@ -116,6 +115,8 @@ pub struct Context {
     pub target: Cell<Option<usize>>,
     pub status: Cell<LeaseStatus>,
     pub lease: Cell<Option<Lease>>,
+    /// The key of the lease.
+    pub key: RefCell<Option<Rc<PoolKey>>>,
     /// Whether `lease` is still ours to release.
     pub holds: Cell<bool>,
     pub place: Cell<Option<WaitTicket>>,
@@ -167,6 +168,7 @@ impl Context {
             target: Cell::default(),
             status: Cell::default(),
             lease: Cell::default(),
+            key: RefCell::default(),
             holds: Cell::default(),
             place: Cell::default(),
             locking: Cell::default(),
@@ -230,6 +232,7 @@ impl Context {
     pub fn restart(&self) {
         self.let_go();
         self.lease.set(None);
+        self.key.take();
         self.routed.set(None);
         self.editor.take();
         self.targets.take();

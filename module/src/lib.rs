@@ -13,10 +13,12 @@ mod filter;
 mod locks;
 mod log;
 mod phase;
+mod probe;
 mod variables;
+mod watch;
 mod worker;
 
-use conf::{AttemptsHeader, NextKeyOn, NextKeyTimeout, NextKeyTries};
+use conf::{AttemptsHeader, KeyWatch, NextKeyOn, NextKeyTimeout, NextKeyTries};
 use conf::{Auth, ClientsBlock, Inspect, InspectInvalid, InspectMaxSize, InspectOversize};
 use conf::{
     Location, Main, OpenaiPool, OpenaiRoute, PoolBlock, RedlockBlock, RoutesBlock, UpstreamBlock,
@@ -31,10 +33,11 @@ use ffi::{
 /// The module, as the glue to nginx names it.
 pub(crate) struct Openai;
 
-static mut COMMANDS: Commands<21> = [
+static mut COMMANDS: Commands<22> = [
     command::<ZoneSize>(),
     command::<PoolBlock>(),
     command::<RedlockBlock>(),
+    command::<KeyWatch>(),
     command::<UpstreamBlock>(),
     command::<ClientsBlock>(),
     command::<RoutesBlock>(),

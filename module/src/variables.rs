@@ -173,8 +173,8 @@ fn here<'a>(request: &Request<'a>) -> Option<(usize, &'a Pool)> {
 }
 
 fn key_id(request: Request<'_>) -> Value {
-    let key = lease(&request).and_then(|(l, main)| main.pools.get(l.pool)?.keys.get(l.key));
-    text(key.map(|key| key.id.as_str()))
+    let key = context(&request).and_then(|ctx| ctx.key.borrow().clone());
+    text(key.as_ref().map(|key| key.id.as_str()))
 }
 
 fn slot(request: Request<'_>) -> Value {
@@ -293,10 +293,9 @@ fn lock_votes(request: Request<'_>) -> Value {
 fn pool_keys(request: Request<'_>) -> Value {
     let told = here(&request).and_then(|(at, pool)| {
         let known = request.main_conf::<Openai>()?.taken_over()?;
-        let known_pool = known.pools.get(at)?;
         let views = worker::listing(known, at)?;
         let tell = |view: KeyView| {
-            let key = pool.keys.get(known_pool.position(view.key)?)?;
+            let key = pool.keys.get(view.key)?;
             Some(json!({
                 "id": key.id,
                 "state": view.state(),

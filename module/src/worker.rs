@@ -1,11 +1,13 @@
 //! A worker process: its part of the zone, the leases it renews, and its waiters.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use openai_core::circuit::{Admit, CircuitId, Pass};
 use openai_core::lease::{
-    Avoid, Cancelled, EntrustError, Grant, KeyView, LeaseHandle, Lost, Outlook, PoolGauges, Served,
-    ServiceLock, ServiceState, Terms, WaitTicket, Want, WorkerId,
+    Avoid, Cancelled, ChangeError, Changed, EntrustError, Grant, KeyView, LeaseHandle, Lost,
+    Outlook, PoolConfig, PoolGauges, Served, ServiceLock, ServiceState, Terms, WaitTicket, Want,
+    WorkerId,
 };
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
@@ -13,12 +15,14 @@ use serde_json::json;
 use slotmap::{SlotMap, new_key_type};
 
 use crate::adapter::{change, change_quietly, now};
-use crate::conf::{Main, Store, TakenOver};
+use crate::conf::{Main, PoolKey, Store, TakenOver};
 use crate::ctx::Lease;
 use crate::ffi::{self, ConfResult, Cycle, Level, SharedZone, Timer, Token, Watcher};
 use crate::locks;
 use crate::log::event;
 use crate::phase;
+use crate::probe;
+use crate::watch;
 
 new_key_type! {
     /// A lease's place in the list of those to renew.
@@ -97,12 +101,16 @@ fn enter(main: &Main, cycle: Cycle) -> Option<bool> {
     };
     WORKER.with_borrow_mut(|place| *place = Some(worker));
     locks::start(main);
+    probe::start(main);
+    watch::start(main);
     Some(true)
 }
 
 /// Strikes the worker off; what it still holds is free at once.
 pub fn stop() {
+    watch::stop();
     locks::stop();
+    probe::stop();
     if let Some(worker) = WORKER.take() {
         change(worker.shared, |zone| zone.dismiss(worker.id, now()));
     }
@@ -110,7 +118,7 @@ pub fn stop() {
 
 /// What came of asking for a lease.
 pub enum Asked {
-    Leased(Lease),
+    Leased(Lease, Rc<PoolKey>),
     /// The slot is leased here; it has to be locked.
     Locks(LeaseHandle),
     Waits(WaitTicket),
@@ -256,10 +264,10 @@ pub fn random() -> u64 {
 
 /// Makes a lease of a slot that was granted: at once, or once it is locked.
 pub fn keep(main: &Main, at: usize, grant: &Grant, token: Token) -> Asked {
-    let known = main.taken_over().and_then(|known| known.pools.get(at));
-    let key = known.and_then(|known| known.position(grant.key));
-    let (Some(pool), Some(key)) = (main.pools.get(at), key) else {
-        // Cannot be: the zone grants only what this configuration knows.
+    let pool = main.pools.get(at);
+    let key = pool.and_then(|pool| pool.keys.get(grant.key));
+    let (Some(pool), Some(key)) = (pool, key) else {
+        // Cannot be: the zone grants only what this worker knows.
         event(
             Level::Alert,
             "unknown_key",
@@ -279,12 +287,12 @@ pub fn keep(main: &Main, at: usize, grant: &Grant, token: Token) -> Asked {
         }
         _ => renew(grant, token),
     };
-    Asked::Leased(Lease {
+    let lease = Lease {
         grant: *grant,
         pool: at,
-        key,
         renewal,
-    })
+    };
+    Asked::Leased(lease, key)
 }
 
 /// Has a lease renewed for as long as it is held.
@@ -324,6 +332,28 @@ pub fn request_id() -> Option<String> {
 /// Changes the zone as this worker.
 pub fn in_zone<T>(act: impl FnOnce(&mut openai_core::lease::Zone<'_>) -> T) -> Option<T> {
     with(|worker| worker.change(act)).flatten()
+}
+
+/// Brings keys that have been read anew to the zone.
+pub fn change_keys(pools: &[PoolConfig]) -> Option<Result<Changed, ChangeError>> {
+    with(|worker| {
+        let id = worker.id;
+        let changed = worker.change(|zone| zone.change_keys(id, pools, now()))?;
+        if let Ok(changed) = &changed {
+            worker.generation = changed.accepted.generation;
+        }
+        Some(changed)
+    })
+    .flatten()
+}
+
+/// The generation of keys that other workers have, and this one has not.
+pub fn newer_keys() -> Option<u64> {
+    with(|worker| {
+        let id = worker.id;
+        worker.change(|zone| zone.newer_keys(id)).flatten()
+    })
+    .flatten()
 }
 
 /// Ends a lease.
@@ -420,14 +450,19 @@ impl Watcher for Mail {
 /// Hands out the leases that our waiters were served with.
 fn collect() {
     let mut served: Vec<Served> = vec![];
+    let mut newer = None;
     let watched = with(|worker| {
         let id = worker.id;
         let waits = worker.change(|zone| {
             served.extend(std::iter::from_fn(|| zone.collect(id, now())));
+            newer = zone.newer_keys(id);
             zone.has_waiters()
         });
         waits != Some(true) || worker.expiry.is_started()
     });
+    if let Some(generation) = newer {
+        watch::hurry(generation);
+    }
     if watched == Some(false) {
         // One that was served too late waits again.
         watch_expiry();

@@ -6,6 +6,8 @@ use std::ffi::CStr;
 use super::{Location, values};
 use crate::ffi::{Args, Conf, ConfResult, Directive, Scope, argument};
 
+const MOST_TRIES: u32 = 100;
+
 /// Why an attempt is of no use to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -118,11 +120,12 @@ impl NextKey {
         self.conditions.is_some_and(|known| known.hold(fault))
     }
 
-    /// How many attempts a request may make.
+    /// How many attempts a request may make. An upstream that cannot be reached may
+    /// fail them all in one turn of the event loop, in which no time passes.
     pub fn tries(&self) -> u32 {
         match self.tries {
             None => 3,
-            Some(0) => u32::MAX,
+            Some(0) => MOST_TRIES,
             Some(tries) => tries,
         }
     }
@@ -159,7 +162,7 @@ impl Directive for NextKeyOn {
 }
 
 fn tries(text: &str) -> ConfResult<u32> {
-    let tries = text.parse::<u32>().ok().filter(|n| *n <= 100);
+    let tries = text.parse::<u32>().ok().filter(|n| *n <= MOST_TRIES);
     tries.ok_or_else(|| format!("invalid value \"{text}\", it must be from 0 to 100"))
 }
 

@@ -37,11 +37,19 @@ impl Main {
     pub fn targets(&self, names: &[TargetName]) -> ConfResult<Rc<[Target]>> {
         let target = |name: &TargetName| {
             let pool = self.pool_named(&name.pool);
+            let pool = pool.ok_or_else(|| format!("no pool \"{}\"", name.pool))?;
             let circuit = name.upstream.as_deref().map(|name| self.upstream(name));
+            let circuit = circuit.transpose()?;
+            let mut served = self.served.borrow_mut();
+            if let Some(pair) = circuit.map(|upstream| (upstream, pool))
+                && !served.contains(&pair)
+            {
+                served.push(pair);
+            }
             Ok(Target {
-                pool: pool.ok_or_else(|| format!("no pool \"{}\"", name.pool))?,
+                pool,
                 upstream: name.upstream.as_deref().map(Rc::from),
-                circuit: circuit.transpose()?,
+                circuit,
             })
         };
         names.iter().map(target).collect()

@@ -1,18 +1,21 @@
 //! `openai_upstream`: the circuit of an upstream.
 
 use std::ffi::CStr;
+use std::rc::Rc;
 
 use openai_core::circuit::{CircuitSettings, Share};
 use openai_core::lease::MAX_CIRCUITS;
 use openai_core::routes::MAX_UPSTREAM;
 
-use super::{Main, values};
+use super::{Main, ProbeSettings, probe, values};
 use crate::ffi::{Args, Block, Conf, ConfResult, Directive, Scope, argument};
 
 /// An upstream that targets name.
 pub struct Upstream {
     pub name: String,
     pub circuit: CircuitSettings,
+    /// How it is asked off the path of requests, if it is.
+    pub probe: Option<Rc<ProbeSettings>>,
 }
 
 impl Main {
@@ -23,10 +26,15 @@ impl Main {
         if let Some(at) = known {
             return Ok(at);
         }
-        self.add_upstream(name.to_string(), CircuitSettings::default())
+        self.add_upstream(name.to_string(), CircuitSettings::default(), None)
     }
 
-    fn add_upstream(&self, name: String, circuit: CircuitSettings) -> ConfResult<usize> {
+    fn add_upstream(
+        &self,
+        name: String,
+        circuit: CircuitSettings,
+        probe: Option<Rc<ProbeSettings>>,
+    ) -> ConfResult<usize> {
         if name.is_empty() || name.len() > MAX_UPSTREAM {
             return Err(format!("\"{name}\" must have 1 to {MAX_UPSTREAM} bytes"));
         }
@@ -36,7 +44,11 @@ impl Main {
                 "\"{name}\": there are more than {MAX_CIRCUITS} upstreams"
             ));
         }
-        upstreams.push(Upstream { name, circuit });
+        upstreams.push(Upstream {
+            name,
+            circuit,
+            probe,
+        });
         Ok(upstreams.len() - 1)
     }
 }
@@ -49,6 +61,7 @@ struct Said {
     /// The first time, and the longest.
     open_ms: Option<(u32, Option<u32>)>,
     probes: Option<u32>,
+    probe: Option<ProbeSettings>,
 }
 
 pub struct UpstreamBlock;
@@ -65,11 +78,13 @@ impl Directive for UpstreamBlock {
             return Err(Some(format!("\"{name}\" is a duplicate")));
         }
         let mut said = Said::default();
-        let read = |_: &Conf, line: Block<'_>| {
-            read_line(line.words, &mut said).map_err(|e| format!("openai_upstream \"{name}\": {e}"))
+        let read = |conf: &Conf, line: Block<'_>| {
+            read_line(conf, line.words, &mut said)
+                .map_err(|e| format!("openai_upstream \"{name}\": {e}"))
         };
         conf.block(read).map_err(|()| None)?;
-        main.add_upstream(name, said.circuit())?;
+        let probe = said.probe.take().map(Rc::new);
+        main.add_upstream(name, said.circuit(), probe)?;
         Ok(())
     }
 }
@@ -89,12 +104,16 @@ impl Said {
     }
 }
 
-fn read_line(words: &[&str], said: &mut Said) -> ConfResult {
+fn read_line(conf: &Conf, words: &[&str], said: &mut Said) -> ConfResult {
     let [name, values @ ..] = words else {
         return Ok(());
     };
     if *name == "open" {
         return values::once(&mut said.open_ms, open(values)).map_err(|e| format!("open: {e}"));
+    }
+    if *name == "probe" {
+        return values::once(&mut said.probe, probe::read(conf, values))
+            .map_err(|e| format!("probe: {e}"));
     }
     let [value] = values else {
         return Err(match *name {

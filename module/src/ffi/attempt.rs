@@ -4,8 +4,8 @@
 use core::cell::Cell;
 
 use ngx::ffi::{
-    NGX_AGAIN, NGX_ERROR, NGX_HTTP_HEAD, NGX_OK, ngx_http_core_run_phases, ngx_http_request_t,
-    ngx_http_upstream_t, ngx_int_t, ngx_module_t,
+    NGX_AGAIN, NGX_ERROR, NGX_HTTP_HEAD, NGX_HTTP_UPSTREAM_INVALID_HEADER, NGX_OK,
+    ngx_http_core_run_phases, ngx_http_request_t, ngx_http_upstream_t, ngx_int_t, ngx_module_t,
 };
 
 use super::context::{self, Holder};
@@ -40,8 +40,23 @@ pub(crate) struct Hooks {
     reinit_request: Cell<Handler>,
     /// The header has been read, and the body is awaited.
     undecided: Cell<bool>,
+    /// The answer is the client's.
+    kept: Cell<bool>,
     /// nginx has given the attempt up; `keepalive` as it was before.
     given_up: Cell<Option<u32>>,
+}
+
+impl Hooks {
+    /// Puts our handler of headers before the one that stands there now. A module's
+    /// own handlers may set it anew, or leave it as it is.
+    fn lead<M: Wrapped>(&self, upstream: &mut ngx_http_upstream_t) {
+        let ours: unsafe extern "C" fn(_) -> _ = process_header_entry::<M>;
+        let stands = upstream.process_header;
+        if !stands.is_some_and(|h| core::ptr::fn_addr_eq(h, ours)) {
+            self.process_header.set(stands);
+            upstream.process_header = Some(ours);
+        }
+    }
 }
 
 type Handler = Option<unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t>;
@@ -97,9 +112,9 @@ impl<'a> AnswerHead<'a> {
 pub(crate) fn hook<M: Wrapped>(holder: &Holder<M::Context>, upstream: &mut ngx_http_upstream_t) {
     let hooks = &holder.hooks;
     hooks.undecided.set(false);
+    hooks.kept.set(false);
     hooks.given_up.set(None);
-    hooks.process_header.set(upstream.process_header);
-    upstream.process_header = Some(process_header_entry::<M>);
+    hooks.lead::<M>(upstream);
     hooks.reinit_request.set(upstream.reinit_request);
     upstream.reinit_request = Some(reinit_request_entry::<M>);
 }
@@ -112,14 +127,12 @@ unsafe extern "C" fn reinit_request_entry<M: Wrapped>(r: *mut ngx_http_request_t
         let Some((holder, theirs)) = theirs else {
             return NGX_ERROR as ngx_int_t;
         };
-        // SAFETY: live request with an upstream; `theirs` stood here before, and
-        // sets the handler of headers anew.
+        holder.hooks.undecided.set(false);
+        holder.hooks.kept.set(false);
+        // SAFETY: live request with an upstream; `theirs` stood here before.
         unsafe {
             let rc = theirs(r);
-            let upstream = &mut *(*r).upstream;
-            holder.hooks.undecided.set(false);
-            holder.hooks.process_header.set(upstream.process_header);
-            upstream.process_header = Some(process_header_entry::<M>);
+            holder.hooks.lead::<M>(&mut *(*r).upstream);
             rc
         }
     })
@@ -137,19 +150,19 @@ unsafe extern "C" fn process_header_entry<M: Wrapped>(r: *mut ngx_http_request_t
             // SAFETY: live request whose upstream's header is being read; `theirs`
             // is what parses it, and may leave the rest to another parser.
             unsafe {
+                let version = (*r).http_version;
                 let rc = theirs(r);
                 let upstream = &mut *(*r).upstream;
-                let ours: unsafe extern "C" fn(_) -> _ = process_header_entry::<M>;
-                if !upstream
-                    .process_header
-                    .is_some_and(|h| core::ptr::fn_addr_eq(h, ours))
-                {
-                    hooks.process_header.set(upstream.process_header);
-                    upstream.process_header = Some(ours);
-                }
+                hooks.lead::<M>(upstream);
                 // A header out of the cache is no answer of the upstream.
                 if rc != NGX_OK as ngx_int_t || (*r).cached() != 0 {
                     return rc;
+                }
+                // Bytes without a status line nginx takes for HTTP/0.9, and would
+                // give the client as they are.
+                if upstream.headers_in.status_n == 0 {
+                    (*r).http_version = version;
+                    return NGX_HTTP_UPSTREAM_INVALID_HEADER as ngx_int_t;
                 }
             }
         }
@@ -163,6 +176,7 @@ unsafe extern "C" fn process_header_entry<M: Wrapped>(r: *mut ngx_http_request_t
         };
         let verdict = M::answer_begun(request, &head);
         hooks.undecided.set(verdict == Attempt::Undecided);
+        hooks.kept.set(verdict == Attempt::Keep);
         match verdict {
             Attempt::Keep => NGX_OK as ngx_int_t,
             Attempt::Undecided => NGX_AGAIN as ngx_int_t,
@@ -199,6 +213,12 @@ pub(crate) unsafe fn give_up<M: Wrapped>(
     unsafe {
         let upstream = &mut *(*r).upstream;
         if upstream.header_sent() != 0 || (*r).header_sent() != 0 || (*r).header_only() != 0 {
+            return;
+        }
+        // A page of nginx's own goes in the place of an answer that has been judged
+        // (`proxy_intercept_errors`). Of a server that it has given up, nginx has
+        // forgotten the address.
+        if holder.hooks.kept.get() && !upstream.peer.sockaddr.is_null() {
             return;
         }
         let reused = upstream.peer.cached() != 0;

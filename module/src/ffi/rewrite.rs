@@ -162,7 +162,7 @@ unsafe fn replacement(pool: *mut ngx_pool_t, with: &[u8]) -> Option<ngx_buf_t> {
 /// # Safety
 /// A live pool, and a buffer of a body that lives no shorter.
 unsafe fn in_memory(pool: *mut ngx_pool_t, buffer: ngx_buf_t) -> Option<ngx_buf_t> {
-    if buffer.in_file() == 0 {
+    if buffer.in_file() == 0 || length(&buffer) == 0 {
         return Some(buffer);
     }
     // SAFETY: a buffer in a file has a file, open for as long as the request; nobody

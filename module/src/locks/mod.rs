@@ -10,7 +10,7 @@ mod outcomes;
 mod services;
 mod waiting;
 
-pub use members::{nodes, start, status, stop};
+pub use members::{keys_changed, nodes, start, status, stop};
 pub use outages::put_out;
 pub use services::{
     entrusted, give_back_ms, give_back_service, give_back_stray, prolong_lease, prolong_service,
@@ -26,12 +26,25 @@ use rustc_hash::FxHashMap;
 
 use crate::adapter::now;
 use crate::adapter::redis::{Attempt, AttemptKey, Outcome, SlotCommands, clock};
+use crate::conf::{KeyTable, PoolKey};
 use crate::ffi::Token;
 use crate::worker::in_zone;
 use members::Member;
 
+/// A Redlock pool.
+struct Lockable {
+    group: usize,
+    /// Its position in the configuration.
+    pool: usize,
+    names: Rc<PoolNames>,
+    ttl_ms: u64,
+    fallback: bool,
+    keys: Rc<KeyTable>,
+}
+
 /// A key of a Redlock pool.
 struct Place {
+    key: Rc<PoolKey>,
     group: usize,
     /// The position of its pool in the configuration.
     pool: usize,
@@ -68,6 +81,7 @@ type Holds = FxHashMap<LeaseHandle, Hold>;
 #[derive(Default)]
 struct Locks {
     members: Vec<Option<Member>>,
+    pools: Vec<Lockable>,
     /// By the keys' indexes in the zone.
     places: FxHashMap<u32, Rc<Place>>,
     /// The slots as the zone knows them, by their names on the nodes.

@@ -1,5 +1,7 @@
 //! PRECONTENT: a key for the request.
 
+use std::rc::Rc;
+
 use openai_core::clients::Client;
 use openai_core::lease::{Grant, LeaseHandle, holder_of};
 use openai_core::openai::ApiError;
@@ -9,7 +11,7 @@ use super::api::{self, Call};
 use super::{body, target};
 use crate::Openai;
 use crate::adapter::now;
-use crate::conf::{Location, Main, Pool};
+use crate::conf::{Location, Main, Pool, PoolKey};
 use crate::ctx::{Context, Lease, LeaseStatus, Stage};
 use crate::ffi::{Flow, Phase, PhaseHandler, Request, Timer, Token};
 use crate::worker::{self, Ask, Asked};
@@ -184,8 +186,8 @@ fn estimate(request: &Request<'_>, ctx: &Context) -> u32 {
 
 fn take(ctx: &Context, asked: Asked, may_wait: bool, status: LeaseStatus) -> Step {
     match asked {
-        Asked::Leased(lease) => {
-            hold(ctx, lease, status);
+        Asked::Leased(lease, key) => {
+            hold(ctx, lease, key, status);
             return Step::Leased;
         }
         Asked::Locks(handle) => {
@@ -247,10 +249,11 @@ fn answer(ctx: &Context, main: &Main, pool: &Pool) -> Flow {
     refuse(ctx, refusal)
 }
 
-fn hold(ctx: &Context, lease: Lease, status: LeaseStatus) {
+fn hold(ctx: &Context, lease: Lease, key: Rc<PoolKey>, status: LeaseStatus) {
     ctx.wait_ms
         .set(now().mono_ms.saturating_sub(ctx.asked_ms.get()));
     ctx.lease.set(Some(lease));
+    ctx.key.replace(Some(key));
     ctx.holds.set(true);
     ctx.status.set(status);
     ctx.stage.set(Stage::Leased);
@@ -266,10 +269,7 @@ fn send(request: &Request<'_>, ctx: &Context, main: &Main) -> Flow {
     }
     ctx.stage.set(Stage::Done);
     ctx.attempts.set(ctx.attempts.get() + 1);
-    let key = ctx
-        .lease
-        .get()
-        .and_then(|lease| main.pools.get(lease.pool)?.keys.get(lease.key));
+    let key = ctx.key.borrow().clone();
     request.rewrite_body::<Openai>(body::rewrite(ctx, main));
     match key {
         Some(key) if request.send_with::<Openai>(key.authorization.clone()) => Flow::Decline,
@@ -309,7 +309,7 @@ pub fn served(request: Request<'_>, grant: &Grant, arrival: u64) -> bool {
 
 /// The slot is locked on other machines, too; `false` as for [`served`].
 pub fn locked(request: Request<'_>, asked: LeaseHandle, grant: Grant, votes: u8) -> bool {
-    let Some((ctx, lease)) = asked_for(&request, asked, grant) else {
+    let Some((ctx, lease, key)) = asked_for(&request, asked, grant) else {
         return false;
     };
     ctx.votes.set(Some(votes));
@@ -318,7 +318,7 @@ pub fn locked(request: Request<'_>, asked: LeaseHandle, grant: Grant, votes: u8)
     } else {
         LeaseStatus::Immediate
     };
-    hold(ctx, lease, status);
+    hold(ctx, lease, key, status);
     proceed(request, ctx, Step::Leased);
     true
 }
@@ -331,11 +331,11 @@ pub fn fall_back(request: Request<'_>, grant: Grant) -> bool {
         // A lock that another machine may have as well is none.
         return false;
     }
-    let Some((ctx, lease)) = asked_for(&request, grant.handle, grant) else {
+    let Some((ctx, lease, key)) = asked_for(&request, grant.handle, grant) else {
         return false;
     };
     let renewal = worker::renew(&grant, ctx.token);
-    hold(ctx, Lease { renewal, ..lease }, LeaseStatus::Fallback);
+    hold(ctx, Lease { renewal, ..lease }, key, LeaseStatus::Fallback);
     proceed(request, ctx, Step::Leased);
     true
 }
@@ -345,20 +345,19 @@ fn asked_for<'a>(
     request: &Request<'a>,
     asked: LeaseHandle,
     grant: Grant,
-) -> Option<(&'a Context, Lease)> {
-    let (ctx, main, pool, _) = waiter(request)?;
-    let key = main.taken_over()?.pools.get(pool)?.position(grant.key)?;
+) -> Option<(&'a Context, Lease, Rc<PoolKey>)> {
+    let (ctx, _, at, pool) = waiter(request)?;
+    let key = pool.keys.get(grant.key)?;
     if ctx.locking.get() != Some(asked) {
         return None;
     }
     ctx.locking.set(None);
     let lease = Lease {
         grant,
-        pool,
-        key,
+        pool: at,
         renewal: None,
     };
-    Some((ctx, lease))
+    Some((ctx, lease, key))
 }
 
 /// The nodes are asked once more for the same slot.

@@ -180,3 +180,18 @@ fn an_alias_in_a_body_of_stated_length_or_none() {
         assert!(client.join().expect("curl").ends_with("\n2 200"));
     }
 }
+
+#[test]
+fn every_event_names_the_alias_over_http2() {
+    let gateway = Plan::new()
+        .tls()
+        .http("openai_routes models { alias gpt-4o gpt-5-long-name restore; otherwise to=main; }")
+        .serves("openai_route models;")
+        .start();
+    let output = run(chat(&gateway));
+    assert!(output.ends_with("data: [DONE]\n\n\n2 200"), "{output}");
+    assert!(!output.contains("gpt-5"), "{output}");
+    let events = output.lines().filter(|line| line.starts_with("data: {"));
+    let named = output.matches(r#""model":"gpt-4o""#).count();
+    assert!(named > 1 && named == events.count(), "{output}");
+}

@@ -109,3 +109,25 @@ fn openai_python_raises_the_error_that_fits() {
     let error = play(&gateway, TOKEN, "fail");
     assert_eq!(error, "InternalServerError 502 upstream_unavailable");
 }
+
+#[test]
+fn openai_python_meets_routes_and_aliases() {
+    let routes = |lines: &str| {
+        let block = format!("openai_routes models {{ {lines} }}");
+        plan().http(&block).serves("openai_route models;").start()
+    };
+    let gateway = routes("model gpt-5 to=main;");
+    let error = play(&gateway, TOKEN, "fail");
+    assert_eq!(error, "NotFoundError 404 model_not_found");
+
+    let gateway = routes("model gpt-5 to=main; alias gpt-4o gpt-5 restore;");
+    assert_eq!(play(&gateway, TOKEN, "stream"), "powered by openai");
+    // The answer names the model that was asked for: the scene sees to that.
+    assert_eq!(play(&gateway, TOKEN, "complete"), "powered by openai");
+    for line in gateway.logged(2) {
+        assert_eq!(
+            (line.model.as_str(), line.upstream_model.as_str()),
+            ("gpt-4o", "gpt-5")
+        );
+    }
+}

@@ -9,6 +9,7 @@ use crate::lab::{Lab, load_average, machine};
 use crate::litellm;
 use crate::mock::Mock;
 use crate::nginx::Nginx;
+use crate::process::time_on_core;
 use crate::redis::Redis;
 use crate::report::{Finding, Report, Target, Unit};
 use crate::route::{Group, Lease, Route};
@@ -61,7 +62,10 @@ struct Peer {
     name: &'static str,
     /// Its base URL.
     url: String,
+    pid: u32,
     rate: Vec<f64>,
+    /// Its time on its core, in microseconds a request.
+    core: Vec<f64>,
     first_p50: Vec<f64>,
     first_p99: Vec<f64>,
     streams: Vec<f64>,
@@ -71,11 +75,13 @@ struct Peer {
 }
 
 impl Peer {
-    fn new(name: &'static str, port: u16, path: &str) -> Self {
+    fn new(name: &'static str, (pid, port): (u32, u16), path: &str) -> Self {
         Self {
             name,
             url: format!("http://127.0.0.1:{port}{path}/v1"),
+            pid,
             rate: Vec::new(),
+            core: Vec::new(),
             first_p50: Vec::new(),
             first_p99: Vec::new(),
             streams: Vec::new(),
@@ -86,6 +92,7 @@ impl Peer {
 
     fn measure(&mut self, lab: &Lab) -> Result<()> {
         let chat = format!("{}/chat/completions", self.url);
+        let before = time_on_core(self.pid)?;
         let tally = wrk::run(
             lab,
             &chat,
@@ -93,7 +100,10 @@ impl Peer {
             CONNECTIONS,
             lab.seconds.max(SECONDS),
         )?;
+        let spent = time_on_core(self.pid)?.saturating_sub(before);
         self.rate.push(tally.per_second());
+        let core = spent.as_secs_f64() * 1e6 / f64::from(tally.requests);
+        self.core.push(core);
         let url = std::slice::from_ref(&self.url);
         for side in try_bench(lab, url, &FEW)?.sides {
             self.failed += side.failed;
@@ -122,13 +132,18 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     let dict = Nginx::start(lab, &mock, &[DICT])?;
     let lua = Nginx::with_groups(lab, &mock, &[LUA], groups)?;
     let litellm = litellm::start(lab, &mock)?;
+    let at = |nginx: &Nginx| (nginx.worker(), nginx.port());
     let mut peers = [
-        Peer::new("plain nginx, no lease", nginx.port(), "/plain"),
-        Peer::new("nginx-openai", nginx.port(), "/keys"),
-        Peer::new("nginx-openai, Redlock of 3", nginx.port(), "/redlock"),
-        Peer::new("OpenResty Lua, shared dictionary", dict.port(), "/dict"),
-        Peer::new("OpenResty Lua, Redlock of 3", lua.port(), "/lua"),
-        Peer::new("LiteLLM, no lease", litellm.port, ""),
+        Peer::new("plain nginx, no lease", at(&nginx), "/plain"),
+        Peer::new("nginx-openai", at(&nginx), "/keys"),
+        Peer::new("nginx-openai, Redlock of 3", at(&nginx), "/redlock"),
+        Peer::new("OpenResty Lua, shared dictionary", at(&dict), "/dict"),
+        Peer::new("OpenResty Lua, Redlock of 3", at(&lua), "/lua"),
+        Peer::new(
+            "LiteLLM, no lease",
+            (litellm.process.pid(), litellm.port),
+            "",
+        ),
     ];
     for peer in &peers {
         // Connections, caches and heaps as they are after a while.
@@ -166,6 +181,8 @@ fn findings(peers: &[Peer; 6]) -> Vec<Finding> {
         measured: [
             ("ours_per_second".to_owned(), ours.rate.clone()),
             ("other_per_second".to_owned(), other.rate.clone()),
+            ("ours_core_us".to_owned(), ours.core.clone()),
+            ("other_core_us".to_owned(), other.core.clone()),
         ]
         .into(),
         note: String::new(),
@@ -176,8 +193,8 @@ fn findings(peers: &[Peer; 6]) -> Vec<Finding> {
 #[expect(clippy::print_stdout, reason = "the program's output")]
 fn tell(lab: &Lab, rounds: usize, peers: &[Peer; 6]) {
     let mut table = String::from(
-        "| | requests/s | ÷ plain | first token p50 | p99 | 512 streams: streams/s | p99 between words | failed |\n\
-         |---|---|---|---|---|---|---|---|\n",
+        "| | requests/s | ÷ plain | core µs | first token p50 | p99 | 512 streams: streams/s | p99 between words | failed |\n\
+         |---|---|---|---|---|---|---|---|---|\n",
     );
     let plain = &peers[0];
     let middle = |values: &[f64]| Spread::of(values.iter().copied()).median;
@@ -186,9 +203,10 @@ fn tell(lab: &Lab, rounds: usize, peers: &[Peer; 6]) {
         // Writing to a string cannot fail.
         let _ = writeln!(
             table,
-            "| {} | {median:.0} ({min:.0} – {max:.0}) | {:.3} | {:.2} ms | {:.2} ms | {:.0} | {:.1} ms | {} |",
+            "| {} | {median:.0} ({min:.0} – {max:.0}) | {:.3} | {:.1} | {:.2} ms | {:.2} ms | {:.0} | {:.1} ms | {} |",
             peer.name,
             Spread::of_ratios(&plain.rate, &peer.rate).median,
+            middle(&peer.core),
             middle(&peer.first_p50),
             middle(&peer.first_p99),
             middle(&peer.streams),

@@ -172,6 +172,30 @@ impl Circuit {
         }
     }
 
+    /// Whether to probe it now, off the path of requests: one process does, once in
+    /// every interval.
+    pub(crate) fn claim_probe(&mut self, interval_ms: u64, now_ms: u64) -> bool {
+        // A little early is in time: timers of different processes are not in step.
+        let due = now_ms.abs_diff(self.probed_ms) >= interval_ms - interval_ms / 8;
+        if due {
+            self.probed_ms = now_ms;
+        }
+        due
+    }
+
+    /// Notes what a probe off the path of requests has shown.
+    pub(crate) fn probed_aside(&mut self, good: bool, now_ms: u64, random: u64) -> Option<Change> {
+        match (self.phase_now(), good) {
+            (Phase::Closed, _) => None,
+            (_, true) => Some(self.close(now_ms)),
+            (_, false) => {
+                // That it is open is known.
+                self.open(now_ms, random);
+                None
+            }
+        }
+    }
+
     /// How it stands, for a listing.
     pub(crate) fn status(&self, now_ms: u64) -> Status {
         let counts = self.window.counts(self.settings().window_ms, now_ms);
@@ -216,12 +240,16 @@ impl Circuit {
                 if self.succeeded < self.settings().probes {
                     return None;
                 }
-                let after_ms = now_ms.saturating_sub(self.since_ms);
-                self.trips = 0;
-                self.enter(Phase::Closed, now_ms);
-                Some(Change::Closed { after_ms })
+                Some(self.close(now_ms))
             }
         }
+    }
+
+    fn close(&mut self, now_ms: u64) -> Change {
+        let after_ms = now_ms.saturating_sub(self.since_ms);
+        self.trips = 0;
+        self.enter(Phase::Closed, now_ms);
+        Change::Closed { after_ms }
     }
 
     fn open(&mut self, now_ms: u64, random: u64) -> Change {

@@ -43,6 +43,8 @@ pub struct Circuit {
     pub(super) probing: u32,
     pub(super) succeeded: u32,
     spare: u32,
+    /// When it was last probed off the path of requests.
+    pub(super) probed_ms: u64,
     /// Since when it is in its phase.
     pub(super) since_ms: u64,
     /// Until when it is open; half-open: until when probes are waited for.

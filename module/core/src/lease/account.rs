@@ -157,6 +157,9 @@ impl Zone<'_> {
 
     /// Whether the key has so many tokens left, as far as is known.
     pub(crate) fn has_enough(&self, key: u32, tokens: u32, now: Now) -> bool {
+        if tokens == 0 {
+            return true;
+        }
         let health: &Health = &self.health[key as usize];
         let pool = &self.pools[self.keys[key as usize].pool as usize];
         health.tokens.has(tokens.into(), now) && health.has_tokens(pool, tokens.into(), now)

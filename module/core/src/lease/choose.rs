@@ -16,6 +16,18 @@ impl Zone<'_> {
         let from = record.available_at as usize;
         let listed = &self.available[from..from + record.available as usize];
         let balance = Balance::from_word(record.balance);
+        let first = match balance {
+            Balance::Random => want.nonce as u64 % listed.len().max(1) as u64,
+            _ => 0,
+        };
+        // Nearly always this is all there is to it.
+        if let Some(&key) = listed.get(first as usize)
+            && Self::knows(&self.keys[key as usize], want.generation)
+            && want.avoid.is_empty()
+            && self.has_enough(key, want.tokens, now)
+        {
+            return Some(key as usize);
+        }
         let chosen = match balance {
             Balance::Random => self.first_fit(draws(listed, want.nonce), want, now),
             _ => self.first_fit(InOrder::new(self.keys, listed, balance), want, now),
@@ -50,7 +62,7 @@ impl Zone<'_> {
                 tried = tried.or(Some(key));
                 continue;
             }
-            if want.tokens == 0 || self.has_enough(key, want.tokens, now) {
+            if self.has_enough(key, want.tokens, now) {
                 return Some(key as usize);
             }
             scant = scant.or(Some(key));

@@ -78,6 +78,24 @@ impl Zone<'_> {
         circuit.note(pass, outcome, now.mono_ms, random)
     }
 
+    /// Whether this process is to probe the upstream now, off the path of requests.
+    pub fn claim_probe(&mut self, id: CircuitId, interval_ms: u64, now: Now) -> bool {
+        let circuit = self.circuit_mut(id);
+        circuit.is_some_and(|circuit| circuit.claim_probe(interval_ms, now.mono_ms))
+    }
+
+    /// Notes what such a probe has shown of the upstream.
+    pub fn probed_upstream(
+        &mut self,
+        id: CircuitId,
+        good: bool,
+        now: Now,
+        random: u64,
+    ) -> Option<Change> {
+        let circuit = self.circuit_mut(id)?;
+        circuit.probed_aside(good, now.mono_ms, random)
+    }
+
     /// How the circuit stands.
     #[must_use]
     pub fn circuit_status(&self, id: CircuitId, now: Now) -> Option<Status> {

@@ -74,11 +74,42 @@ impl Zone<'_> {
         }
         let before = self.health[key];
         // Every node tells every worker of it, each a little later.
-        if before.until_ms != 0 && until_ms <= before.until_ms.saturating_add(SAME_MS) {
+        let known = before.until_ms != 0 && Cause::from_word(before.cause) >= cause;
+        if known && until_ms <= before.until_ms.saturating_add(SAME_MS) {
             return None;
         }
         self.health[key].failures = before.failures.max(failures);
         self.go_out(key, cause, until_ms, now);
+        turn(&before, &self.health[key])
+    }
+
+    /// Notes what a probe off the path of requests has shown of a key that is revoked
+    /// or out of quota: it is out for longer, or comes back.
+    pub fn probed_key(&mut self, key: u32, verdict: Verdict, now: Now) -> Option<Turn> {
+        let key = key as usize;
+        if self.keys.get(key)?.state == presence::UNUSED {
+            return None;
+        }
+        let before = self.health[key];
+        let cause = Cause::from_word(before.cause);
+        if before.until_ms == 0 || cause < Cause::Quota {
+            return None;
+        }
+        let policy = KeyPolicy::of(&self.pools[self.keys[key].pool as usize]);
+        let failures = before.failures.saturating_add(1);
+        let (cause, wait) = match verdict {
+            Verdict::Revoked => (Cause::Revoked, revoked_for(&policy, failures)),
+            Verdict::Exhausted => (Cause::Quota, policy.quota_ms),
+            // Lists of models are free: they tell nothing of quota.
+            Verdict::Sound if cause == Cause::Revoked => {
+                self.health[key].failures = 0;
+                self.come_back(key, now);
+                return Some(Turn::Sound);
+            }
+            _ => return None,
+        };
+        self.health[key].failures = failures;
+        self.go_out(key, cause, now.mono_ms.saturating_add(wait), now);
         turn(&before, &self.health[key])
     }
 
@@ -97,10 +128,7 @@ impl Zone<'_> {
         let failures = health.failures.max(1);
         let wait = match cause {
             Cause::Quota => policy.quota_ms.max(stated.unwrap_or_default()),
-            Cause::Revoked => {
-                let most = policy.revoked_ms.max(REVOKED_MAX_MS);
-                doubled(policy.revoked_ms, failures, most)
-            }
+            Cause::Revoked => revoked_for(&policy, failures),
             _ => stated.unwrap_or_else(|| {
                 // Full jitter: those who were refused together do not return together.
                 let most = doubled(policy.rate_ms, failures, policy.rate_max_ms);
@@ -224,6 +252,11 @@ impl Zone<'_> {
     pub(crate) fn may_go_on(&self, key: usize) -> bool {
         self.health[key].until_ms == 0 && self.health[key].ramp == 0
     }
+}
+
+fn revoked_for(policy: &KeyPolicy, failures: u32) -> u64 {
+    let most = policy.revoked_ms.max(REVOKED_MAX_MS);
+    doubled(policy.revoked_ms, failures, most)
 }
 
 fn doubled(first_ms: u64, failures: u32, most_ms: u64) -> u64 {

@@ -12,13 +12,15 @@
 //!
 //! A configuration has a *generation*. After a reload the workers of the old
 //! configuration go on beside the new ones: each grants only keys that its own
-//! configuration knows, while slots stay exclusive across all of them.
+//! configuration knows, while slots stay exclusive across all of them. Keys that
+//! change without a reload make a generation, too.
 
 mod account;
 mod acquire;
 mod alternatives;
 mod avoid;
 mod buckets;
+mod change;
 mod choose;
 mod circuits;
 mod health;
@@ -39,6 +41,7 @@ mod zone;
 
 pub use acquire::Grant;
 pub use avoid::{Avoid, MAX_AVOIDED};
+pub use change::{ChangeError, Changed};
 pub use layout::{Capacity, LayoutError, MAX_CIRCUITS};
 pub use lock::{Ended, HandOver, Lock};
 pub use outlook::{KeyView, Outlook};

@@ -66,8 +66,11 @@ pub(crate) mod waiter_state {
 pub(crate) struct Header {
     pub(crate) magic: u64,
     pub(crate) layout: u64,
-    /// The generation of the newest configuration.
+    /// The newest generation: of the newest configuration, or of keys that its
+    /// workers have read since.
     pub(crate) generation: u64,
+    /// The first generation of the newest configuration.
+    pub(crate) configured: u64,
     /// The highest fence ever granted.
     pub(crate) fence: u64,
     /// The arrival number of the next waiter.
@@ -136,7 +139,7 @@ pub(crate) struct Worker {
 pub(crate) struct Key {
     pub(crate) fingerprint: [u8; 16],
     pub(crate) born: u64,
-    /// The first generation that does not know it (when retired).
+    /// The first generation that does not know it (when retired); 0 if none does.
     pub(crate) retired: u64,
     pub(crate) pass: u64,
     pub(crate) state: u32,

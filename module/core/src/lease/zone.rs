@@ -69,6 +69,7 @@ impl<'a> Zone<'a> {
             magic: MAGIC,
             layout: LAYOUT,
             generation: 0,
+            configured: 0,
             fence: 0,
             arrivals: 0,
             pools: capacity.pools as u32,

@@ -4,6 +4,7 @@
 pub mod error;
 pub mod head;
 pub mod limits;
+pub mod probe;
 pub mod restore;
 pub mod verdict;
 

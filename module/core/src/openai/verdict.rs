@@ -61,7 +61,10 @@ fn of_error(status: u16, error: ErrorHead<'_>) -> Verdict {
     let too_large = error
         .message
         .is_some_and(|text| text.starts_with(b"Request too large"));
-    let by_client = BY_CLIENT.iter().any(|&name| error.says(name));
+    let unfit = error
+        .message
+        .is_some_and(|text| text.starts_with(b"You have insufficient permissions"));
+    let by_client = unfit || BY_CLIENT.iter().any(|&name| error.says(name));
     match status {
         402 => Verdict::Exhausted,
         429 if too_large => Verdict::Refused,

@@ -1,5 +1,7 @@
 //! What there is to tell of the gateway: who holds what, and how it does.
 
+use std::rc::Rc;
+
 use openai_core::admin::{
     ActiveLock, ActiveLocks, Context, Health, HealthStatus, LockKind, PoolHealth, PoolInfo,
     Problem, SystemInfo, lock_id, rfc3339,
@@ -38,11 +40,9 @@ impl Clock {
 }
 
 /// The pool and the key that the zone means, in the configuration.
-pub(super) fn key_of(main: &Main, pool: PoolId, key: u32) -> Option<(&Pool, &PoolKey)> {
-    let known = main.taken_over()?.pools.iter().enumerate();
-    let (at, known) = known.into_iter().find(|(_, known)| known.id == pool)?;
-    let pool = main.pools.get(at)?;
-    Some((pool, pool.keys.get(known.position(key)?)?))
+pub(super) fn key_of(main: &Main, pool: PoolId, key: u32) -> Option<(&Pool, Rc<PoolKey>)> {
+    let pool = pool_of(main, pool)?;
+    Some((pool, pool.keys.get(key)?))
 }
 
 fn pool_of(main: &Main, pool: PoolId) -> Option<&Pool> {
@@ -251,7 +251,12 @@ pub(super) fn system_info(here: Here<'_>) -> Result<Answer, Problem> {
         PoolInfo {
             pool: pool.name.clone(),
             backend: backend.to_owned(),
-            keys: pool.keys.iter().map(|key| key.id.clone()).collect(),
+            keys: pool
+                .keys
+                .newest()
+                .iter()
+                .map(|key| key.id.clone())
+                .collect(),
             slots: gauges.slots,
             held: gauges.held,
             waiting: gauges.waiting,

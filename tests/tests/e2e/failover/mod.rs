@@ -3,6 +3,7 @@
 mod attempts;
 mod bodies;
 mod judging;
+mod odd_upstreams;
 mod storm;
 
 use e2e::{Gateway, Plan};

@@ -55,6 +55,32 @@ fn values_of_upstreams_that_cannot_be() {
         ("open;", ["open", ""]),
         ("open 1s max=2s 3s;", ["open", ""]),
         ("open 1s; open 2s;", ["open", "duplicate"]),
+        ("probe;", ["probe", "URL"]),
+        ("probe api.openai.com;", ["probe", "api.openai.com"]),
+        ("probe ftp://127.0.0.1;", ["probe", "ftp://127.0.0.1"]),
+        ("probe http://a:b@127.0.0.1;", ["probe", "no http://"]),
+        (
+            "probe http://no.such.host.invalid;",
+            ["probe", "host not found"],
+        ),
+        ("probe http://127.0.0.1 often;", ["probe", "\"often\""]),
+        (
+            "probe http://127.0.0.1 interval=99ms;",
+            ["probe", "interval=99ms"],
+        ),
+        (
+            "probe http://127.0.0.1 interval=1s interval=1s;",
+            ["probe", "duplicate"],
+        ),
+        ("probe http://127.0.0.1 trusted=a;", ["probe", "https://"]),
+        (
+            "probe https://127.0.0.1 trusted=absent.crt;",
+            ["probe", "absent.crt"],
+        ),
+        (
+            "probe http://127.0.0.1; probe http://127.0.0.2;",
+            ["probe", "duplicate"],
+        ),
         ("probes 0;", ["probes", "\"0\""]),
         ("probes 1001;", ["probes", "\"1001\""]),
     ] {
@@ -70,6 +96,8 @@ fn sound_upstreams_are_accepted() {
         "errors off;",
         "open 1h;",
         "open 100ms max=100ms;",
+        "probe http://127.0.0.1:9;",
+        "probe https://[::1]:8443/v1/models?limit=1 interval=1h;",
     ] {
         let test = plan()
             .http(&format!("openai_upstream one {{ {body} }}"))

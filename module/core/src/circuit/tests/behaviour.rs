@@ -202,3 +202,31 @@ fn a_reload_goes_on_with_the_circuit_and_judges_by_its_own_settings() {
         "it would not be open for so long now"
     );
 }
+
+#[test]
+fn a_probe_aside_closes_it_at_once_or_keeps_it_open() {
+    let mut bed = Bed::new(&settings());
+    assert_eq!(bed.circuit.probed_aside(false, bed.now, 0), None);
+    assert_eq!(bed.phase(), Phase::Closed, "requests say enough");
+    bed.send(20, Outcome::Faulty);
+    bed.now += 4_000;
+    assert_eq!(bed.circuit.probed_aside(false, bed.now, 0), None);
+    assert_eq!(bed.circuit.closed_to_all(bed.now), Some(bed.now + 10_000));
+    bed.now += 1_000;
+    let closed = bed.circuit.probed_aside(true, bed.now, 0);
+    assert_eq!(closed, Some(Change::Closed { after_ms: 5_000 }));
+    assert!(!bed.admit().unwrap().probe);
+}
+
+#[test]
+fn one_process_probes_in_every_interval() {
+    let mut bed = Bed::new(&settings());
+    let claim = |bed: &mut Bed| bed.circuit.claim_probe(1_000, bed.now);
+    assert!(claim(&mut bed));
+    bed.now += 2;
+    assert!(!claim(&mut bed));
+    bed.now -= 3;
+    assert!(!claim(&mut bed), "its clock is a little behind");
+    bed.now += 900;
+    assert!(claim(&mut bed));
+}

@@ -1,6 +1,7 @@
 mod alternatives;
 mod bed;
 mod behaviour;
+mod change;
 mod circuits;
 mod fairness;
 mod health;

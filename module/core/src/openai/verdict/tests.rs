@@ -69,6 +69,14 @@ fn a_request_that_is_too_large_for_any_key_blames_none() {
 }
 
 #[test]
+fn what_a_key_may_not_do_does_not_cost_it() {
+    let body = br#"{"error":{"message":"You have insufficient permissions for this operation. Missing scopes: api.model.read.","type":"invalid_request_error","param":null,"code":null}}"#;
+    for status in [401, 403] {
+        assert_eq!(verdict(status, body), Verdict::Refused);
+    }
+}
+
+#[test]
 fn only_the_error_object_is_read() {
     for body in [
         r#"{"code":"insufficient_quota","error":{"code":"x"}}"#,

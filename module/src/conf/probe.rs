@@ -1,0 +1,77 @@
+//! `probe` in `openai_upstream`: how an upstream is asked off the path of requests.
+
+use std::net::ToSocketAddrs;
+
+use url::{Position, Url};
+
+use super::tls::TlsLines;
+use super::values;
+use crate::ffi::{Address, Conf, ConfResult, Tls};
+
+/// How to probe.
+pub struct ProbeSettings {
+    pub address: Address,
+    pub tls: Option<Tls>,
+    /// The request, up to the value of `Authorization`.
+    pub head: String,
+    pub interval_ms: u64,
+}
+
+/// Reads `probe URL [interval=TIME] [trusted=FILE]`.
+pub fn read(conf: &Conf, words: &[&str]) -> ConfResult<ProbeSettings> {
+    let [url, parameters @ ..] = words else {
+        return Err("takes a URL".into());
+    };
+    let (mut interval, mut trusted) = (None, None);
+    for parameter in parameters {
+        match parameter.split_once('=') {
+            Some(("interval", time)) => values::once(&mut interval, time_ms(time)),
+            Some(("trusted", file)) => values::once(&mut trusted, Ok(file.to_string())),
+            _ => return Err(format!("invalid parameter \"{parameter}\"")),
+        }
+        .map_err(|e| format!("{parameter}: {e}"))?;
+    }
+    let invalid = || format!("\"{url}\" is no http:// or https:// URL");
+    let parsed = Url::parse(url).map_err(|_| invalid())?;
+    let plain = parsed.username().is_empty() && parsed.password().is_none();
+    let (Some(host), Some(port), true) = (parsed.host_str(), parsed.port_or_known_default(), plain)
+    else {
+        return Err(invalid());
+    };
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let tls = match parsed.scheme() {
+        "http" if trusted.is_some() => return Err("trusted: the URL is not https://".into()),
+        "http" => None,
+        "https" => {
+            let lines = TlsLines {
+                trusted,
+                ..TlsLines::default()
+            };
+            Some(lines.prepare(conf)?.of(bare)?)
+        }
+        _ => return Err(invalid()),
+    };
+    let found = (bare, port).to_socket_addrs().ok();
+    let address = found.and_then(|mut found| found.next());
+    let path = match &parsed[Position::BeforePath..Position::AfterQuery] {
+        "" | "/" => "/v1/models",
+        path => path,
+    };
+    let port = parsed.port().map_or_else(String::new, |p| format!(":{p}"));
+    Ok(ProbeSettings {
+        address: Address::Tcp(address.ok_or_else(|| format!("host not found in \"{url}\""))?),
+        tls,
+        // As nginx asks upstreams itself: an answer that ends with the connection.
+        head: format!(
+            "GET {path} HTTP/1.0\r\nHost: {host}{port}\r\nConnection: close\r\nAuthorization: "
+        ),
+        interval_ms: interval.unwrap_or(10_000),
+    })
+}
+
+fn time_ms(text: &str) -> ConfResult<u64> {
+    match values::time_ms(text)? {
+        ms @ 100..=3_600_000 => Ok(ms),
+        _ => Err("out of range, it must be from 100ms to 1h".into()),
+    }
+}

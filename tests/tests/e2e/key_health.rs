@@ -1,0 +1,74 @@
+//! Keys that go out and come back: for all workers, over reloads, and for those who wait.
+
+use std::collections::BTreeMap;
+
+use e2e::{Gateway, Load, Outcome, Refusal, post, stream_once};
+
+use crate::failover::{key, key_gets, key_is, keys, plan, uses};
+
+/// So many streams, from a few clients at once, each complete.
+#[track_caller]
+fn assert_served(gateway: &Gateway, clients: usize, requests: usize) {
+    let (port, request) = (gateway.port(), post("", r#"{"stream":true}"#));
+    let load = Load::start(clients, requests, move || {
+        let request = request.clone();
+        move |_| stream_once(port, &request)
+    });
+    let expected = BTreeMap::from([(Outcome::Complete, requests)]);
+    assert_eq!(load.finish(), expected);
+}
+
+#[test]
+fn a_revoked_key_is_out_for_all_workers_whatever_becomes_of_them() {
+    let mut gateway = plan(2, &key_is(1, "revoked"))
+        .workers(4)
+        .loses_workers()
+        .start();
+    // One request alone: several at once might all find out.
+    gateway.chat().send().expect_status(200);
+    assert_served(&gateway, 8, 40);
+    for worker in gateway.nginx().worker_pids() {
+        gateway.nginx().kill_worker(worker);
+    }
+    assert_served(&gateway, 8, 40);
+    gateway.reload(|plan| plan.workers(2));
+    assert_served(&gateway, 8, 40);
+    assert_eq!(uses(&gateway, 2), [1, 121]);
+}
+
+/// Nothing but the key's return can wake them: leases last for an hour.
+#[test]
+fn those_who_wait_in_any_worker_are_served_when_the_key_returns() {
+    let limited = "error = \"rate_limit_exceeded\"\nretry-after = \"500ms\"\ntimes = 3";
+    let gateway = plan(1, &key_gets(1, limited))
+        .pool("main", &format!("key {} slots=3; lease_ttl 1h;", key(1)))
+        .location("openai_next_key_tries 0;")
+        .workers(4)
+        .start();
+    assert_served(&gateway, 12, 12);
+    gateway.wait_held(0, 0);
+}
+
+#[test]
+fn no_key_is_given_more_than_the_configuration_states() {
+    let gateway = plan(2, "")
+        .pool("main", &(keys(2) + "limit rpm=3 tpm=1000000; wait 0;"))
+        .server("location = /keys { openai main; return 200 $openai_pool_keys; }")
+        .start();
+    for _ in 0..6 {
+        gateway.chat().send().expect_status(200);
+    }
+    let answer = gateway.chat().send();
+    assert_eq!(answer.refusal(), Refusal::no_key_available());
+    let seconds = answer.header("retry-after").map(str::parse::<u64>);
+    assert!(matches!(seconds, Some(Ok(1..=20))), "{seconds:?}");
+    assert_eq!(uses(&gateway, 2), [3, 3]);
+    let listing = gateway.get("/keys").send().expect_status(200).json();
+    for (key, id) in listing.as_array().expect("a list").iter().zip(["k1", "k2"]) {
+        assert_eq!(
+            (&key["id"], &key["state"], &key["cause"], &key["failures"]),
+            (&id.into(), &"out".into(), &"stated".into(), &0.into())
+        );
+        assert!(matches!(key["left_ms"].as_u64(), Some(1..=20_000)), "{key}");
+    }
+}
