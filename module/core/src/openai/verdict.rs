@@ -70,6 +70,8 @@ fn of_error(status: u16, error: ErrorHead<'_>) -> Verdict {
         429 if too_large => Verdict::Refused,
         429 => Verdict::Limited,
         _ if by_client => Verdict::Refused,
+        // A page of something before the provider, which a client may have provoked.
+        403 if error == ErrorHead::default() => Verdict::Refused,
         _ => Verdict::Revoked,
     }
 }

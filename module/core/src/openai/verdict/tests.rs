@@ -56,7 +56,7 @@ fn answers_are_judged_by_status_type_and_code() {
 fn without_a_body_the_status_decides() {
     for body in [&b""[..], b"<html>", b"{", b"{\"error\":\"busy\"}", b"[[["] {
         assert_eq!(verdict(401, body), Verdict::Revoked);
-        assert_eq!(verdict(403, body), Verdict::Revoked);
+        assert_eq!(verdict(403, body), Verdict::Refused);
         assert_eq!(verdict(429, body), Verdict::Limited);
         assert_eq!(verdict(503, body), Verdict::Faulty);
     }
