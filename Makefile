@@ -60,6 +60,10 @@ module-valgrind:
 	headers=$$($(BUILD)/stable.sh $(VALGRIND) -DNGX_DEBUG_PALLOC=1) && \
 	    env $$headers CARGO_TARGET_DIR=$(VALGRIND) $(BUILD)/module.sh
 
+.PHONY: keys
+keys: ## the tool for encrypted key files: target/release/openai-keys
+	cargo build --release --package openai-keys
+
 .PHONY: mock
 mock:
 	cargo build --release --package mock-upstream
@@ -94,7 +98,7 @@ lint: deps ## formatting, clippy, shellcheck
 
 .PHONY: test-unit
 test-unit: deps ## the crates that need no nginx
-	cargo test --package openai-core --package mock-upstream --package benches
+	cargo test --package openai-core --package openai-keys --package mock-upstream --package benches
 
 .PHONY: test-debian
 test-debian: deps module-debian ## end to end, in Debian's nginx
@@ -120,6 +124,11 @@ nemesis: deps module-debian ## exclusive leases while Redis, links, workers and 
 storm: deps module-debian ## limited and revoked keys and a failing upstream under load: clients notice nothing
 	E2E_NGINX=/usr/sbin/nginx E2E_MODULE=$(CARGO_TARGET_DIR)/$(MODULE) \
 	    cargo test --package e2e --test e2e -- --ignored --nocapture failover::storm
+
+.PHONY: schemathesis
+schemathesis: deps module-debian ## requests made up by the lock service's OpenAPI document: EXAMPLES (1000) of each operation
+	SCHEMATHESIS_EXAMPLES=$(or $(EXAMPLES),1000) E2E_NGINX=/usr/sbin/nginx E2E_MODULE=$(CARGO_TARGET_DIR)/$(MODULE) \
+	    cargo test --package e2e --test e2e -- --nocapture schemathesis
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZ_SECONDS (60); needs a nightly Rust and cargo-fuzz

@@ -4,7 +4,7 @@
 #   run.sh           all comparisons with plain nginx
 #   run.sh core      criterion benches of the core
 #   run.sh NAME      one comparison: throughput, latency, first-token, streams, memory, keys, waiting, redlock,
-#                    redlock-syscalls (by strace, which may attach to nginx as root only), mock
+#                    locks, redlock-syscalls (by strace, which may attach to nginx as root only), mock
 #   run.sh peers     other gateways beside ours, as a table in Markdown; installs LiteLLM below the target directory
 #
 # BENCH_ARGS holds further flags of the comparisons, such as --rounds 3; see `compare --help`.

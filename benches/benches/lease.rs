@@ -73,6 +73,7 @@ impl Table {
             tag: 0,
             arrival: None,
             tokens: 0,
+            holder: 0,
             avoid: Avoid::default(),
         }
     }

@@ -11,9 +11,10 @@ use openai_core::routes::Routed;
 
 use crate::adapter::now;
 use crate::circuits;
-use crate::conf::Target;
-use crate::ffi::{Editor, Timer, Token};
+use crate::conf::{PoolKey, Target};
+use crate::ffi::{Answer, Editor, Timer, Token};
 use crate::locks;
+use crate::phase::api::Call;
 use crate::usage::Meter;
 use crate::worker::{self, LeaseKey};
 
@@ -38,6 +39,8 @@ pub enum Stage {
     Again,
     /// It has a lease.
     Leased,
+    /// The lock of a service is being prolonged on the nodes.
+    Prolonging,
     /// It went on without a lease, or has been refused.
     Done,
 }
@@ -85,9 +88,8 @@ impl LeaseStatus {
 #[derive(Clone, Copy, Debug)]
 pub struct Lease {
     pub grant: Grant,
-    /// The positions of its pool and key in the configuration.
+    /// The position of its pool in the configuration.
     pub pool: usize,
-    pub key: usize,
     /// None when its lock is what is renewed.
     pub renewal: Option<LeaseKey>,
 }
@@ -115,6 +117,8 @@ pub struct Context {
     pub target: Cell<Option<usize>>,
     pub status: Cell<LeaseStatus>,
     pub lease: Cell<Option<Lease>>,
+    /// The key of the lease.
+    pub key: RefCell<Option<Rc<PoolKey>>>,
     /// Whether `lease` is still ours to release.
     pub holds: Cell<bool>,
     pub place: Cell<Option<WaitTicket>>,
@@ -146,6 +150,10 @@ pub struct Context {
     pub hold_ms: Cell<u64>,
     pub refusal: Cell<Option<ApiError>>,
     pub reply: Cell<Reply>,
+    /// What it asks of the lock service, of which lock, and what that answers.
+    pub api: RefCell<Option<Call>>,
+    pub lock: Cell<Option<LeaseHandle>>,
+    pub answer: RefCell<Option<Answer>>,
     /// What restores the name of an alias in the answer.
     pub editor: RefCell<Option<Rc<Editor>>>,
     /// The status of the upstream's answer, once it goes to the client.
@@ -172,6 +180,7 @@ impl Context {
             target: Cell::default(),
             status: Cell::default(),
             lease: Cell::default(),
+            key: RefCell::default(),
             holds: Cell::default(),
             place: Cell::default(),
             locking: Cell::default(),
@@ -192,6 +201,9 @@ impl Context {
             hold_ms: Cell::default(),
             refusal: Cell::default(),
             reply: Cell::default(),
+            api: RefCell::default(),
+            lock: Cell::default(),
+            answer: RefCell::default(),
             editor: RefCell::default(),
             answered: Cell::default(),
             meter: RefCell::default(),
@@ -237,6 +249,7 @@ impl Context {
     pub fn restart(&self) {
         self.let_go();
         self.lease.set(None);
+        self.key.take();
         self.routed.set(None);
         self.editor.take();
         self.targets.take();
@@ -257,6 +270,8 @@ impl Context {
         self.verdict.set(None);
         self.rounds.set(0);
         self.votes.set(None);
+        self.api.take();
+        self.answer.take();
     }
 
     /// How long the lease has been held, or was.

@@ -17,27 +17,30 @@ mod probe;
 mod totals;
 mod usage;
 mod variables;
+mod watch;
 mod worker;
 
-use conf::{AttemptsHeader, NextKeyOn, NextKeyTimeout, NextKeyTries};
+use conf::{AttemptsHeader, KeyWatch, NextKeyOn, NextKeyTimeout, NextKeyTries};
 use conf::{Auth, ClientsBlock, Inspect, InspectInvalid, InspectMaxSize, InspectOversize};
 use conf::{IncludeUsage, Metrics, PricesFile, StatsZone, UsageOn};
 use conf::{
     Location, Main, OpenaiPool, OpenaiRoute, PoolBlock, RedlockBlock, RoutesBlock, UpstreamBlock,
     ZoneSize,
 };
+use conf::{LockKey, LockTtl, OpenaiApi};
 use ffi::{
-    AnswerHead, Attempt, Commands, ConfResult, Cycle, HttpModule, Request, Variable, Wrapped,
-    command, end,
+    Answer, AnswerHead, Attempt, Commands, ConfResult, Content, Cycle, HttpModule, Request,
+    Variable, Wrapped, command, end,
 };
 
 /// The module, as the glue to nginx names it.
 pub(crate) struct Openai;
 
-static mut COMMANDS: Commands<23> = [
+static mut COMMANDS: Commands<27> = [
     command::<ZoneSize>(),
     command::<PoolBlock>(),
     command::<RedlockBlock>(),
+    command::<KeyWatch>(),
     command::<UpstreamBlock>(),
     command::<ClientsBlock>(),
     command::<RoutesBlock>(),
@@ -48,6 +51,9 @@ static mut COMMANDS: Commands<23> = [
     command::<InspectMaxSize>(),
     command::<InspectOversize>(),
     command::<InspectInvalid>(),
+    command::<OpenaiApi>(),
+    command::<LockTtl>(),
+    command::<LockKey>(),
     command::<NextKeyOn>(),
     command::<NextKeyTries>(),
     command::<NextKeyTimeout>(),
@@ -86,6 +92,15 @@ impl HttpModule for Openai {
 
     fn stop() {
         worker::stop();
+    }
+}
+
+impl Content for Openai {
+    fn answer(request: Request<'_>) -> Answer {
+        match request.location::<Openai>() {
+            Some(place) if place.usage().tells_metrics() => totals::answer(&request),
+            _ => phase::api::answer(request),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
+pub use crate::ffi::is_logged;
 use crate::ffi::{self, Level};
 
 /// Writes an event. Fields name leases, keys and services by id; no secret is
@@ -36,6 +37,6 @@ fn word(level: Level) -> &'static str {
         Level::Emergency | Level::Alert => "critical",
         Level::Error => "error",
         Level::Warn => "warning",
-        Level::Notice => "info",
+        Level::Notice | Level::Info => "info",
     }
 }

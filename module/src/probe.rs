@@ -17,23 +17,17 @@ use zeroize::Zeroizing;
 
 use crate::adapter::now;
 use crate::circuits;
-use crate::conf::{Main, ProbeSettings};
+use crate::conf::{KeyTable, Main, PoolKey, ProbeSettings};
 use crate::ffi::{Level, Peer, Timer};
 use crate::log::event;
 use crate::worker::{self, in_zone};
 
 /// No answer is waited for any longer.
 const PATIENCE_MS: u64 = 10_000;
+/// No answer is read any further.
+const MOST_OF_ANSWER: usize = 64 << 10;
 /// How many keys are probed at once.
 const MOST_KEYS: usize = 16;
-
-struct Key {
-    /// Its index in the zone.
-    index: u32,
-    id: String,
-    pool: String,
-    authorization: Rc<Zeroizing<Vec<u8>>>,
-}
 
 /// An upstream to be probed.
 struct Subject {
@@ -41,7 +35,8 @@ struct Subject {
     circuit: CircuitId,
     settings: Rc<ProbeSettings>,
     pools: Vec<PoolId>,
-    keys: FxHashMap<u32, Key>,
+    /// The names of these pools, and their keys.
+    keys: Vec<(String, Rc<KeyTable>)>,
     timer: Timer,
 }
 
@@ -87,7 +82,7 @@ pub fn start(main: &Main) {
             name: upstream.name.clone(),
             circuit,
             settings: Rc::clone(settings),
-            keys: pools.iter().flat_map(|&pool| keys(main, pool)).collect(),
+            keys: keys(main, &pools),
             pools: pools
                 .iter()
                 .filter_map(|&pool| Some(known.pools.get(pool)?.id))
@@ -98,22 +93,11 @@ pub fn start(main: &Main) {
     PROBER.with_borrow_mut(|prober| prober.subjects = subjects);
 }
 
-fn keys(main: &Main, at: usize) -> Vec<(u32, Key)> {
-    let known = main.taken_over().and_then(|known| known.pools.get(at));
-    let (Some(pool), Some(known)) = (main.pools.get(at), known) else {
-        return vec![];
-    };
-    let key = |(index, position): (u32, usize)| {
-        let key = pool.keys.get(position)?;
-        let probed = Key {
-            index,
-            id: key.id.clone(),
-            pool: pool.name.clone(),
-            authorization: Rc::clone(&key.authorization),
-        };
-        Some((index, probed))
-    };
-    known.keys().filter_map(key).collect()
+fn keys(main: &Main, pools: &[usize]) -> Vec<(String, Rc<KeyTable>)> {
+    let pools = pools.iter().filter_map(|&at| main.pools.get(at));
+    pools
+        .map(|pool| (pool.name.clone(), Rc::clone(&pool.keys)))
+        .collect()
 }
 
 /// The worker ends.
@@ -155,15 +139,23 @@ impl Subject {
         .flatten()
     }
 
+    /// The name of a key's pool, and the key.
+    fn key(&self, index: u32) -> Option<(&str, Rc<PoolKey>)> {
+        let mut pools = self.keys.iter();
+        pools.find_map(|(pool, keys)| Some((pool.as_str(), keys.get(index)?)))
+    }
+
     /// A key to ask an upstream with: one in order, if there is one.
-    fn any_key(&self) -> Option<&Key> {
+    fn any_key(&self) -> Option<Rc<PoolKey>> {
         let now = now();
-        let sound = in_zone(|zone| {
-            let sound = self.keys.keys().find(|&&key| !zone.is_out(key, now));
-            sound.copied()
-        });
-        let sound = sound.flatten().and_then(|key| self.keys.get(&key));
-        sound.or_else(|| self.keys.values().next())
+        let keys: Vec<_> = self
+            .keys
+            .iter()
+            .flat_map(|(_, keys)| keys.indexed())
+            .collect();
+        let sound = in_zone(|zone| keys.iter().position(|&(key, _)| !zone.is_out(key, now)));
+        let at = sound.flatten().unwrap_or_default();
+        keys.get(at).map(|(_, key)| Rc::clone(key))
     }
 }
 
@@ -173,7 +165,7 @@ impl Prober {
             return;
         };
         let with = match key {
-            Some(key) => subject.keys.get(&key),
+            Some(key) => subject.key(key).map(|(_, key)| key),
             None => subject.any_key(),
         };
         let Some(with) = with else { return };
@@ -253,6 +245,7 @@ impl Probe {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return None,
                 Err(_) => true,
             };
+            let ended = ended || self.received.len() > MOST_OF_ANSWER;
             let verdict = judge(&self.received, ended);
             if ended || verdict.is_some() {
                 return verdict.or(Some(Verdict::Faulty));
@@ -275,10 +268,10 @@ impl Subject {
             return;
         };
         let turn = in_zone(|zone| zone.probed_key(index, verdict, now())).flatten();
-        let Some((turn, key)) = turn.zip(self.keys.get(&index)) else {
+        let Some((turn, (pool, key))) = turn.zip(self.key(index)) else {
             return;
         };
-        let mut fields = json!({ "pool": key.pool, "key_id": key.id, "probe": true });
+        let mut fields = json!({ "pool": pool, "key_id": key.id, "probe": true });
         match turn {
             Turn::Out {
                 cause,
@@ -289,7 +282,7 @@ impl Subject {
                 fields["for_ms"] = until_ms.saturating_sub(now().mono_ms).into();
                 fields["failures"] = failures.into();
                 event(Level::Warn, "key_out", fields);
-                crate::locks::put_out(key.index, cause, failures, until_ms);
+                crate::locks::put_out(index, cause, failures, until_ms);
             }
             Turn::Sound => event(Level::Notice, "key_back", fields),
         }

@@ -9,7 +9,7 @@ use openai_core::openai::ApiError;
 use crate::Openai;
 use crate::conf::{Main, Pool, Store};
 use crate::ctx::{Context, LeaseStatus};
-use crate::ffi::{Answer, Content, Request, SharedZone};
+use crate::ffi::{Answer, Request, SharedZone};
 use crate::locks;
 use crate::phase::target;
 use crate::usage;
@@ -36,7 +36,7 @@ pub fn introduce(main: &Main) {
             board.introduce(Some(&client.name), None);
         }
         for pool in &main.pools {
-            for key in &pool.keys {
+            for key in pool.keys.newest() {
                 board.introduce(None, Some((&pool.name, key.id.as_str())));
             }
         }
@@ -60,8 +60,15 @@ pub fn add(request: &Request<'_>) {
     if ctx.is_some_and(|ctx| ctx.counted.replace(true)) {
         return;
     }
-    let http = (!request.is_subrequest())
-        .then(|| Http::new(request.method(), request.path(), request.answer_status()));
+    let http = (!request.is_subrequest()).then(|| {
+        Http::new(
+            request.method(),
+            request.asked_path(),
+            request.answer_status(),
+        )
+    });
+    let key = ctx.and_then(|ctx| Some(ctx.key.borrow().as_ref()?.id.clone()));
+    let key = key.unwrap_or_default();
     let asked = ctx.and_then(|ctx| {
         let leased = ctx.lease.get().and_then(|lease| main.pools.get(lease.pool));
         let meant = || target::pool(ctx, main).or_else(|| target::first_pool(place, main));
@@ -70,7 +77,7 @@ pub fn add(request: &Request<'_>) {
             None if place.sends() => meant()?.1,
             None => return None,
         };
-        Some(done(request, main, ctx, pool))
+        Some(done(request, main, ctx, pool, &key))
     });
     let record = Record {
         http,
@@ -82,18 +89,23 @@ pub fn add(request: &Request<'_>) {
     }
 }
 
-fn done<'a>(request: &Request<'a>, main: &'a Main, ctx: &'a Context, pool: &'a Pool) -> Done<'a> {
+fn done<'a>(
+    request: &Request<'a>,
+    main: &'a Main,
+    ctx: &'a Context,
+    pool: &'a Pool,
+    key: &'a str,
+) -> Done<'a> {
     let client = ctx.client.get().zip(main.clients.as_ref());
     let client = client.and_then(|(at, clients)| clients.as_slice().get(at));
     let lease = ctx.lease.get();
-    let key = lease.and_then(|lease| pool.keys.get(lease.key));
     let model = usage::model(main, ctx);
     let used = usage::of(request, ctx);
     let asked = ctx.status.get() != LeaseStatus::None;
     Done {
         service: client.map_or("", |client| client.name.as_str()),
         pool: &pool.name,
-        key: key.map_or("", |key| key.id.as_str()),
+        key: if lease.is_some() { key } else { "" },
         model,
         known_model: main.prices.as_ref().is_some_and(|p| p.knows(model)),
         outcome: outcome(request, ctx),
@@ -137,24 +149,14 @@ fn outcome(request: &Request<'_>, ctx: &Context) -> Outcome {
     }
 }
 
-/// What answers where `openai_metrics` stands.
-pub struct Metrics;
-
-impl Content for Metrics {
-    fn answer(request: Request<'_>) -> Answer {
-        let text = request.main_conf::<Openai>().and_then(text);
-        match text {
-            Some(text) => Answer {
-                status: 200,
-                media_type: CONTENT_TYPE.as_bytes(),
-                body: text.into_bytes(),
-            },
-            None => Answer {
-                status: 503,
-                media_type: b"text/plain",
-                body: vec![],
-            },
-        }
+/// The answer where `openai_metrics` stands.
+pub fn answer(request: &Request<'_>) -> Answer {
+    let text = request.main_conf::<Openai>().and_then(text);
+    Answer {
+        status: if text.is_some() { 200 } else { 503 },
+        media_type: CONTENT_TYPE.as_bytes(),
+        headers: vec![],
+        body: text.unwrap_or_default().into_bytes().into(),
     }
 }
 

@@ -31,14 +31,13 @@ pub struct Used {
 pub fn ask(request: &Request<'_>, ctx: &Context) -> Option<Rewrite> {
     let wanted = request.location::<Openai>()?.usage().is_asked_for();
     // Other endpoints tell it anyway, and refuse the option.
-    let takes = request.path().ends_with(b"/completions");
+    let takes = request.asked_path().ends_with(b"/completions");
     let asking = ctx.head.get().filter(|_| wanted && takes)?;
     let (range, with) = asking.asking_for_usage()?;
     ctx.stripper.replace(Some(UsageStripper::default()));
     Some(Rewrite {
         range,
         with: with.as_bytes().into(),
-        plain_answer: true,
     })
 }
 
@@ -157,7 +156,7 @@ pub fn settle(request: &Request<'_>, ctx: &Context) {
 /// Whether requests of this endpoint are billed by tokens.
 fn has_tokens(request: &Request<'_>) -> bool {
     matches!(
-        Endpoint::of(request.path()).as_str(),
+        Endpoint::of(request.asked_path()).as_str(),
         "/v1/chat/completions" | "/v1/completions" | "/v1/responses" | "/v1/embeddings"
     )
 }

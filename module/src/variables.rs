@@ -1,5 +1,6 @@
 //! `$openai_*`: what logs and other directives can ask of a request.
 
+use openai_core::admin::lock_id;
 use openai_core::lease::{Cause, KeyView, PoolGauges};
 use openai_core::openai::usage::Source;
 use openai_core::openai::{Tokens, Verdict};
@@ -207,8 +208,8 @@ fn here<'a>(request: &Request<'a>) -> Option<(usize, &'a Pool)> {
 }
 
 fn key_id(request: Request<'_>) -> Value {
-    let key = lease(&request).and_then(|(l, main)| main.pools.get(l.pool)?.keys.get(l.key));
-    text(key.map(|key| key.id.as_str()))
+    let key = context(&request).and_then(|ctx| ctx.key.borrow().clone());
+    text(key.as_ref().map(|key| key.id.as_str()))
 }
 
 fn slot(request: Request<'_>) -> Value {
@@ -218,11 +219,9 @@ fn slot(request: Request<'_>) -> Value {
 }
 
 fn lease_id(request: Request<'_>) -> Value {
-    text(
-        lease(&request)
-            .map(|(l, _)| worker::lease_id(&l.grant))
-            .as_deref(),
-    )
+    let lease = lease(&request).map(|(l, _)| worker::lease_id(&l.grant));
+    let lock = || Some(lock_id(context(&request)?.lock.get()?.nonce()));
+    text(lease.or_else(lock).as_deref())
 }
 
 fn fence(request: Request<'_>) -> Value {
@@ -348,10 +347,9 @@ fn cost(request: Request<'_>) -> Value {
 fn pool_keys(request: Request<'_>) -> Value {
     let told = here(&request).and_then(|(at, pool)| {
         let known = request.main_conf::<Openai>()?.taken_over()?;
-        let known_pool = known.pools.get(at)?;
         let views = worker::listing(known, at)?;
         let tell = |view: KeyView| {
-            let key = pool.keys.get(known_pool.position(view.key)?)?;
+            let key = pool.keys.get(view.key)?;
             Some(json!({
                 "id": key.id,
                 "state": view.state(),

@@ -1,11 +1,13 @@
 //! A worker process: its part of the zone, the leases it renews, and its waiters.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use openai_core::circuit::{Admit, CircuitId, Pass};
 use openai_core::lease::{
-    Avoid, Cancelled, Grant, KeyView, LeaseHandle, Lost, Outlook, PoolGauges, Served, WaitTicket,
-    Want, WorkerId,
+    Avoid, Cancelled, ChangeError, Changed, EntrustError, Grant, KeyView, LeaseHandle, Lost,
+    Outlook, PoolConfig, PoolGauges, Served, ServiceLock, ServiceState, Terms, WaitTicket, Want,
+    WorkerId,
 };
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
@@ -13,13 +15,14 @@ use serde_json::json;
 use slotmap::{SlotMap, new_key_type};
 
 use crate::adapter::{change, change_quietly, now};
-use crate::conf::{Main, Store, TakenOver};
+use crate::conf::{Main, PoolKey, Store, TakenOver};
 use crate::ctx::Lease;
 use crate::ffi::{self, ConfResult, Cycle, Level, SharedZone, Timer, Token, Watcher};
 use crate::locks;
 use crate::log::event;
 use crate::phase;
 use crate::probe;
+use crate::watch;
 
 new_key_type! {
     /// A lease's place in the list of those to renew.
@@ -99,11 +102,13 @@ fn enter(main: &Main, cycle: Cycle) -> Option<bool> {
     WORKER.with_borrow_mut(|place| *place = Some(worker));
     locks::start(main);
     probe::start(main);
+    watch::start(main);
     Some(true)
 }
 
 /// Strikes the worker off; what it still holds is free at once.
 pub fn stop() {
+    watch::stop();
     locks::stop();
     probe::stop();
     if let Some(worker) = WORKER.take() {
@@ -113,7 +118,7 @@ pub fn stop() {
 
 /// What came of asking for a lease.
 pub enum Asked {
-    Leased(Lease),
+    Leased(Lease, Rc<PoolKey>),
     /// The slot is leased here; it has to be locked.
     Locks(LeaseHandle),
     Waits(WaitTicket),
@@ -141,6 +146,8 @@ pub struct Ask<'a> {
     pub tokens: u32,
     /// The keys that it has tried.
     pub avoid: Avoid,
+    /// Whom it is for, as listings shall say.
+    pub holder: u64,
     /// The circuit of the upstream that it is to go to.
     pub circuit: Option<CircuitId>,
     /// Takes the circuit's leave to send the request, if that can be done at once.
@@ -173,6 +180,7 @@ pub fn ask(main: &Main, known: &TakenOver, ask: &Ask<'_>, token: Token) -> Asked
             arrival: ask.arrival,
             tokens: ask.tokens,
             avoid: ask.avoid,
+            holder: ask.holder,
         };
         worker.change(|zone| {
             let now = now();
@@ -239,6 +247,7 @@ pub fn outlook(known: &TakenOver, pool: usize, avoid: Avoid) -> Option<Outlook> 
             arrival: None,
             tokens: 0,
             avoid,
+            holder: 0,
         };
         worker.change(|zone| {
             zone.expire(now());
@@ -255,10 +264,10 @@ pub fn random() -> u64 {
 
 /// Makes a lease of a slot that was granted: at once, or once it is locked.
 pub fn keep(main: &Main, at: usize, grant: &Grant, token: Token) -> Asked {
-    let known = main.taken_over().and_then(|known| known.pools.get(at));
-    let key = known.and_then(|known| known.position(grant.key));
-    let (Some(pool), Some(key)) = (main.pools.get(at), key) else {
-        // Cannot be: the zone grants only what this configuration knows.
+    let pool = main.pools.get(at);
+    let key = pool.and_then(|pool| pool.keys.get(grant.key));
+    let (Some(pool), Some(key)) = (pool, key) else {
+        // Cannot be: the zone grants only what this worker knows.
         event(
             Level::Alert,
             "unknown_key",
@@ -278,12 +287,12 @@ pub fn keep(main: &Main, at: usize, grant: &Grant, token: Token) -> Asked {
         }
         _ => renew(grant, token),
     };
-    Asked::Leased(Lease {
+    let lease = Lease {
         grant: *grant,
         pool: at,
-        key,
         renewal,
-    })
+    };
+    Asked::Leased(lease, key)
 }
 
 /// Has a lease renewed for as long as it is held.
@@ -291,9 +300,60 @@ pub fn renew(grant: &Grant, token: Token) -> Option<LeaseKey> {
     with(|worker| worker.leases.insert((grant.handle, token)))
 }
 
+/// Makes a lease a service's: nobody renews it any more.
+pub fn entrust(lease: &Lease, terms: &Terms<'_>) -> Result<ServiceLock, EntrustError> {
+    let handle = lease.grant.handle;
+    let entrusted = in_zone(|zone| zone.entrust(handle, terms, now()));
+    let lock = entrusted.unwrap_or(Err(EntrustError::Lost))?;
+    match lease.renewal {
+        Some(renewal) => drop(with(|worker| worker.leases.remove(renewal))),
+        None => locks::entrusted(handle),
+    }
+    watch_expiry();
+    Ok(lock)
+}
+
+/// Ends a service's lock that the nodes have, too, and gives it back there.
+pub fn reclaim(id: u128, state: ServiceState) {
+    let reclaimed = with(|worker| {
+        let to = (worker.id, locks::give_back_ms());
+        worker.change(|zone| zone.reclaim_service_lock(id, state, to, now()))
+    });
+    if let Some(grant) = reclaimed.flatten().flatten() {
+        locks::give_back_service(&grant);
+    }
+}
+
+/// A name for a request that has none.
+pub fn request_id() -> Option<String> {
+    with(|worker| format!("{:032x}", worker.nonce()))
+}
+
 /// Changes the zone as this worker.
 pub fn in_zone<T>(act: impl FnOnce(&mut openai_core::lease::Zone<'_>) -> T) -> Option<T> {
     with(|worker| worker.change(act)).flatten()
+}
+
+/// Brings keys that have been read anew to the zone.
+pub fn change_keys(pools: &[PoolConfig]) -> Option<Result<Changed, ChangeError>> {
+    with(|worker| {
+        let id = worker.id;
+        let changed = worker.change(|zone| zone.change_keys(id, pools, now()))?;
+        if let Ok(changed) = &changed {
+            worker.generation = changed.accepted.generation;
+        }
+        Some(changed)
+    })
+    .flatten()
+}
+
+/// The generation of keys that other workers have, and this one has not.
+pub fn newer_keys() -> Option<u64> {
+    with(|worker| {
+        let id = worker.id;
+        worker.change(|zone| zone.newer_keys(id)).flatten()
+    })
+    .flatten()
 }
 
 /// Ends a lease.
@@ -390,14 +450,19 @@ impl Watcher for Mail {
 /// Hands out the leases that our waiters were served with.
 fn collect() {
     let mut served: Vec<Served> = vec![];
+    let mut newer = None;
     let watched = with(|worker| {
         let id = worker.id;
         let waits = worker.change(|zone| {
             served.extend(std::iter::from_fn(|| zone.collect(id, now())));
+            newer = zone.newer_keys(id);
             zone.has_waiters()
         });
         waits != Some(true) || worker.expiry.is_started()
     });
+    if let Some(generation) = newer {
+        watch::hurry(generation);
+    }
     if watched == Some(false) {
         // One that was served too late waits again.
         watch_expiry();

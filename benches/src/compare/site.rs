@@ -13,6 +13,9 @@ pub const CLIENT_TOKEN: &str = "bench-client-token";
 /// The variable that the gateway reads it from.
 pub const CLIENT_TOKEN_VARIABLE: &str = "BENCH_CLIENT_TOKEN";
 
+/// What nginx answers by itself, at once.
+pub const RETURN: &str = "/return";
+
 const REDLOCK: &str = include_str!("../../redlock.lua");
 const DICTLOCK: &str = include_str!("../../dictlock.lua");
 
@@ -36,6 +39,11 @@ impl Site<'_> {
         } else {
             self.module()?
         };
+        let has_pools = self.routes.iter().any(|route| route.keys.is_some());
+        let locks = match has_pools && !self.is_lua() {
+            true => "location /v1/lock/ { openai_api on; }",
+            false => "",
+        };
         let locations: String = self.routes.iter().map(Route::location).collect();
         let (mock, port) = (self.mock, self.port);
         let http = format!(
@@ -52,6 +60,8 @@ impl Site<'_> {
     server {{
         listen 127.0.0.1:{port} backlog=4096;
         location = /status {{ {auth} stub_status; }}
+        location = {RETURN} {{ return 200; }}
+        {locks}
         {locations}
     }}
 "

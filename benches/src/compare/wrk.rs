@@ -33,9 +33,21 @@ impl Tally {
 
 /// Runs wrk in one thread; any error of it or of a request is one of ours.
 pub fn run(lab: &Lab, url: &str, token: &str, connections: usize, seconds: u64) -> Result<Tally> {
+    run_script(lab, url, &script(token), connections, seconds)
+}
+
+/// The same with requests of a script's own.
+pub fn run_script(
+    lab: &Lab,
+    url: &str,
+    script: &str,
+    connections: usize,
+    seconds: u64,
+) -> Result<Tally> {
     let dir = tempfile::tempdir().while_doing("a directory for wrk")?;
-    let file = dir.path().join("post.lua");
-    fs::write(&file, script(token)).while_doing("writing wrk's script")?;
+    let file = dir.path().join("wrk.lua");
+    let text = format!("{script}\n{DONE}");
+    fs::write(&file, text).while_doing("writing wrk's script")?;
     let output = command(lab, &file, url, connections, seconds)
         .output()
         .while_doing("running wrk")?;
@@ -77,14 +89,15 @@ fn script(token: &str) -> String {
 wrk.headers["Content-Type"] = "application/json"
 wrk.headers["Authorization"] = "Bearer {token}"
 wrk.body = [==[{BODY}]==]
-
-done = function(summary, latency)
-   local e = summary.errors
-   io.write(string.format(
-      '{{"requests":%d,"elapsed":%d,"errors":[%d,%d,%d,%d,%d],"p50":%d,"p99":%d}}\n',
-      summary.requests, summary.duration, e.connect, e.read, e.write, e.status, e.timeout,
-      latency:percentile(50), latency:percentile(99)))
-end
 "#
     )
 }
+
+const DONE: &str = r#"done = function(summary, latency)
+   local e = summary.errors
+   io.write(string.format(
+      '{"requests":%d,"elapsed":%d,"errors":[%d,%d,%d,%d,%d],"p50":%d,"p99":%d}\n',
+      summary.requests, summary.duration, e.connect, e.read, e.write, e.status, e.timeout,
+      latency:percentile(50), latency:percentile(99)))
+end
+"#;

@@ -4,6 +4,7 @@
 //! everything here can be tested alone.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod circuit;
 pub mod clients;
 pub mod keys;

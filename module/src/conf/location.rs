@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use openai_core::routes::TargetName;
 
+use super::api::Api;
 use super::next_key::NextKey;
 use super::usage::Usage;
 use super::{Main, Target, values};
@@ -32,6 +33,7 @@ pub struct Location {
     /// Whether a client token is asked for here.
     asks_token: bool,
     pub(super) next_key: NextKey,
+    pub api: Api,
     pub(super) usage: Usage,
     content: ContentHandler,
 }
@@ -51,7 +53,8 @@ enum Choice {
 impl Location {
     /// Whether requests get a key here.
     pub fn serves(&self) -> bool {
-        matches!(self.choice, Some(Choice::Targets(_) | Choice::Routes(_)))
+        let chosen = matches!(self.choice, Some(Choice::Targets(_) | Choice::Routes(_)));
+        chosen && !self.api.is_served()
     }
 
     /// The targets of requests here, unless they are routed by their model.
@@ -77,7 +80,7 @@ impl Location {
 
     /// Whether requests here are the gateway's, so that errors have its form.
     pub fn is_gateway(&self) -> bool {
-        self.asks_token || self.serves()
+        self.asks_token || self.serves() || self.api.is_served()
     }
 
     /// Whether requests here go to an upstream, to which a key can be sent.
@@ -125,7 +128,7 @@ impl Location {
         if self.routes().is_some() && !self.inspects() {
             return Err("openai_route: \"openai_inspect off\" hides the model".into());
         }
-        let serves = self.serves();
+        let serves = self.serves() || self.api.is_served();
         if self.auth == Some(true) && main.clients.is_none() {
             return Err("openai_auth: \"on\" needs an \"openai_clients\" block".into());
         }
@@ -145,6 +148,7 @@ impl LocationConf for Location {
         self.oversize = self.oversize.or(above.oversize);
         self.invalid = self.invalid.or(above.invalid);
         self.next_key.inherit(&above.next_key);
+        self.api.inherit(&above.api, main)?;
         self.usage.inherit(&above.usage);
         self.resolve(main)
     }
@@ -153,16 +157,12 @@ impl LocationConf for Location {
         &self.content
     }
 
-    fn plain_answers(&self) -> bool {
-        self.usage.is_read()
-    }
-
     fn wraps_content(&self) -> bool {
         self.serves()
     }
 }
 
-fn once<T>(
+pub(super) fn once<T>(
     conf: &Conf,
     place: &mut Option<T>,
     parse: impl FnOnce(&str) -> ConfResult<T>,

@@ -1,6 +1,8 @@
 //! The directives, and the configuration they make.
 
+mod api;
 mod clients;
+mod keys;
 mod location;
 mod next_key;
 mod policy;
@@ -13,9 +15,12 @@ mod tls;
 mod upstream;
 mod usage;
 mod values;
+mod watch;
 mod zone;
 
+pub use api::{LockKey, LockTtl, OpenaiApi};
 pub use clients::ClientsBlock;
+pub use keys::{KeyTable, PoolKey, Sources};
 pub use location::{
     Auth, Inspect, InspectInvalid, InspectMaxSize, InspectOversize, Location, OpenaiPool,
     OpenaiRoute, Otherwise,
@@ -25,11 +30,14 @@ pub use pool::{Pool, PoolBlock, Store};
 pub use probe::ProbeSettings;
 pub use redlock::{RedlockBlock, RedlockGroup};
 pub use routes::{RouteBlock, RoutesBlock, Target};
+pub use source::Stamp;
 pub use upstream::{Upstream, UpstreamBlock};
 pub use usage::{IncludeUsage, Metrics, PricesFile, StatsZone, UsageOn};
+pub use watch::KeyWatch;
 pub use zone::ZoneSize;
 
 use std::cell::{OnceCell, RefCell};
+use std::sync::Arc;
 
 use openai_core::circuit::CircuitId;
 use openai_core::clients::Clients;
@@ -56,6 +64,10 @@ pub struct Main {
     /// Which upstreams are asked with the keys of which pools.
     pub served: RefCell<Vec<(usize, usize)>>,
     pub shared: Option<SharedZone>,
+    /// How often key files are looked at, unless they are not.
+    key_watch: watch::Interval,
+    /// Where keys come from, if they are watched.
+    pub sources: Option<Arc<Sources>>,
     channels: usize,
     taken_over: OnceCell<TakenOver>,
 }
@@ -73,31 +85,6 @@ pub struct TakenOver {
 /// A pool as the shared zone knows it.
 pub struct KnownPool {
     pub id: PoolId,
-    /// For each key of the zone that the pool has, its position in the
-    /// configuration; ordered by the former.
-    keys: Vec<(u32, usize)>,
-}
-
-impl KnownPool {
-    fn new(id: PoolId, keys: Vec<u32>) -> Self {
-        let mut keys: Vec<_> = keys.into_iter().zip(0..).collect();
-        keys.sort_unstable();
-        Self { id, keys }
-    }
-
-    /// Its keys: their indexes in the zone, and positions in the configuration.
-    pub fn keys(&self) -> impl Iterator<Item = (u32, usize)> {
-        self.keys.iter().copied()
-    }
-
-    /// The position in the configuration of a key of the zone.
-    pub fn position(&self, key: u32) -> Option<usize> {
-        let at = self
-            .keys
-            .binary_search_by_key(&key, |&(index, _)| index)
-            .ok()?;
-        Some(self.keys[at].1)
-    }
 }
 
 impl Main {
@@ -111,7 +98,8 @@ impl Main {
         self.taken_over.get()
     }
 
-    fn for_zone(&self) -> Vec<PoolConfig> {
+    /// The pools with their newest keys, for the zone.
+    pub fn for_zone(&self) -> Vec<PoolConfig> {
         self.pools.iter().map(Pool::for_zone).collect()
     }
 
@@ -123,6 +111,7 @@ impl Main {
         };
         let pools = self.for_zone();
         let accepted = crate::adapter::change(shared, |zone| {
+            zone.started_us(now().wall_us);
             let accepted = zone.accept(&pools, now())?;
             let circuit = |u: &Upstream| zone.circuit(&u.name, &u.circuit, now());
             Ok((
@@ -133,10 +122,11 @@ impl Main {
         let accepted = accepted.ok_or("openai_zone: the zone is not there")?;
         let (accepted, circuits) =
             accepted.map_err(|e: ReconcileError| format!("openai_zone: {e}"))?;
-        let known = accepted
-            .pools
-            .into_iter()
-            .map(|(id, keys)| KnownPool::new(id, keys));
+        let known = self.pools.iter().zip(accepted.pools);
+        let known = known.map(|(pool, (id, indexes))| {
+            pool.keys.replace(pool.keys.newest(), &indexes);
+            KnownPool { id }
+        });
         let generation = accepted.generation;
         let _ = self.taken_over.set(TakenOver {
             generation,
@@ -157,6 +147,7 @@ impl MainConf for Main {
         if self.pools.is_empty() {
             return Ok(());
         }
+        self.watch_keys(conf);
         self.channels = (4 * conf.workers()).max(16);
         let zone = SharedZone::declare(conf, self.zone.name(), self.zone.size(), self);
         self.shared = Some(zone.map_err(|e| format!("openai_zone: {e}"))?);
@@ -169,8 +160,9 @@ impl Main {
     fn warn_of_shared_keys(&self, conf: &Conf) {
         for (at, pool) in self.pools.iter().enumerate() {
             for other in &self.pools[..at] {
-                let known = |f| other.keys.iter().any(|k| k.fingerprint == f);
-                if let Some(key) = pool.keys.iter().find(|k| known(k.fingerprint)) {
+                let others = other.keys.newest();
+                let known = |f| others.iter().any(|k| k.fingerprint == f);
+                if let Some(key) = pool.keys.newest().iter().find(|k| known(k.fingerprint)) {
                     conf.warn(&format!(
                         "openai_pool: the key \"{}\" of pool \"{}\" is also in pool \"{}\"; \
                          each pool leases it on its own",

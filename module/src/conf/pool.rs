@@ -3,28 +3,20 @@
 use std::ffi::CStr;
 use std::rc::Rc;
 
-use openai_core::keys::{Fingerprint, KeyDirective, KeyList, KeySource};
-use openai_core::lease::{Balance, KeyConfig, KeyPolicy, MAX_POOL_NAME, PoolConfig};
-use openai_core::redlock::{PoolNames, Slot};
-use zeroize::Zeroizing;
+use openai_core::keys::KeyList;
+use openai_core::lease::{Balance, KeyPolicy, MAX_POOL_NAME, PoolConfig};
+use openai_core::redlock::PoolNames;
 
+use super::keys::{KeyTable, PoolKey, Source};
 use super::{Main, RedlockGroup, policy, source, values};
 use crate::ffi::{Args, Block, Conf, ConfResult, Directive, Scope, argument};
-
-/// A key of a pool.
-pub struct PoolKey {
-    pub id: String,
-    pub fingerprint: Fingerprint,
-    /// The value of the `Authorization` header that goes upstream.
-    pub authorization: Rc<Zeroizing<Vec<u8>>>,
-    pub slots: u32,
-    weight: u32,
-}
 
 /// A pool of keys, as its block states it.
 pub struct Pool {
     pub name: String,
-    pub keys: Vec<PoolKey>,
+    pub keys: Rc<KeyTable>,
+    /// Where its keys come from, until the configuration is complete.
+    pub sources: Vec<Source>,
     pub wait_ms: u64,
     pub ttl_ms: u64,
     pub store: Store,
@@ -50,8 +42,6 @@ pub enum Store {
         group: usize,
         /// The names of the pool's keys there.
         names: Rc<PoolNames>,
-        /// For each key, its slots by ordinal, as the nodes know them.
-        slots: Vec<Vec<Slot>>,
         /// Whether leases are exclusive on this machine only while there is no quorum.
         fallback: bool,
     },
@@ -72,38 +62,25 @@ impl Pool {
         let group = groups.iter().position(|group| group.name == *name);
         let group = group.ok_or_else(|| format!("store: no openai_redlock \"{name}\""))?;
         let names = groups[group].names(&self.name)?;
-        let slots_of = |key: &PoolKey| {
-            (0..key.slots)
-                .map(|ordinal| Slot::new(&key.id, ordinal))
-                .collect::<Result<Vec<_>, _>>()
-        };
-        let slots = self
-            .keys
-            .iter()
-            .map(slots_of)
-            .collect::<Result<Vec<_>, _>>();
-        let slots = slots.map_err(|e| format!("key: {e}"))?;
+        for key in self.keys.newest() {
+            key.slots().map_err(|e| format!("key: {e}"))?;
+        }
         self.store = Store::Redlock {
             group,
             names,
-            slots,
             fallback: *fallback,
         };
         Ok(())
     }
 
     pub fn for_zone(&self) -> PoolConfig {
-        let keys = self.keys.iter().map(|key| KeyConfig {
-            fingerprint: *key.fingerprint.as_bytes(),
-            weight: key.weight,
-            slots: key.slots,
-        });
+        let keys = self.keys.newest();
         PoolConfig {
             name: self.name.clone(),
             balance: self.balance,
             queue: self.queue,
             policy: self.policy,
-            keys: keys.collect(),
+            keys: keys.iter().map(|key| key.for_zone()).collect(),
         }
     }
 }
@@ -112,7 +89,9 @@ impl Pool {
 #[derive(Default)]
 struct Said {
     keys: KeyList,
-    sources: usize,
+    sources: Vec<Source>,
+    /// Whether there is a `key` line.
+    has_key: bool,
     balance: Option<Balance>,
     ttl_ms: Option<u64>,
     wait_ms: Option<u64>,
@@ -149,7 +128,7 @@ impl Directive for PoolBlock {
                 .map_err(|e| format!("openai_pool \"{name}\": {e}"))
         };
         conf.block(read).map_err(|()| None)?;
-        if said.sources == 0 {
+        if !said.has_key {
             return Err(Some(format!("\"{name}\" has no \"key\"")));
         }
         if said.keys.keys().is_empty() && !conf.only_signals() {
@@ -164,16 +143,12 @@ impl Directive for PoolBlock {
 
 impl Said {
     fn into_pool(self, name: String) -> Pool {
-        let keys = self.keys.into_keys().into_iter().map(|key| PoolKey {
-            authorization: bearer(key.secret.expose()),
-            id: key.id,
-            fingerprint: key.fingerprint,
-            slots: key.slots.into(),
-            weight: key.weight.into(),
-        });
+        let keys = self.keys.into_keys().into_iter();
+        let keys = keys.map(|key| Rc::new(PoolKey::new(key))).collect();
         Pool {
             name,
-            keys: keys.collect(),
+            keys: Rc::new(KeyTable::new(keys)),
+            sources: self.sources,
             balance: self.balance.unwrap_or_default(),
             ttl_ms: self.ttl_ms.unwrap_or(30_000),
             wait_ms: self.wait_ms.unwrap_or(30_000),
@@ -184,20 +159,13 @@ impl Said {
     }
 }
 
-fn bearer(key: &str) -> Rc<Zeroizing<Vec<u8>>> {
-    let mut value = Zeroizing::new(Vec::with_capacity(7 + key.len()));
-    value.extend_from_slice(b"Bearer ");
-    value.extend_from_slice(key.as_bytes());
-    Rc::new(value)
-}
-
 fn read_line(conf: &Conf, words: &[&str], said: &mut Said) -> ConfResult {
     let [name, values @ ..] = words else {
         return Ok(());
     };
     if *name == "key" {
-        said.sources += 1;
-        return read_key(conf, values, &mut said.keys).map_err(|e| format!("key: {e}"));
+        said.has_key = true;
+        return read_key(conf, values, said).map_err(|e| format!("key: {e}"));
     }
     if *name == "store" {
         return values::once(&mut said.store, store(values)).map_err(|e| format!("store: {e}"));
@@ -223,17 +191,14 @@ fn read_line(conf: &Conf, words: &[&str], said: &mut Said) -> ConfResult {
     .map_err(|e| format!("{name}: {e}"))
 }
 
-fn read_key(conf: &Conf, parameters: &[&str], keys: &mut KeyList) -> ConfResult {
-    let directive = KeyDirective::parse(parameters).map_err(|e| e.to_string())?;
-    if conf.only_signals() {
-        return Ok(());
+fn read_key(conf: &Conf, parameters: &[&str], said: &mut Said) -> ConfResult {
+    let source = Source::parse(conf, parameters)?;
+    if !conf.only_signals() {
+        let secret = source.file().map(|_| source::secret(conf));
+        source.add_to(&mut said.keys, &secret.unwrap_or_default())?;
+        said.sources.push(source);
     }
-    let text = match &directive.source {
-        KeySource::Env(name) => source::environment(conf, name),
-        KeySource::File(path) => source::file(conf, path, directive.optional)?,
-        KeySource::Literal(key) => Zeroizing::new(key.expose().to_string()),
-    };
-    keys.add(&directive, &text).map_err(|e| e.to_string())
+    Ok(())
 }
 
 fn store(values: &[&str]) -> ConfResult<Store> {

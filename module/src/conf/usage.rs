@@ -22,6 +22,8 @@ const PAGES: usize = 9 * 4096;
 pub struct Usage {
     read: Option<bool>,
     include: Option<bool>,
+    /// Whether the location is answered with the metrics.
+    metrics: bool,
 }
 
 impl Usage {
@@ -33,6 +35,10 @@ impl Usage {
     /// Whether the usage is read from answers.
     pub fn is_read(&self) -> bool {
         self.read.unwrap_or(true)
+    }
+
+    pub fn tells_metrics(&self) -> bool {
+        self.metrics
     }
 
     /// Whether streams are asked to tell it.
@@ -144,7 +150,8 @@ impl Directive for Metrics {
 
     fn read(conf: &mut Conf, place: &mut Location) -> Result<(), Option<String>> {
         place.content().own.set(true);
-        conf.answer_by::<crate::totals::Metrics>().map_err(Some)
+        place.usage.metrics = true;
+        conf.serve_content::<crate::Openai>().map_err(Some)
     }
 }
 

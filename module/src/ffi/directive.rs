@@ -2,7 +2,7 @@ use core::ffi::{CStr, c_char, c_void};
 
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 use ngx::ffi::{
-    NGX_CONF_1MORE, NGX_CONF_BLOCK, NGX_CONF_FLAG, NGX_CONF_NOARGS, NGX_CONF_TAKE1,
+    NGX_CONF_1MORE, NGX_CONF_BLOCK, NGX_CONF_FLAG, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE2,
     NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET,
     NGX_HTTP_SRV_CONF, ngx_command_t, ngx_conf_t, ngx_str_t, ngx_uint_t,
 };
@@ -30,6 +30,8 @@ pub enum Args {
     Flag,
     /// One argument.
     One,
+    /// Two arguments.
+    Two,
     /// One argument or more.
     Many,
     /// A block without a name.
@@ -71,6 +73,7 @@ pub const fn command<D: Directive>() -> ngx_command_t {
         Args::None => NGX_CONF_NOARGS,
         Args::Flag => NGX_CONF_FLAG,
         Args::One => NGX_CONF_TAKE1,
+        Args::Two => NGX_CONF_TAKE2,
         Args::Many => NGX_CONF_1MORE,
         Args::Block => NGX_CONF_BLOCK | NGX_CONF_NOARGS,
         Args::NamedBlock => NGX_CONF_BLOCK | NGX_CONF_TAKE1,

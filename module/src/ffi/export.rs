@@ -52,8 +52,6 @@ pub trait LocationConf: Default + 'static {
     fn inherit(&mut self, above: &Self, main: &Self::Main) -> ConfResult;
     /// The location's content handler.
     fn content(&self) -> &ContentHandler;
-    /// Whether the upstream is not to be offered to encode its answers.
-    fn plain_answers(&self) -> bool;
     /// Whether the content handler is to be wrapped.
     fn wraps_content(&self) -> bool;
 }

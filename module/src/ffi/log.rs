@@ -2,7 +2,8 @@ use core::ptr::NonNull;
 use std::panic;
 
 use ngx::ffi::{
-    NGX_LOG_ALERT, NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN, ngx_log_t,
+    NGX_LOG_ALERT, NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_INFO, NGX_LOG_NOTICE, NGX_LOG_WARN,
+    ngx_log_t,
 };
 use ngx::log::ngx_cycle_log;
 use ngx::ngx_log_error;
@@ -15,6 +16,7 @@ pub enum Level {
     Error,
     Warn,
     Notice,
+    Info,
 }
 
 impl Level {
@@ -25,8 +27,15 @@ impl Level {
             Self::Error => NGX_LOG_ERR,
             Self::Warn => NGX_LOG_WARN,
             Self::Notice => NGX_LOG_NOTICE,
+            Self::Info => NGX_LOG_INFO,
         }
     }
+}
+
+/// Whether lines of this level are written at all.
+pub fn is_logged(level: Level) -> bool {
+    // SAFETY: nginx keeps the log of a cycle for as long as the cycle.
+    unsafe { ngx_cycle_log().as_ref().log_level >= level.number() as usize }
 }
 
 /// Writes to the error log of the running cycle.

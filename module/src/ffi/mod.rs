@@ -27,6 +27,7 @@ mod rewrite;
 mod shm;
 mod swap;
 mod text;
+mod thread;
 mod tls;
 mod upstream;
 mod variable;
@@ -44,12 +45,16 @@ pub use export::{
 };
 pub use filter::{Chunk, Filter, Piece};
 pub use handler::{Flow, Phase, PhaseHandler};
-pub use log::{Level, write as log};
+pub use log::{Level, is_logged, write as log};
 pub use peer::{Address, Peer};
-pub use process::{Cycle, alive, clocks, host_name, monotonic_ms, process_id, serves_requests};
+pub use process::{
+    Cycle, alive, clocks, host_name, is_first_worker, monotonic_ms, nginx_version, process_id,
+    serves_requests,
+};
 pub use request::Request;
 pub use rewrite::Rewrite;
 pub use shm::{SharedZone, ZoneContent};
+pub use thread::Background;
 pub use tls::{Tls, TlsContext, TlsName};
 
 pub use upstream::{ContentHandler, Wrapped};

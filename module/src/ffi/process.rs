@@ -1,6 +1,6 @@
 use ngx::ffi::{
     NGX_PROCESS_HELPER, NGX_PROCESS_SIGNALLER, ngx_current_msec, ngx_cycle, ngx_cycle_t, ngx_pid,
-    ngx_process, ngx_timeofday,
+    ngx_process, ngx_timeofday, ngx_worker,
 };
 
 /// The configuration cycle that a process runs.
@@ -38,6 +38,20 @@ pub struct Clocks {
 pub fn process_id() -> u32 {
     // SAFETY: written once, before any module code runs in the process.
     unsafe { ngx_pid as u32 }
+}
+
+/// Whether this is the first of the workers of its configuration: the one to say what
+/// all of them would.
+pub fn is_first_worker() -> bool {
+    // SAFETY: written once, before modules are initialised in a process.
+    unsafe { ngx_worker == 0 }
+}
+
+/// The version of this nginx.
+pub fn nginx_version() -> String {
+    // nginx loads no module that was built for another version.
+    let version = ngx::ffi::NGINX_VERSION.to_str();
+    version.unwrap_or_default().to_owned()
 }
 
 /// Whether this process serves requests: not the cache manager and loader.

@@ -88,13 +88,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The method, as it was sent.
-    pub fn method(&self) -> &'a [u8] {
-        bytes_of(&self.get().method_name)
-    }
-
     /// The path as the client sent it, without arguments.
-    pub fn path(&self) -> &'a [u8] {
+    pub fn asked_path(&self) -> &'a [u8] {
         let whole = bytes_of(&self.get().unparsed_uri);
         whole.split(|&byte| byte == b'?').next().unwrap_or(whole)
     }

@@ -21,8 +21,6 @@ pub struct Rewrite {
     /// Where it lies, in bytes from the start of the body.
     pub range: Range<u64>,
     pub with: Rc<[u8]>,
-    /// Whether the upstream is asked not to encode its answer.
-    pub plain_answer: bool,
 }
 
 impl Request<'_> {

@@ -24,15 +24,9 @@ pub(crate) struct Swapped<'a> {
 }
 
 impl<'a> Swapped<'a> {
-    /// With `plain`, the answer is not to be encoded (`Accept-Encoding`).
-    ///
     /// # Safety
     /// `r` must be live; nobody adds request headers until the value is dropped.
-    pub(crate) unsafe fn new(
-        r: *mut ngx_http_request_t,
-        authorization: &'a [u8],
-        plain: bool,
-    ) -> Self {
+    pub(crate) unsafe fn new(r: *mut ngx_http_request_t, authorization: &'a [u8]) -> Self {
         // SAFETY: elements are copied, which nginx itself does with a subrequest's
         // header list; the list's first part is put back by Drop. nginx reads the
         // list when it creates the upstream request, which happens in between.
@@ -43,7 +37,9 @@ impl<'a> Swapped<'a> {
             for header in HeadersIn::of(r) {
                 if is_named(header, b"authorization") || is_named(header, b"x-service-token") {
                     put_aside(r, bytes_of(&(*header).value), &mut kept);
-                } else if !(plain && is_named(header, b"accept-encoding")) {
+                } else if !is_named(header, b"accept-encoding") {
+                    // Without it the answer is one that can be looked into. Else a
+                    // client could have an error of its own cost every key.
                     ours.push(*header);
                 }
             }

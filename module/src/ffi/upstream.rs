@@ -237,14 +237,10 @@ unsafe extern "C" fn create_request_entry<M: Wrapped>(r: *mut ngx_http_request_t
         };
         let rewrites = holder.map(|h| h.rewrites.borrow().clone());
         let rewrites = rewrites.unwrap_or_default();
-        // SAFETY: nginx calls it with a live request.
-        let place = unsafe { Request::borrow(r) }.location::<M>();
-        let plain = place.is_some_and(LocationConf::plain_answers)
-            || rewrites.iter().any(|rewrite| rewrite.plain_answer);
         // SAFETY: live request whose upstream request is being made; `create` is
         // the handler that stood here before.
         unsafe {
-            let _swapped = Swapped::new(r, &authorization, plain);
+            let _swapped = Swapped::new(r, &authorization);
             let rewritten = Rewritten::new(r, &rewrites);
             if rewritten.is_none() {
                 return NGX_ERROR as ngx_int_t;

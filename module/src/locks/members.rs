@@ -11,10 +11,10 @@ use serde_json::json;
 
 use super::outcomes::settle;
 use super::waiting::see_to_queues;
-use super::{LATE, LOCKS, Locks, Place, end_locked, outages, with};
+use super::{LATE, LOCKS, Lockable, Locks, Place, end_locked, outages, with};
 use crate::adapter::now;
 use crate::adapter::redis::{Group, NodeReport, Setup, SlotCommands, TIMEOUT, WAKE, clock};
-use crate::conf::{Main, RedlockGroup, Store, TakenOver};
+use crate::conf::{Main, PoolKey, RedlockGroup, Store, TakenOver};
 use crate::ffi::{self, Timer};
 use crate::worker::in_zone;
 
@@ -59,47 +59,83 @@ pub fn start(main: &Main) {
         Some(Member::new(at, known, group, pools, shortest))
     });
     let members = members.collect();
-    let places = places(main, known);
     LOCKS.with_borrow_mut(|locks| {
         locks.members = members;
-        locks.named = named(&places);
-        locks.places = places;
+        locks.pools = lockable(main);
+        locks.list_keys();
     });
     for at in 0..main.groups.len() {
         tend(at as u64);
     }
 }
 
-fn places(main: &Main, known: &TakenOver) -> FxHashMap<u32, Rc<Place>> {
-    let mut places = FxHashMap::default();
-    for (at, (pool, known)) in main.pools.iter().zip(&known.pools).enumerate() {
-        let Store::Redlock {
+fn lockable(main: &Main) -> Vec<Lockable> {
+    let pools = main.pools.iter().enumerate();
+    let pools = pools.filter_map(|(at, pool)| match &pool.store {
+        Store::Redlock {
             group,
             names,
-            slots,
             fallback,
-        } = &pool.store
-        else {
-            continue;
-        };
-        let commands = |slot: &Slot| {
-            let commands = SlotCommands::new(slot.clone(), Rc::clone(names), pool.ttl_ms);
+        } => Some(Lockable {
+            group: *group,
+            pool: at,
+            names: Rc::clone(names),
+            ttl_ms: pool.ttl_ms,
+            fallback: *fallback,
+            keys: Rc::clone(&pool.keys),
+        }),
+        _ => None,
+    });
+    pools.collect()
+}
+
+/// There are other keys: those of this generation.
+pub fn keys_changed(generation: u64) {
+    LOCKS.with_borrow_mut(|locks| {
+        locks.list_keys();
+        for member in locks.members.iter_mut().flatten() {
+            member.generation = generation;
+        }
+    });
+    let groups = LOCKS.with_borrow(|locks| locks.members.len());
+    (0..groups).for_each(outages::ask_all_nodes);
+}
+
+impl Locks {
+    fn list_keys(&mut self) {
+        let before = std::mem::take(&mut self.places);
+        for pool in &self.pools {
+            for (index, key) in pool.keys.indexed() {
+                let known = before
+                    .get(&index)
+                    .filter(|place| Rc::ptr_eq(&place.key, &key));
+                let place = known.cloned();
+                let place = place.unwrap_or_else(|| Rc::new(pool.place(key)));
+                self.places.insert(index, place);
+            }
+        }
+        self.named = named(&self.places);
+    }
+}
+
+impl Lockable {
+    fn place(&self, key: Rc<PoolKey>) -> Place {
+        let commands = |slot: Slot| {
+            let commands = SlotCommands::new(slot, Rc::clone(&self.names), self.ttl_ms);
             Rc::new(commands)
         };
-        for (index, position) in known.keys() {
-            let slots = slots.get(position).into_iter().flatten();
-            let place = Place {
-                group: *group,
-                pool: at,
-                names: Rc::clone(names),
-                slots: slots.map(commands).collect(),
-                ttl_ms: pool.ttl_ms,
-                fallback: *fallback,
-            };
-            places.insert(index, Rc::new(place));
+        // The configuration, and whoever changes keys, has seen that they can be named.
+        let slots = key.slots().unwrap_or_default();
+        Place {
+            group: self.group,
+            pool: self.pool,
+            names: Rc::clone(&self.names),
+            slots: slots.into_iter().map(commands).collect(),
+            ttl_ms: self.ttl_ms,
+            fallback: self.fallback,
+            key,
         }
     }
-    places
 }
 
 fn named(places: &FxHashMap<u32, Rc<Place>>) -> FxHashMap<String, (u32, u32)> {
@@ -288,12 +324,13 @@ struct Batch {
 /// Prolongs the locks of a group, and sees which have ended.
 fn renew(group: u64) {
     let at = group as usize;
-    with(at, |member, holds, done| {
+    let every_ms = with(at, |member, holds, done| {
         let now = clock();
         let mut pools: FxHashMap<usize, Batch> = FxHashMap::default();
         let mut next = member.renewal_ms;
         for (&handle, hold) in holds.iter() {
-            let (Some(lock), false, true) = (hold.lock, hold.ending, hold.place.group == at) else {
+            let settled = hold.ending || hold.prolonging;
+            let (Some(lock), false, true) = (hold.lock, settled, hold.place.group == at) else {
                 continue;
             };
             // Well before it ends, and again and again if that is in vain.
@@ -315,6 +352,10 @@ fn renew(group: u64) {
             member.group.prolong(&names, ttl_ms, &locks, now, done);
         }
         member.renewal.start(next);
+        member.renewal_ms
     });
+    if let Some(every_ms) = every_ms {
+        super::services::tend(at, every_ms);
+    }
     settle();
 }

@@ -7,10 +7,14 @@
 mod members;
 mod outages;
 mod outcomes;
+mod services;
 mod waiting;
 
-pub use members::{nodes, start, status, stop};
+pub use members::{keys_changed, nodes, start, status, stop};
 pub use outages::put_out;
+pub use services::{
+    entrusted, give_back_ms, give_back_service, give_back_stray, prolong_lease, prolong_service,
+};
 pub use waiting::waits;
 
 use std::cell::RefCell;
@@ -22,12 +26,25 @@ use rustc_hash::FxHashMap;
 
 use crate::adapter::now;
 use crate::adapter::redis::{Attempt, AttemptKey, Outcome, SlotCommands, clock};
+use crate::conf::{KeyTable, PoolKey};
 use crate::ffi::Token;
 use crate::worker::in_zone;
 use members::Member;
 
+/// A Redlock pool.
+struct Lockable {
+    group: usize,
+    /// Its position in the configuration.
+    pool: usize,
+    names: Rc<PoolNames>,
+    ttl_ms: u64,
+    fallback: bool,
+    keys: Rc<KeyTable>,
+}
+
 /// A key of a Redlock pool.
 struct Place {
+    key: Rc<PoolKey>,
     group: usize,
     /// The position of its pool in the configuration.
     pool: usize,
@@ -50,6 +67,8 @@ struct Hold {
     /// What the attempt asks for, as the zone knows it; the slot of the lease first.
     options: Vec<(u32, u32)>,
     lock: Option<Lock>,
+    /// It is to become a service's, which asks for more than a renewal does.
+    prolonging: bool,
     /// Nobody wants it any more; it ends once that is sure.
     ending: bool,
 }
@@ -62,11 +81,14 @@ type Holds = FxHashMap<LeaseHandle, Hold>;
 #[derive(Default)]
 struct Locks {
     members: Vec<Option<Member>>,
+    pools: Vec<Lockable>,
     /// By the keys' indexes in the zone.
     places: FxHashMap<u32, Rc<Place>>,
     /// The slots as the zone knows them, by their names on the nodes.
     named: FxHashMap<String, (u32, u32)>,
     holds: Holds,
+    /// Locks of services that nodes have been asked to prolong.
+    services: services::Services,
     done: Vec<Outcome>,
     /// Leases with a lock that end at the end of this turn of the event loop: who
     /// comes until then may have the lock.
@@ -97,6 +119,7 @@ impl Locks {
             attempt: None,
             options: vec![],
             lock,
+            prolonging: false,
             ending: token.is_none(),
         };
         self.holds.insert(grant.handle, hold);

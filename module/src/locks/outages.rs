@@ -46,7 +46,17 @@ pub(super) fn greet(group: usize, node: NodeId) {
 /// Asks nodes that cannot tell by themselves.
 pub(super) fn ask_silent_nodes(group: usize) {
     let silent = with(group, |member, _, _| member.group.silent_nodes(clock()));
-    for node in silent.unwrap_or_default() {
+    ask(group, silent.unwrap_or_default());
+}
+
+/// Asks all nodes: there are keys that they have not been asked for.
+pub(super) fn ask_all_nodes(group: usize) {
+    let all = with(group, |member, _, _| member.group.open_nodes());
+    ask(group, all.unwrap_or_default());
+}
+
+fn ask(group: usize, nodes: Vec<NodeId>) {
+    for node in nodes {
         let keys = keys_of(group);
         with(group, |member, _, _| {
             for (names, keys) in &keys {

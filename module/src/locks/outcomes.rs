@@ -7,7 +7,7 @@ use openai_core::redlock::PoolNames;
 use serde_json::json;
 
 use super::waiting::has_had_its_turn;
-use super::{Hold, LOCKS, attempt, forget, outages, unlock, with};
+use super::{Hold, LOCKS, attempt, forget, outages, services, unlock, with};
 use crate::adapter::now;
 use crate::adapter::redis::Outcome;
 use crate::ffi::{Level, Token};
@@ -66,16 +66,23 @@ fn settle_one(outcome: Outcome) {
             handle,
             deadline_ms,
         } => {
-            let deadline_ms = LOCKS.with_borrow_mut(|locks| {
+            let of_request = LOCKS.with_borrow_mut(|locks| {
                 let lock = locks.holds.get_mut(&handle)?.lock.as_mut()?;
                 lock.deadline_ms = lock.deadline_ms.max(deadline_ms);
                 Some(lock.deadline_ms)
             });
-            if let Some(deadline_ms) = deadline_ms {
+            if let Some(deadline_ms) = of_request {
                 in_zone(|zone| zone.prolonged(handle, deadline_ms));
             }
+            services::concluded(handle, Some(deadline_ms));
         }
-        Outcome::Lost { handle } => lost(handle),
+        Outcome::Kept { handle } => services::concluded(handle, None),
+        Outcome::Lost { handle } => {
+            let of_service = services::lost(handle);
+            if !of_service || LOCKS.with_borrow(|locks| locks.holds.contains_key(&handle)) {
+                lost(handle);
+            }
+        }
         Outcome::Opened { group, node } => outages::greet(group, node),
         Outcome::Out { names, key, outage } => outages::heard(&names, &key, outage),
         Outcome::Freed { names, field } => freed(&names, &field),

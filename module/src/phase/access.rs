@@ -3,6 +3,7 @@
 use openai_core::clients::TokenError;
 use openai_core::openai::ApiError;
 
+use super::api;
 use crate::Openai;
 use crate::ctx::Context;
 use crate::ffi::{Flow, Phase, PhaseHandler, Request};
@@ -16,7 +17,7 @@ impl PhaseHandler for Access {
         let Some(place) = request.location::<Openai>() else {
             return Flow::Decline;
         };
-        if !place.asks_token() {
+        if !place.asks_token() || (place.api.is_served() && api::is_public(&request)) {
             return Flow::Decline;
         }
         let Some(ctx) = context_of(&request) else {
@@ -52,7 +53,7 @@ pub(super) fn refuse(ctx: &Context, refusal: ApiError) -> Flow {
 }
 
 /// The position of the client that the request's token names.
-fn client_of(request: &Request<'_>) -> Result<usize, ApiError> {
+pub(super) fn client_of(request: &Request<'_>) -> Result<usize, ApiError> {
     let clients = request
         .main_conf::<Openai>()
         .and_then(|main| main.clients.as_ref());

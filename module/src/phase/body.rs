@@ -37,11 +37,7 @@ fn alias(ctx: &Context, main: &Main) -> Option<Rewrite> {
     let alias = target::alias(ctx, main)?;
     let range = ctx.head.get()?.model_at.clone()?;
     let with = serde_json::to_vec(&alias.model).ok()?.into();
-    Some(Rewrite {
-        range,
-        with,
-        plain_answer: alias.restore,
-    })
+    Some(Rewrite { range, with })
 }
 
 fn judge(found: Result<Head, HeadError>, invalid: Otherwise) -> Result<Option<Head>, ApiError> {

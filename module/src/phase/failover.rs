@@ -102,14 +102,9 @@ fn running(request: Request<'_>) -> Option<Running<'_>> {
 }
 
 impl Running<'_> {
-    fn key_id(&self) -> Option<&str> {
-        let key = self
-            .main
-            .pools
-            .get(self.lease.pool)?
-            .keys
-            .get(self.lease.key)?;
-        Some(&key.id)
+    fn key_id(&self) -> Option<String> {
+        let key = self.ctx.key.borrow();
+        key.as_ref().map(|key| key.id.clone())
     }
 
     /// Tells the zone what the attempt says of the key.

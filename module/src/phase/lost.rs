@@ -3,6 +3,7 @@
 use openai_core::lease::LeaseHandle;
 use openai_core::openai::ApiError;
 
+use super::api;
 use crate::Openai;
 use crate::ffi::Request;
 
@@ -15,7 +16,7 @@ pub fn lost(request: Request<'_>, handle: LeaseHandle) {
         .lease
         .get()
         .is_some_and(|lease| lease.grant.handle == handle);
-    if !same || !ctx.holds.get() {
+    if !same || !ctx.holds.get() || api::lost(&request, ctx, handle) {
         return;
     }
     ctx.note_lost();

@@ -1,6 +1,7 @@
 //! The request phases: who asks, for which key, and when that ends.
 
 mod access;
+pub mod api;
 mod body;
 mod failover;
 mod lost;

@@ -1,13 +1,17 @@
 //! PRECONTENT: a key for the request.
 
-use openai_core::lease::{Grant, LeaseHandle};
+use std::rc::Rc;
+
+use openai_core::clients::Client;
+use openai_core::lease::{Grant, LeaseHandle, holder_of};
 use openai_core::openai::ApiError;
 
 use super::access::{context_of, refuse};
+use super::api::{self, Call};
 use super::{body, target};
 use crate::Openai;
 use crate::adapter::now;
-use crate::conf::{Location, Main, Pool};
+use crate::conf::{Location, Main, Pool, PoolKey};
 use crate::ctx::{Context, Lease, LeaseStatus, Stage};
 use crate::ffi::{Flow, Phase, PhaseHandler, Request, Timer, Token};
 use crate::worker::{self, Ask, Asked};
@@ -23,6 +27,12 @@ impl PhaseHandler for Precontent {
         else {
             return Flow::Decline;
         };
+        if place.api.is_served() {
+            return match context_of(&request) {
+                Some(ctx) => api::run(request, ctx, main, place),
+                None => Flow::Answer(500),
+            };
+        }
         if !place.serves() || !place.sends() {
             leave_pool(&request);
             return Flow::Decline;
@@ -43,7 +53,7 @@ impl PhaseHandler for Precontent {
                 }
             }
             Stage::Again | Stage::Open => attempt(&request, ctx, main),
-            Stage::Waiting => Flow::Pause,
+            Stage::Waiting | Stage::Prolonging => Flow::Pause,
             Stage::Refused => refuse(ctx, ctx.refusal.get().unwrap_or(ApiError::Internal)),
             Stage::TimedOut | Stage::Unavailable => match target::pool(ctx, main) {
                 Some((_, pool)) => answer(ctx, main, pool),
@@ -100,15 +110,9 @@ fn lease(request: &Request<'_>, ctx: &Context, main: &Main, at: usize, pool: &Po
     if request.is_subrequest() {
         request.tell_end::<Openai>();
     }
-    match ask(request, ctx, main, at, pool) {
+    match seek(request, ctx, main, at, pool) {
         Step::Leased => send(request, ctx, main),
-        Step::Pending => {
-            let wait_ms = target::wait_ms(request, ctx, pool);
-            if wait_ms > 0 {
-                start_deadline(ctx, wait_ms);
-            }
-            request.park()
-        }
+        Step::Pending => request.park(),
         Step::Over if ctx.stage.get() == Stage::Open => {
             target::note_fault(ctx);
             attempt(request, ctx, main)
@@ -117,8 +121,24 @@ fn lease(request: &Request<'_>, ctx: &Context, main: &Main, at: usize, pool: &Po
     }
 }
 
+/// Asks for a lease of a pool, and waits as long as it may.
+pub(super) fn seek(
+    request: &Request<'_>,
+    ctx: &Context,
+    main: &Main,
+    at: usize,
+    pool: &Pool,
+) -> Step {
+    let step = ask(request, ctx, main, at, pool);
+    let wait_ms = target::wait_ms(request, ctx, pool);
+    if matches!(step, Step::Pending) && wait_ms > 0 {
+        start_deadline(ctx, wait_ms);
+    }
+    step
+}
+
 /// What asking for a lease has led to.
-enum Step {
+pub(super) enum Step {
     Leased,
     /// It has a place in the queue, or its slot is being locked.
     Pending,
@@ -136,6 +156,7 @@ fn ask(request: &Request<'_>, ctx: &Context, main: &Main, at: usize, pool: &Pool
         arrival: ctx.arrival.get(),
         tokens: estimate(request, ctx),
         avoid: ctx.avoid.get(),
+        holder: client(ctx, main).map_or(0, |client| holder_of(&client.name)),
         circuit: target::circuit(ctx, main),
         pass: &ctx.pass,
     };
@@ -165,8 +186,8 @@ fn estimate(request: &Request<'_>, ctx: &Context) -> u32 {
 
 fn take(ctx: &Context, asked: Asked, may_wait: bool, status: LeaseStatus) -> Step {
     match asked {
-        Asked::Leased(lease) => {
-            hold(ctx, lease, status);
+        Asked::Leased(lease, key) => {
+            hold(ctx, lease, key, status);
             return Step::Leased;
         }
         Asked::Locks(handle) => {
@@ -228,10 +249,11 @@ fn answer(ctx: &Context, main: &Main, pool: &Pool) -> Flow {
     refuse(ctx, refusal)
 }
 
-fn hold(ctx: &Context, lease: Lease, status: LeaseStatus) {
+fn hold(ctx: &Context, lease: Lease, key: Rc<PoolKey>, status: LeaseStatus) {
     ctx.wait_ms
         .set(now().mono_ms.saturating_sub(ctx.asked_ms.get()));
     ctx.lease.set(Some(lease));
+    ctx.key.replace(Some(key));
     ctx.holds.set(true);
     ctx.status.set(status);
     ctx.stage.set(Stage::Leased);
@@ -247,10 +269,7 @@ fn send(request: &Request<'_>, ctx: &Context, main: &Main) -> Flow {
     }
     ctx.stage.set(Stage::Done);
     ctx.attempts.set(ctx.attempts.get() + 1);
-    let key = ctx
-        .lease
-        .get()
-        .and_then(|lease| main.pools.get(lease.pool)?.keys.get(lease.key));
+    let key = ctx.key.borrow().clone();
     request.rewrite_body::<Openai>(body::rewrites(request, ctx, main));
     match key {
         Some(key) if request.send_with::<Openai>(key.authorization.clone()) => Flow::Decline,
@@ -258,11 +277,14 @@ fn send(request: &Request<'_>, ctx: &Context, main: &Main) -> Flow {
     }
 }
 
+fn client<'a>(ctx: &Context, main: &'a Main) -> Option<&'a Client> {
+    main.clients.as_ref()?.as_slice().get(ctx.client.get()?)
+}
+
 fn priority(ctx: &Context, main: &Main) -> i32 {
-    let client = ctx.client.get().zip(main.clients.as_ref());
-    client
-        .and_then(|(at, clients)| clients.as_slice().get(at))
-        .map_or(0, |c| c.priority)
+    let wish = ctx.api.borrow().as_ref().and_then(Call::priority);
+    wish.or_else(|| Some(client(ctx, main)?.priority))
+        .unwrap_or(0)
 }
 
 /// The request as one that waits: its context, and its pool.
@@ -287,7 +309,7 @@ pub fn served(request: Request<'_>, grant: &Grant, arrival: u64) -> bool {
 
 /// The slot is locked on other machines, too; `false` as for [`served`].
 pub fn locked(request: Request<'_>, asked: LeaseHandle, grant: Grant, votes: u8) -> bool {
-    let Some((ctx, lease)) = asked_for(&request, asked, grant) else {
+    let Some((ctx, lease, key)) = asked_for(&request, asked, grant) else {
         return false;
     };
     ctx.votes.set(Some(votes));
@@ -296,7 +318,7 @@ pub fn locked(request: Request<'_>, asked: LeaseHandle, grant: Grant, votes: u8)
     } else {
         LeaseStatus::Immediate
     };
-    hold(ctx, lease, status);
+    hold(ctx, lease, key, status);
     proceed(request, ctx, Step::Leased);
     true
 }
@@ -304,11 +326,16 @@ pub fn locked(request: Request<'_>, asked: LeaseHandle, grant: Grant, votes: u8)
 /// No quorum can be had: the slot is leased on this machine only; `false` as for
 /// [`served`].
 pub fn fall_back(request: Request<'_>, grant: Grant) -> bool {
-    let Some((ctx, lease)) = asked_for(&request, grant.handle, grant) else {
+    let ctx = request.recalled::<Openai>();
+    if ctx.is_some_and(|ctx| ctx.api.borrow().is_some()) {
+        // A lock that another machine may have as well is none.
+        return false;
+    }
+    let Some((ctx, lease, key)) = asked_for(&request, grant.handle, grant) else {
         return false;
     };
     let renewal = worker::renew(&grant, ctx.token);
-    hold(ctx, Lease { renewal, ..lease }, LeaseStatus::Fallback);
+    hold(ctx, Lease { renewal, ..lease }, key, LeaseStatus::Fallback);
     proceed(request, ctx, Step::Leased);
     true
 }
@@ -318,20 +345,19 @@ fn asked_for<'a>(
     request: &Request<'a>,
     asked: LeaseHandle,
     grant: Grant,
-) -> Option<(&'a Context, Lease)> {
-    let (ctx, main, pool, _) = waiter(request)?;
-    let key = main.taken_over()?.pools.get(pool)?.position(grant.key)?;
+) -> Option<(&'a Context, Lease, Rc<PoolKey>)> {
+    let (ctx, _, at, pool) = waiter(request)?;
+    let key = pool.keys.get(grant.key)?;
     if ctx.locking.get() != Some(asked) {
         return None;
     }
     ctx.locking.set(None);
     let lease = Lease {
         grant,
-        pool,
-        key,
+        pool: at,
         renewal: None,
     };
-    Some((ctx, lease))
+    Some((ctx, lease, key))
 }
 
 /// The nodes are asked once more for the same slot.

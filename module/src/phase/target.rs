@@ -8,6 +8,7 @@ use openai_core::openai::ApiError;
 use openai_core::openai::head::Captured;
 use openai_core::routes::Alias;
 
+use super::api::Call;
 use crate::Openai;
 use crate::adapter::now;
 use crate::circuits;
@@ -122,6 +123,9 @@ pub fn note_fault(ctx: &Context) {
 /// How long the request may wait for a key of the pool: no longer than further
 /// attempts may go on.
 pub fn wait_ms(request: &Request<'_>, ctx: &Context, pool: &Pool) -> u64 {
+    if let Some(wish) = ctx.api.borrow().as_ref().and_then(Call::wait_ms) {
+        return wish.min(pool.wait_ms);
+    }
     if ctx.attempts.get() == 0 {
         return pool.wait_ms;
     }

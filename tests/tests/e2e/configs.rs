@@ -113,6 +113,7 @@ fn the_configuration_of_production_serves_and_logs_json() {
     for field in ["processing_time_ms", "slot", "fence", "wait_ms", "hold_ms"] {
         assert!(line[field].is_u64(), "{field}: {line}");
     }
+    locks(&running);
     let wrong = format!("http://127.0.0.1:{}/v1/models", running.port());
     Call::new("GET", wrong)
         .token("wrong")
@@ -125,6 +126,38 @@ fn the_configuration_of_production_serves_and_logs_json() {
         (&"401".into(), &"none".into())
     );
     running.stop();
+}
+
+/// The lock service is where it has always been, on the configurations as they are.
+fn locks(running: &e2e::RunningShipped) {
+    let url = |path: &str| format!("http://127.0.0.1:{}{path}", running.port());
+    let post = |path: &str, body: serde_json::Value| {
+        Call::json(url(path), body.to_string())
+            .token(Shipped::TOKEN)
+            .send()
+    };
+    let health = Call::new("GET", url("/health")).send().expect_status(200);
+    assert_eq!(health.json()["status"], "healthy");
+    let asked = serde_json::json!({"service_name": "labeling-service",
+        "resource_type": "openai_api", "dimension": "c_role", "content_type": "candidate",
+        "estimated_duration": 300, "request_id": "uuid-here"});
+    let answer = post("/v1/lock/acquire", asked).expect_status(200).json();
+    let lock = &answer["lock_info"];
+    assert_eq!(
+        (&lock["status"], &lock["key_id"]),
+        (&"acquired".into(), &"primary".into())
+    );
+    let own = serde_json::json!({"lock_id": lock["lock_id"], "service_name": "labeling-service"});
+    post("/v1/lock/release", own).expect_status(200);
+    for path in ["/v1/locks/active", "/system/info", "/docs", "/openapi.json"] {
+        Call::new("GET", url(path)).send().expect_status(401);
+        Call::new("GET", url(path))
+            .token(Shipped::TOKEN)
+            .send()
+            .expect_status(200);
+    }
+    let admin = Call::json(url("/v1/maintenance/cleanup-expired"), "").token("token-of-an-admin");
+    admin.send().expect_status(200);
 }
 
 #[test]
@@ -156,5 +189,7 @@ fn the_configuration_of_several_providers_routes() {
 
 #[test]
 fn the_configuration_of_make_run_serves() {
-    streams("run.conf", "/v1/chat/completions", "sk-e2e-primary").stop();
+    let running = streams("run.conf", "/v1/chat/completions", "sk-e2e-primary");
+    locks(&running);
+    running.stop();
 }

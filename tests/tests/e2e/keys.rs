@@ -2,6 +2,7 @@
 
 use e2e::{Gateway, Plan};
 use mock_upstream::key_hash;
+use openai_keys::{EncryptionKey, Recipient, encrypt, generate};
 
 /// The ids and keys used by so many requests, one after the other.
 fn used(gateway: &Gateway, keys: &[&str]) -> Vec<String> {
@@ -103,4 +104,31 @@ fn ten_thousand_keys_are_served() {
         20,
         "each request a key of its own"
     );
+}
+
+#[test]
+fn files_may_be_encrypted() {
+    let sealed = |text: &str, key: &EncryptionKey| {
+        let sealed = encrypt(text.as_bytes(), &Recipient::Key(key)).expect("encrypted");
+        String::from_utf8(sealed).expect("armor")
+    };
+    for secret in [&*generate().0, "correct horse battery staple"] {
+        let key = EncryptionKey::parse(secret).expect("a key");
+        let gateway = Plan::new()
+            .environment("ENCRYPTION_KEY", secret)
+            .file("keys", &sealed("sk-e2e-1 id=first\nsk-e2e-2\n", &key))
+            .file("token", &sealed("token-of-the-app\n", &key))
+            .pool("main", "key file:{dir}/keys id=f;")
+            .clients("client app file:{dir}/token;")
+            .start();
+        for _ in 0..2 {
+            let call = gateway.get("/v1/models");
+            let call = call.header("authorization", "Bearer token-of-the-app");
+            call.send().expect_status(200);
+        }
+        let stats = gateway.mock().stats();
+        for key in ["sk-e2e-1", "sk-e2e-2"] {
+            assert_eq!(stats.key(&format!("Bearer {key}")).requests, 1, "{key}");
+        }
+    }
 }

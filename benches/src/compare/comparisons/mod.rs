@@ -3,6 +3,7 @@
 mod first_token;
 mod keys;
 mod latency;
+mod locks;
 mod memory;
 mod mock;
 mod peers;
@@ -36,6 +37,8 @@ pub enum Comparison {
     Waiting,
     /// Requests a second and added time with leases on Redis servers, beside plain and Lua
     Redlock,
+    /// Calls of the lock service a second, beside `return 200`
+    Locks,
     /// System calls of nginx's worker for a request, counted by strace
     RedlockSyscalls,
     /// The mock beside one in OpenResty's Lua: streams a second, pace, 8,000 open streams
@@ -62,6 +65,7 @@ impl Comparison {
             Self::Keys => keys::run(lab, report),
             Self::Waiting => waiting::run(lab, report),
             Self::Redlock => redlock::run(lab, report),
+            Self::Locks => locks::run(lab, report),
             Self::Mock => mock::run(lab, report),
             Self::Peers => peers::run(lab, report),
             Self::RedlockSyscalls => redlock_syscalls::run(lab, report),

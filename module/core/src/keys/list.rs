@@ -32,27 +32,44 @@ impl KeyList {
     /// When the source has no key and is not optional, has something else than
     /// keys, or has a key or an id that the list has already.
     pub fn add(&mut self, directive: &KeyDirective, text: &str) -> Result<(), KeyError> {
-        let source = &directive.source;
-        let entries = match source {
-            KeySource::Env(_) => env_entries(source, text)?,
-            KeySource::File(_) => file_entries(source, text)?,
-            KeySource::Literal(_) => vec![entry(text, || source.to_string())?],
-        };
+        let entries = entries(&directive.source, text);
+        let entries = entries.into_iter().collect::<Result<Vec<_>, _>>()?;
         if entries.is_empty() && !directive.optional {
-            return Err(KeyError::Empty {
-                place: source.to_string(),
-            });
+            return Err(empty(directive));
         }
         let several = entries.len() > 1;
-        for (number, entry) in (1..).zip(entries) {
-            let id = match (&entry.options.id, &directive.options.id) {
-                (Some(own), _) => Some(own.clone()),
-                (None, Some(shared)) if several => Some(id(&format!("{shared}-{number}"))?),
-                (None, shared) => shared.clone(),
-            };
-            self.push(&entry, id, &directive.options)?;
+        for (number, entry) in (1..).zip(&entries) {
+            self.add_entry(directive, entry, several.then_some(number))?;
         }
         Ok(())
+    }
+
+    /// As [`KeyList::add`], but goes on after a mistake; returns all of them.
+    pub fn add_sound(&mut self, directive: &KeyDirective, text: &str) -> Vec<KeyError> {
+        let entries = entries(&directive.source, text);
+        if entries.is_empty() && !directive.optional {
+            return vec![empty(directive)];
+        }
+        let several = entries.len() > 1;
+        let added = (1..)
+            .zip(entries)
+            .map(|(number, entry)| self.add_entry(directive, &entry?, several.then_some(number)));
+        added.filter_map(Result::err).collect()
+    }
+
+    /// Adds a key, which is one of several if it has a number.
+    fn add_entry(
+        &mut self,
+        directive: &KeyDirective,
+        entry: &Entry<'_>,
+        number: Option<usize>,
+    ) -> Result<(), KeyError> {
+        let id = match (&entry.options.id, &directive.options.id, number) {
+            (Some(own), ..) => Some(own.clone()),
+            (None, Some(shared), Some(number)) => Some(id(&format!("{shared}-{number}"))?),
+            (None, shared, _) => shared.clone(),
+        };
+        self.push(entry, id, &directive.options)
     }
 
     /// The keys so far, in the order of the configuration.
@@ -104,7 +121,21 @@ impl KeyList {
     }
 }
 
-fn env_entries<'a>(source: &KeySource, text: &'a str) -> Result<Vec<Entry<'a>>, KeyError> {
+fn entries<'a>(source: &KeySource, text: &'a str) -> Vec<Result<Entry<'a>, KeyError>> {
+    match source {
+        KeySource::Env(_) => env_entries(source, text),
+        KeySource::File(_) => file_entries(source, text),
+        KeySource::Literal(_) => vec![entry(text, || source.to_string())],
+    }
+}
+
+fn empty(directive: &KeyDirective) -> KeyError {
+    KeyError::Empty {
+        place: directive.source.to_string(),
+    }
+}
+
+fn env_entries<'a>(source: &KeySource, text: &'a str) -> Vec<Result<Entry<'a>, KeyError>> {
     let keys = text
         .split(',')
         .map(str::trim)
@@ -114,24 +145,31 @@ fn env_entries<'a>(source: &KeySource, text: &'a str) -> Result<Vec<Entry<'a>>, 
         .collect()
 }
 
-fn file_entries<'a>(source: &KeySource, text: &'a str) -> Result<Vec<Entry<'a>>, KeyError> {
-    let mut entries = Vec::new();
+fn file_entries<'a>(source: &KeySource, text: &'a str) -> Vec<Result<Entry<'a>, KeyError>> {
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
-    for (index, line) in text.lines().enumerate() {
-        let place = || format!("{source}, line {}", index + 1);
+    let lines = text.lines().enumerate().filter_map(|(index, line)| {
         let mut words = line
             .split_whitespace()
             .take_while(|word| !word.starts_with('#'));
-        if let Some(key) = words.next() {
-            let mut entry = entry(key, place)?;
-            entry.options = KeyOptions::of_line(words).map_err(|error| KeyError::LineOption {
-                place: place(),
-                error,
-            })?;
-            entries.push(entry);
-        }
-    }
-    Ok(entries)
+        let key = words.next()?;
+        Some(line_entry(key, words, || {
+            format!("{source}, line {}", index + 1)
+        }))
+    });
+    lines.collect()
+}
+
+fn line_entry<'a>(
+    key: &'a str,
+    options: impl Iterator<Item = &'a str>,
+    place: impl Fn() -> String,
+) -> Result<Entry<'a>, KeyError> {
+    let mut entry = entry(key, &place)?;
+    entry.options = KeyOptions::of_line(options).map_err(|error| KeyError::LineOption {
+        place: place(),
+        error,
+    })?;
+    Ok(entry)
 }
 
 fn entry(key: &str, place: impl Fn() -> String) -> Result<Entry<'_>, KeyError> {

@@ -39,6 +39,8 @@ pub(crate) struct Holder {
     pub(crate) nonce: [u64; 2],
     pub(crate) ttl_ms: u64,
     pub(crate) tokens: u32,
+    /// Whom it is for.
+    pub(crate) holder: u64,
 }
 
 impl Zone<'_> {
@@ -52,6 +54,7 @@ impl Zone<'_> {
             nonce: nonce_words(want.nonce),
             ttl_ms: want.ttl_ms,
             tokens: want.tokens,
+            holder: want.holder,
         };
         Some(self.grant(key, to, now))
     }
@@ -78,6 +81,7 @@ impl Zone<'_> {
         record.deadline_ms = now.mono_ms.saturating_add(to.ttl_ms);
         record.ttl_ms = to.ttl_ms;
         record.owner = to.owner;
+        record.holder = to.holder;
         record.next_free = NONE;
         record.state = slot_state::HELD;
 

@@ -73,6 +73,7 @@ impl Zone<'_> {
             nonce: left.nonce,
             ttl_ms: left.ttl_ms,
             tokens: left.tokens,
+            holder: left.holder,
         };
         let grant = self.grant(key as usize, to, now);
         self.take_back(handle.slot, now);

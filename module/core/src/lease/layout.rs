@@ -7,6 +7,7 @@ use thiserror::Error;
 use crate::circuit::Circuit;
 
 use super::record::{Header, Health, Key, NONE, Pool, Slot, Waiter, Worker};
+use super::service;
 
 pub(crate) const MAGIC: u64 = u64::from_be_bytes(*b"oailease");
 /// Raised whenever a record changes its shape.
@@ -46,6 +47,8 @@ pub struct Capacity {
     pub slots: usize,
     /// Waiting requests, over all pools.
     pub waiters: usize,
+    /// Locks of services, over all pools.
+    pub services: usize,
 }
 
 const FIXED: usize = size_of::<Header>()
@@ -60,11 +63,21 @@ const UNIT: usize = size_of::<Key>()
     + size_of::<Waiter>()
     + 4 * HEAP_ITEM;
 
+/// A lock of a service: they have an eighth of the zone.
+const SERVICE: usize = size_of::<service::Head>() + size_of::<service::Note>();
+const MOST_SERVICES: usize = 4096;
+
+fn services_in(bytes: usize) -> usize {
+    (bytes / 8 / SERVICE).min(MOST_SERVICES)
+}
+
 impl Capacity {
     /// What fits into so many bytes.
     pub fn of(bytes: usize) -> Result<Self, LayoutError> {
         // An even number keeps the records behind the heaps of four-byte items aligned.
-        let units = (bytes.saturating_sub(FIXED) / UNIT).min(NONE as usize / 2) & !1;
+        let services = services_in(bytes);
+        let left = bytes.saturating_sub(FIXED + services * SERVICE);
+        let units = (left / UNIT).min(NONE as usize / 2) & !1;
         if units == 0 {
             return Err(LayoutError::TooSmall(bytes));
         }
@@ -74,12 +87,14 @@ impl Capacity {
             keys: units,
             slots: units,
             waiters: units,
+            services,
         })
     }
 
     /// The bytes that hold so many keys, slots and waiters.
     #[must_use]
     pub fn bytes_for(keys: usize, slots: usize, waiters: usize) -> usize {
-        FIXED + (keys.max(slots).max(waiters) + 1) * UNIT
+        let rest = FIXED + (keys.max(slots).max(waiters) + 1) * UNIT;
+        rest + services_in(rest + rest / 7 + SERVICE) * SERVICE
     }
 }

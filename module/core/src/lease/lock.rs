@@ -124,6 +124,7 @@ impl Zone<'_> {
         slot.nonce = next.nonce;
         slot.owner = next.owner;
         slot.ttl_ms = next.ttl_ms;
+        slot.holder = next.holder;
         // Locks are taken with the wall clock's microseconds as their fence: one
         // more for each lease stays below the next lock's.
         slot.fence = lock.fence + u64::from(slot.handed);
@@ -162,7 +163,7 @@ impl Zone<'_> {
         self.move_deadline(slot, until_ms);
     }
 
-    fn move_deadline(&mut self, slot: u32, deadline_ms: u64) {
+    pub(crate) fn move_deadline(&mut self, slot: u32, deadline_ms: u64) {
         self.slots[slot as usize].deadline_ms = deadline_ms;
         self.held_slots().update(slot);
     }

@@ -12,13 +12,15 @@
 //!
 //! A configuration has a *generation*. After a reload the workers of the old
 //! configuration go on beside the new ones: each grants only keys that its own
-//! configuration knows, while slots stay exclusive across all of them.
+//! configuration knows, while slots stay exclusive across all of them. Keys that
+//! change without a reload make a generation, too.
 
 mod account;
 mod acquire;
 mod alternatives;
 mod avoid;
 mod buckets;
+mod change;
 mod choose;
 mod circuits;
 mod health;
@@ -32,12 +34,14 @@ mod rebuild;
 mod reconcile;
 mod record;
 mod release;
+mod service;
 mod time;
 mod worker;
 mod zone;
 
 pub use acquire::Grant;
 pub use avoid::{Avoid, MAX_AVOIDED};
+pub use change::{ChangeError, Changed};
 pub use layout::{Capacity, LayoutError, MAX_CIRCUITS};
 pub use lock::{Ended, HandOver, Lock};
 pub use outlook::{KeyView, Outlook};
@@ -46,6 +50,10 @@ pub use queue::{Cancelled, QueueFull, Served, WaitTicket, Want};
 pub use reconcile::{Accepted, KeyConfig, PoolConfig, ReconcileError};
 pub use record::{Balance, MAX_POOL_NAME};
 pub use release::{LeaseHandle, Lost};
+pub use service::{
+    EntrustError, HeldBy, Holding, MAX_CONTEXT, MAX_NAME, MAX_REQUEST, ServiceLock, ServiceState,
+    Terms, holder_of,
+};
 pub use time::Now;
 pub use worker::{WakeSet, WorkerId};
 pub use zone::{PoolGauges, PoolId, Zone};

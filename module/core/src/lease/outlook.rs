@@ -77,11 +77,13 @@ impl Zone<'_> {
             return Outlook::Busy;
         }
         let (mut passing, mut all) = (None::<u64>, None::<u64>);
+        let mut knows_any = false;
         for (at, key) in self.keys.iter().enumerate() {
-            let may = key.pool as usize == pool
-                && Self::knows(key, want.generation)
-                && !want.avoid.forbids(at as u32);
-            if !may {
+            if key.pool as usize != pool || !Self::knows(key, want.generation) {
+                continue;
+            }
+            knows_any = true;
+            if want.avoid.forbids(at as u32) {
                 continue;
             }
             let health = &self.health[at];
@@ -98,8 +100,17 @@ impl Zone<'_> {
         match (passing, all) {
             (Some(soonest_ms), _) => Outlook::Cooling { soonest_ms },
             (None, Some(soonest_ms)) => Outlook::Unhealthy { soonest_ms },
+            // Others have newer keys in place of all that it knows: it soon will, too.
+            (None, None) if !knows_any && !newest => Outlook::Busy,
             (None, None) => Outlook::Tried,
         }
+    }
+
+    /// How many keys of a pool are out, and how many it has.
+    #[must_use]
+    pub fn out_of(&self, pool: PoolId) -> (u32, u32) {
+        let pool = &self.pools[pool.0 as usize];
+        (pool.out, pool.keys)
     }
 
     /// How each key of a pool does, as its newest configuration has them.

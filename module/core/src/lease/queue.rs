@@ -33,6 +33,8 @@ pub struct Want {
     pub tokens: u32,
     /// Keys that it has tried.
     pub avoid: Avoid,
+    /// Whom it is for, as listings shall say: see [`super::holder_of`].
+    pub holder: u64,
 }
 
 /// A place in the queue.
@@ -96,6 +98,7 @@ impl Zone<'_> {
         record.priority = want.priority;
         record.tokens = want.tokens;
         record.avoid = want.avoid;
+        record.holder = want.holder;
         record.slot = NONE;
         record.next = NONE;
         record.state = waiter_state::WAITING;
@@ -198,6 +201,7 @@ impl Zone<'_> {
                 nonce: next.nonce,
                 ttl_ms: next.ttl_ms,
                 tokens: next.tokens,
+                holder: next.holder,
             };
             let grant = self.grant(key, to, now);
             self.serve(waiter, grant.handle.slot);

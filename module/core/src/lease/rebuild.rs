@@ -23,6 +23,7 @@ impl Zone<'_> {
         self.list_slots();
         self.list_keys();
         self.list_waiters();
+        self.rebuild_services();
     }
 
     fn drop_broken_records(&mut self) {

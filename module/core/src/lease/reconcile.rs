@@ -74,71 +74,75 @@ impl Zone<'_> {
         }
         // What older workers may still hold counts in full: it may not be gone
         // by the time the configuration is taken over.
-        let old_keys = self
-            .keys
-            .iter()
-            .filter(|k| k.state != presence::UNUSED)
-            .count();
-        let old_slots = self
-            .slots
-            .iter()
-            .filter(|s| s.state != slot_state::UNUSED)
-            .count();
-        let old_queue: usize = self
-            .pools
-            .iter()
-            .filter(|p| p.state != presence::UNUSED)
-            .map(|p| p.waiting as usize)
-            .sum();
-        let known = self.known_keys();
-        let mut new_keys = 0;
-        let mut new_slots = 0;
-        let mut queue = 0;
-        for pool in pools {
-            let at = self.pool_named(&pool.name);
-            queue += pool.queue as usize;
-            for key in &pool.keys {
-                let old = at.and_then(|at| known.get(&(at as u32, key.fingerprint)));
-                new_keys += usize::from(old.is_none());
-                new_slots += old
-                    .map_or(key.slots, |&k| key.slots.saturating_sub(self.keys[k].slots))
-                    as usize;
-            }
-        }
-        let keys = old_keys + new_keys;
-        let slots = old_slots + new_slots;
-        let waiters = old_queue + queue;
-        let retired = self
-            .pools
-            .iter()
-            .filter(|p| p.state != presence::UNUSED)
-            .count();
+        let retained = self.pools.iter().filter(|p| p.state != presence::UNUSED);
+        let old_queue: usize = retained.clone().map(|p| p.waiting as usize).sum();
+        let queue: usize = pools.iter().map(|pool| pool.queue as usize).sum();
         let added = pools
             .iter()
             .filter(|p| self.pool_named(&p.name).is_none())
             .count();
+        let (keys, slots) = self.needs(pools);
+        let waiters = old_queue + queue;
         let megabytes = megabytes_for(keys, slots, waiters);
-        let fits = |what, needed: usize, room: usize| {
-            if needed <= room {
-                return Ok(());
+        fits(
+            "pools",
+            retained.count() + added,
+            self.pools.len(),
+            megabytes,
+        )?;
+        fits("keys", keys, self.keys.len(), megabytes)?;
+        fits("slots", slots, self.slots.len(), megabytes)?;
+        fits("waiters", waiters, self.waiters.len(), megabytes)
+    }
+
+    /// Whether there is room for other keys in the same pools.
+    pub(crate) fn check_keys(&self, pools: &[PoolConfig]) -> Result<(), ReconcileError> {
+        let (keys, slots) = self.needs(pools);
+        let megabytes = megabytes_for(keys, slots, self.waiters.len());
+        fits("keys", keys, self.keys.len(), megabytes)?;
+        fits("slots", slots, self.slots.len(), megabytes)
+    }
+
+    /// How many keys and slots there will be, those of before included.
+    fn needs(&self, pools: &[PoolConfig]) -> (usize, usize) {
+        let old_keys = self.keys.iter().filter(|k| k.state != presence::UNUSED);
+        let old_slots = self.slots.iter().filter(|s| s.state != slot_state::UNUSED);
+        let (mut keys, mut slots) = (old_keys.count(), old_slots.count());
+        let known = self.known_keys();
+        for pool in pools {
+            let at = self.pool_named(&pool.name);
+            for key in &pool.keys {
+                let old = at.and_then(|at| known.get(&(at as u32, key.fingerprint)));
+                keys += usize::from(old.is_none());
+                let new = old.map_or(key.slots, |&k| key.slots.saturating_sub(self.keys[k].slots));
+                slots += new as usize;
             }
-            Err(ReconcileError::TooSmall {
-                what,
-                needed,
-                room,
-                megabytes,
-            })
-        };
-        fits("pools", retired + added, self.pools.len())?;
-        fits("keys", keys, self.keys.len())?;
-        fits("slots", slots, self.slots.len())?;
-        fits("waiters", waiters, self.waiters.len())
+        }
+        (keys, slots)
     }
 
     /// Takes over a configuration that [`Zone::check`] found to fit.
     pub fn accept(&mut self, pools: &[PoolConfig], now: Now) -> Result<Accepted, ReconcileError> {
-        let generation = self.header.generation + 1;
         self.drop_departed();
+        let accepted = self.enter(pools)?;
+        self.header.configured = accepted.generation;
+        self.offer_all(now);
+        Ok(accepted)
+    }
+
+    /// Serves who waits with what there is now.
+    pub(crate) fn offer_all(&mut self, now: Now) {
+        for key in 0..self.keys.len() {
+            if self.keys[key].state != presence::UNUSED {
+                self.reckon(key, now);
+            }
+            self.offer(key, now);
+        }
+    }
+
+    /// Makes a generation of these pools and keys.
+    pub(crate) fn enter(&mut self, pools: &[PoolConfig]) -> Result<Accepted, ReconcileError> {
+        let generation = self.header.generation + 1;
         self.retire_all(generation);
         let mut accepted = Vec::with_capacity(pools.len());
         for config in pools {
@@ -160,19 +164,13 @@ impl Zone<'_> {
         self.enter_slots()?;
         self.header.generation = generation;
         self.rebuild();
-        for key in 0..self.keys.len() {
-            if self.keys[key].state != presence::UNUSED {
-                self.reckon(key, now);
-            }
-            self.offer(key, now);
-        }
         Ok(Accepted {
             generation,
             pools: accepted,
         })
     }
 
-    fn known_keys(&self) -> HashMap<(u32, [u8; 16]), usize> {
+    pub(crate) fn known_keys(&self) -> HashMap<(u32, [u8; 16]), usize> {
         let used = self
             .keys
             .iter()
@@ -182,7 +180,7 @@ impl Zone<'_> {
     }
 
     /// Drops retired keys and pools that nobody can use any more.
-    fn drop_departed(&mut self) {
+    pub(crate) fn drop_departed(&mut self) {
         let oldest = self.oldest_generation();
         let mut peopled = vec![false; self.pools.len()];
         for key in self.keys.iter_mut() {
@@ -327,6 +325,23 @@ impl Zone<'_> {
             megabytes,
         }
     }
+}
+
+fn fits(
+    what: &'static str,
+    needed: usize,
+    room: usize,
+    megabytes: usize,
+) -> Result<(), ReconcileError> {
+    if needed <= room {
+        return Ok(());
+    }
+    Err(ReconcileError::TooSmall {
+        what,
+        needed,
+        room,
+        megabytes,
+    })
 }
 
 /// A size that holds so much, with a page in sixteen for the slab allocator.

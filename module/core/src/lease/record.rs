@@ -66,8 +66,11 @@ pub(crate) mod waiter_state {
 pub(crate) struct Header {
     pub(crate) magic: u64,
     pub(crate) layout: u64,
-    /// The generation of the newest configuration.
+    /// The newest generation: of the newest configuration, or of keys that its
+    /// workers have read since.
     pub(crate) generation: u64,
+    /// The first generation of the newest configuration.
+    pub(crate) configured: u64,
     /// The highest fence ever granted.
     pub(crate) fence: u64,
     /// The arrival number of the next waiter.
@@ -84,6 +87,8 @@ pub(crate) struct Header {
     /// Keys that are out, ordered by when they return.
     pub(crate) out: u32,
     pub(crate) spare: u32,
+    /// When the zone was made, in microseconds of the wall clock; 0 until it is known.
+    pub(crate) started_us: u64,
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -134,7 +139,7 @@ pub(crate) struct Worker {
 pub(crate) struct Key {
     pub(crate) fingerprint: [u8; 16],
     pub(crate) born: u64,
-    /// The first generation that does not know it (when retired).
+    /// The first generation that does not know it (when retired); 0 if none does.
     pub(crate) retired: u64,
     pub(crate) pass: u64,
     pub(crate) state: u32,
@@ -210,10 +215,13 @@ pub(crate) struct Slot {
     pub(crate) ttl_ms: u64,
     /// Which of the key's leases it is, from 1; 0 for none.
     pub(crate) serial: u64,
+    /// Whom its lease is for: see [`super::service::holder_of`].
+    pub(crate) holder: u64,
     pub(crate) state: u32,
     pub(crate) key: u32,
     pub(crate) ordinal: u32,
-    /// The worker that holds it; [`NONE`] while it is held elsewhere.
+    /// The worker that holds it; [`super::service::SERVICE`], or [`NONE`] while it is
+    /// held elsewhere.
     pub(crate) owner: u32,
     pub(crate) next_free: u32,
     pub(crate) heap_at: u32,
@@ -238,6 +246,7 @@ pub(crate) struct Waiter {
     /// The worker's own name for the request.
     pub(crate) tag: u64,
     pub(crate) ttl_ms: u64,
+    pub(crate) holder: u64,
     pub(crate) state: u32,
     pub(crate) pool: u32,
     pub(crate) owner: u32,

@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use super::record::{NONE, nonce_of, slot_state};
+use super::service::SERVICE;
 use super::time::Now;
 use super::zone::Zone;
 
@@ -73,6 +74,9 @@ impl Zone<'_> {
     /// Ends the lease on a held slot.
     pub(crate) fn free(&mut self, slot: u32, now: Now) {
         self.held_slots().remove(slot);
+        if self.slots[slot as usize].owner == SERVICE {
+            self.service_slot_freed(slot, now);
+        }
         let record = &mut self.slots[slot as usize];
         let key = record.key as usize;
         record.state = slot_state::FREE;

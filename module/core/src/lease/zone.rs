@@ -8,6 +8,7 @@ use super::record::{
     Balance, Header, Health, Key, MAX_POOL_NAME, NONE, Pool, Slot, Waiter, Worker, presence,
     slot_state,
 };
+use super::service;
 use super::worker::WakeSet;
 
 /// The index of a pool in the zone.
@@ -39,6 +40,8 @@ pub struct Zone<'a> {
     pub(crate) deadlines: &'a mut [u32],
     pub(crate) waiting: &'a mut [u32],
     pub(crate) out: &'a mut [u32],
+    pub(crate) services: &'a mut [service::Head],
+    pub(crate) notes: &'a mut [service::Note],
     pub(crate) wakes: WakeSet,
     pub(crate) alarm: bool,
 }
@@ -66,6 +69,7 @@ impl<'a> Zone<'a> {
             magic: MAGIC,
             layout: LAYOUT,
             generation: 0,
+            configured: 0,
             fence: 0,
             arrivals: 0,
             pools: capacity.pools as u32,
@@ -78,6 +82,7 @@ impl<'a> Zone<'a> {
             deadlines: 0,
             out: 0,
             spare: 0,
+            started_us: 0,
         };
         zone.rebuild();
         Ok(zone)
@@ -110,7 +115,9 @@ impl<'a> Zone<'a> {
         let (available, rest) = carve(rest, capacity.keys)?;
         let (deadlines, rest) = carve(rest, capacity.slots)?;
         let (waiting, rest) = carve(rest, capacity.waiters)?;
-        let (out, _) = carve(rest, capacity.keys)?;
+        let (out, rest) = carve(rest, capacity.keys)?;
+        let (services, rest) = carve(rest, capacity.services)?;
+        let (notes, _) = carve(rest, capacity.services)?;
         Ok(Self {
             header,
             pools,
@@ -124,6 +131,8 @@ impl<'a> Zone<'a> {
             deadlines,
             waiting,
             out,
+            services,
+            notes,
             wakes: WakeSet::default(),
             alarm: false,
         })
@@ -141,6 +150,14 @@ impl<'a> Zone<'a> {
     #[must_use]
     pub fn take_alarm(&mut self) -> Option<u64> {
         core::mem::take(&mut self.alarm).then(|| self.next_deadline())?
+    }
+
+    /// Notes when the zone was made; the moment that it was noted first.
+    pub fn started_us(&mut self, now_us: u64) -> u64 {
+        if self.header.started_us == 0 {
+            self.header.started_us = now_us;
+        }
+        self.header.started_us
     }
 
     /// What a pool holds now.

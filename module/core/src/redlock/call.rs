@@ -48,6 +48,9 @@ impl ScriptCall {
                     args.push(lease.nonce.to_string());
                     args.push(lease.fence.to_string());
                 }
+                if renew.at_least {
+                    args.push("1".into());
+                }
                 Self {
                     script: Script::Renew,
                     keys,

@@ -48,6 +48,8 @@ pub struct RenewCommand {
     pub leases: Arc<[Lease]>,
     /// For how long, counted from the node's receipt.
     pub ttl_ms: u64,
+    /// Whether what a node keeps for longer stays so.
+    pub at_least: bool,
 }
 
 /// A waiter for the queue of a pool.

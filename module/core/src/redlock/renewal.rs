@@ -119,6 +119,7 @@ impl Renewal {
             let command = Command::Renew(RenewCommand {
                 leases: leases.into(),
                 ttl_ms: timing.ttl_ms,
+                at_least: false,
             });
             actions.push(RenewalAction::Send { to: ask, command });
         }

@@ -27,6 +27,14 @@ impl Drift {
             .unwrap_or(u64::MAX)
             .saturating_add(self.margin_ms)
     }
+
+    /// The shortest TTL, or one more, of which at least `valid_ms` are left.
+    #[must_use]
+    pub fn ttl_for(self, valid_ms: u64) -> u64 {
+        let net = u128::from(valid_ms) + u128::from(self.margin_ms) + 1;
+        let share = u128::from(1_000_000_u32.saturating_sub(self.ppm).max(1));
+        u64::try_from((net * 1_000_000).div_ceil(share)).unwrap_or(u64::MAX)
+    }
 }
 
 /// How long a lease lasts.

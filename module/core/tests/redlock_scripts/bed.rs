@@ -49,6 +49,10 @@ pub fn release(slots: &[u32], nonce: u128) -> Command {
 }
 
 pub fn renew(leases: &[(u32, u128, u64)], ttl_ms: u64) -> Command {
+    renewal(leases, ttl_ms, false)
+}
+
+pub fn renewal(leases: &[(u32, u128, u64)], ttl_ms: u64, at_least: bool) -> Command {
     let lease = |&(ordinal, nonce, number): &(u32, u128, u64)| Lease {
         slot: slot(ordinal),
         nonce: Nonce(nonce),
@@ -58,6 +62,7 @@ pub fn renew(leases: &[(u32, u128, u64)], ttl_ms: u64) -> Command {
     Command::Renew(RenewCommand {
         leases: leases.iter().map(lease).collect(),
         ttl_ms,
+        at_least,
     })
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use openai_core::redlock::{Command, Value};
 
-use crate::bed::{LONG, Memory, acquire, enqueue, names, proposal, release, renew, slot};
+use crate::bed::{LONG, Memory, acquire, enqueue, names, proposal, release, renew, renewal, slot};
 use crate::model::Store;
 use crate::rng::Rng;
 use crate::server::{Connection, Server};
@@ -56,7 +56,7 @@ fn random_command(rng: &mut Rng, at: usize) -> Command {
         3 | 4 => release(&slots, nonce),
         5 => {
             let leases = slots.into_iter().map(|slot| (slot, nonce, fence));
-            renew(&leases.collect::<Vec<_>>(), span(rng))
+            renewal(&leases.collect::<Vec<_>>(), span(rng), rng.percent(50))
         }
         6 => enqueue(rng.within(1, 9), rng.within(0, 2) as i32 - 1, span(rng)),
         7 => Command::Leave {

@@ -183,7 +183,11 @@ impl Store {
             let until = now + renew.ttl_ms;
             results.push(Value::Int(match self.locks.get_mut(&field) {
                 Some(lock) if lock.nonce == nonce => {
-                    lock.until = until;
+                    lock.until = if renew.at_least {
+                        until.max(lock.until)
+                    } else {
+                        until
+                    };
                     1
                 }
                 Some(_) => 0,

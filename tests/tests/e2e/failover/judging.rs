@@ -191,7 +191,8 @@ fn an_error_that_comes_in_pieces_is_waited_for() {
     );
     exchange.send(head);
     for byte in body.as_bytes() {
-        exchange.send([*byte]);
+        // The last ones decide nothing, and may find the connection closed.
+        exchange.try_send([*byte]);
     }
     assert_eq!(
         client.join().expect("an answer").refusal(),

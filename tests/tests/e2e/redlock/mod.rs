@@ -5,6 +5,7 @@ mod distant;
 mod faults;
 mod garbage;
 mod hand_over;
+mod key_watch;
 mod lifetimes;
 mod locks;
 mod machines;

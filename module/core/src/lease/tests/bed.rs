@@ -86,6 +86,7 @@ impl Bed {
             tag: self.nonce as u64,
             arrival: None,
             tokens: 0,
+            holder: 0,
             avoid: Avoid::default(),
         }
     }

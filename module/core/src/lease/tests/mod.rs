@@ -1,6 +1,7 @@
 mod alternatives;
 mod bed;
 mod behaviour;
+mod change;
 mod circuits;
 mod fairness;
 mod health;
@@ -8,3 +9,4 @@ mod limits;
 mod lock;
 mod model;
 mod reload;
+mod service;

@@ -117,6 +117,10 @@ pub enum Outcome {
         handle: LeaseHandle,
         deadline_ms: u64,
     },
+    /// Too few nodes have prolonged it; it keeps its end.
+    Kept {
+        handle: LeaseHandle,
+    },
     Lost {
         handle: LeaseHandle,
     },

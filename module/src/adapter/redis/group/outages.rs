@@ -28,6 +28,15 @@ impl Group {
         }
     }
 
+    /// The nodes that can be asked.
+    pub fn open_nodes(&self) -> Vec<NodeId> {
+        let open = |id: &NodeId| {
+            let node = self.nodes.get(usize::from(id.0));
+            node.is_some_and(|node| node.is_open())
+        };
+        self.quorum.all().iter().filter(open).collect()
+    }
+
     /// The nodes to be asked by now, since they send no messages.
     pub fn silent_nodes(&mut self, now: u64) -> Vec<NodeId> {
         if now < self.ask_at {

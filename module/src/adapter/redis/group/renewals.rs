@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use openai_core::lease::{LeaseHandle, Lock};
 use openai_core::redlock::{
-    Command, Lease, NodeSet, Nonce, PoolNames, Renewal, RenewalAction, RenewalEvent, ScriptCall,
-    Slot, Timing,
+    Command, Lease, NodeSet, Nonce, PoolNames, RenewCommand, Renewal, RenewalAction, RenewalEvent,
+    ScriptCall, Slot, Timing,
 };
 
 use super::super::call::by_digest;
@@ -17,6 +17,17 @@ impl Group {
         &mut self,
         names: &PoolNames,
         ttl_ms: u64,
+        locks: &[(LeaseHandle, Slot, Lock)],
+        now: u64,
+        done: &mut Vec<Outcome>,
+    ) {
+        self.ask_to_keep(names, (ttl_ms, false), locks, now, done);
+    }
+
+    fn ask_to_keep(
+        &mut self,
+        names: &PoolNames,
+        (ttl_ms, at_least): (u64, bool),
         locks: &[(LeaseHandle, Slot, Lock)],
         now: u64,
         done: &mut Vec<Outcome>,
@@ -39,7 +50,12 @@ impl Group {
                     && let Command::Renew(renew) = command
                 {
                     let asked = renew.leases.len();
-                    call = Some((asked, Rc::new(ScriptCall::new(command, names))));
+                    let renew = RenewCommand {
+                        at_least,
+                        ..renew.clone()
+                    };
+                    let script = ScriptCall::new(&Command::Renew(renew), names);
+                    call = Some((asked, Rc::new(script)));
                 }
             }
             let Some((asked, call)) = call else {
@@ -67,6 +83,20 @@ impl Group {
             }
         }
         self.arm();
+    }
+
+    /// Has the nodes keep a lock so that it is valid for that long from now; `at_least`
+    /// if it may be for longer.
+    pub fn keep_for(
+        &mut self,
+        names: &PoolNames,
+        (valid_ms, at_least): (u64, bool),
+        lock: (LeaseHandle, Slot, Lock),
+        now: u64,
+        done: &mut Vec<Outcome>,
+    ) {
+        let ttl_ms = self.setup.drift.ttl_for(valid_ms);
+        self.ask_to_keep(names, (ttl_ms, at_least), &[lock], now, done);
     }
 
     pub(super) fn renewal_step(
@@ -126,7 +156,10 @@ fn note_renewals(
                 counts.lost += 1;
                 done.extend(handles.get(lease).map(|&handle| Outcome::Lost { handle }));
             }
-            RenewalAction::Kept { .. } | RenewalAction::Send { .. } => {}
+            RenewalAction::Kept { lease } => {
+                done.extend(handles.get(lease).map(|&handle| Outcome::Kept { handle }));
+            }
+            RenewalAction::Send { .. } => {}
         }
     }
 }

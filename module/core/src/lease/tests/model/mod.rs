@@ -1,13 +1,14 @@
 //! The zone against a model that keeps plain lists and searches them.
 
 mod keys;
+mod reloads;
 mod steps;
 
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use keys::{Health, Key, REVOKED};
+use keys::{Key, REVOKED};
 use steps::{Answer, Step, steps};
 
 use super::bed::{Bed, TTL, pool};
@@ -28,7 +29,8 @@ struct Waiting {
     worker: usize,
     priority: i32,
     generation: u64,
-    tried: Option<u8>,
+    /// By its index: a key that goes and comes back may be another to the zone.
+    tried: Option<u32>,
 }
 
 fn config(keys: &[(u8, u32, u32)], balance: Balance) -> PoolConfig {
@@ -46,6 +48,9 @@ struct Model {
     /// By fingerprint.
     keys: BTreeMap<u8, Key>,
     index_of: BTreeMap<u32, u8>,
+    /// The newest keys, and their generation.
+    listed: Vec<(u8, u32, u32)>,
+    newest: u64,
     fence: u64,
 }
 
@@ -60,6 +65,8 @@ impl Model {
             waiting: vec![],
             keys: BTreeMap::from([(1, Key::new(1, 1)), (2, Key::new(1, 2))]),
             index_of: BTreeMap::new(),
+            listed: vec![(1, 1, 1), (2, 2, 1)],
+            newest: 1,
             fence: 0,
         };
         for (at, fingerprint) in [1, 2].into_iter().enumerate() {
@@ -83,6 +90,10 @@ impl Model {
         key.born <= generation && generation < key.retired
     }
 
+    fn knows_any(&self, generation: u64) -> bool {
+        self.keys.keys().any(|&key| self.knows(key, generation))
+    }
+
     fn leases(&self, fingerprint: u8) -> impl Iterator<Item = &Held> {
         let of_key = move |h: &&Held| self.index_of[&h.grant.key] == fingerprint;
         self.held.iter().filter(of_key)
@@ -104,10 +115,14 @@ impl Model {
         leases < self.cap(fingerprint) && (0..slots).any(|ordinal| !taken(ordinal))
     }
 
-    fn some_free(&self, generation: u64, tried: Option<u8>) -> bool {
+    fn is(&self, key: u8, index: Option<u32>) -> bool {
+        index.is_some_and(|index| self.index_of.get(&index) == Some(&key))
+    }
+
+    fn some_free(&self, generation: u64, tried: Option<u32>) -> bool {
         self.keys
             .keys()
-            .any(|&k| self.knows(k, generation) && tried != Some(k) && self.has_free(k))
+            .any(|&k| self.knows(k, generation) && !self.is(k, tried) && self.has_free(k))
     }
 
     fn note(&mut self, grant: Grant, worker: usize) {
@@ -158,11 +173,11 @@ impl Model {
             assert_eq!(waiter.worker, at);
             assert!(self.knows(fingerprint, waiter.generation));
             let turn = (-waiter.priority, waiter.tag);
-            assert_ne!(waiter.tried, Some(fingerprint));
+            assert!(!self.is(fingerprint, waiter.tried));
             let sooner = self.waiting.iter().any(|w| {
                 (-w.priority, w.tag) < turn
                     && self.knows(fingerprint, w.generation)
-                    && w.tried != Some(fingerprint)
+                    && !self.is(fingerprint, w.tried)
             });
             assert!(!sooner, "served out of turn");
             self.waiting.remove(place);
@@ -217,6 +232,10 @@ impl Model {
             Step::Pass(ms) => self.bed.now += ms,
             Step::Kill(at) => self.kill(at),
             Step::Reload(keys) => self.reload(&keys),
+            Step::Read(at, keys) => {
+                let keys = keys.unwrap_or_else(|| self.listed.clone());
+                self.read(at, &keys);
+            }
             Step::Tear(seed) => self.tear(seed),
             _ => {}
         }
@@ -231,9 +250,10 @@ impl Model {
             generation,
             ..self.bed.want(id)
         };
-        let of_key = |&(_, &key): &(&u32, &u8)| Some(key) == tried;
-        let index = self.index_of.iter().filter(of_key).map(|(&index, _)| index);
-        index.for_each(|index| want.avoid.push(index));
+        let mut indexes = self.index_of.iter();
+        let of_key = indexes.find(|&(_, &key)| Some(key) == tried);
+        let tried = of_key.map(|(&index, _)| index);
+        tried.into_iter().for_each(|index| want.avoid.push(index));
         want.avoid = want.avoid.strict(true);
         let now = self.bed.clock();
         let expected = self.some_free(generation, tried);
@@ -241,7 +261,7 @@ impl Model {
         match self.bed.zone().acquire(&want, now) {
             Some(grant) => {
                 let key = self.index_of[&grant.key];
-                assert!(self.knows(key, generation) && tried != Some(key));
+                assert!(self.knows(key, generation) && !self.is(key, tried));
                 self.note(grant, worker);
             }
             None => {
@@ -308,8 +328,8 @@ impl Model {
         key.hears(serial, answer, self.bed.now);
     }
 
-    fn outlook(&self, generation: u64, tried: Option<u8>) -> Outlook {
-        let may = |k: &&u8| self.knows(**k, generation) && tried != Some(**k);
+    fn outlook(&self, generation: u64, tried: Option<u32>) -> Outlook {
+        let may = |k: &&u8| self.knows(**k, generation) && !self.is(**k, tried);
         let keys: Vec<_> = self.keys.keys().filter(may).collect();
         let out = keys.iter().filter_map(|k| self.keys[k].health.out);
         let out: Vec<_> = out.map(|(c, until)| (c, until - self.bed.now)).collect();
@@ -324,6 +344,10 @@ impl Model {
         match (rated, out.iter().map(|o| o.1).min()) {
             (Some(soonest_ms), _) => Outlook::Cooling { soonest_ms },
             (None, Some(soonest_ms)) => Outlook::Unhealthy { soonest_ms },
+            // Its worker is about to learn of others.
+            (None, None) if generation < self.newest && !self.knows_any(generation) => {
+                Outlook::Busy
+            }
             (None, None) => Outlook::Tried,
         }
     }
@@ -335,47 +359,6 @@ impl Model {
         self.waiting.retain(|w| w.worker != at);
         self.bed.zone().dismiss(id, now);
         self.workers[at] = self.enter();
-    }
-
-    /// Forgets the health of keys that no worker knows and nobody holds.
-    fn drop_departed(&mut self) {
-        let oldest = self.workers.iter().map(|w| w.1).min().unwrap();
-        let held: Vec<_> = self
-            .held
-            .iter()
-            .map(|h| self.index_of[&h.grant.key])
-            .collect();
-        for (fingerprint, key) in &mut self.keys {
-            if key.retired <= oldest && !held.contains(fingerprint) {
-                key.health = Health::default();
-            }
-        }
-    }
-
-    fn reload(&mut self, keys: &[(u8, u32, u32)]) {
-        self.drop_departed();
-        let accepted = self.bed.reload(&config(keys, Balance::Weighted));
-        let generation = accepted.generation;
-        let mut listed = BTreeMap::new();
-        for (&(fingerprint, slots, _), &index) in keys.iter().zip(&accepted.pools[0].1) {
-            listed.insert(fingerprint, slots);
-            self.index_of.insert(index, fingerprint);
-        }
-        for (fingerprint, key) in &mut self.keys {
-            if key.retired == u64::MAX && !listed.contains_key(fingerprint) {
-                key.retired = generation;
-            }
-        }
-        for (fingerprint, slots) in listed {
-            let key = self
-                .keys
-                .entry(fingerprint)
-                .or_insert(Key::new(generation, slots));
-            if key.retired != u64::MAX {
-                (key.born, key.retired) = (generation, u64::MAX);
-            }
-            key.slots = slots;
-        }
     }
 
     /// Ruins all that is derived, as a process killed at the worst moment might.
@@ -471,7 +454,7 @@ proptest! {
         }
         for waiting in &model.waiting {
             let could = model.keys.keys().any(|&k| {
-                model.knows(k, waiting.generation) && waiting.tried != Some(k)
+                model.knows(k, waiting.generation) && !model.is(k, waiting.tried)
             });
             prop_assert!(!could, "a waiter was forgotten");
         }

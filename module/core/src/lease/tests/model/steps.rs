@@ -22,6 +22,8 @@ pub(super) enum Step {
     Pass(u64),
     Kill(usize),
     Reload(Vec<(u8, u32, u32)>),
+    /// A worker has read keys anew: any, or those that another one read last.
+    Read(usize, Option<Vec<(u8, u32, u32)>>),
     /// A process died while it held the mutex.
     Tear(u64),
 }
@@ -57,7 +59,8 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (any::<usize>(), any::<u64>()).prop_map(|(at, random)| Step::Move(at, random)),
         2 => (1..TTL).prop_map(Step::Pass),
         1 => (0usize..3).prop_map(Step::Kill),
-        1 => keys.prop_map(Step::Reload),
+        1 => keys.clone().prop_map(Step::Reload),
+        3 => (0usize..3, proptest::option::of(keys)).prop_map(|(at, keys)| Step::Read(at, keys)),
         1 => any::<u64>().prop_map(Step::Tear),
     ];
     proptest::collection::vec(step, 1..120)

@@ -1,0 +1,293 @@
+//! The OpenAPI document, made of the types that the bodies are read into and written from.
+
+use std::sync::OnceLock;
+
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+use utoipa::openapi::path::{HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn};
+use utoipa::openapi::request_body::RequestBodyBuilder;
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
+use utoipa::openapi::{
+    ComponentsBuilder, ContentBuilder, HeaderBuilder, Info, OpenApiBuilder, PathsBuilder, Ref,
+    Required, ResponseBuilder, Schema,
+};
+
+use super::problem::ErrorResponse;
+use super::request::{AcquireRequest, ExtendRequest, ReleaseRequest};
+use super::response::{
+    AcquireResponse, ActiveLocks, CleanupResponse, ForceReleaseResponse, Health, ReleaseResponse,
+    SystemInfo,
+};
+use super::route::Access;
+
+/// An operation, as the document tells of it.
+struct Operation {
+    method: HttpMethod,
+    path: &'static str,
+    id: &'static str,
+    access: Access,
+    summary: &'static str,
+    description: &'static str,
+    asks: Option<&'static str>,
+    answers: &'static str,
+    /// Statuses that have the answer's form, too.
+    also: &'static [u16],
+    errors: &'static [u16],
+}
+
+const JSON: &str = "application/json";
+
+const OPERATIONS: &[Operation] = &[
+    Operation {
+        method: HttpMethod::Post,
+        path: "/v1/lock/acquire",
+        id: "acquireLock",
+        access: Access::Client,
+        summary: "Take a lock",
+        description: "Locks a slot of an API key for one service. Answers 429 at once when no \
+                      slot is free, unless `wait_ms` says to wait. The same `request_id` of the \
+                      same service gets the same lock while it is held.",
+        asks: Some("AcquireRequest"),
+        answers: "AcquireResponse",
+        also: &[],
+        errors: &[400, 401, 404, 413, 422, 429, 503],
+    },
+    Operation {
+        method: HttpMethod::Post,
+        path: "/v1/lock/extend",
+        id: "extendLock",
+        access: Access::Client,
+        summary: "Prolong a lock",
+        description: "Moves the end of a lock that its owner still holds.",
+        asks: Some("ExtendRequest"),
+        answers: "AcquireResponse",
+        also: &[],
+        errors: &[400, 401, 403, 404, 409, 413, 422, 503],
+    },
+    Operation {
+        method: HttpMethod::Post,
+        path: "/v1/lock/release",
+        id: "releaseLock",
+        access: Access::Client,
+        summary: "Give a lock back",
+        description: "Ends a lock of the caller's. Asked again it answers the same: what the lock \
+                      has become.",
+        asks: Some("ReleaseRequest"),
+        answers: "ReleaseResponse",
+        also: &[],
+        errors: &[400, 401, 403, 404, 413, 422, 503],
+    },
+    Operation {
+        method: HttpMethod::Get,
+        path: "/v1/locks/active",
+        id: "listLocks",
+        access: Access::Reader,
+        summary: "List who holds what",
+        description: "The slots that are held on this machine: by services, and by requests that \
+                      pass through the gateway.",
+        asks: None,
+        answers: "ActiveLocks",
+        also: &[],
+        errors: &[401, 503],
+    },
+    Operation {
+        method: HttpMethod::Delete,
+        path: "/v1/locks/{lock_id}/force-release",
+        id: "forceReleaseLock",
+        access: Access::Admin,
+        summary: "End somebody's lock",
+        description: "For administrators. The owner's next `extend` fails.",
+        asks: None,
+        answers: "ForceReleaseResponse",
+        also: &[],
+        errors: &[401, 403, 404, 409, 503],
+    },
+    Operation {
+        method: HttpMethod::Post,
+        path: "/v1/maintenance/cleanup-expired",
+        id: "cleanUp",
+        access: Access::Admin,
+        summary: "Forget what has ended",
+        description: "For administrators. Ends the locks whose time is over, and forgets all that \
+                      have ended. Their slots are free without it.",
+        asks: None,
+        answers: "CleanupResponse",
+        also: &[],
+        errors: &[401, 403, 503],
+    },
+    Operation {
+        method: HttpMethod::Get,
+        path: "/system/info",
+        id: "systemInfo",
+        access: Access::Reader,
+        summary: "What this gateway is",
+        description: "Versions, uptime, key pools. No secrets: keys are named by their ids.",
+        asks: None,
+        answers: "SystemInfo",
+        also: &[],
+        errors: &[401, 503],
+    },
+    Operation {
+        method: HttpMethod::Get,
+        path: "/health",
+        id: "health",
+        access: Access::Public,
+        summary: "Whether the gateway can serve",
+        description: "200 when it can, with `degraded` if there is less to spare; 503 when it \
+                      cannot. Needs no token.",
+        asks: None,
+        answers: "Health",
+        also: &[503],
+        errors: &[],
+    },
+];
+
+/// The document, JSON.
+#[must_use]
+pub fn document() -> &'static str {
+    static DOCUMENT: OnceLock<String> = OnceLock::new();
+    DOCUMENT.get_or_init(|| {
+        let mut info = Info::new("nginx-openai", env!("CARGO_PKG_VERSION"));
+        info.description = Some(
+            "Locks on the slots of OpenAI API keys, beside the gateway's own requests. Every path \
+             but /health wants the token of a client."
+                .to_owned(),
+        );
+        let mut paths = PathsBuilder::new();
+        for operation in OPERATIONS {
+            let item = utoipa::openapi::PathItem::new(operation.method.clone(), operation.built());
+            paths = paths.path(operation.path, item);
+        }
+        let document = OpenApiBuilder::new()
+            .info(info)
+            .paths(paths)
+            .components(Some(components().build()))
+            .build();
+        let mut document = serde_json::to_value(document).unwrap_or_default();
+        let acquire = "/paths/~1v1~1lock~1acquire/post/responses/200";
+        if let Some(answer) = document.pointer_mut(acquire) {
+            answer["links"] = links();
+        }
+        document.to_string()
+    })
+}
+
+fn components() -> ComponentsBuilder {
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("The token of a client."));
+    let header = ApiKeyValue::with_description("X-Service-Token", "The same token.");
+    let components = ComponentsBuilder::new()
+        .security_scheme("bearer", SecurityScheme::Http(bearer.build()))
+        .security_scheme(
+            "serviceToken",
+            SecurityScheme::ApiKey(ApiKey::Header(header)),
+        );
+    let mut schemas = vec![];
+    component::<AcquireRequest>(&mut schemas);
+    component::<ReleaseRequest>(&mut schemas);
+    component::<ExtendRequest>(&mut schemas);
+    component::<AcquireResponse>(&mut schemas);
+    component::<ReleaseResponse>(&mut schemas);
+    component::<ActiveLocks>(&mut schemas);
+    component::<ForceReleaseResponse>(&mut schemas);
+    component::<CleanupResponse>(&mut schemas);
+    component::<Health>(&mut schemas);
+    component::<SystemInfo>(&mut schemas);
+    component::<ErrorResponse>(&mut schemas);
+    components.schemas_from_iter(schemas)
+}
+
+type Named = (String, utoipa::openapi::RefOr<Schema>);
+
+fn component<T: ToSchema>(schemas: &mut Vec<Named>) {
+    schemas.push((T::name().into_owned(), T::schema()));
+    T::schemas(schemas);
+}
+
+impl Operation {
+    fn built(&self) -> OperationBuilder {
+        let mut built = OperationBuilder::new()
+            .operation_id(Some(self.id))
+            .summary(Some(self.summary))
+            .description(Some(self.description))
+            .response("200", answer(200, self.answers));
+        for &status in self.also {
+            built = built.response(status.to_string(), answer(status, self.answers));
+        }
+        for &status in self.errors {
+            built = built.response(status.to_string(), answer(status, "ErrorResponse"));
+        }
+        if let Some(asks) = self.asks {
+            let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(asks)));
+            let body = RequestBodyBuilder::new()
+                .content(JSON, content.build())
+                .required(Some(Required::True));
+            built = built.request_body(Some(body.build()));
+        }
+        if self.path.contains("{lock_id}") {
+            let name = ObjectBuilder::new()
+                .schema_type(Type::String)
+                .pattern(Some("^[0-9a-f]{32}$"));
+            let parameter = ParameterBuilder::new()
+                .name("lock_id")
+                .parameter_in(ParameterIn::Path)
+                .required(Required::True)
+                .schema(Some(name));
+            built = built.parameter(parameter.description(Some("The lock.")));
+        }
+        if self.access != Access::Public {
+            let none: [&str; 0] = [];
+            built = built
+                .security(SecurityRequirement::new("bearer", none))
+                .security(SecurityRequirement::new("serviceToken", none));
+        }
+        built
+    }
+}
+
+/// What can be done next with a lock that has just been taken. (utoipa writes links by
+/// names that OpenAPI does not know.)
+fn links() -> Value {
+    let link = |operation: &str| {
+        json!({
+            "operationId": operation,
+            "requestBody": {
+                "lock_id": "$response.body#/lock_info/lock_id",
+                "service_name": "$request.body#/service_name",
+            },
+        })
+    };
+    json!({ "extend": link("extendLock"), "release": link("releaseLock") })
+}
+
+fn answer(status: u16, body: &str) -> ResponseBuilder {
+    let description = match status {
+        200 => "It is done.",
+        400 => "The body is no JSON object.",
+        401 => "No token, or an unknown one.",
+        403 => "The token does not allow it.",
+        404 => "There is no such lock, or pool.",
+        409 => "The lock has ended.",
+        413 => "The body is too large.",
+        422 => "A field is missing or wrong; `param` says which.",
+        429 => "No slot is free.",
+        _ => "The gateway cannot tell at the moment.",
+    };
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(body)));
+    let response = ResponseBuilder::new()
+        .description(description)
+        .content(JSON, content.build());
+    if status == 429 {
+        let seconds = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int32)));
+        let header = HeaderBuilder::new().schema(seconds.build());
+        let header = header.description(Some("Seconds after which to ask again."));
+        return response.header("Retry-After", header.build());
+    }
+    response
+}

@@ -1,0 +1,41 @@
+//! The lock service: its paths, its bodies, and the document that describes both.
+//!
+//! What a request asks for is decided here; doing it is the module's.
+
+mod context;
+mod document;
+mod page;
+mod parse;
+mod problem;
+mod request;
+mod response;
+mod route;
+#[cfg(test)]
+mod tests;
+mod time;
+
+pub use context::Context;
+pub use document::document;
+pub use page::page;
+pub use problem::Problem;
+pub use request::{Acquire, Extend, MAX_BODY, Outcome, Release};
+pub use response::{
+    AcquireResponse, ActiveLock, ActiveLocks, CleanupResponse, ForceReleaseResponse, Health,
+    HealthStatus, LockInfo, LockKind, LockStatus, PoolHealth, PoolInfo, ReleaseResponse,
+    SystemInfo,
+};
+pub use route::{Access, Route, route};
+pub use time::rfc3339;
+
+/// The name of a lock: 32 hexadecimal digits.
+#[must_use]
+pub fn lock_id(id: u128) -> String {
+    format!("{id:032x}")
+}
+
+/// The lock of this name, if it can be one.
+#[must_use]
+pub fn parse_lock_id(text: &str) -> Option<u128> {
+    let plain = text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    plain.then(|| u128::from_str_radix(text, 16).ok()).flatten()
+}

@@ -1,0 +1,105 @@
+//! Which path does what, by which method, for whom.
+
+use super::problem::Problem;
+
+/// Who may call a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody, without a token.
+    Public,
+    /// Whoever passes nginx's access phase.
+    Reader,
+    /// A client, by its token.
+    Client,
+    /// A client with `role=admin`.
+    Admin,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// Whether the gateway can serve.
+    Health,
+    /// What this gateway is.
+    SystemInfo,
+    /// The page for people.
+    Docs,
+    /// The page for programs.
+    OpenApi,
+    /// Takes a lock.
+    Acquire,
+    /// Gives one back.
+    Release,
+    /// Prolongs one.
+    Extend,
+    /// Who holds what.
+    Active,
+    /// Ends somebody's lock; its name as it stands in the path.
+    ForceRelease(String),
+    /// Forgets what has ended.
+    Cleanup,
+}
+
+impl Route {
+    /// Who may call it.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        match self {
+            Self::Health => Access::Public,
+            Self::SystemInfo | Self::Docs | Self::OpenApi | Self::Active => Access::Reader,
+            Self::Acquire | Self::Release | Self::Extend => Access::Client,
+            Self::ForceRelease(_) | Self::Cleanup => Access::Admin,
+        }
+    }
+
+    /// Its method, and whether it has a body.
+    fn method(&self) -> &'static str {
+        match self {
+            Self::Acquire | Self::Release | Self::Extend | Self::Cleanup => "POST",
+            Self::ForceRelease(_) => "DELETE",
+            _ => "GET",
+        }
+    }
+
+    /// Whether its body says what is asked for.
+    #[must_use]
+    pub fn has_body(&self) -> bool {
+        matches!(self, Self::Acquire | Self::Release | Self::Extend)
+    }
+
+    fn of(path: &str) -> Option<Self> {
+        Some(match path {
+            "/health" => Self::Health,
+            "/system/info" => Self::SystemInfo,
+            "/docs" => Self::Docs,
+            "/openapi.json" => Self::OpenApi,
+            "/v1/lock/acquire" => Self::Acquire,
+            "/v1/lock/release" => Self::Release,
+            "/v1/lock/extend" => Self::Extend,
+            "/v1/locks/active" => Self::Active,
+            "/v1/maintenance/cleanup-expired" => Self::Cleanup,
+            _ => {
+                let rest = path.strip_prefix("/v1/locks/")?;
+                let id = rest.strip_suffix("/force-release")?;
+                let one = !id.is_empty() && !id.contains('/');
+                one.then(|| Self::ForceRelease(id.to_owned()))?
+            }
+        })
+    }
+}
+
+/// What a request asks for.
+///
+/// # Errors
+/// When there is no such path, or not by this method.
+pub fn route(method: &str, path: &str) -> Result<Route, Problem> {
+    let route = Route::of(path).ok_or(Problem::no_such_path())?;
+    let wanted = route.method();
+    if method == wanted || (wanted == "GET" && method == "HEAD") {
+        return Ok(route);
+    }
+    Err(Problem::method_not_allowed(match wanted {
+        "GET" => "GET, HEAD",
+        other => other,
+    }))
+}

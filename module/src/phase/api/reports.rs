@@ -1,0 +1,273 @@
+//! What there is to tell of the gateway: who holds what, and how it does.
+
+use std::rc::Rc;
+
+use openai_core::admin::{
+    ActiveLock, ActiveLocks, Context, Health, HealthStatus, LockKind, PoolHealth, PoolInfo,
+    Problem, SystemInfo, lock_id, rfc3339,
+};
+use openai_core::lease::{
+    Avoid, HeldBy, Holding, Outlook, PoolGauges, PoolId, ServiceLock, holder_of,
+};
+use openai_core::openai::ApiError;
+
+use super::{Here, json};
+use crate::adapter::now;
+use crate::conf::{Main, Pool, PoolKey, Store};
+use crate::ffi::{Answer, nginx_version};
+use crate::locks;
+use crate::worker::{self, in_zone};
+
+/// Both clocks, to tell a moment of one in terms of the other.
+#[derive(Clone, Copy)]
+pub(super) struct Clock(openai_core::lease::Now);
+
+impl Clock {
+    pub(super) fn now() -> Self {
+        Self(now())
+    }
+
+    pub(super) fn timestamp(self) -> String {
+        rfc3339(self.0.wall_us)
+    }
+
+    /// A moment of the monotonic clock.
+    pub(super) fn time(self, mono_ms: u64) -> String {
+        let ahead = mono_ms.saturating_sub(self.0.mono_ms) * 1_000;
+        let ago = self.0.mono_ms.saturating_sub(mono_ms) * 1_000;
+        rfc3339((self.0.wall_us + ahead).saturating_sub(ago))
+    }
+}
+
+/// The pool and the key that the zone means, in the configuration.
+pub(super) fn key_of(main: &Main, pool: PoolId, key: u32) -> Option<(&Pool, Rc<PoolKey>)> {
+    let pool = pool_of(main, pool)?;
+    Some((pool, pool.keys.get(key)?))
+}
+
+fn pool_of(main: &Main, pool: PoolId) -> Option<&Pool> {
+    let at = main
+        .taken_over()?
+        .pools
+        .iter()
+        .position(|known| known.id == pool)?;
+    main.pools.get(at)
+}
+
+/// A lock as listings show it.
+pub(super) fn lock(main: &Main, lock: &ServiceLock, clock: Clock) -> Option<ActiveLock> {
+    let context = Context::from_text(&lock.context);
+    Some(ActiveLock {
+        lock_id: lock_id(lock.handle.nonce()),
+        kind: LockKind::Lock,
+        service_name: Some(lock.service.clone()),
+        client: Some(lock.client.clone()),
+        request_id: Some(lock.request.clone()),
+        pool: pool_of(main, lock.pool)?.name.clone(),
+        key_id: key_of(main, lock.pool, lock.key).map(|(_, key)| key.id.clone()),
+        slot: lock.ordinal,
+        fence: lock.fence,
+        acquired_at: clock.time(lock.taken_ms),
+        expires_at: clock.time(lock.until_ms),
+        context: context.fields,
+        context_truncated: context.truncated,
+    })
+}
+
+fn holding(main: &Main, held: &Holding, clock: Clock) -> Option<ActiveLock> {
+    let of = match &held.holder {
+        HeldBy::Service(service) => return lock(main, service, clock),
+        HeldBy::Request(of) => *of,
+    };
+    let clients = main
+        .clients
+        .as_ref()
+        .map_or(&[][..], |clients| clients.as_slice());
+    let client = clients.iter().find(|client| holder_of(&client.name) == of);
+    let client = client.map(|client| client.name.clone());
+    Some(ActiveLock {
+        lock_id: lock_id(held.id),
+        kind: LockKind::Request,
+        service_name: client.clone(),
+        client,
+        request_id: None,
+        pool: pool_of(main, held.pool)?.name.clone(),
+        key_id: key_of(main, held.pool, held.key).map(|(_, key)| key.id.clone()),
+        slot: held.ordinal,
+        fence: held.fence,
+        acquired_at: clock.time(held.since_ms),
+        expires_at: clock.time(held.until_ms),
+        context: Default::default(),
+        context_truncated: false,
+    })
+}
+
+fn unavailable() -> Problem {
+    Problem::of(ApiError::LockUnavailable { retry_after: 1 })
+}
+
+impl<'a> Here<'a> {
+    /// Whether all keys of a pool are revoked or out of quota, and not just over their
+    /// rates.
+    fn is_exhausted(self, at: usize) -> bool {
+        let outlook = self.main.taken_over();
+        let outlook = outlook.and_then(|known| worker::outlook(known, at, Avoid::default()));
+        matches!(outlook, Some(Outlook::Unhealthy { .. }))
+    }
+
+    /// The pools of the location: their positions, and how the zone knows them.
+    fn pools(self) -> impl Iterator<Item = (usize, &'a Pool, PoolId)> {
+        let known = self.main.taken_over().map_or(&[][..], |known| &known.pools);
+        let positions = self.place.api.pools().iter();
+        positions.filter_map(|&at| Some((at, self.main.pools.get(at)?, known.get(at)?.id)))
+    }
+
+    fn gauges(self, at: usize) -> Option<PoolGauges> {
+        worker::gauges(self.main.taken_over()?, at)
+    }
+
+    fn holdings(self) -> Option<Vec<Holding>> {
+        let pools: Vec<_> = self.pools().map(|(_, _, id)| id).collect();
+        in_zone(|zone| {
+            zone.expire(now());
+            zone.holdings(&pools)
+        })
+    }
+}
+
+pub(super) fn active(here: Here<'_>) -> Result<Answer, Problem> {
+    let clock = Clock::now();
+    let held = here.holdings().ok_or_else(unavailable)?;
+    let held = held
+        .iter()
+        .filter_map(|held| holding(here.main, held, clock));
+    let mut locks: Vec<_> = held.collect();
+    locks.sort_by(|a, b| (&a.pool, &a.key_id, a.slot).cmp(&(&b.pool, &b.key_id, b.slot)));
+    let answer = ActiveLocks {
+        count: locks.len(),
+        locks,
+        timestamp: clock.timestamp(),
+    };
+    json(200, &answer)
+}
+
+/// There is no lock of that name; but a request may have a lease.
+pub(super) fn none_but_a_request(here: Here<'_>, id: u128) -> Problem {
+    let held = here.holdings().unwrap_or_default();
+    if held.iter().any(|held| held.id == id) {
+        return Problem::held_by_request();
+    }
+    Problem::no_such_lock()
+}
+
+pub(super) fn health(here: Here<'_>) -> Result<Answer, Problem> {
+    let pools: Vec<_> = here
+        .pools()
+        .map(|(at, pool, id)| pool_health(here, at, pool, id))
+        .collect();
+    let best = pools.iter().map(|pool| pool.status).min();
+    let worst = pools.iter().map(|pool| pool.status).max();
+    let status = match (best, worst) {
+        (None | Some(HealthStatus::Unhealthy), _) => HealthStatus::Unhealthy,
+        (_, Some(HealthStatus::Healthy)) => HealthStatus::Healthy,
+        _ => HealthStatus::Degraded,
+    };
+    let code = if status == HealthStatus::Unhealthy {
+        503
+    } else {
+        200
+    };
+    let timestamp = Clock::now().timestamp();
+    json(
+        code,
+        &Health {
+            status,
+            pools,
+            timestamp,
+        },
+    )
+}
+
+fn pool_health(here: Here<'_>, at: usize, pool: &Pool, id: PoolId) -> PoolHealth {
+    let gauges = here.gauges(at).filter(|gauges| gauges.slots > 0);
+    let (keys_out, keys) = in_zone(|zone| zone.out_of(id)).unwrap_or_default();
+    let mut status = match keys_out {
+        _ if gauges.is_none() => HealthStatus::Unhealthy,
+        0 => HealthStatus::Healthy,
+        out if out == keys && here.is_exhausted(at) => HealthStatus::Unhealthy,
+        _ => HealthStatus::Degraded,
+    };
+    let mut nodes = vec![];
+    if let Store::Redlock {
+        group,
+        names,
+        fallback,
+        ..
+    } = &pool.store
+    {
+        let told = locks::nodes(*group, names).unwrap_or_default();
+        nodes = told.split(',').map(str::to_owned).collect();
+        let needed = here
+            .main
+            .groups
+            .get(*group)
+            .map_or(1, |group| group.quorum.needed());
+        let count = |states: &[&str]| {
+            nodes
+                .iter()
+                .filter(|n| states.contains(&n.as_str()))
+                .count()
+        };
+        let of_nodes = match (count(&["up", "suspect"]), count(&["up"])) {
+            (voting, _) if voting < usize::from(needed) && !fallback => HealthStatus::Unhealthy,
+            (_, up) if up < nodes.len() => HealthStatus::Degraded,
+            _ => HealthStatus::Healthy,
+        };
+        status = status.max(of_nodes);
+    }
+    let gauges = gauges.unwrap_or_default();
+    PoolHealth {
+        pool: pool.name.clone(),
+        status,
+        slots: gauges.slots,
+        held: gauges.held,
+        waiting: gauges.waiting,
+        keys,
+        keys_out,
+        nodes,
+    }
+}
+
+pub(super) fn system_info(here: Here<'_>) -> Result<Answer, Problem> {
+    let clock = Clock::now();
+    let wall_us = clock.0.wall_us;
+    let started_us = in_zone(|zone| zone.started_us(wall_us)).ok_or_else(unavailable)?;
+    let info = |(at, pool, _): (usize, &Pool, PoolId)| {
+        let gauges = here.gauges(at).unwrap_or_default();
+        let backend = match pool.store {
+            Store::Redlock { .. } => "redlock",
+            _ => "shm",
+        };
+        PoolInfo {
+            pool: pool.name.clone(),
+            backend: backend.to_owned(),
+            keys: pool
+                .keys
+                .newest()
+                .iter()
+                .map(|key| key.id.clone())
+                .collect(),
+            slots: gauges.slots,
+            held: gauges.held,
+            waiting: gauges.waiting,
+        }
+    };
+    let answer = SystemInfo {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        nginx: nginx_version(),
+        uptime_seconds: wall_us.saturating_sub(started_us) / 1_000_000,
+        pools: here.pools().map(info).collect(),
+        timestamp: clock.timestamp(),
+    };
+    json(200, &answer)
+}

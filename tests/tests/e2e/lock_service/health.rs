@@ -1,0 +1,141 @@
+//! How the gateway says that it is.
+
+use e2e::{Redis, wait_until};
+use serde_json::json;
+
+use super::{Bed, STORES, Store, shared_plan};
+use crate::failover;
+
+#[test]
+fn all_is_well() {
+    for store in STORES {
+        let bed = Bed::new(store, 3);
+        let answer = bed.gateway.get("/health").send().expect_status(200).json();
+        assert_eq!(answer["status"], "healthy");
+        let pool = &answer["pools"][0];
+        assert_eq!((&pool["pool"], &pool["slots"]), (&json!("main"), &json!(3)));
+    }
+}
+
+#[test]
+fn a_group_of_servers_fails_bit_by_bit() {
+    let mut bed = Bed::new(Store::Redlock, 1);
+    let status = |bed: &Bed| {
+        let answer = bed.gateway.get("/health").send();
+        (answer.status, answer.json()["status"].clone())
+    };
+    bed.nodes[0].kill();
+    wait_until("it is degraded", || {
+        status(&bed) == (200, json!("degraded"))
+    });
+    let lock = bed.lock(json!({}));
+    bed.nodes[1].kill();
+    wait_until("it is unhealthy", || {
+        status(&bed) == (503, json!("unhealthy"))
+    });
+    let refused = bed.extend(&lock, 600);
+    assert_eq!(
+        super::code(&refused),
+        (503, super::some("lock_unavailable"))
+    );
+    assert!(refused.header("retry-after").is_some());
+    bed.release(&lock).expect_status(200);
+    let refused = bed.acquire(json!({"wait_ms": 1}));
+    assert!([429, 503].contains(&refused.refusal().status));
+    bed.gateway.wait_held(0, 0);
+}
+
+#[test]
+fn what_it_is() {
+    for store in STORES {
+        let bed = Bed::new(store, 2);
+        let info = bed.get("/system/info").send().expect_status(200).json();
+        assert!(
+            info["nginx"].as_str().is_some_and(|v| v.starts_with("1.")),
+            "{info}"
+        );
+        assert!(
+            info["version"].is_string() && info["uptime_seconds"].is_u64(),
+            "{info}"
+        );
+        let pool = &info["pools"][0];
+        let backend = if store == Store::Shm {
+            "shm"
+        } else {
+            "redlock"
+        };
+        assert_eq!(pool["backend"], backend);
+        assert_eq!(
+            (&pool["keys"], &pool["slots"]),
+            (&json!(["main"]), &json!(2))
+        );
+    }
+}
+
+/// One key revoked leaves less to spare; all of them, nothing.
+#[test]
+fn keys_that_are_out_count() {
+    let revoked = [1, 2].map(|n| failover::key_is(n, "revoked")).concat();
+    for keys in [2, 3] {
+        let bed = Bed::with(Store::Shm, 1, "", "", |plan| {
+            let scenario = mock_upstream::Scenario::from_toml(&format!("delay = 0\n{revoked}"));
+            plan.pool("main", &failover::keys(keys))
+                .scenario(scenario.expect("a scenario"))
+        });
+        let status = if keys == 2 { 503 } else { 200 };
+        bed.gateway
+            .chat()
+            .token(super::TOKEN)
+            .send()
+            .expect_status(status);
+        let health = bed.gateway.get("/health").send();
+        let pool = health.json()["pools"][0].clone();
+        assert_eq!(
+            (&pool["keys"], &pool["keys_out"]),
+            (&json!(keys), &json!(2))
+        );
+        if keys == 2 {
+            assert_eq!(
+                (health.status, &health.json()["status"]),
+                (503, &json!("unhealthy"))
+            );
+            assert_eq!(
+                super::code(&bed.acquire(json!({}))),
+                (503, super::some("no_healthy_key"))
+            );
+        } else {
+            assert_eq!(
+                (health.status, &health.json()["status"]),
+                (200, &json!("degraded"))
+            );
+            let lock = bed.lock(json!({}));
+            assert_eq!(lock["key_id"], "k3", "a lock is on a key that works");
+            bed.release(&lock).expect_status(200);
+        }
+    }
+}
+
+/// A lock that another machine may have as well is none.
+#[test]
+fn there_is_no_lock_without_a_majority() {
+    let mut nodes = Redis::group(3);
+    let pool = "key sk-e2e-main-0001 id=main;";
+    let plan = shared_plan(&nodes, pool, "");
+    let gateway = plan
+        .pool("main", &format!("{pool} store group fallback=shm;"))
+        .start();
+    nodes[0].kill();
+    nodes[1].kill();
+    let bed = Bed { gateway, nodes };
+    wait_until("requests have leases of this machine only", || {
+        let answer = bed.gateway.chat().token(super::TOKEN).send();
+        answer.status == 200 && bed.gateway.access_log().contains("fallback")
+    });
+    let refused = bed.acquire(json!({"wait_ms": 1_000}));
+    assert_eq!(
+        super::code(&refused),
+        (503, super::some("lock_unavailable"))
+    );
+    let health = bed.gateway.get("/health").send().expect_status(200).json();
+    assert_eq!(health["status"], "degraded");
+}

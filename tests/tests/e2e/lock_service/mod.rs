@@ -1,0 +1,180 @@
+//! Locks that services take over HTTP, on shared memory and on Redlock pools alike.
+
+mod admin;
+mod cycles;
+mod document;
+mod health;
+mod lifetimes;
+mod listing;
+mod refusals;
+mod schemathesis;
+mod taking;
+
+use e2e::{Answer, Call, Gateway, Plan, Redis, wait_until};
+use serde_json::{Value, json};
+
+const TOKEN: &str = "token-of-a-service";
+const OTHER: &str = "token-of-another-service";
+const ADMIN: &str = "token-of-an-admin";
+
+/// The paths of the lock service, whose location takes more directives.
+fn served(more: &str) -> String {
+    format!(
+        "location ~ ^/(v1/(lock|locks|maintenance)/|health$|system/info$|docs$|openapi\\.json$) {{
+         openai_api on; {more} }}"
+    )
+}
+
+fn plan_of(pool: &str, more: &str) -> Plan {
+    Plan::new()
+        .pool("main", pool)
+        .environment("SERVICE_TOKEN", TOKEN)
+        .environment("OTHER_TOKEN", OTHER)
+        .environment("ADMIN_TOKEN", ADMIN)
+        .clients(
+            "client labeling env:SERVICE_TOKEN;
+             client batch env:OTHER_TOKEN;
+             client ops env:ADMIN_TOKEN role=admin;",
+        )
+        .server(&served(more))
+}
+
+/// A gateway, and the Redis servers of its pool if it has any.
+struct Bed {
+    gateway: Gateway,
+    nodes: Vec<Redis>,
+}
+
+/// Where the slots are exclusive.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Store {
+    Shm,
+    Redlock,
+}
+
+const STORES: [Store; 2] = [Store::Shm, Store::Redlock];
+
+impl Bed {
+    /// One key with so many slots.
+    fn new(store: Store, slots: u32) -> Self {
+        Self::with(store, slots, "", "", |plan| plan)
+    }
+
+    /// The same, with more in the pool and in the location, and another plan.
+    fn with(
+        store: Store,
+        slots: u32,
+        in_pool: &str,
+        in_place: &str,
+        change: impl FnOnce(Plan) -> Plan,
+    ) -> Self {
+        let key = format!("key sk-e2e-main-0001 id=main slots={slots}; {in_pool}");
+        if store == Store::Shm {
+            let gateway = change(plan_of(&key, in_place)).start();
+            let nodes = vec![];
+            return Self { gateway, nodes };
+        }
+        let nodes = Redis::group(3);
+        let gateway = change(shared_plan(&nodes, &key, in_place)).start();
+        let bed = Self { gateway, nodes };
+        wait_until("the nodes are up", || {
+            bed.get("/health").send().json()["status"] == "healthy"
+        });
+        bed
+    }
+
+    fn call(&self, path: &str, token: &str, body: &Value) -> Call {
+        Call::json(self.gateway.url(path), body.to_string()).token(token)
+    }
+
+    fn get(&self, path: &str) -> Call {
+        self.gateway.get(path).token(TOKEN)
+    }
+
+    /// Takes a lock, as the service `labeling`.
+    fn acquire(&self, more: Value) -> Answer {
+        let mut body = json!({"service_name": "labeling", "resource_type": "openai_api"});
+        merge(&mut body, more);
+        self.call("/v1/lock/acquire", TOKEN, &body).send()
+    }
+
+    /// Takes a lock; what it is.
+    #[track_caller]
+    fn lock(&self, more: Value) -> Value {
+        self.acquire(more).expect_status(200).json()["lock_info"].clone()
+    }
+
+    fn extend(&self, lock: &Value, seconds: u64) -> Answer {
+        let body = json!({"lock_id": lock["lock_id"], "service_name": "labeling",
+                          "estimated_duration": seconds});
+        self.call("/v1/lock/extend", TOKEN, &body).send()
+    }
+
+    fn release(&self, lock: &Value) -> Answer {
+        let body = json!({"lock_id": lock["lock_id"], "service_name": "labeling"});
+        self.call("/v1/lock/release", TOKEN, &body).send()
+    }
+
+    #[track_caller]
+    fn active(&self) -> Vec<Value> {
+        let listing = self
+            .get("/v1/locks/active")
+            .send()
+            .expect_status(200)
+            .json();
+        let locks = listing["locks"].as_array().expect("a list").clone();
+        assert_eq!(listing["count"], locks.len());
+        locks
+    }
+
+    fn force_release(&self, lock: &Value) -> Answer {
+        let id = lock["lock_id"].as_str().expect("a name");
+        let path = format!("/v1/locks/{id}/force-release");
+        Call::new("DELETE", self.gateway.url(&path))
+            .token(ADMIN)
+            .send()
+    }
+
+    fn clean_up(&self) -> Answer {
+        self.call("/v1/maintenance/cleanup-expired", ADMIN, &json!({}))
+            .send()
+    }
+
+    /// Whether the slots are seen to be free, on this machine and on the nodes.
+    fn wait_free(&self) {
+        self.gateway.wait_held(0, 0);
+        wait_until("the nodes have no lock", || self.on_nodes() == 0);
+    }
+
+    /// How many locks the nodes have of the slot 0, all together.
+    fn on_nodes(&self) -> i64 {
+        let has = |redis: &Redis| redis.number("EXISTS {main}:l:main:0");
+        self.nodes.iter().map(has).sum()
+    }
+}
+
+fn shared_plan(nodes: &[Redis], pool: &str, in_place: &str) -> Plan {
+    let list: String = nodes
+        .iter()
+        .map(|redis| format!("node {}; ", redis.url()))
+        .collect();
+    let group = format!("openai_redlock group {{ {list} node_timeout 300ms; bootstrap on; }}");
+    plan_of(&format!("{pool} store group;"), in_place).http(&group)
+}
+
+fn merge(body: &mut Value, more: Value) {
+    if let (Some(body), Value::Object(more)) = (body.as_object_mut(), more) {
+        body.extend(more);
+    }
+}
+
+/// The `code` of an error in OpenAI's form, which must be complete.
+#[track_caller]
+fn code(answer: &Answer) -> (u16, Option<String>) {
+    let refusal = answer.refusal();
+    (refusal.status, refusal.code)
+}
+
+fn some(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
