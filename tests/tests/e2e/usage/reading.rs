@@ -135,10 +135,10 @@ fn the_upstream_is_asked_for_plain_answers() {
         .upstream(upstream.address())
         .server("location /v1/raw { openai main; openai_usage off; proxy_pass http://upstream; }")
         .start();
-    for (path, sent) in [("/v1/models", None), ("/v1/raw", Some("gzip"))] {
+    for path in ["/v1/models", "/v1/raw"] {
         let client = gateway.get(path).header("Accept-Encoding", "gzip").spawn();
         let mut exchange = upstream.accept();
-        assert_eq!(exchange.header("accept-encoding"), sent);
+        assert_eq!(exchange.header("accept-encoding"), None);
         exchange.answer();
         client.join().expect("an answer").expect_status(200);
     }
