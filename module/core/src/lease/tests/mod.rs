@@ -10,3 +10,4 @@ mod lock;
 mod model;
 mod reload;
 mod service;
+mod told;

@@ -1,0 +1,93 @@
+//! What others tell of a key: other machines, and probes.
+
+use super::bed::{Bed, pool};
+use super::health::{bed, serve};
+use crate::lease::*;
+use crate::openai::Verdict::*;
+
+const MINUTE: u64 = 60_000;
+const HOUR: u64 = 60 * MINUTE;
+
+#[test]
+fn what_many_tell_of_a_key_is_news_once() {
+    let mut bed = Bed::new(&pool("p", &[(1, 1, 1)], Balance::RoundRobin));
+    let now = bed.clock();
+    let until = now.mono_ms + 10_000;
+    let told = |bed: &mut Bed, until| bed.zone().put_out(0, Cause::Revoked, 4, until, now);
+    let out = Turn::Out {
+        cause: Cause::Revoked,
+        until_ms: until,
+        failures: 4,
+    };
+    assert_eq!(told(&mut bed, until), Some(out));
+    assert!(bed.zone().is_out(0, now));
+    // By other nodes, and to other workers, each a little later.
+    assert_eq!(told(&mut bed, until + 300), None);
+    assert_eq!(told(&mut bed, until - 5_000), None);
+    let longer = Turn::Out {
+        cause: Cause::Revoked,
+        until_ms: until + 9_000,
+        failures: 4,
+    };
+    assert_eq!(told(&mut bed, until + 9_000), Some(longer));
+    bed.now = until + 9_000;
+    let now = bed.clock();
+    bed.zone().expire(now);
+    assert!(!bed.zone().is_out(0, now));
+}
+
+#[test]
+fn what_others_tell_outweighs_a_lighter_cause() {
+    let mut config = pool("p", &[(1, 1, 1)], Balance::RoundRobin);
+    config.policy.rpm = 1;
+    let mut bed = Bed::new(&config);
+    let worker = bed.worker(1);
+    let lease = bed.acquire(worker).unwrap();
+    let (now, until) = (bed.clock(), bed.now + 100);
+    assert_eq!(bed.view(0).cause, Some(Cause::Stated));
+    let told = bed.zone().put_out(0, Cause::Rate, 1, until, now);
+    assert!(told.is_some());
+    bed.zone().unused(lease.handle, now).unwrap();
+    assert_eq!(bed.view(0).cause, Some(Cause::Rate), "not shortened");
+}
+
+#[test]
+fn a_probe_shows_whether_a_key_that_was_refused_works_again() {
+    let (mut bed, worker) = bed(&[3]);
+    serve(&mut bed, worker, Revoked, &[]);
+    let probe = |bed: &mut Bed, verdict| {
+        let now = bed.clock();
+        bed.zone().probed_key(0, verdict, now)
+    };
+    bed.now += MINUTE - 1;
+    for verdict in [Limited, Faulty, Refused] {
+        assert_eq!(probe(&mut bed, verdict), None);
+    }
+    let Some(Turn::Out {
+        until_ms,
+        failures: 2,
+        ..
+    }) = probe(&mut bed, Revoked)
+    else {
+        panic!("it is out for longer");
+    };
+    assert_eq!(until_ms, bed.now + 2 * MINUTE);
+    bed.now += MINUTE;
+    assert_eq!(probe(&mut bed, Sound), Some(Turn::Sound));
+    assert!(bed.acquire(worker).is_some());
+    assert!(bed.acquire(worker).is_none(), "on trial");
+    assert_eq!(probe(&mut bed, Revoked), None, "it is not out");
+}
+
+#[test]
+fn a_list_of_models_tells_nothing_of_quota() {
+    let (mut bed, worker) = bed(&[1]);
+    serve(&mut bed, worker, Exhausted, &[]);
+    bed.now += HOUR - 1;
+    let now = bed.clock();
+    assert_eq!(bed.zone().probed_key(0, Sound, now), None);
+    assert!(bed.zone().is_out(0, now));
+    assert!(bed.zone().probed_key(0, Exhausted, now).is_some());
+    bed.now += HOUR - 1;
+    assert!(bed.acquire(worker).is_none());
+}
