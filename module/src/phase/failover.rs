@@ -32,11 +32,8 @@ pub fn answer_begun(request: Request<'_>, head: &AnswerHead<'_>) -> Attempt {
         return Attempt::Keep;
     };
     let status = head.status();
-    let body = match status {
-        401..=403 | 429 => head.body(),
-        _ => &[],
-    };
     let judged_by_body = matches!(status, 401..=403 | 429);
+    let body = if judged_by_body { head.body() } else { &[] };
     if judged_by_body && head.may_grow() && ErrorHead::of(body).code.is_none() {
         return Attempt::Undecided;
     }
