@@ -15,6 +15,7 @@ use crate::conf::{PoolKey, Target};
 use crate::ffi::{Answer, Editor, Timer, Token};
 use crate::locks;
 use crate::phase::api::Call;
+use crate::trace::Ids;
 use crate::usage::Meter;
 use crate::worker::{self, LeaseKey};
 
@@ -166,6 +167,8 @@ pub struct Context {
     pub complete: Cell<bool>,
     /// Whether it has been added to the totals.
     pub counted: Cell<bool>,
+    /// Its ids, once somebody has asked for them.
+    pub trace: OnceCell<Box<Ids>>,
 }
 
 impl Context {
@@ -210,6 +213,7 @@ impl Context {
             stripper: RefCell::default(),
             complete: Cell::default(),
             counted: Cell::default(),
+            trace: OnceCell::new(),
         }
     }
 

@@ -15,6 +15,7 @@ mod log;
 mod phase;
 mod probe;
 mod totals;
+mod trace;
 mod usage;
 mod variables;
 mod watch;
@@ -28,6 +29,7 @@ use conf::{
     ZoneSize,
 };
 use conf::{LockKey, LockTtl, OpenaiApi};
+use conf::{ProcessTimeHeader, TraceOn};
 use ffi::{
     Answer, AnswerHead, Attempt, Commands, ConfResult, Content, Cycle, HttpModule, Request,
     Variable, Wrapped, command, end,
@@ -36,7 +38,7 @@ use ffi::{
 /// The module, as the glue to nginx names it.
 pub(crate) struct Openai;
 
-static mut COMMANDS: Commands<27> = [
+static mut COMMANDS: Commands<29> = [
     command::<ZoneSize>(),
     command::<PoolBlock>(),
     command::<RedlockBlock>(),
@@ -63,6 +65,8 @@ static mut COMMANDS: Commands<27> = [
     command::<PricesFile>(),
     command::<StatsZone>(),
     command::<Metrics>(),
+    command::<TraceOn>(),
+    command::<ProcessTimeHeader>(),
     end(),
 ];
 

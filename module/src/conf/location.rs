@@ -7,6 +7,7 @@ use openai_core::routes::TargetName;
 
 use super::api::Api;
 use super::next_key::NextKey;
+use super::trace::Trace;
 use super::usage::Usage;
 use super::{Main, Target, values};
 use crate::ffi::{
@@ -35,6 +36,7 @@ pub struct Location {
     pub(super) next_key: NextKey,
     pub api: Api,
     pub(super) usage: Usage,
+    pub(super) trace: Trace,
     content: ContentHandler,
 }
 
@@ -108,6 +110,10 @@ impl Location {
         &self.usage
     }
 
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
     pub fn next_key(&self) -> &NextKey {
         &self.next_key
     }
@@ -150,6 +156,7 @@ impl LocationConf for Location {
         self.next_key.inherit(&above.next_key);
         self.api.inherit(&above.api, main)?;
         self.usage.inherit(&above.usage);
+        self.trace.inherit(&above.trace);
         self.resolve(main)
     }
 

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::attempt::Hooks;
 use super::guard;
+use super::headers::SentHeaders;
 use super::request::Request;
 use super::rewrite::Rewrite;
 
@@ -54,6 +55,7 @@ pub(crate) struct Holder<T> {
     pub(crate) token: Token,
     pub(crate) rewrites: RefCell<Vec<Rewrite>>,
     pub(crate) authorization: RefCell<Option<Rc<Zeroizing<Vec<u8>>>>>,
+    pub(crate) headers: RefCell<Option<Rc<SentHeaders>>>,
     pub(crate) create_request: core::cell::Cell<CreateRequest>,
     pub(crate) finalize_request: core::cell::Cell<FinalizeRequest>,
     pub(crate) hooks: Hooks,
@@ -134,6 +136,7 @@ pub(crate) fn attach<'a, T: 'static>(
             token,
             rewrites: Default::default(),
             authorization: Default::default(),
+            headers: Default::default(),
             create_request: Default::default(),
             finalize_request: Default::default(),
             hooks: Hooks::default(),

@@ -45,6 +45,7 @@ pub use export::{
 };
 pub use filter::{Chunk, Filter, Piece};
 pub use handler::{Flow, Phase, PhaseHandler};
+pub use headers::{HeaderName, SentHeaders};
 pub use log::{Level, is_logged, write as log};
 pub use peer::{Address, Peer};
 pub use process::{

@@ -11,6 +11,7 @@ use crate::conf::Location;
 use crate::ctx::{Context, Reply};
 use crate::ffi::{Chunk, Filter, Piece, Request};
 use crate::phase::target;
+use crate::trace;
 use crate::usage;
 
 pub struct Answers;
@@ -40,6 +41,7 @@ impl Filter for Answers {
         if request.is_upstream_answer() {
             restore(&request);
         }
+        trace::tell(&request, place);
     }
 
     fn body<'a>(request: Request<'a>, chunk: Chunk<'_>) -> Piece<'a> {

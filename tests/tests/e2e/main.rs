@@ -42,6 +42,7 @@ mod stopped_worker;
 mod streaming;
 mod subrequests;
 mod tls;
+mod tracing;
 mod upstream_faults;
 mod usage;
 mod variables;
