@@ -165,6 +165,10 @@ pub struct Context {
     pub stripper: RefCell<Option<UsageStripper>>,
     /// Whether the upstream has given its whole answer.
     pub complete: Cell<bool>,
+    /// How many bytes more may be read of an answer whose client is gone, once it is.
+    pub draining: Cell<Option<u64>>,
+    /// Whether the client was gone before the upstream's answer was whole.
+    pub left: Cell<bool>,
     /// Whether it has been added to the totals.
     pub counted: Cell<bool>,
     /// Its ids, once somebody has asked for them.
@@ -212,6 +216,8 @@ impl Context {
             meter: RefCell::default(),
             stripper: RefCell::default(),
             complete: Cell::default(),
+            draining: Cell::default(),
+            left: Cell::default(),
             counted: Cell::default(),
             trace: OnceCell::new(),
         }
@@ -269,6 +275,8 @@ impl Context {
         self.meter.replace(None);
         self.stripper.replace(None);
         self.complete.set(false);
+        self.draining.set(None);
+        self.left.set(false);
         self.avoid.set(Avoid::default());
         self.faulty.set(0);
         self.verdict.set(None);

@@ -29,7 +29,7 @@ use conf::{
     ZoneSize,
 };
 use conf::{LockKey, LockTtl, OpenaiApi};
-use conf::{ProcessTimeHeader, TraceOn};
+use conf::{OnClientAbort, ProcessTimeHeader, TraceOn};
 use ffi::{
     Answer, AnswerHead, Attempt, Commands, ConfResult, Content, Cycle, HttpModule, Request,
     Variable, Wrapped, command, end,
@@ -38,7 +38,7 @@ use ffi::{
 /// The module, as the glue to nginx names it.
 pub(crate) struct Openai;
 
-static mut COMMANDS: Commands<29> = [
+static mut COMMANDS: Commands<30> = [
     command::<ZoneSize>(),
     command::<PoolBlock>(),
     command::<RedlockBlock>(),
@@ -65,6 +65,7 @@ static mut COMMANDS: Commands<29> = [
     command::<PricesFile>(),
     command::<StatsZone>(),
     command::<Metrics>(),
+    command::<OnClientAbort>(),
     command::<TraceOn>(),
     command::<ProcessTimeHeader>(),
     end(),

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use openai_core::routes::TargetName;
 
+use super::abort::ClientAbort;
 use super::api::Api;
 use super::next_key::NextKey;
 use super::trace::Trace;
@@ -37,6 +38,7 @@ pub struct Location {
     pub api: Api,
     pub(super) usage: Usage,
     pub(super) trace: Trace,
+    pub(super) client_abort: Option<ClientAbort>,
     content: ContentHandler,
 }
 
@@ -110,6 +112,11 @@ impl Location {
         &self.usage
     }
 
+    /// What becomes of an answer whose client has left.
+    pub fn client_abort(&self) -> ClientAbort {
+        self.client_abort.unwrap_or_default()
+    }
+
     pub fn trace(&self) -> &Trace {
         &self.trace
     }
@@ -157,6 +164,7 @@ impl LocationConf for Location {
         self.api.inherit(&above.api, main)?;
         self.usage.inherit(&above.usage);
         self.trace.inherit(&above.trace);
+        self.client_abort = self.client_abort.or(above.client_abort);
         self.resolve(main)
     }
 
@@ -166,6 +174,10 @@ impl LocationConf for Location {
 
     fn wraps_content(&self) -> bool {
         self.serves()
+    }
+
+    fn drains(&self) -> bool {
+        self.client_abort() != ClientAbort::Close
     }
 }
 

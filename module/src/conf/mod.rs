@@ -1,5 +1,6 @@
 //! The directives, and the configuration they make.
 
+mod abort;
 mod api;
 mod clients;
 mod keys;
@@ -19,6 +20,7 @@ mod values;
 mod watch;
 mod zone;
 
+pub use abort::{ClientAbort, OnClientAbort};
 pub use api::{LockKey, LockTtl, OpenaiApi};
 pub use clients::ClientsBlock;
 pub use keys::{KeyTable, PoolKey, Sources};

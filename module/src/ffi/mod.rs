@@ -5,6 +5,7 @@
 //! panic ends as an error of that one request. The types here know nothing of
 //! leases or keys.
 
+mod abort;
 mod attempt;
 mod body;
 mod conf;

@@ -8,6 +8,7 @@ use ngx::ffi::{
 };
 use zeroize::Zeroizing;
 
+use super::abort;
 use super::attempt::{self, AnswerHead, Attempt};
 use super::context::{self, Holder};
 use super::export::{HttpModule, LocationConf, the_module};
@@ -247,6 +248,13 @@ unsafe extern "C" fn create_request_entry<M: Wrapped>(r: *mut ngx_http_request_t
         // SAFETY: live request whose upstream request is being made; `create` is
         // the handler that stood here before.
         unsafe {
+            if let Some(holder) = holder
+                && Request::borrow(r)
+                    .location::<M>()
+                    .is_some_and(LocationConf::drains)
+            {
+                abort::watch::<M>(r, holder);
+            }
             let _swapped = Swapped::new(r, &authorization, headers.as_deref());
             let rewritten = Rewritten::new(r, &rewrites);
             if rewritten.is_none() {

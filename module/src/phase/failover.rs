@@ -161,7 +161,7 @@ impl Running<'_> {
     /// Whether the request is to be sent again, or what else becomes of it.
     fn next(&self, fault: Fault, verdict: Verdict) -> Attempt {
         let (ctx, next) = (self.ctx, self.place.next_key());
-        if !next.cures(fault) || self.request.is_subrequest() {
+        if !next.cures(fault) || self.request.is_subrequest() || ctx.left.get() {
             return Attempt::Keep;
         }
         let mut avoid = ctx.avoid.get();
