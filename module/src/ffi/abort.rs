@@ -5,8 +5,10 @@
 //! timeouts and parsers, and our body filter takes what comes. The client's connection
 //! stays marked as failed: so nginx ends the request when the upstream is done.
 
+use core::ptr;
+
 use ngx::ffi::{
-    NGX_HTTP_CLIENT_CLOSED_REQUEST, ngx_chain_t, ngx_del_timer, ngx_http_block_reading,
+    NGX_HTTP_CLIENT_CLOSED_REQUEST, ngx_buf_t, ngx_chain_t, ngx_del_timer, ngx_http_block_reading,
     ngx_http_request_empty_handler, ngx_http_request_t, ngx_http_upstream_t, ngx_module_t,
     ngx_output_chain_ctx_t, ngx_post_event, ngx_posted_events,
 };
@@ -86,7 +88,7 @@ impl Request<'_> {
     pub(crate) fn discard(&self, chain: *mut ngx_chain_t) {
         // SAFETY: a chain that nginx has passed to our body filter, and a live request.
         unsafe {
-            count_as_sent(chain);
+            count_as_sent(chain, ptr::null());
             let_held_go(self.raw);
         }
     }
@@ -109,7 +111,8 @@ impl Request<'_> {
 unsafe fn let_held_go(r: *mut ngx_http_request_t) {
     // SAFETY: whoever reads an answer (the upstream, its pipe, the copy filter, which
     // nginx gives a context for that) has a list of what it waits for; filters below ours
-    // that still refer to it are not called again.
+    // that still refer to it are not called again. What the copy filter has yet to pass on,
+    // the pipe waits for as well.
     unsafe {
         #[cfg(ngx_feature = "http_v2")]
         if (*r).stream.as_ref().is_some_and(|stream| stream.queued > 0) {
@@ -117,16 +120,18 @@ unsafe fn let_held_go(r: *mut ngx_http_request_t) {
             // calls again when they are.
             return;
         }
-        if let Some(upstream) = (*r).upstream.as_ref() {
-            count_as_sent(upstream.busy_bufs);
-            if let Some(pipe) = upstream.pipe.as_ref() {
-                count_as_sent(pipe.busy);
-            }
-        }
         let copy: *const ngx_module_t = &raw const ngx_http_copy_filter_module;
         let copy = *(*r).ctx.add((*copy).ctx_index);
+        let mut rest: *const ngx_buf_t = ptr::null();
         if let Some(copy) = copy.cast::<ngx_output_chain_ctx_t>().as_ref() {
-            count_as_sent(copy.busy);
+            count_as_sent(copy.busy, ptr::null());
+            rest = copy.in_.as_ref().map_or(rest, |link| link.buf);
+        }
+        if let Some(upstream) = (*r).upstream.as_ref() {
+            count_as_sent(upstream.busy_bufs, rest);
+            if let Some(pipe) = upstream.pipe.as_ref() {
+                count_as_sent(pipe.busy, rest);
+            }
         }
         let write = (*(*r).connection).write;
         (*write).set_ready(1);
@@ -137,12 +142,14 @@ unsafe fn let_held_go(r: *mut ngx_http_request_t) {
     }
 }
 
+/// Counts buffers as sent, until there is `rest`.
+///
 /// # Safety
 /// A chain that ends with null, whose links have buffers each.
-pub(crate) unsafe fn count_as_sent(mut link: *mut ngx_chain_t) {
+pub(crate) unsafe fn count_as_sent(mut link: *mut ngx_chain_t, rest: *const ngx_buf_t) {
     // SAFETY: the caller's.
     unsafe {
-        while let Some(part) = link.as_mut() {
+        while let Some(part) = link.as_mut().filter(|part| !ptr::eq(part.buf, rest)) {
             let buffer = &mut *part.buf;
             buffer.pos = buffer.last;
             buffer.file_pos = buffer.file_last;

@@ -129,7 +129,7 @@ impl Request<'_> {
         body: Option<&[u8]>,
     ) -> *mut ngx_chain_t {
         // SAFETY: a chain that nginx passed to a body filter.
-        unsafe { count_as_sent(chain) };
+        unsafe { count_as_sent(chain, ptr::null()) };
         body.map_or(ptr::null_mut(), |body| self.chain_of(body, true))
     }
 

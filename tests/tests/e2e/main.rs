@@ -15,6 +15,7 @@ mod clones;
 mod configs;
 mod container;
 mod dev_mode;
+mod draining;
 mod endings;
 mod failover;
 mod hostile;
