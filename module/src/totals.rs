@@ -2,11 +2,12 @@
 //! told of them.
 
 use openai_core::metrics::{
-    Board, CONTENT_TYPE, Http, Live, LivePool, Outcome, Record, Request as Done,
+    Board, CONTENT_TYPE, Day, Http, Live, LivePool, Outcome, Record, Request as Done,
 };
 use openai_core::openai::ApiError;
 
 use crate::Openai;
+use crate::adapter::now;
 use crate::conf::{Main, Pool, Store};
 use crate::ctx::{Context, LeaseStatus};
 use crate::ffi::{Answer, Content, Request, SharedZone};
@@ -79,6 +80,7 @@ pub fn add(request: &Request<'_>) {
     });
     let record = Record {
         http,
+        day: Day::of(now().wall_us),
         duration_ms: request.age_ms(),
         request: asked,
     };
