@@ -2,7 +2,7 @@
 //! told of them.
 
 use openai_core::metrics::{
-    Board, CONTENT_TYPE, Day, Http, Live, LivePool, Outcome, Record, Request as Done,
+    Board, CONTENT_TYPE, Day, Figures, Http, Live, LivePool, Outcome, Record, Request as Done,
 };
 use openai_core::openai::ApiError;
 
@@ -42,6 +42,14 @@ pub fn introduce(main: &Main) {
             }
         }
     });
+}
+
+/// What has been counted since a day, of all services or of one.
+pub fn figures(main: &Main, since: Option<Day>, service: Option<&str>) -> Option<Figures> {
+    let today = Day::of(now().wall_us);
+    change(main.totals.shared?, |board| {
+        board.figures(today, since, service)
+    })
 }
 
 /// Adds a request that has ended: once.

@@ -14,6 +14,7 @@
 
 mod board;
 mod day;
+mod figures;
 mod histogram;
 mod http;
 mod ledger;
@@ -25,8 +26,9 @@ mod text;
 
 pub use board::{Board, BoardError, Snapshot};
 pub use day::Day;
+pub use figures::{Figures, Line};
 pub use http::{Endpoint, Http};
 pub use ledger::{KEPT_DAYS, Use};
-pub use record::{Outcome, Record, Request};
+pub use record::{OUTCOMES, Outcome, Record, Request};
 pub use row::Counters;
 pub use text::{CONTENT_TYPE, Live, LivePool, render};

@@ -294,7 +294,7 @@ impl<'a> Board<'a> {
     }
 
     /// Sees to it that the ledger is at the present day.
-    fn turn(&mut self, day: Day) {
+    pub(super) fn turn(&mut self, day: Day) {
         if self.ledger.is_over(day) {
             self.ledger.roll(self.rows, day);
         }
@@ -445,20 +445,19 @@ impl<'a> Board<'a> {
     /// What the services have counted here, by day: on those that are kept, from a day
     /// on, and on the present one.
     pub fn days(&self, since: Day) -> impl Iterator<Item = (Day, &str, Counters)> {
-        let since = u64::from(since.number());
         let over = self
             .ledger
             .sums(false)
             .map(|(day, at, sum)| (day, at, *sum));
         let now = self.range(Table::Services).map(|at| {
             let sum = self.rows[at].counters.since(&self.ledger.begun[at]);
-            (self.ledger.head.day, at, sum)
+            (self.ledger.today(), at, sum)
         });
         over.chain(now)
             .filter(move |&(day, at, ref sum)| {
                 day >= since && at < SERVICES && *sum != Counters::zeroed()
             })
-            .map(|(day, at, sum)| (Day::from_number(day), self.rows[at].label.name(), sum))
+            .map(|(day, at, sum)| (day, self.rows[at].label.name(), sum))
     }
 
     /// Sets what other machines have counted for a service on a day, whatever was said of
@@ -476,16 +475,15 @@ impl<'a> Board<'a> {
 
     /// What [`Board::set_others`] has said, of the days from one on.
     pub fn others(&self, since: Day) -> impl Iterator<Item = (Day, &str, &Counters)> {
-        let since = u64::from(since.number());
         let sums = self
             .ledger
             .sums(true)
             .filter(move |&(day, ..)| day >= since);
-        sums.map(|(day, at, sum)| (Day::from_number(day), self.rows[at].label.name(), sum))
+        sums.map(|(day, at, sum)| (day, self.rows[at].label.name(), sum))
     }
 
     /// The row of that name, if it has one of its own.
-    fn known(&self, table: Table, name: &str) -> Option<usize> {
+    pub(super) fn known(&self, table: Table, name: &str) -> Option<usize> {
         let label = Label::new(name).filter(|_| name != OTHER)?;
         let at = self.find(table, &label);
         (self.rows[at].label.hash == label.hash).then_some(at)

@@ -37,7 +37,7 @@ impl Day {
         self.0
     }
 
-    /// The day of a date, or of a moment in RFC 3339.
+    /// The day of a date, or of a moment in RFC 3339; 1970-01-01 for those before.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let moment = match text.len() {
@@ -45,7 +45,7 @@ impl Day {
             _ => OffsetDateTime::parse(text, &Rfc3339),
         };
         let seconds = moment.ok()?.unix_timestamp();
-        Some(Self::from_number(u64::try_from(seconds).ok()? / 86_400))
+        Some(Self::from_number(seconds.max(0).unsigned_abs() / 86_400))
     }
 
     /// The first day of its month.

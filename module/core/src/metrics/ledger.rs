@@ -262,13 +262,25 @@ impl Ledger<'_> {
         true
     }
 
+    /// The present day.
+    pub(super) fn today(&self) -> Day {
+        Day::from_number(self.head.day)
+    }
+
+    /// The first day of which something is kept; `None` before the first request.
+    pub(super) fn first(&self) -> Option<Day> {
+        let days = self.sums(false).chain(self.sums(true)).map(|(day, ..)| day);
+        let today = (self.head.day != 0).then(|| self.today());
+        days.chain(today).min()
+    }
+
     /// The sums of days that are over, or of other machines: day, row, sum.
-    pub(super) fn sums(&self, others: bool) -> impl Iterator<Item = (u64, usize, &Counters)> {
+    pub(super) fn sums(&self, others: bool) -> impl Iterator<Item = (Day, usize, &Counters)> {
         let tags = self.tags.iter().zip(&*self.sums);
         tags.filter(move |(tag, _)| {
             **tag != Tag::NONE && !tag.is(Tag::PENDING) && tag.is(Tag::OTHERS) == others
         })
-        .map(|(tag, sum)| (tag.day(), tag.row(), sum))
+        .map(|(tag, sum)| (Day::from_number(tag.day()), tag.row(), sum))
     }
 }
 

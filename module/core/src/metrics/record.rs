@@ -31,7 +31,7 @@ pub enum Outcome {
 }
 
 /// All of them, in the order of their numbers.
-pub(super) const OUTCOMES: [Outcome; 10] = [
+pub const OUTCOMES: [Outcome; 10] = [
     Outcome::Success,
     Outcome::ClientError,
     Outcome::RateLimited,

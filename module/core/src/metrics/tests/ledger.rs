@@ -36,6 +36,7 @@ fn used(board: &mut Board<'_>, on: u64, service: &str) -> (u64, u64) {
 fn days_are_those_of_the_calendar() {
     for (text, number) in [
         ("1970-01-01", 0),
+        ("1969-12-31", 0),
         ("2024-02-29", 19_782),
         ("2024-10-04", DAY),
         ("2024-10-04T23:59:59Z", DAY),
@@ -54,7 +55,6 @@ fn days_are_those_of_the_calendar() {
         "2024-10-04T",
         "2024-10-04T25:00:00Z",
         "2024-10-04 ",
-        "1969-12-31",
         "1759708800",
         "2024-10-0\u{ff14}",
         "+024-10-04",
@@ -223,4 +223,41 @@ proptest! {
             prop_assert_eq!(used(&mut board, on, &name), (of(on as u32), of(month)));
         }
     }
+}
+
+#[test]
+fn figures_since_a_day_are_the_same_whichever_way() {
+    let mut bytes = bytes(16);
+    let mut board = Board::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a board");
+    for on in DAY..DAY + 5 {
+        for n in 0..30 {
+            let names = (
+                format!("s{}", n % 3),
+                format!("k{}", n % 5),
+                format!("m{}", n % 2),
+            );
+            let mut record = record(&names.0, &names.1, &names.2, n);
+            record.day = day(on);
+            board.add(&record);
+        }
+    }
+    let today = day(DAY + 4);
+    for (since, days) in [(0, 5), (DAY, 5), (DAY + 3, 2), (DAY + 4, 1), (DAY + 5, 0)] {
+        let figures = board.figures(today, Some(day(since)), None);
+        assert_eq!(figures.since, day(since.max(DAY)));
+        let sum = |lines: &[Line]| {
+            let add = |sum: Counters, line: &Line| sum.plus(&line.here);
+            lines.iter().fold(Counters::default(), add)
+        };
+        let total = sum(&figures.services);
+        assert_eq!(total.requests.iter().sum::<u64>(), 30 * days);
+        assert_eq!(total.completion, 435 * days);
+        for lines in [&figures.models, &figures.pools, &figures.keys] {
+            assert_eq!(sum(lines), total, "since {since}");
+        }
+    }
+    let one = board.figures(today, None, Some("s1"));
+    assert_eq!((one.services.len(), one.keys.len()), (1, 0));
+    assert_eq!(one.services[0].here.requests.iter().sum::<u64>(), 50);
+    assert_eq!(board.figures(today, None, Some("nobody")).services, []);
 }
