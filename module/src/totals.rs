@@ -1,17 +1,21 @@
 //! The totals of all workers: what a request adds at its end, and what Prometheus is
 //! told of them.
 
+use openai_core::clients::Client;
 use openai_core::metrics::{
-    Board, CONTENT_TYPE, Day, Figures, Http, Live, LivePool, Outcome, Record, Request as Done,
+    Board, CONTENT_TYPE, Day, Figures, Http, Live, LivePool, LiveQuota, Outcome, Passed, Record,
+    Request as Done,
 };
 use openai_core::openai::ApiError;
+use serde_json::json;
 
 use crate::Openai;
 use crate::adapter::now;
 use crate::conf::{Main, Pool, Store};
 use crate::ctx::{Context, LeaseStatus};
-use crate::ffi::{Answer, Content, Request, SharedZone};
+use crate::ffi::{Answer, Content, Level, Request, SharedZone};
 use crate::locks;
+use crate::log::event;
 use crate::phase::target;
 use crate::usage;
 use crate::worker;
@@ -50,6 +54,39 @@ pub fn figures(main: &Main, since: Option<Day>, service: Option<&str>) -> Option
     change(main.totals.shared?, |board| {
         board.figures(today, since, service)
     })
+}
+
+/// Whether a client has used as much as it may; the first time it is told in the log.
+pub fn is_used_up(main: &Main, client: &Client) -> bool {
+    if client.quota.limits().is_empty() {
+        return false;
+    }
+    let today = Day::of(now().wall_us);
+    let Some(shared) = main.totals.shared else {
+        return false;
+    };
+    let passed = change(shared, |board| {
+        board.passed(&client.name, &client.quota, today)
+    });
+    let Some(Passed {
+        limit,
+        used,
+        is_news,
+    }) = passed.flatten()
+    else {
+        return false;
+    };
+    if is_news {
+        let fields = json!({
+            "service": client.name,
+            "quota": limit.measure(),
+            "period": limit.period(),
+            "limit": limit.shown(limit.most),
+            "used": limit.shown(used),
+        });
+        event(Level::Warn, "quota_used_up", fields);
+    }
+    true
 }
 
 /// Adds a request that has ended: once.
@@ -203,11 +240,29 @@ fn text(main: &Main) -> Option<String> {
         })
     });
     let pools: Vec<_> = pools.collect();
+    let clients = main.clients.iter().flat_map(|clients| clients.as_slice());
+    let bounded: Vec<_> = clients.filter(|c| !c.quota.limits().is_empty()).collect();
+    let today = Day::of(now().wall_us);
+    // The text is made of a copy: nobody waits for it.
+    let (copy, used) = change(main.totals.shared?, |board| {
+        let used = bounded
+            .iter()
+            .map(|client| board.used_by(&client.name, today));
+        let used: Vec<_> = used.collect();
+        (board.snapshot(), used)
+    })?;
+    let quotas = bounded.iter().zip(&used).flat_map(|(client, used)| {
+        client.quota.limits().iter().map(|limit| LiveQuota {
+            service: &client.name,
+            limit: *limit,
+            used: limit.used(used),
+        })
+    });
+    let quotas: Vec<_> = quotas.collect();
     let live = Live {
         version: env!("CARGO_PKG_VERSION"),
         pools: &pools,
+        quotas: &quotas,
     };
-    // The text is made of a copy: nobody waits for it.
-    let copy = change(main.totals.shared?, |board| board.snapshot())?;
     copy.render(&live)
 }
