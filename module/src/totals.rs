@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::Openai;
 use crate::adapter::now;
-use crate::conf::{Main, Pool, Store};
+use crate::conf::{Location, Main, Pool, Store};
 use crate::ctx::{Context, LeaseStatus};
 use crate::ffi::{Answer, Content, Level, Request, SharedZone};
 use crate::locks;
@@ -121,7 +121,7 @@ pub fn add(request: &Request<'_>) {
             None => return None,
         };
         let key = key.as_ref().map_or("", |key| key.id.as_str());
-        Some(done(request, main, ctx, pool, key))
+        Some(done(request, place, main, ctx, pool, key))
     });
     let record = Record {
         http,
@@ -136,6 +136,7 @@ pub fn add(request: &Request<'_>) {
 
 fn done<'a>(
     request: &Request<'a>,
+    place: &Location,
     main: &'a Main,
     ctx: &'a Context,
     pool: &'a Pool,
@@ -153,7 +154,7 @@ fn done<'a>(
         key,
         model,
         known_model: main.prices.as_ref().is_some_and(|p| p.knows(model)),
-        outcome: outcome(request, ctx),
+        outcome: outcome(request, ctx, place),
         attempts: ctx.attempts.get(),
         tokens: used.tokens,
         source: used.source,
@@ -167,7 +168,7 @@ fn done<'a>(
 /// nginx's status of a request whose client left before an answer.
 pub const CLIENT_LEFT: u16 = 499;
 
-fn outcome(request: &Request<'_>, ctx: &Context) -> Outcome {
+fn outcome(request: &Request<'_>, ctx: &Context, place: &Location) -> Outcome {
     match (ctx.status.get(), ctx.refusal.get()) {
         (LeaseStatus::Lost, _) => return Outcome::LeaseLost,
         (_, Some(ApiError::NoKeyAvailable { .. })) => return Outcome::NoKey,
@@ -185,6 +186,8 @@ fn outcome(request: &Request<'_>, ctx: &Context) -> Outcome {
     }
     match (ctx.lease.get().is_some(), ctx.answered.get()) {
         (false, _) => Outcome::Refused,
+        // A lock has been taken: there is no upstream.
+        _ if place.api.is_served() => Outcome::Success,
         (true, None) => Outcome::UpstreamError,
         (true, Some(_)) if !ctx.complete.get() => Outcome::Incomplete,
         (true, Some(429)) => Outcome::RateLimited,
