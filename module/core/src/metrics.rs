@@ -20,6 +20,7 @@ mod http;
 mod ledger;
 mod record;
 mod row;
+mod saved;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -31,4 +32,5 @@ pub use http::{Endpoint, Http};
 pub use ledger::{KEPT_DAYS, Passed, Use};
 pub use record::{OUTCOMES, Outcome, Record, Request};
 pub use row::Counters;
+pub use saved::{Copy, Identity, Owner, Saved, SavedError};
 pub use text::{CONTENT_TYPE, Live, LivePool, LiveQuota, render};
