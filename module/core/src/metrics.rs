@@ -31,6 +31,6 @@ pub use figures::{Figures, Line};
 pub use http::{Endpoint, Http};
 pub use ledger::{KEPT_DAYS, Passed, Use};
 pub use record::{OUTCOMES, Outcome, Record, Request};
-pub use row::Counters;
-pub use saved::{Copy, Identity, Owner, Saved, SavedError};
+pub use row::{Counters, hash};
+pub use saved::{Extract, Identity, Owner, Saved, SavedError};
 pub use text::{CONTENT_TYPE, Live, LivePool, LiveQuota, render};

@@ -130,7 +130,7 @@ pub struct Identity {
 }
 
 /// What is used of a block, as it was at a moment.
-pub struct Copy {
+pub struct Extract {
     rows: Vec<(Table, usize, Row, Option<Times>)>,
     today: Day,
     now: Vec<Counters>,
@@ -204,8 +204,8 @@ impl Saved {
     }
 }
 
-impl From<Copy> for Saved {
-    fn from(copy: Copy) -> Self {
+impl From<Extract> for Saved {
+    fn from(copy: Extract) -> Self {
         let mut saved = BTreeMap::new();
         for ((table, at, row, times), now) in copy.rows.iter().zip(&copy.now) {
             let mut days = BTreeMap::new();
@@ -269,7 +269,7 @@ impl Board<'_> {
 
     /// A copy of what is used, to be saved.
     #[must_use]
-    pub fn copy(&self) -> Copy {
+    pub fn extract(&self) -> Extract {
         let (mut rows, mut now) = (vec![], vec![]);
         for table in TABLES {
             for at in self.range(table) {
@@ -284,7 +284,7 @@ impl Board<'_> {
             let sums = self.ledger.sums(others);
             sums.map(move |(day, at, sum)| (others, day, at, *sum))
         });
-        Copy {
+        Extract {
             rows,
             today: self.ledger.today(),
             now,

@@ -16,7 +16,7 @@ fn add(board: &mut Board<'_>, on: u64, service: &str, tokens: u64) {
 }
 
 fn saved(board: &Board<'_>) -> Saved {
-    board.copy().into()
+    board.extract().into()
 }
 
 /// All that can be asked of a board on a day.
