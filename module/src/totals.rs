@@ -20,7 +20,7 @@ use crate::phase::target;
 use crate::usage;
 use crate::worker;
 
-fn change<T>(shared: SharedZone, act: impl FnOnce(&mut Board<'_>) -> T) -> Option<T> {
+pub fn change<T>(shared: SharedZone, act: impl FnOnce(&mut Board<'_>) -> T) -> Option<T> {
     shared.with(|bytes, interrupted| {
         let mut board = Board::open(bytes).ok()?;
         if interrupted {

@@ -32,7 +32,7 @@ pub use redlock::{RedlockBlock, RedlockGroup};
 pub use routes::{RouteBlock, RoutesBlock, Target};
 pub use source::Stamp;
 pub use upstream::{Upstream, UpstreamBlock};
-pub use usage::{IncludeUsage, Metrics, PricesFile, StatsZone, UsageOn};
+pub use usage::{IncludeUsage, KeptIn, Metrics, PricesFile, StatsFile, StatsZone, UsageOn};
 pub use watch::KeyWatch;
 pub use zone::ZoneSize;
 
@@ -135,6 +135,7 @@ impl Main {
             circuits,
         });
         crate::totals::introduce(self);
+        crate::keeper::claim(self);
         Ok(())
     }
 }

@@ -1,4 +1,5 @@
 mod ledger;
+mod saved;
 
 use std::collections::HashMap;
 
