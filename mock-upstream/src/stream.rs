@@ -2,7 +2,6 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -11,7 +10,6 @@ use http_body::{Body, Frame};
 use crate::events::Events;
 use crate::mischief::{Mischief, Turn};
 use crate::pace::Pace;
-use crate::state::Mock;
 use crate::witness::InFlight;
 
 /// A stream on its way to the client. Dropping it before its end means that the client left.
@@ -22,7 +20,6 @@ pub(crate) struct EventStream {
     mischief: Option<Box<Mischief>>,
     chunks: u64,
     in_flight: InFlight,
-    mock: Arc<Mock>,
 }
 
 impl EventStream {
@@ -31,7 +28,6 @@ impl EventStream {
         pace: Pace,
         mischief: Option<Box<Mischief>>,
         in_flight: InFlight,
-        mock: Arc<Mock>,
     ) -> Self {
         Self {
             events,
@@ -39,7 +35,6 @@ impl EventStream {
             mischief,
             chunks: 0,
             in_flight,
-            mock,
         }
     }
 
@@ -54,8 +49,7 @@ impl EventStream {
         if words > 0 {
             self.in_flight.spending.completion_tokens = words;
         }
-        self.mock
-            .metrics
+        self.in_flight
             .count_chunks(std::mem::take(&mut self.chunks));
     }
 

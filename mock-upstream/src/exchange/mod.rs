@@ -5,6 +5,7 @@ mod reply;
 use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::Guard;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, header};
 use tokio::time::sleep;
@@ -27,7 +28,7 @@ use crate::witness::InFlight;
 #[derive(Debug)]
 pub(crate) struct Exchange {
     pub(crate) mock: Arc<Mock>,
-    pub(crate) plan: Arc<Plan>,
+    pub(crate) plan: Guard<Arc<Plan>>,
     route: Route,
     in_flight: InFlight,
     number: u64,
@@ -35,7 +36,8 @@ pub(crate) struct Exchange {
     peer: Option<Peer>,
     arrival: Option<Arrival>,
     key_rule: KeyRule,
-    fault: Arc<Fault>,
+    /// Unless it is the usual one.
+    fault: Option<Box<Fault>>,
     said: String,
     rates: Rates,
 }
@@ -61,9 +63,13 @@ impl<E: Into<ApiError>> From<E> for Refusal {
 
 impl Exchange {
     /// Counts the arrival of a request.
-    pub(crate) fn begin(mock: &Arc<Mock>, request: &Parts, route: Route) -> Self {
+    pub(crate) fn begin(
+        mock: Arc<Mock>,
+        peer: Option<Peer>,
+        request: &Parts,
+        route: Route,
+    ) -> Self {
         let authorization = request.headers.get(header::AUTHORIZATION);
-        let peer = request.extensions.get::<Peer>().cloned();
         let (key, arrived) = (authorization.map(HeaderValue::as_bytes), Instant::now());
         let mut in_flight = mock.witness.enter(key, peer.clone(), arrived);
         if request.method == Method::HEAD {
@@ -72,15 +78,15 @@ impl Exchange {
         }
         let plan = mock.plan();
         Self {
-            mock: Arc::clone(mock),
             route,
             in_flight,
             number: mock.next_number(),
+            mock,
             arrived,
             peer,
             arrival: (plan.scenario.journal > 0).then(|| Arrival::new(request)),
             key_rule: KeyRule::default(),
-            fault: Arc::default(),
+            fault: None,
             said: String::new(),
             rates: Rates::default(),
             plan,
@@ -89,7 +95,7 @@ impl Exchange {
 
     /// What is asked of the answer.
     pub(crate) fn fault(&self) -> &Fault {
-        &self.fault
+        self.fault.as_deref().unwrap_or(&self.plan.usual)
     }
 
     /// Keeps the body for the journal.
@@ -109,7 +115,7 @@ impl Exchange {
         let asked = self.mock.fault_for(&self.plan, subject, &request.headers);
         (self.fault, self.said) = asked?;
         let scenario = &self.plan.scenario;
-        let mut denied = scenario.deny_tokens.iter().chain(&self.fault.deny_token);
+        let mut denied = scenario.deny_tokens.iter().chain(&self.fault().deny_token);
         if denied.any(|token| token.occurs_in(&request.headers)) {
             self.mock.witness.count_forbidden_token();
             return Err(ApiError::forbidden_token().into());
@@ -119,7 +125,7 @@ impl Exchange {
         }
         let bearer = request.headers.get(header::AUTHORIZATION);
         let bearer = bearer.is_some_and(|value| value.as_bytes().starts_with(b"Bearer "));
-        if self.fault.strict == Some(true) && !bearer {
+        if self.fault().strict == Some(true) && !bearer {
             return Err(ApiError::no_key().into());
         }
         Ok(())
@@ -135,13 +141,13 @@ impl Exchange {
         prompt_tokens: u64,
         completion_tokens: u64,
     ) -> Result<(), Refusal> {
-        if let Some(delay) = self.fault.header_delay {
+        if let Some(delay) = self.fault().header_delay {
             let tempo = self.tempo();
             sleep(tempo.draw(delay, &mut tempo.rng())).await;
         }
         for (after, reset) in [
-            (self.fault.reset_after, true),
-            (self.fault.close_after, false),
+            (self.fault().reset_after, true),
+            (self.fault().close_after, false),
         ] {
             if after == Some(0) {
                 return Err(Refusal::Break { reset });
@@ -154,16 +160,16 @@ impl Exchange {
             prompt_tokens,
             ..Spending::default()
         };
-        if self.fault.is_error() {
+        if self.fault().is_error() {
             // As with the real API, errors cost nothing.
             self.in_flight.spending.prompt_tokens = 0;
-            let mut error = match (self.fault.error, self.fault.status) {
+            let mut error = match (self.fault().error, self.fault().status) {
                 (Some(name), _) => ApiError::named(name),
                 (None, status) => ApiError::of_status(status.unwrap_or_default()),
             };
-            error.status = self.fault.status.unwrap_or(error.status);
-            error.retry_after = self.fault.retry_after.or(error.retry_after);
-            error.should_retry = self.fault.should_retry;
+            error.status = self.fault().status.unwrap_or(error.status);
+            error.retry_after = self.fault().retry_after.or(error.retry_after);
+            error.should_retry = self.fault().should_retry;
             return Err(Refusal::Error(Box::new(error)));
         }
         if let Some(replay) = &self.mock.replay {
@@ -179,7 +185,7 @@ impl Exchange {
 
     fn admit(&mut self, model: &str, cost: u64) -> Result<(), Refusal> {
         let mut rule = self.key_rule;
-        let told = self.fault.rate_headers;
+        let told = self.fault().rate_headers;
         if rule.is_empty() && told != Some(true) {
             return Ok(());
         }
@@ -210,8 +216,8 @@ impl Exchange {
     fn tempo(&self) -> Tempo {
         let scenario = &self.plan.scenario;
         Tempo {
-            first: self.fault.first_token.unwrap_or(Latency::ZERO),
-            between: self.fault.delay.unwrap_or(Latency::ZERO),
+            first: self.fault().first_token.unwrap_or(Latency::ZERO),
+            between: self.fault().delay.unwrap_or(Latency::ZERO),
             slow: self.key_rule.slow.unwrap_or(1.0),
             load: scenario.double_at.map(|double_at| Load {
                 witness: Arc::clone(&self.mock.witness),

@@ -1,21 +1,18 @@
 //! `POST /v1/audio/transcriptions` and `translations`: the text, whatever was said.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::response::Response;
 use serde_json::json;
 
 use crate::answer::Answer;
+use crate::body::Reply;
 use crate::metrics::Route;
-use crate::routes::intake::{Decided, serve};
-use crate::state::Mock;
+use crate::routes::intake::{Arrived, Decided, serve};
 
 /// A word takes so many seconds to say.
 const SECONDS_OF_A_WORD: f64 = 0.4;
 
-pub(super) async fn transcribe(State(mock): State<Arc<Mock>>, request: Request) -> Response {
-    let served = serve(mock, request, Route::Audio, |_, fault, head| {
+pub(super) async fn transcribe(arrived: Arrived) -> Response<Reply> {
+    let served = serve(arrived, Route::Audio, |_, fault, head| {
         let answer = Answer::to(head, fault);
         Ok(Decided {
             prompt_tokens: answer.usage.prompt,

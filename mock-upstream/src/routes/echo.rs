@@ -1,15 +1,12 @@
 //! Every other path under `/v1/`: tells what arrived.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use serde::Serialize;
 
+use crate::body::Reply;
 use crate::metrics::Route;
-use crate::routes::intake::serve_any;
-use crate::state::Mock;
+use crate::routes::intake::{Arrived, serve_any};
 
 #[derive(Serialize)]
 struct Echo<'a> {
@@ -20,8 +17,8 @@ struct Echo<'a> {
     content_type: Option<&'a str>,
 }
 
-pub(super) async fn echo(State(mock): State<Arc<Mock>>, request: Request) -> Response {
-    let (exchange, request, body_bytes) = match serve_any(mock, request, Route::Other).await {
+pub(super) async fn echo(arrived: Arrived) -> Response<Reply> {
+    let (exchange, request, body_bytes) = match serve_any(arrived, Route::Other).await {
         Ok(arrived) => arrived,
         Err(response) => return response,
     };

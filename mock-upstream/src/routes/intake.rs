@@ -1,15 +1,18 @@
 //! From a request's arrival to the point where its route answers.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{FromRequest, Request};
 use axum::http::request::Parts;
 use axum::response::Response;
-use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
 
 use crate::answer::Answer;
+use crate::body::Reply;
+use crate::connection::Peer;
 use crate::error::ApiError;
 use crate::exchange::{Exchange, Refusal};
 use crate::fault::Fault;
@@ -20,6 +23,44 @@ use crate::state::{Mock, Plan};
 /// The largest body that is kept.
 const MAX_KEPT: usize = 64 << 20;
 
+/// The body of a request.
+pub(crate) trait Incoming: http_body::Body<Data = Bytes> + Unpin {}
+
+impl<B: http_body::Body<Data = Bytes> + Unpin> Incoming for B {}
+
+/// A request under `/v1/`, of which the head has come.
+#[derive(Debug)]
+pub(crate) struct Arrived<B = Body> {
+    mock: Arc<Mock>,
+    request: Request<B>,
+    peer: Option<Peer>,
+}
+
+impl<B> Arrived<B> {
+    pub(crate) fn new(mock: Arc<Mock>, request: Request<B>, peer: Option<Peer>) -> Self {
+        Self {
+            mock,
+            request,
+            peer,
+        }
+    }
+
+    fn begin(self, route: Route) -> (Exchange, Parts, B) {
+        let (request, body) = self.request.into_parts();
+        let exchange = Exchange::begin(self.mock, self.peer, &request, route);
+        (exchange, request, body)
+    }
+}
+
+impl FromRequest<Arc<Mock>> for Arrived {
+    type Rejection = Infallible;
+
+    async fn from_request(mut request: Request, mock: &Arc<Mock>) -> Result<Self, Infallible> {
+        let peer = request.extensions_mut().remove();
+        Ok(Self::new(Arc::clone(mock), request, peer))
+    }
+}
+
 /// An answer that is decided, and the tokens it costs.
 pub(super) struct Decided<T> {
     pub(super) answer: T,
@@ -29,14 +70,12 @@ pub(super) struct Decided<T> {
 
 /// Serves a request with a JSON body. `decide` may refuse it, and says what the answer costs; what
 /// was asked of the mock comes between that and the answer.
-pub(super) async fn serve<T>(
-    mock: Arc<Mock>,
-    request: Request,
+pub(super) async fn serve<B: Incoming, T>(
+    arrived: Arrived<B>,
     route: Route,
     decide: impl FnOnce(&Plan, &Fault, &Head<'_>) -> Result<Decided<T>, ApiError>,
-) -> Result<(Exchange, Bytes, T), Response> {
-    let (request, body) = request.into_parts();
-    let mut exchange = Exchange::begin(&mock, &request, route);
+) -> Result<(Exchange, Bytes, T), Response<Reply>> {
+    let (mut exchange, request, body) = arrived.begin(route);
     let arrived = async {
         let body = keep(body).await?;
         exchange.note_body(&body, body.len() as u64);
@@ -59,14 +98,13 @@ pub(super) async fn serve<T>(
 
 /// Serves a request that is answered by a text. In strict scenarios `check` may refuse it; `adapt`
 /// changes the answer to what its route can give.
-pub(super) async fn serve_text(
-    mock: Arc<Mock>,
-    request: Request,
+pub(super) async fn serve_text<B: Incoming>(
+    arrived: Arrived<B>,
     route: Route,
     check: impl FnOnce(&Head<'_>, &[String]) -> Result<(), ApiError>,
     adapt: impl FnOnce(&mut Answer),
-) -> Result<(Exchange, Answer), Response> {
-    let served = serve(mock, request, route, |plan, fault, head| {
+) -> Result<(Exchange, Answer), Response<Reply>> {
+    let served = serve(arrived, route, |plan, fault, head| {
         if fault.strict == Some(true) {
             check(head, &plan.scenario.models)?;
         }
@@ -85,12 +123,10 @@ pub(super) async fn serve_text(
 /// Serves a request whose body does not matter, whatever its length. Gives its head and the
 /// number of bytes.
 pub(super) async fn serve_any(
-    mock: Arc<Mock>,
-    request: Request,
+    arrived: Arrived,
     route: Route,
-) -> Result<(Exchange, Parts, u64), Response> {
-    let (request, body) = request.into_parts();
-    let mut exchange = Exchange::begin(&mock, &request, route);
+) -> Result<(Exchange, Parts, u64), Response<Reply>> {
+    let (mut exchange, request, body) = arrived.begin(route);
     let arrived = async {
         let bytes = count(body).await?;
         exchange.note_body(b"", bytes);
@@ -107,14 +143,34 @@ pub(super) async fn serve_any(
 
 /// Reads a body and keeps it. Each is read to its end before the answer: what a client still has
 /// to send would otherwise cost it the connection.
-async fn keep(body: Body) -> Result<Bytes, Refusal> {
-    match Limited::new(body, MAX_KEPT).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(ApiError::body_too_large(MAX_KEPT).into())
+async fn keep(mut body: impl Incoming) -> Result<Bytes, Refusal> {
+    let (mut first, mut all) = (Bytes::new(), BytesMut::new());
+    // To ask for the end of a body that says itself where it ends would be in vain.
+    while !body.is_end_stream() {
+        let Some(frame) = body.frame().await else {
+            break;
+        };
+        let frame = frame.map_err(|_| Refusal::Incomplete)?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if first.len().max(all.len()) + data.len() > MAX_KEPT {
+            return Err(ApiError::body_too_large(MAX_KEPT).into());
         }
-        Err(_) => Err(Refusal::Incomplete),
+        if first.is_empty() {
+            first = data;
+            continue;
+        }
+        if all.is_empty() {
+            all.extend_from_slice(&first);
+        }
+        all.extend_from_slice(&data);
     }
+    Ok(if all.is_empty() {
+        first
+    } else {
+        all.freeze()
+    })
 }
 
 /// Reads a body of any length, keeping nothing but the number of its bytes.
