@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::answer::{Answer, Call, Usage, quoted};
 use crate::events::{DONE, Due};
 use crate::fault::Fields;
@@ -11,6 +9,8 @@ use crate::ident;
 use crate::script::Script;
 
 const END: &[u8] = b"}\n\n";
+/// What a chunk has beyond its opening seldom takes more.
+const ROOM: usize = 128;
 /// With its obfuscation every event is padded to a multiple of so many bytes.
 const PADDING: usize = 32;
 
@@ -115,7 +115,7 @@ impl Chunks {
         self.words_taken
     }
 
-    /// When the event is due that [`Chunks::take`] will give.
+    /// When the event is due that [`Chunks::write_next`] will give.
     pub(crate) fn due(&self) -> Option<Due> {
         Some(match self.next? {
             Event::Word { index, .. } => Due::Word(index),
@@ -123,33 +123,41 @@ impl Chunks {
         })
     }
 
-    /// The next event's bytes.
-    pub(crate) fn take(&mut self) -> Option<Bytes> {
-        let event = self.next?;
-        self.next = self.after(event);
-        self.words_taken += u64::from(matches!(event, Event::Word { .. }));
-        Some(self.write(event))
+    /// About so many bytes are left, `[DONE]` and obfuscation aside.
+    pub(crate) fn size(&self) -> usize {
+        let words = (self.words as usize + 2) * self.choices as usize;
+        words * (self.opening.len() + ROOM)
     }
 
-    fn write(&self, event: Event) -> Bytes {
-        let mut event = match event {
-            Event::Role { choice } => self.choice(choice, self.role, self.goes_on),
+    /// Writes the next event.
+    pub(crate) fn write_next(&mut self, out: &mut Vec<u8>) {
+        let Some(event) = self.next else {
+            return;
+        };
+        self.next = self.after(event);
+        let start = out.len();
+        match event {
+            Event::Role { choice } => self.write_choice(out, choice, self.role, self.goes_on),
             Event::Word { index, choice } => {
+                self.words_taken += 1;
                 let delta = self.deltas.get(index, self.words);
-                self.choice(choice, delta, self.goes_on)
+                self.write_choice(out, choice, delta, self.goes_on);
             }
-            Event::Stop { choice } => self.choice(choice, b"{}", self.ending().as_bytes()),
+            Event::Stop { choice } => {
+                self.write_choice(out, choice, b"{}", self.ending().as_bytes());
+            }
             Event::Usage => {
                 let usage = self.usage.map(|usage| usage.to_json(self.fields));
-                let usage = usage.unwrap_or_default();
-                [self.opening.as_slice(), b"],\"usage\":", usage.as_bytes(), END].concat()
+                out.extend_from_slice(&self.opening);
+                out.extend_from_slice(b"],\"usage\":");
+                out.extend_from_slice(usage.unwrap_or_default().as_bytes());
+                out.extend_from_slice(END);
             }
-            Event::Done => return Bytes::from_static(DONE),
-        };
-        if self.obfuscate {
-            obfuscate(&mut event);
+            Event::Done => return out.extend_from_slice(DONE),
         }
-        event.into()
+        if self.obfuscate {
+            obfuscate(out, start);
+        }
     }
 
     fn after(&self, event: Event) -> Option<Event> {
@@ -176,13 +184,16 @@ impl Chunks {
         }
     }
 
-    /// Of its size exactly: bytes that have more room than that need an allocation more.
-    fn choice(&self, choice: u32, delta: &[u8], rest: &[u8]) -> Vec<u8> {
+    fn write_choice(&self, out: &mut Vec<u8>, choice: u32, delta: &[u8], rest: &[u8]) {
+        out.extend_from_slice(&self.opening);
         if choice == 0 {
-            return [self.opening.as_slice(), b"{\"index\":0,\"delta\":", delta, rest].concat();
+            out.extend_from_slice(b"{\"index\":0,\"delta\":");
+        } else {
+            let start = format!("{{\"index\":{choice},\"delta\":");
+            out.extend_from_slice(start.as_bytes());
         }
-        let start = format!("{{\"index\":{choice},\"delta\":");
-        [self.opening.as_slice(), start.as_bytes(), delta, rest].concat()
+        out.extend_from_slice(delta);
+        out.extend_from_slice(rest);
     }
 
     /// What stands behind the last delta.
@@ -206,11 +217,11 @@ fn goes_on(full: bool, usage: bool) -> &'static [u8] {
     }
 }
 
-/// Pads an event.
-fn obfuscate(event: &mut Vec<u8>) {
+/// Pads the last event, which began there.
+fn obfuscate(event: &mut Vec<u8>, start: usize) {
     event.truncate(event.len() - END.len());
     event.extend_from_slice(b",\"obfuscation\":\"");
-    let length = event.len() + 1 + END.len();
+    let length = event.len() - start + 1 + END.len();
     let padding = PADDING - length % PADDING;
     event.extend((0..padding).map(|_| fastrand::alphanumeric() as u8));
     event.push(b'"');

@@ -3,17 +3,18 @@
 mod reply;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::Guard;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, header};
+use bytes::Bytes;
 use tokio::time::sleep;
 
 use crate::connection::Peer;
 use crate::error::ApiError;
 use crate::fault::Fault;
-use crate::journal::Arrival;
+use crate::ident;
 use crate::keys::{KeyRule, Rates};
 use crate::latency::Latency;
 use crate::metrics::Route;
@@ -33,8 +34,13 @@ pub(crate) struct Exchange {
     in_flight: InFlight,
     number: u64,
     pub(crate) arrived: Instant,
+    /// The same since 1970.
+    pub(crate) at: Duration,
     peer: Option<Peer>,
-    arrival: Option<Arrival>,
+    pub(crate) request: Parts,
+    /// As much of its body as was kept.
+    pub(crate) body: Bytes,
+    pub(crate) body_bytes: u64,
     key_rule: KeyRule,
     /// Unless it is the usual one.
     fault: Option<Box<Fault>>,
@@ -62,13 +68,8 @@ impl<E: Into<ApiError>> From<E> for Refusal {
 }
 
 impl Exchange {
-    /// Counts the arrival of a request.
-    pub(crate) fn begin(
-        mock: Arc<Mock>,
-        peer: Option<Peer>,
-        request: &Parts,
-        route: Route,
-    ) -> Self {
+    /// Counts the arrival of a request. What is decided of it is moved about a lot, hence the box.
+    pub(crate) fn begin(mock: Arc<Mock>, request: Parts, peer: Option<Peer>) -> Box<Self> {
         let authorization = request.headers.get(header::AUTHORIZATION);
         let (key, arrived) = (authorization.map(HeaderValue::as_bytes), Instant::now());
         let mut in_flight = mock.witness.enter(key, peer.clone(), arrived);
@@ -77,20 +78,27 @@ impl Exchange {
             in_flight.finish();
         }
         let plan = mock.plan();
-        Self {
-            route,
+        Box::new(Self {
+            route: Route::Other,
             in_flight,
             number: mock.next_number(),
             mock,
             arrived,
+            at: ident::since_1970(),
             peer,
-            arrival: (plan.scenario.journal > 0).then(|| Arrival::new(request)),
+            request,
+            body: Bytes::new(),
+            body_bytes: 0,
             key_rule: KeyRule::default(),
             fault: None,
             said: String::new(),
             rates: Rates::default(),
             plan,
-        }
+        })
+    }
+
+    pub(crate) fn set_route(&mut self, route: Route) {
+        self.route = route;
     }
 
     /// What is asked of the answer.
@@ -98,15 +106,10 @@ impl Exchange {
         self.fault.as_deref().unwrap_or(&self.plan.usual)
     }
 
-    /// Keeps the body for the journal.
-    pub(crate) fn note_body(&mut self, body: &[u8], bytes: u64) {
-        let arrival = self.arrival.take();
-        self.arrival = arrival.map(|arrival| arrival.with_body(body, bytes));
-    }
-
     /// Finds out what is asked of the answer, and looks for tokens that must not be there. To be
     /// called when the request has been read to its end.
-    pub(crate) fn inspect(&mut self, request: &Parts, model: Option<&str>) -> Result<(), Refusal> {
+    pub(crate) fn inspect(&mut self, model: Option<&str>) -> Result<(), Refusal> {
+        let request = &self.request;
         let subject = Subject {
             path: request.uri.path(),
             key: self.in_flight.key,
@@ -135,7 +138,6 @@ impl Exchange {
     /// error, an answer that was recorded.
     pub(crate) async fn screen(
         &mut self,
-        request: &Parts,
         body: &[u8],
         model: &str,
         prompt_tokens: u64,
@@ -173,6 +175,7 @@ impl Exchange {
             return Err(Refusal::Error(Box::new(error)));
         }
         if let Some(replay) = &self.mock.replay {
+            let request = &self.request;
             let target = request.uri.path_and_query();
             let target = target.map_or("", |target| target.as_str());
             if let Some(recording) = replay.answer(request.method.as_str(), target, body) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use tokio::time::sleep;
@@ -14,7 +14,7 @@ use crate::exchange::{Exchange, Refusal};
 use crate::fault::Fault;
 use crate::headers;
 use crate::ident::RequestId;
-use crate::journal::Entry;
+use crate::journal::{Arrival, Entry};
 use crate::mischief::{self, Mischief};
 use crate::pace::Pace;
 use crate::replay::Recording;
@@ -22,7 +22,7 @@ use crate::stream::EventStream;
 
 impl Exchange {
     /// Answers by a JSON text, once the first token would be there.
-    pub(crate) async fn generated(self, json: impl Into<Bytes>) -> Response<Reply> {
+    pub(crate) async fn generated(self: Box<Self>, json: impl Into<Bytes>) -> Response<Reply> {
         if let Some(first) = self.fault().first_token {
             let tempo = self.tempo();
             let wait = tempo.draw(first, &mut tempo.rng());
@@ -32,18 +32,18 @@ impl Exchange {
     }
 
     /// Answers by a JSON text.
-    pub(crate) fn json(self, json: impl Into<Bytes>) -> Response<Reply> {
+    pub(crate) fn json(self: Box<Self>, json: impl Into<Bytes>) -> Response<Reply> {
         self.whole(StatusCode::OK, headers::JSON, json.into(), true)
     }
 
     /// Answers by anything in one piece.
-    pub(crate) fn other(self, content_type: &'static str, body: impl Into<Bytes>) -> Response<Reply> {
+    pub(crate) fn other(self: Box<Self>, content_type: &'static str, body: impl Into<Bytes>) -> Response<Reply> {
         let content_type = HeaderValue::from_static(content_type);
         self.whole(StatusCode::OK, content_type, body.into(), true)
     }
 
     /// Answers by an event stream.
-    pub(crate) fn stream(mut self, mut events: Events) -> Response<Reply> {
+    pub(crate) fn stream(mut self: Box<Self>, mut events: Events) -> Response<Reply> {
         if self.fault().no_done == Some(true) {
             events.without_done();
         }
@@ -51,10 +51,9 @@ impl Exchange {
             let bytes = events.collect();
             return self.whole(StatusCode::OK, headers::EVENT_STREAM, bytes, true);
         }
-        let mut response = self.respond(StatusCode::OK, headers::EVENT_STREAM);
-        let with = response.headers_mut();
-        with.insert(header::CACHE_CONTROL, headers::NO_CACHE);
+        let mut response = self.respond(StatusCode::OK, headers::event_stream());
         if self.fault().gzip == Some(true) {
+            let with = response.headers_mut();
             with.insert(header::CONTENT_ENCODING, headers::GZIP);
         }
         // It counts its words itself.
@@ -65,7 +64,7 @@ impl Exchange {
     }
 
     /// Answers by an error, by a recording, or not at all.
-    pub(crate) fn refuse(mut self, refusal: Refusal) -> Response<Reply> {
+    pub(crate) fn refuse(mut self: Box<Self>, refusal: Refusal) -> Response<Reply> {
         match refusal {
             Refusal::Error(error) => {
                 let mut response =
@@ -79,7 +78,7 @@ impl Exchange {
             }
             Refusal::Incomplete => {
                 let error = ApiError::body_unreadable();
-                let response = self.respond(error.status, headers::JSON);
+                let response = self.respond(error.status, headers::json());
                 // Whether anybody reads this answer or not, the request was aborted.
                 drop(self.in_flight);
                 response.map(|()| Reply::Other(error.to_json().into()))
@@ -95,9 +94,9 @@ impl Exchange {
         }
     }
 
-    fn replay(mut self, recording: &Recording) -> Response<Reply> {
+    fn replay(mut self: Box<Self>, recording: &Recording) -> Response<Reply> {
         let status = StatusCode::from_u16(recording.status).unwrap_or_default();
-        let mut response = self.respond(status, headers::JSON);
+        let mut response = self.respond(status, headers::json());
         let with = response.headers_mut();
         with.remove(header::CONTENT_TYPE);
         headers::recorded(with, &recording.headers);
@@ -111,7 +110,7 @@ impl Exchange {
     }
 
     fn streamed(
-        self,
+        self: Box<Self>,
         response: Response<()>,
         events: Events,
         pace: Pace,
@@ -123,7 +122,7 @@ impl Exchange {
 
     /// In one piece, though as a stream: its length is not what it seems.
     fn at_once(
-        self,
+        self: Box<Self>,
         response: Response<()>,
         bytes: Bytes,
         mischief: Option<Box<Mischief>>,
@@ -134,13 +133,15 @@ impl Exchange {
     }
 
     fn whole(
-        mut self,
+        mut self: Box<Self>,
         status: StatusCode,
         content_type: HeaderValue,
         bytes: Bytes,
         faulty: bool,
     ) -> Response<Reply> {
-        let mut response = self.respond(status, content_type);
+        let mut with = headers::json();
+        with.insert(header::CONTENT_TYPE, content_type);
+        let mut response = self.respond(status, with);
         if !faulty || !is_tampered_with(self.fault()) {
             let body = Whole::new(bytes, self.in_flight);
             return response.map(|()| Reply::Whole(body));
@@ -165,7 +166,7 @@ impl Exchange {
     }
 
     /// Promises more bytes than come, or sends more than were promised; then closes.
-    fn of_wrong_length(self, mut response: Response<()>, bytes: Bytes, excess: i64) -> Response<Reply> {
+    fn of_wrong_length(self: Box<Self>, mut response: Response<()>, bytes: Bytes, excess: i64) -> Response<Reply> {
         let length = (bytes.len() as u64).saturating_add_signed(excess);
         let with = response.headers_mut();
         with.insert(header::CONTENT_LENGTH, length.into());
@@ -181,21 +182,23 @@ impl Exchange {
     }
 
     /// The head of the answer; it is counted and written down.
-    fn respond(&mut self, status: StatusCode, content_type: HeaderValue) -> Response<()> {
+    fn respond(&mut self, status: StatusCode, mut with: HeaderMap) -> Response<()> {
         self.mock.metrics.count_answer(self.route, status.as_u16());
         let id = RequestId::new();
+        headers::tell(&mut with, id, self.arrived.elapsed());
+        headers::rates(&mut with, self.rates);
         let mut response = Response::new(());
         *response.status_mut() = status;
-        let with = response.headers_mut();
-        headers::of_api(with, content_type, id.text(), self.arrived.elapsed());
-        headers::rates(with, self.rates);
-        if let Some(arrival) = self.arrival.take() {
+        *response.headers_mut() = with;
+        let capacity = self.plan.scenario.journal;
+        if capacity > 0 {
+            let body = (&*self.body, self.body_bytes);
+            let arrival = Arrival::new(self.at, &self.request, body);
             let said = std::mem::take(&mut self.said);
             let key = self.in_flight.key;
             let entry = Entry::new(arrival, self.number, key, status.as_u16(), id, said);
             let entry = Arc::new(entry);
             self.in_flight.journal = Some(Arc::clone(&entry));
-            let capacity = self.plan.scenario.journal;
             self.mock.journal.push(entry, capacity);
         }
         response

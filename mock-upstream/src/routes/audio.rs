@@ -20,15 +20,15 @@ pub(super) async fn transcribe(arrived: Arrived) -> Response<Reply> {
             answer,
         })
     });
-    let (exchange, body, answer) = match served.await {
+    let (exchange, answer) = match served.await {
         Ok(arrived) => arrived,
-        Err(response) => return response,
+        Err(refused) => return refused.answer(),
     };
     let text = format!("\"{}\"", answer.escaped_text());
     let text: String = serde_json::from_str(&text).unwrap_or_default();
     let seconds = f64::from(answer.words) * SECONDS_OF_A_WORD;
     let plain = "text/plain; charset=utf-8";
-    match form_field(&body, "response_format").as_deref() {
+    match form_field(&exchange.body, "response_format").as_deref() {
         Some("text") => exchange.other(plain, text + "\n"),
         Some("srt") => {
             let end = stamp(seconds, ',');

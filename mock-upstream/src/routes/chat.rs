@@ -26,9 +26,9 @@ pub(crate) async fn chat<B: Incoming>(arrived: Arrived<B>) -> Response<Reply> {
     let served = serve_text(arrived, Route::Chat, validate::chat, |_| {});
     let (exchange, answer) = match served.await {
         Ok(arrived) => arrived,
-        Err(response) => return response,
+        Err(refused) => return refused.answer(),
     };
-    let (id, created) = (ident::object_id("chatcmpl-"), ident::created());
+    let (id, created) = (ident::object_id("chatcmpl-"), exchange.at.as_secs());
     if !answer.stream {
         let json = answer.to_chat_completion(&id, created);
         return exchange.generated(json).await;

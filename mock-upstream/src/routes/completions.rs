@@ -22,12 +22,12 @@ pub(super) async fn post(arrived: Arrived) -> Response<Reply> {
     });
     let (exchange, answer) = match served.await {
         Ok(arrived) => arrived,
-        Err(response) => return response,
+        Err(refused) => return refused.answer(),
     };
     let completion = Completion {
         answer: &answer,
         id: ident::object_id("cmpl-"),
-        created: ident::created(),
+        created: exchange.at.as_secs(),
     };
     if answer.stream {
         let events = completion.events(answer.include_usage);

@@ -18,10 +18,11 @@ struct Echo<'a> {
 }
 
 pub(super) async fn echo(arrived: Arrived) -> Response<Reply> {
-    let (exchange, request, body_bytes) = match serve_any(arrived, Route::Other).await {
+    let exchange = match serve_any(arrived, Route::Other).await {
         Ok(arrived) => arrived,
-        Err(response) => return response,
+        Err(refused) => return refused.answer(),
     };
+    let request = &exchange.request;
     let content_type = request
         .headers
         .get(header::CONTENT_TYPE)
@@ -30,9 +31,10 @@ pub(super) async fn echo(arrived: Arrived) -> Response<Reply> {
         object: "mock.echo",
         method: request.method.as_str(),
         path: request.uri.path(),
-        body_bytes,
+        body_bytes: exchange.body_bytes,
         content_type: content_type.and_then(Result::ok),
     };
     // Strings and numbers always serialize.
-    exchange.json(serde_json::to_vec(&echo).unwrap_or_default())
+    let json = serde_json::to_vec(&echo).unwrap_or_default();
+    exchange.json(json)
 }

@@ -30,8 +30,8 @@ pub(super) async fn post(arrived: Arrived) -> Response<Reply> {
         })
     });
     match served.await {
-        Ok((exchange, _, json)) => exchange.generated(json).await,
-        Err(response) => response,
+        Ok((exchange, json)) => exchange.generated(json).await,
+        Err(refused) => refused.answer(),
     }
 }
 

@@ -3,7 +3,6 @@
 use axum::response::Response;
 
 use crate::body::Reply;
-use crate::ident;
 use crate::metrics::Route;
 use crate::routes::intake::{Arrived, Decided, serve};
 use crate::validate;
@@ -24,14 +23,14 @@ pub(super) async fn generate(arrived: Arrived) -> Response<Reply> {
             completion_tokens: choices * TOKENS_OF_AN_IMAGE,
         })
     });
-    let (exchange, _, (images, input)) = match served.await {
+    let (exchange, (images, input)) = match served.await {
         Ok(arrived) => arrived,
-        Err(response) => return response,
+        Err(refused) => return refused.answer(),
     };
     let image = serde_json::json!({"b64_json": PNG});
     let output = images * TOKENS_OF_AN_IMAGE;
     let answer = serde_json::json!({
-        "created": ident::created(),
+        "created": exchange.at.as_secs(),
         "background": "opaque",
         "data": vec![image; images as usize],
         "output_format": "png",

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
-use axum::http::request::Parts;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -31,24 +30,15 @@ impl<B: http_body::Body<Data = Bytes> + Unpin> Incoming for B {}
 /// A request under `/v1/`, of which the head has come.
 #[derive(Debug)]
 pub(crate) struct Arrived<B = Body> {
-    mock: Arc<Mock>,
-    request: Request<B>,
-    peer: Option<Peer>,
+    exchange: Box<Exchange>,
+    body: B,
 }
 
 impl<B> Arrived<B> {
     pub(crate) fn new(mock: Arc<Mock>, request: Request<B>, peer: Option<Peer>) -> Self {
-        Self {
-            mock,
-            request,
-            peer,
-        }
-    }
-
-    fn begin(self, route: Route) -> (Exchange, Parts, B) {
-        let (request, body) = self.request.into_parts();
-        let exchange = Exchange::begin(self.mock, self.peer, &request, route);
-        (exchange, request, body)
+        let (request, body) = request.into_parts();
+        let exchange = Exchange::begin(mock, request, peer);
+        Self { exchange, body }
     }
 }
 
@@ -58,6 +48,19 @@ impl FromRequest<Arc<Mock>> for Arrived {
     async fn from_request(mut request: Request, mock: &Arc<Mock>) -> Result<Self, Infallible> {
         let peer = request.extensions_mut().remove();
         Ok(Self::new(Arc::clone(mock), request, peer))
+    }
+}
+
+/// A request that gets no answer of its route.
+#[derive(Debug)]
+pub(super) struct Refused {
+    exchange: Box<Exchange>,
+    refusal: Refusal,
+}
+
+impl Refused {
+    pub(super) fn answer(self) -> Response<Reply> {
+        self.exchange.refuse(self.refusal)
     }
 }
 
@@ -74,25 +77,26 @@ pub(super) async fn serve<B: Incoming, T>(
     arrived: Arrived<B>,
     route: Route,
     decide: impl FnOnce(&Plan, &Fault, &Head<'_>) -> Result<Decided<T>, ApiError>,
-) -> Result<(Exchange, Bytes, T), Response<Reply>> {
-    let (mut exchange, request, body) = arrived.begin(route);
-    let arrived = async {
-        let body = keep(body).await?;
-        exchange.note_body(&body, body.len() as u64);
-        let head = Head::read(&body);
+) -> Result<(Box<Exchange>, T), Refused> {
+    let Arrived { mut exchange, body } = arrived;
+    exchange.set_route(route);
+    let mut kept = Bytes::new();
+    let decided = async {
+        kept = keep(body).await?;
+        let head = Head::read(&kept);
         let model = head.model_name();
-        exchange.inspect(&request, Some(&model))?;
+        exchange.inspect(Some(&model))?;
         let decided = decide(&exchange.plan, exchange.fault(), &head)?;
         let (prompt, completion) = (decided.prompt_tokens, decided.completion_tokens);
-        let screened = exchange.screen(&request, &body, &model, prompt, completion);
-        screened.await?;
-        drop(model);
-        Ok((body, decided.answer))
+        exchange.screen(&kept, &model, prompt, completion).await?;
+        Ok(decided.answer)
     };
-    let arrived: Result<_, Refusal> = arrived.await;
-    match arrived {
-        Ok((body, answer)) => Ok((exchange, body, answer)),
-        Err(refusal) => Err(exchange.refuse(refusal)),
+    let decided: Result<T, Refusal> = decided.await;
+    exchange.body_bytes = kept.len() as u64;
+    exchange.body = kept;
+    match decided {
+        Ok(answer) => Ok((exchange, answer)),
+        Err(refusal) => Err(Refused { exchange, refusal }),
     }
 }
 
@@ -103,8 +107,8 @@ pub(super) async fn serve_text<B: Incoming>(
     route: Route,
     check: impl FnOnce(&Head<'_>, &[String]) -> Result<(), ApiError>,
     adapt: impl FnOnce(&mut Answer),
-) -> Result<(Exchange, Answer), Response<Reply>> {
-    let served = serve(arrived, route, |plan, fault, head| {
+) -> Result<(Box<Exchange>, Answer), Refused> {
+    serve(arrived, route, |plan, fault, head| {
         if fault.strict == Some(true) {
             check(head, &plan.scenario.models)?;
         }
@@ -115,29 +119,22 @@ pub(super) async fn serve_text<B: Incoming>(
             completion_tokens: answer.usage.completion,
             answer,
         })
-    });
-    let (exchange, _, answer) = served.await?;
-    Ok((exchange, answer))
+    })
+    .await
 }
 
-/// Serves a request whose body does not matter, whatever its length. Gives its head and the
-/// number of bytes.
-pub(super) async fn serve_any(
-    arrived: Arrived,
-    route: Route,
-) -> Result<(Exchange, Parts, u64), Response<Reply>> {
-    let (mut exchange, request, body) = arrived.begin(route);
-    let arrived = async {
-        let bytes = count(body).await?;
-        exchange.note_body(b"", bytes);
-        exchange.inspect(&request, None)?;
-        exchange.screen(&request, b"", "this", 0, 0).await?;
-        Ok(bytes)
+/// Serves a request whose body does not matter, whatever its length.
+pub(super) async fn serve_any(arrived: Arrived, route: Route) -> Result<Box<Exchange>, Refused> {
+    let Arrived { mut exchange, body } = arrived;
+    exchange.set_route(route);
+    let screened = async {
+        exchange.body_bytes = count(body).await?;
+        exchange.inspect(None)?;
+        exchange.screen(b"", "this", 0, 0).await
     };
-    let arrived: Result<u64, Refusal> = arrived.await;
-    match arrived {
-        Ok(bytes) => Ok((exchange, request, bytes)),
-        Err(refusal) => Err(exchange.refuse(refusal)),
+    match screened.await {
+        Ok(()) => Ok(exchange),
+        Err(refusal) => Err(Refused { exchange, refusal }),
     }
 }
 

@@ -11,13 +11,13 @@ use crate::routes::intake::{Arrived, serve_any};
 
 pub(super) async fn list(arrived: Arrived) -> Response<Reply> {
     match serve_any(arrived, Route::Models).await {
-        Ok((exchange, _, _)) => {
+        Ok(exchange) => {
             let models = exchange.plan.scenario.models.iter().map(|id| model(id));
             let models: Vec<String> = models.collect();
             let list = format!("{{\"object\":\"list\",\"data\":[{}]}}", models.join(","));
             exchange.json(list)
         }
-        Err(response) => response,
+        Err(refused) => refused.answer(),
     }
 }
 
@@ -26,11 +26,11 @@ pub(super) async fn one(
     arrived: Arrived,
 ) -> Response<Reply> {
     match serve_any(arrived, Route::Models).await {
-        Ok((exchange, _, _)) if exchange.plan.scenario.models.contains(&id) => {
+        Ok(exchange) if exchange.plan.scenario.models.contains(&id) => {
             exchange.json(model(&id))
         }
-        Ok((exchange, _, _)) => exchange.refuse(ApiError::unknown_model(&id).into()),
-        Err(response) => response,
+        Ok(exchange) => exchange.refuse(ApiError::unknown_model(&id).into()),
+        Err(refused) => refused.answer(),
     }
 }
 

@@ -23,9 +23,9 @@ pub(super) async fn post(arrived: Arrived) -> Response<Reply> {
     });
     let (exchange, answer) = match served.await {
         Ok(arrived) => arrived,
-        Err(response) => return response,
+        Err(refused) => return refused.answer(),
     };
-    let response = Told::new(&answer, ident::created());
+    let response = Told::new(&answer, exchange.at.as_secs());
     if answer.stream {
         return exchange.stream(Events::List(response.events()));
     }
