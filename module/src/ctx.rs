@@ -169,6 +169,8 @@ pub struct Context {
     pub draining: Cell<Option<u64>>,
     /// Whether the client was gone before the upstream's answer was whole.
     pub left: Cell<bool>,
+    /// Whether the end of the answer's body has gone with its last piece.
+    pub joined: Cell<bool>,
     /// Whether it has been added to the totals.
     pub counted: Cell<bool>,
     /// Its ids, once somebody has asked for them.
@@ -218,6 +220,7 @@ impl Context {
             complete: Cell::default(),
             draining: Cell::default(),
             left: Cell::default(),
+            joined: Cell::default(),
             counted: Cell::default(),
             trace: OnceCell::new(),
         }
@@ -277,6 +280,7 @@ impl Context {
         self.complete.set(false);
         self.draining.set(None);
         self.left.set(false);
+        self.joined.set(false);
         self.avoid.set(Avoid::default());
         self.faulty.set(0);
         self.verdict.set(None);

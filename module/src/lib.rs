@@ -10,6 +10,7 @@ mod conf;
 mod ctx;
 mod ffi;
 mod filter;
+mod keeper;
 mod locks;
 mod log;
 mod phase;
@@ -23,7 +24,7 @@ mod worker;
 
 use conf::{AttemptsHeader, KeyWatch, NextKeyOn, NextKeyTimeout, NextKeyTries};
 use conf::{Auth, ClientsBlock, Inspect, InspectInvalid, InspectMaxSize, InspectOversize};
-use conf::{IncludeUsage, Metrics, PricesFile, StatsZone, UsageOn};
+use conf::{IncludeUsage, Metrics, PricesFile, StatsFile, StatsZone, UsageOn};
 use conf::{
     Location, Main, OpenaiPool, OpenaiRoute, PoolBlock, RedlockBlock, RoutesBlock, UpstreamBlock,
     ZoneSize,
@@ -38,7 +39,7 @@ use ffi::{
 /// The module, as the glue to nginx names it.
 pub(crate) struct Openai;
 
-static mut COMMANDS: Commands<30> = [
+static mut COMMANDS: Commands<31> = [
     command::<ZoneSize>(),
     command::<PoolBlock>(),
     command::<RedlockBlock>(),
@@ -64,6 +65,7 @@ static mut COMMANDS: Commands<30> = [
     command::<IncludeUsage>(),
     command::<PricesFile>(),
     command::<StatsZone>(),
+    command::<StatsFile>(),
     command::<Metrics>(),
     command::<OnClientAbort>(),
     command::<TraceOn>(),
@@ -97,6 +99,10 @@ impl HttpModule for Openai {
 
     fn stop() {
         worker::stop();
+    }
+
+    fn finish(main: &Main) {
+        keeper::finish(main);
     }
 }
 

@@ -36,7 +36,7 @@ pub use routes::{RouteBlock, RoutesBlock, Target};
 pub use source::Stamp;
 pub use trace::{ProcessTimeHeader, TraceOn};
 pub use upstream::{Upstream, UpstreamBlock};
-pub use usage::{IncludeUsage, Metrics, PricesFile, StatsZone, UsageOn};
+pub use usage::{IncludeUsage, KeptIn, Metrics, PricesFile, StatsFile, StatsZone, UsageOn};
 pub use watch::KeyWatch;
 pub use zone::ZoneSize;
 
@@ -44,7 +44,7 @@ use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
 
 use openai_core::circuit::CircuitId;
-use openai_core::clients::Clients;
+use openai_core::clients::{Clients, Measure};
 use openai_core::lease::{PoolConfig, PoolId, ReconcileError};
 use openai_core::prices::Prices;
 use rand::rngs::StdRng;
@@ -139,6 +139,7 @@ impl Main {
             circuits,
         });
         crate::totals::introduce(self);
+        crate::keeper::claim(self);
         Ok(())
     }
 }
@@ -146,6 +147,7 @@ impl Main {
 impl MainConf for Main {
     fn complete(&mut self, conf: &Conf) -> ConfResult {
         self.warn_of_shared_keys(conf);
+        self.check_quotas()?;
         self.resolve_stores()?;
         self.resolve_routes()?;
         if self.pools.is_empty() {
@@ -179,6 +181,22 @@ impl Main {
 }
 
 impl Main {
+    /// Nothing would ever come to a bound of costs that nobody knows.
+    fn check_quotas(&self) -> ConfResult {
+        let mut clients = self.clients.iter().flat_map(|clients| clients.as_slice());
+        let by_cost = clients.find(|client| {
+            let mut limits = client.quota.limits().iter();
+            limits.any(|limit| limit.measure == Measure::Cost)
+        });
+        match by_cost.filter(|_| self.prices.is_none()) {
+            Some(client) => Err(format!(
+                "openai_clients: the quota of \"{}\" has a cost, which needs \"openai_prices\"",
+                client.name
+            )),
+            None => Ok(()),
+        }
+    }
+
     fn resolve_stores(&mut self) -> ConfResult {
         let groups = &self.groups;
         for pool in &mut self.pools {

@@ -39,6 +39,7 @@ mod redirects;
 mod redlock;
 mod reload;
 mod routes;
+mod stats;
 mod stopped_worker;
 mod streaming;
 mod subrequests;

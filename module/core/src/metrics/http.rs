@@ -3,13 +3,14 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::histogram::Histogram;
+use super::journal::Additions;
 
 pub(super) const METHODS: [&str; 8] = [
     "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "other",
 ];
 
 /// Paths, and whether what is below counts as the same; the last is any other.
-const ENDPOINTS: [(&str, bool); 32] = [
+pub(super) const ENDPOINTS: [(&str, bool); 32] = [
     ("/v1/chat/completions", false),
     ("/v1/completions", false),
     ("/v1/responses", true),
@@ -44,7 +45,7 @@ const ENDPOINTS: [(&str, bool); 32] = [
     ("other", false),
 ];
 
-const STATUSES: [u16; 27] = [
+pub(super) const STATUSES: [u16; 27] = [
     200, 201, 202, 204, 206, 301, 302, 304, 400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429,
     494, 499, 500, 501, 502, 503, 504, 0,
 ];
@@ -98,8 +99,12 @@ impl Http {
         self.endpoint.0 * METHODS.len() + self.method
     }
 
-    pub(super) const fn status(self) -> usize {
-        self.status
+    /// What such a request adds, to words of its [`Cell`].
+    pub(super) fn more(self, duration_ms: u64) -> Additions {
+        let mut additions = Additions::default();
+        additions.push(self.status, 1);
+        additions.push_time(STATUSES.len(), duration_ms);
+        additions
     }
 }
 
