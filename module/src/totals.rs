@@ -2,11 +2,12 @@
 //! told of them.
 
 use openai_core::metrics::{
-    Board, CONTENT_TYPE, Http, Live, LivePool, Outcome, Record, Request as Done,
+    Board, CONTENT_TYPE, Day, Figures, Http, Live, LivePool, Outcome, Record, Request as Done,
 };
 use openai_core::openai::ApiError;
 
 use crate::Openai;
+use crate::adapter::now;
 use crate::conf::{Main, Pool, Store};
 use crate::ctx::{Context, LeaseStatus};
 use crate::ffi::{Answer, Content, Request, SharedZone};
@@ -41,6 +42,14 @@ pub fn introduce(main: &Main) {
             }
         }
     });
+}
+
+/// What has been counted since a day, of all services or of one.
+pub fn figures(main: &Main, since: Option<Day>, service: Option<&str>) -> Option<Figures> {
+    let today = Day::of(now().wall_us);
+    change(main.totals.shared?, |board| {
+        board.figures(today, since, service)
+    })
 }
 
 /// Adds a request that has ended: once.
@@ -79,6 +88,7 @@ pub fn add(request: &Request<'_>) {
     });
     let record = Record {
         http,
+        day: Day::of(now().wall_us),
         duration_ms: request.age_ms(),
         request: asked,
     };

@@ -124,6 +124,20 @@ impl Problem {
         Self::new(403, Some("admin_required"), message)
     }
 
+    /// The figures of other services are not for this client.
+    #[must_use]
+    pub fn not_your_service() -> Self {
+        let message = "A client may see its own figures only.";
+        Self::new(403, Some("admin_required"), message).about("service")
+    }
+
+    /// There is no such service.
+    #[must_use]
+    pub fn no_such_service() -> Self {
+        let message = "There is no such service.";
+        Self::new(404, Some("service_not_found"), message).about("service")
+    }
+
     /// The lock is another's.
     #[must_use]
     pub fn not_owner() -> Self {

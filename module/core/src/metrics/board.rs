@@ -6,13 +6,15 @@ use core::sync::atomic::{Ordering, compiler_fence};
 use bytemuck::{Pod, Zeroable};
 use thiserror::Error;
 
+use super::day::Day;
 use super::http::{CELLS, Cell, Http};
+use super::ledger::{Head, KEPT_DAYS, Ledger, Month, Tag, Use};
 use super::record::{Outcome, Record, Request};
-use super::row::{Label, NAME, OTHER, Row, Times};
+use super::row::{Counters, Label, NAME, OTHER, Row, Times};
 
 const MAGIC: u64 = u64::from_be_bytes(*b"oaistats");
 /// Raised whenever a record changes its shape.
-const LAYOUT: u64 = 1;
+const LAYOUT: u64 = 2;
 
 const SERVICES: usize = 256;
 const MODELS: usize = 128;
@@ -52,17 +54,57 @@ struct Header {
     magic: u64,
     layout: u64,
     rows: u64,
+    /// How many sums of days there is room for.
+    sums: u64,
     /// How many rows of each table are used.
     used: [u64; TABLES.len()],
 }
 
-/// A copy of the totals at a moment.
-pub struct Snapshot(Vec<u64>);
+/// A copy of the totals at a moment, without those of days that are over.
+pub struct Snapshot {
+    words: Vec<u64>,
+    rows: usize,
+}
 
 impl Snapshot {
     /// The totals.
     pub(super) fn board(&mut self) -> Result<Board<'_>, BoardError> {
-        Board::open(bytemuck::cast_slice_mut(&mut self.0))
+        let shape = Shape {
+            rows: self.rows,
+            sums: 0,
+        };
+        Board::divide(bytemuck::cast_slice_mut(&mut self.words), shape)
+    }
+}
+
+/// How many records there are of those whose number depends on the size.
+#[derive(Clone, Copy)]
+struct Shape {
+    rows: usize,
+    sums: usize,
+}
+
+impl Shape {
+    /// A row, and what it had counted when the day began.
+    const ROW: usize = size_of::<Row>() + size_of::<Counters>();
+    const SUM: usize = size_of::<Tag>() + size_of::<Counters>();
+    /// A third of what is left is for the rows of keys.
+    const SHARE: usize = 3;
+
+    /// With room for the sums of one day, at least.
+    const fn of(size: usize) -> Option<Self> {
+        if size < Board::bytes_for(FEWEST_KEYS) {
+            return None;
+        }
+        let least = Board::FIXED + TIMED * (Self::ROW + Self::SUM);
+        let keys = (size - least) / Self::SHARE / Self::ROW;
+        let rows = TIMED + keys;
+        let sums = (size - Board::FIXED - rows * Self::ROW) / Self::SUM;
+        Some(Self { rows, sums })
+    }
+
+    const fn size(self) -> usize {
+        Board::FIXED + self.rows * Self::ROW + self.sums * Self::SUM
     }
 }
 
@@ -90,19 +132,24 @@ pub struct Board<'a> {
     pub(super) cells: &'a mut [Cell],
     pub(super) times: &'a mut [Times],
     pub(super) rows: &'a mut [Row],
+    pub(super) ledger: Ledger<'a>,
 }
 
 impl<'a> Board<'a> {
-    /// The bytes that hold the rows of so many keys.
+    const FIXED: usize = size_of::<Header>()
+        + size_of::<Journal>()
+        + CELLS * size_of::<Cell>()
+        + TIMED * size_of::<Times>()
+        + size_of::<Head>()
+        + SERVICES * size_of::<Month>();
+
+    /// The bytes that hold the rows of so many keys, and as many sums of days again for
+    /// some days.
     #[must_use]
     pub const fn bytes_for(keys: usize) -> usize {
         // A table is used to three quarters.
         let keys = keys + keys.div_ceil(3) + 1;
-        size_of::<Header>()
-            + size_of::<Journal>()
-            + CELLS * size_of::<Cell>()
-            + TIMED * size_of::<Times>()
-            + (TIMED + keys) * size_of::<Row>()
+        Self::FIXED + TIMED * (Shape::ROW + Shape::SUM) + Shape::SHARE * keys * Shape::ROW
     }
 
     /// Makes empty totals of the bytes, whatever they held.
@@ -111,11 +158,13 @@ impl<'a> Board<'a> {
     /// When they are too few, or not aligned.
     pub fn format(bytes: &'a mut [u8]) -> Result<Self, BoardError> {
         bytes.fill(0);
-        let board = Self::divide(bytes)?;
+        let shape = Shape::of(bytes.len()).ok_or(BoardError::TooSmall(bytes.len()))?;
+        let board = Self::divide(bytes, shape)?;
         *board.header = Header {
             magic: MAGIC,
             layout: LAYOUT,
-            rows: board.rows.len() as u64,
+            rows: shape.rows as u64,
+            sums: shape.sums as u64,
             used: [0; TABLES.len()],
         };
         for table in TABLES {
@@ -132,27 +181,31 @@ impl<'a> Board<'a> {
     /// # Errors
     /// When they are another program's.
     pub fn open(bytes: &'a mut [u8]) -> Result<Self, BoardError> {
-        let board = Self::divide(bytes)?;
+        let shape = Shape::of(bytes.len()).ok_or(BoardError::TooSmall(bytes.len()))?;
+        let board = Self::divide(bytes, shape)?;
         let header = &board.header;
-        let rows = board.rows.len() as u64;
-        if (header.magic, header.layout, header.rows) != (MAGIC, LAYOUT, rows) {
+        let found = (header.magic, header.layout, header.rows, header.sums);
+        if found != (MAGIC, LAYOUT, shape.rows as u64, shape.sums as u64) {
             return Err(BoardError::Foreign);
         }
         Ok(board)
     }
 
-    fn divide(bytes: &'a mut [u8]) -> Result<Self, BoardError> {
+    fn divide(bytes: &'a mut [u8], shape: Shape) -> Result<Self, BoardError> {
         let size = bytes.len();
-        if size < Self::bytes_for(FEWEST_KEYS) {
-            return Err(BoardError::TooSmall(size));
-        }
         let (header, rest) = carve::<Header>(bytes, 1)?;
         let (journal, rest) = carve::<Journal>(rest, 1)?;
         let (cells, rest) = carve(rest, CELLS)?;
         let (times, rest) = carve(rest, TIMED)?;
-        let rows = rest.len() / size_of::<Row>();
-        let (rows, _) = carve(rest, rows)?;
-        let (Some(header), Some(journal)) = (header.first_mut(), journal.first_mut()) else {
+        let (head, rest) = carve::<Head>(rest, 1)?;
+        let (months, rest) = carve(rest, SERVICES)?;
+        let (rows, rest) = carve(rest, shape.rows)?;
+        let (begun, rest) = carve(rest, shape.rows)?;
+        let (tags, rest) = carve(rest, shape.sums)?;
+        let (sums, _) = carve(rest, shape.sums)?;
+        let (Some(header), Some(journal), Some(head)) =
+            (header.first_mut(), journal.first_mut(), head.first_mut())
+        else {
             return Err(BoardError::TooSmall(size));
         };
         Ok(Self {
@@ -161,13 +214,22 @@ impl<'a> Board<'a> {
             cells,
             times,
             rows,
+            ledger: Ledger {
+                head,
+                months,
+                begun,
+                tags,
+                sums,
+            },
         })
     }
 
     /// A copy of the totals as they are.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let mut words = vec![0; self.size().div_ceil(size_of::<u64>())];
+        let rows = self.rows.len();
+        let size = Shape { rows, sums: 0 }.size();
+        let mut words = vec![0; size.div_ceil(size_of::<u64>())];
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
         let mut at = 0;
         for part in [
@@ -175,20 +237,15 @@ impl<'a> Board<'a> {
             bytemuck::bytes_of(&*self.journal),
             bytemuck::cast_slice(self.cells),
             bytemuck::cast_slice(self.times),
+            bytemuck::bytes_of(&*self.ledger.head),
+            bytemuck::cast_slice(self.ledger.months),
             bytemuck::cast_slice(self.rows),
+            bytemuck::cast_slice(self.ledger.begun),
         ] {
             bytes[at..at + part.len()].copy_from_slice(part);
             at += part.len();
         }
-        Snapshot(words)
-    }
-
-    fn size(&self) -> usize {
-        size_of::<Header>()
-            + size_of::<Journal>()
-            + size_of_val(self.cells)
-            + size_of_val(self.times)
-            + size_of_val(self.rows)
+        Snapshot { words, rows }
     }
 
     /// The rows of a table; the first is that of all others.
@@ -203,6 +260,12 @@ impl<'a> Board<'a> {
 
     /// Makes whole what a process that died left half done.
     pub fn recover(&mut self) {
+        self.put_back();
+        self.ledger.recover(self.rows);
+    }
+
+    /// Undoes a change that was not finished.
+    fn put_back(&mut self) {
         let journal = &*self.journal;
         if journal.valid == 0 {
             return;
@@ -224,9 +287,17 @@ impl<'a> Board<'a> {
 
     /// Adds a request that has ended.
     pub fn add(&mut self, record: &Record<'_>) {
+        self.turn(record.day);
         self.change(record);
         compiler_fence(Ordering::SeqCst);
         self.journal.valid = 0;
+    }
+
+    /// Sees to it that the ledger is at the present day.
+    pub(super) fn turn(&mut self, day: Day) {
+        if self.ledger.is_over(day) {
+            self.ledger.roll(self.rows, day);
+        }
     }
 
     /// Notes what is to change, and changes it.
@@ -361,6 +432,61 @@ impl<'a> Board<'a> {
                 self.header.used[table as usize] += 1;
             }
         }
+    }
+
+    /// What a service has used on a day, the present one, and in its month: here, and
+    /// on other machines. Nothing, if it is not known.
+    pub fn used_by(&mut self, service: &str, day: Day) -> (Use, Use) {
+        self.turn(day);
+        let row = self.known(Table::Services, service);
+        row.map_or_else(Default::default, |at| self.ledger.used(at, &self.rows[at]))
+    }
+
+    /// What the services have counted here, by day: on those that are kept, from a day
+    /// on, and on the present one.
+    pub fn days(&self, since: Day) -> impl Iterator<Item = (Day, &str, Counters)> {
+        let over = self
+            .ledger
+            .sums(false)
+            .map(|(day, at, sum)| (day, at, *sum));
+        let now = self.range(Table::Services).map(|at| {
+            let sum = self.rows[at].counters.since(&self.ledger.begun[at]);
+            (self.ledger.today(), at, sum)
+        });
+        over.chain(now)
+            .filter(move |&(day, at, ref sum)| {
+                day >= since && at < SERVICES && *sum != Counters::zeroed()
+            })
+            .map(|(day, at, sum)| (day, self.rows[at].label.name(), sum))
+    }
+
+    /// Sets what other machines have counted for a service on a day, whatever was said of
+    /// that before. `false` if there is no room for it, or it is of no day that is kept.
+    pub fn set_others(&mut self, today: Day, day: Day, service: &str, sum: &Counters) -> bool {
+        self.turn(today);
+        // Another machine's clock may be ahead, by less than a day.
+        if day < today.before(KEPT_DAYS) || day.before(1) > today {
+            return false;
+        }
+        self.introduce(Some(service), None);
+        let row = self.known(Table::Services, service);
+        row.is_some_and(|at| self.ledger.set_others(self.rows, at, day, sum))
+    }
+
+    /// What [`Board::set_others`] has said, of the days from one on.
+    pub fn others(&self, since: Day) -> impl Iterator<Item = (Day, &str, &Counters)> {
+        let sums = self
+            .ledger
+            .sums(true)
+            .filter(move |&(day, ..)| day >= since);
+        sums.map(|(day, at, sum)| (day, self.rows[at].label.name(), sum))
+    }
+
+    /// The row of that name, if it has one of its own.
+    pub(super) fn known(&self, table: Table, name: &str) -> Option<usize> {
+        let label = Label::new(name).filter(|_| name != OTHER)?;
+        let at = self.find(table, &label);
+        (self.rows[at].label.hash == label.hash).then_some(at)
     }
 }
 

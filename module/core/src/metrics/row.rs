@@ -48,25 +48,64 @@ pub(super) fn hash(name: &str) -> u64 {
 }
 
 /// What is counted.
-#[derive(Clone, Copy, Pod, Zeroable)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
-pub(super) struct Counters {
-    pub(super) requests: [u64; OUTCOMES.len()],
-    pub(super) attempts: u64,
-    pub(super) prompt: u64,
-    pub(super) completion: u64,
-    pub(super) cached: u64,
-    pub(super) reasoning: u64,
+pub struct Counters {
+    /// By outcome, in the order of their numbers.
+    pub requests: [u64; OUTCOMES.len()],
+    /// How often they were sent.
+    pub attempts: u64,
+    /// Tokens of prompts.
+    pub prompt: u64,
+    /// Tokens of completions.
+    pub completion: u64,
+    /// Those of prompts that were cached.
+    pub cached: u64,
+    /// Those of completions that were reasoning.
+    pub reasoning: u64,
     /// Those of prompts and completions that are estimated.
-    pub(super) estimated: u64,
-    pub(super) cost: u64,
+    pub estimated: u64,
+    /// In units of [`crate::prices`].
+    pub cost: u64,
     /// Requests that used tokens without a price.
-    pub(super) unpriced: u64,
-    pub(super) wait_ms: u64,
-    pub(super) hold_ms: u64,
+    pub unpriced: u64,
+    /// How long they waited for leases.
+    pub wait_ms: u64,
+    /// How long they held them.
+    pub hold_ms: u64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self::zeroed()
+    }
 }
 
 impl Counters {
+    /// What has been added since it was as `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        self.each(before, u64::saturating_sub)
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        self.each(other, u64::saturating_add)
+    }
+
+    fn each(&self, other: &Self, act: fn(u64, u64) -> u64) -> Self {
+        let mut both = *self;
+        let words: &mut [u64] = bytemuck::cast_slice_mut(bytemuck::bytes_of_mut(&mut both));
+        for (word, other) in words
+            .iter_mut()
+            .zip(bytemuck::cast_slice(bytemuck::bytes_of(other)))
+        {
+            *word = act(*word, *other);
+        }
+        both
+    }
+
     pub(super) fn add(&mut self, request: &Request<'_>) {
         let tokens = request.tokens;
         let both = tokens.prompt.saturating_add(tokens.completion);

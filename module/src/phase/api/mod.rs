@@ -106,6 +106,7 @@ impl<'a> Here<'a> {
             Route::Docs => Ok(page(admin::page())),
             Route::OpenApi => Ok(text(200, b"application/json", admin::document())),
             Route::Active => reports::active(self),
+            Route::Stats => reports::stats(self),
             Route::ForceRelease(id) => locks::force_release(self, &id),
             Route::Cleanup => locks::clean_up(self),
             // They have bodies.
