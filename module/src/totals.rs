@@ -1,8 +1,11 @@
 //! The totals of all workers: what a request adds at its end, and what Prometheus is
 //! told of them.
 
+use std::collections::BTreeMap;
+
 use openai_core::metrics::{
-    Board, CONTENT_TYPE, Day, Figures, Http, Live, LivePool, Outcome, Record, Request as Done,
+    Board, CONTENT_TYPE, Counters, Day, Figures, Http, Live, LivePool, Outcome, Record,
+    Request as Done,
 };
 use openai_core::openai::ApiError;
 
@@ -42,6 +45,36 @@ pub fn introduce(main: &Main) {
             }
         }
     });
+}
+
+/// What other machines know the totals by.
+pub fn instance(shared: SharedZone) -> Option<u64> {
+    change(shared, |board| board.instance())
+}
+
+/// What has been counted here, by day and service, from a day on.
+pub fn by_day(shared: SharedZone, since: Day) -> Vec<(Day, String, Counters)> {
+    let mut sums = BTreeMap::<_, Counters>::new();
+    change(shared, |board| {
+        for (day, service, counters) in board.days(since) {
+            let sum = sums.entry((day, service.to_owned())).or_default();
+            *sum = sum.plus(&counters);
+        }
+    });
+    let sums = sums.into_iter();
+    sums.map(|((day, service), sum)| (day, service, sum))
+        .collect()
+}
+
+/// Notes what other machines have counted; for how much of it there is no room.
+pub fn raise_others(
+    shared: SharedZone,
+    today: Day,
+    rows: &[(Day, String, Counters)],
+) -> Option<usize> {
+    let rows = rows.iter();
+    let rows = rows.map(|(day, service, sum)| (*day, service.as_str(), *sum));
+    change(shared, |board| board.raise_others(today, rows))
 }
 
 /// What has been counted since a day, of all services or of one.

@@ -20,6 +20,7 @@ mod http;
 mod ledger;
 mod record;
 mod row;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod text;

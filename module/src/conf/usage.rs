@@ -6,6 +6,8 @@ use std::fs;
 
 use openai_core::metrics::Board;
 use openai_core::prices::Prices;
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
 
 use super::{Location, Main, values};
 use crate::ffi::{
@@ -76,7 +78,8 @@ impl ZoneContent for Totals {
     }
 
     fn format(&self, bytes: &mut [u8]) -> ConfResult {
-        let made = Board::format(bytes).map(drop);
+        let number = StdRng::from_os_rng().next_u64();
+        let made = Board::format(bytes).map(|mut board| board.set_instance(number));
         made.map_err(|e| format!("openai_stats \"{}\": {e}", self.name()))
     }
 

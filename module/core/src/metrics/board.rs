@@ -50,7 +50,7 @@ pub enum BoardError {
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Header {
+pub(super) struct Header {
     magic: u64,
     layout: u64,
     rows: u64,
@@ -58,6 +58,8 @@ struct Header {
     sums: u64,
     /// How many rows of each table are used.
     used: [u64; TABLES.len()],
+    /// What other machines know the totals by.
+    pub(super) instance: u64,
 }
 
 /// A copy of the totals at a moment, without those of days that are over.
@@ -127,7 +129,7 @@ const NONE: u64 = u64::MAX;
 
 /// The block of totals, opened by whoever holds its mutex.
 pub struct Board<'a> {
-    header: &'a mut Header,
+    pub(super) header: &'a mut Header,
     journal: &'a mut Journal,
     pub(super) cells: &'a mut [Cell],
     pub(super) times: &'a mut [Times],
@@ -166,6 +168,7 @@ impl<'a> Board<'a> {
             rows: shape.rows as u64,
             sums: shape.sums as u64,
             used: [0; TABLES.len()],
+            instance: 0,
         };
         for table in TABLES {
             let first = board.range(table).start;

@@ -121,6 +121,21 @@ impl Sharing {
         }
     }
 
+    /// The calls that write own rows to a node that it may lack, when there will be no
+    /// time to wait for answers.
+    pub fn last_words(&mut self, at: usize, names: &ShareNames, id: u64) -> Vec<ScriptCall> {
+        let own = self.table.lacking(at).filter(|(_, from)| *from == self.own);
+        let rows = own.filter_map(|key| {
+            let sums = self.table.sums(&key)?.to_string();
+            Some([key.0.field(key.1), sums])
+        });
+        let rows: Vec<_> = rows.collect();
+        let chunks = rows.chunks(MOST_WRITTEN);
+        chunks
+            .map(|rows| names.share(id, self.days, rows.iter().flatten().cloned()))
+            .collect()
+    }
+
     /// Whether a node is known to have all that was counted, and has told all it had.
     #[must_use]
     pub fn is_even(&self, at: usize) -> bool {

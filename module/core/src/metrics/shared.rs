@@ -1,0 +1,97 @@
+//! What machines share of their totals: those of services, by day.
+
+use super::board::{Board, Table};
+use super::day::Day;
+use super::ledger::KEPT_DAYS;
+use super::record::OUTCOMES;
+use super::row::{Counters, OTHER};
+use crate::redlock::share::Sums;
+
+/// How many sums there are besides those of outcomes.
+const PLAIN: usize = 10;
+
+impl Counters {
+    /// As machines tell them one another. Those of outcomes are the last: there may be
+    /// more of them one day.
+    #[must_use]
+    pub fn to_sums(&self) -> Sums {
+        let mut sums = [0; PLAIN + OUTCOMES.len()];
+        let (plain, outcomes) = sums.split_at_mut(PLAIN);
+        plain.copy_from_slice(&[
+            self.attempts,
+            self.prompt,
+            self.completion,
+            self.cached,
+            self.reasoning,
+            self.estimated,
+            self.cost,
+            self.unpriced,
+            self.wait_ms,
+            self.hold_ms,
+        ]);
+        outcomes.copy_from_slice(&self.requests);
+        Sums::new(&sums)
+    }
+
+    /// The same, read again.
+    #[must_use]
+    pub fn from_sums(sums: &Sums) -> Self {
+        let mut requests = [0; OUTCOMES.len()];
+        for (at, outcome) in requests.iter_mut().enumerate() {
+            *outcome = sums.get(PLAIN + at);
+        }
+        Self {
+            requests,
+            attempts: sums.get(0),
+            prompt: sums.get(1),
+            completion: sums.get(2),
+            cached: sums.get(3),
+            reasoning: sums.get(4),
+            estimated: sums.get(5),
+            cost: sums.get(6),
+            unpriced: sums.get(7),
+            wait_ms: sums.get(8),
+            hold_ms: sums.get(9),
+        }
+    }
+}
+
+impl Board<'_> {
+    /// What other machines know these totals by.
+    #[must_use]
+    pub fn instance(&self) -> u64 {
+        self.header.instance
+    }
+
+    /// Has other machines know them by a number that nobody else has. Whoever makes them
+    /// begin at other than zero gives them the number that they had.
+    pub fn set_instance(&mut self, instance: u64) {
+        self.header.instance = instance;
+    }
+
+    /// Raises what other machines have counted for services, by day, to at least these.
+    /// How many there is no room for.
+    pub fn raise_others<'s>(
+        &mut self,
+        today: Day,
+        rows: impl Iterator<Item = (Day, &'s str, Counters)>,
+    ) -> usize {
+        self.turn(today);
+        let mut missed = 0;
+        for (day, service, sums) in rows {
+            // Another machine's clock may be ahead, by less than a day.
+            if day < today.before(KEPT_DAYS) || day.before(1) > today {
+                continue;
+            }
+            self.introduce(Some(service), None);
+            let row = match service {
+                OTHER => Some(self.range(Table::Services).start),
+                service => self.known(Table::Services, service),
+            };
+            let is_raised = row.is_some_and(|at| self.ledger.raise_others(at, day, &sums));
+            missed += usize::from(!is_raised);
+        }
+        self.ledger.add_up(self.rows, false);
+        missed
+    }
+}
