@@ -164,6 +164,15 @@ impl Gateway {
         write(plan, &self.flavour, &place);
     }
 
+    /// Kills nginx, all of it at once, and starts it again.
+    #[track_caller]
+    pub fn crash_and_restart(&mut self) {
+        self.nginx.crash();
+        let started = Nginx::start(&self.flavour, self.dir.path(), &self.plan.environment);
+        self.nginx = started.unwrap_or_else(|log| panic!("{log}"));
+        self.wait_up();
+    }
+
     /// Asks nginx to end once all requests have ended.
     pub fn quit(&self) {
         self.nginx.signal(Signal::QUIT);

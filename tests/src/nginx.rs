@@ -120,6 +120,22 @@ impl Nginx {
         kill(pid, Signal::CONT);
     }
 
+    /// Kills all of it at once, as when the machine fails.
+    pub(crate) fn crash(&mut self) {
+        let workers = self.children();
+        // The master first: it would replace the workers.
+        let _ = self.master.kill();
+        let _ = self.master.wait();
+        for &pid in &workers {
+            kill(pid, Signal::KILL);
+        }
+        wait_until("no worker is left", || {
+            let is_gone = |pid: &i32| matches!(state_of(*pid), None | Some('Z'));
+            workers.iter().all(is_gone)
+        });
+        let _ = fs::remove_file(self.dir.join("nginx.pid"));
+    }
+
     /// Whether the master has ended.
     pub fn has_ended(&mut self) -> bool {
         self.status().is_some()
