@@ -53,6 +53,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let live = Live {
         version: "0.1.0",
         pools: &pools,
+        quotas: &[],
     };
     print!("{}", render(&board, &live)?);
     Ok(())

@@ -125,5 +125,8 @@ fn put_into_form(request: &Request<'_>) {
     if let Some(seconds) = error.retry_after() {
         request.add_answer_header(b"Retry-After", seconds.to_string().as_bytes());
     }
+    if error.is_final() {
+        request.add_answer_header(b"X-Should-Retry", b"false");
+    }
     ctx.reply.set(Reply::Announced(error));
 }

@@ -341,7 +341,7 @@ fn answer(status: u16, body: &str) -> ResponseBuilder {
         409 => "The lock has ended.",
         413 => "The body is too large.",
         422 => "A field or parameter is missing or wrong; `param` says which.",
-        429 => "No slot is free.",
+        429 => "No slot is free; or with `insufficient_quota`, as much is used as may be.",
         _ => "The gateway cannot tell at the moment.",
     };
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(body)));

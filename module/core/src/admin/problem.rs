@@ -15,6 +15,8 @@ pub struct Problem {
     error: ErrorDetail,
     /// The seconds of `Retry-After`, where waiting helps.
     pub retry_after: Option<u32>,
+    /// Whether it is of no use to ask again.
+    pub is_final: bool,
     /// The methods of `Allow`.
     pub allow: Option<&'static str>,
 }
@@ -56,6 +58,7 @@ impl Problem {
                 code,
             },
             retry_after: None,
+            is_final: false,
             allow: None,
         }
     }
@@ -71,6 +74,7 @@ impl Problem {
         let mut problem = Self::new(error.status(), error.code(), error.message());
         problem.error.r#type = error.kind();
         problem.retry_after = error.retry_after();
+        problem.is_final = error.is_final();
         problem
     }
 

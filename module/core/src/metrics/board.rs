@@ -8,9 +8,10 @@ use thiserror::Error;
 
 use super::day::Day;
 use super::http::{CELLS, Cell, Http};
-use super::ledger::{Head, KEPT_DAYS, Ledger, Month, Tag, Use};
+use super::ledger::{Head, KEPT_DAYS, Ledger, Month, Passed, Tag, Use};
 use super::record::{Outcome, Record, Request};
 use super::row::{Counters, Label, NAME, OTHER, Row, Times};
+use crate::clients::Quota;
 
 const MAGIC: u64 = u64::from_be_bytes(*b"oaistats");
 /// Raised whenever a record changes its shape.
@@ -443,6 +444,13 @@ impl<'a> Board<'a> {
         self.turn(day);
         let row = self.known(Table::Services, service);
         row.map_or_else(Default::default, |at| self.ledger.used(at, &self.rows[at]))
+    }
+
+    /// The bound that keeps a client from more, if there is one.
+    pub fn passed(&mut self, service: &str, quota: &Quota, today: Day) -> Option<Passed> {
+        self.turn(today);
+        let at = self.known(Table::Services, service)?;
+        self.ledger.passed(at, &self.rows[at], quota)
     }
 
     /// What the services have counted here, by day: on those that are kept, from a day

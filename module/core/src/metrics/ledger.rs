@@ -13,7 +13,9 @@ use core::sync::atomic::{Ordering, compiler_fence};
 use bytemuck::{Pod, Zeroable};
 
 use super::day::Day;
+use super::record::Outcome;
 use super::row::{Counters, Row};
+use crate::clients::{LIMITS, Limit, Period, Quota};
 
 /// How many days are kept besides the present one: a month, and the one before.
 pub const KEPT_DAYS: u32 = 62;
@@ -22,7 +24,7 @@ pub const KEPT_DAYS: u32 = 62;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Use {
-    /// Requests, whatever came of them.
+    /// Requests that got a key.
     pub requests: u64,
     /// Tokens of prompts and completions.
     pub tokens: u64,
@@ -32,8 +34,10 @@ pub struct Use {
 
 impl Use {
     pub(super) fn of(counters: &Counters) -> Self {
+        let without = [Outcome::NoKey, Outcome::Unavailable, Outcome::Refused];
+        let without: u64 = without.map(|o| counters.requests[o as usize]).iter().sum();
         Self {
-            requests: counters.requests.iter().sum(),
+            requests: counters.requests.iter().sum::<u64>() - without,
             tokens: counters.prompt.saturating_add(counters.completion),
             cost: counters.cost,
         }
@@ -56,6 +60,17 @@ impl Use {
     }
 }
 
+/// A bound that a service has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passed {
+    /// The bound.
+    pub limit: Limit,
+    /// How much is used.
+    pub used: u64,
+    /// Whether it is the first to be told so.
+    pub is_news: bool,
+}
+
 /// What a service has used: here, and on other machines.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -64,6 +79,8 @@ pub(super) struct Month {
     begun: Use,
     others_today: Use,
     others_month: Use,
+    /// The first day for which it was told that a quota is used up, by its kind.
+    told: [u32; LIMITS],
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -242,6 +259,26 @@ impl Ledger<'_> {
             today.plus(month.others_today),
             now.minus(month.begun).plus(month.others_month),
         )
+    }
+
+    /// The first bound that a service has come to, how much it has used, and whether
+    /// that is told for the first time.
+    pub(super) fn passed(&mut self, at: usize, row: &Row, quota: &Quota) -> Option<Passed> {
+        let used = self.used(at, row);
+        let reached = |limit: &&Limit| limit.used(&used) >= limit.most;
+        let limit = *quota.limits().iter().find(reached)?;
+        let since = match limit.period {
+            Period::Day => self.today(),
+            Period::Month => self.today().month(),
+        };
+        let told = &mut self.months.get_mut(at)?.told[limit.kind()];
+        let is_news = *told != since.number();
+        *told = since.number();
+        Some(Passed {
+            limit,
+            used: limit.used(&used),
+            is_news,
+        })
     }
 
     /// Writes down what other machines have counted for a row on a day.

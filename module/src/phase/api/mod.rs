@@ -187,6 +187,9 @@ fn refusal(problem: &Problem) -> Answer {
     if let Some(seconds) = problem.retry_after {
         headers.push((&b"Retry-After"[..], seconds.to_string().into()));
     }
+    if problem.is_final {
+        headers.push((&b"X-Should-Retry"[..], "false".into()));
+    }
     if let Some(methods) = problem.allow {
         headers.push((&b"Allow"[..], methods.into()));
     }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::super::*;
 use super::{bytes, record};
+use crate::openai::Tokens;
 
 const DAY: u64 = 20_000;
 
@@ -260,4 +261,50 @@ fn figures_since_a_day_are_the_same_whichever_way() {
     assert_eq!((one.services.len(), one.keys.len()), (1, 0));
     assert_eq!(one.services[0].here.requests.iter().sum::<u64>(), 50);
     assert_eq!(board.figures(today, None, Some("nobody")).services, []);
+}
+
+#[test]
+fn a_bound_is_passed_when_as_much_is_used_and_told_once() {
+    let mut bytes = bytes(16);
+    let mut board = Board::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a board");
+    let words = [
+        "app",
+        "tokens=100/day",
+        "tokens=150/month",
+        "requests=10/month",
+    ];
+    let quota = crate::clients::QuotaDirective::parse(&words)
+        .expect("a quota")
+        .quota;
+    let passed = |board: &mut Board<'_>, on: u64| {
+        let passed = board.passed("app", &quota, day(on))?;
+        Some((passed.limit.period(), passed.used, passed.is_news))
+    };
+    assert_eq!(passed(&mut board, DAY), None);
+    add(&mut board, DAY, "app", 99);
+    add(&mut board, DAY, "job", 999);
+    assert_eq!(passed(&mut board, DAY), None);
+    add(&mut board, DAY, "app", 3);
+    assert_eq!(passed(&mut board, DAY), Some(("day", 102, true)));
+    assert_eq!(passed(&mut board, DAY), Some(("day", 102, false)));
+    assert_eq!(passed(&mut board, DAY + 1), None);
+    add(&mut board, DAY + 1, "app", 48);
+    assert_eq!(passed(&mut board, DAY + 1), Some(("month", 150, true)));
+    assert_eq!(passed(&mut board, DAY + 2), Some(("month", 150, false)));
+    // November.
+    assert_eq!(passed(&mut board, DAY + 28), None);
+    // Those without a key are not counted among requests.
+    for _ in 0..20 {
+        let mut refused = record("app", "", "m", 0);
+        refused.day = day(DAY + 28);
+        if let Some(request) = &mut refused.request {
+            (request.outcome, request.tokens) = (Outcome::Refused, Tokens::default());
+        }
+        board.add(&refused);
+    }
+    assert_eq!(passed(&mut board, DAY + 28), None);
+    for _ in 0..10 {
+        add(&mut board, DAY + 28, "app", 3);
+    }
+    assert_eq!(passed(&mut board, DAY + 28), Some(("month", 10, true)));
 }
