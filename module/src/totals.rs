@@ -9,6 +9,7 @@ use openai_core::metrics::{
     Record, Request as Done,
 };
 use openai_core::openai::ApiError;
+use openai_core::redlock::share::{RowId, Sums};
 use serde_json::json;
 
 use crate::Openai;
@@ -55,28 +56,23 @@ pub fn instance(shared: SharedZone) -> Option<u64> {
     change(shared, |board| board.instance())
 }
 
-/// What has been counted here, by day and service, from a day on.
-pub fn by_day(shared: SharedZone, since: Day) -> Vec<(Day, String, Counters)> {
+/// What has been counted here, by day and the name of the row, from a day on.
+pub fn by_day(shared: SharedZone, since: Day) -> BTreeMap<(Day, String), Counters> {
+    let rows = change(shared, |board| board.rows_by_day(since).collect::<Vec<_>>());
     let mut sums = BTreeMap::<_, Counters>::new();
-    change(shared, |board| {
-        for (day, service, counters) in board.days(since) {
-            let sum = sums.entry((day, service.to_owned())).or_default();
-            *sum = sum.plus(&counters);
-        }
-    });
-    let sums = sums.into_iter();
-    sums.map(|((day, service), sum)| (day, service, sum))
-        .collect()
+    for (day, name, counters) in rows.into_iter().flatten() {
+        let sum = sums.entry((day, name)).or_default();
+        *sum = sum.plus(&counters);
+    }
+    sums
 }
 
 /// Notes what other machines have counted; for how much of it there is no room.
-pub fn raise_others(
-    shared: SharedZone,
-    today: Day,
-    rows: &[(Day, String, Counters)],
-) -> Option<usize> {
-    let rows = rows.iter();
-    let rows = rows.map(|(day, service, sum)| (*day, service.as_str(), *sum));
+pub fn raise_others(shared: SharedZone, today: Day, rows: &[(RowId, Sums)]) -> Option<usize> {
+    let rows = rows.iter().map(|(row, sums)| {
+        let day = Day::from_number(row.day.into());
+        (day, &*row.name, Counters::from_sums(sums))
+    });
     change(shared, |board| board.raise_others(today, rows))
 }
 

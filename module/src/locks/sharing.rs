@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use openai_core::metrics::{Counters, Day, KEPT_DAYS};
+use openai_core::metrics::{Day, KEPT_DAYS};
 use openai_core::redlock::share::{Instance, RowId, Sharing, Sums};
 use openai_core::redlock::{ErrorKind, NodeId, NodeSet, ShareNames, Value};
 use serde_json::json;
@@ -22,8 +22,6 @@ use crate::{totals, worker};
 
 /// How many rows are noted in the zone at once: others wait for its mutex.
 const MOST_NOTED: usize = 32;
-/// What the names of services' rows begin with.
-const SERVICE: &str = "s:";
 
 /// A group by which totals are shared.
 struct Channel {
@@ -44,6 +42,7 @@ struct Sharer {
     channels: Vec<Option<Channel>>,
     /// From which day on own rows may have changed.
     since: Day,
+    looked: Day,
     /// What has been heard of others and not been noted; of the newest day last.
     heard: Vec<(RowId, Sums)>,
     note: Timer,
@@ -97,6 +96,7 @@ pub(super) fn start(main: &Main, members: &[Option<Member>]) {
         sharing: Sharing::new(Instance(instance), KEPT_DAYS, first),
         channels,
         since: Day::default(),
+        looked: Day::default(),
         heard: vec![],
         note: Timer::new(true, |_| note(), 0),
         is_full: false,
@@ -138,7 +138,7 @@ pub(super) fn stop(members: &mut [Option<Member>]) {
     let Some(mut sharer) = SHARER.take() else {
         return;
     };
-    sharer.since = today().before(1).min(sharer.since);
+    sharer.since = today().before(1);
     sharer.count();
     let Sharer {
         sharing, channels, ..
@@ -198,13 +198,7 @@ fn note() {
         if !sharer.heard.is_empty() {
             sharer.note.start(1);
         }
-        let service = |(row, sums): &(RowId, Sums)| {
-            let name = row.name.strip_prefix(SERVICE)?.to_owned();
-            let day = Day::from_number(row.day.into());
-            Some((day, name, Counters::from_sums(sums)))
-        };
-        let rows: Vec<_> = heard.iter().filter_map(service).collect();
-        let missed = totals::raise_others(sharer.board, today(), &rows);
+        let missed = totals::raise_others(sharer.board, today(), &heard);
         missed.is_some_and(|missed| missed > 0 && !std::mem::replace(&mut sharer.is_full, true))
     });
     if missed == Some(true) {
@@ -224,15 +218,15 @@ impl Sharer {
     /// Looks what has been counted here.
     fn count(&mut self) {
         let today = today();
-        for (day, service, counters) in totals::by_day(self.board, self.since) {
+        for ((day, name), counters) in totals::by_day(self.board, self.since) {
             let row = RowId {
                 day: day.number(),
-                name: [SERVICE, &service].concat().into(),
+                name: name.into(),
             };
             self.sharing.count(row, &counters.to_sums());
         }
-        // Days that are over do not change, but for requests that end at midnight.
-        self.since = today.before(1);
+        // A day that is over may have come to more just after the last look.
+        self.since = std::mem::replace(&mut self.looked, today);
         let oldest = today.before(KEPT_DAYS);
         self.sharing.forget_before(oldest.number());
     }

@@ -427,14 +427,19 @@ impl<'a> Board<'a> {
             names.push((Table::Keys, join(&mut joined, pool, key)));
         }
         for (table, name) in names {
-            let Some(label) = Label::new(name).filter(|_| name != OTHER) else {
-                continue;
-            };
-            let at = self.find(table, &label);
-            if self.rows[at].label.hash == 0 {
-                self.rows[at].label = label;
-                self.header.used[table as usize] += 1;
-            }
+            self.introduce_to(table, name);
+        }
+    }
+
+    /// Sees to it that a table has a row of that name, if there is room.
+    pub(super) fn introduce_to(&mut self, table: Table, name: &str) {
+        let Some(label) = Label::new(name).filter(|_| name != OTHER) else {
+            return;
+        };
+        let at = self.find(table, &label);
+        if self.rows[at].label.hash == 0 {
+            self.rows[at].label = label;
+            self.header.used[table as usize] += 1;
         }
     }
 

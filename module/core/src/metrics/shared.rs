@@ -1,6 +1,6 @@
-//! What machines share of their totals: those of services, by day.
+//! What machines share of their totals: rows by day.
 
-use super::board::{Board, Table};
+use super::board::{Board, TABLES};
 use super::day::Day;
 use super::ledger::KEPT_DAYS;
 use super::record::OUTCOMES;
@@ -9,6 +9,9 @@ use crate::redlock::share::Sums;
 
 /// How many sums there are besides those of outcomes.
 const PLAIN: usize = 10;
+
+/// What the names of the tables' rows begin with.
+const LETTERS: [&str; TABLES.len()] = ["s", "m", "p", "k"];
 
 impl Counters {
     /// As machines tell them one another. Those of outcomes are the last: there may be
@@ -69,8 +72,25 @@ impl Board<'_> {
         self.header.instance = instance;
     }
 
-    /// Raises what other machines have counted for services, by day, to at least these.
-    /// How many there is no room for.
+    /// What has been counted here, by day: the name of the row that other machines know
+    /// it by, and its sums. A day can stand twice, and then both count.
+    pub fn rows_by_day(&self, since: Day) -> impl Iterator<Item = (Day, String, Counters)> {
+        let over = self.ledger.sums(false);
+        let over = over.map(|(day, at, sum)| (day, at, *sum));
+        let now = self.rows.iter().zip(&*self.ledger.begun).enumerate();
+        let now = now.map(|(at, (row, begun))| {
+            let sum = row.counters.since(begun);
+            (self.ledger.today(), at, sum)
+        });
+        let wanted = move |day: Day, sum: &Counters| day >= since && *sum != Counters::default();
+        over.chain(now)
+            .filter(move |(day, _, sum)| wanted(*day, sum))
+            .filter_map(|(day, at, sum)| Some((day, self.shared_name(at)?, sum)))
+    }
+
+    /// Raises what other machines have counted by day, in rows by the names that
+    /// [`Board::rows_by_day`] gives them, to at least this. How many rows there is no
+    /// room for.
     pub fn raise_others<'s>(
         &mut self,
         today: Day,
@@ -78,20 +98,33 @@ impl Board<'_> {
     ) -> usize {
         self.turn(today);
         let mut missed = 0;
-        for (day, service, sums) in rows {
+        for (day, name, sums) in rows {
             // Another machine's clock may be ahead, by less than a day.
             if day < today.before(KEPT_DAYS) || day.before(1) > today {
                 continue;
             }
-            self.introduce(Some(service), None);
-            let row = match service {
-                OTHER => Some(self.range(Table::Services).start),
-                service => self.known(Table::Services, service),
-            };
+            let row = self.row_of(name);
             let is_raised = row.is_some_and(|at| self.ledger.raise_others(at, day, &sums));
             missed += usize::from(!is_raised);
         }
         self.ledger.add_up(self.rows, false);
         missed
+    }
+
+    fn shared_name(&self, at: usize) -> Option<String> {
+        let table = TABLES.iter().position(|&t| self.range(t).contains(&at))?;
+        let label = &self.rows.get(at)?.label;
+        Some([LETTERS[table], ":", label.name()].concat())
+    }
+
+    /// The row of a name, made if need be and if there is room.
+    fn row_of(&mut self, name: &str) -> Option<usize> {
+        let (letter, name) = name.split_once(':')?;
+        let table = TABLES[LETTERS.iter().position(|&known| known == letter)?];
+        if name == OTHER {
+            return Some(self.range(table).start);
+        }
+        self.introduce_to(table, name);
+        self.known(table, name)
     }
 }

@@ -77,7 +77,9 @@ fn wait_requests(machines: &[&Gateway], wanted: u64) {
 
 /// Waits until all nodes have as many rows as one that has them all.
 #[track_caller]
-fn wait_rows(nodes: &[Redis], rows: u64) {
+fn wait_rows(nodes: &[Redis], services: u64) {
+    // Each service of each machine, and once for each machine its model, pool and key.
+    let rows = services * 4;
     for redis in nodes {
         wait_until("the node has all rows", || {
             number(&redis.ask(&format!("HLEN {ROWS}"))) == rows
@@ -101,6 +103,12 @@ fn each_machine_tells_what_all_have_counted() {
         .collect();
     assert_eq!(counts, [("app", 8), ("batch", 2)]);
     assert_eq!(all[0].2 / 8, all[1].2 / 2, "each has used the same");
+    for by in ["services", "models", "pools", "keys"] {
+        let stats = stats(&a);
+        let rows = stats[by].as_array().expect("rows");
+        let sum: u64 = rows.iter().filter_map(|row| row["requests"].as_u64()).sum();
+        assert_eq!(sum, 10, "{by}: {stats}");
+    }
     // Old and new workers of a machine do not count twice; nor is anything forgotten.
     a.reload(|plan| plan.workers(1));
     send(&a, APP, 1);
@@ -192,6 +200,31 @@ fn nodes_that_all_forget_learn_it_from_the_machines() {
     }
     wait_rows(&nodes, 2);
     wait_requests(&[&a, &b, &c], 8);
+}
+
+#[test]
+fn a_quota_is_for_all_machines_and_outlives_them() {
+    let nodes = Redis::group(3);
+    let limited = |plan: Plan| {
+        plan.clients(
+            "client app env:APP; client batch env:BATCH; client ops env:ADMIN role=admin; \
+             quota app requests=6/month;",
+        )
+    };
+    let start = || limited(plan(&nodes, "stats_interval 100ms;")).start();
+    let (mut a, b) = (start(), start());
+    send(&a, APP, 4);
+    send(&b, APP, 1);
+    wait_requests(&[&a, &b], 5);
+    send(&b, APP, 1);
+    wait_requests(&[&a, &b], 6);
+    a.crash_and_restart();
+    wait_requests(&[&a], 6);
+    for gateway in [&a, &b] {
+        let refusal = gateway.chat().token(APP).send().refusal();
+        assert_eq!(refusal.code.as_deref(), Some("insufficient_quota"));
+        send(gateway, BATCH, 1);
+    }
 }
 
 #[test]
