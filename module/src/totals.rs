@@ -23,7 +23,7 @@ use crate::phase::target;
 use crate::usage;
 use crate::worker;
 
-fn change<T>(shared: SharedZone, act: impl FnOnce(&mut Board<'_>) -> T) -> Option<T> {
+pub fn change<T>(shared: SharedZone, act: impl FnOnce(&mut Board<'_>) -> T) -> Option<T> {
     shared.with(|bytes, interrupted| {
         let mut board = Board::open(bytes).ok()?;
         if interrupted {
@@ -53,7 +53,7 @@ pub fn introduce(main: &Main) {
 
 /// What other machines know the totals by.
 pub fn instance(shared: SharedZone) -> Option<u64> {
-    change(shared, |board| board.instance())
+    change(shared, |board| board.identity().instance)
 }
 
 /// What has been counted here, by day and the name of the row, from a day on.

@@ -173,6 +173,16 @@ impl Gateway {
         self.wait_up();
     }
 
+    /// Has nginx end in order, and starts it again.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        self.quit();
+        self.nginx.wait_ended(&self.plan.expected);
+        let started = Nginx::start(&self.flavour, self.dir.path(), &self.plan.environment);
+        self.nginx = started.unwrap_or_else(|log| panic!("{log}"));
+        self.wait_up();
+    }
+
     /// Asks nginx to end once all requests have ended.
     pub fn quit(&self) {
         self.nginx.signal(Signal::QUIT);

@@ -20,6 +20,7 @@ mod http;
 mod ledger;
 mod record;
 mod row;
+mod saved;
 mod shared;
 #[cfg(test)]
 mod tests;
@@ -31,5 +32,6 @@ pub use figures::{Figures, Line};
 pub use http::{Endpoint, Http};
 pub use ledger::{KEPT_DAYS, Passed, Use};
 pub use record::{OUTCOMES, Outcome, Record, Request};
-pub use row::Counters;
+pub use row::{Counters, hash};
+pub use saved::{Extract, Identity, Owner, Saved, SavedError};
 pub use text::{CONTENT_TYPE, Live, LivePool, LiveQuota, render};

@@ -11,6 +11,7 @@ use super::http::{CELLS, Cell, Http};
 use super::ledger::{Head, KEPT_DAYS, Ledger, Month, Passed, Tag, Use};
 use super::record::{Outcome, Record, Request};
 use super::row::{Counters, Label, NAME, OTHER, Row, Times};
+use super::saved::Identity;
 use crate::clients::Quota;
 
 const MAGIC: u64 = u64::from_be_bytes(*b"oaistats");
@@ -25,12 +26,23 @@ const TIMED: usize = SERVICES + MODELS + POOLS;
 const FEWEST_KEYS: usize = 16;
 
 /// The tables that a request adds to.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Table {
     Services,
     Models,
     Pools,
     Keys,
+}
+
+impl Table {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Services => "service",
+            Self::Models => "model",
+            Self::Pools => "pool",
+            Self::Keys => "key",
+        }
+    }
 }
 
 pub(super) const TABLES: [Table; 4] = [Table::Services, Table::Models, Table::Pools, Table::Keys];
@@ -51,7 +63,7 @@ pub enum BoardError {
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-pub(super) struct Header {
+struct Header {
     magic: u64,
     layout: u64,
     rows: u64,
@@ -59,8 +71,6 @@ pub(super) struct Header {
     sums: u64,
     /// How many rows of each table are used.
     used: [u64; TABLES.len()],
-    /// What other machines know the totals by.
-    pub(super) instance: u64,
 }
 
 /// A copy of the totals at a moment, without those of days that are over.
@@ -130,7 +140,7 @@ const NONE: u64 = u64::MAX;
 
 /// The block of totals, opened by whoever holds its mutex.
 pub struct Board<'a> {
-    pub(super) header: &'a mut Header,
+    header: &'a mut Header,
     journal: &'a mut Journal,
     pub(super) cells: &'a mut [Cell],
     pub(super) times: &'a mut [Times],
@@ -144,6 +154,7 @@ impl<'a> Board<'a> {
         + CELLS * size_of::<Cell>()
         + TIMED * size_of::<Times>()
         + size_of::<Head>()
+        + size_of::<Identity>()
         + SERVICES * size_of::<Month>();
 
     /// The bytes that hold the rows of so many keys, and as many sums of days again for
@@ -169,7 +180,6 @@ impl<'a> Board<'a> {
             rows: shape.rows as u64,
             sums: shape.sums as u64,
             used: [0; TABLES.len()],
-            instance: 0,
         };
         for table in TABLES {
             let first = board.range(table).start;
@@ -202,14 +212,18 @@ impl<'a> Board<'a> {
         let (cells, rest) = carve(rest, CELLS)?;
         let (times, rest) = carve(rest, TIMED)?;
         let (head, rest) = carve::<Head>(rest, 1)?;
+        let (identity, rest) = carve::<Identity>(rest, 1)?;
         let (months, rest) = carve(rest, SERVICES)?;
         let (rows, rest) = carve(rest, shape.rows)?;
         let (begun, rest) = carve(rest, shape.rows)?;
         let (tags, rest) = carve(rest, shape.sums)?;
         let (sums, _) = carve(rest, shape.sums)?;
-        let (Some(header), Some(journal), Some(head)) =
-            (header.first_mut(), journal.first_mut(), head.first_mut())
-        else {
+        let (Some(header), Some(journal), Some(head), Some(identity)) = (
+            header.first_mut(),
+            journal.first_mut(),
+            head.first_mut(),
+            identity.first_mut(),
+        ) else {
             return Err(BoardError::TooSmall(size));
         };
         Ok(Self {
@@ -220,6 +234,7 @@ impl<'a> Board<'a> {
             rows,
             ledger: Ledger {
                 head,
+                identity,
                 months,
                 begun,
                 tags,
@@ -242,6 +257,7 @@ impl<'a> Board<'a> {
             bytemuck::cast_slice(self.cells),
             bytemuck::cast_slice(self.times),
             bytemuck::bytes_of(&*self.ledger.head),
+            bytemuck::bytes_of(&*self.ledger.identity),
             bytemuck::cast_slice(self.ledger.months),
             bytemuck::cast_slice(self.rows),
             bytemuck::cast_slice(self.ledger.begun),
@@ -427,20 +443,21 @@ impl<'a> Board<'a> {
             names.push((Table::Keys, join(&mut joined, pool, key)));
         }
         for (table, name) in names {
-            self.introduce_to(table, name);
+            self.claim(table, name);
         }
     }
 
-    /// Sees to it that a table has a row of that name, if there is room.
-    pub(super) fn introduce_to(&mut self, table: Table, name: &str) {
+    /// The row of that name, made if there is room, else that of all others.
+    pub(super) fn claim(&mut self, table: Table, name: &str) -> usize {
         let Some(label) = Label::new(name).filter(|_| name != OTHER) else {
-            return;
+            return self.range(table).start;
         };
         let at = self.find(table, &label);
         if self.rows[at].label.hash == 0 {
             self.rows[at].label = label;
             self.header.used[table as usize] += 1;
         }
+        at
     }
 
     /// What a service has used on a day, the present one, and in its month: here, and

@@ -9,7 +9,7 @@ pub(super) const METHODS: [&str; 8] = [
 ];
 
 /// Paths, and whether what is below counts as the same; the last is any other.
-const ENDPOINTS: [(&str, bool); 32] = [
+pub(super) const ENDPOINTS: [(&str, bool); 32] = [
     ("/v1/chat/completions", false),
     ("/v1/completions", false),
     ("/v1/responses", true),
@@ -44,7 +44,7 @@ const ENDPOINTS: [(&str, bool); 32] = [
     ("other", false),
 ];
 
-const STATUSES: [u16; 27] = [
+pub(super) const STATUSES: [u16; 27] = [
     200, 201, 202, 204, 206, 301, 302, 304, 400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429,
     494, 499, 500, 501, 502, 503, 504, 0,
 ];

@@ -15,6 +15,7 @@ use bytemuck::{Pod, Zeroable};
 use super::day::Day;
 use super::record::Outcome;
 use super::row::{Counters, Row};
+use super::saved::Identity;
 use crate::clients::{LIMITS, Limit, Period, Quota};
 
 /// How many days are kept besides the present one: a month, and the one before.
@@ -124,6 +125,7 @@ impl Tag {
 /// The ledger of a board.
 pub(super) struct Ledger<'a> {
     pub(super) head: &'a mut Head,
+    pub(super) identity: &'a mut Identity,
     /// By service.
     pub(super) months: &'a mut [Month],
     /// What each row of the board had counted when the day began.
@@ -279,6 +281,41 @@ impl Ledger<'_> {
             used: limit.used(&used),
             is_news,
         })
+    }
+
+    /// Adds what has been counted before: all together, and of it by day.
+    pub(super) fn add_past(
+        &mut self,
+        at: usize,
+        total: &Counters,
+        days: impl Iterator<Item = (Day, Counters)>,
+    ) {
+        let today = self.today();
+        let (mut past, mut before_month) = (*total, Use::of(total));
+        for (day, sum) in days {
+            if day >= today.month() {
+                before_month = before_month.minus(Use::of(&sum));
+            }
+            if day >= today {
+                past = past.since(&sum);
+            } else if day >= today.before(KEPT_DAYS) {
+                let tag = Tag::new(day.number().into(), at, 0);
+                let known = self.tags.iter().position(|&known| known == tag);
+                if let Some(place) = known.or_else(|| self.free(0)) {
+                    let sums = &mut self.sums[place];
+                    *sums = if known.is_some() {
+                        sums.plus(&sum)
+                    } else {
+                        sum
+                    };
+                    self.tags[place] = tag;
+                }
+            }
+        }
+        self.begun[at] = self.begun[at].plus(&past);
+        if let Some(month) = self.months.get_mut(at) {
+            month.begun = month.begun.plus(before_month);
+        }
     }
 
     /// Writes down what other machines have counted for a row on a day.

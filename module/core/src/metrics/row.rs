@@ -39,8 +39,11 @@ impl Label {
     }
 }
 
+/// A number for a name, never 0.
+///
 /// FNV-1a. Who could choose names that collide chooses among rows that are few anyway.
-pub(super) fn hash(name: &str) -> u64 {
+#[must_use]
+pub fn hash(name: &str) -> u64 {
     let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });

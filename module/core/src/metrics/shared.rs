@@ -1,10 +1,11 @@
 //! What machines share of their totals: rows by day.
 
-use super::board::{Board, TABLES};
+use super::board::{Board, TABLES, Table};
 use super::day::Day;
 use super::ledger::KEPT_DAYS;
 use super::record::OUTCOMES;
 use super::row::{Counters, OTHER};
+use super::saved::Saved;
 use crate::redlock::share::Sums;
 
 /// How many sums there are besides those of outcomes.
@@ -12,6 +13,11 @@ const PLAIN: usize = 10;
 
 /// What the names of the tables' rows begin with.
 const LETTERS: [&str; TABLES.len()] = ["s", "m", "p", "k"];
+
+/// What a row is called among machines.
+pub(super) fn shared_name(table: Table, name: &str) -> String {
+    [LETTERS[table as usize], ":", name].concat()
+}
 
 impl Counters {
     /// As machines tell them one another. Those of outcomes are the last: there may be
@@ -60,16 +66,13 @@ impl Counters {
 }
 
 impl Board<'_> {
-    /// What other machines know these totals by.
-    #[must_use]
-    pub fn instance(&self) -> u64 {
-        self.header.instance
-    }
-
-    /// Has other machines know them by a number that nobody else has. Whoever makes them
-    /// begin at other than zero gives them the number that they had.
-    pub fn set_instance(&mut self, instance: u64) {
-        self.header.instance = instance;
+    /// Adds what a file holds, as another block of totals that is known to other machines:
+    /// what that has counted by day counts as theirs, as they tell it to each other.
+    pub fn merge_shared(&mut self, saved: Saved, today: Day) {
+        let (totals, days) = saved.split();
+        self.merge(&totals, today);
+        let days = days.iter();
+        self.raise_others(today, days.map(|(day, name, sum)| (*day, &**name, *sum)));
     }
 
     /// What has been counted here, by day: the name of the row that other machines know
@@ -112,19 +115,17 @@ impl Board<'_> {
     }
 
     fn shared_name(&self, at: usize) -> Option<String> {
-        let table = TABLES.iter().position(|&t| self.range(t).contains(&at))?;
+        let table = TABLES.into_iter().find(|&t| self.range(t).contains(&at))?;
         let label = &self.rows.get(at)?.label;
-        Some([LETTERS[table], ":", label.name()].concat())
+        Some(shared_name(table, label.name()))
     }
 
     /// The row of a name, made if need be and if there is room.
     fn row_of(&mut self, name: &str) -> Option<usize> {
         let (letter, name) = name.split_once(':')?;
         let table = TABLES[LETTERS.iter().position(|&known| known == letter)?];
-        if name == OTHER {
-            return Some(self.range(table).start);
-        }
-        self.introduce_to(table, name);
-        self.known(table, name)
+        let at = self.claim(table, name);
+        // No one row can hold what is told of several.
+        (at != self.range(table).start || name == OTHER).then_some(at)
     }
 }

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod conversation;
 mod memory;
 mod sums;
 mod world;

@@ -1,7 +1,11 @@
 //! Machines that share a group tell of what all of them have counted, whatever dies.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
 use e2e::{Gateway, Plan, Redis, wait_until};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use super::{group, number, on_group};
 
@@ -141,6 +145,44 @@ fn a_machine_that_crashes_comes_back_to_the_same_totals() {
     }
     send(&a, BATCH, 1);
     wait_requests(&[&a, &b], total + 1);
+}
+
+/// The file may be older than what the nodes know, or newer than the nodes.
+#[test]
+fn a_file_of_totals_adds_nothing_to_what_the_nodes_know() {
+    let mut nodes = Redis::group(3);
+    let dir = TempDir::new().expect("a folder");
+    let open = Permissions::from_mode(0o777);
+    fs::set_permissions(dir.path(), open).expect("its permissions can be set");
+    let kept = |interval: &str| {
+        let path = dir.path().display();
+        let line = format!("openai_stats_file {path}/stats interval={interval};");
+        plan(&nodes, "stats_interval 100ms;").http(&line)
+    };
+    let (mut a, b) = (kept("1h").start(), machine(&nodes));
+    let mut total = 0;
+    for round in 1..=3 {
+        send(&a, APP, 4);
+        send(&b, APP, round);
+        total += 4 + round as u64;
+        wait_requests(&[&a, &b], total);
+        a.crash_and_restart();
+        wait_requests(&[&a, &b], total);
+        // In order, so that it is written; nobody is told twice.
+        a.restart();
+        wait_requests(&[&a, &b], total);
+    }
+    send(&a, BATCH, 1);
+    wait_requests(&[&a, &b], total + 1);
+    // What is in the file is known without the nodes.
+    nodes.iter_mut().for_each(Redis::kill);
+    a.restart();
+    assert_eq!(requests(&a), total + 1);
+    drop(b);
+    nodes.iter_mut().for_each(Redis::restart);
+    send(&a, BATCH, 1);
+    wait_rows(&nodes, 1);
+    wait_requests(&[&a], total + 2);
 }
 
 #[test]

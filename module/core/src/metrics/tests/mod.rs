@@ -1,4 +1,5 @@
 mod ledger;
+mod saved;
 mod shared;
 
 use std::collections::HashMap;

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::super::*;
-use super::{bytes, record};
+use super::{bytes, record, sum, text};
 use crate::redlock::share::Sums;
 
 const TODAY: u64 = 20_000;
@@ -139,4 +139,43 @@ proptest! {
         let counters = Counters::from_sums(&sums);
         prop_assert_eq!(counters.to_sums(), sums);
     }
+}
+
+#[test]
+fn a_file_of_a_block_that_others_know_adds_to_nothing_by_day() {
+    let mut memory = [bytes(16), bytes(16), bytes(16)];
+    let [old, new, other] = &mut memory;
+    let mut old = Board::format(bytemuck::cast_slice_mut(old)).unwrap();
+    let mut new = Board::format(bytemuck::cast_slice_mut(new)).unwrap();
+    let mut other = Board::format(bytemuck::cast_slice_mut(other)).unwrap();
+    add(&mut old, TODAY - 1, "app", "k1", "gpt");
+    add(&mut old, TODAY, "app", "k1", "gpt");
+    add(&mut other, TODAY, "app", "k1", "gpt");
+    tell(&other, &mut old);
+    let file: Saved = old.extract().into();
+    // Told to others, and not to the file.
+    add(&mut old, TODAY, "app", "k1", "gpt");
+    new.merge_shared(file, day(TODAY));
+    let used = |board: &mut Board<'_>| {
+        let (today, month) = board.used_by("app", day(TODAY));
+        (today.requests, month.requests)
+    };
+    assert_eq!(used(&mut new), (2, 3));
+    assert_eq!(
+        new.rows_by_day(Day::default()).count(),
+        0,
+        "it is not counted again"
+    );
+    // What nodes tell of the old block and the other.
+    let sums = [(TODAY - 1, 1), (TODAY, 3)].map(|(on, sum)| (day(on), "s:app", requests(sum)));
+    new.raise_others(day(TODAY), sums.into_iter());
+    assert_eq!(used(&mut new), (3, 4));
+    add(&mut new, TODAY, "app", "k1", "gpt");
+    assert_eq!(used(&mut new), (4, 5));
+    let metrics = text(&new);
+    assert_eq!(
+        sum(&metrics, "openai_service_requests_total"),
+        3.0,
+        "{metrics}"
+    );
 }
