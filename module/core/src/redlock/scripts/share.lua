@@ -32,23 +32,31 @@ local function highest(old, new)
   return raised and table.concat(sums, ',') .. ','
 end
 
-local count = 0
-for i = 3, #ARGV, 2 do
-  local name = ARGV[i]
-  local old = redis.call('HGET', KEYS[2], name) or ''
-  local new = old ~= ARGV[i + 1] and is_kept(name) and highest(old, ARGV[i + 1])
+local names, rows, order, raised = {}, {}, {}, {}
+for i = 3, #ARGV, 2 do names[#names + 1] = ARGV[i] end
+local before = #names > 0 and redis.call('HMGET', KEYS[2], unpack(names))
+local change = tonumber(redis.call('HGET', KEYS[1], 'changes') or 0)
+for i, name in ipairs(names) do
+  local old, new = raised[name] or before[i] or '', ARGV[2 * i + 2]
+  new = old ~= new and is_kept(name) and (old == '' and new or highest(old, new))
   if new then
-    redis.call('HSET', KEYS[2], name, new)
-    redis.call('ZADD', KEYS[3], redis.call('HINCRBY', KEYS[1], 'changes', 1), name)
-    count = count + 1
+    change = change + 1
+    raised[name] = new
+    rows[#rows + 1], rows[#rows + 2] = name, new
+    order[#order + 1], order[#order + 2] = string.format('%.0f', change), name
   end
 end
+if #rows > 0 then
+  redis.call('HSET', KEYS[2], unpack(rows))
+  redis.call('ZADD', KEYS[3], unpack(order))
+  redis.call('HSET', KEYS[1], 'changes', string.format('%.0f', change))
+end
 -- The rows that have not been raised for the longest time are those of the oldest days.
-for _, name in ipairs(redis.call('ZRANGE', KEYS[3], 0, count + 7)) do
+for _, name in ipairs(redis.call('ZRANGE', KEYS[3], 0, #rows / 2 + 7)) do
   if not is_kept(name) then
     redis.call('HDEL', KEYS[2], name)
     redis.call('ZREM', KEYS[3], name)
   end
 end
 for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, (keep + 1) * 86400) end
-return {id, count}
+return {id, #rows / 2}

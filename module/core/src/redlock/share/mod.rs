@@ -23,7 +23,7 @@ use node::Node;
 use table::Table;
 
 /// How many rows are written by one call: a node does nothing else meanwhile.
-pub const MOST_WRITTEN: usize = 64;
+pub const MOST_WRITTEN: usize = 16;
 /// How many rows one answer holds.
 pub const MOST_READ: usize = 128;
 /// In each of so many rounds a node is given what it lacks of others' rows, too.
