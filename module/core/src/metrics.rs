@@ -17,6 +17,7 @@ mod day;
 mod figures;
 mod histogram;
 mod http;
+mod journal;
 mod ledger;
 mod record;
 mod row;

@@ -1,22 +1,21 @@
 //! The block as its tables, and how a request is added.
 
-use core::ops::Range;
-use core::sync::atomic::{Ordering, compiler_fence};
-
 use bytemuck::{Pod, Zeroable};
+use core::ops::Range;
 use thiserror::Error;
 
 use super::day::Day;
-use super::http::{CELLS, Cell, Http};
+use super::http::{CELLS, Cell};
+use super::journal::{Journal, Part, Parts, words};
 use super::ledger::{Head, KEPT_DAYS, Ledger, Month, Passed, Tag, Use};
 use super::record::{Outcome, Record, Request};
-use super::row::{Counters, Label, NAME, OTHER, Row, Times};
+use super::row::{Counters, Label, NAME, OTHER, Row, Times, hash};
 use super::saved::Identity;
 use crate::clients::Quota;
 
 const MAGIC: u64 = u64::from_be_bytes(*b"oaistats");
 /// Raised whenever a record changes its shape.
-const LAYOUT: u64 = 2;
+const LAYOUT: u64 = 3;
 
 const SERVICES: usize = 256;
 const MODELS: usize = 128;
@@ -120,23 +119,6 @@ impl Shape {
         Board::FIXED + self.rows * Self::ROW + self.sums * Self::SUM
     }
 }
-
-/// What is being changed, as it was before.
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-struct Journal {
-    /// Whether it has to be put back.
-    valid: u64,
-    http: u64,
-    cell: Cell,
-    at: [u64; TABLES.len()],
-    rows: [Row; TABLES.len()],
-    times: [Times; TABLES.len()],
-    used: [u64; TABLES.len()],
-}
-
-/// No cell, no row.
-const NONE: u64 = u64::MAX;
 
 /// The block of totals, opened by whoever holds its mutex.
 pub struct Board<'a> {
@@ -286,31 +268,19 @@ impl<'a> Board<'a> {
 
     /// Undoes a change that was not finished.
     fn put_back(&mut self) {
-        let journal = &*self.journal;
-        if journal.valid == 0 {
-            return;
-        }
-        if let Some(cell) = self.cells.get_mut(journal.http as usize) {
-            *cell = journal.cell;
-        }
-        for (slot, &at) in journal.at.iter().enumerate() {
-            if let Some(row) = self.rows.get_mut(at as usize) {
-                *row = journal.rows[slot];
-            }
-            if let Some(times) = self.times.get_mut(at as usize) {
-                *times = journal.times[slot];
-            }
-        }
-        self.header.used = journal.used;
-        self.journal.valid = 0;
+        self.journal.put_back(Parts {
+            used: &mut self.header.used,
+            cells: self.cells,
+            rows: self.rows,
+            times: self.times,
+        });
     }
 
     /// Adds a request that has ended.
     pub fn add(&mut self, record: &Record<'_>) {
         self.turn(record.day);
         self.change(record);
-        compiler_fence(Ordering::SeqCst);
-        self.journal.valid = 0;
+        self.journal.close();
     }
 
     /// Sees to it that the ledger is at the present day.
@@ -320,65 +290,30 @@ impl<'a> Board<'a> {
         }
     }
 
-    /// Notes what is to change, and changes it.
+    /// Changes what is to change, and leaves the journal open.
     pub(super) fn change(&mut self, record: &Record<'_>) {
-        let mut at = [NONE; TABLES.len()];
-        let mut labels = [Label::zeroed(); TABLES.len()];
         if let Some(request) = &record.request {
-            for (slot, table) in TABLES.into_iter().enumerate() {
-                let (row, label) = self.place(table, request);
-                at[slot] = row as u64;
-                labels[slot] = label;
-            }
-        }
-        self.note(at, record.http);
-        for (slot, &row) in at.iter().enumerate() {
-            let (Some(row_at), Some(request)) = (usize::try_from(row).ok(), &record.request) else {
-                continue;
-            };
-            if let Some(row) = self.rows.get_mut(row_at) {
-                if row.label.hash == 0 {
-                    row.label = labels[slot];
-                    self.header.used[slot] += 1;
+            let counters = Counters::more(request);
+            let times = Times::more(request, record.duration_ms);
+            for table in TABLES {
+                let at = self.place(table, request);
+                let row = words(&mut self.rows[at]);
+                self.journal.add(Part::Row, at, row, &counters);
+                if let Some(row) = self.times.get_mut(at) {
+                    let row = words(row);
+                    self.journal.add(Part::Times, at, row, &times);
                 }
-                row.counters.add(request);
-            }
-            if let Some(times) = self.times.get_mut(row_at) {
-                times.add(request, record.duration_ms);
             }
         }
         if let Some(http) = record.http {
-            let cell = &mut self.cells[http.cell()];
-            cell.statuses[http.status()] += 1;
-            cell.duration.add(record.duration_ms);
+            let cell = words(&mut self.cells[http.cell()]);
+            let more = http.more(record.duration_ms);
+            self.journal.add(Part::Cell, http.cell(), cell, &more);
         }
     }
 
-    /// Notes how things are before they are changed.
-    fn note(&mut self, at: [u64; TABLES.len()], http: Option<Http>) {
-        let journal = &mut *self.journal;
-        journal.at = at;
-        journal.used = self.header.used;
-        journal.http = NONE;
-        if let Some(http) = http {
-            journal.http = http.cell() as u64;
-            journal.cell = self.cells[http.cell()];
-        }
-        for (slot, &at) in at.iter().enumerate() {
-            if let Some(row) = self.rows.get(at as usize) {
-                journal.rows[slot] = *row;
-            }
-            if let Some(times) = self.times.get(at as usize) {
-                journal.times[slot] = *times;
-            }
-        }
-        compiler_fence(Ordering::SeqCst);
-        journal.valid = 1;
-        compiler_fence(Ordering::SeqCst);
-    }
-
-    /// The row that a request adds to, and its label.
-    fn place(&self, table: Table, request: &Request<'_>) -> (usize, Label) {
+    /// The row that a request adds to, made if there is none.
+    fn place(&mut self, table: Table, request: &Request<'_>) -> usize {
         let mut joined = [0; NAME];
         let name = match table {
             Table::Services => request.service,
@@ -387,31 +322,49 @@ impl<'a> Board<'a> {
             Table::Keys => join(&mut joined, request.pool, request.key),
         };
         let first = self.range(table).start;
-        let Some(label) = Label::new(name).filter(|_| name != OTHER) else {
-            return (first, Label::zeroed());
-        };
-        let found = self.find(table, &label);
-        let claims = self.rows[found].label.hash == 0;
+        if !Label::may_be(name) {
+            return first;
+        }
+        let at = self.find(table, name);
+        if self.rows[at].label.hash != 0 {
+            return at;
+        }
         // Anybody can ask for models that are none.
         let may = table != Table::Models
             || request.known_model
             || request.outcome == Outcome::Success
             || name.is_empty();
-        if claims && !may {
-            return (first, Label::zeroed());
+        if !may {
+            return first;
         }
-        (found, label)
+        self.name(table, at, name);
+        at
+    }
+
+    /// Gives a free row to a name: its hash is what makes it used.
+    fn name(&mut self, table: Table, at: usize, name: &str) {
+        let Some(mut label) = Label::new(name) else {
+            return;
+        };
+        let hash = std::mem::take(&mut label.hash);
+        let used = &mut self.header.used;
+        self.journal
+            .set(Part::Used, 0, used, table as usize, |used| used + 1);
+        self.rows[at].label = label;
+        let row = words(&mut self.rows[at]);
+        self.journal.set(Part::Row, at, row, 0, |_| hash);
     }
 
     /// The row of that name, or a free one for it, or that of all others.
-    fn find(&self, table: Table, label: &Label) -> usize {
+    fn find(&self, table: Table, name: &str) -> usize {
         let range = self.range(table);
         let (first, own) = (range.start, range.start + 1..range.end);
-        let start = label.hash as usize % own.len();
+        let hash = hash(name);
+        let start = hash as usize % own.len();
         for step in 0..own.len() {
             let at = own.start + (start + step) % own.len();
             let known = &self.rows[at].label;
-            if known.hash == label.hash && known.name() == label.name() {
+            if known.hash == hash && known.bytes() == name.as_bytes() {
                 return at;
             }
             if known.hash == 0 {
@@ -449,13 +402,13 @@ impl<'a> Board<'a> {
 
     /// The row of that name, made if there is room, else that of all others.
     pub(super) fn claim(&mut self, table: Table, name: &str) -> usize {
-        let Some(label) = Label::new(name).filter(|_| name != OTHER) else {
+        if !Label::may_be(name) {
             return self.range(table).start;
-        };
-        let at = self.find(table, &label);
+        }
+        let at = self.find(table, name);
         if self.rows[at].label.hash == 0 {
-            self.rows[at].label = label;
-            self.header.used[table as usize] += 1;
+            self.name(table, at, name);
+            self.journal.close();
         }
         at
     }
@@ -517,9 +470,9 @@ impl<'a> Board<'a> {
 
     /// The row of that name, if it has one of its own.
     pub(super) fn known(&self, table: Table, name: &str) -> Option<usize> {
-        let label = Label::new(name).filter(|_| name != OTHER)?;
-        let at = self.find(table, &label);
-        (self.rows[at].label.hash == label.hash).then_some(at)
+        let at = Label::may_be(name).then(|| self.find(table, name))?;
+        let label = &self.rows[at].label;
+        (label.hash != 0 && label.bytes() == name.as_bytes()).then_some(at)
     }
 }
 

@@ -3,6 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::histogram::Histogram;
+use super::journal::{Additions, words};
 use super::record::{OUTCOMES, Request};
 use crate::openai::usage::Source;
 
@@ -33,9 +34,17 @@ impl Label {
         Some(label)
     }
 
+    /// Whether a row can have that name.
+    pub(super) fn may_be(name: &str) -> bool {
+        name.len() <= NAME && name != OTHER
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.name.get(..self.length as usize).unwrap_or_default()
+    }
+
     pub(super) fn name(&self) -> &str {
-        let bytes = self.name.get(..self.length as usize).unwrap_or_default();
-        str::from_utf8(bytes).unwrap_or_default()
+        str::from_utf8(self.bytes()).unwrap_or_default()
     }
 }
 
@@ -114,7 +123,8 @@ impl Counters {
         both
     }
 
-    pub(super) fn add(&mut self, request: &Request<'_>) {
+    /// What a request adds, to words of a [`Row`].
+    pub(super) fn more(request: &Request<'_>) -> Additions {
         let tokens = request.tokens;
         let both = tokens.prompt.saturating_add(tokens.completion);
         let estimated = if request.source == Source::Estimated {
@@ -122,22 +132,25 @@ impl Counters {
         } else {
             0
         };
-        let unpriced = request.cost.is_none() && both > 0;
-        self.requests[request.outcome as usize] += 1;
-        for (sum, more) in [
-            (&mut self.attempts, request.attempts.into()),
-            (&mut self.prompt, tokens.prompt),
-            (&mut self.completion, tokens.completion),
-            (&mut self.cached, tokens.cached),
-            (&mut self.reasoning, tokens.reasoning),
-            (&mut self.estimated, estimated),
-            (&mut self.cost, request.cost.unwrap_or_default()),
-            (&mut self.unpriced, unpriced.into()),
-            (&mut self.wait_ms, request.wait_ms.unwrap_or_default()),
-            (&mut self.hold_ms, request.hold_ms.unwrap_or_default()),
-        ] {
-            *sum = sum.saturating_add(more);
+        let mut more = Self {
+            attempts: request.attempts.into(),
+            prompt: tokens.prompt,
+            completion: tokens.completion,
+            cached: tokens.cached,
+            reasoning: tokens.reasoning,
+            estimated,
+            cost: request.cost.unwrap_or_default(),
+            unpriced: (request.cost.is_none() && both > 0).into(),
+            wait_ms: request.wait_ms.unwrap_or_default(),
+            hold_ms: request.hold_ms.unwrap_or_default(),
+            ..Self::default()
+        };
+        more.requests[request.outcome as usize] = 1;
+        let mut additions = Additions::default();
+        for (word, &n) in words(&mut more).iter().enumerate() {
+            additions.push(Row::COUNTERS + word, n);
         }
+        additions
     }
 }
 
@@ -147,6 +160,11 @@ impl Counters {
 pub(super) struct Row {
     pub(super) label: Label,
     pub(super) counters: Counters,
+}
+
+impl Row {
+    /// The first word of the counters.
+    const COUNTERS: usize = size_of::<Label>() / size_of::<u64>();
 }
 
 /// The times of a row of services, models or pools; there are too many keys for these.
@@ -160,16 +178,20 @@ pub(super) struct Times {
 }
 
 impl Times {
-    pub(super) fn add(&mut self, request: &Request<'_>, duration_ms: u64) {
-        self.duration.add(duration_ms);
-        for (histogram, ms) in [
-            (&mut self.wait, request.wait_ms),
-            (&mut self.hold, request.hold_ms),
-            (&mut self.first_token, request.first_token_ms),
-        ] {
+    /// What a request adds, to words.
+    pub(super) fn more(request: &Request<'_>, duration_ms: u64) -> Additions {
+        let mut additions = Additions::default();
+        let times = [
+            Some(duration_ms),
+            request.wait_ms,
+            request.hold_ms,
+            request.first_token_ms,
+        ];
+        for (at, ms) in times.into_iter().enumerate() {
             if let Some(ms) = ms {
-                histogram.add(ms);
+                additions.push_time(at * Histogram::WORDS, ms);
             }
         }
+        additions
     }
 }
