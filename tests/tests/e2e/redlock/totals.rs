@@ -139,7 +139,7 @@ fn a_machine_that_crashes_comes_back_to_the_same_totals() {
         send(&b, APP, round);
         total += 4 + round as u64;
         wait_requests(&[&a, &b], total);
-        a.crash_and_restart();
+        a.crash();
         assert_eq!(requests(&b), total);
         wait_requests(&[&a, &b], total);
     }
@@ -166,7 +166,7 @@ fn a_file_of_totals_adds_nothing_to_what_the_nodes_know() {
         send(&b, APP, round);
         total += 4 + round as u64;
         wait_requests(&[&a, &b], total);
-        a.crash_and_restart();
+        a.crash();
         wait_requests(&[&a, &b], total);
         // In order, so that it is written; nobody is told twice.
         a.restart();
@@ -210,7 +210,7 @@ fn nodes_may_be_lost_one_after_the_other() {
     wait_rows(&nodes, 2);
     for at in 0..nodes.len() {
         nodes[at].kill();
-        a.crash_and_restart();
+        a.crash();
         wait_requests(&[&a, &b], 7);
         nodes[at].restart();
         wait_rows(&nodes, 2);
@@ -260,7 +260,7 @@ fn a_quota_is_for_all_machines_and_outlives_them() {
     wait_requests(&[&a, &b], 5);
     send(&b, APP, 1);
     wait_requests(&[&a, &b], 6);
-    a.crash_and_restart();
+    a.crash();
     wait_requests(&[&a], 6);
     for gateway in [&a, &b] {
         let refusal = gateway.chat().token(APP).send().refusal();
