@@ -216,3 +216,59 @@ fn machines_learn_all_of_one_another() {
     let kept = memory(&mut node).rows;
     assert_eq!(kept.len(), 1_001);
 }
+
+/// Those that docs/redlock.md names.
+#[test]
+fn few_commands_and_keys_are_enough_for_a_user_of_an_acl() {
+    let server = Server::start(&[]);
+    let mut node = server.connect();
+    let name = row(today(&mut node), 1, "s:a");
+    // One row more, of a day long past, that is forgotten on the way.
+    let [about, rows, order] = names().keys().clone();
+    let old = row(1, 1, "s:a");
+    node.ask(&["HSET", &about, "id", "a", "changes", "1"]);
+    node.ask(&["HSET", &rows, &old, "1,"]);
+    node.ask(&["ZADD", &order, "1", &old]);
+    let commands = [
+        "eval",
+        "get",
+        "set",
+        "del",
+        "pttl",
+        "pexpire",
+        "time",
+        "zadd",
+        "zscore",
+        "zrange",
+        "zrem",
+        "zcard",
+        "hget",
+        "hmget",
+        "hset",
+        "hdel",
+        "zrangebyscore",
+        "expire",
+    ];
+    let commands = commands.map(|command| format!("+{command}"));
+    let mut user = vec![
+        "ACL",
+        "SETUSER",
+        "few",
+        "on",
+        "nopass",
+        "~t:{@stats}:*",
+        "-@all",
+    ];
+    user.extend(commands.iter().map(String::as_str));
+    node.ok(&user);
+    node.ok(&["AUTH", "few", "any"]);
+    assert_eq!(share(&mut node, "b", &[(&name, "1,")]), said("a", 1));
+    let told = node.call(&call(Script::Shared, &["a", "1", "9", ""]));
+    let Value::Array(told) = told else {
+        panic!("{told:?}");
+    };
+    assert_eq!(
+        told[3..],
+        [Value::Bytes(name.into()), Value::Bytes("1,".into())]
+    );
+}
