@@ -1,5 +1,6 @@
 mod ledger;
 mod saved;
+mod shared;
 
 use std::collections::HashMap;
 
