@@ -102,6 +102,17 @@ impl Main {
         self.taken_over.get()
     }
 
+    /// Whether machines tell each other of their totals.
+    pub fn shares_totals(&self) -> bool {
+        self.pools.iter().any(|pool| match &pool.store {
+            Store::Redlock { group, .. } => {
+                let group = self.groups.get(*group);
+                group.is_some_and(|group| group.stats_ms.is_some())
+            }
+            _ => false,
+        })
+    }
+
     /// The pools with their newest keys, for the zone.
     pub fn for_zone(&self) -> Vec<PoolConfig> {
         self.pools.iter().map(Pool::for_zone).collect()
