@@ -37,7 +37,11 @@ impl Exchange {
     }
 
     /// Answers by anything in one piece.
-    pub(crate) fn other(self: Box<Self>, content_type: &'static str, body: impl Into<Bytes>) -> Response<Reply> {
+    pub(crate) fn other(
+        self: Box<Self>,
+        content_type: &'static str,
+        body: impl Into<Bytes>,
+    ) -> Response<Reply> {
         let content_type = HeaderValue::from_static(content_type);
         self.whole(StatusCode::OK, content_type, body.into(), true)
     }
@@ -161,12 +165,20 @@ impl Exchange {
         response
             .headers_mut()
             .insert(header::CONTENT_LENGTH, length.into());
-        let split = self.fault().split.map_or(length.max(1), |split| split.get());
+        let split = self
+            .fault()
+            .split
+            .map_or(length.max(1), |split| split.get());
         self.at_once(response, bytes, Some(Mischief::splitting(split)))
     }
 
     /// Promises more bytes than come, or sends more than were promised; then closes.
-    fn of_wrong_length(self: Box<Self>, mut response: Response<()>, bytes: Bytes, excess: i64) -> Response<Reply> {
+    fn of_wrong_length(
+        self: Box<Self>,
+        mut response: Response<()>,
+        bytes: Bytes,
+        excess: i64,
+    ) -> Response<Reply> {
         let length = (bytes.len() as u64).saturating_add_signed(excess);
         let with = response.headers_mut();
         with.insert(header::CONTENT_LENGTH, length.into());
