@@ -336,6 +336,11 @@ impl Ledger<'_> {
         true
     }
 
+    /// How many sums there are.
+    pub(super) fn kept(&self) -> usize {
+        self.tags.iter().filter(|&&tag| tag != Tag::NONE).count()
+    }
+
     /// The present day.
     pub(super) fn today(&self) -> Day {
         Day::from_number(self.head.day)
