@@ -203,7 +203,15 @@ impl Chunks {
             Fields::Minimal => "",
         };
         let usage = self.usage.map_or("", |_| ",\"usage\":null");
-        [logprobs, ",\"finish_reason\":\"", self.stop, "\"}]", usage, "}\n\n"].concat()
+        [
+            logprobs,
+            ",\"finish_reason\":\"",
+            self.stop,
+            "\"}]",
+            usage,
+            "}\n\n",
+        ]
+        .concat()
     }
 }
 

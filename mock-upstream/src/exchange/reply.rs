@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
-use tokio::time::sleep;
 
+use crate::alarm::Alarm;
 use crate::body::{Broken, Reply, Whole};
 use crate::error::ApiError;
 use crate::events::{Due, Events, List};
@@ -26,7 +26,7 @@ impl Exchange {
         if let Some(first) = self.fault().first_token {
             let tempo = self.tempo();
             let wait = tempo.draw(first, &mut tempo.rng());
-            sleep(wait.saturating_sub(self.arrived.elapsed())).await;
+            Alarm::after(wait.saturating_sub(self.arrived.elapsed())).await;
         }
         self.json(json)
     }
@@ -37,7 +37,11 @@ impl Exchange {
     }
 
     /// Answers by anything in one piece.
-    pub(crate) fn other(self: Box<Self>, content_type: &'static str, body: impl Into<Bytes>) -> Response<Reply> {
+    pub(crate) fn other(
+        self: Box<Self>,
+        content_type: &'static str,
+        body: impl Into<Bytes>,
+    ) -> Response<Reply> {
         let content_type = HeaderValue::from_static(content_type);
         self.whole(StatusCode::OK, content_type, body.into(), true)
     }
@@ -161,12 +165,20 @@ impl Exchange {
         response
             .headers_mut()
             .insert(header::CONTENT_LENGTH, length.into());
-        let split = self.fault().split.map_or(length.max(1), |split| split.get());
+        let split = self
+            .fault()
+            .split
+            .map_or(length.max(1), |split| split.get());
         self.at_once(response, bytes, Some(Mischief::splitting(split)))
     }
 
     /// Promises more bytes than come, or sends more than were promised; then closes.
-    fn of_wrong_length(self: Box<Self>, mut response: Response<()>, bytes: Bytes, excess: i64) -> Response<Reply> {
+    fn of_wrong_length(
+        self: Box<Self>,
+        mut response: Response<()>,
+        bytes: Bytes,
+        excess: i64,
+    ) -> Response<Reply> {
         let length = (bytes.len() as u64).saturating_add_signed(excess);
         let with = response.headers_mut();
         with.insert(header::CONTENT_LENGTH, length.into());

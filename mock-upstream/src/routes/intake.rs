@@ -163,11 +163,7 @@ async fn keep(mut body: impl Incoming) -> Result<Bytes, Refusal> {
         }
         all.extend_from_slice(&data);
     }
-    Ok(if all.is_empty() {
-        first
-    } else {
-        all.freeze()
-    })
+    Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
 /// Reads a body of any length, keeping nothing but the number of its bytes.

@@ -21,14 +21,9 @@ pub(super) async fn list(arrived: Arrived) -> Response<Reply> {
     }
 }
 
-pub(super) async fn one(
-    Path(id): Path<String>,
-    arrived: Arrived,
-) -> Response<Reply> {
+pub(super) async fn one(Path(id): Path<String>, arrived: Arrived) -> Response<Reply> {
     match serve_any(arrived, Route::Models).await {
-        Ok(exchange) if exchange.plan.scenario.models.contains(&id) => {
-            exchange.json(model(&id))
-        }
+        Ok(exchange) if exchange.plan.scenario.models.contains(&id) => exchange.json(model(&id)),
         Ok(exchange) => exchange.refuse(ApiError::unknown_model(&id).into()),
         Err(refused) => refused.answer(),
     }

@@ -22,6 +22,7 @@ mod ledger;
 mod record;
 mod row;
 mod saved;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod text;

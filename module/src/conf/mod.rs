@@ -1,5 +1,6 @@
 //! The directives, and the configuration they make.
 
+mod abort;
 mod api;
 mod clients;
 mod keys;
@@ -12,12 +13,14 @@ mod redlock;
 mod routes;
 mod source;
 mod tls;
+mod trace;
 mod upstream;
 mod usage;
 mod values;
 mod watch;
 mod zone;
 
+pub use abort::{ClientAbort, OnClientAbort};
 pub use api::{LockKey, LockTtl, OpenaiApi};
 pub use clients::ClientsBlock;
 pub use keys::{KeyTable, PoolKey, Sources};
@@ -31,6 +34,7 @@ pub use probe::ProbeSettings;
 pub use redlock::{RedlockBlock, RedlockGroup};
 pub use routes::{RouteBlock, RoutesBlock, Target};
 pub use source::Stamp;
+pub use trace::{ProcessTimeHeader, TraceOn};
 pub use upstream::{Upstream, UpstreamBlock};
 pub use usage::{IncludeUsage, KeptIn, Metrics, PricesFile, StatsFile, StatsZone, UsageOn};
 pub use watch::KeyWatch;
@@ -96,6 +100,17 @@ impl Main {
     /// How the shared zone knows this configuration.
     pub fn taken_over(&self) -> Option<&TakenOver> {
         self.taken_over.get()
+    }
+
+    /// Whether machines tell each other of their totals.
+    pub fn shares_totals(&self) -> bool {
+        self.pools.iter().any(|pool| match &pool.store {
+            Store::Redlock { group, .. } => {
+                let group = self.groups.get(*group);
+                group.is_some_and(|group| group.stats_ms.is_some())
+            }
+            _ => false,
+        })
     }
 
     /// The pools with their newest keys, for the zone.

@@ -7,6 +7,8 @@ use std::fs;
 
 use openai_core::metrics::Board;
 use openai_core::prices::Prices;
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
 use serde_json::Value;
 
 use super::{Location, Main, values};
@@ -93,7 +95,8 @@ impl ZoneContent for Totals {
     }
 
     fn format(&self, bytes: &mut [u8]) -> ConfResult {
-        let made = Board::format(bytes).map(drop);
+        let number = StdRng::from_os_rng().next_u64();
+        let made = Board::format(bytes).map(|mut board| board.identity().instance = number);
         made.map_err(|e| format!("openai_stats \"{}\": {e}", self.name()))
     }
 

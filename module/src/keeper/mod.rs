@@ -36,6 +36,7 @@ struct Keeper {
     file: Arc<StatsFile>,
     path: String,
     interval_ms: u64,
+    is_shared: bool,
     timer: Timer,
     /// What had been counted when it was last written.
     progress: Option<u64>,
@@ -76,8 +77,8 @@ pub fn claim(main: &Main) {
     let mistake = match StatsFile::new(&kept.path).claim(&owner) {
         Ok(found) => {
             change(shared, |board| {
-                if let Some(saved) = &found.saved {
-                    board.merge(saved, Day::of(now().wall_us));
+                if let Some(saved) = found.saved {
+                    take_in(board, saved, main.shares_totals());
                 }
                 let identity = board.identity();
                 identity.path = path;
@@ -96,6 +97,16 @@ pub fn claim(main: &Main) {
     };
     // The log of the new configuration is not in use yet.
     *kept.mistake.borrow_mut() = mistake;
+}
+
+/// Adds what a file holds. Other machines know by day what its block has counted, where
+/// they tell each other.
+fn take_in(board: &mut Board<'_>, saved: Saved, is_shared: bool) {
+    let today = Day::of(now().wall_us);
+    match is_shared {
+        true => board.merge_shared(saved, today),
+        false => board.merge(&saved, today),
+    }
 }
 
 /// A copy of the block, as the next to be written.
@@ -131,6 +142,7 @@ pub fn start(main: &Main) {
         file: Arc::new(StatsFile::new(&kept.path)),
         path: kept.path.clone(),
         interval_ms: kept.interval_ms,
+        is_shared: main.shares_totals(),
         timer,
         progress: None,
         writing: None,
@@ -202,7 +214,7 @@ impl Keeper {
                 self.failed = false;
                 self.progress = Some(progress);
                 if let Put::Returned(saved) = put {
-                    add(self.shared, &saved);
+                    add(self.shared, saved, self.is_shared);
                 }
             }
             Err(e) => {
@@ -213,7 +225,7 @@ impl Keeper {
         }
         match written.leftover {
             Ok(None) => return,
-            Ok(Some(saved)) => add(self.shared, &saved),
+            Ok(Some(saved)) => add(self.shared, saved, self.is_shared),
             Err(()) => {}
         }
         change(self.shared, |board| {
@@ -223,9 +235,8 @@ impl Keeper {
     }
 }
 
-fn add(shared: SharedZone, saved: &Saved) {
-    let today = Day::of(now().wall_us);
-    change(shared, |board| board.merge(saved, today));
+fn add(shared: SharedZone, saved: Saved, is_shared: bool) {
+    change(shared, |board| take_in(board, saved, is_shared));
 }
 
 fn tell_failure(path: &str, error: &io::Error) {
@@ -247,7 +258,7 @@ pub fn finish(main: &Main) {
         };
         match file.put(copy.into(), &owner, true) {
             Ok(Put::Done | Put::Succeeded) => return,
-            Ok(Put::Returned(saved)) => add(shared, &saved),
+            Ok(Put::Returned(saved)) => add(shared, saved, main.shares_totals()),
             Err(e) => return tell_failure(path, &e),
         }
     }

@@ -221,7 +221,7 @@ impl Ledger<'_> {
     }
 
     /// What the months come to, by the sums of their days.
-    fn add_up(&mut self, rows: &[Row], another_month: bool) {
+    pub(super) fn add_up(&mut self, rows: &[Row], another_month: bool) {
         let (today, first) = (self.head.day, month(self.head.day));
         for (row, month) in rows.iter().zip(self.months.iter_mut()) {
             month.others_today = Use::zeroed();
@@ -339,6 +339,27 @@ impl Ledger<'_> {
     /// How many sums there are.
     pub(super) fn kept(&self) -> usize {
         self.tags.iter().filter(|&&tag| tag != Tag::NONE).count()
+    }
+
+    /// Raises what other machines have counted for a row on a day, and leaves it to the
+    /// caller to add up. `false` if there is no room but for days after it.
+    pub(super) fn raise_others(&mut self, at: usize, day: Day, sum: &Counters) -> bool {
+        let tag = Tag::new(day.number().into(), at, Tag::OTHERS);
+        if let Some(known) = self.tags.iter().position(|&known| known == tag) {
+            self.sums[known] = self.sums[known].highest(sum);
+            return true;
+        }
+        let is_full = !self.tags.contains(&Tag::NONE);
+        if is_full && self.tags.iter().all(|tag| tag.day() >= day.number().into()) {
+            return false;
+        }
+        let Some(place) = self.free(0) else {
+            return false;
+        };
+        self.sums[place] = *sum;
+        compiler_fence(Ordering::SeqCst);
+        self.tags[place] = tag;
+        true
     }
 
     /// The present day.

@@ -106,6 +106,11 @@ impl Counters {
         self.each(other, u64::saturating_add)
     }
 
+    /// The higher of each.
+    pub(super) fn highest(&self, other: &Self) -> Self {
+        self.each(other, u64::max)
+    }
+
     fn each(&self, other: &Self, act: fn(u64, u64) -> u64) -> Self {
         let mut both = *self;
         let words: &mut [u64] = bytemuck::cast_slice_mut(bytemuck::bytes_of_mut(&mut both));

@@ -16,6 +16,7 @@ use super::histogram::{BOUNDS, Histogram};
 use super::http::{CELLS, Cell, ENDPOINTS, METHODS, STATUSES, endpoint_of, method_of, status_of};
 use super::record::OUTCOMES;
 use super::row::{Counters, OTHER, Row, Times};
+use super::shared::shared_name;
 
 const FORMAT: u32 = 1;
 
@@ -206,6 +207,32 @@ impl Saved {
     }
 }
 
+impl Saved {
+    /// Without what is by day; and that, by the names that rows have among machines, of
+    /// this one and the others together.
+    pub(super) fn split(mut self) -> (Self, Vec<(Day, String, Counters)>) {
+        let mut sums = BTreeMap::<_, Counters>::new();
+        for row in &mut self.rows {
+            let days = std::mem::take(&mut row.days).into_iter();
+            let days = days.chain(std::mem::take(&mut row.others));
+            let Some(table) = TABLES.into_iter().find(|table| table.name() == row.table) else {
+                continue;
+            };
+            for (day, words) in days {
+                if let Some(day) = Day::parse(&day) {
+                    let name = shared_name(table, &row.name);
+                    let sum = sums.entry((day, name)).or_default();
+                    *sum = sum.plus(&from_words(&COUNTERS, &words));
+                }
+            }
+        }
+        let sums = sums.into_iter();
+        let sums = sums.map(|((day, name), sum)| (day, name, sum));
+        // The newest first: there may not be room for all.
+        (self, sums.rev().collect())
+    }
+}
+
 impl From<Extract> for Saved {
     fn from(copy: Extract) -> Self {
         let mut saved = BTreeMap::new();
@@ -239,6 +266,10 @@ impl From<Extract> for Saved {
                 *sums.entry(name).or_default() += more;
             }
         }
+        // Of a row there may be nothing but what others have counted.
+        saved.retain(|_, row| {
+            !(row.total.is_empty() && row.days.is_empty() && row.others.is_empty())
+        });
         let used = copy.cells.iter().enumerate();
         let used = used.filter(|(_, cell)| cell.duration.count() > 0);
         let http = used.map(|(at, cell)| SavedCell {
@@ -276,9 +307,7 @@ impl Board<'_> {
         for table in TABLES {
             for at in self.range(table) {
                 let row = self.rows[at];
-                let counts = row.counters != Counters::default();
-                // Other machines may have counted for a service.
-                if row.label.hash != 0 && (counts || table == Table::Services) {
+                if row.label.hash != 0 {
                     rows.push((table, at, row, self.times.get(at).copied()));
                     now.push(row.counters.since(&self.ledger.begun[at]));
                 }
