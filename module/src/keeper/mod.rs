@@ -96,6 +96,9 @@ pub fn claim(main: &Main) {
                                "hint": "totals begin at zero" })),
     };
     // The log of the new configuration is not in use yet.
+    change(shared, |board| {
+        board.identity().is_rejected = mistake.is_some().into()
+    });
     *kept.mistake.borrow_mut() = mistake;
 }
 
@@ -132,7 +135,13 @@ pub fn start(main: &Main) {
     if !is_first_worker() {
         return;
     }
-    if let Some(mistake) = kept.mistake.borrow_mut().take() {
+    // Not again by who takes the place of a worker.
+    let is_news = change(shared, |board| {
+        std::mem::take(&mut board.identity().is_rejected)
+    });
+    if let Some(mistake) = kept.mistake.borrow_mut().take()
+        && is_news == Some(1)
+    {
         event(Level::Warn, "stats_file_rejected", mistake);
     }
     let mut timer = Timer::new(true, |_| tick(), 0);

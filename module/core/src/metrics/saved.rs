@@ -130,6 +130,8 @@ pub struct Identity {
     pub parent_pid: u64,
     /// See [`Owner::turn`].
     pub turn: u64,
+    /// Whether it is still to be told that the file was none.
+    pub is_rejected: u64,
 }
 
 /// What is used of a block, as it was at a moment.
