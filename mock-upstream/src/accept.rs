@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
+use crate::alarm;
 use crate::body::Reply;
 use crate::connection::{Connection, Peer};
 use crate::routes::{Arrived, chat, is_chat};
@@ -54,6 +55,7 @@ impl Acceptor {
         listener: std::net::TcpListener,
         mut orders: watch::Receiver<Order>,
     ) -> io::Result<()> {
+        tokio::spawn(alarm::keep());
         let listener = TcpListener::from_std(listener)?;
         let open = GracefulShutdown::new();
         loop {

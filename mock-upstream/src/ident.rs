@@ -24,23 +24,23 @@ pub(crate) fn call_id() -> String {
 
 /// A request's id: `req_` and 32 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RequestId(u128);
+pub(crate) struct RequestId([u8; 16]);
 
 impl RequestId {
     pub(crate) fn new() -> Self {
-        Self(fastrand::u128(..))
+        Self(fastrand::u128(..).to_be_bytes())
     }
 
     pub(crate) fn digits(self) -> [u8; 36] {
         let mut digits = *b"req_00000000000000000000000000000000";
-        write_hex(&mut digits[4..], &self.0.to_be_bytes());
+        write_hex(&mut digits[4..], &self.0);
         digits
     }
 }
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "req_{:032x}", self.0)
+        write!(f, "req_{:032x}", u128::from_be_bytes(self.0))
     }
 }
 

@@ -9,8 +9,8 @@ use arc_swap::Guard;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, header};
 use bytes::Bytes;
-use tokio::time::sleep;
 
+use crate::alarm::Alarm;
 use crate::connection::Peer;
 use crate::error::ApiError;
 use crate::fault::Fault;
@@ -145,7 +145,7 @@ impl Exchange {
     ) -> Result<(), Refusal> {
         if let Some(delay) = self.fault().header_delay {
             let tempo = self.tempo();
-            sleep(tempo.draw(delay, &mut tempo.rng())).await;
+            Alarm::after(tempo.draw(delay, &mut tempo.rng())).await;
         }
         for (after, reset) in [
             (self.fault().reset_after, true),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
-use tokio::time::sleep;
 
+use crate::alarm::Alarm;
 use crate::body::{Broken, Reply, Whole};
 use crate::error::ApiError;
 use crate::events::{Due, Events, List};
@@ -26,7 +26,7 @@ impl Exchange {
         if let Some(first) = self.fault().first_token {
             let tempo = self.tempo();
             let wait = tempo.draw(first, &mut tempo.rng());
-            sleep(wait.saturating_sub(self.arrived.elapsed())).await;
+            Alarm::after(wait.saturating_sub(self.arrived.elapsed())).await;
         }
         self.json(json)
     }

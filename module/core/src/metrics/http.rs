@@ -55,9 +55,11 @@ pub(super) const STATUSES: [u16; 27] = [
 pub struct Endpoint(usize);
 
 impl Endpoint {
-    /// Of a path without arguments.
+    /// Of a path without arguments. What is before `/v1/` does not matter: a gateway may be
+    /// anywhere below its host.
     #[must_use]
     pub fn of(path: &[u8]) -> Self {
+        let path = memchr::memmem::find(path, b"/v1/").map_or(path, |at| &path[at..]);
         let found = ENDPOINTS.iter().position(|&(known, below)| {
             let rest = path.strip_prefix(known.as_bytes());
             rest.is_some_and(|rest| rest.is_empty() || (below && rest.starts_with(b"/")))
