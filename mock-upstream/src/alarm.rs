@@ -106,7 +106,9 @@ impl Alarms {
 
     fn arm(&mut self, at: Instant, now: Instant) {
         // A time of zero would never come.
-        let left = at.saturating_duration_since(now).max(Duration::from_nanos(1));
+        let left = at
+            .saturating_duration_since(now)
+            .max(Duration::from_nanos(1));
         let time = Itimerspec {
             it_interval: Timespec::default(),
             it_value: left.try_into().unwrap_or_default(),

@@ -14,8 +14,8 @@ use crate::adapter::now;
 use crate::conf::{Location, Main, Pool, PoolKey};
 use crate::ctx::{Context, Lease, LeaseStatus, Stage};
 use crate::ffi::{Flow, Phase, PhaseHandler, Request, Timer, Token};
-use crate::trace;
 use crate::totals;
+use crate::trace;
 use crate::worker::{self, Ask, Asked};
 
 pub struct Precontent;
