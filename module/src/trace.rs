@@ -42,7 +42,7 @@ pub fn ids<'a>(request: &Request<'a>) -> Option<&'a Ids> {
     Some(ctx.trace.get_or_init(|| Box::new(make(request))))
 }
 
-/// The same as text, if they are known already.
+/// The id of a request as text, if it is known already.
 pub fn known_id(ctx: &Context) -> Option<&str> {
     str::from_utf8(&ctx.trace.get()?.request_id).ok()
 }
@@ -95,7 +95,6 @@ pub fn sent(request: &Request<'_>) -> Option<SentHeaders> {
 /// Clients of OpenAI read the provider's own id in `X-Request-ID`, and as one value only:
 /// ours stands there for those answers that bring none.
 pub fn tell(request: &Request<'_>, place: &Location) {
-    let trace = place.trace();
     if request.is_subrequest() {
         return;
     }
@@ -105,7 +104,7 @@ pub fn tell(request: &Request<'_>, place: &Location) {
         }
         request.set_answer_header(GATEWAY_ID, &ids.request_id);
     }
-    if trace.tells_time() {
+    if place.trace().tells_time() {
         let ms = request.age_ms();
         let seconds = format!("{}.{:03}", ms / 1_000, ms % 1_000);
         request.set_answer_header(PROCESS_TIME, seconds.as_bytes());

@@ -24,6 +24,11 @@ impl Trace {
         self.on.unwrap_or(false)
     }
 
+    /// Whether answers tell anything of this.
+    pub fn tells(&self) -> bool {
+        self.is_on() || self.tells_time()
+    }
+
     /// Whether answers tell how long they took.
     pub fn tells_time(&self) -> bool {
         self.process_time.unwrap_or(false)

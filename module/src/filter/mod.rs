@@ -41,7 +41,9 @@ impl Filter for Answers {
         if request.is_upstream_answer() {
             restore(&request);
         }
-        trace::tell(&request, place);
+        if place.trace().tells() {
+            trace::tell(&request, place);
+        }
         // One that leaves later is noticed when the body is sent.
         !(place.drains()
             && request.is_upstream_answer()
