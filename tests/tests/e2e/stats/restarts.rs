@@ -110,6 +110,7 @@ fn a_restart_changes_nothing() {
         assert_eq!(tokens(table), ledger(&gateway).1, "{table}");
     }
     assert_eq!(events(&gateway, "stats_file_rejected"), 0);
+    drop(gateway);
     assert_eq!(kept.others(), [""; 0]);
 }
 
