@@ -74,11 +74,15 @@ pub fn claim(main: &Main) {
         pid: process_id(),
         ..Owner::default()
     };
-    let mistake = match StatsFile::new(&kept.path).claim(&owner) {
+    let is_shared = main.shares_totals();
+    let mistake = match StatsFile::new(&kept.path).claim(&owner, is_shared) {
         Ok(found) => {
             change(shared, |board| {
                 if let Some(saved) = found.saved {
-                    take_in(board, saved, main.shares_totals());
+                    if is_shared {
+                        *kept.former.borrow_mut() = Some((found.instance, saved.by_day(false)));
+                    }
+                    take_in(board, saved, is_shared);
                 }
                 let identity = board.identity();
                 identity.path = path;
