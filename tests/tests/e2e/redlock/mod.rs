@@ -28,7 +28,7 @@ fn group(nodes: &[Redis], more: &str) -> String {
     let patience = if more.contains("node_timeout") {
         ""
     } else {
-        "node_timeout 300ms;"
+        "node_timeout 1s;"
     };
     let nodes: String = nodes
         .iter()
