@@ -2,7 +2,8 @@
 //! told of them.
 
 use openai_core::metrics::{
-    Board, CONTENT_TYPE, Http, Live, LivePool, Outcome, Record, Request as Done,
+    Board, CONTENT_TYPE, Http, Live, LiveCircuit, LiveKey, LivePool, Outcome, Record,
+    Request as Done, Summary,
 };
 use openai_core::openai::ApiError;
 
@@ -180,22 +181,59 @@ fn nodes(pool: &Pool) -> Option<(u32, u32)> {
     Some((up as u32, told.split(',').count() as u32))
 }
 
+/// What has been counted, by service.
+pub fn services(main: &Main) -> Vec<Summary> {
+    let told = main
+        .totals
+        .shared
+        .and_then(|shared| change(shared, |board| board.services()));
+    told.unwrap_or_default()
+}
+
 fn text(main: &Main) -> Option<String> {
-    let known = main.taken_over()?;
-    let pools = main.pools.iter().enumerate().filter_map(|(at, pool)| {
-        let now = worker::gauges(known, at)?;
-        Some(LivePool {
+    let standing = worker::standing(main.taken_over()?)?;
+    let pools = main.pools.iter().zip(&standing.gauges);
+    let pools: Vec<_> = pools
+        .map(|(pool, now)| LivePool {
             name: &pool.name,
             held: now.held,
             waiting: now.waiting,
             slots: now.slots,
             nodes: nodes(pool),
         })
-    });
-    let pools: Vec<_> = pools.collect();
+        .collect();
+    let keys: Vec<_> = standing
+        .keys
+        .iter()
+        .filter_map(|&(at, view)| {
+            let pool = main.pools.get(at)?;
+            Some((pool, pool.keys.get(view.key)?, view))
+        })
+        .collect();
+    let keys: Vec<_> = keys
+        .iter()
+        .map(|(pool, key, view)| LiveKey {
+            pool: &pool.name,
+            id: &key.id,
+            view: *view,
+        })
+        .collect();
+    let upstreams = main.upstreams.borrow();
+    let circuits: Vec<_> = upstreams
+        .iter()
+        .zip(&standing.circuits)
+        .filter_map(|(upstream, status)| {
+            Some(LiveCircuit {
+                upstream: &upstream.name,
+                status: (*status)?,
+            })
+        })
+        .collect();
     let live = Live {
         version: env!("CARGO_PKG_VERSION"),
         pools: &pools,
+        keys: &keys,
+        circuits: &circuits,
     };
     // The text is made of a copy: nobody waits for it.
     let copy = change(main.totals.shared?, |board| board.snapshot())?;

@@ -13,13 +13,19 @@
 mod board;
 mod histogram;
 mod http;
+mod live;
 mod record;
 mod row;
+mod sheet;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod text;
 
 pub use board::{Board, BoardError, Snapshot};
 pub use http::{Endpoint, Http};
+pub use live::{Live, LiveCircuit, LiveKey, LivePool};
 pub use record::{Outcome, Record, Request};
-pub use text::{CONTENT_TYPE, Live, LivePool, render};
+pub use sheet::CONTENT_TYPE;
+pub use summary::Summary;
+pub use text::render;

@@ -10,6 +10,7 @@ mod problem;
 mod request;
 mod response;
 mod route;
+mod status;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -25,6 +26,10 @@ pub use response::{
     SystemInfo,
 };
 pub use route::{Access, Route, route};
+pub use status::{
+    CircuitStatus, GatewayStatus, KeyStatus, NodeStatus, PoolStatus, ServiceTotals, Waiters,
+    status_page, status_policy,
+};
 pub use time::rfc3339;
 
 /// The name of a lock: 32 hexadecimal digits.

@@ -38,6 +38,10 @@ pub enum Route {
     ForceRelease(String),
     /// Forgets what has ended.
     Cleanup,
+    /// The page for operators.
+    StatusPage,
+    /// What it shows.
+    Status,
 }
 
 impl Route {
@@ -45,10 +49,11 @@ impl Route {
     #[must_use]
     pub fn access(&self) -> Access {
         match self {
-            Self::Health => Access::Public,
+            // The page tells nothing by itself; and a browser that is led to it sends no token.
+            Self::Health | Self::StatusPage => Access::Public,
             Self::SystemInfo | Self::Docs | Self::OpenApi | Self::Active => Access::Reader,
             Self::Acquire | Self::Release | Self::Extend => Access::Client,
-            Self::ForceRelease(_) | Self::Cleanup => Access::Admin,
+            Self::ForceRelease(_) | Self::Cleanup | Self::Status => Access::Admin,
         }
     }
 
@@ -73,6 +78,8 @@ impl Route {
             "/system/info" => Self::SystemInfo,
             "/docs" => Self::Docs,
             "/openapi.json" => Self::OpenApi,
+            "/status" => Self::StatusPage,
+            "/v1/status" => Self::Status,
             "/v1/lock/acquire" => Self::Acquire,
             "/v1/lock/release" => Self::Release,
             "/v1/lock/extend" => Self::Extend,

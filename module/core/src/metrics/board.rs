@@ -12,7 +12,7 @@ use super::row::{Label, NAME, OTHER, Row, Times};
 
 const MAGIC: u64 = u64::from_be_bytes(*b"oaistats");
 /// Raised whenever a record changes its shape.
-const LAYOUT: u64 = 1;
+const LAYOUT: u64 = 2;
 
 const SERVICES: usize = 256;
 const MODELS: usize = 128;
@@ -167,9 +167,7 @@ impl<'a> Board<'a> {
     /// A copy of the totals as they are.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let mut words = vec![0; self.size().div_ceil(size_of::<u64>())];
-        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
-        let mut at = 0;
+        let mut words: Vec<u64> = Vec::with_capacity(self.size() / size_of::<u64>());
         for part in [
             bytemuck::bytes_of(&*self.header),
             bytemuck::bytes_of(&*self.journal),
@@ -177,8 +175,7 @@ impl<'a> Board<'a> {
             bytemuck::cast_slice(self.times),
             bytemuck::cast_slice(self.rows),
         ] {
-            bytes[at..at + part.len()].copy_from_slice(part);
-            at += part.len();
+            words.extend_from_slice(bytemuck::cast_slice(part));
         }
         Snapshot(words)
     }

@@ -53,6 +53,8 @@ pub(super) fn hash(name: &str) -> u64 {
 pub(super) struct Counters {
     pub(super) requests: [u64; OUTCOMES.len()],
     pub(super) attempts: u64,
+    /// Those that were not a request's first.
+    pub(super) retries: u64,
     pub(super) prompt: u64,
     pub(super) completion: u64,
     pub(super) cached: u64,
@@ -79,6 +81,7 @@ impl Counters {
         self.requests[request.outcome as usize] += 1;
         for (sum, more) in [
             (&mut self.attempts, request.attempts.into()),
+            (&mut self.retries, request.attempts.saturating_sub(1).into()),
             (&mut self.prompt, tokens.prompt),
             (&mut self.completion, tokens.completion),
             (&mut self.cached, tokens.cached),

@@ -5,6 +5,7 @@
 
 mod locks;
 mod reports;
+mod status;
 
 pub use locks::{Call, lost, prolonged};
 
@@ -108,6 +109,8 @@ impl<'a> Here<'a> {
             Route::Active => reports::active(self),
             Route::ForceRelease(id) => locks::force_release(self, &id),
             Route::Cleanup => locks::clean_up(self),
+            Route::StatusPage => Ok(status_page()),
+            Route::Status => status::status(self),
             // They have bodies.
             Route::Acquire | Route::Release | Route::Extend => Err(Problem::no_such_path()),
         };
@@ -178,6 +181,20 @@ fn page(body: &'static str) -> Answer {
     let mut page = text(200, b"text/html; charset=utf-8", body);
     page.headers
         .push((b"Content-Security-Policy", POLICY.into()));
+    page
+}
+
+fn status_page() -> Answer {
+    let mut page = text(200, b"text/html; charset=utf-8", admin::status_page());
+    for (name, value) in [
+        (&b"Content-Security-Policy"[..], admin::status_policy()),
+        (b"Referrer-Policy", "no-referrer"),
+        (b"X-Content-Type-Options", "nosniff"),
+        // A newer module brings a newer page.
+        (b"Cache-Control", "no-cache"),
+    ] {
+        page.headers.push((name, value.into()));
+    }
     page
 }
 
