@@ -7,7 +7,7 @@ mod totals;
 use e2e::{Call, Gateway, LogLine};
 
 /// Prices of two models.
-const PRICES: &str = r#"{"date":"2025-07-01","models":{
+pub const PRICES: &str = r#"{"date":"2025-07-01","models":{
     "gpt-4o": {"input": 2.5, "cached_input": 1.25, "output": 10},
     "text-embedding-3-small": {"input": 0.02}
 }}"#;

@@ -103,7 +103,7 @@
   }
 
   const tables = Object.fromEntries(
-    ['keys', 'locks', 'waiters', 'nodes', 'circuits', 'services'].map((id) => [id, table(id)]));
+    ['pools', 'keys', 'locks', 'waiters', 'nodes', 'circuits', 'services'].map((id) => [id, table(id)]));
 
   const failed = (requests) => FAILED.reduce((sum, outcome) => sum + (requests[outcome] || 0), 0);
   const total = (counts) => Object.values(counts).reduce((sum, n) => sum + n, 0);
@@ -134,7 +134,7 @@
     return SMALL.format(Math.max(0, pick(now) - pick(then)) / seconds);
   }
 
-  const money = (dollars) => `$${dollars.toFixed(dollars < 1 ? 4 : 2)}`;
+  const money = (dollars) => `$${dollars && dollars < 1 ? dollars.toFixed(4) : NUMBER.format(Math.trunc(dollars)) + (dollars % 1).toFixed(2).slice(1)}`;
 
   function keyState(key) {
     if (key.state === 'out') {
@@ -147,30 +147,31 @@
 
   function problems(told, now, sum, minute) {
     const found = [];
-    const add = (level, text) => found.push({ level, text, name: text });
+    const add = (level, name, text) => found.push({ level, name, text });
+    const more = (time) => `until ${until(time, now).text}, ${duration(Date.parse(time) - now)} more`;
     for (const pool of told.pools) {
-      if (pool.status === 'unhealthy') add('bad', `Pool ${pool.pool} does not work.`);
+      if (pool.status === 'unhealthy') add('bad', `pool ${pool.pool}`, `Pool ${pool.pool} does not work.`);
       for (const key of pool.keys.filter((key) => key.state === 'out')) {
         const { text, level } = keyState(key);
         const error = key.last_error ? ` Last error: ${key.last_error}.` : '';
-        add(level, `Key ${key.key_id} of ${pool.pool} is ${text}, until ${until(key.until, now).text}.${error}`);
+        add(level, `key ${pool.pool}/${key.key_id}`, `Key ${key.key_id} of ${pool.pool} is ${text}, ${more(key.until)}.${error}`);
       }
       const down = pool.nodes.filter((node) => node.state !== 'up');
       for (const node of down) {
-        add(down.length * 2 >= pool.nodes.length ? 'bad' : 'warn', `Redis node ${node.node} of ${pool.pool} is ${node.state}.`);
+        add(down.length * 2 >= pool.nodes.length ? 'bad' : 'warn', `node ${pool.pool} ${node.node}`, `Redis node ${node.node} of ${pool.pool} is ${node.state}.`);
       }
       if (pool.waiting) {
-        add('warn', `${many(pool.waiting, 'request waits', 'requests wait')} for pool ${pool.pool}: ${pool.held} of ${pool.slots} slots are held.`);
+        add('warn', `waiting ${pool.pool}`, `${many(pool.waiting, 'request waits', 'requests wait')} for pool ${pool.pool}: ${pool.held} of ${pool.slots} slots are held.`);
       }
     }
     for (const it of told.circuits.filter((it) => it.state !== 'closed')) {
-      add(it.state === 'open' ? 'bad' : 'warn', it.state === 'open'
-        ? `The circuit of ${it.upstream} is open, until ${until(it.until, now).text}.`
+      add(it.state === 'open' ? 'bad' : 'warn', `circuit ${it.upstream}`, it.state === 'open'
+        ? `The circuit of ${it.upstream} is open, ${more(it.until)}.`
         : `The circuit of ${it.upstream} is half open: it is being tried.`);
     }
     const of = sum.requests - minute.sum.requests;
     const lost = sum.failed - minute.sum.failed;
-    if (lost > 0) add(lost * 20 > of ? 'bad' : 'warn', `${NUMBER.format(lost)} of ${many(of, 'request', 'requests')} failed in the last minute.`);
+    if (lost > 0) add(lost * 20 > of ? 'bad' : 'warn', 'failed', `${NUMBER.format(lost)} of ${many(of, 'request', 'requests')} failed in the last minute.`);
     return found.sort((a, b) => (a.level > b.level) - (a.level < b.level));
   }
 
@@ -197,7 +198,10 @@
     const headline = found.length ? many(found.length, 'thing needs a look', 'things need a look') : 'All is well';
     put($('summary'), headline);
     attribute($('verdict'), 'class', level);
-    sync($('problems'), found, () => document.createElement('li'), (node, it) => put(node, it.text));
+    sync($('problems'), found, () => document.createElement('li'), (node, it) => {
+      put(node, it.text);
+      attribute(node, 'class', it.level);
+    });
     document.title = `${found.length ? `(${found.length}) ` : ''}Status – nginx-openai`;
     const say = `${headline}.`;
     if (say !== said) put($('announce'), said = say);
@@ -210,10 +214,10 @@
       figure('Tokens/s', rate(here, then, (it) => it.sum.tokens)),
       figure('Slots held', `${held} of ${slots}`),
       figure('Waiting', NUMBER.format(waiting)),
-      figure('Requests', NUMBER.format(sum.requests), `${NUMBER.format(sum.retries)} sent again`),
-      figure('Failed', NUMBER.format(sum.failed), list(sum.by, FAILED)),
-      figure('Tokens', NUMBER.format(sum.tokens)),
-      figure('Cost', money(sum.cost), sum.unpriced ? `${NUMBER.format(sum.unpriced)} requests without a price` : ''),
+      figure('Requests so far', NUMBER.format(sum.requests), `${NUMBER.format(sum.retries)} sent again`),
+      figure('Failed so far', NUMBER.format(sum.failed), list(sum.by, FAILED)),
+      figure('Tokens so far', NUMBER.format(sum.tokens)),
+      figure('Cost so far', money(sum.cost), sum.unpriced ? `${NUMBER.format(sum.unpriced)} requests without a price` : ''),
     ], () => {
       const box = document.createElement('div');
       box.append(...['dt', 'dd'].map((name) => document.createElement(name)));
@@ -225,6 +229,13 @@
       put(box.lastChild.lastChild, it.note);
     });
 
+    const well = { healthy: 'ok', degraded: 'warn', unhealthy: 'bad' };
+    tables.pools(told.pools.map((it) => ({
+      name: it.pool,
+      cells: [it.pool, { text: it.status, level: well[it.status] }, `${it.held} of ${it.slots}`, NUMBER.format(it.waiting),
+        `${it.keys.filter((key) => key.state === 'out').length} of ${it.keys.length}`,
+        it.backend === 'shm' ? 'this machine' : many(it.nodes.length, 'Redis node', 'Redis nodes')],
+    })));
     showKeys(told, now);
     tables.locks(told.locks.map((it) => ({
       name: it.lock_id,
@@ -242,23 +253,27 @@
       name: `${pool.pool} ${it.client} ${it.priority}`,
       cells: [pool.pool, it.client || 'nobody known', it.priority, NUMBER.format(it.count)],
     }))));
-    tables.nodes(each((pool) => pool.nodes.map((it) => ({
+    const nodes = each((pool) => pool.nodes.map((it) => ({
       name: `${pool.pool} ${it.node}`,
       cells: [it.node, pool.pool, { text: it.state, level: it.state === 'up' ? 'ok' : 'bad' },
-        it.round_trip_us === null ? '' : `${SMALL.format(it.round_trip_us / 1000)} ms`],
-    }))));
+        it.round_trip_us === null || it.state !== 'up' ? '' : `${SMALL.format(it.round_trip_us / 1000)} ms`],
+    })));
+    tables.nodes(nodes);
+    $('nodes').parentElement.hidden = !nodes.length;
+    $('circuits').parentElement.hidden = !told.circuits.length;
     const levels = { closed: 'ok', open: 'bad', half_open: 'warn' };
     tables.circuits(told.circuits.map((it) => ({
       name: it.upstream,
       cells: [it.upstream, { text: it.state.replace('_', ' '), level: levels[it.state] }, until(it.until, now),
         `${it.failures} of ${it.attempts}`, it.trips || ''],
     })));
-    tables.services(told.services.map((it) => {
-      const own = (at) => at.sum.of.get(it.service) || { requests: 0, tokens: 0 };
+    const own = (at, service) => at.sum.of.get(service) || { requests: 0, tokens: 0 };
+    const services = told.services.toSorted((a, b) => total(b.requests) - total(a.requests) || (a.service > b.service) - (a.service < b.service));
+    tables.services(services.map((it) => {
       return {
         name: it.service,
-        cells: [it.service || 'without a client', rate(here, then, (at) => own(at).requests), rate(here, then, (at) => own(at).tokens),
-          NUMBER.format(own(here).requests), { text: NUMBER.format(failed(it.requests)), note: list(it.requests, FAILED) },
+        cells: [it.service || 'without a client', rate(here, then, (at) => own(at, it.service).requests), rate(here, then, (at) => own(at, it.service).tokens),
+          NUMBER.format(own(here, it.service).requests), { text: NUMBER.format(failed(it.requests)), note: list(it.requests, FAILED) },
           NUMBER.format(it.prompt_tokens), NUMBER.format(it.completion_tokens), money(it.cost_dollars)],
       };
     }));
