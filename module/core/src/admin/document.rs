@@ -22,6 +22,7 @@ use super::response::{
     SystemInfo,
 };
 use super::route::Access;
+use super::status::GatewayStatus;
 
 /// An operation, as the document tells of it.
 struct Operation {
@@ -39,6 +40,8 @@ struct Operation {
 }
 
 const JSON: &str = "application/json";
+/// No schema's name: an answer of text.
+const PLAIN: &str = "text/plain";
 
 const OPERATIONS: &[Operation] = &[
     Operation {
@@ -132,6 +135,31 @@ const OPERATIONS: &[Operation] = &[
     },
     Operation {
         method: HttpMethod::Get,
+        path: "/v1/status",
+        id: "status",
+        access: Access::Admin,
+        summary: "What the status page shows",
+        description: "For administrators. How pools, keys, nodes and circuits do, who holds and \
+                      who waits, and what has been counted by service.",
+        asks: None,
+        answers: "GatewayStatus",
+        also: &[],
+        errors: &[401, 403, 503],
+    },
+    Operation {
+        method: HttpMethod::Get,
+        path: "/metrics",
+        id: "metrics",
+        access: Access::Reader,
+        summary: "What Prometheus reads",
+        description: "Totals and gauges in Prometheus' text format.",
+        asks: None,
+        answers: PLAIN,
+        also: &[503],
+        errors: &[401],
+    },
+    Operation {
+        method: HttpMethod::Get,
         path: "/health",
         id: "health",
         access: Access::Public,
@@ -197,6 +225,7 @@ fn components() -> ComponentsBuilder {
     component::<CleanupResponse>(&mut schemas);
     component::<Health>(&mut schemas);
     component::<SystemInfo>(&mut schemas);
+    component::<GatewayStatus>(&mut schemas);
     component::<ErrorResponse>(&mut schemas);
     components.schemas_from_iter(schemas)
 }
@@ -277,10 +306,15 @@ fn answer(status: u16, body: &str) -> ResponseBuilder {
         429 => "No slot is free.",
         _ => "The gateway cannot tell at the moment.",
     };
-    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(body)));
-    let response = ResponseBuilder::new()
-        .description(description)
-        .content(JSON, content.build());
+    let content = ContentBuilder::new();
+    let response = ResponseBuilder::new().description(description);
+    let response = if body == PLAIN {
+        let text = ObjectBuilder::new().schema_type(Type::String);
+        response.content(PLAIN, content.schema(Some(text)).build())
+    } else {
+        let schema = Ref::from_schema_name(body);
+        response.content(JSON, content.schema(Some(schema)).build())
+    };
     if status == 429 {
         let seconds = ObjectBuilder::new()
             .schema_type(Type::Integer)

@@ -42,6 +42,8 @@ pub enum Route {
     StatusPage,
     /// What it shows.
     Status,
+    /// What Prometheus reads.
+    Metrics,
 }
 
 impl Route {
@@ -51,7 +53,9 @@ impl Route {
         match self {
             // The page tells nothing by itself; and a browser that is led to it sends no token.
             Self::Health | Self::StatusPage => Access::Public,
-            Self::SystemInfo | Self::Docs | Self::OpenApi | Self::Active => Access::Reader,
+            Self::SystemInfo | Self::Docs | Self::OpenApi | Self::Active | Self::Metrics => {
+                Access::Reader
+            }
             Self::Acquire | Self::Release | Self::Extend => Access::Client,
             Self::ForceRelease(_) | Self::Cleanup | Self::Status => Access::Admin,
         }
@@ -78,6 +82,7 @@ impl Route {
             "/system/info" => Self::SystemInfo,
             "/docs" => Self::Docs,
             "/openapi.json" => Self::OpenApi,
+            "/metrics" => Self::Metrics,
             "/status" => Self::StatusPage,
             "/v1/status" => Self::Status,
             "/v1/lock/acquire" => Self::Acquire,

@@ -18,7 +18,8 @@ use super::access::{client_of, refuse};
 use crate::Openai;
 use crate::conf::{Location, Main};
 use crate::ctx::{Context, Stage};
-use crate::ffi::{Answer, Flow, Request};
+use crate::ffi::{Answer, Content, Flow, Request};
+use crate::totals::Metrics;
 
 /// A request on its way through PRECONTENT.
 #[derive(Clone, Copy)]
@@ -111,6 +112,7 @@ impl<'a> Here<'a> {
             Route::Cleanup => locks::clean_up(self),
             Route::StatusPage => Ok(status_page()),
             Route::Status => status::status(self),
+            Route::Metrics => Ok(Metrics::answer(self.request)),
             // They have bodies.
             Route::Acquire | Route::Release | Route::Extend => Err(Problem::no_such_path()),
         };

@@ -145,16 +145,25 @@
     return { text: key.in_flight ? 'in use' : 'ready', level: 'ok', rank: key.in_flight ? 3 : 4 };
   }
 
+  // A key that paces itself, by its limits, is none.
   function problems(told, now, sum, minute) {
     const found = [];
     const add = (level, name, text) => found.push({ level, name, text });
     const more = (time) => `until ${until(time, now).text}, ${duration(Date.parse(time) - now)} more`;
     for (const pool of told.pools) {
       if (pool.status === 'unhealthy') add('bad', `pool ${pool.pool}`, `Pool ${pool.pool} does not work.`);
-      for (const key of pool.keys.filter((key) => key.state === 'out')) {
-        const { text, level } = keyState(key);
-        const error = key.last_error ? ` Last error: ${key.last_error}.` : '';
-        add(level, `key ${pool.pool}/${key.key_id}`, `Key ${key.key_id} of ${pool.pool} is ${text}, ${more(key.until)}.${error}`);
+      for (const cause of ['revoked', 'quota', 'rate']) {
+        const out = pool.keys.filter((key) => key.cause === cause).sort((a, b) => Date.parse(a.until) - Date.parse(b.until));
+        if (!out.length) continue;
+        const { text, level } = keyState(out[0]);
+        if (out.length > 3) {
+          add(level, `keys ${pool.pool} ${cause}`, `${out.length} keys of ${pool.pool} are ${text}, the first ${more(out[0].until)}.`);
+          continue;
+        }
+        for (const key of out) {
+          const error = key.last_error ? ` Last error: ${key.last_error}.` : '';
+          add(level, `key ${pool.pool}/${key.key_id}`, `Key ${key.key_id} of ${pool.pool} is ${text}, ${more(key.until)}.${error}`);
+        }
       }
       const down = pool.nodes.filter((node) => node.state !== 'up');
       for (const node of down) {
@@ -203,8 +212,9 @@
       attribute(node, 'class', it.level);
     });
     document.title = `${found.length ? `(${found.length}) ` : ''}Status – nginx-openai`;
-    const say = `${headline}.`;
-    if (say !== said) put($('announce'), said = say);
+    // Read aloud when it gets better or worse, not with every number.
+    if (level !== said) put($('announce'), `${headline}.`);
+    said = level;
 
     const slots = told.pools.reduce((n, pool) => n + pool.slots, 0);
     const held = told.pools.reduce((n, pool) => n + pool.held, 0);
