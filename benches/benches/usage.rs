@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use openai_core::lease::KeyView;
-use openai_core::metrics::{Board, Http, Live, LiveKey, Outcome, Record, Request};
+use openai_core::metrics::{Board, Day, Http, Live, LiveKey, Outcome, Record, Request};
 use openai_core::openai::usage::Source;
 use openai_core::openai::{Tokens, UsageScanner};
 
@@ -67,6 +67,7 @@ fn scrape(c: &mut Criterion) {
         );
         add(&Record {
             http: Some(Http::new(b"POST", b"/v1/chat/completions", 200)),
+            day: Day::from_number(20_000),
             duration_ms: n as u64 % 3_000,
             request: Some(Request {
                 service: &service,

@@ -164,6 +164,8 @@ pub struct Context {
     pub stripper: RefCell<Option<UsageStripper>>,
     /// Whether the upstream has given its whole answer.
     pub complete: Cell<bool>,
+    /// Whether the end of the answer's body has gone with its last piece.
+    pub joined: Cell<bool>,
     /// Whether it has been added to the totals.
     pub counted: Cell<bool>,
 }
@@ -209,6 +211,7 @@ impl Context {
             meter: RefCell::default(),
             stripper: RefCell::default(),
             complete: Cell::default(),
+            joined: Cell::default(),
             counted: Cell::default(),
         }
     }
@@ -265,6 +268,7 @@ impl Context {
         self.meter.replace(None);
         self.stripper.replace(None);
         self.complete.set(false);
+        self.joined.set(false);
         self.avoid.set(Avoid::default());
         self.faulty.set(0);
         self.verdict.set(None);

@@ -1,17 +1,21 @@
 //! The totals of all workers: what a request adds at its end, and what Prometheus is
 //! told of them.
 
+use openai_core::clients::Client;
 use openai_core::metrics::{
-    Board, CONTENT_TYPE, Http, Live, LiveCircuit, LiveKey, LivePool, Outcome, Record,
-    Request as Done, Summary,
+    Board, CONTENT_TYPE, Counters, Day, Figures, Http, Live, LiveCircuit, LiveKey, LivePool,
+    LiveQuota, Outcome, Passed, Record, Request as Done,
 };
 use openai_core::openai::ApiError;
+use serde_json::json;
 
 use crate::Openai;
-use crate::conf::{Main, Pool, Store};
+use crate::adapter::now;
+use crate::conf::{Location, Main, Pool, Store};
 use crate::ctx::{Context, LeaseStatus};
-use crate::ffi::{Answer, Content, Request, SharedZone};
+use crate::ffi::{Answer, Content, Level, Request, SharedZone};
 use crate::locks;
+use crate::log::event;
 use crate::phase::target;
 use crate::usage;
 use crate::worker;
@@ -42,6 +46,47 @@ pub fn introduce(main: &Main) {
             }
         }
     });
+}
+
+/// What has been counted since a day, of all services or of one.
+pub fn figures(main: &Main, since: Option<Day>, service: Option<&str>) -> Option<Figures> {
+    let today = Day::of(now().wall_us);
+    change(main.totals.shared?, |board| {
+        board.figures(today, since, service)
+    })
+}
+
+/// Whether a client has used as much as it may; the first time it is told in the log.
+pub fn is_used_up(main: &Main, client: &Client) -> bool {
+    if client.quota.limits().is_empty() {
+        return false;
+    }
+    let today = Day::of(now().wall_us);
+    let Some(shared) = main.totals.shared else {
+        return false;
+    };
+    let passed = change(shared, |board| {
+        board.passed(&client.name, &client.quota, today)
+    });
+    let Some(Passed {
+        limit,
+        used,
+        is_news,
+    }) = passed.flatten()
+    else {
+        return false;
+    };
+    if is_news {
+        let fields = json!({
+            "service": client.name,
+            "quota": limit.measure(),
+            "period": limit.period(),
+            "limit": limit.shown(limit.most),
+            "used": limit.shown(used),
+        });
+        event(Level::Warn, "quota_used_up", fields);
+    }
+    true
 }
 
 /// Adds a request that has ended: once.
@@ -76,10 +121,11 @@ pub fn add(request: &Request<'_>) {
             None => return None,
         };
         let key = key.as_ref().map_or("", |key| key.id.as_str());
-        Some(done(request, main, ctx, pool, key))
+        Some(done(request, place, main, ctx, pool, key))
     });
     let record = Record {
         http,
+        day: Day::of(now().wall_us),
         duration_ms: request.age_ms(),
         request: asked,
     };
@@ -90,6 +136,7 @@ pub fn add(request: &Request<'_>) {
 
 fn done<'a>(
     request: &Request<'a>,
+    place: &Location,
     main: &'a Main,
     ctx: &'a Context,
     pool: &'a Pool,
@@ -107,7 +154,7 @@ fn done<'a>(
         key,
         model,
         known_model: main.prices.as_ref().is_some_and(|p| p.knows(model)),
-        outcome: outcome(request, ctx),
+        outcome: outcome(request, ctx, place),
         attempts: ctx.attempts.get(),
         tokens: used.tokens,
         source: used.source,
@@ -121,7 +168,7 @@ fn done<'a>(
 /// nginx's status of a request whose client left before an answer.
 pub const CLIENT_LEFT: u16 = 499;
 
-fn outcome(request: &Request<'_>, ctx: &Context) -> Outcome {
+fn outcome(request: &Request<'_>, ctx: &Context, place: &Location) -> Outcome {
     match (ctx.status.get(), ctx.refusal.get()) {
         (LeaseStatus::Lost, _) => return Outcome::LeaseLost,
         (_, Some(ApiError::NoKeyAvailable { .. })) => return Outcome::NoKey,
@@ -139,6 +186,8 @@ fn outcome(request: &Request<'_>, ctx: &Context) -> Outcome {
     }
     match (ctx.lease.get().is_some(), ctx.answered.get()) {
         (false, _) => Outcome::Refused,
+        // A lock has been taken: there is no upstream.
+        _ if place.api.is_served() => Outcome::Success,
         (true, None) => Outcome::UpstreamError,
         (true, Some(_)) if !ctx.complete.get() => Outcome::Incomplete,
         (true, Some(429)) => Outcome::RateLimited,
@@ -181,8 +230,8 @@ fn nodes(pool: &Pool) -> Option<(u32, u32)> {
     Some((up as u32, told.split(',').count() as u32))
 }
 
-/// What has been counted, by service.
-pub fn services(main: &Main) -> Vec<Summary> {
+/// What has been counted since the beginning, by service.
+pub fn services(main: &Main) -> Vec<(String, Counters)> {
     let told = main
         .totals
         .shared
@@ -229,13 +278,31 @@ fn text(main: &Main) -> Option<String> {
             })
         })
         .collect();
+    let clients = main.clients.iter().flat_map(|clients| clients.as_slice());
+    let bounded: Vec<_> = clients.filter(|c| !c.quota.limits().is_empty()).collect();
+    let today = Day::of(now().wall_us);
+    // The text is made of a copy: nobody waits for it.
+    let (copy, used) = change(main.totals.shared?, |board| {
+        let used = bounded
+            .iter()
+            .map(|client| board.used_by(&client.name, today));
+        let used: Vec<_> = used.collect();
+        (board.snapshot(), used)
+    })?;
+    let quotas = bounded.iter().zip(&used).flat_map(|(client, used)| {
+        client.quota.limits().iter().map(|limit| LiveQuota {
+            service: &client.name,
+            limit: *limit,
+            used: limit.used(used),
+        })
+    });
+    let quotas: Vec<_> = quotas.collect();
     let live = Live {
         version: env!("CARGO_PKG_VERSION"),
         pools: &pools,
         keys: &keys,
         circuits: &circuits,
+        quotas: &quotas,
     };
-    // The text is made of a copy: nobody waits for it.
-    let copy = change(main.totals.shared?, |board| board.snapshot())?;
     copy.render(&live)
 }

@@ -4,7 +4,7 @@
 use openai_core::circuit::{Phase, Status};
 use openai_core::lease::{Cause, KeyView};
 use openai_core::metrics::{
-    Board, Http, Live, LiveCircuit, LiveKey, LivePool, Outcome, Record, Request, render,
+    Board, Day, Http, Live, LiveCircuit, LiveKey, LivePool, Outcome, Record, Request, render,
 };
 use openai_core::openai::Tokens;
 use openai_core::openai::usage::Source;
@@ -23,6 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let key = ["first", "second"][n % 2];
         board.add(&Record {
             http: Some(Http::new(b"POST", b"/v1/chat/completions", status)),
+            day: Day::from_number(20_000),
             duration_ms: 10 * n as u64,
             request: Some(Request {
                 service: ["labeling", "say \"hi\"\\"][n / 50],
@@ -94,6 +95,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         pools: &pools,
         keys: &keys,
         circuits: &circuits,
+        quotas: &[],
     };
     print!("{}", render(&board, &live));
     Ok(())

@@ -6,26 +6,34 @@
 //! the same. A table has room for so many names; what comes after that adds to its row
 //! `other`, so that no client can make it grow.
 //!
+//! A ledger keeps what was counted by day, for as long as there is room.
+//!
 //! Whoever holds the mutex of the block opens a [`Board`] over the bytes. What a request
 //! adds is done wholly or not at all: the rows as they were are noted before they are
 //! changed, and put back by [`Board::recover`] when a process died in between.
 
 mod board;
+mod day;
+mod figures;
 mod histogram;
 mod http;
+mod journal;
+mod ledger;
 mod live;
 mod record;
 mod row;
 mod sheet;
-mod summary;
 #[cfg(test)]
 mod tests;
 mod text;
 
 pub use board::{Board, BoardError, Snapshot};
+pub use day::Day;
+pub use figures::{Figures, Line};
 pub use http::{Endpoint, Http};
-pub use live::{Live, LiveCircuit, LiveKey, LivePool};
-pub use record::{Outcome, Record, Request};
+pub use ledger::{KEPT_DAYS, Passed, Use};
+pub use live::{Live, LiveCircuit, LiveKey, LivePool, LiveQuota};
+pub use record::{OUTCOMES, Outcome, Record, Request};
+pub use row::Counters;
 pub use sheet::CONTENT_TYPE;
-pub use summary::Summary;
 pub use text::render;

@@ -40,7 +40,7 @@ use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
 
 use openai_core::circuit::CircuitId;
-use openai_core::clients::Clients;
+use openai_core::clients::{Clients, Measure};
 use openai_core::lease::{PoolConfig, PoolId, ReconcileError};
 use openai_core::prices::Prices;
 use rand::rngs::StdRng;
@@ -142,6 +142,7 @@ impl Main {
 impl MainConf for Main {
     fn complete(&mut self, conf: &Conf) -> ConfResult {
         self.warn_of_shared_keys(conf);
+        self.check_quotas()?;
         self.resolve_stores()?;
         self.resolve_routes()?;
         if self.pools.is_empty() {
@@ -175,6 +176,22 @@ impl Main {
 }
 
 impl Main {
+    /// Nothing would ever come to a bound of costs that nobody knows.
+    fn check_quotas(&self) -> ConfResult {
+        let mut clients = self.clients.iter().flat_map(|clients| clients.as_slice());
+        let by_cost = clients.find(|client| {
+            let mut limits = client.quota.limits().iter();
+            limits.any(|limit| limit.measure == Measure::Cost)
+        });
+        match by_cost.filter(|_| self.prices.is_none()) {
+            Some(client) => Err(format!(
+                "openai_clients: the quota of \"{}\" has a cost, which needs \"openai_prices\"",
+                client.name
+            )),
+            None => Ok(()),
+        }
+    }
+
     fn resolve_stores(&mut self) -> ConfResult {
         let groups = &self.groups;
         for pool in &mut self.pools {

@@ -13,7 +13,7 @@ use crate::ffi::{
 };
 
 const DEFAULT_NAME: &str = "openai_stats";
-const DEFAULT_SIZE: usize = 2 << 20;
+const DEFAULT_SIZE: usize = 4 << 20;
 /// nginx's slab allocator takes some pages for itself, and the zone a first one.
 const PAGES: usize = 9 * 4096;
 

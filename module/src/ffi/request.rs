@@ -99,6 +99,11 @@ impl<'a> Request<'a> {
         whole.split(|&byte| byte == b'?').next().unwrap_or(whole)
     }
 
+    /// Its arguments: what follows the question mark.
+    pub fn query(&self) -> &'a [u8] {
+        bytes_of(&self.get().args)
+    }
+
     /// How long ago its first byte came, in milliseconds.
     pub fn age_ms(&self) -> u64 {
         let r = self.get();

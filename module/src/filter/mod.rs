@@ -9,7 +9,7 @@ use openai_core::openai::{ApiError, Restorer};
 use crate::Openai;
 use crate::conf::Location;
 use crate::ctx::{Context, Reply};
-use crate::ffi::{Chunk, Filter, Piece, Request};
+use crate::ffi::{Chunk, Filter, Piece, Request, Wrapped};
 use crate::phase::target;
 use crate::usage;
 
@@ -55,7 +55,7 @@ impl Filter for Answers {
                 let cutter = usage::cutter(&request, ctx);
                 let editor = ctx.editor.borrow().clone();
                 if cutter.is_none() && editor.is_none() {
-                    return Piece::Keep;
+                    return joined(request, ctx, chunk);
                 }
                 Piece::Edit(cutter, editor)
             }
@@ -66,6 +66,24 @@ impl Filter for Answers {
             Reply::Sent => Piece::Drop,
         }
     }
+}
+
+/// The rest of an answer goes with the end of its body.
+fn joined<'a>(request: Request<'a>, ctx: &Context, chunk: Chunk<'_>) -> Piece<'a> {
+    if ctx.joined.get() {
+        return if chunk.is_end() {
+            Piece::Ended
+        } else {
+            Piece::Keep
+        };
+    }
+    if !request.is_rest_of_answer::<Answers>(chunk) {
+        return Piece::Keep;
+    }
+    ctx.joined.set(true);
+    // Before the client can know: it may ask for the same slot at once.
+    Openai::answer_complete(request);
+    Piece::Last
 }
 
 fn tell_attempts(request: &Request<'_>, place: &Location) {
@@ -124,6 +142,9 @@ fn put_into_form(request: &Request<'_>) {
     request.announce_answer(b"application/json", body_of(ctx, error).len());
     if let Some(seconds) = error.retry_after() {
         request.add_answer_header(b"Retry-After", seconds.to_string().as_bytes());
+    }
+    if error.is_final() {
+        request.add_answer_header(b"X-Should-Retry", b"false");
     }
     ctx.reply.set(Reply::Announced(error));
 }

@@ -38,6 +38,7 @@ mod redirects;
 mod redlock;
 mod reload;
 mod routes;
+mod stats;
 mod stopped_worker;
 mod streaming;
 mod subrequests;

@@ -10,6 +10,7 @@ mod problem;
 mod request;
 mod response;
 mod route;
+mod stats;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ pub use response::{
     SystemInfo,
 };
 pub use route::{Access, Route, route};
+pub use stats::{Stats, StatsQuery};
 pub use status::{
     CircuitStatus, GatewayStatus, KeyStatus, NodeStatus, PoolStatus, ServiceTotals, Waiters,
     status_page, status_policy,

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use bytemuck::{Pod, Zeroable};
 
 use super::histogram::Histogram;
+use super::journal::Additions;
 
 pub(super) const METHODS: [&str; 8] = [
     "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "other",
@@ -101,8 +102,12 @@ impl Http {
         self.endpoint.0 * METHODS.len() + self.method
     }
 
-    pub(super) const fn status(self) -> usize {
-        self.status
+    /// What such a request adds, to words of its [`Cell`].
+    pub(super) fn more(self, duration_ms: u64) -> Additions {
+        let mut additions = Additions::default();
+        additions.push(self.status, 1);
+        additions.push_time(STATUSES.len(), duration_ms);
+        additions
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::sheet::{Labels, Sheet, labels};
 use crate::circuit::Status;
+use crate::clients::Limit;
 use crate::lease::KeyView;
 use crate::openai::Verdict;
 
@@ -40,6 +41,17 @@ pub struct LiveCircuit<'a> {
     pub status: Status,
 }
 
+/// A bound of what a client may use.
+#[derive(Debug, Clone, Copy)]
+pub struct LiveQuota<'a> {
+    /// The client.
+    pub service: &'a str,
+    /// The bound.
+    pub limit: Limit,
+    /// How much of it is used.
+    pub used: u64,
+}
+
 /// What is so at the moment.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Live<'a> {
@@ -51,6 +63,8 @@ pub struct Live<'a> {
     pub keys: &'a [LiveKey<'a>],
     /// All circuits.
     pub circuits: &'a [LiveCircuit<'a>],
+    /// All quotas.
+    pub quotas: &'a [LiveQuota<'a>],
 }
 
 impl Live<'_> {
@@ -58,6 +72,7 @@ impl Live<'_> {
         self.add_pools(all);
         self.add_keys(all);
         self.add_circuits(all);
+        self.add_quotas(all);
         all.gauges(
             "openai_gateway_info",
             "The version of the module.",
@@ -181,6 +196,34 @@ impl Live<'_> {
             "openai_circuit_trips",
             "How often in a row the upstream's circuit has opened.",
             |status| status.trips,
+        );
+    }
+}
+
+impl Live<'_> {
+    fn add_quotas(&self, all: &mut Sheet) {
+        let quotas = named(self.quotas, |quota| {
+            let (kind, period) = (quota.limit.measure(), quota.limit.period());
+            labels([
+                ("service", quota.service),
+                ("kind", kind),
+                ("period", period),
+            ])
+        });
+        let mut of = |name: &str, help: &str, amount: fn(&LiveQuota<'_>) -> u64| {
+            let told = quotas.iter();
+            let told = told.map(|(labels, quota)| (labels, quota.limit.shown(amount(quota))));
+            all.gauges(name, help, told);
+        };
+        of(
+            "openai_service_quota",
+            "What a service may use in the day or month, in UTC; costs in dollars.",
+            |quota| quota.limit.most,
+        );
+        of(
+            "openai_service_quota_used",
+            "What it has used of that.",
+            |quota| quota.used,
         );
     }
 }

@@ -8,7 +8,7 @@ use openai_core::admin::{
 };
 use openai_core::circuit;
 use openai_core::lease::{Cause, KeyView, Waiting, holder_of};
-use openai_core::metrics::Summary;
+use openai_core::metrics::{Counters, OUTCOMES};
 use openai_core::openai::Verdict;
 use openai_core::prices::UNITS_PER_DOLLAR;
 
@@ -138,12 +138,13 @@ fn circuit(upstream: &str, status: circuit::Status, clock: Clock) -> CircuitStat
     }
 }
 
-fn service(told: Summary) -> ServiceTotals {
-    let requests = told.requests.into_iter();
+fn service((name, told): (String, Counters)) -> ServiceTotals {
+    let requests = OUTCOMES.into_iter().zip(told.requests);
+    let requests = requests.filter(|&(_, count)| count > 0);
     ServiceTotals {
-        service: told.name,
+        service: name,
         requests: requests
-            .map(|(outcome, n)| (outcome.to_owned(), n))
+            .map(|(outcome, n)| (outcome.as_str().to_owned(), n))
             .collect(),
         prompt_tokens: told.prompt,
         completion_tokens: told.completion,

@@ -1,3 +1,5 @@
+mod ledger;
+
 use std::collections::HashMap;
 
 use proptest::prelude::*;
@@ -15,6 +17,7 @@ fn bytes(keys: usize) -> Vec<u64> {
 fn record<'a>(service: &'a str, key: &'a str, model: &'a str, completion: u64) -> Record<'a> {
     Record {
         http: Some(Http::new(b"POST", b"/v1/chat/completions", 200)),
+        day: Day::from_number(20_000),
         duration_ms: 40,
         request: Some(Request {
             service,
@@ -86,6 +89,7 @@ fn what_is_not_asked_for_by_a_pool_counts_as_http_only() {
     let http = Some(Http::new(b"BREW", b"/teapot/1", 418));
     board.add(&Record {
         http,
+        day: Day::from_number(20_000),
         duration_ms: 1,
         request: None,
     });
