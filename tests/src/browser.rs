@@ -1,5 +1,6 @@
 //! Chromium without a window, driven over the pipe of its DevTools protocol.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -13,7 +14,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::wait::{patience, wait_until};
+use crate::wait::patience;
 
 /// Any program could be run as root by a page that breaks out of Chromium: the pages of these
 /// tests are our own.
@@ -117,9 +118,7 @@ impl Browser {
     pub fn open(&mut self, url: &str) {
         let opened = self.call("Page.navigate", json!({ "url": url }));
         assert!(opened["errorText"].is_null(), "{url}: {opened}");
-        wait_until("the page is loaded", || {
-            self.eval("document.readyState") == "complete"
-        });
+        self.wait("document.readyState === 'complete'");
     }
 
     /// The value of an expression in the page.
@@ -138,9 +137,7 @@ impl Browser {
     /// Waits until an expression is true in the page.
     #[track_caller]
     pub fn wait(&mut self, expression: &str) {
-        wait_until(&format!("{expression} in the page"), || {
-            self.eval(expression) == true
-        });
+        self.wait_for(expression, |browser| browser.eval(expression) == true);
     }
 
     /// The text of what a selector finds, as a reader sees it.
@@ -155,9 +152,32 @@ impl Browser {
     /// Waits until the text of what a selector finds contains another.
     #[track_caller]
     pub fn wait_text(&mut self, selector: &str, text: &str) {
-        wait_until(&format!("{selector} shows {text:?}"), || {
-            self.text(selector).contains(text)
-        });
+        let what = format!("{selector} shows {text:?}");
+        self.wait_for(&what, |browser| browser.text(selector).contains(text));
+    }
+
+    /// Chromium is many processes: on a busy machine it takes its time.
+    #[track_caller]
+    fn wait_for(&mut self, what: &str, mut holds: impl FnMut(&mut Self) -> bool) {
+        let deadline = Instant::now() + patience() * 4;
+        while !holds(self) {
+            assert!(
+                Instant::now() < deadline,
+                "waited in vain until {what}: {}",
+                self.eval("document.body.innerText")
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// The roles of what assistive technology finds in the page.
+    #[track_caller]
+    pub fn roles(&mut self) -> BTreeSet<String> {
+        let tree = self.call("Accessibility.getFullAXTree", json!({}));
+        let nodes = tree["nodes"].as_array().expect("a tree").iter();
+        let seen = nodes.filter(|node| node["ignored"] == false);
+        let roles = seen.filter_map(|node| node["role"]["value"].as_str());
+        roles.map(str::to_owned).collect()
     }
 
     /// Types a text, by the keyboard.

@@ -192,7 +192,32 @@ fn names_are_text() {
     let title = browser.eval("document.title");
     assert!(!title.to_string().contains("evil"), "{title}");
     assert_clean(&mut browser);
+    // If it were markup all the same, the policy would stop it.
+    browser.eval("document.body.insertAdjacentHTML('beforeend', \"<img src=x onerror='document.title = 1'>\")");
+    wait_until("the page complains", || browser.complaints().len() >= 2);
+    assert_eq!(browser.eval("document.title"), title);
     bed.force_release(&lock).expect_status(200);
+}
+
+/// Who has many keys wants to see those that are not as they should be.
+#[test]
+fn idle_keys_are_shown_on_demand() {
+    let bed = Bed::with(Store::Shm, 1, "", "", |plan| {
+        let faults = failover::key_is(1, "revoked");
+        let scenario = Scenario::from_toml(&format!("delay = 0\n{faults}"));
+        plan.pool("main", &failover::keys(30))
+            .scenario(scenario.expect("a scenario"))
+    });
+    bed.gateway.chat().token(TOKEN).send().expect_status(200);
+    let mut browser = signed_in(&bed);
+    browser.wait_text("#problems", "Key k1 of main is revoked");
+    let rows = "document.querySelectorAll('#keys tbody tr').length";
+    assert_eq!(browser.eval(rows), 1);
+    assert_eq!(browser.text("#idle-count"), "29");
+    browser.eval("document.querySelector('#idle').focus()");
+    browser.press("Space");
+    assert_eq!(browser.eval(rows), 30);
+    assert_clean(&mut browser);
 }
 
 /// What is not the present is not shown as if it were.
@@ -290,6 +315,22 @@ fn trouble_comes_first() {
     browser.picture("status-desktop");
     browser.resize(390, 844);
     browser.picture("status-phone");
+    // A table stays one for who listens, though it looks like cards.
+    let roles = browser.roles();
+    for role in [
+        "banner",
+        "main",
+        "contentinfo",
+        "heading",
+        "status",
+        "table",
+        "columnheader",
+        "row",
+        "rowheader",
+        "cell",
+    ] {
+        assert!(roles.contains(role), "{role} is not among {roles:?}");
+    }
     browser.resize(1280, 900);
     browser.prefer_dark();
     assert_eq!(browser.eval(CONTRASTS), json!([]));

@@ -278,7 +278,7 @@
         `${it.failures} of ${it.attempts}`, it.trips || ''],
     })));
     const own = (at, service) => at.sum.of.get(service) || { requests: 0, tokens: 0 };
-    const services = told.services.toSorted((a, b) => total(b.requests) - total(a.requests) || (a.service > b.service) - (a.service < b.service));
+    const services = [...told.services].sort((a, b) => total(b.requests) - total(a.requests) || (a.service > b.service) - (a.service < b.service));
     tables.services(services.map((it) => {
       return {
         name: it.service,
