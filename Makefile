@@ -125,6 +125,11 @@ storm: deps module-debian ## limited and revoked keys and a failing upstream und
 	E2E_NGINX=/usr/sbin/nginx E2E_MODULE=$(CARGO_TARGET_DIR)/$(MODULE) \
 	    cargo test --package e2e --test e2e -- --ignored --nocapture failover::storm
 
+.PHONY: cycles
+cycles: deps module-debian ## 50 services take and give back 5 slots 200 times each, beside streams, on both kinds of pool
+	E2E_NGINX=/usr/sbin/nginx E2E_MODULE=$(CARGO_TARGET_DIR)/$(MODULE) \
+	    cargo test --package e2e --test e2e -- --ignored --nocapture lock_service::cycles
+
 .PHONY: schemathesis
 schemathesis: deps module-debian ## requests made up by the lock service's OpenAPI document: EXAMPLES (1000) of each operation
 	SCHEMATHESIS_EXAMPLES=$(or $(EXAMPLES),1000) E2E_NGINX=/usr/sbin/nginx E2E_MODULE=$(CARGO_TARGET_DIR)/$(MODULE) \

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::Request;
+use axum::http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -19,8 +18,10 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
+use crate::alarm;
+use crate::body::Reply;
 use crate::connection::{Connection, Peer};
-use crate::routes::{chat, is_chat};
+use crate::routes::{Arrived, chat, is_chat};
 use crate::state::Mock;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -54,6 +55,7 @@ impl Acceptor {
         listener: std::net::TcpListener,
         mut orders: watch::Receiver<Order>,
     ) -> io::Result<()> {
+        tokio::spawn(alarm::keep());
         let listener = TcpListener::from_std(listener)?;
         let open = GracefulShutdown::new();
         loop {
@@ -111,13 +113,19 @@ impl Acceptor {
         let router = TowerToHyperService::new(self.router.clone());
         let direct = self.direct.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(peer.clone());
-            let mock = direct.clone().filter(|_| is_chat(&request));
-            let router = router.clone();
+            let peer = peer.clone();
+            let way = match &direct {
+                Some(mock) if is_chat(&request) => Ok(Arc::clone(mock)),
+                _ => Err(router.clone()),
+            };
             async move {
-                match mock {
-                    Some(mock) => Ok(chat(mock, request.map(Body::new)).await),
-                    None => router.call(request).await,
+                match way {
+                    Ok(mock) => Ok(chat(Arrived::new(mock, request, Some(peer))).await),
+                    Err(router) => {
+                        request.extensions_mut().insert(peer);
+                        let answer = router.call(request).await;
+                        answer.map(|answer| answer.map(Reply::Other))
+                    }
                 }
             }
         });

@@ -1,14 +1,61 @@
-//! Bodies in one piece.
+//! Bodies of answers.
 
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use axum::BoxError;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use crate::stream::EventStream;
 use crate::witness::InFlight;
+
+/// The body of any answer. Its kinds are known, so that what streams needs no virtual calls.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    Stream(Box<EventStream>),
+    Whole(Whole),
+    Broken(Broken),
+    /// Of a route that is not counted.
+    Other(axum::body::Body),
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Self::Stream(body) => Pin::new(&mut **body).poll_frame(cx).map_err(Into::into),
+            Self::Whole(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Broken(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Other(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Stream(body) => body.is_end_stream(),
+            Self::Whole(body) => body.is_end_stream(),
+            Self::Broken(body) => body.is_end_stream(),
+            Self::Other(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Stream(body) => body.size_hint(),
+            Self::Whole(body) => body.size_hint(),
+            Self::Broken(body) => body.size_hint(),
+            Self::Other(body) => body.size_hint(),
+        }
+    }
+}
 
 /// A body in one piece; the request is over just before it leaves.
 #[derive(Debug)]

@@ -1,9 +1,6 @@
 //! The events of one chat completion stream.
 
-use std::cell::RefCell;
 use std::sync::Arc;
-
-use bytes::{Bytes, BytesMut};
 
 use crate::answer::{Answer, Call, Usage, quoted};
 use crate::events::{DONE, Due};
@@ -11,11 +8,9 @@ use crate::fault::Fields;
 use crate::ident;
 use crate::script::Script;
 
-const FULL_LOGPROBS: &[u8] = b",\"logprobs\":null";
-const GOES_ON: &[u8] = b",\"finish_reason\":null}]";
 const END: &[u8] = b"}\n\n";
-/// Events are written into buffers of so many bytes.
-const BUFFER_SIZE: usize = 16 << 10;
+/// What a chunk has beyond its opening seldom takes more.
+const ROOM: usize = 128;
 /// With its obfuscation every event is padded to a multiple of so many bytes.
 const PADDING: usize = 32;
 
@@ -44,10 +39,10 @@ pub(crate) struct Chunks {
     choices: u32,
     next: Option<Event>,
     /// What every chunk begins with, up to the array of choices.
-    opening: Box<[u8]>,
+    opening: Vec<u8>,
     role: &'static [u8],
-    /// What stands between a delta and its reason to end.
-    logprobs: &'static [u8],
+    /// What stands behind a delta that is not the last.
+    goes_on: &'static [u8],
     stop: &'static str,
     usage: Option<Usage>,
     fields: Fields,
@@ -56,16 +51,11 @@ pub(crate) struct Chunks {
     words_taken: u64,
 }
 
-thread_local! {
-    /// Where all events of a thread are written. Room whose events have left is used again.
-    static BUFFER: RefCell<BytesMut> = RefCell::new(BytesMut::with_capacity(BUFFER_SIZE));
-}
-
 impl Chunks {
-    pub(crate) fn new(answer: &Answer, id: &str, created: u64) -> Self {
+    pub(crate) fn new(answer: Answer, id: &str, created: u64) -> Self {
         let model = &answer.model;
         let full = answer.fields == Fields::Full;
-        let mut opening = String::with_capacity(256 + model.len());
+        let mut opening = String::with_capacity(256 + model.len() + answer.service_tier.len());
         for part in [
             "data: {\"id\":\"",
             id,
@@ -89,7 +79,7 @@ impl Chunks {
         }
         opening.push_str(",\"choices\":[");
         let (deltas, words) = if answer.calls.is_empty() {
-            (Deltas::Text(Arc::clone(&answer.script)), answer.words)
+            (Deltas::Text(answer.script), answer.words)
         } else {
             let deltas = call_deltas(&answer.calls);
             let words = u32::try_from(deltas.len()).unwrap_or(u32::MAX);
@@ -105,9 +95,9 @@ impl Chunks {
             words,
             choices: answer.choices,
             next: Some(Event::Role { choice: 0 }),
-            opening: opening.into_bytes().into(),
+            opening: opening.into_bytes(),
             role,
-            logprobs: if full { FULL_LOGPROBS } else { b"" },
+            goes_on: goes_on(full, answer.include_usage),
             stop: answer.finish.as_str(),
             usage: answer.include_usage.then_some(answer.usage),
             fields: answer.fields,
@@ -125,7 +115,7 @@ impl Chunks {
         self.words_taken
     }
 
-    /// When the event is due that [`Chunks::take`] will give.
+    /// When the event is due that [`Chunks::write_next`] will give.
     pub(crate) fn due(&self) -> Option<Due> {
         Some(match self.next? {
             Event::Word { index, .. } => Due::Word(index),
@@ -133,40 +123,41 @@ impl Chunks {
         })
     }
 
-    /// The next event's bytes.
-    pub(crate) fn take(&mut self) -> Option<Bytes> {
-        let event = self.next?;
-        self.next = self.after(event);
-        if event == Event::Done {
-            return Some(Bytes::from_static(DONE));
-        }
-        self.words_taken += u64::from(matches!(event, Event::Word { .. }));
-        Some(BUFFER.with_borrow_mut(|buffer| {
-            self.write(event, buffer);
-            buffer.split().freeze()
-        }))
+    /// About so many bytes are left, `[DONE]` and obfuscation aside.
+    pub(crate) fn size(&self) -> usize {
+        let words = (self.words as usize + 2) * self.choices as usize;
+        words * (self.opening.len() + ROOM)
     }
 
-    fn write(&self, event: Event, buffer: &mut BytesMut) {
+    /// Writes the next event.
+    pub(crate) fn write_next(&mut self, out: &mut Vec<u8>) {
+        let Some(event) = self.next else {
+            return;
+        };
+        self.next = self.after(event);
+        let start = out.len();
         match event {
-            Event::Role { choice } => self.write_choice(buffer, choice, self.role, None),
+            Event::Role { choice } => self.write_choice(out, choice, self.role, self.goes_on),
             Event::Word { index, choice } => {
+                self.words_taken += 1;
                 let delta = self.deltas.get(index, self.words);
-                self.write_choice(buffer, choice, delta, None);
+                self.write_choice(out, choice, delta, self.goes_on);
             }
-            Event::Stop { choice } => self.write_choice(buffer, choice, b"{}", Some(self.stop)),
+            Event::Stop { choice } => {
+                self.write_choice(out, choice, b"{}", self.ending().as_bytes());
+            }
             Event::Usage => {
                 let usage = self.usage.map(|usage| usage.to_json(self.fields));
-                buffer.extend_from_slice(&self.opening);
-                buffer.extend_from_slice(b"],\"usage\":");
-                buffer.extend_from_slice(usage.unwrap_or_default().as_bytes());
+                out.extend_from_slice(&self.opening);
+                out.extend_from_slice(b"],\"usage\":");
+                out.extend_from_slice(usage.unwrap_or_default().as_bytes());
+                out.extend_from_slice(END);
             }
-            Event::Done => {}
+            Event::Done => return out.extend_from_slice(DONE),
         }
         if self.obfuscate {
-            obfuscate(buffer);
+            obfuscate(out, start);
         }
-        buffer.extend_from_slice(END);
     }
 
     fn after(&self, event: Event) -> Option<Event> {
@@ -193,40 +184,56 @@ impl Chunks {
         }
     }
 
-    fn write_choice(&self, buffer: &mut BytesMut, choice: u32, delta: &[u8], stop: Option<&str>) {
-        // Room for all but obfuscation.
-        buffer.reserve(self.opening.len() + delta.len() + 128);
-        buffer.extend_from_slice(&self.opening);
+    fn write_choice(&self, out: &mut Vec<u8>, choice: u32, delta: &[u8], rest: &[u8]) {
+        out.extend_from_slice(&self.opening);
         if choice == 0 {
-            buffer.extend_from_slice(b"{\"index\":0,\"delta\":");
+            out.extend_from_slice(b"{\"index\":0,\"delta\":");
         } else {
             let start = format!("{{\"index\":{choice},\"delta\":");
-            buffer.extend_from_slice(start.as_bytes());
+            out.extend_from_slice(start.as_bytes());
         }
-        buffer.extend_from_slice(delta);
-        buffer.extend_from_slice(self.logprobs);
-        match stop {
-            None => buffer.extend_from_slice(GOES_ON),
-            Some(reason) => {
-                buffer.extend_from_slice(b",\"finish_reason\":\"");
-                buffer.extend_from_slice(reason.as_bytes());
-                buffer.extend_from_slice(b"\"}]");
-            }
-        }
-        if self.usage.is_some() {
-            buffer.extend_from_slice(b",\"usage\":null");
-        }
+        out.extend_from_slice(delta);
+        out.extend_from_slice(rest);
+    }
+
+    /// What stands behind the last delta.
+    fn ending(&self) -> String {
+        let logprobs = match self.fields {
+            Fields::Full => ",\"logprobs\":null",
+            Fields::Minimal => "",
+        };
+        let usage = self.usage.map_or("", |_| ",\"usage\":null");
+        [
+            logprobs,
+            ",\"finish_reason\":\"",
+            self.stop,
+            "\"}]",
+            usage,
+            "}\n\n",
+        ]
+        .concat()
     }
 }
 
-/// Pads an event that lacks only its end.
-fn obfuscate(buffer: &mut BytesMut) {
-    buffer.extend_from_slice(b",\"obfuscation\":\"");
-    let length = buffer.len() + 1 + END.len();
-    for _ in 0..PADDING - length % PADDING {
-        buffer.extend_from_slice(&[fastrand::alphanumeric() as u8]);
+/// What stands behind a delta, in chunks with all fields or few, with or without `usage`.
+fn goes_on(full: bool, usage: bool) -> &'static [u8] {
+    match (full, usage) {
+        (true, true) => b",\"logprobs\":null,\"finish_reason\":null}],\"usage\":null}\n\n",
+        (true, false) => b",\"logprobs\":null,\"finish_reason\":null}]}\n\n",
+        (false, true) => b",\"finish_reason\":null}],\"usage\":null}\n\n",
+        (false, false) => b",\"finish_reason\":null}]}\n\n",
     }
-    buffer.extend_from_slice(b"\"");
+}
+
+/// Pads the last event, which began there.
+fn obfuscate(event: &mut Vec<u8>, start: usize) {
+    event.truncate(event.len() - END.len());
+    event.extend_from_slice(b",\"obfuscation\":\"");
+    let length = event.len() - start + 1 + END.len();
+    let padding = PADDING - length % PADDING;
+    event.extend((0..padding).map(|_| fastrand::alphanumeric() as u8));
+    event.push(b'"');
+    event.extend_from_slice(END);
 }
 
 impl Deltas {

@@ -18,11 +18,15 @@ fn events(body: &str, settings: &[(&str, &str)]) -> Vec<String> {
     for (index, call) in answer.calls.iter_mut().enumerate() {
         call.id = format!("call_{index}");
     }
-    let mut chunks = Chunks::new(&answer, "chatcmpl-1", 7);
-    let events = std::iter::from_fn(|| chunks.take());
-    let events = events.map(|event| String::from_utf8(event.to_vec()).expect("UTF-8"));
+    let tokens = answer.usage.completion;
+    let mut chunks = Chunks::new(answer, "chatcmpl-1", 7);
+    let events = std::iter::from_fn(|| {
+        let mut event = Vec::new();
+        chunks.write_next(&mut event);
+        (!event.is_empty()).then(|| String::from_utf8(event).expect("UTF-8"))
+    });
     let events: Vec<String> = events.collect();
-    assert_eq!(chunks.words_taken(), answer.usage.completion);
+    assert_eq!(chunks.words_taken(), tokens);
     events
 }
 

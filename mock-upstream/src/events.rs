@@ -52,15 +52,24 @@ impl Events {
         }
     }
 
-    /// The next event's bytes.
-    pub(crate) fn take(&mut self) -> Option<Bytes> {
+    /// Writes the next event.
+    pub(crate) fn write_next(&mut self, out: &mut Vec<u8>) {
         match self {
-            Self::Chat(chunks) => chunks.take(),
+            Self::Chat(chunks) => chunks.write_next(out),
             Self::List(list) => {
-                let (due, event) = list.events.pop_front()?;
-                list.words += u64::from(matches!(due, Due::Word(_)));
-                Some(event)
+                if let Some((due, event)) = list.events.pop_front() {
+                    list.words += u64::from(matches!(due, Due::Word(_)));
+                    out.extend_from_slice(&event);
+                }
             }
+        }
+    }
+
+    /// About how many bytes are left.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Chat(chunks) => chunks.size(),
+            Self::List(list) => list.events.iter().map(|(_, event)| event.len()).sum(),
         }
     }
 
@@ -87,8 +96,8 @@ impl Events {
     /// All that is left, in one piece.
     pub(crate) fn collect(mut self) -> Bytes {
         let mut all = Vec::new();
-        while let Some(event) = self.take() {
-            all.extend_from_slice(&event);
+        while self.due().is_some() {
+            self.write_next(&mut all);
         }
         all.into()
     }

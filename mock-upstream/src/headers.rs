@@ -1,10 +1,12 @@
 //! Response headers of the real API.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use bytes::Bytes;
 
+use crate::ident::RequestId;
 use crate::keys::{ORGANIZATION, Rates};
 use crate::limits::go_duration;
 
@@ -36,23 +38,40 @@ const RATES: [[HeaderName; 3]; 2] = [
     ],
 ];
 
-/// What every answer has.
-pub(crate) fn of_api(
-    headers: &mut HeaderMap,
-    content_type: HeaderValue,
-    request_id: String,
-    elapsed: Duration,
-) {
-    headers.reserve(6);
-    headers.insert(header::CONTENT_TYPE, content_type);
-    insert(headers, X_REQUEST_ID, request_id);
-    let elapsed = match u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX) {
-        0 => ZERO,
-        millis => millis.into(),
-    };
-    headers.insert(OPENAI_PROCESSING_MS, elapsed);
+/// What every answer has; to copy it costs less than to put it together.
+static JSON_ANSWER: LazyLock<HeaderMap> = LazyLock::new(|| of_api(&[JSON]));
+static STREAMED_ANSWER: LazyLock<HeaderMap> = LazyLock::new(|| of_api(&[EVENT_STREAM, NO_CACHE]));
+
+fn of_api(values: &[HeaderValue]) -> HeaderMap {
+    // Room for all that an answer may have.
+    let mut headers = HeaderMap::with_capacity(16);
+    let names = [header::CONTENT_TYPE, header::CACHE_CONTROL];
+    headers.extend(names.into_iter().zip(values.iter().cloned()));
+    headers.insert(X_REQUEST_ID, ZERO);
+    headers.insert(OPENAI_PROCESSING_MS, ZERO);
     headers.insert(OPENAI_VERSION, API_VERSION);
     headers.insert(OPENAI_ORGANIZATION, ORGANIZATION_VALUE);
+    headers
+}
+
+/// The headers of an answer in JSON.
+pub(crate) fn json() -> HeaderMap {
+    JSON_ANSWER.clone()
+}
+
+/// The headers of an event stream.
+pub(crate) fn event_stream() -> HeaderMap {
+    STREAMED_ANSWER.clone()
+}
+
+/// Tells which answer it is, and how long it took.
+pub(crate) fn tell(headers: &mut HeaderMap, id: RequestId, elapsed: Duration) {
+    if let Ok(id) = HeaderValue::from_bytes(&id.digits()) {
+        headers.insert(X_REQUEST_ID, id);
+    }
+    if let Ok(millis @ 1..) = u64::try_from(elapsed.as_millis()) {
+        headers.insert(OPENAI_PROCESSING_MS, millis.into());
+    }
 }
 
 /// How much of the limits is left.

@@ -11,7 +11,7 @@ use axum::http::request::Parts;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
-use crate::ident::{self, RequestId};
+use crate::ident::RequestId;
 use crate::stats::{KeyName, Spending};
 
 /// The most of a body that is kept.
@@ -49,9 +49,11 @@ const COMPLETE: u8 = 1;
 const ABORTED: u8 = 2;
 
 impl Arrival {
-    pub(crate) fn new(request: &Parts) -> Self {
+    /// Of a request with so many bytes of body, which may not be there.
+    pub(crate) fn new(at: Duration, request: &Parts, (body, body_bytes): (&[u8], u64)) -> Self {
         let path = request.uri.path();
-        let mut bytes = Vec::with_capacity(512);
+        let body = if body.len() > MAX_BODY { b"" } else { body };
+        let mut bytes = Vec::with_capacity(512 + body.len());
         bytes.extend_from_slice(path.as_bytes());
         for (name, value) in &request.headers {
             bytes.extend_from_slice(name.as_str().as_bytes());
@@ -59,22 +61,16 @@ impl Arrival {
             bytes.extend_from_slice(value.as_bytes());
             bytes.push(b'\n');
         }
+        let headers_end = bytes.len();
+        bytes.extend_from_slice(body);
         Self {
-            at: ident::since_1970(),
+            at,
             method: request.method.clone(),
             path_end: path.len(),
-            headers_end: bytes.len(),
+            headers_end,
             bytes,
-            body_bytes: 0,
+            body_bytes,
         }
-    }
-
-    pub(crate) fn with_body(mut self, body: &[u8], bytes: u64) -> Self {
-        self.body_bytes = bytes;
-        if body.len() <= MAX_BODY {
-            self.bytes.extend_from_slice(body);
-        }
-        self
     }
 
     fn path(&self) -> Cow<'_, str> {
@@ -161,7 +157,7 @@ impl Serialize for Entry {
         }
         map.serialize_entry("fault", &self.fault)?;
         map.serialize_entry("status", &self.status)?;
-        map.serialize_entry("request_id", &self.request_id.text())?;
+        map.serialize_entry("request_id", &self.request_id.to_string())?;
         map.serialize_entry("outcome", outcome)?;
         let tokens = [
             ("prompt_tokens", &self.prompt_tokens),
@@ -216,7 +212,8 @@ mod tests {
             .header("authorization", "Bearer sk-1")
             .header("x-api-key", "sk-1");
         let (parts, ()) = request.body(()).expect("a request").into_parts();
-        let arrival = Arrival::new(&parts).with_body(br#"{"model":"m"}"#, 13);
+        let body = br#"{"model":"m"}"#;
+        let arrival = Arrival::new(Duration::ZERO, &parts, (body, 13));
         let key = KeyName::read("sk-1");
         Arc::new(Entry::new(
             arrival,
@@ -259,7 +256,6 @@ mod tests {
             },
         );
         let mut json = serde_json::to_value(&*entry).expect("JSON");
-        json["at_ms"] = 0.into();
         json["request_id"] = "ID".into();
         assert!(!json.to_string().contains("sk-1"));
         insta::assert_snapshot!(json.to_string(), @r#"{"at_ms":0,"body":{"model":"m"},"body_bytes":13,"completion_tokens":3,"fault":"words=1","headers":{"authorization":"(redacted)","x-api-key":"(redacted)","x-team":"a\"b"},"key":"c3e9a1c985d603e4","method":"POST","number":1,"outcome":"aborted","path":"/v1/chat/completions","prompt_tokens":0,"request_id":"ID","status":200}"#);

@@ -20,6 +20,7 @@
 pub mod bench;
 
 mod accept;
+mod alarm;
 mod answer;
 
 mod body;

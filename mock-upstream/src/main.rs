@@ -13,9 +13,6 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{Args, Command, Program};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let program = Program::parse();
     let done = match program.command {

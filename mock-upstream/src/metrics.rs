@@ -44,7 +44,6 @@ const OTHER_STATUS: usize = STATUSES.len();
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     answers: [[AtomicU64; OTHER_STATUS + 1]; ROUTES.len()],
-    chunks: AtomicU64,
 }
 
 impl Metrics {
@@ -52,10 +51,6 @@ impl Metrics {
         let status = STATUSES.iter().position(|known| *known == status);
         let counter = &self.answers[route as usize][status.unwrap_or(OTHER_STATUS)];
         counter.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn count_chunks(&self, chunks: u64) {
-        self.chunks.fetch_add(chunks, Ordering::Relaxed);
     }
 }
 
@@ -119,11 +114,7 @@ impl Collector for All {
                 "Tokens sent.",
                 sum(|s| s.completion_tokens),
             ),
-            (
-                "mock_chunks",
-                "Chunks sent.",
-                mock.metrics.chunks.load(Ordering::Relaxed),
-            ),
+            ("mock_chunks", "Chunks sent.", mock.witness.chunks()),
             ("mock_faults", "Faults injected by rules.", faults),
         ];
         for (name, help, count) in counters {

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
+use crate::alarm::{Alarm, FAR_AWAY};
 use crate::events::Due;
 use crate::latency::Latency;
 use crate::witness::Witness;
@@ -86,8 +87,8 @@ pub(crate) struct Timed {
     /// The last word and when it was due.
     word: u32,
     deadline: Instant,
-    timer: Option<Pin<Box<Sleep>>>,
-    /// Whether the next event waits for the timer.
+    alarm: Option<Alarm>,
+    /// Whether the next event waits for the alarm.
     waits: bool,
 }
 
@@ -121,7 +122,7 @@ impl Pace {
             first_word: None,
             word: 0,
             deadline: arrived,
-            timer: None,
+            alarm: None,
             waits: false,
         }))
     }
@@ -141,14 +142,14 @@ impl Timed {
             let Some(deadline) = self.deadline_of(due) else {
                 return Poll::Ready(());
             };
-            match &mut self.timer {
-                Some(timer) => timer.as_mut().reset(deadline),
-                None => self.timer = Some(Box::pin(sleep_until(deadline))),
+            match &mut self.alarm {
+                Some(alarm) => alarm.reset(deadline),
+                None => self.alarm = Some(Alarm::new(deadline)),
             }
             self.waits = true;
         }
-        if let Some(timer) = &mut self.timer {
-            ready!(timer.as_mut().poll(cx));
+        if let Some(alarm) = &mut self.alarm {
+            ready!(Pin::new(alarm).poll(cx));
         }
         self.waits = false;
         Poll::Ready(())
@@ -193,7 +194,7 @@ impl Timed {
 }
 
 fn far_away() -> Instant {
-    Instant::now() + Duration::from_secs(86400 * 365 * 30)
+    Instant::now() + FAR_AWAY
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use axum::http::HeaderMap;
 
 use crate::clock::Clock;
@@ -26,7 +26,7 @@ const MAX_SCOPES: usize = 10_000;
 pub(crate) struct Plan {
     pub(crate) scenario: Scenario,
     /// What an answer is like when no fault is for it.
-    usual: Arc<Fault>,
+    pub(crate) usual: Fault,
     /// The scenario's rules, then those that were added at run time.
     pub(crate) rules: Vec<Arc<LiveRule>>,
 }
@@ -60,7 +60,7 @@ impl Plan {
         let mut rules: Vec<_> = own.collect();
         rules.extend(added.rules.iter().cloned());
         Self {
-            usual: Arc::new(scenario.answer.clone()),
+            usual: scenario.answer.clone(),
             scenario,
             rules,
         }
@@ -96,8 +96,8 @@ impl Mock {
         })
     }
 
-    pub(crate) fn plan(&self) -> Arc<Plan> {
-        self.plan.load_full()
+    pub(crate) fn plan(&self) -> Guard<Arc<Plan>> {
+        self.plan.load()
     }
 
     /// The number of the request that has just arrived.
@@ -150,7 +150,7 @@ impl Mock {
         edit(&mut added, &mut rules);
         self.plan.store(Arc::new(Plan {
             scenario: plan.scenario.clone(),
-            usual: Arc::clone(&plan.usual),
+            usual: plan.usual.clone(),
             rules,
         }));
     }
@@ -183,20 +183,21 @@ impl Mock {
         error.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What is asked of the answer to this request: by the scenario, by rules, by its headers;
-    /// the later goes before the earlier.
+    /// What is asked of the answer to this request, if it is not the usual: by rules, by its
+    /// headers; the later goes before the earlier.
     pub(crate) fn fault_for(
         &self,
         plan: &Plan,
         subject: Subject<'_>,
         headers: &HeaderMap,
-    ) -> Result<(Arc<Fault>, String), SettingError> {
-        let mut fault = Arc::clone(&plan.usual);
+    ) -> Result<(Option<Box<Fault>>, String), SettingError> {
+        let mut fault = None;
+        let usual = || Box::new(plan.usual.clone());
         let mut said = String::new();
         let seed = plan.scenario.seed;
         for rule in &plan.rules {
             if let Some(own) = rule.obey(subject, seed) {
-                Arc::make_mut(&mut fault).overlay(own);
+                fault.get_or_insert_with(usual).overlay(own);
                 note(&mut said, &rule.rule);
             }
         }
@@ -219,7 +220,7 @@ impl Mock {
                 self.tally(scope).next_is_hit(&rule.select, seed)
             };
             if hit {
-                Arc::make_mut(&mut fault).overlay(&rule.fault);
+                fault.get_or_insert_with(usual).overlay(&rule.fault);
                 note(&mut said, &rule);
             }
         }

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -11,8 +10,10 @@ use http_body::{Body, Frame};
 use crate::events::Events;
 use crate::mischief::{Mischief, Turn};
 use crate::pace::Pace;
-use crate::state::Mock;
 use crate::witness::InFlight;
+
+/// Events that are due at the same time leave in pieces of about so many bytes.
+const MAX_BURST: usize = 16 << 10;
 
 /// A stream on its way to the client. Dropping it before its end means that the client left.
 #[derive(Debug)]
@@ -22,7 +23,6 @@ pub(crate) struct EventStream {
     mischief: Option<Box<Mischief>>,
     chunks: u64,
     in_flight: InFlight,
-    mock: Arc<Mock>,
 }
 
 impl EventStream {
@@ -31,7 +31,6 @@ impl EventStream {
         pace: Pace,
         mischief: Option<Box<Mischief>>,
         in_flight: InFlight,
-        mock: Arc<Mock>,
     ) -> Self {
         Self {
             events,
@@ -39,7 +38,6 @@ impl EventStream {
             mischief,
             chunks: 0,
             in_flight,
-            mock,
         }
     }
 
@@ -54,8 +52,7 @@ impl EventStream {
         if words > 0 {
             self.in_flight.spending.completion_tokens = words;
         }
-        self.mock
-            .metrics
+        self.in_flight
             .count_chunks(std::mem::take(&mut self.chunks));
     }
 
@@ -89,10 +86,10 @@ impl EventStream {
                 continue;
             };
             ready!(self.pace.poll_due(due, cx));
-            if let Some(event) = self.events.take() {
-                mischief.take(&event);
-                self.chunks += 1;
-            }
+            let mut event = Vec::new();
+            self.events.write_next(&mut event);
+            mischief.take(&event.into());
+            self.chunks += 1;
             if self.events.due().is_none() {
                 mischief.end();
             }
@@ -116,13 +113,25 @@ impl Body for EventStream {
             return Poll::Ready(None);
         };
         ready!(this.pace.poll_due(due, cx));
-        let event = this.events.take();
-        this.chunks += 1;
-        if this.events.due().is_none() {
-            // The client may start its next request once it has these bytes.
-            this.finish();
+        let mut burst = Vec::with_capacity(match this.pace {
+            Pace::Immediate => this.events.size().min(MAX_BURST),
+            Pace::Timed(_) => 0,
+        });
+        loop {
+            this.events.write_next(&mut burst);
+            this.chunks += 1;
+            let Some(due) = this.events.due() else {
+                // The client may start its next request once it has these bytes.
+                this.finish();
+                break;
+            };
+            if burst.len() >= MAX_BURST || this.pace.poll_due(due, cx).is_pending() {
+                break;
+            }
         }
-        Poll::Ready(event.map(|event| Ok(Frame::data(event))))
+        // Of its size exactly: bytes with room behind them are shared at once, which costs more.
+        let burst = Bytes::from(burst.into_boxed_slice());
+        Poll::Ready(Some(Ok(Frame::data(burst))))
     }
 
     fn is_end_stream(&self) -> bool {

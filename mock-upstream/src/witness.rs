@@ -32,6 +32,8 @@ pub(crate) struct Witness {
     accounts: RwLock<FxHashMap<KeyName, Arc<Account>>>,
     total: Gauge,
     forbidden: AtomicU64,
+    /// Events of streams that were sent; never counted anew.
+    chunks: AtomicU64,
     /// How many requests of a key may be in flight at once, if more are to be recorded.
     slots: Option<usize>,
 }
@@ -115,6 +117,10 @@ impl Witness {
 
     pub(crate) fn count_forbidden_token(&self) {
         self.forbidden.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn chunks(&self) -> u64 {
+        self.chunks.load(Ordering::Relaxed)
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -257,6 +263,12 @@ impl Entry {
 }
 
 impl InFlight {
+    pub(crate) fn count_chunks(&self, chunks: u64) {
+        if chunks > 0 {
+            self.witness.chunks.fetch_add(chunks, Ordering::Relaxed);
+        }
+    }
+
     /// The request is over; to be called before the last bytes of the answer are given away.
     pub(crate) fn finish(&mut self) {
         self.end(false);

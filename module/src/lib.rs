@@ -10,6 +10,7 @@ mod conf;
 mod ctx;
 mod ffi;
 mod filter;
+mod keeper;
 mod locks;
 mod log;
 mod phase;
@@ -22,7 +23,7 @@ mod worker;
 
 use conf::{AttemptsHeader, KeyWatch, NextKeyOn, NextKeyTimeout, NextKeyTries};
 use conf::{Auth, ClientsBlock, Inspect, InspectInvalid, InspectMaxSize, InspectOversize};
-use conf::{IncludeUsage, Metrics, PricesFile, StatsZone, UsageOn};
+use conf::{IncludeUsage, Metrics, PricesFile, StatsFile, StatsZone, UsageOn};
 use conf::{
     Location, Main, OpenaiPool, OpenaiRoute, PoolBlock, RedlockBlock, RoutesBlock, UpstreamBlock,
     ZoneSize,
@@ -36,7 +37,7 @@ use ffi::{
 /// The module, as the glue to nginx names it.
 pub(crate) struct Openai;
 
-static mut COMMANDS: Commands<27> = [
+static mut COMMANDS: Commands<28> = [
     command::<ZoneSize>(),
     command::<PoolBlock>(),
     command::<RedlockBlock>(),
@@ -62,6 +63,7 @@ static mut COMMANDS: Commands<27> = [
     command::<IncludeUsage>(),
     command::<PricesFile>(),
     command::<StatsZone>(),
+    command::<StatsFile>(),
     command::<Metrics>(),
     end(),
 ];
@@ -92,6 +94,10 @@ impl HttpModule for Openai {
 
     fn stop() {
         worker::stop();
+    }
+
+    fn finish(main: &Main) {
+        keeper::finish(main);
     }
 }
 

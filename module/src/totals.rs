@@ -1,12 +1,15 @@
 //! The totals of all workers: what a request adds at its end, and what Prometheus is
 //! told of them.
 
+use std::collections::BTreeMap;
+
 use openai_core::clients::Client;
 use openai_core::metrics::{
     Board, CONTENT_TYPE, Counters, Day, Figures, Http, Live, LiveCircuit, LiveKey, LivePool,
     LiveQuota, Outcome, Passed, Record, Request as Done,
 };
 use openai_core::openai::ApiError;
+use openai_core::redlock::share::{RowId, Sums};
 use serde_json::json;
 
 use crate::Openai;
@@ -20,7 +23,7 @@ use crate::phase::target;
 use crate::usage;
 use crate::worker;
 
-fn change<T>(shared: SharedZone, act: impl FnOnce(&mut Board<'_>) -> T) -> Option<T> {
+pub fn change<T>(shared: SharedZone, act: impl FnOnce(&mut Board<'_>) -> T) -> Option<T> {
     shared.with(|bytes, interrupted| {
         let mut board = Board::open(bytes).ok()?;
         if interrupted {
@@ -46,6 +49,31 @@ pub fn introduce(main: &Main) {
             }
         }
     });
+}
+
+/// What other machines know the totals by.
+pub fn instance(shared: SharedZone) -> Option<u64> {
+    change(shared, |board| board.identity().instance)
+}
+
+/// What has been counted here, by day and the name of the row, from a day on.
+pub fn by_day(shared: SharedZone, since: Day) -> BTreeMap<(Day, String), Counters> {
+    let rows = change(shared, |board| board.rows_by_day(since).collect::<Vec<_>>());
+    let mut sums = BTreeMap::<_, Counters>::new();
+    for (day, name, counters) in rows.into_iter().flatten() {
+        let sum = sums.entry((day, name)).or_default();
+        *sum = sum.plus(&counters);
+    }
+    sums
+}
+
+/// Notes what other machines have counted; for how much of it there is no room.
+pub fn raise_others(shared: SharedZone, today: Day, rows: &[(RowId, Sums)]) -> Option<usize> {
+    let rows = rows.iter().map(|(row, sums)| {
+        let day = Day::from_number(row.day.into());
+        (day, &*row.name, Counters::from_sums(sums))
+    });
+    change(shared, |board| board.raise_others(today, rows))
 }
 
 /// What has been counted since a day, of all services or of one.

@@ -3,16 +3,18 @@
 mod reply;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use arc_swap::Guard;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, header};
-use tokio::time::sleep;
+use bytes::Bytes;
 
+use crate::alarm::Alarm;
 use crate::connection::Peer;
 use crate::error::ApiError;
 use crate::fault::Fault;
-use crate::journal::Arrival;
+use crate::ident;
 use crate::keys::{KeyRule, Rates};
 use crate::latency::Latency;
 use crate::metrics::Route;
@@ -27,15 +29,21 @@ use crate::witness::InFlight;
 #[derive(Debug)]
 pub(crate) struct Exchange {
     pub(crate) mock: Arc<Mock>,
-    pub(crate) plan: Arc<Plan>,
+    pub(crate) plan: Guard<Arc<Plan>>,
     route: Route,
     in_flight: InFlight,
     number: u64,
     pub(crate) arrived: Instant,
+    /// The same since 1970.
+    pub(crate) at: Duration,
     peer: Option<Peer>,
-    arrival: Option<Arrival>,
+    pub(crate) request: Parts,
+    /// As much of its body as was kept.
+    pub(crate) body: Bytes,
+    pub(crate) body_bytes: u64,
     key_rule: KeyRule,
-    fault: Arc<Fault>,
+    /// Unless it is the usual one.
+    fault: Option<Box<Fault>>,
     said: String,
     rates: Rates,
 }
@@ -60,10 +68,9 @@ impl<E: Into<ApiError>> From<E> for Refusal {
 }
 
 impl Exchange {
-    /// Counts the arrival of a request.
-    pub(crate) fn begin(mock: &Arc<Mock>, request: &Parts, route: Route) -> Self {
+    /// Counts the arrival of a request. What is decided of it is moved about a lot, hence the box.
+    pub(crate) fn begin(mock: Arc<Mock>, request: Parts, peer: Option<Peer>) -> Box<Self> {
         let authorization = request.headers.get(header::AUTHORIZATION);
-        let peer = request.extensions.get::<Peer>().cloned();
         let (key, arrived) = (authorization.map(HeaderValue::as_bytes), Instant::now());
         let mut in_flight = mock.witness.enter(key, peer.clone(), arrived);
         if request.method == Method::HEAD {
@@ -71,36 +78,38 @@ impl Exchange {
             in_flight.finish();
         }
         let plan = mock.plan();
-        Self {
-            mock: Arc::clone(mock),
-            route,
+        Box::new(Self {
+            route: Route::Other,
             in_flight,
             number: mock.next_number(),
+            mock,
             arrived,
+            at: ident::since_1970(),
             peer,
-            arrival: (plan.scenario.journal > 0).then(|| Arrival::new(request)),
+            request,
+            body: Bytes::new(),
+            body_bytes: 0,
             key_rule: KeyRule::default(),
-            fault: Arc::default(),
+            fault: None,
             said: String::new(),
             rates: Rates::default(),
             plan,
-        }
+        })
+    }
+
+    pub(crate) fn set_route(&mut self, route: Route) {
+        self.route = route;
     }
 
     /// What is asked of the answer.
     pub(crate) fn fault(&self) -> &Fault {
-        &self.fault
-    }
-
-    /// Keeps the body for the journal.
-    pub(crate) fn note_body(&mut self, body: &[u8], bytes: u64) {
-        let arrival = self.arrival.take();
-        self.arrival = arrival.map(|arrival| arrival.with_body(body, bytes));
+        self.fault.as_deref().unwrap_or(&self.plan.usual)
     }
 
     /// Finds out what is asked of the answer, and looks for tokens that must not be there. To be
     /// called when the request has been read to its end.
-    pub(crate) fn inspect(&mut self, request: &Parts, model: Option<&str>) -> Result<(), Refusal> {
+    pub(crate) fn inspect(&mut self, model: Option<&str>) -> Result<(), Refusal> {
+        let request = &self.request;
         let subject = Subject {
             path: request.uri.path(),
             key: self.in_flight.key,
@@ -109,7 +118,7 @@ impl Exchange {
         let asked = self.mock.fault_for(&self.plan, subject, &request.headers);
         (self.fault, self.said) = asked?;
         let scenario = &self.plan.scenario;
-        let mut denied = scenario.deny_tokens.iter().chain(&self.fault.deny_token);
+        let mut denied = scenario.deny_tokens.iter().chain(&self.fault().deny_token);
         if denied.any(|token| token.occurs_in(&request.headers)) {
             self.mock.witness.count_forbidden_token();
             return Err(ApiError::forbidden_token().into());
@@ -119,7 +128,7 @@ impl Exchange {
         }
         let bearer = request.headers.get(header::AUTHORIZATION);
         let bearer = bearer.is_some_and(|value| value.as_bytes().starts_with(b"Bearer "));
-        if self.fault.strict == Some(true) && !bearer {
+        if self.fault().strict == Some(true) && !bearer {
             return Err(ApiError::no_key().into());
         }
         Ok(())
@@ -129,19 +138,18 @@ impl Exchange {
     /// error, an answer that was recorded.
     pub(crate) async fn screen(
         &mut self,
-        request: &Parts,
         body: &[u8],
         model: &str,
         prompt_tokens: u64,
         completion_tokens: u64,
     ) -> Result<(), Refusal> {
-        if let Some(delay) = self.fault.header_delay {
+        if let Some(delay) = self.fault().header_delay {
             let tempo = self.tempo();
-            sleep(tempo.draw(delay, &mut tempo.rng())).await;
+            Alarm::after(tempo.draw(delay, &mut tempo.rng())).await;
         }
         for (after, reset) in [
-            (self.fault.reset_after, true),
-            (self.fault.close_after, false),
+            (self.fault().reset_after, true),
+            (self.fault().close_after, false),
         ] {
             if after == Some(0) {
                 return Err(Refusal::Break { reset });
@@ -154,19 +162,20 @@ impl Exchange {
             prompt_tokens,
             ..Spending::default()
         };
-        if self.fault.is_error() {
+        if self.fault().is_error() {
             // As with the real API, errors cost nothing.
             self.in_flight.spending.prompt_tokens = 0;
-            let mut error = match (self.fault.error, self.fault.status) {
+            let mut error = match (self.fault().error, self.fault().status) {
                 (Some(name), _) => ApiError::named(name),
                 (None, status) => ApiError::of_status(status.unwrap_or_default()),
             };
-            error.status = self.fault.status.unwrap_or(error.status);
-            error.retry_after = self.fault.retry_after.or(error.retry_after);
-            error.should_retry = self.fault.should_retry;
+            error.status = self.fault().status.unwrap_or(error.status);
+            error.retry_after = self.fault().retry_after.or(error.retry_after);
+            error.should_retry = self.fault().should_retry;
             return Err(Refusal::Error(Box::new(error)));
         }
         if let Some(replay) = &self.mock.replay {
+            let request = &self.request;
             let target = request.uri.path_and_query();
             let target = target.map_or("", |target| target.as_str());
             if let Some(recording) = replay.answer(request.method.as_str(), target, body) {
@@ -179,7 +188,7 @@ impl Exchange {
 
     fn admit(&mut self, model: &str, cost: u64) -> Result<(), Refusal> {
         let mut rule = self.key_rule;
-        let told = self.fault.rate_headers;
+        let told = self.fault().rate_headers;
         if rule.is_empty() && told != Some(true) {
             return Ok(());
         }
@@ -210,8 +219,8 @@ impl Exchange {
     fn tempo(&self) -> Tempo {
         let scenario = &self.plan.scenario;
         Tempo {
-            first: self.fault.first_token.unwrap_or(Latency::ZERO),
-            between: self.fault.delay.unwrap_or(Latency::ZERO),
+            first: self.fault().first_token.unwrap_or(Latency::ZERO),
+            between: self.fault().delay.unwrap_or(Latency::ZERO),
             slow: self.key_rule.slow.unwrap_or(1.0),
             load: scenario.double_at.map(|double_at| Load {
                 witness: Arc::clone(&self.mock.witness),

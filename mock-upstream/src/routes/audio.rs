@@ -1,21 +1,18 @@
 //! `POST /v1/audio/transcriptions` and `translations`: the text, whatever was said.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::response::Response;
 use serde_json::json;
 
 use crate::answer::Answer;
+use crate::body::Reply;
 use crate::metrics::Route;
-use crate::routes::intake::{Decided, serve};
-use crate::state::Mock;
+use crate::routes::intake::{Arrived, Decided, serve};
 
 /// A word takes so many seconds to say.
 const SECONDS_OF_A_WORD: f64 = 0.4;
 
-pub(super) async fn transcribe(State(mock): State<Arc<Mock>>, request: Request) -> Response {
-    let served = serve(mock, request, Route::Audio, |_, fault, head| {
+pub(super) async fn transcribe(arrived: Arrived) -> Response<Reply> {
+    let served = serve(arrived, Route::Audio, |_, fault, head| {
         let answer = Answer::to(head, fault);
         Ok(Decided {
             prompt_tokens: answer.usage.prompt,
@@ -23,15 +20,15 @@ pub(super) async fn transcribe(State(mock): State<Arc<Mock>>, request: Request) 
             answer,
         })
     });
-    let (exchange, body, answer) = match served.await {
+    let (exchange, answer) = match served.await {
         Ok(arrived) => arrived,
-        Err(response) => return response,
+        Err(refused) => return refused.answer(),
     };
     let text = format!("\"{}\"", answer.escaped_text());
     let text: String = serde_json::from_str(&text).unwrap_or_default();
     let seconds = f64::from(answer.words) * SECONDS_OF_A_WORD;
     let plain = "text/plain; charset=utf-8";
-    match form_field(&body, "response_format").as_deref() {
+    match form_field(&exchange.body, "response_format").as_deref() {
         Some("text") => exchange.other(plain, text + "\n"),
         Some("srt") => {
             let end = stamp(seconds, ',');

@@ -1,36 +1,33 @@
 //! `POST /v1/completions`.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::response::Response;
 
 use crate::answer::Answer;
+use crate::body::Reply;
 use crate::events::{DONE, Due, Events, List};
 use crate::fault::Fields;
 use crate::head::Head;
 use crate::ident;
 use crate::metrics::Route;
-use crate::routes::intake::serve_text;
-use crate::state::Mock;
+use crate::routes::intake::{Arrived, serve_text};
 use crate::validate;
 
-pub(super) async fn post(State(mock): State<Arc<Mock>>, request: Request) -> Response {
+pub(super) async fn post(arrived: Arrived) -> Response<Reply> {
     let check =
         |head: &Head<'_>, models: &[String]| validate::needs(head, "prompt", models).map(drop);
-    let served = serve_text(mock, request, Route::Completions, check, |answer| {
+    let served = serve_text(arrived, Route::Completions, check, |answer| {
         // There are no tools here.
         answer.calls.clear();
         answer.usage.completion = u64::from(answer.words) * u64::from(answer.choices);
     });
     let (exchange, answer) = match served.await {
         Ok(arrived) => arrived,
-        Err(response) => return response,
+        Err(refused) => return refused.answer(),
     };
     let completion = Completion {
         answer: &answer,
         id: ident::object_id("cmpl-"),
-        created: ident::created(),
+        created: exchange.at.as_secs(),
     };
     if answer.stream {
         let events = completion.events(answer.include_usage);

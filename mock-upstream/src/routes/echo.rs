@@ -1,15 +1,12 @@
 //! Every other path under `/v1/`: tells what arrived.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use serde::Serialize;
 
+use crate::body::Reply;
 use crate::metrics::Route;
-use crate::routes::intake::serve_any;
-use crate::state::Mock;
+use crate::routes::intake::{Arrived, serve_any};
 
 #[derive(Serialize)]
 struct Echo<'a> {
@@ -20,11 +17,12 @@ struct Echo<'a> {
     content_type: Option<&'a str>,
 }
 
-pub(super) async fn echo(State(mock): State<Arc<Mock>>, request: Request) -> Response {
-    let (exchange, request, body_bytes) = match serve_any(mock, request, Route::Other).await {
+pub(super) async fn echo(arrived: Arrived) -> Response<Reply> {
+    let exchange = match serve_any(arrived, Route::Other).await {
         Ok(arrived) => arrived,
-        Err(response) => return response,
+        Err(refused) => return refused.answer(),
     };
+    let request = &exchange.request;
     let content_type = request
         .headers
         .get(header::CONTENT_TYPE)
@@ -33,9 +31,10 @@ pub(super) async fn echo(State(mock): State<Arc<Mock>>, request: Request) -> Res
         object: "mock.echo",
         method: request.method.as_str(),
         path: request.uri.path(),
-        body_bytes,
+        body_bytes: exchange.body_bytes,
         content_type: content_type.and_then(Result::ok),
     };
     // Strings and numbers always serialize.
-    exchange.json(serde_json::to_vec(&echo).unwrap_or_default())
+    let json = serde_json::to_vec(&echo).unwrap_or_default();
+    exchange.json(json)
 }

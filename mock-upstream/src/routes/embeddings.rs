@@ -1,8 +1,5 @@
 //! `POST /v1/embeddings`.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,18 +8,18 @@ use rand::{Rng, SeedableRng};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::body::Reply;
 use crate::head::{Head, json};
 use crate::metrics::Route;
-use crate::routes::intake::{Decided, serve};
-use crate::state::Mock;
+use crate::routes::intake::{Arrived, Decided, serve};
 use crate::validate;
 
 const DIMENSIONS: u64 = 1536;
 const MAX_DIMENSIONS: u64 = 16_384;
 const MAX_INPUTS: usize = 2048;
 
-pub(super) async fn post(State(mock): State<Arc<Mock>>, request: Request) -> Response {
-    let served = serve(mock, request, Route::Embeddings, |plan, fault, head| {
+pub(super) async fn post(arrived: Arrived) -> Response<Reply> {
+    let served = serve(arrived, Route::Embeddings, |plan, fault, head| {
         if fault.strict == Some(true) {
             validate::needs(head, "input", &plan.scenario.models)?;
         }
@@ -33,8 +30,8 @@ pub(super) async fn post(State(mock): State<Arc<Mock>>, request: Request) -> Res
         })
     });
     match served.await {
-        Ok((exchange, _, json)) => exchange.generated(json).await,
-        Err(response) => response,
+        Ok((exchange, json)) => exchange.generated(json).await,
+        Err(refused) => refused.answer(),
     }
 }
 

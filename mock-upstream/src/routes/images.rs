@@ -1,22 +1,18 @@
 //! `POST /v1/images/generations`: the same small picture every time.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::response::Response;
 
-use crate::ident;
+use crate::body::Reply;
 use crate::metrics::Route;
-use crate::routes::intake::{Decided, serve};
-use crate::state::Mock;
+use crate::routes::intake::{Arrived, Decided, serve};
 use crate::validate;
 
 /// A PNG of one transparent pixel.
 const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==";
 const TOKENS_OF_AN_IMAGE: u64 = 272;
 
-pub(super) async fn generate(State(mock): State<Arc<Mock>>, request: Request) -> Response {
-    let served = serve(mock, request, Route::Images, |plan, fault, head| {
+pub(super) async fn generate(arrived: Arrived) -> Response<Reply> {
+    let served = serve(arrived, Route::Images, |plan, fault, head| {
         if fault.strict == Some(true) {
             validate::needs(head, "prompt", &plan.scenario.models)?;
         }
@@ -27,14 +23,14 @@ pub(super) async fn generate(State(mock): State<Arc<Mock>>, request: Request) ->
             completion_tokens: choices * TOKENS_OF_AN_IMAGE,
         })
     });
-    let (exchange, _, (images, input)) = match served.await {
+    let (exchange, (images, input)) = match served.await {
         Ok(arrived) => arrived,
-        Err(response) => return response,
+        Err(refused) => return refused.answer(),
     };
     let image = serde_json::json!({"b64_json": PNG});
     let output = images * TOKENS_OF_AN_IMAGE;
     let answer = serde_json::json!({
-        "created": ident::created(),
+        "created": exchange.at.as_secs(),
         "background": "opaque",
         "data": vec![image; images as usize],
         "output_format": "png",

@@ -12,6 +12,7 @@ mod models;
 mod responses;
 
 pub(crate) use chat::{chat, is_chat};
+pub(crate) use intake::Arrived;
 
 use std::sync::Arc;
 

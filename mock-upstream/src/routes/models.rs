@@ -1,39 +1,31 @@
 //! `GET /v1/models`.
 
-use std::sync::Arc;
-
-use axum::extract::{Path, Request, State};
+use axum::extract::Path;
 use axum::response::Response;
 
 use crate::answer::quoted;
+use crate::body::Reply;
 use crate::error::ApiError;
 use crate::metrics::Route;
-use crate::routes::intake::serve_any;
-use crate::state::Mock;
+use crate::routes::intake::{Arrived, serve_any};
 
-pub(super) async fn list(State(mock): State<Arc<Mock>>, request: Request) -> Response {
-    match serve_any(mock, request, Route::Models).await {
-        Ok((exchange, _, _)) => {
+pub(super) async fn list(arrived: Arrived) -> Response<Reply> {
+    match serve_any(arrived, Route::Models).await {
+        Ok(exchange) => {
             let models = exchange.plan.scenario.models.iter().map(|id| model(id));
             let models: Vec<String> = models.collect();
             let list = format!("{{\"object\":\"list\",\"data\":[{}]}}", models.join(","));
             exchange.json(list)
         }
-        Err(response) => response,
+        Err(refused) => refused.answer(),
     }
 }
 
-pub(super) async fn one(
-    State(mock): State<Arc<Mock>>,
-    Path(id): Path<String>,
-    request: Request,
-) -> Response {
-    match serve_any(mock, request, Route::Models).await {
-        Ok((exchange, _, _)) if exchange.plan.scenario.models.contains(&id) => {
-            exchange.json(model(&id))
-        }
-        Ok((exchange, _, _)) => exchange.refuse(ApiError::unknown_model(&id).into()),
-        Err(response) => response,
+pub(super) async fn one(Path(id): Path<String>, arrived: Arrived) -> Response<Reply> {
+    match serve_any(arrived, Route::Models).await {
+        Ok(exchange) if exchange.plan.scenario.models.contains(&id) => exchange.json(model(&id)),
+        Ok(exchange) => exchange.refuse(ApiError::unknown_model(&id).into()),
+        Err(refused) => refused.answer(),
     }
 }
 

@@ -1,34 +1,31 @@
 //! `POST /v1/responses`.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
 use axum::response::Response;
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
+use crate::body::Reply;
 use crate::events::{Due, Events, List};
 use crate::fault::FinishReason;
 use crate::head::Head;
 use crate::ident;
 use crate::metrics::Route;
-use crate::routes::intake::serve_text;
-use crate::state::Mock;
+use crate::routes::intake::{Arrived, serve_text};
 use crate::validate;
 
-pub(super) async fn post(State(mock): State<Arc<Mock>>, request: Request) -> Response {
+pub(super) async fn post(arrived: Arrived) -> Response<Reply> {
     let check =
         |head: &Head<'_>, models: &[String]| validate::needs(head, "input", models).map(drop);
-    let served = serve_text(mock, request, Route::Responses, check, |answer| {
+    let served = serve_text(arrived, Route::Responses, check, |answer| {
         // There is one answer here, whatever `n` says.
         answer.usage.completion /= u64::from(answer.choices);
         answer.choices = 1;
     });
     let (exchange, answer) = match served.await {
         Ok(arrived) => arrived,
-        Err(response) => return response,
+        Err(refused) => return refused.answer(),
     };
-    let response = Told::new(&answer, ident::created());
+    let response = Told::new(&answer, exchange.at.as_secs());
     if answer.stream {
         return exchange.stream(Events::List(response.events()));
     }

@@ -22,6 +22,8 @@ mod ledger;
 mod live;
 mod record;
 mod row;
+mod saved;
+mod shared;
 mod sheet;
 #[cfg(test)]
 mod tests;
@@ -34,6 +36,7 @@ pub use http::{Endpoint, Http};
 pub use ledger::{KEPT_DAYS, Passed, Use};
 pub use live::{Live, LiveCircuit, LiveKey, LivePool, LiveQuota};
 pub use record::{OUTCOMES, Outcome, Record, Request};
-pub use row::Counters;
+pub use row::{Counters, hash};
+pub use saved::{Extract, Identity, Owner, Saved, SavedError};
 pub use sheet::CONTENT_TYPE;
 pub use text::render;

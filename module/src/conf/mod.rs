@@ -32,7 +32,7 @@ pub use redlock::{RedlockBlock, RedlockGroup};
 pub use routes::{RouteBlock, RoutesBlock, Target};
 pub use source::Stamp;
 pub use upstream::{Upstream, UpstreamBlock};
-pub use usage::{IncludeUsage, Metrics, PricesFile, StatsZone, UsageOn};
+pub use usage::{IncludeUsage, KeptIn, Metrics, PricesFile, StatsFile, StatsZone, UsageOn};
 pub use watch::KeyWatch;
 pub use zone::ZoneSize;
 
@@ -98,6 +98,17 @@ impl Main {
         self.taken_over.get()
     }
 
+    /// Whether machines tell each other of their totals.
+    pub fn shares_totals(&self) -> bool {
+        self.pools.iter().any(|pool| match &pool.store {
+            Store::Redlock { group, .. } => {
+                let group = self.groups.get(*group);
+                group.is_some_and(|group| group.stats_ms.is_some())
+            }
+            _ => false,
+        })
+    }
+
     /// The pools with their newest keys, for the zone.
     pub fn for_zone(&self) -> Vec<PoolConfig> {
         self.pools.iter().map(Pool::for_zone).collect()
@@ -135,6 +146,7 @@ impl Main {
             circuits,
         });
         crate::totals::introduce(self);
+        crate::keeper::claim(self);
         Ok(())
     }
 }

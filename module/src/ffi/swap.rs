@@ -112,7 +112,6 @@ unsafe fn put_aside(
     kept: &mut Vec<(usize, ngx_http_variable_value_t)>,
 ) {
     let secret = credential.rsplit(|&b| b == b' ').next().unwrap_or_default();
-    let finder = memmem::Finder::new(secret);
     // SAFETY: a request has as many values as the configuration has indexed
     // variables; a valid value points at `len` bytes that live as long.
     unsafe {
@@ -133,7 +132,11 @@ unsafe fn put_aside(
                 bytes_of(&variable.name),
                 b"http_authorization" | b"http_x_service_token"
             );
-            let tells = || !secret.is_empty() && finder.find((*value).as_bytes()).is_some();
+            let tells = || {
+                let value = (*value).as_bytes();
+                let fits = !secret.is_empty() && secret.len() <= value.len();
+                fits && memmem::find(value, secret).is_some()
+            };
             if of_header || ((*value).valid() != 0 && tells()) {
                 kept.push((index, *value));
                 (*value).set_valid(0);

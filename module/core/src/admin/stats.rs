@@ -170,11 +170,11 @@ pub struct Stats {
     pub elsewhere: Option<Sums>,
     /// By service: just that which was asked for, or whose token it is.
     pub services: Vec<ServiceSums>,
-    /// By model, on this machine. Only where all services are.
+    /// By model. Only where all services are.
     pub models: Option<Vec<ModelSums>>,
-    /// By pool, on this machine.
+    /// By pool.
     pub pools: Option<Vec<PoolSums>>,
-    /// By key, on this machine.
+    /// By key.
     pub keys: Option<Vec<KeySums>>,
     /// Now.
     #[schema(format = DateTime)]
@@ -204,11 +204,11 @@ impl Stats {
         };
         let by_model = |line: &Line| ModelSums {
             model: line.name.clone(),
-            sums: (&line.here).into(),
+            sums: (&line.here.plus(&line.elsewhere)).into(),
         };
         let by_pool = |line: &Line| PoolSums {
             pool: line.name.clone(),
-            sums: (&line.here).into(),
+            sums: (&line.here.plus(&line.elsewhere)).into(),
         };
         let by_key = |line: &Line| {
             let (pool, key) = line
@@ -218,7 +218,7 @@ impl Stats {
             KeySums {
                 pool: pool.to_owned(),
                 key_id: key.to_owned(),
-                sums: (&line.here).into(),
+                sums: (&line.here.plus(&line.elsewhere)).into(),
             }
         };
         let all = service.is_none();

@@ -10,6 +10,7 @@ use super::journal::{Journal, Part, Parts, words};
 use super::ledger::{Head, KEPT_DAYS, Ledger, Month, Passed, Tag, Use};
 use super::record::{Outcome, Record, Request};
 use super::row::{Counters, Label, NAME, OTHER, Row, Times, hash};
+use super::saved::Identity;
 use crate::clients::Quota;
 
 const MAGIC: u64 = u64::from_be_bytes(*b"oaistats");
@@ -24,12 +25,23 @@ const TIMED: usize = SERVICES + MODELS + POOLS;
 const FEWEST_KEYS: usize = 16;
 
 /// The tables that a request adds to.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Table {
     Services,
     Models,
     Pools,
     Keys,
+}
+
+impl Table {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Services => "service",
+            Self::Models => "model",
+            Self::Pools => "pool",
+            Self::Keys => "key",
+        }
+    }
 }
 
 pub(super) const TABLES: [Table; 4] = [Table::Services, Table::Models, Table::Pools, Table::Keys];
@@ -124,6 +136,7 @@ impl<'a> Board<'a> {
         + CELLS * size_of::<Cell>()
         + TIMED * size_of::<Times>()
         + size_of::<Head>()
+        + size_of::<Identity>()
         + SERVICES * size_of::<Month>();
 
     /// The bytes that hold the rows of so many keys, and as many sums of days again for
@@ -181,14 +194,18 @@ impl<'a> Board<'a> {
         let (cells, rest) = carve(rest, CELLS)?;
         let (times, rest) = carve(rest, TIMED)?;
         let (head, rest) = carve::<Head>(rest, 1)?;
+        let (identity, rest) = carve::<Identity>(rest, 1)?;
         let (months, rest) = carve(rest, SERVICES)?;
         let (rows, rest) = carve(rest, shape.rows)?;
         let (begun, rest) = carve(rest, shape.rows)?;
         let (tags, rest) = carve(rest, shape.sums)?;
         let (sums, _) = carve(rest, shape.sums)?;
-        let (Some(header), Some(journal), Some(head)) =
-            (header.first_mut(), journal.first_mut(), head.first_mut())
-        else {
+        let (Some(header), Some(journal), Some(head), Some(identity)) = (
+            header.first_mut(),
+            journal.first_mut(),
+            head.first_mut(),
+            identity.first_mut(),
+        ) else {
             return Err(BoardError::TooSmall(size));
         };
         Ok(Self {
@@ -199,6 +216,7 @@ impl<'a> Board<'a> {
             rows,
             ledger: Ledger {
                 head,
+                identity,
                 months,
                 begun,
                 tags,
@@ -219,6 +237,7 @@ impl<'a> Board<'a> {
             bytemuck::cast_slice(self.cells),
             bytemuck::cast_slice(self.times),
             bytemuck::bytes_of(&*self.ledger.head),
+            bytemuck::bytes_of(&*self.ledger.identity),
             bytemuck::cast_slice(self.ledger.months),
             bytemuck::cast_slice(self.rows),
             bytemuck::cast_slice(self.ledger.begun),
@@ -382,15 +401,21 @@ impl<'a> Board<'a> {
             names.push((Table::Keys, join(&mut joined, pool, key)));
         }
         for (table, name) in names {
-            if !Label::may_be(name) {
-                continue;
-            }
-            let at = self.find(table, name);
-            if self.rows[at].label.hash == 0 {
-                self.name(table, at, name);
-                self.journal.close();
-            }
+            self.claim(table, name);
         }
+    }
+
+    /// The row of that name, made if there is room, else that of all others.
+    pub(super) fn claim(&mut self, table: Table, name: &str) -> usize {
+        if !Label::may_be(name) {
+            return self.range(table).start;
+        }
+        let at = self.find(table, name);
+        if self.rows[at].label.hash == 0 {
+            self.name(table, at, name);
+            self.journal.close();
+        }
+        at
     }
 
     /// What a service has used on a day, the present one, and in its month: here, and

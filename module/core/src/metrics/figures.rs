@@ -13,7 +13,7 @@ pub struct Line {
     pub name: String,
     /// What this machine has counted.
     pub here: Counters,
-    /// What others have; of services only.
+    /// What others have.
     pub elsewhere: Counters,
 }
 

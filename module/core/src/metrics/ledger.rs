@@ -15,6 +15,7 @@ use bytemuck::{Pod, Zeroable};
 use super::day::Day;
 use super::record::Outcome;
 use super::row::{Counters, Row};
+use super::saved::Identity;
 use crate::clients::{LIMITS, Limit, Period, Quota};
 
 /// How many days are kept besides the present one: a month, and the one before.
@@ -124,6 +125,7 @@ impl Tag {
 /// The ledger of a board.
 pub(super) struct Ledger<'a> {
     pub(super) head: &'a mut Head,
+    pub(super) identity: &'a mut Identity,
     /// By service.
     pub(super) months: &'a mut [Month],
     /// What each row of the board had counted when the day began.
@@ -219,7 +221,7 @@ impl Ledger<'_> {
     }
 
     /// What the months come to, by the sums of their days.
-    fn add_up(&mut self, rows: &[Row], another_month: bool) {
+    pub(super) fn add_up(&mut self, rows: &[Row], another_month: bool) {
         let (today, first) = (self.head.day, month(self.head.day));
         for (row, month) in rows.iter().zip(self.months.iter_mut()) {
             month.others_today = Use::zeroed();
@@ -281,6 +283,41 @@ impl Ledger<'_> {
         })
     }
 
+    /// Adds what has been counted before: all together, and of it by day.
+    pub(super) fn add_past(
+        &mut self,
+        at: usize,
+        total: &Counters,
+        days: impl Iterator<Item = (Day, Counters)>,
+    ) {
+        let today = self.today();
+        let (mut past, mut before_month) = (*total, Use::of(total));
+        for (day, sum) in days {
+            if day >= today.month() {
+                before_month = before_month.minus(Use::of(&sum));
+            }
+            if day >= today {
+                past = past.since(&sum);
+            } else if day >= today.before(KEPT_DAYS) {
+                let tag = Tag::new(day.number().into(), at, 0);
+                let known = self.tags.iter().position(|&known| known == tag);
+                if let Some(place) = known.or_else(|| self.free(0)) {
+                    let sums = &mut self.sums[place];
+                    *sums = if known.is_some() {
+                        sums.plus(&sum)
+                    } else {
+                        sum
+                    };
+                    self.tags[place] = tag;
+                }
+            }
+        }
+        self.begun[at] = self.begun[at].plus(&past);
+        if let Some(month) = self.months.get_mut(at) {
+            month.begun = month.begun.plus(before_month);
+        }
+    }
+
     /// Writes down what other machines have counted for a row on a day.
     pub(super) fn set_others(&mut self, rows: &[Row], at: usize, day: Day, sum: &Counters) -> bool {
         let number = u64::from(day.number());
@@ -296,6 +333,27 @@ impl Ledger<'_> {
         compiler_fence(Ordering::SeqCst);
         self.tags[place] = tag;
         self.add_up(rows, false);
+        true
+    }
+
+    /// Raises what other machines have counted for a row on a day, and leaves it to the
+    /// caller to add up. `false` if there is no room but for days after it.
+    pub(super) fn raise_others(&mut self, at: usize, day: Day, sum: &Counters) -> bool {
+        let tag = Tag::new(day.number().into(), at, Tag::OTHERS);
+        if let Some(known) = self.tags.iter().position(|&known| known == tag) {
+            self.sums[known] = self.sums[known].highest(sum);
+            return true;
+        }
+        let is_full = !self.tags.contains(&Tag::NONE);
+        if is_full && self.tags.iter().all(|tag| tag.day() >= day.number().into()) {
+            return false;
+        }
+        let Some(place) = self.free(0) else {
+            return false;
+        };
+        self.sums[place] = *sum;
+        compiler_fence(Ordering::SeqCst);
+        self.tags[place] = tag;
         true
     }
 

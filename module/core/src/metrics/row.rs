@@ -48,8 +48,11 @@ impl Label {
     }
 }
 
+/// A number for a name, never 0.
+///
 /// FNV-1a. Who could choose names that collide chooses among rows that are few anyway.
-pub(super) fn hash(name: &str) -> u64 {
+#[must_use]
+pub fn hash(name: &str) -> u64 {
     let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
@@ -103,6 +106,11 @@ impl Counters {
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
         self.each(other, u64::saturating_add)
+    }
+
+    /// The higher of each.
+    pub(super) fn highest(&self, other: &Self) -> Self {
+        self.each(other, u64::max)
     }
 
     fn each(&self, other: &Self, act: fn(u64, u64) -> u64) -> Self {

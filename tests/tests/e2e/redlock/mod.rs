@@ -16,6 +16,7 @@ mod quorum;
 mod start;
 mod tls;
 mod tls_faults;
+mod totals;
 mod witness;
 
 use e2e::{Gateway, Plan, Redis, wait_until};

@@ -2,6 +2,7 @@
 
 mod figures;
 mod quotas;
+mod restarts;
 
 use e2e::{Answer, Gateway, Plan};
 use serde_json::Value;

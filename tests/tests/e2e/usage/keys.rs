@@ -58,7 +58,8 @@ fn each_attempt_counts_for_its_key() {
 
 #[test]
 fn what_is_left_of_a_key_and_what_it_does() {
-    let scenario = "delay = \"50ms\"\nwords = 100000\nrpm = 500\ntpm = 10000000";
+    // What is left is known until it is whole again: for half a minute.
+    let scenario = "delay = \"50ms\"\nwords = 2000\nrpm = 2\ntpm = 4000";
     let scenario = mock_upstream::Scenario::from_toml(scenario);
     let gateway = plan(1, "").scenario(scenario.expect("a scenario")).start();
     let told = |name| value(&gateway, name, &["pool=\"main\"", "key=\"k1\""]);

@@ -191,6 +191,15 @@ fn totals_are_the_ledger_of_the_upstream_to_the_token() {
 }
 
 #[test]
+fn totals_of_thousands_of_requests_are_the_ledger() {
+    let mut gateway = plan().start();
+    run(&gateway, 0, 2_500);
+    gateway.reload(|plan| plan);
+    run(&gateway, 2_500, 2_500);
+    assert_exact(&gateway, 5_000);
+}
+
+#[test]
 fn totals_outlive_reloads_and_workers() {
     let mut gateway = plan().loses_workers().start();
     run(&gateway, 0, 70);

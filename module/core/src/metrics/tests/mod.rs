@@ -1,4 +1,6 @@
 mod ledger;
+mod saved;
+mod shared;
 
 use std::collections::HashMap;
 
@@ -109,6 +111,7 @@ fn what_is_not_asked_for_by_a_pool_counts_as_http_only() {
 #[test]
 fn endpoints_are_known_by_their_paths() {
     for (path, endpoint) in [
+        ("/openai/v1/chat/completions", "/v1/chat/completions"),
         ("/v1/chat/completions", "/v1/chat/completions"),
         ("/v1/chat/completions/x", "other"),
         ("/v1/models/gpt-4o", "/v1/models"),
