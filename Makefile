@@ -125,10 +125,10 @@ storm: deps module-debian ## limited and revoked keys and a failing upstream und
 	E2E_NGINX=/usr/sbin/nginx E2E_MODULE=$(CARGO_TARGET_DIR)/$(MODULE) \
 	    cargo test --package e2e --test e2e -- --ignored --nocapture failover::storm
 
-.PHONY: cycles
-cycles: deps module-debian ## 50 services take and give back 5 slots 200 times each, beside streams, on both kinds of pool
+.PHONY: long
+long: deps module-debian ## 50 services of 200 cycles each for 5 slots; 5,000 mixed requests against the mock's ledger
 	E2E_NGINX=/usr/sbin/nginx E2E_MODULE=$(CARGO_TARGET_DIR)/$(MODULE) \
-	    cargo test --package e2e --test e2e -- --ignored --nocapture lock_service::cycles
+	    cargo test --package e2e --test e2e -- --ignored --nocapture lock_service::cycles usage::totals
 
 .PHONY: schemathesis
 schemathesis: deps module-debian ## requests made up by the lock service's OpenAPI document: EXAMPLES (1000) of each operation

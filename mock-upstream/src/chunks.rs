@@ -9,7 +9,7 @@ use crate::ident;
 use crate::script::Script;
 
 const END: &[u8] = b"}\n\n";
-/// What a chunk has beyond its opening seldom takes more.
+/// What comes after the opening of an event is seldom longer.
 const ROOM: usize = 128;
 /// With its obfuscation every event is padded to a multiple of so many bytes.
 const PADDING: usize = 32;
@@ -123,10 +123,10 @@ impl Chunks {
         })
     }
 
-    /// About so many bytes are left, `[DONE]` and obfuscation aside.
+    /// About how many bytes a stream of words has.
     pub(crate) fn size(&self) -> usize {
-        let words = (self.words as usize + 2) * self.choices as usize;
-        words * (self.opening.len() + ROOM)
+        let events = (self.words as usize + 2) * self.choices as usize;
+        events * (self.opening.len() + ROOM)
     }
 
     /// Writes the next event.
@@ -185,15 +185,18 @@ impl Chunks {
     }
 
     fn write_choice(&self, out: &mut Vec<u8>, choice: u32, delta: &[u8], rest: &[u8]) {
-        out.extend_from_slice(&self.opening);
-        if choice == 0 {
-            out.extend_from_slice(b"{\"index\":0,\"delta\":");
+        let numbered;
+        let start: &[u8] = if choice == 0 {
+            b"{\"index\":0,\"delta\":"
         } else {
-            let start = format!("{{\"index\":{choice},\"delta\":");
-            out.extend_from_slice(start.as_bytes());
+            numbered = format!("{{\"index\":{choice},\"delta\":");
+            numbered.as_bytes()
+        };
+        let parts = [&self.opening, start, delta, rest];
+        out.reserve(parts.iter().map(|part| part.len()).sum());
+        for part in parts {
+            out.extend_from_slice(part);
         }
-        out.extend_from_slice(delta);
-        out.extend_from_slice(rest);
     }
 
     /// What stands behind the last delta.

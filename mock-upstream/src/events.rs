@@ -65,7 +65,7 @@ impl Events {
         }
     }
 
-    /// About how many bytes are left.
+    /// About how many bytes the stream has.
     pub(crate) fn size(&self) -> usize {
         match self {
             Self::Chat(chunks) => chunks.size(),

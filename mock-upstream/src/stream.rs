@@ -12,8 +12,8 @@ use crate::mischief::{Mischief, Turn};
 use crate::pace::Pace;
 use crate::witness::InFlight;
 
-/// Events that are due at the same time leave in pieces of about so many bytes.
-const MAX_BURST: usize = 16 << 10;
+/// Without pauses, events leave in pieces of about so many bytes.
+const MAX_PIECE: usize = 16 << 10;
 
 /// A stream on its way to the client. Dropping it before its end means that the client left.
 #[derive(Debug)]
@@ -113,25 +113,26 @@ impl Body for EventStream {
             return Poll::Ready(None);
         };
         ready!(this.pace.poll_due(due, cx));
-        let mut burst = Vec::with_capacity(match this.pace {
-            Pace::Immediate => this.events.size().min(MAX_BURST),
-            Pace::Timed(_) => 0,
-        });
+        let at_once = matches!(this.pace, Pace::Immediate);
+        let mut events = Vec::new();
+        if at_once {
+            events.reserve(this.events.size().min(MAX_PIECE));
+        }
         loop {
-            this.events.write_next(&mut burst);
+            this.events.write_next(&mut events);
             this.chunks += 1;
-            let Some(due) = this.events.due() else {
+            if this.events.due().is_none() {
                 // The client may start its next request once it has these bytes.
                 this.finish();
                 break;
-            };
-            if burst.len() >= MAX_BURST || this.pace.poll_due(due, cx).is_pending() {
+            }
+            if !at_once || events.len() >= MAX_PIECE {
                 break;
             }
         }
-        // Of its size exactly: bytes with room behind them are shared at once, which costs more.
-        let burst = Bytes::from(burst.into_boxed_slice());
-        Poll::Ready(Some(Ok(Frame::data(burst))))
+        // Bytes with room behind them would take one more allocation.
+        let events = events.into_boxed_slice();
+        Poll::Ready(Some(Ok(Frame::data(events.into()))))
     }
 
     fn is_end_stream(&self) -> bool {

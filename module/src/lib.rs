@@ -16,6 +16,7 @@ mod log;
 mod phase;
 mod probe;
 mod totals;
+mod trace;
 mod usage;
 mod variables;
 mod watch;
@@ -29,6 +30,7 @@ use conf::{
     ZoneSize,
 };
 use conf::{LockKey, LockTtl, OpenaiApi};
+use conf::{OnClientAbort, ProcessTimeHeader, TraceOn};
 use ffi::{
     Answer, AnswerHead, Attempt, Commands, ConfResult, Content, Cycle, HttpModule, Request,
     Variable, Wrapped, command, end,
@@ -37,7 +39,7 @@ use ffi::{
 /// The module, as the glue to nginx names it.
 pub(crate) struct Openai;
 
-static mut COMMANDS: Commands<28> = [
+static mut COMMANDS: Commands<31> = [
     command::<ZoneSize>(),
     command::<PoolBlock>(),
     command::<RedlockBlock>(),
@@ -65,6 +67,9 @@ static mut COMMANDS: Commands<28> = [
     command::<StatsZone>(),
     command::<StatsFile>(),
     command::<Metrics>(),
+    command::<OnClientAbort>(),
+    command::<TraceOn>(),
+    command::<ProcessTimeHeader>(),
     end(),
 ];
 

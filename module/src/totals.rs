@@ -207,6 +207,7 @@ fn outcome(request: &Request<'_>, ctx: &Context, place: &Location) -> Outcome {
         _ => {}
     }
     let left = ctx.status.get() == LeaseStatus::Waiting
+        || ctx.left.get()
         || request.answer_status() == CLIENT_LEFT
         || (!ctx.complete.get() && request.client_is_gone());
     if left {

@@ -40,8 +40,8 @@ fn is_the_same_whatever_the_body_holds() {
     ] {
         let mut client = connect(mock.addr());
         client.send("POST", CHAT, &[], body.as_bytes());
-        let (head, chunks) = client.whole_stream();
-        assert_eq!(head.status, 200);
+        assert_eq!(client.head().status, 200);
+        let chunks = client.chunks();
         assert_eq!(chunks.len(), 6, "an event a chunk");
         assert!(chunks.concat().ends_with("\n\ndata: [DONE]\n\n"));
         insta::allow_duplicates! { insta::assert_snapshot!(redacted(&chunks), @r#"
@@ -87,7 +87,7 @@ fn has_the_headers_of_the_real_api() {
 }
 
 #[test]
-fn is_an_event_a_chunk_without_delay_too_and_echoes_the_model() {
+fn echoes_the_model_in_every_chunk() {
     let mock = start(Scenario::new().text("a b").delay(Duration::ZERO));
     let mut client = connect(mock.addr());
     client.ask(&[("x-mock-words", "100")]);
@@ -104,6 +104,20 @@ fn is_an_event_a_chunk_without_delay_too_and_echoes_the_model() {
         .filter_map(|word| word["choices"][0]["delta"]["content"].as_str())
         .collect();
     assert_eq!(text, "a b ".repeat(50).trim_end());
+}
+
+#[test]
+fn leaves_in_few_pieces_when_there_is_no_delay() {
+    let mock = quick();
+    let mut client = connect(mock.addr());
+    for (words, most) in [("3", 1), ("1000", 20)] {
+        client.ask(&[("x-mock-words", words)]);
+        assert_eq!(client.head().status, 200);
+        let chunks = client.chunks();
+        assert!((1..=most).contains(&chunks.len()), "{}", chunks.len());
+        let whole = chunks.iter().all(|chunk| chunk.ends_with("\n\n"));
+        assert!(whole, "no event is cut");
+    }
 }
 
 #[test]

@@ -126,11 +126,17 @@ impl<S: Read + Write> Client<S> {
         Ok((size > 0).then(|| String::from_utf8(chunk).expect("UTF-8")))
     }
 
-    /// The head of a stream and all its chunks.
+    /// The chunks that are left.
+    pub(crate) fn chunks(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.chunk().expect("a chunk")).collect()
+    }
+
+    /// The head of a stream and all its events, in however many chunks they come.
     pub(crate) fn whole_stream(&mut self) -> (Head, Vec<String>) {
         let head = self.head();
-        let chunks = std::iter::from_fn(|| self.chunk().expect("a chunk")).collect();
-        (head, chunks)
+        let text = self.chunks().concat();
+        let events = text.split_inclusive("\n\n").map(str::to_owned);
+        (head, events.collect())
     }
 
     /// The head and the JSON of an answer in one piece.

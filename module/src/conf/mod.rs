@@ -1,5 +1,6 @@
 //! The directives, and the configuration they make.
 
+mod abort;
 mod api;
 mod clients;
 mod keys;
@@ -12,12 +13,14 @@ mod redlock;
 mod routes;
 mod source;
 mod tls;
+mod trace;
 mod upstream;
 mod usage;
 mod values;
 mod watch;
 mod zone;
 
+pub use abort::{ClientAbort, OnClientAbort};
 pub use api::{LockKey, LockTtl, OpenaiApi};
 pub use clients::ClientsBlock;
 pub use keys::{KeyTable, PoolKey, Sources};
@@ -31,6 +34,7 @@ pub use probe::ProbeSettings;
 pub use redlock::{RedlockBlock, RedlockGroup};
 pub use routes::{RouteBlock, RoutesBlock, Target};
 pub use source::Stamp;
+pub use trace::{ProcessTimeHeader, TraceOn};
 pub use upstream::{Upstream, UpstreamBlock};
 pub use usage::{IncludeUsage, KeptIn, Metrics, PricesFile, StatsFile, StatsZone, UsageOn};
 pub use watch::KeyWatch;

@@ -56,6 +56,8 @@ pub trait LocationConf: Default + 'static {
     fn content(&self) -> &ContentHandler;
     /// Whether the content handler is to be wrapped.
     fn wraps_content(&self) -> bool;
+    /// Whether [`Filter::client_left`] is to be asked here.
+    fn drains(&self) -> bool;
 }
 
 pub(crate) fn the_module<M: HttpModule>() -> &'static ngx_module_t {

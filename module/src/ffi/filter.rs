@@ -15,10 +15,14 @@ use super::request::Request;
 
 /// What a module sees of answers on their way to the client.
 pub trait Filter: 'static {
-    /// The status and headers are about to be sent.
-    fn header(request: Request<'_>);
+    /// The status and headers are about to be sent; `false` if they are not to be, since
+    /// [`Filter::client_left`] has said so.
+    fn header(request: Request<'_>) -> bool;
     /// A piece of the body is about to be sent.
     fn body<'a>(request: Request<'a>, chunk: Chunk<'_>) -> Piece<'a>;
+    /// The client is gone; whether its answer is to be read to the end all the same. It
+    /// then comes as [`Piece::Discard`].
+    fn client_left(request: Request<'_>) -> bool;
 }
 
 /// A piece of a body, as it comes to the filter.
@@ -77,6 +81,10 @@ pub enum Piece<'a> {
     Edit(Option<Cutter<'a>>, Option<Rc<Editor>>),
     /// Nothing is sent, and the request is left alone.
     Hold,
+    /// It is dropped: the client is gone.
+    Discard,
+    /// The answer is cut off.
+    Fail,
     /// It goes on as the last one: see [`Request::is_rest_of_answer`].
     Last,
     /// The end of a body whose last piece has gone as such.
@@ -139,7 +147,11 @@ unsafe fn mark_last(mut chain: *mut ngx_chain_t) {
 
 unsafe extern "C" fn header_entry<F: Filter>(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: nginx calls filters with a live request.
-    guard((), || F::header(unsafe { Request::borrow(r) }));
+    let request = unsafe { Request::borrow(r) };
+    if !guard(true, || F::header(request)) {
+        request.discard_header();
+        return NGX_OK as ngx_int_t;
+    }
     match NEXT.get().0 {
         // SAFETY: the filter that was on top before ours.
         Some(next) => unsafe { next(r) },
@@ -155,7 +167,7 @@ unsafe extern "C" fn body_entry<F: Filter>(
     let request = unsafe { Request::borrow(r) };
     // SAFETY: null or a chain that nginx passes to its body filters.
     let seen = Chunk(unsafe { chain.as_ref() });
-    let (mut chain, mut editor, mut cut_out) = (chain, None, ptr::null_mut());
+    let (came, mut chain, mut editor, mut cut_out) = (chain, chain, None, ptr::null_mut());
     match guard(Piece::Keep, || F::body(request, seen)) {
         Piece::Keep => {}
         Piece::Replace(body) => chain = request.replacement(chain, Some(&body)),
@@ -183,6 +195,11 @@ unsafe extern "C" fn body_entry<F: Filter>(
             }
         }
         Piece::Hold => return NGX_DONE as ngx_int_t,
+        Piece::Discard => {
+            request.discard(chain);
+            return NGX_OK as ngx_int_t;
+        }
+        Piece::Fail => return NGX_ERROR as ngx_int_t,
         // SAFETY: the chain that has come, of a main request.
         Piece::Last => unsafe { mark_last(chain) },
         Piece::Ended => {
@@ -202,5 +219,12 @@ unsafe extern "C" fn body_entry<F: Filter>(
     }
     // SAFETY: the links that have been made here, if any.
     unsafe { cut::forget(r, cut_out) };
+    if rc == NGX_ERROR as ngx_int_t
+        && request.may_be_drained()
+        && guard(false, || F::client_left(request))
+    {
+        request.discard(came);
+        return NGX_OK as ngx_int_t;
+    }
     rc
 }

@@ -5,6 +5,7 @@
 //! panic ends as an error of that one request. The types here know nothing of
 //! leases or keys.
 
+mod abort;
 mod attempt;
 mod body;
 mod conf;
@@ -48,6 +49,7 @@ pub use export::{
 pub use filter::{Chunk, Filter, Piece};
 pub use flock::FolderLock;
 pub use handler::{Flow, Phase, PhaseHandler};
+pub use headers::{HeaderName, SentHeaders};
 pub use log::{Level, is_logged, write as log};
 pub use peer::{Address, Peer};
 pub use process::{

@@ -116,6 +116,12 @@ impl<'a> Request<'a> {
         self.get().internal() != 0
     }
 
+    /// The request that it is a subrequest of, or itself.
+    pub fn main_request(&self) -> Self {
+        // SAFETY: a main request outlives its subrequests.
+        unsafe { Self::borrow(self.get().main) }
+    }
+
     /// Whether it is a subrequest.
     pub fn is_subrequest(&self) -> bool {
         self.raw != self.get().main

@@ -15,6 +15,7 @@ use crate::conf::{Location, Main, Pool, PoolKey};
 use crate::ctx::{Context, Lease, LeaseStatus, Stage};
 use crate::ffi::{Flow, Phase, PhaseHandler, Request, Timer, Token};
 use crate::totals;
+use crate::trace;
 use crate::worker::{self, Ask, Asked};
 
 pub struct Precontent;
@@ -274,7 +275,11 @@ fn send(request: &Request<'_>, ctx: &Context, main: &Main) -> Flow {
     let key = ctx.key.borrow().clone();
     request.rewrite_body::<Openai>(body::rewrites(request, ctx, main));
     match key {
-        Some(key) if request.send_with::<Openai>(key.authorization.clone()) => Flow::Decline,
+        Some(key)
+            if request.send_with::<Openai>(key.authorization.clone(), trace::sent(request)) =>
+        {
+            Flow::Decline
+        }
         _ => refuse(ctx, ApiError::Internal),
     }
 }

@@ -336,6 +336,11 @@ impl Ledger<'_> {
         true
     }
 
+    /// How many sums there are.
+    pub(super) fn kept(&self) -> usize {
+        self.tags.iter().filter(|&&tag| tag != Tag::NONE).count()
+    }
+
     /// Raises what other machines have counted for a row on a day, and leaves it to the
     /// caller to add up. `false` if there is no room but for days after it.
     pub(super) fn raise_others(&mut self, at: usize, day: Day, sum: &Counters) -> bool {

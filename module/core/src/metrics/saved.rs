@@ -1,7 +1,9 @@
 //! The totals as a file holds them: JSON, by names, so that another version of the module
 //! can go on with them. The first line says whose they are, the second is what they are.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use bytemuck::{Pod, Zeroable};
 use serde::{Deserialize, Serialize};
@@ -84,7 +86,7 @@ impl Owner {
 }
 
 /// Numbers by their names, those that are not zero.
-type Words = BTreeMap<String, u64>;
+type Words = BTreeMap<Cow<'static, str>, u64>;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct SavedRow {
@@ -209,7 +211,6 @@ impl Saved {
     /// Without what is by day; and that, by the names that rows have among machines, of
     /// this one and the others together.
     pub(super) fn split(mut self) -> (Self, Vec<(Day, String, Counters)>) {
-        let names = counter_names();
         let mut sums = BTreeMap::<_, Counters>::new();
         for row in &mut self.rows {
             let days = std::mem::take(&mut row.days).into_iter();
@@ -221,7 +222,7 @@ impl Saved {
                 if let Some(day) = Day::parse(&day) {
                     let name = shared_name(table, &row.name);
                     let sum = sums.entry((day, name)).or_default();
-                    *sum = sum.plus(&from_words(&names, &words));
+                    *sum = sum.plus(&from_words(&COUNTERS, &words));
                 }
             }
         }
@@ -238,12 +239,12 @@ impl From<Extract> for Saved {
         for ((table, at, row, times), now) in copy.rows.iter().zip(&copy.now) {
             let mut days = BTreeMap::new();
             if *now != Counters::default() {
-                days.insert(copy.today.to_string(), words(&counter_names(), now));
+                days.insert(copy.today.to_string(), words(&COUNTERS, now));
             }
             let row = SavedRow {
                 table: table.name().to_owned(),
                 name: row.label.name().to_owned(),
-                total: words(&counter_names(), &row.counters),
+                total: words(&COUNTERS, &row.counters),
                 times: times.as_ref().map(times_words).unwrap_or_default(),
                 days,
                 others: BTreeMap::new(),
@@ -261,7 +262,7 @@ impl From<Extract> for Saved {
             };
             // A day may have been closed twice, when the clock went back.
             let sums = days.entry(day.to_string()).or_default();
-            for (name, more) in words(&counter_names(), sum) {
+            for (name, more) in words(&COUNTERS, sum) {
                 *sums.entry(name).or_default() += more;
             }
         }
@@ -274,8 +275,8 @@ impl From<Extract> for Saved {
         let http = used.map(|(at, cell)| SavedCell {
             method: method_of(at).to_owned(),
             endpoint: endpoint_of(at).to_owned(),
-            statuses: words(&status_names(), &cell.statuses),
-            duration: words(&histogram_names(), &cell.duration),
+            statuses: words(&STATUS, &cell.statuses),
+            duration: words(&HISTOGRAM, &cell.duration),
         });
         Self {
             rows: saved.into_values().collect(),
@@ -312,15 +313,17 @@ impl Board<'_> {
                 }
             }
         }
-        let sums = [false, true].into_iter().flat_map(|others| {
-            let sums = self.ledger.sums(others);
-            sums.map(move |(day, at, sum)| (others, day, at, *sum))
-        });
+        // Others wait: it is copied once.
+        let mut sums = Vec::with_capacity(self.ledger.kept());
+        for others in [false, true] {
+            let some = self.ledger.sums(others);
+            sums.extend(some.map(|(day, at, sum)| (others, day, at, *sum)));
+        }
         Extract {
             rows,
             today: self.ledger.today(),
             now,
-            sums: sums.collect(),
+            sums,
             cells: self.cells.to_vec(),
         }
     }
@@ -333,11 +336,11 @@ impl Board<'_> {
                 continue;
             };
             let at = self.claim(table, &row.name);
-            let names = counter_names();
-            let total: Counters = from_words(&names, &row.total);
+            let names = &*COUNTERS;
+            let total: Counters = from_words(names, &row.total);
             self.rows[at].counters = self.rows[at].counters.plus(&total);
             let days = row.days.iter().filter_map(|(day, words)| {
-                Some((Day::parse(day)?, from_words::<Counters>(&names, words)))
+                Some((Day::parse(day)?, from_words::<Counters>(names, words)))
             });
             self.ledger.add_past(at, &total, days);
             if let Some(times) = self.times.get_mut(at) {
@@ -346,7 +349,7 @@ impl Board<'_> {
             if !row.others.is_empty() && row.name != OTHER && table == Table::Services {
                 for (day, words) in &row.others {
                     if let Some(day) = Day::parse(day) {
-                        self.set_others(today, day, &row.name, &from_words(&names, words));
+                        self.set_others(today, day, &row.name, &from_words(names, words));
                     }
                 }
             }
@@ -361,9 +364,9 @@ impl Board<'_> {
                 endpoint.unwrap_or(CELLS / METHODS.len() - 1),
             );
             let cell = &mut self.cells[endpoint * METHODS.len() + method];
-            let more = from_words::<[u64; STATUSES.len()]>(&status_names(), &saved.statuses);
+            let more = from_words::<[u64; STATUSES.len()]>(&STATUS, &saved.statuses);
             add(&mut cell.statuses, &more);
-            let more: Histogram = from_words(&histogram_names(), &saved.duration);
+            let more: Histogram = from_words(&HISTOGRAM, &saved.duration);
             add(&mut cell.duration, &more);
         }
         self.ledger.recover(self.rows);
@@ -383,7 +386,7 @@ fn subtract(words: &mut Words, before: Option<&Words>) {
 }
 
 /// The names of the words of [`Counters`], in their order.
-fn counter_names() -> Vec<String> {
+static COUNTERS: LazyLock<Vec<String>> = LazyLock::new(|| {
     const REST: [&str; 11] = [
         "attempts",
         "retries",
@@ -400,31 +403,34 @@ fn counter_names() -> Vec<String> {
     const { assert!((OUTCOMES.len() + REST.len()) * 8 == size_of::<Counters>()) };
     let outcomes = OUTCOMES.iter().map(|outcome| outcome.as_str());
     outcomes.chain(REST).map(str::to_owned).collect()
-}
+});
 
-fn histogram_names() -> Vec<String> {
+/// Those of a [`Histogram`].
+static HISTOGRAM: LazyLock<Vec<String>> = LazyLock::new(|| {
     let bounds = BOUNDS.iter().map(|bound| format!("le_{bound}_ms"));
     let rest = ["over", "sum_ms"].map(str::to_owned);
     bounds.chain(rest).collect()
-}
+});
 
-fn status_names() -> Vec<String> {
-    (0..STATUSES.len())
-        .map(|at| status_of(at).to_owned())
-        .collect()
-}
+/// Those of the statuses of a [`Cell`].
+static STATUS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let names = (0..STATUSES.len()).map(status_of);
+    names.map(str::to_owned).collect()
+});
 
-fn words<T: Pod>(names: &[String], record: &T) -> Words {
+fn words<T: Pod>(names: &'static [String], record: &T) -> Words {
     let words: &[u64] = bytemuck::cast_slice(bytemuck::bytes_of(record));
     let named = names.iter().zip(words).filter(|(_, word)| **word > 0);
-    named.map(|(name, word)| (name.clone(), *word)).collect()
+    named
+        .map(|(name, word)| (Cow::Borrowed(name.as_str()), *word))
+        .collect()
 }
 
 fn from_words<T: Pod + Zeroable>(names: &[String], saved: &Words) -> T {
     let mut record = T::zeroed();
     let words: &mut [u64] = bytemuck::cast_slice_mut(bytemuck::bytes_of_mut(&mut record));
     for (name, word) in names.iter().zip(words) {
-        *word = saved.get(name).copied().unwrap_or_default();
+        *word = saved.get(name.as_str()).copied().unwrap_or_default();
     }
     record
 }
@@ -450,7 +456,7 @@ fn times_words(times: &Times) -> BTreeMap<String, Words> {
         ("hold", hold),
         ("first_token", first_token),
     ];
-    let named = all.map(|(name, times)| (name.to_owned(), words(&histogram_names(), times)));
+    let named = all.map(|(name, times)| (name.to_owned(), words(&HISTOGRAM, times)));
     named
         .into_iter()
         .filter(|(_, words)| !words.is_empty())
@@ -465,10 +471,7 @@ fn add_times(times: &mut Times, saved: &BTreeMap<String, Words>) {
         ("first_token", &mut times.first_token),
     ] {
         if let Some(words) = saved.get(name) {
-            add(
-                histogram,
-                &from_words::<Histogram>(&histogram_names(), words),
-            );
+            add(histogram, &from_words::<Histogram>(&HISTOGRAM, words));
         }
     }
 }

@@ -46,7 +46,7 @@ fn services_never_share_a_slot() {
 }
 
 #[test]
-#[ignore = "some minutes; `make cycles`"]
+#[ignore = "some minutes; `make long`"]
 fn services_never_share_a_slot_for_long() {
     contend(200);
 }
