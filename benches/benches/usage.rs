@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use openai_core::clients::QuotaDirective;
+use openai_core::lease::KeyView;
 use openai_core::metrics::{
-    Board, Day, Http, Live, Outcome, Owner, Record, Request, Saved, render,
+    Board, Day, Http, Live, LiveKey, Outcome, Owner, Record, Request, Saved,
 };
 use openai_core::openai::usage::Source;
 use openai_core::openai::{Tokens, UsageScanner};
@@ -154,6 +155,16 @@ fn scrape(c: &mut Criterion) {
     for n in 0..3 * KEYS {
         record(n, DAY, &mut |record| board.add(record));
     }
+    let names: Vec<_> = (0..KEYS).map(|n| format!("key-{n:04}")).collect();
+    let keys: Vec<_> = names
+        .iter()
+        .enumerate()
+        .map(|(n, id)| live_key(n, id))
+        .collect();
+    let live = Live {
+        keys: &keys,
+        ..Live::default()
+    };
     let mut group = c.benchmark_group("totals");
     let mut n = 0;
     group.bench_function("add a request", |b| {
@@ -163,9 +174,31 @@ fn scrape(c: &mut Criterion) {
         });
     });
     group.bench_function("text of 1,000 keys", |b| {
-        b.iter(|| render(&board, &Live::default()).map(|text| text.len()));
+        b.iter(|| board.snapshot().render(&live).map(|text| text.len()));
     });
     group.finish();
+}
+
+/// A key of which everything is known.
+fn live_key(n: usize, id: &str) -> LiveKey<'_> {
+    LiveKey {
+        pool: "main",
+        id,
+        view: KeyView {
+            key: n as u32,
+            cause: None,
+            left_ms: 0,
+            on_trial: false,
+            in_use: 1,
+            slots: 1,
+            cap: 1,
+            requests: Some(499),
+            tokens: Some(123_456),
+            last_error: 0,
+            failures: 0,
+            attempts: [17, 0, 0, n as u32 % 2, 0, 0],
+        },
+    }
 }
 
 criterion_group!(benches, usage, ledger, scrape);

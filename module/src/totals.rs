@@ -3,8 +3,8 @@
 
 use openai_core::clients::Client;
 use openai_core::metrics::{
-    Board, ByDay, CONTENT_TYPE, Counters, Day, Figures, Http, Live, LivePool, LiveQuota, Outcome,
-    Passed, Record, Request as Done,
+    Board, ByDay, CONTENT_TYPE, Counters, Day, Figures, Http, Live, LiveCircuit, LiveKey, LivePool,
+    LiveQuota, Outcome, Passed, Record, Request as Done,
 };
 use openai_core::openai::ApiError;
 use openai_core::redlock::share::{RowId, Sums};
@@ -257,19 +257,54 @@ fn nodes(pool: &Pool) -> Option<(u32, u32)> {
     Some((up as u32, told.split(',').count() as u32))
 }
 
+/// What has been counted since the beginning, by service.
+pub fn services(main: &Main) -> Vec<(String, Counters)> {
+    let told = main
+        .totals
+        .shared
+        .and_then(|shared| change(shared, |board| board.services()));
+    told.unwrap_or_default()
+}
+
 fn text(main: &Main) -> Option<String> {
-    let known = main.taken_over()?;
-    let pools = main.pools.iter().enumerate().filter_map(|(at, pool)| {
-        let now = worker::gauges(known, at)?;
-        Some(LivePool {
+    let standing = worker::standing(main.taken_over()?)?;
+    let pools = main.pools.iter().zip(&standing.gauges);
+    let pools: Vec<_> = pools
+        .map(|(pool, now)| LivePool {
             name: &pool.name,
             held: now.held,
             waiting: now.waiting,
             slots: now.slots,
             nodes: nodes(pool),
         })
-    });
-    let pools: Vec<_> = pools.collect();
+        .collect();
+    let keys: Vec<_> = standing
+        .keys
+        .iter()
+        .filter_map(|&(at, view)| {
+            let pool = main.pools.get(at)?;
+            Some((pool, pool.keys.get(view.key)?, view))
+        })
+        .collect();
+    let keys: Vec<_> = keys
+        .iter()
+        .map(|(pool, key, view)| LiveKey {
+            pool: &pool.name,
+            id: &key.id,
+            view: *view,
+        })
+        .collect();
+    let upstreams = main.upstreams.borrow();
+    let circuits: Vec<_> = upstreams
+        .iter()
+        .zip(&standing.circuits)
+        .filter_map(|(upstream, status)| {
+            Some(LiveCircuit {
+                upstream: &upstream.name,
+                status: (*status)?,
+            })
+        })
+        .collect();
     let clients = main.clients.iter().flat_map(|clients| clients.as_slice());
     let bounded: Vec<_> = clients.filter(|c| !c.quota.limits().is_empty()).collect();
     let today = Day::of(now().wall_us);
@@ -292,6 +327,8 @@ fn text(main: &Main) -> Option<String> {
     let live = Live {
         version: env!("CARGO_PKG_VERSION"),
         pools: &pools,
+        keys: &keys,
+        circuits: &circuits,
         quotas: &quotas,
     };
     copy.render(&live)

@@ -15,7 +15,8 @@ set -euo pipefail
 # libc6-dbg: valgrind finds the functions of libc by it.
 serve=(nginx ca-certificates)
 run=("${serve[@]}" nginx-dev gcc libc6-dev make libclang-dev libpcre2-dev libssl-dev zlib1g-dev curl)
-test=(openssl python3-venv redis-server shellcheck)
+# chromium: the status page is tried in it (a download of 125 MB with what it needs); the font is for its pictures.
+test=(openssl python3-venv redis-server shellcheck chromium fonts-dejavu-core)
 # An npm of another origin brings its own Node.js, and conflicts with Debian's.
 command -v npm >/dev/null || test+=(npm)
 bench=(wrk strace libnginx-mod-http-lua libnginx-mod-http-ndk)

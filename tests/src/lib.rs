@@ -19,6 +19,7 @@
 )]
 
 mod answer;
+mod browser;
 mod call;
 mod cert;
 mod config;
@@ -45,6 +46,7 @@ mod verdict;
 mod wait;
 
 pub use answer::{Answer, Events, Refusal};
+pub use browser::Browser;
 pub use call::Call;
 pub use cert::{Authority, Certificate};
 pub use config_test::ConfigTest;

@@ -1,7 +1,11 @@
 //! Prints metrics as a gateway with some traffic tells them, for `promtool check metrics`.
 #![allow(clippy::print_stdout, reason = "it is what the example is for")]
 
-use openai_core::metrics::{Board, Day, Http, Live, LivePool, Outcome, Record, Request, render};
+use openai_core::circuit::{Phase, Status};
+use openai_core::lease::{Cause, KeyView};
+use openai_core::metrics::{
+    Board, Day, Http, Live, LiveCircuit, LiveKey, LivePool, Outcome, Record, Request, render,
+};
 use openai_core::openai::Tokens;
 use openai_core::openai::usage::Source;
 
@@ -50,11 +54,49 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         slots: 3,
         nodes: Some((2, 3)),
     }];
+    let sound = KeyView {
+        key: 0,
+        cause: None,
+        left_ms: 0,
+        on_trial: false,
+        in_use: 1,
+        slots: 2,
+        cap: 2,
+        requests: Some(499),
+        tokens: Some(123_456),
+        last_error: 0,
+        failures: 0,
+        attempts: [40, 0, 0, 2, 1, 0],
+    };
+    let out = KeyView {
+        cause: Some(Cause::Quota),
+        left_ms: 1_500,
+        requests: None,
+        tokens: None,
+        ..sound
+    };
+    let keys = [("first", sound), ("second", out)].map(|(id, view)| LiveKey {
+        pool: "main",
+        id,
+        view,
+    });
+    let circuits = [LiveCircuit {
+        upstream: "azure",
+        status: Status {
+            phase: Phase::Open,
+            all: 20,
+            faulty: 12,
+            until_ms: Some(1),
+            trips: 1,
+        },
+    }];
     let live = Live {
         version: "0.1.0",
         pools: &pools,
+        keys: &keys,
+        circuits: &circuits,
         quotas: &[],
     };
-    print!("{}", render(&board, &live)?);
+    print!("{}", render(&board, &live));
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use openai_core::admin::NodeStatus;
 use openai_core::lease::{HandOver, LeaseHandle, Lock, PoolId};
 use openai_core::redlock::{PoolNames, Slot};
 use rand::SeedableRng;
@@ -243,6 +244,20 @@ pub fn nodes(group: usize, names: &PoolNames) -> Option<String> {
         let reports = locks.member(group)?.group.reports(names, clock());
         let states: Vec<_> = reports.map(|node| node.state.as_str()).collect();
         Some(states.join(","))
+    })
+}
+
+/// The same, with their addresses and round trips.
+pub fn node_states(group: usize, names: &PoolNames) -> Option<Vec<NodeStatus>> {
+    LOCKS.with(|locks| {
+        let locks = locks.try_borrow().ok()?;
+        let reports = locks.member(group)?.group.reports(names, clock());
+        let states = reports.map(|node| NodeStatus {
+            node: node.name.to_owned(),
+            state: node.state.as_str().to_owned(),
+            round_trip_us: node.round_trip_us,
+        });
+        Some(states.collect())
     })
 }
 

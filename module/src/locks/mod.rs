@@ -11,7 +11,7 @@ mod services;
 mod sharing;
 mod waiting;
 
-pub use members::{keys_changed, nodes, start, status, stop};
+pub use members::{keys_changed, node_states, nodes, start, status, stop};
 pub use outages::put_out;
 pub use services::{
     entrusted, give_back_ms, give_back_service, give_back_stray, prolong_lease, prolong_service,

@@ -71,8 +71,10 @@ pub fn attempt_failed(request: Request<'_>, status: u16, reused: bool) -> Attemp
             .pass
             .take()
             .inspect(|&pass| circuits::unknown(pass));
+        running.ctx.verdict.set(Some(Verdict::Faulty));
+    } else {
+        running.report(Verdict::Faulty, Limits::default(), 0);
     }
-    running.report(Verdict::Faulty, Limits::default(), 0);
     running.next(fault, Verdict::Faulty)
 }
 

@@ -160,6 +160,9 @@ fn locks(running: &e2e::RunningShipped) {
     }
     let admin = Call::json(url("/v1/maintenance/cleanup-expired"), "").token("token-of-an-admin");
     admin.send().expect_status(200);
+    Call::new("GET", url("/status")).send().expect_status(200);
+    let status = Call::new("GET", url("/v1/status")).token("token-of-an-admin");
+    status.send().expect_status(200);
 }
 
 #[test]

@@ -23,6 +23,7 @@ use super::response::{
 };
 use super::route::Access;
 use super::stats::Stats;
+use super::status::GatewayStatus;
 
 /// An operation, as the document tells of it.
 struct Operation {
@@ -44,6 +45,8 @@ struct Operation {
 type Parameter = (&'static str, &'static str, fn() -> RefOr<Schema>);
 
 const JSON: &str = "application/json";
+/// No schema's name: an answer of text.
+const PLAIN: &str = "text/plain";
 
 const OPERATIONS: &[Operation] = &[
     Operation {
@@ -170,6 +173,33 @@ const OPERATIONS: &[Operation] = &[
     },
     Operation {
         method: HttpMethod::Get,
+        path: "/v1/status",
+        id: "status",
+        access: Access::Admin,
+        summary: "What the status page shows",
+        description: "For administrators. How pools, keys, nodes and circuits do, who holds and \
+                      who waits, and what has been counted by service.",
+        takes: &[],
+        asks: None,
+        answers: "GatewayStatus",
+        also: &[],
+        errors: &[401, 403, 503],
+    },
+    Operation {
+        method: HttpMethod::Get,
+        path: "/metrics",
+        id: "metrics",
+        access: Access::Reader,
+        summary: "What Prometheus reads",
+        description: "Totals and gauges in Prometheus' text format.",
+        takes: &[],
+        asks: None,
+        answers: PLAIN,
+        also: &[503],
+        errors: &[401],
+    },
+    Operation {
+        method: HttpMethod::Get,
         path: "/health",
         id: "health",
         access: Access::Public,
@@ -237,6 +267,7 @@ fn components() -> ComponentsBuilder {
     component::<Health>(&mut schemas);
     component::<SystemInfo>(&mut schemas);
     component::<Stats>(&mut schemas);
+    component::<GatewayStatus>(&mut schemas);
     component::<ErrorResponse>(&mut schemas);
     components.schemas_from_iter(schemas)
 }
@@ -344,10 +375,15 @@ fn answer(status: u16, body: &str) -> ResponseBuilder {
         429 => "No slot is free; or with `insufficient_quota`, as much is used as may be.",
         _ => "The gateway cannot tell at the moment.",
     };
-    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(body)));
-    let response = ResponseBuilder::new()
-        .description(description)
-        .content(JSON, content.build());
+    let content = ContentBuilder::new();
+    let response = ResponseBuilder::new().description(description);
+    let response = if body == PLAIN {
+        let text = ObjectBuilder::new().schema_type(Type::String);
+        response.content(PLAIN, content.schema(Some(text)).build())
+    } else {
+        let schema = Ref::from_schema_name(body);
+        response.content(JSON, content.schema(Some(schema)).build())
+    };
     if status == 429 {
         let seconds = ObjectBuilder::new()
             .schema_type(Type::Integer)

@@ -11,6 +11,7 @@ mod request;
 mod response;
 mod route;
 mod stats;
+mod status;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -27,6 +28,10 @@ pub use response::{
 };
 pub use route::{Access, Route, route};
 pub use stats::{Stats, StatsQuery};
+pub use status::{
+    CircuitStatus, GatewayStatus, KeyStatus, NodeStatus, PoolStatus, ServiceTotals, Waiters,
+    status_page, status_policy,
+};
 pub use time::rfc3339;
 
 /// The name of a lock: 32 hexadecimal digits.

@@ -32,7 +32,8 @@ fn write_page(out: &mut String, document: &Value) -> std::fmt::Result {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
          <h1>{title} <small>{version}</small></h1>\n<p>{description}</p>\n\
-         <p>For programs: <a href=\"openapi.json\">openapi.json</a>.</p>\n<nav><ul>\n"
+         <p>For programs: <a href=\"openapi.json\">openapi.json</a>. For operators: \
+         <a href=\"status\">status</a>.</p>\n<nav><ul>\n"
     )?;
     for (path, method, operation) in operations(document) {
         let (id, summary) = (text(&operation["operationId"]), text(&operation["summary"]));

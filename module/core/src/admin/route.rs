@@ -40,6 +40,12 @@ pub enum Route {
     Cleanup,
     /// What has been counted.
     Stats,
+    /// The page for operators.
+    StatusPage,
+    /// What it shows.
+    Status,
+    /// What Prometheus reads.
+    Metrics,
 }
 
 impl Route {
@@ -47,10 +53,13 @@ impl Route {
     #[must_use]
     pub fn access(&self) -> Access {
         match self {
-            Self::Health => Access::Public,
-            Self::SystemInfo | Self::Docs | Self::OpenApi | Self::Active => Access::Reader,
+            // The page tells nothing by itself; and a browser that is led to it sends no token.
+            Self::Health | Self::StatusPage => Access::Public,
+            Self::SystemInfo | Self::Docs | Self::OpenApi | Self::Active | Self::Metrics => {
+                Access::Reader
+            }
             Self::Acquire | Self::Release | Self::Extend | Self::Stats => Access::Client,
-            Self::ForceRelease(_) | Self::Cleanup => Access::Admin,
+            Self::ForceRelease(_) | Self::Cleanup | Self::Status => Access::Admin,
         }
     }
 
@@ -75,6 +84,9 @@ impl Route {
             "/system/info" => Self::SystemInfo,
             "/docs" => Self::Docs,
             "/openapi.json" => Self::OpenApi,
+            "/metrics" => Self::Metrics,
+            "/status" => Self::StatusPage,
+            "/v1/status" => Self::Status,
             "/v1/lock/acquire" => Self::Acquire,
             "/v1/lock/release" => Self::Release,
             "/v1/lock/extend" => Self::Extend,

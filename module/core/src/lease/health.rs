@@ -34,6 +34,8 @@ impl Zone<'_> {
             return None;
         }
         let before = self.health[key];
+        let attempts = &mut self.health[key].attempts[report.verdict as usize];
+        *attempts = attempts.wrapping_add(1);
         if report.verdict != Verdict::Sound && report.status != 0 {
             self.health[key].last_error = report.status.into();
         }

@@ -5,6 +5,7 @@ use super::queue::Want;
 use super::record::presence;
 use super::time::Now;
 use super::zone::{PoolId, Zone};
+use crate::openai::Verdict;
 
 /// Why no key is to be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,9 @@ pub struct KeyView {
     pub last_error: u16,
     /// How often in a row an answer has put it out.
     pub failures: u32,
+    /// What came of the requests that were sent with it, in the order of
+    /// [`Verdict::ALL`]; modulo 2^32.
+    pub attempts: [u32; Verdict::ALL.len()],
 }
 
 impl KeyView {
@@ -121,6 +125,16 @@ impl Zone<'_> {
         of_pool.map(|(at, _)| self.view(at, now)).collect()
     }
 
+    /// How each key of all pools does, as the newest configuration has them.
+    #[must_use]
+    pub fn keys(&self, now: Now) -> Vec<(PoolId, KeyView)> {
+        let keys = self.keys.iter().enumerate();
+        let active = keys.filter(|(_, key)| key.state == presence::ACTIVE);
+        active
+            .map(|(at, key)| (PoolId(key.pool), self.view(at, now)))
+            .collect()
+    }
+
     fn view(&self, at: usize, now: Now) -> KeyView {
         let (key, health) = (&self.keys[at], &self.health[at]);
         let left_ms = health.until_ms.saturating_sub(now.mono_ms);
@@ -136,6 +150,7 @@ impl Zone<'_> {
             tokens: health.tokens.known(now),
             last_error: health.last_error as u16,
             failures: health.failures,
+            attempts: health.attempts,
         }
     }
 }

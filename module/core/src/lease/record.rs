@@ -3,6 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::avoid::Avoid;
+use crate::openai::Verdict;
 
 /// "No index": the end of a list, or "not in a heap".
 pub(crate) const NONE: u32 = u32::MAX;
@@ -187,6 +188,8 @@ pub(crate) struct Health {
     /// The status of the last answer that was not good.
     pub(crate) last_error: u32,
     pub(crate) heap_at: u32,
+    /// What came of the requests that were sent with it, modulo 2^32.
+    pub(crate) attempts: [u32; Verdict::ALL.len()],
 }
 
 /// What is left of one of the provider's limits, as far as is known.

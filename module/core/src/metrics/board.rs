@@ -15,7 +15,7 @@ use crate::clients::Quota;
 
 const MAGIC: u64 = u64::from_be_bytes(*b"oaistats");
 /// Raised whenever a record changes its shape.
-const LAYOUT: u64 = 3;
+const LAYOUT: u64 = 4;
 
 const SERVICES: usize = 256;
 const MODELS: usize = 128;
@@ -230,9 +230,7 @@ impl<'a> Board<'a> {
     pub fn snapshot(&self) -> Snapshot {
         let rows = self.rows.len();
         let size = Shape { rows, sums: 0 }.size();
-        let mut words = vec![0; size.div_ceil(size_of::<u64>())];
-        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
-        let mut at = 0;
+        let mut words: Vec<u64> = Vec::with_capacity(size / size_of::<u64>());
         for part in [
             bytemuck::bytes_of(&*self.header),
             bytemuck::bytes_of(&*self.journal),
@@ -244,10 +242,17 @@ impl<'a> Board<'a> {
             bytemuck::cast_slice(self.rows),
             bytemuck::cast_slice(self.ledger.begun),
         ] {
-            bytes[at..at + part.len()].copy_from_slice(part);
-            at += part.len();
+            words.extend_from_slice(bytemuck::cast_slice(part));
         }
         Snapshot { words, rows }
+    }
+
+    /// What has been counted of each service, since the beginning.
+    #[must_use]
+    pub fn services(&self) -> Vec<(String, Counters)> {
+        let rows = self.used(Table::Services);
+        rows.map(|(row, _)| (row.label.name().to_owned(), row.counters))
+            .collect()
     }
 
     /// The rows of a table; the first is that of all others.

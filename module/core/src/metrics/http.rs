@@ -1,5 +1,7 @@
 //! Requests as HTTP sees them, by method, endpoint and status, of which there are few.
 
+use std::sync::LazyLock;
+
 use bytemuck::{Pod, Zeroable};
 
 use super::histogram::Histogram;
@@ -10,7 +12,7 @@ pub(super) const METHODS: [&str; 8] = [
 ];
 
 /// Paths, and whether what is below counts as the same; the last is any other.
-pub(super) const ENDPOINTS: [(&str, bool); 32] = [
+pub(super) const ENDPOINTS: [(&str, bool); 33] = [
     ("/v1/chat/completions", false),
     ("/v1/completions", false),
     ("/v1/responses", true),
@@ -42,6 +44,7 @@ pub(super) const ENDPOINTS: [(&str, bool); 32] = [
     ("/docs", false),
     ("/openapi.json", false),
     ("/status", false),
+    ("/v1/status", false),
     ("other", false),
 ];
 
@@ -128,9 +131,12 @@ pub(super) fn endpoint_of(cell: usize) -> &'static str {
     ENDPOINTS[cell / METHODS.len()].0
 }
 
-pub(super) fn status_of(at: usize) -> String {
-    match STATUSES[at] {
-        0 => "other".into(),
-        status => status.to_string(),
-    }
+pub(super) fn status_of(at: usize) -> &'static str {
+    static NAMES: LazyLock<[String; STATUSES.len()]> = LazyLock::new(|| {
+        STATUSES.map(|status| match status {
+            0 => "other".to_owned(),
+            status => status.to_string(),
+        })
+    });
+    &NAMES[at]
 }

@@ -67,6 +67,8 @@ pub struct Counters {
     pub requests: [u64; OUTCOMES.len()],
     /// How often they were sent.
     pub attempts: u64,
+    /// Those of them that were not a request's first.
+    pub retries: u64,
     /// Tokens of prompts.
     pub prompt: u64,
     /// Tokens of completions.
@@ -134,6 +136,7 @@ impl Counters {
         };
         let mut more = Self {
             attempts: request.attempts.into(),
+            retries: request.attempts.saturating_sub(1).into(),
             prompt: tokens.prompt,
             completion: tokens.completion,
             cached: tokens.cached,

@@ -418,8 +418,9 @@ fn subtract(words: &mut Words, before: Option<&Words>) {
 
 /// The names of the words of [`Counters`], in their order.
 static COUNTERS: LazyLock<Vec<String>> = LazyLock::new(|| {
-    const REST: [&str; 10] = [
+    const REST: [&str; 11] = [
         "attempts",
+        "retries",
         "prompt",
         "completion",
         "cached",
@@ -443,8 +444,10 @@ static HISTOGRAM: LazyLock<Vec<String>> = LazyLock::new(|| {
 });
 
 /// Those of the statuses of a [`Cell`].
-static STATUS: LazyLock<Vec<String>> =
-    LazyLock::new(|| (0..STATUSES.len()).map(status_of).collect());
+static STATUS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let names = (0..STATUSES.len()).map(status_of);
+    names.map(str::to_owned).collect()
+});
 
 fn words<T: Pod>(names: &'static [String], record: &T) -> Words {
     let words: &[u64] = bytemuck::cast_slice(bytemuck::bytes_of(record));

@@ -9,7 +9,7 @@ use super::saved::Saved;
 use crate::redlock::share::Sums;
 
 /// How many sums there are besides those of outcomes.
-const PLAIN: usize = 10;
+const PLAIN: usize = 11;
 
 /// What the names of the tables' rows begin with.
 const LETTERS: [&str; TABLES.len()] = ["s", "m", "p", "k"];
@@ -37,6 +37,7 @@ impl Counters {
             self.unpriced,
             self.wait_ms,
             self.hold_ms,
+            self.retries,
         ]);
         outcomes.copy_from_slice(&self.requests);
         Sums::new(&sums)
@@ -61,6 +62,7 @@ impl Counters {
             unpriced: sums.get(7),
             wait_ms: sums.get(8),
             hold_ms: sums.get(9),
+            retries: sums.get(10),
         }
     }
 }

@@ -21,6 +21,16 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 6] = [
+        Self::Sound,
+        Self::Revoked,
+        Self::Exhausted,
+        Self::Limited,
+        Self::Faulty,
+        Self::Refused,
+    ];
+
     /// Its name in logs and variables.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -5,6 +5,7 @@
 
 mod locks;
 mod reports;
+mod status;
 
 pub use locks::{Call, lost, prolonged};
 
@@ -17,7 +18,8 @@ use super::access::{client_of, refuse};
 use crate::Openai;
 use crate::conf::{Location, Main};
 use crate::ctx::{Context, Stage};
-use crate::ffi::{Answer, Flow, Request};
+use crate::ffi::{Answer, Content, Flow, Request};
+use crate::totals::Metrics;
 
 /// A request on its way through PRECONTENT.
 #[derive(Clone, Copy)]
@@ -109,6 +111,9 @@ impl<'a> Here<'a> {
             Route::Stats => reports::stats(self),
             Route::ForceRelease(id) => locks::force_release(self, &id),
             Route::Cleanup => locks::clean_up(self),
+            Route::StatusPage => Ok(status_page()),
+            Route::Status => status::status(self),
+            Route::Metrics => Ok(Metrics::answer(self.request)),
             // They have bodies.
             Route::Acquire | Route::Release | Route::Extend => Err(Problem::no_such_path()),
         };
@@ -179,6 +184,20 @@ fn page(body: &'static str) -> Answer {
     let mut page = text(200, b"text/html; charset=utf-8", body);
     page.headers
         .push((b"Content-Security-Policy", POLICY.into()));
+    page
+}
+
+fn status_page() -> Answer {
+    let mut page = text(200, b"text/html; charset=utf-8", admin::status_page());
+    for (name, value) in [
+        (&b"Content-Security-Policy"[..], admin::status_policy()),
+        (b"Referrer-Policy", "no-referrer"),
+        (b"X-Content-Type-Options", "nosniff"),
+        // A newer module brings a newer page.
+        (b"Cache-Control", "no-cache"),
+    ] {
+        page.headers.push((name, value.into()));
+    }
     page
 }
 

@@ -33,6 +33,11 @@ impl Clock {
         rfc3339(self.0.wall_us)
     }
 
+    /// So many milliseconds from now.
+    pub(super) fn after(self, ms: u64) -> String {
+        self.time(self.0.mono_ms.saturating_add(ms))
+    }
+
     /// A moment of the monotonic clock.
     pub(super) fn time(self, mono_ms: u64) -> String {
         let ahead = mono_ms.saturating_sub(self.0.mono_ms) * 1_000;
@@ -104,7 +109,7 @@ fn holding(main: &Main, held: &Holding, clock: Clock) -> Option<ActiveLock> {
     })
 }
 
-fn unavailable() -> Problem {
+pub(super) fn unavailable() -> Problem {
     Problem::of(ApiError::LockUnavailable { retry_after: 1 })
 }
 
@@ -118,7 +123,7 @@ impl<'a> Here<'a> {
     }
 
     /// The pools of the location: their positions, and how the zone knows them.
-    fn pools(self) -> impl Iterator<Item = (usize, &'a Pool, PoolId)> {
+    pub(super) fn pools(self) -> impl Iterator<Item = (usize, &'a Pool, PoolId)> {
         let known = self.main.taken_over().map_or(&[][..], |known| &known.pools);
         let positions = self.place.api.pools().iter();
         positions.filter_map(|&at| Some((at, self.main.pools.get(at)?, known.get(at)?.id)))
@@ -137,14 +142,20 @@ impl<'a> Here<'a> {
     }
 }
 
-pub(super) fn active(here: Here<'_>) -> Result<Answer, Problem> {
-    let clock = Clock::now();
+/// What is held, by pool, key and slot.
+pub(super) fn held(here: Here<'_>, clock: Clock) -> Result<Vec<ActiveLock>, Problem> {
     let held = here.holdings().ok_or_else(unavailable)?;
     let held = held
         .iter()
         .filter_map(|held| holding(here.main, held, clock));
     let mut locks: Vec<_> = held.collect();
     locks.sort_by(|a, b| (&a.pool, &a.key_id, a.slot).cmp(&(&b.pool, &b.key_id, b.slot)));
+    Ok(locks)
+}
+
+pub(super) fn active(here: Here<'_>) -> Result<Answer, Problem> {
+    let clock = Clock::now();
+    let locks = held(here, clock)?;
     let answer = ActiveLocks {
         count: locks.len(),
         locks,
@@ -163,6 +174,16 @@ pub(super) fn none_but_a_request(here: Here<'_>, id: u128) -> Problem {
 }
 
 pub(super) fn health(here: Here<'_>) -> Result<Answer, Problem> {
+    let health = health_of(here);
+    let code = if health.status == HealthStatus::Unhealthy {
+        503
+    } else {
+        200
+    };
+    json(code, &health)
+}
+
+pub(super) fn health_of(here: Here<'_>) -> Health {
     let pools: Vec<_> = here
         .pools()
         .map(|(at, pool, id)| pool_health(here, at, pool, id))
@@ -174,20 +195,11 @@ pub(super) fn health(here: Here<'_>) -> Result<Answer, Problem> {
         (_, Some(HealthStatus::Healthy)) => HealthStatus::Healthy,
         _ => HealthStatus::Degraded,
     };
-    let code = if status == HealthStatus::Unhealthy {
-        503
-    } else {
-        200
-    };
-    let timestamp = Clock::now().timestamp();
-    json(
-        code,
-        &Health {
-            status,
-            pools,
-            timestamp,
-        },
-    )
+    Health {
+        status,
+        pools,
+        timestamp: Clock::now().timestamp(),
+    }
 }
 
 fn pool_health(here: Here<'_>, at: usize, pool: &Pool, id: PoolId) -> PoolHealth {
@@ -240,19 +252,29 @@ fn pool_health(here: Here<'_>, at: usize, pool: &Pool, id: PoolId) -> PoolHealth
     }
 }
 
+/// Where a pool's slots are exclusive.
+pub(super) fn backend(pool: &Pool) -> &'static str {
+    match pool.store {
+        Store::Redlock { .. } => "redlock",
+        _ => "shm",
+    }
+}
+
+/// How long the zone has been there.
+pub(super) fn uptime_seconds(clock: Clock) -> Option<u64> {
+    let wall_us = clock.0.wall_us;
+    let started_us = in_zone(|zone| zone.started_us(wall_us))?;
+    Some(wall_us.saturating_sub(started_us) / 1_000_000)
+}
+
 pub(super) fn system_info(here: Here<'_>) -> Result<Answer, Problem> {
     let clock = Clock::now();
-    let wall_us = clock.0.wall_us;
-    let started_us = in_zone(|zone| zone.started_us(wall_us)).ok_or_else(unavailable)?;
+    let uptime_seconds = uptime_seconds(clock).ok_or_else(unavailable)?;
     let info = |(at, pool, _): (usize, &Pool, PoolId)| {
         let gauges = here.gauges(at).unwrap_or_default();
-        let backend = match pool.store {
-            Store::Redlock { .. } => "redlock",
-            _ => "shm",
-        };
         PoolInfo {
             pool: pool.name.clone(),
-            backend: backend.to_owned(),
+            backend: backend(pool).to_owned(),
             keys: pool
                 .keys
                 .newest()
@@ -267,7 +289,7 @@ pub(super) fn system_info(here: Here<'_>) -> Result<Answer, Problem> {
     let answer = SystemInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         nginx: nginx_version(),
-        uptime_seconds: wall_us.saturating_sub(started_us) / 1_000_000,
+        uptime_seconds,
         pools: here.pools().map(info).collect(),
         timestamp: clock.timestamp(),
     };

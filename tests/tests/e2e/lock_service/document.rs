@@ -18,6 +18,7 @@ fn the_document_describes_every_path() {
     names.sort_unstable();
     let expected = [
         "/health",
+        "/metrics",
         "/system/info",
         "/v1/lock/acquire",
         "/v1/lock/extend",
@@ -26,6 +27,7 @@ fn the_document_describes_every_path() {
         "/v1/locks/{lock_id}/force-release",
         "/v1/maintenance/cleanup-expired",
         "/v1/stats",
+        "/v1/status",
     ];
     assert_eq!(names, expected);
 }

@@ -8,6 +8,7 @@ mod lifetimes;
 mod listing;
 mod refusals;
 mod schemathesis;
+mod status;
 mod taking;
 
 use e2e::{Answer, Call, Gateway, Plan, Redis, wait_until};
@@ -20,7 +21,7 @@ const ADMIN: &str = "token-of-an-admin";
 /// The paths of the lock service, whose location takes more directives.
 fn served(more: &str) -> String {
     format!(
-        "location ~ ^/(v1/((lock|locks|maintenance)/|stats$)|health$|system/info$|docs$|openapi\\.json$) {{
+        "location ~ ^/(v1/((lock|locks|maintenance)/|stats$|status$)|status$|metrics$|health$|system/info$|docs$|openapi\\.json$) {{
          openai_api on; {more} }}"
     )
 }

@@ -1,6 +1,7 @@
 //! What answers use: read as they pass, priced, and added up.
 
 mod included;
+mod keys;
 mod reading;
 pub(crate) mod totals;
 

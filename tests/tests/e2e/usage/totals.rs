@@ -26,10 +26,10 @@ fn plan() -> Plan {
 }
 
 /// The metrics as they are.
-struct Metrics(String);
+pub struct Metrics(String);
 
 impl Metrics {
-    fn of(gateway: &Gateway) -> Self {
+    pub fn of(gateway: &Gateway) -> Self {
         let answer = gateway.get("/metrics").send().expect_status(200);
         assert_eq!(
             answer.header("content-type"),
@@ -38,17 +38,30 @@ impl Metrics {
         Self(answer.text().to_owned())
     }
 
-    /// The sum over the series of a name that have all of these labels.
-    fn sum(&self, name: &str, labels: &[&str]) -> f64 {
-        let lines = self.0.lines().filter(|line| {
+    /// The values of the series of a name that have all of these labels.
+    fn values(&self, name: &str, labels: &[&str]) -> impl Iterator<Item = f64> {
+        let lines = self.0.lines().filter(move |line| {
             let series = line.strip_prefix(name);
             series.is_some_and(|rest| rest.starts_with(['{', ' ']))
                 && labels.iter().all(|label| line.contains(label))
         });
-        lines
-            .map(|line| line.rsplit(' ').next().expect("a value").parse::<f64>())
-            .sum::<Result<f64, _>>()
-            .expect("numbers")
+        lines.map(|line| {
+            let value = line.rsplit(' ').next().expect("a value");
+            value.parse().expect("a number")
+        })
+    }
+
+    /// The sum over them.
+    fn sum(&self, name: &str, labels: &[&str]) -> f64 {
+        self.values(name, labels).sum()
+    }
+
+    /// The value of the only one, if there is one.
+    pub fn value(&self, name: &str, labels: &[&str]) -> Option<f64> {
+        let mut values = self.values(name, labels);
+        let value = values.next();
+        assert_eq!(values.next(), None, "{name} {labels:?}: several series");
+        value
     }
 
     fn requests(&self) -> f64 {

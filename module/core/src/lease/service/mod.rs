@@ -10,7 +10,7 @@ mod view;
 
 pub(crate) use record::{Head, Note, SERVICE};
 pub use record::{MAX_CONTEXT, MAX_NAME, MAX_REQUEST, ServiceState};
-pub use view::{HeldBy, Holding, ServiceLock};
+pub use view::{HeldBy, Holding, ServiceLock, Waiting};
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 

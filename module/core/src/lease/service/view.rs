@@ -69,7 +69,37 @@ pub struct Holding {
     pub holder: HeldBy,
 }
 
+/// A request that waits for a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// The pool that it waits for.
+    pub pool: PoolId,
+    /// The client that the number stands for; 0 for nobody.
+    pub holder: u64,
+    /// Higher is served sooner.
+    pub priority: i32,
+}
+
 impl Zone<'_> {
+    /// The requests that wait for a slot of these pools.
+    #[must_use]
+    pub fn waiters(&self, pools: &[PoolId]) -> Vec<Waiting> {
+        let of_pool = |&pool: &PoolId| {
+            let record = &self.pools[pool.0 as usize];
+            let from = record.waiting_at as usize;
+            let waiting = &self.waiting[from..from + record.waiting as usize];
+            waiting.iter().map(move |&at| {
+                let waiter = &self.waiters[at as usize];
+                Waiting {
+                    pool,
+                    holder: waiter.holder,
+                    priority: waiter.priority,
+                }
+            })
+        };
+        pools.iter().flat_map(of_pool).collect()
+    }
+
     /// The slots of these pools that are under a lease of this machine.
     #[must_use]
     pub fn holdings(&self, pools: &[PoolId]) -> Vec<Holding> {

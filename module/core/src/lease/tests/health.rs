@@ -90,6 +90,29 @@ fn good_answers_and_others_faults_leave_the_key_in() {
 }
 
 #[test]
+fn what_came_of_attempts_is_counted_by_verdict() {
+    let (mut bed, worker) = bed(&[1, 1]);
+    for (n, verdict) in (1..).zip(Verdict::ALL) {
+        for _ in 0..n {
+            let grant = bed.acquire(worker).expect("a key");
+            bed.answer(&grant, verdict, &[]);
+            bed.release(grant).unwrap();
+            bed.now += 2 * HOUR;
+            bed.expire();
+        }
+    }
+    let [one, two] = [bed.view(0), bed.view(1)].map(|view| view.attempts);
+    let sums: Vec<_> = one.iter().zip(two).map(|(a, b)| a + b).collect();
+    assert_eq!(sums, [1, 2, 3, 4, 5, 6]);
+    let now = bed.clock();
+    let mut zone = bed.zone();
+    zone.recover(now);
+    let kept = zone.keys(now).into_iter();
+    let kept: Vec<_> = kept.map(|(_, view)| view.attempts).collect();
+    assert_eq!(kept, [one, two]);
+}
+
+#[test]
 fn cool_downs_double_up_to_their_longest_and_a_good_answer_ends_that() {
     let (mut bed, worker) = bed(&[1]);
     let times = |bed: &mut Bed, verdict, n: usize| -> Vec<u64> {

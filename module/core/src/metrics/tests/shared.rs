@@ -32,7 +32,7 @@ fn requests(sum: u64) -> Counters {
 #[test]
 fn machines_of_other_versions_know_the_order_of_sums() {
     let counters = Counters {
-        requests: [11, 12, 13, 14, 15, 16, 17, 18, 19, 20],
+        requests: [12, 13, 14, 15, 16, 17, 18, 19, 20, 21],
         attempts: 1,
         prompt: 2,
         completion: 3,
@@ -43,8 +43,9 @@ fn machines_of_other_versions_know_the_order_of_sums() {
         unpriced: 8,
         wait_ms: 9,
         hold_ms: 10,
+        retries: 11,
     };
-    let inorder: Vec<_> = (1..=20).collect();
+    let inorder: Vec<_> = (1..=21).collect();
     assert_eq!(counters.to_sums(), Sums::new(&inorder));
     assert_eq!(Counters::from_sums(&counters.to_sums()), counters);
     // More than are known here, and fewer.

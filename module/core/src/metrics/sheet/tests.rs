@@ -1,0 +1,92 @@
+//! The text beside that of the encoder of the crate `prometheus`.
+
+use prometheus::TextEncoder;
+use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use proptest::prelude::*;
+
+use super::{Labels, Sheet, labels};
+use crate::metrics::histogram::Histogram;
+
+fn metric(pairs: &[(&str, &str)]) -> Metric {
+    let pair = |&(name, value): &(&str, &str)| {
+        let mut pair = LabelPair::default();
+        pair.set_name(name.into());
+        pair.set_value(value.into());
+        pair
+    };
+    Metric::from_label(pairs.iter().map(pair).collect())
+}
+
+fn family(name: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(name.into());
+    family.set_help("Help.".into());
+    family.set_field_type(kind);
+    family.set_metric(metrics);
+    family
+}
+
+fn histogram(mut metric: Metric, times: &Histogram) -> Metric {
+    let bucket = |(bound, count): (u64, u64)| {
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(bound as f64 / 1e3);
+        bucket.set_cumulative_count(count);
+        bucket
+    };
+    let mut told = prometheus::proto::Histogram::default();
+    told.set_bucket(times.cumulative().map(bucket).collect());
+    told.set_sample_count(times.count());
+    told.set_sample_sum(times.sum_ms() as f64 / 1e3);
+    metric.set_histogram(told);
+    metric
+}
+
+proptest! {
+    #[test]
+    fn the_text_is_that_of_another_encoder(
+        names in prop::collection::vec("[a-z\"\\\\\n\u{e4}{},=]{0,12}", 1..5),
+        values in prop::collection::vec(prop_oneof![
+            (0..1u64 << 60).prop_map(|n| n as f64),
+            0.0..1e18f64,
+            (0..1u64 << 60).prop_map(|n| n as f64 / 1e12),
+        ], 1..5),
+        ms in prop::collection::vec(0..400_000u64, 0..9),
+    ) {
+        let mut times: Histogram = bytemuck::Zeroable::zeroed();
+        let words: &mut [u64] = bytemuck::cast_slice_mut(bytemuck::bytes_of_mut(&mut times));
+        for &ms in &ms {
+            words[Histogram::word(ms)] += 1;
+            words[Histogram::WORDS - 1] += ms;
+        }
+        let told: Vec<_> = names.iter().zip(&values).collect();
+        let own: Vec<_> = told.iter().map(|(name, _)| labels([("pool", "main"), ("key", name)])).collect();
+
+        let mut sheet = Sheet::default();
+        let plain = || own.iter().zip(&told).map(|(labels, &(_, &value))| (labels, value));
+        sheet.counters("one_total", "Help.", plain().map(|(own, value)| (Labels::with(own, "kind", "x"), value)));
+        sheet.gauges("two", "Help.", plain());
+        sheet.gauges("none", "Help.", plain().take(0));
+        sheet.histograms("three", "Help.", own.iter().map(|labels| (labels, &times)));
+
+        let pairs = |name| [("pool", "main"), ("key", name), ("kind", "x")];
+        let counters = told.iter().map(|&(name, &value)| {
+            let (mut metric, mut counter) = (metric(&pairs(name)), Counter::default());
+            counter.set_value(value);
+            metric.set_counter(counter);
+            metric
+        });
+        let gauges = told.iter().map(|&(name, &value)| {
+            let (mut metric, mut gauge) = (metric(&pairs(name)[..2]), Gauge::default());
+            gauge.set_value(value);
+            metric.set_gauge(gauge);
+            metric
+        });
+        let histograms = told.iter().map(|(name, _)| histogram(metric(&pairs(name)[..2]), &times));
+        let families = [
+            family("one_total", MetricType::COUNTER, counters.collect()),
+            family("two", MetricType::GAUGE, gauges.collect()),
+            family("three", MetricType::HISTOGRAM, histograms.collect()),
+        ];
+        prop_assert_eq!(sheet.0, TextEncoder::new().encode_to_string(&families).expect("text"));
+    }
+}
