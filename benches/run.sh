@@ -3,7 +3,7 @@
 #
 #   run.sh           all comparisons with plain nginx
 #   run.sh core      criterion benches of the core
-#   run.sh NAME      one comparison: throughput, latency, first-token, streams, memory, keys, waiting, redlock,
+#   run.sh NAME      one comparison: throughput, usage, latency, first-token, streams, memory, keys, waiting, redlock,
 #                    locks, redlock-syscalls (by strace, which may attach to nginx as root only), mock
 #   run.sh peers     other gateways beside ours, as a table in Markdown; installs LiteLLM below the target directory
 #

@@ -2,10 +2,12 @@
 
 use std::env::var;
 
-const ASKED: [&str; 2] = ["ssl", "http_cache"];
+const ASKED: [&str; 3] = ["ssl", "http_cache", "http_v2"];
 
 fn main() {
-    println!("cargo::rustc-check-cfg=cfg(ngx_feature, values(\"ssl\", \"http_cache\"))");
+    println!(
+        "cargo::rustc-check-cfg=cfg(ngx_feature, values(\"ssl\", \"http_cache\", \"http_v2\"))"
+    );
     println!("cargo::rerun-if-env-changed=DEP_NGINX_FEATURES");
     let features = var("DEP_NGINX_FEATURES").unwrap_or_default();
     for feature in features.split(',').filter(|name| ASKED.contains(name)) {

@@ -2,9 +2,13 @@
 #![allow(clippy::expect_used, reason = "a bench fails by panicking")]
 
 use std::hint::black_box;
+use std::time::{Duration, Instant};
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use openai_core::metrics::{Board, Http, Live, Outcome, Record, Request, render};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use openai_core::clients::QuotaDirective;
+use openai_core::metrics::{
+    Board, Day, Http, Live, Outcome, Owner, Record, Request, Saved, render,
+};
 use openai_core::openai::usage::Source;
 use openai_core::openai::{Tokens, UsageScanner};
 
@@ -54,49 +58,108 @@ fn usage(c: &mut Criterion) {
     group.finish();
 }
 
+const KEYS: usize = 1_000;
+const DAY: u64 = 20_000;
+
+/// The n-th of many requests, on a day.
+fn record(n: usize, day: u64, add: &mut dyn FnMut(&Record<'_>)) {
+    let (service, key) = (
+        format!("service-{}", n % 20),
+        format!("key-{:04}", n % KEYS),
+    );
+    add(&Record {
+        http: Some(Http::new(b"POST", b"/v1/chat/completions", 200)),
+        day: Day::from_number(day),
+        duration_ms: n as u64 % 3_000,
+        request: Some(Request {
+            service: &service,
+            pool: "main",
+            key: &key,
+            model: ["gpt-4o", "gpt-4o-mini", "o3"][n % 3],
+            known_model: true,
+            outcome: Outcome::Success,
+            attempts: 1,
+            tokens: Tokens {
+                prompt: 12,
+                completion: n as u64 % 700,
+                ..Tokens::default()
+            },
+            source: Source::Exact,
+            cost: Some(n as u64),
+            wait_ms: Some(0),
+            hold_ms: Some(40),
+            first_token_ms: Some(20),
+        }),
+    });
+}
+
+/// Two months of days with so many keys each.
+fn ledger(c: &mut Criterion) {
+    // There is room for the sums of all.
+    let mut bytes = vec![0u64; Board::bytes_for(9_000).div_ceil(8)];
+    let mut board = Board::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a board");
+    let mut day = DAY;
+    let fill = |board: &mut Board<'_>, day: u64| {
+        for n in 0..KEYS {
+            record(n, day, &mut |record| board.add(record));
+        }
+    };
+    for _ in 0..62 {
+        fill(&mut board, day);
+        day += 1;
+    }
+    let today = Day::from_number(day);
+    let line = [
+        "service-1",
+        "tokens=1000000000000/day",
+        "cost=1000000/month",
+    ];
+    let quota = QuotaDirective::parse(&line).expect("a quota").quota;
+    let mut group = c.benchmark_group("ledger");
+    group.bench_function("look at a quota", |b| {
+        b.iter(|| board.passed(black_box("service-1"), &quota, today));
+    });
+    group.bench_function("figures of all", |b| {
+        b.iter(|| board.figures(today, None, None));
+    });
+    group.bench_function("extract", |b| b.iter(|| board.extract()));
+    let owner = Owner::default();
+    group.bench_function("file", |b| {
+        b.iter_batched(
+            || board.extract(),
+            |extract| Saved::from(extract).to_bytes(&owner).len(),
+            BatchSize::LargeInput,
+        );
+    });
+    group.bench_function("close a day", |b| {
+        b.iter_custom(|times| {
+            let mut took = Duration::ZERO;
+            for _ in 0..times {
+                fill(&mut board, day);
+                day += 1;
+                let start = Instant::now();
+                board.used_by("service-1", Day::from_number(day));
+                took += start.elapsed();
+            }
+            took
+        });
+    });
+    group.finish();
+}
+
 /// The text of the totals of so many keys, all of which have been used.
 fn scrape(c: &mut Criterion) {
-    const KEYS: usize = 1_000;
     let mut bytes = vec![0u64; Board::bytes_for(KEYS).div_ceil(8)];
     let mut board = Board::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a board");
-    let record = |n: usize, add: &mut dyn FnMut(&Record<'_>)| {
-        let (service, key) = (
-            format!("service-{}", n % 20),
-            format!("key-{:04}", n % KEYS),
-        );
-        add(&Record {
-            http: Some(Http::new(b"POST", b"/v1/chat/completions", 200)),
-            duration_ms: n as u64 % 3_000,
-            request: Some(Request {
-                service: &service,
-                pool: "main",
-                key: &key,
-                model: ["gpt-4o", "gpt-4o-mini", "o3"][n % 3],
-                known_model: true,
-                outcome: Outcome::Success,
-                attempts: 1,
-                tokens: Tokens {
-                    prompt: 12,
-                    completion: n as u64 % 700,
-                    ..Tokens::default()
-                },
-                source: Source::Exact,
-                cost: Some(n as u64),
-                wait_ms: Some(0),
-                hold_ms: Some(40),
-                first_token_ms: Some(20),
-            }),
-        });
-    };
     for n in 0..3 * KEYS {
-        record(n, &mut |record| board.add(record));
+        record(n, DAY, &mut |record| board.add(record));
     }
     let mut group = c.benchmark_group("totals");
     let mut n = 0;
     group.bench_function("add a request", |b| {
         b.iter(|| {
             n += 1;
-            record(n, &mut |record| board.add(black_box(record)));
+            record(n, DAY, &mut |record| board.add(black_box(record)));
         });
     });
     group.bench_function("text of 1,000 keys", |b| {
@@ -105,5 +168,5 @@ fn scrape(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, usage, scrape);
+criterion_group!(benches, usage, ledger, scrape);
 criterion_main!(benches);

@@ -15,6 +15,7 @@ use crate::conf::{PoolKey, Target};
 use crate::ffi::{Answer, Editor, Timer, Token};
 use crate::locks;
 use crate::phase::api::Call;
+use crate::trace::Ids;
 use crate::usage::Meter;
 use crate::worker::{self, LeaseKey};
 
@@ -164,8 +165,16 @@ pub struct Context {
     pub stripper: RefCell<Option<UsageStripper>>,
     /// Whether the upstream has given its whole answer.
     pub complete: Cell<bool>,
+    /// How many bytes more may be read of an answer whose client is gone, once it is.
+    pub draining: Cell<Option<u64>>,
+    /// Whether the client was gone before the upstream's answer was whole.
+    pub left: Cell<bool>,
+    /// Whether the end of the answer's body has gone with its last piece.
+    pub joined: Cell<bool>,
     /// Whether it has been added to the totals.
     pub counted: Cell<bool>,
+    /// Its ids, once somebody has asked for them.
+    pub trace: OnceCell<Box<Ids>>,
 }
 
 impl Context {
@@ -209,7 +218,11 @@ impl Context {
             meter: RefCell::default(),
             stripper: RefCell::default(),
             complete: Cell::default(),
+            draining: Cell::default(),
+            left: Cell::default(),
+            joined: Cell::default(),
             counted: Cell::default(),
+            trace: OnceCell::new(),
         }
     }
 
@@ -265,6 +278,9 @@ impl Context {
         self.meter.replace(None);
         self.stripper.replace(None);
         self.complete.set(false);
+        self.draining.set(None);
+        self.left.set(false);
+        self.joined.set(false);
         self.avoid.set(Avoid::default());
         self.faulty.set(0);
         self.verdict.set(None);

@@ -10,11 +10,13 @@ mod conf;
 mod ctx;
 mod ffi;
 mod filter;
+mod keeper;
 mod locks;
 mod log;
 mod phase;
 mod probe;
 mod totals;
+mod trace;
 mod usage;
 mod variables;
 mod watch;
@@ -22,12 +24,13 @@ mod worker;
 
 use conf::{AttemptsHeader, KeyWatch, NextKeyOn, NextKeyTimeout, NextKeyTries};
 use conf::{Auth, ClientsBlock, Inspect, InspectInvalid, InspectMaxSize, InspectOversize};
-use conf::{IncludeUsage, Metrics, PricesFile, StatsZone, UsageOn};
+use conf::{IncludeUsage, Metrics, PricesFile, StatsFile, StatsZone, UsageOn};
 use conf::{
     Location, Main, OpenaiPool, OpenaiRoute, PoolBlock, RedlockBlock, RoutesBlock, UpstreamBlock,
     ZoneSize,
 };
 use conf::{LockKey, LockTtl, OpenaiApi};
+use conf::{OnClientAbort, ProcessTimeHeader, TraceOn};
 use ffi::{
     Answer, AnswerHead, Attempt, Commands, ConfResult, Content, Cycle, HttpModule, Request,
     Variable, Wrapped, command, end,
@@ -36,7 +39,7 @@ use ffi::{
 /// The module, as the glue to nginx names it.
 pub(crate) struct Openai;
 
-static mut COMMANDS: Commands<27> = [
+static mut COMMANDS: Commands<31> = [
     command::<ZoneSize>(),
     command::<PoolBlock>(),
     command::<RedlockBlock>(),
@@ -62,7 +65,11 @@ static mut COMMANDS: Commands<27> = [
     command::<IncludeUsage>(),
     command::<PricesFile>(),
     command::<StatsZone>(),
+    command::<StatsFile>(),
     command::<Metrics>(),
+    command::<OnClientAbort>(),
+    command::<TraceOn>(),
+    command::<ProcessTimeHeader>(),
     end(),
 ];
 
@@ -92,6 +99,10 @@ impl HttpModule for Openai {
 
     fn stop() {
         worker::stop();
+    }
+
+    fn finish(main: &Main) {
+        keeper::finish(main);
     }
 }
 

@@ -1,21 +1,29 @@
 //! The totals of all workers: what a request adds at its end, and what Prometheus is
 //! told of them.
 
+use std::collections::BTreeMap;
+
+use openai_core::clients::Client;
 use openai_core::metrics::{
-    Board, CONTENT_TYPE, Http, Live, LivePool, Outcome, Record, Request as Done,
+    Board, CONTENT_TYPE, Counters, Day, Figures, Http, Live, LivePool, LiveQuota, Outcome, Passed,
+    Record, Request as Done,
 };
 use openai_core::openai::ApiError;
+use openai_core::redlock::share::{RowId, Sums};
+use serde_json::json;
 
 use crate::Openai;
-use crate::conf::{Main, Pool, Store};
+use crate::adapter::now;
+use crate::conf::{Location, Main, Pool, Store};
 use crate::ctx::{Context, LeaseStatus};
-use crate::ffi::{Answer, Content, Request, SharedZone};
+use crate::ffi::{Answer, Content, Level, Request, SharedZone};
 use crate::locks;
+use crate::log::event;
 use crate::phase::target;
 use crate::usage;
 use crate::worker;
 
-fn change<T>(shared: SharedZone, act: impl FnOnce(&mut Board<'_>) -> T) -> Option<T> {
+pub fn change<T>(shared: SharedZone, act: impl FnOnce(&mut Board<'_>) -> T) -> Option<T> {
     shared.with(|bytes, interrupted| {
         let mut board = Board::open(bytes).ok()?;
         if interrupted {
@@ -41,6 +49,72 @@ pub fn introduce(main: &Main) {
             }
         }
     });
+}
+
+/// What other machines know the totals by.
+pub fn instance(shared: SharedZone) -> Option<u64> {
+    change(shared, |board| board.identity().instance)
+}
+
+/// What has been counted here, by day and the name of the row, from a day on.
+pub fn by_day(shared: SharedZone, since: Day) -> BTreeMap<(Day, String), Counters> {
+    let rows = change(shared, |board| board.rows_by_day(since).collect::<Vec<_>>());
+    let mut sums = BTreeMap::<_, Counters>::new();
+    for (day, name, counters) in rows.into_iter().flatten() {
+        let sum = sums.entry((day, name)).or_default();
+        *sum = sum.plus(&counters);
+    }
+    sums
+}
+
+/// Notes what other machines have counted; for how much of it there is no room.
+pub fn raise_others(shared: SharedZone, today: Day, rows: &[(RowId, Sums)]) -> Option<usize> {
+    let rows = rows.iter().map(|(row, sums)| {
+        let day = Day::from_number(row.day.into());
+        (day, &*row.name, Counters::from_sums(sums))
+    });
+    change(shared, |board| board.raise_others(today, rows))
+}
+
+/// What has been counted since a day, of all services or of one.
+pub fn figures(main: &Main, since: Option<Day>, service: Option<&str>) -> Option<Figures> {
+    let today = Day::of(now().wall_us);
+    change(main.totals.shared?, |board| {
+        board.figures(today, since, service)
+    })
+}
+
+/// Whether a client has used as much as it may; the first time it is told in the log.
+pub fn is_used_up(main: &Main, client: &Client) -> bool {
+    if client.quota.limits().is_empty() {
+        return false;
+    }
+    let today = Day::of(now().wall_us);
+    let Some(shared) = main.totals.shared else {
+        return false;
+    };
+    let passed = change(shared, |board| {
+        board.passed(&client.name, &client.quota, today)
+    });
+    let Some(Passed {
+        limit,
+        used,
+        is_news,
+    }) = passed.flatten()
+    else {
+        return false;
+    };
+    if is_news {
+        let fields = json!({
+            "service": client.name,
+            "quota": limit.measure(),
+            "period": limit.period(),
+            "limit": limit.shown(limit.most),
+            "used": limit.shown(used),
+        });
+        event(Level::Warn, "quota_used_up", fields);
+    }
+    true
 }
 
 /// Adds a request that has ended: once.
@@ -75,10 +149,11 @@ pub fn add(request: &Request<'_>) {
             None => return None,
         };
         let key = key.as_ref().map_or("", |key| key.id.as_str());
-        Some(done(request, main, ctx, pool, key))
+        Some(done(request, place, main, ctx, pool, key))
     });
     let record = Record {
         http,
+        day: Day::of(now().wall_us),
         duration_ms: request.age_ms(),
         request: asked,
     };
@@ -89,6 +164,7 @@ pub fn add(request: &Request<'_>) {
 
 fn done<'a>(
     request: &Request<'a>,
+    place: &Location,
     main: &'a Main,
     ctx: &'a Context,
     pool: &'a Pool,
@@ -106,7 +182,7 @@ fn done<'a>(
         key,
         model,
         known_model: main.prices.as_ref().is_some_and(|p| p.knows(model)),
-        outcome: outcome(request, ctx),
+        outcome: outcome(request, ctx, place),
         attempts: ctx.attempts.get(),
         tokens: used.tokens,
         source: used.source,
@@ -120,7 +196,7 @@ fn done<'a>(
 /// nginx's status of a request whose client left before an answer.
 pub const CLIENT_LEFT: u16 = 499;
 
-fn outcome(request: &Request<'_>, ctx: &Context) -> Outcome {
+fn outcome(request: &Request<'_>, ctx: &Context, place: &Location) -> Outcome {
     match (ctx.status.get(), ctx.refusal.get()) {
         (LeaseStatus::Lost, _) => return Outcome::LeaseLost,
         (_, Some(ApiError::NoKeyAvailable { .. })) => return Outcome::NoKey,
@@ -131,6 +207,7 @@ fn outcome(request: &Request<'_>, ctx: &Context) -> Outcome {
         _ => {}
     }
     let left = ctx.status.get() == LeaseStatus::Waiting
+        || ctx.left.get()
         || request.answer_status() == CLIENT_LEFT
         || (!ctx.complete.get() && request.client_is_gone());
     if left {
@@ -138,6 +215,8 @@ fn outcome(request: &Request<'_>, ctx: &Context) -> Outcome {
     }
     match (ctx.lease.get().is_some(), ctx.answered.get()) {
         (false, _) => Outcome::Refused,
+        // A lock has been taken: there is no upstream.
+        _ if place.api.is_served() => Outcome::Success,
         (true, None) => Outcome::UpstreamError,
         (true, Some(_)) if !ctx.complete.get() => Outcome::Incomplete,
         (true, Some(429)) => Outcome::RateLimited,
@@ -193,11 +272,29 @@ fn text(main: &Main) -> Option<String> {
         })
     });
     let pools: Vec<_> = pools.collect();
+    let clients = main.clients.iter().flat_map(|clients| clients.as_slice());
+    let bounded: Vec<_> = clients.filter(|c| !c.quota.limits().is_empty()).collect();
+    let today = Day::of(now().wall_us);
+    // The text is made of a copy: nobody waits for it.
+    let (copy, used) = change(main.totals.shared?, |board| {
+        let used = bounded
+            .iter()
+            .map(|client| board.used_by(&client.name, today));
+        let used: Vec<_> = used.collect();
+        (board.snapshot(), used)
+    })?;
+    let quotas = bounded.iter().zip(&used).flat_map(|(client, used)| {
+        client.quota.limits().iter().map(|limit| LiveQuota {
+            service: &client.name,
+            limit: *limit,
+            used: limit.used(used),
+        })
+    });
+    let quotas: Vec<_> = quotas.collect();
     let live = Live {
         version: env!("CARGO_PKG_VERSION"),
         pools: &pools,
+        quotas: &quotas,
     };
-    // The text is made of a copy: nobody waits for it.
-    let copy = change(main.totals.shared?, |board| board.snapshot())?;
     copy.render(&live)
 }

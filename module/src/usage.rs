@@ -154,7 +154,7 @@ pub fn settle(request: &Request<'_>, ctx: &Context) {
 }
 
 /// Whether requests of this endpoint are billed by tokens.
-fn has_tokens(request: &Request<'_>) -> bool {
+pub fn has_tokens(request: &Request<'_>) -> bool {
     matches!(
         Endpoint::of(request.path()).as_str(),
         "/v1/chat/completions" | "/v1/completions" | "/v1/responses" | "/v1/embeddings"

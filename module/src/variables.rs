@@ -15,6 +15,7 @@ use crate::ctx::{Context, Lease};
 use crate::ffi::{Request, Value, Variable};
 use crate::locks;
 use crate::phase::target;
+use crate::trace::{self, Ids};
 use crate::usage;
 use crate::worker;
 
@@ -160,6 +161,18 @@ pub const ALL: &[Variable] = &[
     Variable {
         name: "openai_cost",
         read: cost,
+    },
+    Variable {
+        name: "openai_trace_id",
+        read: |r| of_trace(&r, |ids| ids.parent.trace_id()),
+    },
+    Variable {
+        name: "openai_span_id",
+        read: |r| of_trace(&r, |ids| ids.parent.span_id()),
+    },
+    Variable {
+        name: "openai_request_id",
+        read: |r| of_trace(&r, |ids| &ids.request_id),
     },
     Variable {
         name: "openai_lock_votes",
@@ -322,6 +335,10 @@ fn lock_rounds(request: Request<'_>) -> Value {
 fn lock_votes(request: Request<'_>) -> Value {
     let votes = context(&request).and_then(|ctx| ctx.votes.get());
     votes.map_or(Value::Missing, |votes| Value::Number(votes.into()))
+}
+
+fn of_trace(request: &Request<'_>, pick: fn(&Ids) -> &[u8]) -> Value {
+    trace::ids(request).map_or(Value::Missing, |ids| Value::Bytes(pick(ids).to_vec()))
 }
 
 fn tokens(request: &Request<'_>, pick: fn(Tokens) -> u64) -> Value {

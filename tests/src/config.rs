@@ -27,7 +27,8 @@ const LOG_FORMAT: &str = r#"log_format e2e escape=json '{"status":"$status","uri
     '"cached_tokens":"$openai_cached_tokens","reasoning_tokens":"$openai_reasoning_tokens",'
     '"usage":"$openai_usage","first_token_ms":"$openai_first_token_ms","cost":"$openai_cost",'
     '"upstream":"$openai_upstream","upstream_model":"$openai_upstream_model",'
-    '"route":"$openai_route"}';
+    '"route":"$openai_route","trace_id":"$openai_trace_id","span_id":"$openai_span_id",'
+    '"request_id":"$openai_request_id"}';
 access_log {dir}/access.log e2e;"#;
 
 /// The lines that every nginx of this suite needs, whatever it is to serve.

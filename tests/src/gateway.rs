@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use mock_upstream::MockServer;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 use crate::call::Call;
@@ -162,6 +162,44 @@ impl Gateway {
             upstream: &upstream(plan, &self.mock),
         };
         write(plan, &self.flavour, &place);
+    }
+
+    /// Ends nginx in order, and starts it again.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        self.quit();
+        let expected = self.plan.expected.clone();
+        self.nginx.wait_ended(&expected);
+        self.start_again();
+    }
+
+    /// Kills all of nginx, and starts it again.
+    #[track_caller]
+    pub fn crash(&mut self) {
+        self.nginx.crash();
+        self.start_again();
+    }
+
+    /// Ends nginx in order, and starts it as a daemon, which can change its binary: an nginx
+    /// whose parent waits for it does not. Gives its process; ending it is the caller's.
+    #[track_caller]
+    pub fn restart_as_daemon(&mut self) -> Pid {
+        self.quit();
+        let expected = self.plan.expected.clone();
+        self.nginx.wait_ended(&expected);
+        let pid = Nginx::start_daemon(&self.flavour, self.dir.path(), &self.plan.environment);
+        self.wait_up();
+        pid
+    }
+
+    #[track_caller]
+    fn start_again(&mut self) {
+        let started = Nginx::start(&self.flavour, self.dir.path(), &self.plan.environment);
+        self.nginx = started.unwrap_or_else(|log| panic!("{log}"));
+        self.wait_up();
+        wait_until("the master has told of its workers", || {
+            self.nginx.worker_pids().len() == self.plan.workers
+        });
     }
 
     /// Asks nginx to end once all requests have ended.

@@ -40,6 +40,9 @@ pub struct LogLine {
     pub upstream: String,
     pub upstream_model: String,
     pub route: String,
+    pub trace_id: String,
+    pub span_id: String,
+    pub request_id: String,
 }
 
 fn number<'de, D: Deserializer<'de>>(text: D) -> Result<u16, D::Error> {

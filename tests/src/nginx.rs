@@ -62,6 +62,40 @@ impl Nginx {
         }
     }
 
+    /// Starts nginx without being its parent.
+    pub(crate) fn start_daemon(
+        flavour: &Flavour,
+        dir: &Path,
+        environment: &[(String, String)],
+    ) -> Pid {
+        let nginx = command(flavour, dir, environment);
+        let mut shell = Command::new("sh");
+        // nginx compares its parent with the one that it had at first.
+        let script = "pid=$1; shift; \"$@\" & \
+                      while kill -0 $! && ! test -s \"$pid\"; do sleep 0.01; done";
+        shell
+            .args(["-c", script, "sh"])
+            .arg(dir.join("nginx.pid"))
+            .arg(nginx.get_program())
+            .args(nginx.get_args());
+        for (name, value) in nginx.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        let output = File::create(dir.join("output.log")).expect("the directory is writable");
+        shell
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().expect("a file can be shared"))
+            .stderr(output);
+        assert!(shell.status().expect("a shell").success());
+        wait_for("nginx has started", || {
+            let pid = fs::read_to_string(dir.join("nginx.pid")).ok()?;
+            Pid::from_raw(pid.trim().parse().ok()?)
+        })
+    }
+
     /// The error log.
     pub fn error_log(&self) -> &ErrorLog {
         &self.log
@@ -96,6 +130,23 @@ impl Nginx {
             let serving = self.worker_pids();
             serving.len() == workers && !serving.iter().any(|pid| old.contains(pid))
         });
+    }
+
+    /// Kills the master and all workers at once, as a machine that loses them does.
+    pub fn crash(&mut self) {
+        let workers = self.children();
+        // The master first: it would replace the workers.
+        self.master.kill().expect("the master can be killed");
+        self.master.wait().expect("the master can be waited for");
+        for &pid in &workers {
+            kill(pid, Signal::KILL);
+        }
+        wait_until("the workers are gone", || {
+            workers
+                .iter()
+                .all(|&pid| matches!(state_of(pid), None | Some('Z')))
+        });
+        let _ = fs::remove_file(self.dir.join("nginx.pid"));
     }
 
     /// Sends a signal to the master.

@@ -15,6 +15,8 @@ pub struct Route {
     pub lease: Lease,
     /// Whether the gateway asks for the client's token.
     pub auth: bool,
+    /// Directives of its location beyond these.
+    pub more: &'static str,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +84,7 @@ impl Route {
         keys: None,
         lease: Lease::Shm,
         auth: false,
+        more: "",
     };
 
     pub const fn gateway(name: &'static str, count: usize, slots: usize) -> Self {
@@ -90,6 +93,7 @@ impl Route {
             keys: Some(Keys { count, slots }),
             lease: Lease::Shm,
             auth: false,
+            more: "",
         }
     }
 
@@ -100,6 +104,11 @@ impl Route {
 
     pub const fn with_auth(mut self) -> Self {
         self.auth = true;
+        self
+    }
+
+    pub const fn with(mut self, more: &'static str) -> Self {
+        self.more = more;
         self
     }
 
@@ -125,12 +134,13 @@ impl Route {
             (_, None) => format!("openai_auth {auth};"),
             (_, Some(_)) => format!("openai {name}; openai_auth {auth};"),
         };
+        let more = self.more;
         let nodes = self.nodes_path().map_or_else(String::new, |path| {
             format!(
                 "location = {path} {{ openai {name}; openai_auth off; return 200 $openai_pool_nodes; }}\n"
             )
         });
-        format!("{nodes}location /{name}/ {{ {lease} proxy_pass http://mock/; }}\n")
+        format!("{nodes}location /{name}/ {{ {lease} {more} proxy_pass http://mock/; }}\n")
     }
 
     /// The pool's block; its keys go to a file in `dir`.

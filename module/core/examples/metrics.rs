@@ -1,7 +1,7 @@
 //! Prints metrics as a gateway with some traffic tells them, for `promtool check metrics`.
 #![allow(clippy::print_stdout, reason = "it is what the example is for")]
 
-use openai_core::metrics::{Board, Http, Live, LivePool, Outcome, Record, Request, render};
+use openai_core::metrics::{Board, Day, Http, Live, LivePool, Outcome, Record, Request, render};
 use openai_core::openai::Tokens;
 use openai_core::openai::usage::Source;
 
@@ -19,6 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let key = ["first", "second"][n % 2];
         board.add(&Record {
             http: Some(Http::new(b"POST", b"/v1/chat/completions", status)),
+            day: Day::from_number(20_000),
             duration_ms: 10 * n as u64,
             request: Some(Request {
                 service: ["labeling", "say \"hi\"\\"][n / 50],
@@ -52,6 +53,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let live = Live {
         version: "0.1.0",
         pools: &pools,
+        quotas: &[],
     };
     print!("{}", render(&board, &live)?);
     Ok(())

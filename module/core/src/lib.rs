@@ -14,3 +14,4 @@ pub mod openai;
 pub mod prices;
 pub mod redlock;
 pub mod routes;
+pub mod trace;

@@ -6,20 +6,33 @@
 //! the same. A table has room for so many names; what comes after that adds to its row
 //! `other`, so that no client can make it grow.
 //!
+//! A ledger keeps what was counted by day, for as long as there is room.
+//!
 //! Whoever holds the mutex of the block opens a [`Board`] over the bytes. What a request
 //! adds is done wholly or not at all: the rows as they were are noted before they are
 //! changed, and put back by [`Board::recover`] when a process died in between.
 
 mod board;
+mod day;
+mod figures;
 mod histogram;
 mod http;
+mod journal;
+mod ledger;
 mod record;
 mod row;
+mod saved;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod text;
 
 pub use board::{Board, BoardError, Snapshot};
+pub use day::Day;
+pub use figures::{Figures, Line};
 pub use http::{Endpoint, Http};
-pub use record::{Outcome, Record, Request};
-pub use text::{CONTENT_TYPE, Live, LivePool, render};
+pub use ledger::{KEPT_DAYS, Passed, Use};
+pub use record::{OUTCOMES, Outcome, Record, Request};
+pub use row::{Counters, hash};
+pub use saved::{Extract, Identity, Owner, Saved, SavedError};
+pub use text::{CONTENT_TYPE, Live, LivePool, LiveQuota, render};

@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 
-use openai_core::clients::{ClientDirective, Clients, TokenSource};
+use openai_core::clients::{ClientDirective, Clients, QuotaDirective, TokenSource};
 
 use super::{Main, source};
 use crate::ffi::{Args, Block, Conf, ConfResult, Directive, Scope};
@@ -19,9 +19,10 @@ impl Directive for ClientsBlock {
         if main.clients.is_some() {
             return Err(Some("is a duplicate".into()));
         }
-        let mut clients = Clients::default();
+        let (mut clients, mut quotas) = (Clients::default(), vec![]);
         let read = |conf: &Conf, line: Block<'_>| {
-            read_line(conf, line.words, &mut clients).map_err(|e| format!("openai_clients: {e}"))
+            read_line(conf, line.words, &mut clients, &mut quotas)
+                .map_err(|e| format!("openai_clients: {e}"))
         };
         conf.block(read).map_err(|()| None)?;
         if conf.environment("DEV_MODE").as_deref() == Some("true") {
@@ -33,15 +34,27 @@ impl Directive for ClientsBlock {
         if clients.as_slice().is_empty() && !conf.only_signals() {
             return Err(Some("has no \"client\"".into()));
         }
+        if !conf.only_signals() {
+            clients.bound(&quotas).map_err(|e| format!("quota: {e}"))?;
+        }
         main.clients = Some(clients);
         Ok(())
     }
 }
 
-fn read_line(conf: &Conf, words: &[&str], clients: &mut Clients) -> ConfResult {
+fn read_line(
+    conf: &Conf,
+    words: &[&str],
+    clients: &mut Clients,
+    quotas: &mut Vec<QuotaDirective>,
+) -> ConfResult {
     let [name, parameters @ ..] = words else {
         return Ok(());
     };
+    if *name == "quota" {
+        quotas.push(QuotaDirective::parse(parameters).map_err(|e| format!("quota: {e}"))?);
+        return Ok(());
+    }
     if *name != "client" {
         return Err(format!("unknown directive \"{name}\""));
     }

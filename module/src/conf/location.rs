@@ -5,8 +5,10 @@ use std::rc::Rc;
 
 use openai_core::routes::TargetName;
 
+use super::abort::ClientAbort;
 use super::api::Api;
 use super::next_key::NextKey;
+use super::trace::Trace;
 use super::usage::Usage;
 use super::{Main, Target, values};
 use crate::ffi::{
@@ -35,6 +37,8 @@ pub struct Location {
     pub(super) next_key: NextKey,
     pub api: Api,
     pub(super) usage: Usage,
+    pub(super) trace: Trace,
+    pub(super) client_abort: Option<ClientAbort>,
     content: ContentHandler,
 }
 
@@ -108,6 +112,15 @@ impl Location {
         &self.usage
     }
 
+    /// What becomes of an answer whose client has left.
+    pub fn client_abort(&self) -> ClientAbort {
+        self.client_abort.unwrap_or_default()
+    }
+
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
     pub fn next_key(&self) -> &NextKey {
         &self.next_key
     }
@@ -150,6 +163,8 @@ impl LocationConf for Location {
         self.next_key.inherit(&above.next_key);
         self.api.inherit(&above.api, main)?;
         self.usage.inherit(&above.usage);
+        self.trace.inherit(&above.trace);
+        self.client_abort = self.client_abort.or(above.client_abort);
         self.resolve(main)
     }
 
@@ -159,6 +174,10 @@ impl LocationConf for Location {
 
     fn wraps_content(&self) -> bool {
         self.serves()
+    }
+
+    fn drains(&self) -> bool {
+        self.client_abort() != ClientAbort::Close
     }
 }
 

@@ -1,5 +1,6 @@
 //! The directives, and the configuration they make.
 
+mod abort;
 mod api;
 mod clients;
 mod keys;
@@ -12,12 +13,14 @@ mod redlock;
 mod routes;
 mod source;
 mod tls;
+mod trace;
 mod upstream;
 mod usage;
 mod values;
 mod watch;
 mod zone;
 
+pub use abort::{ClientAbort, OnClientAbort};
 pub use api::{LockKey, LockTtl, OpenaiApi};
 pub use clients::ClientsBlock;
 pub use keys::{KeyTable, PoolKey, Sources};
@@ -31,8 +34,9 @@ pub use probe::ProbeSettings;
 pub use redlock::{RedlockBlock, RedlockGroup};
 pub use routes::{RouteBlock, RoutesBlock, Target};
 pub use source::Stamp;
+pub use trace::{ProcessTimeHeader, TraceOn};
 pub use upstream::{Upstream, UpstreamBlock};
-pub use usage::{IncludeUsage, Metrics, PricesFile, StatsZone, UsageOn};
+pub use usage::{IncludeUsage, KeptIn, Metrics, PricesFile, StatsFile, StatsZone, UsageOn};
 pub use watch::KeyWatch;
 pub use zone::ZoneSize;
 
@@ -40,7 +44,7 @@ use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
 
 use openai_core::circuit::CircuitId;
-use openai_core::clients::Clients;
+use openai_core::clients::{Clients, Measure};
 use openai_core::lease::{PoolConfig, PoolId, ReconcileError};
 use openai_core::prices::Prices;
 use rand::rngs::StdRng;
@@ -98,6 +102,17 @@ impl Main {
         self.taken_over.get()
     }
 
+    /// Whether machines tell each other of their totals.
+    pub fn shares_totals(&self) -> bool {
+        self.pools.iter().any(|pool| match &pool.store {
+            Store::Redlock { group, .. } => {
+                let group = self.groups.get(*group);
+                group.is_some_and(|group| group.stats_ms.is_some())
+            }
+            _ => false,
+        })
+    }
+
     /// The pools with their newest keys, for the zone.
     pub fn for_zone(&self) -> Vec<PoolConfig> {
         self.pools.iter().map(Pool::for_zone).collect()
@@ -135,6 +150,7 @@ impl Main {
             circuits,
         });
         crate::totals::introduce(self);
+        crate::keeper::claim(self);
         Ok(())
     }
 }
@@ -142,6 +158,7 @@ impl Main {
 impl MainConf for Main {
     fn complete(&mut self, conf: &Conf) -> ConfResult {
         self.warn_of_shared_keys(conf);
+        self.check_quotas()?;
         self.resolve_stores()?;
         self.resolve_routes()?;
         if self.pools.is_empty() {
@@ -175,6 +192,22 @@ impl Main {
 }
 
 impl Main {
+    /// Nothing would ever come to a bound of costs that nobody knows.
+    fn check_quotas(&self) -> ConfResult {
+        let mut clients = self.clients.iter().flat_map(|clients| clients.as_slice());
+        let by_cost = clients.find(|client| {
+            let mut limits = client.quota.limits().iter();
+            limits.any(|limit| limit.measure == Measure::Cost)
+        });
+        match by_cost.filter(|_| self.prices.is_none()) {
+            Some(client) => Err(format!(
+                "openai_clients: the quota of \"{}\" has a cost, which needs \"openai_prices\"",
+                client.name
+            )),
+            None => Ok(()),
+        }
+    }
+
     fn resolve_stores(&mut self) -> ConfResult {
         let groups = &self.groups;
         for pool in &mut self.pools {

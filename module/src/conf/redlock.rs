@@ -5,7 +5,7 @@ use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use openai_core::redlock::{Drift, MAX_NODES, PoolNames, Quorum, RetryDelay};
+use openai_core::redlock::{Drift, MAX_NODES, PoolNames, Quorum, RetryDelay, ShareNames};
 use redis::{ConnectionAddr, IntoConnectionInfo};
 use zeroize::Zeroizing;
 
@@ -28,6 +28,9 @@ pub struct RedlockGroup {
     pub renewal_ms: Option<u64>,
     /// How often in a row a lock passes to the next lease without being given back.
     pub hand_over: u32,
+    /// How often totals are shared; none if not at all.
+    pub stats_ms: Option<u64>,
+    pub share_names: Rc<ShareNames>,
     prefix: String,
 }
 
@@ -59,6 +62,7 @@ struct Said {
     bootstrap: Option<bool>,
     renewal_ms: Option<u64>,
     hand_over: Option<u32>,
+    stats_ms: Option<Option<u64>>,
     prefix: Option<String>,
     tls: TlsLines,
 }
@@ -109,6 +113,7 @@ impl Said {
                 ));
             }
         };
+        let prefix = self.prefix.unwrap_or_default();
         Ok(RedlockGroup {
             name,
             nodes,
@@ -123,7 +128,11 @@ impl Said {
             bootstrap: self.bootstrap.unwrap_or(false),
             renewal_ms: self.renewal_ms,
             hand_over: self.hand_over.unwrap_or(64),
-            prefix: self.prefix.unwrap_or_default(),
+            stats_ms: self.stats_ms.unwrap_or(Some(5_000)),
+            share_names: ShareNames::new(&prefix)
+                .map(Rc::new)
+                .map_err(|e| e.to_string())?,
+            prefix,
         })
     }
 }
@@ -163,6 +172,7 @@ fn read_line(conf: &Conf, words: &[&str], said: &mut Said) -> ConfResult {
         "quarantine" => values::once(&mut said.quarantine_ms, values::time_ms(value)),
         "bootstrap" => values::once(&mut said.bootstrap, values::flag(value)),
         "hand_over" => values::once(&mut said.hand_over, count(value)),
+        "stats_interval" => values::once(&mut said.stats_ms, stats_interval(value)),
         "prefix" => values::once(&mut said.prefix, prefix(value)),
         "tls_trusted_certificate" => values::once(&mut said.tls.trusted, Ok(value.to_string())),
         "tls_verify" => values::once(&mut said.tls.verify, values::flag(value)),
@@ -182,6 +192,13 @@ fn between(value: &str, least: u64, most: u64) -> ConfResult<u64> {
     Err(format!(
         "\"{value}\" is out of range, it must be from {least}ms to {most}ms"
     ))
+}
+
+fn stats_interval(value: &str) -> ConfResult<Option<u64>> {
+    match value {
+        "off" => Ok(None),
+        time => between(time, 100, 3_600_000).map(Some),
+    }
 }
 
 fn count(value: &str) -> ConfResult<u32> {

@@ -1,11 +1,15 @@
 //! `openai_usage` and its kin: what is read of answers, what it costs, and where the
 //! totals are.
 
+use std::cell::RefCell;
 use std::ffi::CStr;
 use std::fs;
 
 use openai_core::metrics::Board;
 use openai_core::prices::Prices;
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
+use serde_json::Value;
 
 use super::{Location, Main, values};
 use crate::ffi::{
@@ -13,7 +17,11 @@ use crate::ffi::{
 };
 
 const DEFAULT_NAME: &str = "openai_stats";
-const DEFAULT_SIZE: usize = 2 << 20;
+const DEFAULT_SIZE: usize = 4 << 20;
+/// How often the file is written.
+const INTERVAL_MS: u64 = 10_000;
+const LEAST_INTERVAL_MS: u64 = 100;
+const MOST_INTERVAL_MS: u64 = 3_600_000;
 /// nginx's slab allocator takes some pages for itself, and the zone a first one.
 const PAGES: usize = 9 * 4096;
 
@@ -46,6 +54,17 @@ impl Usage {
 pub struct Totals {
     declared: Option<(String, usize)>,
     pub shared: Option<SharedZone>,
+    /// Where they outlive nginx.
+    pub kept: Option<KeptIn>,
+}
+
+/// The file of the totals.
+pub struct KeptIn {
+    pub path: String,
+    /// How often it is written.
+    pub interval_ms: u64,
+    /// What is wrong with it, for the first worker to tell.
+    pub mistake: RefCell<Option<Value>>,
 }
 
 impl Totals {
@@ -76,7 +95,8 @@ impl ZoneContent for Totals {
     }
 
     fn format(&self, bytes: &mut [u8]) -> ConfResult {
-        let made = Board::format(bytes).map(drop);
+        let number = StdRng::from_os_rng().next_u64();
+        let made = Board::format(bytes).map(|mut board| board.identity().instance = number);
         made.map_err(|e| format!("openai_stats \"{}\": {e}", self.name()))
     }
 
@@ -114,6 +134,41 @@ impl Directive for StatsZone {
         }
         let said = Ok((name.to_string(), size));
         values::once(&mut main.totals.declared, said).map_err(Some)
+    }
+}
+
+pub struct StatsFile;
+
+impl Directive for StatsFile {
+    type Target = Main;
+    const NAME: &'static CStr = c"openai_stats_file";
+    const SCOPE: Scope = Scope::Http;
+    const ARGS: Args = Args::Many;
+
+    fn read(conf: &mut Conf, main: &mut Main) -> Result<(), Option<String>> {
+        let words = conf.words()?;
+        let (path, interval_ms) = match words.as_slice() {
+            [_, path] => (*path, INTERVAL_MS),
+            [_, path, option] => (*path, interval(option)?),
+            _ => return Err(Some("needs a path, and may have interval=TIME".into())),
+        };
+        let kept = KeptIn {
+            path: conf.full_path(path)?,
+            interval_ms,
+            mistake: RefCell::default(),
+        };
+        values::once(&mut main.totals.kept, Ok(kept)).map_err(Some)
+    }
+}
+
+fn interval(option: &str) -> Result<u64, String> {
+    let value = option.strip_prefix("interval=");
+    let ms = value.and_then(|value| values::time_ms(value).ok());
+    match ms {
+        Some(ms @ LEAST_INTERVAL_MS..=MOST_INTERVAL_MS) => Ok(ms),
+        _ => Err(format!(
+            "invalid parameter \"{option}\", it must be interval=TIME, from 100ms to 1h"
+        )),
     }
 }
 

@@ -19,7 +19,7 @@ use super::upstream::Wrapped;
 
 unsafe extern "C" {
     /// nginx declares it in no header.
-    static ngx_http_copy_filter_module: ngx_module_t;
+    pub(crate) static ngx_http_copy_filter_module: ngx_module_t;
 }
 
 /// What becomes of an attempt.

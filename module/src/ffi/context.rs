@@ -4,13 +4,15 @@ use core::ptr::NonNull;
 use std::rc::Rc;
 
 use ngx::ffi::{
-    ngx_http_post_subrequest_pt, ngx_http_request_t, ngx_int_t, ngx_module_t, ngx_pool_cleanup_add,
+    ngx_http_event_handler_pt, ngx_http_post_subrequest_pt, ngx_http_request_t, ngx_int_t,
+    ngx_module_t, ngx_pool_cleanup_add,
 };
 use slotmap::{DefaultKey, Key, KeyData, SlotMap};
 use zeroize::Zeroizing;
 
 use super::attempt::Hooks;
 use super::guard;
+use super::headers::SentHeaders;
 use super::request::Request;
 use super::rewrite::Rewrite;
 
@@ -54,9 +56,11 @@ pub(crate) struct Holder<T> {
     pub(crate) token: Token,
     pub(crate) rewrites: RefCell<Vec<Rewrite>>,
     pub(crate) authorization: RefCell<Option<Rc<Zeroizing<Vec<u8>>>>>,
+    pub(crate) headers: RefCell<Option<Rc<SentHeaders>>>,
     pub(crate) create_request: core::cell::Cell<CreateRequest>,
     pub(crate) finalize_request: core::cell::Cell<FinalizeRequest>,
     pub(crate) hooks: Hooks,
+    pub(crate) read_handler: core::cell::Cell<ngx_http_event_handler_pt>,
     pub(crate) subrequest: core::cell::Cell<(ngx_http_post_subrequest_pt, *mut c_void)>,
     pub(crate) value: T,
 }
@@ -134,9 +138,11 @@ pub(crate) fn attach<'a, T: 'static>(
             token,
             rewrites: Default::default(),
             authorization: Default::default(),
+            headers: Default::default(),
             create_request: Default::default(),
             finalize_request: Default::default(),
             hooks: Hooks::default(),
+            read_handler: Default::default(),
             subrequest: core::cell::Cell::new((None, core::ptr::null_mut())),
             value: make(token),
         });

@@ -37,6 +37,8 @@ pub trait HttpModule: 'static {
     fn start(main: &Self::Main, cycle: Cycle) -> ConfResult;
     /// A worker ends.
     fn stop();
+    /// All workers have ended; in the master.
+    fn finish(main: &Self::Main);
 }
 
 /// The configuration of the `http` block.
@@ -54,6 +56,8 @@ pub trait LocationConf: Default + 'static {
     fn content(&self) -> &ContentHandler;
     /// Whether the content handler is to be wrapped.
     fn wraps_content(&self) -> bool;
+    /// Whether [`Filter::client_left`] is to be asked here.
+    fn drains(&self) -> bool;
 }
 
 pub(crate) fn the_module<M: HttpModule>() -> &'static ngx_module_t {
@@ -221,6 +225,13 @@ pub unsafe extern "C" fn exit_process<M: HttpModule>(_cycle: *mut ngx_cycle_t) {
     guard((), M::stop);
 }
 
+pub unsafe extern "C" fn exit_master<M: HttpModule>(cycle: *mut ngx_cycle_t) {
+    with_main::<M>(cycle, |main| {
+        M::finish(main);
+        Ok(())
+    });
+}
+
 /// How many workers the configuration asks for, while it is read.
 pub(crate) fn worker_processes(cycle: *mut ngx_cycle_t) -> usize {
     // SAFETY: the core module's configuration is there before any http block.
@@ -254,6 +265,7 @@ macro_rules! export_module {
                 init_module: Some($crate::ffi::init_module::<$module>),
                 init_process: Some($crate::ffi::init_process::<$module>),
                 exit_process: Some($crate::ffi::exit_process::<$module>),
+                exit_master: Some($crate::ffi::exit_master::<$module>),
                 ..::ngx::ffi::ngx_module_t::default()
             };
 

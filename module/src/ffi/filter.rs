@@ -3,7 +3,7 @@ use core::ptr;
 use std::rc::Rc;
 
 use ngx::ffi::{
-    NGX_DONE, NGX_ERROR, NGX_OK, ngx_buf_t, ngx_chain_t, ngx_http_output_body_filter_pt,
+    NGX_AGAIN, NGX_DONE, NGX_ERROR, NGX_OK, ngx_buf_t, ngx_chain_t, ngx_http_output_body_filter_pt,
     ngx_http_output_header_filter_pt, ngx_http_request_t, ngx_http_top_body_filter,
     ngx_http_top_header_filter, ngx_int_t,
 };
@@ -15,10 +15,14 @@ use super::request::Request;
 
 /// What a module sees of answers on their way to the client.
 pub trait Filter: 'static {
-    /// The status and headers are about to be sent.
-    fn header(request: Request<'_>);
+    /// The status and headers are about to be sent; `false` if they are not to be, since
+    /// [`Filter::client_left`] has said so.
+    fn header(request: Request<'_>) -> bool;
     /// A piece of the body is about to be sent.
     fn body<'a>(request: Request<'a>, chunk: Chunk<'_>) -> Piece<'a>;
+    /// The client is gone; whether its answer is to be read to the end all the same. It
+    /// then comes as [`Piece::Discard`].
+    fn client_left(request: Request<'_>) -> bool;
 }
 
 /// A piece of a body, as it comes to the filter.
@@ -26,6 +30,14 @@ pub trait Filter: 'static {
 pub struct Chunk<'a>(Option<&'a ngx_chain_t>);
 
 impl<'a> Chunk<'a> {
+    /// Whether it is nothing but the end of the body.
+    pub fn is_end(self) -> bool {
+        let mut buffers = self.buffers();
+        let first = buffers.next();
+        first.is_some_and(|b| b.last_buf() != 0 && in_memory(b).is_none() && b.in_file() == 0)
+            && buffers.next().is_none()
+    }
+
     fn buffers(self) -> impl Iterator<Item = &'a ngx_buf_t> {
         let mut next = self.0;
         std::iter::from_fn(move || {
@@ -69,6 +81,14 @@ pub enum Piece<'a> {
     Edit(Option<Cutter<'a>>, Option<Rc<Editor>>),
     /// Nothing is sent, and the request is left alone.
     Hold,
+    /// It is dropped: the client is gone.
+    Discard,
+    /// The answer is cut off.
+    Fail,
+    /// It goes on as the last one: see [`Request::is_rest_of_answer`].
+    Last,
+    /// The end of a body whose last piece has gone as such.
+    Ended,
 }
 
 thread_local! {
@@ -87,9 +107,51 @@ pub(crate) fn install<F: Filter>() {
     }
 }
 
+impl Request<'_> {
+    /// Whether this is the rest of an upstream's answer, which is not buffered: then it
+    /// may go as [`Piece::Last`], in one write with the end of the body. nginx would send
+    /// that end by a write of its own, once this has gone ([`Piece::Ended`]).
+    pub fn is_rest_of_answer<F: Filter>(&self, chunk: Chunk<'_>) -> bool {
+        let ours: unsafe extern "C" fn(_, _) -> _ = body_entry::<F>;
+        let r = self.get();
+        // SAFETY: null or a live upstream; a word that nginx writes when it reads its
+        // configuration.
+        let (upstream, top) = unsafe { (r.upstream.as_ref(), ngx_http_top_body_filter) };
+        let Some(u) = upstream else { return false };
+        let seen = chunk.0.map_or(ptr::null(), ptr::from_ref);
+        u.length == 0
+            && u.buffering() == 0
+            && !u.peer.connection.is_null()
+            && ptr::eq(seen, u.out_bufs)
+            && u.headers_in.trailers.part.nelts == 0
+            && !self.is_subrequest()
+            && r.post_action() == 0
+            // A filter before ours may have more to say at the end.
+            && top.is_some_and(|top| ptr::fn_addr_eq(top, ours))
+    }
+}
+
+/// # Safety
+/// A chain that nginx passes to body filters, of a main request.
+unsafe fn mark_last(mut chain: *mut ngx_chain_t) {
+    // SAFETY: links are null-terminated and have buffers each.
+    unsafe {
+        while let Some(link) = chain.as_ref() {
+            if link.next.is_null() {
+                (*link.buf).set_last_buf(1);
+            }
+            chain = link.next;
+        }
+    }
+}
+
 unsafe extern "C" fn header_entry<F: Filter>(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: nginx calls filters with a live request.
-    guard((), || F::header(unsafe { Request::borrow(r) }));
+    let request = unsafe { Request::borrow(r) };
+    if !guard(true, || F::header(request)) {
+        request.discard_header();
+        return NGX_OK as ngx_int_t;
+    }
     match NEXT.get().0 {
         // SAFETY: the filter that was on top before ours.
         Some(next) => unsafe { next(r) },
@@ -105,7 +167,7 @@ unsafe extern "C" fn body_entry<F: Filter>(
     let request = unsafe { Request::borrow(r) };
     // SAFETY: null or a chain that nginx passes to its body filters.
     let seen = Chunk(unsafe { chain.as_ref() });
-    let (mut chain, mut editor, mut cut_out) = (chain, None, ptr::null_mut());
+    let (came, mut chain, mut editor, mut cut_out) = (chain, chain, None, ptr::null_mut());
     match guard(Piece::Keep, || F::body(request, seen)) {
         Piece::Keep => {}
         Piece::Replace(body) => chain = request.replacement(chain, Some(&body)),
@@ -133,6 +195,18 @@ unsafe extern "C" fn body_entry<F: Filter>(
             }
         }
         Piece::Hold => return NGX_DONE as ngx_int_t,
+        Piece::Discard => {
+            request.discard(chain);
+            return NGX_OK as ngx_int_t;
+        }
+        Piece::Fail => return NGX_ERROR as ngx_int_t,
+        // SAFETY: the chain that has come, of a main request.
+        Piece::Last => unsafe { mark_last(chain) },
+        Piece::Ended => {
+            // SAFETY: a live request and its connection.
+            let waits = unsafe { (*r).buffered() != 0 || (*(*r).connection).buffered() != 0 };
+            return if waits { NGX_AGAIN } else { NGX_OK as i32 } as ngx_int_t;
+        }
     }
     let rc = match NEXT.get().1 {
         // SAFETY: the filter that was on top before ours.
@@ -145,5 +219,12 @@ unsafe extern "C" fn body_entry<F: Filter>(
     }
     // SAFETY: the links that have been made here, if any.
     unsafe { cut::forget(r, cut_out) };
+    if rc == NGX_ERROR as ngx_int_t
+        && request.may_be_drained()
+        && guard(false, || F::client_left(request))
+    {
+        request.discard(came);
+        return NGX_OK as ngx_int_t;
+    }
     rc
 }

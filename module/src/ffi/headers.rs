@@ -54,6 +54,49 @@ pub(crate) unsafe fn is_named(header: *mut ngx_table_elt_t, lowercase: &[u8]) ->
     unsafe { bytes_of(&(*header).key).eq_ignore_ascii_case(lowercase) }
 }
 
+/// The name of a header, as nginx wants to have it.
+#[derive(Clone, Copy)]
+pub struct HeaderName {
+    name: &'static [u8],
+    lower: &'static [u8],
+    /// By which `proxy_set_header` finds it: that of nginx's ngx_hash_key_lc().
+    hash: usize,
+}
+
+impl HeaderName {
+    /// `lower` is the same in lower case.
+    pub const fn new(name: &'static [u8], lower: &'static [u8]) -> Self {
+        let (mut hash, mut at) = (0usize, 0);
+        while at < lower.len() {
+            hash = hash.wrapping_mul(31).wrapping_add(lower[at] as usize);
+            at += 1;
+        }
+        Self { name, lower, hash }
+    }
+
+    /// A header of this name, over bytes that outlive every use of it.
+    pub(crate) fn with(&self, value: &[u8]) -> ngx_table_elt_t {
+        // SAFETY: zeros are a header without anything, whatever fields the version has.
+        let mut element: ngx_table_elt_t = unsafe { core::mem::zeroed() };
+        element.hash = self.hash;
+        element.key = lent(self.name);
+        element.lowcase_key = lent(self.lower).data;
+        element.value = ngx_str_t {
+            len: value.len(),
+            data: value.as_ptr().cast_mut(),
+        };
+        element
+    }
+}
+
+/// Headers that go upstream in place of the client's.
+#[derive(Default)]
+pub struct SentHeaders {
+    /// Names in lower case of those of the client's that do not go.
+    pub without: &'static [&'static [u8]],
+    pub with: Vec<(HeaderName, Box<[u8]>)>,
+}
+
 impl<'a> Request<'a> {
     /// The values of a request header, in their order; the name in lower case.
     pub fn headers_named(&self, name: &'static [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
@@ -72,6 +115,28 @@ impl<'a> Request<'a> {
             Some(header) => bytes_of(&header.value),
             None => &[],
         }
+    }
+
+    /// Whether the answer has a header.
+    pub fn answers_with(&self, name: HeaderName) -> bool {
+        self.answer_headers(name).next().is_some()
+    }
+
+    fn answer_headers(&self, name: HeaderName) -> impl Iterator<Item = *mut ngx_table_elt_t> {
+        // SAFETY: live request, to whose headers nothing is added meanwhile; one whose
+        // hash is zero is not sent.
+        unsafe {
+            HeadersIn::of_list(&self.get().headers_out.headers)
+                .filter(move |&h| (*h).hash != 0 && is_named(h, name.lower))
+        }
+    }
+
+    /// Gives the answer a header in place of any of that name.
+    pub fn set_answer_header(&self, name: HeaderName, value: &[u8]) -> Option<()> {
+        // SAFETY: elements of the live request's list.
+        self.answer_headers(name)
+            .for_each(|h| unsafe { (*h).hash = 0 });
+        self.add_answer_header(name.name, value)
     }
 
     /// Adds a header to the answer.

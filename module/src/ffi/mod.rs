@@ -5,6 +5,7 @@
 //! panic ends as an error of that one request. The types here know nothing of
 //! leases or keys.
 
+mod abort;
 mod attempt;
 mod body;
 mod conf;
@@ -16,6 +17,7 @@ mod edit;
 mod event;
 mod export;
 mod filter;
+mod flock;
 mod handler;
 mod headers;
 mod log;
@@ -41,15 +43,18 @@ pub use directive::{Args, Commands, Directive, Scope, argument, command, end};
 pub use edit::Editor;
 pub use event::{Timer, Watcher, watch};
 pub use export::{
-    HttpModule, LocationConf, MainConf, callbacks, exit_process, init_module, init_process,
+    HttpModule, LocationConf, MainConf, callbacks, exit_master, exit_process, init_module,
+    init_process,
 };
 pub use filter::{Chunk, Filter, Piece};
+pub use flock::FolderLock;
 pub use handler::{Flow, Phase, PhaseHandler};
+pub use headers::{HeaderName, SentHeaders};
 pub use log::{Level, is_logged, write as log};
 pub use peer::{Address, Peer};
 pub use process::{
-    Cycle, alive, clocks, host_name, is_first_worker, monotonic_ms, nginx_version, process_id,
-    serves_requests,
+    Cycle, alive, clocks, host_name, is_first_worker, is_testing, master_id, monotonic_ms,
+    nginx_version, process_id, serves_requests,
 };
 pub use request::Request;
 pub use rewrite::Rewrite;

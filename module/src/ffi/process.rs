@@ -1,6 +1,6 @@
 use ngx::ffi::{
-    NGX_PROCESS_HELPER, NGX_PROCESS_SIGNALLER, ngx_current_msec, ngx_cycle, ngx_cycle_t, ngx_pid,
-    ngx_process, ngx_timeofday, ngx_worker,
+    NGX_PROCESS_HELPER, NGX_PROCESS_SIGNALLER, NGX_PROCESS_SINGLE, ngx_current_msec, ngx_cycle,
+    ngx_cycle_t, ngx_parent, ngx_pid, ngx_process, ngx_test_config, ngx_timeofday, ngx_worker,
 };
 
 /// The configuration cycle that a process runs.
@@ -38,6 +38,22 @@ pub struct Clocks {
 pub fn process_id() -> u32 {
     // SAFETY: written once, before any module code runs in the process.
     unsafe { ngx_pid as u32 }
+}
+
+/// The process that starts the workers.
+pub fn master_id() -> u32 {
+    // SAFETY: written once, before any module code runs in the process.
+    match unsafe { ngx_process as u32 } {
+        NGX_PROCESS_SINGLE => process_id(),
+        // SAFETY: as above.
+        _ => unsafe { ngx_parent as u32 },
+    }
+}
+
+/// Whether this run only tests the configuration (`nginx -t`).
+pub fn is_testing() -> bool {
+    // SAFETY: written once, while nginx reads its command line.
+    unsafe { ngx_test_config != 0 }
 }
 
 /// Whether this is the first of the workers of its configuration: the one to say what

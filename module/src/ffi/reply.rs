@@ -6,6 +6,7 @@ use ngx::ffi::{
     ngx_http_run_posted_requests, ngx_http_send_special, ngx_int_t, ngx_pcalloc,
 };
 
+use super::abort::count_as_sent;
 use super::request::Request;
 use super::text::{bytes_of, copy_into, lent};
 
@@ -127,16 +128,8 @@ impl Request<'_> {
         chain: *mut ngx_chain_t,
         body: Option<&[u8]>,
     ) -> *mut ngx_chain_t {
-        let mut link = chain;
         // SAFETY: a chain that nginx passed to a body filter.
-        unsafe {
-            while let Some(part) = link.as_mut() {
-                let buffer = &mut *part.buf;
-                buffer.pos = buffer.last;
-                buffer.file_pos = buffer.file_last;
-                link = part.next;
-            }
-        }
+        unsafe { count_as_sent(chain, ptr::null()) };
         body.map_or(ptr::null_mut(), |body| self.chain_of(body, true))
     }
 

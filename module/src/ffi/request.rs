@@ -99,6 +99,11 @@ impl<'a> Request<'a> {
         whole.split(|&byte| byte == b'?').next().unwrap_or(whole)
     }
 
+    /// Its arguments: what follows the question mark.
+    pub fn query(&self) -> &'a [u8] {
+        bytes_of(&self.get().args)
+    }
+
     /// How long ago its first byte came, in milliseconds.
     pub fn age_ms(&self) -> u64 {
         let r = self.get();
@@ -109,6 +114,12 @@ impl<'a> Request<'a> {
     /// Whether it came here by an internal redirect, or is a subrequest.
     pub fn is_internal(&self) -> bool {
         self.get().internal() != 0
+    }
+
+    /// The request that it is a subrequest of, or itself.
+    pub fn main_request(&self) -> Self {
+        // SAFETY: a main request outlives its subrequests.
+        unsafe { Self::borrow(self.get().main) }
     }
 
     /// Whether it is a subrequest.

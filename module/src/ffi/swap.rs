@@ -1,11 +1,11 @@
 use memchr::memmem;
 use ngx::ffi::{
     NGX_LOG_DEBUG_HTTP, ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_request_t,
-    ngx_http_variable_t, ngx_http_variable_value_t, ngx_list_part_t, ngx_str_t, ngx_table_elt_t,
+    ngx_http_variable_t, ngx_http_variable_value_t, ngx_list_part_t, ngx_table_elt_t,
 };
 
-use super::headers::{HeadersIn, is_named};
-use super::text::{bytes_of, lent};
+use super::headers::{HeaderName, HeadersIn, SentHeaders, is_named};
+use super::text::bytes_of;
 
 /// The request's headers with the client's credentials left out and ours put in.
 ///
@@ -26,32 +26,33 @@ pub(crate) struct Swapped<'a> {
 impl<'a> Swapped<'a> {
     /// # Safety
     /// `r` must be live; nobody adds request headers until the value is dropped.
-    pub(crate) unsafe fn new(r: *mut ngx_http_request_t, authorization: &'a [u8]) -> Self {
+    pub(crate) unsafe fn new(
+        r: *mut ngx_http_request_t,
+        authorization: &'a [u8],
+        more: Option<&'a SentHeaders>,
+    ) -> Self {
         // SAFETY: elements are copied, which nginx itself does with a subrequest's
         // header list; the list's first part is put back by Drop. nginx reads the
         // list when it creates the upstream request, which happens in between.
         unsafe {
+            let without = more.map_or(&[][..], |more| more.without);
             let mut ours: Vec<ngx_table_elt_t> = Vec::with_capacity(16);
             let mut kept = vec![];
             put_aside(r, b"", &mut kept);
             for header in HeadersIn::of(r) {
                 if is_named(header, b"authorization") || is_named(header, b"x-service-token") {
                     put_aside(r, bytes_of(&(*header).value), &mut kept);
-                } else if !is_named(header, b"accept-encoding") {
+                } else if !is_named(header, b"accept-encoding")
+                    && !without.iter().any(|name| is_named(header, name))
+                {
                     // Without it the answer is one that can be looked into. Else a
                     // client could have an error of its own cost every key.
                     ours.push(*header);
                 }
             }
-            let mut element: ngx_table_elt_t = core::mem::zeroed();
-            element.key = lent(b"Authorization");
-            element.lowcase_key = lent(b"authorization").data;
-            element.hash = AUTHORIZATION_HASH;
-            element.value = ngx_str_t {
-                len: authorization.len(),
-                data: authorization.as_ptr().cast_mut(),
-            };
-            ours.push(element);
+            ours.push(AUTHORIZATION.with(authorization));
+            let more = more.into_iter().flat_map(|more| &more.with);
+            ours.extend(more.map(|(name, value)| name.with(value)));
             let part = &raw mut (*r).headers_in.headers.part;
             let theirs = *part;
             *part = ngx_list_part_t {
@@ -89,16 +90,7 @@ impl Drop for Swapped<'_> {
     }
 }
 
-/// ngx_hash_key("authorization"), by which proxy_set_header finds it.
-const AUTHORIZATION_HASH: usize = {
-    let name = b"authorization";
-    let (mut hash, mut at) = (0usize, 0);
-    while at < name.len() {
-        hash = hash.wrapping_mul(31).wrapping_add(name[at] as usize);
-        at += 1;
-    }
-    hash
-};
+const AUTHORIZATION: HeaderName = HeaderName::new(b"Authorization", b"authorization");
 
 /// Makes nginx forget the values of variables that tell of a credential, and gives
 /// them to `kept`: those of the headers themselves, and any made of them (by `map`,
@@ -112,7 +104,6 @@ unsafe fn put_aside(
     kept: &mut Vec<(usize, ngx_http_variable_value_t)>,
 ) {
     let secret = credential.rsplit(|&b| b == b' ').next().unwrap_or_default();
-    let finder = memmem::Finder::new(secret);
     // SAFETY: a request has as many values as the configuration has indexed
     // variables; a valid value points at `len` bytes that live as long.
     unsafe {
@@ -133,7 +124,11 @@ unsafe fn put_aside(
                 bytes_of(&variable.name),
                 b"http_authorization" | b"http_x_service_token"
             );
-            let tells = || !secret.is_empty() && finder.find((*value).as_bytes()).is_some();
+            let tells = || {
+                let value = (*value).as_bytes();
+                let fits = !secret.is_empty() && secret.len() <= value.len();
+                fits && memmem::find(value, secret).is_some()
+            };
             if of_header || ((*value).valid() != 0 && tells()) {
                 kept.push((index, *value));
                 (*value).set_valid(0);

@@ -8,11 +8,13 @@ use ngx::ffi::{
 };
 use zeroize::Zeroizing;
 
+use super::abort;
 use super::attempt::{self, AnswerHead, Attempt};
 use super::context::{self, Holder};
 use super::export::{HttpModule, LocationConf, the_module};
 use super::guard;
 use super::handler;
+use super::headers::SentHeaders;
 use super::request::Request;
 use super::rewrite::Rewritten;
 use super::swap::Swapped;
@@ -55,12 +57,16 @@ pub trait Wrapped: HttpModule {
 
 impl Request<'_> {
     /// Has the location's own content handler (`proxy_pass`) send `authorization`
-    /// in place of whatever credentials the client sent.
+    /// in place of whatever credentials the client sent, and `headers` in place of its.
     ///
     /// The client's headers are as they were before and after: neither a log line
     /// nor a later location ever sees the value. `false` when the location has no
     /// handler that could send it.
-    pub fn send_with<M: Wrapped>(&self, authorization: Rc<Zeroizing<Vec<u8>>>) -> bool {
+    pub fn send_with<M: Wrapped>(
+        &self,
+        authorization: Rc<Zeroizing<Vec<u8>>>,
+        headers: Option<SentHeaders>,
+    ) -> bool {
         let holder = context::current::<M::Context>(self.raw, the_module::<M>());
         let place = self.location::<M>().map(LocationConf::content);
         let (Some(holder), Some(place)) = (holder, place) else {
@@ -73,6 +79,7 @@ impl Request<'_> {
         // whose handler serves both, has none.
         unsafe { (*self.raw).content_handler = Some(content_entry::<M>) };
         *holder.authorization.borrow_mut() = Some(authorization);
+        *holder.headers.borrow_mut() = headers.map(Rc::new);
         true
     }
 
@@ -237,10 +244,18 @@ unsafe extern "C" fn create_request_entry<M: Wrapped>(r: *mut ngx_http_request_t
         };
         let rewrites = holder.map(|h| h.rewrites.borrow().clone());
         let rewrites = rewrites.unwrap_or_default();
+        let headers = holder.and_then(|h| h.headers.borrow().clone());
         // SAFETY: live request whose upstream request is being made; `create` is
         // the handler that stood here before.
         unsafe {
-            let _swapped = Swapped::new(r, &authorization);
+            if let Some(holder) = holder
+                && Request::borrow(r)
+                    .location::<M>()
+                    .is_some_and(LocationConf::drains)
+            {
+                abort::watch::<M>(r, holder);
+            }
+            let _swapped = Swapped::new(r, &authorization, headers.as_deref());
             let rewritten = Rewritten::new(r, &rewrites);
             if rewritten.is_none() {
                 return NGX_ERROR as ngx_int_t;

@@ -9,19 +9,20 @@ use openai_core::openai::{ApiError, Restorer};
 use crate::Openai;
 use crate::conf::Location;
 use crate::ctx::{Context, Reply};
-use crate::ffi::{Chunk, Filter, Piece, Request};
-use crate::phase::target;
+use crate::ffi::{Chunk, Filter, LocationConf, Piece, Request, Wrapped};
+use crate::phase::{drain, target};
+use crate::trace;
 use crate::usage;
 
 pub struct Answers;
 
 impl Filter for Answers {
-    fn header(request: Request<'_>) {
+    fn header(request: Request<'_>) -> bool {
         let Some(place) = request.location::<Openai>() else {
-            return;
+            return true;
         };
         if !place.is_gateway() {
-            return;
+            return true;
         }
         tell_attempts(&request, place);
         if request.is_error_page() {
@@ -40,6 +41,14 @@ impl Filter for Answers {
         if request.is_upstream_answer() {
             restore(&request);
         }
+        if place.trace().tells() {
+            trace::tell(&request, place);
+        }
+        // One that leaves later is noticed when the body is sent.
+        !(place.drains()
+            && request.is_upstream_answer()
+            && request.client_is_gone()
+            && drain::client_left(&request))
     }
 
     fn body<'a>(request: Request<'a>, chunk: Chunk<'_>) -> Piece<'a> {
@@ -52,10 +61,13 @@ impl Filter for Answers {
         match ctx.reply.get() {
             Reply::Nginx => {
                 usage::see(ctx, chunk);
+                if let Some(left) = ctx.draining.get() {
+                    return drain::pass(ctx, left, chunk);
+                }
                 let cutter = usage::cutter(&request, ctx);
                 let editor = ctx.editor.borrow().clone();
                 if cutter.is_none() && editor.is_none() {
-                    return Piece::Keep;
+                    return joined(request, ctx, chunk);
                 }
                 Piece::Edit(cutter, editor)
             }
@@ -66,6 +78,28 @@ impl Filter for Answers {
             Reply::Sent => Piece::Drop,
         }
     }
+
+    fn client_left(request: Request<'_>) -> bool {
+        drain::client_left(&request)
+    }
+}
+
+/// The rest of an answer goes with the end of its body.
+fn joined<'a>(request: Request<'a>, ctx: &Context, chunk: Chunk<'_>) -> Piece<'a> {
+    if ctx.joined.get() {
+        return if chunk.is_end() {
+            Piece::Ended
+        } else {
+            Piece::Keep
+        };
+    }
+    if !request.is_rest_of_answer::<Answers>(chunk) {
+        return Piece::Keep;
+    }
+    ctx.joined.set(true);
+    // Before the client can know: it may ask for the same slot at once.
+    Openai::answer_complete(request);
+    Piece::Last
 }
 
 fn tell_attempts(request: &Request<'_>, place: &Location) {
@@ -124,6 +158,9 @@ fn put_into_form(request: &Request<'_>) {
     request.announce_answer(b"application/json", body_of(ctx, error).len());
     if let Some(seconds) = error.retry_after() {
         request.add_answer_header(b"Retry-After", seconds.to_string().as_bytes());
+    }
+    if error.is_final() {
+        request.add_answer_header(b"X-Should-Retry", b"false");
     }
     ctx.reply.set(Reply::Announced(error));
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::outcomes::settle;
 use super::waiting::see_to_queues;
-use super::{LATE, LOCKS, Lockable, Locks, Place, end_locked, outages, with};
+use super::{LATE, LOCKS, Lockable, Locks, Place, end_locked, outages, sharing, with};
 use crate::adapter::now;
 use crate::adapter::redis::{Group, NodeReport, Setup, SlotCommands, TIMEOUT, WAKE, clock};
 use crate::conf::{Main, PoolKey, RedlockGroup, Store, TakenOver};
@@ -58,7 +58,8 @@ pub fn start(main: &Main) {
         let pools = uses.map(|(_, names, id)| (names, id)).collect();
         Some(Member::new(at, known, group, pools, shortest))
     });
-    let members = members.collect();
+    let members: Vec<_> = members.collect();
+    sharing::start(main, &members);
     LOCKS.with_borrow_mut(|locks| {
         locks.members = members;
         locks.pools = lockable(main);
@@ -159,6 +160,7 @@ pub fn stop() {
         ended,
         ..
     } = &mut locks;
+    sharing::stop(members);
     for (&handle, hold) in holds.iter() {
         let member = members.get_mut(hold.place.group).and_then(Option::as_mut);
         let given_back = hold.ending && !ended.contains(&handle);

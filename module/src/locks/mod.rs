@@ -8,6 +8,7 @@ mod members;
 mod outages;
 mod outcomes;
 mod services;
+mod sharing;
 mod waiting;
 
 pub use members::{keys_changed, nodes, start, status, stop};

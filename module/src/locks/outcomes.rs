@@ -7,7 +7,7 @@ use openai_core::redlock::PoolNames;
 use serde_json::json;
 
 use super::waiting::has_had_its_turn;
-use super::{Hold, LOCKS, attempt, forget, outages, services, unlock, with};
+use super::{Hold, LOCKS, attempt, forget, outages, services, sharing, unlock, with};
 use crate::adapter::now;
 use crate::adapter::redis::Outcome;
 use crate::ffi::{Level, Token};
@@ -83,7 +83,11 @@ fn settle_one(outcome: Outcome) {
                 lost(handle);
             }
         }
-        Outcome::Opened { group, node } => outages::greet(group, node),
+        Outcome::Opened { group, node } => {
+            outages::greet(group, node);
+            sharing::greet(group, node);
+        }
+        Outcome::Shared { group, node, value } => sharing::answered(group, node, &value),
         Outcome::Out { names, key, outage } => outages::heard(&names, &key, outage),
         Outcome::Freed { names, field } => freed(&names, &field),
     }

@@ -15,6 +15,7 @@ use crate::ctx::{Context, Lease, Stage};
 use crate::ffi::{AnswerHead, Attempt, Level, Request};
 use crate::locks;
 use crate::log::event;
+use crate::trace;
 use crate::worker;
 
 /// An attempt that is under way, with the key that it has.
@@ -140,6 +141,7 @@ impl Running<'_> {
                 let fields = json!({
                     "pool": pool,
                     "key_id": self.key_id(),
+                    "request_id": trace::known_id(self.ctx),
                     "cause": cause.as_str(),
                     "for_ms": until_ms.saturating_sub(now().mono_ms),
                     "failures": failures,
@@ -159,7 +161,7 @@ impl Running<'_> {
     /// Whether the request is to be sent again, or what else becomes of it.
     fn next(&self, fault: Fault, verdict: Verdict) -> Attempt {
         let (ctx, next) = (self.ctx, self.place.next_key());
-        if !next.cures(fault) || self.request.is_subrequest() {
+        if !next.cures(fault) || self.request.is_subrequest() || ctx.left.get() {
             return Attempt::Keep;
         }
         let mut avoid = ctx.avoid.get();
@@ -180,6 +182,7 @@ impl Running<'_> {
             "attempt": ctx.attempts.get(),
             "fault": what,
             "again": over.is_none(),
+            "request_id": trace::known_id(ctx),
         });
         event(Level::Warn, "attempt_failed", fields);
         match over {

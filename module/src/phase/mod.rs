@@ -3,6 +3,7 @@
 mod access;
 pub mod api;
 mod body;
+pub mod drain;
 mod failover;
 mod lost;
 mod precontent;

@@ -14,6 +14,8 @@ use crate::adapter::now;
 use crate::conf::{Location, Main, Pool, PoolKey};
 use crate::ctx::{Context, Lease, LeaseStatus, Stage};
 use crate::ffi::{Flow, Phase, PhaseHandler, Request, Timer, Token};
+use crate::totals;
+use crate::trace;
 use crate::worker::{self, Ask, Asked};
 
 pub struct Precontent;
@@ -47,7 +49,8 @@ impl PhaseHandler for Precontent {
             }
             Stage::Reading => {
                 let looked = look_at(&request, ctx, place);
-                match looked.and_then(|()| target::route(ctx, place, main)) {
+                let may = looked.and_then(|()| quota(ctx, main));
+                match may.and_then(|()| target::route(ctx, place, main)) {
                     Ok(()) => attempt(&request, ctx, main),
                     Err(refusal) => refuse(ctx, refusal),
                 }
@@ -272,13 +275,25 @@ fn send(request: &Request<'_>, ctx: &Context, main: &Main) -> Flow {
     let key = ctx.key.borrow().clone();
     request.rewrite_body::<Openai>(body::rewrites(request, ctx, main));
     match key {
-        Some(key) if request.send_with::<Openai>(key.authorization.clone()) => Flow::Decline,
+        Some(key)
+            if request.send_with::<Openai>(key.authorization.clone(), trace::sent(request)) =>
+        {
+            Flow::Decline
+        }
         _ => refuse(ctx, ApiError::Internal),
     }
 }
 
 fn client<'a>(ctx: &Context, main: &'a Main) -> Option<&'a Client> {
     main.clients.as_ref()?.as_slice().get(ctx.client.get()?)
+}
+
+/// Whether the client may use more.
+pub(super) fn quota(ctx: &Context, main: &Main) -> Result<(), ApiError> {
+    match client(ctx, main) {
+        Some(client) if totals::is_used_up(main, client) => Err(ApiError::QuotaPassed),
+        _ => Ok(()),
+    }
 }
 
 fn priority(ctx: &Context, main: &Main) -> i32 {

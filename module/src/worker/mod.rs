@@ -19,6 +19,7 @@ use crate::adapter::{change, change_quietly, now};
 use crate::conf::{Main, Store, TakenOver};
 use crate::ctx::Lease;
 use crate::ffi::{self, ConfResult, Cycle, Level, SharedZone, Timer, Token, Watcher};
+use crate::keeper;
 use crate::locks;
 use crate::log::event;
 use crate::phase;
@@ -104,17 +105,24 @@ fn enter(main: &Main, cycle: Cycle) -> Option<bool> {
     locks::start(main);
     probe::start(main);
     watch::start(main);
+    keeper::start(main);
     Some(true)
 }
 
 /// Strikes the worker off; what it still holds is free at once.
 pub fn stop() {
+    keeper::stop();
     watch::stop();
     locks::stop();
     probe::stop();
     if let Some(worker) = WORKER.take() {
         change(worker.shared, |zone| zone.dismiss(worker.id, now()));
     }
+}
+
+/// Chance, where there is no worker.
+pub fn chance() -> u64 {
+    StdRng::from_os_rng().next_u64()
 }
 
 /// Chance.

@@ -7,7 +7,7 @@ use e2e::{Gateway, Plan, RawUpstream};
 
 use crate::failover;
 
-fn curl(gateway: &Gateway, path: &str) -> Command {
+pub fn curl(gateway: &Gateway, path: &str) -> Command {
     let port = gateway.tls_port();
     let mut curl = Command::new("curl");
     curl.args([
@@ -37,7 +37,7 @@ fn chat(gateway: &Gateway) -> Command {
 }
 
 /// curl's output, and what it said of the exchange after it.
-fn run(mut curl: Command) -> String {
+pub fn run(mut curl: Command) -> String {
     let output = curl
         .args(["-w", "\n%{http_version} %{http_code}"])
         .output()

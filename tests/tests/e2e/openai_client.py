@@ -30,6 +30,15 @@ def complete():
     print(answer.choices[0].message.content)
 
 
+def request_id():
+    """The answer's id, and that of an error: both are read from X-Request-ID."""
+    print(client.chat.completions.create(model="gpt-4o", messages=messages)._request_id)
+    try:
+        client.with_options(api_key="wrong").models.list()
+    except openai.APIStatusError as error:
+        print(error.request_id)
+
+
 def models():
     print(",".join(sorted(model.object for model in client.models.list())))
 
@@ -42,4 +51,5 @@ def fail():
         print(type(error).__name__, error.status_code, error.code)
 
 
-{"stream": stream, "stream_with_usage": stream_with_usage, "complete": complete, "models": models, "fail": fail}[scene]()
+scenes = [stream, stream_with_usage, complete, request_id, models, fail]
+{play.__name__: play for play in scenes}[scene]()

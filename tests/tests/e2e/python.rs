@@ -110,6 +110,16 @@ fn openai_python_raises_the_error_that_fits() {
     assert_eq!(error, "InternalServerError 502 upstream_unavailable");
 }
 
+/// The provider's id where there is one, and the gateway's where there is none.
+#[test]
+fn openai_python_tells_the_id_of_a_request() {
+    let gateway = plan().location("openai_trace on;").start();
+    let said = play(&gateway, TOKEN, "request_id");
+    let (answer, error) = said.split_once('\n').expect("two ids");
+    assert!(answer.starts_with("req_") && answer.len() == 36, "{said}");
+    assert_eq!(error, gateway.logged(2)[1].request_id);
+}
+
 #[test]
 fn openai_python_meets_routes_and_aliases() {
     let routes = |lines: &str| {

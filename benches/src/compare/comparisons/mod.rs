@@ -11,6 +11,7 @@ mod redlock;
 mod redlock_syscalls;
 mod streams;
 mod throughput;
+mod usage;
 mod waiting;
 
 use clap::ValueEnum;
@@ -23,6 +24,8 @@ use crate::report::Report;
 pub enum Comparison {
     /// Requests a second, 64 connections
     Throughput,
+    /// Requests a second with the usage of answers read, asked for and taken out
+    Usage,
     /// Time of whole answers, 1 and 64 clients as fast as they can
     Latency,
     /// Time of the first token and of the last, 512 clients at reading speed
@@ -58,6 +61,7 @@ impl Comparison {
     pub fn run(self, lab: &Lab, report: &mut Report) -> Result<()> {
         match self {
             Self::Throughput => throughput::run(lab, report),
+            Self::Usage => usage::run(lab, report),
             Self::Latency => latency::run(lab, report),
             Self::FirstToken => first_token::run(lab, report),
             Self::Streams => streams::run(lab, report),

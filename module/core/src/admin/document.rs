@@ -11,8 +11,8 @@ use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
 use utoipa::openapi::{
-    ComponentsBuilder, ContentBuilder, HeaderBuilder, Info, OpenApiBuilder, PathsBuilder, Ref,
-    Required, ResponseBuilder, Schema,
+    ComponentsBuilder, ContentBuilder, HeaderBuilder, Info, OneOfBuilder, OpenApiBuilder,
+    PathsBuilder, Ref, RefOr, Required, ResponseBuilder, Schema,
 };
 
 use super::problem::ErrorResponse;
@@ -22,6 +22,7 @@ use super::response::{
     SystemInfo,
 };
 use super::route::Access;
+use super::stats::Stats;
 
 /// An operation, as the document tells of it.
 struct Operation {
@@ -31,12 +32,16 @@ struct Operation {
     access: Access,
     summary: &'static str,
     description: &'static str,
+    takes: &'static [Parameter],
     asks: Option<&'static str>,
     answers: &'static str,
     /// Statuses that have the answer's form, too.
     also: &'static [u16],
     errors: &'static [u16],
 }
+
+/// A parameter of a query: name, meaning, schema.
+type Parameter = (&'static str, &'static str, fn() -> RefOr<Schema>);
 
 const JSON: &str = "application/json";
 
@@ -50,6 +55,7 @@ const OPERATIONS: &[Operation] = &[
         description: "Locks a slot of an API key for one service. Answers 429 at once when no \
                       slot is free, unless `wait_ms` says to wait. The same `request_id` of the \
                       same service gets the same lock while it is held.",
+        takes: &[],
         asks: Some("AcquireRequest"),
         answers: "AcquireResponse",
         also: &[],
@@ -62,6 +68,7 @@ const OPERATIONS: &[Operation] = &[
         access: Access::Client,
         summary: "Prolong a lock",
         description: "Moves the end of a lock that its owner still holds.",
+        takes: &[],
         asks: Some("ExtendRequest"),
         answers: "AcquireResponse",
         also: &[],
@@ -75,6 +82,7 @@ const OPERATIONS: &[Operation] = &[
         summary: "Give a lock back",
         description: "Ends a lock of the caller's. Asked again it answers the same: what the lock \
                       has become.",
+        takes: &[],
         asks: Some("ReleaseRequest"),
         answers: "ReleaseResponse",
         also: &[],
@@ -88,6 +96,7 @@ const OPERATIONS: &[Operation] = &[
         summary: "List who holds what",
         description: "The slots that are held on this machine: by services, and by requests that \
                       pass through the gateway.",
+        takes: &[],
         asks: None,
         answers: "ActiveLocks",
         also: &[],
@@ -100,6 +109,7 @@ const OPERATIONS: &[Operation] = &[
         access: Access::Admin,
         summary: "End somebody's lock",
         description: "For administrators. The owner's next `extend` fails.",
+        takes: &[],
         asks: None,
         answers: "ForceReleaseResponse",
         also: &[],
@@ -113,10 +123,37 @@ const OPERATIONS: &[Operation] = &[
         summary: "Forget what has ended",
         description: "For administrators. Ends the locks whose time is over, and forgets all that \
                       have ended. Their slots are free without it.",
+        takes: &[],
         asks: None,
         answers: "CleanupResponse",
         also: &[],
         errors: &[401, 403, 503],
+    },
+    Operation {
+        method: HttpMethod::Get,
+        path: "/v1/stats",
+        id: "stats",
+        access: Access::Client,
+        summary: "What has been used",
+        description: "Requests, tokens, cost and times by UTC day, summed up. A service sees its \
+                      own figures; an administrator those of all, also by model, pool and key.",
+        takes: &[
+            (
+                "service",
+                "Of which service; another's for administrators only.",
+                service,
+            ),
+            (
+                "since",
+                "From which UTC day on: a date, or a time, whose day it is then. By default \
+                       all that is kept: `since` in the answer tells.",
+                since,
+            ),
+        ],
+        asks: None,
+        answers: "Stats",
+        also: &[],
+        errors: &[401, 403, 404, 422, 503],
     },
     Operation {
         method: HttpMethod::Get,
@@ -125,6 +162,7 @@ const OPERATIONS: &[Operation] = &[
         access: Access::Reader,
         summary: "What this gateway is",
         description: "Versions, uptime, key pools. No secrets: keys are named by their ids.",
+        takes: &[],
         asks: None,
         answers: "SystemInfo",
         also: &[],
@@ -138,6 +176,7 @@ const OPERATIONS: &[Operation] = &[
         summary: "Whether the gateway can serve",
         description: "200 when it can, with `degraded` if there is less to spare; 503 when it \
                       cannot. Needs no token.",
+        takes: &[],
         asks: None,
         answers: "Health",
         also: &[503],
@@ -197,11 +236,12 @@ fn components() -> ComponentsBuilder {
     component::<CleanupResponse>(&mut schemas);
     component::<Health>(&mut schemas);
     component::<SystemInfo>(&mut schemas);
+    component::<Stats>(&mut schemas);
     component::<ErrorResponse>(&mut schemas);
     components.schemas_from_iter(schemas)
 }
 
-type Named = (String, utoipa::openapi::RefOr<Schema>);
+type Named = (String, RefOr<Schema>);
 
 fn component<T: ToSchema>(schemas: &mut Vec<Named>) {
     schemas.push((T::name().into_owned(), T::schema()));
@@ -239,6 +279,14 @@ impl Operation {
                 .schema(Some(name));
             built = built.parameter(parameter.description(Some("The lock.")));
         }
+        for (name, meaning, schema) in self.takes {
+            let parameter = ParameterBuilder::new()
+                .name(*name)
+                .parameter_in(ParameterIn::Query)
+                .required(Required::False)
+                .schema(Some(schema()));
+            built = built.parameter(parameter.description(Some(*meaning)));
+        }
         if self.access != Access::Public {
             let none: [&str; 0] = [];
             built = built
@@ -247,6 +295,25 @@ impl Operation {
         }
         built
     }
+}
+
+fn service() -> RefOr<Schema> {
+    let name = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some("^[A-Za-z0-9._-]{1,64}$"));
+    name.into()
+}
+
+fn since() -> RefOr<Schema> {
+    let text = |format| {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::KnownFormat(format)))
+    };
+    let either = OneOfBuilder::new()
+        .item(text(KnownFormat::Date))
+        .item(text(KnownFormat::DateTime));
+    either.into()
 }
 
 /// What can be done next with a lock that has just been taken. (utoipa writes links by
@@ -270,11 +337,11 @@ fn answer(status: u16, body: &str) -> ResponseBuilder {
         400 => "The body is no JSON object.",
         401 => "No token, or an unknown one.",
         403 => "The token does not allow it.",
-        404 => "There is no such lock, or pool.",
+        404 => "There is no such lock, pool or service.",
         409 => "The lock has ended.",
         413 => "The body is too large.",
-        422 => "A field is missing or wrong; `param` says which.",
-        429 => "No slot is free.",
+        422 => "A field or parameter is missing or wrong; `param` says which.",
+        429 => "No slot is free; or with `insufficient_quota`, as much is used as may be.",
         _ => "The gateway cannot tell at the moment.",
     };
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(body)));

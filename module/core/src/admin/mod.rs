@@ -10,6 +10,7 @@ mod problem;
 mod request;
 mod response;
 mod route;
+mod stats;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -25,6 +26,7 @@ pub use response::{
     SystemInfo,
 };
 pub use route::{Access, Route, route};
+pub use stats::{Stats, StatsQuery};
 pub use time::rfc3339;
 
 /// The name of a lock: 32 hexadecimal digits.

@@ -15,6 +15,8 @@ pub struct Problem {
     error: ErrorDetail,
     /// The seconds of `Retry-After`, where waiting helps.
     pub retry_after: Option<u32>,
+    /// Whether it is of no use to ask again.
+    pub is_final: bool,
     /// The methods of `Allow`.
     pub allow: Option<&'static str>,
 }
@@ -56,6 +58,7 @@ impl Problem {
                 code,
             },
             retry_after: None,
+            is_final: false,
             allow: None,
         }
     }
@@ -71,6 +74,7 @@ impl Problem {
         let mut problem = Self::new(error.status(), error.code(), error.message());
         problem.error.r#type = error.kind();
         problem.retry_after = error.retry_after();
+        problem.is_final = error.is_final();
         problem
     }
 
@@ -122,6 +126,20 @@ impl Problem {
     pub fn admin_only() -> Self {
         let message = "This needs the token of an administrator.";
         Self::new(403, Some("admin_required"), message)
+    }
+
+    /// The figures of other services are not for this client.
+    #[must_use]
+    pub fn not_your_service() -> Self {
+        let message = "A client may see its own figures only.";
+        Self::new(403, Some("admin_required"), message).about("service")
+    }
+
+    /// There is no such service.
+    #[must_use]
+    pub fn no_such_service() -> Self {
+        let message = "There is no such service.";
+        Self::new(404, Some("service_not_found"), message).about("service")
     }
 
     /// The lock is another's.

@@ -38,6 +38,8 @@ pub enum Route {
     ForceRelease(String),
     /// Forgets what has ended.
     Cleanup,
+    /// What has been counted.
+    Stats,
 }
 
 impl Route {
@@ -47,7 +49,7 @@ impl Route {
         match self {
             Self::Health => Access::Public,
             Self::SystemInfo | Self::Docs | Self::OpenApi | Self::Active => Access::Reader,
-            Self::Acquire | Self::Release | Self::Extend => Access::Client,
+            Self::Acquire | Self::Release | Self::Extend | Self::Stats => Access::Client,
             Self::ForceRelease(_) | Self::Cleanup => Access::Admin,
         }
     }
@@ -77,6 +79,7 @@ impl Route {
             "/v1/lock/release" => Self::Release,
             "/v1/lock/extend" => Self::Extend,
             "/v1/locks/active" => Self::Active,
+            "/v1/stats" => Self::Stats,
             "/v1/maintenance/cleanup-expired" => Self::Cleanup,
             _ => {
                 let rest = path.strip_prefix("/v1/locks/")?;

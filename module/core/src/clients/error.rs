@@ -56,6 +56,21 @@ pub enum ClientError {
         /// The name.
         name: String,
     },
+    /// A quota line without bounds.
+    #[error("a quota needs a client's name or *, and bounds such as tokens=1000000/day, or off")]
+    NoQuota,
+    /// Two quotas of the same client.
+    #[error("two quotas for \"{whose}\"")]
+    SameQuota {
+        /// The client, or `*`.
+        whose: String,
+    },
+    /// A quota for nobody.
+    #[error("there is no client \"{name}\" to have a quota")]
+    NobodysQuota {
+        /// The name.
+        name: String,
+    },
     /// A token that another client has.
     #[error("clients \"{first}\" and \"{second}\" have the same token")]
     SameToken {

@@ -3,6 +3,7 @@
 mod directive;
 mod error;
 mod headers;
+mod quota;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -10,6 +11,8 @@ mod tests;
 pub use directive::{ClientDirective, TokenSource};
 pub use error::{ClientError, TokenError};
 pub use headers::{bearer_token, service_token};
+pub(crate) use quota::LIMITS;
+pub use quota::{Limit, Measure, Period, Quota, QuotaDirective, Whose};
 pub use table::Clients;
 
 use std::fmt;
@@ -26,6 +29,8 @@ pub struct Client {
     pub role: Role,
     /// Its place among those who wait, within [`PRIORITIES`].
     pub priority: i32,
+    /// How much it may use, if that is bounded.
+    pub quota: Quota,
     /// The SHA-256 of its token.
     digest: [u8; 32],
 }

@@ -3,7 +3,10 @@
 use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
-use super::{Client, ClientDirective, ClientError, Role, TokenError, bearer_token, service_token};
+use super::{
+    Client, ClientDirective, ClientError, Quota, QuotaDirective, Role, TokenError, Whose,
+    bearer_token, service_token,
+};
 use crate::keys::is_header_text;
 
 const MIN_TOKEN: usize = 8;
@@ -50,6 +53,7 @@ impl Clients {
             name,
             role,
             priority,
+            quota: Quota::default(),
             digest: digest(token.as_bytes()),
         })
     }
@@ -66,10 +70,38 @@ impl Clients {
                 name: name.to_owned(),
                 role,
                 priority: 0,
+                quota: Quota::default(),
                 digest,
             })?;
         }
         Ok(self)
+    }
+
+    /// Gives the clients their quotas: what a client has by name is in place of what all
+    /// have.
+    ///
+    /// # Errors
+    /// When one has two, or is not among the clients.
+    pub fn bound(&mut self, quotas: &[QuotaDirective]) -> Result<(), ClientError> {
+        for (at, QuotaDirective { whose, .. }) in quotas.iter().enumerate() {
+            if quotas[..at].iter().any(|other| other.whose == *whose) {
+                let whose = whose.to_string();
+                return Err(ClientError::SameQuota { whose });
+            }
+            if let Whose::Of(name) = whose
+                && !self.clients.iter().any(|client| client.name == *name)
+            {
+                return Err(ClientError::NobodysQuota { name: name.clone() });
+            }
+        }
+        for client in &mut self.clients {
+            let own = |line: &&QuotaDirective| matches!(&line.whose, Whose::Of(name) if *name == client.name);
+            let all = || quotas.iter().find(|line| line.whose == Whose::All);
+            if let Some(line) = quotas.iter().find(own).or_else(all) {
+                client.quota = line.quota.clone();
+            }
+        }
+        Ok(())
     }
 
     fn push(&mut self, client: Client) -> Result<(), ClientError> {

@@ -1,18 +1,21 @@
 //! The block as its tables, and how a request is added.
 
-use core::ops::Range;
-use core::sync::atomic::{Ordering, compiler_fence};
-
 use bytemuck::{Pod, Zeroable};
+use core::ops::Range;
 use thiserror::Error;
 
-use super::http::{CELLS, Cell, Http};
+use super::day::Day;
+use super::http::{CELLS, Cell};
+use super::journal::{Journal, Part, Parts, words};
+use super::ledger::{Head, KEPT_DAYS, Ledger, Month, Passed, Tag, Use};
 use super::record::{Outcome, Record, Request};
-use super::row::{Label, NAME, OTHER, Row, Times};
+use super::row::{Counters, Label, NAME, OTHER, Row, Times, hash};
+use super::saved::Identity;
+use crate::clients::Quota;
 
 const MAGIC: u64 = u64::from_be_bytes(*b"oaistats");
 /// Raised whenever a record changes its shape.
-const LAYOUT: u64 = 1;
+const LAYOUT: u64 = 3;
 
 const SERVICES: usize = 256;
 const MODELS: usize = 128;
@@ -22,12 +25,23 @@ const TIMED: usize = SERVICES + MODELS + POOLS;
 const FEWEST_KEYS: usize = 16;
 
 /// The tables that a request adds to.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Table {
     Services,
     Models,
     Pools,
     Keys,
+}
+
+impl Table {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Services => "service",
+            Self::Models => "model",
+            Self::Pools => "pool",
+            Self::Keys => "key",
+        }
+    }
 }
 
 pub(super) const TABLES: [Table; 4] = [Table::Services, Table::Models, Table::Pools, Table::Keys];
@@ -52,36 +66,59 @@ struct Header {
     magic: u64,
     layout: u64,
     rows: u64,
+    /// How many sums of days there is room for.
+    sums: u64,
     /// How many rows of each table are used.
     used: [u64; TABLES.len()],
 }
 
-/// A copy of the totals at a moment.
-pub struct Snapshot(Vec<u64>);
+/// A copy of the totals at a moment, without those of days that are over.
+pub struct Snapshot {
+    words: Vec<u64>,
+    rows: usize,
+}
 
 impl Snapshot {
     /// The totals.
     pub(super) fn board(&mut self) -> Result<Board<'_>, BoardError> {
-        Board::open(bytemuck::cast_slice_mut(&mut self.0))
+        let shape = Shape {
+            rows: self.rows,
+            sums: 0,
+        };
+        Board::divide(bytemuck::cast_slice_mut(&mut self.words), shape)
     }
 }
 
-/// What is being changed, as it was before.
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-struct Journal {
-    /// Whether it has to be put back.
-    valid: u64,
-    http: u64,
-    cell: Cell,
-    at: [u64; TABLES.len()],
-    rows: [Row; TABLES.len()],
-    times: [Times; TABLES.len()],
-    used: [u64; TABLES.len()],
+/// How many records there are of those whose number depends on the size.
+#[derive(Clone, Copy)]
+struct Shape {
+    rows: usize,
+    sums: usize,
 }
 
-/// No cell, no row.
-const NONE: u64 = u64::MAX;
+impl Shape {
+    /// A row, and what it had counted when the day began.
+    const ROW: usize = size_of::<Row>() + size_of::<Counters>();
+    const SUM: usize = size_of::<Tag>() + size_of::<Counters>();
+    /// A third of what is left is for the rows of keys.
+    const SHARE: usize = 3;
+
+    /// With room for the sums of one day, at least.
+    const fn of(size: usize) -> Option<Self> {
+        if size < Board::bytes_for(FEWEST_KEYS) {
+            return None;
+        }
+        let least = Board::FIXED + TIMED * (Self::ROW + Self::SUM);
+        let keys = (size - least) / Self::SHARE / Self::ROW;
+        let rows = TIMED + keys;
+        let sums = (size - Board::FIXED - rows * Self::ROW) / Self::SUM;
+        Some(Self { rows, sums })
+    }
+
+    const fn size(self) -> usize {
+        Board::FIXED + self.rows * Self::ROW + self.sums * Self::SUM
+    }
+}
 
 /// The block of totals, opened by whoever holds its mutex.
 pub struct Board<'a> {
@@ -90,19 +127,25 @@ pub struct Board<'a> {
     pub(super) cells: &'a mut [Cell],
     pub(super) times: &'a mut [Times],
     pub(super) rows: &'a mut [Row],
+    pub(super) ledger: Ledger<'a>,
 }
 
 impl<'a> Board<'a> {
-    /// The bytes that hold the rows of so many keys.
+    const FIXED: usize = size_of::<Header>()
+        + size_of::<Journal>()
+        + CELLS * size_of::<Cell>()
+        + TIMED * size_of::<Times>()
+        + size_of::<Head>()
+        + size_of::<Identity>()
+        + SERVICES * size_of::<Month>();
+
+    /// The bytes that hold the rows of so many keys, and as many sums of days again for
+    /// some days.
     #[must_use]
     pub const fn bytes_for(keys: usize) -> usize {
         // A table is used to three quarters.
         let keys = keys + keys.div_ceil(3) + 1;
-        size_of::<Header>()
-            + size_of::<Journal>()
-            + CELLS * size_of::<Cell>()
-            + TIMED * size_of::<Times>()
-            + (TIMED + keys) * size_of::<Row>()
+        Self::FIXED + TIMED * (Shape::ROW + Shape::SUM) + Shape::SHARE * keys * Shape::ROW
     }
 
     /// Makes empty totals of the bytes, whatever they held.
@@ -111,11 +154,13 @@ impl<'a> Board<'a> {
     /// When they are too few, or not aligned.
     pub fn format(bytes: &'a mut [u8]) -> Result<Self, BoardError> {
         bytes.fill(0);
-        let board = Self::divide(bytes)?;
+        let shape = Shape::of(bytes.len()).ok_or(BoardError::TooSmall(bytes.len()))?;
+        let board = Self::divide(bytes, shape)?;
         *board.header = Header {
             magic: MAGIC,
             layout: LAYOUT,
-            rows: board.rows.len() as u64,
+            rows: shape.rows as u64,
+            sums: shape.sums as u64,
             used: [0; TABLES.len()],
         };
         for table in TABLES {
@@ -132,27 +177,35 @@ impl<'a> Board<'a> {
     /// # Errors
     /// When they are another program's.
     pub fn open(bytes: &'a mut [u8]) -> Result<Self, BoardError> {
-        let board = Self::divide(bytes)?;
+        let shape = Shape::of(bytes.len()).ok_or(BoardError::TooSmall(bytes.len()))?;
+        let board = Self::divide(bytes, shape)?;
         let header = &board.header;
-        let rows = board.rows.len() as u64;
-        if (header.magic, header.layout, header.rows) != (MAGIC, LAYOUT, rows) {
+        let found = (header.magic, header.layout, header.rows, header.sums);
+        if found != (MAGIC, LAYOUT, shape.rows as u64, shape.sums as u64) {
             return Err(BoardError::Foreign);
         }
         Ok(board)
     }
 
-    fn divide(bytes: &'a mut [u8]) -> Result<Self, BoardError> {
+    fn divide(bytes: &'a mut [u8], shape: Shape) -> Result<Self, BoardError> {
         let size = bytes.len();
-        if size < Self::bytes_for(FEWEST_KEYS) {
-            return Err(BoardError::TooSmall(size));
-        }
         let (header, rest) = carve::<Header>(bytes, 1)?;
         let (journal, rest) = carve::<Journal>(rest, 1)?;
         let (cells, rest) = carve(rest, CELLS)?;
         let (times, rest) = carve(rest, TIMED)?;
-        let rows = rest.len() / size_of::<Row>();
-        let (rows, _) = carve(rest, rows)?;
-        let (Some(header), Some(journal)) = (header.first_mut(), journal.first_mut()) else {
+        let (head, rest) = carve::<Head>(rest, 1)?;
+        let (identity, rest) = carve::<Identity>(rest, 1)?;
+        let (months, rest) = carve(rest, SERVICES)?;
+        let (rows, rest) = carve(rest, shape.rows)?;
+        let (begun, rest) = carve(rest, shape.rows)?;
+        let (tags, rest) = carve(rest, shape.sums)?;
+        let (sums, _) = carve(rest, shape.sums)?;
+        let (Some(header), Some(journal), Some(head), Some(identity)) = (
+            header.first_mut(),
+            journal.first_mut(),
+            head.first_mut(),
+            identity.first_mut(),
+        ) else {
             return Err(BoardError::TooSmall(size));
         };
         Ok(Self {
@@ -161,13 +214,23 @@ impl<'a> Board<'a> {
             cells,
             times,
             rows,
+            ledger: Ledger {
+                head,
+                identity,
+                months,
+                begun,
+                tags,
+                sums,
+            },
         })
     }
 
     /// A copy of the totals as they are.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let mut words = vec![0; self.size().div_ceil(size_of::<u64>())];
+        let rows = self.rows.len();
+        let size = Shape { rows, sums: 0 }.size();
+        let mut words = vec![0; size.div_ceil(size_of::<u64>())];
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
         let mut at = 0;
         for part in [
@@ -175,20 +238,16 @@ impl<'a> Board<'a> {
             bytemuck::bytes_of(&*self.journal),
             bytemuck::cast_slice(self.cells),
             bytemuck::cast_slice(self.times),
+            bytemuck::bytes_of(&*self.ledger.head),
+            bytemuck::bytes_of(&*self.ledger.identity),
+            bytemuck::cast_slice(self.ledger.months),
             bytemuck::cast_slice(self.rows),
+            bytemuck::cast_slice(self.ledger.begun),
         ] {
             bytes[at..at + part.len()].copy_from_slice(part);
             at += part.len();
         }
-        Snapshot(words)
-    }
-
-    fn size(&self) -> usize {
-        size_of::<Header>()
-            + size_of::<Journal>()
-            + size_of_val(self.cells)
-            + size_of_val(self.times)
-            + size_of_val(self.rows)
+        Snapshot { words, rows }
     }
 
     /// The rows of a table; the first is that of all others.
@@ -203,91 +262,58 @@ impl<'a> Board<'a> {
 
     /// Makes whole what a process that died left half done.
     pub fn recover(&mut self) {
-        let journal = &*self.journal;
-        if journal.valid == 0 {
-            return;
-        }
-        if let Some(cell) = self.cells.get_mut(journal.http as usize) {
-            *cell = journal.cell;
-        }
-        for (slot, &at) in journal.at.iter().enumerate() {
-            if let Some(row) = self.rows.get_mut(at as usize) {
-                *row = journal.rows[slot];
-            }
-            if let Some(times) = self.times.get_mut(at as usize) {
-                *times = journal.times[slot];
-            }
-        }
-        self.header.used = journal.used;
-        self.journal.valid = 0;
+        self.put_back();
+        self.ledger.recover(self.rows);
+    }
+
+    /// Undoes a change that was not finished.
+    fn put_back(&mut self) {
+        self.journal.put_back(Parts {
+            used: &mut self.header.used,
+            cells: self.cells,
+            rows: self.rows,
+            times: self.times,
+        });
     }
 
     /// Adds a request that has ended.
     pub fn add(&mut self, record: &Record<'_>) {
+        self.turn(record.day);
         self.change(record);
-        compiler_fence(Ordering::SeqCst);
-        self.journal.valid = 0;
+        self.journal.close();
     }
 
-    /// Notes what is to change, and changes it.
-    pub(super) fn change(&mut self, record: &Record<'_>) {
-        let mut at = [NONE; TABLES.len()];
-        let mut labels = [Label::zeroed(); TABLES.len()];
-        if let Some(request) = &record.request {
-            for (slot, table) in TABLES.into_iter().enumerate() {
-                let (row, label) = self.place(table, request);
-                at[slot] = row as u64;
-                labels[slot] = label;
-            }
+    /// Sees to it that the ledger is at the present day.
+    pub(super) fn turn(&mut self, day: Day) {
+        if self.ledger.is_over(day) {
+            self.ledger.roll(self.rows, day);
         }
-        self.note(at, record.http);
-        for (slot, &row) in at.iter().enumerate() {
-            let (Some(row_at), Some(request)) = (usize::try_from(row).ok(), &record.request) else {
-                continue;
-            };
-            if let Some(row) = self.rows.get_mut(row_at) {
-                if row.label.hash == 0 {
-                    row.label = labels[slot];
-                    self.header.used[slot] += 1;
+    }
+
+    /// Changes what is to change, and leaves the journal open.
+    pub(super) fn change(&mut self, record: &Record<'_>) {
+        if let Some(request) = &record.request {
+            let counters = Counters::more(request);
+            let times = Times::more(request, record.duration_ms);
+            for table in TABLES {
+                let at = self.place(table, request);
+                let row = words(&mut self.rows[at]);
+                self.journal.add(Part::Row, at, row, &counters);
+                if let Some(row) = self.times.get_mut(at) {
+                    let row = words(row);
+                    self.journal.add(Part::Times, at, row, &times);
                 }
-                row.counters.add(request);
-            }
-            if let Some(times) = self.times.get_mut(row_at) {
-                times.add(request, record.duration_ms);
             }
         }
         if let Some(http) = record.http {
-            let cell = &mut self.cells[http.cell()];
-            cell.statuses[http.status()] += 1;
-            cell.duration.add(record.duration_ms);
+            let cell = words(&mut self.cells[http.cell()]);
+            let more = http.more(record.duration_ms);
+            self.journal.add(Part::Cell, http.cell(), cell, &more);
         }
     }
 
-    /// Notes how things are before they are changed.
-    fn note(&mut self, at: [u64; TABLES.len()], http: Option<Http>) {
-        let journal = &mut *self.journal;
-        journal.at = at;
-        journal.used = self.header.used;
-        journal.http = NONE;
-        if let Some(http) = http {
-            journal.http = http.cell() as u64;
-            journal.cell = self.cells[http.cell()];
-        }
-        for (slot, &at) in at.iter().enumerate() {
-            if let Some(row) = self.rows.get(at as usize) {
-                journal.rows[slot] = *row;
-            }
-            if let Some(times) = self.times.get(at as usize) {
-                journal.times[slot] = *times;
-            }
-        }
-        compiler_fence(Ordering::SeqCst);
-        journal.valid = 1;
-        compiler_fence(Ordering::SeqCst);
-    }
-
-    /// The row that a request adds to, and its label.
-    fn place(&self, table: Table, request: &Request<'_>) -> (usize, Label) {
+    /// The row that a request adds to, made if there is none.
+    fn place(&mut self, table: Table, request: &Request<'_>) -> usize {
         let mut joined = [0; NAME];
         let name = match table {
             Table::Services => request.service,
@@ -296,31 +322,49 @@ impl<'a> Board<'a> {
             Table::Keys => join(&mut joined, request.pool, request.key),
         };
         let first = self.range(table).start;
-        let Some(label) = Label::new(name).filter(|_| name != OTHER) else {
-            return (first, Label::zeroed());
-        };
-        let found = self.find(table, &label);
-        let claims = self.rows[found].label.hash == 0;
+        if !Label::may_be(name) {
+            return first;
+        }
+        let at = self.find(table, name);
+        if self.rows[at].label.hash != 0 {
+            return at;
+        }
         // Anybody can ask for models that are none.
         let may = table != Table::Models
             || request.known_model
             || request.outcome == Outcome::Success
             || name.is_empty();
-        if claims && !may {
-            return (first, Label::zeroed());
+        if !may {
+            return first;
         }
-        (found, label)
+        self.name(table, at, name);
+        at
+    }
+
+    /// Gives a free row to a name: its hash is what makes it used.
+    fn name(&mut self, table: Table, at: usize, name: &str) {
+        let Some(mut label) = Label::new(name) else {
+            return;
+        };
+        let hash = std::mem::take(&mut label.hash);
+        let used = &mut self.header.used;
+        self.journal
+            .set(Part::Used, 0, used, table as usize, |used| used + 1);
+        self.rows[at].label = label;
+        let row = words(&mut self.rows[at]);
+        self.journal.set(Part::Row, at, row, 0, |_| hash);
     }
 
     /// The row of that name, or a free one for it, or that of all others.
-    fn find(&self, table: Table, label: &Label) -> usize {
+    fn find(&self, table: Table, name: &str) -> usize {
         let range = self.range(table);
         let (first, own) = (range.start, range.start + 1..range.end);
-        let start = label.hash as usize % own.len();
+        let hash = hash(name);
+        let start = hash as usize % own.len();
         for step in 0..own.len() {
             let at = own.start + (start + step) % own.len();
             let known = &self.rows[at].label;
-            if known.hash == label.hash && known.name() == label.name() {
+            if known.hash == hash && known.bytes() == name.as_bytes() {
                 return at;
             }
             if known.hash == 0 {
@@ -352,15 +396,83 @@ impl<'a> Board<'a> {
             names.push((Table::Keys, join(&mut joined, pool, key)));
         }
         for (table, name) in names {
-            let Some(label) = Label::new(name).filter(|_| name != OTHER) else {
-                continue;
-            };
-            let at = self.find(table, &label);
-            if self.rows[at].label.hash == 0 {
-                self.rows[at].label = label;
-                self.header.used[table as usize] += 1;
-            }
+            self.claim(table, name);
         }
+    }
+
+    /// The row of that name, made if there is room, else that of all others.
+    pub(super) fn claim(&mut self, table: Table, name: &str) -> usize {
+        if !Label::may_be(name) {
+            return self.range(table).start;
+        }
+        let at = self.find(table, name);
+        if self.rows[at].label.hash == 0 {
+            self.name(table, at, name);
+            self.journal.close();
+        }
+        at
+    }
+
+    /// What a service has used on a day, the present one, and in its month: here, and
+    /// on other machines. Nothing, if it is not known.
+    pub fn used_by(&mut self, service: &str, day: Day) -> (Use, Use) {
+        self.turn(day);
+        let row = self.known(Table::Services, service);
+        row.map_or_else(Default::default, |at| self.ledger.used(at, &self.rows[at]))
+    }
+
+    /// The bound that keeps a client from more, if there is one.
+    pub fn passed(&mut self, service: &str, quota: &Quota, today: Day) -> Option<Passed> {
+        self.turn(today);
+        let at = self.known(Table::Services, service)?;
+        self.ledger.passed(at, &self.rows[at], quota)
+    }
+
+    /// What the services have counted here, by day: on those that are kept, from a day
+    /// on, and on the present one.
+    pub fn days(&self, since: Day) -> impl Iterator<Item = (Day, &str, Counters)> {
+        let over = self
+            .ledger
+            .sums(false)
+            .map(|(day, at, sum)| (day, at, *sum));
+        let now = self.range(Table::Services).map(|at| {
+            let sum = self.rows[at].counters.since(&self.ledger.begun[at]);
+            (self.ledger.today(), at, sum)
+        });
+        over.chain(now)
+            .filter(move |&(day, at, ref sum)| {
+                day >= since && at < SERVICES && *sum != Counters::zeroed()
+            })
+            .map(|(day, at, sum)| (day, self.rows[at].label.name(), sum))
+    }
+
+    /// Sets what other machines have counted for a service on a day, whatever was said of
+    /// that before. `false` if there is no room for it, or it is of no day that is kept.
+    pub fn set_others(&mut self, today: Day, day: Day, service: &str, sum: &Counters) -> bool {
+        self.turn(today);
+        // Another machine's clock may be ahead, by less than a day.
+        if day < today.before(KEPT_DAYS) || day.before(1) > today {
+            return false;
+        }
+        self.introduce(Some(service), None);
+        let row = self.known(Table::Services, service);
+        row.is_some_and(|at| self.ledger.set_others(self.rows, at, day, sum))
+    }
+
+    /// What [`Board::set_others`] has said, of the days from one on.
+    pub fn others(&self, since: Day) -> impl Iterator<Item = (Day, &str, &Counters)> {
+        let sums = self
+            .ledger
+            .sums(true)
+            .filter(move |&(day, ..)| day >= since);
+        sums.map(|(day, at, sum)| (day, self.rows[at].label.name(), sum))
+    }
+
+    /// The row of that name, if it has one of its own.
+    pub(super) fn known(&self, table: Table, name: &str) -> Option<usize> {
+        let at = Label::may_be(name).then(|| self.find(table, name))?;
+        let label = &self.rows[at].label;
+        (label.hash != 0 && label.bytes() == name.as_bytes()).then_some(at)
     }
 }
 

@@ -16,10 +16,12 @@ pub(super) struct Histogram {
 }
 
 impl Histogram {
-    pub(super) fn add(&mut self, ms: u64) {
-        let at = BOUNDS.partition_point(|&bound| bound < ms);
-        self.counts[at] += 1;
-        self.sum_ms = self.sum_ms.saturating_add(ms);
+    /// How many words it has, of which the last is the sum.
+    pub(super) const WORDS: usize = size_of::<Self>() / size_of::<u64>();
+
+    /// The word that counts times like this.
+    pub(super) fn word(ms: u64) -> usize {
+        BOUNDS.partition_point(|&bound| bound < ms)
     }
 
     /// For each bound, how many were no longer.

@@ -3,13 +3,14 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::histogram::Histogram;
+use super::journal::Additions;
 
 pub(super) const METHODS: [&str; 8] = [
     "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "other",
 ];
 
 /// Paths, and whether what is below counts as the same; the last is any other.
-const ENDPOINTS: [(&str, bool); 32] = [
+pub(super) const ENDPOINTS: [(&str, bool); 32] = [
     ("/v1/chat/completions", false),
     ("/v1/completions", false),
     ("/v1/responses", true),
@@ -44,7 +45,7 @@ const ENDPOINTS: [(&str, bool); 32] = [
     ("other", false),
 ];
 
-const STATUSES: [u16; 27] = [
+pub(super) const STATUSES: [u16; 27] = [
     200, 201, 202, 204, 206, 301, 302, 304, 400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429,
     494, 499, 500, 501, 502, 503, 504, 0,
 ];
@@ -54,9 +55,11 @@ const STATUSES: [u16; 27] = [
 pub struct Endpoint(usize);
 
 impl Endpoint {
-    /// Of a path without arguments.
+    /// Of a path without arguments. What is before `/v1/` does not matter: a gateway may be
+    /// anywhere below its host.
     #[must_use]
     pub fn of(path: &[u8]) -> Self {
+        let path = memchr::memmem::find(path, b"/v1/").map_or(path, |at| &path[at..]);
         let found = ENDPOINTS.iter().position(|&(known, below)| {
             let rest = path.strip_prefix(known.as_bytes());
             rest.is_some_and(|rest| rest.is_empty() || (below && rest.starts_with(b"/")))
@@ -98,8 +101,12 @@ impl Http {
         self.endpoint.0 * METHODS.len() + self.method
     }
 
-    pub(super) const fn status(self) -> usize {
-        self.status
+    /// What such a request adds, to words of its [`Cell`].
+    pub(super) fn more(self, duration_ms: u64) -> Additions {
+        let mut additions = Additions::default();
+        additions.push(self.status, 1);
+        additions.push_time(STATUSES.len(), duration_ms);
+        additions
     }
 }
 

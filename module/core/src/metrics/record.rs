@@ -1,5 +1,6 @@
 //! What a request adds to the totals.
 
+use super::day::Day;
 use super::http::Http;
 use crate::openai::Tokens;
 use crate::openai::usage::Source;
@@ -30,7 +31,7 @@ pub enum Outcome {
 }
 
 /// All of them, in the order of their numbers.
-pub(super) const OUTCOMES: [Outcome; 10] = [
+pub const OUTCOMES: [Outcome; 10] = [
     Outcome::Success,
     Outcome::ClientError,
     Outcome::RateLimited,
@@ -67,6 +68,8 @@ impl Outcome {
 pub struct Record<'a> {
     /// What it was as an HTTP request, if it was one of a client.
     pub http: Option<Http>,
+    /// The day on which it ended.
+    pub day: Day,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
     /// What it was for a pool, if it was for one.

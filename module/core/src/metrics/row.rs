@@ -3,6 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::histogram::Histogram;
+use super::journal::{Additions, words};
 use super::record::{OUTCOMES, Request};
 use crate::openai::usage::Source;
 
@@ -33,14 +34,25 @@ impl Label {
         Some(label)
     }
 
+    /// Whether a row can have that name.
+    pub(super) fn may_be(name: &str) -> bool {
+        name.len() <= NAME && name != OTHER
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.name.get(..self.length as usize).unwrap_or_default()
+    }
+
     pub(super) fn name(&self) -> &str {
-        let bytes = self.name.get(..self.length as usize).unwrap_or_default();
-        str::from_utf8(bytes).unwrap_or_default()
+        str::from_utf8(self.bytes()).unwrap_or_default()
     }
 }
 
+/// A number for a name, never 0.
+///
 /// FNV-1a. Who could choose names that collide chooses among rows that are few anyway.
-pub(super) fn hash(name: &str) -> u64 {
+#[must_use]
+pub fn hash(name: &str) -> u64 {
     let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
@@ -48,26 +60,71 @@ pub(super) fn hash(name: &str) -> u64 {
 }
 
 /// What is counted.
-#[derive(Clone, Copy, Pod, Zeroable)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
-pub(super) struct Counters {
-    pub(super) requests: [u64; OUTCOMES.len()],
-    pub(super) attempts: u64,
-    pub(super) prompt: u64,
-    pub(super) completion: u64,
-    pub(super) cached: u64,
-    pub(super) reasoning: u64,
+pub struct Counters {
+    /// By outcome, in the order of their numbers.
+    pub requests: [u64; OUTCOMES.len()],
+    /// How often they were sent.
+    pub attempts: u64,
+    /// Tokens of prompts.
+    pub prompt: u64,
+    /// Tokens of completions.
+    pub completion: u64,
+    /// Those of prompts that were cached.
+    pub cached: u64,
+    /// Those of completions that were reasoning.
+    pub reasoning: u64,
     /// Those of prompts and completions that are estimated.
-    pub(super) estimated: u64,
-    pub(super) cost: u64,
+    pub estimated: u64,
+    /// In units of [`crate::prices`].
+    pub cost: u64,
     /// Requests that used tokens without a price.
-    pub(super) unpriced: u64,
-    pub(super) wait_ms: u64,
-    pub(super) hold_ms: u64,
+    pub unpriced: u64,
+    /// How long they waited for leases.
+    pub wait_ms: u64,
+    /// How long they held them.
+    pub hold_ms: u64,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self::zeroed()
+    }
 }
 
 impl Counters {
-    pub(super) fn add(&mut self, request: &Request<'_>) {
+    /// What has been added since it was as `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        self.each(before, u64::saturating_sub)
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        self.each(other, u64::saturating_add)
+    }
+
+    /// The higher of each.
+    pub(super) fn highest(&self, other: &Self) -> Self {
+        self.each(other, u64::max)
+    }
+
+    fn each(&self, other: &Self, act: fn(u64, u64) -> u64) -> Self {
+        let mut both = *self;
+        let words: &mut [u64] = bytemuck::cast_slice_mut(bytemuck::bytes_of_mut(&mut both));
+        for (word, other) in words
+            .iter_mut()
+            .zip(bytemuck::cast_slice(bytemuck::bytes_of(other)))
+        {
+            *word = act(*word, *other);
+        }
+        both
+    }
+
+    /// What a request adds, to words of a [`Row`].
+    pub(super) fn more(request: &Request<'_>) -> Additions {
         let tokens = request.tokens;
         let both = tokens.prompt.saturating_add(tokens.completion);
         let estimated = if request.source == Source::Estimated {
@@ -75,22 +132,25 @@ impl Counters {
         } else {
             0
         };
-        let unpriced = request.cost.is_none() && both > 0;
-        self.requests[request.outcome as usize] += 1;
-        for (sum, more) in [
-            (&mut self.attempts, request.attempts.into()),
-            (&mut self.prompt, tokens.prompt),
-            (&mut self.completion, tokens.completion),
-            (&mut self.cached, tokens.cached),
-            (&mut self.reasoning, tokens.reasoning),
-            (&mut self.estimated, estimated),
-            (&mut self.cost, request.cost.unwrap_or_default()),
-            (&mut self.unpriced, unpriced.into()),
-            (&mut self.wait_ms, request.wait_ms.unwrap_or_default()),
-            (&mut self.hold_ms, request.hold_ms.unwrap_or_default()),
-        ] {
-            *sum = sum.saturating_add(more);
+        let mut more = Self {
+            attempts: request.attempts.into(),
+            prompt: tokens.prompt,
+            completion: tokens.completion,
+            cached: tokens.cached,
+            reasoning: tokens.reasoning,
+            estimated,
+            cost: request.cost.unwrap_or_default(),
+            unpriced: (request.cost.is_none() && both > 0).into(),
+            wait_ms: request.wait_ms.unwrap_or_default(),
+            hold_ms: request.hold_ms.unwrap_or_default(),
+            ..Self::default()
+        };
+        more.requests[request.outcome as usize] = 1;
+        let mut additions = Additions::default();
+        for (word, &n) in words(&mut more).iter().enumerate() {
+            additions.push(Row::COUNTERS + word, n);
         }
+        additions
     }
 }
 
@@ -100,6 +160,11 @@ impl Counters {
 pub(super) struct Row {
     pub(super) label: Label,
     pub(super) counters: Counters,
+}
+
+impl Row {
+    /// The first word of the counters.
+    const COUNTERS: usize = size_of::<Label>() / size_of::<u64>();
 }
 
 /// The times of a row of services, models or pools; there are too many keys for these.
@@ -113,16 +178,20 @@ pub(super) struct Times {
 }
 
 impl Times {
-    pub(super) fn add(&mut self, request: &Request<'_>, duration_ms: u64) {
-        self.duration.add(duration_ms);
-        for (histogram, ms) in [
-            (&mut self.wait, request.wait_ms),
-            (&mut self.hold, request.hold_ms),
-            (&mut self.first_token, request.first_token_ms),
-        ] {
+    /// What a request adds, to words.
+    pub(super) fn more(request: &Request<'_>, duration_ms: u64) -> Additions {
+        let mut additions = Additions::default();
+        let times = [
+            Some(duration_ms),
+            request.wait_ms,
+            request.hold_ms,
+            request.first_token_ms,
+        ];
+        for (at, ms) in times.into_iter().enumerate() {
             if let Some(ms) = ms {
-                histogram.add(ms);
+                additions.push_time(at * Histogram::WORDS, ms);
             }
         }
+        additions
     }
 }

@@ -8,6 +8,7 @@ use super::histogram::Histogram;
 use super::http;
 use super::record::OUTCOMES;
 use super::row::{Counters, Row, Times};
+use crate::clients::Limit;
 use crate::prices::UNITS_PER_DOLLAR;
 
 /// The type of the text.
@@ -28,6 +29,17 @@ pub struct LivePool<'a> {
     pub nodes: Option<(u32, u32)>,
 }
 
+/// A bound of what a client may use.
+#[derive(Debug, Clone, Copy)]
+pub struct LiveQuota<'a> {
+    /// The client.
+    pub service: &'a str,
+    /// The bound.
+    pub limit: Limit,
+    /// How much of it is used.
+    pub used: u64,
+}
+
 /// What is so at the moment.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Live<'a> {
@@ -35,6 +47,8 @@ pub struct Live<'a> {
     pub version: &'a str,
     /// All pools of the configuration.
     pub pools: &'a [LivePool<'a>],
+    /// All quotas.
+    pub quotas: &'a [LiveQuota<'a>],
 }
 
 /// The labels of a metric, of which there are few.
@@ -78,7 +92,7 @@ fn counter(labels: Labels<'_>, value: f64) -> Metric {
     metric
 }
 
-fn gauge(labels: Labels<'_>, value: u32) -> Metric {
+fn gauge(labels: Labels<'_>, value: impl Into<f64>) -> Metric {
     let (mut metric, mut gauge) = (metric(labels), Gauge::default());
     gauge.set_value(value.into());
     metric.set_gauge(gauge);
@@ -374,9 +388,30 @@ fn add_live(all: &mut Families, live: &Live<'_>) {
         "Redis servers of the group that the pool is locked on.",
         |pool| pool.nodes.map(|(_, all)| all),
     );
+    let mut of = |name: &str, help: &str, amount: fn(&LiveQuota<'_>) -> u64| {
+        let told = live.quotas.iter().map(|quota| {
+            let limit = &quota.limit;
+            let labels = Labels::new("service", quota.service).with("kind", limit.measure());
+            gauge(
+                labels.with("period", limit.period()),
+                limit.shown(amount(quota)),
+            )
+        });
+        all.gauges(name, help, told);
+    };
+    of(
+        "openai_service_quota",
+        "What a service may use in the day or month, in UTC; costs in dollars.",
+        |quota| quota.limit.most,
+    );
+    of(
+        "openai_service_quota_used",
+        "What it has used of that.",
+        |quota| quota.used,
+    );
     all.gauges(
         "openai_gateway_info",
         "The version of the module.",
-        std::iter::once(gauge(Labels::new("version", live.version), 1)),
+        std::iter::once(gauge(Labels::new("version", live.version), 1_u32)),
     );
 }

@@ -26,6 +26,8 @@ pub enum ApiError {
     RequestTooLarge,
     /// Nobody serves the model; see [`ApiError::body_for`].
     ModelNotFound,
+    /// The client has used as much as it may.
+    QuotaPassed,
     /// No key was free within the wait.
     NoKeyAvailable {
         /// Seconds after which to try again.
@@ -81,7 +83,7 @@ impl ApiError {
             Self::MalformedBody | Self::WrongKind(_) => 400,
             Self::RequestTooLarge => 413,
             Self::ModelNotFound => 404,
-            Self::NoKeyAvailable { .. } => 429,
+            Self::QuotaPassed | Self::NoKeyAvailable { .. } => 429,
             Self::LockUnavailable { .. }
             | Self::NoHealthyKey
             | Self::LeaseLost
@@ -128,6 +130,13 @@ impl ApiError {
         }
     }
 
+    /// Whether it is of no use to ask again, although the status alone says else. The
+    /// provider's clients heed `x-should-retry: false`.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::QuotaPassed)
+    }
+
     /// The body of the answer, JSON.
     #[must_use]
     pub const fn body(self) -> &'static [u8] {
@@ -168,6 +177,7 @@ impl ApiError {
             Self::WrongKind(Field::User) => &answer::WRONG_USER,
             Self::RequestTooLarge => &answer::REQUEST_TOO_LARGE,
             Self::ModelNotFound => &answer::MODEL_NOT_FOUND,
+            Self::QuotaPassed => &answer::QUOTA_PASSED,
             Self::NoKeyAvailable { .. } => &answer::NO_KEY_AVAILABLE,
             Self::LockUnavailable { .. } => &answer::LOCK_UNAVAILABLE,
             Self::NoHealthyKey => &answer::NO_HEALTHY_KEY,

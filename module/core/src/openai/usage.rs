@@ -11,6 +11,7 @@
 //! (`response.completed` has it there). An object of that name further inside, as a
 //! client may have put into a tool's schema, is not it. The last document counts.
 
+mod familiar;
 mod object;
 mod scanner;
 mod strip;

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::call::ScriptCall;
+use super::script::Script;
+use super::share::{Instance, MOST_READ};
 use super::slots::Slot;
 use crate::keys::is_name;
 
@@ -27,6 +30,14 @@ pub(crate) fn checked(name: &str) -> Result<&str, NameError> {
     Err(NameError::Name(name.into()))
 }
 
+fn checked_prefix(prefix: &str) -> Result<&str, NameError> {
+    let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'{' && byte != b'}';
+    if prefix.len() > MAX_PREFIX || !prefix.bytes().all(fits) {
+        return Err(NameError::Prefix(prefix.into()));
+    }
+    Ok(prefix)
+}
+
 /// The keys of one pool. All carry the pool's name as their hash tag: a script
 /// may touch any of them in one call, also on a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,10 +48,7 @@ pub struct PoolNames {
 impl PoolNames {
     /// The keys of `pool`, each beginning with `prefix` (which may be empty).
     pub fn new(prefix: &str, pool: &str) -> Result<Self, NameError> {
-        let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'{' && byte != b'}';
-        if prefix.len() > MAX_PREFIX || !prefix.bytes().all(fits) {
-            return Err(NameError::Prefix(prefix.into()));
-        }
+        let prefix = checked_prefix(prefix)?;
         let base = format!("{prefix}{{{}}}:", checked(pool)?).into();
         Ok(Self { base })
     }
@@ -113,5 +121,58 @@ impl PoolNames {
 
     fn suffixed(&self, suffix: &str) -> String {
         [&self.base, suffix].concat()
+    }
+}
+
+/// The keys of the totals that machines share. No pool has their hash tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShareNames([String; 3]);
+
+impl ShareNames {
+    /// The keys of a group, each beginning with `prefix` (which may be empty).
+    pub fn new(prefix: &str) -> Result<Self, NameError> {
+        let prefix = checked_prefix(prefix)?;
+        Ok(Self(
+            ["i", "u", "o"].map(|key| format!("{prefix}{{@stats}}:{key}")),
+        ))
+    }
+
+    /// What a node calls its memory, and how many changes it has seen; the rows; the
+    /// rows in the order of their last change.
+    #[must_use]
+    pub fn keys(&self) -> &[String; 3] {
+        &self.0
+    }
+
+    /// The call that writes rows.
+    pub(super) fn share(
+        &self,
+        id: u64,
+        days: u32,
+        names_and_sums: impl Iterator<Item = String>,
+    ) -> ScriptCall {
+        let mut args = vec![format!("{id:016x}"), days.to_string()];
+        args.extend(names_and_sums);
+        ScriptCall {
+            script: Script::Share,
+            keys: self.0.to_vec(),
+            args,
+        }
+    }
+
+    /// The call that asks for the rows that have been raised since a change, but for
+    /// those of an instance.
+    pub(super) fn shared(&self, id: &str, upto: u64, but: Option<Instance>) -> ScriptCall {
+        let args = [
+            id.to_owned(),
+            upto.to_string(),
+            MOST_READ.to_string(),
+            but.map_or(String::new(), |but| format!("{but}:")),
+        ];
+        ScriptCall {
+            script: Script::Shared,
+            keys: self.0.to_vec(),
+            args: args.to_vec(),
+        }
     }
 }

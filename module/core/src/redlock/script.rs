@@ -27,11 +27,15 @@ pub enum Script {
     List,
     /// Notes that a key is out.
     PutOut,
+    /// Raises totals.
+    Share,
+    /// Tells those of other machines.
+    Shared,
 }
 
 impl Script {
     /// All of them, to be loaded on connect.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Acquire,
         Self::Release,
         Self::Renew,
@@ -40,6 +44,8 @@ impl Script {
         Self::Head,
         Self::List,
         Self::PutOut,
+        Self::Share,
+        Self::Shared,
     ];
 
     /// Its text, for `SCRIPT LOAD` and `EVAL`.
@@ -59,6 +65,8 @@ impl Script {
             Self::Head => with_waiters!("scripts/head.lua"),
             Self::List => include_str!("scripts/list.lua"),
             Self::PutOut => include_str!("scripts/put_out.lua"),
+            Self::Share => include_str!("scripts/share.lua"),
+            Self::Shared => include_str!("scripts/shared.lua"),
         }
     }
 }

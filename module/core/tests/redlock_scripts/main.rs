@@ -10,6 +10,8 @@ mod bed;
 mod clients;
 mod differential;
 mod faults;
+#[path = "../shared_totals/memory.rs"]
+mod memory;
 #[path = "../redlock_sim/model.rs"]
 mod model;
 mod outages;
@@ -17,3 +19,4 @@ mod outages;
 #[allow(dead_code, reason = "shared with the simulation, which uses all of it")]
 mod rng;
 mod server;
+mod share;

@@ -82,6 +82,7 @@ impl Here<'_> {
                 return self.granted(&known, LockStatus::Acquired).map(Some);
             }
         }
+        precontent::quota(self.ctx, self.main).map_err(Problem::of)?;
         let request = asked.request.clone().or_else(worker::request_id);
         let call = Acquiring {
             asked,

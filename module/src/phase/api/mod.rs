@@ -106,6 +106,7 @@ impl<'a> Here<'a> {
             Route::Docs => Ok(page(admin::page())),
             Route::OpenApi => Ok(text(200, b"application/json", admin::document())),
             Route::Active => reports::active(self),
+            Route::Stats => reports::stats(self),
             Route::ForceRelease(id) => locks::force_release(self, &id),
             Route::Cleanup => locks::clean_up(self),
             // They have bodies.
@@ -185,6 +186,9 @@ fn refusal(problem: &Problem) -> Answer {
     let mut headers = vec![];
     if let Some(seconds) = problem.retry_after {
         headers.push((&b"Retry-After"[..], seconds.to_string().into()));
+    }
+    if problem.is_final {
+        headers.push((&b"X-Should-Retry"[..], "false".into()));
     }
     if let Some(methods) = problem.allow {
         headers.push((&b"Allow"[..], methods.into()));

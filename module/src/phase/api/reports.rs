@@ -4,8 +4,9 @@ use std::rc::Rc;
 
 use openai_core::admin::{
     ActiveLock, ActiveLocks, Context, Health, HealthStatus, LockKind, PoolHealth, PoolInfo,
-    Problem, SystemInfo, lock_id, rfc3339,
+    Problem, Stats, StatsQuery, SystemInfo, lock_id, rfc3339,
 };
+use openai_core::clients::Role;
 use openai_core::lease::{
     Avoid, HeldBy, Holding, Outlook, PoolGauges, PoolId, ServiceLock, holder_of,
 };
@@ -16,6 +17,7 @@ use crate::adapter::now;
 use crate::conf::{Main, Pool, PoolKey, Store};
 use crate::ffi::{Answer, nginx_version};
 use crate::locks;
+use crate::totals;
 use crate::worker::{self, in_zone};
 
 /// Both clocks, to tell a moment of one in terms of the other.
@@ -270,4 +272,24 @@ pub(super) fn system_info(here: Here<'_>) -> Result<Answer, Problem> {
         timestamp: clock.timestamp(),
     };
     json(200, &answer)
+}
+
+pub(super) fn stats(here: Here<'_>) -> Result<Answer, Problem> {
+    let asked = StatsQuery::parse(here.request.query())?;
+    let client = here.client()?;
+    let service = match (client.role, asked.service.as_deref()) {
+        (Role::Admin, service) => service,
+        (Role::Service, None) => Some(&*client.name),
+        (Role::Service, Some(name)) if name == client.name => Some(name),
+        (Role::Service, Some(_)) => return Err(Problem::not_your_service()),
+    };
+    let figures = totals::figures(here.main, asked.since, service).ok_or_else(unavailable)?;
+    let is_client = |name: &str| {
+        let clients = here.main.clients.iter().flat_map(|all| all.as_slice());
+        clients.into_iter().any(|client| client.name == name)
+    };
+    if figures.services.is_empty() && service.is_some_and(|name| !is_client(name)) {
+        return Err(Problem::no_such_service());
+    }
+    json(200, &Stats::of(&figures, service, Clock::now().timestamp()))
 }

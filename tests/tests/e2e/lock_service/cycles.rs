@@ -40,11 +40,21 @@ impl Seen {
     }
 }
 
-/// 50 services contend for 5 slots beside clients that stream, with four workers.
 #[test]
 fn services_never_share_a_slot() {
+    contend(6);
+}
+
+#[test]
+#[ignore = "some minutes; `make long`"]
+fn services_never_share_a_slot_for_long() {
+    contend(200);
+}
+
+/// 50 services contend for 5 slots beside clients that stream, with four workers, so many
+/// times each.
+fn contend(cycles: usize) {
     const SERVICES: usize = 50;
-    const CYCLES: usize = 6;
     for store in STORES {
         let bed = Bed::with(store, 5, "wait 60s;", "", |plan| plan.workers(4));
         let seen = Mutex::new(Seen::default());
@@ -52,12 +62,12 @@ fn services_never_share_a_slot() {
         thread::scope(|scope| {
             for service in 0..SERVICES {
                 let (bed, seen) = (&bed, &seen);
-                scope.spawn(move || cycle(bed, seen, service, CYCLES));
+                scope.spawn(move || cycle(bed, seen, service, cycles));
             }
             for _ in 0..4 {
                 scope.spawn(|| {
                     let chat = bed.gateway.chat().token(OTHER).keep_alive();
-                    while seen.lock().unwrap().cycles < SERVICES * CYCLES {
+                    while seen.lock().unwrap().cycles < SERVICES * cycles {
                         let answer = chat.clone().send().expect_status(200);
                         assert_eq!(answer.said(), "powered by openai");
                         *streams.lock().unwrap() += 1;
@@ -65,7 +75,7 @@ fn services_never_share_a_slot() {
                 });
             }
             scope.spawn(|| {
-                while seen.lock().unwrap().cycles < SERVICES * CYCLES {
+                while seen.lock().unwrap().cycles < SERVICES * cycles {
                     let mut slots: Vec<_> = bed
                         .active()
                         .iter()
@@ -79,7 +89,7 @@ fn services_never_share_a_slot() {
             });
         });
         let seen = seen.into_inner().unwrap();
-        assert_eq!(seen.cycles, SERVICES * CYCLES);
+        assert_eq!(seen.cycles, SERVICES * cycles);
         assert!(seen.holders.is_empty());
         assert!(*streams.lock().unwrap() > 0, "streams had their turns");
         bed.gateway.wait_held(0, 0);

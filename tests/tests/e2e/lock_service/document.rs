@@ -25,6 +25,7 @@ fn the_document_describes_every_path() {
         "/v1/locks/active",
         "/v1/locks/{lock_id}/force-release",
         "/v1/maintenance/cleanup-expired",
+        "/v1/stats",
     ];
     assert_eq!(names, expected);
 }

@@ -20,7 +20,7 @@ const ADMIN: &str = "token-of-an-admin";
 /// The paths of the lock service, whose location takes more directives.
 fn served(more: &str) -> String {
     format!(
-        "location ~ ^/(v1/(lock|locks|maintenance)/|health$|system/info$|docs$|openapi\\.json$) {{
+        "location ~ ^/(v1/((lock|locks|maintenance)/|stats$)|health$|system/info$|docs$|openapi\\.json$) {{
          openai_api on; {more} }}"
     )
 }
@@ -158,7 +158,7 @@ fn shared_plan(nodes: &[Redis], pool: &str, in_place: &str) -> Plan {
         .iter()
         .map(|redis| format!("node {}; ", redis.url()))
         .collect();
-    let group = format!("openai_redlock group {{ {list} node_timeout 300ms; bootstrap on; }}");
+    let group = format!("openai_redlock group {{ {list} node_timeout 1s; bootstrap on; }}");
     plan_of(&format!("{pool} store group;"), in_place).http(&group)
 }
 

@@ -58,7 +58,7 @@ fn two_nodes_of_five_that_are_silent_for_a_while() {
 #[test]
 fn nodes_that_answer_errors_or_forget() {
     under_load(
-        "lease_ttl 500ms;",
+        "lease_ttl 2s;",
         &mut Redis::group(3),
         |nodes, pair, load| {
             // One at a time: the next may only fail when the last one votes again.

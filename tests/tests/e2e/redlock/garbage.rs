@@ -74,7 +74,7 @@ fn group(redis: &Redis, sound: usize, others: &[String]) -> String {
     let sound = (0..sound).map(|database| format!("node {}/{database};", redis.url()));
     let others = others.iter().map(|url| format!("node {url};"));
     let nodes: String = sound.chain(others).collect();
-    format!("openai_redlock locks {{ {nodes} node_timeout 300ms; bootstrap on; }}")
+    format!("openai_redlock locks {{ {nodes} node_timeout 1s; bootstrap on; }}")
 }
 
 /// As many of them at once as a majority can stand.

@@ -158,6 +158,9 @@ fn values_that_cannot_be() {
         ("bootstrap yes;", ["bootstrap", "\"yes\""]),
         ("bootstrap;", ["bootstrap", ""]),
         ("bootstrap on; bootstrap on;", ["bootstrap", "duplicate"]),
+        ("stats_interval 99ms;", ["stats_interval", "\"99ms\""]),
+        ("stats_interval 61m;", ["stats_interval", "\"61m\""]),
+        ("stats_interval on;", ["stats_interval", "\"on\""]),
         ("hand_over -1;", ["hand_over", "\"-1\""]),
         ("hand_over 100001;", ["hand_over", "\"100001\""]),
         ("hand_over 1.5;", ["hand_over", "\"1.5\""]),
@@ -295,7 +298,7 @@ fn groups_that_can_be() {
         "node unix:/run/redis.sock;",
         "node redis://localhost; node redis://127.0.0.1:6379/1; node redis://127.0.0.1:6379/2;",
         "node redis://127.0.0.1; password env:PASSWORD; node_timeout 10s; drift 0.5%; renew 1s;
-         retry_delay 1ms; retry_jitter 0; quarantine 1h; bootstrap off; hand_over 0; prefix a:;",
+         retry_delay 1ms; retry_jitter 0; quarantine 1h; bootstrap off; hand_over 0; prefix a:; stats_interval off;",
         "node rediss://:pa-ss-word@localhost; node redis://localhost:1; node rediss://[::1]/1;",
         "node rediss://localhost; tls_verify off; tls_name redis.example;",
         "node rediss://localhost; tls_verify on; tls_trusted_certificate localhost.crt;

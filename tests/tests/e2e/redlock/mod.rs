@@ -16,6 +16,7 @@ mod quorum;
 mod start;
 mod tls;
 mod tls_faults;
+mod totals;
 mod witness;
 
 use e2e::{Gateway, Plan, Redis, wait_until};
@@ -28,7 +29,7 @@ fn group(nodes: &[Redis], more: &str) -> String {
     let patience = if more.contains("node_timeout") {
         ""
     } else {
-        "node_timeout 300ms;"
+        "node_timeout 1s;"
     };
     let nodes: String = nodes
         .iter()

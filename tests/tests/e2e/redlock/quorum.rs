@@ -80,7 +80,7 @@ fn requests_are_refused_while_a_majority_is_gone() {
 fn a_stream_survives_a_short_silence_of_the_majority() {
     let nodes = Redis::group(3);
     let upstream = RawUpstream::bind();
-    let gateway = plan_with(&nodes, "", "lease_ttl 2s;")
+    let gateway = plan_with(&nodes, "node_timeout 300ms;", "lease_ttl 4s;")
         .upstream(upstream.address())
         .start();
     wait_states(&gateway, "up,up,up");

@@ -23,8 +23,7 @@ pub(super) fn eight_keys(nodes: &[Redis], in_pool: &str) -> Plan {
         .iter()
         .map(|key| format!("key sk-e2e-{key} id={key};\n"))
         .collect();
-    plan_with(nodes, "node_timeout 300ms;", "")
-        .pool("main", &format!("{keys} store locks; {in_pool}"))
+    plan_with(nodes, "node_timeout 1s;", "").pool("main", &format!("{keys} store locks; {in_pool}"))
 }
 
 impl Pair {

@@ -2,12 +2,12 @@
 
 mod included;
 mod reading;
-mod totals;
+pub(crate) mod totals;
 
 use e2e::{Call, Gateway, LogLine};
 
 /// Prices of two models.
-const PRICES: &str = r#"{"date":"2025-07-01","models":{
+pub(crate) const PRICES: &str = r#"{"date":"2025-07-01","models":{
     "gpt-4o": {"input": 2.5, "cached_input": 1.25, "output": 10},
     "text-embedding-3-small": {"input": 0.02}
 }}"#;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::PRICES;
 
 const CLIENTS: &str = "client app env:TOKEN_A;\nclient batch env:TOKEN_B;";
-const TOKENS: [&str; 2] = ["token-of-app", "token-of-batch"];
+pub(crate) const TOKENS: [&str; 2] = ["token-of-app", "token-of-batch"];
 const KEYS: &str = "key sk-e2e-usage-1 id=k1 slots=4;\nkey sk-e2e-usage-2 id=k2 slots=4;\n\
                     key sk-e2e-usage-3 id=k3 slots=4;";
 
@@ -57,7 +57,7 @@ impl Metrics {
 }
 
 /// What the mock has counted: prompt and completion.
-fn ledger(gateway: &Gateway) -> (f64, f64) {
+pub(crate) fn ledger(gateway: &Gateway) -> (f64, f64) {
     let url = format!("http://{}/__mock/ledger", gateway.mock().addr());
     let ledger = Call::new("GET", url).send().json();
     let sum = |name: &str| {
@@ -94,7 +94,7 @@ fn mixed(port: u16, n: usize) -> Call {
 }
 
 /// Makes so many mixed requests, some at a time.
-fn run(gateway: &Gateway, from: usize, count: usize) {
+pub(crate) fn run(gateway: &Gateway, from: usize, count: usize) {
     const CLIENTS: usize = 8;
     let port = gateway.port();
     thread::scope(|scope| {
@@ -175,6 +175,16 @@ fn totals_are_the_ledger_of_the_upstream_to_the_token() {
         metrics.sum("openai_unpriced_requests_total", &["\"gpt-4o\""]),
         0.0
     );
+}
+
+#[test]
+#[ignore = "some minutes; `make long`"]
+fn totals_of_thousands_of_requests_are_the_ledger() {
+    let mut gateway = plan().start();
+    run(&gateway, 0, 2_500);
+    gateway.reload(|plan| plan);
+    run(&gateway, 2_500, 2_500);
+    assert_exact(&gateway, 5_000);
 }
 
 #[test]

@@ -1,3 +1,4 @@
 mod bodies;
 mod document;
 mod routes;
+mod stats;

@@ -79,6 +79,8 @@ answers! {
         "The request body is larger than this gateway accepts.";
     MODEL_NOT_FOUND: "invalid_request_error" / "model_not_found", null,
         "The model does not exist or you do not have access to it.";
+    QUOTA_PASSED: "insufficient_quota" / "insufficient_quota", null,
+        "You exceeded your current quota for this gateway, please ask who runs it about your limits.";
     NO_KEY_AVAILABLE: "rate_limit_exceeded" / "no_key_available", null,
         "All API keys are in use and none became free in time. Please try again later.";
     LOCK_UNAVAILABLE: "server_error" / "lock_unavailable", null,

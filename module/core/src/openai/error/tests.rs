@@ -18,6 +18,7 @@ fn all() -> Vec<ApiError> {
         ApiError::MalformedBody,
         ApiError::RequestTooLarge,
         ApiError::ModelNotFound,
+        ApiError::QuotaPassed,
         ApiError::NoKeyAvailable { retry_after: 7 },
         ApiError::LockUnavailable { retry_after: 2 },
         ApiError::NoHealthyKey,

@@ -3,8 +3,9 @@
 use std::sync::LazyLock;
 
 use aho_corasick::packed::Searcher;
-use memchr::memchr3;
+use memchr::{memchr, memchr3};
 
+use super::familiar::Familiar;
 use super::object::Object;
 use super::{Content, Tokens};
 
@@ -75,6 +76,8 @@ pub struct UsageScanner {
     found: Option<Tokens>,
     content: Content,
     by_delta: bool,
+    /// How lines of the stream look around their text.
+    familiar: Familiar,
 }
 
 impl UsageScanner {
@@ -87,11 +90,13 @@ impl UsageScanner {
             found: None,
             content: Content::default(),
             by_delta: false,
+            familiar: Familiar::default(),
         }
     }
 
     /// Takes the next piece of the answer.
     pub fn feed(&mut self, piece: &[u8]) {
+        self.familiar.next_piece();
         let mut at = 0;
         while at < piece.len() {
             at = self.step(piece, at);
@@ -124,7 +129,7 @@ impl UsageScanner {
         let rest = &piece[at..];
         let byte = piece[at];
         match &mut self.state {
-            State::Search => return at + self.search(rest),
+            State::Search => return self.search(piece, at),
             State::Begun { key, length } => {
                 key[*length] = byte;
                 *length += 1;
@@ -151,14 +156,17 @@ impl UsageScanner {
             State::Value(key) => match (byte, *key) {
                 (b' ' | b'\t' | b'\r' | b'\n', _) => {}
                 (b'{', Key::Usage) => {
+                    self.familiar.matters();
                     self.state = State::Object(Object::new());
                     return at;
                 }
                 (b'"', Key::Delta) => {
-                    self.by_delta = true;
-                    self.text();
+                    if !std::mem::replace(&mut self.by_delta, true) {
+                        self.familiar.forget();
+                    }
+                    self.text(piece, at + 1);
                 }
-                (b'"', Key::Text) if !(self.stream && self.by_delta) => self.text(),
+                (b'"', Key::Text) if !(self.stream && self.by_delta) => self.text(piece, at + 1),
                 _ => {
                     self.state = State::Search;
                     // A string here is a value, and no key begins at its end.
@@ -178,12 +186,18 @@ impl UsageScanner {
                     self.content.pieces += 1;
                 }
                 self.content.bytes += length as u64;
+                let next = at + length + usize::from(stop.is_some());
                 match end {
                     Some(b'\\') => *escape = true,
-                    Some(_) => self.state = State::Search,
+                    Some(byte) => {
+                        self.state = State::Search;
+                        if self.stream && byte == b'"' {
+                            return self.familiar.text_ends(piece, next);
+                        }
+                    }
                     None => {}
                 }
-                return at + length + usize::from(stop.is_some());
+                return next;
             }
             State::Object(object) => {
                 let Some(end) = object.feed(rest, self.stream) else {
@@ -197,7 +211,8 @@ impl UsageScanner {
         at + 1
     }
 
-    fn text(&mut self) {
+    fn text(&mut self, piece: &[u8], at: usize) {
+        self.familiar.text_begins(piece, at);
         self.state = State::Text {
             begun: false,
             escape: false,
@@ -205,9 +220,31 @@ impl UsageScanner {
     }
 
     /// Looks for the next key; the index behind what needs no more looking at.
-    fn search(&mut self, rest: &[u8]) -> usize {
+    fn search(&mut self, piece: &[u8], at: usize) -> usize {
+        let mut end = piece.len();
+        if self.stream {
+            if piece[at] == b'\n' {
+                self.familiar.line_ends(piece, at + 1);
+                return at + 1;
+            }
+            if let Some(text) = self.familiar.line(piece, at) {
+                self.state = State::Text {
+                    begun: false,
+                    escape: false,
+                };
+                return text;
+            }
+            if let Some(newline) = memchr(b'\n', &piece[at..]) {
+                end = at + newline + 1;
+            }
+        }
+        let rest = &piece[at..end];
         if let Some((key, end)) = find(rest) {
             self.state = State::Colon(key);
+            return at + end;
+        }
+        if self.stream && rest.ends_with(b"\n") {
+            self.familiar.line_ends(piece, end);
             return end;
         }
         let tail = rest.len().saturating_sub(LONGEST - 1);
@@ -222,7 +259,7 @@ impl UsageScanner {
                 length: begun.len(),
             };
         }
-        rest.len()
+        end
     }
 }
 

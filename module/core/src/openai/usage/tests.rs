@@ -235,6 +235,30 @@ proptest! {
         prop_assert_eq!(scan(stream, &bytes), whole);
     }
 
+    /// Events that look like those before them are not searched: byte by byte, all are.
+    #[test]
+    fn events_that_are_alike_are_read_as_those_that_are_not(
+        lines in prop::collection::vec(documents().prop_map(|d| format!("data: {d}\n")), 1..3),
+        events in prop::collection::vec((0..8_usize, "[a-c\"\\\\ ]{0,3}"), 1..16),
+    ) {
+        let text: String = events.into_iter().map(|(kind, text)| {
+            let text = json!(text);
+            match kind {
+                0 | 1 => format!("data: {{\"delta\":{{\"content\":{text}}},\"usage\":null}}\n\n"),
+                2 => format!("data: {{\"delta\":{{\"content\":{text}}},\"usage\":{{\"input_tokens\":3}}}}\n\n"),
+                3 => format!("data: {{\"text\":{text}}}\r\n\r\n"),
+                4 => format!("event: delta\ndata: {{\"delta\":{text},\"text\":\"\"}}\n\n"),
+                5 => format!("data: {{\"content\":{text},\"refusal\":\"a\"}}\n\n"),
+                6 => "data: {\"content\":\"cut off\n".to_owned(),
+                _ => lines[text.to_string().len() % lines.len()].clone(),
+            }
+        }).collect();
+        let single: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
+        prop_assert_eq!(scan(true, &[text.as_bytes()]), scan(true, &single));
+        let halves = text.as_bytes().split_at(text.len() / 2);
+        prop_assert_eq!(scan(true, &[halves.0, halves.1]), scan(true, &single));
+    }
+
     #[test]
     fn any_bytes_are_taken(bytes in prop::collection::vec(
         prop_oneof![

@@ -22,7 +22,7 @@ use rand::rngs::StdRng;
 use rustc_hash::FxHashMap;
 use slotmap::{SlotMap, new_key_type};
 
-use super::call::in_full;
+use super::call::{by_digest, in_full};
 use super::commands::SlotCommands;
 use super::node::{Heard, Node, NodeReport, NodeTarget, Rules};
 use crate::ffi::Timer;
@@ -135,6 +135,12 @@ pub enum Outcome {
         key: String,
         outage: Outage,
     },
+    /// What a node says to a call of [`Group::share`].
+    Shared {
+        group: usize,
+        node: NodeId,
+        value: Value,
+    },
     /// Another machine has given up a slot, and it is our turn.
     Freed {
         names: Rc<PoolNames>,
@@ -173,6 +179,7 @@ enum Order {
     Guard(Rc<PoolNames>, Rc<ScriptCall>),
     /// Which of these keys are out.
     Recall(Rc<PoolNames>, Rc<[String]>),
+    Share(Rc<ScriptCall>),
 }
 
 struct Attempting {
@@ -357,6 +364,23 @@ impl Group {
         self.flush(now, done);
     }
 
+    fn number(&self) -> usize {
+        (self.setup.base >> 8) as usize
+    }
+
+    /// Asks a node about totals that machines share; whether it can be asked.
+    pub fn share(&mut self, node: NodeId, call: ScriptCall) -> bool {
+        let packed = by_digest(&call);
+        self.send(node, &packed, Order::Share(Rc::new(call)))
+            .is_ok()
+    }
+
+    /// What a node is called in logs.
+    pub fn node_name(&self, node: NodeId) -> &str {
+        let target = self.setup.nodes.get(usize::from(node.0));
+        target.map_or("", |target| &target.name)
+    }
+
     fn send(&mut self, node: NodeId, packed: &[u8], order: Order) -> Result<(), ()> {
         let node = self.nodes.get_mut(usize::from(node.0)).ok_or(())?;
         let in_full = false;
@@ -387,7 +411,7 @@ impl Group {
                 }
                 Heard::Reply(sent, value) => self.replied(node, sent.order, &value, now, done),
                 Heard::Opened => {
-                    let group = (self.setup.base >> 8) as usize;
+                    let group = self.number();
                     done.push(Outcome::Opened { group, node });
                 }
                 Heard::Message { channel, text } => {
@@ -410,9 +434,10 @@ impl Group {
             Order::Acquire(key) => self.attempts.get(*key).and_then(|a| a.call.clone()),
             Order::Renew(key) => self.renewals.get(*key).map(|r| Rc::clone(&r.call)),
             Order::Unlock(_, slot, nonce) => Some(Rc::new(slot.release_call(*nonce))),
-            Order::Stray(call) | Order::Enqueue(_, call) | Order::Guard(_, call) => {
-                Some(Rc::clone(call))
-            }
+            Order::Stray(call)
+            | Order::Enqueue(_, call)
+            | Order::Guard(_, call)
+            | Order::Share(call) => Some(Rc::clone(call)),
             Order::Recall(names, keys) => Some(Rc::new(Outage::recall(keys, names))),
         };
         let (Some(call), Some(to)) = (call, self.nodes.get_mut(usize::from(node.0))) else {
@@ -440,6 +465,11 @@ impl Group {
             Order::Enqueue(names, _) => self.enqueued(node, &names, value),
             Order::Guard(names, _) => self.heard_of_guard(node, &names, value, now),
             Order::Recall(names, keys) => recalled(&names, &keys, value, done),
+            Order::Share(_) => done.push(Outcome::Shared {
+                group: self.number(),
+                node,
+                value: value.clone(),
+            }),
             Order::Acquire(key) => {
                 let Some(attempting) = self.attempts.get(key) else {
                     return;

@@ -1,3 +1,7 @@
+mod ledger;
+mod saved;
+mod shared;
+
 use std::collections::HashMap;
 
 use proptest::prelude::*;
@@ -15,6 +19,7 @@ fn bytes(keys: usize) -> Vec<u64> {
 fn record<'a>(service: &'a str, key: &'a str, model: &'a str, completion: u64) -> Record<'a> {
     Record {
         http: Some(Http::new(b"POST", b"/v1/chat/completions", 200)),
+        day: Day::from_number(20_000),
         duration_ms: 40,
         request: Some(Request {
             service,
@@ -86,6 +91,7 @@ fn what_is_not_asked_for_by_a_pool_counts_as_http_only() {
     let http = Some(Http::new(b"BREW", b"/teapot/1", 418));
     board.add(&Record {
         http,
+        day: Day::from_number(20_000),
         duration_ms: 1,
         request: None,
     });
@@ -105,6 +111,7 @@ fn what_is_not_asked_for_by_a_pool_counts_as_http_only() {
 #[test]
 fn endpoints_are_known_by_their_paths() {
     for (path, endpoint) in [
+        ("/openai/v1/chat/completions", "/v1/chat/completions"),
         ("/v1/chat/completions", "/v1/chat/completions"),
         ("/v1/chat/completions/x", "other"),
         ("/v1/models/gpt-4o", "/v1/models"),

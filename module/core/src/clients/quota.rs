@@ -1,0 +1,221 @@
+//! How much a client may use.
+
+use std::fmt;
+
+use super::ClientError;
+use crate::keys::{OptionError, is_name, unknown};
+use crate::metrics::Use;
+use crate::prices::UNITS_PER_DOLLAR;
+
+/// What is bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measure {
+    /// Requests that got a key.
+    Requests,
+    /// Tokens of prompts and completions.
+    Tokens,
+    /// Dollars.
+    Cost,
+}
+
+/// In which time, of the calendar in UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Period {
+    /// From midnight.
+    Day,
+    /// From the first of the month.
+    Month,
+}
+
+/// A bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// Of what.
+    pub measure: Measure,
+    /// In which time.
+    pub period: Period,
+    /// How much; costs are in units of [`crate::prices`].
+    pub most: u64,
+}
+
+/// How many kinds of bounds there are.
+pub(crate) const LIMITS: usize = 6;
+
+impl Limit {
+    /// The name of what is bounded.
+    #[must_use]
+    pub const fn measure(&self) -> &'static str {
+        match self.measure {
+            Measure::Requests => "requests",
+            Measure::Tokens => "tokens",
+            Measure::Cost => "cost",
+        }
+    }
+
+    /// The name of the time.
+    #[must_use]
+    pub const fn period(&self) -> &'static str {
+        match self.period {
+            Period::Day => "day",
+            Period::Month => "month",
+        }
+    }
+
+    /// As people write it: dollars for a cost.
+    #[must_use]
+    pub fn shown(&self, amount: u64) -> f64 {
+        match self.measure {
+            Measure::Cost => amount as f64 / UNITS_PER_DOLLAR as f64,
+            _ => amount as f64,
+        }
+    }
+
+    /// The number of its kind.
+    pub(crate) const fn kind(&self) -> usize {
+        self.measure as usize * 2 + self.period as usize
+    }
+
+    /// How much of it is used, by what the day and the month came to.
+    #[must_use]
+    pub const fn used(&self, (today, month): &(Use, Use)) -> u64 {
+        let of = match self.period {
+            Period::Day => today,
+            Period::Month => month,
+        };
+        match self.measure {
+            Measure::Requests => of.requests,
+            Measure::Tokens => of.tokens,
+            Measure::Cost => of.cost,
+        }
+    }
+
+    fn parse(name: &str, value: &str) -> Option<Result<Self, OptionError>> {
+        let (measure, name, wanted) = match name {
+            "requests" => (Measure::Requests, "requests", "a number, as 1000/day"),
+            "tokens" => (Measure::Tokens, "tokens", "a number, as 1000000/month"),
+            "cost" => (Measure::Cost, "cost", "dollars, as 2.50/day"),
+            _ => return None,
+        };
+        let parsed = value.split_once('/').and_then(|(most, period)| {
+            let period = match period {
+                "day" => Period::Day,
+                "month" => Period::Month,
+                _ => return None,
+            };
+            let most = match measure {
+                Measure::Cost => dollars(most)?,
+                _ => whole(most)?,
+            };
+            Some(Self {
+                measure,
+                period,
+                most,
+            })
+        });
+        Some(parsed.ok_or_else(|| OptionError::Invalid {
+            name,
+            value: value.to_owned(),
+            wanted,
+        }))
+    }
+}
+
+/// Digits only: `parse` would take a sign as well.
+fn whole(text: &str) -> Option<u64> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| text.parse().ok()).flatten()
+}
+
+/// Dollars in units, to the last one.
+fn dollars(text: &str) -> Option<u64> {
+    let (dollars, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let unit = UNITS_PER_DOLLAR / 10_u64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+    if unit == 0 {
+        return None;
+    }
+    let units = whole(dollars)?.checked_mul(UNITS_PER_DOLLAR)?;
+    units.checked_add(whole(fraction)?.checked_mul(unit)?)
+}
+
+/// The bounds of a client.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Quota(Vec<Limit>);
+
+impl Quota {
+    /// Its bounds.
+    #[must_use]
+    pub fn limits(&self) -> &[Limit] {
+        &self.0
+    }
+
+    fn parse(words: &[&str]) -> Result<Self, OptionError> {
+        let mut limits: Vec<Limit> = vec![];
+        for (position, word) in (2..).zip(words) {
+            let (name, value) = word
+                .split_once('=')
+                .ok_or(OptionError::NotAnOption { position })?;
+            let limit = Limit::parse(name, value).ok_or_else(|| unknown(name, position))??;
+            if limits.iter().any(|other| other.kind() == limit.kind()) {
+                return Err(OptionError::Repeated {
+                    name: limit.measure(),
+                });
+            }
+            limits.push(limit);
+        }
+        Ok(Self(limits))
+    }
+}
+
+/// Whose quota a line gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whose {
+    /// That of a client, in place of the one for all.
+    Of(String),
+    /// That of all clients without one of their own.
+    All,
+}
+
+impl fmt::Display for Whose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Of(name) => f.write_str(name),
+            Self::All => f.write_str("*"),
+        }
+    }
+}
+
+/// A `quota` line of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuotaDirective {
+    /// Whose it is.
+    pub whose: Whose,
+    /// No bounds with `off`.
+    pub quota: Quota,
+}
+
+impl QuotaDirective {
+    /// Reads the parameters: the client's name or `*`, then bounds, or `off`.
+    ///
+    /// # Errors
+    /// When one of them is missing, unknown, repeated or out of range.
+    pub fn parse(parameters: &[&str]) -> Result<Self, ClientError> {
+        let [name, limits @ ..] = parameters else {
+            return Err(ClientError::NoQuota);
+        };
+        let whose = match *name {
+            "*" => Whose::All,
+            name if is_name(name) => Whose::Of(name.to_owned()),
+            name => {
+                return Err(ClientError::Name {
+                    name: name.to_owned(),
+                });
+            }
+        };
+        let quota = match limits {
+            [] => return Err(ClientError::NoQuota),
+            ["off"] => Quota::default(),
+            limits => Quota::parse(limits)?,
+        };
+        Ok(Self { whose, quota })
+    }
+}

@@ -1,0 +1,181 @@
+use proptest::prelude::*;
+
+use super::super::*;
+use super::{bytes, record, sum, text};
+use crate::redlock::share::Sums;
+
+const TODAY: u64 = 20_000;
+
+fn day(number: u64) -> Day {
+    Day::from_number(number)
+}
+
+fn add(board: &mut Board<'_>, on: u64, service: &str, key: &str, model: &str) {
+    let mut record = record(service, key, model, 7);
+    record.day = day(on);
+    board.add(&record);
+}
+
+/// Tells one board what another has counted.
+fn tell(from: &Board<'_>, to: &mut Board<'_>) -> usize {
+    let rows: Vec<_> = from.rows_by_day(Day::default()).collect();
+    let rows = rows.iter().map(|(day, name, sum)| (*day, &**name, *sum));
+    to.raise_others(day(TODAY), rows)
+}
+
+fn requests(sum: u64) -> Counters {
+    let mut counters = Counters::default();
+    counters.requests[0] = sum;
+    counters
+}
+
+#[test]
+fn machines_of_other_versions_know_the_order_of_sums() {
+    let counters = Counters {
+        requests: [11, 12, 13, 14, 15, 16, 17, 18, 19, 20],
+        attempts: 1,
+        prompt: 2,
+        completion: 3,
+        cached: 4,
+        reasoning: 5,
+        estimated: 6,
+        cost: 7,
+        unpriced: 8,
+        wait_ms: 9,
+        hold_ms: 10,
+    };
+    let inorder: Vec<_> = (1..=20).collect();
+    assert_eq!(counters.to_sums(), Sums::new(&inorder));
+    assert_eq!(Counters::from_sums(&counters.to_sums()), counters);
+    // More than are known here, and fewer.
+    let more: Vec<_> = (1..=30).collect();
+    assert_eq!(Counters::from_sums(&Sums::new(&more)), counters);
+    let fewer = Counters::from_sums(&Sums::new(&[1, 2]));
+    assert_eq!((fewer.attempts, fewer.prompt, fewer.hold_ms), (1, 2, 0));
+}
+
+#[test]
+fn what_others_are_told_is_what_was_counted() {
+    let (mut here, mut there) = (bytes(16), bytes(16));
+    let mut here = Board::format(bytemuck::cast_slice_mut(&mut here)).unwrap();
+    let mut there = Board::format(bytemuck::cast_slice_mut(&mut there)).unwrap();
+    for (on, service, key, model) in [
+        (TODAY - 40, "app", "k1", "gpt"),
+        (TODAY - 1, "app", "k2", "gpt"),
+        (TODAY, "app", "k1", "mini"),
+        (TODAY, "", "", ""),
+        (TODAY, "other", "k1", "gpt"),
+    ] {
+        add(&mut here, on, service, key, model);
+        assert_eq!(tell(&here, &mut there), 0);
+        assert_eq!(tell(&here, &mut there), 0, "again, to no effect");
+    }
+    let counted = here.figures(day(TODAY), None, None);
+    let told = there.figures(day(TODAY), None, None);
+    assert_eq!(counted.since, told.since);
+    for (counted, told) in [
+        (&counted.services, &told.services),
+        (&counted.models, &told.models),
+        (&counted.pools, &told.pools),
+        (&counted.keys, &told.keys),
+    ] {
+        // Each board has its own order.
+        let mut counted: Vec<_> = counted.iter().map(|l| (&l.name, l.here)).collect();
+        let mut told: Vec<_> = told.iter().map(|l| (&l.name, l.elsewhere)).collect();
+        counted.sort_by_key(|(name, _)| *name);
+        told.sort_by_key(|(name, _)| *name);
+        assert_eq!(counted, told);
+    }
+    assert_eq!(
+        there.rows_by_day(Day::default()).count(),
+        0,
+        "that is no own"
+    );
+}
+
+#[test]
+fn what_others_have_counted_never_falls() {
+    let mut memory = bytes(16);
+    let mut board = Board::format(bytemuck::cast_slice_mut(&mut memory)).unwrap();
+    let today = day(TODAY);
+    let mut raise = |sum| board.raise_others(today, [(today, "s:app", requests(sum))].into_iter());
+    assert_eq!((raise(5), raise(3), raise(4)), (0, 0, 0));
+    assert_eq!(board.used_by("app", today).0.requests, 5);
+    // Neither of days that nobody keeps, nor by names that nobody gives.
+    let strange = [
+        (day(TODAY - 63), "s:app"),
+        (day(TODAY + 2), "s:app"),
+        (today, "x:app"),
+        (today, "app"),
+    ];
+    let strange = strange.map(|(day, name)| (day, name, requests(9)));
+    assert_eq!(board.raise_others(today, strange.into_iter()), 2);
+    assert_eq!(board.used_by("app", today).1.requests, 5);
+}
+
+#[test]
+fn days_long_ago_do_not_push_out_others() {
+    let mut memory = bytes(16);
+    let mut board = Board::format(bytemuck::cast_slice_mut(&mut memory)).unwrap();
+    let names: Vec<_> = (0..180).map(|n| format!("s:{n}")).collect();
+    let mut raise = |on: u64| {
+        let rows = names.iter().map(|name| (day(on), &**name, requests(1)));
+        board.raise_others(day(TODAY), rows)
+    };
+    let missed: Vec<_> = (0..=KEPT_DAYS.into())
+        .map(|ago| raise(TODAY - ago))
+        .collect();
+    let whole = missed.iter().take_while(|&&missed| missed == 0).count();
+    assert!(whole > 0 && whole < missed.len(), "{missed:?}");
+    let counted = |board: &Board<'_>, on: u64| board.others(day(on)).count();
+    assert_eq!(counted(&board, TODAY), 180);
+    assert!(counted(&board, TODAY + 1 - whole as u64) >= 180 * whole);
+}
+
+proptest! {
+    #[test]
+    fn sums_are_read_as_they_were_written(sums in prop::collection::vec(any::<u64>(), 20)) {
+        let sums = Sums::new(&sums);
+        let counters = Counters::from_sums(&sums);
+        prop_assert_eq!(counters.to_sums(), sums);
+    }
+}
+
+#[test]
+fn a_file_of_a_block_that_others_know_adds_to_nothing_by_day() {
+    let mut memory = [bytes(16), bytes(16), bytes(16)];
+    let [old, new, other] = &mut memory;
+    let mut old = Board::format(bytemuck::cast_slice_mut(old)).unwrap();
+    let mut new = Board::format(bytemuck::cast_slice_mut(new)).unwrap();
+    let mut other = Board::format(bytemuck::cast_slice_mut(other)).unwrap();
+    add(&mut old, TODAY - 1, "app", "k1", "gpt");
+    add(&mut old, TODAY, "app", "k1", "gpt");
+    add(&mut other, TODAY, "app", "k1", "gpt");
+    tell(&other, &mut old);
+    let file: Saved = old.extract().into();
+    // Told to others, and not to the file.
+    add(&mut old, TODAY, "app", "k1", "gpt");
+    new.merge_shared(file, day(TODAY));
+    let used = |board: &mut Board<'_>| {
+        let (today, month) = board.used_by("app", day(TODAY));
+        (today.requests, month.requests)
+    };
+    assert_eq!(used(&mut new), (2, 3));
+    assert_eq!(
+        new.rows_by_day(Day::default()).count(),
+        0,
+        "it is not counted again"
+    );
+    // What nodes tell of the old block and the other.
+    let sums = [(TODAY - 1, 1), (TODAY, 3)].map(|(on, sum)| (day(on), "s:app", requests(sum)));
+    new.raise_others(day(TODAY), sums.into_iter());
+    assert_eq!(used(&mut new), (3, 4));
+    add(&mut new, TODAY, "app", "k1", "gpt");
+    assert_eq!(used(&mut new), (4, 5));
+    let metrics = text(&new);
+    assert_eq!(
+        sum(&metrics, "openai_service_requests_total"),
+        3.0,
+        "{metrics}"
+    );
+}

@@ -1,0 +1,203 @@
+//! What a node has been told, and has told.
+
+use std::collections::BTreeSet;
+
+use super::super::value::{ErrorKind, Value};
+use super::MOST_WRITTEN;
+use super::row::{RowId, Sums};
+use super::table::{Key, Table};
+
+#[derive(Debug, Default)]
+enum Asked {
+    #[default]
+    Nothing,
+    ToKeep(Vec<(Key, Sums)>),
+    ToTell,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Node {
+    /// Rows that it may not have.
+    owed: BTreeSet<Key>,
+    /// What its memory was called when it last answered; empty without rows in it.
+    id: String,
+    /// The change up to which it has told.
+    upto: u64,
+    /// Whether it has told all that was in its memory.
+    known: bool,
+    asked: Asked,
+    round: u32,
+    /// Whether it may be told something in this round, and is to be asked.
+    may_write: bool,
+    may_ask: bool,
+}
+
+impl Node {
+    pub(super) fn owe(&mut self, key: Key) {
+        self.owed.insert(key);
+    }
+
+    pub(super) fn owe_all(&mut self, keys: impl Iterator<Item = Key>) {
+        self.owed.extend(keys);
+    }
+
+    pub(super) fn is_known(&self) -> bool {
+        self.known
+    }
+
+    pub(super) fn is_even(&self) -> bool {
+        self.known && self.owed.is_empty() && matches!(self.asked, Asked::Nothing) && !self.may_ask
+    }
+
+    pub(super) fn begin_round(&mut self) -> u32 {
+        self.may_write = true;
+        self.may_ask = true;
+        self.round = self.round.wrapping_add(1);
+        self.round
+    }
+
+    /// The rows that are to be written now, if any.
+    pub(super) fn next_rows(&mut self, table: &Table) -> Option<&[(Key, Sums)]> {
+        let is_free = matches!(self.asked, Asked::Nothing) && self.may_write && self.known;
+        if !is_free {
+            return None;
+        }
+        let owed = std::iter::from_fn(|| self.owed.pop_first());
+        // Those of days long past may have been forgotten.
+        let rows = owed.filter_map(|key| {
+            let sums = table.sums(&key)?.clone();
+            Some((key, sums))
+        });
+        let rows: Vec<_> = rows.take(MOST_WRITTEN).collect();
+        if rows.is_empty() {
+            return None;
+        }
+        self.asked = Asked::ToKeep(rows);
+        match &self.asked {
+            Asked::ToKeep(rows) => Some(rows),
+            _ => None,
+        }
+    }
+
+    /// What it is to be asked, if anything: all changes since this one of that memory.
+    pub(super) fn next_question(&mut self) -> Option<(&str, u64)> {
+        if !matches!(self.asked, Asked::Nothing) || !self.may_ask {
+            return None;
+        }
+        self.may_ask = false;
+        self.asked = Asked::ToTell;
+        Some((&self.id, self.upto))
+    }
+
+    /// Takes in its answer.
+    pub(super) fn answered(
+        &mut self,
+        value: &Value,
+        at: usize,
+        table: &mut Table,
+    ) -> Result<(), ErrorKind> {
+        let done = match std::mem::take(&mut self.asked) {
+            Asked::Nothing => Ok(()),
+            Asked::ToKeep(rows) => match kept(value) {
+                Ok(id) => {
+                    self.see(id, at, table);
+                    rows.iter()
+                        .for_each(|(key, sums)| table.kept(at, key, sums));
+                    Ok(())
+                }
+                Err(kind) => {
+                    self.owed.extend(rows.into_iter().map(|(key, _)| key));
+                    Err(kind)
+                }
+            },
+            Asked::ToTell => told(value).map(|told| self.heard(told, at, table)),
+        };
+        if done.is_err() {
+            self.may_write = false;
+            self.may_ask = false;
+        }
+        done
+    }
+
+    fn heard(&mut self, told: Told, at: usize, table: &mut Table) {
+        self.see(told.id, at, table);
+        for (key, sums) in told.rows {
+            table.hear(at, key, &sums);
+        }
+        let more = told.more && told.upto > self.upto;
+        self.upto = told.upto;
+        self.may_ask |= more;
+        if !more && !self.known {
+            self.known = true;
+            self.owe_all(table.lacking(at));
+        }
+    }
+
+    /// Sees whether its memory is another than before.
+    fn see(&mut self, id: String, at: usize, table: &mut Table) {
+        if self.id == id {
+            return;
+        }
+        // An empty one has been given an id, by us or by others.
+        let is_named = self.id.is_empty();
+        self.id = id;
+        if !is_named {
+            self.upto = 0;
+            self.known = false;
+            self.may_ask = true;
+            table.doubt(at);
+        }
+    }
+}
+
+fn array(value: &Value) -> Result<&[Value], ErrorKind> {
+    match value {
+        Value::Array(values) => Ok(values),
+        Value::Error(kind) => Err(*kind),
+        _ => Err(ErrorKind::Garbage),
+    }
+}
+
+fn text(bytes: &[u8]) -> Result<String, ErrorKind> {
+    String::from_utf8(bytes.to_vec()).map_err(|_| ErrorKind::Garbage)
+}
+
+/// The id of the memory that rows have been written to.
+fn kept(value: &Value) -> Result<String, ErrorKind> {
+    match array(value)? {
+        [Value::Bytes(id), Value::Int(_)] => text(id),
+        _ => Err(ErrorKind::Garbage),
+    }
+}
+
+struct Told {
+    id: String,
+    upto: u64,
+    more: bool,
+    rows: Vec<(Key, Sums)>,
+}
+
+fn told(value: &Value) -> Result<Told, ErrorKind> {
+    let [
+        Value::Bytes(id),
+        Value::Bytes(upto),
+        Value::Int(more),
+        rows @ ..,
+    ] = array(value)?
+    else {
+        return Err(ErrorKind::Garbage);
+    };
+    // What no machine of ours wrote is passed over.
+    let row = |pair: &[Value]| match pair {
+        [Value::Bytes(field), Value::Bytes(sums)] => {
+            Some((RowId::of_field(field)?, Sums::of_text(sums)?))
+        }
+        _ => None,
+    };
+    Ok(Told {
+        id: text(id)?,
+        upto: text(upto)?.parse().map_err(|_| ErrorKind::Garbage)?,
+        more: *more == 1,
+        rows: rows.chunks(2).filter_map(row).collect(),
+    })
+}

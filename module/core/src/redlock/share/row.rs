@@ -1,0 +1,121 @@
+//! Rows of totals, and how two of them become one.
+
+use core::fmt;
+use std::sync::Arc;
+
+/// What a node keeps of a row has to fit with many others into one answer.
+const MOST_SUMS: usize = 64;
+/// The longest name of a row.
+const MOST_NAME: usize = 160;
+
+/// Whose totals: a number made at random with them, and kept as long as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instance(pub u64);
+
+impl fmt::Display for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// A row of totals.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RowId {
+    /// The day, counted from 1970-01-01.
+    pub day: u32,
+    /// What has a row each day.
+    pub name: Arc<str>,
+}
+
+impl RowId {
+    /// Before all rows of a day.
+    pub(super) fn first_of(day: u32) -> Self {
+        let name = Arc::default();
+        Self { day, name }
+    }
+
+    /// The name of the row of an instance on nodes.
+    #[must_use]
+    pub(super) fn field(&self, instance: Instance) -> String {
+        format!("{}:{instance}:{}", self.day, self.name)
+    }
+
+    /// The row of such a name, and its instance.
+    pub(super) fn of_field(field: &[u8]) -> Option<(Self, Instance)> {
+        let mut parts = str::from_utf8(field).ok()?.splitn(3, ':');
+        let (day, instance, name) = (parts.next()?, parts.next()?, parts.next()?);
+        if instance.len() != 16 || name.len() > MOST_NAME {
+            return None;
+        }
+        let instance = Instance(u64::from_str_radix(instance, 16).ok()?);
+        let (day, name) = (day.parse().ok()?, name.into());
+        Some((Self { day, name }, instance))
+    }
+}
+
+/// What has been counted in a row. Sums of one instance only ever rise, so of two
+/// sightings of them the higher is the newer, one by one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sums(Vec<u64>);
+
+impl Sums {
+    /// These, of which the last may be left out if they are zero.
+    #[must_use]
+    pub fn new(sums: &[u64]) -> Self {
+        let used = sums.iter().rposition(|&sum| sum > 0);
+        let used = used.map_or(0, |last| last + 1).min(MOST_SUMS);
+        Self(sums[..used].to_vec())
+    }
+
+    /// The sum at that place.
+    #[must_use]
+    pub fn get(&self, at: usize) -> u64 {
+        self.0.get(at).copied().unwrap_or_default()
+    }
+
+    /// Makes the best of two sightings of one instance's sums; whether there was anything
+    /// new.
+    pub fn raise(&mut self, seen: &Self) -> bool {
+        self.combine(seen, u64::max)
+    }
+
+    /// Adds another instance's.
+    pub fn add(&mut self, other: &Self) {
+        self.combine(other, u64::saturating_add);
+    }
+
+    fn combine(&mut self, other: &Self, of: impl Fn(u64, u64) -> u64) -> bool {
+        let more = other.0.len().max(self.0.len());
+        self.0.resize(more, 0);
+        let mut changed = false;
+        for (sum, &other) in self.0.iter_mut().zip(&other.0) {
+            let new = of(*sum, other);
+            changed |= new != *sum;
+            *sum = new;
+        }
+        changed
+    }
+
+    /// As nodes keep them: each with a comma behind it, zero as nothing.
+    pub(super) fn of_text(text: &[u8]) -> Option<Self> {
+        let text = str::from_utf8(text).ok()?.strip_suffix(',')?;
+        let sum = |text: &str| match text {
+            "" => Some(0),
+            digits => digits.parse().ok(),
+        };
+        let sums: Option<Vec<_>> = text.split(',').take(MOST_SUMS).map(sum).collect();
+        Some(Self::new(&sums?))
+    }
+}
+
+impl fmt::Display for Sums {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for &sum in &self.0 {
+            if sum > 0 {
+                write!(f, "{sum}")?;
+            }
+            f.write_str(",")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,113 @@
+//! W3C Trace Context, and the ids by which a request is found again in logs.
+//!
+//! Randomness is passed in. What a client sends is text of a stranger's: only what has
+//! the form goes on.
+
+/// The length of a `traceparent` of version 00.
+const LENGTH: usize = 55;
+
+/// A `traceparent` to send on: the client's trace or a new one, and our span in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceParent([u8; LENGTH]);
+
+/// The caller may have recorded the trace, and its id is random: the flags that we know.
+const KNOWN_FLAGS: u8 = 0b11;
+/// Our log tells of every request.
+const SAMPLED: u8 = 0b01;
+
+impl TraceParent {
+    /// Goes on with the trace of a header, by the span `span`; `None` when it has no such
+    /// form, of which later versions may have more than we know.
+    pub fn continued(header: &[u8], span: u64) -> Option<Self> {
+        let (known, more) = header.split_at_checked(LENGTH)?;
+        let version = byte(&known[..2])?;
+        let form = known[2] == b'-' && known[35] == b'-' && known[52] == b'-';
+        let ends = match version {
+            0xff => false,
+            0 => more.is_empty(),
+            _ => matches!(more.first(), None | Some(b'-')),
+        };
+        let ids = is_id(&known[3..35]) && is_id(&known[36..52]);
+        if !(form && ends && ids) {
+            return None;
+        }
+        let flags = byte(&known[53..])? & KNOWN_FLAGS;
+        let mut text = [b'-'; LENGTH];
+        text[..2].copy_from_slice(b"00");
+        text[3..35].copy_from_slice(&known[3..35]);
+        write(u128::from(span.max(1)), &mut text[36..52]);
+        write(u128::from(flags), &mut text[53..]);
+        Some(Self(text))
+    }
+
+    /// Begins a trace.
+    pub fn begun(trace: u128, span: u64) -> Self {
+        let mut text = [b'-'; LENGTH];
+        text[..2].copy_from_slice(b"00");
+        write(trace.max(1), &mut text[3..35]);
+        write(u128::from(span.max(1)), &mut text[36..52]);
+        write(u128::from(SAMPLED), &mut text[53..]);
+        Self(text)
+    }
+
+    /// As the header says it.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The trace, in 32 hexadecimal digits.
+    pub fn trace_id(&self) -> &[u8] {
+        &self.0[3..35]
+    }
+
+    /// Our span, in 16 hexadecimal digits.
+    pub fn span_id(&self) -> &[u8] {
+        &self.0[36..52]
+    }
+}
+
+/// The longest request id that a client may choose.
+const LONGEST_ID: usize = 128;
+
+/// Whether a client's `X-Request-ID` may go into logs and on to others as it is.
+pub fn is_request_id(text: &[u8]) -> bool {
+    let sane = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~:/+=@".contains(byte);
+    (1..=LONGEST_ID).contains(&text.len()) && text.iter().all(sane)
+}
+
+/// A new request id, in 32 hexadecimal digits.
+pub fn request_id(random: u128) -> [u8; 32] {
+    let mut text = [0; 32];
+    write(random, &mut text);
+    text
+}
+
+/// Whether this is an id: lower-case hexadecimal digits, not all of them zero.
+fn is_id(digits: &[u8]) -> bool {
+    digits.iter().all(|&digit| value(digit).is_some()) && digits.iter().any(|&digit| digit != b'0')
+}
+
+fn byte(digits: &[u8]) -> Option<u8> {
+    let [high, low] = *digits else { return None };
+    Some(value(high)? << 4 | value(low)?)
+}
+
+/// The value of a digit; those in upper case are none here.
+fn value(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+/// Writes the lowest digits of a number.
+fn write(mut number: u128, digits: &mut [u8]) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(number & 0xf) as usize];
+        number >>= 4;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,32 @@
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+/// How often to try.
+const TRIES: u32 = 500;
+
+/// A lock between processes, on a folder. It ends when dropped, or with the process.
+pub struct FolderLock(#[expect(dead_code, reason = "holds the lock")] File);
+
+impl FolderLock {
+    /// Takes the lock, within some seconds. Not for the event loop.
+    pub fn take(folder: &Path) -> io::Result<Self> {
+        let folder = File::open(folder)?;
+        for _ in 0..TRIES {
+            // SAFETY: a system call on a descriptor that is open.
+            let done = unsafe { libc::flock(folder.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
+            if done == 0 {
+                return Ok(Self(folder));
+            }
+            let error = io::Error::last_os_error();
+            if error.kind() != io::ErrorKind::WouldBlock {
+                return Err(error);
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Err(io::ErrorKind::TimedOut.into())
+    }
+}

@@ -1,0 +1,84 @@
+//! A client that leaves before its answer is whole: where that is wanted, the answer is
+//! read to its end all the same, so that its usage is known. The lease is held meanwhile.
+
+use serde_json::json;
+
+use crate::Openai;
+use crate::conf::ClientAbort;
+use crate::ctx::{Context, Reply};
+use crate::ffi::{Chunk, Level, Piece, Request, Timer, Token};
+use crate::log::event;
+use crate::totals::CLIENT_LEFT;
+use crate::{usage, worker};
+
+/// The client is gone: whether its answer is to be read on.
+pub fn client_left(request: &Request<'_>) -> bool {
+    let known = request
+        .location::<Openai>()
+        .zip(request.context::<Openai>());
+    let Some((place, ctx)) = known else {
+        return false;
+    };
+    if ctx.draining.get().is_some() {
+        return true;
+    }
+    let ClientAbort::Drain { time_ms, size } = place.client_abort() else {
+        return false;
+    };
+    let tells = match ctx.answered.get() {
+        Some(_) => ctx.meter.borrow().is_some(),
+        None => place.usage().is_read() && usage::has_tokens(request),
+    };
+    if !tells || request.is_subrequest() || ctx.reply.get() != Reply::Nginx {
+        return false;
+    }
+    if !ctx.complete.get() {
+        if !ctx.holds.get() {
+            return false;
+        }
+        ctx.left.set(true);
+        let mut bound = Timer::new(false, |tag| cut_off(Token::of(tag)), ctx.token.number());
+        bound.start(time_ms);
+        *ctx.deadline.borrow_mut() = Some(bound);
+    }
+    ctx.draining.set(Some(size));
+    true
+}
+
+/// A piece of the answer that nobody waits for has been read.
+pub fn pass<'a>(ctx: &Context, left: u64, chunk: Chunk<'_>) -> Piece<'a> {
+    let read: usize = chunk.parts().map(<[u8]>::len).sum();
+    match left.checked_sub(read as u64) {
+        Some(left) => {
+            ctx.draining.set(Some(left));
+            Piece::Discard
+        }
+        None => {
+            tell(ctx, "size");
+            Piece::Fail
+        }
+    }
+}
+
+/// The time is up.
+fn cut_off(token: Token) {
+    token.with(|request| {
+        let draining = |ctx: &&Context| ctx.draining.get().is_some();
+        if let Some(ctx) = request.recalled::<Openai>().filter(draining)
+            && request.cut_upstream().is_some()
+        {
+            tell(ctx, "time");
+            request.end_with(CLIENT_LEFT);
+        }
+    });
+}
+
+fn tell(ctx: &Context, bound: &str) {
+    let lease = ctx.lease.get();
+    let fields = json!({
+        "lease_id": lease.map(|lease| worker::lease_id(&lease.grant)),
+        "request_id": crate::trace::known_id(ctx),
+        "bound": bound,
+    });
+    event(Level::Notice, "drain_cut_off", fields);
+}
