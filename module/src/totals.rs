@@ -1,12 +1,10 @@
 //! The totals of all workers: what a request adds at its end, and what Prometheus is
 //! told of them.
 
-use std::collections::BTreeMap;
-
 use openai_core::clients::Client;
 use openai_core::metrics::{
-    Board, CONTENT_TYPE, Counters, Day, Figures, Http, Live, LivePool, LiveQuota, Outcome, Passed,
-    Record, Request as Done,
+    Board, ByDay, CONTENT_TYPE, Counters, Day, Figures, Http, Live, LivePool, LiveQuota, Outcome,
+    Passed, Record, Request as Done,
 };
 use openai_core::openai::ApiError;
 use openai_core::redlock::share::{RowId, Sums};
@@ -57,9 +55,9 @@ pub fn instance(shared: SharedZone) -> Option<u64> {
 }
 
 /// What has been counted here, by day and the name of the row, from a day on.
-pub fn by_day(shared: SharedZone, since: Day) -> BTreeMap<(Day, String), Counters> {
+pub fn by_day(shared: SharedZone, since: Day) -> ByDay {
     let rows = change(shared, |board| board.rows_by_day(since).collect::<Vec<_>>());
-    let mut sums = BTreeMap::<_, Counters>::new();
+    let mut sums = ByDay::new();
     for (day, name, counters) in rows.into_iter().flatten() {
         let sum = sums.entry((day, name)).or_default();
         *sum = sum.plus(&counters);

@@ -34,5 +34,5 @@ pub use http::{Endpoint, Http};
 pub use ledger::{KEPT_DAYS, Passed, Use};
 pub use record::{OUTCOMES, Outcome, Record, Request};
 pub use row::{Counters, hash};
-pub use saved::{Extract, Identity, Owner, Saved, SavedError};
+pub use saved::{ByDay, Extract, Identity, Owner, Saved, SavedError};
 pub use text::{CONTENT_TYPE, Live, LivePool, LiveQuota, render};

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::ffi::CStr;
 use std::fs;
 
-use openai_core::metrics::Board;
+use openai_core::metrics::{Board, ByDay};
 use openai_core::prices::Prices;
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
@@ -65,6 +65,9 @@ pub struct KeptIn {
     pub interval_ms: u64,
     /// What is wrong with it, for the first worker to tell.
     pub mistake: RefCell<Option<Value>>,
+    /// The instance that the file was made from, and what that had counted: where other
+    /// machines know it, too.
+    pub former: RefCell<Option<(u64, ByDay)>>,
 }
 
 impl Totals {
@@ -156,6 +159,7 @@ impl Directive for StatsFile {
             path: conf.full_path(path)?,
             interval_ms,
             mistake: RefCell::default(),
+            former: RefCell::default(),
         };
         values::once(&mut main.totals.kept, Ok(kept)).map_err(Some)
     }

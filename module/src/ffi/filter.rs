@@ -1,15 +1,17 @@
-use core::cell::Cell;
+use core::cell::{Cell, OnceCell};
+use core::ffi::CStr;
 use core::ptr;
 use std::rc::Rc;
 
 use ngx::ffi::{
-    NGX_AGAIN, NGX_DONE, NGX_ERROR, NGX_OK, ngx_buf_t, ngx_chain_t, ngx_http_output_body_filter_pt,
-    ngx_http_output_header_filter_pt, ngx_http_request_t, ngx_http_top_body_filter,
-    ngx_http_top_header_filter, ngx_int_t,
+    NGX_AGAIN, NGX_DONE, NGX_ERROR, NGX_OK, ngx_buf_t, ngx_chain_t, ngx_cycle,
+    ngx_http_output_body_filter_pt, ngx_http_output_header_filter_pt, ngx_http_request_t,
+    ngx_http_top_body_filter, ngx_http_top_header_filter, ngx_int_t, ngx_module_t,
 };
 
 use super::cut::{self, Cutter};
 use super::edit::Editor;
+use super::export::HttpModule;
 use super::guard;
 use super::request::Request;
 
@@ -20,6 +22,8 @@ pub trait Filter: 'static {
     fn header(request: Request<'_>) -> bool;
     /// A piece of the body is about to be sent.
     fn body<'a>(request: Request<'a>, chunk: Chunk<'_>) -> Piece<'a>;
+    /// A [`Piece::Last`] has been passed on, and what other filters have made of that.
+    fn sent_last(request: Request<'_>);
     /// The client is gone; whether its answer is to be read to the end all the same. It
     /// then comes as [`Piece::Discard`].
     fn client_left(request: Request<'_>) -> bool;
@@ -92,6 +96,8 @@ pub enum Piece<'a> {
 }
 
 thread_local! {
+    /// Whether no other module's filter is before ours.
+    static IS_FIRST: OnceCell<bool> = const { OnceCell::new() };
     static NEXT: Cell<(ngx_http_output_header_filter_pt, ngx_http_output_body_filter_pt)> =
         const { Cell::new((None, None)) };
 }
@@ -111,24 +117,53 @@ impl Request<'_> {
     /// Whether this is the rest of an upstream's answer, which is not buffered: then it
     /// may go as [`Piece::Last`], in one write with the end of the body. nginx would send
     /// that end by a write of its own, once this has gone ([`Piece::Ended`]).
-    pub fn is_rest_of_answer<F: Filter>(&self, chunk: Chunk<'_>) -> bool {
-        let ours: unsafe extern "C" fn(_, _) -> _ = body_entry::<F>;
+    pub fn is_rest_of_answer<M: HttpModule>(&self, chunk: Chunk<'_>) -> bool {
         let r = self.get();
-        // SAFETY: null or a live upstream; a word that nginx writes when it reads its
-        // configuration.
-        let (upstream, top) = unsafe { (r.upstream.as_ref(), ngx_http_top_body_filter) };
-        let Some(u) = upstream else { return false };
-        let seen = chunk.0.map_or(ptr::null(), ptr::from_ref);
-        u.length == 0
-            && u.buffering() == 0
-            && !u.peer.connection.is_null()
-            && ptr::eq(seen, u.out_bufs)
+        // SAFETY: null or a live upstream.
+        let Some(u) = (unsafe { r.upstream.as_ref() }) else {
+            return false;
+        };
+        if u.length != 0 || u.buffering() != 0 || u.peer.connection.is_null() {
+            return false;
+        }
+        // SAFETY: null or a chain of the upstream's.
+        let all = Chunk(unsafe { u.out_bufs.as_ref() });
+        let last = chunk.buffers().last().filter(|b| b.last_buf() == 0);
+        let rest = last.zip(all.buffers().last());
+        rest.is_some_and(|(last, of_all)| ptr::eq(last, of_all))
             && u.headers_in.trailers.part.nelts == 0
             && !self.is_subrequest()
             && r.post_action() == 0
             // A filter before ours may have more to say at the end.
-            && top.is_some_and(|top| ptr::fn_addr_eq(top, ours))
+            && IS_FIRST.with(|is| *is.get_or_init(|| is_first(Self::module::<M>())))
     }
+}
+
+/// Those of nginx that are before every filter of a module that is added to it, and pass
+/// on what lies in memory.
+const BEFORE: [&CStr; 4] = [
+    c"ngx_http_copy_filter_module",
+    c"ngx_http_range_body_filter_module",
+    c"ngx_http_not_modified_filter_module",
+    c"ngx_http_slice_filter_module",
+];
+
+/// Whether no filter is before those of this module: what is last in nginx's list of
+/// modules comes first.
+fn is_first(ours: &ngx_module_t) -> bool {
+    // SAFETY: the cycle that this process runs; its modules are null-terminated, static,
+    // and have names.
+    unsafe {
+        let mut after = (*ngx_cycle).modules.add(ours.index + 1);
+        while let Some(module) = (*after).as_ref() {
+            let known = || BEFORE.contains(&CStr::from_ptr(module.name));
+            if module.type_ == ours.type_ && !known() {
+                return false;
+            }
+            after = after.add(1);
+        }
+    }
+    true
 }
 
 /// # Safety
@@ -168,6 +203,7 @@ unsafe extern "C" fn body_entry<F: Filter>(
     // SAFETY: null or a chain that nginx passes to its body filters.
     let seen = Chunk(unsafe { chain.as_ref() });
     let (came, mut chain, mut editor, mut cut_out) = (chain, chain, None, ptr::null_mut());
+    let mut is_last = false;
     match guard(Piece::Keep, || F::body(request, seen)) {
         Piece::Keep => {}
         Piece::Replace(body) => chain = request.replacement(chain, Some(&body)),
@@ -200,8 +236,11 @@ unsafe extern "C" fn body_entry<F: Filter>(
             return NGX_OK as ngx_int_t;
         }
         Piece::Fail => return NGX_ERROR as ngx_int_t,
-        // SAFETY: the chain that has come, of a main request.
-        Piece::Last => unsafe { mark_last(chain) },
+        Piece::Last => {
+            // SAFETY: the chain that has come, of a main request.
+            unsafe { mark_last(chain) };
+            is_last = true;
+        }
         Piece::Ended => {
             // SAFETY: a live request and its connection.
             let waits = unsafe { (*r).buffered() != 0 || (*(*r).connection).buffered() != 0 };
@@ -213,6 +252,9 @@ unsafe extern "C" fn body_entry<F: Filter>(
         Some(next) => unsafe { next(r, chain) },
         None => NGX_ERROR as ngx_int_t,
     };
+    if is_last {
+        guard((), || F::sent_last(request));
+    }
     if let Some(editor) = editor {
         // SAFETY: the chain that it has made, and that has just been passed on.
         unsafe { editor.sent(chain) };

@@ -79,6 +79,12 @@ impl Filter for Answers {
         }
     }
 
+    fn sent_last(request: Request<'_>) {
+        if let Some(ctx) = request.context::<Openai>() {
+            ctx.joined.set(true);
+        }
+    }
+
     fn client_left(request: Request<'_>) -> bool {
         drain::client_left(&request)
     }
@@ -93,10 +99,9 @@ fn joined<'a>(request: Request<'a>, ctx: &Context, chunk: Chunk<'_>) -> Piece<'a
             Piece::Keep
         };
     }
-    if !request.is_rest_of_answer::<Answers>(chunk) {
+    if !request.is_rest_of_answer::<Openai>(chunk) {
         return Piece::Keep;
     }
-    ctx.joined.set(true);
     // Before the client can know: it may ask for the same slot at once.
     Openai::answer_complete(request);
     Piece::Last

@@ -30,6 +30,8 @@ pub enum Put {
 pub struct Found {
     /// The totals to begin with.
     pub saved: Option<Saved>,
+    /// The block that they are of.
+    pub instance: u64,
     /// The block whose leftover is to be added some time, and its process.
     pub parent: Option<(u64, u32)>,
     /// Why there was a file that is none of ours, and where it is now.
@@ -63,11 +65,13 @@ impl StatsFile {
         self.beside(&format!("{instance:016x}"))
     }
 
-    /// Takes the file over for a block that nothing is known of; in the master.
-    pub fn claim(&self, owner: &Owner) -> io::Result<Found> {
+    /// Takes the file over for a block that nothing is known of; in the master. `is_shared`:
+    /// other machines know blocks by their instances.
+    pub fn claim(&self, owner: &Owner, is_shared: bool) -> io::Result<Found> {
         let _lock = self.lock()?;
         let mut found = Found {
             saved: None,
+            instance: 0,
             parent: None,
             rejected: None,
         };
@@ -84,6 +88,7 @@ impl StatsFile {
                     found.parent = Some((known.parent, known.parent_pid));
                 }
                 found.saved = Some(saved);
+                found.instance = known.instance;
             }
             Some(Err(e)) => {
                 let aside = self.beside("rejected");
@@ -97,7 +102,10 @@ impl StatsFile {
             parent_pid,
             ..*owner
         };
-        let saved = found.saved.clone().unwrap_or_default();
+        let mut saved = found.saved.clone().unwrap_or_default();
+        if is_shared {
+            saved = saved.of_another();
+        }
         self.write(&self.path, &saved.to_bytes(&owner))?;
         Ok(found)
     }

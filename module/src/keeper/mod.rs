@@ -74,11 +74,15 @@ pub fn claim(main: &Main) {
         pid: process_id(),
         ..Owner::default()
     };
-    let mistake = match StatsFile::new(&kept.path).claim(&owner) {
+    let is_shared = main.shares_totals();
+    let mistake = match StatsFile::new(&kept.path).claim(&owner, is_shared) {
         Ok(found) => {
             change(shared, |board| {
                 if let Some(saved) = found.saved {
-                    take_in(board, saved, main.shares_totals());
+                    if is_shared {
+                        *kept.former.borrow_mut() = Some((found.instance, saved.by_day(false)));
+                    }
+                    take_in(board, saved, is_shared);
                 }
                 let identity = board.identity();
                 identity.path = path;
@@ -96,6 +100,9 @@ pub fn claim(main: &Main) {
                                "hint": "totals begin at zero" })),
     };
     // The log of the new configuration is not in use yet.
+    change(shared, |board| {
+        board.identity().is_rejected = mistake.is_some().into()
+    });
     *kept.mistake.borrow_mut() = mistake;
 }
 
@@ -132,7 +139,13 @@ pub fn start(main: &Main) {
     if !is_first_worker() {
         return;
     }
-    if let Some(mistake) = kept.mistake.borrow_mut().take() {
+    // Not again by who takes the place of a worker.
+    let is_news = change(shared, |board| {
+        std::mem::take(&mut board.identity().is_rejected)
+    });
+    if let Some(mistake) = kept.mistake.borrow_mut().take()
+        && is_news == Some(1)
+    {
         event(Level::Warn, "stats_file_rejected", mistake);
     }
     let mut timer = Timer::new(true, |_| tick(), 0);

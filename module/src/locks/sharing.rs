@@ -58,6 +58,13 @@ fn sharer<T>(act: impl FnOnce(&mut Sharer) -> T) -> Option<T> {
     SHARER.with_borrow_mut(|sharer| sharer.as_mut().map(act))
 }
 
+fn row(day: Day, name: String) -> RowId {
+    RowId {
+        day: day.number(),
+        name: name.into(),
+    }
+}
+
 fn today() -> Day {
     Day::of(now().wall_us)
 }
@@ -103,6 +110,7 @@ pub(super) fn start(main: &Main, members: &[Option<Member>]) {
     };
     if is_first_worker() {
         sharer.count();
+        sharer.remember(main);
     }
     SHARER.set(Some(sharer));
 }
@@ -219,16 +227,25 @@ impl Sharer {
     fn count(&mut self) {
         let today = today();
         for ((day, name), counters) in totals::by_day(self.board, self.since) {
-            let row = RowId {
-                day: day.number(),
-                name: name.into(),
-            };
-            self.sharing.count(row, &counters.to_sums());
+            self.sharing.count(row(day, name), &counters.to_sums());
         }
         // A day that is over may have come to more just after the last look.
         self.since = std::mem::replace(&mut self.looked, today);
         let oldest = today.before(KEPT_DAYS);
         self.sharing.forget_before(oldest.number());
+    }
+
+    /// Reads what the nginx before has left: nodes may not have been told all of it.
+    fn remember(&mut self, main: &Main) {
+        let former = main.totals.kept.as_ref().map(|kept| kept.former.borrow());
+        let Some((instance, rows)) = former.as_ref().and_then(|former| former.as_ref()) else {
+            return;
+        };
+        for ((day, name), counters) in rows {
+            let row = row(*day, name.clone());
+            let of = Instance(*instance);
+            self.sharing.know(of, row, &counters.to_sums());
+        }
     }
 
     /// Takes in an answer; why it is none, if that is news.

@@ -1,6 +1,6 @@
 //! Answers reach the client whole, unchanged, and as they come.
 
-use e2e::{Gateway, Plan, RawUpstream};
+use e2e::{Gateway, Plan, RawUpstream, post};
 
 /// The upstream sends a chunk only after the client has seen the one before it: whatever holds
 /// chunks back would never see the next.
@@ -194,4 +194,56 @@ fn any_other_path_and_method_passes_with_a_key() {
         assert_eq!(answer.json()["path"], path);
     }
     assert!(gateway.logged(4).iter().all(|line| line.key_id == "main"));
+}
+
+/// The rest of an answer, and how its body ends, are one piece for the client: of whatever else
+/// nginx does with the answer.
+#[track_caller]
+fn the_last_words_come_with_the_end(in_location: &str, header: &str, end: &str) {
+    let upstream = RawUpstream::bind();
+    let gateway = Plan::new()
+        .upstream(upstream.address())
+        .location(in_location)
+        .start();
+    let mut client = gateway.connect();
+    client.send(post(header, "{}"));
+    let mut exchange = upstream.accept();
+    exchange.begin_stream().event("first");
+    client.read_until("first\n\n");
+    exchange.send("e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n");
+    let text = client.read_until("[DONE]");
+    assert!(text.ends_with(end), "{text:?}");
+    assert_eq!(client.read_to_end(), text, "nothing comes after it");
+    gateway.wait_held(0, 0);
+}
+
+#[test]
+fn the_last_words_and_the_end_are_one_piece() {
+    the_last_words_come_with_the_end("", "", "[DONE]\n\n\r\n0\r\n\r\n");
+}
+
+#[test]
+fn trailers_of_nginx_stay_behind_the_last_words() {
+    let end = "[DONE]\n\n\r\n0\r\nX-Lease: main\r\n\r\n";
+    the_last_words_come_with_the_end("add_trailer X-Lease $openai_pool;", "", end);
+}
+
+#[test]
+fn what_nginx_adds_behind_an_answer_stays_behind_it() {
+    let end = "data: [DONE]\n\n\r\n4\r\nmore\r\n0\r\n\r\n";
+    let upstream = RawUpstream::bind();
+    let gateway = Plan::new()
+        .upstream(upstream.address())
+        .location("addition_types text/event-stream; add_after_body /more;")
+        .server("location = /more { return 200 more; }")
+        .start();
+    let mut client = gateway.connect();
+    client.send(post("", "{}"));
+    let mut exchange = upstream.accept();
+    exchange
+        .begin_stream()
+        .send("e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n");
+    let text = client.read_to_end();
+    assert!(text.ends_with(end), "{text:?}");
+    gateway.wait_held(0, 0);
 }

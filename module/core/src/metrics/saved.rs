@@ -85,6 +85,9 @@ impl Owner {
     }
 }
 
+/// Sums by day and the names that rows have among machines.
+pub type ByDay = BTreeMap<(Day, String), Counters>;
+
 /// Numbers by their names, those that are not zero.
 type Words = BTreeMap<Cow<'static, str>, u64>;
 
@@ -130,6 +133,8 @@ pub struct Identity {
     pub parent_pid: u64,
     /// See [`Owner::turn`].
     pub turn: u64,
+    /// Whether it is still to be told that the file was none.
+    pub is_rejected: u64,
 }
 
 /// What is used of a block, as it was at a moment.
@@ -208,28 +213,54 @@ impl Saved {
 }
 
 impl Saved {
-    /// Without what is by day; and that, by the names that rows have among machines, of
-    /// this one and the others together.
+    /// Without what is by day; and that, of its block and the others together. The
+    /// newest comes first, as there may not be room for all.
     pub(super) fn split(mut self) -> (Self, Vec<(Day, String, Counters)>) {
-        let mut sums = BTreeMap::<_, Counters>::new();
+        let sums = self.by_day(true).into_iter().rev();
+        let sums = sums.map(|((day, name), sum)| (day, name, sum));
+        let sums = sums.collect();
         for row in &mut self.rows {
-            let days = std::mem::take(&mut row.days).into_iter();
-            let days = days.chain(std::mem::take(&mut row.others));
-            let Some(table) = TABLES.into_iter().find(|table| table.name() == row.table) else {
-                continue;
-            };
-            for (day, words) in days {
-                if let Some(day) = Day::parse(&day) {
-                    let name = shared_name(table, &row.name);
-                    let sum = sums.entry((day, name)).or_default();
-                    *sum = sum.plus(&from_words(&COUNTERS, &words));
+            row.days.clear();
+            row.others.clear();
+        }
+        (self, sums)
+    }
+
+    /// As another block goes on with them, of which other machines know that: what is by
+    /// day is others'.
+    #[must_use]
+    pub fn of_another(mut self) -> Self {
+        for row in &mut self.rows {
+            for (day, words) in std::mem::take(&mut row.days) {
+                let others = row.others.entry(day).or_default();
+                for (name, more) in words {
+                    let sum = others.entry(name).or_default();
+                    *sum = sum.saturating_add(more);
                 }
             }
         }
-        let sums = sums.into_iter();
-        let sums = sums.map(|((day, name), sum)| (day, name, sum));
-        // The newest first: there may not be room for all.
-        (self, sums.rev().collect())
+        self
+    }
+
+    /// What its block has counted by day, and the others if they are wanted, too: by the
+    /// names that rows have among machines.
+    #[must_use]
+    pub fn by_day(&self, others: bool) -> ByDay {
+        let mut sums = ByDay::new();
+        for row in &self.rows {
+            let Some(table) = TABLES.into_iter().find(|table| table.name() == row.table) else {
+                continue;
+            };
+            let others = row.others.iter().filter(|_| others);
+            for (day, words) in row.days.iter().chain(others) {
+                if let Some(day) = Day::parse(day) {
+                    let name = shared_name(table, &row.name);
+                    let sum = sums.entry((day, name)).or_default();
+                    *sum = sum.plus(&from_words(&COUNTERS, words));
+                }
+            }
+        }
+        sums
     }
 }
 

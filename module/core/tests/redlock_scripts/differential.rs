@@ -23,8 +23,18 @@ fn agree(node: &Value, model: &Value) -> bool {
         (&Value::Int(node), &Value::Int(model)) if node > SPAN && model > SPAN => {
             (node - model).abs() < LONG as i64 / 4
         }
+        (Value::Bytes(node), Value::Bytes(model)) => node == model || is_soon(node, model),
         (node, model) => node == model,
     }
+}
+
+/// Whether these are instants of the node's clock that are close together: a guard tells
+/// when it was set.
+fn is_soon(node: &[u8], model: &[u8]) -> bool {
+    let instant = |text: &[u8]| str::from_utf8(text).ok()?.parse::<u64>().ok();
+    let instants = instant(node).zip(instant(model));
+    instants
+        .is_some_and(|(node, model)| node > 1_000_000_000_000 && node.abs_diff(model) < LONG / 4)
 }
 
 /// Long, or over before the next command.

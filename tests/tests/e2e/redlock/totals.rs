@@ -179,10 +179,14 @@ fn a_file_of_totals_adds_nothing_to_what_the_nodes_know() {
     a.restart();
     assert_eq!(requests(&a), total + 1);
     drop(b);
+    // And nodes are told what they have missed, also of the nginx before.
+    send(&a, BATCH, 2);
+    a.restart();
+    assert_eq!(requests(&a), total + 3);
     nodes.iter_mut().for_each(Redis::restart);
-    send(&a, BATCH, 1);
-    wait_rows(&nodes, 1);
-    wait_requests(&[&a], total + 2);
+    let c = machine(&nodes);
+    wait_requests(&[&c], 2);
+    wait_requests(&[&a], total + 3);
 }
 
 #[test]

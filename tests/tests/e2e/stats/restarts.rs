@@ -110,6 +110,7 @@ fn a_restart_changes_nothing() {
         assert_eq!(tokens(table), ledger(&gateway).1, "{table}");
     }
     assert_eq!(events(&gateway, "stats_file_rejected"), 0);
+    drop(gateway);
     assert_eq!(kept.others(), [""; 0]);
 }
 
@@ -205,8 +206,17 @@ fn what_is_no_file_of_totals_is_put_aside() {
         let tested = kept.plan("").check();
         assert!(tested.ok, "{}", tested.output);
         assert_eq!(fs::read_to_string(kept.file()).expect("the file"), content);
-        let mut gateway = kept.plan("").start();
+        let mut gateway = kept.plan("").loses_workers().start();
         assert_eq!(requests(&gateway), 0, "{why}");
+        gateway.error_log().wait_for("stats_file_rejected");
+        // Nor is it told again by who takes the place of a worker.
+        for pid in gateway.nginx().worker_pids() {
+            gateway.nginx().kill_worker(pid);
+            wait_until("there is another worker", || {
+                let pids = gateway.nginx().worker_pids();
+                pids.len() == 2 && !pids.contains(&pid)
+            });
+        }
         assert_eq!(events(&gateway, "stats_file_rejected"), 1);
         assert!(gateway.error_log().text().contains(why), "{why}");
         let aside = kept.0.path().join("stats.rejected");

@@ -60,6 +60,14 @@ impl Sharing {
         }
     }
 
+    /// What another instance, which is no more, has counted in a row, by what it has left.
+    /// Nodes that lack it are told when they have been read.
+    pub fn know(&mut self, of: Instance, row: RowId, sums: &Sums) {
+        if of != self.own {
+            self.table.know((row, of), sums);
+        }
+    }
+
     /// Forgets the days before this one.
     pub fn forget_before(&mut self, day: u32) {
         self.table.forget_before(day);

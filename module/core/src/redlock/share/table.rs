@@ -74,6 +74,15 @@ impl Table {
         }
     }
 
+    /// Takes in what another instance is known to have counted, whatever nodes know.
+    pub(super) fn know(&mut self, key: Key, sums: &Sums) {
+        let entry = self.entry(&key);
+        if entry.sums.raise(sums) {
+            entry.nodes = 0;
+            self.risen.insert(key.0);
+        }
+    }
+
     /// A node has what it was sent.
     pub(super) fn kept(&mut self, node: usize, key: &Key, sums: &Sums) {
         let entry = self.entry(key);
