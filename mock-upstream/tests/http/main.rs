@@ -11,6 +11,7 @@ mod echo;
 mod endpoints;
 mod faults;
 mod limits;
+mod schema;
 mod stop;
 mod streams;
 mod tls;
