@@ -131,7 +131,7 @@ long: deps module-debian ## 50 services of 200 cycles each for 5 slots; 5,000 mi
 	    cargo test --package e2e --test e2e -- --ignored --nocapture lock_service::cycles usage::totals
 
 .PHONY: schemathesis
-schemathesis: deps module-debian ## requests made up by the lock service's OpenAPI document: EXAMPLES (1000) of each operation
+schemathesis: deps module-debian ## requests made up by the lock service's OpenAPI document, EXAMPLES (1000) each
 	SCHEMATHESIS_EXAMPLES=$(or $(EXAMPLES),1000) E2E_NGINX=/usr/sbin/nginx E2E_MODULE=$(CARGO_TARGET_DIR)/$(MODULE) \
 	    cargo test --package e2e --test e2e -- --nocapture schemathesis
 
@@ -145,10 +145,10 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (60); needs a nightly Rust and cargo
 ## Measuring
 
 .PHONY: bench
-bench: bench-setup ## the gateway beside plain nginx: throughput, latency, tokens, memory, Redlock; and the mock; about a quarter of an hour
+bench: bench-setup ## every comparison with plain nginx, and the mock: about a quarter of an hour
 	benches/run.sh
 
-bench-%: bench-setup ## one of them by name (see benches/run.sh), or bench-core: criterion benches of the core; bench-peers: other gateways, as a table
+bench-%: bench-setup ## one of them by name (see benches/run.sh); core: criterion benches; peers: other gateways
 	benches/run.sh $*
 
 .PHONY: bench-setup
