@@ -198,9 +198,14 @@ fn outcome(request: &Request<'_>, ctx: &Context, place: &Location) -> Outcome {
     match (ctx.status.get(), ctx.refusal.get()) {
         (LeaseStatus::Lost, _) => return Outcome::LeaseLost,
         (_, Some(ApiError::NoKeyAvailable { .. })) => return Outcome::NoKey,
-        (_, Some(ApiError::LockUnavailable { .. } | ApiError::NoHealthyKey)) => {
-            return Outcome::Unavailable;
-        }
+        (
+            _,
+            Some(
+                ApiError::LockUnavailable { .. }
+                | ApiError::NoHealthyKey
+                | ApiError::UpstreamsOpen { .. },
+            ),
+        ) => return Outcome::Unavailable,
         (_, Some(_)) => return Outcome::Refused,
         _ => {}
     }

@@ -106,7 +106,9 @@ impl Client {
             self.read(request).await?;
         }
         let whole = begun.start.elapsed();
-        let events = count(&self.got, b"data: ");
+        // A chunk with the usage is one more.
+        let usage = count(&self.got, b"\"choices\":[],\"usage\"");
+        let events = count(&self.got, b"data: ") - usage;
         if events != request.events || count(&self.got, b"data: [DONE]") != 1 {
             return Err(request.wrong("not the whole stream", &self.got));
         }

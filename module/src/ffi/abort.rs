@@ -81,7 +81,9 @@ impl Request<'_> {
     pub(crate) fn may_be_drained(&self) -> bool {
         // SAFETY: null or a live upstream, as long as the request.
         let upstream = unsafe { self.get().upstream.as_ref() };
-        self.client_is_gone() && upstream.is_some_and(|u| !is_kept(u))
+        // Once nginx is done with the upstream, what it says of the client is right.
+        let runs = |u: &ngx_http_upstream_t| !u.peer.connection.is_null() && !is_kept(u);
+        self.client_is_gone() && upstream.is_some_and(runs)
     }
 
     /// Takes what was to be sent to a client that is gone.

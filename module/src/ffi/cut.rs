@@ -81,29 +81,30 @@ pub(crate) unsafe fn cut(
             let buffer = &mut *link.buf;
             let ends = buffer.last_buf() != 0 || buffer.last_in_chain() != 0;
             let had = in_memory(buffer);
-            let mut before = vec![];
             if let Some(length) = had {
                 let bytes = core::slice::from_raw_parts_mut(buffer.pos, length);
-                let of_it = cut(Part::Bytes(&mut *bytes));
-                let mut kept = of_it.kept.min(length);
-                before = of_it.before;
-                if ends {
-                    // What is held back goes behind it, and all in a buffer of ours.
-                    before.extend_from_slice(&bytes[..core::mem::take(&mut kept)]);
+                let Left { before, kept } = cut(Part::Bytes(bytes));
+                buffer.last = buffer.pos.add(kept.min(length));
+                if !before.is_empty() {
+                    left.add(new_buffer(pool, &before, None)?)?;
                 }
-                buffer.last = buffer.pos.add(kept);
             }
-            if ends {
-                before.extend(cut(Part::End).before);
-            }
+            let behind = if ends { cut(Part::End).before } else { vec![] };
             // nginx takes no buffer in memory that is empty.
             let emptied = had.is_some() && in_memory(buffer).is_none();
-            if !before.is_empty() || (emptied && ends) {
-                let ends = (emptied && ends).then_some(&*buffer);
-                left.add(new_buffer(pool, &before, ends)?)?;
-            }
-            if !emptied {
+            if emptied && ends {
+                left.add(new_buffer(pool, &behind, Some(buffer))?)?;
+            } else if !emptied && behind.is_empty() {
                 left.add(buffer)?;
+            } else if !emptied && had.is_none() {
+                left.add(new_buffer(pool, &behind, None)?)?;
+                left.add(buffer)?;
+            } else if !emptied {
+                let end = new_buffer(pool, &behind, Some(buffer))?;
+                buffer.set_last_buf(0);
+                buffer.set_last_in_chain(0);
+                left.add(buffer)?;
+                left.add(end)?;
             }
             chain = link.next;
         }

@@ -34,6 +34,11 @@ pub trait Filter: 'static {
 pub struct Chunk<'a>(Option<&'a ngx_chain_t>);
 
 impl<'a> Chunk<'a> {
+    /// Whether nothing of it is in memory.
+    pub fn is_empty(self) -> bool {
+        self.parts().next().is_none()
+    }
+
     /// Whether it is nothing but the end of the body.
     pub fn is_end(self) -> bool {
         let mut buffers = self.buffers();
@@ -81,8 +86,8 @@ pub enum Piece<'a> {
     /// It is dropped: its replacement has gone before.
     Drop,
     /// Parts of it are taken out, for answers only that nginx does not buffer; then it
-    /// goes on as the editor makes it.
-    Edit(Option<Cutter<'a>>, Option<Rc<Editor>>),
+    /// goes on as the editor makes it. What is cut may be the last one, as [`Piece::Last`].
+    Edit(Option<Cutter<'a>>, Option<Rc<Editor>>, bool),
     /// Nothing is sent, and the request is left alone.
     Hold,
     /// It is dropped: the client is gone.
@@ -131,7 +136,10 @@ impl Request<'_> {
         let last = chunk.buffers().last().filter(|b| b.last_buf() == 0);
         let rest = last.zip(all.buffers().last());
         rest.is_some_and(|(last, of_all)| ptr::eq(last, of_all))
+            // Of a part, the slice filter has more to come.
+            && u.headers_in.status_n != 206
             && u.headers_in.trailers.part.nelts == 0
+            && r.expect_trailers() == 0
             && !self.is_subrequest()
             && r.post_action() == 0
             // A filter before ours may have more to say at the end.
@@ -208,7 +216,12 @@ unsafe extern "C" fn body_entry<F: Filter>(
         Piece::Keep => {}
         Piece::Replace(body) => chain = request.replacement(chain, Some(&body)),
         Piece::Drop => chain = request.replacement(chain, None),
-        Piece::Edit(cutter, by) => {
+        Piece::Edit(cutter, by, last) => {
+            if last {
+                // SAFETY: the chain that has come, of a main request.
+                unsafe { mark_last(chain) };
+                is_last = true;
+            }
             if let Some(cutter) = cutter {
                 // SAFETY: live request, and the chain that has come.
                 let Some(left) = (unsafe { cut::cut(r, chain, cutter) }) else {

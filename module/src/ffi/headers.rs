@@ -97,6 +97,18 @@ pub struct SentHeaders {
     pub with: Vec<(HeaderName, Box<[u8]>)>,
 }
 
+impl SentHeaders {
+    /// Whether one of them has this name, as variables spell it.
+    pub(crate) fn has(&self, name: &[u8]) -> bool {
+        let spelt = |&byte: &u8| if byte == b'-' { b'_' } else { byte };
+        let without = self.without.iter().copied();
+        let with = self.with.iter().map(|(name, _)| name.lower);
+        without
+            .chain(with)
+            .any(|lower| lower.iter().map(spelt).eq(name.iter().copied()))
+    }
+}
+
 impl<'a> Request<'a> {
     /// The values of a request header, in their order; the name in lower case.
     pub fn headers_named(&self, name: &'static [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {

@@ -18,6 +18,7 @@ pub(crate) struct Swapped<'a> {
     /// What the request's header list consists of meanwhile.
     _ours: Vec<ngx_table_elt_t>,
     authorization: &'a [u8],
+    more: Option<&'a SentHeaders>,
     /// Values that nginx had kept of the client's credentials.
     kept: Vec<(usize, ngx_http_variable_value_t)>,
     debug: usize,
@@ -38,10 +39,10 @@ impl<'a> Swapped<'a> {
             let without = more.map_or(&[][..], |more| more.without);
             let mut ours: Vec<ngx_table_elt_t> = Vec::with_capacity(16);
             let mut kept = vec![];
-            put_aside(r, b"", &mut kept);
+            put_aside(r, b"", more, &mut kept);
             for header in HeadersIn::of(r) {
                 if is_named(header, b"authorization") || is_named(header, b"x-service-token") {
-                    put_aside(r, bytes_of(&(*header).value), &mut kept);
+                    put_aside(r, bytes_of(&(*header).value), more, &mut kept);
                 } else if !is_named(header, b"accept-encoding")
                     && !without.iter().any(|name| is_named(header, name))
                 {
@@ -51,8 +52,8 @@ impl<'a> Swapped<'a> {
                 }
             }
             ours.push(AUTHORIZATION.with(authorization));
-            let more = more.into_iter().flat_map(|more| &more.with);
-            ours.extend(more.map(|(name, value)| name.with(value)));
+            let with = more.into_iter().flat_map(|more| &more.with);
+            ours.extend(with.map(|(name, value)| name.with(value)));
             let part = &raw mut (*r).headers_in.headers.part;
             let theirs = *part;
             *part = ngx_list_part_t {
@@ -69,6 +70,7 @@ impl<'a> Swapped<'a> {
                 theirs,
                 _ours: ours,
                 authorization,
+                more,
                 kept,
                 debug,
             }
@@ -81,7 +83,7 @@ impl Drop for Swapped<'_> {
         // SAFETY: as in `new`.
         unsafe {
             (*self.r).headers_in.headers.part = self.theirs;
-            put_aside(self.r, self.authorization, &mut vec![]);
+            put_aside(self.r, self.authorization, self.more, &mut vec![]);
             for (index, value) in self.kept.drain(..) {
                 (*self.r).variables.add(index).write(value);
             }
@@ -94,13 +96,15 @@ const AUTHORIZATION: HeaderName = HeaderName::new(b"Authorization", b"authorizat
 
 /// Makes nginx forget the values of variables that tell of a credential, and gives
 /// them to `kept`: those of the headers themselves, and any made of them (by `map`,
-/// `set`) that contain it.
+/// `set`) that contain it. Those of the headers `more` are forgotten, too: their values
+/// last no longer than an attempt.
 ///
 /// # Safety
 /// `r` must be live.
 unsafe fn put_aside(
     r: *mut ngx_http_request_t,
     credential: &[u8],
+    more: Option<&SentHeaders>,
     kept: &mut Vec<(usize, ngx_http_variable_value_t)>,
 ) {
     let secret = credential.rsplit(|&b| b == b' ').next().unwrap_or_default();
@@ -120,10 +124,12 @@ unsafe fn put_aside(
             if !known {
                 continue;
             }
-            let of_header = matches!(
-                bytes_of(&variable.name),
-                b"http_authorization" | b"http_x_service_token"
-            );
+            let of_header = bytes_of(&variable.name)
+                .strip_prefix(b"http_")
+                .is_some_and(|name| {
+                    matches!(name, b"authorization" | b"x_service_token")
+                        || more.is_some_and(|more| more.has(name))
+                });
             let tells = || {
                 let value = (*value).as_bytes();
                 let fits = !secret.is_empty() && secret.len() <= value.len();

@@ -66,10 +66,14 @@ impl Filter for Answers {
                 }
                 let cutter = usage::cutter(&request, ctx);
                 let editor = ctx.editor.borrow().clone();
-                if cutter.is_none() && editor.is_none() {
-                    return joined(request, ctx, chunk);
+                if editor.is_some() {
+                    return Piece::Edit(cutter, editor, false);
                 }
-                Piece::Edit(cutter, editor)
+                match joined(request, ctx, chunk) {
+                    Piece::Keep if cutter.is_some() => Piece::Edit(cutter, None, false),
+                    Piece::Last if cutter.is_some() => Piece::Edit(cutter, None, true),
+                    piece => piece,
+                }
             }
             Reply::Announced(error) => {
                 ctx.reply.set(Reply::Sent);
@@ -93,10 +97,12 @@ impl Filter for Answers {
 /// The rest of an answer goes with the end of its body.
 fn joined<'a>(request: Request<'a>, ctx: &Context, chunk: Chunk<'_>) -> Piece<'a> {
     if ctx.joined.get() {
-        return if chunk.is_end() {
-            Piece::Ended
-        } else {
-            Piece::Keep
+        return match (chunk.is_end(), chunk.is_empty()) {
+            (true, _) => Piece::Ended,
+            // What waits for the client goes on.
+            (false, true) => Piece::Keep,
+            // The upstream goes on behind the end of its answer.
+            (false, false) => Piece::Discard,
         };
     }
     if !request.is_rest_of_answer::<Openai>(chunk) {

@@ -97,7 +97,7 @@ pub fn claim(main: &Main) {
             })
         }
         Err(e) => Some(json!({ "file": kept.path, "error": e.to_string(),
-                               "hint": "totals begin at zero" })),
+                               "hint": "totals are not kept before the next reload" })),
     };
     // The log of the new configuration is not in use yet.
     change(shared, |board| {
@@ -148,6 +148,9 @@ pub fn start(main: &Main) {
     {
         event(Level::Warn, "stats_file_rejected", mistake);
     }
+    if !is_taken(shared, &kept.path) {
+        return;
+    }
     let mut timer = Timer::new(true, |_| tick(), 0);
     timer.start(1);
     KEEPER.set(Some(Keeper {
@@ -161,6 +164,12 @@ pub fn start(main: &Main) {
         writing: None,
         failed: false,
     }));
+}
+
+/// Whether what the file held has been looked at: who writes over it before loses it.
+fn is_taken(shared: SharedZone, path: &str) -> bool {
+    let path = openai_core::metrics::hash(path);
+    change(shared, |board| board.identity().path == path) == Some(true)
 }
 
 /// What is being written is written to its end; the rest is the master's.
@@ -263,6 +272,9 @@ pub fn finish(main: &Main) {
     else {
         return;
     };
+    if !is_taken(shared, path) {
+        return;
+    }
     let file = StatsFile::new(path);
     // Once more if another had it, and has ended.
     for _ in 0..2 {

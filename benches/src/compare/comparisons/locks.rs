@@ -22,12 +22,14 @@ fn calls(pool: &str) -> String {
     format!(
         r#"local headers = {{ ["Authorization"] = "Bearer {CLIENT_TOKEN}" }}
 local taken = {{}}
-local acquire = wrk.format("POST", "/v1/lock/acquire", headers,
-   '{{"service_name":"bench","pool":"{pool}","estimated_duration":2}}')
+local asked = '{{"service_name":"bench","pool":"{pool}","estimated_duration":2}}'
+local acquire
 local body = '{{"service_name":"bench","lock_id":"%s"}}'
 
 function request()
    local id = table.remove(taken)
+   -- wrk knows the host only now.
+   acquire = acquire or wrk.format("POST", "/v1/lock/acquire", headers, asked)
    if not id then return acquire end
    return wrk.format("POST", "/v1/lock/release", headers, string.format(body, id))
 end

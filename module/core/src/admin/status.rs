@@ -56,7 +56,7 @@ pub struct GatewayStatus {
     pub locks: Vec<ActiveLock>,
     /// The circuits of upstreams.
     pub circuits: Vec<CircuitStatus>,
-    /// What has been counted since nginx started, by service.
+    /// What has been counted in all, by service.
     pub services: Vec<ServiceTotals>,
     /// Now.
     #[schema(format = DateTime)]
