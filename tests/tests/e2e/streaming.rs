@@ -248,3 +248,33 @@ fn what_nginx_adds_behind_an_answer_stays_behind_it() {
     assert!(text.ends_with(end), "{text:?}");
     gateway.wait_held(0, 0);
 }
+
+/// nginx would go on reading while a client is slow.
+#[test]
+fn what_an_upstream_sends_behind_its_answer_is_no_part_of_it() {
+    let upstream = RawUpstream::bind();
+    let gateway = Plan::new().upstream(upstream.address()).start();
+    let mut client = gateway.connect();
+    client.send(post("", "{}"));
+    let mut exchange = upstream.accept();
+    exchange.begin_stream();
+    let sending = std::thread::spawn(move || {
+        let line = format!("4000\r\n{}\r\n", "x".repeat(0x4000));
+        for _ in 0..1_024 {
+            exchange.send(&line);
+        }
+        exchange.send("4\r\nlast\r\n0\r\n\r\n");
+        exchange.try_send("6\r\nbehind\r\n0\r\n\r\n");
+        exchange
+    });
+    // All is under way, and more than the buffers of sockets hold.
+    gateway.wait_held(1, 0);
+    let text = client.read_to_end();
+    assert!(
+        text.ends_with("last\r\n0\r\n\r\n"),
+        "{:?}",
+        text.get(text.len() - 40..)
+    );
+    drop(sending.join().expect("nginx takes all"));
+    gateway.wait_held(0, 0);
+}

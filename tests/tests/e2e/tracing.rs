@@ -199,14 +199,18 @@ fn what_the_configuration_sends_goes_first() {
 #[test]
 fn an_attempt_with_the_next_key_sends_the_ids_again() {
     let upstream = RawUpstream::bind();
+    // The client's own header, which is as it was after each attempt.
+    let seen =
+        "proxy_set_header X-Seen $http_x_request_id; add_header X-Theirs $http_x_request_id;";
     let gateway = Plan::new()
         .pool("main", &failover::keys(2))
-        .location("openai_trace on;")
+        .location(&format!("openai_trace on; {seen}"))
         .upstream(upstream.address())
         .start();
-    let client = gateway.chat().spawn();
+    let client = gateway.chat().header("x-request-id", "not plain!").spawn();
     let ids = |exchange: &Exchange| {
         let header = |name| exchange.header(name).expect("a header").to_owned();
+        assert_eq!(header("x-seen"), header("x-request-id"));
         (header("traceparent"), header("x-request-id"))
     };
     let first = {
@@ -217,7 +221,8 @@ fn an_attempt_with_the_next_key_sends_the_ids_again() {
     let mut exchange = upstream.accept();
     assert_eq!(ids(&exchange), first);
     exchange.answer();
-    client.join().expect("an answer").expect_status(200);
+    let answer = client.join().expect("an answer").expect_status(200);
+    assert_eq!(answer.header("x-theirs"), Some("not plain!"));
     // What the error log says of the first names the request.
     gateway.error_log().wait_for("attempt_failed");
     let text = gateway.error_log().text();
