@@ -28,6 +28,7 @@ mod sheet;
 #[cfg(test)]
 mod tests;
 mod text;
+mod words;
 
 pub use board::{Board, BoardError, Snapshot};
 pub use day::Day;

@@ -9,7 +9,7 @@ use super::http::{CELLS, Cell};
 use super::journal::{Journal, Part, Parts, words};
 use super::ledger::{Head, KEPT_DAYS, Ledger, Month, Passed, Tag, Use};
 use super::record::{Outcome, Record, Request};
-use super::row::{Counters, Label, NAME, OTHER, Row, Times, hash};
+use super::row::{Counters, Label, NAME, OTHER, Row, Times, hash, join};
 use super::saved::Identity;
 use crate::clients::Quota;
 
@@ -479,19 +479,6 @@ impl<'a> Board<'a> {
         let label = &self.rows[at].label;
         (label.hash != 0 && label.bytes() == name.as_bytes()).then_some(at)
     }
-}
-
-/// A key's name: that of its pool, a slash, its own.
-fn join<'a>(room: &'a mut [u8; NAME], pool: &str, key: &str) -> &'a str {
-    let mut length = 0;
-    for part in [pool, "/", key] {
-        let Some(place) = room.get_mut(length..length + part.len()) else {
-            return OTHER;
-        };
-        place.copy_from_slice(part.as_bytes());
-        length += part.len();
-    }
-    str::from_utf8(&room[..length]).unwrap_or(OTHER)
 }
 
 fn carve<T: Pod>(bytes: &mut [u8], count: usize) -> Result<(&mut [T], &mut [u8]), BoardError> {

@@ -198,3 +198,16 @@ impl Times {
         additions
     }
 }
+
+/// A key's name: that of its pool, a slash, its own.
+pub(super) fn join<'a>(room: &'a mut [u8; NAME], pool: &str, key: &str) -> &'a str {
+    let mut length = 0;
+    for part in [pool, "/", key] {
+        let Some(place) = room.get_mut(length..length + part.len()) else {
+            return OTHER;
+        };
+        place.copy_from_slice(part.as_bytes());
+        length += part.len();
+    }
+    str::from_utf8(&room[..length]).unwrap_or(OTHER)
+}

@@ -1,9 +1,7 @@
 //! The totals as a file holds them: JSON, by names, so that another version of the module
 //! can go on with them. The first line says whose they are, the second is what they are.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
 
 use bytemuck::{Pod, Zeroable};
 use serde::{Deserialize, Serialize};
@@ -12,11 +10,13 @@ use thiserror::Error;
 
 use super::board::{Board, TABLES, Table};
 use super::day::Day;
-use super::histogram::{BOUNDS, Histogram};
-use super::http::{CELLS, Cell, ENDPOINTS, METHODS, STATUSES, endpoint_of, method_of, status_of};
-use super::record::OUTCOMES;
+use super::histogram::Histogram;
+use super::http::{CELLS, Cell, ENDPOINTS, METHODS, STATUSES, endpoint_of, method_of};
 use super::row::{Counters, OTHER, Row, Times};
 use super::shared::shared_name;
+use super::words::{
+    COUNTERS, HISTOGRAM, STATUS, Words, add, add_times, from_words, times_words, words,
+};
 
 const FORMAT: u32 = 1;
 
@@ -87,9 +87,6 @@ impl Owner {
 
 /// Sums by day and the names that rows have among machines.
 pub type ByDay = BTreeMap<(Day, String), Counters>;
-
-/// Numbers by their names, those that are not zero.
-type Words = BTreeMap<Cow<'static, str>, u64>;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct SavedRow {
@@ -413,96 +410,5 @@ fn subtract(words: &mut Words, before: Option<&Words>) {
     for (name, word) in words.iter_mut() {
         let before = before.and_then(|before| before.get(name)).copied();
         *word = word.saturating_sub(before.unwrap_or_default());
-    }
-}
-
-/// The names of the words of [`Counters`], in their order.
-static COUNTERS: LazyLock<Vec<String>> = LazyLock::new(|| {
-    const REST: [&str; 11] = [
-        "attempts",
-        "retries",
-        "prompt",
-        "completion",
-        "cached",
-        "reasoning",
-        "estimated",
-        "cost",
-        "unpriced",
-        "wait_ms",
-        "hold_ms",
-    ];
-    const { assert!((OUTCOMES.len() + REST.len()) * 8 == size_of::<Counters>()) };
-    let outcomes = OUTCOMES.iter().map(|outcome| outcome.as_str());
-    outcomes.chain(REST).map(str::to_owned).collect()
-});
-
-/// Those of a [`Histogram`].
-static HISTOGRAM: LazyLock<Vec<String>> = LazyLock::new(|| {
-    let bounds = BOUNDS.iter().map(|bound| format!("le_{bound}_ms"));
-    let rest = ["over", "sum_ms"].map(str::to_owned);
-    bounds.chain(rest).collect()
-});
-
-/// Those of the statuses of a [`Cell`].
-static STATUS: LazyLock<Vec<String>> = LazyLock::new(|| {
-    let names = (0..STATUSES.len()).map(status_of);
-    names.map(str::to_owned).collect()
-});
-
-fn words<T: Pod>(names: &'static [String], record: &T) -> Words {
-    let words: &[u64] = bytemuck::cast_slice(bytemuck::bytes_of(record));
-    let named = names.iter().zip(words).filter(|(_, word)| **word > 0);
-    named
-        .map(|(name, word)| (Cow::Borrowed(name.as_str()), *word))
-        .collect()
-}
-
-fn from_words<T: Pod + Zeroable>(names: &[String], saved: &Words) -> T {
-    let mut record = T::zeroed();
-    let words: &mut [u64] = bytemuck::cast_slice_mut(bytemuck::bytes_of_mut(&mut record));
-    for (name, word) in names.iter().zip(words) {
-        *word = saved.get(name.as_str()).copied().unwrap_or_default();
-    }
-    record
-}
-
-fn add<T: Pod>(record: &mut T, more: &T) {
-    let words: &mut [u64] = bytemuck::cast_slice_mut(bytemuck::bytes_of_mut(record));
-    let more: &[u64] = bytemuck::cast_slice(bytemuck::bytes_of(more));
-    for (word, more) in words.iter_mut().zip(more) {
-        *word = word.saturating_add(*more);
-    }
-}
-
-fn times_words(times: &Times) -> BTreeMap<String, Words> {
-    let Times {
-        duration,
-        wait,
-        hold,
-        first_token,
-    } = times;
-    let all = [
-        ("duration", duration),
-        ("wait", wait),
-        ("hold", hold),
-        ("first_token", first_token),
-    ];
-    let named = all.map(|(name, times)| (name.to_owned(), words(&HISTOGRAM, times)));
-    named
-        .into_iter()
-        .filter(|(_, words)| !words.is_empty())
-        .collect()
-}
-
-fn add_times(times: &mut Times, saved: &BTreeMap<String, Words>) {
-    for (name, histogram) in [
-        ("duration", &mut times.duration),
-        ("wait", &mut times.wait),
-        ("hold", &mut times.hold),
-        ("first_token", &mut times.first_token),
-    ] {
-        if let Some(words) = saved.get(name) {
-            add(histogram, &from_words::<Histogram>(&HISTOGRAM, words));
-        }
     }
 }

@@ -1,4 +1,5 @@
 mod alternatives;
+mod avoid;
 mod bed;
 mod behaviour;
 mod change;

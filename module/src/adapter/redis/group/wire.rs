@@ -1,0 +1,160 @@
+//! What goes to nodes, and what they answer.
+
+use super::*;
+
+impl Group {
+    pub(super) fn send(&mut self, node: NodeId, packed: &[u8], order: Order) -> Result<(), ()> {
+        let node = self.nodes.get_mut(usize::from(node.0)).ok_or(())?;
+        let in_full = false;
+        node.send(packed, 1, Sent { order, in_full })
+            .map_err(|_| ())
+    }
+
+    /// Sends plain commands.
+    pub(super) fn send_several(
+        &mut self,
+        node: NodeId,
+        packed: &[u8],
+        commands: usize,
+        order: Order,
+    ) -> Result<(), ()> {
+        let node = self.nodes.get_mut(usize::from(node.0)).ok_or(())?;
+        let in_full = true;
+        node.send(packed, commands, Sent { order, in_full })
+            .map_err(|_| ())
+    }
+
+    pub(super) fn hear(
+        &mut self,
+        at: usize,
+        heard: Vec<Heard<Sent>>,
+        now: u64,
+        done: &mut Vec<Outcome>,
+    ) {
+        let node = NodeId(at as u8);
+        for heard in heard {
+            match heard {
+                Heard::Reply(sent, Value::Error(ErrorKind::NoScript)) if !sent.in_full => {
+                    self.send_in_full(node, sent.order, now, done);
+                }
+                Heard::Reply(sent, value) => self.replied(node, sent.order, &value, now, done),
+                Heard::Opened => {
+                    let group = self.number();
+                    done.push(Outcome::Opened { group, node });
+                }
+                Heard::Message { channel, text } => {
+                    if !self.told_of_outage(&channel, &text, done) {
+                        self.woken(node, &channel, &text, done);
+                    }
+                }
+                Heard::Broken(sent) => self.broken(node, sent.order, now, done),
+            }
+        }
+    }
+
+    pub(super) fn broken(&mut self, node: NodeId, order: Order, now: u64, done: &mut Vec<Outcome>) {
+        let error = Value::Error(ErrorKind::Disconnected);
+        self.replied(node, order, &error, now, done);
+    }
+
+    pub(super) fn send_in_full(
+        &mut self,
+        node: NodeId,
+        order: Order,
+        now: u64,
+        done: &mut Vec<Outcome>,
+    ) {
+        let call = match &order {
+            Order::Acquire(key) => self.attempts.get(*key).and_then(|a| a.call.clone()),
+            Order::Renew(key) => self.renewals.get(*key).map(|r| Rc::clone(&r.call)),
+            Order::Unlock(_, slot, nonce) => Some(Rc::new(slot.release_call(*nonce))),
+            Order::Stray(call)
+            | Order::Enqueue(_, call)
+            | Order::Guard(_, call)
+            | Order::Share(call) => Some(Rc::clone(call)),
+            Order::Recall(names, keys) => Some(Rc::new(Outage::recall(keys, names))),
+        };
+        let (Some(call), Some(to)) = (call, self.nodes.get_mut(usize::from(node.0))) else {
+            return;
+        };
+        let sent = Sent {
+            order,
+            in_full: true,
+        };
+        if let Err(sent) = to.send(&in_full(&call), 1, sent) {
+            self.broken(node, sent.order, now, done);
+        }
+    }
+
+    pub(super) fn replied(
+        &mut self,
+        node: NodeId,
+        order: Order,
+        value: &Value,
+        now: u64,
+        done: &mut Vec<Outcome>,
+    ) {
+        match order {
+            Order::Stray(_) => {}
+            Order::Enqueue(names, _) => self.enqueued(node, &names, value),
+            Order::Guard(names, _) => self.heard_of_guard(node, &names, value, now),
+            Order::Recall(names, keys) => recalled(&names, &keys, value, done),
+            Order::Share(_) => done.push(Outcome::Shared {
+                group: self.number(),
+                node,
+                value: value.clone(),
+            }),
+            Order::Acquire(key) => {
+                let Some(attempting) = self.attempts.get(key) else {
+                    return;
+                };
+                let names = Rc::clone(&attempting.attempt.names);
+                self.note_quarantine(node, &names, value, now);
+                let Some(attempting) = self.attempts.get(key) else {
+                    return;
+                };
+                let event = match reply::acquire(value, &attempting.candidates) {
+                    Ok(ballot) => Event::Voted(node, ballot),
+                    Err(kind) => {
+                        if kind == ErrorKind::Unsure {
+                            self.scripts_only |= is_too_old(value);
+                            self.unsure(node, key, &names);
+                        }
+                        Event::Erred(node, kind)
+                    }
+                };
+                self.count(event);
+                self.step(key, event, now, done);
+            }
+            Order::Unlock(key, ..) => {
+                let event = match reply::release(value) {
+                    Ok(released) => {
+                        self.note_next(key, node, released.next.as_deref());
+                        ReleaseEvent::Answered(node, released.count)
+                    }
+                    Err(_) => ReleaseEvent::Failed(node),
+                };
+                self.unlocked(key, event, done);
+            }
+            Order::Renew(key) => {
+                let Some(renewing) = self.renewals.get(key) else {
+                    return;
+                };
+                match reply::renew(value, renewing.asked) {
+                    Ok(votes) => {
+                        self.renewal_step(key, RenewalEvent::Voted(node, &votes), now, done);
+                    }
+                    Err(_) => self.renewal_step(key, RenewalEvent::Failed(node), now, done),
+                }
+            }
+        }
+    }
+}
+
+/// Whether a node took a lock by SET and has not understood ZADD.
+fn is_too_old(value: &Value) -> bool {
+    let Value::Array(parts) = value else {
+        return false;
+    };
+    matches!(parts.as_slice(), [_, Value::Error(ErrorKind::Other), _])
+}
