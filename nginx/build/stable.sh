@@ -23,6 +23,7 @@ flags=(
     --with-http_realip_module
     --with-http_slice_module
     --with-http_stub_status_module
+    --with-http_addition_module
 )
 
 die() {
