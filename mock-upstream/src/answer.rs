@@ -107,7 +107,7 @@ impl Answer {
         });
         let mut answer = Self {
             model: head.model.into(),
-            stream: head.stream,
+            stream: head.stream || fault.always_stream == Some(true),
             include_usage: head.include_usage,
             script,
             words,

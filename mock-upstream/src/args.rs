@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use clap::builder::FalseyValueParser;
 use mock_upstream::{
     DenyToken, Fault, Latency, OnReload, Recorder, Replay, Scenario, ScenarioSource, Server, Tls,
     bench, parse_duration,
@@ -16,8 +17,8 @@ use mock_upstream::{
 /// A mock of the OpenAI API, made for load testing what stands in front of it.
 ///
 /// Whatever is posted to /v1/chat/completions is answered by the same text, a word a chunk.
-/// A JSON object without "stream":true gets the whole text at once. `mock-upstream bench` measures
-/// streaming endpoints, this one or any other.
+/// A JSON object without "stream":true gets the whole text at once, unless --always-stream is given.
+/// `mock-upstream bench` measures streaming endpoints, this one or any other.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, after_long_help = after_help())]
 pub(crate) struct Program {
@@ -63,6 +64,10 @@ pub(crate) struct Args {
     /// Time from the arrival of a request to its first word, as a time or a distribution
     #[arg(long, env = "MOCK_FIRST_TOKEN", value_name = "TIME")]
     first_token: Option<Latency>,
+
+    /// Streams always, whatever the body holds: also when it is a JSON object without "stream":true
+    #[arg(long, env = "MOCK_ALWAYS_STREAM", value_parser = FalseyValueParser::new())]
+    always_stream: bool,
 
     /// Scenario file in TOML form, read anew whenever it changes. Flags go before it
     #[arg(long, env = "MOCK_SCENARIO", value_name = "FILE")]
@@ -234,6 +239,10 @@ impl Args {
             ("text", self.text.clone()),
             ("delay", self.delay.map(|time| time.to_string())),
             ("first-token", self.first_token.map(|time| time.to_string())),
+            (
+                "always-stream",
+                self.always_stream.then(|| true.to_string()),
+            ),
         ];
         let named = named.into_iter();
         let named = named.filter_map(|(name, value)| Some((name.to_owned(), value?)));

@@ -68,6 +68,8 @@ macro_rules! settings {
 settings! {
     /// the answer's text; each word becomes a chunk
     "text" text: Text = |text| Some(Text::new(text)), "a text";
+    /// streams the text whatever the body asks for
+    "always-stream" always_stream: bool = switch, A_SWITCH;
     /// number of words, the text repeated as often as needed
     "words" words: u32 = |value| parsed(value).filter(|words| *words <= MAX_WORDS),
         "a number of words, 0 to 1000000";

@@ -22,6 +22,35 @@ fn flags_go_before_the_environment() {
 }
 
 #[test]
+fn a_stream_is_all_there_is_when_that_is_asked_for() {
+    let streams = |program: &Program| {
+        let streams = |body: &[u8]| {
+            let mut client = connect(program.address);
+            client.send("POST", CHAT, &[], body);
+            let head = client.head();
+            head.headers["content-type"].starts_with("text/event-stream")
+        };
+        let bodies = [&b"{\"stream\":false}"[..], b"{}", b"no JSON", b""];
+        bodies.map(|body| streams(body))
+    };
+    for (flags, variable, expected) in [
+        (&[][..], None, [false, false, true, true]),
+        (&["--always-stream"][..], None, [true; 4]),
+        (&[], Some("true"), [true; 4]),
+        (&[], Some("false"), [false, false, true, true]),
+        (&[], Some(""), [false, false, true, true]),
+    ] {
+        let mut command = program();
+        command.args(["--delay", "0"]).args(flags);
+        if let Some(value) = variable {
+            command.env("MOCK_ALWAYS_STREAM", value);
+        }
+        let program = Program::start(&mut command);
+        assert_eq!(streams(&program), expected, "{flags:?} {variable:?}");
+    }
+}
+
+#[test]
 fn a_signal_lets_streams_end_and_the_program_succeed() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut program = Program::start(program().args(["--threads", "2", "--delay", "20"]));

@@ -160,6 +160,7 @@ const FAULTS: &[(&str, bool, Check)] = &[
     ("service-tier=flex", false, |seen| {
         assert_eq!(seen.json()["service_tier"], "flex")
     }),
+    ("always-stream=true", false, whole),
     ("strict=true", false, |seen| {
         assert_eq!(seen.status, 401);
         assert_eq!(seen.json()["error"]["code"], Value::Null);
