@@ -22,6 +22,7 @@ mod variables;
 mod watch;
 mod worker;
 
+use conf::EventLog;
 use conf::{AttemptsHeader, KeyWatch, NextKeyOn, NextKeyTimeout, NextKeyTries};
 use conf::{Auth, ClientsBlock, Inspect, InspectInvalid, InspectMaxSize, InspectOversize};
 use conf::{IncludeUsage, Metrics, PricesFile, StatsFile, StatsZone, UsageOn};
@@ -39,7 +40,7 @@ use ffi::{
 /// The module, as the glue to nginx names it.
 pub(crate) struct Openai;
 
-static mut COMMANDS: Commands<31> = [
+static mut COMMANDS: Commands<32> = [
     command::<ZoneSize>(),
     command::<PoolBlock>(),
     command::<RedlockBlock>(),
@@ -66,6 +67,7 @@ static mut COMMANDS: Commands<31> = [
     command::<PricesFile>(),
     command::<StatsZone>(),
     command::<StatsFile>(),
+    command::<EventLog>(),
     command::<Metrics>(),
     command::<OnClientAbort>(),
     command::<TraceOn>(),

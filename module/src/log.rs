@@ -1,23 +1,33 @@
-//! Our own events in nginx's error log: a JSON object behind nginx's prefix.
+//! Our own events: a JSON object each, behind nginx's prefix in its error log, and as a
+//! line in the log of `openai_event_log`.
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use serde_json::{Map, Value, json};
+use openai_core::events::{Severity, line};
+use serde_json::Value;
 
-pub use crate::ffi::is_logged;
 use crate::ffi::{self, Level};
+
+/// Whether events of this level are written at all.
+pub fn is_logged(level: Level) -> bool {
+    ffi::is_logged(level) || ffi::takes_line(level)
+}
 
 /// Writes an event. Fields name leases, keys and services by id; no secret is
 /// ever passed here.
 pub fn event(level: Level, name: &str, fields: Value) {
-    let mut line = Map::new();
-    line.insert("timestamp".into(), rfc3339(ffi::clocks().wall_us).into());
-    line.insert("level".into(), word(level).into());
-    line.insert("event".into(), name.into());
-    if let Value::Object(fields) = fields {
-        line.extend(fields);
+    let (in_error_log, in_own) = (ffi::is_logged(level), ffi::takes_line(level));
+    if !in_error_log && !in_own {
+        return;
     }
-    ffi::log(level, &json!(line).to_string());
+    let time = rfc3339(ffi::clocks().wall_us);
+    let line = line(time, severity(level), name, fields);
+    if in_error_log {
+        ffi::log(level, &line);
+    }
+    if in_own {
+        ffi::log_line(level, &line);
+    }
 }
 
 /// A moment of the monotonic clock, as the wall clock will show it.
@@ -32,11 +42,12 @@ fn rfc3339(wall_us: u64) -> String {
     humantime::format_rfc3339_millis(time).to_string()
 }
 
-fn word(level: Level) -> &'static str {
+fn severity(level: Level) -> Severity {
     match level {
-        Level::Emergency | Level::Alert => "critical",
-        Level::Error => "error",
-        Level::Warn => "warning",
-        Level::Notice | Level::Info => "info",
+        Level::Emergency | Level::Alert | Level::Error => Severity::Error,
+        Level::Warn => Severity::Warn,
+        Level::Notice => Severity::Notice,
+        Level::Info => Severity::Info,
+        Level::Debug => Severity::Debug,
     }
 }

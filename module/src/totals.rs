@@ -104,7 +104,7 @@ pub fn is_used_up(main: &Main, client: &Client) -> bool {
     };
     if is_news {
         let fields = json!({
-            "service": client.name,
+            "service_name": client.name,
             "quota": limit.measure(),
             "period": limit.period(),
             "limit": limit.shown(limit.most),
@@ -160,6 +160,11 @@ pub fn add(request: &Request<'_>) {
     }
 }
 
+/// Whose request it is.
+pub fn client<'a>(ctx: &Context, main: &'a Main) -> Option<&'a Client> {
+    main.clients.as_ref()?.as_slice().get(ctx.client.get()?)
+}
+
 fn done<'a>(
     request: &Request<'a>,
     place: &Location,
@@ -168,8 +173,7 @@ fn done<'a>(
     pool: &'a Pool,
     key: &'a str,
 ) -> Done<'a> {
-    let client = ctx.client.get().zip(main.clients.as_ref());
-    let client = client.and_then(|(at, clients)| clients.as_slice().get(at));
+    let client = client(ctx, main);
     let lease = ctx.lease.get();
     let model = usage::model(main, ctx);
     let used = usage::of(request, ctx);

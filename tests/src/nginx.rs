@@ -13,7 +13,7 @@ use crate::wait::{wait_for, wait_until};
 
 /// Variables that mean something to the module or, the last one, to nginx itself; what the caller's
 /// shell holds is not for the nginx under test.
-const FOREIGN: [&str; 9] = [
+const FOREIGN: [&str; 10] = [
     "PRIMARY_OPENAI_API_KEY",
     "OPENAI_API_KEYS",
     "REDIS_URL",
@@ -22,6 +22,7 @@ const FOREIGN: [&str; 9] = [
     "ADMIN_TOKEN",
     "DEV_MODE",
     "ENCRYPTION_KEY",
+    "LOG_LEVEL",
     "NGINX",
 ];
 

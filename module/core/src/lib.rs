@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod circuit;
 pub mod clients;
+pub mod events;
 pub mod keys;
 pub mod lease;
 pub mod metrics;

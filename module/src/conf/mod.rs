@@ -3,6 +3,7 @@
 mod abort;
 mod api;
 mod clients;
+mod event_log;
 mod keys;
 mod location;
 mod next_key;
@@ -23,6 +24,7 @@ mod zone;
 pub use abort::{ClientAbort, OnClientAbort};
 pub use api::{LockKey, LockTtl, OpenaiApi};
 pub use clients::ClientsBlock;
+pub use event_log::EventLog;
 pub use keys::{KeyTable, PoolKey, Sources};
 pub use location::{
     Auth, Inspect, InspectInvalid, InspectMaxSize, InspectOversize, Location, OpenaiPool,
@@ -51,7 +53,7 @@ use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 
 use crate::adapter::now;
-use crate::ffi::{Conf, ConfResult, MainConf, SharedZone};
+use crate::ffi::{Conf, ConfResult, LineLog, MainConf, SharedZone};
 
 /// What the `http` block says.
 #[derive(Default)]
@@ -63,6 +65,8 @@ pub struct Main {
     pub clients: Option<Clients>,
     pub prices: Option<Prices>,
     pub totals: usage::Totals,
+    /// Where events go besides nginx's error log.
+    pub event_log: Option<LineLog>,
     /// Locations add those that only they name.
     pub upstreams: RefCell<Vec<Upstream>>,
     /// Which upstreams are asked with the keys of which pools.
@@ -121,6 +125,7 @@ impl Main {
     /// Takes the shared zone over from the configuration before. From here on
     /// nothing can fail that would leave the old one in use.
     pub fn commit(&self) -> ConfResult {
+        LineLog::put_in_force(self.event_log.as_ref());
         let Some(shared) = self.shared else {
             return Ok(());
         };

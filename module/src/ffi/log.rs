@@ -2,8 +2,8 @@ use core::ptr::NonNull;
 use std::panic;
 
 use ngx::ffi::{
-    NGX_LOG_ALERT, NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_INFO, NGX_LOG_NOTICE, NGX_LOG_WARN,
-    ngx_log_t,
+    NGX_LOG_ALERT, NGX_LOG_DEBUG, NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_INFO, NGX_LOG_NOTICE,
+    NGX_LOG_WARN, ngx_log_t,
 };
 use ngx::log::ngx_cycle_log;
 use ngx::ngx_log_error;
@@ -17,10 +17,11 @@ pub enum Level {
     Warn,
     Notice,
     Info,
+    Debug,
 }
 
 impl Level {
-    fn number(self) -> u32 {
+    pub(crate) fn number(self) -> u32 {
         match self {
             Self::Emergency => NGX_LOG_EMERG,
             Self::Alert => NGX_LOG_ALERT,
@@ -28,6 +29,7 @@ impl Level {
             Self::Warn => NGX_LOG_WARN,
             Self::Notice => NGX_LOG_NOTICE,
             Self::Info => NGX_LOG_INFO,
+            Self::Debug => NGX_LOG_DEBUG,
         }
     }
 }

@@ -20,6 +20,7 @@ mod filter;
 mod flock;
 mod handler;
 mod headers;
+mod line_log;
 mod log;
 mod peer;
 mod process;
@@ -50,6 +51,7 @@ pub use filter::{Chunk, Filter, Piece};
 pub use flock::FolderLock;
 pub use handler::{Flow, Phase, PhaseHandler};
 pub use headers::{HeaderName, SentHeaders};
+pub use line_log::{LineLog, log_line, takes_line};
 pub use log::{Level, is_logged, write as log};
 pub use peer::{Address, Peer};
 pub use process::{

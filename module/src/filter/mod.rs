@@ -62,7 +62,7 @@ impl Filter for Answers {
             Reply::Nginx => {
                 usage::see(ctx, chunk);
                 if let Some(left) = ctx.draining.get() {
-                    return drain::pass(ctx, left, chunk);
+                    return drain::pass(&request, ctx, left, chunk);
                 }
                 let cutter = usage::cutter(&request, ctx);
                 let editor = ctx.editor.borrow().clone();

@@ -242,11 +242,7 @@ fn lost(handle: LeaseHandle) {
         .max(now().mono_ms + 1);
     in_zone(|zone| zone.taken_elsewhere(handle, until));
     worker::watch_expiry();
-    event(
-        Level::Error,
-        "lease_lost",
-        json!({ "lease_id": format!("{:032x}", handle.nonce()) }),
-    );
+    phase::lease_lost(hold.token, handle);
     if let Some(token) = hold.token {
         token.with(|request| phase::lost(request, handle));
     }

@@ -3,13 +3,13 @@
 
 use serde_json::json;
 
+use super::events;
 use crate::Openai;
 use crate::conf::ClientAbort;
 use crate::ctx::{Context, Reply};
 use crate::ffi::{Chunk, Level, Piece, Request, Timer, Token};
-use crate::log::event;
 use crate::totals::CLIENT_LEFT;
-use crate::{usage, worker};
+use crate::usage;
 
 /// The client is gone: whether its answer is to be read on.
 pub fn client_left(request: &Request<'_>) -> bool {
@@ -46,7 +46,7 @@ pub fn client_left(request: &Request<'_>) -> bool {
 }
 
 /// A piece of the answer that nobody waits for has been read.
-pub fn pass<'a>(ctx: &Context, left: u64, chunk: Chunk<'_>) -> Piece<'a> {
+pub fn pass<'a>(request: &Request<'_>, ctx: &Context, left: u64, chunk: Chunk<'_>) -> Piece<'a> {
     let read: usize = chunk.parts().map(<[u8]>::len).sum();
     match left.checked_sub(read as u64) {
         Some(left) => {
@@ -54,7 +54,7 @@ pub fn pass<'a>(ctx: &Context, left: u64, chunk: Chunk<'_>) -> Piece<'a> {
             Piece::Discard
         }
         None => {
-            tell(ctx, "size");
+            tell(request, ctx, "size");
             Piece::Fail
         }
     }
@@ -67,18 +67,13 @@ fn cut_off(token: Token) {
         if let Some(ctx) = request.recalled::<Openai>().filter(draining)
             && request.cut_upstream().is_some()
         {
-            tell(ctx, "time");
+            tell(&request, ctx, "time");
             request.end_with(CLIENT_LEFT);
         }
     });
 }
 
-fn tell(ctx: &Context, bound: &str) {
-    let lease = ctx.lease.get();
-    let fields = json!({
-        "lease_id": lease.map(|lease| worker::lease_id(&lease.grant)),
-        "request_id": crate::trace::known_id(ctx),
-        "bound": bound,
-    });
-    event(Level::Notice, "drain_cut_off", fields);
+fn tell(request: &Request<'_>, ctx: &Context, bound: &str) {
+    let fields = json!({ "bound": bound });
+    events::tell(request, ctx, Level::Notice, "drain_cut_off", fields);
 }

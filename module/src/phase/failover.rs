@@ -6,7 +6,7 @@ use openai_core::lease::{Report, Turn};
 use openai_core::openai::{ApiError, ErrorHead, Limits, Verdict, verdict};
 use serde_json::json;
 
-use super::target;
+use super::{events, target};
 use crate::Openai;
 use crate::adapter::now;
 use crate::circuits;
@@ -14,8 +14,6 @@ use crate::conf::{Fault, Location, Main};
 use crate::ctx::{Context, Lease, Stage};
 use crate::ffi::{AnswerHead, Attempt, Level, Request};
 use crate::locks;
-use crate::log::event;
-use crate::trace;
 use crate::worker;
 
 /// An attempt that is under way, with the key that it has.
@@ -143,21 +141,24 @@ impl Running<'_> {
                 let fields = json!({
                     "pool": pool,
                     "key_id": self.key_id(),
-                    "request_id": trace::known_id(self.ctx),
                     "cause": cause.as_str(),
                     "for_ms": until_ms.saturating_sub(now().mono_ms),
                     "failures": failures,
                     "status": status,
                 });
-                event(Level::Warn, "key_out", fields);
+                self.tell(Level::Warn, "key_out", fields);
                 locks::put_out(self.lease.grant.key, cause, failures, until_ms);
             }
             Some(Turn::Sound) => {
                 let fields = json!({ "pool": pool, "key_id": self.key_id() });
-                event(Level::Notice, "key_back", fields);
+                self.tell(Level::Notice, "key_back", fields);
             }
             None => {}
         }
+    }
+
+    fn tell(&self, level: Level, name: &str, fields: serde_json::Value) {
+        events::tell(&self.request, self.ctx, level, name, fields);
     }
 
     /// Whether the request is to be sent again, or what else becomes of it.
@@ -179,14 +180,12 @@ impl Running<'_> {
             Fault::Status(status) => json!(status),
         };
         let fields = json!({
-            "lease_id": worker::lease_id(&self.lease.grant),
             "key_id": self.key_id(),
             "attempt": ctx.attempts.get(),
             "fault": what,
             "again": over.is_none(),
-            "request_id": trace::known_id(ctx),
         });
-        event(Level::Warn, "attempt_failed", fields);
+        self.tell(Level::Warn, "attempt_failed", fields);
         match over {
             None => Attempt::Over,
             Some(None) => Attempt::Keep,

@@ -4,6 +4,7 @@ mod access;
 pub mod api;
 mod body;
 pub mod drain;
+mod events;
 mod failover;
 mod lost;
 mod precontent;
@@ -11,6 +12,7 @@ mod release;
 pub mod target;
 
 pub use access::Access;
+pub use events::lease_lost;
 pub use failover::{answer_begun, attempt_failed, attempt_over};
 pub use lost::lost;
 pub use precontent::{Precontent, ask_again, asks_again, fall_back, locked, served, unavailable};

@@ -141,7 +141,7 @@ pub fn keep(main: &Main, at: usize, grant: &Grant, token: Token) -> Asked {
         event(
             Level::Alert,
             "unknown_key",
-            json!({ "lease_id": lease_id(grant) }),
+            json!({ "lock_id": lease_id(grant) }),
         );
         give_back(grant);
         return Asked::Unavailable;
@@ -236,11 +236,7 @@ pub fn release(lease: &Lease) {
         worker.change(|zone| zone.release(lease.grant.handle, now()))
     });
     if released.flatten() == Some(Err(Lost)) {
-        event(
-            Level::Error,
-            "lease_lost",
-            json!({ "lease_id": lease_id(&lease.grant) }),
-        );
+        phase::lease_lost(None, lease.grant.handle);
     }
 }
 
@@ -436,11 +432,7 @@ fn tick() {
     });
     collect();
     for (handle, token) in lost {
-        event(
-            Level::Error,
-            "lease_lost",
-            json!({ "lease_id": format!("{:032x}", handle.nonce()) }),
-        );
+        phase::lease_lost(Some(token), handle);
         token.with(|request| phase::lost(request, handle));
     }
 }

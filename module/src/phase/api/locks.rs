@@ -8,6 +8,7 @@ use openai_core::lease::{EntrustError, LeaseHandle, ServiceLock, ServiceState, T
 use openai_core::openai::ApiError;
 use serde_json::json;
 
+use super::super::events;
 use super::super::precontent::{self, Step};
 use super::super::target;
 use super::reports::{self, Clock};
@@ -20,6 +21,9 @@ use crate::ffi::{Answer, Level, Request};
 use crate::locks;
 use crate::log::{event, is_logged};
 use crate::worker::{self, in_zone};
+
+/// How many locks a line of the log names.
+const MOST_TOLD: usize = 32;
 
 /// What a request asks of the lock service, while it waits for something.
 pub enum Call {
@@ -178,6 +182,7 @@ impl Here<'_> {
         self.ctx.holds.set(false);
         tell(
             "lock_acquired",
+            &self.request,
             &lock,
             json!({ "wait_ms": self.ctx.wait_ms.get() }),
         );
@@ -264,7 +269,7 @@ impl Here<'_> {
         match now_is.ok_or_else(unavailable)? {
             Some(longer) if longer.state == ServiceState::Held => {
                 worker::watch_expiry();
-                tell("lock_extended", &longer, json!({}));
+                tell("lock_extended", &self.request, &longer, json!({}));
                 self.granted(&longer, LockStatus::Extended)
             }
             ended => {
@@ -286,7 +291,7 @@ impl Here<'_> {
                 "tokens_used": outcome.tokens,
                 "hold_ms": lock.until_ms.saturating_sub(lock.taken_ms),
             });
-            tell("lock_released", &lock, fields);
+            tell("lock_released", &self.request, &lock, fields);
         }
         let key = reports::key_of(self.main, lock.pool, lock.key);
         let answer = ReleaseResponse {
@@ -339,10 +344,9 @@ pub(super) fn force_release(here: Here<'_>, id: &str) -> Result<Answer, Problem>
     }
     let clock = Clock::now();
     let shown = reports::lock(here.main, &lock, clock).ok_or_else(Problem::no_such_lock)?;
-    let client = &here.client()?.name;
     audit(
+        here,
         "force_release",
-        client,
         json!({
             "lock_id": shown.lock_id,
             "released": released,
@@ -350,7 +354,7 @@ pub(super) fn force_release(here: Here<'_>, id: &str) -> Result<Answer, Problem>
             "client": lock.client,
             "key_id": shown.key_id,
         }),
-    );
+    )?;
     let answer = ForceReleaseResponse {
         success: true,
         released,
@@ -365,9 +369,10 @@ pub(super) fn clean_up(here: Here<'_>) -> Result<Answer, Problem> {
     let gone = in_zone(|zone| zone.clean_service_locks(now())).ok_or_else(unavailable)?;
     let ids = gone.iter().map(|lock| lock_id(lock.handle.nonce()));
     let lock_ids: Vec<_> = ids.collect();
-    let client = &here.client()?.name;
-    let fields = json!({ "cleaned": lock_ids.len(), "lock_ids": lock_ids });
-    audit("cleanup_expired", client, fields);
+    // nginx cuts long lines of its error log off.
+    let some = lock_ids.get(..MOST_TOLD).unwrap_or(&lock_ids);
+    let fields = json!({ "cleaned": lock_ids.len(), "lock_ids": some });
+    audit(here, "cleanup_expired", fields)?;
     let answer = CleanupResponse {
         success: true,
         cleaned: lock_ids.len(),
@@ -429,7 +434,7 @@ pub fn lost(request: &Request<'_>, ctx: &Context, handle: LeaseHandle) -> bool {
 }
 
 /// A line about a lock, for those who want them all.
-fn tell(name: &str, lock: &ServiceLock, mut fields: serde_json::Value) {
+fn tell(name: &str, request: &Request<'_>, lock: &ServiceLock, mut fields: serde_json::Value) {
     if !is_logged(Level::Info) {
         return;
     }
@@ -438,12 +443,19 @@ fn tell(name: &str, lock: &ServiceLock, mut fields: serde_json::Value) {
         fields.insert("service_name".into(), lock.service.as_str().into());
         fields.insert("client".into(), lock.client.as_str().into());
         fields.insert("fence".into(), lock.fence.into());
+        fields.insert("request_id".into(), lock.request.as_str().into());
+        fields.insert("processing_time_ms".into(), request.age_ms().into());
     }
     event(Level::Info, name, fields);
 }
 
 /// Who has done what to what is not theirs.
-fn audit(action: &str, client: &str, what: serde_json::Value) {
-    let fields = json!({ "action": action, "admin": client, "what": what });
-    event(Level::Warn, "audit", fields);
+fn audit(here: Here<'_>, action: &str, what: serde_json::Value) -> Result<(), Problem> {
+    let admin = &here.client()?.name;
+    let mut fields = json!({ "action": action, "admin": admin, "what": what });
+    if let Some(lock) = here.ctx.lock.get() {
+        fields["lock_id"] = lock_id(lock.nonce()).into();
+    }
+    events::tell(&here.request, here.ctx, Level::Warn, "audit", fields);
+    Ok(())
 }

@@ -3,6 +3,7 @@
 mod admin;
 mod cycles;
 mod document;
+mod events;
 mod health;
 mod lifetimes;
 mod listing;

@@ -81,7 +81,7 @@ fn each_kind_in_each_time_is_a_bound() {
         assert_eq!(sent(&gateway), 4, "{bound}");
         let lines = events(&gateway);
         assert_eq!(lines.len(), 1, "{lines:?}");
-        assert_eq!(lines[0]["service"], "app");
+        assert_eq!(lines[0]["service_name"], "app");
         assert_eq!(
             (&lines[0]["quota"], &lines[0]["period"]),
             (&quota.into(), &period.into())
