@@ -3,8 +3,8 @@
 
 use openai_core::clients::Client;
 use openai_core::metrics::{
-    Board, ByDay, CONTENT_TYPE, Counters, Day, Figures, Http, Live, LiveCircuit, LiveKey, LivePool,
-    LiveQuota, Outcome, Passed, Record, Request as Done,
+    ACTIVE_SECONDS, Board, ByDay, CONTENT_TYPE, Counters, Day, Figures, Http, Live, LiveCircuit,
+    LiveKey, LivePool, LiveQuota, Outcome, Passed, Record, Request as Done,
 };
 use openai_core::openai::ApiError;
 use openai_core::redlock::share::{RowId, Sums};
@@ -156,7 +156,13 @@ pub fn add(request: &Request<'_>) {
         request: asked,
     };
     if record.http.is_some() || record.request.is_some() {
-        change(shared, |board| board.add(&record));
+        let client = ctx.and_then(|ctx| client(ctx, main));
+        change(shared, |board| {
+            board.add(&record);
+            if let Some(client) = client {
+                board.see(&client.name, now().wall_us / 1_000_000);
+            }
+        });
     }
 }
 
@@ -318,12 +324,13 @@ fn text(main: &Main) -> Option<String> {
     let bounded: Vec<_> = clients.filter(|c| !c.quota.limits().is_empty()).collect();
     let today = Day::of(now().wall_us);
     // The text is made of a copy: nobody waits for it.
-    let (copy, used) = change(main.totals.shared?, |board| {
+    let (copy, used, active_users) = change(main.totals.shared?, |board| {
         let used = bounded
             .iter()
             .map(|client| board.used_by(&client.name, today));
         let used: Vec<_> = used.collect();
-        (board.snapshot(), used)
+        let since = (now().wall_us / 1_000_000).saturating_sub(ACTIVE_SECONDS);
+        (board.snapshot(), used, board.seen_since(since.max(1)))
     })?;
     let quotas = bounded.iter().zip(&used).flat_map(|(client, used)| {
         client.quota.limits().iter().map(|limit| LiveQuota {
@@ -339,6 +346,7 @@ fn text(main: &Main) -> Option<String> {
         keys: &keys,
         circuits: &circuits,
         quotas: &quotas,
+        active_users,
     };
     copy.render(&live)
 }

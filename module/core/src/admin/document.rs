@@ -18,8 +18,8 @@ use utoipa::openapi::{
 use super::problem::ErrorResponse;
 use super::request::{AcquireRequest, ExtendRequest, ReleaseRequest};
 use super::response::{
-    AcquireResponse, ActiveLocks, CleanupResponse, ForceReleaseResponse, Health, ReleaseResponse,
-    SystemInfo,
+    AcquireResponse, ActiveLocks, CleanupResponse, ForceReleaseResponse, Health, Index,
+    ReleaseResponse, SystemInfo,
 };
 use super::route::Access;
 use super::stats::Stats;
@@ -160,6 +160,19 @@ const OPERATIONS: &[Operation] = &[
     },
     Operation {
         method: HttpMethod::Get,
+        path: "/",
+        id: "index",
+        access: Access::Client,
+        summary: "What is served here",
+        description: "The name and version of the gateway, and the paths of what it tells.",
+        takes: &[],
+        asks: None,
+        answers: "Index",
+        also: &[],
+        errors: &[401],
+    },
+    Operation {
+        method: HttpMethod::Get,
         path: "/system/info",
         id: "systemInfo",
         access: Access::Reader,
@@ -265,6 +278,7 @@ fn components() -> ComponentsBuilder {
     component::<ForceReleaseResponse>(&mut schemas);
     component::<CleanupResponse>(&mut schemas);
     component::<Health>(&mut schemas);
+    component::<Index>(&mut schemas);
     component::<SystemInfo>(&mut schemas);
     component::<Stats>(&mut schemas);
     component::<GatewayStatus>(&mut schemas);

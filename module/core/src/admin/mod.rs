@@ -23,11 +23,11 @@ pub use problem::Problem;
 pub use request::{Acquire, Extend, MAX_BODY, Outcome, Release};
 pub use response::{
     AcquireResponse, ActiveLock, ActiveLocks, CleanupResponse, ForceReleaseResponse, Health,
-    HealthStatus, LockInfo, LockKind, LockStatus, PoolHealth, PoolInfo, ReleaseResponse,
+    HealthStatus, Index, LockInfo, LockKind, LockStatus, PoolHealth, PoolInfo, ReleaseResponse,
     SystemInfo,
 };
 pub use route::{Access, Route, route};
-pub use stats::{Stats, StatsQuery};
+pub use stats::{RECENT_DAYS, Stats, StatsQuery};
 pub use status::{
     CircuitStatus, GatewayStatus, KeyStatus, NodeStatus, PoolStatus, ServiceTotals, Waiters,
     status_page, status_policy,

@@ -187,12 +187,54 @@ pub enum HealthStatus {
     Unhealthy,
 }
 
+/// What is served here.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Index {
+    /// `nginx-openai`.
+    pub name: &'static str,
+    /// Of the module.
+    pub version: &'static str,
+    /// Paths by what they are.
+    pub links: BTreeMap<&'static str, &'static str>,
+}
+
+impl Index {
+    /// That of this version.
+    #[must_use]
+    pub fn new() -> Self {
+        let links = [
+            ("docs", "/docs"),
+            ("health", "/health"),
+            ("locks", "/v1/locks/active"),
+            ("metrics", "/metrics"),
+            ("openapi", "/openapi.json"),
+            ("redoc", "/redoc"),
+            ("stats", "/v1/stats"),
+            ("status", "/status"),
+            ("system_info", "/system/info"),
+        ];
+        Self {
+            name: "nginx-openai",
+            version: env!("CARGO_PKG_VERSION"),
+            links: links.into(),
+        }
+    }
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// How well the gateway is.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Health {
     /// `unhealthy` when no pool works.
     #[schema(inline)]
     pub status: HealthStatus,
+    /// Of the module.
+    pub version: String,
     /// The key pools.
     pub pools: Vec<PoolHealth>,
     /// Now.

@@ -18,6 +18,8 @@ pub enum Access {
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
+    /// What there is, by name and version.
+    Index,
     /// Whether the gateway can serve.
     Health,
     /// What this gateway is.
@@ -58,7 +60,9 @@ impl Route {
             Self::SystemInfo | Self::Docs | Self::OpenApi | Self::Active | Self::Metrics => {
                 Access::Reader
             }
-            Self::Acquire | Self::Release | Self::Extend | Self::Stats => Access::Client,
+            Self::Acquire | Self::Release | Self::Extend | Self::Stats | Self::Index => {
+                Access::Client
+            }
             Self::ForceRelease(_) | Self::Cleanup | Self::Status => Access::Admin,
         }
     }
@@ -80,9 +84,10 @@ impl Route {
 
     fn of(path: &str) -> Option<Self> {
         Some(match path {
+            "/" => Self::Index,
             "/health" => Self::Health,
             "/system/info" => Self::SystemInfo,
-            "/docs" => Self::Docs,
+            "/docs" | "/redoc" => Self::Docs,
             "/openapi.json" => Self::OpenApi,
             "/metrics" => Self::Metrics,
             "/status" => Self::StatusPage,

@@ -158,12 +158,23 @@ pub struct KeySums {
     pub sums: Sums,
 }
 
+/// How many days the sums of [`Stats`] are of that no one asks for, today included.
+pub const RECENT_DAYS: u32 = 30;
+
 /// What has been counted since a day.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Stats {
     /// The first day that is counted, in UTC: that of `since`, or the first that is kept.
     #[schema(format = Date, example = "2025-08-15")]
     pub since: String,
+    /// What is known of the cost of the last 30 days, today included, in dollars; null when
+    /// nothing is. This and the next two are of the services that are listed, whatever `since`
+    /// says.
+    pub total_cost: Option<f64>,
+    /// Prompt and completion tokens of the last 30 days.
+    pub total_tokens: u64,
+    /// Requests of the last 30 days.
+    pub request_count: u64,
     /// The sums of all services that are listed.
     pub total: Sums,
     /// How much of the total other machines have counted; null if nothing.
@@ -182,9 +193,17 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// The answer: of all services, or of one.
+    /// The answer: of all services, or of one; beside it what `recent` has of the last
+    /// [`RECENT_DAYS`].
     #[must_use]
-    pub fn of(figures: &Figures, service: Option<&str>, timestamp: String) -> Self {
+    pub fn of(
+        figures: &Figures,
+        recent: &Figures,
+        service: Option<&str>,
+        timestamp: String,
+    ) -> Self {
+        let add = |sum: Counters, line: &Line| sum.plus(&line.here).plus(&line.elsewhere);
+        let recent: Sums = (&recent.services.iter().fold(Counters::default(), add)).into();
         let nothing = Line {
             name: service.unwrap_or_default().to_owned(),
             ..Line::default()
@@ -224,6 +243,9 @@ impl Stats {
         let all = service.is_none();
         Self {
             since: figures.since.to_string(),
+            total_cost: recent.cost_dollars,
+            total_tokens: recent.tokens.total,
+            request_count: recent.requests,
             total: (&here.plus(&elsewhere)).into(),
             elsewhere: (elsewhere != Counters::default()).then(|| (&elsewhere).into()),
             services: services.iter().map(by_service).collect(),

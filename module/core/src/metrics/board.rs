@@ -15,7 +15,7 @@ use crate::clients::Quota;
 
 const MAGIC: u64 = u64::from_be_bytes(*b"oaistats");
 /// Raised whenever a record changes its shape.
-const LAYOUT: u64 = 4;
+const LAYOUT: u64 = 5;
 
 const SERVICES: usize = 256;
 const MODELS: usize = 128;
@@ -128,6 +128,8 @@ pub struct Board<'a> {
     pub(super) times: &'a mut [Times],
     pub(super) rows: &'a mut [Row],
     pub(super) ledger: Ledger<'a>,
+    /// When a request of each service last ended, in seconds since 1970.
+    pub(super) seen: &'a mut [u64],
 }
 
 impl<'a> Board<'a> {
@@ -137,7 +139,7 @@ impl<'a> Board<'a> {
         + TIMED * size_of::<Times>()
         + size_of::<Head>()
         + size_of::<Identity>()
-        + SERVICES * size_of::<Month>();
+        + SERVICES * (size_of::<Month>() + size_of::<u64>());
 
     /// The bytes that hold the rows of so many keys, and as many sums of days again for
     /// some days.
@@ -196,6 +198,7 @@ impl<'a> Board<'a> {
         let (head, rest) = carve::<Head>(rest, 1)?;
         let (identity, rest) = carve::<Identity>(rest, 1)?;
         let (months, rest) = carve(rest, SERVICES)?;
+        let (seen, rest) = carve(rest, SERVICES)?;
         let (rows, rest) = carve(rest, shape.rows)?;
         let (begun, rest) = carve(rest, shape.rows)?;
         let (tags, rest) = carve(rest, shape.sums)?;
@@ -222,6 +225,7 @@ impl<'a> Board<'a> {
                 tags,
                 sums,
             },
+            seen,
         })
     }
 
@@ -239,20 +243,13 @@ impl<'a> Board<'a> {
             bytemuck::bytes_of(&*self.ledger.head),
             bytemuck::bytes_of(&*self.ledger.identity),
             bytemuck::cast_slice(self.ledger.months),
+            bytemuck::cast_slice(self.seen),
             bytemuck::cast_slice(self.rows),
             bytemuck::cast_slice(self.ledger.begun),
         ] {
             words.extend_from_slice(bytemuck::cast_slice(part));
         }
         Snapshot { words, rows }
-    }
-
-    /// What has been counted of each service, since the beginning.
-    #[must_use]
-    pub fn services(&self) -> Vec<(String, Counters)> {
-        let rows = self.used(Table::Services);
-        rows.map(|(row, _)| (row.label.name().to_owned(), row.counters))
-            .collect()
     }
 
     /// The rows of a table; the first is that of all others.

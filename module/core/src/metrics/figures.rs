@@ -33,6 +33,14 @@ pub struct Figures {
 }
 
 impl Board<'_> {
+    /// What has been counted of each service, since the beginning.
+    #[must_use]
+    pub fn services(&self) -> Vec<(String, Counters)> {
+        let rows = self.used(Table::Services);
+        rows.map(|(row, _)| (row.label.name().to_owned(), row.counters))
+            .collect()
+    }
+
     /// What has been counted since a day, or on all that are kept: of all services, or
     /// just of one, by its name.
     pub fn figures(&mut self, today: Day, since: Option<Day>, service: Option<&str>) -> Figures {

@@ -12,7 +12,7 @@ pub(super) const METHODS: [&str; 8] = [
 ];
 
 /// Paths, and whether what is below counts as the same; the last is any other.
-pub(super) const ENDPOINTS: [(&str, bool); 33] = [
+pub(super) const ENDPOINTS: [(&str, bool); 35] = [
     ("/v1/chat/completions", false),
     ("/v1/completions", false),
     ("/v1/responses", true),
@@ -42,9 +42,11 @@ pub(super) const ENDPOINTS: [(&str, bool); 33] = [
     ("/metrics", false),
     ("/system/info", false),
     ("/docs", false),
+    ("/redoc", false),
     ("/openapi.json", false),
     ("/status", false),
     ("/v1/status", false),
+    ("/", false),
     ("other", false),
 ];
 
@@ -129,6 +131,16 @@ pub(super) fn method_of(cell: usize) -> &'static str {
 
 pub(super) fn endpoint_of(cell: usize) -> &'static str {
     ENDPOINTS[cell / METHODS.len()].0
+}
+
+/// The label of an endpoint among those of the API: its path below `/v1/`, else `other`.
+pub(super) fn api_endpoint_of(cell: usize) -> &'static str {
+    let path = endpoint_of(cell);
+    if path.starts_with("/v1/") {
+        path
+    } else {
+        ENDPOINTS[ENDPOINTS.len() - 1].0
+    }
 }
 
 pub(super) fn status_of(at: usize) -> &'static str {

@@ -52,6 +52,9 @@ pub struct LiveQuota<'a> {
     pub used: u64,
 }
 
+/// For how long a client counts as active after its last request.
+pub const ACTIVE_SECONDS: u64 = 300;
+
 /// What is so at the moment.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Live<'a> {
@@ -65,6 +68,8 @@ pub struct Live<'a> {
     pub circuits: &'a [LiveCircuit<'a>],
     /// All quotas.
     pub quotas: &'a [LiveQuota<'a>],
+    /// Clients that have been seen in the last [`ACTIVE_SECONDS`].
+    pub active_users: usize,
 }
 
 impl Live<'_> {
@@ -73,6 +78,11 @@ impl Live<'_> {
         self.add_keys(all);
         self.add_circuits(all);
         self.add_quotas(all);
+        all.gauges(
+            "active_users",
+            "Clients with a request that ended in the last 5 minutes.",
+            std::iter::once((&String::new(), self.active_users as f64)),
+        );
         all.gauges(
             "openai_gateway_info",
             "The version of the module.",

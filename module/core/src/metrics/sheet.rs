@@ -17,7 +17,7 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
 /// The labels of a sample.
 #[derive(Clone, Copy)]
 pub(super) struct Labels<'a> {
-    /// As [`labels`] writes them.
+    /// As [`labels`] writes them; none without any.
     own: &'a str,
     /// One more, whose value needs no escape.
     more: Option<(&'static str, &'static str)>,
@@ -138,19 +138,22 @@ impl Sheet {
         let text = &mut self.0;
         text.push_str(name[0]);
         text.push_str(name[1]);
-        text.push('{');
-        text.push_str(labels.own);
-        if let Some((name, value)) = labels.more {
-            for part in [",", name, "=\"", value, "\""] {
-                text.push_str(part);
+        if !labels.own.is_empty() {
+            text.push('{');
+            text.push_str(labels.own);
+            if let Some((name, value)) = labels.more {
+                for part in [",", name, "=\"", value, "\""] {
+                    text.push_str(part);
+                }
             }
+            if let Some(bound) = bound {
+                text.push_str(",le=\"");
+                self.number(bound);
+                self.0.push('"');
+            }
+            self.0.push('}');
         }
-        if let Some(bound) = bound {
-            text.push_str(",le=\"");
-            self.number(bound);
-            self.0.push('"');
-        }
-        self.0.push_str("} ");
+        self.0.push(' ');
         self.number(value);
         self.0.push('\n');
     }

@@ -1,12 +1,17 @@
 //! The totals in Prometheus' text format.
 
+use std::collections::BTreeMap;
+
+use bytemuck::Zeroable;
+
 use super::board::{Board, Snapshot, TABLES, Table};
 use super::histogram::Histogram;
-use super::http;
+use super::http::{self, Cell};
 use super::live::Live;
 use super::record::OUTCOMES;
 use super::row::{Counters, Row, Times};
 use super::sheet::{Labels, Sheet, labels};
+use super::words::add;
 use crate::prices::UNITS_PER_DOLLAR;
 
 /// A row, and the labels that name it.
@@ -91,6 +96,7 @@ pub fn render(board: &Board<'_>, live: &Live<'_>) -> String {
     let [services, models, pools, keys] = TABLES.map(|table| named(board, table));
     let mut all = Sheet::default();
     add_http(&mut all, board);
+    add_api(&mut all, board);
     all.counters(
         "openai_service_requests_total",
         "Requests by service and outcome.",
@@ -211,22 +217,51 @@ fn add_http(all: &mut Sheet, board: &Board<'_>) {
             (labels([("method", method), ("endpoint", endpoint)]), cell)
         })
         .collect();
-    let by_status = used.iter().flat_map(|(labels, cell)| {
-        let told = cell.statuses.iter().enumerate();
-        told.filter(|&(_, &count)| count > 0)
-            .map(|(status, &count)| {
-                let labels = Labels::with(labels, "status", http::status_of(status));
-                (labels, count as f64)
-            })
-    });
     all.counters(
         "http_requests_total",
         "Requests by method, endpoint and status.",
-        by_status,
+        statuses(&used),
     );
     all.histograms(
         "http_request_duration_seconds",
         "Time from a request's first byte to the last of its answer, by method and endpoint.",
         used.iter().map(|(labels, cell)| (labels, &cell.duration)),
     );
+}
+
+/// The same by endpoint of the API alone, whatever the method.
+fn add_api(all: &mut Sheet, board: &Board<'_>) {
+    let mut sums = BTreeMap::<&str, Cell>::new();
+    for (at, cell) in board.cells.iter().enumerate() {
+        if cell.duration.count() > 0 {
+            let sum = sums.entry(http::api_endpoint_of(at));
+            add(sum.or_insert_with(Cell::zeroed), cell);
+        }
+    }
+    let sums = sums.iter();
+    let sums: Vec<_> = sums
+        .map(|(endpoint, cell)| (labels([("endpoint", endpoint)]), cell))
+        .collect();
+    all.counters(
+        "api_requests_total",
+        "Requests by endpoint and status.",
+        statuses(&sums),
+    );
+    all.histograms(
+        "api_request_duration_seconds",
+        "Time from a request's first byte to the last of its answer, by endpoint.",
+        sums.iter().map(|(labels, cell)| (labels, &cell.duration)),
+    );
+}
+
+/// Requests by status: those that there were.
+fn statuses<'a>(cells: &'a [(String, &'a Cell)]) -> impl Iterator<Item = (Labels<'a>, f64)> {
+    cells.iter().flat_map(|(labels, cell)| {
+        let told = cell.statuses.iter().enumerate();
+        told.filter(|&(_, &count)| count > 0)
+            .map(|(status, &count)| {
+                let labels = Labels::with(labels, "status", http::status_of(status));
+                (labels, count as f64)
+            })
+    })
 }

@@ -103,6 +103,7 @@ impl<'a> Here<'a> {
             return Ok(Begun::Reads(self.request.read_body()));
         }
         let answer = match route {
+            Route::Index => json(200, &admin::Index::new()),
             Route::Health => reports::health(self),
             Route::SystemInfo => reports::system_info(self),
             Route::Docs => Ok(page(admin::page())),

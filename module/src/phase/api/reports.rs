@@ -4,12 +4,13 @@ use std::rc::Rc;
 
 use openai_core::admin::{
     ActiveLock, ActiveLocks, Context, Health, HealthStatus, LockKind, PoolHealth, PoolInfo,
-    Problem, Stats, StatsQuery, SystemInfo, lock_id, rfc3339,
+    Problem, RECENT_DAYS, Stats, StatsQuery, SystemInfo, lock_id, rfc3339,
 };
 use openai_core::clients::Role;
 use openai_core::lease::{
     Avoid, HeldBy, Holding, Outlook, PoolGauges, PoolId, ServiceLock, holder_of,
 };
+use openai_core::metrics::Day;
 use openai_core::openai::ApiError;
 
 use super::{Here, json};
@@ -197,6 +198,7 @@ pub(super) fn health_of(here: Here<'_>) -> Health {
     };
     Health {
         status,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         pools,
         timestamp: Clock::now().timestamp(),
     }
@@ -313,5 +315,11 @@ pub(super) fn stats(here: Here<'_>) -> Result<Answer, Problem> {
     if figures.services.is_empty() && service.is_some_and(|name| !is_client(name)) {
         return Err(Problem::no_such_service());
     }
-    json(200, &Stats::of(&figures, service, Clock::now().timestamp()))
+    let clock = Clock::now();
+    let recent = Day::of(clock.0.wall_us).before(RECENT_DAYS - 1);
+    let recent = totals::figures(here.main, Some(recent), service).ok_or_else(unavailable)?;
+    json(
+        200,
+        &Stats::of(&figures, &recent, service, clock.timestamp()),
+    )
 }

@@ -17,6 +17,7 @@ fn the_document_describes_every_path() {
     let mut names: Vec<_> = paths.keys().map(String::as_str).collect();
     names.sort_unstable();
     let expected = [
+        "/",
         "/health",
         "/metrics",
         "/system/info",

@@ -5,6 +5,7 @@ mod cycles;
 mod document;
 mod events;
 mod health;
+mod index;
 mod lifetimes;
 mod listing;
 mod refusals;
@@ -22,7 +23,7 @@ const ADMIN: &str = "token-of-an-admin";
 /// The paths of the lock service, whose location takes more directives.
 fn served(more: &str) -> String {
     format!(
-        "location ~ ^/(v1/((lock|locks|maintenance)/|stats$|status$)|status$|metrics$|health$|system/info$|docs$|openapi\\.json$) {{
+        "location ~ ^/($|v1/((lock|locks|maintenance)/|stats$|status$)|status$|metrics$|health$|system/info$|docs$|redoc$|openapi\\.json$) {{
          openai_api on; {more} }}"
     )
 }

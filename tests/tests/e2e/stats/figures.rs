@@ -39,6 +39,15 @@ fn figures_are_the_ledger_of_the_upstream_whichever_way_they_are_summed_up() {
             "{table}: {difference}"
         );
     }
+    let recent = ["total_cost", "total_tokens", "request_count"].map(|name| &all[name]);
+    let total = ["/cost_dollars", "/tokens/total", "/requests"];
+    assert_eq!(
+        recent.map(Some),
+        total.map(|path| all["total"].pointer(path))
+    );
+    let later = stats(&gateway, ADMIN, "?since=9999-01-01");
+    assert_eq!(later["total"]["requests"], 0);
+    assert_eq!(later["request_count"], 210, "whatever `since` says");
     // gpt-4o-mini has no price: nobody knows what it cost.
     let models = all["models"].as_array().expect("models");
     let model = |name: &str| models.iter().find(|m| m["model"] == name).expect("a model");

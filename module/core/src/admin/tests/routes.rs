@@ -4,6 +4,8 @@ use crate::admin::{Access, Route, lock_id, parse_lock_id, rfc3339, route};
 fn a_path_has_its_methods() {
     assert_eq!(route("POST", "/v1/lock/acquire"), Ok(Route::Acquire));
     assert_eq!(route("HEAD", "/health"), Ok(Route::Health));
+    assert_eq!(route("GET", "/"), Ok(Route::Index));
+    assert_eq!(route("GET", "/redoc"), route("GET", "/docs"));
     let id = "0123456789abcdef0123456789abcdef";
     let force = route("DELETE", &format!("/v1/locks/{id}/force-release")).unwrap();
     assert_eq!(
@@ -14,7 +16,7 @@ fn a_path_has_its_methods() {
     assert_eq!((refused.status, refused.allow), (405, Some("POST")));
     for path in [
         "",
-        "/",
+        "//",
         "/v1/locks//force-release",
         "/v1/locks/a/b/force-release",
         "/health/",

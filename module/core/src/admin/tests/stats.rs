@@ -62,7 +62,11 @@ fn what_nobody_knows_is_null_and_never_nothing() {
         keys: vec![line("main/k1", 0, 0)],
         ..Figures::default()
     };
-    let answer = serde_json::to_value(Stats::of(&figures, None, String::new())).unwrap();
+    let recent = Figures {
+        services: vec![line("a", 500_000_000_000, 0), line("b", 0, 1)],
+        ..Figures::default()
+    };
+    let answer = serde_json::to_value(Stats::of(&figures, &recent, None, String::new())).unwrap();
     let costs = answer["services"].as_array().unwrap().iter();
     let costs: Vec<_> = costs
         .map(|service| service["cost_dollars"].clone())
@@ -70,6 +74,11 @@ fn what_nobody_knows_is_null_and_never_nothing() {
     assert_eq!(costs, [Value::Null, json!(1.5), json!(0.0)]);
     assert_eq!(answer["total"]["cost_dollars"], 1.5);
     assert_eq!(answer["total"]["unpriced_requests"], 3);
+    assert_eq!(answer["total_cost"], 0.5);
+    assert_eq!(
+        (&answer["total_tokens"], &answer["request_count"]),
+        (&json!(20), &json!(0))
+    );
     assert_eq!(answer["keys"][0]["pool"], "main");
     assert_eq!(answer["keys"][0]["key_id"], "k1");
     assert_eq!(answer["since"], "2024-10-04");
@@ -78,7 +87,12 @@ fn what_nobody_knows_is_null_and_never_nothing() {
 
 #[test]
 fn a_service_sees_itself_only_even_if_there_is_nothing() {
-    let answer = Stats::of(&Figures::default(), Some("app"), String::new());
+    let answer = Stats::of(
+        &Figures::default(),
+        &Figures::default(),
+        Some("app"),
+        String::new(),
+    );
     let answer = serde_json::to_value(answer).unwrap();
     assert_eq!(answer["services"][0]["service"], "app");
     assert_eq!(answer["services"][0]["requests"], 0);

@@ -67,6 +67,9 @@ fn a_request_is_counted_in_every_table() {
     let text = text(&board);
     for line in [
         "http_requests_total{method=\"POST\",endpoint=\"/v1/chat/completions\",status=\"200\"} 2",
+        "api_requests_total{endpoint=\"/v1/chat/completions\",status=\"200\"} 2",
+        "api_request_duration_seconds_bucket{endpoint=\"/v1/chat/completions\",le=\"0.05\"} 2",
+        "active_users 0",
         "http_request_duration_seconds_bucket{method=\"POST\",endpoint=\"/v1/chat/completions\",le=\"0.05\"} 2",
         "openai_service_requests_total{service=\"app\",status=\"success\"} 2",
         "openai_api_calls_total{model=\"gpt-4o\",status=\"success\"} 2",
@@ -106,6 +109,56 @@ fn what_is_not_asked_for_by_a_pool_counts_as_http_only() {
             .into_iter()
             .all(|table| board.used(table).count() == 0)
     );
+}
+
+#[test]
+fn the_api_is_counted_by_endpoint_whatever_the_method_and_all_else_as_other() {
+    let mut bytes = bytes(16);
+    let mut board = Board::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a board");
+    for (method, path) in [
+        ("GET", "/v1/models/gpt-4o"),
+        ("DELETE", "/v1/models/gpt-4o"),
+        ("GET", "/health"),
+        ("GET", "/"),
+        ("GET", "/v1/made-up"),
+    ] {
+        board.add(&Record {
+            http: Some(Http::new(method.as_bytes(), path.as_bytes(), 200)),
+            day: Day::from_number(20_000),
+            duration_ms: 40,
+            request: None,
+        });
+    }
+    let text = text(&board);
+    for line in [
+        "# TYPE api_requests_total counter",
+        "api_requests_total{endpoint=\"/v1/models\",status=\"200\"} 2",
+        "api_requests_total{endpoint=\"other\",status=\"200\"} 3",
+        "# TYPE api_request_duration_seconds histogram",
+        "api_request_duration_seconds_count{endpoint=\"other\"} 3",
+        "api_request_duration_seconds_sum{endpoint=\"/v1/models\"} 0.08",
+        "http_requests_total{method=\"GET\",endpoint=\"/\",status=\"200\"} 1",
+        "# TYPE active_users gauge",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+    }
+    assert_eq!(sum(&text, "api_requests_total"), 5.0);
+}
+
+#[test]
+fn clients_are_active_that_were_seen_since_a_moment() {
+    let mut bytes = bytes(16);
+    let mut board = Board::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a board");
+    assert_eq!(board.seen_since(1), 0);
+    for (name, at) in [("a", 1_000), ("b", 1_100), ("a", 1_200)] {
+        board.see(name, at);
+    }
+    let told = [1, 1_100, 1_101, 1_201].map(|since| board.seen_since(since));
+    assert_eq!(told, [2, 2, 1, 0]);
+    let mut copy = board.snapshot();
+    let copy = copy.board().expect("a copy");
+    assert_eq!(copy.seen_since(1_100), 2);
+    assert!(text(&copy).contains("service=\"b\""));
 }
 
 #[test]
