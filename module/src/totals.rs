@@ -4,7 +4,7 @@
 use openai_core::clients::Client;
 use openai_core::metrics::{
     ACTIVE_SECONDS, Board, ByDay, CONTENT_TYPE, Counters, Day, Figures, Http, Live, LiveCircuit,
-    LiveKey, LivePool, LiveQuota, Outcome, Passed, Record, Request as Done,
+    LiveKey, LivePool, LiveQuota, Outcome, Passed, Record, Report, Request as Done,
 };
 use openai_core::openai::ApiError;
 use openai_core::redlock::share::{RowId, Sums};
@@ -113,6 +113,14 @@ pub fn is_used_up(main: &Main, client: &Client) -> bool {
         event(Level::Warn, "quota_used_up", fields);
     }
     true
+}
+
+/// Adds what a service says it has done with a lock.
+pub fn report(main: &Main, report: &Report<'_>) {
+    if let Some(shared) = main.totals.shared {
+        let day = Day::of(now().wall_us);
+        change(shared, |board| board.report(day, report));
+    }
 }
 
 /// Adds a request that has ended: once.

@@ -38,6 +38,7 @@ pub use http::{Endpoint, Http};
 pub use ledger::{KEPT_DAYS, Passed, Use};
 pub use live::{ACTIVE_SECONDS, Live, LiveCircuit, LiveKey, LivePool, LiveQuota};
 pub use record::{OUTCOMES, Outcome, Record, Request};
+pub use report::Report;
 pub use row::{Counters, hash};
 pub use saved::{ByDay, Extract, Identity, Owner, Saved, SavedError};
 pub use sheet::CONTENT_TYPE;

@@ -20,6 +20,10 @@ pub const MAX_BODY: u64 = 64 << 10;
 const DEFAULT_DURATION: u64 = 300;
 const MAX_DURATION: u64 = 31_536_000;
 const MAX_WAIT_MS: u64 = 3_600_000;
+/// More tokens than any one lock is good for.
+const MAX_TOKENS: u64 = 100_000_000;
+/// How much is told of what went wrong, in bytes.
+const MAX_ERROR: usize = 256;
 
 /// What is to be locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
@@ -95,7 +99,7 @@ pub(super) struct ReleaseRequest {
     _rest: BTreeMap<String, Value>,
 }
 
-/// What a service did with a lock. For the log.
+/// What a service did with a lock: counted once, and told in the log.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, ToSchema)]
 pub(super) struct UsageStats {
     /// Whether it went well.
@@ -105,7 +109,7 @@ pub(super) struct UsageStats {
     actual_duration: Option<f64>,
     /// How many tokens it took.
     #[serde(default, deserialize_with = "whole")]
-    #[schema(value_type = Option<u64>, minimum = 0)]
+    #[schema(value_type = Option<u64>, minimum = 0, maximum = 100_000_000)]
     tokens_used: Option<i64>,
     /// What went wrong.
     error_message: Option<String>,
@@ -166,7 +170,7 @@ pub struct Release {
     pub outcome: Outcome,
 }
 
-/// What a service did with a lock, for the log.
+/// What a service did with a lock.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
     /// Whether it went well.
@@ -175,6 +179,40 @@ pub struct Outcome {
     pub duration_s: Option<f64>,
     /// How many tokens it took.
     pub tokens: Option<u64>,
+    /// What went wrong, for the log: shortened, and without what may be a key.
+    pub error: Option<String>,
+}
+
+impl Outcome {
+    /// Whether it tells anything that is counted.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        self.success.is_some() || self.tokens.is_some() || self.error.is_some()
+    }
+
+    /// Whether it went wrong.
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        self.success == Some(false)
+    }
+}
+
+/// A text of a service's, as the log may have it: messages of OpenAI's name the key, in part.
+fn told(text: &str) -> String {
+    let mut parts = text.split("sk-");
+    let mut safe = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let is_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '*' | '.');
+        safe.push_str("sk-\u{2026}");
+        safe.push_str(part.trim_start_matches(is_key));
+    }
+    let end = (0..=MAX_ERROR.min(safe.len())).rev();
+    safe.truncate(
+        end.into_iter()
+            .find(|&at| safe.is_char_boundary(at))
+            .unwrap_or_default(),
+    );
+    safe
 }
 
 /// A lock is to last longer.
@@ -233,7 +271,7 @@ impl Release {
             return Err(Problem::wrong_value("usage_stats.actual_duration", wanted));
         }
         let tokens = stats.tokens_used;
-        let tokens = tokens.map(|n| within("usage_stats.tokens_used", n, 0, i64::MAX as u64));
+        let tokens = tokens.map(|n| within("usage_stats.tokens_used", n, 0, MAX_TOKENS));
         Ok(Self {
             id: parse_lock_id(&asked.lock_id),
             service: printable("service_name", asked.service_name, MAX_NAME)?,
@@ -241,6 +279,7 @@ impl Release {
                 success: stats.success,
                 duration_s,
                 tokens: tokens.transpose()?,
+                error: stats.error_message.as_deref().map(told),
             },
         })
     }

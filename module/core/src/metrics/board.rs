@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::day::Day;
 use super::http::{CELLS, Cell};
-use super::journal::{Journal, Part, Parts, words};
+use super::journal::{Additions, Journal, Part, Parts, words};
 use super::ledger::{Head, KEPT_DAYS, Ledger, Month, Passed, Tag, Use};
 use super::record::{Outcome, Record, Request};
 use super::row::{Counters, Label, NAME, OTHER, Row, Times, hash, join};
@@ -295,12 +295,11 @@ impl<'a> Board<'a> {
     /// Changes what is to change, and leaves the journal open.
     pub(super) fn change(&mut self, record: &Record<'_>) {
         if let Some(request) = &record.request {
-            let counters = Counters::more(request);
+            let counters = Counters::of(request).more();
             let times = Times::more(request, record.duration_ms);
             for table in TABLES {
                 let at = self.place(table, request);
-                let row = words(&mut self.rows[at]);
-                self.journal.add(Part::Row, at, row, &counters);
+                self.add_to_row(at, &counters);
                 if let Some(row) = self.times.get_mut(at) {
                     let row = words(row);
                     self.journal.add(Part::Times, at, row, &times);
@@ -314,8 +313,18 @@ impl<'a> Board<'a> {
         }
     }
 
+    pub(super) fn add_to_row(&mut self, at: usize, counters: &Additions) {
+        let row = words(&mut self.rows[at]);
+        self.journal.add(Part::Row, at, row, counters);
+    }
+
+    /// What was added is whole.
+    pub(super) fn close(&mut self) {
+        self.journal.close();
+    }
+
     /// The row that a request adds to, made if there is none.
-    fn place(&mut self, table: Table, request: &Request<'_>) -> usize {
+    pub(super) fn place(&mut self, table: Table, request: &Request<'_>) -> usize {
         let mut joined = [0; NAME];
         let name = match table {
             Table::Services => request.service,

@@ -125,8 +125,8 @@ impl Counters {
         both
     }
 
-    /// What a request adds, to words of a [`Row`].
-    pub(super) fn more(request: &Request<'_>) -> Additions {
+    /// What a request adds.
+    pub(super) fn of(request: &Request<'_>) -> Self {
         let tokens = request.tokens;
         let both = tokens.prompt.saturating_add(tokens.completion);
         let estimated = if request.source == Source::Estimated {
@@ -149,8 +149,13 @@ impl Counters {
             ..Self::default()
         };
         more.requests[request.outcome as usize] = 1;
+        more
+    }
+
+    /// The same, for words of a [`Row`].
+    pub(super) fn more(mut self) -> Additions {
         let mut additions = Additions::default();
-        for (word, &n) in words(&mut more).iter().enumerate() {
+        for (word, &n) in words(&mut self).iter().enumerate() {
             additions.push(Row::COUNTERS + word, n);
         }
         additions

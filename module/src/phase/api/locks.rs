@@ -2,9 +2,10 @@
 
 use openai_core::admin::{
     Acquire, AcquireResponse, CleanupResponse, Extend, ForceReleaseResponse, LockInfo, LockStatus,
-    Problem, Release, ReleaseResponse, Route, lock_id, parse_lock_id,
+    Outcome, Problem, Release, ReleaseResponse, Route, lock_id, parse_lock_id,
 };
 use openai_core::lease::{EntrustError, LeaseHandle, ServiceLock, ServiceState, Terms};
+use openai_core::metrics::Report;
 use openai_core::openai::ApiError;
 use serde_json::json;
 
@@ -20,6 +21,7 @@ use crate::ctx::{Context, Stage};
 use crate::ffi::{Answer, Level, Request};
 use crate::locks;
 use crate::log::{event, is_logged};
+use crate::totals;
 use crate::worker::{self, in_zone};
 
 /// How many locks a line of the log names.
@@ -280,13 +282,40 @@ impl Here<'_> {
         }
     }
 
+    /// Counts what was done with a lock, once, whatever has become of it.
+    fn count(self, lock: &ServiceLock, outcome: &Outcome) -> bool {
+        let id = lock.handle.nonce();
+        let is_news = || in_zone(|zone| zone.tell_service_lock(id)) == Some(true);
+        if !outcome.is_told() || !is_news() {
+            return false;
+        }
+        let place = reports::key_of(self.main, lock.pool, lock.key);
+        let place = place.as_ref().map(|(pool, key)| (&*pool.name, &*key.id));
+        let (pool, key) = place.unwrap_or_default();
+        let report = Report {
+            service: &lock.client,
+            pool,
+            key,
+            tokens: outcome.tokens.unwrap_or_default(),
+            failed: outcome.failed(),
+        };
+        totals::report(self.main, &report);
+        true
+    }
+
     pub(super) fn release(self, asked: &Release) -> Result<Answer, Problem> {
         let mut lock = self.own(asked.id, &asked.service)?;
-        if lock.state == ServiceState::Held {
+        let was_held = lock.state == ServiceState::Held;
+        if was_held {
             lock = end(&lock, ServiceState::Released).ok_or_else(unavailable)?;
+        }
+        let counts = self.count(&lock, &asked.outcome);
+        if was_held || counts {
             let outcome = &asked.outcome;
             let fields = json!({
+                "status": status_of(lock.state),
                 "success": outcome.success,
+                "error_message": outcome.error,
                 "actual_duration": outcome.duration_s,
                 "tokens_used": outcome.tokens,
                 "hold_ms": lock.until_ms.saturating_sub(lock.taken_ms),

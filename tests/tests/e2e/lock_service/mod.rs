@@ -12,6 +12,7 @@ mod refusals;
 mod schemathesis;
 mod status;
 mod taking;
+mod usage_stats;
 
 use e2e::{Answer, Call, Gateway, Plan, Redis, wait_until};
 use serde_json::{Value, json};

@@ -81,6 +81,40 @@ fn a_field_within_another_is_named_in_full() {
 }
 
 #[test]
+fn what_went_wrong_is_told_in_short_and_without_a_key() {
+    let release = |stats: Value| {
+        let body = json!({"lock_id": "x", "service_name": "s", "usage_stats": stats});
+        Release::parse(body.to_string().as_bytes())
+    };
+    let long = "\u{e4}".repeat(300);
+    for (said, told) in [
+        ("timeout", "timeout"),
+        (
+            "Incorrect API key provided: sk-proj-Ab_9****xyz. See",
+            "Incorrect API key provided: sk-\u{2026} See",
+        ),
+        ("sk-", "sk-\u{2026}"),
+        (&*long, &long[..256]),
+    ] {
+        let outcome = release(json!({"success": false, "error_message": said}))
+            .unwrap()
+            .outcome;
+        assert_eq!(outcome.error.as_deref(), Some(told));
+        assert!(outcome.is_told() && outcome.failed());
+    }
+    let nothing =
+        release(json!({"actual_duration": 3, "tokens_used": null, "error_message": null}));
+    assert!(!nothing.unwrap().outcome.is_told());
+    let most = release(json!({"tokens_used": 100_000_000})).unwrap();
+    assert_eq!(most.outcome.tokens, Some(100_000_000));
+    let refused = release(json!({"tokens_used": 100_000_001})).unwrap_err();
+    assert_eq!(
+        (refused.status, field(&refused)),
+        (422, "usage_stats.tokens_used".into())
+    );
+}
+
+#[test]
 fn context_keeps_to_its_room() {
     let fields = (0..100).map(|at| (format!("{at:060}"), json!("\u{1}".repeat(100))));
     let context = Context::of(&fields.collect());

@@ -93,6 +93,7 @@ impl Zone<'_> {
             slot: handle.slot,
             key: slot.key,
             ordinal: slot.ordinal,
+            told: 0,
         };
         slot.owner = SERVICE;
         self.prolong_slot(handle.slot, terms.until_ms);
@@ -182,6 +183,12 @@ impl Zone<'_> {
         self.close(at, ServiceState::Lost, now);
         self.leave_elsewhere(handle.slot, until);
         Some(self.service_view(at))
+    }
+
+    /// Notes that the owner of a lock has said what was done with it: `false` if it has before.
+    pub fn tell_service_lock(&mut self, id: u128) -> bool {
+        let at = self.find(id);
+        at.is_some_and(|at| std::mem::replace(&mut self.services[at].told, 1) == 0)
     }
 
     /// Forgets the locks that have ended; those that nobody gave back.

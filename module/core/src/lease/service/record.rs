@@ -60,6 +60,8 @@ pub(crate) struct Head {
     pub(crate) slot: u32,
     pub(crate) key: u32,
     pub(crate) ordinal: u32,
+    /// Not 0 when its owner has said what was done with it.
+    pub(crate) told: u64,
 }
 
 /// Whose it is, and what for.

@@ -53,6 +53,24 @@ fn a_service_lock_outlives_its_worker_and_is_not_renewed() {
 }
 
 #[test]
+fn what_its_owner_did_is_told_once_whatever_has_become_of_it() {
+    let mut bed = bed();
+    let lock = orphan(&mut bed, TTL);
+    let id = lock.handle.nonce();
+    bed.now += 2 * TTL;
+    assert!(
+        !bed.zone().tell_service_lock(id + 1),
+        "there is no such lock"
+    );
+    assert!(bed.zone().tell_service_lock(id));
+    assert!(!bed.zone().tell_service_lock(id));
+    let worker = bed.worker(2);
+    let grant = bed.acquire(worker).unwrap();
+    let next = entrust(&mut bed, grant, "r", TTL).handle.nonce();
+    assert!(bed.zone().tell_service_lock(next));
+}
+
+#[test]
 fn it_is_prolonged_and_never_shortened() {
     let mut bed = bed();
     let lock = orphan(&mut bed, TTL);

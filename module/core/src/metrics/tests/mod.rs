@@ -146,6 +146,52 @@ fn the_api_is_counted_by_endpoint_whatever_the_method_and_all_else_as_other() {
 }
 
 #[test]
+fn what_a_service_reports_adds_tokens_and_no_request_unless_it_failed() {
+    let mut bytes = bytes(16);
+    let mut board = Board::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a board");
+    let report = Report {
+        service: "app",
+        pool: "main",
+        key: "k1",
+        tokens: 150,
+        failed: false,
+    };
+    let day = Day::from_number(20_000);
+    board.report(day, &report);
+    board.report(
+        day,
+        &Report {
+            tokens: 7,
+            failed: true,
+            ..report
+        },
+    );
+    board.report(
+        day,
+        &Report {
+            tokens: 0,
+            ..report
+        },
+    );
+    let text = text(&board);
+    for line in [
+        "openai_service_requests_total{service=\"app\",status=\"success\"} 0",
+        "openai_service_requests_total{service=\"app\",status=\"upstream_error\"} 1",
+        "openai_tokens_used_total{model=\"\"} 157",
+        "openai_service_tokens_total{service=\"app\",kind=\"prompt\"} 157",
+        "openai_key_tokens_total{pool=\"main\",key=\"k1\",kind=\"prompt\"} 157",
+        "openai_unpriced_requests_total{model=\"\"} 2",
+        "openai_upstream_attempts_total{pool=\"main\"} 0",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+    }
+    let (used, _) = board.used_by("app", day);
+    assert_eq!(used.tokens, 157);
+    let figures = board.figures(day, None, Some("app"));
+    assert_eq!(figures.services[0].here.prompt, 157);
+}
+
+#[test]
 fn clients_are_active_that_were_seen_since_a_moment() {
     let mut bytes = bytes(16);
     let mut board = Board::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a board");
