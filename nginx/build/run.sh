@@ -3,6 +3,7 @@
 #
 #   run.sh run     until Ctrl-C
 #   run.sh demo    for one streamed answer, which it checks together with the lease in the log
+#   run.sh config  shows the configuration that it would run
 #
 # Wants the module and the mock built (see the Makefile). NGINX names the nginx; default: the one in PATH.
 # Everything that is written lands in target/run.
@@ -54,6 +55,16 @@ stop() {
     done
 }
 
+# Leases live on the Redis servers of REDIS_URL, if there are any.
+config() {
+    local edits=(-e '')
+    if [[ -n ${REDIS_URL-} ]]; then
+        edits+=(-e 's/^\( *\)#redis /\1/')
+        if [[ -n ${REDIS_PASSWORD-} ]]; then edits+=(-e 's/^\( *\)#password /\1/'); fi
+    fi
+    sed "${edits[@]}" nginx/run.conf
+}
+
 start() {
     [[ -f $module ]] || die "the module is not built; run: make module"
     [[ -x $mock ]] || die "the mock is not built; run: cargo build --release -p mock-upstream"
@@ -69,6 +80,8 @@ start() {
     export DEV_MODE=${DEV_MODE:-true}
 
     mkdir -p "$prefix/logs" "$prefix/modules" "$prefix/temp"
+    config >"$prefix/nginx.conf"
+    cp nginx/log_format.conf "$prefix/"
     ln -sfn "$module" "$prefix/modules/${module##*/}"
     : >"$log"
 
@@ -84,7 +97,7 @@ start() {
     # The workers of a root's nginx would be nobody, who may not enter a checkout below /root.
     local globals='daemon off;'
     ((EUID != 0)) || globals+=' user root;'
-    "$nginx" -p "$prefix/" -e logs/error.log -c "$PWD/nginx/run.conf" -g "$globals" \
+    "$nginx" -p "$prefix/" -e logs/error.log -c "$prefix/nginx.conf" -g "$globals" \
         >"$prefix/logs/nginx.out" 2>&1 </dev/null &
     nginx_pid=$!
     await_port $gateway_port "$nginx_pid" "$prefix/logs/nginx.out"
@@ -109,6 +122,7 @@ run() {
 	gateway        http://127.0.0.1:$gateway_port/v1   (token: dev-token)
 	mock upstream  http://127.0.0.1:$mock_port
 	access log     $log
+	events         $prefix/logs/events.json
 	errors         $prefix/logs/error.log
 
 	curl -N http://127.0.0.1:$gateway_port/v1/chat/completions -H 'Authorization: Bearer dev-token' \\
@@ -144,6 +158,6 @@ demo() {
 }
 
 case ${1-} in
-run | demo) "$1" ;;
-*) die "usage: run.sh run|demo" ;;
+run | demo | config) "$1" ;;
+*) die "usage: run.sh run|demo|config" ;;
 esac

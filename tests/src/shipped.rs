@@ -44,14 +44,19 @@ impl Shipped {
 
     /// Prepares one, before an upstream on this port.
     pub fn prepare(name: &str, upstream_port: u16) -> Self {
+        let text = fs::read_to_string(workspace().join("nginx").join(name));
+        Self::prepare_text(&text.expect("the configuration"), upstream_port)
+    }
+
+    /// The same, of a text that was made of one.
+    pub fn prepare_text(text: &str, upstream_port: u16) -> Self {
         let flavour = Flavour::under_test();
         let dir = directory();
         let port = free_port();
         let source = workspace().join("nginx");
-        let text = fs::read_to_string(source.join(name)).expect("the configuration");
         fs::write(
             dir.path().join("nginx.conf"),
-            adapt(&text, &flavour, dir.path(), port, upstream_port),
+            adapt(text, &flavour, dir.path(), port, upstream_port),
         )
         .expect("the directory is writable");
         fs::copy(

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use e2e::{Call, Flavour, Shipped, workspace};
+use e2e::{Call, Flavour, Redis, Shipped, wait_until, workspace};
 use mock_upstream::{MockServer, Scenario};
 
 fn mock() -> MockServer {
@@ -129,7 +129,7 @@ fn the_configuration_of_production_serves_and_logs_json() {
 }
 
 /// The lock service is where it has always been, on the configurations as they are.
-fn locks(running: &e2e::RunningShipped) {
+pub(crate) fn locks(running: &e2e::RunningShipped) {
     let url = |path: &str| format!("http://127.0.0.1:{}{path}", running.port());
     let post = |path: &str, body: serde_json::Value| {
         Call::json(url(path), body.to_string())
@@ -151,12 +151,16 @@ fn locks(running: &e2e::RunningShipped) {
     );
     let own = serde_json::json!({"lock_id": lock["lock_id"], "service_name": "labeling-service"});
     post("/v1/lock/release", own).expect_status(200);
-    for path in ["/v1/locks/active", "/system/info", "/docs", "/openapi.json"] {
+    for path in ["/", "/v1/locks/active", "/system/info", "/openapi.json"] {
         Call::new("GET", url(path)).send().expect_status(401);
         Call::new("GET", url(path))
             .token(Shipped::TOKEN)
             .send()
             .expect_status(200);
+    }
+    for path in ["/docs", "/redoc"] {
+        let page = Call::new("GET", url(path)).token(Shipped::TOKEN);
+        page.send().expect_status(200);
     }
     let admin = Call::json(url("/v1/maintenance/cleanup-expired"), "").token("token-of-an-admin");
     admin.send().expect_status(200);
@@ -196,5 +200,57 @@ fn the_configuration_of_several_providers_routes() {
 fn the_configuration_of_make_run_serves() {
     let running = streams("run.conf", "/v1/chat/completions", "sk-e2e-primary");
     locks(&running);
+    let event = running.line_of("logs/events.json", "lock_acquired");
+    let event: serde_json::Value = serde_json::from_str(&event).expect("a line of JSON");
+    assert_eq!(event["service_name"], "labeling-service");
+    assert_eq!(event["request_id"], "uuid-here");
     running.stop();
+}
+
+/// What `nginx/build/run.sh` would run.
+fn of_run(environment: &[(&str, &str)]) -> String {
+    let script = workspace().join("nginx/build/run.sh");
+    let mut command = Command::new(script);
+    command
+        .arg("config")
+        .env_remove("REDIS_URL")
+        .env_remove("REDIS_PASSWORD");
+    let output = command
+        .envs(environment.iter().copied())
+        .output()
+        .expect("bash");
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn make_run_takes_its_locks_on_the_redis_servers_that_the_environment_names() {
+    let plain = fs::read_to_string(workspace().join("nginx/run.conf")).expect("the configuration");
+    assert_eq!(of_run(&[]), plain);
+    assert_eq!(of_run(&[("REDIS_URL", "")]), plain);
+    for password in [None, Some("password-of-redis")] {
+        let option = password.map(|password| format!("--requirepass {password}"));
+        let redis = Redis::start_with(&option.unwrap_or_default());
+        let mut environment = vec![("REDIS_URL".to_owned(), redis.url())];
+        environment.extend(password.map(|text| ("REDIS_PASSWORD".to_owned(), text.to_owned())));
+        let pairs: Vec<_> = environment
+            .iter()
+            .map(|(name, value)| (&**name, &**value))
+            .collect();
+        let mock = mock();
+        let mut shipped = Shipped::prepare_text(&of_run(&pairs), mock.addr().port());
+        for (name, value) in &pairs {
+            shipped = shipped.with(name, value);
+        }
+        let running = shipped.start();
+        let url = |path: &str| format!("http://127.0.0.1:{}{path}", running.port());
+        let health = Call::new("GET", url("/health"));
+        wait_until("the server can vote", || {
+            health.send().json()["status"] == "healthy"
+        });
+        let info = Call::new("GET", url("/system/info")).token("token-of-an-admin");
+        assert_eq!(info.send().json()["pools"][0]["backend"], "redlock");
+        locks(&running);
+        running.stop();
+    }
 }

@@ -116,6 +116,20 @@ fn compose_names_images_services_and_variables_that_are_there() {
         let set = gateway["environment"].get(variable);
         assert!(set.is_some(), "{variable} is set");
     }
+    for variable in [
+        "PRIMARY_OPENAI_API_KEY",
+        "OPENAI_API_KEYS",
+        "REDIS_URL",
+        "REDIS_PASSWORD",
+        "SERVICE_TOKEN",
+        "ADMIN_TOKEN",
+        "DEV_MODE",
+        "LOG_LEVEL",
+        "ENCRYPTION_KEY",
+    ] {
+        let set = gateway["environment"].get(variable);
+        assert!(set.is_some(), "{variable} is passed on");
+    }
     let nodes = gateway["environment"]["REDIS_URL"].as_str().expect("URLs");
     for node in nodes.split(',') {
         let host = node
@@ -143,11 +157,26 @@ fn the_gateway_of_the_image_is_healthy_and_serves() {
         // As compose sets it when nobody has more keys.
         .with("OPENAI_API_KEYS", "")
         .start();
-    assert!(has_health(running.port(), "/health"));
+    wait_until("a lock can be had", || {
+        has_health(running.port(), "/health")
+    });
     let url = format!("http://127.0.0.1:{}/v1/chat/completions", running.port());
     let call = Call::json(url, r#"{"model":"gpt-4o","stream":true}"#).token(Shipped::TOKEN);
     wait_until("a lease", || call.send().status == 200);
     assert_eq!(call.send().expect_status(200).said(), "powered by openai");
+    crate::configs::locks(&running);
+    let event = running.line_of("openai.json", "lock_acquired");
+    let event: serde_json::Value = serde_json::from_str(&event).expect("a line of JSON");
+    assert_eq!(event["level"], "info");
+    let url = format!("http://127.0.0.1:{}/metrics", running.port());
+    Call::new("GET", url.clone()).send().expect_status(401);
+    let metrics = Call::new("GET", url).token("token-of-an-admin").send();
+    let metrics = metrics.expect_status(200);
+    assert!(
+        metrics
+            .text()
+            .contains("openai_service_active_locks{pool=\"main\"}")
+    );
     running.stop();
     assert!(mock.stats().key("Bearer sk-e2e-primary").requests >= 2);
 }
