@@ -151,6 +151,11 @@ bench: bench-setup ## every comparison with plain nginx, and the mock: about a q
 bench-%: bench-setup ## one of them by name (see benches/run.sh); core: criterion benches; peers: other gateways
 	benches/run.sh $*
 
+.PHONY: bench-ab
+bench-ab: bench-setup ## the module beside an older build of it, in turn: OLD=path/of/older.so
+	@test -f '$(OLD)' || { echo 'make bench-ab: say OLD=path/of/an/older/libngx_http_openai_module.so' >&2; exit 1; }
+	benches/run.sh ab --old '$(OLD)'
+
 .PHONY: bench-setup
 bench-setup: module-debian mock
 	$(BUILD)/deps.sh bench

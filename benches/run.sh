@@ -5,6 +5,8 @@
 #   run.sh core      criterion benches of the core
 #   run.sh NAME      one comparison: throughput, usage, latency, first-token, streams, memory, keys, waiting, redlock,
 #                    locks, redlock-syscalls (by strace, which may attach to nginx as root only), mock
+#   run.sh ab --old OLD.so
+#                    the module beside an older build of it, 15 rounds in turn
 #   run.sh peers     other gateways beside ours, as a table in Markdown; installs LiteLLM below the target directory
 #
 # BENCH_ARGS holds further flags of the comparisons, such as --rounds 3; see `compare --help`.

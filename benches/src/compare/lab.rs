@@ -12,6 +12,8 @@ use crate::error::{Error, Result};
 pub struct Lab {
     pub nginx: PathBuf,
     pub module: PathBuf,
+    /// The module built from older code, where one was named.
+    pub old: Option<PathBuf>,
     pub mock: PathBuf,
     /// The virtual environment with LiteLLM.
     pub litellm: PathBuf,
@@ -25,7 +27,8 @@ pub struct Lab {
 impl Lab {
     /// Whether everything is there; wrk shows itself when it is run.
     pub fn check(&self) -> Result<()> {
-        for file in [&self.nginx, &self.module, &self.mock] {
+        let files = [&self.nginx, &self.module, &self.mock];
+        for file in files.into_iter().chain(&self.old) {
             if !file.exists() {
                 return Err(Error::Missing(file.display().to_string()));
             }

@@ -56,13 +56,21 @@ struct Args {
     #[arg(long, env = "CARGO_TARGET_DIR", default_value = "target")]
     target: PathBuf,
 
+    /// The module built from older code, which `ab` compares with
+    #[arg(long, required_if_eq("comparisons", "ab"))]
+    old: Option<PathBuf>,
+
+    /// The module that `ab` compares it with [default: the one in TARGET/release]
+    #[arg(long)]
+    new: Option<PathBuf>,
+
     /// The results are added to this file, a line of JSON each [default: TARGET/bench/results.jsonl]
     #[arg(long)]
     results: Option<PathBuf>,
 
-    /// How often each side is measured
-    #[arg(long, default_value_t = 7)]
-    rounds: usize,
+    /// How often each side is measured [default: 7, of `ab` 15]
+    #[arg(long)]
+    rounds: Option<usize>,
 
     /// How many seconds each time
     #[arg(long, default_value_t = 2)]
@@ -89,14 +97,22 @@ fn main() -> ExitCode {
 fn run(args: Args) -> Result<()> {
     allow_many_connections();
     // nginx runs elsewhere: relative paths would lead it astray.
-    let target = std::path::absolute(&args.target).unwrap_or(args.target);
+    let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+    let target = absolute(args.target);
+    let built = target.join("release/libngx_http_openai_module.so");
+    let mut chosen = args.comparisons;
+    if chosen.is_empty() {
+        chosen = Comparison::all();
+    }
+    let rounds = chosen.iter().map(|comparison| comparison.rounds()).max();
     let lab = Lab {
         nginx: args.nginx,
-        module: target.join("release/libngx_http_openai_module.so"),
+        module: args.new.map_or(built, absolute),
+        old: args.old.map(absolute),
         mock: target.join("release/mock-upstream"),
         litellm: target.join("litellm"),
         cores: Cores::allowed(),
-        rounds: args.rounds,
+        rounds: args.rounds.or(rounds).unwrap_or(1),
         seconds: args.seconds,
     };
     lab.check()?;
@@ -109,10 +125,6 @@ fn run(args: Args) -> Result<()> {
         println!("the machine is busy (load {load:.2}): trust the times on nginx's core only");
     }
     println!("both sides: one worker, unbuffered, keepalive to the upstream, no access log\n");
-    let mut chosen = args.comparisons;
-    if chosen.is_empty() {
-        chosen = Comparison::all();
-    }
     for comparison in chosen {
         comparison.run(&lab, &mut report)?;
     }
@@ -128,4 +140,18 @@ fn allow_many_connections() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     let _ = setrlimit(Resource::Nofile, limit);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ab_wants_an_older_module() {
+        let parse = |words: &[&str]| Args::try_parse_from(words).map(drop);
+        assert!(parse(&["compare", "ab"]).is_err());
+        assert!(parse(&["compare", "keys", "ab"]).is_err());
+        assert!(parse(&["compare", "ab", "--old", "old.so"]).is_ok());
+        assert!(parse(&["compare", "keys"]).is_ok());
+    }
 }

@@ -1,5 +1,6 @@
 //! What is compared, a file each.
 
+mod ab;
 mod first_token;
 mod keys;
 mod latency;
@@ -48,14 +49,22 @@ pub enum Comparison {
     Mock,
     /// Other gateways: LiteLLM, and OpenResty's Lua; a table in Markdown
     Peers,
+    /// The module beside an older build of it, named by `--old`
+    Ab,
 }
 
 impl Comparison {
-    /// All but the peers, which are not ours to install unasked.
+    /// All but the peers, which are not ours to install unasked, and `ab`, which needs an older module.
     pub fn all() -> Vec<Self> {
         let all = Self::value_variants().iter().copied();
-        all.filter(|comparison| *comparison != Self::Peers)
+        all.filter(|comparison| !matches!(comparison, Self::Peers | Self::Ab))
             .collect()
+    }
+
+    /// How often each side is measured unless `--rounds` says otherwise. A change of some percent shows in
+    /// more rounds than a difference from plain nginx does.
+    pub fn rounds(self) -> usize {
+        if self == Self::Ab { 15 } else { 7 }
     }
 
     pub fn run(self, lab: &Lab, report: &mut Report) -> Result<()> {
@@ -72,6 +81,7 @@ impl Comparison {
             Self::Locks => locks::run(lab, report),
             Self::Mock => mock::run(lab, report),
             Self::Peers => peers::run(lab, report),
+            Self::Ab => ab::run(lab, report),
             Self::RedlockSyscalls => redlock_syscalls::run(lab, report),
         }
     }
