@@ -31,7 +31,7 @@ fn a_stream_is_all_there_is_when_that_is_asked_for() {
             head.headers["content-type"].starts_with("text/event-stream")
         };
         let bodies = [&b"{\"stream\":false}"[..], b"{}", b"no JSON", b""];
-        bodies.map(|body| streams(body))
+        bodies.map(streams)
     };
     for (flags, variable, expected) in [
         (&[][..], None, [false, false, true, true]),

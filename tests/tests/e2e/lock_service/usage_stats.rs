@@ -19,8 +19,8 @@ fn metric(bed: &Bed, series: &str) -> Option<f64> {
         .token(ADMIN)
         .send()
         .expect_status(200);
-    let lines = text.text().lines().filter_map(|line| line.rsplit_once(' '));
-    let found = lines.filter(|(name, _)| *name == series).last();
+    let mut lines = text.text().lines().filter_map(|line| line.rsplit_once(' '));
+    let found = lines.find(|(name, _)| *name == series);
     found.and_then(|(_, value)| value.parse().ok())
 }
 
