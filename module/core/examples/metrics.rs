@@ -96,6 +96,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         keys: &keys,
         circuits: &circuits,
         quotas: &[],
+        active_users: 2,
     };
     print!("{}", render(&board, &live));
     Ok(())
