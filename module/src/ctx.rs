@@ -3,10 +3,11 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
+use openai_core::attempts::UpstreamErrors;
 use openai_core::circuit::Pass;
 use openai_core::lease::{Avoid, Grant, LeaseHandle, WaitTicket};
 use openai_core::openai::usage::UsageStripper;
-use openai_core::openai::{ApiError, Head, Verdict};
+use openai_core::openai::{ApiError, EventEnd, Head, Verdict};
 use openai_core::routes::Routed;
 
 use crate::adapter::now;
@@ -38,6 +39,8 @@ pub enum Stage {
     Open,
     /// An attempt is over, and another to be made.
     Again,
+    /// It pauses before that one, without a lease.
+    Pausing,
     /// It has a lease.
     Leased,
     /// The lock of a service is being prolonged on the nodes.
@@ -138,11 +141,17 @@ pub struct Context {
     pub asked_ms: Cell<u64>,
     /// How often the request has been sent.
     pub attempts: Cell<u32>,
-    /// How many of these met a kept connection that the upstream had closed.
-    pub stale: Cell<u32>,
+    /// How many of these do not count: they met a kept connection that the upstream had
+    /// closed, or a key that is invalid or out of quota.
+    pub uncounted: Cell<u32>,
     /// The keys that were of no use, and the targets: a bit for each.
     pub avoid: Cell<Avoid>,
     pub faulty: Cell<u64>,
+    /// The targets whose upstream has failed it too often in the same way.
+    pub spent: Cell<u64>,
+    pub errors: RefCell<UpstreamErrors>,
+    /// How long to pause before the next attempt.
+    pub pause_ms: Cell<u64>,
     /// The leave that a circuit has given it, until the outcome is told.
     pub pass: Cell<Option<Pass>>,
     /// What the last answer says.
@@ -159,6 +168,8 @@ pub struct Context {
     pub editor: RefCell<Option<Rc<Editor>>>,
     /// The status of the upstream's answer, once it goes to the client.
     pub answered: Cell<Option<u16>>,
+    /// Where that answer is, if it is an event stream.
+    pub events: Cell<Option<EventEnd>>,
     /// Reads the usage of that answer.
     pub meter: RefCell<Option<Meter>>,
     /// Takes what the gateway has asked a stream for out of it.
@@ -201,9 +212,12 @@ impl Context {
             first_asked_ms: Cell::default(),
             asked_ms: Cell::default(),
             attempts: Cell::default(),
-            stale: Cell::default(),
+            uncounted: Cell::default(),
             avoid: Cell::default(),
             faulty: Cell::default(),
+            spent: Cell::default(),
+            errors: RefCell::default(),
+            pause_ms: Cell::default(),
             pass: Cell::default(),
             verdict: Cell::default(),
             wait_ms: Cell::default(),
@@ -215,6 +229,7 @@ impl Context {
             answer: RefCell::default(),
             editor: RefCell::default(),
             answered: Cell::default(),
+            events: Cell::default(),
             meter: RefCell::default(),
             stripper: RefCell::default(),
             complete: Cell::default(),
@@ -273,8 +288,9 @@ impl Context {
         self.arrival.set(None);
         self.queued.set(false);
         self.attempts.set(0);
-        self.stale.set(0);
+        self.uncounted.set(0);
         self.answered.set(None);
+        self.events.set(None);
         self.meter.replace(None);
         self.stripper.replace(None);
         self.complete.set(false);
@@ -283,6 +299,9 @@ impl Context {
         self.joined.set(false);
         self.avoid.set(Avoid::default());
         self.faulty.set(0);
+        self.spent.set(0);
+        self.errors.borrow_mut().clear();
+        self.pause_ms.set(0);
         self.verdict.set(None);
         self.rounds.set(0);
         self.votes.set(None);

@@ -130,6 +130,10 @@ impl Wrapped for Openai {
         phase::attempt_failed(request, status, reused)
     }
 
+    fn answer_broken(request: Request<'_>, status: u16) -> Option<&'static [u8]> {
+        phase::answer_broken(&request, status)
+    }
+
     fn attempt_over(request: Request<'_>) {
         phase::attempt_over(request);
     }

@@ -215,12 +215,19 @@ pub const CLIENT_LEFT: u16 = 499;
 fn outcome(request: &Request<'_>, ctx: &Context, place: &Location) -> Outcome {
     match (ctx.status.get(), ctx.refusal.get()) {
         (LeaseStatus::Lost, _) => return Outcome::LeaseLost,
-        (_, Some(ApiError::NoKeyAvailable { .. })) => return Outcome::NoKey,
+        (
+            _,
+            Some(
+                ApiError::NoKeyAvailable { .. }
+                | ApiError::QueueFull { .. }
+                | ApiError::KeysRateLimited { .. },
+            ),
+        ) => return Outcome::NoKey,
         (
             _,
             Some(
                 ApiError::LockUnavailable { .. }
-                | ApiError::NoHealthyKey
+                | ApiError::NoHealthyKey { .. }
                 | ApiError::UpstreamsOpen { .. },
             ),
         ) => return Outcome::Unavailable,

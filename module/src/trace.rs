@@ -31,20 +31,29 @@ pub struct Ids {
     pub request_id: Box<[u8]>,
 }
 
-/// The ids of a request, made at the first look; `None` where there are none.
+/// The ids of a request, made at the first look; `None` where `openai_trace` is off.
 pub fn ids<'a>(request: &Request<'a>) -> Option<&'a Ids> {
     let place = request.location::<Openai>()?;
-    if !place.trace().is_on() || !place.is_gateway() {
-        return None;
-    }
+    (place.trace().is_on() && place.is_gateway()).then(|| made(request))?
+}
+
+/// The same, wherever the request is.
+fn made<'a>(request: &Request<'a>) -> Option<&'a Ids> {
     let known = request.recalled::<Openai>();
     let ctx = known.or_else(|| request.attach::<Openai>(Context::new))?;
     Some(ctx.trace.get_or_init(|| Box::new(make(request))))
 }
 
-/// The id of a request as text, if it is known already.
-pub fn known_id(ctx: &Context) -> Option<&str> {
-    str::from_utf8(&ctx.trace.get()?.request_id).ok()
+/// The id of a request, for an event or an error that names it: the client is told the same.
+pub fn id<'a>(request: &Request<'a>) -> Option<&'a str> {
+    str::from_utf8(&made(request)?.request_id).ok()
+}
+
+/// The id of a request for its line in the log: where `openai_trace` is off, only a request
+/// with an event or an error has one.
+pub fn logged_id<'a>(request: &Request<'a>) -> Option<&'a [u8]> {
+    let ids = ids(request).or_else(|| Some(&**request.recalled::<Openai>()?.trace.get()?))?;
+    Some(&ids.request_id)
 }
 
 fn make(request: &Request<'_>) -> Ids {
@@ -90,13 +99,20 @@ pub fn sent(request: &Request<'_>) -> Option<SentHeaders> {
     })
 }
 
-/// Has the answer tell the request's id, and how long it took.
+/// Has the answer tell the request's id, and how long it took. An error of the gateway's own
+/// tells the id also where `openai_trace` is off.
 ///
 /// Clients of OpenAI read the provider's own id in `X-Request-ID`, and as one value only:
 /// ours stands there for those answers that bring none.
-pub fn tell(request: &Request<'_>, place: &Location) {
+pub fn tell(request: &Request<'_>, place: &Location, is_own_error: bool) {
     if request.is_subrequest() {
         return;
+    }
+    if is_own_error
+        && !place.trace().is_on()
+        && let Some(ids) = made(request)
+    {
+        request.set_answer_header(REQUEST_ID, &ids.request_id);
     }
     if let Some(ids) = ids(request) {
         if !request.answers_with(REQUEST_ID) {

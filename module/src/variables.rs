@@ -172,7 +172,7 @@ pub const ALL: &[Variable] = &[
     },
     Variable {
         name: "openai_request_id",
-        read: |r| of_trace(&r, |ids| &ids.request_id),
+        read: |r| trace::logged_id(&r).map_or(Value::Missing, |id| Value::Bytes(id.to_vec())),
     },
     Variable {
         name: "openai_lock_votes",

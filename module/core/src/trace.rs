@@ -75,10 +75,14 @@ pub fn is_request_id(text: &[u8]) -> bool {
     (1..=LONGEST_ID).contains(&text.len()) && text.iter().all(sane)
 }
 
-/// A new request id, in 32 hexadecimal digits.
-pub fn request_id(random: u128) -> [u8; 32] {
-    let mut text = [0; 32];
-    write(random, &mut text);
+/// What new request ids begin with, as OpenAI's do.
+const ID_PREFIX: &[u8; 4] = b"req_";
+
+/// A new request id: `req_` and 32 hexadecimal digits.
+pub fn request_id(random: u128) -> [u8; 36] {
+    let mut text = [0; 36];
+    text[..4].copy_from_slice(ID_PREFIX);
+    write(random, &mut text[4..]);
     text
 }
 

@@ -30,7 +30,7 @@ pub use location::{
     Auth, Inspect, InspectInvalid, InspectMaxSize, InspectOversize, Location, OpenaiPool,
     OpenaiRoute, Otherwise,
 };
-pub use next_key::{AttemptsHeader, Fault, NextKeyOn, NextKeyTimeout, NextKeyTries};
+pub use next_key::{AttemptsHeader, NextKeyOn, NextKeyTimeout, NextKeyTries};
 pub use pool::{Pool, PoolBlock, Store};
 pub use probe::ProbeSettings;
 pub use redlock::{RedlockBlock, RedlockGroup};

@@ -3,21 +3,12 @@
 
 use std::ffi::CStr;
 
+use openai_core::attempts::Fault;
+
 use super::{Location, values};
 use crate::ffi::{Args, Conf, ConfResult, Directive, Scope, argument};
 
 const MOST_TRIES: u32 = 100;
-
-/// Why an attempt is of no use to the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// No connection, or it broke before an answer.
-    Error,
-    /// No answer in time.
-    Timeout,
-    /// An answer of this status.
-    Status(u16),
-}
 
 /// The faults that send a request on with another key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,8 +111,8 @@ impl NextKey {
         self.conditions.is_some_and(|known| known.hold(fault))
     }
 
-    /// How many attempts a request may make. An upstream that cannot be reached may
-    /// fail them all in one turn of the event loop, in which no time passes.
+    /// How many attempts a request may make, those not counted whose key turns out to be
+    /// invalid or out of quota.
     pub fn tries(&self) -> u32 {
         match self.tries {
             None => 3,

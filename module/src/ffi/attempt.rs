@@ -44,6 +44,16 @@ pub(crate) struct Hooks {
     kept: Cell<bool>,
     /// nginx has given the attempt up; `keepalive` as it was before.
     given_up: Cell<Option<u32>>,
+    /// The answer has broken off; what the client is still to be told.
+    last_words: Cell<Option<&'static [u8]>>,
+}
+
+/// What it means that nginx is done with an upstream that has not answered, or not wholly.
+pub enum End {
+    /// The end of an attempt, which the client is not to see: say [`super::Piece::Hold`].
+    Attempt,
+    /// The answer has broken off: these are the last words to the client.
+    Broken(&'static [u8]),
 }
 
 impl Hooks {
@@ -114,6 +124,7 @@ pub(crate) fn hook<M: Wrapped>(holder: &Holder<M::Context>, upstream: &mut ngx_h
     hooks.undecided.set(false);
     hooks.kept.set(false);
     hooks.given_up.set(None);
+    hooks.last_words.set(None);
     hooks.lead::<M>(upstream);
     hooks.reinit_request.set(upstream.reinit_request);
     upstream.reinit_request = Some(reinit_request_entry::<M>);
@@ -193,8 +204,9 @@ unsafe extern "C" fn process_header_entry<M: Wrapped>(r: *mut ngx_http_request_t
     })
 }
 
-/// nginx gives an upstream up that has not answered: `rc` is what it is about to
-/// tell the client. Has it tell nothing if the owner wants another attempt.
+/// nginx gives an upstream up that has not answered, or not wholly: `rc` is what it would
+/// tell the client. Has it tell nothing if the owner wants another attempt, and asks the
+/// owner for last words on an answer that has broken off.
 ///
 /// # Safety
 /// To be called from `finalize_request` of a live request's upstream.
@@ -212,7 +224,13 @@ pub(crate) unsafe fn give_up<M: Wrapped>(
     // reference that is taken here and leaves the request alone.
     unsafe {
         let upstream = &mut *(*r).upstream;
-        if upstream.header_sent() != 0 || (*r).header_sent() != 0 || (*r).header_only() != 0 {
+        if (*r).header_sent() != 0 {
+            // nginx goes on to flush what has been sent, and closes the connection.
+            let words = M::answer_broken(Request::borrow(r), status);
+            holder.hooks.last_words.set(words);
+            return;
+        }
+        if upstream.header_sent() != 0 || (*r).header_only() != 0 {
             return;
         }
         // A page of nginx's own goes in the place of an answer that has been judged
@@ -232,15 +250,14 @@ pub(crate) unsafe fn give_up<M: Wrapped>(
 }
 
 impl Request<'_> {
-    /// Whether what nginx sends now is the end of an attempt, which the client is
-    /// not to see. Ask in the body filter, and say [`super::Piece::Hold`] if so.
-    pub fn attempt_ends<M: Wrapped>(&self) -> bool {
-        let Some(holder) = context::current::<M::Context>(self.raw, the_module::<M>()) else {
-            return false;
-        };
-        let Some(keepalive) = holder.hooks.given_up.take() else {
-            return false;
-        };
+    /// Whether what nginx sends now comes of an upstream that it is done with. Ask in
+    /// the body filter.
+    pub fn upstream_end<M: Wrapped>(&self) -> Option<End> {
+        let holder = context::current::<M::Context>(self.raw, the_module::<M>())?;
+        if let Some(words) = holder.hooks.last_words.take() {
+            return Some(End::Broken(words));
+        }
+        let keepalive = holder.hooks.given_up.take()?;
         // SAFETY: live request whose header has not been sent. The copy filter has
         // made its context for a flush, before the filters have said what they need
         // of this answer: it makes another for the answer itself.
@@ -250,7 +267,7 @@ impl Request<'_> {
             *(*self.raw).ctx.add((*copy).ctx_index) = core::ptr::null_mut();
         }
         come_back::<M>(*self);
-        true
+        Some(End::Attempt)
     }
 }
 

@@ -35,7 +35,7 @@ mod tls;
 mod upstream;
 mod variable;
 
-pub use attempt::{AnswerHead, Attempt};
+pub use attempt::{AnswerHead, Attempt, End};
 pub use conf::{Block, Conf, ConfResult};
 pub use content::{Answer, Content};
 pub use context::Token;

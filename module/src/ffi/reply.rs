@@ -1,7 +1,7 @@
 use core::ptr;
 
 use ngx::ffi::{
-    NGX_ERROR, NGX_HTTP_LAST, ngx_alloc_chain_link, ngx_buf_t, ngx_chain_t,
+    NGX_ERROR, NGX_HTTP_LAST, NGX_HTTP_VERSION_11, ngx_alloc_chain_link, ngx_buf_t, ngx_chain_t,
     ngx_http_finalize_request, ngx_http_output_filter, ngx_http_request_t,
     ngx_http_run_posted_requests, ngx_http_send_special, ngx_int_t, ngx_pcalloc,
 };
@@ -53,6 +53,12 @@ impl Request<'_> {
         // SAFETY: a live request's connection.
         let connection = unsafe { &*self.get().connection };
         connection.error() != 0 || connection.timedout() != 0
+    }
+
+    /// Whether the client can tell where an answer of unknown length ends, or whether it
+    /// has been cut off: by HTTP/1.1 and later.
+    pub fn sees_end_of_answer(&self) -> bool {
+        self.get().http_version >= NGX_HTTP_VERSION_11 as usize
     }
 
     /// The length of the answer, when it is known beforehand.

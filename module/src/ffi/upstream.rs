@@ -49,6 +49,9 @@ pub trait Wrapped: HttpModule {
     /// be reached, or has not answered. `reused`: by a connection kept from before.
     /// [`Attempt::Undecided`] is the same as [`Attempt::Keep`] here.
     fn attempt_failed(request: Request<'_>, status: u16, reused: bool) -> Attempt;
+    /// The upstream's answer has broken off, for which nginx has this status; what is to
+    /// end it in place of the rest.
+    fn answer_broken(request: Request<'_>, status: u16) -> Option<&'static [u8]>;
     /// The connection of an attempt that was [`Attempt::Over`] is closed.
     fn attempt_over(request: Request<'_>);
     /// A subrequest is done; it has no log phase of its own.

@@ -4,12 +4,12 @@
 use std::borrow::Cow;
 
 use openai_core::openai::restore::Form;
-use openai_core::openai::{ApiError, Restorer};
+use openai_core::openai::{ApiError, EventEnd, Restorer};
 
 use crate::Openai;
 use crate::conf::Location;
 use crate::ctx::{Context, Reply};
-use crate::ffi::{Chunk, Filter, LocationConf, Piece, Request, Wrapped};
+use crate::ffi::{Chunk, End, Filter, LocationConf, Piece, Request, Wrapped};
 use crate::phase::{drain, target};
 use crate::trace;
 use crate::usage;
@@ -35,14 +35,17 @@ impl Filter for Answers {
                 request.stream_answer();
             }
             if let Some(ctx) = request.context::<Openai>() {
+                let events = request.answers_events().then(EventEnd::default);
+                ctx.events.set(events);
                 usage::begin(&request, ctx, place);
             }
         }
         if request.is_upstream_answer() {
             restore(&request);
         }
-        if place.trace().tells() {
-            trace::tell(&request, place);
+        let is_own_error = request.answer_status() >= 400 && !request.is_upstream_answer();
+        if is_own_error || place.trace().tells() {
+            trace::tell(&request, place, is_own_error);
         }
         // One that leaves later is noticed when the body is sent.
         !(place.drains()
@@ -52,8 +55,10 @@ impl Filter for Answers {
     }
 
     fn body<'a>(request: Request<'a>, chunk: Chunk<'_>) -> Piece<'a> {
-        if request.attempt_ends::<Openai>() {
-            return Piece::Hold;
+        match request.upstream_end::<Openai>() {
+            Some(End::Attempt) => return Piece::Hold,
+            Some(End::Broken(last_words)) => return Piece::Replace(last_words.to_vec()),
+            None => {}
         }
         let Some(ctx) = request.context::<Openai>() else {
             return Piece::Keep;
@@ -61,6 +66,10 @@ impl Filter for Answers {
         match ctx.reply.get() {
             Reply::Nginx => {
                 usage::see(ctx, chunk);
+                if let Some(end) = ctx.events.get() {
+                    ctx.events
+                        .set(Some(chunk.parts().fold(end, EventEnd::after)));
+                }
                 if let Some(left) = ctx.draining.get() {
                     return drain::pass(&request, ctx, left, chunk);
                 }

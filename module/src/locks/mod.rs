@@ -21,7 +21,7 @@ pub use waiting::waits;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use openai_core::lease::{Ended, Grant, LeaseHandle, Lock};
+use openai_core::lease::{Avoid, Ended, Grant, LeaseHandle, Lock};
 use openai_core::redlock::{PoolNames, Slot};
 use rustc_hash::FxHashMap;
 
@@ -177,8 +177,9 @@ fn with_leisure(group: usize, act: impl FnOnce(&mut Member, &mut Holds, &mut Vec
     });
 }
 
-/// Tries to lock the slot of a lease; [`crate::phase`] hears what comes of it.
-pub fn begin(grant: &Grant, token: Token) {
+/// Tries to lock the slot of a lease, or one of another key, rather of none that the request
+/// avoids; [`crate::phase`] hears what comes of it.
+pub fn begin(grant: &Grant, token: Token, avoid: &Avoid) {
     let noted = LOCKS.with_borrow_mut(|locks| {
         let group = locks.hold(grant, Some(token), None)?;
         let member = locks.member(group)?;
@@ -190,7 +191,8 @@ pub fn begin(grant: &Grant, token: Token) {
     let mut options = vec![(grant.key, grant.ordinal)];
     if most > 0 {
         let random = grant.handle.nonce() as u64;
-        let others = in_zone(|zone| zone.alternatives(grant.handle, generation, most, random));
+        let others =
+            in_zone(|zone| zone.alternatives(grant.handle, generation, most, random, avoid));
         options.extend(others.unwrap_or_default());
     }
     LOCKS.with_borrow_mut(|locks| {

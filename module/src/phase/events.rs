@@ -36,7 +36,7 @@ pub fn tell(request: &Request<'_>, ctx: &Context, level: Level, name: &str, mut 
     let main = request.main_conf::<Openai>();
     let client = main.and_then(|main| totals::client(ctx, main));
     let known = [
-        ("request_id", trace::known_id(ctx).map(Value::from)),
+        ("request_id", trace::id(request).map(Value::from)),
         ("lock_id", lease.map(Value::from)),
         (
             "service_name",

@@ -1,8 +1,10 @@
 //! Failover: an attempt that another key may cure is made again, before the client
 //! has seen anything of it.
 
+use openai_core::attempts::Fault;
 use openai_core::circuit::Outcome;
-use openai_core::lease::{Report, Turn};
+use openai_core::lease::{Outlook, Report, Turn};
+use openai_core::openai::limits::forbids_retry;
 use openai_core::openai::{ApiError, ErrorHead, Limits, Verdict, verdict};
 use serde_json::json;
 
@@ -10,7 +12,7 @@ use super::{events, target};
 use crate::Openai;
 use crate::adapter::now;
 use crate::circuits;
-use crate::conf::{Fault, Location, Main};
+use crate::conf::{Location, Main};
 use crate::ctx::{Context, Lease, Stage};
 use crate::ffi::{AnswerHead, Attempt, Level, Request};
 use crate::locks;
@@ -23,6 +25,17 @@ struct Running<'a> {
     place: &'a Location,
     main: &'a Main,
     lease: Lease,
+}
+
+/// How an attempt has failed.
+#[derive(Clone, Copy)]
+struct Failed {
+    fault: Fault,
+    verdict: Verdict,
+    /// Whether that tells nothing: the upstream has closed a connection while it was idle.
+    stale: bool,
+    /// Whether nothing can be sent with the key for now.
+    key_is_out: bool,
 }
 
 /// The upstream's answer begins: it is judged, and kept or not.
@@ -38,17 +51,30 @@ pub fn answer_begun(request: Request<'_>, head: &AnswerHead<'_>) -> Attempt {
     }
     let verdict = verdict(status, body);
     let mut limits = Limits::default();
+    let mut is_final = false;
     let wall_ms = now().wall_us / 1_000;
     for (name, value) in head.headers() {
         limits.header(name, value, wall_ms);
+        is_final |= forbids_retry(name, value);
     }
-    running.report(verdict, limits, status);
-    // What a client can bring about with any key, another key does not cure.
+    let key_is_out = running.report(verdict, limits, status);
+    // What a client can bring about with any key, another key does not cure. And what the
+    // upstream says of a key that it does not take is not about another key.
     let cured = !(judged_by_body && verdict == Verdict::Refused);
-    if status < 400 || !cured {
+    if status < 400 || !cured || (is_final && !is_unusable(verdict)) {
         return Attempt::Keep;
     }
-    running.next(Fault::Status(status), verdict)
+    running.next(Failed {
+        fault: Fault::Status(status),
+        verdict,
+        stale: false,
+        key_is_out,
+    })
+}
+
+/// Whether the key is of no use to any request.
+fn is_unusable(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::Revoked | Verdict::Exhausted)
 }
 
 /// No answer has come.
@@ -61,9 +87,8 @@ pub fn attempt_failed(request: Request<'_>, status: u16, reused: bool) -> Attemp
     let Some(running) = running(request) else {
         return Attempt::Keep;
     };
-    if reused && fault == Fault::Error {
-        // The upstream closed it while it was idle: that is no word on the request.
-        running.ctx.stale.set(running.ctx.stale.get() + 1);
+    let stale = reused && fault == Fault::Error;
+    if stale {
         running
             .ctx
             .pass
@@ -73,7 +98,12 @@ pub fn attempt_failed(request: Request<'_>, status: u16, reused: bool) -> Attemp
     } else {
         running.report(Verdict::Faulty, Limits::default(), 0);
     }
-    running.next(fault, Verdict::Faulty)
+    running.next(Failed {
+        fault,
+        verdict: Verdict::Faulty,
+        stale,
+        key_is_out: false,
+    })
 }
 
 /// The connection is closed: the key is of no use to the request any more.
@@ -105,8 +135,8 @@ impl Running<'_> {
         key.as_ref().map(|key| key.id.clone())
     }
 
-    /// Tells the zone what the attempt says of the key.
-    fn report(&self, verdict: Verdict, limits: Limits, status: u16) {
+    /// Tells the zone what the attempt says of the key; whether that is out now.
+    fn report(&self, verdict: Verdict, limits: Limits, status: u16) -> bool {
         self.ctx.verdict.set(Some(verdict));
         let random = match verdict {
             Verdict::Limited | Verdict::Faulty => worker::random(),
@@ -125,14 +155,15 @@ impl Running<'_> {
         let pass = self.ctx.pass.take();
         let told = worker::in_zone(|zone| {
             let change = pass.and_then(|pass| zone.outcome(pass, outcome, now(), random));
-            (zone.report(&self.lease.grant, &report, now()), change)
+            let turn = zone.report(&self.lease.grant, &report, now());
+            (turn, change, zone.is_out(self.lease.grant.key, now()))
         });
-        let (turn, change) = told.unzip();
-        if let Some((pass, change)) = pass.zip(change.flatten()) {
+        let (turn, change, is_out) = told.unwrap_or_default();
+        if let Some((pass, change)) = pass.zip(change) {
             circuits::tell(self.main, pass.circuit, change);
         }
         let pool = self.main.pools.get(self.lease.pool).map(|pool| &pool.name);
-        match turn.flatten() {
+        match turn {
             Some(Turn::Out {
                 cause,
                 until_ms,
@@ -155,6 +186,7 @@ impl Running<'_> {
             }
             None => {}
         }
+        is_out
     }
 
     fn tell(&self, level: Level, name: &str, fields: serde_json::Value) {
@@ -162,18 +194,25 @@ impl Running<'_> {
     }
 
     /// Whether the request is to be sent again, or what else becomes of it.
-    fn next(&self, fault: Fault, verdict: Verdict) -> Attempt {
+    fn next(&self, failed: Failed) -> Attempt {
         let (ctx, next) = (self.ctx, self.place.next_key());
+        let Failed { fault, verdict, .. } = failed;
         if !next.cures(fault) || self.request.is_subrequest() || ctx.left.get() {
             return Attempt::Keep;
         }
-        let mut avoid = ctx.avoid.get();
-        avoid.push(self.lease.grant.key);
-        ctx.avoid.set(avoid);
-        if verdict == Verdict::Faulty {
-            target::note_fault(ctx);
+        let unusable = is_unusable(verdict) && failed.key_is_out;
+        if unusable || failed.stale {
+            ctx.uncounted.set(ctx.uncounted.get() + 1);
         }
-        let over = self.is_over(verdict);
+        if !unusable {
+            let mut avoid = ctx.avoid.get();
+            avoid.push(self.lease.grant.key);
+            ctx.avoid.set(avoid);
+        }
+        if verdict == Verdict::Faulty && !failed.stale {
+            target::note_error(ctx, fault);
+        }
+        let over = self.is_over(failed);
         let what = match fault {
             Fault::Error => json!("error"),
             Fault::Timeout => json!("timeout"),
@@ -201,19 +240,40 @@ impl Running<'_> {
     ///
     /// An answer that tells of the key is not for the client: its own token is in
     /// order, and others of the gateway's keys may be free sooner.
-    fn is_over(&self, verdict: Verdict) -> Option<Option<ApiError>> {
-        let (ctx, next) = (self.ctx, self.place.next_key());
+    fn is_over(&self, failed: Failed) -> Option<Option<ApiError>> {
+        let (ctx, next, verdict) = (self.ctx, self.place.next_key(), failed.verdict);
         let since = now().mono_ms.saturating_sub(ctx.first_asked_ms.get());
-        let sent = ctx.attempts.get() - ctx.stale.get();
-        let keyless = matches!(verdict, Verdict::Revoked | Verdict::Exhausted);
-        if sent >= next.tries() || since >= next.timeout_ms() {
-            return Some(keyless.then_some(ApiError::NoHealthyKey));
+        let counted = ctx.attempts.get().saturating_sub(ctx.uncounted.get());
+        let unusable = is_unusable(verdict);
+        if counted >= next.tries() || since >= next.timeout_ms() {
+            return Some(unusable.then(|| self.no_healthy_key()));
         }
-        let refusal = target::next(&self.request, ctx, self.main).err()?;
+        let refusal = match target::next(&self.request, ctx, self.main) {
+            Ok(at) => {
+                if verdict == Verdict::Faulty && !failed.stale {
+                    ctx.pause_ms.set(target::pause_ms(&self.request, ctx, at));
+                }
+                return None;
+            }
+            Err(refusal) => refusal,
+        };
         // The only key's own word on when it returns is the best there is.
         let pool = self.main.pools.get(self.lease.pool);
         let only = pool.is_none_or(|pool| pool.keys.len() == 1);
-        let own = keyless || (verdict == Verdict::Limited && !only);
+        let own = unusable || (verdict == Verdict::Limited && !only);
         Some(own.then_some(refusal))
+    }
+
+    /// There has been no time, or no more attempts, to look for one.
+    fn no_healthy_key(&self) -> ApiError {
+        let known = self.main.taken_over();
+        let avoid = self.ctx.avoid.get();
+        let outlook = known.and_then(|known| worker::outlook(known, self.lease.pool, avoid));
+        let soonest_ms = match outlook {
+            Some(Outlook::Unhealthy { soonest_ms } | Outlook::Cooling { soonest_ms }) => soonest_ms,
+            _ => 0,
+        };
+        let retry_after = target::seconds(soonest_ms);
+        ApiError::NoHealthyKey { retry_after }
     }
 }

@@ -4,6 +4,7 @@ use openai_core::lease::LeaseHandle;
 use openai_core::openai::ApiError;
 
 use super::api;
+use super::broken::takes_event;
 use crate::Openai;
 use crate::ffi::Request;
 
@@ -26,7 +27,7 @@ pub fn lost(request: Request<'_>, handle: LeaseHandle) {
             ctx.refusal.set(Some(refusal));
             request.end_with(refusal.status());
         }
-        Some(true) if request.answers_events() => {
+        Some(true) if takes_event(&request, ctx) => {
             request.end_stream(refusal.sse_frame());
         }
         // Neither form nor place for words: the client sees the answer break off.

@@ -3,6 +3,7 @@
 mod access;
 pub mod api;
 mod body;
+mod broken;
 pub mod drain;
 mod events;
 mod failover;
@@ -12,6 +13,7 @@ mod release;
 pub mod target;
 
 pub use access::Access;
+pub use broken::answer_broken;
 pub use events::lease_lost;
 pub use failover::{answer_begun, attempt_failed, attempt_over};
 pub use lost::lost;

@@ -55,8 +55,12 @@ impl PhaseHandler for Precontent {
                     Err(refusal) => refuse(ctx, refusal),
                 }
             }
-            Stage::Again | Stage::Open => attempt(&request, ctx, main),
-            Stage::Waiting | Stage::Prolonging => Flow::Pause,
+            Stage::Again => match ctx.pause_ms.take() {
+                0 => attempt(&request, ctx, main),
+                ms => pause(&request, ctx, ms),
+            },
+            Stage::Open => attempt(&request, ctx, main),
+            Stage::Waiting | Stage::Prolonging | Stage::Pausing => Flow::Pause,
             Stage::Refused => refuse(ctx, ctx.refusal.get().unwrap_or(ApiError::Internal)),
             Stage::TimedOut | Stage::Unavailable => match target::pool(ctx, main) {
                 Some((_, pool)) => answer(ctx, main, pool),
@@ -90,6 +94,26 @@ fn look_at(request: &Request<'_>, ctx: &Context, place: &Location) -> Result<(),
     Ok(())
 }
 
+/// Waits before another attempt, without a lease.
+fn pause(request: &Request<'_>, ctx: &Context, ms: u64) -> Flow {
+    let mut end = Timer::new(false, |tag| paused(Token::of(tag)), ctx.token.number());
+    end.start(ms);
+    *ctx.deadline.borrow_mut() = Some(end);
+    ctx.stage.set(Stage::Pausing);
+    request.park()
+}
+
+/// The pause is over.
+fn paused(token: Token) {
+    token.with(|request| {
+        let ctx = request.recalled::<Openai>();
+        if let Some(ctx) = ctx.filter(|ctx| ctx.stage.get() == Stage::Pausing) {
+            ctx.stage.set(Stage::Again);
+            request.go_on();
+        }
+    });
+}
+
 /// Takes a key for the next target.
 fn attempt(request: &Request<'_>, ctx: &Context, main: &Main) -> Flow {
     let now_ms = now().mono_ms;
@@ -117,7 +141,7 @@ fn lease(request: &Request<'_>, ctx: &Context, main: &Main, at: usize, pool: &Po
         Step::Leased => send(request, ctx, main),
         Step::Pending => request.park(),
         Step::Over if ctx.stage.get() == Stage::Open => {
-            target::note_fault(ctx);
+            target::put_last(ctx);
             attempt(request, ctx, main)
         }
         Step::Over => answer(ctx, main, pool),
@@ -219,12 +243,14 @@ fn take(ctx: &Context, asked: Asked, may_wait: bool, status: LeaseStatus) -> Ste
         Asked::Cooling(soonest_ms) => {
             let retry_after = target::seconds(soonest_ms);
             ctx.refusal
-                .set(Some(ApiError::NoKeyAvailable { retry_after }));
+                .set(Some(ApiError::KeysRateLimited { retry_after }));
             ctx.stage.set(Stage::Refused);
             ctx.status.set(LeaseStatus::Cooling);
         }
-        Asked::Unhealthy => {
-            ctx.refusal.set(Some(ApiError::NoHealthyKey));
+        Asked::Unhealthy(soonest_ms) => {
+            let retry_after = target::seconds(soonest_ms);
+            ctx.refusal
+                .set(Some(ApiError::NoHealthyKey { retry_after }));
             ctx.stage.set(Stage::Refused);
             ctx.status.set(LeaseStatus::Unhealthy);
         }
@@ -267,7 +293,7 @@ fn send(request: &Request<'_>, ctx: &Context, main: &Main) -> Flow {
     if !target::admits(ctx, main) {
         // The circuit has opened while the request waited for the key.
         ctx.let_go();
-        target::note_fault(ctx);
+        target::put_last(ctx);
         return attempt(request, ctx, main);
     }
     ctx.stage.set(Stage::Done);
@@ -317,7 +343,7 @@ pub fn served(request: Request<'_>, grant: &Grant, arrival: u64) -> bool {
     };
     ctx.place.set(None);
     ctx.arrival.set(Some(arrival));
-    let asked = worker::keep(main, at, grant, ctx.token);
+    let asked = worker::keep(main, at, grant, ctx.token, &ctx.avoid.get());
     proceed(request, ctx, take(ctx, asked, true, LeaseStatus::Waited));
     true
 }

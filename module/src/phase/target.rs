@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use openai_core::attempts::Fault;
 use openai_core::circuit::CircuitId;
 use openai_core::lease::Outlook;
 use openai_core::openai::ApiError;
@@ -13,7 +14,7 @@ use crate::Openai;
 use crate::adapter::now;
 use crate::circuits;
 use crate::conf::{Location, Main, Pool, Target};
-use crate::ctx::Context;
+use crate::ctx::{Context, LeaseStatus};
 use crate::ffi::Request;
 use crate::worker;
 
@@ -51,14 +52,15 @@ pub fn choose(request: &Request<'_>, ctx: &Context, main: &Main) -> Result<Targe
 
 /// The first target whose circuit lets requests through and that has a key in order, or
 /// will have within the wait; one whose upstream has failed this request comes after the
-/// others. Else the reason why there is none.
+/// others, and one that has failed it too often is none. Else the reason why there is none.
 pub fn next(request: &Request<'_>, ctx: &Context, main: &Main) -> Result<usize, ApiError> {
     let (targets, known) = targets(ctx)
         .zip(main.taken_over())
         .ok_or(ApiError::Internal)?;
     let (mut later, mut soonest, mut open) = (None, None::<u64>, None::<u64>);
-    let failed = |at: usize| ctx.faulty.get() >> at.min(63) & 1 == 1;
-    let (fresh, stale): (Vec<_>, Vec<_>) = (0..targets.len()).partition(|&at| !failed(at));
+    let mut healed = None::<u64>;
+    let left = (0..targets.len()).filter(|&at| !is_in(ctx.spent.get(), at));
+    let (fresh, stale): (Vec<_>, Vec<_>) = left.partition(|&at| !is_in(ctx.faulty.get(), at));
     for at in fresh.into_iter().chain(stale) {
         let Some(pool) = main.pools.get(targets[at].pool) else {
             continue;
@@ -75,17 +77,22 @@ pub fn next(request: &Request<'_>, ctx: &Context, main: &Main) -> Result<usize, 
                 }
                 soonest = Some(soonest.map_or(soonest_ms, |ms| ms.min(soonest_ms)));
             }
-            Some(Outlook::Unhealthy { .. } | Outlook::Tried) => {}
+            Some(Outlook::Unhealthy { soonest_ms }) => {
+                healed = Some(healed.map_or(soonest_ms, |ms| ms.min(soonest_ms)));
+            }
+            Some(Outlook::Tried) => {}
         }
     }
     later.ok_or_else(|| match (soonest, open) {
-        (Some(ms), open) => ApiError::NoKeyAvailable {
+        (Some(ms), open) => ApiError::KeysRateLimited {
             retry_after: seconds(ms.min(open.unwrap_or(ms))),
         },
         (None, Some(ms)) => ApiError::UpstreamsOpen {
             retry_after: seconds(ms),
         },
-        (None, None) => ApiError::NoHealthyKey,
+        (None, None) => ApiError::NoHealthyKey {
+            retry_after: seconds(healed.unwrap_or_default()),
+        },
     })
 }
 
@@ -108,16 +115,54 @@ pub fn admits(ctx: &Context, main: &Main) -> bool {
     pass.is_some()
 }
 
-/// Notes that the upstream of the chosen target has failed the request.
-pub fn note_fault(ctx: &Context) {
+/// Whether a target is one of a set.
+fn is_in(set: u64, at: usize) -> bool {
+    set >> at.min(63) & 1 == 1
+}
+
+/// Targets that have the upstream of the chosen one, and the first of them.
+fn with_same_upstream(ctx: &Context) -> (u64, usize) {
     let Some((targets, failed)) = targets(ctx).zip(chosen(ctx)) else {
-        return;
+        return (0, 0);
     };
-    for (at, target) in targets.iter().enumerate().take(64) {
-        if target.upstream == failed.upstream {
-            ctx.faulty.set(ctx.faulty.get() | 1 << at);
-        }
+    let same = targets.iter().enumerate().take(64);
+    let same = same.filter(|(_, target)| target.upstream == failed.upstream);
+    let set = same.fold(0, |set, (at, _)| set | 1 << at);
+    (set, set.trailing_zeros() as usize)
+}
+
+/// Notes that the chosen target is not the first choice for another attempt.
+pub fn put_last(ctx: &Context) {
+    let (set, _) = with_same_upstream(ctx);
+    ctx.faulty.set(ctx.faulty.get() | set);
+}
+
+/// Notes that the upstream of the chosen target has failed the request.
+pub fn note_error(ctx: &Context, fault: Fault) {
+    let (set, upstream) = with_same_upstream(ctx);
+    ctx.faulty.set(ctx.faulty.get() | set);
+    if ctx.errors.borrow_mut().note(upstream, fault) {
+        ctx.spent.set(ctx.spent.get() | set);
     }
+}
+
+/// The pause before an attempt at this target.
+pub fn pause_ms(request: &Request<'_>, ctx: &Context, at: usize) -> u64 {
+    let targets = targets(ctx).unwrap_or_default();
+    let upstream = targets.get(at).map(|target| &target.upstream);
+    let first = targets.iter().position(|t| Some(&t.upstream) == upstream);
+    let left_ms = attempts_end_in_ms(request, ctx);
+    let errors = ctx.errors.borrow();
+    errors.pause_ms(first.unwrap_or(at), left_ms, worker::random())
+}
+
+/// For how long further attempts may begin.
+fn attempts_end_in_ms(request: &Request<'_>, ctx: &Context) -> u64 {
+    let most = request
+        .location::<Openai>()
+        .map_or(0, |place| place.next_key().timeout_ms());
+    let since = now().mono_ms.saturating_sub(ctx.first_asked_ms.get());
+    most.saturating_sub(since)
 }
 
 /// How long the request may wait for a key of the pool: no longer than further
@@ -129,11 +174,7 @@ pub fn wait_ms(request: &Request<'_>, ctx: &Context, pool: &Pool) -> u64 {
     if ctx.attempts.get() == 0 {
         return pool.wait_ms;
     }
-    let most = request
-        .location::<Openai>()
-        .map_or(0, |place| place.next_key().timeout_ms());
-    let since = now().mono_ms.saturating_sub(ctx.first_asked_ms.get());
-    pool.wait_ms.min(most.saturating_sub(since))
+    pool.wait_ms.min(attempts_end_in_ms(request, ctx))
 }
 
 /// The answer to who has waited in vain for a key of the pool.
@@ -143,12 +184,19 @@ pub fn in_vain(ctx: &Context, main: &Main, pool: &Pool) -> ApiError {
         .zip(chosen(ctx))
         .and_then(|(known, target)| worker::outlook(known, target.pool, ctx.avoid.get()));
     let retry_after = match outlook {
-        Some(Outlook::Unhealthy { .. }) => return ApiError::NoHealthyKey,
+        Some(Outlook::Unhealthy { soonest_ms }) => {
+            let retry_after = seconds(soonest_ms);
+            return ApiError::NoHealthyKey { retry_after };
+        }
         Some(Outlook::Cooling { soonest_ms }) => seconds(soonest_ms),
         // Nobody knows when a stream ends, so not at once and not in a minute.
         _ => (pool.wait_ms / 1_000).clamp(1, 5) as u32,
     };
-    ApiError::NoKeyAvailable { retry_after }
+    match (ctx.status.get(), outlook) {
+        (LeaseStatus::QueueFull, _) => ApiError::QueueFull { retry_after },
+        (_, Some(Outlook::Cooling { .. })) => ApiError::KeysRateLimited { retry_after },
+        _ => ApiError::NoKeyAvailable { retry_after },
+    }
 }
 
 /// As a `Retry-After` says it.

@@ -24,8 +24,8 @@ pub enum Asked {
     Open,
     /// All keys are out for longer than it may wait: the first returns in so many milliseconds.
     Cooling(u64),
-    /// All keys are revoked or out of quota.
-    Unhealthy,
+    /// All keys are revoked or out of quota: the first is tried again in so many milliseconds.
+    Unhealthy(u64),
     Unavailable,
 }
 
@@ -98,7 +98,7 @@ pub fn ask(main: &Main, known: &TakenOver, ask: &Ask<'_>, token: Token) -> Asked
                 Outlook::Cooling { soonest_ms } if soonest_ms > ask.wait_ms => {
                     Found::Cooling(soonest_ms)
                 }
-                Outlook::Unhealthy { .. } => Found::Unhealthy,
+                Outlook::Unhealthy { soonest_ms } => Found::Unhealthy(soonest_ms),
                 _ if ask.wait_ms == 0 => Found::NoPlace,
                 _ => zone.enqueue(&want).map_or(Found::NoPlace, Found::Place),
             }
@@ -106,7 +106,7 @@ pub fn ask(main: &Main, known: &TakenOver, ask: &Ask<'_>, token: Token) -> Asked
     });
     match asked.flatten() {
         None => Asked::Unavailable,
-        Some(Found::Slot(grant)) => keep(main, pool, &grant, token),
+        Some(Found::Slot(grant)) => keep(main, pool, &grant, token, &ask.avoid),
         Some(Found::Place(ticket)) => {
             watch_expiry();
             locks::waits(main, pool, ask.priority);
@@ -114,7 +114,7 @@ pub fn ask(main: &Main, known: &TakenOver, ask: &Ask<'_>, token: Token) -> Asked
         }
         Some(Found::NoPlace) => Asked::QueueFull,
         Some(Found::Cooling(soonest_ms)) => Asked::Cooling(soonest_ms),
-        Some(Found::Unhealthy) => Asked::Unhealthy,
+        Some(Found::Unhealthy(soonest_ms)) => Asked::Unhealthy(soonest_ms),
         Some(Found::Open) => Asked::Open,
     }
 }
@@ -125,7 +125,7 @@ enum Found {
     Place(WaitTicket),
     NoPlace,
     Cooling(u64),
-    Unhealthy,
+    Unhealthy(u64),
     Open,
 }
 

@@ -9,8 +9,8 @@ use std::collections::HashMap;
 
 use openai_core::circuit::Status;
 use openai_core::lease::{
-    Cancelled, ChangeError, Changed, EntrustError, Grant, KeyView, LeaseHandle, Lost, PoolConfig,
-    PoolGauges, PoolId, Served, ServiceLock, ServiceState, Terms, WaitTicket, WorkerId,
+    Avoid, Cancelled, ChangeError, Changed, EntrustError, Grant, KeyView, LeaseHandle, Lost,
+    PoolConfig, PoolGauges, PoolId, Served, ServiceLock, ServiceState, Terms, WaitTicket, WorkerId,
 };
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
@@ -133,7 +133,7 @@ pub fn random() -> u64 {
 }
 
 /// Makes a lease of a slot that was granted: at once, or once it is locked.
-pub fn keep(main: &Main, at: usize, grant: &Grant, token: Token) -> Asked {
+pub fn keep(main: &Main, at: usize, grant: &Grant, token: Token, avoid: &Avoid) -> Asked {
     let pool = main.pools.get(at);
     let key = pool.and_then(|pool| pool.keys.get(grant.key));
     let (Some(pool), Some(key)) = (pool, key) else {
@@ -148,7 +148,7 @@ pub fn keep(main: &Main, at: usize, grant: &Grant, token: Token) -> Asked {
     };
     let renewal = match (&pool.store, grant.lock) {
         (Store::Redlock { .. }, None) => {
-            locks::begin(grant, token);
+            locks::begin(grant, token, avoid);
             return Asked::Locks(grant.handle);
         }
         (Store::Redlock { .. }, Some(lock)) => {

@@ -1,6 +1,6 @@
 //! Whatever ends a request frees its slot.
 
-use e2e::{Gateway, Plan, RawUpstream, post};
+use e2e::{Events, Gateway, Plan, RawUpstream, post};
 
 fn start() -> (Gateway, RawUpstream) {
     let upstream = RawUpstream::bind();
@@ -70,6 +70,16 @@ fn a_client_that_leaves_before_the_mock_has_answered_frees_the_mock() {
     gateway.wait_held(0, 0);
 }
 
+/// The last event is an error of the gateway's, and the stream ends.
+#[track_caller]
+fn assert_broken(mut events: Events, code: &str) {
+    let last = events.next().expect("an error");
+    let error: serde_json::Value = serde_json::from_str(&last).expect("JSON");
+    assert_eq!(error["error"]["code"], code);
+    assert_eq!(error["error"]["type"], "server_error");
+    assert_eq!(events.next(), None, "the client's stream ends too");
+}
+
 #[test]
 fn an_upstream_that_closes_in_mid_stream() {
     let (gateway, upstream) = start();
@@ -79,7 +89,7 @@ fn an_upstream_that_closes_in_mid_stream() {
     let mut events = client.join().expect("a head");
     assert_eq!(events.next().as_deref(), Some("first"));
     drop(exchange);
-    assert_eq!(events.next(), None, "the client's stream ends too");
+    assert_broken(events, "upstream_unavailable");
     assert_free(&gateway, &upstream);
 }
 
@@ -92,7 +102,7 @@ fn an_upstream_that_resets_in_mid_stream() {
     let mut events = client.join().expect("a head");
     assert_eq!(events.next().as_deref(), Some("first"));
     exchange.reset();
-    assert_eq!(events.next(), None, "the client's stream ends too");
+    assert_broken(events, "upstream_unavailable");
     assert_free(&gateway, &upstream);
 }
 
@@ -108,7 +118,7 @@ fn an_upstream_that_falls_silent_in_mid_stream() {
     exchange.begin_stream().event("first");
     let mut events = client.join().expect("a head");
     assert_eq!(events.next().as_deref(), Some("first"));
-    assert_eq!(events.next(), None, "the client's stream ends too");
+    assert_broken(events, "upstream_timeout");
     exchange.wait_closed();
     assert_free(&gateway, &upstream);
 }

@@ -59,7 +59,8 @@ fn no_key_is_given_more_than_the_configuration_states() {
         gateway.chat().send().expect_status(200);
     }
     let answer = gateway.chat().send();
-    assert_eq!(answer.refusal(), Refusal::no_key_available());
+    let limited = Refusal::new(429, "rate_limit_exceeded", Some("keys_rate_limited"));
+    assert_eq!(answer.refusal(), limited);
     let seconds = answer.header("retry-after").map(str::parse::<u64>);
     assert!(matches!(seconds, Some(Ok(1..=20))), "{seconds:?}");
     assert_eq!(uses(&gateway, 2), [3, 3]);

@@ -10,6 +10,7 @@ mod auth;
 mod balance;
 mod bodies;
 mod body_limits;
+mod broken_streams;
 mod circuits;
 mod clones;
 mod configs;

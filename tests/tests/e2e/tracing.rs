@@ -46,6 +46,11 @@ fn is_hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
+/// Whether it is an id that the gateway has made.
+fn is_new_id(text: &str) -> bool {
+    text.strip_prefix("req_").is_some_and(|hex| is_hex(hex, 32))
+}
+
 fn count(head: &str, name: &str) -> usize {
     let named = |line: &&str| line.to_ascii_lowercase().starts_with(name);
     head.lines().filter(named).count()
@@ -109,7 +114,7 @@ fn a_request_id_is_made_where_the_clients_is_none_to_go_on() {
         let (exchange, answer) = exchange(&gateway, &upstream, &lines);
         let line = gateway.logged(ids.len() + 1).pop().expect("a line");
         let id = line.request_id;
-        assert!(is_hex(&id, 32) && !ids.contains(&id), "{id}");
+        assert!(is_new_id(&id) && !ids.contains(&id), "{id}");
         assert_eq!(exchange.header("x-request-id"), Some(&*id));
         assert_eq!(count(&exchange.head, "x-request-id:"), 1);
         assert_eq!(answer.header("x-request-id"), Some(&*id));
@@ -181,6 +186,39 @@ fn nothing_is_touched_where_it_is_off() {
     }
     let line = &gateway.logged(1)[0];
     assert_eq!((&*line.trace_id, &*line.request_id), ("", ""));
+}
+
+#[test]
+fn an_error_of_the_gateways_tells_an_id_where_it_is_off_too() {
+    let (plan, token) = (Plan::new(), "token-of-a-service");
+    let gateway = plan
+        .environment("SERVICE_TOKEN", token)
+        .clients("client app env:SERVICE_TOKEN;")
+        .server("location /v1/locks/ { openai_api on; }")
+        .upstream(format!("127.0.0.1:{}", e2e::closed_port()))
+        .start();
+    let mut ids = vec![];
+    for (call, status) in [
+        (gateway.chat().token("wrong"), 401),
+        (gateway.chat().token(token), 502),
+        (gateway.get("/v1/locks/nowhere").token(token), 404),
+    ] {
+        let answer = call.send().expect_status(status);
+        let [id] = named(&answer, "x-request-id")[..] else {
+            panic!("{status}: {:?}", answer.headers);
+        };
+        assert!(is_new_id(id) && !ids.contains(&id.to_owned()), "{id}");
+        assert_eq!(answer.header("x-gateway-request-id"), None);
+        ids.push(id.to_owned());
+        let line = gateway.logged(ids.len()).pop().expect("a line");
+        assert_eq!(line.request_id, id, "{status}");
+        assert_eq!((&*line.trace_id, &*line.span_id), ("", ""));
+    }
+    let log = gateway.error_log().text();
+    let told = log.lines().find(|line| line.contains("attempt_failed"));
+    assert!(told.is_some_and(|line| line.contains(&ids[1])), "{told:?}");
+    let own = gateway.chat().token(token).header("x-request-id", ID);
+    assert_eq!(named(&own.send(), "x-request-id"), [ID]);
 }
 
 #[test]

@@ -15,7 +15,13 @@ fn held_up(pool: &str) -> (e2e::Gateway, RawUpstream) {
 
 #[track_caller]
 fn assert_no_key(answer: &Answer) {
-    assert_eq!(answer.refusal(), Refusal::no_key_available());
+    assert_refused(answer, "no_key_available");
+}
+
+#[track_caller]
+fn assert_refused(answer: &Answer, code: &str) {
+    let refusal = Refusal::new(429, "rate_limit_exceeded", Some(code));
+    assert_eq!(answer.refusal(), refusal);
     let seconds = answer
         .header("retry-after")
         .and_then(|value| value.parse::<u64>().ok());
@@ -33,7 +39,7 @@ fn a_full_queue_refuses_at_once() {
     let mut exchange = upstream.accept();
     let waiters = [gateway.chat().spawn(), gateway.chat().spawn()];
     gateway.wait_held(1, 2);
-    assert_no_key(&gateway.chat().send());
+    assert_refused(&gateway.chat().send(), "queue_full");
     assert_eq!(gateway.logged(1)[0].lease_status, "queue_full");
     exchange.answer();
     holder.join().expect("an answer").expect_status(200);
@@ -65,11 +71,11 @@ fn a_wait_that_lasts_too_long_is_refused() {
 
 #[test]
 fn nobody_waits_with_a_wait_or_a_queue_of_nothing() {
-    for pool in ["wait 0;", "queue 0;"] {
+    for (pool, code) in [("wait 0;", "no_key_available"), ("queue 0;", "queue_full")] {
         let (gateway, upstream) = held_up(pool);
         let holder = gateway.chat().spawn();
         let mut exchange = upstream.accept();
-        assert_no_key(&gateway.chat().send());
+        assert_refused(&gateway.chat().send(), code);
         let line = &gateway.logged(1)[0];
         assert!(
             ["timeout", "queue_full"].contains(&line.lease_status.as_str()),

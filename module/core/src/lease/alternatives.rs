@@ -4,6 +4,7 @@
 //! lock asks for several slots at once and moves to the one that it gets.
 
 use super::acquire::{Grant, Holder};
+use super::avoid::Avoid;
 use super::record::{NONE, presence};
 use super::release::LeaseHandle;
 use super::time::Now;
@@ -12,7 +13,7 @@ use super::zone::Zone;
 impl Zone<'_> {
     /// Up to `most` free slots of the pool that a lease is in, each as its key's
     /// index and its ordinal: slots of keys that a worker of `generation` knows,
-    /// from a place that chance gives.
+    /// from a place that chance gives. Keys to avoid come last.
     #[must_use]
     pub fn alternatives(
         &self,
@@ -20,6 +21,7 @@ impl Zone<'_> {
         generation: u64,
         most: usize,
         random: u64,
+        avoid: &Avoid,
     ) -> Vec<(u32, u32)> {
         if self.holds(handle).is_err() {
             return vec![];
@@ -36,9 +38,13 @@ impl Zone<'_> {
         let known = after
             .iter()
             .chain(before)
-            .filter(|&&key| Self::knows(&self.keys[key as usize], generation));
-        known
-            .flat_map(|&key| self.free_slots(key).take(of_each))
+            .copied()
+            .filter(|&key| Self::knows(&self.keys[key as usize], generation));
+        let fresh = known.clone().filter(|&key| !avoid.contains(key));
+        let tried = known.filter(|&key| avoid.contains(key));
+        fresh
+            .chain(tried)
+            .flat_map(|key| self.free_slots(key).take(of_each))
             .take(most)
             .collect()
     }

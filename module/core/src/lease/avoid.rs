@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 /// How many keys a request remembers; of more, the last ones.
-pub const MAX_AVOIDED: usize = 8;
+pub const MAX_AVOIDED: usize = 16;
 
 /// The keys that a request has tried, by their indexes in the zone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]

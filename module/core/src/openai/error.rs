@@ -33,14 +33,27 @@ pub enum ApiError {
         /// Seconds after which to try again.
         retry_after: u32,
     },
+    /// No key is free, and as many requests wait already as may.
+    QueueFull {
+        /// Seconds after which to try again.
+        retry_after: u32,
+    },
+    /// Every key is rate limited for longer than the request may wait.
+    KeysRateLimited {
+        /// Seconds after which to try again.
+        retry_after: u32,
+    },
     /// The lock service cannot be reached, or has no quorum.
     LockUnavailable {
         /// Seconds after which to try again.
         retry_after: u32,
     },
     /// Every key is revoked or out of quota.
-    NoHealthyKey,
-    /// The lease was lost while the answer streamed.
+    NoHealthyKey {
+        /// Seconds after which to try again.
+        retry_after: u32,
+    },
+    /// The lease was lost before the answer was complete.
     LeaseLost,
     /// The upstream could not be reached, or answered nonsense.
     UpstreamUnavailable,
@@ -83,9 +96,12 @@ impl ApiError {
             Self::MalformedBody | Self::WrongKind(_) => 400,
             Self::RequestTooLarge => 413,
             Self::ModelNotFound => 404,
-            Self::QuotaPassed | Self::NoKeyAvailable { .. } => 429,
+            Self::QuotaPassed
+            | Self::NoKeyAvailable { .. }
+            | Self::QueueFull { .. }
+            | Self::KeysRateLimited { .. } => 429,
             Self::LockUnavailable { .. }
-            | Self::NoHealthyKey
+            | Self::NoHealthyKey { .. }
             | Self::LeaseLost
             | Self::UpstreamsOpen { .. } => 503,
             Self::UpstreamUnavailable => 502,
@@ -124,6 +140,9 @@ impl ApiError {
     pub const fn retry_after(self) -> Option<u32> {
         match self {
             Self::NoKeyAvailable { retry_after }
+            | Self::QueueFull { retry_after }
+            | Self::KeysRateLimited { retry_after }
+            | Self::NoHealthyKey { retry_after }
             | Self::LockUnavailable { retry_after }
             | Self::UpstreamsOpen { retry_after } => Some(retry_after),
             _ => None,
@@ -180,7 +199,9 @@ impl ApiError {
             Self::QuotaPassed => &answer::QUOTA_PASSED,
             Self::NoKeyAvailable { .. } => &answer::NO_KEY_AVAILABLE,
             Self::LockUnavailable { .. } => &answer::LOCK_UNAVAILABLE,
-            Self::NoHealthyKey => &answer::NO_HEALTHY_KEY,
+            Self::QueueFull { .. } => &answer::QUEUE_FULL,
+            Self::KeysRateLimited { .. } => &answer::KEYS_RATE_LIMITED,
+            Self::NoHealthyKey { .. } => &answer::NO_HEALTHY_KEY,
             Self::LeaseLost => &answer::LEASE_LOST,
             Self::UpstreamUnavailable => &answer::UPSTREAM_UNAVAILABLE,
             Self::UpstreamsOpen { .. } => &answer::UPSTREAMS_OPEN,

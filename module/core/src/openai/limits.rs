@@ -33,6 +33,13 @@ pub struct Limits {
     retry: Option<u64>,
 }
 
+/// Whether a header says that the request is not to be sent again.
+#[must_use]
+pub fn forbids_retry(name: &[u8], value: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"x-should-retry")
+        && value.trim_ascii().eq_ignore_ascii_case(b"false")
+}
+
 impl Limits {
     /// Takes notice of a header; other names are passed over. The wall clock, in
     /// milliseconds since the epoch, is for those that name a date.

@@ -2,6 +2,7 @@
 //! what an answer says of the key, its limits, the model and the usage.
 
 pub mod error;
+pub mod events;
 pub mod head;
 pub mod limits;
 pub mod probe;
@@ -10,6 +11,7 @@ pub mod usage;
 pub mod verdict;
 
 pub use error::ApiError;
+pub use events::EventEnd;
 pub use head::{Head, HeadError, HeadScanner};
 pub use limits::Limits;
 pub use restore::Restorer;

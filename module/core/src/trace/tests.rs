@@ -116,7 +116,10 @@ fn a_request_id_is_short_and_of_plain_characters() {
     ] {
         assert!(!is_request_id(id.as_bytes()), "{id}");
     }
-    assert_eq!(&request_id(0xab)[..], format!("{:032x}", 0xab).as_bytes());
+    assert_eq!(
+        &request_id(0xab)[..],
+        format!("req_{:032x}", 0xab).as_bytes()
+    );
 }
 
 proptest! {

@@ -61,7 +61,7 @@ pub(super) fn run<'a>(
         Stage::Leased => here.leased(),
         Stage::TimedOut | Stage::Unavailable | Stage::Refused => Err(here.unserved()),
         Stage::Waiting | Stage::Prolonging => return Flow::Pause,
-        Stage::Again | Stage::Open | Stage::Done => return Flow::Decline,
+        Stage::Again | Stage::Pausing | Stage::Open | Stage::Done => return Flow::Decline,
     };
     let answer = match decided {
         Ok(Some(answer)) => answer,

@@ -7,7 +7,9 @@ use super::{key_gets, plan, uses};
 #[test]
 fn one_to_four_bad_keys_are_passed_over() {
     for bad in 1..=4 {
-        let scenario: String = (1..=bad).map(|n| key_gets(n, "status = 500")).collect();
+        // Each fails in another way.
+        let fault = |n| key_gets(n, &format!("status = {}", [500, 502, 503, 504][n - 1]));
+        let scenario: String = (1..=bad).map(fault).collect();
         let gateway = plan(5, &scenario)
             .location("openai_next_key_tries 5; openai_attempts_header on;")
             .start();
@@ -64,7 +66,7 @@ fn a_slow_first_token_is_no_fault() {
 fn a_stream_that_breaks_is_not_tried_again() {
     let gateway = plan(2, &key_gets(1, "reset-after = 2")).start();
     let events: Vec<_> = gateway.chat().events().collect();
-    assert!(events.len() <= 2, "{events:?}");
+    assert!(events.len() <= 3, "{events:?}");
     gateway.wait_held(0, 0);
     assert_eq!(uses(&gateway, 2), [1, 0]);
     // The key is not to blame: its turn comes as before.
@@ -102,13 +104,108 @@ fn the_number_of_tries_is_bounded() {
         ("openai_next_key_tries 1;", 1),
         ("openai_next_key_tries 2;", 2),
     ] {
-        let gateway = plan(5, "[[fault]]\nstatus = 500")
+        let gateway = plan(5, "[[fault]]\nstatus = 418")
+            .location("openai_next_key http_418;")
             .location(directive)
             .start();
-        assert_eq!(gateway.chat().send().status, 500);
+        assert_eq!(gateway.chat().send().status, 418);
         gateway.wait_held(0, 0);
         assert_eq!(gateway.mock().stats().totals.requests, tries, "{directive}");
     }
+}
+
+#[test]
+fn an_upstream_that_fails_in_the_same_way_is_asked_twice() {
+    for (fault, status) in [
+        ("status = 500", 500),
+        ("status = 503", 503),
+        ("reset-after = 0", 502),
+        ("header-delay = \"60s\"", 504),
+    ] {
+        let gateway = plan(5, &format!("[[fault]]\n{fault}"))
+            .location("openai_next_key_tries 5; proxy_read_timeout 300ms;")
+            .start();
+        assert_eq!(gateway.chat().send().status, status);
+        gateway.wait_held(0, 0);
+        assert_eq!(gateway.mock().stats().totals.requests, 2, "{fault}");
+    }
+}
+
+#[test]
+fn another_upstream_is_asked_after_one_that_has_failed_twice() {
+    let spare = mock_upstream::MockServer::start(
+        mock_upstream::Scenario::from_toml("delay = 0\n[[fault]]\nstatus = 500\ntimes = 1")
+            .expect("a scenario"),
+    );
+    let spare = spare.expect("the mock starts");
+    let gateway = plan(5, "[[fault]]\nstatus = 500")
+        .http("upstream one { server {upstream}; }")
+        .http(&format!("upstream two {{ server {}; }}", spare.addr()))
+        .serves("openai main@one main@two; openai_next_key_tries 10;")
+        .proxied("proxy_pass http://$openai_upstream;")
+        .start();
+    gateway.chat().send().expect_status(200);
+    gateway.wait_held(0, 0);
+    assert_eq!(spare.stats().totals.requests, 2);
+    let failed = gateway.mock().stats().totals.requests;
+    assert!((1..=2).contains(&failed), "{failed}");
+}
+
+#[test]
+fn attempts_at_an_upstream_that_has_failed_pause_before() {
+    let gateway = plan(2, &key_gets(1, "status = 503")).start();
+    for _ in 0..24 {
+        gateway.chat().send().expect_status(200);
+    }
+    gateway.wait_held(0, 0);
+    let requests = gateway.mock().requests();
+    let at = |request: &serde_json::Value| request["at_ms"].as_u64().expect("a time");
+    let failed = |pair: &&[serde_json::Value]| pair[0]["status"] == 503;
+    let pauses = requests.windows(2).filter(failed);
+    let pauses: Vec<_> = pauses.map(|pair| at(&pair[1]) - at(&pair[0])).collect();
+    // Each is a random time of up to 100 ms.
+    let sum: u64 = pauses.iter().sum();
+    assert!(pauses.len() >= 6 && sum >= 100, "{pauses:?}");
+}
+
+#[test]
+fn a_client_that_leaves_in_a_pause_leaves_nothing() {
+    let gateway = plan(2, "[[fault]]\nstatus = 500").start();
+    for _ in 0..8 {
+        let mut client = gateway.connect();
+        let seen = gateway.mock().stats().totals.requests;
+        client.send(e2e::post("", "{}"));
+        e2e::wait_until("the first attempt has been made", || {
+            gateway.mock().stats().totals.requests > seen
+        });
+        drop(client);
+    }
+    gateway.wait_held(0, 0);
+    gateway.logged(8);
+}
+
+#[test]
+fn the_upstreams_word_that_a_retry_is_of_no_use_is_kept_to() {
+    for fault in [
+        "status = 500",
+        "status = 503",
+        "error = \"rate_limit_exceeded\"",
+    ] {
+        let gateway = plan(3, &format!("[[fault]]\n{fault}\nshould-retry = false")).start();
+        let answer = gateway.chat().send();
+        assert!([429, 500, 503].contains(&answer.status), "{fault}");
+        assert_eq!(answer.header("x-should-retry"), Some("false"));
+        gateway.wait_held(0, 0);
+        assert_eq!(gateway.mock().stats().totals.requests, 1, "{fault}");
+    }
+    let forced = plan(3, "[[fault]]\nstatus = 400\nshould-retry = true").start();
+    assert_eq!(forced.chat().send().status, 400);
+    assert_eq!(forced.mock().stats().totals.requests, 1);
+    // What is said of a key that is not taken is not about another key.
+    let scenario = key_gets(1, "error = \"invalid_api_key\"\nshould-retry = false");
+    let gateway = plan(2, &scenario).start();
+    gateway.chat().send().expect_status(200);
+    assert_eq!(uses(&gateway, 2), [1, 1]);
 }
 
 #[test]
@@ -128,7 +225,7 @@ fn conditions_can_be_chosen() {
         ("http_429", "500", 1),
         ("error timeout", "503", 1),
         ("http_418", "418", 3),
-        ("http_500", "500", 3),
+        ("http_500", "500", 2),
     ] {
         let gateway = plan(5, &format!("[[fault]]\nstatus = {status}"))
             .location(&format!("openai_next_key {conditions};"))
@@ -159,7 +256,7 @@ fn error_page_comes_after_the_last_attempt() {
     assert_eq!(gateway.chat().send().expect_status(200).text(), "sorry");
     gateway.wait_held(0, 0);
     let log = gateway.error_log().text();
-    assert_eq!(log.matches("connect() failed").count(), 3, "{log}");
+    assert_eq!(log.matches("connect() failed").count(), 2, "{log}");
 }
 
 #[test]

@@ -61,7 +61,58 @@ fn a_client_is_never_told_that_its_own_token_is_wrong() {
         .location("openai_next_key_tries 2;")
         .start();
     assert_eq!(gateway.chat().send().refusal(), no_healthy_key());
-    assert_eq!(uses(&gateway, 5), [1, 1, 0, 0, 0]);
+    assert_eq!(uses(&gateway, 5), [1; 5]);
+}
+
+#[test]
+fn keys_that_are_of_no_use_do_not_count_as_tries() {
+    let scenario: String = (1..=9)
+        .map(|n| key_is(n, ["revoked", "out_of_quota"][n % 2]))
+        .collect();
+    for directive in ["", "openai_next_key_tries 1;"] {
+        let gateway = plan(10, &scenario).location(directive).start();
+        let answer = gateway.chat().send().expect_status(200);
+        assert_eq!(answer.said(), "powered by openai");
+        gateway.wait_held(0, 0);
+        assert_eq!(uses(&gateway, 10), [1; 10], "{directive}");
+    }
+    // Other faults do.
+    let scenario: String = (1..=4)
+        .map(|n| key_gets(n, ["error = \"invalid_api_key\"", "status = 418"][n % 2]))
+        .collect();
+    let gateway = plan(6, &scenario)
+        .location("openai_next_key http_401 http_418; openai_next_key_tries 2;")
+        .start();
+    assert_eq!(gateway.chat().send().status, 418);
+    assert_eq!(uses(&gateway, 6), [1, 1, 1, 0, 0, 0]);
+}
+
+#[test]
+fn keys_of_no_use_are_passed_over_within_the_time_limit() {
+    let scenario: String = (1..=5)
+        .map(|n| key_gets(n, "error = \"invalid_api_key\"\nheader-delay = \"120ms\""))
+        .collect();
+    let gateway = plan(6, &scenario)
+        .location("openai_next_key_timeout 100ms;")
+        .start();
+    let answer = gateway.chat().send();
+    assert_eq!(answer.refusal(), no_healthy_key());
+    assert_eq!(answer.header("retry-after"), Some("1"), "others are left");
+    assert_eq!(uses(&gateway, 6), [1, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn it_is_told_when_the_first_key_is_tried_again() {
+    for (state, seconds) in [("revoked", 50..=60), ("out_of_quota", 3_500..=3_600)] {
+        let scenario = key_is(1, state) + &key_is(2, state);
+        let gateway = plan(2, &scenario).start();
+        for _ in 0..2 {
+            let answer = gateway.chat().send();
+            assert_eq!(answer.refusal(), no_healthy_key());
+            let told = answer.header("retry-after").and_then(|s| s.parse().ok());
+            assert!(told.is_some_and(|s: u32| seconds.contains(&s)), "{told:?}");
+        }
+    }
 }
 
 #[test]
@@ -208,7 +259,8 @@ fn where_all_keys_are_limited_the_soonest_is_told() {
     let gateway = plan(2, &scenario).start();
     for _ in 0..3 {
         let answer = gateway.chat().send();
-        assert_eq!(answer.refusal(), Refusal::no_key_available());
+        let limited = Refusal::new(429, "rate_limit_exceeded", Some("keys_rate_limited"));
+        assert_eq!(answer.refusal(), limited);
         let seconds: u64 = answer
             .header("retry-after")
             .expect("Retry-After")
@@ -251,7 +303,7 @@ fn the_only_keys_own_answer_is_passed_on() {
 
 #[test]
 fn faults_of_the_upstream_are_not_the_keys() {
-    let gateway = plan(1, "[[fault]]\nstatus = 500\ntimes = 6")
+    let gateway = plan(1, "[[fault]]\nstatus = 500\ntimes = 4")
         .server(LISTING)
         .start();
     for _ in 0..2 {

@@ -10,7 +10,9 @@ fn bed() -> (Bed, WorkerId) {
 
 fn free(bed: &mut Bed, handle: LeaseHandle, random: u64) -> Vec<(u32, u32)> {
     let generation = bed.generation;
-    let mut free = bed.zone().alternatives(handle, generation, 8, random);
+    let mut free = bed
+        .zone()
+        .alternatives(handle, generation, 8, random, &Avoid::default());
     free.sort_unstable();
     free
 }
@@ -29,11 +31,17 @@ fn alternatives_are_the_free_slots_of_the_pool() {
         assert_eq!(free(&mut bed, held.handle, random), [(0, 1), (1, 0)]);
     }
     let generation = bed.generation;
-    let one = bed.zone().alternatives(held.handle, generation, 1, 0);
-    let other = bed.zone().alternatives(held.handle, generation, 1, 1);
+    let one = bed
+        .zone()
+        .alternatives(held.handle, generation, 1, 0, &Avoid::default());
+    let other = bed
+        .zone()
+        .alternatives(held.handle, generation, 1, 1, &Avoid::default());
     assert_eq!((one.len(), other.len()), (1, 1));
     assert_ne!(one, other, "by chance");
-    let older = bed.zone().alternatives(held.handle, generation - 1, 8, 0);
+    let older = bed
+        .zone()
+        .alternatives(held.handle, generation - 1, 8, 0, &Avoid::default());
     assert_eq!(older, [], "keys that the worker does not know");
     bed.acquire(worker).unwrap();
     bed.acquire(worker).unwrap();
@@ -96,4 +104,23 @@ fn the_highest_priority_that_waits() {
     assert_eq!(bed.zone().waiting_priority(pool), Some(-5));
     bed.zone().cancel(low);
     assert_eq!(bed.zone().waiting_priority(pool), None);
+}
+
+#[test]
+fn keys_that_were_tried_are_offered_last() {
+    let (mut bed, worker) = super::health::bed(&[1, 1, 1, 1]);
+    let now = bed.clock();
+    let mut want = bed.want(worker);
+    let held = bed.zone().acquire(&want, now).unwrap();
+    let generation = want.generation;
+    for key in [1, 3] {
+        want.avoid.push(key);
+    }
+    for random in 0..8 {
+        let zone = bed.zone();
+        let found = zone.alternatives(held.handle, generation, 8, random, &want.avoid);
+        let keys: Vec<_> = found.iter().map(|&(key, _)| key).collect();
+        assert_eq!(keys[0], 2, "{keys:?}");
+        assert_eq!(keys.len(), 3, "rather than none: {keys:?}");
+    }
 }

@@ -33,7 +33,7 @@ fn every_balance_avoids_keys() {
         Balance::LeastBusy,
         Balance::Random,
     ] {
-        let keys: Vec<_> = (0..12).map(|n| (n, 1, 1 + u32::from(n % 3))).collect();
+        let keys: Vec<_> = (0..24).map(|n| (n, 1, 1 + u32::from(n % 3))).collect();
         for tried in 0..MAX_AVOIDED {
             let mut bed = Bed::new(&pool("p", &keys, balance));
             let worker = bed.worker(1);
@@ -54,10 +54,10 @@ fn every_balance_avoids_keys() {
 fn of_more_keys_than_it_can_hold_the_last_are_avoided() {
     let mut avoid = Avoid::default();
     assert!(avoid.is_empty());
-    for key in 0..20 {
+    for key in 0..28 {
         avoid.push(key);
         avoid.push(key);
     }
-    let held: Vec<_> = (0..20).filter(|&key| avoid.contains(key)).collect();
-    assert_eq!(held, (12..20).collect::<Vec<_>>());
+    let held: Vec<_> = (0..28).filter(|&key| avoid.contains(key)).collect();
+    assert_eq!(held, (12..28).collect::<Vec<_>>());
 }

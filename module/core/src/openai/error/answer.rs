@@ -83,12 +83,16 @@ answers! {
         "You exceeded your current quota for this gateway, please ask who runs it about your limits.";
     NO_KEY_AVAILABLE: "rate_limit_exceeded" / "no_key_available", null,
         "All API keys are in use and none became free in time. Please try again later.";
+    QUEUE_FULL: "rate_limit_exceeded" / "queue_full", null,
+        "All API keys are in use and too many requests wait for one already. Please try again later.";
+    KEYS_RATE_LIMITED: "rate_limit_exceeded" / "keys_rate_limited", null,
+        "All API keys are rate limited by the provider for now. Please try again later.";
     LOCK_UNAVAILABLE: "server_error" / "lock_unavailable", null,
         "The lock service is unavailable, so no API key could be leased. Please try again later.";
     NO_HEALTHY_KEY: "server_error" / "no_healthy_key", null,
         "No API key is usable: every key has been revoked or is out of quota.";
     LEASE_LOST: "server_error" / "lease_lost", null,
-        "The lease on the API key was lost while the answer was streamed. Please retry your request.";
+        "The lease on the API key was lost before the answer was complete. Please retry your request.";
     UPSTREAM_UNAVAILABLE: "server_error" / "upstream_unavailable", null,
         "The upstream API could not be reached or gave no valid answer. Please retry your request.";
     UPSTREAMS_OPEN: "server_error" / "upstream_unavailable", null,

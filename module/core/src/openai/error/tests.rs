@@ -21,7 +21,9 @@ fn all() -> Vec<ApiError> {
         ApiError::QuotaPassed,
         ApiError::NoKeyAvailable { retry_after: 7 },
         ApiError::LockUnavailable { retry_after: 2 },
-        ApiError::NoHealthyKey,
+        ApiError::QueueFull { retry_after: 1 },
+        ApiError::KeysRateLimited { retry_after: 9 },
+        ApiError::NoHealthyKey { retry_after: 60 },
         ApiError::LeaseLost,
         ApiError::UpstreamUnavailable,
         ApiError::UpstreamsOpen { retry_after: 5 },
@@ -101,13 +103,25 @@ fn the_gateways_errors_are_those_that_clients_know() {
             Some("no_key_available"),
         ),
         (
+            ApiError::QueueFull { retry_after: wait },
+            429,
+            "rate_limit_exceeded",
+            Some("queue_full"),
+        ),
+        (
+            ApiError::KeysRateLimited { retry_after: wait },
+            429,
+            "rate_limit_exceeded",
+            Some("keys_rate_limited"),
+        ),
+        (
             ApiError::LockUnavailable { retry_after: wait },
             503,
             "server_error",
             Some("lock_unavailable"),
         ),
         (
-            ApiError::NoHealthyKey,
+            ApiError::NoHealthyKey { retry_after: wait },
             503,
             "server_error",
             Some("no_healthy_key"),
@@ -189,7 +203,13 @@ fn waiting_is_advised_where_it_helps() {
         ApiError::UpstreamsOpen { retry_after: 4 }.retry_after(),
         Some(4)
     );
-    assert_eq!(ApiError::NoHealthyKey.retry_after(), None);
+    for error in [
+        ApiError::QueueFull { retry_after: 6 },
+        ApiError::KeysRateLimited { retry_after: 6 },
+        ApiError::NoHealthyKey { retry_after: 6 },
+    ] {
+        assert_eq!(error.retry_after(), Some(6), "{error:?}");
+    }
     assert_eq!(ApiError::WrongToken.retry_after(), None);
 }
 

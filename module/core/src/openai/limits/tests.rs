@@ -152,3 +152,13 @@ proptest! {
         prop_assert!(limits.wait_ms().is_none_or(|ms| (1..=MOST_MS).contains(&ms)));
     }
 }
+
+#[test]
+fn only_the_word_false_forbids_a_retry() {
+    assert!(forbids_retry(b"X-Should-Retry", b"false"));
+    assert!(forbids_retry(b"x-should-retry", b" False "));
+    for value in [&b"true"[..], b"", b"0", b"falsely"] {
+        assert!(!forbids_retry(b"x-should-retry", value));
+    }
+    assert!(!forbids_retry(b"x-should-retry-after", b"false"));
+}

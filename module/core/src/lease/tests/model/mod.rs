@@ -292,10 +292,10 @@ impl Model {
         let (left, worker) = (self.held[at].grant, self.held[at].worker);
         let generation = self.bed.generation;
         let most = 1 + (random >> 32) as usize % 3;
-        let others = self
-            .bed
-            .zone()
-            .alternatives(left.handle, generation, most, random);
+        let others =
+            self.bed
+                .zone()
+                .alternatives(left.handle, generation, most, random, &Avoid::default());
         assert!(others.len() <= most);
         assert_eq!(others.is_empty(), !self.some_free(generation, None));
         let Some(&other) = others.last() else { return };
