@@ -89,6 +89,98 @@ impl Shipped {
         self
     }
 
+    /// Adds a line to a block, which is named as its first line begins: `http`, `openai_pool main`.
+    #[must_use]
+    #[track_caller]
+    pub fn add(self, block: &str, line: &str) -> Self {
+        self.change(block, |inside| inside.insert_str(0, &format!("\n{line}\n")))
+    }
+
+    /// Sets a directive of a block, in place of what the block itself says of it.
+    #[must_use]
+    #[track_caller]
+    pub fn set(self, block: &str, line: &str) -> Self {
+        let name = line.split(' ').next().unwrap_or(line);
+        self.change(block, |inside| {
+            let mut depth = 0;
+            let mut kept = format!("\n{line}\n");
+            for old in inside.lines() {
+                let code = old.split('#').next().unwrap_or_default();
+                let said = code.split_whitespace().next();
+                if depth > 0 || said != Some(name) {
+                    kept.push_str(old);
+                    kept.push('\n');
+                }
+                depth += code.matches('{').count();
+                depth -= code.matches('}').count();
+            }
+            *inside = kept;
+        })
+    }
+
+    /// Replaces some text, which must be there.
+    #[must_use]
+    #[track_caller]
+    pub fn replace(self, from: &str, to: &str) -> Self {
+        let path = self.dir.path().join("nginx.conf");
+        let text = fs::read_to_string(&path).expect("the configuration");
+        assert!(text.contains(from), "no {from:?}:\n{text}");
+        fs::write(path, text.replace(from, to)).expect("the directory is writable");
+        self
+    }
+
+    /// The directory that it will run in.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Changes what is between the braces of a block.
+    #[track_caller]
+    fn change(self, block: &str, change: impl FnOnce(&mut String)) -> Self {
+        let path = self.dir.path().join("nginx.conf");
+        let text = fs::read_to_string(&path).expect("the configuration");
+        // The block's name begins a line, and nothing but its brace follows.
+        let begin = text.match_indices(block).find_map(|(at, _)| {
+            let before = text[..at].rsplit('\n').next()?;
+            let after = at + block.len();
+            let brace = after + text[after..].find('{')?;
+            (is_blank(before) && is_blank(&text[after..brace])).then_some(brace + 1)
+        });
+        let begin = begin.unwrap_or_else(|| panic!("no block {block:?}:\n{text}"));
+        let mut depth = 1;
+        let mut comment = false;
+        let end = text[begin..].char_indices().find_map(|(at, c)| {
+            match c {
+                '#' => comment = true,
+                '\n' => comment = false,
+                '{' if !comment => depth += 1,
+                '}' if !comment => depth -= 1,
+                _ => {}
+            }
+            (depth == 0).then_some(begin + at)
+        });
+        let end = end.expect("the block ends");
+        let mut inside = text[begin..end].to_owned();
+        change(&mut inside);
+        let text = [&text[..begin], &inside, &text[end..]].concat();
+        fs::write(path, text).expect("the directory is writable");
+        self
+    }
+
+    /// Writes a file beside the configuration.
+    #[must_use]
+    pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
+        fs::write(self.dir.path().join(name), content).expect("the directory is writable");
+        self
+    }
+
+    /// Unsets a variable of its environment.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.environment.retain(|(other, _)| other != name);
+        self
+    }
+
     /// Has nginx test it.
     pub fn test(&self) -> ConfigTest {
         ConfigTest::run(&self.flavour, self.dir.path(), &self.environment)
@@ -120,6 +212,16 @@ impl RunningShipped {
         self.port
     }
 
+    /// Its directory, with the configuration and the logs.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The nginx.
+    pub fn nginx(&self) -> &Nginx {
+        &self.nginx
+    }
+
     /// Waits until a file of its directory holds `needle`, and gives that line.
     #[track_caller]
     pub fn line_of(&self, file: &str, needle: &str) -> String {
@@ -143,6 +245,10 @@ impl RunningShipped {
     }
 }
 
+fn is_blank(text: &str) -> bool {
+    text.chars().all(char::is_whitespace)
+}
+
 /// Replaces what belongs to the machine: the module's path, directories and ports.
 fn adapt(text: &str, flavour: &Flavour, dir: &Path, port: u16, upstream_port: u16) -> String {
     let home = dir.display();
@@ -163,6 +269,7 @@ fn adapt(text: &str, flavour: &Flavour, dir: &Path, port: u16, upstream_port: u1
         .replace("127.0.0.1:8004", &format!("127.0.0.1:{port}"))
         .replace("127.0.0.1:8080", &format!("127.0.0.1:{upstream_port}"))
         .replace("logs/nginx.pid", "nginx.pid")
+        .replace("logs/error.log", "error.log")
         // To raise a limit takes a privilege that the root of a container may lack.
         .replace("worker_rlimit_nofile", "# worker_rlimit_nofile");
     if !text.lines().any(|line| line.starts_with("pid ")) {

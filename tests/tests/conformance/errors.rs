@@ -1,0 +1,214 @@
+//! Errors of the gateway's own.
+
+use std::thread::JoinHandle;
+
+use e2e::{Answer, Call, Exchange, RawUpstream, wait_for, wait_until};
+use serde_json::{Value, json};
+
+use crate::bed::{Bed, CHAT, COMPLETIONS, Config, SERVICE, STREAM};
+use crate::case::{As, Case, check};
+
+on_each_configuration!(
+    no_key_is_free_within_the_wait,
+    every_key_is_unusable,
+    a_lease_is_lost_before_the_answer,
+    a_lease_is_lost_in_a_stream,
+    errors_of_nginx_have_the_form_of_openai,
+);
+
+fn chat() -> Case {
+    Case::post(COMPLETIONS, STREAM).by(As::Service)
+}
+
+/// Requests that hold all three keys, and what the upstream has of them.
+fn hold_all(bed: &Bed, upstream: &RawUpstream) -> Vec<(JoinHandle<Answer>, Exchange)> {
+    let held = (0..3)
+        .map(|_| (bed.chat(CHAT).spawn(), upstream.accept()))
+        .collect();
+    bed.wait_gauge("held", 3);
+    held
+}
+
+fn let_go(held: Vec<(JoinHandle<Answer>, Exchange)>) {
+    for (client, mut exchange) in held {
+        exchange.answer();
+        client.join().expect("an answer").expect_status(200);
+    }
+}
+
+fn no_key_is_free_within_the_wait(config: Config) {
+    let upstream = RawUpstream::bind();
+    let bed = Bed::before_raw(config, &upstream, |shipped| {
+        shipped.set("openai_pool main", "wait 300ms;")
+    });
+    let held = hold_all(&bed, &upstream);
+    let refused = chat().error(429, "rate_limit_exceeded", "no_key_available");
+    check(&bed, &[refused.answers("retry-after", "<seconds>")]);
+    let_go(held);
+    bed.end();
+}
+
+/// Has each of the three keys answered so, once.
+fn exhaust(bed: &Bed, with: &[(&str, &str)]) {
+    let call = with.iter().fold(bed.chat(CHAT), |call, (name, value)| {
+        call.header(name, value)
+    });
+    wait_until("every key is out", || {
+        call.send();
+        bed.gauge("keys_out") == Some(3)
+    });
+}
+
+fn every_key_is_unusable(config: Config) {
+    for error in ["invalid_api_key", "insufficient_quota"] {
+        let bed = Bed::start(config);
+        exhaust(&bed, &[("x-mock-error", error)]);
+        let before = bed.mock.stats().totals.requests;
+        check(&bed, &[chat().error(503, "server_error", "no_healthy_key")]);
+        assert_eq!(
+            bed.mock.stats().totals.requests,
+            before,
+            "nothing goes upstream"
+        );
+        bed.end();
+    }
+}
+
+/// One key, two workers, and leases that do not outlive a worker that stands still for long.
+fn with_one_key(config: Config, upstream: &RawUpstream) -> Bed {
+    Bed::before_raw(config, upstream, |shipped| {
+        shipped
+            .with("OPENAI_API_KEYS", "")
+            .replace("worker_processes auto;", "worker_processes 2;")
+            .set("openai_pool main", "lease_ttl 1s;")
+            .set("location /v1/", "add_header X-Worker $pid;")
+    })
+}
+
+fn worker_of(headers: &[(String, String)]) -> i32 {
+    let field = headers.iter().find(|(name, _)| name == "x-worker");
+    let (_, pid) = field.expect("the answer names its worker");
+    pid.parse().expect("a process id")
+}
+
+/// A stream that has begun, and its worker.
+#[track_caller]
+fn stream(bed: &Bed, upstream: &RawUpstream) -> (e2e::Events, Exchange, i32) {
+    let client = bed.chat(STREAM).spawn_events();
+    let mut exchange = upstream.accept();
+    exchange.begin_stream().event("first");
+    let mut events = client.join().expect("a head");
+    assert_eq!(events.next().as_deref(), Some("first"));
+    let worker = worker_of(&events.headers);
+    (events, exchange, worker)
+}
+
+/// Stops a worker until its key is lent to somebody else.
+#[track_caller]
+fn lose(bed: &Bed, upstream: &RawUpstream, stale: i32) {
+    bed.nginx().stop_worker(stale);
+    let (mut events, mut exchange, heir) = stream(bed, upstream);
+    assert_ne!(heir, stale);
+    bed.nginx().resume_worker(stale);
+    // The worker sees that its lease is another's while that one still has it.
+    wait_until("the loss is told", || {
+        bed.read("error.log").contains("\"event\":\"lease_lost\"")
+    });
+    exchange.end_stream();
+    assert_eq!(events.next().as_deref(), Some("[DONE]"));
+}
+
+fn a_lease_is_lost_before_the_answer(config: Config) {
+    let upstream = RawUpstream::bind();
+    let bed = with_one_key(config, &upstream);
+    // On one connection, so that it is known which worker has it.
+    let call = Call::json(bed.url(COMPLETIONS), CHAT)
+        .token(SERVICE)
+        .keep_alive();
+    let first = call.spawn();
+    upstream.accept().answer();
+    let stale = worker_of(&first.join().expect("an answer").expect_status(200).headers);
+    let waiting = call.spawn();
+    let mut exchange = upstream.accept();
+    lose(&bed, &upstream, stale);
+    let answer = waiting.join().expect("an answer");
+    let case = chat().error(503, "server_error", "lease_lost");
+    assert_eq!(
+        case.judge(&answer),
+        Vec::<String>::new(),
+        "{}",
+        answer.text()
+    );
+    exchange.wait_closed();
+    bed.end();
+}
+
+fn a_lease_is_lost_in_a_stream(config: Config) {
+    let upstream = RawUpstream::bind();
+    let bed = with_one_key(config, &upstream);
+    let (mut events, mut exchange, stale) = stream(&bed, &upstream);
+    lose(&bed, &upstream, stale);
+    let told: Value = serde_json::from_str(&events.next().expect("last words")).expect("JSON");
+    let error = json!({"error": {"message": "<text>", "type": "server_error", "param": null, "code": "lease_lost"}});
+    crate::shape::assert_shape("the last event", &error, &told);
+    assert_eq!(told["error"].as_object().map(serde_json::Map::len), Some(4));
+    assert_eq!(events.next(), None, "the connection ends");
+    exchange.wait_closed();
+    bed.end();
+}
+
+/// Two of three servers are gone: no lock is to be had, neither by requests nor by services.
+#[test]
+fn the_container_has_no_quorum() {
+    let mut bed = Bed::start(Config::Container);
+    bed.nodes[0].kill();
+    bed.nodes[1].kill();
+    let acquire = json!({"service_name": "labeling", "resource_type": "openai_api"});
+    for case in [
+        chat(),
+        Case::post("/v1/lock/acquire", acquire).by(As::Service),
+    ] {
+        let case = case.error(503, "server_error", "lock_unavailable");
+        let case = case.answers("retry-after", "<seconds>");
+        let wrong = wait_for("it is refused", || {
+            let answer = case.call(&bed).send();
+            (answer.status != 200).then(|| (case.judge(&answer), answer))
+        });
+        assert_eq!(wrong.0, Vec::<String>::new(), "{}", wrong.1.text());
+    }
+    let health = bed.call("GET", "/health").send().expect_status(503);
+    assert_eq!(health.json()["status"], "unhealthy");
+    bed.end();
+}
+
+fn errors_of_nginx_have_the_form_of_openai(config: Config) {
+    let bed = Bed::with(config, |shipped| {
+        shipped.set("server", "client_max_body_size 64k;")
+    });
+    let large = format!("{{\"model\":\"{}\"}}", "x".repeat(100_000));
+    check(
+        &bed,
+        &[
+            Case::post(COMPLETIONS, large).by(As::Service).error(
+                413,
+                "invalid_request_error",
+                "request_too_large",
+            ),
+            Case::get("/v1/lock/nothing")
+                .by(As::Service)
+                .error(404, "invalid_request_error", None),
+        ],
+    );
+    bed.end();
+
+    // No upstream.
+    let upstream = RawUpstream::bind();
+    let bed = Bed::before_raw(config, &upstream, |shipped| shipped);
+    drop(upstream);
+    let answer = chat().call(&bed).send();
+    assert!([502, 503].contains(&answer.status), "{}", answer.text());
+    let error = json!({"error": {"message": "<text>", "type": "server_error", "param": null, "code": "upstream_unavailable"}});
+    crate::shape::assert_shape("no upstream", &error, &answer.json());
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    bed.end();
+}
