@@ -2,11 +2,11 @@
 
 use std::env::var;
 
-const ASKED: [&str; 3] = ["ssl", "http_cache", "http_v2"];
+const ASKED: [&str; 4] = ["ssl", "http_cache", "http_v2", "http_v3"];
 
 fn main() {
     println!(
-        "cargo::rustc-check-cfg=cfg(ngx_feature, values(\"ssl\", \"http_cache\", \"http_v2\"))"
+        "cargo::rustc-check-cfg=cfg(ngx_feature, values(\"ssl\", \"http_cache\", \"http_v2\", \"http_v3\"))"
     );
     println!("cargo::rerun-if-env-changed=DEP_NGINX_FEATURES");
     let features = var("DEP_NGINX_FEATURES").unwrap_or_default();

@@ -87,9 +87,9 @@ impl Location {
         self.asks_token || self.serves() || self.api.is_served()
     }
 
-    /// Whether requests here go to an upstream, to which a key can be sent.
+    /// Whether requests here are sent on by a handler, to which a key can be given.
     pub fn sends(&self) -> bool {
-        self.content.sends()
+        self.content.is_set()
     }
 
     pub fn inspects(&self) -> bool {
@@ -172,7 +172,7 @@ impl LocationConf for Location {
         &self.content
     }
 
-    fn wraps_content(&self) -> bool {
+    fn needs_key(&self) -> bool {
         self.serves()
     }
 

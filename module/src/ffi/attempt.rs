@@ -59,12 +59,18 @@ pub enum End {
 impl Hooks {
     /// Puts our handler of headers before the one that stands there now. A module's
     /// own handlers may set it anew, or leave it as it is.
-    fn lead<M: Wrapped>(&self, upstream: &mut ngx_http_upstream_t) {
+    ///
+    /// # Safety
+    /// A live upstream.
+    unsafe fn lead<M: Wrapped>(&self, upstream: *mut ngx_http_upstream_t) {
         let ours: unsafe extern "C" fn(_) -> _ = process_header_entry::<M>;
-        let stands = upstream.process_header;
-        if !stands.is_some_and(|h| core::ptr::fn_addr_eq(h, ours)) {
-            self.process_header.set(stands);
-            upstream.process_header = Some(ours);
+        // SAFETY: the caller's.
+        unsafe {
+            let stands = (*upstream).process_header;
+            if !stands.is_some_and(|h| core::ptr::fn_addr_eq(h, ours)) {
+                self.process_header.set(stands);
+                (*upstream).process_header = Some(ours);
+            }
         }
     }
 }
@@ -119,15 +125,24 @@ impl<'a> AnswerHead<'a> {
 }
 
 /// Puts our hooks before those of a prepared upstream.
-pub(crate) fn hook<M: Wrapped>(holder: &Holder<M::Context>, upstream: &mut ngx_http_upstream_t) {
+///
+/// # Safety
+/// A live upstream.
+pub(crate) unsafe fn hook<M: Wrapped>(
+    holder: &Holder<M::Context>,
+    upstream: *mut ngx_http_upstream_t,
+) {
     let hooks = &holder.hooks;
     hooks.undecided.set(false);
     hooks.kept.set(false);
     hooks.given_up.set(None);
     hooks.last_words.set(None);
-    hooks.lead::<M>(upstream);
-    hooks.reinit_request.set(upstream.reinit_request);
-    upstream.reinit_request = Some(reinit_request_entry::<M>);
+    // SAFETY: the caller's.
+    unsafe {
+        hooks.lead::<M>(upstream);
+        hooks.reinit_request.set((*upstream).reinit_request);
+        (*upstream).reinit_request = Some(reinit_request_entry::<M>);
+    }
 }
 
 /// nginx sends the request to another server of the upstream, by its own choice.
@@ -143,7 +158,7 @@ unsafe extern "C" fn reinit_request_entry<M: Wrapped>(r: *mut ngx_http_request_t
         // SAFETY: live request with an upstream; `theirs` stood here before.
         unsafe {
             let rc = theirs(r);
-            holder.hooks.lead::<M>(&mut *(*r).upstream);
+            holder.hooks.lead::<M>((*r).upstream);
             rc
         }
     })
@@ -163,7 +178,7 @@ unsafe extern "C" fn process_header_entry<M: Wrapped>(r: *mut ngx_http_request_t
             unsafe {
                 let version = (*r).http_version;
                 let rc = theirs(r);
-                let upstream = &mut *(*r).upstream;
+                let upstream = (*r).upstream;
                 hooks.lead::<M>(upstream);
                 // A header out of the cache is no answer of the upstream.
                 if rc != NGX_OK as ngx_int_t || (*r).cached() != 0 {
@@ -171,7 +186,7 @@ unsafe extern "C" fn process_header_entry<M: Wrapped>(r: *mut ngx_http_request_t
                 }
                 // Bytes without a status line nginx takes for HTTP/0.9, and would
                 // give the client as they are.
-                if upstream.headers_in.status_n == 0 {
+                if (*upstream).headers_in.status_n == 0 {
                     (*r).http_version = version;
                     return NGX_HTTP_UPSTREAM_INVALID_HEADER as ngx_int_t;
                 }
@@ -223,27 +238,27 @@ pub(crate) unsafe fn give_up<M: Wrapped>(
     // filters say of that: `answer_held` says NGX_DONE, which gives back the
     // reference that is taken here and leaves the request alone.
     unsafe {
-        let upstream = &mut *(*r).upstream;
+        let upstream = (*r).upstream;
         if (*r).header_sent() != 0 {
             // nginx goes on to flush what has been sent, and closes the connection.
             let words = M::answer_broken(Request::borrow(r), status);
             holder.hooks.last_words.set(words);
             return;
         }
-        if upstream.header_sent() != 0 || (*r).header_only() != 0 {
+        if (*upstream).header_sent() != 0 || (*r).header_only() != 0 {
             return;
         }
         // A page of nginx's own goes in the place of an answer that has been judged
         // (`proxy_intercept_errors`). Of a server that it has given up, nginx has
         // forgotten the address.
-        if holder.hooks.kept.get() && !upstream.peer.sockaddr.is_null() {
+        if holder.hooks.kept.get() && !(*upstream).peer.sockaddr.is_null() {
             return;
         }
-        let reused = upstream.peer.cached() != 0;
+        let reused = (*upstream).peer.cached() != 0;
         if M::attempt_failed(Request::borrow(r), status, reused) != Attempt::Over {
             return;
         }
-        upstream.set_header_sent(1);
+        (*upstream).set_header_sent(1);
         holder.hooks.given_up.set(Some((*r).keepalive()));
         (*(*r).main).set_count((*(*r).main).count() + 1);
     }
@@ -275,6 +290,9 @@ impl Request<'_> {
 fn come_back<M: Wrapped>(request: Request<'_>) {
     let r = request.raw;
     M::attempt_over(request);
+    if let Some(holder) = context::current::<M::Context>(r, the_module::<M>()) {
+        holder.authorization.take();
+    }
     // SAFETY: live request without an upstream connection; its body has been read,
     // and its handler for the content phase is set by the phases anew.
     unsafe {

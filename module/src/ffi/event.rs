@@ -5,6 +5,7 @@ use core::ptr::NonNull;
 use ngx::ffi::{
     NGX_OK, ngx_add_timer, ngx_connection_t, ngx_cycle_t, ngx_del_timer, ngx_delete_posted_event,
     ngx_event_handler_pt, ngx_event_t, ngx_int_t, ngx_msec_t, ngx_post_event, ngx_posted_events,
+    ngx_uint_t,
 };
 use ngx::log::ngx_cycle_log;
 
@@ -24,6 +25,9 @@ unsafe extern "C" {
 /// NGX_READ_EVENT, which bindgen cannot read, of an nginx with epoll: on Linux
 /// every one has it, whichever method it uses.
 const READ_EVENT: ngx_int_t = (libc::EPOLLIN | libc::EPOLLRDHUP) as ngx_int_t;
+/// NGX_WRITE_EVENT and NGX_CLEAR_EVENT, likewise.
+pub(super) const WRITE_EVENT: ngx_int_t = libc::EPOLLOUT as ngx_int_t;
+pub(super) const CLEAR_EVENT: ngx_uint_t = libc::EPOLLET as u32 as ngx_uint_t;
 
 /// A timer of the event loop. Dropping it stops it.
 pub struct Timer {

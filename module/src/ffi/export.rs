@@ -54,8 +54,8 @@ pub trait LocationConf: Default + 'static {
     fn inherit(&mut self, above: &Self, main: &Self::Main) -> ConfResult;
     /// The location's content handler.
     fn content(&self) -> &ContentHandler;
-    /// Whether the content handler is to be wrapped.
-    fn wraps_content(&self) -> bool;
+    /// Whether requests are sent with a key only: the content handler is wrapped.
+    fn needs_key(&self) -> bool;
     /// Whether [`Filter::client_left`] is to be asked here.
     fn drains(&self) -> bool;
 }
@@ -175,21 +175,24 @@ unsafe fn wrap_content<M: Wrapped>(cf: *mut ngx_conf_t, own: &M::Location, above
         unsafe { (*cf).http_location_conf_unchecked::<ngx_http_core_loc_conf_t>(&*core_module) };
     let Some(mut core) = core else { return };
     // SAFETY: as above; nobody else refers to it now.
-    let handler = unsafe { &mut core.as_mut().handler };
+    let core = unsafe { core.as_mut() };
     let content = own.content();
     if content.own.get() {
         return;
     }
-    match *handler {
+    match core.handler {
         Some(theirs) if !core::ptr::fn_addr_eq(theirs, entry) => {
             content.theirs.set(Some(theirs));
-            if own.wraps_content() {
-                content.wrapped.set(true);
-                *handler = Some(entry);
+            if own.needs_key() {
+                core.handler = Some(entry);
             }
         }
-        // An `if` block goes on with the handler of its location.
-        _ => content.theirs.set(above.content().theirs.get()),
+        // An `if` block goes on with the handler of its location. A nested location and a
+        // `limit_except` block do not.
+        _ if core.noname() != 0 && core.lmt_excpt() == 0 => {
+            content.theirs.set(above.content().theirs.get());
+        }
+        _ => {}
     }
 }
 

@@ -214,8 +214,18 @@ unsafe extern "C" fn body_entry<F: Filter>(
     let mut is_last = false;
     match guard(Piece::Keep, || F::body(request, seen)) {
         Piece::Keep => {}
-        Piece::Replace(body) => chain = request.replacement(chain, Some(&body)),
-        Piece::Drop => chain = request.replacement(chain, None),
+        Piece::Replace(body) => {
+            request.drop_pieces(chain);
+            chain = request.chain_of(&body, true);
+            if chain.is_null() {
+                // The client has been told of a length.
+                return NGX_ERROR as ngx_int_t;
+            }
+        }
+        Piece::Drop => {
+            request.drop_pieces(chain);
+            chain = ptr::null_mut();
+        }
         Piece::Edit(cutter, by, last) => {
             if last {
                 // SAFETY: the chain that has come, of a main request.

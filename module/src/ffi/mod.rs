@@ -26,6 +26,7 @@ mod peer;
 mod process;
 mod reply;
 mod request;
+mod reserve;
 mod rewrite;
 mod shm;
 mod swap;

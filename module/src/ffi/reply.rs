@@ -82,6 +82,22 @@ impl Request<'_> {
         }
     }
 
+    /// The body is going to be another one, from within the header filter: nobody knows
+    /// its length, and no part of it can be asked for.
+    pub fn body_changes(&self) {
+        // SAFETY: live request whose header has not been sent; as nginx's own filters do
+        // that change a body. The header is null or an element of the answer's list.
+        unsafe {
+            (*self.raw).set_allow_ranges(0);
+            let ranges = (*self.raw).headers_out.accept_ranges;
+            if !ranges.is_null() {
+                (*ranges).hash = 0;
+                (*self.raw).headers_out.accept_ranges = ptr::null_mut();
+            }
+            self.forget_length();
+        }
+    }
+
     /// The length of the answer is not known any more.
     ///
     /// # Safety
@@ -128,15 +144,10 @@ impl Request<'_> {
         }
     }
 
-    /// Marks what was to be sent as sent, and gives what is sent instead.
-    pub(crate) fn replacement(
-        &self,
-        chain: *mut ngx_chain_t,
-        body: Option<&[u8]>,
-    ) -> *mut ngx_chain_t {
+    /// Marks what was to be sent as sent.
+    pub(crate) fn drop_pieces(&self, chain: *mut ngx_chain_t) {
         // SAFETY: a chain that nginx passed to a body filter.
         unsafe { count_as_sent(chain, ptr::null()) };
-        body.map_or(ptr::null_mut(), |body| self.chain_of(body, true))
     }
 
     /// Sends a last piece on a stream that has begun, and ends it.

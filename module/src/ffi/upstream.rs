@@ -2,15 +2,17 @@ use core::cell::Cell;
 use std::rc::Rc;
 
 use ngx::ffi::{
-    NGX_DONE, NGX_ERROR, NGX_OK, ngx_http_core_run_phases, ngx_http_handler_pt,
-    ngx_http_post_subrequest_t, ngx_http_request_t, ngx_http_upstream_init, ngx_http_upstream_t,
-    ngx_int_t, ngx_palloc, ngx_post_event, ngx_posted_events,
+    NGX_DECLINED, NGX_DONE, NGX_ERROR, NGX_HTTP_BAD_GATEWAY, NGX_HTTP_INTERNAL_SERVER_ERROR,
+    NGX_OK, NGX_USE_CLEAR_EVENT, ngx_event_actions, ngx_event_flags, ngx_http_core_run_phases,
+    ngx_http_handler_pt, ngx_http_post_subrequest_t, ngx_http_request_t, ngx_http_upstream_init,
+    ngx_http_upstream_t, ngx_int_t, ngx_palloc, ngx_post_event, ngx_posted_events,
 };
 use zeroize::Zeroizing;
 
 use super::abort;
 use super::attempt::{self, AnswerHead, Attempt};
 use super::context::{self, Holder};
+use super::event::{CLEAR_EVENT, WRITE_EVENT};
 use super::export::{HttpModule, LocationConf, the_module};
 use super::guard;
 use super::handler;
@@ -24,18 +26,14 @@ use super::swap::Swapped;
 pub struct ContentHandler {
     /// What the location's own directive (`proxy_pass`) has set.
     pub(crate) theirs: Cell<ngx_http_handler_pt>,
-    /// Whether the location's requests come to ours first.
-    pub(crate) wrapped: Cell<bool>,
-    /// Whether it answers without an upstream, so that a key is of no use.
-    pub(crate) idle: Cell<bool>,
     /// Whether it is one of the module's own, by [`super::Conf::serve_content`].
     pub own: Cell<bool>,
 }
 
 impl ContentHandler {
-    /// Whether requests are sent to an upstream, as far as is known.
-    pub fn sends(&self) -> bool {
-        self.theirs.get().is_some() && !self.idle.get()
+    /// Whether there is a handler, to which a key can be given.
+    pub fn is_set(&self) -> bool {
+        self.theirs.get().is_some()
     }
 }
 
@@ -75,15 +73,20 @@ impl Request<'_> {
         let (Some(holder), Some(place)) = (holder, place) else {
             return false;
         };
-        if place.theirs.get().is_none() {
+        if !place.is_set() {
             return false;
         }
-        // SAFETY: live request. An `if` block may have a pool while its location,
-        // whose handler serves both, has none.
+        // SAFETY: live request. It has this handler, unless another module has put its
+        // own in front of it.
         unsafe { (*self.raw).content_handler = Some(content_entry::<M>) };
         *holder.authorization.borrow_mut() = Some(authorization);
         *holder.headers.borrow_mut() = headers.map(Rc::new);
         true
+    }
+
+    /// Whether a content handler will be called, rather than nginx look for a file.
+    pub fn has_handler(&self) -> bool {
+        self.get().content_handler.is_some()
     }
 
     /// Has [`Wrapped::subrequest_done`] called at the end of a subrequest.
@@ -158,25 +161,30 @@ impl Request<'_> {
 }
 
 pub(crate) unsafe extern "C" fn content_entry<M: Wrapped>(r: *mut ngx_http_request_t) -> ngx_int_t {
-    guard(NGX_ERROR as ngx_int_t, || {
+    let failed = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+    guard(failed, || {
         // SAFETY: nginx calls content handlers with a live request.
         let request = unsafe { Request::borrow(r) };
-        let Some(place) = request.location::<M>().map(LocationConf::content) else {
-            return NGX_ERROR as ngx_int_t;
+        let Some(place) = request.location::<M>() else {
+            return failed;
         };
-        let Some(content) = place.theirs.get() else {
-            return NGX_ERROR as ngx_int_t;
+        // An `if` block without a handler may follow one that had one.
+        let Some(content) = place.content().theirs.get() else {
+            return failed;
         };
-        let holder = context::current::<M::Context>(r, the_module::<M>());
-        match holder {
+        if !place.needs_key() {
+            // SAFETY: as above; `content` is the handler of this location.
+            return unsafe { content(r) };
+        }
+        // Without a key of ours it is not called: it would send the client's token.
+        match context::current::<M::Context>(r, the_module::<M>()) {
             Some(holder) if holder.authorization.borrow().is_some() => {
-                // SAFETY: as above; `content` is the handler of this location.
-                unsafe { send_wrapped::<M>(request, holder, content, place) }
+                // SAFETY: as above.
+                unsafe { send_wrapped::<M>(request, holder, content) }
             }
+            Some(_) => failed,
             // A clone (a slice, the refresh of a cache) begins in this phase.
-            None if place.wrapped.get() && !place.idle.get() => through_precontent::<M>(r),
-            // SAFETY: as above.
-            _ => unsafe { content(r) },
+            None => through_precontent::<M>(r),
         }
     })
 }
@@ -187,37 +195,93 @@ unsafe fn send_wrapped<M: Wrapped>(
     request: Request<'_>,
     holder: &Holder<M::Context>,
     content: unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t,
-    place: &ContentHandler,
 ) -> ngx_int_t {
     let r = request.raw;
     // SAFETY: the body has been read, so the handler goes as far as
-    // ngx_http_upstream_init, which does nothing while `aio` is set: that leaves
-    // the moment to wrap what it has prepared. Then it is called again, to do its
-    // work.
+    // ngx_http_upstream_init, which does nothing while `aio` is set and the
+    // connection's write event is active: that leaves the moment to wrap what it has
+    // prepared. Then it is called again, to do its work.
     unsafe {
+        if !activate_writing(r) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+        }
         // One may be left from before an internal redirect.
         let before = (*r).upstream;
+        let redirects = (*r).uri_changes();
         (*r).set_aio(1);
         let rc = content(r);
+        let held = (*r).aio() != 0;
         (*r).set_aio(0);
         let made = (*r).upstream;
-        let Some(upstream) = made.as_mut().filter(|_| made != before) else {
-            // An answer of its own, which `aio` has held back. The next request
-            // here will not be given a key.
-            place.idle.set(true);
+        if (*r).uri_changes() != redirects {
+            // The handler has sent the request to another location, which may have no
+            // pool: then its upstream is still to be started.
+            let needs_key = request.location::<M>().is_none_or(M::Location::needs_key);
+            if held && made != before && rc == NGX_DONE as ngx_int_t && !needs_key {
+                ngx_http_upstream_init(r);
+            }
+            ngx_post_event((*(*r).connection).write, &raw mut ngx_posted_events);
+            return rc;
+        }
+        if made == before {
+            // What `aio` has held back of an answer is sent.
             ngx_post_event((*(*r).connection).write, &raw mut ngx_posted_events);
             M::answer_complete(request);
-            return rc;
-        };
+            return own_answer(r, rc);
+        }
         if rc == NGX_DONE as ngx_int_t {
-            holder.create_request.set(upstream.create_request);
-            upstream.create_request = Some(create_request_entry::<M>);
-            holder.finalize_request.set(upstream.finalize_request);
-            upstream.finalize_request = Some(finalize_request_entry::<M>);
-            attempt::hook::<M>(holder, upstream);
+            holder.create_request.set((*made).create_request);
+            (*made).create_request = Some(create_request_entry::<M>);
+            holder.finalize_request.set((*made).finalize_request);
+            (*made).finalize_request = Some(finalize_request_entry::<M>);
+            attempt::hook::<M>(holder, made);
             ngx_http_upstream_init(r);
         }
         rc
+    }
+}
+
+/// Has the kernel tell when the client's connection can be written to, as
+/// ngx_http_upstream_init does. There it may end the request, behind our back.
+///
+/// # Safety
+/// `r` must be live.
+unsafe fn activate_writing(r: *mut ngx_http_request_t) -> bool {
+    // SAFETY: the connection of a live request; a stream of HTTP/2 or HTTP/3 has one that
+    // the kernel knows nothing of. The event is added once, as long as it is not active.
+    unsafe {
+        #[cfg(ngx_feature = "http_v2")]
+        if !(*r).stream.is_null() {
+            return true;
+        }
+        #[cfg(ngx_feature = "http_v3")]
+        if !(*(*r).connection).quic.is_null() {
+            return true;
+        }
+        let write = (*(*r).connection).write;
+        let by_edges = ngx_event_flags & NGX_USE_CLEAR_EVENT as usize != 0;
+        if !by_edges || (*write).active() != 0 {
+            return true;
+        }
+        let add = ngx_event_actions.add;
+        add.is_some_and(|add| add(write, WRITE_EVENT, CLEAR_EVENT) == NGX_OK as ngx_int_t)
+    }
+}
+
+/// What becomes of a request whose handler has prepared no upstream: what the handler says,
+/// if it has answered itself, has refused the request, or goes on with it later.
+///
+/// # Safety
+/// `r` must be live.
+unsafe fn own_answer(r: *mut ngx_http_request_t, rc: ngx_int_t) -> ngx_int_t {
+    const DONE: ngx_int_t = NGX_DONE as ngx_int_t;
+    const DECLINED: ngx_int_t = NGX_DECLINED as ngx_int_t;
+    // SAFETY: the caller's.
+    let answered = unsafe { (*r).header_sent() != 0 };
+    match rc {
+        _ if answered => rc,
+        DONE | DECLINED | 200..=499 => rc,
+        _ => NGX_HTTP_BAD_GATEWAY as ngx_int_t,
     }
 }
 

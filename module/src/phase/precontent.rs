@@ -37,7 +37,14 @@ impl PhaseHandler for Precontent {
         }
         if !place.serves() || !place.sends() {
             leave_pool(&request);
-            return Flow::Decline;
+            // In an `if` block without a handler there may be that of another block, which
+            // cannot be given a key.
+            let stray = place.serves() && request.has_handler();
+            return if stray {
+                Flow::Answer(500)
+            } else {
+                Flow::Decline
+            };
         }
         let Some(ctx) = context_of(&request) else {
             return Flow::Answer(500);

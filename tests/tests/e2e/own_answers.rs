@@ -66,14 +66,12 @@ fn an_answer_without_an_upstream_is_refused_to_those_who_post() {
 }
 
 #[test]
-fn a_location_that_needs_no_key_answers_while_all_keys_are_busy() {
+fn a_location_that_says_that_it_needs_no_key_answers_while_all_keys_are_busy() {
     let upstream = RawUpstream::bind();
     let gateway = Plan::new()
-        .server("openai main; location = /status { stub_status; }")
+        .server("openai main; location = /status { openai off; stub_status; }")
         .upstream(upstream.address())
         .start();
-    // The first one shows that there is no upstream.
-    gateway.get("/status").send().expect_status(200);
     let holder = gateway.chat().spawn();
     let mut exchange = upstream.accept();
     gateway.wait_held(1, 0);
