@@ -44,11 +44,10 @@ pub fn ask(request: &Request<'_>, ctx: &Context) -> Option<Rewrite> {
 /// What takes the chunk out that the client has not asked for; `None` where nothing has
 /// to be taken out.
 pub fn cutter<'a>(request: &Request<'a>, ctx: &'a Context) -> Option<Cutter<'a>> {
-    let strips = request.answers_events() && !request.is_buffered() && ctx.meter.borrow().is_some();
-    let mut stripper = ctx.stripper.try_borrow_mut().ok()?;
-    if !strips || stripper.is_none() {
+    if !strips(request, ctx) {
         return None;
     }
+    let mut stripper = ctx.stripper.try_borrow_mut().ok()?;
     Some(Box::new(move |part| {
         let Some(stripper) = stripper.as_mut() else {
             return Left::default();
@@ -64,6 +63,12 @@ pub fn cutter<'a>(request: &Request<'a>, ctx: &'a Context) -> Option<Cutter<'a>>
             },
         }
     }))
+}
+
+/// Whether the chunk that the client has not asked for is taken out of the answer.
+fn strips(request: &Request<'_>, ctx: &Context) -> bool {
+    let asked = ctx.stripper.try_borrow().is_ok_and(|s| s.is_some());
+    asked && request.answers_events() && !request.is_buffered() && ctx.meter.borrow().is_some()
 }
 
 /// The header of an answer is about to be sent: has its usage read, if it tells any.
@@ -82,6 +87,9 @@ pub fn begin(request: &Request<'_>, ctx: &Context, place: &Location) {
     }
     ctx.answered.set(Some(request.answer_status()));
     ctx.meter.replace(meter);
+    if strips(request, ctx) {
+        request.body_changes();
+    }
 }
 
 /// A piece of the answer passes.

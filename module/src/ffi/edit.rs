@@ -37,13 +37,11 @@ impl Request<'_> {
     /// memory, and nobody knows its length. `name` is written as JSON. `None` when
     /// memory is short.
     pub fn edit_answer(&self, restorer: Restorer, name: &[u8]) -> Option<Rc<Editor>> {
-        // SAFETY: live request whose header has not been sent; as nginx's own filters
-        // that change a body do.
+        // SAFETY: live request whose header has not been sent.
         unsafe {
             let name = copy_into((*self.raw).pool, name)?;
             (*self.raw).set_filter_need_in_memory(1);
-            (*self.raw).set_allow_ranges(0);
-            self.forget_length();
+            self.body_changes();
             Some(Rc::new(Editor {
                 restorer: RefCell::new(restorer),
                 name,

@@ -141,3 +141,72 @@ fn an_error_is_not_touched() {
         .header("x-mock-status", "400");
     assert_eq!(refused.send().refusal().status, 400);
 }
+
+/// A stream that says how long it is, with the chunk that is to be taken out.
+fn answer_with_a_length(exchange: &mut e2e::Exchange) {
+    let stream = "data: {\"choices\":[{\"delta\":{\"content\":\"word\"}}]}\n\n\
+                  data: {\"choices\":[],\"usage\":{\"prompt_tokens\":6,\"completion_tokens\":3}}\n\n\
+                  data: [DONE]\n\n";
+    exchange.send(format!(
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/event-stream\r\n\
+         Accept-Ranges: bytes\r\nContent-Length: {}\r\n\r\n{stream}",
+        stream.len()
+    ));
+}
+
+const LEFT: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"word\"}}]}\n\ndata: [DONE]\n\n";
+
+fn with_a_length() -> (Gateway, RawUpstream) {
+    let upstream = RawUpstream::bind();
+    let gateway = Plan::new()
+        .location(ASKS)
+        .upstream(upstream.address())
+        .tls()
+        .start();
+    (gateway, upstream)
+}
+
+#[test]
+fn a_stream_that_says_how_long_it_is_ends_where_it_ends_over_http_1_1() {
+    let (gateway, upstream) = with_a_length();
+    let body = chat(r#","stream":true"#);
+    let one = e2e::post("Content-Type: application/json\r\n", &body);
+    let kept = one.replace("Connection: close\r\n", "");
+    let mut client = gateway.connect();
+    client.send(format!("{kept}{one}"));
+    for _ in 0..2 {
+        answer_with_a_length(&mut upstream.accept());
+    }
+    let text = client.read_to_end();
+    assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 2, "{text}");
+    assert_eq!(text.matches("data: [DONE]\n\n").count(), 2, "{text}");
+    assert_eq!(text.matches("\r\n0\r\n\r\n").count(), 2, "{text}");
+    assert!(!text.contains("prompt_tokens"), "{text}");
+    let lower = text.to_ascii_lowercase();
+    assert!(!lower.contains("content-length"), "{text}");
+    assert!(!lower.contains("accept-ranges"), "{text}");
+}
+
+#[test]
+fn a_stream_that_says_how_long_it_is_ends_with_the_connection_over_http_1_0() {
+    let (gateway, upstream) = with_a_length();
+    let body = chat(r#","stream":true"#);
+    let request = e2e::post("Content-Type: application/json\r\n", &body);
+    let request = request.replace("HTTP/1.1", "HTTP/1.0");
+    let mut client = gateway.connect();
+    client.send(request.replace("Connection: close", "Connection: keep-alive"));
+    answer_with_a_length(&mut upstream.accept());
+    let answer = client.answer();
+    assert_eq!(answer.text(), LEFT);
+    assert_eq!(answer.header("content-length"), None);
+}
+
+#[test]
+fn a_stream_that_says_how_long_it_is_ends_where_it_ends_over_http_2() {
+    let (gateway, upstream) = with_a_length();
+    let mut curl = crate::http2::curl(&gateway, "/v1/chat/completions");
+    curl.args(["--json", &chat(r#","stream":true"#)]);
+    let client = std::thread::spawn(move || crate::http2::run(curl));
+    answer_with_a_length(&mut upstream.accept());
+    assert_eq!(client.join().unwrap(), format!("{LEFT}\n2 200"));
+}
