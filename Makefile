@@ -10,6 +10,7 @@ MODULE := release/libngx_http_openai_module.so
 DEBIAN   := $(CARGO_TARGET_DIR)/nginx-debian
 STABLE   := $(CARGO_TARGET_DIR)/nginx-stable
 VALGRIND := $(CARGO_TARGET_DIR)/nginx-valgrind
+ASAN     := $(CARGO_TARGET_DIR)/nginx-asan
 
 # For `make module` only: an nginx that inherits it takes it for sockets handed over by an older nginx.
 NAMED_NGINX := $(if $(filter undefined,$(origin NGINX)),,NGINX='$(NGINX)')
@@ -19,7 +20,8 @@ unexport NGINX
 ARGS         ?=
 FUZZ_SECONDS ?= 60
 
-# What runs under valgrind, unless ARGS says otherwise: the way of a key, and whatever can end it.
+# What runs under valgrind and with AddressSanitizer, unless ARGS says otherwise: the way of a key, and whatever can
+# end it.
 VALGRIND_TESTS := auth:: bodies:: clones:: endings:: injection:: leases:: log_format:: own_answers:: own_header:: \
     quit:: redirects:: reload:: routes:: stopped_worker:: streaming:: subrequests:: upstream_faults:: usage:: \
     variables:: waiting::
@@ -59,6 +61,18 @@ module-valgrind:
 	$(BUILD)/deps.sh valgrind
 	headers=$$($(BUILD)/stable.sh $(VALGRIND) -DNGX_DEBUG_PALLOC=1) && \
 	    env $$headers CARGO_TARGET_DIR=$(VALGRIND) $(BUILD)/module.sh
+
+# nginx takes the runtime of gcc's sanitizer along, which the module's code uses as well. A sanitizer is unstable in Rust.
+# A target that is named keeps RUSTFLAGS from build scripts, which would lack the runtime.
+ASAN_TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p')
+.PHONY: module-asan
+module-asan:
+	$(BUILD)/deps.sh test
+	headers=$$($(BUILD)/stable.sh $(ASAN) -DNGX_DEBUG_PALLOC=1 -fsanitize=address -fno-omit-frame-pointer) && \
+	    env $$headers CARGO_TARGET_DIR=$(ASAN) CARGO_BUILD_TARGET=$(ASAN_TRIPLE) \
+	    RUSTC_BOOTSTRAP=1 RUSTFLAGS='-Zsanitizer=address -Cforce-frame-pointers=yes' \
+	    CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
+	    CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true $(BUILD)/module.sh
 
 .PHONY: keys
 keys: ## the tool for encrypted key files: target/release/openai-keys
@@ -113,6 +127,11 @@ test-stable: deps module-stable ## end to end, in a current stable nginx
 .PHONY: valgrind
 valgrind: module-valgrind ## the core of the end-to-end suite with nginx under valgrind: no error, no leak
 	E2E_NGINX=$(VALGRIND)/objs/nginx E2E_MODULE=$(VALGRIND)/$(MODULE) E2E_VALGRIND=1 E2E_PATIENCE=4 \
+	    cargo test --package e2e --test e2e -- $(or $(ARGS),$(VALGRIND_TESTS))
+
+.PHONY: asan
+asan: module-asan ## the same with nginx and the module built with AddressSanitizer
+	E2E_NGINX=$(ASAN)/objs/nginx E2E_MODULE=$(ASAN)/$(ASAN_TRIPLE)/$(MODULE) E2E_ASAN=1 E2E_PATIENCE=4 \
 	    cargo test --package e2e --test e2e -- $(or $(ARGS),$(VALGRIND_TESTS))
 
 .PHONY: nemesis

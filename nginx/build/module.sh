@@ -5,6 +5,7 @@
 #   NGINX_SOURCE_DIR=...     its source; not needed for Debian's package, whose headers are fetched
 #   NGINX_BUILD_DIR=...      its configured build; default: NGINX_SOURCE_DIR/objs
 #   CARGO_TARGET_DIR=...     where to build; default: target. One for each nginx keeps them all.
+#   CARGO_BUILD_TARGET=...   cargo's own variable; the module is then in a directory of that name
 set -euo pipefail
 
 die() {
@@ -65,6 +66,6 @@ NGINX_BUILD_DIR=$(cd "$NGINX_BUILD_DIR" && pwd -P)
 export NGINX_SOURCE_DIR NGINX_BUILD_DIR
 cargo build --release --package ngx_http_openai_module
 
-module=$target/release/libngx_http_openai_module.so
+module=$target/${CARGO_BUILD_TARGET:+$CARGO_BUILD_TARGET/}release/libngx_http_openai_module.so
 [[ -f $module ]] || die "cargo left no $module"
 printf '%s\nload_module %s;\n' "$module" "$module"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds a current stable nginx from the source that the crate nginx-src carries.
 #
-#   stable.sh OUT [FLAG...]     each FLAG goes to the C compiler, such as -DNGX_DEBUG_PALLOC=1
+#   stable.sh OUT [FLAG...]     each FLAG goes to the C compiler, such as -DNGX_DEBUG_PALLOC=1, and to the linker
 #
 # Leaves the source in OUT/source, the headers and the binary (OUT/objs/nginx) in OUT/objs, and prints
 #   NGINX=...
@@ -62,6 +62,7 @@ mkdir -p "$1"
 out=$(cd "$1" && pwd -P)
 shift
 flags+=("--with-cc-opt=-g -O2${*:+ $*}")
+((!$#)) || flags+=("--with-ld-opt=$*") # a sanitizer brings its runtime
 [[ $out != *[[:space:]]* ]] || die "nginx's configure cannot work in a path with a space: $out"
 
 want="nginx-src $crate_version in $out: ${flags[*]}"

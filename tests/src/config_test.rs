@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::asan;
 use crate::flavour::Flavour;
 use crate::nginx::command;
 use crate::valgrind;
@@ -24,7 +25,8 @@ impl ConfigTest {
             .args(["-e", "stderr", "-t"])
             .output()
             .expect("nginx can be run");
-        let findings = valgrind::findings(dir, false);
+        let mut findings = valgrind::findings(dir, false);
+        findings.extend(asan::findings(dir));
         assert!(findings.is_empty(), "{}", findings.join("\n"));
         Self {
             ok: output.status.success(),

@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::asan;
 use crate::error_log::ErrorLog;
 use crate::flavour::Flavour;
 use crate::valgrind;
@@ -178,10 +179,13 @@ impl Nginx {
     }
 
     /// Waits until the master has ended, and its log tells of no fault but those that hold one
-    /// of `expected`; valgrind, if it is used, must have found nothing.
+    /// of `expected`; valgrind or AddressSanitizer, if used, must have found nothing.
     #[track_caller]
     pub fn wait_ended(&mut self, expected: &[&str]) {
         let status = wait_for("nginx has ended", || self.status());
+        // First: what nginx logs of it is less.
+        let reports = self.reports();
+        assert!(reports.is_empty(), "{}", reports.join("\n"));
         let faults = self.log.faults(expected);
         assert!(
             faults.is_empty(),
@@ -192,6 +196,11 @@ impl Nginx {
         let killed = expected.iter().any(|line| line.contains("on signal 9"));
         let findings = valgrind::findings(&self.dir, killed);
         assert!(findings.is_empty(), "{}", findings.join("\n"));
+    }
+
+    /// What AddressSanitizer has reported so far.
+    pub(crate) fn reports(&self) -> Vec<String> {
+        asan::findings(&self.dir)
     }
 
     fn status(&mut self) -> Option<ExitStatus> {
@@ -242,6 +251,7 @@ pub(crate) fn command(flavour: &Flavour, dir: &Path, environment: &[(String, Str
     for name in FOREIGN {
         command.env_remove(name);
     }
+    asan::prepare(&mut command, dir);
     command.envs(environment.iter().map(|(name, value)| (name, value)));
     command
 }

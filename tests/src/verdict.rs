@@ -6,6 +6,7 @@
 //! - The error log has no `[alert]`, `[emerg]` or `[crit]`, no crashed worker, no panic and no
 //!   finding of a sanitizer.
 //! - valgrind, where nginx runs under it, has found no error and no definite leak in any process.
+//! - AddressSanitizer, where nginx is built with it, has reported nothing of any process.
 
 use std::thread;
 
@@ -21,6 +22,9 @@ pub(crate) fn pronounce(gateway: &mut Gateway) {
             "--- error log of the failed test:\n{}---",
             gateway.error_log().tail(40)
         );
+        for report in gateway.nginx.reports() {
+            eprintln!("{report}---");
+        }
         return;
     }
     if !gateway.nginx.has_ended() {
