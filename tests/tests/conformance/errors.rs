@@ -10,6 +10,8 @@ use crate::case::{As, Case, check};
 
 on_each_configuration!(
     no_key_is_free_within_the_wait,
+    the_queue_is_full,
+    all_keys_are_rate_limited,
     every_key_is_unusable,
     a_lease_is_lost_before_the_answer,
     a_lease_is_lost_in_a_stream,
@@ -48,6 +50,22 @@ fn no_key_is_free_within_the_wait(config: Config) {
     bed.end();
 }
 
+fn the_queue_is_full(config: Config) {
+    let upstream = RawUpstream::bind();
+    let bed = Bed::before_raw(config, &upstream, |shipped| {
+        shipped.set("openai_pool main", "queue 1;")
+    });
+    let held = hold_all(&bed, &upstream);
+    let waiter = bed.chat(CHAT).spawn();
+    bed.wait_gauge("waiting", 1);
+    let refused = chat().error(429, "rate_limit_exceeded", "queue_full");
+    check(&bed, &[refused.answers("retry-after", "<seconds>")]);
+    let_go(held);
+    upstream.accept().answer();
+    waiter.join().expect("an answer").expect_status(200);
+    bed.end();
+}
+
 /// Has each of the three keys answered so, once.
 fn exhaust(bed: &Bed, with: &[(&str, &str)]) {
     let call = with.iter().fold(bed.chat(CHAT), |call, (name, value)| {
@@ -57,6 +75,36 @@ fn exhaust(bed: &Bed, with: &[(&str, &str)]) {
         call.send();
         bed.gauge("keys_out") == Some(3)
     });
+}
+
+fn all_keys_are_rate_limited(config: Config) {
+    let bed = Bed::start(config);
+    exhaust(
+        &bed,
+        &[
+            ("x-mock-error", "rate_limit_exceeded"),
+            ("x-mock-retry-after", "300s"),
+        ],
+    );
+    let before = bed.mock.stats().totals.requests;
+    let refused = chat().error(429, "rate_limit_exceeded", "keys_rate_limited");
+    let refused = refused.answers("retry-after", "<seconds>");
+    check(&bed, std::slice::from_ref(&refused));
+    // Until the first returns, not a guess.
+    let answer = refused.call(&bed).send();
+    let seconds = answer
+        .header("retry-after")
+        .and_then(|value| value.parse::<u64>().ok());
+    assert!(
+        seconds.is_some_and(|s| (30..=300).contains(&s)),
+        "{seconds:?}"
+    );
+    assert_eq!(
+        bed.mock.stats().totals.requests,
+        before,
+        "nothing goes upstream"
+    );
+    bed.end();
 }
 
 fn every_key_is_unusable(config: Config) {
@@ -76,10 +124,14 @@ fn every_key_is_unusable(config: Config) {
 
 /// One key, two workers, and leases that do not outlive a worker that stands still for long.
 fn with_one_key(config: Config, upstream: &RawUpstream) -> Bed {
+    let workers = match config {
+        Config::Container => "worker_processes 1;",
+        Config::MakeRun | Config::Production => "worker_processes auto;",
+    };
     Bed::before_raw(config, upstream, |shipped| {
         shipped
             .with("OPENAI_API_KEYS", "")
-            .replace("worker_processes auto;", "worker_processes 2;")
+            .replace(workers, "worker_processes 2;")
             .set("openai_pool main", "lease_ttl 1s;")
             .set("location /v1/", "add_header X-Worker $pid;")
     })

@@ -40,6 +40,7 @@ mod bed;
 mod case;
 mod shape;
 
+mod clients;
 mod environment;
 mod errors;
 mod lock_service;

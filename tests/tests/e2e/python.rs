@@ -1,61 +1,13 @@
 //! openai-python from PyPI, with only `base_url` and `api_key` set.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::LazyLock;
+use e2e::{Gateway, Plan, RawUpstream, closed_port, python};
 
-use e2e::{Gateway, Plan, RawUpstream, closed_port, workspace};
-
-const VERSION: &str = "3.52.0";
+const SCRIPT: &str = include_str!("openai_client.py");
 const TOKEN: &str = "token-of-a-python-program";
-
-/// A Python with openai-python, made once and kept for later runs.
-static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| {
-    let home = workspace().join("target/venv-openai");
-    let python = home.join("bin/python");
-    let done = home.join("installed");
-    if fs::read_to_string(&done).ok().as_deref() != Some(VERSION) {
-        let _ = fs::remove_dir_all(&home);
-        run(Command::new("python3").args(["-m", "venv"]).arg(&home));
-        let pip = [
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-        ];
-        run(Command::new(&python)
-            .args(pip)
-            .arg(format!("openai=={VERSION}")));
-        fs::write(done, VERSION).expect("the environment is writable");
-    }
-    python
-});
-
-fn run(command: &mut Command) -> String {
-    let output = command
-        .output()
-        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {said}");
-    String::from_utf8(output.stdout)
-        .expect("text")
-        .trim()
-        .to_owned()
-}
 
 /// Plays a scene of the client's script, and gives what it prints.
 fn play(gateway: &Gateway, token: &str, scene: &str) -> String {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/openai_client.py");
-    let mut python = Command::new(&*PYTHON);
-    for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
-        python.env_remove(name);
-    }
-    run(python
-        .arg(script)
-        .arg(gateway.url("/v1"))
-        .args([token, scene]))
+    python(SCRIPT, &[&gateway.url("/v1"), token, scene])
 }
 
 fn plan() -> Plan {
