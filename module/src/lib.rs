@@ -37,6 +37,8 @@ use ffi::{
     Variable, Wrapped, command, end,
 };
 
+use openai_core::clients;
+
 /// The module, as the glue to nginx names it.
 pub(crate) struct Openai;
 
@@ -115,6 +117,18 @@ impl Content for Openai {
 }
 
 impl Wrapped for Openai {
+    fn is_credential(name: &[u8]) -> bool {
+        clients::is_credential_header(name)
+    }
+
+    fn secret_of(value: &[u8]) -> &[u8] {
+        clients::secret_of(value)
+    }
+
+    fn tells_secret(value: &[u8], secret: &[u8]) -> bool {
+        clients::tells_secret(value, secret)
+    }
+
     fn answer_complete(request: Request<'_>) {
         if let Some(ctx) = request.recalled::<Openai>() {
             ctx.complete.set(true);

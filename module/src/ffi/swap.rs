@@ -1,3 +1,5 @@
+use core::marker::PhantomData;
+
 use memchr::memmem;
 use ngx::ffi::{
     NGX_LOG_DEBUG_HTTP, ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_request_t,
@@ -6,13 +8,14 @@ use ngx::ffi::{
 
 use super::headers::{HeaderName, HeadersIn, SentHeaders, is_named};
 use super::text::bytes_of;
+use super::upstream::Wrapped;
 
 /// The request's headers with the client's credentials left out and ours put in.
 ///
 /// That lasts no longer than the making of the request to the upstream: whatever
 /// nginx does next (connect, fail, redirect to another location) sees the
 /// client's own headers, which are not touched.
-pub(crate) struct Swapped<'a> {
+pub(crate) struct Swapped<'a, M: Wrapped> {
     r: *mut ngx_http_request_t,
     theirs: ngx_list_part_t,
     /// What the request's header list consists of meanwhile.
@@ -22,9 +25,10 @@ pub(crate) struct Swapped<'a> {
     /// Values that nginx had kept of the client's credentials.
     kept: Vec<(usize, ngx_http_variable_value_t)>,
     debug: usize,
+    module: PhantomData<M>,
 }
 
-impl<'a> Swapped<'a> {
+impl<'a, M: Wrapped> Swapped<'a, M> {
     /// # Safety
     /// `r` must be live; nobody adds request headers until the value is dropped.
     pub(crate) unsafe fn new(
@@ -38,11 +42,10 @@ impl<'a> Swapped<'a> {
         unsafe {
             let without = more.map_or(&[][..], |more| more.without);
             let mut ours: Vec<ngx_table_elt_t> = Vec::with_capacity(16);
-            let mut kept = vec![];
-            put_aside(r, b"", more, &mut kept);
+            let mut secrets: Vec<&[u8]> = Vec::with_capacity(2);
             for header in HeadersIn::of(r) {
-                if is_named(header, b"authorization") || is_named(header, b"x-service-token") {
-                    put_aside(r, bytes_of(&(*header).value), more, &mut kept);
+                if M::is_credential(bytes_of(&(*header).key)) {
+                    secrets.push(M::secret_of(bytes_of(&(*header).value)));
                 } else if !is_named(header, b"accept-encoding")
                     && !without.iter().any(|name| is_named(header, name))
                 {
@@ -51,6 +54,13 @@ impl<'a> Swapped<'a> {
                     ours.push(*header);
                 }
             }
+            if !secrets.is_empty() {
+                let tells =
+                    |value: &[u8]| secrets.iter().any(|secret| M::tells_secret(value, secret));
+                ours.retain(|header| !tells(bytes_of(&header.value)));
+            }
+            let mut kept = vec![];
+            put_aside(r, &secrets, |name| hides::<M>(name, more), &mut kept);
             ours.push(AUTHORIZATION.with(authorization));
             let with = more.into_iter().flat_map(|more| &more.with);
             ours.extend(with.map(|(name, value)| name.with(value)));
@@ -73,17 +83,24 @@ impl<'a> Swapped<'a> {
                 more,
                 kept,
                 debug,
+                module: PhantomData,
             }
         }
     }
 }
 
-impl Drop for Swapped<'_> {
+impl<M: Wrapped> Drop for Swapped<'_, M> {
     fn drop(&mut self) {
         // SAFETY: as in `new`.
         unsafe {
             (*self.r).headers_in.headers.part = self.theirs;
-            put_aside(self.r, self.authorization, self.more, &mut vec![]);
+            let ours = [M::secret_of(self.authorization)];
+            put_aside(
+                self.r,
+                &ours,
+                |name| hides::<M>(name, self.more),
+                &mut vec![],
+            );
             for (index, value) in self.kept.drain(..) {
                 (*self.r).variables.add(index).write(value);
             }
@@ -94,20 +111,24 @@ impl Drop for Swapped<'_> {
 
 const AUTHORIZATION: HeaderName = HeaderName::new(b"Authorization", b"authorization");
 
+/// Whether what the client says in a header does not go upstream; the name as variables
+/// spell it.
+fn hides<M: Wrapped>(name: &[u8], more: Option<&SentHeaders>) -> bool {
+    M::is_credential(name) || more.is_some_and(|more| more.has(name))
+}
+
 /// Makes nginx forget the values of variables that tell of a credential, and gives
-/// them to `kept`: those of the headers themselves, and any made of them (by `map`,
-/// `set`) that contain it. Those of the headers `more` are forgotten, too: their values
-/// last no longer than an attempt.
+/// them to `kept`: those of the headers that `hides` names, and any that contain one of
+/// the `secrets`, made of them by `map` or `set`.
 ///
 /// # Safety
 /// `r` must be live.
 unsafe fn put_aside(
     r: *mut ngx_http_request_t,
-    credential: &[u8],
-    more: Option<&SentHeaders>,
+    secrets: &[&[u8]],
+    hides: impl Fn(&[u8]) -> bool,
     kept: &mut Vec<(usize, ngx_http_variable_value_t)>,
 ) {
-    let secret = credential.rsplit(|&b| b == b' ').next().unwrap_or_default();
     // SAFETY: a request has as many values as the configuration has indexed
     // variables; a valid value points at `len` bytes that live as long.
     unsafe {
@@ -126,14 +147,14 @@ unsafe fn put_aside(
             }
             let of_header = bytes_of(&variable.name)
                 .strip_prefix(b"http_")
-                .is_some_and(|name| {
-                    matches!(name, b"authorization" | b"x_service_token")
-                        || more.is_some_and(|more| more.has(name))
-                });
+                .is_some_and(&hides);
             let tells = || {
                 let value = (*value).as_bytes();
-                let fits = !secret.is_empty() && secret.len() <= value.len();
-                fits && memmem::find(value, secret).is_some()
+                let within = |secret: &&[u8]| {
+                    let fits = !secret.is_empty() && secret.len() <= value.len();
+                    fits && memmem::find(value, secret).is_some()
+                };
+                secrets.iter().any(within)
             };
             if of_header || ((*value).valid() != 0 && tells()) {
                 kept.push((index, *value));

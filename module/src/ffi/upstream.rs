@@ -39,6 +39,12 @@ impl ContentHandler {
 
 /// What a wrapped request tells its owner.
 pub trait Wrapped: HttpModule {
+    /// Whether a request header of this name holds a credential of the client.
+    fn is_credential(name: &[u8]) -> bool;
+    /// The secret in the value of such a header.
+    fn secret_of(value: &[u8]) -> &[u8];
+    /// Whether the value of another header tells that secret.
+    fn tells_secret(value: &[u8], secret: &[u8]) -> bool;
     /// The upstream has given its whole answer; the client may not have it yet.
     fn answer_complete(request: Request<'_>);
     /// The upstream's answer begins, and the client has seen nothing of it.
@@ -322,7 +328,7 @@ unsafe extern "C" fn create_request_entry<M: Wrapped>(r: *mut ngx_http_request_t
             {
                 abort::watch::<M>(r, holder);
             }
-            let _swapped = Swapped::new(r, &authorization, headers.as_deref());
+            let _swapped = Swapped::<M>::new(r, &authorization, headers.as_deref());
             let rewritten = Rewritten::new(r, &rewrites);
             if rewritten.is_none() {
                 return NGX_ERROR as ngx_int_t;

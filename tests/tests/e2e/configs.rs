@@ -5,10 +5,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use e2e::{Call, Flavour, Redis, Shipped, wait_until, workspace};
-use mock_upstream::{MockServer, Scenario};
+use mock_upstream::{DenyToken, MockServer, Scenario};
 
 fn mock() -> MockServer {
-    MockServer::start(Scenario::new().delay(Duration::ZERO)).expect("the mock starts")
+    let token = DenyToken::new(Shipped::TOKEN).expect("a token");
+    let scenario = Scenario::new().delay(Duration::ZERO).deny_token(token);
+    MockServer::start(scenario).expect("the mock starts")
 }
 
 #[test]
@@ -79,10 +81,7 @@ fn streams(name: &str, path: &str, key: &str) -> e2e::RunningShipped {
     let running = Shipped::prepare(name, mock.addr().port()).start();
     let url = format!("http://127.0.0.1:{}{path}", running.port());
     let call = Call::json(url, r#"{"model":"gpt-4o","stream":true}"#).token(Shipped::TOKEN);
-    let answer = call
-        .header("x-mock-deny-token", Shipped::TOKEN)
-        .send()
-        .expect_status(200);
+    let answer = call.send().expect_status(200);
     assert_eq!(answer.said(), "powered by openai");
     assert_eq!(mock.stats().key(&format!("Bearer {key}")).requests, 1);
     running

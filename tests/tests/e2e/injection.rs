@@ -1,6 +1,12 @@
 //! The upstream gets the leased key and nothing of the client's; nobody else gets the key.
 
-use e2e::{KEY, Plan, RawUpstream, closed_port};
+use std::thread;
+use std::time::Duration;
+
+use e2e::{KEY, Plan, RawUpstream, closed_port, post};
+use mock_upstream::{DenyToken, Scenario};
+
+use crate::http2;
 
 const TOKEN: &str = "token-of-the-labeling-service";
 
@@ -14,6 +20,14 @@ fn with_clients() -> Plan {
         .clients("client labeling-service env:SERVICE_TOKEN;")
 }
 
+/// A mock that counts requests in which one of these tokens arrives.
+fn denying(tokens: &[&str]) -> Scenario {
+    let scenario = Scenario::new().delay(Duration::ZERO);
+    tokens.iter().fold(scenario, |scenario, token| {
+        scenario.deny_token(DenyToken::new(token).expect("a token"))
+    })
+}
+
 /// How many lines of a head set this field.
 fn count(head: &str, name: &str) -> usize {
     let fields = head.lines().filter_map(|line| line.split_once(':'));
@@ -24,10 +38,10 @@ fn count(head: &str, name: &str) -> usize {
 
 #[test]
 fn the_upstream_sees_the_leased_key_and_not_the_clients_token() {
-    let gateway = with_clients().start();
-    let deny = |call: e2e::Call| call.token(TOKEN).header("x-mock-deny-token", TOKEN);
-    deny(gateway.chat()).send().expect_status(200);
-    deny(gateway.get("/v1/models")).send().expect_status(200);
+    let gateway = with_clients().scenario(denying(&[TOKEN])).start();
+    gateway.chat().token(TOKEN).send().expect_status(200);
+    let call = gateway.get("/v1/models").token(TOKEN);
+    call.send().expect_status(200);
     let stats = gateway.mock().stats();
     assert_eq!(stats.forbidden_tokens, 0);
     assert_eq!(stats.key(&bearer()).requests, 2);
@@ -62,13 +76,102 @@ fn neither_token_header_of_a_client_arrives_upstream() {
     client.join().expect("an answer").expect_status(200);
 }
 
+/// Header lines in which a client's token must not go upstream, beside the one by which
+/// the client is known.
+fn other_places_of_the_token() -> Vec<String> {
+    let names = [
+        "X-Api-Key",
+        "x_api_key",
+        "Api-Key",
+        "API_KEY",
+        "Proxy-Authorization",
+        "proxy_authorization",
+        "X_Service_Token",
+        "X-Service_Token",
+        "Some-Header",
+    ];
+    let mut lines: Vec<_> = names.map(|name| format!("{name}: {TOKEN}")).into();
+    lines.push(format!("Proxy-Authorization: Bearer {TOKEN}"));
+    lines.push(format!("Other-Header: Token {TOKEN}"));
+    lines.push(format!("Cookie: a=b; token={TOKEN}; c=d"));
+    lines.push(format!("User-Agent: app {TOKEN}"));
+    lines
+}
+
+/// Headers that have to arrive, as they are no client's credentials.
+const OTHERS: [&str; 3] = ["X-Api-Key-Id: 7", "OpenAI-Project: token-of", "X_Other: 1"];
+
+#[test]
+fn a_token_in_any_other_header_does_not_arrive_upstream() {
+    let upstream = RawUpstream::bind();
+    let gateway = with_clients()
+        .tls()
+        .server("underscores_in_headers on;")
+        .upstream(upstream.address())
+        .start();
+    let arrived = || {
+        let mut exchange = upstream.accept();
+        let head = exchange.head.clone();
+        exchange.answer();
+        assert_eq!(count(&head, "authorization"), 1, "{head}");
+        for line in OTHERS {
+            assert!(head.to_lowercase().contains(&line.to_lowercase()), "{head}");
+        }
+        head
+    };
+    for own in ["Authorization: Bearer ", "X-Service-Token: "] {
+        for line in other_places_of_the_token() {
+            let own = format!("{own}{TOKEN}");
+            let lines = [&*own, &*line].into_iter().chain(OTHERS);
+            let text: String = lines.clone().map(|line| format!("{line}\r\n")).collect();
+            let mut client = gateway.connect();
+            client.send(post(&text, "{}"));
+            let head = arrived();
+            assert!(!head.contains(TOKEN), "{line}: {head}");
+            client.answer().expect_status(200);
+
+            let mut curl = http2::curl(&gateway, "/v1/models");
+            for line in lines {
+                curl.args(["-H", line]);
+            }
+            let client = thread::spawn(move || http2::run(curl));
+            let head = arrived();
+            assert!(!head.contains(TOKEN), "{line}, over HTTP/2: {head}");
+            assert!(client.join().expect("curl").ends_with("\n2 200"));
+        }
+    }
+}
+
+/// Where no token is asked for, what looks like a credential does not go upstream either.
+#[test]
+fn credentials_do_not_arrive_upstream_where_no_token_is_asked_for() {
+    let upstream = RawUpstream::bind();
+    let gateway = Plan::new()
+        .location(
+            "proxy_set_header X-Copy $http_x_api_key; proxy_set_header Api-Key configured;
+             proxy_set_header X-Second \"<$http_api_key> <$http_proxy_authorization>\";",
+        )
+        .server("set $copy $http_x_api_key;")
+        .upstream(upstream.address())
+        .start();
+    let mut client = gateway.connect();
+    client.send(post(
+        &format!("X-Api-Key: {TOKEN}\r\nApi-Key: {TOKEN}\r\nProxy-Authorization: {TOKEN}\r\n"),
+        "{}",
+    ));
+    let mut exchange = upstream.accept();
+    assert!(!exchange.head.contains(TOKEN), "{}", exchange.head);
+    assert_eq!(exchange.header("api-key"), Some("configured"));
+    assert_eq!(exchange.header("x-second"), Some("<> <>"));
+    exchange.answer();
+    client.answer().expect_status(200);
+}
+
 #[test]
 fn a_client_may_show_its_token_in_the_header_of_the_lock_service() {
-    let gateway = with_clients().start();
-    let call = gateway.chat().header("x-mock-deny-token", TOKEN);
-    call.header("x-service-token", TOKEN)
-        .send()
-        .expect_status(200);
+    let gateway = with_clients().scenario(denying(&[TOKEN])).start();
+    let call = gateway.chat().header("x-service-token", TOKEN);
+    call.send().expect_status(200);
     assert_eq!(gateway.mock().stats().key(&bearer()).requests, 1);
     assert_eq!(gateway.logged(1)[0].service, "labeling-service");
 }
@@ -108,11 +211,13 @@ fn whatever_authorization_a_client_sends_is_replaced() {
 
 #[test]
 fn of_two_authorizations_neither_arrives_upstream() {
-    let gateway = Plan::new().start();
+    let gateway = Plan::new()
+        .scenario(denying(&["token-one", "token-two"]))
+        .start();
     let mut client = gateway.connect();
     client.send(
         "GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
-         Authorization: Bearer one\r\nX-Mock-Deny-Token: one\r\nAuthorization: Bearer two\r\n\r\n",
+         Authorization: Bearer token-one\r\nAuthorization: Bearer token-two\r\n\r\n",
     );
     // nginx itself refuses such a request in its newer versions.
     let status = client.answer().status;

@@ -1,5 +1,8 @@
 //! Tokens as they come in headers.
 
+use memchr::memmem;
+
+use super::table::MIN_TOKEN;
 use crate::keys::is_header_text;
 
 const SCHEME: &[u8] = b"bearer";
@@ -19,4 +22,50 @@ pub fn bearer_token(authorization: &[u8]) -> Option<&[u8]> {
 #[must_use]
 pub fn service_token(value: &[u8]) -> Option<&[u8]> {
     Some(value.trim_ascii()).filter(|token| is_header_text(token))
+}
+
+/// Headers in which clients send credentials, in lower case.
+const CREDENTIALS: [&[u8]; 5] = [
+    b"authorization",
+    b"x-service-token",
+    b"x-api-key",
+    b"api-key",
+    b"proxy-authorization",
+];
+
+/// Whether a header of this name holds a client's credential, which must not be sent
+/// upstream. Case is ignored, and `_` is the same as `-`: many servers treat them alike.
+#[must_use]
+pub fn is_credential_header(name: &[u8]) -> bool {
+    let same = |(own, byte): (&u8, &u8)| match byte {
+        b'_' => *own == b'-',
+        byte => *own == byte.to_ascii_lowercase(),
+    };
+    CREDENTIALS
+        .iter()
+        .filter(|own| own.len() == name.len())
+        .any(|own| own.iter().zip(name).all(same))
+}
+
+/// The secret part of a credential header: what follows the scheme.
+#[must_use]
+pub fn secret_of(value: &[u8]) -> &[u8] {
+    let value = value.trim_ascii();
+    value
+        .rsplit(u8::is_ascii_whitespace)
+        .next()
+        .unwrap_or(value)
+}
+
+/// Whether a header's value tells a secret of [`secret_of`]. A secret that is too short
+/// to be a token must be the whole value, or what follows the scheme.
+#[must_use]
+pub fn tells_secret(value: &[u8], secret: &[u8]) -> bool {
+    if secret.is_empty() || secret.len() > value.len() {
+        return false;
+    }
+    if secret.len() < MIN_TOKEN {
+        return secret_of(value) == secret;
+    }
+    memmem::find(value, secret).is_some()
 }

@@ -10,7 +10,7 @@ mod tests;
 
 pub use directive::{ClientDirective, TokenSource};
 pub use error::{ClientError, TokenError};
-pub use headers::{bearer_token, service_token};
+pub use headers::{bearer_token, is_credential_header, secret_of, service_token, tells_secret};
 pub(crate) use quota::LIMITS;
 pub use quota::{Limit, Measure, Period, Quota, QuotaDirective, Whose};
 pub use table::Clients;

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::keys::is_header_text;
 
-const MIN_TOKEN: usize = 8;
+pub(super) const MIN_TOKEN: usize = 8;
 
 /// The development clients: token, name, role.
 const DEV_CLIENTS: [(&str, &str, Role); 2] = [

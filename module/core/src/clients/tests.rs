@@ -1,6 +1,6 @@
 use super::{Client, ClientDirective, ClientError, Clients, Role, TokenError, TokenSource};
 use super::{Quota, QuotaDirective, Whose};
-use super::{bearer_token, service_token};
+use super::{bearer_token, is_credential_header, secret_of, service_token, tells_secret};
 use crate::keys::OptionError;
 use crate::openai::error::ApiError;
 
@@ -399,4 +399,60 @@ fn a_quota_by_name_is_in_place_of_the_one_for_all() {
     ] {
         assert_eq!(three.bound(&wrong).unwrap_err().to_string(), message);
     }
+}
+
+#[test]
+fn credentials_are_known_by_the_names_of_their_headers() {
+    for name in [
+        "Authorization",
+        "authorization",
+        "Proxy-Authorization",
+        "X-Service-Token",
+        "X_Service_Token",
+        "x_service-token",
+        "x-api-key",
+        "X_API_KEY",
+        "api-key",
+        "Api_Key",
+    ] {
+        assert!(is_credential_header(name.as_bytes()), "{name}");
+    }
+    for name in [
+        "",
+        "Accept",
+        "x-api-key2",
+        "api key",
+        "X-Request-ID",
+        "x-api.key",
+    ] {
+        assert!(!is_credential_header(name.as_bytes()), "{name}");
+    }
+}
+
+#[test]
+fn a_header_tells_a_secret_wherever_it_is_in_it() {
+    for (credential, secret) in [
+        ("Bearer tok-Secret-1", TOKEN),
+        ("bearer \ttok-Secret-1 ", TOKEN),
+        ("tok-Secret-1", TOKEN),
+        ("  ", ""),
+        ("", ""),
+    ] {
+        assert_eq!(secret_of(credential.as_bytes()), secret.as_bytes());
+    }
+    let tells = |value: &str, secret: &str| tells_secret(value.as_bytes(), secret.as_bytes());
+    for value in [
+        "tok-Secret-1",
+        "Bearer tok-Secret-1",
+        "a=1; t=tok-Secret-1; b",
+    ] {
+        assert!(tells(value, TOKEN), "{value}");
+    }
+    for value in ["", "tok-Secret-", "tok-secret-1", "ok-Secret-1"] {
+        assert!(!tells(value, TOKEN), "{value}");
+    }
+    assert!(!tells("application/json", ""), "nothing is no secret");
+    assert!(!tells("application/json", "a"), "shorter than any token");
+    assert!(tells("Bearer a", "a"));
+    assert!(tells("a", "a"));
 }
