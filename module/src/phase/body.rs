@@ -10,10 +10,12 @@ use crate::usage;
 
 /// The head of the request's body; `None` when there is none to be had.
 pub fn look(request: &Request<'_>, place: &Location) -> Result<Option<Head>, ApiError> {
-    if !place.inspects() || !is_json(request.content_type()) {
+    let length = request.body_length();
+    // OpenAI's clients announce JSON in requests without a body, too.
+    if length == 0 || !place.inspects() || !is_json(request.content_type()) {
         return Ok(None);
     }
-    if request.body_length() > place.inspect_max() {
+    if length > place.inspect_max() {
         return match place.oversize() {
             Otherwise::Pass => Ok(None),
             Otherwise::Reject => Err(ApiError::RequestTooLarge),

@@ -1,9 +1,12 @@
 //! Request bodies: passed untouched, whatever they hold, unless a directive asks for more.
 
+use std::thread;
+
 use e2e::{Call, Gateway, Plan, RawUpstream, Refusal};
 
-const NOT_JSON: [&str; 11] = [
-    "",
+use crate::http2;
+
+const NOT_JSON: [&str; 10] = [
     " ",
     "{",
     "not json",
@@ -121,6 +124,57 @@ fn only_json_is_looked_at() {
     Call::new("DELETE", gateway.url("/v1/files/1"))
         .send()
         .expect_status(200);
+}
+
+#[test]
+fn a_request_without_a_body_is_no_invalid_json() {
+    let upstream = RawUpstream::bind();
+    let gateway = rejecting().tls().upstream(upstream.address()).start();
+    let passes = || {
+        let mut exchange = upstream.accept();
+        assert!(exchange.body.is_empty(), "{}", exchange.head);
+        exchange.answer();
+    };
+    for (method, path, length) in [
+        ("POST", "/v1/batches/b/cancel", "Content-Length: 0\r\n"),
+        ("POST", "/v1/batches/b/cancel", ""),
+        ("DELETE", "/v1/files/f", ""),
+        ("GET", "/v1/models", ""),
+    ] {
+        let mut client = gateway.connect();
+        client.send(format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Content-Type: application/json\r\n{length}\r\n"
+        ));
+        passes();
+        client.answer().expect_status(200);
+        let mut curl = http2::curl(&gateway, path);
+        curl.args(["-X", method, "-H", "content-type: application/json"]);
+        let client = thread::spawn(move || http2::run(curl));
+        passes();
+        assert!(client.join().expect("curl").ends_with("\n2 200"));
+    }
+}
+
+#[test]
+fn a_chunked_body_of_no_bytes_is_no_invalid_json() {
+    let gateway = rejecting().start();
+    let mut client = gateway.connect();
+    client.send(
+        "POST /v1/batches/b/cancel HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    );
+    client.answer().expect_status(200);
+}
+
+#[test]
+fn a_route_serves_a_request_without_a_body_as_one_without_a_model() {
+    let gateway = rejecting()
+        .http("openai_routes models { model gpt-* to=main; }")
+        .serves("openai_route models;")
+        .start();
+    gateway.chat_with("").send().expect_status(200);
+    gateway.chat_with(" ").send().expect_status(400);
 }
 
 #[test]
