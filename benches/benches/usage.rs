@@ -174,7 +174,7 @@ fn scrape(c: &mut Criterion) {
         });
     });
     group.bench_function("text of 1,000 keys", |b| {
-        b.iter(|| board.snapshot().render(&live).map(|text| text.len()));
+        b.iter(|| board.snapshot().render(&live, None).map(|text| text.len()));
     });
     group.finish();
 }

@@ -259,7 +259,18 @@ pub struct Metrics;
 
 impl Content for Metrics {
     fn answer(request: Request<'_>) -> Answer {
-        let text = request.main_conf::<Openai>().and_then(text);
+        // Where no token is asked for, the location says who may see all of it.
+        let client = request
+            .main_conf::<Openai>()
+            .zip(request.recalled::<Openai>());
+        let client = client.and_then(|(main, ctx)| {
+            let clients = main.clients.as_ref()?.as_slice();
+            clients.get(ctx.client.get()?)
+        });
+        let service = client.and_then(Client::sees_only);
+        let text = request
+            .main_conf::<Openai>()
+            .and_then(|main| text(main, service));
         match text {
             Some(text) => Answer {
                 status: 200,
@@ -296,7 +307,8 @@ pub fn services(main: &Main) -> Vec<(String, Counters)> {
     told.unwrap_or_default()
 }
 
-fn text(main: &Main) -> Option<String> {
+/// The metrics, or those that are about one service.
+fn text(main: &Main, service: Option<&str>) -> Option<String> {
     let standing = worker::standing(main.taken_over()?)?;
     let pools = main.pools.iter().zip(&standing.gauges);
     let pools: Vec<_> = pools
@@ -363,5 +375,5 @@ fn text(main: &Main) -> Option<String> {
         quotas: &quotas,
         active_users,
     };
-    copy.render(&live)
+    copy.render(&live, service)
 }

@@ -98,6 +98,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         quotas: &[],
         active_users: 2,
     };
-    print!("{}", render(&board, &live));
+    print!("{}", render(&board, &live, None));
     Ok(())
 }

@@ -145,7 +145,9 @@ impl Location {
         if self.auth == Some(true) && main.clients.is_none() {
             return Err("openai_auth: \"on\" needs an \"openai_clients\" block".into());
         }
-        self.asks_token = self.auth.unwrap_or(serves && main.clients.is_some());
+        // The API is never open, whatever the levels above say of what they serve.
+        self.asks_token =
+            self.api.is_served() || self.auth.unwrap_or(serves && main.clients.is_some());
         Ok(())
     }
 }

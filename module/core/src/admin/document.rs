@@ -95,10 +95,11 @@ const OPERATIONS: &[Operation] = &[
         method: HttpMethod::Get,
         path: "/v1/locks/active",
         id: "listLocks",
-        access: Access::Reader,
+        access: Access::Client,
         summary: "List who holds what",
         description: "The slots that are held on this machine: by services, and by requests that \
-                      pass through the gateway.",
+                      pass through the gateway. A service sees its own; an administrator those \
+                      of all.",
         takes: &[],
         asks: None,
         answers: "ActiveLocks",
@@ -175,7 +176,7 @@ const OPERATIONS: &[Operation] = &[
         method: HttpMethod::Get,
         path: "/system/info",
         id: "systemInfo",
-        access: Access::Reader,
+        access: Access::Client,
         summary: "What this gateway is",
         description: "Versions, uptime, key pools. No secrets: keys are named by their ids.",
         takes: &[],
@@ -202,9 +203,10 @@ const OPERATIONS: &[Operation] = &[
         method: HttpMethod::Get,
         path: "/metrics",
         id: "metrics",
-        access: Access::Reader,
+        access: Access::Client,
         summary: "What Prometheus reads",
-        description: "Totals and gauges in Prometheus' text format.",
+        description: "Totals and gauges in Prometheus' text format. A service sees its own \
+                      totals and quotas, and how busy the pools are; an administrator sees all.",
         takes: &[],
         asks: None,
         answers: PLAIN,
@@ -235,7 +237,7 @@ pub fn document() -> &'static str {
         let mut info = Info::new("nginx-openai", env!("CARGO_PKG_VERSION"));
         info.description = Some(
             "Locks on the slots of OpenAI API keys, beside the gateway's own requests. Every path \
-             but /health wants the token of a client."
+             but /health, /docs and /status wants the token of a client."
                 .to_owned(),
         );
         let mut paths = PathsBuilder::new();

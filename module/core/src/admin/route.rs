@@ -7,8 +7,6 @@ use super::problem::Problem;
 pub enum Access {
     /// Anybody, without a token.
     Public,
-    /// Whoever passes nginx's access phase.
-    Reader,
     /// A client, by its token.
     Client,
     /// A client with `role=admin`.
@@ -55,14 +53,17 @@ impl Route {
     #[must_use]
     pub fn access(&self) -> Access {
         match self {
-            // The page tells nothing by itself; and a browser that is led to it sends no token.
-            Self::Health | Self::StatusPage => Access::Public,
-            Self::SystemInfo | Self::Docs | Self::OpenApi | Self::Active | Self::Metrics => {
-                Access::Reader
-            }
-            Self::Acquire | Self::Release | Self::Extend | Self::Stats | Self::Index => {
-                Access::Client
-            }
+            // The pages hold no data; and a browser that opens them sends no token.
+            Self::Health | Self::StatusPage | Self::Docs => Access::Public,
+            Self::Acquire
+            | Self::Release
+            | Self::Extend
+            | Self::Active
+            | Self::Stats
+            | Self::Metrics
+            | Self::SystemInfo
+            | Self::OpenApi
+            | Self::Index => Access::Client,
             Self::ForceRelease(_) | Self::Cleanup | Self::Status => Access::Admin,
         }
     }

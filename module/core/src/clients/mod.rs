@@ -35,6 +35,17 @@ pub struct Client {
     digest: [u8; 32],
 }
 
+impl Client {
+    /// The service whose locks and figures it may see, if not those of all.
+    #[must_use]
+    pub fn sees_only(&self) -> Option<&str> {
+        match self.role {
+            Role::Service => Some(&self.name),
+            Role::Admin => None,
+        }
+    }
+}
+
 /// Without the digest: a weak token could be guessed from it.
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -73,11 +73,14 @@ pub struct Live<'a> {
 }
 
 impl Live<'_> {
-    pub(super) fn add_to(&self, all: &mut Sheet) {
+    /// Adds all of it, or what a service may see: the pools, and its own quotas.
+    pub(super) fn add_to(&self, all: &mut Sheet, service: Option<&str>) {
         self.add_pools(all);
-        self.add_keys(all);
-        self.add_circuits(all);
-        self.add_quotas(all);
+        if service.is_none() {
+            self.add_keys(all);
+            self.add_circuits(all);
+        }
+        self.add_quotas(all, service);
         all.gauges(
             "active_users",
             "Clients with a request that ended in the last 5 minutes.",
@@ -211,8 +214,8 @@ impl Live<'_> {
 }
 
 impl Live<'_> {
-    fn add_quotas(&self, all: &mut Sheet) {
-        let quotas = named(self.quotas, |quota| {
+    fn add_quotas(&self, all: &mut Sheet, service: Option<&str>) {
+        let mut quotas = named(self.quotas, |quota| {
             let (kind, period) = (quota.limit.measure(), quota.limit.period());
             labels([
                 ("service", quota.service),
@@ -220,6 +223,7 @@ impl Live<'_> {
                 ("period", period),
             ])
         });
+        quotas.retain(|(_, quota)| service.is_none_or(|name| name == quota.service));
         let mut of = |name: &str, help: &str, amount: fn(&LiveQuota<'_>) -> u64| {
             let told = quotas.iter();
             let told = told.map(|(labels, quota)| (labels, quota.limit.shown(amount(quota))));

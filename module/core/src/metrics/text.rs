@@ -21,8 +21,12 @@ struct Named<'a> {
     times: Option<&'a Times>,
 }
 
-/// The rows of a table that are used.
-fn named<'a>(board: &'a Board<'_>, table: Table) -> Vec<Named<'a>> {
+/// The rows of a table that are used; of one service only its own.
+fn named<'a>(board: &'a Board<'_>, table: Table, service: Option<&str>) -> Vec<Named<'a>> {
+    let shown = |row: &Row| match service {
+        None => true,
+        Some(name) => matches!(table, Table::Services) && row.label.name() == name,
+    };
     let named = |(row, times): (&'a Row, _)| {
         let name = row.label.name();
         let labels = match table {
@@ -36,7 +40,8 @@ fn named<'a>(board: &'a Board<'_>, table: Table) -> Vec<Named<'a>> {
         };
         Named { labels, row, times }
     };
-    board.used(table).map(named).collect()
+    let used = board.used(table).filter(|(row, _)| shown(row));
+    used.map(named).collect()
 }
 
 /// A counter of every row of a table.
@@ -90,13 +95,16 @@ fn dollars(counters: &Counters) -> f64 {
     counters.cost as f64 / UNITS_PER_DOLLAR as f64
 }
 
-/// All totals, and what is so at the moment, as text.
+/// All totals, and what is so at the moment, as text; or what a service may see of it: its
+/// own totals and quotas, and how busy the pools are.
 #[must_use]
-pub fn render(board: &Board<'_>, live: &Live<'_>) -> String {
-    let [services, models, pools, keys] = TABLES.map(|table| named(board, table));
+pub fn render(board: &Board<'_>, live: &Live<'_>, service: Option<&str>) -> String {
+    let [services, models, pools, keys] = TABLES.map(|table| named(board, table, service));
     let mut all = Sheet::default();
-    add_http(&mut all, board);
-    add_api(&mut all, board);
+    if service.is_none() {
+        add_http(&mut all, board);
+        add_api(&mut all, board);
+    }
     all.counters(
         "openai_service_requests_total",
         "Requests by service and outcome.",
@@ -197,14 +205,14 @@ pub fn render(board: &Board<'_>, live: &Live<'_>) -> String {
         "Time that a key was leased.",
         each(&keys, |c| c.hold_ms as f64 / 1e3),
     );
-    live.add_to(&mut all);
+    live.add_to(&mut all, service);
     all.0
 }
 
 impl Snapshot {
     /// The text of [`render`]; `None` when it cannot be made.
-    pub fn render(mut self, live: &Live<'_>) -> Option<String> {
-        Some(render(&self.board().ok()?, live))
+    pub fn render(mut self, live: &Live<'_>, service: Option<&str>) -> Option<String> {
+        Some(render(&self.board().ok()?, live, service))
     }
 }
 

@@ -87,13 +87,16 @@ enum Begun {
 
 impl<'a> Here<'a> {
     fn begin(self) -> Result<Begun, Problem> {
-        let route = asked(&self.request)?;
-        match route.access() {
-            Access::Public | Access::Reader => {}
-            Access::Client => drop(self.client()?),
-            Access::Admin if self.client()?.role == Role::Admin => {}
-            Access::Admin => return Err(Problem::admin_only()),
+        let route = asked(&self.request);
+        let access = route.as_ref().map_or(Access::Client, Route::access);
+        if access != Access::Public {
+            // The access phase has not asked for a token if an address was enough.
+            let client = self.client()?;
+            if access == Access::Admin && client.role != Role::Admin {
+                return Err(Problem::admin_only());
+            }
         }
+        let route = route?;
         if route.has_body() {
             if self.request.announced_length() > Some(MAX_BODY) {
                 return Ok(Begun::Reads(refuse(self.ctx, ApiError::RequestTooLarge)));

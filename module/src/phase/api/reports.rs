@@ -6,7 +6,6 @@ use openai_core::admin::{
     ActiveLock, ActiveLocks, Context, Health, HealthStatus, LockKind, PoolHealth, PoolInfo,
     Problem, RECENT_DAYS, Stats, StatsQuery, SystemInfo, lock_id, rfc3339,
 };
-use openai_core::clients::Role;
 use openai_core::lease::{
     Avoid, HeldBy, Holding, Outlook, PoolGauges, PoolId, ServiceLock, holder_of,
 };
@@ -156,7 +155,10 @@ pub(super) fn held(here: Here<'_>, clock: Clock) -> Result<Vec<ActiveLock>, Prob
 
 pub(super) fn active(here: Here<'_>) -> Result<Answer, Problem> {
     let clock = Clock::now();
-    let locks = held(here, clock)?;
+    let mut locks = held(here, clock)?;
+    if let Some(service) = here.client()?.sees_only() {
+        locks.retain(|lock| lock.client.as_deref() == Some(service));
+    }
     let answer = ActiveLocks {
         count: locks.len(),
         locks,
@@ -301,11 +303,10 @@ pub(super) fn system_info(here: Here<'_>) -> Result<Answer, Problem> {
 pub(super) fn stats(here: Here<'_>) -> Result<Answer, Problem> {
     let asked = StatsQuery::parse(here.request.query())?;
     let client = here.client()?;
-    let service = match (client.role, asked.service.as_deref()) {
-        (Role::Admin, service) => service,
-        (Role::Service, None) => Some(&*client.name),
-        (Role::Service, Some(name)) if name == client.name => Some(name),
-        (Role::Service, Some(_)) => return Err(Problem::not_your_service()),
+    let service = match (client.sees_only(), asked.service.as_deref()) {
+        (None, service) => service,
+        (Some(own), asked) if asked.is_none_or(|name| name == own) => Some(own),
+        (Some(_), _) => return Err(Problem::not_your_service()),
     };
     let figures = totals::figures(here.main, asked.since, service).ok_or_else(unavailable)?;
     let is_client = |name: &str| {

@@ -1,5 +1,6 @@
 //! Locks that services take over HTTP, on shared memory and on Redlock pools alike.
 
+mod access;
 mod admin;
 mod cycles;
 mod document;
@@ -121,11 +122,14 @@ impl Bed {
 
     #[track_caller]
     fn active(&self) -> Vec<Value> {
-        let listing = self
-            .get("/v1/locks/active")
-            .send()
-            .expect_status(200)
-            .json();
+        self.active_for(ADMIN)
+    }
+
+    /// What the owner of a token sees of it.
+    #[track_caller]
+    fn active_for(&self, token: &str) -> Vec<Value> {
+        let call = self.gateway.get("/v1/locks/active").token(token);
+        let listing = call.send().expect_status(200).json();
         let locks = listing["locks"].as_array().expect("a list").clone();
         assert_eq!(listing["count"], locks.len());
         locks

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{ADMIN, Bed, OTHER, STORES, Store, TOKEN, code, some};
 
-const PATHS: [(&str, &str, &str); 9] = [
+pub const PATHS: [(&str, &str, &str); 10] = [
     ("POST", "/v1/lock/acquire", "POST"),
     ("POST", "/v1/lock/release", "POST"),
     ("POST", "/v1/lock/extend", "POST"),
@@ -17,12 +17,13 @@ const PATHS: [(&str, &str, &str); 9] = [
     ),
     ("POST", "/v1/maintenance/cleanup-expired", "POST"),
     ("GET", "/system/info", "GET, HEAD"),
-    ("GET", "/docs", "GET, HEAD"),
     ("GET", "/openapi.json", "GET, HEAD"),
+    ("GET", "/metrics", "GET, HEAD"),
+    ("GET", "/v1/stats", "GET, HEAD"),
 ];
 
 #[test]
-fn every_path_but_health_wants_a_token() {
+fn every_path_but_health_and_the_pages_wants_a_token() {
     let bed = Bed::new(Store::Shm, 1);
     for (method, path, _) in PATHS {
         let call = Call::new(method, bed.gateway.url(path)).body("{}");
@@ -33,7 +34,9 @@ fn every_path_but_health_wants_a_token() {
         let answer = call.header("x-service-token", ADMIN).send();
         assert_ne!(answer.status, 401, "{path}");
     }
-    bed.gateway.get("/health").send().expect_status(200);
+    for path in ["/health", "/status", "/docs"] {
+        bed.gateway.get(path).send().expect_status(200);
+    }
 }
 
 #[test]

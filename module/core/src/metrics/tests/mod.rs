@@ -55,7 +55,7 @@ fn sum(text: &str, name: &str) -> f64 {
 }
 
 fn text(board: &Board<'_>) -> String {
-    render(board, &Live::default())
+    render(board, &Live::default(), None)
 }
 
 #[test]
