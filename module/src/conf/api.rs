@@ -45,7 +45,7 @@ impl Api {
 
     /// Whether a lock's owner is told the key.
     pub fn shows_key(&self) -> bool {
-        self.shows_key.unwrap_or(true)
+        self.shows_key.unwrap_or(false)
     }
 
     pub(super) fn inherit(&mut self, above: &Self, main: &Main) -> ConfResult {

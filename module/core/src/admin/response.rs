@@ -29,7 +29,8 @@ pub struct LockInfo {
     /// Its name.
     #[schema(pattern = "^[0-9a-f]{32}$")]
     pub lock_id: String,
-    /// The API key; null where the gateway keeps it to itself.
+    /// The API key; null where the gateway keeps it to itself (`openai_lock_key`), and in
+    /// the answer to `extend` while the key is cooling down.
     #[schema(example = "sk-...")]
     pub api_key: Option<String>,
     /// The name of the API key.

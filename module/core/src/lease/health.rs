@@ -61,6 +61,18 @@ impl Zone<'_> {
         health.is_some_and(|health| health.until_ms > now.mono_ms)
     }
 
+    /// For how many milliseconds more a key is left alone that an answer has put out; `None`
+    /// when none has.
+    #[must_use]
+    pub fn cooling_ms(&self, key: u32, now: Now) -> Option<u64> {
+        let health = self.health.get(key as usize)?;
+        let left = health
+            .until_ms
+            .checked_sub(now.mono_ms)
+            .filter(|&ms| ms > 0)?;
+        Cause::from_word(health.cause).is_judged().then_some(left)
+    }
+
     /// Puts a key out until then, or for longer, as another machine has learnt.
     pub fn put_out(
         &mut self,

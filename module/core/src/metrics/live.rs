@@ -81,11 +81,13 @@ impl Live<'_> {
             self.add_circuits(all);
         }
         self.add_quotas(all, service);
-        all.gauges(
-            "active_users",
-            "Clients with a request that ended in the last 5 minutes.",
-            std::iter::once((&String::new(), self.active_users as f64)),
-        );
+        if service.is_none() {
+            all.gauges(
+                "active_users",
+                "Clients with a request that ended in the last 5 minutes.",
+                std::iter::once((&String::new(), self.active_users as f64)),
+            );
+        }
         all.gauges(
             "openai_gateway_info",
             "The version of the module.",

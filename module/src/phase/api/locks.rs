@@ -85,7 +85,7 @@ impl Here<'_> {
                 zone.service_lock_for(&client, &asked.service, request)
             });
             if let Some(known) = known.ok_or_else(unavailable)? {
-                return self.granted(&known, LockStatus::Acquired).map(Some);
+                return self.granted_again(&known).map(Some);
             }
         }
         precontent::quota(self.ctx, self.main).map_err(Problem::of)?;
@@ -172,8 +172,10 @@ impl Here<'_> {
             Err(problem) => {
                 self.ctx.let_go();
                 return match problem {
-                    EntrustError::Known(lock) => {
-                        self.granted(&lock, LockStatus::Acquired).map(Some)
+                    EntrustError::Known(lock) => self.granted_again(&lock).map(Some),
+                    EntrustError::Cooling => {
+                        let refusal = target::in_vain(self.ctx, self.main, pool);
+                        Err(Problem::of(refusal))
                     }
                     EntrustError::Full => Err(Problem::table_full()),
                     EntrustError::Lost => Err(unavailable()),
@@ -191,6 +193,17 @@ impl Here<'_> {
         self.granted(&lock, LockStatus::Acquired).map(Some)
     }
 
+    /// The request has the lock already. Its key is not told while it is cooling down: who
+    /// has not heard of the lock would begin to use it.
+    fn granted_again(self, lock: &ServiceLock) -> Result<Answer, Problem> {
+        match cooling_ms(lock) {
+            Some(left_ms) => Err(Problem::of(ApiError::NoKeyAvailable {
+                retry_after: target::seconds(left_ms),
+            })),
+            None => self.granted(lock, LockStatus::Acquired),
+        }
+    }
+
     fn granted(self, lock: &ServiceLock, status: LockStatus) -> Result<Answer, Problem> {
         let clock = Clock::now();
         let (pool, key) =
@@ -199,9 +212,10 @@ impl Here<'_> {
             let header = str::from_utf8(&key.authorization).ok()?;
             Some(header.strip_prefix("Bearer ")?.to_owned())
         };
+        let tells = self.place.api.shows_key() && cooling_ms(lock).is_none();
         let lock_info = LockInfo {
             lock_id: lock_id(lock.handle.nonce()),
-            api_key: self.place.api.shows_key().then(secret).flatten(),
+            api_key: tells.then(secret).flatten(),
             key_id: key.id.clone(),
             slot: lock.ordinal,
             pool: pool.name.clone(),
@@ -334,6 +348,11 @@ impl Here<'_> {
         };
         json(200, &answer)
     }
+}
+
+/// For how much longer the key of a lock is cooling down, if it is.
+fn cooling_ms(lock: &ServiceLock) -> Option<u64> {
+    in_zone(|zone| zone.cooling_ms(lock.key, now())).flatten()
 }
 
 /// Ends a lock; what it is then.

@@ -2,6 +2,7 @@
 
 mod access;
 mod admin;
+mod cooling;
 mod cycles;
 mod document;
 mod events;
@@ -120,6 +121,7 @@ impl Bed {
         self.call("/v1/lock/release", TOKEN, &body).send()
     }
 
+    /// All that is held, as an administrator sees it.
     #[track_caller]
     fn active(&self) -> Vec<Value> {
         self.active_for(ADMIN)

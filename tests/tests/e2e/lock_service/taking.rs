@@ -31,7 +31,7 @@ fn unix_now() -> i64 {
 #[test]
 fn a_lock_is_taken_and_given_back() {
     for store in STORES {
-        let bed = Bed::new(store, 1);
+        let bed = Bed::with(store, 1, "", "openai_lock_key on;", |plan| plan);
         let asked = json!({"service_name": "labeling-service", "resource_type": "openai_api",
             "dimension": "c_role", "content_type": "candidate", "estimated_duration": 300,
             "request_id": "uuid-here"});
@@ -249,18 +249,6 @@ fn a_lock_ends_by_itself_unless_it_is_prolonged() {
         bed.release(&next).expect_status(200);
         bed.wait_free();
     }
-}
-
-#[test]
-fn the_key_can_be_withheld() {
-    let bed = Bed::with(Store::Shm, 1, "", "openai_lock_key off;", |plan| plan);
-    let answer = bed.acquire(json!({})).expect_status(200);
-    assert!(!answer.text().contains("sk-"));
-    let lock = answer.json()["lock_info"].clone();
-    assert_eq!(lock["api_key"], Value::Null);
-    assert_eq!(lock["key_id"], "main");
-    bed.release(&lock).expect_status(200);
-    bed.wait_free();
 }
 
 #[test]

@@ -46,6 +46,9 @@ pub enum EntrustError {
     /// The lease is lost.
     #[error("the lease is lost")]
     Lost,
+    /// The key has been put out since it was leased.
+    #[error("the key is cooling down")]
+    Cooling,
     /// All records are in use.
     #[error("there is no room for another lock")]
     Full,
@@ -78,6 +81,12 @@ impl Zone<'_> {
         self.holds(handle).map_err(|_| EntrustError::Lost)?;
         if let Some(known) = self.service_lock_for(terms.client, terms.service, terms.request) {
             return Err(EntrustError::Known(Box::new(known)));
+        }
+        if self
+            .cooling_ms(self.slots[handle.slot as usize].key, now)
+            .is_some()
+        {
+            return Err(EntrustError::Cooling);
         }
         let at = self.free_record().ok_or(EntrustError::Full)?;
         self.notes[at].write([terms.client, terms.service, terms.request, terms.context]);

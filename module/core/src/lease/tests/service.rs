@@ -2,6 +2,7 @@
 
 use super::bed::{Bed, TTL, pool};
 use crate::lease::*;
+use crate::openai::Verdict;
 
 fn bed() -> Bed {
     Bed::new(&pool("p", &[(1, 1, 1)], Balance::RoundRobin))
@@ -68,6 +69,28 @@ fn what_its_owner_did_is_told_once_whatever_has_become_of_it() {
     let grant = bed.acquire(worker).unwrap();
     let next = entrust(&mut bed, grant, "r", TTL).handle.nonce();
     assert!(bed.zone().tell_service_lock(next));
+}
+
+#[test]
+fn no_lock_is_made_of_a_key_that_is_cooling_down() {
+    let mut bed = Bed::new(&pool("p", &[(1, 2, 1)], Balance::RoundRobin));
+    let worker = bed.worker(1);
+    let leases = [bed.acquire(worker).unwrap(), bed.acquire(worker).unwrap()];
+    let key = leases[0].key;
+    let now = bed.clock();
+    assert_eq!(bed.zone().cooling_ms(key, now), None);
+    bed.answer(&leases[0], Verdict::Limited, &[("retry-after-ms", "500")]);
+    assert_eq!(bed.zone().cooling_ms(key, now), Some(500));
+    let terms = terms("r", bed.now + TTL);
+    let refused = bed.zone().entrust(leases[1].handle, &terms, now);
+    assert_eq!(refused, Err(EntrustError::Cooling));
+    bed.release(leases[0]).unwrap();
+    bed.now += 500;
+    bed.expire();
+    let now = bed.clock();
+    assert_eq!(bed.zone().cooling_ms(key, now), None);
+    let lock = bed.zone().entrust(leases[1].handle, &terms, now);
+    assert!(lock.is_ok());
 }
 
 #[test]
