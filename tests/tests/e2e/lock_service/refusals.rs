@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{ADMIN, Bed, OTHER, STORES, Store, TOKEN, code, some};
 
-pub const PATHS: [(&str, &str, &str); 10] = [
+pub const PATHS: [(&str, &str, &str); 11] = [
     ("POST", "/v1/lock/acquire", "POST"),
     ("POST", "/v1/lock/release", "POST"),
     ("POST", "/v1/lock/extend", "POST"),
@@ -20,6 +20,7 @@ pub const PATHS: [(&str, &str, &str); 10] = [
     ("GET", "/openapi.json", "GET, HEAD"),
     ("GET", "/metrics", "GET, HEAD"),
     ("GET", "/v1/stats", "GET, HEAD"),
+    ("GET", "/", "GET, HEAD"),
 ];
 
 #[test]
@@ -34,7 +35,7 @@ fn every_path_but_health_and_the_pages_wants_a_token() {
         let answer = call.header("x-service-token", ADMIN).send();
         assert_ne!(answer.status, 401, "{path}");
     }
-    for path in ["/health", "/status", "/docs"] {
+    for path in ["/health", "/status", "/docs", "/redoc"] {
         bed.gateway.get(path).send().expect_status(200);
     }
 }
