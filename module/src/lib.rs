@@ -34,7 +34,7 @@ use conf::{LockKey, LockTtl, OpenaiApi};
 use conf::{OnClientAbort, ProcessTimeHeader, TraceOn};
 use ffi::{
     Answer, AnswerHead, Attempt, Commands, ConfResult, Content, Cycle, HttpModule, Request,
-    Variable, Wrapped, command, end,
+    Variables, Wrapped, command, end,
 };
 
 use openai_core::clients;
@@ -87,7 +87,7 @@ impl HttpModule for Openai {
     type Precontent = phase::Precontent;
     type Log = phase::Log;
     type Filter = filter::Answers;
-    const VARIABLES: &'static [Variable] = variables::ALL;
+    const VARIABLES: Variables = variables::ALL;
 
     fn record() -> *const ngx::ffi::ngx_module_t {
         &raw const ngx_http_openai_module

@@ -12,14 +12,19 @@ use crate::Openai;
 use crate::circuits;
 use crate::conf::{Main, Pool, Store};
 use crate::ctx::{Context, Lease};
-use crate::ffi::{Request, Value, Variable};
+use crate::ffi::{Request, Value, Variable, Variables};
 use crate::locks;
 use crate::phase::target;
 use crate::trace::{self, Ids};
 use crate::usage;
 use crate::worker;
 
-pub const ALL: &[Variable] = &[
+pub const ALL: Variables = Variables {
+    prefix: "openai_",
+    all: DECLARED,
+};
+
+const DECLARED: &[Variable] = &[
     Variable {
         name: "openai_pool",
         read: pool,

@@ -15,7 +15,7 @@ use super::handler::{self, PhaseHandler};
 use super::log;
 use super::process::Cycle;
 use super::upstream::{ContentHandler, Wrapped, content_entry};
-use super::variable::{self, Variable};
+use super::variable::{self, Variables};
 
 /// An HTTP module, as nginx meets it.
 pub trait HttpModule: 'static {
@@ -27,7 +27,7 @@ pub trait HttpModule: 'static {
     type Precontent: PhaseHandler;
     type Log: PhaseHandler;
     type Filter: Filter;
-    const VARIABLES: &'static [Variable];
+    const VARIABLES: Variables;
 
     /// The module's record, which [`crate::ffi`] exports to nginx.
     fn record() -> *const ngx_module_t;
@@ -91,7 +91,7 @@ unsafe extern "C" fn preconfiguration<M: HttpModule>(cf: *mut ngx_conf_t) -> ngx
     guard(status(false), || {
         log::route_panics();
         let conf = Conf(cf);
-        status(said(&conf, variable::declare(&conf, M::VARIABLES)))
+        status(said(&conf, variable::declare::<M>(&conf)))
     })
 }
 
@@ -100,7 +100,8 @@ unsafe extern "C" fn postconfiguration<M: HttpModule>(cf: *mut ngx_conf_t) -> ng
         let conf = Conf(cf);
         let added = handler::add::<M::Access>(&conf)
             .and_then(|()| handler::add::<M::Precontent>(&conf))
-            .and_then(|()| handler::add::<M::Log>(&conf));
+            .and_then(|()| handler::add::<M::Log>(&conf))
+            .and_then(|()| variable::check::<M>(&conf));
         filter::install::<M::Filter>();
         status(said(&conf, added))
     })

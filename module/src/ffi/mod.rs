@@ -66,7 +66,7 @@ pub use thread::Background;
 pub use tls::{Tls, TlsContext, TlsName};
 
 pub use upstream::{ContentHandler, Wrapped};
-pub use variable::{Value, Variable};
+pub use variable::{Value, Variable, Variables};
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

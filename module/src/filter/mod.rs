@@ -9,7 +9,7 @@ use openai_core::openai::{ApiError, EventEnd, Restorer};
 use crate::Openai;
 use crate::conf::Location;
 use crate::ctx::{Context, Reply};
-use crate::ffi::{Chunk, End, Filter, LocationConf, Piece, Request, Wrapped};
+use crate::ffi::{Chunk, End, Filter, HeaderName, LocationConf, Piece, Request, Wrapped};
 use crate::phase::{drain, target};
 use crate::trace;
 use crate::usage;
@@ -122,12 +122,15 @@ fn joined<'a>(request: Request<'a>, ctx: &Context, chunk: Chunk<'_>) -> Piece<'a
     Piece::Last
 }
 
+const ATTEMPTS: HeaderName = HeaderName::new(b"X-OpenAI-Attempts", b"x-openai-attempts");
+
 fn tell_attempts(request: &Request<'_>, place: &Location) {
     if place.next_key().tells()
         && let Some(ctx) = request.recalled::<Openai>()
     {
         let attempts = ctx.attempts.get().to_string();
-        request.add_answer_header(b"X-OpenAI-Attempts", attempts.as_bytes());
+        // An upstream that is such a gateway has told its own.
+        request.set_answer_header(ATTEMPTS, attempts.as_bytes());
     }
 }
 

@@ -142,3 +142,55 @@ fn the_gauges_show_a_pool() {
     let now = gateway.held("main");
     assert_eq!((now.held, now.waiting, now.slots), (0, 0, 5));
 }
+
+/// nginx warns when its hash of variables is too small for all: beside those of other
+/// modules there is little room in it.
+#[test]
+fn variables_of_other_modules_fit_beside_ours() {
+    let others = (1..=30).map(|n| format!("map $uri $stock_variable_{n} {{ default 1; }}\n"));
+    let test = Plan::new().http(&others.collect::<String>()).check();
+    assert!(test.ok, "{}", test.output);
+    assert!(!test.output.contains("variables_hash"), "{}", test.output);
+}
+
+#[test]
+fn a_misspelled_variable_is_refused() {
+    for text in [
+        "log_format wrong '$openai_modle';",
+        "map $openai_ $x { default 1; }",
+        "map $uri $x { default $openai_pool_key; }",
+    ] {
+        let test = Plan::new().http(text).check();
+        assert!(!test.ok, "{text}");
+        let lines = test.emergencies();
+        assert!(
+            lines.len() == 1 && lines[0].contains("unknown \"openai_"),
+            "{lines:?}"
+        );
+    }
+}
+
+#[test]
+fn others_may_have_variables_whose_names_begin_like_ours() {
+    let gateway = Plan::new()
+        .http("map $uri $openai_of_map { default from-map; }")
+        .server("set $openai_of_set from-set;")
+        .location("add_header X-Theirs \"$openai_of_map $openai_of_set\";")
+        .start();
+    let answer = gateway.chat().send().expect_status(200);
+    assert_eq!(answer.header("x-theirs"), Some("from-map from-set"));
+}
+
+/// As SSI, Lua and njs do.
+#[test]
+fn variables_are_found_by_their_names_while_a_request_runs() {
+    let gateway = Plan::new()
+        .file(
+            "page.html",
+            "<!--# echo var=\"openai_pool\" --> <!--# echo var=\"openai_none\" -->",
+        )
+        .server("location = /page.html { openai main; ssi on; root {dir}; }")
+        .start();
+    let answer = gateway.get("/page.html").send().expect_status(200);
+    assert_eq!(answer.text(), "main (none)");
+}

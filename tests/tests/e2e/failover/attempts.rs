@@ -320,3 +320,25 @@ fn when_nothing_answers_the_client_is_told_so() {
     assert_eq!(gateway.chat().send().refusal(), refusal);
     gateway.wait_held(0, 0);
 }
+
+/// A gateway before a gateway: the client is told by the one that it asks.
+#[test]
+fn the_attempts_of_an_upstream_that_counts_its_own_are_not_told() {
+    let upstream = RawUpstream::bind();
+    let gateway = plan(1, "")
+        .upstream(upstream.address())
+        .location("openai_attempts_header on;")
+        .start();
+    let client = gateway.chat().spawn();
+    let mut exchange = upstream.accept();
+    exchange.send(
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-OpenAI-Attempts: 7\r\nx-openai-attempts: 8\r\n\r\nok",
+    );
+    let answer = client.join().expect("an answer").expect_status(200);
+    let told = answer
+        .headers
+        .iter()
+        .filter(|(name, _)| name == "x-openai-attempts");
+    let told: Vec<_> = told.map(|(_, value)| value.as_str()).collect();
+    assert_eq!(told, ["1"]);
+}
