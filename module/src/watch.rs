@@ -10,6 +10,7 @@ use std::fs::File;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use openai_core::echo;
 use openai_core::keys::KeySpec;
 use openai_core::lease::{ChangeError, PoolConfig};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -225,7 +226,8 @@ impl Watch {
         let known = self.mistake.as_ref().map(|(known, _)| known);
         if known != Some(&mistake) {
             if is_first_worker() {
-                let fields = json!({ "error": mistake, "hint": "the keys stay as they are" });
+                let shown = echo::without_secrets(&mistake);
+                let fields = json!({ "error": shown, "hint": "the keys stay as they are" });
                 event(Level::Error, "keys_refused", fields);
             }
             self.mistake = Some((mistake, 0));

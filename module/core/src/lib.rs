@@ -8,6 +8,7 @@ pub mod admin;
 pub mod attempts;
 pub mod circuit;
 pub mod clients;
+pub mod echo;
 pub mod events;
 pub mod keys;
 pub mod lease;

@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 use std::rc::Rc;
 
+use openai_core::echo::begins_like_a_key;
 use openai_core::keys::KeyList;
 use openai_core::lease::{Balance, KeyPolicy, MAX_POOL_NAME, PoolConfig};
 use openai_core::redlock::PoolNames;
@@ -111,7 +112,8 @@ impl Directive for PoolBlock {
     fn read(conf: &mut Conf, main: &mut Main) -> Result<(), Option<String>> {
         let name = argument(conf)?;
         let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-        if name.is_empty() || name == "off" || !name.chars().all(plain) {
+        let is_name = !name.is_empty() && name.chars().all(plain);
+        if !is_name || name == "off" || begins_like_a_key(&name) {
             return Err(Some(format!("invalid name \"{name}\"")));
         }
         if name.len() > MAX_POOL_NAME {

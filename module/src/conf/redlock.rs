@@ -5,6 +5,7 @@ use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use openai_core::echo;
 use openai_core::redlock::{Drift, MAX_NODES, PoolNames, Quorum, RetryDelay, ShareNames};
 use redis::{ConnectionAddr, IntoConnectionInfo};
 use zeroize::Zeroizing;
@@ -77,6 +78,9 @@ impl Directive for RedlockBlock {
 
     fn read(conf: &mut Conf, main: &mut Main) -> Result<(), Option<String>> {
         let name = argument(conf)?;
+        if echo::begins_like_a_key(&name) {
+            return Err(Some(format!("invalid name \"{name}\"")));
+        }
         if name == "shm" || main.groups.iter().any(|group| group.name == name) {
             return Err(Some(format!("\"{name}\" is a duplicate")));
         }
@@ -235,7 +239,11 @@ fn password(conf: &Conf, value: &str) -> ConfResult<Rc<Zeroizing<String>>> {
     };
     let text = text.trim();
     if text.is_empty() && !conf.only_signals() {
-        return Err(format!("{value} is empty"));
+        let place = value.strip_prefix("env:").map(echo::variable);
+        return Err(match place {
+            Some(name) => format!("env:{name} is empty"),
+            None => format!("{value} is empty"),
+        });
     }
     Ok(Rc::new(Zeroizing::new(text.to_string())))
 }
@@ -251,10 +259,10 @@ fn read_nodes(conf: &Conf, value: &str, nodes: &mut Vec<Node>) -> ConfResult {
         // The address may carry a password: it is not shown.
         node(url)
             .and_then(|node| add(nodes, node))
-            .map_err(|e| format!("env:{name}, URL {number}: {e}"))?;
+            .map_err(|e| format!("env:{}, URL {number}: {e}", echo::variable(name)))?;
     }
     if nodes.len() == before && !conf.only_signals() {
-        return Err(format!("env:{name} holds no URL"));
+        return Err(format!("env:{} holds no URL", echo::variable(name)));
     }
     Ok(())
 }

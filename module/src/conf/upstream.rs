@@ -4,6 +4,7 @@ use std::ffi::CStr;
 use std::rc::Rc;
 
 use openai_core::circuit::{CircuitSettings, Share};
+use openai_core::echo::begins_like_a_key;
 use openai_core::lease::MAX_CIRCUITS;
 use openai_core::routes::MAX_UPSTREAM;
 
@@ -35,6 +36,9 @@ impl Main {
         circuit: CircuitSettings,
         probe: Option<Rc<ProbeSettings>>,
     ) -> ConfResult<usize> {
+        if begins_like_a_key(&name) {
+            return Err(format!("invalid name \"{name}\""));
+        }
         if name.is_empty() || name.len() > MAX_UPSTREAM {
             return Err(format!("\"{name}\" must have 1 to {MAX_UPSTREAM} bytes"));
         }

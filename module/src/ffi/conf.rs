@@ -9,6 +9,8 @@ use ngx::ffi::{
 };
 use ngx::ngx_conf_log_error;
 
+use openai_core::echo;
+
 use super::process::only_signals;
 use super::text::{bytes_of, copy_into};
 
@@ -41,14 +43,21 @@ impl Conf {
 
     /// Says what is wrong, with file and line.
     pub fn reject(&self, message: &str) {
+        let message = self.shown(message);
         // SAFETY (of the macro): `self.0` is live, see `raw`.
         ngx_conf_log_error!(NGX_LOG_EMERG, self.0, "{message}");
     }
 
     /// Says what is doubtful, with file and line.
     pub fn warn(&self, message: &str) {
+        let message = self.shown(message);
         // SAFETY (of the macro): `self.0` is live, see `raw`.
         ngx_conf_log_error!(NGX_LOG_WARN, self.0, "{message}");
+    }
+
+    /// What may be told of a message: arguments that are echoed in it may be secrets.
+    fn shown(&self, message: &str) -> String {
+        echo::message(message, &self.words().unwrap_or_default())
     }
 
     /// Reads a block of ours, a directive at a time. The first that is refused

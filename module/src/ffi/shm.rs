@@ -8,6 +8,8 @@ use ngx::ffi::{
     ngx_shmtx_lock, ngx_shmtx_unlock, ngx_slab_alloc, ngx_slab_pool_t,
 };
 
+use openai_core::echo;
+
 use super::conf::{Conf, ConfResult, status};
 use super::guard;
 use super::log::{Level, write_to};
@@ -194,7 +196,7 @@ unsafe extern "C" fn init_entry<C: ZoneContent>(
         if let Err(message) = &done {
             // SAFETY: the zone's log is that of the cycle being made.
             if let Some(log) = NonNull::new(unsafe { (*zone).shm.log }) {
-                write_to(log, Level::Emergency, message);
+                write_to(log, Level::Emergency, &echo::message(message, &[]));
             }
         }
         status(done.is_ok())

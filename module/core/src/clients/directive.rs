@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{ClientError, PRIORITIES, Role};
+use crate::echo;
 use crate::keys::{KeySource, OptionError, is_name, once, unknown};
 
 /// The parameters of one `client` directive.
@@ -93,7 +94,7 @@ impl TokenSource {
 impl fmt::Display for TokenSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Env(name) => write!(f, "env:{name}"),
+            Self::Env(name) => write!(f, "env:{}", echo::variable(name)),
             Self::File(path) => write!(f, "file:{path}"),
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{KeyError, Secret, is_header_text};
+use crate::echo;
 
 /// Where the text that holds the keys is to be found. Reading it is the caller's.
 #[derive(Debug, Clone)]
@@ -48,7 +49,7 @@ impl KeySource {
 impl fmt::Display for KeySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Env(name) => write!(f, "env:{name}"),
+            Self::Env(name) => write!(f, "env:{}", echo::variable(name)),
             Self::File(path) => write!(f, "file:{path}"),
             Self::Literal(_) => f.write_str("a literal key"),
         }

@@ -2,6 +2,7 @@
 
 mod keys;
 mod pools;
+mod secrets;
 mod upstreams;
 mod zones;
 
