@@ -146,6 +146,7 @@ pub(super) fn lost(handle: LeaseHandle) -> bool {
         worker::watch_expiry();
         let fields = json!({
             "lock_id": format!("{:032x}", handle.nonce()),
+            "request_id": lock.request,
             "service_name": lock.service,
             "client": lock.client,
         });

@@ -142,11 +142,15 @@ fn a_lock_is_put_back_where_it_was_forgotten() {
 #[test]
 fn a_lock_can_be_lost_to_somebody_else() {
     let bed = Bed::with(Store::Redlock, 1, "lease_ttl 1s;", "", |plan| plan);
-    let lock = bed.lock(json!({"estimated_duration": 600}));
+    let lock = bed.lock(json!({"estimated_duration": 600, "request_id": "r-lost"}));
     for redis in &bed.nodes {
         redis.ask("SET {main}:l:main:0 0123456789abcdef0123456789abcdef PX 1000");
     }
-    bed.gateway.error_log().wait_for("lock_lost");
+    let log = bed.gateway.error_log();
+    log.wait_for("\"event\":\"lock_lost\"");
+    let text = log.text();
+    let line = text.lines().find(|line| line.contains("lock_lost"));
+    assert!(line.is_some_and(|line| line.contains("\"request_id\":\"r-lost\"")));
     assert_eq!(code(&bed.extend(&lock, 60)), (409, some("lock_lost")));
     assert!(bed.active().is_empty());
     assert_eq!(
