@@ -38,6 +38,7 @@ impl Table {
             fingerprint: u128::from(k).to_le_bytes(),
             weight: 1 + k % 5,
             slots: 1,
+            line: 1,
         });
         let config = PoolConfig {
             name: "bench".into(),

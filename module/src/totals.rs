@@ -191,6 +191,7 @@ fn done<'a>(
     let lease = ctx.lease.get();
     let model = usage::model(main, ctx);
     let used = usage::of(request, ctx);
+    usage::note_nonsense(ctx, &pool.name, model);
     let asked = ctx.status.get() != LeaseStatus::None;
     Done {
         service: client.map_or("", |client| client.name.as_str()),

@@ -1,14 +1,18 @@
 //! What an answer uses, read as it passes to the client.
 
+use std::cell::Cell;
+
 use openai_core::metrics::Endpoint;
 use openai_core::openai::usage::{Source, Stripped, UsageStripper, estimated_prompt};
-use openai_core::openai::{Tokens, UsageScanner};
+use openai_core::openai::{MOST_TOKENS, Tokens, UsageScanner};
+use serde_json::json;
 
 use crate::Openai;
 use crate::adapter::now;
 use crate::conf::{Location, Main, Pool};
 use crate::ctx::Context;
-use crate::ffi::{Chunk, Cutter, Left, Part, Request, Rewrite};
+use crate::ffi::{Chunk, Cutter, Left, Level, Part, Request, Rewrite};
+use crate::log::event;
 use crate::phase::target;
 use crate::totals::CLIENT_LEFT;
 use crate::worker;
@@ -141,6 +145,21 @@ pub fn of(request: &Request<'_>, ctx: &Context) -> Used {
             ..Tokens::default()
         },
         source: Source::Estimated,
+    }
+}
+
+thread_local! {
+    /// Whether this worker has said that an answer told a usage that cannot be.
+    static NONSENSE_TOLD: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Says, once in a worker, that an answer has told a usage that cannot be.
+pub fn note_nonsense(ctx: &Context, pool: &str, model: &str) {
+    let meter = ctx.meter.borrow();
+    let is_nonsense = meter.as_ref().is_some_and(|m| m.scanner.told_nonsense());
+    if is_nonsense && !NONSENSE_TOLD.replace(true) {
+        let fields = json!({ "pool": pool, "model": model, "most_tokens": MOST_TOKENS });
+        event(Level::Warn, "usage_implausible", fields);
     }
 }
 

@@ -41,5 +41,6 @@ pub use record::{OUTCOMES, Outcome, Record, Request};
 pub use report::Report;
 pub use row::{Counters, hash};
 pub use saved::{ByDay, Extract, Identity, Owner, Saved, SavedError};
+pub use shared::SharedNames;
 pub use sheet::CONTENT_TYPE;
 pub use text::render;

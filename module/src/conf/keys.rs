@@ -20,6 +20,7 @@ pub struct PoolKey {
     pub authorization: Rc<Zeroizing<Vec<u8>>>,
     pub slots: u32,
     pub weight: u32,
+    line: u64,
 }
 
 impl PoolKey {
@@ -30,13 +31,14 @@ impl PoolKey {
             fingerprint: key.fingerprint,
             slots: key.slots.into(),
             weight: key.weight.into(),
+            line: key.line,
         }
     }
 
     /// Whether nothing about the key has changed.
     pub fn is_same(&self, other: &Self) -> bool {
-        (self.fingerprint, &self.id, self.slots, self.weight)
-            == (other.fingerprint, &other.id, other.slots, other.weight)
+        let all = |key: &Self| (key.fingerprint, key.slots, key.weight, key.line);
+        self.id == other.id && all(self) == all(other)
     }
 
     pub fn for_zone(&self) -> KeyConfig {
@@ -44,6 +46,7 @@ impl PoolKey {
             fingerprint: *self.fingerprint.as_bytes(),
             weight: self.weight,
             slots: self.slots,
+            line: self.line,
         }
     }
 

@@ -99,6 +99,7 @@ pub fn keys_changed(generation: u64) {
             member.generation = generation;
         }
     });
+    sharing::keys_changed();
     let groups = LOCKS.with_borrow(|locks| locks.members.len());
     (0..groups).for_each(outages::ask_all_nodes);
 }

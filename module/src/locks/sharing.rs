@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use openai_core::metrics::{Day, KEPT_DAYS};
+use openai_core::metrics::{Day, KEPT_DAYS, SharedNames};
 use openai_core::redlock::share::{Instance, RowId, Sharing, Sums};
 use openai_core::redlock::{ErrorKind, NodeId, NodeSet, ShareNames, Value};
 use serde_json::json;
@@ -15,7 +15,7 @@ use serde_json::json;
 use super::members::Member;
 use super::with;
 use crate::adapter::now;
-use crate::conf::{Main, RedlockGroup};
+use crate::conf::{KeyTable, Main, RedlockGroup};
 use crate::ffi::{Level, SharedZone, Timer, is_first_worker};
 use crate::log::event;
 use crate::{totals, worker};
@@ -35,7 +35,37 @@ struct Channel {
     refused: NodeSet,
 }
 
+/// What rows may be about.
+struct Known {
+    services: Vec<String>,
+    /// Pools, with their keys.
+    pools: Vec<(String, Rc<KeyTable>)>,
+}
+
+impl Known {
+    fn of(main: &Main) -> Self {
+        let clients = main.clients.iter().flat_map(|clients| clients.as_slice());
+        let pools = main.pools.iter();
+        Self {
+            services: clients.map(|client| client.name.clone()).collect(),
+            pools: pools
+                .map(|pool| (pool.name.clone(), Rc::clone(&pool.keys)))
+                .collect(),
+        }
+    }
+
+    fn names(&self) -> SharedNames {
+        let pools = self.pools.iter().map(|(name, keys)| {
+            let ids = keys.newest().iter().map(|key| key.id.clone()).collect();
+            (name.as_str(), ids)
+        });
+        SharedNames::new(self.services.iter().map(String::as_str), pools)
+    }
+}
+
 struct Sharer {
+    known: Known,
+    names: Rc<RefCell<SharedNames>>,
     board: SharedZone,
     sharing: Sharing,
     /// By group.
@@ -98,9 +128,15 @@ pub(super) fn start(main: &Main, members: &[Option<Member>]) {
             channel.timer.start(channel.interval_ms);
         }
     }
+    let known = Known::of(main);
+    let names = Rc::new(RefCell::new(known.names()));
+    let accepting = Rc::clone(&names);
+    let accepts = move |row: &RowId, sums: &Sums| accepting.borrow().accept(row, sums, today());
     let mut sharer = Sharer {
+        known,
+        names,
         board,
-        sharing: Sharing::new(Instance(instance), KEPT_DAYS, first),
+        sharing: Sharing::new(Instance(instance), KEPT_DAYS, first).accepting(accepts),
         channels,
         since: Day::default(),
         looked: Day::default(),
@@ -113,6 +149,14 @@ pub(super) fn start(main: &Main, members: &[Option<Member>]) {
         sharer.remember(main);
     }
     SHARER.set(Some(sharer));
+}
+
+/// There are other keys.
+pub(super) fn keys_changed() {
+    sharer(|sharer| {
+        let names = sharer.known.names();
+        *sharer.names.borrow_mut() = names;
+    });
 }
 
 /// There is a new connection to a node.

@@ -73,3 +73,28 @@ fn no_key_is_given_more_than_the_configuration_states() {
         assert!(matches!(key["left_ms"].as_u64(), Some(1..=20_000)), "{key}");
     }
 }
+
+#[test]
+fn a_reload_that_changes_a_keys_line_ends_its_cool_down() {
+    let scenario = key_is(1, "out_of_quota") + &key_is(2, "out_of_quota");
+    let mut gateway = plan(2, &scenario).workers(2).start();
+    let refused = Refusal::new(503, "server_error", Some("no_healthy_key"));
+    assert_eq!(gateway.chat().send().refusal(), refused);
+    assert_eq!(uses(&gateway, 2), [1, 1]);
+    // Both accounts are topped up.
+    let sound = mock_upstream::Scenario::from_toml("delay = 0").expect("a scenario");
+    gateway.mock().set_scenario(sound);
+    gateway.reload(|plan| plan);
+    assert_eq!(
+        gateway.chat().send().refusal(),
+        refused,
+        "no line has changed"
+    );
+    let lines = format!("key {} id=k1;\nkey {} id=k2 weight=1;\n", key(1), key(2));
+    gateway.reload(|plan| plan.pool("main", &lines));
+    for _ in 0..3 {
+        gateway.chat().send().expect_status(200);
+    }
+    gateway.wait_held(0, 0);
+    assert_eq!(uses(&gateway, 2), [1, 4]);
+}

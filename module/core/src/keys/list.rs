@@ -18,6 +18,8 @@ pub struct KeyList {
 struct Entry<'a> {
     key: &'a str,
     options: KeyOptions,
+    /// These as they are written.
+    text: String,
 }
 
 impl KeyList {
@@ -69,7 +71,7 @@ impl KeyList {
             (None, Some(shared), Some(number)) => Some(id(&format!("{shared}-{number}"))?),
             (None, shared, _) => shared.clone(),
         };
-        self.push(entry, id, &directive.options)
+        self.push(entry, id, directive)
     }
 
     /// The keys so far, in the order of the configuration.
@@ -88,8 +90,9 @@ impl KeyList {
         &mut self,
         entry: &Entry<'_>,
         id: Option<String>,
-        shared: &KeyOptions,
+        directive: &KeyDirective,
     ) -> Result<(), KeyError> {
+        let shared = &directive.options;
         let fingerprint = Fingerprint::of(entry.key.as_bytes());
         let id = id.unwrap_or_else(|| self.default_id(fingerprint));
         if let Some(first) = self.by_fingerprint.get(&fingerprint) {
@@ -106,6 +109,7 @@ impl KeyList {
             fingerprint,
             slots: entry.options.slots.or(shared.slots).map_or(1, Into::into),
             weight: entry.options.weight.or(shared.weight).map_or(1, Into::into),
+            line: line(directive, &entry.text),
         });
         Ok(())
     }
@@ -119,6 +123,13 @@ impl KeyList {
             id
         }
     }
+}
+
+/// A number for what is said of a key.
+fn line(directive: &KeyDirective, own: &str) -> u64 {
+    let text = format!("{}\n{}\n{own}", directive.source, directive.text);
+    let [a, b, c, d, e, f, g, h, ..] = *Fingerprint::of(text.as_bytes()).as_bytes();
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
 fn entries<'a>(source: &KeySource, text: &'a str) -> Vec<Result<Entry<'a>, KeyError>> {
@@ -165,7 +176,10 @@ fn line_entry<'a>(
     place: impl Fn() -> String,
 ) -> Result<Entry<'a>, KeyError> {
     let mut entry = entry(key, &place)?;
-    entry.options = KeyOptions::of_line(options).map_err(|error| KeyError::LineOption {
+    let options: Vec<_> = options.collect();
+    entry.text = options.join(" ");
+    let options = KeyOptions::of_line(options.into_iter());
+    entry.options = options.map_err(|error| KeyError::LineOption {
         place: place(),
         error,
     })?;
@@ -179,5 +193,6 @@ fn entry(key: &str, place: impl Fn() -> String) -> Result<Entry<'_>, KeyError> {
     Ok(Entry {
         key,
         options: KeyOptions::default(),
+        text: String::new(),
     })
 }

@@ -34,4 +34,7 @@ pub struct KeySpec {
     pub slots: u16,
     /// Its share where keys are weighted.
     pub weight: u16,
+    /// What tells its lines from others: the directive, and in a file its own. It does not
+    /// depend on the key itself.
+    pub line: u64,
 }

@@ -13,6 +13,8 @@ pub struct KeyDirective {
     pub options: KeyOptions,
     /// Whether it may have none.
     pub optional: bool,
+    /// The options as they are written.
+    pub(super) text: String,
 }
 
 /// What can be said of a key, by a directive or by a line of a key file.
@@ -44,6 +46,7 @@ impl KeyDirective {
             source: KeySource::parse(source)?,
             options: KeyOptions::default(),
             optional: false,
+            text: options.join(" "),
         };
         for (position, option) in (2..).zip(options) {
             if *option != OPTIONAL {

@@ -282,3 +282,26 @@ fn a_numbered_id_is_still_an_id() {
     assert!(pool(&[(&["env:A", &id], "sk-a")]).is_ok());
     assert!(mistake(&["env:A", &id], "sk-a,sk-b").starts_with("invalid id"));
 }
+
+#[test]
+fn a_line_is_told_by_what_is_said_and_not_by_the_key() {
+    let line = |parameters: &[&str], text: &str| {
+        let directive = KeyDirective::parse(parameters).unwrap();
+        let mut list = KeyList::default();
+        list.add(&directive, text).unwrap();
+        list.keys()[0].line
+    };
+    let plain = line(&["env:KEYS", "id=a"], "sk-1");
+    assert_eq!(plain, line(&["env:KEYS", "id=a"], "sk-2"));
+    for other in [
+        line(&["env:OTHER", "id=a"], "sk-1"),
+        line(&["env:KEYS", "id=b"], "sk-1"),
+        line(&["env:KEYS", "id=a", "weight=1"], "sk-1"),
+        line(&["env:KEYS", "id=a", "optional"], "sk-1"),
+    ] {
+        assert_ne!(plain, other);
+    }
+    let file = |text: &str| line(&["file:keys"], text);
+    assert_eq!(file("sk-1 id=a"), file("sk-2  id=a  # fine"));
+    assert_ne!(file("sk-1 id=a"), file("sk-1 id=a slots=1"));
+}

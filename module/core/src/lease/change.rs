@@ -91,7 +91,8 @@ impl Zone<'_> {
                 let index = *known.get(&(at as u32, key.fingerprint))?;
                 let record = &self.keys[index];
                 let same = record.state == presence::ACTIVE
-                    && (record.weight, record.slots) == (key.weight, key.slots);
+                    && (record.weight, record.slots) == (key.weight, key.slots)
+                    && self.health[index].line == key.line;
                 same.then_some(index as u32)
             });
             let keys = keys.collect::<Option<Vec<_>>>()?;

@@ -92,6 +92,10 @@ impl Zone<'_> {
         if known && until_ms <= before.until_ms.saturating_add(SAME_MS) {
             return None;
         }
+        let pardoned = before.pardoned_ms != 0;
+        if pardoned && until_ms <= before.pardoned_ms.saturating_add(SAME_MS) {
+            return None;
+        }
         self.health[key].failures = before.failures.max(failures);
         self.go_out(key, cause, until_ms, now);
         turn(&before, &self.health[key])
@@ -179,6 +183,7 @@ impl Zone<'_> {
         let health = &mut self.health[key];
         if cause.is_judged() {
             health.since = health.grants + 1;
+            health.pardoned_ms = 0;
         }
         let was_out = health.until_ms != 0;
         if !was_out || cause > Cause::from_word(health.cause) {
@@ -192,6 +197,24 @@ impl Zone<'_> {
             self.count_out(key, 1);
         }
         self.ring(key);
+    }
+
+    /// Ends what keeps a key out, since its line has been changed: it is on trial. The caller
+    /// has to rebuild what is derived.
+    pub(crate) fn pardon(&mut self, key: usize) {
+        let health = &mut self.health[key];
+        if health.until_ms == 0 {
+            return;
+        }
+        health.pardoned_ms = health.until_ms;
+        health.until_ms = 0;
+        health.failures = 0;
+        health.requests = bytemuck::Zeroable::zeroed();
+        health.tokens = bytemuck::Zeroable::zeroed();
+        // What requests from before have to tell is no news.
+        health.since = health.grants + 1;
+        health.back = health.grants + 1;
+        health.ramp = 1;
     }
 
     /// Brings a key back whose time has come.

@@ -19,6 +19,8 @@ pub struct KeyConfig {
     pub weight: u32,
     /// How many leases it may be under at once.
     pub slots: u32,
+    /// What is said of it: a key whose line is another is no longer out.
+    pub line: u64,
 }
 
 /// A pool as the configuration states it.
@@ -279,6 +281,10 @@ impl Zone<'_> {
         key.weight = config.weight;
         key.slots = config.slots;
         key.state = presence::ACTIVE;
+        if self.health[at].line != config.line {
+            self.health[at].line = config.line;
+            self.pardon(at);
+        }
     }
 
     /// Gives every key the slots that its configuration asks for.

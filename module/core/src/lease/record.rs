@@ -190,6 +190,10 @@ pub(crate) struct Health {
     pub(crate) heap_at: u32,
     /// What came of the requests that were sent with it, modulo 2^32.
     pub(crate) attempts: [u32; Verdict::ALL.len()],
+    /// What the configuration says of it.
+    pub(crate) line: u64,
+    /// Until when it would be out if its line had not been changed: others may still say so.
+    pub(crate) pardoned_ms: u64,
 }
 
 /// What is left of one of the provider's limits, as far as is known.

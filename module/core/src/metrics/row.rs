@@ -5,7 +5,9 @@ use bytemuck::{Pod, Zeroable};
 use super::histogram::Histogram;
 use super::journal::{Additions, words};
 use super::record::{OUTCOMES, Request};
+use crate::openai::Tokens;
 use crate::openai::usage::Source;
+use crate::prices::UNITS_PER_DOLLAR;
 
 /// Room for the name of a pool and that of a key, or of a model.
 pub(super) const NAME: usize = 132;
@@ -47,6 +49,12 @@ impl Label {
         str::from_utf8(self.bytes()).unwrap_or_default()
     }
 }
+
+/// The most that a row is believed to count on a day: 10 million requests of as many tokens
+/// as an answer is believed to tell of.
+const MOST_A_DAY: u64 = 1 << 50;
+/// The most that it is believed to cost, in units: a million dollars.
+const MOST_COST_A_DAY: u64 = 1_000_000 * UNITS_PER_DOLLAR;
 
 /// A number for a name, never 0.
 ///
@@ -102,6 +110,15 @@ impl Counters {
         self.each(before, u64::saturating_sub)
     }
 
+    /// Whether one day of one machine can have come to this.
+    #[must_use]
+    pub fn is_plausible_day(&self) -> bool {
+        let words: &[u64] = bytemuck::cast_slice(bytemuck::bytes_of(self));
+        let rest = words.iter().filter(|&&word| word > MOST_A_DAY).count();
+        let cost = usize::from(self.cost > MOST_A_DAY);
+        rest == cost && self.cost <= MOST_COST_A_DAY
+    }
+
     /// Both together.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
@@ -127,7 +144,12 @@ impl Counters {
 
     /// What a request adds.
     pub(super) fn of(request: &Request<'_>) -> Self {
-        let tokens = request.tokens;
+        // What cannot be would spoil the sums for good.
+        let tokens = Some(request.tokens).filter(Tokens::is_plausible);
+        let (cost, tokens) = (
+            request.cost.filter(|_| tokens.is_some()),
+            tokens.unwrap_or_default(),
+        );
         let both = tokens.prompt.saturating_add(tokens.completion);
         let estimated = if request.source == Source::Estimated {
             both
@@ -142,8 +164,8 @@ impl Counters {
             cached: tokens.cached,
             reasoning: tokens.reasoning,
             estimated,
-            cost: request.cost.unwrap_or_default(),
-            unpriced: (request.cost.is_none() && both > 0).into(),
+            cost: cost.unwrap_or_default(),
+            unpriced: (cost.is_none() && both > 0).into(),
             wait_ms: request.wait_ms.unwrap_or_default(),
             hold_ms: request.hold_ms.unwrap_or_default(),
             ..Self::default()

@@ -1,12 +1,14 @@
 //! What machines share of their totals: rows by day.
 
+use std::collections::HashSet;
+
 use super::board::{Board, TABLES, Table};
 use super::day::Day;
 use super::ledger::KEPT_DAYS;
 use super::record::OUTCOMES;
 use super::row::{Counters, OTHER};
 use super::saved::Saved;
-use crate::redlock::share::Sums;
+use crate::redlock::share::{RowId, Sums};
 
 /// How many sums there are besides those of outcomes.
 const PLAIN: usize = 11;
@@ -67,6 +69,47 @@ impl Counters {
     }
 }
 
+/// The names that rows may have which other machines tell of: those that the configuration
+/// has. Of models nobody knows all.
+#[derive(Clone, Debug, Default)]
+pub struct SharedNames(HashSet<String>);
+
+impl SharedNames {
+    /// Those of services, and of pools with their keys.
+    pub fn new<'n>(
+        services: impl IntoIterator<Item = &'n str>,
+        pools: impl IntoIterator<Item = (&'n str, Vec<String>)>,
+    ) -> Self {
+        let mut names = HashSet::new();
+        for table in TABLES {
+            names.extend(["", OTHER].map(|name| shared_name(table, name)));
+        }
+        names.extend(
+            services
+                .into_iter()
+                .map(|name| shared_name(Table::Services, name)),
+        );
+        for (pool, keys) in pools {
+            names.insert(shared_name(Table::Pools, pool));
+            let key = |key| shared_name(Table::Keys, &[pool, "/", key].concat());
+            names.extend(keys.iter().map(|id| key(id.as_str())));
+        }
+        Self(names)
+    }
+
+    /// Whether what a node says of a row is to be kept: a known name, a day that is kept, and
+    /// no number that would spoil the sums for good.
+    #[must_use]
+    pub fn accept(&self, row: &RowId, sums: &Sums, today: Day) -> bool {
+        let day = Day::from_number(row.day.into());
+        let is_model = row.name.starts_with(&shared_name(Table::Models, ""));
+        (is_model || self.0.contains(&*row.name))
+            && day >= today.before(KEPT_DAYS)
+            && day.before(1) <= today
+            && Counters::from_sums(sums).is_plausible_day()
+    }
+}
+
 impl Board<'_> {
     /// Adds what a file holds, as another block of totals that is known to other machines:
     /// what that has counted by day counts as theirs, as they tell it to each other.
@@ -122,10 +165,20 @@ impl Board<'_> {
         Some(shared_name(table, label.name()))
     }
 
+    fn is_half_full(&self, table: Table) -> bool {
+        let rows = &self.rows[self.range(table)];
+        let used = rows.iter().filter(|row| row.label.hash != 0).count();
+        2 * used >= rows.len()
+    }
+
     /// The row of a name, made if need be and if there is room.
     fn row_of(&mut self, name: &str) -> Option<usize> {
         let (letter, name) = name.split_once(':')?;
         let table = TABLES[LETTERS.iter().position(|&known| known == letter)?];
+        if table == Table::Models && self.known(table, name).is_none() && self.is_half_full(table) {
+            // The other half is for what is asked of this machine.
+            return None;
+        }
         let at = self.claim(table, name);
         // No one row can hold what is told of several.
         (at != self.range(table).start || name == OTHER).then_some(at)

@@ -15,5 +15,5 @@ pub use events::EventEnd;
 pub use head::{Head, HeadError, HeadScanner};
 pub use limits::Limits;
 pub use restore::Restorer;
-pub use usage::{Tokens, UsageScanner};
+pub use usage::{MOST_TOKENS, Tokens, UsageScanner};
 pub use verdict::{ErrorHead, Verdict, verdict};

@@ -5,7 +5,7 @@
 //! for a key that matters; it reads JSON from the first `"usage"` to the end of that
 //! document, which is short: OpenAI puts it last.
 //!
-//! What counts is an object `usage` that tells a number of tokens. Since it is found by
+//! What counts is an object `usage` that tells a number of tokens, none beyond [`MOST_TOKENS`]. Since it is found by
 //! search, its place is judged from behind: by how many brackets close after it. In a
 //! body it has to be in the outermost object; in an event one level deeper is as good
 //! (`response.completed` has it there). An object of that name further inside, as a
@@ -32,6 +32,18 @@ pub struct Tokens {
     pub cached: u64,
     /// Those of the completion that were spent on reasoning.
     pub reasoning: u64,
+}
+
+/// The most tokens of a prompt, and of a completion, that an answer is believed to tell of. A
+/// number beyond it would spoil the totals for good.
+pub const MOST_TOKENS: u64 = 100_000_000;
+
+impl Tokens {
+    /// Whether one request can have used so many.
+    #[must_use]
+    pub const fn is_plausible(&self) -> bool {
+        self.prompt <= MOST_TOKENS && self.completion <= MOST_TOKENS
+    }
 }
 
 /// Where a count of tokens is from.

@@ -309,3 +309,46 @@ fn a_node_that_does_not_allow_it_locks_all_the_same() {
     wait_requests(&[&b], 2);
     assert_eq!(requests(&a), 2);
 }
+
+#[test]
+fn rows_that_cannot_be_are_not_taken_from_nodes() {
+    let nodes = Redis::group(3);
+    let a = machine(&nodes);
+    send(&a, APP, 1);
+    wait_rows(&nodes, 1);
+    let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let day = seconds.expect("a clock").as_secs() / 86_400;
+    let most = u64::MAX;
+    // Requests that succeeded are the twelfth sum of a row, tokens of prompts the second.
+    let rows = [
+        ("s:app".to_owned(), format!("1,{most},,,,,,,,,,1,")),
+        ("s:batch".to_owned(), format!(",,,,,,,,,,,{most},")),
+        ("s:nobody".to_owned(), ",,,,,,,,,,,3,".to_owned()),
+        ("p:nowhere".to_owned(), ",,,,,,,,,,,3,".to_owned()),
+        ("z:app".to_owned(), ",,,,,,,,,,,3,".to_owned()),
+        // This one can be, and comes last.
+        ("s:ops".to_owned(), ",,,,,,,,,,,4,".to_owned()),
+    ];
+    for redis in &nodes {
+        for (at, (name, sums)) in rows.iter().enumerate() {
+            let field = format!("{day}:{at:015x}f:{name}");
+            redis.ask(&format!("HSET {ROWS} {field} {sums}"));
+            redis.ask(&format!("ZADD {{@stats}}:o {} {field}", 1_000_000 + at));
+        }
+        redis.ask("HSET {@stats}:i changes 1000010");
+    }
+    wait_until("the last row is told of", || {
+        told(&a)
+            .iter()
+            .any(|(name, requests, _)| name == "ops" && *requests == 4)
+    });
+    let all = told(&a);
+    let names: Vec<_> = all
+        .iter()
+        .map(|(name, requests, _)| (&**name, *requests))
+        .collect();
+    assert_eq!(names, [("app", 1), ("ops", 4)]);
+    assert!(all[0].2 < 1_000, "{all:?}");
+    let pools = stats(&a)["pools"].to_string();
+    assert!(!pools.contains("nowhere"), "{pools}");
+}

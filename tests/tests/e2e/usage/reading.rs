@@ -184,3 +184,56 @@ fn a_stated_limit_is_charged_what_was_used() {
             .expect_status(200);
     }
 }
+
+#[test]
+fn a_usage_that_cannot_be_does_not_spoil_the_totals() {
+    let upstream = RawUpstream::bind();
+    let gateway = Plan::new()
+        .server("location = /metrics { openai_auth off; openai_metrics; }")
+        .upstream(upstream.address())
+        .start();
+    let ask = |prompt: &str| {
+        let client = call(&gateway, "/v1/chat/completions", &chat("")).spawn();
+        let body = format!(
+            r#"{{"choices":[],"usage":{{"prompt_tokens":{prompt},"completion_tokens":3}}}}"#
+        );
+        upstream.accept().send(format!(
+            "HTTP/1.1 200 OK\r\nConnection: close\r\n{JSON}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        client.join().expect("an answer").expect_status(200);
+    };
+    for prompt in [
+        "18446744073709551615",
+        "100000001",
+        "40",
+        "18446744073709551616",
+    ] {
+        ask(prompt);
+    }
+    let lines = gateway.logged(4);
+    let told: Vec<_> = lines
+        .iter()
+        .map(|line| (&*line.usage, &*line.prompt_tokens))
+        .collect();
+    // What cannot be is estimated.
+    assert_eq!(told[2], ("exact", "40"));
+    assert!(
+        [0, 1, 3].iter().all(|&n| told[n].0 == "estimated"),
+        "{told:?}"
+    );
+    let metrics = gateway.get("/metrics").send().expect_status(200);
+    let tokens = metrics.text().lines().find_map(|line| {
+        let (name, value) = line.rsplit_once(' ')?;
+        name.starts_with("openai_tokens_used_total{")
+            .then(|| value.parse::<f64>())
+    });
+    let tokens = tokens.expect("the metric").expect("a number");
+    assert!((40.0..1_000.0).contains(&tokens), "{tokens}");
+    let log = gateway.error_log().text();
+    assert_eq!(
+        log.matches("usage_implausible").count(),
+        1,
+        "it is said once"
+    );
+}

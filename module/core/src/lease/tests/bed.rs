@@ -20,6 +20,7 @@ pub(super) fn pool(name: &str, keys: &[(u8, u32, u32)], balance: Balance) -> Poo
         fingerprint: [name; 16],
         weight,
         slots,
+        line: 1,
     });
     PoolConfig {
         name: name.into(),

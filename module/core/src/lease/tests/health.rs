@@ -444,3 +444,47 @@ fn the_outlook_says_why_nothing_is_free() {
     bed.expire();
     assert_eq!(bed.outlook(worker), Outlook::Busy);
 }
+
+/// Takes over the same keys, with other lines of some.
+fn reload_with_lines(bed: &mut Bed, lines: &[u64]) {
+    let keys: Vec<_> = (0..lines.len() as u8).map(|n| (n, 2, 1)).collect();
+    let mut config = super::bed::pool("p", &keys, Balance::RoundRobin);
+    for (key, &line) in config.keys.iter_mut().zip(lines) {
+        key.line = line;
+    }
+    bed.reload(&config);
+}
+
+#[test]
+fn a_changed_line_ends_a_cool_down_and_an_unchanged_one_keeps_it() {
+    for cause in [Cause::Revoked, Cause::Quota, Cause::Rate] {
+        let keys = [(0, 2, 1), (1, 2, 1)];
+        let mut bed = Bed::new(&super::bed::pool("p", &keys, Balance::RoundRobin));
+        let now = bed.clock();
+        let until_ms = now.mono_ms + 3_600_000;
+        for key in [0, 1] {
+            bed.zone().put_out(key, cause, 3, until_ms, now).unwrap();
+        }
+        reload_with_lines(&mut bed, &[1, 1]);
+        let now = bed.clock();
+        assert!(bed.zone().is_out(0, now) && bed.zone().is_out(1, now));
+        reload_with_lines(&mut bed, &[1, 2]);
+        let now = bed.clock();
+        assert!(bed.zone().is_out(0, now), "its line is the same");
+        assert!(!bed.zone().is_out(1, now), "{cause:?}");
+        let worker = bed.worker(5);
+        let grant = bed.acquire(worker).unwrap();
+        assert_eq!(grant.key, 1);
+        assert!(bed.acquire(worker).is_none(), "it is on trial");
+        // Other machines may still say what they know; what they learn is news.
+        let mut zone = bed.zone();
+        assert_eq!(zone.put_out(1, cause, 3, until_ms, now), None);
+        assert!(!zone.is_out(1, now));
+        assert!(zone.put_out(1, cause, 4, until_ms + 5_000, now).is_some());
+        assert!(zone.is_out(1, now));
+        // The same line again changes nothing.
+        reload_with_lines(&mut bed, &[1, 2]);
+        let now = bed.clock();
+        assert!(bed.zone().is_out(1, now));
+    }
+}

@@ -180,3 +180,82 @@ fn a_file_of_a_block_that_others_know_adds_to_nothing_by_day() {
         "{metrics}"
     );
 }
+
+#[test]
+fn only_rows_that_can_be_are_taken_from_others() {
+    let keys = vec!["k1".to_owned()];
+    let names = SharedNames::new(["app"], [("main", keys)]);
+    let today = day(TODAY);
+    let accepts = |on: u64, name: &str, counters: &Counters| {
+        let row = crate::redlock::share::RowId {
+            day: u32::try_from(on).unwrap(),
+            name: name.into(),
+        };
+        names.accept(&row, &counters.to_sums(), today)
+    };
+    let some = requests(7);
+    for name in ["s:app", "s:", "s:other", "p:main", "k:main/k1", "m:gpt-4o"] {
+        assert!(accepts(TODAY, name, &some), "{name}");
+    }
+    for name in [
+        "s:app2",
+        "p:spare",
+        "k:main/k2",
+        "k:main",
+        "x:app",
+        "app",
+        "",
+        "s",
+    ] {
+        assert!(!accepts(TODAY, name, &some), "{name}");
+    }
+    for (on, kept) in [
+        (TODAY - 62, true),
+        (TODAY - 63, false),
+        (TODAY + 1, true),
+        (TODAY + 2, false),
+        (u32::MAX.into(), false),
+    ] {
+        assert_eq!(accepts(on, "s:app", &some), kept, "{on}");
+    }
+    let spoil = |change: fn(&mut Counters, u64)| {
+        [1 << 51, u64::MAX].map(|value| {
+            let mut counters = some;
+            change(&mut counters, value);
+            accepts(TODAY, "s:app", &counters)
+        })
+    };
+    assert_eq!(spoil(|c, value| c.prompt = value), [false; 2]);
+    assert_eq!(spoil(|c, value| c.hold_ms = value), [false; 2]);
+    assert_eq!(spoil(|c, value| c.requests[3] = value), [false; 2]);
+    assert_eq!(spoil(|c, value| c.cost = value), [true, false]);
+}
+
+#[test]
+fn others_fill_half_of_the_models_at_most() {
+    let mut memory = bytes(16);
+    let mut board = Board::format(bytemuck::cast_slice_mut(&mut memory)).unwrap();
+    let names: Vec<_> = (0..200).map(|n| format!("m:model-{n}")).collect();
+    let rows = names.iter().map(|name| (day(TODAY), &**name, requests(1)));
+    assert!(board.raise_others(day(TODAY), rows) >= 130);
+    add(&mut board, TODAY, "app", "k1", "gpt-here");
+    let figures = board.figures(day(TODAY), None, None);
+    let names: Vec<_> = figures.models.iter().map(|line| &*line.name).collect();
+    assert!(names.contains(&"gpt-here"), "{names:?}");
+}
+
+#[test]
+fn a_request_with_tokens_that_cannot_be_counts_as_one_without() {
+    let mut memory = bytes(16);
+    let mut board = Board::format(bytemuck::cast_slice_mut(&mut memory)).unwrap();
+    let mut wild = record("app", "k1", "gpt", 7);
+    wild.day = day(TODAY);
+    if let Some(request) = &mut wild.request {
+        request.tokens.prompt = u64::MAX;
+    }
+    board.add(&wild);
+    add(&mut board, TODAY, "app", "k1", "gpt");
+    let used = board.used_by("app", day(TODAY)).0;
+    assert_eq!(used.requests, 2);
+    assert!(used.tokens < 1_000_000, "{used:?}");
+}

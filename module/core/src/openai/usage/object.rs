@@ -93,6 +93,8 @@ pub(super) struct Object {
     reading: Option<Reading>,
     /// The outermost that has been read, the last one of these.
     best: Option<(i32, Tokens)>,
+    /// Whether there was one whose numbers cannot be.
+    implausible: bool,
 }
 
 impl Object {
@@ -105,6 +107,7 @@ impl Object {
             field: Some(Field::Usage),
             reading: None,
             best: None,
+            implausible: false,
         }
     }
 
@@ -216,8 +219,10 @@ impl Object {
         }
         self.reading = None;
         let outermost = self.best.is_none_or(|(depth, _)| reading.depth <= depth);
-        if let Some(tokens) = reading.counts.tokens().filter(|_| outermost) {
-            self.best = Some((reading.depth, tokens));
+        match reading.counts.tokens().filter(|_| outermost) {
+            Some(tokens) if tokens.is_plausible() => self.best = Some((reading.depth, tokens)),
+            Some(_) => self.implausible = true,
+            None => {}
         }
     }
 
@@ -238,6 +243,11 @@ impl Object {
             (2, Field::Reasoning, Some(Field::CompletionDetails)) => counts.reasoning = value,
             _ => {}
         }
+    }
+
+    /// Whether numbers have been passed over that cannot be.
+    pub(super) fn is_implausible(&self) -> bool {
+        self.implausible
     }
 
     /// The usage, when the document has ended: if it was in its outermost object, or in

@@ -78,6 +78,8 @@ pub struct UsageScanner {
     by_delta: bool,
     /// How lines of the stream look around their text.
     familiar: Familiar,
+    /// Whether a usage has been passed over that cannot be.
+    implausible: bool,
 }
 
 impl UsageScanner {
@@ -91,6 +93,7 @@ impl UsageScanner {
             content: Content::default(),
             by_delta: false,
             familiar: Familiar::default(),
+            implausible: false,
         }
     }
 
@@ -113,6 +116,13 @@ impl UsageScanner {
     #[must_use]
     pub const fn is_stream(&self) -> bool {
         self.stream
+    }
+
+    /// Whether the answer told a usage that cannot be, which counts as none.
+    #[must_use]
+    pub fn told_nonsense(&self) -> bool {
+        let now = matches!(&self.state, State::Object(object) if object.is_implausible());
+        self.implausible || now
     }
 
     /// The usage that the answer told. `whole`: all of it has been fed.
@@ -203,6 +213,7 @@ impl UsageScanner {
                 let Some(end) = object.feed(rest, self.stream) else {
                     return piece.len();
                 };
+                self.implausible |= object.is_implausible();
                 self.found = object.end(self.stream).or(self.found);
                 self.state = State::Search;
                 return at + end;

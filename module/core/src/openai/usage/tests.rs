@@ -147,7 +147,7 @@ fn a_body_that_was_cut_tells_nothing() {
 #[test]
 fn huge_numbers_do_not_wrap() {
     let text = format!(r#"{{"usage":{{"prompt_tokens":{}}}}}"#, "9".repeat(60));
-    assert_eq!(body(&text), tokens(u64::MAX, 0, 0, 0));
+    assert_eq!(body(&text), None, "it is beyond all bounds");
 }
 
 #[test]
@@ -271,4 +271,34 @@ proptest! {
         let single: Vec<&[u8]> = bytes.chunks(1).collect();
         prop_assert_eq!(scan(stream, &single), whole);
     }
+}
+
+#[test]
+fn numbers_that_cannot_be_are_passed_over() {
+    let read = |prompt: u64, completion: u64, stream: bool| {
+        let usage =
+            format!("\"usage\":{{\"prompt_tokens\":{prompt},\"completion_tokens\":{completion}}}");
+        let text = if stream {
+            format!("data: {{{usage}}}\n\n")
+        } else {
+            format!("{{{usage}}}")
+        };
+        let mut scanner = UsageScanner::new(stream);
+        scanner.feed(text.as_bytes());
+        let found = scanner.finish(true).map(|t| (t.prompt, t.completion));
+        (found, scanner.told_nonsense())
+    };
+    for stream in [false, true] {
+        let most = MOST_TOKENS;
+        assert_eq!(read(most, most, stream), (Some((most, most)), false));
+        for (prompt, completion) in [(most + 1, 0), (3, most + 1), (u64::MAX, u64::MAX)] {
+            assert_eq!(read(prompt, completion, stream), (None, true));
+        }
+    }
+    let mut scanner = UsageScanner::new(false);
+    scanner.feed(br#"{"usage":{"total_tokens":18446744073709551615}}"#);
+    assert_eq!(
+        (scanner.finish(true), scanner.told_nonsense()),
+        (None, true)
+    );
 }

@@ -37,6 +37,18 @@ pub struct Sharing {
     days: u32,
     table: Table,
     nodes: Vec<Node>,
+    filter: Filter,
+}
+
+/// Which rows are taken from nodes.
+type Accepts = dyn Fn(&RowId, &Sums) -> bool;
+
+struct Filter(Box<Accepts>);
+
+impl core::fmt::Debug for Filter {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Filter")
+    }
 }
 
 impl Sharing {
@@ -48,7 +60,15 @@ impl Sharing {
             days,
             table: Table::new(own),
             nodes: (0..nodes).map(|_| Node::default()).collect(),
+            filter: Filter(Box::new(|_, _| true)),
         }
+    }
+
+    /// Takes only such rows from nodes: others are neither kept nor told on.
+    #[must_use]
+    pub fn accepting(self, accepts: impl Fn(&RowId, &Sums) -> bool + 'static) -> Self {
+        let filter = Filter(Box::new(accepts));
+        Self { filter, ..self }
     }
 
     /// What this machine has counted in a row, all in all.
@@ -124,7 +144,7 @@ impl Sharing {
     /// When it has not done it. It is asked again in the next round.
     pub fn answered(&mut self, at: usize, value: &Value) -> Result<(), ErrorKind> {
         match self.nodes.get_mut(at) {
-            Some(node) => node.answered(value, at, &mut self.table),
+            Some(node) => node.answered(value, at, &mut self.table, &*self.filter.0),
             None => Ok(()),
         }
     }

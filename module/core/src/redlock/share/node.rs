@@ -95,6 +95,7 @@ impl Node {
         value: &Value,
         at: usize,
         table: &mut Table,
+        accepts: &super::Accepts,
     ) -> Result<(), ErrorKind> {
         let done = match std::mem::take(&mut self.asked) {
             Asked::Nothing => Ok(()),
@@ -110,7 +111,7 @@ impl Node {
                     Err(kind)
                 }
             },
-            Asked::ToTell => told(value).map(|told| self.heard(told, at, table)),
+            Asked::ToTell => told(value, accepts).map(|told| self.heard(told, at, table)),
         };
         if done.is_err() {
             self.may_write = false;
@@ -177,7 +178,7 @@ struct Told {
     rows: Vec<(Key, Sums)>,
 }
 
-fn told(value: &Value) -> Result<Told, ErrorKind> {
+fn told(value: &Value, accepts: &super::Accepts) -> Result<Told, ErrorKind> {
     let [
         Value::Bytes(id),
         Value::Bytes(upto),
@@ -198,6 +199,10 @@ fn told(value: &Value) -> Result<Told, ErrorKind> {
         id: text(id)?,
         upto: text(upto)?.parse().map_err(|_| ErrorKind::Garbage)?,
         more: *more == 1,
-        rows: rows.chunks(2).filter_map(row).collect(),
+        rows: rows
+            .chunks(2)
+            .filter_map(row)
+            .filter(|((row, _), sums)| accepts(row, sums))
+            .collect(),
     })
 }
