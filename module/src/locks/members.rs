@@ -256,6 +256,7 @@ pub fn node_states(group: usize, names: &PoolNames) -> Option<Vec<NodeStatus>> {
         let states = reports.map(|node| NodeStatus {
             node: node.name.to_owned(),
             state: node.state.as_str().to_owned(),
+            error: node.refuses.map(|why| why.as_str().to_owned()),
             round_trip_us: node.round_trip_us,
         });
         Some(states.collect())
@@ -271,6 +272,7 @@ pub fn status(group: usize, names: &PoolNames) -> Option<String> {
             json!({
                 "node": node.name,
                 "state": node.state.as_str(),
+                "error": node.refuses.map(|why| why.as_str()),
                 "round_trip_us": node.round_trip_us,
                 "granted": node.counts.granted,
                 "refused": node.counts.refused,

@@ -135,6 +135,9 @@ pub struct NodeStatus {
     pub node: String,
     /// `up`, or what is wrong.
     pub state: String,
+    /// By which error a node that is `failing` answers.
+    #[schema(example = "OOM")]
+    pub error: Option<String>,
     /// The time of a round trip, in microseconds.
     pub round_trip_us: Option<u64>,
 }

@@ -46,6 +46,7 @@ mod slots;
 mod take;
 mod tally;
 mod timing;
+mod trial;
 mod value;
 
 pub use acquire::Acquire;
@@ -67,6 +68,7 @@ pub use script::Script;
 pub use slots::{Candidates, CandidatesError, MAX_CANDIDATES, Slot, SlotSet};
 pub use take::TakeCall;
 pub use timing::{Drift, RetryDelay, Timing};
+pub use trial::{Trial, TrialNews, first_error};
 pub use value::{ErrorKind, Value};
 
 #[cfg(test)]

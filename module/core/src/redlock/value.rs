@@ -30,12 +30,16 @@ pub enum ErrorKind {
     Busy,
     /// It does not know the script: send its text.
     NoScript,
-    /// It wants a password, a better one, or permission.
+    /// It wants a password, or a better one.
     Denied,
+    /// The user may not run the command, or not on this key.
+    NoPermission,
     /// It is a replica without its master.
     MasterDown,
     /// It has too few replicas for its configuration, and refuses writes.
     NoReplicas,
+    /// A key is of a type that the command is not for.
+    WrongType,
     /// Any other error.
     Other,
     /// It has taken the lock, but with a fence that is too low, or after it forgot
@@ -63,10 +67,34 @@ impl ErrorKind {
             "MISCONF" => Self::Misconfigured,
             "BUSY" => Self::Busy,
             "NOSCRIPT" => Self::NoScript,
-            "NOAUTH" | "WRONGPASS" | "NOPERM" => Self::Denied,
+            "NOAUTH" | "WRONGPASS" => Self::Denied,
+            "NOPERM" => Self::NoPermission,
+            "WRONGTYPE" => Self::WrongType,
             "MASTERDOWN" => Self::MasterDown,
             "NOREPLICAS" => Self::NoReplicas,
             _ => Self::Other,
+        }
+    }
+
+    /// Its name in logs and listings: as Redis has it, where it is an error of Redis.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "READONLY",
+            Self::Loading => "LOADING",
+            Self::OutOfMemory => "OOM",
+            Self::Misconfigured => "MISCONF",
+            Self::Busy => "BUSY",
+            Self::NoScript => "NOSCRIPT",
+            Self::Denied => "NOAUTH",
+            Self::NoPermission => "NOPERM",
+            Self::MasterDown => "MASTERDOWN",
+            Self::NoReplicas => "NOREPLICAS",
+            Self::WrongType => "WRONGTYPE",
+            Self::Other => "ERR",
+            Self::Unsure => "unsure",
+            Self::Disconnected => "disconnected",
+            Self::Garbage => "garbage",
         }
     }
 
@@ -75,7 +103,7 @@ impl ErrorKind {
     pub fn may_have_run(self) -> bool {
         matches!(
             self,
-            Self::Other | Self::Unsure | Self::Disconnected | Self::Garbage
+            Self::WrongType | Self::Other | Self::Unsure | Self::Disconnected | Self::Garbage
         )
     }
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use openai_core::redlock::{
     Candidates, Command, Fence, Holder, Nonce, PoolNames, Proposal, ReleaseCommand, ScriptCall,
-    Slot, TakeCall,
+    Slot, TakeCall, Trial,
 };
 
 use super::call;
@@ -79,6 +79,26 @@ impl SlotCommands {
     }
 }
 
+fn plain(words: &[String]) -> Vec<u8> {
+    let mut command = redis::Cmd::new();
+    words.iter().for_each(|word| {
+        command.arg(word);
+    });
+    command.get_packed_command()
+}
+
+/// What a node is tried with, in all pools, and how many commands that are.
+pub fn trial(pools: &[Rc<PoolNames>]) -> (Rc<[u8]>, usize) {
+    let commands = pools.iter().flat_map(|names| Trial::commands(names));
+    let mut packed: Vec<_> = commands.map(|words| plain(&words)).collect();
+    packed.extend(
+        pools
+            .first()
+            .map(|names| call::by_digest(&Trial::call(names))),
+    );
+    (packed.concat().into(), packed.len())
+}
+
 impl Packed {
     fn new(slot: &Slot, names: &PoolNames, owner: &str, ttl_ms: u64) -> Option<Self> {
         let nonce = Nonce(NONCE);
@@ -93,11 +113,7 @@ impl Packed {
         };
         let mut take = vec![];
         for words in TakeCall::new(&proposal, slot, names).commands {
-            let mut command = redis::Cmd::new();
-            words.iter().for_each(|word| {
-                command.arg(word);
-            });
-            take.extend(command.get_packed_command());
+            take.extend(plain(&words));
         }
         let release = Command::Release(ReleaseCommand {
             slots: [slot.clone()].into(),

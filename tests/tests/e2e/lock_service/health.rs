@@ -115,6 +115,48 @@ fn keys_that_are_out_count() {
     }
 }
 
+/// They answer, but no lock can be had: a load balancer has to know, though it sends no
+/// requests here then.
+#[test]
+fn servers_that_answer_errors_do_not_vote() {
+    let bed = Bed::new(Store::Redlock, 1);
+    let health = || {
+        let answer = bed.gateway.get("/health").send();
+        let told = answer.json();
+        let nodes = told["pools"][0]["nodes"].clone();
+        (answer.status, told["status"].clone(), nodes)
+    };
+    let voting = || {
+        let metrics = bed.get("/metrics").send().expect_status(200);
+        let text = metrics.text();
+        let lines = text.lines();
+        lines
+            .filter_map(|line| line.strip_prefix("openai_redlock_nodes_voting{pool=\"main\"} "))
+            .collect::<String>()
+    };
+    bed.nodes[0].ask("CONFIG SET maxmemory 1");
+    wait_until("it is degraded", || {
+        let nodes = json!(["failing", "up", "up"]);
+        health() == (200, json!("degraded"), nodes)
+    });
+    assert_eq!(voting(), "2");
+    let told = bed.gateway.get("/v1/status").token(super::ADMIN).send();
+    assert_eq!(told.json()["pools"][0]["nodes"][0]["error"], "OOM");
+    bed.nodes[1].ask("CONFIG SET maxmemory 1");
+    wait_until("it is unhealthy", || {
+        let nodes = json!(["failing", "failing", "up"]);
+        health() == (503, json!("unhealthy"), nodes)
+    });
+    let refused = bed.acquire(json!({"wait_ms": 1}));
+    assert!([429, 503].contains(&refused.refusal().status));
+    bed.nodes[0].ask("CONFIG SET maxmemory 0");
+    bed.nodes[1].ask("CONFIG SET maxmemory 0");
+    wait_until("it is healthy", || health().0 == 200);
+    let lock = bed.lock(json!({}));
+    bed.release(&lock).expect_status(200);
+    bed.wait_free();
+}
+
 /// A lock that another machine may have as well is none.
 #[test]
 fn there_is_no_lock_without_a_majority() {

@@ -67,7 +67,8 @@ fn nodes_that_answer_errors_or_forget() {
                 pair.wait_states("up,up,up");
             };
             nodes[0].ask("CONFIG SET maxmemory 1");
-            pause();
+            pair.wait_states("failing,up,up");
+            load.wait_more(100);
             nodes[0].ask("CONFIG SET maxmemory 0");
             pause();
             for redis in &*nodes {

@@ -2,6 +2,7 @@
 
 mod cool_downs;
 mod distant;
+mod failing;
 mod faults;
 mod garbage;
 mod hand_over;

@@ -5,3 +5,4 @@ mod outages;
 mod replies;
 mod resp;
 mod strays;
+mod trial;

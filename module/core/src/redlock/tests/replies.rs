@@ -142,7 +142,10 @@ fn errors_by_their_text() {
             "WRONGPASS invalid username-password pair",
             ErrorKind::Denied,
         ),
-        ("NOPERM this user has no permissions", ErrorKind::Denied),
+        (
+            "NOPERM this user has no permissions",
+            ErrorKind::NoPermission,
+        ),
         (
             "ERR Protocol error: unauthenticated multibulk length",
             ErrorKind::Denied,
@@ -152,13 +155,18 @@ fn errors_by_their_text() {
             "NOREPLICAS Not enough good replicas to write.",
             ErrorKind::NoReplicas,
         ),
+        (
+            "WRONGTYPE Operation against a key holding the wrong kind of value",
+            ErrorKind::WrongType,
+        ),
         ("ERR unknown command", ErrorKind::Other),
         ("BUSYGROUP", ErrorKind::Other),
         ("", ErrorKind::Other),
     ];
     for (message, kind) in kinds {
         assert_eq!(ErrorKind::classify(message), kind, "{message}");
-        assert_eq!(kind.may_have_run(), kind == ErrorKind::Other);
+        let may = matches!(kind, ErrorKind::Other | ErrorKind::WrongType);
+        assert_eq!(kind.may_have_run(), may, "{message}");
     }
 }
 

@@ -24,7 +24,7 @@ use rustc_hash::FxHashMap;
 use slotmap::{SlotMap, new_key_type};
 
 use super::call::{by_digest, in_full};
-use super::commands::SlotCommands;
+use super::commands::{self, SlotCommands};
 use super::node::{Heard, Node, NodeReport, NodeTarget, Rules};
 use crate::ffi::Timer;
 use outages::recalled;
@@ -252,6 +252,7 @@ impl Group {
             quarantine_ms: setup.quarantine_ms,
             bootstrap: setup.bootstrap,
             channels: setup.pools.iter().flat_map(channels).collect(),
+            trial: commands::trial(&setup.pools),
         };
         let node = |(at, target): (usize, &NodeTarget)| {
             let argument = setup.base + at as u64;

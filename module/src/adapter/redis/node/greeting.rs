@@ -14,6 +14,7 @@ pub enum Owed<T> {
     Info,
     Script,
     Probe,
+    Trial,
     Command(T),
 }
 

@@ -9,7 +9,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use openai_core::redlock::{
-    CircuitPolicy, Durability, Incarnation, Mistrust, NodeHealth, ServerInfo, Value,
+    CircuitPolicy, Durability, Incarnation, Mistrust, NodeHealth, ServerInfo, Trial, TrialNews,
+    Value, first_error,
 };
 use rustc_hash::FxHashMap;
 use serde_json::json;
@@ -82,12 +83,15 @@ pub struct Rules {
     pub bootstrap: bool,
     /// What to subscribe to.
     pub channels: Rc<[String]>,
+    /// What a node is tried with: packed, and how many commands.
+    pub trial: (Rc<[u8]>, usize),
 }
 
 pub struct Node<T> {
     target: NodeTarget,
     line: Line<T>,
     health: NodeHealth,
+    trial: Trial,
     incarnation: Incarnation,
     rules: Rules,
     bootstrap: bool,
@@ -115,6 +119,7 @@ impl<T> Node<T> {
             target,
             line: Line::Down { again_at: 0 },
             health: NodeHealth::new(CIRCUIT),
+            trial: Trial::default(),
             incarnation: Incarnation::new(Durability::Lossy, rules.quarantine_ms),
             bootstrap: rules.bootstrap,
             rules,
@@ -146,9 +151,13 @@ impl<T> Node<T> {
         self.state(pool, now) == NodeState::Up
     }
 
-    /// Whether it may be asked when too few others vote: suspects, too.
+    /// Whether it may be asked when too few others vote: a suspect, or one that may do
+    /// again what it is asked.
     pub fn may_vote(&self, pool: &str, now: u64) -> bool {
-        matches!(self.state(pool, now), NodeState::Up | NodeState::Suspect)
+        matches!(
+            self.state(pool, now),
+            NodeState::Up | NodeState::Suspect | NodeState::Failing
+        )
     }
 
     /// How it does, for a pool.
@@ -156,12 +165,16 @@ impl<T> Node<T> {
         NodeReport {
             name: &self.target.name,
             state: self.state(pool, now),
+            refuses: self.trial.refuses().filter(|_| self.is_open()),
             round_trip_us: self.round_trip_us,
             counts: self.counts,
         }
     }
 
     fn state(&self, pool: &str, now: u64) -> NodeState {
+        if self.is_open() && self.trial.refuses().is_some() {
+            return NodeState::Failing;
+        }
         // Its guard has to be looked at first.
         let Some(&until) = self.quarantine.get(pool) else {
             return NodeState::Down;
@@ -279,7 +292,13 @@ impl<T> Node<T> {
         heard: &mut Vec<Heard<T>>,
     ) -> Result<(), String> {
         match owed {
-            Owed::Command(command) => heard.push(Heard::Reply(command, reply)),
+            Owed::Command(command) => {
+                if first_error(&reply).is_some() {
+                    self.trial.hurry();
+                }
+                heard.push(Heard::Reply(command, reply));
+            }
+            Owed::Trial => self.tried(&reply, now),
             Owed::Probe | Owed::Hello => {}
             Owed::Subscribe => self.pushes &= !matches!(reply, Value::Error(_)),
             Owed::Info => self.learn(&reply, now)?,
@@ -292,6 +311,8 @@ impl<T> Node<T> {
         if self.settle() {
             self.opened = Some(now);
             self.subscribe();
+            self.trial = Trial::default();
+            self.try_out(now);
             heard.push(Heard::Opened);
         }
         Ok(())
@@ -372,12 +393,39 @@ impl<T> Node<T> {
                     return self.close(now, "no answer", heard);
                 }
                 self.was_stale = stale;
-                if self.health.probe(now) {
+                let probes = self.health.probe(now);
+                if probes {
                     let ping = redis::cmd("PING").get_packed_command();
                     let _ = self.push(&ping, 1, Owed::Probe);
+                }
+                if self.try_out(now) || probes {
                     self.flush(now, heard);
                 }
             }
+        }
+    }
+
+    /// Has it do what changes nothing, if it is time; whether it was.
+    fn try_out(&mut self, now: u64) -> bool {
+        let due = self.trial.is_due(now);
+        if due {
+            let (packed, commands) = self.rules.trial.clone();
+            let _ = self.push(&packed, commands, Owed::Trial);
+        }
+        due
+    }
+
+    fn tried(&mut self, reply: &Value, now: u64) {
+        let node = &self.target.name;
+        match self.trial.answered(reply, now) {
+            Some(TrialNews::Refuses(why)) => {
+                let fields = json!({ "node": node, "error": why.as_str() });
+                event(Level::Error, "redis_node_failing", fields);
+            }
+            Some(TrialNews::Obeys) => {
+                event(Level::Warn, "redis_node_voting", json!({ "node": node }));
+            }
+            None => {}
         }
     }
 

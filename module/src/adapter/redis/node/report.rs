@@ -1,9 +1,13 @@
 //! What there is to tell of a node.
 
+use openai_core::redlock::ErrorKind;
+
 /// What is known of a node, for variables.
 pub struct NodeReport<'a> {
     pub name: &'a str,
     pub state: NodeState,
+    /// By which error it refuses what it is asked, if it does.
+    pub refuses: Option<ErrorKind>,
     /// Smoothed, in microseconds.
     pub round_trip_us: Option<u64>,
     pub counts: NodeCounts,
@@ -15,6 +19,8 @@ pub enum NodeState {
     Up,
     /// It did not answer in time, more than once.
     Suspect,
+    /// It answers by errors.
+    Failing,
     /// It came back without its memory not long ago.
     Quarantined,
     Down,
@@ -25,6 +31,7 @@ impl NodeState {
         match self {
             Self::Up => "up",
             Self::Suspect => "suspect",
+            Self::Failing => "failing",
             Self::Quarantined => "quarantined",
             Self::Down => "down",
         }
