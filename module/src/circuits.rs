@@ -25,8 +25,11 @@ pub fn open_for(id: Option<CircuitId>) -> Option<u64> {
 }
 
 /// A request that was let through has not been sent, or ended before anything could
-/// be told of its upstream.
+/// be told of its upstream. That matters of probes only: others may go without an end.
 pub fn unknown(pass: Pass) {
+    if !pass.probe {
+        return;
+    }
     worker::in_zone(|zone| zone.outcome(pass, Outcome::Unknown, now(), 0));
 }
 
@@ -34,7 +37,7 @@ pub fn unknown(pass: Pass) {
 pub fn tell(main: &Main, circuit: CircuitId, change: Change) {
     let known = main.taken_over().map_or(&[][..], |known| &known.circuits);
     let upstreams = main.upstreams.borrow();
-    let at = known.iter().position(|&id| id == circuit);
+    let at = known.iter().position(|&id| id == Some(circuit));
     tell_of(
         at.and_then(|at| Some(upstreams.get(at)?.name.as_str())),
         change,
@@ -48,6 +51,7 @@ pub fn tell_of(upstream: Option<&str>, change: Change) {
             until_ms,
             all,
             faulty,
+            in_a_row,
         } => {
             let for_ms = until_ms.saturating_sub(now().mono_ms);
             let fields = json!({
@@ -55,6 +59,7 @@ pub fn tell_of(upstream: Option<&str>, change: Change) {
                 "for_ms": for_ms,
                 "requests": all,
                 "faulty": faulty,
+                "in_a_row": in_a_row,
             });
             event(Level::Warn, "circuit_opened", fields);
         }
@@ -71,7 +76,7 @@ pub fn listing(main: &Main) -> Option<String> {
     let now = now();
     let standing: Vec<Option<Status>> = worker::in_zone(|zone| {
         let standing = known.circuits.iter();
-        standing.map(|&id| zone.circuit_status(id, now)).collect()
+        standing.map(|&id| zone.circuit_status(id?, now)).collect()
     })?;
     let upstreams = main.upstreams.borrow();
     let listed = upstreams.iter().zip(standing);

@@ -71,7 +71,7 @@ pub fn start(main: &Main) {
     let (upstreams, served) = (main.upstreams.borrow(), main.served.borrow());
     let mut subjects = vec![];
     for (at, (upstream, &circuit)) in upstreams.iter().zip(&known.circuits).enumerate() {
-        let Some(settings) = &upstream.probe else {
+        let (Some(settings), Some(circuit)) = (&upstream.probe, circuit) else {
             continue;
         };
         let pools = served.iter().filter(|(upstream, _)| *upstream == at);

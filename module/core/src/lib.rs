@@ -18,3 +18,4 @@ pub mod prices;
 pub mod redlock;
 pub mod routes;
 pub mod trace;
+mod window;

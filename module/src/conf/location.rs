@@ -40,6 +40,8 @@ pub struct Location {
     pub(super) trace: Trace,
     pub(super) client_abort: Option<ClientAbort>,
     content: ContentHandler,
+    /// The position of the upstream that targets without one go to, for its circuit.
+    upstream: Option<usize>,
 }
 
 /// Where keys come from: what `openai` or `openai_route` says.
@@ -75,6 +77,11 @@ impl Location {
             Some(Choice::Routes(at)) => Some(at),
             _ => None,
         }
+    }
+
+    /// The position of the upstream that a target goes to here.
+    pub fn upstream_of(&self, target: &Target) -> Option<usize> {
+        target.circuit.or(self.upstream)
     }
 
     /// Whether a client token is asked for here.
@@ -168,6 +175,23 @@ impl LocationConf for Location {
         self.trace.inherit(&above.trace);
         self.client_abort = self.client_abort.or(above.client_abort);
         self.resolve(main)
+    }
+
+    fn found_upstream(&mut self, name: &str, main: &Main) {
+        let lists = match &self.choice {
+            Some(Choice::Targets(targets)) => std::slice::from_ref(targets),
+            Some(Choice::Routes(at)) => main.routes.get(*at).map_or(&[][..], |r| &r.targets),
+            _ => return,
+        };
+        let targets = lists.iter().flat_map(|targets| targets.iter());
+        let unnamed: Vec<_> = targets.filter(|target| target.circuit.is_none()).collect();
+        if unnamed.is_empty() {
+            return;
+        }
+        self.upstream = main.implied_upstream(name);
+        for (upstream, target) in self.upstream.into_iter().cycle().zip(unnamed) {
+            main.note_served(upstream, target.pool);
+        }
     }
 
     fn content(&self) -> &ContentHandler {

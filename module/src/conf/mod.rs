@@ -86,8 +86,9 @@ pub struct TakenOver {
     /// Names this machine in the queues of Redlock pools, with this configuration.
     pub instance: String,
     pub pools: Vec<KnownPool>,
-    /// The circuits of the upstreams, in the configuration's order.
-    pub circuits: Vec<CircuitId>,
+    /// The circuits of the upstreams, in the configuration's order; those that there was
+    /// room for.
+    pub circuits: Vec<Option<CircuitId>>,
 }
 
 /// A pool as the shared zone knows it.
@@ -133,11 +134,7 @@ impl Main {
         let accepted = crate::adapter::change(shared, |zone| {
             zone.started_us(now().wall_us);
             let accepted = zone.accept(&pools, now())?;
-            let circuit = |u: &Upstream| zone.circuit(&u.name, &u.circuit, now());
-            Ok((
-                accepted,
-                self.upstreams.borrow().iter().map_while(circuit).collect(),
-            ))
+            Ok((accepted, self.enter_circuits(zone)))
         });
         let accepted = accepted.ok_or("openai_zone: the zone is not there")?;
         let (accepted, circuits) =

@@ -40,11 +40,8 @@ impl Main {
             let pool = pool.ok_or_else(|| format!("no pool \"{}\"", name.pool))?;
             let circuit = name.upstream.as_deref().map(|name| self.upstream(name));
             let circuit = circuit.transpose()?;
-            let mut served = self.served.borrow_mut();
-            if let Some(pair) = circuit.map(|upstream| (upstream, pool))
-                && !served.contains(&pair)
-            {
-                served.push(pair);
+            if let Some(upstream) = circuit {
+                self.note_served(upstream, pool);
             }
             Ok(Target {
                 pool,
@@ -53,6 +50,14 @@ impl Main {
             })
         };
         names.iter().map(target).collect()
+    }
+
+    /// Notes that requests with keys of a pool go to an upstream.
+    pub(super) fn note_served(&self, upstream: usize, pool: usize) {
+        let mut served = self.served.borrow_mut();
+        if !served.contains(&(upstream, pool)) {
+            served.push((upstream, pool));
+        }
     }
 
     /// Finds the pools that routes name, once all have been read.

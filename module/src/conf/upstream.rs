@@ -1,19 +1,22 @@
-//! `openai_upstream`: the circuit of an upstream.
+//! `openai_upstream`: the circuit of an upstream, and those of upstreams without a block.
 
 use std::ffi::CStr;
 use std::rc::Rc;
 
-use openai_core::circuit::{CircuitSettings, Share};
+use openai_core::circuit::{CircuitId, CircuitSettings, Share};
 use openai_core::echo::begins_like_a_key;
-use openai_core::lease::MAX_CIRCUITS;
+use openai_core::lease::{MAX_CIRCUITS, Zone};
 use openai_core::routes::MAX_UPSTREAM;
 
 use super::{Main, ProbeSettings, probe, values};
+use crate::adapter::now;
 use crate::ffi::{Args, Block, Conf, ConfResult, Directive, Scope, argument};
 
-/// An upstream that targets name.
+/// An upstream with a circuit.
 pub struct Upstream {
     pub name: String,
+    /// Whether it has neither a block nor a target that names it: locations send to it.
+    implied: bool,
     pub circuit: CircuitSettings,
     /// How it is asked off the path of requests, if it is.
     pub probe: Option<Rc<ProbeSettings>>,
@@ -24,10 +27,46 @@ impl Main {
     /// Once all blocks have been read.
     pub fn upstream(&self, name: &str) -> ConfResult<usize> {
         let known = self.upstreams.borrow().iter().position(|u| u.name == name);
-        if let Some(at) = known {
-            return Ok(at);
+        match known {
+            Some(at) => self.upstreams.borrow_mut()[at].implied = false,
+            None => return self.add_upstream(name.to_string(), CircuitSettings::default(), None),
         }
-        self.add_upstream(name.to_string(), CircuitSettings::default(), None)
+        Ok(known.unwrap_or_default())
+    }
+
+    /// The same of an upstream that a location sends to, though no target names it. `None`
+    /// if it cannot have a circuit: that is no reason to refuse a configuration.
+    pub fn implied_upstream(&self, name: &str) -> Option<usize> {
+        let mut upstreams = self.upstreams.borrow_mut();
+        if let Some(known) = upstreams.iter().position(|u| u.name == name) {
+            return Some(known);
+        }
+        let implied = upstreams.iter().filter(|u| u.implied).count();
+        if name.is_empty() || name.len() > MAX_UPSTREAM || implied == MAX_CIRCUITS {
+            return None;
+        }
+        upstreams.push(Upstream {
+            name: name.to_owned(),
+            implied: true,
+            circuit: CircuitSettings::default(),
+            probe: None,
+        });
+        Some(upstreams.len() - 1)
+    }
+
+    /// Enters the circuits into the zone, those first that the configuration names: there
+    /// may be no room for all others.
+    pub(super) fn enter_circuits(&self, zone: &mut Zone<'_>) -> Vec<Option<CircuitId>> {
+        let upstreams = self.upstreams.borrow();
+        let mut entered = vec![None; upstreams.len()];
+        for implied in [false, true] {
+            for (circuit, upstream) in entered.iter_mut().zip(&*upstreams) {
+                if upstream.implied == implied {
+                    *circuit = zone.circuit(&upstream.name, &upstream.circuit, now());
+                }
+            }
+        }
+        entered
     }
 
     fn add_upstream(
@@ -43,13 +82,14 @@ impl Main {
             return Err(format!("\"{name}\" must have 1 to {MAX_UPSTREAM} bytes"));
         }
         let mut upstreams = self.upstreams.borrow_mut();
-        if upstreams.len() == MAX_CIRCUITS {
+        if upstreams.iter().filter(|u| !u.implied).count() == MAX_CIRCUITS {
             return Err(format!(
                 "\"{name}\": there are more than {MAX_CIRCUITS} upstreams"
             ));
         }
         upstreams.push(Upstream {
             name,
+            implied: false,
             circuit,
             probe,
         });
@@ -60,6 +100,7 @@ impl Main {
 #[derive(Default)]
 struct Said {
     errors: Option<Option<Share>>,
+    failures: Option<Option<u32>>,
     requests: Option<u32>,
     window_ms: Option<u32>,
     /// The first time, and the longest.
@@ -97,8 +138,14 @@ impl Said {
     fn circuit(self) -> CircuitSettings {
         let default = CircuitSettings::default();
         let (open_ms, longest) = self.open_ms.unwrap_or((default.open_ms, None));
+        // Without a share the circuit never opens, unless a number is stated.
+        let failures = match self.errors {
+            Some(None) => None,
+            _ => default.failures,
+        };
         CircuitSettings {
             errors: self.errors.unwrap_or(default.errors),
+            failures: self.failures.unwrap_or(failures),
             requests: self.requests.unwrap_or(default.requests),
             window_ms: self.window_ms.unwrap_or(default.window_ms),
             open_ms,
@@ -121,12 +168,15 @@ fn read_line(conf: &Conf, words: &[&str], said: &mut Said) -> ConfResult {
     }
     let [value] = values else {
         return Err(match *name {
-            "errors" | "requests" | "window" | "probes" => format!("{name}: takes one argument"),
+            "errors" | "failures" | "requests" | "window" | "probes" => {
+                format!("{name}: takes one argument")
+            }
             _ => format!("unknown directive \"{name}\""),
         });
     };
     match *name {
         "errors" => values::once(&mut said.errors, errors(value)),
+        "failures" => values::once(&mut said.failures, failures(value)),
         "requests" => values::once(&mut said.requests, number(value, 1_000_000)),
         "window" => values::once(&mut said.window_ms, between(value, 1_000, 3_600_000)),
         "probes" => values::once(&mut said.probes, number(value, 1_000)),
@@ -147,6 +197,13 @@ fn errors(value: &str) -> ConfResult<Option<Share>> {
         _ => Err(format!(
             "invalid value \"{value}\", it must be from 1% to 100%, or \"off\""
         )),
+    }
+}
+
+fn failures(value: &str) -> ConfResult<Option<u32>> {
+    match value {
+        "off" => Ok(None),
+        _ => number(value, 1_000_000).map(Some),
     }
 }
 

@@ -9,6 +9,7 @@ use ngx::ffi::{
 use ngx::http::HttpModuleConfExt;
 
 use super::conf::{Conf, ConfResult, status};
+use super::destination;
 use super::filter::{self, Filter};
 use super::guard;
 use super::handler::{self, PhaseHandler};
@@ -52,6 +53,8 @@ pub trait LocationConf: Default + 'static {
     type Main;
     /// Takes over from the level above what this one does not say.
     fn inherit(&mut self, above: &Self, main: &Self::Main) -> ConfResult;
+    /// The upstream that requests here are sent to, if the configuration says it.
+    fn found_upstream(&mut self, name: &str, main: &Self::Main);
     /// The location's content handler.
     fn content(&self) -> &ContentHandler;
     /// Whether requests are sent with a key only: the content handler is wrapped.
@@ -156,6 +159,13 @@ unsafe extern "C" fn merge_location<M: Wrapped>(
         let done = own.inherit(above, unsafe { main.as_ref() });
         // SAFETY: while locations are merged, cf's context is that of this one.
         unsafe { wrap_content::<M>(cf, own, above) };
+        if own.content().is_set() {
+            // SAFETY: as above; the modules that send have merged theirs before.
+            if let Some(name) = unsafe { destination::stated(cf) } {
+                // SAFETY: as above.
+                own.found_upstream(&name, unsafe { main.as_ref() });
+            }
+        }
         if said(&conf, done) {
             NGX_CONF_OK
         } else {

@@ -12,6 +12,7 @@ mod conf;
 mod content;
 mod context;
 mod cut;
+mod destination;
 mod directive;
 mod edit;
 mod event;

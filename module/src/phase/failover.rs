@@ -143,6 +143,7 @@ impl Running<'_> {
             _ => 0,
         };
         let outcome = match verdict {
+            Verdict::Faulty if target::fails_again(self.ctx) => Outcome::FaultyAgain,
             Verdict::Faulty => Outcome::Faulty,
             _ => Outcome::Good,
         };

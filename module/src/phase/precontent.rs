@@ -191,7 +191,7 @@ fn ask(request: &Request<'_>, ctx: &Context, main: &Main, at: usize, pool: &Pool
         tokens: estimate(request, ctx),
         avoid: ctx.avoid.get(),
         holder: client(ctx, main).map_or(0, |client| holder_of(&client.name)),
-        circuit: target::circuit(ctx, main),
+        circuit: target::circuit(request, ctx, main),
         pass: &ctx.pass,
     };
     let Some(known) = main.taken_over() else {
@@ -297,7 +297,7 @@ fn hold(ctx: &Context, lease: Lease, key: Rc<PoolKey>, status: LeaseStatus) {
 
 /// Has the location's own handler send the request with the leased key.
 fn send(request: &Request<'_>, ctx: &Context, main: &Main) -> Flow {
-    if !target::admits(ctx, main) {
+    if !target::admits(request, ctx, main) {
         // The circuit has opened while the request waited for the key.
         ctx.let_go();
         target::put_last(ctx);

@@ -59,13 +59,14 @@ pub fn next(request: &Request<'_>, ctx: &Context, main: &Main) -> Result<usize, 
         .ok_or(ApiError::Internal)?;
     let (mut later, mut soonest, mut open) = (None, None::<u64>, None::<u64>);
     let mut healed = None::<u64>;
+    let place = request.location::<Openai>();
     let left = (0..targets.len()).filter(|&at| !is_in(ctx.spent.get(), at));
     let (fresh, stale): (Vec<_>, Vec<_>) = left.partition(|&at| !is_in(ctx.faulty.get(), at));
     for at in fresh.into_iter().chain(stale) {
         let Some(pool) = main.pools.get(targets[at].pool) else {
             continue;
         };
-        if let Some(ms) = circuits::open_for(circuit_of(&targets[at], main)) {
+        if let Some(ms) = circuits::open_for(circuit_of(&targets[at], place, main)) {
             open = Some(open.map_or(ms, |other| other.min(ms)));
             continue;
         }
@@ -97,17 +98,29 @@ pub fn next(request: &Request<'_>, ctx: &Context, main: &Main) -> Result<usize, 
 }
 
 /// The circuit of the chosen target's upstream.
-pub fn circuit(ctx: &Context, main: &Main) -> Option<CircuitId> {
-    circuit_of(&chosen(ctx)?, main)
+pub fn circuit(request: &Request<'_>, ctx: &Context, main: &Main) -> Option<CircuitId> {
+    let targets = ctx.targets.borrow();
+    let target = targets.as_ref()?.get(ctx.target.get()?)?;
+    circuit_of(target, request.location::<Openai>(), main)
 }
 
-fn circuit_of(target: &Target, main: &Main) -> Option<CircuitId> {
-    main.taken_over()?.circuits.get(target.circuit?).copied()
+fn circuit_of(target: &Target, place: Option<&Location>, main: &Main) -> Option<CircuitId> {
+    let upstream = place?.upstream_of(target)?;
+    *main.taken_over()?.circuits.get(upstream)?
+}
+
+/// Whether the upstream of the chosen target has failed the request before.
+pub fn fails_again(ctx: &Context) -> bool {
+    let faulty = ctx.faulty.get();
+    ctx.target.get().is_some_and(|at| is_in(faulty, at))
 }
 
 /// Whether the request may be sent now; it then has to tell the circuit the outcome.
-pub fn admits(ctx: &Context, main: &Main) -> bool {
-    let Some(id) = circuit(ctx, main).filter(|_| ctx.pass.get().is_none()) else {
+pub fn admits(request: &Request<'_>, ctx: &Context, main: &Main) -> bool {
+    if ctx.pass.get().is_some() {
+        return true;
+    }
+    let Some(id) = circuit(request, ctx, main) else {
         return true;
     };
     let pass = circuits::admit(id);

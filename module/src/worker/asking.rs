@@ -87,7 +87,10 @@ pub fn ask(main: &Main, known: &TakenOver, ask: &Ask<'_>, token: Token) -> Asked
                 return Found::Open;
             }
             if let Some(grant) = zone.acquire(&want, now) {
-                if let Some(id) = ask.circuit.filter(|_| !locked || grant.lock.is_some())
+                // A probe is counted: not before the slot is locked, which may be in vain.
+                let at_once =
+                    |&id: &CircuitId| !locked || grant.lock.is_some() || zone.circuit_is_closed(id);
+                if let Some(id) = ask.circuit.filter(at_once)
                     && let Admit::Go(pass) = zone.admit(id, now)
                 {
                     ask.pass.set(Some(pass));

@@ -292,7 +292,7 @@ pub fn standing(known: &TakenOver) -> Option<Standing> {
             .map(|pool| zone.gauges(pool.id))
             .collect();
         let circuits = known.circuits.iter();
-        let circuits: Vec<_> = circuits.map(|&id| zone.circuit_status(id, now)).collect();
+        let circuits: Vec<_> = circuits.map(|&id| zone.circuit_status(id?, now)).collect();
         (gauges, zone.keys(now), circuits)
     })?;
     let keys = keys.into_iter();

@@ -109,6 +109,138 @@ fn no_connection_and_no_answer_in_time_count_as_well() {
 }
 
 #[test]
+fn failures_in_a_row_open_it_however_few_requests_there_are() {
+    let gateway = plan("main@one", "open 1h;").start();
+    for status in [
+        "500", "500", "503", "500", "200", "500", "500", "500", "500",
+    ] {
+        answered(&gateway, status);
+    }
+    assert_eq!(state(&gateway), "closed");
+    answered(&gateway, "500");
+    assert_eq!(state(&gateway), "open");
+    assert_eq!(gateway.chat().send().refusal(), unavailable());
+    let log = gateway.error_log().text();
+    let opened = log.lines().find(|line| line.contains("circuit_opened"));
+    let opened = opened.expect("an event");
+    assert!(opened.contains("\"in_a_row\":5"), "{opened}");
+}
+
+/// A request that no upstream can answer says little of the upstream.
+#[test]
+fn attempts_of_one_request_count_once() {
+    let gateway = plan("main@one", "failures 3; requests 4; open 1h;")
+        .serves("openai main@one;")
+        .start();
+    for _ in 0..2 {
+        assert_eq!(answered(&gateway, "500").status, 500);
+    }
+    let attempts = gateway.mock().stats().totals.requests;
+    assert!(attempts > 3, "{attempts}");
+    assert_eq!(state(&gateway), "closed");
+    answered(&gateway, "500");
+    assert_eq!(state(&gateway), "open");
+}
+
+/// What a location with `openai` and `proxy_pass` has, without a word of upstreams.
+#[test]
+fn three_lines_have_a_circuit() {
+    let gateway = Plan::new().server(LISTING).start();
+    let listing = listed(&gateway);
+    assert_eq!(listing.len(), 1, "{listing:?}");
+    assert_eq!(listing[0]["name"], "upstream");
+    for _ in 0..5 {
+        assert_eq!(answered(&gateway, "500").status, 500);
+    }
+    assert_eq!(listed(&gateway)[0]["trips"], 1);
+    let sent = gateway.mock().stats().totals.requests;
+    let refused = gateway.chat().send();
+    let wait = refused.header("retry-after").and_then(|s| s.parse().ok());
+    assert!(wait.is_some_and(|s: u32| (1..=7).contains(&s)), "{wait:?}");
+    assert_eq!(refused.refusal(), unavailable());
+    assert_eq!(gateway.mock().stats().totals.requests, sent);
+    wait_until("it is closed by a probe", || {
+        gateway.chat().send().status == 200
+    });
+    assert_eq!(listed(&gateway)[0]["state"], "closed");
+}
+
+#[test]
+fn keys_that_are_refused_are_no_failure_of_the_upstream() {
+    let keys: String = (0..8)
+        .map(|n| format!("key sk-e2e-main-000{n} id=k{n};"))
+        .collect();
+    let gateway = Plan::new()
+        .server(LISTING)
+        .pool("main", &keys)
+        .serves("openai main; openai_next_key off;")
+        .start();
+    for status in ["401", "429", "401", "429", "401", "429", "404"] {
+        answered(&gateway, status);
+    }
+    let listed = &listed(&gateway)[0];
+    assert_eq!(
+        (&listed["state"], &listed["share"], &listed["requests"]),
+        (&"closed".into(), &0.0.into(), &7.into())
+    );
+}
+
+/// By the host, with its port, or by the name of the `upstream` block; what is made of
+/// variables has none.
+#[test]
+fn upstreams_are_named_by_where_locations_send() {
+    let gateway = Plan::new()
+        .server(LISTING)
+        .server(
+            "location /a/ { openai main; proxy_pass http://127.0.0.1:9/;
+                 location /a/b/ { proxy_pass http://127.0.0.2; }
+                 location /a/c/ { if ($arg_x) { set $y 1; } proxy_pass http://127.0.0.1:9; } }
+             location /d/ { openai main@named; proxy_pass http://127.0.0.3; }
+             location /e/ { openai main; proxy_pass http://$host:9; }
+             location /f/ { openai main; grpc_pass grpc://127.0.0.4:9; }
+             location /g/ { proxy_pass http://127.0.0.5; }",
+        )
+        .start();
+    let mut names: Vec<_> = listed(&gateway)
+        .iter()
+        .map(|circuit| circuit["name"].as_str().expect("a name").to_owned())
+        .collect();
+    names.sort();
+    let expected = [
+        "127.0.0.1:9",
+        "127.0.0.2",
+        "127.0.0.4:9",
+        "named",
+        "upstream",
+    ];
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn a_block_is_for_locations_too_that_send_to_its_upstream() {
+    let gateway = Plan::new()
+        .server(LISTING)
+        .http("openai_upstream upstream { errors off; }")
+        .start();
+    for _ in 0..30 {
+        assert_eq!(answered(&gateway, "500").status, 500);
+    }
+    assert_eq!(listed(&gateway)[0]["share"], 100.0);
+}
+
+/// More than there is room for: those that the configuration names come first.
+#[test]
+fn circuits_that_are_named_have_precedence() {
+    let many: String = (1..=80)
+        .map(|n| format!("location /n{n}/ {{ openai main; proxy_pass http://127.0.1.{n}; }}\n"))
+        .collect();
+    let gateway = plan("main@one", "").server(&many).start();
+    let listed = listed(&gateway);
+    assert_eq!(listed.len(), 64);
+    assert_eq!(state(&gateway), "closed");
+}
+
+#[test]
 fn a_later_target_is_the_fallback() {
     let (plan, second) = with_second("main@one spare@two", "requests 2;");
     let gateway = plan.start();

@@ -40,7 +40,10 @@ fn an_upstream_that_refuses_is_unavailable() {
 
 #[test]
 fn every_request_to_an_upstream_that_refuses_gives_its_slot_back() {
-    let gateway = refusing().workers(2).start();
+    let gateway = refusing()
+        .http("openai_upstream upstream { errors off; }")
+        .workers(2)
+        .start();
     let clients: Vec<_> = (0..50).map(|_| gateway.chat().spawn()).collect();
     for client in clients {
         assert_eq!(client.join().expect("an answer").refusal(), unavailable());

@@ -2,9 +2,12 @@
 
 use super::record::{Circuit, CircuitId};
 use super::settings::Share;
+use crate::window::Counts;
 
 /// A probe of which nothing is heard for so long is given up: its worker died.
 const PROBE_LOST_MS: u64 = 60_000;
+/// How far back the recent outcomes go.
+const RECENT_MS: u32 = 60_000;
 /// When to ask again while as many probes are under way as may be.
 const PROBE_WAIT_MS: u64 = 1_000;
 
@@ -48,8 +51,22 @@ pub enum Outcome {
     Good,
     /// It refused, broke off, was silent for too long, or answered 5xx.
     Faulty,
+    /// The same, of a request that it had failed before: one request alone, sent again and
+    /// again, does not open a circuit.
+    FaultyAgain,
     /// It was not sent, or ended before anything could be told.
     Unknown,
+}
+
+impl Outcome {
+    /// Whether the upstream failed, if that can be told.
+    fn is_faulty(self) -> Option<bool> {
+        match self {
+            Self::Good => Some(false),
+            Self::Faulty | Self::FaultyAgain => Some(true),
+            Self::Unknown => None,
+        }
+    }
 }
 
 /// A circuit's change, for the log.
@@ -63,6 +80,8 @@ pub enum Change {
         all: u32,
         /// See `all`.
         faulty: u32,
+        /// Faulty requests in a row.
+        in_a_row: u32,
     },
     /// Its probes succeeded.
     Closed {
@@ -107,6 +126,8 @@ pub struct Status {
     pub until_ms: Option<u64>,
     /// How often it has opened in a row.
     pub trips: u32,
+    /// The outcomes of the last minute.
+    pub recent: Counts,
 }
 
 impl Status {
@@ -154,6 +175,11 @@ impl Circuit {
         }
     }
 
+    /// Whether all requests go.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.phase_now() == Phase::Closed
+    }
+
     /// Notes an outcome. `random` spreads the probes of many machines.
     pub(crate) fn note(
         &mut self,
@@ -162,6 +188,9 @@ impl Circuit {
         now_ms: u64,
         random: u64,
     ) -> Option<Change> {
+        if let Some(faulty) = outcome.is_faulty() {
+            self.recent.note(faulty, RECENT_MS, now_ms);
+        }
         if pass.round != self.round {
             return None;
         }
@@ -210,6 +239,7 @@ impl Circuit {
             faulty: counts.faulty,
             until_ms: until_ms.filter(|_| phase == Phase::Open),
             trips: self.trips,
+            recent: self.recent.counts(RECENT_MS, now_ms),
         }
     }
 
@@ -218,12 +248,20 @@ impl Circuit {
         let faulty = match outcome {
             Outcome::Good => false,
             Outcome::Faulty => true,
-            Outcome::Unknown => return None,
+            Outcome::FaultyAgain | Outcome::Unknown => return None,
         };
         self.window.note(faulty, settings.window_ms, now_ms);
-        let limit = settings.errors.filter(|_| faulty)?;
+        if !faulty {
+            self.streak = 0;
+            return None;
+        }
+        self.streak = self.streak.saturating_add(1);
         let counts = self.window.counts(settings.window_ms, now_ms);
-        if counts.all < settings.requests || share(counts.faulty, counts.all) < limit {
+        let too_many =
+            |limit| counts.all >= settings.requests && share(counts.faulty, counts.all) >= limit;
+        let opens = settings.errors.is_some_and(too_many)
+            || settings.failures.is_some_and(|most| self.streak >= most);
+        if !opens {
             return None;
         }
         self.trips = 0;
@@ -234,7 +272,7 @@ impl Circuit {
         self.probing = self.probing.saturating_sub(1);
         match outcome {
             Outcome::Unknown => None,
-            Outcome::Faulty => Some(self.open(now_ms, random)),
+            Outcome::Faulty | Outcome::FaultyAgain => Some(self.open(now_ms, random)),
             Outcome::Good => {
                 self.succeeded = self.succeeded.saturating_add(1);
                 if self.succeeded < self.settings().probes {
@@ -257,6 +295,7 @@ impl Circuit {
         let counts = self.window.counts(settings.window_ms, now_ms);
         let first = self.phase_now() == Phase::Closed;
         let until_ms = now_ms.saturating_add(settings.open_for(self.trips, random));
+        let in_a_row = self.streak;
         let since_ms = if first { now_ms } else { self.since_ms };
         self.enter(Phase::Open, since_ms);
         self.trips = self.trips.saturating_add(1);
@@ -265,6 +304,7 @@ impl Circuit {
             until_ms,
             all: counts.all,
             faulty: counts.faulty,
+            in_a_row,
         }
     }
 
@@ -289,6 +329,7 @@ impl Circuit {
         self.probing = 0;
         self.succeeded = 0;
         self.since_ms = since_ms;
+        self.streak = 0;
         self.window.clear();
     }
 

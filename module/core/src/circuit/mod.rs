@@ -1,7 +1,8 @@
 //! The circuit breaker of an upstream.
 //!
 //! *Closed*: requests go, and their outcomes are counted over a sliding window. When
-//! the share of faulty ones reaches a bound, it *opens*: nothing goes for a time.
+//! the share of faulty ones reaches a bound, or so many requests in a row were faulty,
+//! it *opens*: nothing goes for a time.
 //! Then it is *half-open*: a few requests at once go as probes; so many successes
 //! close it, one failure opens it again, for longer.
 //!
@@ -12,8 +13,8 @@
 mod breaker;
 mod record;
 mod settings;
-mod window;
 
+pub use crate::window::Counts;
 pub use breaker::{Admit, Change, Outcome, Pass, Phase, Status};
 pub use record::{Circuit, CircuitId};
 pub use settings::{CircuitSettings, Share};

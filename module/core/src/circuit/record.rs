@@ -4,8 +4,8 @@ use bytemuck::{Pod, Zeroable};
 
 use super::breaker::Phase;
 use super::settings::{CircuitSettings, Share};
-use super::window::Window;
 use crate::routes::MAX_UPSTREAM;
+use crate::window::Window;
 
 /// A circuit's place in its table, and whose it was: an id from an older
 /// configuration never means another upstream.
@@ -26,8 +26,9 @@ pub struct Circuit {
     /// The newest configuration that knows it.
     pub(crate) generation: u64,
 
-    /// 0: it never opens.
+    /// 0 for each: it does not open by these.
     errors: u32,
+    failures: u32,
     requests: u32,
     window_ms: u32,
     open_ms: u32,
@@ -42,6 +43,8 @@ pub struct Circuit {
     /// Probes under way, and those that succeeded.
     pub(super) probing: u32,
     pub(super) succeeded: u32,
+    /// Faulty requests since the last good one.
+    pub(super) streak: u32,
     spare: u32,
     /// When it was last probed off the path of requests.
     pub(super) probed_ms: u64,
@@ -50,6 +53,8 @@ pub struct Circuit {
     /// Until when it is open; half-open: until when probes are waited for.
     pub(super) until_ms: u64,
     pub(super) window: Window,
+    /// The outcomes of the last minute, whatever its phases and settings were.
+    pub(super) recent: Window,
 }
 
 impl Circuit {
@@ -70,13 +75,14 @@ impl Circuit {
 
     /// Takes over what the configuration says by now.
     pub(crate) fn set(&mut self, settings: &CircuitSettings, now_ms: u64) {
-        if settings.errors.is_none() {
+        if !settings.may_open() {
             self.enter(Phase::Closed, now_ms);
         }
         if self.window_ms != settings.window_ms {
             self.window.clear();
         }
         self.errors = settings.errors.map_or(0, |Share(share)| share.max(1));
+        self.failures = settings.failures.map_or(0, |failures| failures.max(1));
         self.requests = settings.requests;
         self.window_ms = settings.window_ms;
         self.open_ms = settings.open_ms;
@@ -87,6 +93,7 @@ impl Circuit {
     pub(super) fn settings(&self) -> CircuitSettings {
         CircuitSettings {
             errors: (self.errors > 0).then_some(Share(self.errors)),
+            failures: (self.failures > 0).then_some(self.failures),
             requests: self.requests,
             window_ms: self.window_ms,
             open_ms: self.open_ms,

@@ -7,8 +7,11 @@ pub struct Share(pub u32);
 /// What the configuration says of an upstream's circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CircuitSettings {
-    /// The share of faulty outcomes that opens it; `None`: it never opens.
+    /// The share of faulty outcomes that opens it, if any does.
     pub errors: Option<Share>,
+    /// How many requests in a row have to be faulty to open it, if any number does.
+    /// With neither it never opens.
+    pub failures: Option<u32>,
     /// No share is judged of fewer outcomes in the window.
     pub requests: u32,
     /// How far back outcomes count.
@@ -25,6 +28,7 @@ impl Default for CircuitSettings {
     fn default() -> Self {
         Self {
             errors: Some(Share(5_000)),
+            failures: Some(5),
             requests: 20,
             window_ms: 10_000,
             open_ms: 5_000,
@@ -35,6 +39,11 @@ impl Default for CircuitSettings {
 }
 
 impl CircuitSettings {
+    /// Whether it can open.
+    pub(super) fn may_open(&self) -> bool {
+        self.errors.is_some() || self.failures.is_some()
+    }
+
     /// How long to be open when `trips` openings in a row went before. `random`
     /// spreads the probes of many machines over a quarter of it.
     pub(super) fn open_for(&self, trips: u32, random: u64) -> u64 {

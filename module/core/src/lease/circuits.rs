@@ -65,6 +65,12 @@ impl Zone<'_> {
         self.circuit_of(id)?.closed_to_all(now.mono_ms)
     }
 
+    /// Whether all requests may go, so that one more reserves nothing.
+    #[must_use]
+    pub fn circuit_is_closed(&self, id: CircuitId) -> bool {
+        self.circuit_of(id).is_none_or(Circuit::is_closed)
+    }
+
     /// Notes what became of a request that was let through. `random` spreads the
     /// probes of many machines.
     pub fn outcome(

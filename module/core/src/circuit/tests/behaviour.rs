@@ -1,8 +1,12 @@
 use super::bed::Bed;
 use crate::circuit::*;
 
+/// The defaults, but that it opens by the share of failures only.
 fn settings() -> CircuitSettings {
-    CircuitSettings::default()
+    CircuitSettings {
+        failures: None,
+        ..CircuitSettings::default()
+    }
 }
 
 #[test]
@@ -15,6 +19,7 @@ fn it_opens_at_its_share_of_errors_and_not_before_its_number_of_requests() {
         until_ms,
         all: 20,
         faulty: 20,
+        in_a_row: 20,
     }) = opened
     else {
         panic!("{opened:?}");
@@ -229,4 +234,83 @@ fn one_process_probes_in_every_interval() {
     assert!(!claim(&mut bed), "its clock is a little behind");
     bed.now += 900;
     assert!(claim(&mut bed));
+}
+
+/// Opened by so many failures, whatever the window holds.
+#[track_caller]
+fn assert_opened(change: Option<Change>, in_a_row: u32) {
+    let Some(Change::Opened { in_a_row: told, .. }) = change else {
+        panic!("{change:?}");
+    };
+    assert_eq!(told, in_a_row);
+}
+
+#[test]
+fn so_many_failures_in_a_row_open_it_however_rare_they_are() {
+    let mut bed = Bed::new(&CircuitSettings::default());
+    for _ in 0..4 {
+        assert_eq!(bed.send(1, Outcome::Faulty), None);
+        bed.now += 3_600_000;
+    }
+    bed.send(1, Outcome::Good);
+    assert_eq!(bed.send(4, Outcome::Faulty), None, "it begins anew");
+    bed.send(3, Outcome::Unknown);
+    assert_opened(bed.send(1, Outcome::Faulty), 5);
+    assert_eq!(bed.phase(), Phase::Open);
+    bed.now += 5_000;
+    assert_eq!(
+        bed.send(1, Outcome::Good).map(|_| bed.phase()),
+        Some(Phase::Closed)
+    );
+    assert_eq!(bed.send(4, Outcome::Faulty), None, "those before are over");
+}
+
+/// A request that no upstream can answer is sent again and again, by itself and its client.
+#[test]
+fn one_request_counts_once() {
+    let mut bed = Bed::new(&CircuitSettings::default());
+    for _ in 0..4 {
+        assert_eq!(bed.send(1, Outcome::Faulty), None);
+        assert_eq!(bed.send(3, Outcome::FaultyAgain), None);
+    }
+    let status = bed.circuit.status(bed.now);
+    assert_eq!((status.faulty, status.recent.faulty), (4, 16));
+    assert_opened(bed.send(1, Outcome::Faulty), 5);
+}
+
+#[test]
+fn a_number_in_a_row_opens_it_where_no_share_does() {
+    let row = |failures| CircuitSettings {
+        errors: None,
+        failures,
+        ..settings()
+    };
+    let mut bed = Bed::new(&row(Some(2)));
+    assert_opened(bed.send(2, Outcome::Faulty), 2);
+    bed.circuit.set(&row(None), bed.now);
+    assert_eq!(bed.send(100, Outcome::Faulty), None, "it is turned off");
+}
+
+#[test]
+fn the_last_minute_is_known_in_every_phase() {
+    let mut bed = Bed::new(&CircuitSettings::default());
+    let recent = |bed: &Bed| {
+        let Counts { all, faulty } = bed.circuit.status(bed.now).recent;
+        (all, faulty)
+    };
+    let early = bed.admit().unwrap();
+    bed.send(3, Outcome::Good);
+    bed.send(5, Outcome::Faulty);
+    assert_eq!((bed.phase(), recent(&bed)), (Phase::Open, (8, 5)));
+    bed.tell(early, Outcome::Faulty);
+    assert_eq!(
+        recent(&bed),
+        (9, 6),
+        "of an earlier phase, but of this minute"
+    );
+    bed.now += 5_000;
+    bed.send(1, Outcome::Good);
+    assert_eq!((bed.phase(), recent(&bed)), (Phase::Closed, (10, 6)));
+    bed.now += 60_000;
+    assert_eq!(recent(&bed), (0, 0));
 }

@@ -22,6 +22,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         prop_oneof![
             4 => Just(Outcome::Faulty),
             3 => Just(Outcome::Good),
+            1 => Just(Outcome::FaultyAgain),
             1 => Just(Outcome::Unknown),
         ]
     };
@@ -35,9 +36,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn settings() -> impl Strategy<Value = CircuitSettings> {
-    (1u32..=100, 1u32..15, 100u32..20_000, 1u32..8_000, 1u32..4).prop_map(
-        |(percent, requests, window_ms, open_ms, probes)| CircuitSettings {
+    let failures = prop_oneof![Just(None), (1u32..8).prop_map(Some)];
+    let numbers = (1u32..=100, 1u32..15, 100u32..20_000, 1u32..8_000, 1u32..4);
+    (numbers, failures).prop_map(
+        |((percent, requests, window_ms, open_ms, probes), failures)| CircuitSettings {
             errors: Some(Share(percent * 100)),
+            failures,
             requests,
             window_ms: window_ms / 10 * 10,
             open_ms,
@@ -48,8 +52,8 @@ fn settings() -> impl Strategy<Value = CircuitSettings> {
 }
 
 enum State {
-    /// Outcomes by the tenth of a window in which they were told.
-    Closed(Vec<(u64, bool)>),
+    /// Outcomes by the tenth of a window in which they were told, and all since it closed.
+    Closed(Vec<(u64, bool)>, Vec<bool>),
     Open {
         until: u64,
     },
@@ -85,7 +89,7 @@ impl Model {
             });
         }
         match &mut self.state {
-            State::Closed(_) => true,
+            State::Closed(..) => true,
             State::Open { .. } => false,
             State::HalfOpen {
                 probes, lost_at, ..
@@ -109,18 +113,23 @@ impl Model {
             return None;
         }
         match &mut self.state {
-            State::Closed(told) => {
-                if outcome == Outcome::Unknown {
+            State::Closed(told, requests) => {
+                if matches!(outcome, Outcome::Unknown | Outcome::FaultyAgain) {
                     return None;
                 }
+                let failed = outcome == Outcome::Faulty;
+                requests.push(failed);
                 let tenth = u64::from(self.settings.window_ms / 10);
-                told.push((now / tenth, outcome == Outcome::Faulty));
+                told.push((now / tenth, failed));
                 told.retain(|(at, _)| at + 10 > now / tenth);
                 let faulty = told.iter().filter(|(_, faulty)| *faulty).count() as u32;
                 let Share(limit) = self.settings.errors?;
-                let opens = outcome == Outcome::Faulty
-                    && told.len() as u32 >= self.settings.requests
-                    && faulty * 10_000 / told.len() as u32 >= limit;
+                let row = requests.iter().rev().take_while(|failed| **failed).count();
+                let most = self.settings.failures.unwrap_or(u32::MAX);
+                let opens = failed
+                    && (row as u32 >= most
+                        || told.len() as u32 >= self.settings.requests
+                            && faulty * 10_000 / told.len() as u32 >= limit);
                 if opens {
                     self.trips = 0;
                 }
@@ -135,7 +144,7 @@ impl Model {
                 }
                 match outcome {
                     Outcome::Unknown => None,
-                    Outcome::Faulty => Some(true),
+                    Outcome::Faulty | Outcome::FaultyAgain => Some(true),
                     Outcome::Good => {
                         *succeeded += 1;
                         (*succeeded == self.settings.probes).then_some(false)
@@ -157,7 +166,9 @@ impl Model {
                 self.trips += 1;
                 self.enter(State::Open { until: until_ms });
             }
-            (Some(Change::Closed { .. }), Some(false)) => self.enter(State::Closed(vec![])),
+            (Some(Change::Closed { .. }), Some(false)) => {
+                self.enter(State::Closed(vec![], vec![]));
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -174,7 +185,7 @@ proptest! {
         bed.random = random;
         let mut model = Model {
             settings,
-            state: State::Closed(vec![]),
+            state: State::Closed(vec![], vec![]),
             trips: 0,
             phases: 0,
         };

@@ -20,7 +20,7 @@ fn reload(bed: &mut Bed) {
 fn break_it(bed: &mut Bed, id: CircuitId) -> u64 {
     let now = bed.clock();
     let mut zone = bed.zone();
-    for _ in 0..20 {
+    for _ in 0..5 {
         let Admit::Go(pass) = zone.admit(id, now) else {
             panic!("it is open already");
         };

@@ -7,7 +7,7 @@ const BUCKETS: usize = 10;
 /// Counts of outcomes, the oldest tenth of which is dropped at a time.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
-pub(super) struct Window {
+pub(crate) struct Window {
     /// The number of the newest bucket, since the clock's zero.
     newest: u64,
     all: [u32; BUCKETS],
@@ -16,24 +16,26 @@ pub(super) struct Window {
 
 /// What a window holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub(super) all: u32,
-    pub(super) faulty: u32,
+pub struct Counts {
+    /// Outcomes.
+    pub all: u32,
+    /// Those of failures.
+    pub faulty: u32,
 }
 
 impl Window {
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         *self = Self::zeroed();
     }
 
-    pub(super) fn note(&mut self, faulty: bool, window_ms: u32, now_ms: u64) {
+    pub(crate) fn note(&mut self, faulty: bool, window_ms: u32, now_ms: u64) {
         self.slide(window_ms, now_ms);
         let at = (self.newest % BUCKETS as u64) as usize;
         self.all[at] = self.all[at].saturating_add(1);
         self.faulty[at] = self.faulty[at].saturating_add(faulty.into());
     }
 
-    pub(super) fn counts(mut self, window_ms: u32, now_ms: u64) -> Counts {
+    pub(crate) fn counts(mut self, window_ms: u32, now_ms: u64) -> Counts {
         self.slide(window_ms, now_ms);
         let sum = |counts: [u32; BUCKETS]| counts.into_iter().fold(0, u32::saturating_add);
         Counts {
