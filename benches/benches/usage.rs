@@ -71,6 +71,7 @@ fn record(n: usize, day: u64, add: &mut dyn FnMut(&Record<'_>)) {
     add(&Record {
         http: Some(Http::new(b"POST", b"/v1/chat/completions", 200)),
         day: Day::from_number(day),
+        ended_ms: 0,
         duration_ms: n as u64 % 3_000,
         request: Some(Request {
             service: &service,

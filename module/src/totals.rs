@@ -1,6 +1,7 @@
 //! The totals of all workers: what a request adds at its end, and what Prometheus is
 //! told of them.
 
+use openai_core::circuit::Counts;
 use openai_core::clients::Client;
 use openai_core::metrics::{
     ACTIVE_SECONDS, Board, ByDay, CONTENT_TYPE, Counters, Day, Figures, Http, Live, LiveCircuit,
@@ -157,9 +158,11 @@ pub fn add(request: &Request<'_>) {
         let key = key.as_ref().map_or("", |key| key.id.as_str());
         Some(done(request, place, main, ctx, pool, key))
     });
+    let now = now();
     let record = Record {
         http,
-        day: Day::of(now().wall_us),
+        day: Day::of(now.wall_us),
+        ended_ms: now.mono_ms,
         duration_ms: request.age_ms(),
         request: asked,
     };
@@ -168,7 +171,7 @@ pub fn add(request: &Request<'_>) {
         change(shared, |board| {
             board.add(&record);
             if let Some(client) = client {
-                board.see(&client.name, now().wall_us / 1_000_000);
+                board.see(&client.name, now.wall_us / 1_000_000);
             }
         });
     }
@@ -297,6 +300,17 @@ fn nodes(pool: &Pool) -> Option<(u32, u32)> {
     let told = locks::nodes(*group, names)?;
     let up = told.split(',').filter(|&state| state == "up").count();
     Some((up as u32, told.split(',').count() as u32))
+}
+
+/// The requests of pools in the last minute.
+pub fn recent<'a>(main: &Main, pools: impl Iterator<Item = &'a Pool>) -> Vec<Counts> {
+    let now_ms = now().mono_ms;
+    let told = main.totals.shared.and_then(|shared| {
+        change(shared, |board| {
+            pools.map(|pool| board.recent(&pool.name, now_ms)).collect()
+        })
+    });
+    told.unwrap_or_default()
 }
 
 /// What has been counted since the beginning, by service.

@@ -24,6 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         board.add(&Record {
             http: Some(Http::new(b"POST", b"/v1/chat/completions", status)),
             day: Day::from_number(20_000),
+            ended_ms: 0,
             duration_ms: 10 * n as u64,
             request: Some(Request {
                 service: ["labeling", "say \"hi\"\\"][n / 50],

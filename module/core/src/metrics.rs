@@ -20,6 +20,7 @@ mod http;
 mod journal;
 mod ledger;
 mod live;
+mod recent;
 mod record;
 mod report;
 mod row;

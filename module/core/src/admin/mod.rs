@@ -4,6 +4,7 @@
 
 mod context;
 mod document;
+mod health;
 mod page;
 mod parse;
 mod problem;
@@ -18,13 +19,14 @@ mod time;
 
 pub use context::Context;
 pub use document::document;
+pub use health::{Finding, PoolFacts, Subject, UpstreamFacts};
 pub use page::page;
 pub use problem::Problem;
 pub use request::{Acquire, Extend, MAX_BODY, Outcome, Release};
 pub use response::{
     AcquireResponse, ActiveLock, ActiveLocks, CleanupResponse, ForceReleaseResponse, Health,
     HealthStatus, Index, LockInfo, LockKind, LockStatus, PoolHealth, PoolInfo, ReleaseResponse,
-    SystemInfo,
+    SystemInfo, UpstreamHealth,
 };
 pub use route::{Access, Route, route};
 pub use stats::{RECENT_DAYS, Stats, StatsQuery};

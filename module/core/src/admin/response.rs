@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::health::Finding;
+
 /// What a lock is, or what became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -228,16 +230,21 @@ impl Default for Index {
     }
 }
 
-/// How well the gateway is.
+/// How well the gateway is. A load balancer may go by the status of the answer: it is 503
+/// when `status` is `unhealthy`, else 200.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Health {
-    /// `unhealthy` when no pool works.
+    /// `unhealthy` when no pool can lease a key, `degraded` when there are findings.
     #[schema(inline)]
     pub status: HealthStatus,
     /// Of the module.
     pub version: String,
+    /// What is not as it should be.
+    pub findings: Vec<Finding>,
     /// The key pools.
     pub pools: Vec<PoolHealth>,
+    /// The upstreams with a circuit that requests of these pools go to.
+    pub upstreams: Vec<UpstreamHealth>,
     /// Now.
     #[schema(format = DateTime)]
     pub timestamp: String,
@@ -263,6 +270,26 @@ pub struct PoolHealth {
     pub keys_out: u32,
     /// How its Redis nodes do, in their order; empty without any.
     pub nodes: Vec<String>,
+    /// Its requests in the last minute.
+    pub recent_requests: u32,
+    /// Those of them that failed, by no fault of their clients.
+    pub recent_failed: u32,
+}
+
+/// How well an upstream is.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct UpstreamHealth {
+    /// Its name.
+    pub upstream: String,
+    /// `degraded` when its circuit is not closed, or half of five or more attempts failed.
+    #[schema(inline)]
+    pub status: HealthStatus,
+    /// How its circuit stands: `closed`, `open` or `half_open`.
+    pub circuit: String,
+    /// Attempts in the last minute.
+    pub recent_attempts: u32,
+    /// Those of them that failed.
+    pub recent_failed: u32,
 }
 
 /// What this gateway is.

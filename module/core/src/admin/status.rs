@@ -10,6 +10,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
+use super::health::Finding;
 use super::response::{ActiveLock, HealthStatus};
 
 const PAGE: &str = include_str!("status/page.html");
@@ -44,6 +45,8 @@ pub struct GatewayStatus {
     /// As `/health` says.
     #[schema(inline)]
     pub status: HealthStatus,
+    /// What is not as it should be, as `/health` says.
+    pub findings: Vec<Finding>,
     /// Of the module.
     pub version: String,
     /// Of nginx.
@@ -83,6 +86,10 @@ pub struct PoolStatus {
     pub waiters: Vec<Waiters>,
     /// Its API keys.
     pub keys: Vec<KeyStatus>,
+    /// Its requests in the last minute.
+    pub recent_requests: u32,
+    /// Those of them that failed, by no fault of their clients.
+    pub recent_failed: u32,
     /// Its Redis nodes, as the worker sees them that answers; empty without any.
     pub nodes: Vec<NodeStatus>,
 }
@@ -153,6 +160,10 @@ pub struct CircuitStatus {
     pub attempts: u32,
     /// Those that failed.
     pub failures: u32,
+    /// Attempts in the last minute.
+    pub recent_attempts: u32,
+    /// Those that failed.
+    pub recent_failed: u32,
     /// How often in a row it has opened.
     pub trips: u32,
     /// Until when it is open, if it is.

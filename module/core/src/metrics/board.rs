@@ -7,15 +7,15 @@ use thiserror::Error;
 use super::day::Day;
 use super::http::{CELLS, Cell};
 use super::journal::{Additions, Journal, Part, Parts, words};
-use super::ledger::{Head, KEPT_DAYS, Ledger, Month, Passed, Tag, Use};
+use super::ledger::{Head, KEPT_DAYS, Ledger, Month, Tag};
 use super::record::{Outcome, Record, Request};
 use super::row::{Counters, Label, NAME, OTHER, Row, Times, hash, join};
 use super::saved::Identity;
-use crate::clients::Quota;
+use crate::window::Window;
 
 const MAGIC: u64 = u64::from_be_bytes(*b"oaistats");
 /// Raised whenever a record changes its shape.
-const LAYOUT: u64 = 5;
+const LAYOUT: u64 = 6;
 
 const SERVICES: usize = 256;
 const MODELS: usize = 128;
@@ -130,6 +130,9 @@ pub struct Board<'a> {
     pub(super) ledger: Ledger<'a>,
     /// When a request of each service last ended, in seconds since 1970.
     pub(super) seen: &'a mut [u64],
+    /// The last minute of each row of pools, outside of the journal: a count that a process
+    /// leaves half done is gone with that minute.
+    pub(super) recent: &'a mut [Window],
 }
 
 impl<'a> Board<'a> {
@@ -139,7 +142,8 @@ impl<'a> Board<'a> {
         + TIMED * size_of::<Times>()
         + size_of::<Head>()
         + size_of::<Identity>()
-        + SERVICES * (size_of::<Month>() + size_of::<u64>());
+        + SERVICES * (size_of::<Month>() + size_of::<u64>())
+        + POOLS * size_of::<Window>();
 
     /// The bytes that hold the rows of so many keys, and as many sums of days again for
     /// some days.
@@ -199,6 +203,7 @@ impl<'a> Board<'a> {
         let (identity, rest) = carve::<Identity>(rest, 1)?;
         let (months, rest) = carve(rest, SERVICES)?;
         let (seen, rest) = carve(rest, SERVICES)?;
+        let (recent, rest) = carve(rest, POOLS)?;
         let (rows, rest) = carve(rest, shape.rows)?;
         let (begun, rest) = carve(rest, shape.rows)?;
         let (tags, rest) = carve(rest, shape.sums)?;
@@ -226,6 +231,7 @@ impl<'a> Board<'a> {
                 sums,
             },
             seen,
+            recent,
         })
     }
 
@@ -244,6 +250,7 @@ impl<'a> Board<'a> {
             bytemuck::bytes_of(&*self.ledger.identity),
             bytemuck::cast_slice(self.ledger.months),
             bytemuck::cast_slice(self.seen),
+            bytemuck::cast_slice(self.recent),
             bytemuck::cast_slice(self.rows),
             bytemuck::cast_slice(self.ledger.begun),
         ] {
@@ -299,6 +306,9 @@ impl<'a> Board<'a> {
             let times = Times::more(request, record.duration_ms);
             for table in TABLES {
                 let at = self.place(table, request);
+                if table == Table::Pools {
+                    self.note_recent(at, request.outcome, record.ended_ms);
+                }
                 self.add_to_row(at, &counters);
                 if let Some(row) = self.times.get_mut(at) {
                     let row = words(row);
@@ -422,21 +432,6 @@ impl<'a> Board<'a> {
             self.journal.close();
         }
         at
-    }
-
-    /// What a service has used on a day, the present one, and in its month: here, and
-    /// on other machines. Nothing, if it is not known.
-    pub fn used_by(&mut self, service: &str, day: Day) -> (Use, Use) {
-        self.turn(day);
-        let row = self.known(Table::Services, service);
-        row.map_or_else(Default::default, |at| self.ledger.used(at, &self.rows[at]))
-    }
-
-    /// The bound that keeps a client from more, if there is one.
-    pub fn passed(&mut self, service: &str, quota: &Quota, today: Day) -> Option<Passed> {
-        self.turn(today);
-        let at = self.known(Table::Services, service)?;
-        self.ledger.passed(at, &self.rows[at], quota)
     }
 
     /// What the services have counted here, by day: on those that are kept, from a day

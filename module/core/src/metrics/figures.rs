@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::board::{Board, Table};
 use super::day::Day;
+use super::ledger::{Passed, Use};
 use super::row::Counters;
+use crate::clients::Quota;
 
 /// What has been counted under a name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,6 +41,21 @@ impl Board<'_> {
         let rows = self.used(Table::Services);
         rows.map(|(row, _)| (row.label.name().to_owned(), row.counters))
             .collect()
+    }
+
+    /// What a service has used on a day, the present one, and in its month: here, and
+    /// on other machines. Nothing, if it is not known.
+    pub fn used_by(&mut self, service: &str, day: Day) -> (Use, Use) {
+        self.turn(day);
+        let row = self.known(Table::Services, service);
+        row.map_or_else(Default::default, |at| self.ledger.used(at, &self.rows[at]))
+    }
+
+    /// The bound that keeps a client from more, if there is one.
+    pub fn passed(&mut self, service: &str, quota: &Quota, today: Day) -> Option<Passed> {
+        self.turn(today);
+        let at = self.known(Table::Services, service)?;
+        self.ledger.passed(at, &self.rows[at], quota)
     }
 
     /// What has been counted since a day, or on all that are kept: of all services, or

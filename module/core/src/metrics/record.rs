@@ -45,6 +45,20 @@ pub const OUTCOMES: [Outcome; 10] = [
 ];
 
 impl Outcome {
+    /// Whether it failed, and not by what its client did.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        match self {
+            Self::Success | Self::ClientError | Self::Aborted | Self::Refused => false,
+            Self::RateLimited
+            | Self::UpstreamError
+            | Self::Incomplete
+            | Self::NoKey
+            | Self::Unavailable
+            | Self::LeaseLost => true,
+        }
+    }
+
     /// Its name in labels and logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -70,6 +84,8 @@ pub struct Record<'a> {
     pub http: Option<Http>,
     /// The day on which it ended.
     pub day: Day,
+    /// When it ended, in milliseconds of the monotonic clock.
+    pub ended_ms: u64,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
     /// What it was for a pool, if it was for one.

@@ -3,9 +3,10 @@
 use std::rc::Rc;
 
 use openai_core::admin::{
-    ActiveLock, ActiveLocks, Context, Health, HealthStatus, LockKind, PoolHealth, PoolInfo,
-    Problem, RECENT_DAYS, Stats, StatsQuery, SystemInfo, lock_id, rfc3339,
+    ActiveLock, ActiveLocks, Context, Health, HealthStatus, LockKind, PoolFacts, PoolInfo, Problem,
+    RECENT_DAYS, Stats, StatsQuery, SystemInfo, UpstreamFacts, lock_id, rfc3339,
 };
+use openai_core::circuit::Counts;
 use openai_core::lease::{
     Avoid, HeldBy, Holding, Outlook, PoolGauges, PoolId, ServiceLock, holder_of,
 };
@@ -187,35 +188,29 @@ pub(super) fn health(here: Here<'_>) -> Result<Answer, Problem> {
 }
 
 pub(super) fn health_of(here: Here<'_>) -> Health {
-    let pools: Vec<_> = here
-        .pools()
-        .map(|(at, pool, id)| pool_health(here, at, pool, id))
+    let pools = here.pools().map(|(_, pool, _)| pool);
+    let recent = totals::recent(here.main, pools);
+    let recent = recent
+        .into_iter()
+        .chain(std::iter::repeat(Counts::default()));
+    let pools = here.pools().zip(recent);
+    let pools: Vec<_> = pools
+        .map(|((at, pool, id), recent)| pool_facts(here, at, pool, id, recent))
         .collect();
-    let best = pools.iter().map(|pool| pool.status).min();
-    let worst = pools.iter().map(|pool| pool.status).max();
-    let status = match (best, worst) {
-        (None | Some(HealthStatus::Unhealthy), _) => HealthStatus::Unhealthy,
-        (_, Some(HealthStatus::Healthy)) => HealthStatus::Healthy,
-        _ => HealthStatus::Degraded,
-    };
-    Health {
-        status,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        pools,
-        timestamp: Clock::now().timestamp(),
-    }
+    Health::of(&pools, &upstreams(here), Clock::now().timestamp())
 }
 
-fn pool_health(here: Here<'_>, at: usize, pool: &Pool, id: PoolId) -> PoolHealth {
-    let gauges = here.gauges(at).filter(|gauges| gauges.slots > 0);
+fn pool_facts(here: Here<'_>, at: usize, pool: &Pool, id: PoolId, recent: Counts) -> PoolFacts {
     let (keys_out, keys) = in_zone(|zone| zone.out_of(id)).unwrap_or_default();
-    let mut status = match keys_out {
-        _ if gauges.is_none() => HealthStatus::Unhealthy,
-        0 => HealthStatus::Healthy,
-        out if out == keys && here.is_exhausted(at) => HealthStatus::Unhealthy,
-        _ => HealthStatus::Degraded,
+    let mut facts = PoolFacts {
+        pool: pool.name.clone(),
+        gauges: here.gauges(at),
+        keys,
+        keys_out,
+        is_exhausted: keys > 0 && keys_out == keys && here.is_exhausted(at),
+        recent,
+        ..PoolFacts::default()
     };
-    let mut nodes = vec![];
     if let Store::Redlock {
         group,
         names,
@@ -223,37 +218,41 @@ fn pool_health(here: Here<'_>, at: usize, pool: &Pool, id: PoolId) -> PoolHealth
         ..
     } = &pool.store
     {
-        let told = locks::nodes(*group, names).unwrap_or_default();
-        nodes = told.split(',').map(str::to_owned).collect();
-        let needed = here
-            .main
-            .groups
-            .get(*group)
-            .map_or(1, |group| group.quorum.needed());
-        let count = |states: &[&str]| {
-            nodes
-                .iter()
-                .filter(|n| states.contains(&n.as_str()))
-                .count()
-        };
-        let of_nodes = match (count(&["up", "suspect"]), count(&["up"])) {
-            (voting, _) if voting < usize::from(needed) && !fallback => HealthStatus::Unhealthy,
-            (_, up) if up < nodes.len() => HealthStatus::Degraded,
-            _ => HealthStatus::Healthy,
-        };
-        status = status.max(of_nodes);
+        facts.nodes = locks::node_states(*group, names).unwrap_or_default();
+        let group = here.main.groups.get(*group);
+        facts.needed = group.map_or(1, |group| group.quorum.needed().into());
+        facts.falls_back = *fallback;
     }
-    let gauges = gauges.unwrap_or_default();
-    PoolHealth {
-        pool: pool.name.clone(),
-        status,
-        slots: gauges.slots,
-        held: gauges.held,
-        waiting: gauges.waiting,
-        keys,
-        keys_out,
-        nodes,
-    }
+    facts
+}
+
+/// The upstreams that requests of the location's pools go to.
+pub(super) fn upstreams(here: Here<'_>) -> Vec<UpstreamFacts> {
+    let main = here.main;
+    let Some(known) = main.taken_over() else {
+        return vec![];
+    };
+    let served = main.served.borrow();
+    let here_too = |at: usize| {
+        let mut pools = served.iter().filter(|&&(upstream, _)| upstream == at);
+        pools.any(|(_, pool)| here.place.api.pools().contains(pool))
+    };
+    let now = now();
+    let circuits = in_zone(|zone| {
+        let circuits = known.circuits.iter();
+        let circuits = circuits.map(|&id| zone.circuit_status(id?, now));
+        circuits.collect::<Vec<_>>()
+    });
+    let upstreams = main.upstreams.borrow();
+    let known = upstreams.iter().zip(circuits.unwrap_or_default());
+    let known = known.enumerate().filter(|&(at, _)| here_too(at));
+    let facts = known.filter_map(|(_, (upstream, circuit))| {
+        Some(UpstreamFacts {
+            upstream: upstream.name.clone(),
+            circuit: circuit?,
+        })
+    });
+    facts.collect()
 }
 
 /// Where a pool's slots are exclusive.

@@ -49,6 +49,8 @@ pub(super) fn status(here: Here<'_>) -> Result<Answer, Problem> {
                 waiting: does.waiting,
                 waiters: waiters(here, waiting),
                 keys,
+                recent_requests: does.recent_requests,
+                recent_failed: does.recent_failed,
                 nodes: nodes(pool),
             }
         });
@@ -58,6 +60,7 @@ pub(super) fn status(here: Here<'_>) -> Result<Answer, Problem> {
     let circuits = circuits.filter_map(|(up, status)| Some(circuit(&up.name, (*status)?, clock)));
     let answer = GatewayStatus {
         status: health.status,
+        findings: health.findings,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         nginx: nginx_version(),
         uptime_seconds: reports::uptime_seconds(clock).ok_or_else(unavailable)?,
@@ -133,6 +136,8 @@ fn circuit(upstream: &str, status: circuit::Status, clock: Clock) -> CircuitStat
         state: status.phase.as_str().to_owned(),
         attempts: status.all,
         failures: status.faulty,
+        recent_attempts: status.recent.all,
+        recent_failed: status.recent.faulty,
         trips: status.trips,
         until: status.until_ms.map(|until| clock.time(until)),
     }

@@ -115,6 +115,67 @@ fn keys_that_are_out_count() {
     }
 }
 
+/// Requests that go through it fail, but keys can be leased: another gateway would do no
+/// better.
+#[test]
+fn an_upstream_that_fails_is_named() {
+    let bed = Bed::with(Store::Shm, 1, "", "", |plan| {
+        plan.serves("openai main; openai_next_key off;")
+            .http("openai_upstream upstream { open 1h; }")
+    });
+    let health = || bed.gateway.get("/health").send().expect_status(200).json();
+    for _ in 0..5 {
+        assert_eq!(health()["status"], "healthy");
+        let call = bed.gateway.chat().token(super::TOKEN);
+        let call = call.header("x-mock-status", "500");
+        call.send().expect_status(500);
+    }
+    wait_until("it is degraded", || health()["status"] == "degraded");
+    wait_until("all requests are counted", || {
+        health()["pools"][0]["recent_failed"] == 5
+    });
+    let told = health();
+    let upstream = &told["upstreams"][0];
+    assert_eq!(
+        *upstream,
+        json!({"upstream": "upstream", "status": "degraded", "circuit": "open",
+               "recent_attempts": 5, "recent_failed": 5})
+    );
+    assert_eq!(told["pools"][0]["recent_requests"], 5);
+    let findings = told["findings"].as_array().expect("a list");
+    let of = |subject: &str| {
+        let mut findings = findings.iter();
+        findings
+            .find(|finding| finding["subject"] == subject)
+            .unwrap_or_else(|| panic!("{told}"))
+    };
+    let upstream = of("upstream");
+    assert_eq!(upstream["name"], "upstream");
+    let message = upstream["message"].as_str().expect("a message");
+    assert!(message.contains("circuit of upstream is open"), "{message}");
+    assert_eq!(of("pool")["name"], "main");
+    assert!(!told.to_string().contains("sk-e2e"));
+}
+
+/// Where no circuit is, as the upstream is known by a variable only.
+#[test]
+fn a_pool_whose_requests_fail_is_named() {
+    let bed = Bed::with(Store::Shm, 1, "", "", |plan| {
+        plan.proxied("set $it upstream; proxy_pass http://$it;")
+    });
+    for _ in 0..8 {
+        let call = bed.gateway.chat().token(super::TOKEN);
+        let call = call.header("x-mock-status", "502");
+        call.send().expect_status(502);
+    }
+    wait_until("it is degraded", || {
+        let told = bed.gateway.get("/health").send().expect_status(200).json();
+        told["status"] == "degraded"
+            && told["findings"][0]["message"]
+                == "8 of 8 requests of pool main failed in the last minute."
+    });
+}
+
 /// They answer, but no lock can be had: a load balancer has to know, though it sends no
 /// requests here then.
 #[test]

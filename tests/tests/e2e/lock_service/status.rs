@@ -220,6 +220,36 @@ fn idle_keys_are_shown_on_demand() {
     assert_clean(&mut browser);
 }
 
+/// Who opens the page at night has not watched it before.
+#[test]
+fn an_upstream_that_fails_is_seen_at_first_sight() {
+    let bed = Bed::with(Store::Shm, 1, "", "", |plan| {
+        plan.serves("openai main; openai_next_key off;")
+            .http("openai_upstream upstream { open 1h; }")
+    });
+    for _ in 0..5 {
+        let call = bed.gateway.chat().token(TOKEN);
+        let call = call.header("x-mock-status", "500");
+        call.send().expect_status(500);
+    }
+    wait_until("all requests are counted", || {
+        status(&bed)["pools"][0]["recent_failed"] == 5
+    });
+    let mut browser = signed_in(&bed);
+    for text in [
+        "The circuit of upstream is open: 5 of 5 attempts failed in the last minute.",
+        "It is tried again by itself.",
+        "5 of 5 requests of pool main failed in the last minute.",
+    ] {
+        browser.wait_text("#problems", text);
+    }
+    assert_eq!(
+        browser.eval("document.querySelector('#verdict').className"),
+        "bad"
+    );
+    assert_clean(&mut browser);
+}
+
 /// What is not the present is not shown as if it were.
 #[test]
 fn it_says_when_it_cannot_tell() {

@@ -275,6 +275,7 @@ fn days_before_count_for_the_month_and_since() {
         board.add(&Record {
             http: None,
             day: today.before(days),
+            ended_ms: 0,
             duration_ms: 1,
             request: Some(Request {
                 service: "app",

@@ -146,12 +146,19 @@
   }
 
   // A key that paces itself, by its limits, is none.
-  function problems(told, now, sum, minute) {
+  function problems(told, now) {
     const found = [];
-    const add = (level, name, text) => found.push({ level, name, text });
+    const add = (level, name, text, advice = '') => found.push({ level, name, text, advice });
     const more = (time) => `until ${until(time, now).text}, ${duration(Date.parse(time) - now)} more`;
+    const tried = (name) => told.circuits.some((it) => it.upstream === name && it.state === 'half_open');
+    for (const it of told.findings) {
+      // Keys are told one by one, below.
+      if (it.subject === 'keys' && it.status !== 'unhealthy') continue;
+      const grave = it.status === 'unhealthy' || it.subject === 'pool' || (it.subject === 'upstream' && !tried(it.name));
+      const nth = told.findings.filter((other) => other.subject === it.subject && other.name === it.name).indexOf(it);
+      add(grave ? 'bad' : 'warn', `${it.subject} ${it.name} ${nth}`, it.message, it.advice);
+    }
     for (const pool of told.pools) {
-      if (pool.status === 'unhealthy') add('bad', `pool ${pool.pool}`, `Pool ${pool.pool} does not work.`);
       for (const cause of ['revoked', 'quota', 'rate']) {
         const out = pool.keys.filter((key) => key.cause === cause).sort((a, b) => Date.parse(a.until) - Date.parse(b.until));
         if (!out.length) continue;
@@ -165,22 +172,14 @@
           add(level, `key ${pool.pool}/${key.key_id}`, `Key ${key.key_id} of ${pool.pool} is ${text}, ${more(key.until)}.${error}`);
         }
       }
-      const down = pool.nodes.filter((node) => node.state !== 'up');
-      for (const node of down) {
-        add(down.length * 2 >= pool.nodes.length ? 'bad' : 'warn', `node ${pool.pool} ${node.node}`, `Redis node ${node.node} of ${pool.pool} is ${node.state}.`);
+      const [lost, of] = [pool.recent_failed, pool.recent_requests];
+      if (lost && !found.some((it) => it.text.includes(`requests of pool ${pool.pool} failed`))) {
+        add(lost * 20 > of ? 'bad' : 'warn', `failed ${pool.pool}`, `${NUMBER.format(lost)} of ${many(of, 'request', 'requests')} of pool ${pool.pool} failed in the last minute.`);
       }
       if (pool.waiting) {
         add('warn', `waiting ${pool.pool}`, `${many(pool.waiting, 'request waits', 'requests wait')} for pool ${pool.pool}: ${pool.held} of ${pool.slots} slots are held.`);
       }
     }
-    for (const it of told.circuits.filter((it) => it.state !== 'closed')) {
-      add(it.state === 'open' ? 'bad' : 'warn', `circuit ${it.upstream}`, it.state === 'open'
-        ? `The circuit of ${it.upstream} is open, ${more(it.until)}.`
-        : `The circuit of ${it.upstream} is half open: it is being tried.`);
-    }
-    const of = sum.requests - minute.sum.requests;
-    const lost = sum.failed - minute.sum.failed;
-    if (lost > 0) add(lost * 20 > of ? 'bad' : 'warn', 'failed', `${NUMBER.format(lost)} of ${many(of, 'request', 'requests')} failed in the last minute.`);
     return found.sort((a, b) => (a.level > b.level) - (a.level < b.level));
   }
 
@@ -200,15 +199,19 @@
     past.push(here);
     while (past.length > 2 && now - past[1].at > 1.2 * MINUTE) past.shift();
     const then = before(RATE_MS, now);
-    const minute = before(MINUTE, now);
 
-    const found = problems(told, now, sum, minute);
+    const found = problems(told, now);
     const level = found.some((it) => it.level === 'bad') ? 'bad' : found.length ? 'warn' : 'ok';
     const headline = found.length ? many(found.length, 'thing needs a look', 'things need a look') : 'All is well';
     put($('summary'), headline);
     attribute($('verdict'), 'class', level);
-    sync($('problems'), found, () => document.createElement('li'), (node, it) => {
-      put(node, it.text);
+    sync($('problems'), found, () => {
+      const node = document.createElement('li');
+      node.append(...['span', 'small'].map((name) => document.createElement(name)));
+      return node;
+    }, (node, it) => {
+      put(node.firstChild, it.text);
+      put(node.lastChild, it.advice);
       attribute(node, 'class', it.level);
     });
     document.title = `${found.length ? `(${found.length}) ` : ''}Status – nginx-openai`;

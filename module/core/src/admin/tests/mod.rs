@@ -1,4 +1,5 @@
 mod bodies;
 mod document;
+mod health;
 mod routes;
 mod stats;

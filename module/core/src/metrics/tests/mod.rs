@@ -20,6 +20,7 @@ fn record<'a>(service: &'a str, key: &'a str, model: &'a str, completion: u64) -
     Record {
         http: Some(Http::new(b"POST", b"/v1/chat/completions", 200)),
         day: Day::from_number(20_000),
+        ended_ms: 0,
         duration_ms: 40,
         request: Some(Request {
             service,
@@ -95,6 +96,7 @@ fn what_is_not_asked_for_by_a_pool_counts_as_http_only() {
     board.add(&Record {
         http,
         day: Day::from_number(20_000),
+        ended_ms: 0,
         duration_ms: 1,
         request: None,
     });
@@ -125,6 +127,7 @@ fn the_api_is_counted_by_endpoint_whatever_the_method_and_all_else_as_other() {
         board.add(&Record {
             http: Some(Http::new(method.as_bytes(), path.as_bytes(), 200)),
             day: Day::from_number(20_000),
+            ended_ms: 0,
             duration_ms: 40,
             request: None,
         });
@@ -348,4 +351,28 @@ proptest! {
             prop_assert_eq!(sum(&of, "openai_service_requests_total"), count as f64);
         }
     }
+}
+
+#[test]
+fn the_last_minute_of_a_pool_is_known() {
+    let mut bytes = bytes(16);
+    let mut board = Board::format(bytemuck::cast_slice_mut(&mut bytes)).unwrap();
+    let now = 1_000_000;
+    let mut end = |outcome, ended_ms| {
+        let mut record = record("app", "k1", "gpt-4o", 1);
+        record.ended_ms = ended_ms;
+        record.request.as_mut().unwrap().outcome = outcome;
+        board.add(&record);
+    };
+    end(Outcome::NoKey, now - 70_000);
+    for outcome in OUTCOMES {
+        end(outcome, now);
+    }
+    let counts = |pool, now| {
+        let recent = board.recent(pool, now);
+        (recent.all, recent.faulty)
+    };
+    assert_eq!(counts("main", now), (10, 6));
+    assert_eq!(counts("other", now), (0, 0));
+    assert_eq!(counts("main", now + 60_000), (0, 0));
 }

@@ -1,0 +1,159 @@
+use crate::admin::*;
+use crate::circuit::{Counts, Phase, Status};
+use crate::lease::PoolGauges;
+
+fn pool(name: &str) -> PoolFacts {
+    PoolFacts {
+        pool: name.into(),
+        gauges: Some(PoolGauges {
+            slots: 3,
+            ..PoolGauges::default()
+        }),
+        keys: 3,
+        ..PoolFacts::default()
+    }
+}
+
+fn nodes(states: &[&str]) -> Vec<NodeStatus> {
+    let nodes = states.iter().enumerate();
+    let nodes = nodes.map(|(at, state)| NodeStatus {
+        node: format!("10.0.0.{at}:6379"),
+        state: (*state).into(),
+        error: (*state == "failing").then(|| "OOM".into()),
+        round_trip_us: None,
+    });
+    nodes.collect()
+}
+
+fn locked(states: &[&str]) -> PoolFacts {
+    PoolFacts {
+        nodes: nodes(states),
+        needed: states.len() / 2 + 1,
+        ..pool("main")
+    }
+}
+
+fn upstream(phase: Phase, all: u32, faulty: u32) -> UpstreamFacts {
+    UpstreamFacts {
+        upstream: "api.openai.com".into(),
+        circuit: Status {
+            phase,
+            all: 0,
+            faulty: 0,
+            until_ms: None,
+            trips: 0,
+            recent: Counts { all, faulty },
+        },
+    }
+}
+
+fn of(pools: &[PoolFacts], upstreams: &[UpstreamFacts]) -> (HealthStatus, Vec<String>) {
+    let health = Health::of(pools, upstreams, "now".into());
+    let findings = health.findings.iter();
+    let told = findings.map(|it| it.message.clone()).collect();
+    assert!(health.findings.iter().all(|it| !it.advice.is_empty()));
+    (health.status, told)
+}
+
+use HealthStatus::{Degraded, Healthy, Unhealthy};
+
+#[test]
+fn nothing_is_found_where_all_is_well() {
+    let well = [pool("main"), locked(&["up", "up", "up"])];
+    assert_eq!(
+        of(&well, &[upstream(Phase::Closed, 10, 4)]),
+        (Healthy, vec![])
+    );
+    assert_eq!(of(&[], &[]).0, Unhealthy, "there is nothing to lease");
+}
+
+#[test]
+fn an_upstream_that_fails_leaves_the_gateway_degraded() {
+    for (facts, says) in [
+        (
+            upstream(Phase::Closed, 5, 5),
+            "Upstream api.openai.com fails: 5 of 5 attempts",
+        ),
+        (upstream(Phase::Closed, 10, 5), "5 of 10 attempts"),
+        (
+            upstream(Phase::Open, 0, 0),
+            "The circuit of api.openai.com is open",
+        ),
+        (upstream(Phase::HalfOpen, 0, 0), "is half open"),
+    ] {
+        let (status, told) = of(&[pool("main")], &[facts]);
+        assert_eq!(status, Degraded, "{says}");
+        assert!(told.len() == 1 && told[0].contains(says), "{told:?}");
+    }
+    let few = upstream(Phase::Closed, 4, 4);
+    assert_eq!(of(&[pool("main")], &[few]).0, Healthy, "too few to tell");
+}
+
+#[test]
+fn requests_of_a_pool_that_fail_leave_it_degraded() {
+    let of_recent = |all, faulty| {
+        let recent = Counts { all, faulty };
+        of(
+            &[PoolFacts {
+                recent,
+                ..pool("main")
+            }],
+            &[],
+        )
+    };
+    let (status, told) = of_recent(6, 3);
+    assert_eq!(status, Degraded);
+    assert_eq!(
+        told,
+        ["3 of 6 requests of pool main failed in the last minute."]
+    );
+    assert_eq!(of_recent(6, 2).0, Healthy);
+    assert_eq!(of_recent(4, 4).0, Healthy);
+}
+
+#[test]
+fn nodes_are_told_by_their_addresses() {
+    let (status, told) = of(&[locked(&["up", "failing", "up"])], &[]);
+    assert_eq!(status, Degraded);
+    assert_eq!(told, ["Redis node 10.0.0.1:6379 is failing (OOM)."]);
+    let twice = [locked(&["up", "down", "up"]), locked(&["up", "down", "up"])];
+    assert_eq!(of(&twice, &[]).1.len(), 1, "one node, two pools");
+}
+
+#[test]
+fn without_a_quorum_there_is_no_lease() {
+    for states in [["failing", "failing", "up"], ["down", "quarantined", "up"]] {
+        let facts = locked(&states);
+        let (status, told) = of(std::slice::from_ref(&facts), &[]);
+        assert_eq!(status, Unhealthy);
+        assert!(told[0].contains("1 of 3 Redis nodes of pool main can vote, 2 are needed"));
+        let fallback = PoolFacts {
+            falls_back: true,
+            ..facts.clone()
+        };
+        assert_eq!(of(&[fallback], &[]).0, Degraded);
+        assert_eq!(
+            of(&[facts, pool("other")], &[]).0,
+            Degraded,
+            "another pool works"
+        );
+    }
+    assert_eq!(of(&[locked(&["up", "suspect", "down"])], &[]).0, Degraded);
+}
+
+#[test]
+fn keys_that_are_out_count() {
+    let keys = |keys_out, is_exhausted| PoolFacts {
+        keys_out,
+        is_exhausted,
+        ..pool("main")
+    };
+    assert_eq!(of(&[keys(2, false)], &[]).0, Degraded);
+    assert_eq!(of(&[keys(3, false)], &[]).0, Degraded, "they return");
+    assert_eq!(of(&[keys(3, true)], &[]).0, Unhealthy);
+    let absent = PoolFacts {
+        gauges: None,
+        ..pool("main")
+    };
+    assert_eq!(of(&[absent], &[]).0, Unhealthy);
+}
