@@ -46,15 +46,16 @@ unsafe extern "C" fn read_entry<M: Wrapped>(r: *mut ngx_http_request_t) {
         // is gone. It ends the request then, but only notes it of an answer that it may
         // cache. A request that it ends for another reason lives until its posted end.
         unsafe {
-            let asked = (*r).upstream.as_mut().filter(|u| {
+            let upstream = (*r).upstream;
+            let asked = upstream.as_ref().is_some_and(|u| {
                 u.request_body_sent() != 0 && !u.peer.connection.is_null() && !is_kept(u)
             });
-            let Some(upstream) = asked else {
+            if !asked {
                 return theirs(r);
-            };
-            upstream.set_cacheable(1);
+            }
+            (*upstream).set_cacheable(1);
             theirs(r);
-            upstream.set_cacheable(0);
+            (*upstream).set_cacheable(0);
             let connection = (*r).connection;
             if (*connection).error() == 0 {
                 return;

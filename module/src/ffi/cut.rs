@@ -69,16 +69,25 @@ pub(crate) unsafe fn cut(
     let mut cut = move |part: Part<'_>| guard(Left::default(), || cutter(part));
     // SAFETY: links are null-terminated and have buffers each. Bytes of an answer that
     // is not buffered lie in the buffer that nginx has read them into, for this request
-    // alone; nginx sees by `pos` and `last` what is still to be sent of it.
+    // alone; nginx sees by `pos` and `last` what is still to be sent of it. Bytes that lie
+    // elsewhere, and may be read only, are copied.
     unsafe {
         let pool = (*r).pool;
+        let own = (*r).upstream.as_ref().map(|u| u.buffer.start..u.buffer.end);
         let mut left = Links {
             pool,
             first: ptr::null_mut(),
             last: ptr::null_mut(),
         };
         while let Some(link) = chain.as_ref() {
-            let buffer = &mut *link.buf;
+            let mut buffer = &mut *link.buf;
+            let writable = buffer.temporary() != 0
+                || own.as_ref().is_some_and(|own| own.contains(&buffer.pos));
+            if !writable && in_memory(buffer).is_some() {
+                let copied = copy_of(pool, buffer)?;
+                buffer.pos = buffer.last;
+                buffer = &mut *copied;
+            }
             let ends = buffer.last_buf() != 0 || buffer.last_in_chain() != 0;
             let had = in_memory(buffer);
             if let Some(length) = had {
@@ -109,6 +118,28 @@ pub(crate) unsafe fn cut(
             chain = link.next;
         }
         Some(left.first)
+    }
+}
+
+/// # Safety
+/// A live pool, and a buffer with bytes in memory.
+unsafe fn copy_of(pool: *mut ngx_pool_t, buffer: &ngx_buf_t) -> Option<*mut ngx_buf_t> {
+    // SAFETY: the caller's; buffer and copy come from the pool.
+    unsafe {
+        let bytes = core::slice::from_raw_parts(buffer.pos, in_memory(buffer)?);
+        let text = copy_into(pool, bytes)?;
+        let place = ngx_pcalloc(pool, size_of::<ngx_buf_t>())
+            .cast::<ngx_buf_t>()
+            .as_mut()?;
+        place.pos = text.data;
+        place.last = text.data.add(text.len);
+        place.start = place.pos;
+        place.end = place.last;
+        place.set_temporary(1);
+        place.set_flush(buffer.flush());
+        place.set_last_buf(buffer.last_buf());
+        place.set_last_in_chain(buffer.last_in_chain());
+        Some(place)
     }
 }
 

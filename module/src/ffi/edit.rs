@@ -83,9 +83,8 @@ impl Editor {
                     restorer.feed(piece, &mut |part| {
                         let (from, to) = match &part {
                             Part::Keep(range) => {
-                                let range = &piece[range.clone()];
-                                let range = range.as_ptr_range();
-                                (range.start.cast_mut(), range.end.cast_mut())
+                                let pos = (*theirs).pos;
+                                (pos.add(range.start), pos.add(range.end))
                             }
                             Part::Name => (self.name.data, self.name.data.add(self.name.len)),
                         };

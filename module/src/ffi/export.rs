@@ -14,7 +14,7 @@ use super::filter::{self, Filter};
 use super::guard;
 use super::handler::{self, PhaseHandler};
 use super::log;
-use super::process::Cycle;
+use super::process::{self, Cycle};
 use super::upstream::{ContentHandler, Wrapped, content_entry};
 use super::variable::{self, Variables};
 
@@ -94,7 +94,8 @@ unsafe extern "C" fn preconfiguration<M: HttpModule>(cf: *mut ngx_conf_t) -> ngx
     guard(status(false), || {
         log::route_panics();
         let conf = Conf(cf);
-        status(said(&conf, variable::declare::<M>(&conf)))
+        let ready = process::may_configure().and_then(|()| variable::declare::<M>(&conf));
+        status(said(&conf, ready))
     })
 }
 
@@ -232,7 +233,10 @@ pub unsafe extern "C" fn init_module<M: HttpModule>(cycle: *mut ngx_cycle_t) -> 
 }
 
 pub unsafe extern "C" fn init_process<M: HttpModule>(cycle: *mut ngx_cycle_t) -> ngx_int_t {
-    with_main::<M>(cycle, |main| M::start(main, Cycle(cycle)))
+    with_main::<M>(cycle, |main| {
+        process::note_start();
+        M::start(main, Cycle(cycle))
+    })
 }
 
 pub unsafe extern "C" fn exit_process<M: HttpModule>(_cycle: *mut ngx_cycle_t) {

@@ -1,7 +1,11 @@
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use ngx::ffi::{
     NGX_PROCESS_HELPER, NGX_PROCESS_SIGNALLER, NGX_PROCESS_SINGLE, ngx_current_msec, ngx_cycle,
     ngx_cycle_t, ngx_parent, ngx_pid, ngx_process, ngx_test_config, ngx_timeofday, ngx_worker,
 };
+
+use super::conf::ConfResult;
 
 /// The configuration cycle that a process runs.
 #[derive(Clone, Copy)]
@@ -48,6 +52,25 @@ pub fn master_id() -> u32 {
         // SAFETY: as above.
         _ => unsafe { ngx_parent as u32 },
     }
+}
+
+/// Whether this process serves requests without a master.
+static ALONE: AtomicBool = AtomicBool::new(false);
+
+/// The process begins to serve requests.
+pub(crate) fn note_start() {
+    // SAFETY: written once, before modules are initialised in a process.
+    let alone = unsafe { ngx_process as u32 == NGX_PROCESS_SINGLE };
+    ALONE.store(alone, Ordering::Relaxed);
+}
+
+/// Whether a configuration can be read. Without a master, nginx does not tell modules that
+/// the process goes over to another one, and frees the zone and the settings that it runs by.
+pub(crate) fn may_configure() -> ConfResult {
+    if ALONE.load(Ordering::Relaxed) {
+        return Err("openai: no reload with \"master_process off\"; restart nginx".into());
+    }
+    Ok(())
 }
 
 /// Whether this run only tests the configuration (`nginx -t`).

@@ -1,3 +1,4 @@
+use core::cell::Cell;
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 use core::slice;
@@ -93,10 +94,12 @@ impl SharedZone {
     }
 
     /// Runs `change` on the content with the zone's mutex held. The flag tells
-    /// that a process died, or panicked, in the middle of an earlier change.
+    /// that a process died, or panicked, in the middle of an earlier change. `None` when
+    /// there is no content yet, and from within another change: the mutex would never be
+    /// free, and its content would have two owners.
     pub fn with<T>(self, change: impl FnOnce(&mut [u8], bool) -> T) -> Option<T> {
         let root = self.root()?;
-        let held = Held::take(self.slab(), root);
+        let held = Held::take(self.slab(), root)?;
         // SAFETY: the content follows the root's page and is `len` bytes long; the
         // mutex makes this the only reference to it, over all processes.
         let bytes = unsafe {
@@ -137,20 +140,43 @@ struct Held {
     whole: bool,
 }
 
+thread_local! {
+    /// The zones whose mutex this process holds.
+    static CHANGING: Cell<[*mut ngx_slab_pool_t; MOST_ZONES]> =
+        const { Cell::new([ptr::null_mut(); MOST_ZONES]) };
+}
+
+/// As many zones as the module has kinds of.
+const MOST_ZONES: usize = 2;
+
+/// Puts `to` in the place of `from`; `false` if there is none.
+fn exchange(from: *mut ngx_slab_pool_t, to: *mut ngx_slab_pool_t) -> bool {
+    CHANGING.with(|changing| {
+        let mut zones = changing.get();
+        let place = zones.iter_mut().find(|zone| **zone == from);
+        let found = place.map(|place| *place = to).is_some();
+        changing.set(zones);
+        found
+    })
+}
+
 impl Held {
-    fn take(slab: *mut ngx_slab_pool_t, root: NonNull<Root>) -> Self {
+    fn take(slab: *mut ngx_slab_pool_t, root: NonNull<Root>) -> Option<Self> {
+        if CHANGING.get().contains(&slab) || !exchange(ptr::null_mut(), slab) {
+            return None;
+        }
         // SAFETY: a live slab pool; ngx_shmtx_lock is an opaque call, so nothing
         // moves across it.
         unsafe {
             ngx_shmtx_lock(&raw mut (*slab).mutex);
             let interrupted = (*root.as_ptr()).busy.swap(1, Ordering::SeqCst) != 0;
             fence(Ordering::SeqCst);
-            Self {
+            Some(Self {
                 slab,
                 root,
                 interrupted,
                 whole: false,
-            }
+            })
         }
     }
 
@@ -169,6 +195,7 @@ impl Drop for Held {
             }
             ngx_shmtx_unlock(&raw mut (*self.slab).mutex);
         }
+        exchange(self.slab, ptr::null_mut());
     }
 }
 

@@ -42,6 +42,7 @@ mod redirects;
 mod redlock;
 mod reload;
 mod routes;
+mod single_process;
 mod stats;
 mod stopped_worker;
 mod streaming;
