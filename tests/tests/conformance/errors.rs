@@ -9,6 +9,7 @@ use crate::bed::{Bed, CHAT, COMPLETIONS, Config, SERVICE, STREAM};
 use crate::case::{As, Case, check};
 
 on_each_configuration!(
+    a_body_that_is_no_request_is_refused,
     no_key_is_free_within_the_wait,
     the_queue_is_full,
     all_keys_are_rate_limited,
@@ -20,6 +21,53 @@ on_each_configuration!(
 
 fn chat() -> Case {
     Case::post(COMPLETIONS, STREAM).by(As::Service)
+}
+
+/// `make run` refuses them as it is; elsewhere it is a directive.
+fn a_body_that_is_no_request_is_refused(config: Config) {
+    let bed = Bed::with(config, |shipped| {
+        if config == Config::MakeRun {
+            return shipped;
+        }
+        shipped.set("location /v1/", "openai_inspect_invalid reject;")
+    });
+    let ask = |body: &str| Case::post(COMPLETIONS, body).by(As::Service);
+    let refused = |body: &str| ask(body).error(400, "invalid_request_error", None);
+    check(
+        &bed,
+        &[
+            refused("no JSON"),
+            refused("{\"model\":\"gpt-4o\""),
+            refused("[]"),
+            refused("17"),
+            refused(r#"{"model":7}"#).about("model"),
+            refused(r#"{"model":"gpt-4o","stream":"yes"}"#).about("stream"),
+            refused(r#"{"model":"gpt-4o","user":[]}"#).about("user"),
+            refused(r#"{"stream":true,"stream_options":{"include_usage":1}}"#)
+                .about("stream_options.include_usage"),
+        ],
+    );
+    assert_eq!(bed.mock.stats().totals.requests, 0, "none goes upstream");
+    // What is no JSON by its type is nobody's business, and no body is none that is wrong.
+    let form = Case::new("POST", COMPLETIONS)
+        .by(As::Service)
+        .with("content-type", "text/plain");
+    let empty = |method: &'static str, path: &str| {
+        Case::new(method, path)
+            .by(As::Service)
+            .with("content-type", "application/json")
+    };
+    check(
+        &bed,
+        &[
+            form.body("no JSON"),
+            ask(CHAT),
+            empty("POST", "/v1/batches/batch_1/cancel"),
+            empty("DELETE", "/v1/files/file-1"),
+            empty("GET", "/v1/files"),
+        ],
+    );
+    bed.end();
 }
 
 /// Requests that hold all three keys, and what the upstream has of them.

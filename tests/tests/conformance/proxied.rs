@@ -82,7 +82,7 @@ fn requests_go_upstream_unchanged_but_for_the_key(config: Config) {
         ("POST", "/v1/batches/batch_1/cancel", ""),
         ("GET", "/v1/of/nobody/knows?limit=20&order=asc", ""),
         ("PUT", "/v1/of/nobody/knows", "{\"a\": [1, 2.50]}"),
-        ("PATCH", "/v1/%7Euser/a//b", "[]"),
+        ("PATCH", "/v1/%7Euser/a//b", "{\"a\": []}"),
     ] {
         let client = as_a_client(&bed, method, path, body).spawn();
         let mut exchange = upstream.accept();

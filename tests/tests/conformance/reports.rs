@@ -14,6 +14,7 @@ on_each_configuration!(
     usage_of_a_lock_counts_against_a_quota,
     what_it_tells_of_itself,
     stats_have_sums_of_thirty_days,
+    the_document_names_every_path,
     listings_tell_no_secret,
 );
 
@@ -129,6 +130,39 @@ fn stats_have_sums_of_thirty_days(config: Config) {
         tokens.is_some_and(|tokens| tokens >= 6),
         "three words each: {tokens:?}"
     );
+    bed.end();
+}
+
+fn the_document_names_every_path(config: Config) {
+    let bed = Bed::start(config);
+    let document = bed.told("/openapi.json").json();
+    assert!(
+        document["openapi"]
+            .as_str()
+            .is_some_and(|v| v.starts_with("3.")),
+        "{document}"
+    );
+    for (path, method) in [
+        ("/v1/lock/acquire", "post"),
+        ("/v1/lock/release", "post"),
+        ("/health", "get"),
+        ("/", "get"),
+        ("/v1/locks/active", "get"),
+        ("/metrics", "get"),
+        ("/system/info", "get"),
+        ("/v1/stats", "get"),
+        ("/v1/locks/{lock_id}/force-release", "delete"),
+        ("/v1/maintenance/cleanup-expired", "post"),
+    ] {
+        assert!(
+            document["paths"][path][method].is_object(),
+            "{method} {path}"
+        );
+    }
+    for page in ["/docs", "/redoc"] {
+        let page = bed.call("GET", page).send().expect_status(200);
+        assert!(page.text().contains("/v1/lock/acquire"), "{}", page.text());
+    }
     bed.end();
 }
 

@@ -7,6 +7,7 @@ use crate::bed::{ADMIN, Bed, COMPLETIONS, Config, SERVICE, STREAM};
 use crate::case::{As, Case, check};
 
 on_each_configuration!(
+    health_and_the_pages_need_no_token,
     all_else_needs_a_token,
     a_service_reads_and_locks,
     only_an_administrator_ends_locks_of_others,
@@ -45,6 +46,23 @@ fn orders() -> Vec<Case> {
         Case::new("DELETE", format!("/v1/locks/{id}/force-release")),
         Case::post("/v1/maintenance/cleanup-expired", "{}"),
     ]
+}
+
+fn health_and_the_pages_need_no_token(config: Config) {
+    let bed = Bed::start(config);
+    let page = |path: &str| Case::get(path).answers("content-type", "text/html; charset=utf-8");
+    check(
+        &bed,
+        &[
+            Case::get("/health").shape(json!({"status": "healthy", "version": "<text>"})),
+            page("/status"),
+            page("/docs"),
+            page("/redoc"),
+        ],
+    );
+    // Whoever sends a token that is none is served as well: a monitor may be older than the token.
+    check(&bed, &[Case::get("/health").by(As::Stranger)]);
+    bed.end();
 }
 
 fn all_else_needs_a_token(config: Config) {
