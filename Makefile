@@ -145,9 +145,9 @@ storm: deps module-debian ## limited and revoked keys and a failing upstream und
 	    cargo test --package e2e --test e2e -- --ignored --nocapture failover::storm
 
 .PHONY: long
-long: deps module-debian ## 50 services of 200 cycles each for 5 slots; 5,000 mixed requests against the mock's ledger
+long: deps module-debian ## 50 services of 200 cycles each for 5 slots; one lock prolonged by two; 5,000 mixed requests against the mock's ledger
 	E2E_NGINX=/usr/sbin/nginx E2E_MODULE=$(CARGO_TARGET_DIR)/$(MODULE) \
-	    cargo test --package e2e --test e2e -- --ignored --nocapture lock_service::cycles usage::totals
+	    cargo test --package e2e --test e2e -- --ignored --nocapture lock_service::cycles lock_service::extends usage::totals
 
 .PHONY: schemathesis
 schemathesis: deps module-debian ## requests made up by the lock service's OpenAPI document, EXAMPLES (1000) each

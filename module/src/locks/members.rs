@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::outcomes::settle;
 use super::waiting::see_to_queues;
-use super::{LATE, LOCKS, Lockable, Locks, Place, end_locked, outages, sharing, with};
+use super::{LATE, LOCKS, Lockable, Locks, Place, end_locked, outages, services, sharing, with};
 use crate::adapter::now;
 use crate::adapter::redis::{Group, NodeReport, Setup, SlotCommands, TIMEOUT, WAKE, clock};
 use crate::conf::{Main, PoolKey, RedlockGroup, Store, TakenOver};
@@ -32,10 +32,12 @@ pub(super) struct Member {
     pub(super) fallen_back: bool,
     /// How often in a row a lock may be handed over, and how long it must last then.
     hand_over: (u32, u64),
-    renewal_ms: u64,
+    pub(super) renewal_ms: u64,
     pub(super) flush: Timer,
     pub(super) late_flush: Timer,
     renewal: Timer,
+    /// Due when a lock of a service ends.
+    pub(super) ends: Timer,
     tend: Timer,
 }
 
@@ -163,11 +165,12 @@ pub fn stop() {
         ..
     } = &mut locks;
     sharing::stop(members);
-    for (&handle, hold) in holds.iter() {
+    for hold in holds.values() {
         let member = members.get_mut(hold.place.group).and_then(Option::as_mut);
-        let given_back = hold.ending && !ended.contains(&handle);
+        let given_back = hold.ending && !ended.contains(&hold.grant.handle);
         if let (Some(member), Some(lock), false) = (member, hold.lock, given_back) {
-            member.group.unlock(&hold.slot, lock, handle, clock(), done);
+            let lock = hold.give_back(lock);
+            member.group.unlock(&hold.slot, lock, clock(), done);
         }
     }
     for member in members.iter_mut().flatten() {
@@ -195,7 +198,6 @@ impl Member {
             quarantine_ms: group.quarantine_ms.unwrap_or_default(),
             bootstrap: group.bootstrap,
             pools: pools.iter().map(|(names, _)| Rc::clone(names)).collect(),
-            hand_over: group.hand_over,
             owner: format!("{}:{}", ffi::host_name(), ffi::process_id()),
             instance: known.instance.clone(),
             on_node: heard,
@@ -216,6 +218,7 @@ impl Member {
             flush: Timer::new(true, flush, number),
             late_flush: Timer::new(true, flush, number),
             renewal,
+            ends: Timer::new(true, |group| services::tend(group as usize), number),
             tend: Timer::new(true, tend, number),
         }
     }
@@ -227,10 +230,11 @@ impl Member {
     }
 
     /// When a lock of a pool may be handed over.
-    pub(super) fn hand_over(&self, names: &PoolNames) -> HandOver {
+    pub(super) fn hand_over(&self, names: &PoolNames, lock: Option<&Lock>) -> HandOver {
         let (most, left_ms) = self.hand_over;
         HandOver {
             most,
+            to_others: lock.is_none_or(|lock| self.group.is_heard(lock)),
             longest_ms: self.group.is_crowded(names).then_some(FAIR_MS),
             left_ms,
             generation: self.generation,
@@ -327,6 +331,7 @@ fn tend(group: u64) {
     late.into_iter().for_each(super::end);
     see_to_queues(group as usize);
     outages::ask_silent_nodes(group as usize);
+    services::give_up_late();
     with(group as usize, |member, _, done| {
         member.group.tend(clock(), done);
         member.tend.start(TEND_MS);
@@ -344,11 +349,11 @@ struct Batch {
 /// Prolongs the locks of a group, and sees which have ended.
 fn renew(group: u64) {
     let at = group as usize;
-    let every_ms = with(at, |member, holds, done| {
+    with(at, |member, holds, done| {
         let now = clock();
         let mut pools: FxHashMap<usize, Batch> = FxHashMap::default();
         let mut next = member.renewal_ms;
-        for (&handle, hold) in holds.iter() {
+        for (&handle, hold) in holds.iter_mut() {
             let settled = hold.ending || hold.prolonging;
             let (Some(lock), false, true) = (hold.lock, settled, hold.place.group == at) else {
                 continue;
@@ -361,6 +366,7 @@ fn renew(group: u64) {
                 ttl_ms: hold.place.ttl_ms,
                 locks: vec![],
             });
+            hold.retold = true;
             batch.locks.push((handle, hold.slot.slot.clone(), lock));
         }
         for batch in pools.into_values() {
@@ -372,10 +378,7 @@ fn renew(group: u64) {
             member.group.prolong(&names, ttl_ms, &locks, now, done);
         }
         member.renewal.start(next);
-        member.renewal_ms
     });
-    if let Some(every_ms) = every_ms {
-        super::services::tend(at, every_ms);
-    }
+    services::tend(at);
     settle();
 }

@@ -14,7 +14,7 @@ mod waiting;
 pub use members::{keys_changed, node_states, nodes, start, status, stop};
 pub use outages::put_out;
 pub use services::{
-    entrusted, give_back_ms, give_back_service, give_back_stray, prolong_lease, prolong_service,
+    asked_until, entrusted, give_back_ms, give_back_service, prolong_lease, prolong_service,
 };
 pub use waiting::waits;
 
@@ -22,11 +22,11 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use openai_core::lease::{Avoid, Ended, Grant, LeaseHandle, Lock};
-use openai_core::redlock::{PoolNames, Slot};
+use openai_core::redlock::{Operations, PoolNames, Slot};
 use rustc_hash::FxHashMap;
 
 use crate::adapter::now;
-use crate::adapter::redis::{Attempt, AttemptKey, Outcome, SlotCommands, clock};
+use crate::adapter::redis::{Attempt, AttemptKey, GiveBack, Outcome, SlotCommands, clock};
 use crate::conf::{KeyTable, PoolKey};
 use crate::ffi::Token;
 use crate::worker::in_zone;
@@ -68,10 +68,26 @@ struct Hold {
     /// What the attempt asks for, as the zone knows it; the slot of the lease first.
     options: Vec<(u32, u32)>,
     lock: Option<Lock>,
+    /// Nodes may yet be told to prolong the lock by what this worker, or another that
+    /// has had it, has sent before.
+    retold: bool,
     /// It is to become a service's, which asks for more than a renewal does.
     prolonging: bool,
+    /// It was a service's, and is given back for it.
+    of_service: bool,
     /// Nobody wants it any more; it ends once that is sure.
     ending: bool,
+}
+
+impl Hold {
+    fn give_back(&self, lock: Lock) -> GiveBack {
+        GiveBack {
+            lock,
+            retold: self.retold,
+            settles: self.of_service,
+            handle: self.grant.handle,
+        }
+    }
 }
 
 /// How long a lock that nobody here waits for may take to be given back.
@@ -88,8 +104,8 @@ struct Locks {
     /// The slots as the zone knows them, by their names on the nodes.
     named: FxHashMap<String, (u32, u32)>,
     holds: Holds,
-    /// Locks of services that nodes have been asked to prolong.
-    services: services::Services,
+    /// What nodes have been asked for locks of services.
+    operations: Operations<services::Asked>,
     done: Vec<Outcome>,
     /// Leases with a lock that end at the end of this turn of the event loop: who
     /// comes until then may have the lock.
@@ -120,7 +136,10 @@ impl Locks {
             attempt: None,
             options: vec![],
             lock,
+            // It has been another request's.
+            retold: lock.is_some(),
             prolonging: false,
+            of_service: false,
             ending: token.is_none(),
         };
         self.holds.insert(grant.handle, hold);
@@ -222,6 +241,7 @@ fn attempt(handle: LeaseHandle, group: usize, token: Token, by_script: bool) {
             by_script,
             ttl_ms: hold.place.ttl_ms,
             handle,
+            last_fence: hold.grant.last_fence,
             tag: token.number(),
         };
         hold.attempt = member.group.attempt(attempt, clock(), now().wall_us, done);
@@ -272,8 +292,9 @@ fn end_soon(group: usize, handle: LeaseHandle) {
 
 fn end_locked(handle: LeaseHandle) {
     let rule = LOCKS.with_borrow(|locks| {
-        let place = &locks.holds.get(&handle)?.place;
-        Some(locks.member(place.group)?.hand_over(&place.names))
+        let hold = locks.holds.get(&handle)?;
+        let member = locks.member(hold.place.group)?;
+        Some(member.hand_over(&hold.place.names, hold.lock.as_ref()))
     });
     let ended = rule.and_then(|rule| in_zone(|zone| zone.end(handle, rule, now())));
     let ended = match ended {
@@ -309,7 +330,8 @@ fn unlock(handle: LeaseHandle, lock: Lock) {
         if let Some(hold) = holds.get_mut(&handle) {
             // A renewal would put it back.
             hold.ending = true;
-            member.group.unlock(&hold.slot, lock, handle, clock(), done);
+            let lock = hold.give_back(lock);
+            member.group.unlock(&hold.slot, lock, clock(), done);
         }
     };
     let waits = pool.and_then(|pool| in_zone(|zone| zone.waiting_priority(pool)).flatten());

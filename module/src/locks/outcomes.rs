@@ -9,7 +9,7 @@ use serde_json::json;
 use super::waiting::has_had_its_turn;
 use super::{Hold, LOCKS, attempt, forget, outages, services, sharing, unlock, with};
 use crate::adapter::now;
-use crate::adapter::redis::Outcome;
+use crate::adapter::redis::{GiveBack, Outcome};
 use crate::ffi::{Level, Token};
 use crate::log::event;
 use crate::phase;
@@ -47,6 +47,9 @@ fn settle_one(outcome: Outcome) {
         } => busy(Token::of(tag), handle, wait_ms),
         Outcome::Unsure { tag, handle } => again(Token::of(tag), handle),
         Outcome::Unavailable { tag, handle } => unavailable(Token::of(tag), handle),
+        Outcome::Gone { handle } => {
+            in_zone(|zone| zone.settle_service_lock(handle.nonce()));
+        }
         Outcome::Unlocked { handle, for_others } => {
             forget(handle);
             let now = now();
@@ -74,15 +77,9 @@ fn settle_one(outcome: Outcome) {
             if let Some(deadline_ms) = of_request {
                 in_zone(|zone| zone.prolonged(handle, deadline_ms));
             }
-            services::concluded(handle, Some(deadline_ms));
         }
-        Outcome::Kept { handle } => services::concluded(handle, None),
-        Outcome::Lost { handle } => {
-            let of_service = services::lost(handle);
-            if !of_service || LOCKS.with_borrow(|locks| locks.holds.contains_key(&handle)) {
-                lost(handle);
-            }
-        }
+        Outcome::Concluded { operation, kept } => services::concluded(operation, kept),
+        Outcome::Lost { handle } => lost(handle),
         Outcome::Opened { group, node } => {
             outages::greet(group, node);
             sharing::greet(group, node);
@@ -172,6 +169,12 @@ fn not_here(token: Token, handle: LeaseHandle, lock: Lock, choice: usize) {
         let slot = locks.slots(hold.options.get(choice..=choice)?).pop()?;
         let place = Rc::clone(&hold.place);
         let member = locks.members.get_mut(place.group)?.as_mut()?;
+        let lock = GiveBack {
+            lock,
+            retold: false,
+            settles: false,
+            handle,
+        };
         member.group.give_back_lock(&place.names, slot, lock);
         member.flush.soon();
         Some(())
@@ -236,6 +239,14 @@ fn unavailable(token: Token, handle: LeaseHandle) {
 
 fn lost(handle: LeaseHandle) {
     let Some(hold) = forget(handle) else { return };
+    if let Some(lock) = hold.lock.filter(|_| hold.prolonging) {
+        // Nodes may have been asked to keep it for long.
+        let lock = hold.give_back(lock);
+        with(hold.place.group, |member, _, _| {
+            let slot = hold.slot.slot.clone();
+            member.group.give_back_lock(&hold.place.names, slot, lock);
+        });
+    }
     let until = hold
         .lock
         .map_or(0, |lock| lock.deadline_ms)

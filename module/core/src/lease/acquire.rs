@@ -29,6 +29,8 @@ pub struct Grant {
     pub deadline_ms: u64,
     /// The lock that came with the slot, when it was handed over with one.
     pub lock: Option<Lock>,
+    /// The fence of the last lock that this machine had on the slot; 0 for none.
+    pub last_fence: u64,
     /// Its place among the key's leases.
     pub(crate) account: Account,
 }
@@ -123,6 +125,7 @@ impl Zone<'_> {
             granted_ms: record.granted_ms,
             deadline_ms: record.deadline_ms,
             lock: Lock::of(record),
+            last_fence: record.lock_fence,
             account: Account::of(record),
         }
     }

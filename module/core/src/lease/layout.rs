@@ -11,7 +11,7 @@ use super::service;
 
 pub(crate) const MAGIC: u64 = u64::from_be_bytes(*b"oailease");
 /// Raised whenever a record changes its shape.
-pub(crate) const LAYOUT: u64 = 10;
+pub(crate) const LAYOUT: u64 = 11;
 
 /// Workers alive at the same time, those of older configurations included.
 pub(crate) const WORKERS: usize = 256;

@@ -10,6 +10,7 @@ use super::record::{NONE, Slot, nonce_of, nonce_words};
 use super::release::{LeaseHandle, Lost};
 use super::time::Now;
 use super::zone::Zone;
+use crate::redlock::Fence;
 
 /// A lock that this machine has on a slot by quorum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +51,11 @@ impl Lock {
 /// When a lock may be handed to the next waiter instead of being given back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HandOver {
-    /// How often in a row.
+    /// How often in a row; no more than there are fences in a block.
     pub most: u32,
+    /// Whether another worker may have it: nothing is under way to the nodes that would
+    /// take the slot again after that worker has given the lock back.
+    pub to_others: bool,
     /// How long this machine may have had it, in milliseconds, if others wait.
     pub longest_ms: Option<u32>,
     /// How long it must still be valid, in milliseconds.
@@ -109,9 +113,12 @@ impl Zone<'_> {
         let fair = rule.longest_ms.is_none_or(|longest| had_ms <= longest);
         let key = record.key as usize;
         let kept = record.ordinal < self.keys[key].slots && self.may_go_on(key);
+        let in_block = u64::from(record.handed) + 1 < Fence::BLOCK;
         let may = |&waiter: &u32| {
-            let same = self.waiters[waiter as usize].generation == rule.generation;
-            lasts && fair && kept && same && record.handed < rule.most
+            let waiter = &self.waiters[waiter as usize];
+            let same = waiter.generation == rule.generation;
+            let near = rule.to_others || waiter.owner == record.owner;
+            lasts && fair && kept && same && near && in_block && record.handed < rule.most
         };
         let next = self.next_for(key).filter(may);
         let Some(waiter) = next else {
@@ -125,8 +132,7 @@ impl Zone<'_> {
         slot.owner = next.owner;
         slot.ttl_ms = next.ttl_ms;
         slot.holder = next.holder;
-        // Locks are taken with the wall clock's microseconds as their fence: one
-        // more for each lease stays below the next lock's.
+        // The next lock has a fence of another block.
         slot.fence = lock.fence + u64::from(slot.handed);
         slot.granted_ms = now.mono_ms;
         self.account(handle.slot, next.tokens, now);

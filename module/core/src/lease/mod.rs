@@ -52,7 +52,7 @@ pub use record::{Balance, MAX_POOL_NAME};
 pub use release::{LeaseHandle, Lost};
 pub use service::{
     EntrustError, HeldBy, Holding, MAX_CONTEXT, MAX_NAME, MAX_REQUEST, ServiceLock, ServiceState,
-    Terms, Waiting, holder_of,
+    Stray, Tending, Terms, Waiting, holder_of,
 };
 pub use time::Now;
 pub use worker::{WakeSet, WorkerId};

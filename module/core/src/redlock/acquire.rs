@@ -34,6 +34,8 @@ pub struct Acquire {
     timing: Timing,
     start: u64,
     tally: Tally,
+    /// The nodes that may yet do what they were asked.
+    unheard: NodeSet,
     /// What each node that voted would not go below.
     fences: Vec<(NodeId, Fence)>,
     outcome: Outcome,
@@ -57,6 +59,7 @@ impl Acquire {
             },
             start: now,
             tally: Tally::new(attempt.quorum, ask),
+            unheard: ask,
             fences: Vec::new(),
             outcome: Outcome::Open,
             proposal,
@@ -68,6 +71,7 @@ impl Acquire {
             // Hopeless: asking would only leave strays.
             acquire.outcome = Outcome::Over;
             acquire.tally = Tally::new(acquire.quorum, NodeSet::default());
+            acquire.unheard = NodeSet::default();
             return (acquire, vec![Action::Failed(Failure::NoQuorum)]);
         }
         let command = Command::Acquire(Arc::clone(&acquire.proposal));
@@ -78,6 +82,9 @@ impl Acquire {
     #[must_use]
     pub fn step(&mut self, now: u64, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
+        if let Event::Voted(node, _) | Event::Erred(node, _) = event {
+            self.unheard.remove(node);
+        }
         match event {
             Event::Voted(node, ballot) => self.voted(node, ballot, &mut actions),
             Event::Erred(node, kind) => self.failed(node, kind.may_have_run(), &mut actions),
@@ -116,6 +123,14 @@ impl Acquire {
     #[must_use]
     pub fn is_drained(&self) -> bool {
         self.outcome != Outcome::Open && self.tally.pending().is_empty()
+    }
+
+    /// Whether no node can grant anything any more. Until then a lock that was won must
+    /// be given back by the connections that it was asked for on: a node that has not
+    /// come to the proposal would take it up after a release that overtakes it.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        self.unheard.is_empty()
     }
 
     /// The fence that the next proposal must exceed for a quorum to take it; known
@@ -265,7 +280,8 @@ impl Acquire {
             return;
         }
         let nonce = self.proposal.nonce;
-        let command = ReleaseCommand { slots, nonce };
+        let ends = None;
+        let command = ReleaseCommand { slots, nonce, ends };
         actions.push(Action::Release { to, command });
     }
 

@@ -35,21 +35,23 @@ impl ScriptCall {
                 Self::on(Script::Acquire, names, keys, slots, args)
             }
             Command::Release(release) => {
-                let keys = [names.queue(), names.deadlines()];
-                let args = [release.nonce.to_string(), names.wake_prefix()];
+                let keys = [names.queue(), names.deadlines(), names.ends()];
+                let ends = release.ends.unwrap_or_default();
+                let args = [
+                    release.nonce.to_string(),
+                    names.wake_prefix(),
+                    ends.to_string(),
+                ];
                 Self::on(Script::Release, names, keys, &release.slots, args)
             }
             Command::Renew(renew) => {
-                let mut keys = vec![names.fences()];
+                let mut keys = vec![names.fences(), names.ends()];
                 let mut args = vec![renew.ttl_ms.to_string()];
                 for lease in renew.leases.iter() {
                     keys.push(names.lock(&lease.slot));
                     args.push(lease.slot.field().into());
                     args.push(lease.nonce.to_string());
                     args.push(lease.fence.to_string());
-                }
-                if renew.at_least {
-                    args.push("1".into());
                 }
                 Self {
                     script: Script::Renew,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::fence::Fence;
 use super::lease::{Lease, Nonce};
 use super::names::{NameError, checked};
 use super::proposal::Proposal;
@@ -39,6 +40,9 @@ pub struct ReleaseCommand {
     pub slots: Arc<[Slot]>,
     /// What proves that they are ours.
     pub nonce: Nonce,
+    /// The fence of a lock that the node may yet be told to prolong: by a command that
+    /// another worker has sent, or on another connection. It must not put it back then.
+    pub ends: Option<Fence>,
 }
 
 /// Leases to be prolonged.
@@ -46,10 +50,9 @@ pub struct ReleaseCommand {
 pub struct RenewCommand {
     /// The leases. A node does nothing else meanwhile: some hundreds at a time.
     pub leases: Arc<[Lease]>,
-    /// For how long, counted from the node's receipt.
+    /// For how long at least, counted from the node's receipt. What it keeps for longer
+    /// stays so.
     pub ttl_ms: u64,
-    /// Whether what a node keeps for longer stays so.
-    pub at_least: bool,
 }
 
 /// A waiter for the queue of a pool.

@@ -11,6 +11,11 @@ impl Fence {
     /// microseconds since the epoch, that is the year 2255.
     pub const MAX: Self = Self((1 << 53) - 1);
 
+    /// How many fences go with a lock: its own, and one for each lease that it is
+    /// handed to. A lock's own fence is a multiple of this, and the nodes know it, so
+    /// that of two locks the later has the higher fences, whatever the clocks show.
+    pub const BLOCK: u64 = 1 << 10;
+
     /// The fence with this number, if there is one.
     #[must_use]
     pub fn new(number: u64) -> Option<Self> {
@@ -32,6 +37,8 @@ impl fmt::Display for Fence {
 
 /// Makes the fences that a client proposes.
 ///
+/// Each begins a block of [`Fence::BLOCK`] fences, which nobody else has.
+///
 /// A client whose wall clock is behind learns from the first refusal what fence
 /// it must exceed, and proposes a higher one from then on. It does not believe a
 /// fence that is nearer to [`Fence::MAX`] than to the wall clock: what it proposed
@@ -39,39 +46,26 @@ impl fmt::Display for Fence {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FenceClock {
     seen: Fence,
-    reserve: u64,
     wall_us: u64,
 }
 
 impl FenceClock {
-    /// A clock that leaves so many numbers free above each fence: for the leases
-    /// that a lock is handed over to, each of which takes one.
-    #[must_use]
-    pub fn reserving(reserve: u64) -> Self {
-        Self {
-            reserve,
-            ..Self::default()
-        }
-    }
-
-    /// A fence above all that were seen, and no lower than the wall clock, in
-    /// microseconds since the epoch.
-    pub fn propose(&mut self, wall_us: u64) -> Fence {
+    /// A fence above all that were seen and above what is known of the slot, and no
+    /// lower than the wall clock, in microseconds since the epoch.
+    pub fn propose(&mut self, wall_us: u64, known: Fence) -> Fence {
         self.wall_us = wall_us;
-        let next = Fence(wall_us.max(self.seen.0.saturating_add(1))).min(Fence::MAX);
-        self.seen = self.above(next);
-        next
+        let above = self.seen.max(known).0.saturating_add(1);
+        let block = wall_us.max(above).div_ceil(Fence::BLOCK);
+        Fence(block.saturating_mul(Fence::BLOCK).min(LAST.0))
     }
 
-    /// Takes note of a fence that stands in the way. Its owner may have handed
-    /// the lock over since.
+    /// Takes note of a fence that stands in the way.
     pub fn saw(&mut self, fence: Fence) {
         if fence.0 <= self.wall_us.midpoint(Fence::MAX.0) {
-            self.seen = self.seen.max(self.above(fence));
+            self.seen = self.seen.max(fence);
         }
     }
-
-    fn above(&self, fence: Fence) -> Fence {
-        Fence(fence.0.saturating_add(self.reserve)).min(Fence::MAX)
-    }
 }
+
+/// The beginning of the last block.
+const LAST: Fence = Fence(Fence::MAX.0 + 1 - Fence::BLOCK);

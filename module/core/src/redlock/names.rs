@@ -67,6 +67,13 @@ impl PoolNames {
         self.suffixed("f")
     }
 
+    /// Sorted set of slots by the highest fence of a lock that has been given back, and
+    /// that nodes may still be told to prolong.
+    #[must_use]
+    pub fn ends(&self) -> String {
+        self.suffixed("e")
+    }
+
     /// When the node was first seen without this key.
     #[must_use]
     pub fn guard(&self) -> String {

@@ -62,16 +62,29 @@ impl Release {
     }
 
     /// Starts a release, on every configured node: also a node that never seemed
-    /// to grant the lease may have it.
+    /// to grant the lease may have it. `retold` if nodes may yet be told to prolong it.
     #[must_use]
-    pub fn new(quorum: Quorum, lease: &Lease) -> (Self, ReleaseAction) {
+    pub fn new(quorum: Quorum, lease: &Lease, retold: bool) -> (Self, ReleaseAction) {
         let release = Self::of(quorum);
         let command = Command::Release(ReleaseCommand {
             slots: [lease.slot.clone()].into(),
             nonce: lease.nonce,
+            ends: Some(lease.fence).filter(|_| retold),
         });
         let to = release.pending;
         (release, ReleaseAction::Send { to, command })
+    }
+
+    /// Whether all nodes have answered or failed.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Whether no node has the lock any more.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.released + self.not_held == self.quorum.nodes()
     }
 
     /// Takes note of an event.

@@ -119,7 +119,6 @@ impl Renewal {
             let command = Command::Renew(RenewCommand {
                 leases: leases.into(),
                 ttl_ms: timing.ttl_ms,
-                at_least: false,
             });
             actions.push(RenewalAction::Send { to: ask, command });
         }
@@ -141,7 +140,7 @@ impl Renewal {
                     match vote {
                         Renewed::Prolonged | Renewed::Restored => item.prolonged += 1,
                         Renewed::Taken => item.denied += 1,
-                        Renewed::Superseded | Renewed::Failed => {}
+                        Renewed::Superseded | Renewed::Ended | Renewed::Failed => {}
                     }
                 }
             }

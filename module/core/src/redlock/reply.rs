@@ -54,6 +54,8 @@ pub enum Renewed {
     /// between: to no avail, if a quorum has prolonged it. Counts from the next
     /// renewal on.
     Superseded,
+    /// It has been given back on the node, which has not put it back.
+    Ended,
     /// The node would not write.
     Failed,
 }
@@ -164,6 +166,7 @@ pub fn renew(value: &Value, leases: usize) -> Result<Vec<Renewed>, ErrorKind> {
         Value::Int(0) => Ok(Renewed::Taken),
         Value::Int(-1) => Ok(Renewed::Superseded),
         Value::Int(-2) => Ok(Renewed::Failed),
+        Value::Int(-3) => Ok(Renewed::Ended),
         _ => Err(ErrorKind::Garbage),
     };
     votes.iter().map(vote).collect()

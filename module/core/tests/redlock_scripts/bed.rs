@@ -42,17 +42,18 @@ pub fn acquire(slots: &[u32], nonce: u128, number: u64) -> Command {
 }
 
 pub fn release(slots: &[u32], nonce: u128) -> Command {
+    ending(slots, nonce, None)
+}
+
+pub fn ending(slots: &[u32], nonce: u128, ends: Option<u64>) -> Command {
     Command::Release(ReleaseCommand {
         slots: slots.iter().map(|&ordinal| slot(ordinal)).collect(),
         nonce: Nonce(nonce),
+        ends: ends.map(fence),
     })
 }
 
 pub fn renew(leases: &[(u32, u128, u64)], ttl_ms: u64) -> Command {
-    renewal(leases, ttl_ms, false)
-}
-
-pub fn renewal(leases: &[(u32, u128, u64)], ttl_ms: u64, at_least: bool) -> Command {
     let lease = |&(ordinal, nonce, number): &(u32, u128, u64)| Lease {
         slot: slot(ordinal),
         nonce: Nonce(nonce),
@@ -62,7 +63,6 @@ pub fn renewal(leases: &[(u32, u128, u64)], ttl_ms: u64, at_least: bool) -> Comm
     Command::Renew(RenewCommand {
         leases: leases.iter().map(lease).collect(),
         ttl_ms,
-        at_least,
     })
 }
 
@@ -76,6 +76,7 @@ pub fn enqueue(ticket: u64, priority: i32, wait_ms: u64) -> Command {
 pub struct Memory {
     locks: BTreeMap<String, String>,
     fences: BTreeMap<String, String>,
+    ends: BTreeMap<String, String>,
     guarded: bool,
     queue: Vec<String>,
 }
@@ -90,11 +91,15 @@ impl Memory {
                 locks.insert(key[prefix.len()..].to_owned(), nonce);
             }
         }
-        let pairs = node.texts(&["ZRANGE", &names.fences(), "0", "-1", "WITHSCORES"]);
         let pair = |pair: &[String]| (pair[0].clone(), pair[1].clone());
+        let mut scores = |key: &str| {
+            let pairs = node.texts(&["ZRANGE", key, "0", "-1", "WITHSCORES"]);
+            pairs.chunks(2).map(pair).collect()
+        };
         Self {
             locks,
-            fences: pairs.chunks(2).map(pair).collect(),
+            fences: scores(&names.fences()),
+            ends: scores(&names.ends()),
             guarded: !node.texts(&["GET", &names.guard()]).is_empty(),
             queue: node.texts(&["ZRANGE", &names.queue(), "0", "-1"]),
         }
@@ -110,6 +115,7 @@ impl Memory {
                 .map(|(field, lock)| (field.clone(), lock.meta.clone()))
                 .collect(),
             fences: store.fences.iter().map(number).collect(),
+            ends: store.ends.iter().map(number).collect(),
             guarded: store.guard.is_some(),
             queue: queue.into_iter().map(|(_, name)| name.clone()).collect(),
         }

@@ -5,7 +5,7 @@ use openai_core::redlock::{
     reply::{self, Ballot, Cause, Refusal, Released, Renewed},
 };
 
-use crate::bed::{LONG, acquire, enqueue, names, proposal, release, renew, slot};
+use crate::bed::{LONG, acquire, ending, enqueue, names, proposal, release, renew, slot};
 use crate::server::{Connection, Server};
 
 /// The release script of the public specification.
@@ -261,4 +261,48 @@ fn a_slot_is_taken_by_plain_commands_too() {
     assert_eq!(vote(&mut node, 9, 21), Ok(Ballot::Granted(0)));
     node.ok(&["CONFIG", "SET", "maxmemory", "1"]);
     assert_eq!(vote(&mut node, 10, 22), Err(ErrorKind::OutOfMemory));
+}
+
+/// By two workers at once: the node goes on keeping the longer.
+#[test]
+fn a_lock_is_never_shortened() {
+    let server = Server::start(&[]);
+    let mut node = server.connect();
+    node.run(&acquire(&[0], 7, 10), &names());
+    for ttl in [3 * LONG, 2 * LONG] {
+        let renewed = node.run(&renew(&[(0, 7, 10)], ttl), &names());
+        assert_eq!(reply::renew(&renewed, 1), Ok(vec![Renewed::Prolonged]));
+    }
+    let left = node.texts(&["PTTL", &names().lock(&slot(0))]).remove(0);
+    let left: u64 = left.parse().unwrap();
+    assert!(left > 2 * LONG, "{left} ms are left");
+}
+
+/// By a renewal on another connection, which the release has overtaken.
+#[test]
+fn a_lock_that_was_given_back_is_not_put_back() {
+    let server = Server::start(&[]);
+    let mut node = server.connect();
+    let renewed = |node: &mut Connection, lease| {
+        let value = node.run(&renew(&[lease], LONG), &names());
+        reply::renew(&value, 1).unwrap().remove(0)
+    };
+    node.run(&acquire(&[0], 7, 10), &names());
+    node.run(&release(&[0], 7), &names());
+    assert_eq!(renewed(&mut node, (0, 7, 10)), Renewed::Restored);
+    node.run(&ending(&[0], 7, Some(10)), &names());
+    assert_eq!(renewed(&mut node, (0, 7, 10)), Renewed::Ended);
+    let lock = names().lock(&slot(0));
+    assert_eq!(node.ask(&["EXISTS", &lock]), Value::Int(0));
+    // Nor is one that was taken up after its release.
+    node.ok(&["SET", &lock, &format!("{}\n10", Nonce(7)), "PX", "60000"]);
+    assert_eq!(renewed(&mut node, (0, 7, 10)), Renewed::Ended);
+    assert_eq!(node.ask(&["EXISTS", &lock]), Value::Int(0));
+    // The next lock is not concerned, nor that of another slot.
+    node.run(&acquire(&[0, 1], 8, 11), &names());
+    assert_eq!(renewed(&mut node, (0, 8, 11)), Renewed::Prolonged);
+    node.ask(&["DEL", &lock]);
+    node.run(&ending(&[0], 7, Some(10)), &names());
+    assert_eq!(renewed(&mut node, (0, 8, 11)), Renewed::Restored);
+    assert_eq!(renewed(&mut node, (1, 9, 3)), Renewed::Restored);
 }

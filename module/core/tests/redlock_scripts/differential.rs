@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use openai_core::redlock::{Command, Value};
 
-use crate::bed::{LONG, Memory, acquire, enqueue, names, proposal, release, renew, renewal, slot};
+use crate::bed::{LONG, Memory, acquire, ending, enqueue, names, proposal, release, renew, slot};
 use crate::model::Store;
 use crate::rng::Rng;
 use crate::server::{Connection, Server};
@@ -63,10 +63,10 @@ fn random_command(rng: &mut Rng, at: usize) -> Command {
             proposal.bootstrap = rng.percent(2);
             Command::Acquire(proposal.into())
         }
-        3 | 4 => release(&slots, nonce),
+        3 | 4 => ending(&slots, nonce, Some(fence).filter(|_| rng.percent(30))),
         5 => {
             let leases = slots.into_iter().map(|slot| (slot, nonce, fence));
-            renewal(&leases.collect::<Vec<_>>(), span(rng), rng.percent(50))
+            renew(&leases.collect::<Vec<_>>(), span(rng))
         }
         6 => enqueue(rng.within(1, 9), rng.within(0, 2) as i32 - 1, span(rng)),
         7 => Command::Leave {

@@ -1,8 +1,8 @@
 //! After a history: nothing is stuck.
 
 use openai_core::redlock::{
-    Acquire, Action, Attempt, Candidates, Command, Event, FenceClock, Holder, Nonce, Proposal,
-    Quorum, RetryDelay, Slot, reply,
+    Acquire, Action, Attempt, Candidates, Command, Event, Fence, FenceClock, Holder, Nonce,
+    Proposal, Quorum, RetryDelay, Slot, reply,
 };
 
 use crate::plan::{QUARANTINE, TIMING, TTL};
@@ -54,7 +54,7 @@ impl World {
                 candidates: candidates.clone(),
                 nonce: Nonce(2 * attempt + 1),
                 ttl_ms: TTL,
-                fence: fences.propose(0),
+                fence: fences.propose(0, Fence::default()),
                 holder: Holder::default(),
                 quarantine_ms: QUARANTINE,
                 bootstrap: false,

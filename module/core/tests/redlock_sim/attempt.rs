@@ -1,8 +1,8 @@
 //! How a client asks for a lease.
 
 use openai_core::redlock::{
-    Acquire, Action, Attempt, Candidates, Command, Event, Failure, Holder, NodeId, NodeSet, Nonce,
-    Proposal, RetryDelay, Slot,
+    Acquire, Action, Attempt, Candidates, Command, Event, Failure, Fence, Holder, NodeId, NodeSet,
+    Nonce, Proposal, RetryDelay, Slot,
 };
 
 use crate::checker::Checker;
@@ -25,6 +25,7 @@ impl Client {
         let serial = self.serial;
         let nonce = (u128::from(self.rng.next()) << 64) | u128::from(self.rng.next());
         let nonce = nonce | u128::from(self.careful);
+        let fence = self.propose(wall as u64);
         let attempt = Attempt {
             quorum: self.quorum,
             ask: self.trusted(now),
@@ -32,7 +33,7 @@ impl Client {
                 candidates: Candidates::shuffled(slots, self.rng.next()).unwrap(),
                 nonce: Nonce(nonce),
                 ttl_ms: TTL,
-                fence: self.fences.propose(wall as u64),
+                fence,
                 holder: Holder::new("client", "request", real),
                 quarantine_ms: match self.sabotage {
                     Some(Sabotage::Guard) => 0,
@@ -52,6 +53,17 @@ impl Client {
             self.later(after, Timer::Abandon(serial));
         }
         self.attempt_actions(real, serial, actions, checker);
+    }
+
+    fn propose(&mut self, wall: u64) -> Fence {
+        let fence = self.fences.propose(wall, self.proposed);
+        self.proposed = fence;
+        if self.sabotage == Some(Sabotage::Block) {
+            // No lower than it need be.
+            self.raw = wall.max(self.raw + 1);
+            return Fence::new(self.raw).unwrap();
+        }
+        fence
     }
 
     /// The nodes that may be asked for grants.
@@ -81,7 +93,9 @@ impl Client {
             return;
         };
         let actions = attempt.step(now, event);
-        self.fences.saw(attempt.highest_fence());
+        let highest = attempt.highest_fence();
+        self.fences.saw(highest);
+        self.raw = self.raw.max(highest.get());
         self.attempt_actions(real, serial, actions, checker);
     }
 

@@ -17,6 +17,11 @@ pub struct Counts {
     pub strays: u64,
     pub restored: u64,
     pub restarts: u64,
+    pub handed_over: u64,
+    pub entrusted: u64,
+    pub prolonged: u64,
+    pub refused: u64,
+    pub given_back: u64,
 }
 
 impl Counts {
@@ -33,6 +38,11 @@ impl Counts {
         self.strays += other.strays;
         self.restored += other.restored;
         self.restarts += other.restarts;
+        self.handed_over += other.handed_over;
+        self.entrusted += other.entrusted;
+        self.prolonged += other.prolonged;
+        self.refused += other.refused;
+        self.given_back += other.given_back;
     }
 }
 
@@ -84,6 +94,22 @@ impl Checker {
         };
         if until > now {
             self.tenures.insert(slot.into(), tenure);
+        }
+    }
+
+    /// A lease passes to another, with this fence.
+    pub fn passed(&mut self, from: (usize, u64), to: (usize, u64), slot: &str) {
+        let last = self.fences.get(slot).copied().unwrap_or(0);
+        let (client, fence) = to;
+        if fence < last {
+            self.violated(format!(
+                "{slot} was handed to {client} with {fence} after {last}"
+            ));
+        }
+        self.fences.insert(slot.into(), fence.max(last));
+        let own = |tenure: &&mut Tenure| (tenure.client, tenure.fence) == from;
+        if let Some(tenure) = self.tenures.get_mut(slot).filter(own) {
+            (tenure.client, tenure.fence) = to;
         }
     }
 

@@ -1,14 +1,17 @@
 //! A client: what a worker does with the state machines.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use openai_core::redlock::{
-    Acquire, CircuitPolicy, Command, Durability, ErrorKind, Event, FenceClock, Incarnation, Lease,
-    NodeHealth, NodeId, NodeSet, Quorum, Release, ReleaseEvent, Renewal, RenewalEvent, ServerInfo,
-    Value, reply,
+    Acquire, CircuitPolicy, Command, Durability, ErrorKind, Event, Fence, FenceClock, Incarnation,
+    Lease, NodeHealth, NodeId, NodeSet, Operation, Operations, Quorum, Release, ReleaseEvent,
+    Renewal, RenewalEvent, ServerInfo, Value, reply,
 };
 
 use crate::checker::Checker;
+use crate::machine::{Call, Machine};
 use crate::message::{Output, Response, Timer, Topic};
 use crate::plan::{Clock, END, NODE_TIMEOUT, Plan, QUARANTINE, Sabotage, TTL};
 use crate::rng::Rng;
@@ -18,6 +21,23 @@ const CIRCUIT: CircuitPolicy = CircuitPolicy {
     probe_min_ms: 50,
     probe_max_ms: 400,
 };
+
+/// A lease, with the attempt that won it or has been given to it.
+#[derive(Clone)]
+pub struct Held {
+    pub serial: u64,
+    pub lease: Lease,
+    /// By how much its fence is above that of the lock.
+    pub handed: u64,
+    /// Whether nodes may yet be told to prolong it.
+    pub retold: bool,
+}
+
+impl Held {
+    pub fn fence(&self) -> u64 {
+        self.lease.fence.get() + self.handed
+    }
+}
 
 pub struct Client {
     pub(super) id: usize,
@@ -35,15 +55,34 @@ pub struct Client {
     /// With the attempt whose lease each prolongs.
     pub(super) renewals: BTreeMap<u64, (u64, Renewal)>,
     pub(super) releases: BTreeMap<u64, Release>,
-    /// With the attempt that won it.
-    pub(super) lease: Option<(u64, Lease)>,
+    pub(super) lease: Option<Held>,
+    /// The last fence that was proposed.
+    pub(super) proposed: Fence,
+    /// The highest that was seen or proposed.
+    pub(super) raw: u64,
+    /// All of the workers of a machine.
+    pub(super) machine: Rc<RefCell<Machine>>,
+    pub(super) operations: Operations<Call>,
+    /// What is asked for each operation.
+    pub(super) keeps: BTreeMap<Operation, Renewal>,
+    /// The operation that is told of answers about a lock, where the rule is broken that
+    /// each has its own.
+    pub(super) latest: BTreeMap<u128, Operation>,
+    /// Whether it is gone.
+    pub(super) crashed: bool,
     pub(super) health: Vec<NodeHealth>,
     pub(super) lives: Vec<Incarnation>,
     pub(super) outputs: Vec<Output>,
 }
 
 impl Client {
-    pub fn new(id: usize, plan: &Plan, sabotage: Option<Sabotage>, mut rng: Rng) -> Self {
+    pub fn new(
+        id: usize,
+        plan: &Plan,
+        machine: Rc<RefCell<Machine>>,
+        sabotage: Option<Sabotage>,
+        mut rng: Rng,
+    ) -> Self {
         let (clock, wall_skew) = plan.clients[id];
         let nodes = match sabotage {
             Some(Sabotage::Quorum) => plan.nodes.div_ceil(2),
@@ -56,7 +95,11 @@ impl Client {
             ..ServerInfo::default()
         };
         life.connected(&info, clock.at(0));
-        let start = Output::Timer(rng.within(0, TTL), Timer::Ask(plan.slots.clone()));
+        let outputs = vec![
+            Output::Timer(rng.within(0, TTL), Timer::Ask(plan.slots.clone())),
+            Output::Timer(rng.within(0, TTL), Timer::Serve),
+            Output::Timer(rng.within(0, TTL), Timer::Tend),
+        ];
         Self {
             id,
             clock,
@@ -72,9 +115,16 @@ impl Client {
             renewals: BTreeMap::new(),
             releases: BTreeMap::new(),
             lease: None,
+            proposed: Fence::default(),
+            raw: 0,
+            machine,
+            operations: Operations::default(),
+            keeps: BTreeMap::new(),
+            latest: BTreeMap::new(),
+            crashed: false,
             health: vec![NodeHealth::new(CIRCUIT); usize::from(nodes)],
             lives: vec![life; usize::from(nodes)],
-            outputs: vec![start],
+            outputs,
         }
     }
 
@@ -93,8 +143,13 @@ impl Client {
 
     /// It is gone, and thinks nothing any more.
     pub fn crash(&mut self, checker: &mut Checker) {
-        if let Some((_, lease)) = self.lease.take() {
-            checker.ended(self.id, lease.slot.field(), lease.fence.get());
+        self.crashed = true;
+        self.machine
+            .borrow_mut()
+            .waiting
+            .retain(|&id| id != self.id);
+        if let Some(held) = self.lease.take() {
+            checker.ended(self.id, held.lease.slot.field(), held.fence());
         }
     }
 
@@ -102,7 +157,31 @@ impl Client {
         let now = self.clock.at(real);
         match timer {
             Timer::Ask(slots) if real < END && self.lease.is_none() => {
-                self.ask(real, slots, checker);
+                if self.plan.workers > 1 && self.rng.percent(40) {
+                    self.wait();
+                } else {
+                    self.ask(real, slots, checker);
+                }
+            }
+            Timer::WaitedOut => {
+                let mut machine = self.machine.borrow_mut();
+                let before = machine.waiting.len();
+                machine.waiting.retain(|&id| id != self.id);
+                let waited = machine.waiting.len() < before;
+                drop(machine);
+                if waited && real < END && self.lease.is_none() {
+                    self.ask(real, self.plan.slots.clone(), checker);
+                }
+            }
+            Timer::Mail => self.collect(real, checker),
+            Timer::Serve => self.serve(real, checker),
+            Timer::Tend => self.tend(real, checker),
+            Timer::KeepTimeout(operation) => {
+                let late = self.keeps.get(&operation).map(Renewal::pending);
+                for node in late.unwrap_or_default().iter() {
+                    self.timed_out(now, node);
+                    self.keep_event(real, operation, RenewalEvent::Failed(node), checker);
+                }
             }
             Timer::Ask(_) => {}
             Timer::Abandon(serial) if !self.holds(serial) => {
@@ -199,13 +278,34 @@ impl Client {
                     });
                 }
             }
+            Topic::Keep(operation) => {
+                let votes = reply::renew(value, 1);
+                let event = match &votes {
+                    Ok(votes) => RenewalEvent::Voted(node, votes),
+                    Err(_) => RenewalEvent::Failed(node),
+                };
+                self.keep_event(real, operation, event, checker);
+            }
+            Topic::Settle(serial, at) => {
+                if let Some(release) = self.releases.get_mut(&serial) {
+                    let _outcome = release.step(match reply::release(value) {
+                        Ok(released) => ReleaseEvent::Answered(node, released.count),
+                        Err(_) => ReleaseEvent::Failed(node),
+                    });
+                    if release.is_gone() {
+                        self.machine.borrow_mut().services[at].asked = 0;
+                    }
+                }
+            }
             Topic::Probe => self.health[usize::from(node.0)].answered(),
             Topic::Stray => {}
         }
     }
 
     pub(super) fn holds(&self, serial: u64) -> bool {
-        self.lease.as_ref().is_some_and(|&(held, _)| held == serial)
+        self.lease
+            .as_ref()
+            .is_some_and(|held| held.serial == serial)
     }
 
     pub(super) fn later(&mut self, after: u64, timer: Timer) {

@@ -1,6 +1,6 @@
 //! What passes between clients and the world.
 
-use openai_core::redlock::{Command, NodeId, ServerInfo, Slot, Value};
+use openai_core::redlock::{Command, NodeId, Operation, ServerInfo, Slot, Value};
 
 /// What a message belongs to.
 #[derive(Clone, Copy, Debug)]
@@ -8,6 +8,10 @@ pub enum Topic {
     Attempt(u64),
     Renewal(u64),
     Release(u64),
+    /// An operation on a lock of a service.
+    Keep(Operation),
+    /// The release of a lock of a service, by its place in the machine's list.
+    Settle(u64, usize),
     Stray,
     Probe,
 }
@@ -30,6 +34,15 @@ pub enum Timer {
     Renew(u64),
     RenewalTimeout(u64),
     GiveBack(u64),
+    /// Nobody has handed a lock over: ask the nodes.
+    WaitedOut,
+    /// A lock has been handed over.
+    Mail,
+    /// Somebody calls for a lock of a service.
+    Serve,
+    /// Locks of services are seen to.
+    Tend,
+    KeepTimeout(Operation),
     Probe(NodeId),
     ProbeTimeout(NodeId),
 }
@@ -40,4 +53,6 @@ pub enum Output {
     Send(NodeId, Topic, Request),
     /// In so many milliseconds.
     Timer(u64, Timer),
+    /// Another worker of the machine is told at once.
+    Tell(usize, Timer),
 }

@@ -17,6 +17,8 @@ pub struct Lock {
 pub struct Store {
     pub locks: BTreeMap<String, Lock>,
     pub fences: BTreeMap<String, u64>,
+    /// The highest fence of a lock that is not to be put back.
+    pub ends: BTreeMap<String, u64>,
     pub guard: Option<u64>,
     /// Score and deadline of each waiter.
     pub queue: BTreeMap<String, (u64, u64)>,
@@ -24,6 +26,8 @@ pub struct Store {
     pub woken: Vec<(String, String)>,
     /// Breaks the rule that fences rise.
     pub ignore_fences: bool,
+    /// Breaks the rule that no lock is shortened.
+    pub shortens: bool,
 }
 
 fn bytes(text: &str) -> Value {
@@ -164,6 +168,10 @@ impl Store {
                 self.locks.remove(field);
                 freed.push(field.to_owned());
             }
+            if let Some(fence) = release.ends {
+                let ends = self.ends.entry(field.to_owned()).or_default();
+                *ends = fence.get().max(*ends);
+            }
         }
         if let Some(field) = freed.last()
             && let Some(waiter) = self.head(now)
@@ -181,16 +189,25 @@ impl Store {
         for lease in renew.leases.iter() {
             let (field, nonce) = (lease.slot.field().to_owned(), lease.nonce.to_string());
             let until = now + renew.ttl_ms;
+            let ended = self
+                .ends
+                .get(&field)
+                .is_some_and(|&ends| ends >= lease.fence.get());
             results.push(Value::Int(match self.locks.get_mut(&field) {
+                Some(lock) if lock.nonce == nonce && ended => {
+                    self.locks.remove(&field);
+                    -3
+                }
                 Some(lock) if lock.nonce == nonce => {
-                    lock.until = if renew.at_least {
-                        until.max(lock.until)
-                    } else {
+                    lock.until = if self.shortens {
                         until
+                    } else {
+                        until.max(lock.until)
                     };
                     1
                 }
                 Some(_) => 0,
+                None if ended => -3,
                 None => {
                     let (meta, fence) =
                         (format!("{nonce}\n{}\n\n\n", lease.fence), lease.fence.get());

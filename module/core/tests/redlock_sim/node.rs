@@ -18,12 +18,11 @@ pub struct Node {
 }
 
 impl Node {
-    pub fn new(clock: Clock, ignore_fences: bool) -> Self {
+    pub fn new(clock: Clock, empty: &Store) -> Self {
         let store = Store {
             // It has been in use for long.
             guard: Some(0),
-            ignore_fences,
-            ..Store::default()
+            ..empty.clone()
         };
         Self {
             snapshot: store.clone(),

@@ -11,6 +11,8 @@ pub const NODE_TIMEOUT: u64 = 60;
 pub const END: u64 = 8 * TTL;
 /// Wall clocks agree to within a quarter of the TTL.
 const WALL_SKEW: i64 = (TTL / 4) as i64 / 2;
+/// How far a wall clock may be behind all the same where no node forgets anything.
+const MOST_BEHIND: u64 = 3_600_000;
 /// Two clocks drift apart by no more than the 1 % that is taken off a lease.
 const DRIFT_PPM: i64 = 4_500;
 
@@ -35,6 +37,14 @@ pub enum Sabotage {
     Validity,
     /// Nodes take any fence.
     Fence,
+    /// Fences of a lock that are given by hand-over may be those of the next lock.
+    Block,
+    /// Nodes keep a lock for as long as they were told last.
+    Shorten,
+    /// Nodes put back what has been given back.
+    Ends,
+    /// Answers conclude what was asked last about the lock.
+    Operation,
 }
 
 /// A clock that starts anywhere and runs not quite right.
@@ -85,13 +95,22 @@ pub enum Fault {
     Crash,
 }
 
+impl Fault {
+    /// Whether a node forgets something.
+    fn forgets(&self) -> bool {
+        matches!(self, Self::Flush | Self::Empty(_) | Self::Stale(_))
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub nodes: u8,
     pub slots: Vec<Slot>,
     pub node_clocks: Vec<Clock>,
-    /// Monotonic clock, and how far the wall clock is off.
+    /// Monotonic clock, and how far the wall clock is off; those of a machine are workers
+    /// of the same.
     pub clients: Vec<(Clock, i64)>,
+    pub workers: usize,
     pub fifo: bool,
     pub latency: u64,
     pub drop: u64,
@@ -105,16 +124,21 @@ impl Plan {
     pub fn random(rng: &mut Rng) -> Self {
         let nodes = *rng.pick(&[1, 2, 3, 3, 3, 4, 5, 5, 5, 7, 9]);
         let slots = rng.within(1, 3) as u32;
-        let clients = rng.within(2, 4);
+        let machines = rng.within(2, 3);
+        let workers = *rng.pick(&[1, 1, 2, 2, 3]);
         let mut plan = Self {
             nodes,
             slots: (0..slots)
                 .map(|slot| Slot::new("k", slot).unwrap())
                 .collect(),
             node_clocks: (0..nodes).map(|_| Clock::random(rng)).collect(),
-            clients: (0..clients)
-                .map(|_| (Clock::random(rng), rng.around(WALL_SKEW)))
+            clients: (0..machines)
+                .flat_map(|_| {
+                    let clocks = (Clock::random(rng), rng.around(WALL_SKEW));
+                    std::iter::repeat_n(clocks, workers)
+                })
                 .collect(),
+            workers,
             fifo: rng.percent(50),
             latency: *rng.pick(&[1, 5, 20, 50]),
             drop: *rng.pick(&[0, 0, 3, 15]),
@@ -132,6 +156,13 @@ impl Plan {
             };
             plan.faults
                 .push((rng.within(0, END), rng.next() as usize, fault));
+        }
+        if !plan.faults.iter().any(|(_, _, fault)| fault.forgets()) && rng.percent(50) {
+            // Nodes that remember need no clock to have fences rise.
+            let behind = rng.within(0, MOST_BEHIND) as i64;
+            plan.clients[..workers]
+                .iter_mut()
+                .for_each(|client| client.1 -= behind);
         }
         plan
     }

@@ -5,7 +5,7 @@ use openai_core::redlock::{
 };
 
 use crate::checker::Checker;
-use crate::client::Client;
+use crate::client::{Client, Held};
 use crate::message::{Timer, Topic};
 use crate::plan::{END, NODE_TIMEOUT, Sabotage, TIMING, TTL};
 
@@ -16,16 +16,31 @@ impl Client {
         }
         let until = self.clock.real(lease.deadline_ms);
         checker.won(real, self.id, lease.slot.field(), lease.fence.get(), until);
-        self.lease = Some((serial, lease));
-        let hold = self.rng.within(1, 3 * TTL);
+        self.lease = Some(Held {
+            serial,
+            lease,
+            handed: 0,
+            retold: false,
+        });
+        if self.rng.percent(25) {
+            return self.entrust(real, checker);
+        }
+        self.hold(serial);
+    }
+
+    pub(super) fn hold(&mut self, serial: u64) {
+        let longest = *self.rng.pick(&[TTL / 50, 3 * TTL, 3 * TTL]);
+        let hold = self.rng.within(1, longest);
         self.later(hold, Timer::GiveBack(serial));
         self.later(TTL / 3, Timer::Renew(serial));
     }
 
     pub(super) fn renew(&mut self, real: u64, checker: &mut Checker) {
-        let Some((held, lease)) = self.lease.clone() else {
+        let Some(own) = self.lease.as_mut() else {
             return;
         };
+        own.retold = true;
+        let (held, lease) = (own.serial, own.lease.clone());
         let now = self.clock.at(real);
         let (renewal, actions) = Renewal::new(self.quorum, TIMING, self.healthy(), &[lease], now);
         self.serial += 1;
@@ -58,9 +73,11 @@ impl Client {
         checker: &mut Checker,
     ) {
         for action in actions {
-            let Some((_, lease)) = self.lease.as_mut().filter(|(holder, _)| *holder == held) else {
+            let Some(own) = self.lease.as_mut().filter(|own| own.serial == held) else {
                 return;
             };
+            let fence = own.fence();
+            let lease = &mut own.lease;
             match action {
                 RenewalAction::Send { to, command } => {
                     self.send(to, Topic::Renewal(serial), &command);
@@ -70,7 +87,7 @@ impl Client {
                         Some(Sabotage::Validity) => self.clock.at(real) + TTL,
                         _ => deadline_ms,
                     });
-                    let (slot, fence) = (lease.slot.field().to_owned(), lease.fence.get());
+                    let slot = lease.slot.field().to_owned();
                     let until = self.clock.real(lease.deadline_ms);
                     checker.extended(real, self.id, &slot, fence, until);
                 }
@@ -90,19 +107,32 @@ impl Client {
 
     /// Stops what was done under the lease, and tells the nodes or not.
     pub(super) fn end_lease(&mut self, real: u64, tell: bool, checker: &mut Checker) {
-        let Some((held, lease)) = self.lease.take() else {
+        let Some(held) = self.lease.take() else {
             return;
         };
-        checker.ended(self.id, lease.slot.field(), lease.fence.get());
-        self.attempt_event(real, held, Event::Abandoned, checker);
-        if tell {
-            let (release, action) = Release::new(self.quorum, &lease);
-            self.serial += 1;
-            self.releases.insert(self.serial, release);
-            if let ReleaseAction::Send { to, command } = action {
-                self.send(to, Topic::Release(self.serial), &command);
-            }
+        if tell && self.hand_over(real, &held, checker) {
+            return self.ask_later_until(real);
         }
+        checker.ended(self.id, held.lease.slot.field(), held.fence());
+        self.attempt_event(real, held.serial, Event::Abandoned, checker);
+        if tell {
+            self.serial += 1;
+            let topic = Topic::Release(self.serial);
+            self.give_back(topic, &held.lease, held.retold);
+        }
+        self.ask_later_until(real);
+    }
+
+    pub(super) fn give_back(&mut self, topic: Topic, lease: &Lease, retold: bool) {
+        let retold = retold && self.sabotage != Some(Sabotage::Ends);
+        let (release, action) = Release::new(self.quorum, lease, retold);
+        self.releases.insert(self.serial, release);
+        if let ReleaseAction::Send { to, command } = action {
+            self.send(to, topic, &command);
+        }
+    }
+
+    fn ask_later_until(&mut self, real: u64) {
         if real < END {
             self.ask_later();
         }

@@ -2,11 +2,13 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::rc::Rc;
 
 use openai_core::redlock::{Command, NodeId};
 
 use crate::checker::{Checker, Counts};
 use crate::client::Client;
+use crate::machine::Machine;
 use crate::message::{Output, Request, Response, Timer, Topic};
 use crate::model::Store;
 use crate::node::Node;
@@ -25,6 +27,8 @@ pub struct World {
     pub now: u64,
     pub nodes: Vec<Node>,
     pub checker: Checker,
+    /// A node's memory without anything in it.
+    empty: Store,
     clients: Vec<Client>,
     /// Which life of each node each client is connected to.
     connections: BTreeMap<(usize, usize), u64>,
@@ -39,17 +43,27 @@ pub struct World {
 
 impl World {
     pub fn new(plan: Plan, sabotage: Option<Sabotage>, mut rng: Rng) -> Self {
-        let ignore = sabotage == Some(Sabotage::Fence);
-        let client = |id| Client::new(id, &plan, sabotage, Rng::new(rng.next()));
+        let empty = Store {
+            ignore_fences: sabotage == Some(Sabotage::Fence),
+            shortens: sabotage == Some(Sabotage::Shorten),
+            ..Store::default()
+        };
+        let machines = plan.clients.len() / plan.workers;
+        let machines: Vec<_> = (0..machines).map(Machine::new).collect();
+        let client = |id: usize| {
+            let machine = Rc::clone(&machines[id / plan.workers]);
+            Client::new(id, &plan, machine, sabotage, Rng::new(rng.next()))
+        };
         let clients: Vec<Client> = (0..plan.clients.len()).map(client).collect();
         let mut world = Self {
             now: 0,
             nodes: plan
                 .node_clocks
                 .iter()
-                .map(|&clock| Node::new(clock, ignore))
+                .map(|&clock| Node::new(clock, &empty))
                 .collect(),
             checker: Checker::default(),
+            empty,
             connections: BTreeMap::new(),
             stopped: vec![0; clients.len()],
             clients,
@@ -76,6 +90,9 @@ impl World {
             if let Some(happening) = self.happenings.remove(&number) {
                 self.happen(happening);
             }
+        }
+        for client in &self.clients {
+            client.check_answered(&mut self.checker);
         }
         self.checker.counts
     }
@@ -133,6 +150,7 @@ impl World {
                 Output::Timer(after, timer) => {
                     self.at(self.now + after, Happening::Timer(client, timer));
                 }
+                Output::Tell(other, timer) => self.at(self.now, Happening::Timer(other, timer)),
                 Output::Send(node, topic, request) => {
                     let real = self.clients[client].real_node(node);
                     let life = self.connections.get(&(client, real)).copied().unwrap_or(0);
@@ -181,11 +199,7 @@ impl World {
 
     fn fail(&mut self, whom: usize, fault: Fault) {
         let (node, client) = (whom % self.nodes.len(), whom % self.clients.len());
-        let ignore_fences = self.nodes[node].store.ignore_fences;
-        let empty = Store {
-            ignore_fences,
-            ..Store::default()
-        };
+        let empty = self.empty.clone();
         let node = &mut self.nodes[node];
         match fault {
             Fault::Flush => node.store = empty,

@@ -1,7 +1,7 @@
 //! The commands that take a slot and give it back, packed once: only nonce, fence
 //! and time differ from lease to lease, and are written into a copy.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use openai_core::redlock::{
@@ -17,6 +17,8 @@ pub struct SlotCommands {
     names: Rc<PoolNames>,
     ttl_ms: u64,
     packed: OnceCell<Option<Packed>>,
+    /// The fence that this worker has proposed last.
+    proposed: Cell<Fence>,
 }
 
 struct Packed {
@@ -44,7 +46,20 @@ impl SlotCommands {
             names,
             ttl_ms,
             packed: OnceCell::new(),
+            proposed: Cell::default(),
         }
+    }
+
+    /// The highest fence of the slot that is known here, if that was granted before.
+    pub fn known_fence(&self, granted: u64) -> Fence {
+        Fence::new(granted)
+            .unwrap_or_default()
+            .max(self.proposed.get())
+    }
+
+    /// Notes a fence that is going to be proposed.
+    pub fn propose(&self, fence: Fence) {
+        self.proposed.set(fence);
     }
 
     fn packed(&self, owner: &str) -> Option<&Packed> {
@@ -63,18 +78,19 @@ impl SlotCommands {
         packed.is_some_and(|packed| packed.take.fill(nonce, fence.get(), start_ms, out))
     }
 
-    /// Writes the command that gives the slot back.
-    pub fn release(&self, owner: &str, nonce: Nonce, out: &mut Vec<u8>) {
-        let packed = self.packed(owner);
+    /// Writes the command that gives the slot back; if nodes may yet be told to prolong
+    /// the lock, with its fence.
+    pub fn release(&self, owner: &str, nonce: Nonce, ends: Option<Fence>, out: &mut Vec<u8>) {
+        let packed = self.packed(owner).filter(|_| ends.is_none());
         if !packed.is_some_and(|packed| packed.release.fill(nonce, FENCE, START, out)) {
-            out.extend(call::by_digest(&self.release_call(nonce)));
+            out.extend(call::by_digest(&self.release_call(nonce, ends)));
         }
     }
 
     /// The same as a call, for a node that has forgotten the script.
-    pub fn release_call(&self, nonce: Nonce) -> ScriptCall {
+    pub fn release_call(&self, nonce: Nonce, ends: Option<Fence>) -> ScriptCall {
         let slots = [self.slot.clone()].into();
-        let release = Command::Release(ReleaseCommand { slots, nonce });
+        let release = Command::Release(ReleaseCommand { slots, nonce, ends });
         ScriptCall::new(&release, &self.names)
     }
 }
@@ -118,6 +134,7 @@ impl Packed {
         let release = Command::Release(ReleaseCommand {
             slots: [slot.clone()].into(),
             nonce,
+            ends: None,
         });
         let release = call::by_digest(&ScriptCall::new(&release, names));
         let (take, release) = (Form::new(take), Form::new(release));

@@ -11,7 +11,7 @@ mod link;
 mod node;
 
 pub use commands::SlotCommands;
-pub use group::{Attempt, AttemptKey, Group, Outcome, Setup, TIMEOUT, WAKE};
+pub use group::{Attempt, AttemptKey, GiveBack, Group, Kept, Outcome, Setup, TIMEOUT, WAKE};
 pub use node::{NodeReport, NodeTarget};
 
 /// The monotonic clock, read now: locks must not be believed valid for longer

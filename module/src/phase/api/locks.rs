@@ -18,7 +18,7 @@ use crate::Openai;
 use crate::adapter::now;
 use crate::conf::{Store, Target};
 use crate::ctx::{Context, Stage};
-use crate::ffi::{Answer, Level, Request};
+use crate::ffi::{Answer, Level, Request, Timer, Token};
 use crate::locks;
 use crate::log::{event, is_logged};
 use crate::totals;
@@ -26,6 +26,8 @@ use crate::worker::{self, in_zone};
 
 /// How many locks a line of the log names.
 const MOST_TOLD: usize = 32;
+/// For how much longer than the nodes have a request waits for their word.
+const PATIENCE_MS: u64 = 1_000;
 
 /// What a request asks of the lock service, while it waits for something.
 pub enum Call {
@@ -47,7 +49,7 @@ pub struct Acquiring {
 
 pub struct Extending {
     lock: ServiceLock,
-    until_ms: u64,
+    /// Whether the nodes keep it for as long as was asked.
     granted: bool,
 }
 
@@ -138,9 +140,7 @@ impl Here<'_> {
     pub(super) fn leased(self) -> Decided {
         match self.ctx.api.take() {
             Some(Call::Acquire(call)) => self.entrust(*call),
-            Some(Call::Extend(call)) if call.granted => {
-                self.extended(&call.lock, call.until_ms).map(Some)
-            }
+            Some(Call::Extend(call)) => self.extended(call.lock.handle, call.granted).map(Some),
             _ => Err(unavailable()),
         }
     }
@@ -154,11 +154,19 @@ impl Here<'_> {
             None if is_shared => {
                 let for_ms = call.asked.duration_ms;
                 *self.ctx.api.borrow_mut() = Some(Call::Acquire(Box::new(call)));
-                self.ctx.stage.set(Stage::Prolonging);
-                locks::prolong_lease(lease.grant.handle, for_ms, self.ctx.token);
+                let within_ms = locks::prolong_lease(lease.grant.handle, for_ms, self.ctx.token);
+                let Some(within_ms) = within_ms else {
+                    self.ctx.let_go();
+                    return Err(unavailable());
+                };
+                self.await_nodes(within_ms);
                 return Ok(None);
             }
             None => now().mono_ms + call.asked.duration_ms,
+        };
+        let asked_ms = match call.locked_until_ms {
+            Some(_) => locks::asked_until(lease.grant.key, call.asked.duration_ms),
+            None => None,
         };
         let terms = Terms {
             client: &call.client,
@@ -166,6 +174,8 @@ impl Here<'_> {
             request: &call.request,
             context: &call.asked.context.to_text(),
             until_ms,
+            // Nodes have been asked before; they count from when they hear of it.
+            asked_ms: asked_ms.unwrap_or_default(),
         };
         let lock = match worker::entrust(&lease, &terms) {
             Ok(lock) => lock,
@@ -259,40 +269,49 @@ impl Here<'_> {
         let now = now().mono_ms;
         let until_ms = (now + asked.duration_ms.clamp(least, most)).max(lock.until_ms);
         if lock.lock.is_none() {
-            return self.extended(&lock, until_ms).map(Some);
+            in_zone(|zone| zone.prolong_service_lock(lock.handle.nonce(), until_ms));
+            worker::watch_expiry();
+            return self.extended(lock.handle, true).map(Some);
         }
-        self.ctx.stage.set(Stage::Prolonging);
-        if !locks::prolong_service(&lock, until_ms - now, self.ctx.token) {
-            return Err(unavailable());
-        }
+        let Some(within_ms) = locks::prolong_service(&lock, until_ms, self.ctx.token) else {
+            // It has ended by now, or this configuration does not know its slot.
+            return self.extended(lock.handle, false).map(Some);
+        };
         let call = Extending {
             lock,
-            until_ms,
             granted: false,
         };
         *self.ctx.api.borrow_mut() = Some(Call::Extend(Box::new(call)));
+        self.await_nodes(within_ms);
         Ok(None)
     }
 
-    /// Nothing stands in the way of a lock's longer life.
-    fn extended(self, lock: &ServiceLock, until_ms: u64) -> Result<Answer, Problem> {
-        let id = lock.handle.nonce();
+    /// Waits for the nodes' word, which comes within that time. A worker that is told to
+    /// leave stays for it.
+    fn await_nodes(&self, within_ms: u64) {
+        self.ctx.stage.set(Stage::Prolonging);
+        let unheard = |tag| {
+            Token::of(tag).with(|request| prolonged(request, None));
+        };
+        let mut deadline = Timer::new(false, unheard, self.ctx.token.number());
+        deadline.start(within_ms + PATIENCE_MS);
+        *self.ctx.deadline.borrow_mut() = Some(deadline);
+    }
+
+    /// What is to be said of a lock that has been prolonged, or could not be.
+    fn extended(self, handle: LeaseHandle, granted: bool) -> Result<Answer, Problem> {
         let now_is = in_zone(|zone| {
             zone.expire(now());
-            zone.prolong_service_lock(id, until_ms);
-            zone.service_lock(id)
+            zone.service_lock(handle.nonce())
         });
         match now_is.ok_or_else(unavailable)? {
-            Some(longer) if longer.state == ServiceState::Held => {
-                worker::watch_expiry();
+            Some(lock) if lock.state != ServiceState::Held => Err(Problem::ended(lock.state)),
+            Some(longer) if granted => {
                 tell("lock_extended", &self.request, &longer, json!({}));
                 self.granted(&longer, LockStatus::Extended)
             }
-            ended => {
-                // The nodes may have it again.
-                locks::give_back_stray(lock);
-                Err(ended.map_or_else(Problem::no_such_lock, |lock| Problem::ended(lock.state)))
-            }
+            Some(_) => Err(unavailable()),
+            None => Err(Problem::no_such_lock()),
         }
     }
 
@@ -438,7 +457,8 @@ pub fn prolonged(request: Request<'_>, until_ms: Option<u64>) {
     if ctx.stage.get() != Stage::Prolonging {
         return;
     }
-    let granted = ctx
+    ctx.deadline.take();
+    let goes_on = ctx
         .api
         .borrow_mut()
         .as_mut()
@@ -448,15 +468,15 @@ pub fn prolonged(request: Request<'_>, until_ms: Option<u64>) {
                 until_ms.is_some()
             }
             Call::Extend(call) => {
-                call.granted = until_ms.is_some_and(|until| until >= call.until_ms);
-                call.granted
+                call.granted = until_ms.is_some();
+                true
             }
             Call::Body(_) => false,
         });
-    if !granted {
+    if !goes_on {
         ctx.let_go();
     }
-    ctx.stage.set(if granted {
+    ctx.stage.set(if goes_on {
         Stage::Leased
     } else {
         Stage::Unavailable

@@ -6,6 +6,7 @@ mod cooling;
 mod cycles;
 mod document;
 mod events;
+mod extends;
 mod health;
 mod index;
 mod lifetimes;
@@ -15,6 +16,8 @@ mod schemathesis;
 mod status;
 mod taking;
 mod usage_stats;
+
+use std::time::SystemTime;
 
 use e2e::{Answer, Call, Gateway, Plan, Redis, wait_until};
 use serde_json::{Value, json};
@@ -81,7 +84,13 @@ impl Bed {
             return Self { gateway, nodes };
         }
         let nodes = Redis::group(3);
-        let gateway = change(shared_plan(&nodes, &key, in_place)).start();
+        let plan = change(shared_plan(&nodes, &key, in_place));
+        Self::on(nodes, plan)
+    }
+
+    /// The same on these nodes.
+    fn on(nodes: Vec<Redis>, plan: Plan) -> Self {
+        let gateway = plan.start();
         let bed = Self { gateway, nodes };
         wait_until("the nodes are up", || {
             bed.get("/health").send().json()["status"] == "healthy"
@@ -111,9 +120,13 @@ impl Bed {
     }
 
     fn extend(&self, lock: &Value, seconds: u64) -> Answer {
+        self.extension(lock, seconds).send()
+    }
+
+    fn extension(&self, lock: &Value, seconds: u64) -> Call {
         let body = json!({"lock_id": lock["lock_id"], "service_name": "labeling",
                           "estimated_duration": seconds});
-        self.call("/v1/lock/extend", TOKEN, &body).send()
+        self.call("/v1/lock/extend", TOKEN, &body)
     }
 
     fn release(&self, lock: &Value) -> Answer {
@@ -164,12 +177,34 @@ impl Bed {
 }
 
 fn shared_plan(nodes: &[Redis], pool: &str, in_place: &str) -> Plan {
+    group_plan(nodes, "node_timeout 1s;", pool, in_place)
+}
+
+fn group_plan(nodes: &[Redis], in_group: &str, pool: &str, in_place: &str) -> Plan {
     let list: String = nodes
         .iter()
         .map(|redis| format!("node {}; ", redis.url()))
         .collect();
-    let group = format!("openai_redlock group {{ {list} node_timeout 1s; bootstrap on; }}");
+    let group = format!("openai_redlock group {{ {list} {in_group} bootstrap on; }}");
     plan_of(&format!("{pool} store group;"), in_place).http(&group)
+}
+
+/// A time in RFC 3339, in seconds since the epoch.
+#[track_caller]
+fn seconds(time: &Value) -> i64 {
+    let text = time.as_str().expect("a time");
+    let number = |range: std::ops::Range<usize>| -> i64 { text[range].parse().expect("digits") };
+    assert_eq!((text.len(), &text[19..]), (20, "Z"), "{text}");
+    let (y, m, d) = (number(0..4), number(5..7), number(8..10));
+    // Days from the civil calendar, by Howard Hinnant.
+    let (y, m) = if m > 2 { (y, m - 3) } else { (y - 1, m + 9) };
+    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + d - 1 - 719_468;
+    days * 86_400 + number(11..13) * 3_600 + number(14..16) * 60 + number(17..19)
+}
+
+fn unix_now() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.expect("after 1970").as_secs() as i64
 }
 
 fn merge(body: &mut Value, more: Value) {

@@ -1,31 +1,9 @@
 //! Taking, prolonging and giving back.
 
-use std::time::SystemTime;
-
 use e2e::{Plan, wait_until};
 use serde_json::{Value, json};
 
-use super::{Bed, STORES, Store, TOKEN, code, some};
-
-/// A time in RFC 3339, in seconds since the epoch.
-#[track_caller]
-fn seconds(time: &Value) -> i64 {
-    let text = time.as_str().expect("a time");
-    let number = |range: std::ops::Range<usize>| -> i64 { text[range].parse().expect("digits") };
-    assert_eq!((text.len(), &text[19..]), (20, "Z"), "{text}");
-    let (y, m, d) = (number(0..4), number(5..7), number(8..10));
-    // Days from the civil calendar, by Howard Hinnant.
-    let (y, m) = if m > 2 { (y, m - 3) } else { (y - 1, m + 9) };
-    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + d - 1 - 719_468;
-    days * 86_400 + number(11..13) * 3_600 + number(14..16) * 60 + number(17..19)
-}
-
-fn unix_now() -> i64 {
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .expect("after 1970");
-    now.as_secs() as i64
-}
+use super::{Bed, STORES, Store, TOKEN, code, seconds, some, unix_now};
 
 /// The very bodies of the contract that clients rely on.
 #[test]

@@ -6,10 +6,12 @@
 //! record stays for a while when the lock has ended, to tell what became of it.
 
 mod record;
+mod tending;
 mod view;
 
 pub(crate) use record::{Head, Note, SERVICE};
 pub use record::{MAX_CONTEXT, MAX_NAME, MAX_REQUEST, ServiceState};
+pub use tending::{Stray, Tending};
 pub use view::{HeldBy, Holding, ServiceLock, Waiting};
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -18,12 +20,15 @@ use subtle::ConstantTimeEq;
 use thiserror::Error;
 
 use super::acquire::Grant;
-use super::lock::Lock;
 use super::record::{nonce_words, slot_state};
 use super::release::LeaseHandle;
 use super::time::Now;
 use super::worker::WorkerId;
 use super::zone::{PoolId, Zone};
+
+/// For how much longer than they were asked to nodes may keep a lock: they count from
+/// when they hear of it.
+const SLACK_MS: u64 = 60_000;
 
 /// Whose a lock is, and what for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +43,8 @@ pub struct Terms<'a> {
     pub context: &'a str,
     /// When the lock ends, on the monotonic clock.
     pub until_ms: u64,
+    /// Until when nodes may keep it; 0 if they do not know it.
+    pub asked_ms: u64,
 }
 
 /// Why a lease could not become a service's.
@@ -98,6 +105,9 @@ impl Zone<'_> {
             taken_ms: now.mono_ms,
             until_ms: terms.until_ms,
             tended_ms: now.mono_ms,
+            asked_ms: terms.asked_ms,
+            lock_nonce: slot.lock_nonce,
+            lock_fence: slot.lock_fence,
             state: ServiceState::Held as u32,
             slot: handle.slot,
             key: slot.key,
@@ -134,6 +144,27 @@ impl Zone<'_> {
             .into_iter()
             .find(is_it)
             .map(|at| self.service_view(at))
+    }
+
+    /// Notes that nodes are going to be asked to keep a held lock until then, whatever
+    /// they answer. `false` if it is held no more.
+    pub fn ask_for_service_lock(&mut self, id: u128, asked_ms: u64) -> bool {
+        let held = self.find_held(id);
+        if let Some(at) = held {
+            let head = &mut self.services[at];
+            head.asked_ms = head.asked_ms.max(asked_ms);
+        }
+        held.is_some()
+    }
+
+    /// All nodes have let go of a lock that has ended.
+    pub fn settle_service_lock(&mut self, id: u128) {
+        let nonce = nonce_words(id);
+        for head in self.services.iter_mut() {
+            if head.nonce == nonce && head.state != ServiceState::Held as u32 {
+                head.asked_ms = 0;
+            }
+        }
     }
 
     /// Moves the end of a held lock, never to before.
@@ -215,27 +246,43 @@ impl Zone<'_> {
         expired
     }
 
-    /// The locks of these keys that have not been seen to on the nodes for
-    /// `every_ms`; from now on they have.
+    /// What there is to do on the nodes for the locks of these keys that nobody has seen
+    /// to for `every_ms`; from now on somebody has.
     pub fn service_locks_to_tend(
         &mut self,
         of: impl Fn(u32) -> bool,
         every_ms: u64,
         now: Now,
-    ) -> Vec<(Grant, Lock)> {
+    ) -> Tending {
+        self.expire(now);
+        let mut tending = Tending::default();
         let mut due = vec![];
-        for head in self.services.iter_mut() {
-            let held = head.state == ServiceState::Held as u32 && head.until_ms > now.mono_ms;
-            if held && of(head.key) && now.mono_ms.saturating_sub(head.tended_ms) >= every_ms {
-                head.tended_ms = now.mono_ms;
+        let known = self.services.iter_mut();
+        for head in known.filter(|head| head.asked_ms != 0 && of(head.key)) {
+            let held = head.state == ServiceState::Held as u32;
+            if held {
+                let next = tending.next_ms.get_or_insert(head.until_ms);
+                *next = head.until_ms.min(*next);
+            } else if head.asked_ms.saturating_add(SLACK_MS) <= now.mono_ms {
+                head.asked_ms = 0;
+                continue;
+            }
+            if now.mono_ms < head.tended_ms.saturating_add(every_ms) {
+                continue;
+            }
+            head.tended_ms = now.mono_ms;
+            if held {
                 due.push(head.slot);
+            } else {
+                tending.give_back.push(head.stray());
             }
         }
         let locked = |slot| {
             let grant = self.granted(slot);
             Some((grant, grant.lock?))
         };
-        due.into_iter().filter_map(locked).collect()
+        tending.keep = due.into_iter().filter_map(locked).collect();
+        tending
     }
 
     /// How many service locks are held.
@@ -269,6 +316,10 @@ impl Zone<'_> {
     fn close(&mut self, at: usize, state: ServiceState, now: Now) {
         let head = &mut self.services[at];
         head.state = state as u32;
+        // Nobody gives it back on the nodes yet, unless its owner or an administrator
+        // has ended it.
+        let given_back = matches!(state, ServiceState::Released | ServiceState::Forced);
+        head.tended_ms = if given_back { now.mono_ms } else { 0 };
         if state != ServiceState::Expired {
             head.until_ms = now.mono_ms;
         }
@@ -303,9 +354,9 @@ impl Zone<'_> {
     /// have been used.
     fn free_record(&self) -> Option<usize> {
         let rank = |head: &Head| match ServiceState::of(head.state) {
-            None => Some(0),
+            None if head.asked_ms == 0 => Some(0),
             Some(ServiceState::Held) => None,
-            Some(_) => Some(head.until_ms.max(1)),
+            _ => Some(head.until_ms.max(1)),
         };
         let free = self.services.iter().enumerate();
         let free = free.filter_map(|(at, head)| Some((rank(head)?, at)));
@@ -329,7 +380,7 @@ impl Zone<'_> {
             fence: head.fence,
             taken_ms: head.taken_ms,
             until_ms: head.until_ms,
-            lock: slot.filter(|_| held).and_then(Lock::of),
+            lock: slot.filter(|_| held).and_then(super::lock::Lock::of),
             client,
             service,
             request,

@@ -56,6 +56,11 @@ pub(crate) struct Head {
     pub(crate) until_ms: u64,
     /// When its lock on the nodes was last put in order.
     pub(crate) tended_ms: u64,
+    /// Until when nodes may keep that lock, by all that they were asked to: perhaps for
+    /// longer than the service has it. 0 if they have none.
+    pub(crate) asked_ms: u64,
+    pub(crate) lock_nonce: [u64; 2],
+    pub(crate) lock_fence: u64,
     pub(crate) state: u32,
     pub(crate) slot: u32,
     pub(crate) key: u32,

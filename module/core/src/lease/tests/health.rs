@@ -393,6 +393,7 @@ fn a_lock_is_not_handed_over_with_a_key_that_is_out() {
     let (tag, _) = bed.wait(worker, 0);
     bed.answer(&lease, Limited, &[("retry-after-ms", "50")]);
     let rule = HandOver {
+        to_others: true,
         most: 9,
         longest_ms: None,
         left_ms: 0,

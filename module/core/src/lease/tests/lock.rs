@@ -2,6 +2,7 @@ use super::bed::{Bed, TTL, pool};
 use crate::lease::*;
 
 const RULE: HandOver = HandOver {
+    to_others: true,
     most: 2,
     longest_ms: None,
     left_ms: 100,
@@ -161,4 +162,48 @@ fn a_lock_is_not_handed_to_a_waiter_of_another_configuration() {
     let newer = bed.worker(2);
     bed.wait(newer, 0);
     assert!(matches!(end(&mut bed, held), Ok(Ended::Locked(_))));
+}
+
+#[test]
+fn a_lock_that_is_still_being_voted_on_stays_with_its_worker() {
+    for to_others in [false, true] {
+        let mut bed = bed();
+        let (worker, held) = locked(&mut bed);
+        let other = bed.worker(2);
+        bed.wait(other, 0);
+        let rule = HandOver { to_others, ..RULE };
+        let now = bed.clock();
+        let ended = bed.zone().end(held.handle, rule, now);
+        let expected = match to_others {
+            true => Ended::HandedOver,
+            false => Ended::Locked(held.lock.unwrap()),
+        };
+        assert_eq!(ended, Ok(expected));
+        if !to_others {
+            bed.release(held).unwrap();
+            bed.wait(worker, 0);
+        }
+    }
+}
+
+/// The fences of a lock are those of one block.
+#[test]
+fn a_lock_is_handed_over_as_often_as_it_has_fences() {
+    let mut bed = bed();
+    let (worker, mut held) = locked(&mut bed);
+    let rule = HandOver {
+        most: u32::MAX,
+        ..RULE
+    };
+    for handed in 1.. {
+        bed.wait(worker, 0);
+        let now = bed.clock();
+        if bed.zone().end(held.handle, rule, now) != Ok(Ended::HandedOver) {
+            assert_eq!(handed, crate::redlock::Fence::BLOCK);
+            break;
+        }
+        held = bed.zone().collect(worker, now).unwrap().grant;
+        assert_eq!(held.fence, 1_000 + handed);
+        assert_eq!(held.last_fence, 1_000);
+    }
 }

@@ -15,6 +15,7 @@ fn terms(request: &str, until_ms: u64) -> Terms<'_> {
         request,
         context: "{}",
         until_ms,
+        asked_ms: 0,
     }
 }
 
@@ -171,6 +172,7 @@ fn what_a_service_said_is_kept() {
         request: &request,
         context: &context,
         until_ms: bed.now + TTL,
+        asked_ms: 0,
     };
     let now = bed.clock();
     let lock = bed.zone().entrust(grant.handle, &terms, now).unwrap();
@@ -275,22 +277,43 @@ fn recovery_ends_what_was_torn() {
     );
 }
 
+/// A lock that nodes have, too, of a worker; with until when it was asked of them.
+fn on_nodes(bed: &mut Bed, worker: WorkerId, for_ms: u64) -> ServiceLock {
+    let grant = bed.acquire(worker).unwrap();
+    let lock = Lock::new(7, 100, bed.now + for_ms);
+    bed.zone().locked(grant.handle, lock).unwrap();
+    let terms = Terms {
+        asked_ms: bed.now + for_ms,
+        ..terms("r", bed.now + for_ms)
+    };
+    let now = bed.clock();
+    let service = bed.zone().entrust(grant.handle, &terms, now).unwrap();
+    assert_eq!(service.lock, Some(lock));
+    service
+}
+
+/// What there is to do: how many locks to keep, the strays, and when to look again.
+fn due(bed: &mut Bed) -> (usize, Vec<Stray>, Option<u64>) {
+    let now = bed.clock();
+    let due = bed.zone().service_locks_to_tend(|_| true, TTL, now);
+    (due.keep.len(), due.give_back, due.next_ms)
+}
+
+fn state(bed: &mut Bed, lock: &ServiceLock) -> ServiceState {
+    let lock = bed.zone().service_lock(lock.handle.nonce());
+    lock.unwrap().state
+}
+
 #[test]
 fn locks_on_nodes_are_seen_to_in_turn() {
     let mut bed = bed();
     let worker = bed.worker(1);
-    let grant = bed.acquire(worker).unwrap();
-    let lock = Lock::new(7, 100, bed.now + 5 * TTL);
-    bed.zone().locked(grant.handle, lock).unwrap();
-    let service = entrust(&mut bed, grant, "r", 5 * TTL);
-    assert_eq!(service.lock, Some(lock));
-    let due = |bed: &mut Bed| {
-        let now = bed.clock();
-        bed.zone().service_locks_to_tend(|_| true, TTL, now).len()
-    };
-    assert_eq!(due(&mut bed), 0, "it has just been locked");
+    let service = on_nodes(&mut bed, worker, 5 * TTL);
+    let until = Some(service.until_ms);
+    assert_eq!(due(&mut bed), (0, vec![], until), "it has just been locked");
     bed.now += TTL;
-    assert_eq!((due(&mut bed), due(&mut bed)), (1, 0));
+    assert_eq!(due(&mut bed), (1, vec![], until));
+    assert_eq!(due(&mut bed), (0, vec![], until));
     // Given back by another worker, which has it for a while.
     let other = bed.worker(2);
     let now = bed.clock();
@@ -305,6 +328,46 @@ fn locks_on_nodes_are_seen_to_in_turn() {
     bed.zone().dismiss(other, now);
     bed.now += 100;
     assert!(bed.acquire(worker).is_some());
+    // That worker has died: whoever looks next gives it back, until nodes say so.
+    for _ in 0..2 {
+        assert_eq!(due(&mut bed), (0, vec![], None));
+        bed.now += TTL;
+        let (_, strays, _) = due(&mut bed);
+        assert_eq!(strays[0].lock.nonce(), 7);
+        assert_eq!(strays[0].handle, service.handle);
+    }
+    bed.zone().settle_service_lock(id);
+    bed.now += TTL;
+    assert_eq!(due(&mut bed), (0, vec![], None));
+    assert_eq!(state(&mut bed, &service), ServiceState::Released);
+}
+
+/// Too few nodes have prolonged it: when it ends they may keep it for longer.
+#[test]
+fn nodes_that_were_asked_for_longer_are_told_of_the_end() {
+    let mut bed = bed();
+    let worker = bed.worker(1);
+    let service = on_nodes(&mut bed, worker, TTL);
+    let id = service.handle.nonce();
+    let long = bed.now + 60 * TTL;
+    assert!(bed.zone().ask_for_service_lock(id, long));
+    bed.now += TTL;
+    let (_, strays, next) = due(&mut bed);
+    assert_eq!(
+        (strays.len(), next),
+        (1, None),
+        "it has ended here, and at once"
+    );
+    assert_eq!(state(&mut bed, &service), ServiceState::Expired);
+    assert!(!bed.zone().ask_for_service_lock(id, long), "it has ended");
+    // Nobody answers, and the record is forgotten by an administrator.
+    let now = bed.clock();
+    bed.zone().clean_service_locks(now);
+    bed.now += TTL;
+    assert_eq!(due(&mut bed).1.len(), 1);
+    // By then it has ended on all nodes.
+    bed.now = long + 10 * 60_000;
+    assert_eq!(due(&mut bed), (0, vec![], None));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 mod circuit;
 mod judgement;
 mod naming;
+mod operations;
 mod outages;
 mod replies;
 mod resp;

@@ -91,35 +91,47 @@ fn what_clients_call_themselves_cannot_break_a_listing() {
 
 #[test]
 fn fences_rise_even_when_the_wall_clock_goes_back() {
+    let block = |number| Fence::new(number * Fence::BLOCK).unwrap();
     let mut clock = FenceClock::default();
-    assert_eq!(clock.propose(1_000).get(), 1_000);
-    assert_eq!(clock.propose(500).get(), 1_001);
-    clock.saw(Fence::new(5_000).unwrap());
-    clock.saw(Fence::new(2_000).unwrap());
-    assert_eq!(clock.propose(1_002).get(), 5_001);
-    assert_eq!(clock.propose(u64::MAX), Fence::MAX);
+    assert_eq!(clock.propose(10_000, Fence::default()), block(10));
+    assert_eq!(clock.propose(500, block(10)), block(11));
+    clock.saw(Fence::new(50_000).unwrap());
+    clock.saw(Fence::new(20_000).unwrap());
+    assert_eq!(clock.propose(10_000, block(11)), block(49));
     assert_eq!(Fence::new(1 << 53), None);
 }
 
 #[test]
 fn a_fence_leaves_room_for_those_its_lock_is_handed_to() {
-    let mut clock = FenceClock::reserving(10);
-    assert_eq!(clock.propose(1_000).get(), 1_000);
-    assert_eq!(clock.propose(500).get(), 1_011);
-    clock.saw(Fence::new(5_000).unwrap());
-    assert_eq!(clock.propose(500).get(), 5_011);
+    let mut clock = FenceClock::default();
+    for (wall, known) in [
+        (0, 1),
+        (1, 1_024),
+        (7_000, 6_000),
+        (7_000, 7_168),
+        (u64::MAX, 1),
+    ] {
+        let fence = clock.propose(wall, Fence::new(known).unwrap()).get();
+        assert!(
+            fence > known && fence.is_multiple_of(Fence::BLOCK),
+            "{fence}"
+        );
+        assert!(Fence::new(fence + Fence::BLOCK - 1).is_some(), "{fence}");
+    }
 }
 
 #[test]
 fn a_fence_near_the_end_of_all_fences_is_not_believed() {
     let now = 1_800_000_000_000_000;
-    let mut clock = FenceClock::reserving(10);
-    clock.propose(now);
-    clock.saw(Fence::MAX);
-    assert_eq!(clock.propose(now + 100).get(), now + 100);
+    let mut clock = FenceClock::default();
+    let mut propose = |saw: Fence| {
+        clock.saw(saw);
+        clock.propose(now, Fence::default())
+    };
+    let first = propose(Fence::default());
+    assert_eq!(propose(Fence::MAX), first);
     let years_ahead = Fence::new(5_000_000_000_000_000).unwrap();
-    clock.saw(years_ahead);
-    assert_eq!(clock.propose(now + 200).get(), years_ahead.get() + 11);
+    assert!(propose(years_ahead) > years_ahead);
 }
 
 #[test]

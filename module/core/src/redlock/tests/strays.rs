@@ -164,3 +164,16 @@ proptest! {
         prop_assert!(kept.is_none() || counted.len() > usize::from(nodes / 2), "{:?}", actions);
     }
 }
+
+/// A node that was late may still take the slot up.
+#[test]
+fn an_attempt_is_heard_when_no_node_can_grant_anything_any_more() {
+    let (mut acquire, _) = Acquire::new(attempt(3, 1), 0);
+    let _ = acquire.step(1, granted(0, 0));
+    let _ = acquire.step(1, granted(1, 0));
+    assert!(!acquire.is_drained());
+    let _ = acquire.step(60, Event::TimedOut(NodeId(2)));
+    assert!(acquire.is_drained() && !acquire.is_heard());
+    let _ = acquire.step(70, Event::Erred(NodeId(2), ErrorKind::Disconnected));
+    assert!(acquire.is_heard());
+}

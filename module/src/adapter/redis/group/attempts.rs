@@ -11,7 +11,7 @@ use rand::RngCore;
 
 use super::super::call::by_digest;
 use super::guards::Sight;
-use super::{Attempt, AttemptKey, Attempting, Group, Order, Outcome};
+use super::{Attempt, AttemptKey, Attempting, GiveBack, Group, Order, Outcome};
 
 /// How soon to look again whether enough nodes are connected.
 const OPENING_MS: u64 = 5;
@@ -59,7 +59,9 @@ impl Group {
             });
             return None;
         };
-        let (fence, start_ms) = (self.fence.propose(wall_us), wall_us / 1_000);
+        let known = attempt.first.known_fence(attempt.last_fence);
+        let (fence, start_ms) = (self.fence.propose(wall_us, known), wall_us / 1_000);
+        attempt.first.propose(fence);
         let proposal = Proposal {
             candidates: candidates.clone(),
             nonce: Nonce(nonce),
@@ -145,11 +147,21 @@ impl Group {
 
     /// Drops an attempt that nothing more can come of; whether it goes on.
     fn forget_drained(&mut self, key: AttemptKey) -> bool {
-        let drained = self.attempts.get(key).map(|a| a.acquire.is_drained());
-        if drained == Some(true) {
+        let Some(attempting) = self.attempts.get(key) else {
+            return false;
+        };
+        let drained = attempting.acquire.is_drained();
+        // Of one that was won, late votes still tell something.
+        if drained && (!attempting.won || attempting.acquire.is_heard()) {
+            self.unheard.remove(&attempting.nonce.0);
             self.attempts.remove(key);
         }
-        drained == Some(false)
+        !drained
+    }
+
+    /// Whether no node can take a lock up any more.
+    pub fn is_heard(&self, lock: &Lock) -> bool {
+        !self.unheard.contains(&lock.nonce())
     }
 
     pub(super) fn act(
@@ -179,6 +191,9 @@ impl Group {
                     let base = attempting.attempt.names.base();
                     if let Some(sight) = self.sights.get_mut(base) {
                         *sight = Sight::Known;
+                    }
+                    if !attempting.acquire.is_heard() {
+                        self.unheard.insert(lease.nonce.0);
                     }
                     let lock = Lock::new(lease.nonce.0, lease.fence.get(), lease.deadline_ms);
                     done.push(Outcome::Locked {
@@ -287,10 +302,11 @@ impl Group {
     }
 
     /// Gives back a lock that no lease has.
-    pub fn give_back_lock(&mut self, names: &PoolNames, slot: Slot, lock: Lock) {
+    pub fn give_back_lock(&mut self, names: &PoolNames, slot: Slot, lock: GiveBack) {
         let command = ReleaseCommand {
             slots: [slot].into(),
-            nonce: Nonce(lock.nonce()),
+            nonce: Nonce(lock.lock.nonce()),
+            ends: lock.ends(),
         };
         self.give_back(self.quorum.all(), command, names);
     }

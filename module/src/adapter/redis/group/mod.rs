@@ -14,13 +14,13 @@ use std::rc::Rc;
 
 use openai_core::lease::{LeaseHandle, Lock};
 use openai_core::redlock::{
-    Acquire, Candidates, Drift, ErrorKind, Event, FenceClock, NodeId, NodeSet, Nonce, Outage,
-    PoolNames, Quorum, Release, ReleaseCommand, ReleaseEvent, Renewal, RenewalEvent, RetryDelay,
-    ScriptCall, Slot, Value, reply,
+    Acquire, Candidates, Drift, ErrorKind, Event, Fence, FenceClock, NodeId, NodeSet, Nonce,
+    Operation, Outage, PoolNames, Quorum, Release, ReleaseCommand, ReleaseEvent, Renewal,
+    RenewalEvent, RetryDelay, ScriptCall, Slot, Value, reply,
 };
 use rand::RngCore;
 use rand::rngs::StdRng;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use slotmap::{SlotMap, new_key_type};
 
 use super::call::{by_digest, in_full};
@@ -46,8 +46,6 @@ pub struct Setup {
     pub bootstrap: bool,
     /// The pools that use it.
     pub pools: Vec<Rc<PoolNames>>,
-    /// How often in a row a lock may be handed over.
-    pub hand_over: u32,
     /// The name of this worker, as other machines see it on its locks.
     pub owner: String,
     /// The name of this machine's place in queues: the same for all its workers.
@@ -75,8 +73,40 @@ pub struct Attempt {
     pub ttl_ms: u64,
     /// The lease of the first slot on this machine.
     pub handle: LeaseHandle,
+    /// The fence of the last lock of that slot that is known here.
+    pub last_fence: u64,
     /// Passed through.
     pub tag: u64,
+}
+
+/// A lock to be given back.
+#[derive(Clone, Copy)]
+pub struct GiveBack {
+    pub lock: Lock,
+    /// Whether nodes may yet be told to prolong it, by whomever.
+    pub retold: bool,
+    /// Whether somebody wants to hear when it is gone.
+    pub settles: bool,
+    /// The lease that it is of.
+    pub handle: LeaseHandle,
+}
+
+impl GiveBack {
+    /// The fence up to which nodes must put no lock back.
+    fn ends(&self) -> Option<Fence> {
+        Fence::new(self.lock.fence).filter(|_| self.retold)
+    }
+}
+
+/// What nodes have answered to an operation on a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// A majority keeps it, so that it is valid until then.
+    Until(u64),
+    /// Too few do.
+    Refused,
+    /// A majority says that it is another's.
+    Lost,
 }
 
 /// What has come of something.
@@ -110,6 +140,10 @@ pub enum Outcome {
         /// Whether a waiter on another machine has been told.
         for_others: bool,
     },
+    /// No node has it any more; comes later.
+    Gone {
+        handle: LeaseHandle,
+    },
     /// Given up before it was decided.
     Abandoned {
         handle: LeaseHandle,
@@ -118,9 +152,10 @@ pub enum Outcome {
         handle: LeaseHandle,
         deadline_ms: u64,
     },
-    /// Too few nodes have prolonged it; it keeps its end.
-    Kept {
-        handle: LeaseHandle,
+    /// What has come of [`Group::keep_for`]; may come again.
+    Concluded {
+        operation: Operation,
+        kept: Kept,
     },
     Lost {
         handle: LeaseHandle,
@@ -172,7 +207,7 @@ struct Sent {
 #[derive(Clone)]
 enum Order {
     Acquire(AttemptKey),
-    Unlock(UnlockKey, Rc<SlotCommands>, Nonce),
+    Unlock(UnlockKey, Rc<SlotCommands>, GiveBack),
     Renew(RenewalKey),
     Stray(Rc<ScriptCall>),
     Enqueue(Rc<PoolNames>, Rc<ScriptCall>),
@@ -199,6 +234,7 @@ struct Attempting {
 struct Unlocking {
     release: Release,
     handle: LeaseHandle,
+    settles: bool,
     /// The nodes that have told a waiter of another machine.
     for_others: NodeSet,
     due: u64,
@@ -206,11 +242,19 @@ struct Unlocking {
 
 struct Renewing {
     renewal: Renewal,
-    handles: Vec<LeaseHandle>,
+    of: Purpose,
     /// How many leases nodes are asked about: those that had not ended before.
     asked: usize,
     call: Rc<ScriptCall>,
     due: u64,
+}
+
+/// For whom locks are prolonged.
+enum Purpose {
+    /// For the leases that have them.
+    Leases(Vec<LeaseHandle>),
+    /// For somebody who waits, or nobody: one lock.
+    Operation(Operation),
 }
 
 pub struct Group {
@@ -221,6 +265,8 @@ pub struct Group {
     unlocks: SlotMap<UnlockKey, Unlocking>,
     renewals: SlotMap<RenewalKey, Renewing>,
     fence: FenceClock,
+    /// Locks that were won and that a node may yet take up, by their nonces.
+    unheard: FxHashSet<u128>,
     queues: Vec<queue::Place>,
     woken: FxHashMap<(usize, String), NodeSet>,
     wake: Timer,
@@ -258,7 +304,6 @@ impl Group {
             let argument = setup.base + at as u64;
             Node::new(target.clone(), rules.clone(), setup.on_node, argument)
         };
-        let fence = FenceClock::reserving(u64::from(setup.hand_over) + 1);
         Self {
             nodes: setup.nodes.iter().enumerate().map(node).collect(),
             timeout: Timer::new(true, setup.on_node, setup.base + TIMEOUT),
@@ -274,7 +319,8 @@ impl Group {
             attempts: SlotMap::with_key(),
             unlocks: SlotMap::with_key(),
             renewals: SlotMap::with_key(),
-            fence,
+            fence: FenceClock::default(),
+            unheard: FxHashSet::default(),
             sights: FxHashMap::default(),
             ask_at: 0,
             counts: Counts::default(),
@@ -356,6 +402,7 @@ impl Group {
                 ReleaseCommand {
                     slots,
                     nonce: a.nonce,
+                    ends: None,
                 },
             )
         });

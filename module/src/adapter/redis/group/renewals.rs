@@ -4,15 +4,18 @@ use std::rc::Rc;
 
 use openai_core::lease::{LeaseHandle, Lock};
 use openai_core::redlock::{
-    Command, Lease, NodeSet, Nonce, PoolNames, RenewCommand, Renewal, RenewalAction, RenewalEvent,
-    ScriptCall, Slot, Timing,
+    Command, Fence, Lease, NodeSet, Nonce, Operation, PoolNames, Renewal, RenewalAction,
+    RenewalEvent, ScriptCall, Slot, Timing,
 };
 
 use super::super::call::by_digest;
-use super::{Counts, Group, Order, Outcome, RenewalKey, Renewing};
+use super::{Counts, Group, Kept, Order, Outcome, Purpose, RenewalKey, Renewing};
+
+/// How many locks a node is asked about at once.
+const MOST: usize = 256;
 
 impl Group {
-    /// Prolongs locks.
+    /// Prolongs the locks of leases.
     pub fn prolong(
         &mut self,
         names: &PoolNames,
@@ -21,82 +24,86 @@ impl Group {
         now: u64,
         done: &mut Vec<Outcome>,
     ) {
-        self.ask_to_keep(names, (ttl_ms, false), locks, now, done);
+        for batch in locks.chunks(MOST) {
+            let lease = |(_, slot, lock): &(_, Slot, Lock)| lease_of(slot, lock, lock.deadline_ms);
+            let leases: Vec<_> = batch.iter().map(lease).collect();
+            let handles = batch.iter().map(|&(handle, ..)| handle).collect();
+            self.ask_to_keep(names, ttl_ms, &leases, Purpose::Leases(handles), now, done);
+        }
+        self.arm();
+    }
+
+    /// Has the nodes keep a lock so that it is valid for that long from now at least. It
+    /// is concluded by their answers, by the node timeout, or at once if there is nobody
+    /// to ask.
+    pub fn keep_for(
+        &mut self,
+        names: &PoolNames,
+        valid_ms: u64,
+        (slot, lock): (&Slot, &Lock),
+        operation: Operation,
+        now: u64,
+        done: &mut Vec<Outcome>,
+    ) {
+        // Who asks knows whether it has ended meanwhile.
+        let lease = lease_of(slot, lock, u64::MAX);
+        let of = Purpose::Operation(operation);
+        self.ask_to_keep(names, self.ttl_for(valid_ms), &[lease], of, now, done);
+        self.arm();
+    }
+
+    /// For how long nodes are asked to keep a lock that is to be valid for so long.
+    pub fn ttl_for(&self, valid_ms: u64) -> u64 {
+        self.setup.drift.ttl_for(valid_ms)
+    }
+
+    /// When an operation that begins now has been concluded.
+    pub fn concluded_by(&self, now: u64) -> u64 {
+        // Timeouts are looked for every half of one.
+        now + 2 * self.setup.timeout_ms
     }
 
     fn ask_to_keep(
         &mut self,
         names: &PoolNames,
-        (ttl_ms, at_least): (u64, bool),
-        locks: &[(LeaseHandle, Slot, Lock)],
+        ttl_ms: u64,
+        leases: &[Lease],
+        of: Purpose,
         now: u64,
         done: &mut Vec<Outcome>,
     ) {
-        for batch in locks.chunks(256) {
-            let leases: Vec<_> = batch
-                .iter()
-                .map(|(_, slot, lock)| lease_of(slot, lock))
-                .collect();
-            let handles: Vec<_> = batch.iter().map(|&(handle, ..)| handle).collect();
-            let timing = Timing {
-                ttl_ms,
-                drift: self.setup.drift,
-            };
-            let (renewal, actions) =
-                Renewal::new(self.quorum, timing, self.keepers(), &leases, now);
-            let mut call = None;
-            for action in &actions {
-                if let RenewalAction::Send { command, .. } = action
-                    && let Command::Renew(renew) = command
-                {
-                    let asked = renew.leases.len();
-                    let renew = RenewCommand {
-                        at_least,
-                        ..renew.clone()
-                    };
-                    let script = ScriptCall::new(&Command::Renew(renew), names);
-                    call = Some((asked, Rc::new(script)));
-                }
-            }
-            let Some((asked, call)) = call else {
-                note_renewals(&handles, &actions, &mut self.counts, done);
-                continue;
-            };
-            let due = now + self.setup.timeout_ms;
-            let packed = by_digest(&call);
-            let key = self.renewals.insert(Renewing {
-                renewal,
-                handles,
-                asked,
-                call,
-                due,
-            });
-            self.renewed(key, actions, done);
-            let to = self
-                .renewals
-                .get(key)
-                .map_or(NodeSet::default(), |r| r.renewal.pending());
-            for node in to.iter() {
-                if self.send(node, &packed, Order::Renew(key)).is_err() {
-                    self.renewal_step(key, RenewalEvent::Failed(node), now, done);
-                }
+        let drift = self.setup.drift;
+        let timing = Timing { ttl_ms, drift };
+        let (renewal, actions) = Renewal::new(self.quorum, timing, self.keepers(), leases, now);
+        let call = actions.iter().find_map(|action| match action {
+            RenewalAction::Send {
+                command: command @ Command::Renew(renew),
+                ..
+            } => Some((renew.leases.len(), ScriptCall::new(command, names))),
+            _ => None,
+        });
+        let Some((asked, call)) = call else {
+            note_renewals(&of, &actions, &mut self.counts, done);
+            return;
+        };
+        let packed = by_digest(&call);
+        let key = self.renewals.insert(Renewing {
+            renewal,
+            of,
+            asked,
+            call: Rc::new(call),
+            due: now + self.setup.timeout_ms,
+        });
+        self.renewed(key, actions, done);
+        let to = self
+            .renewals
+            .get(key)
+            .map_or(NodeSet::default(), |r| r.renewal.pending());
+        for node in to.iter() {
+            if self.send(node, &packed, Order::Renew(key)).is_err() {
+                self.renewal_step(key, RenewalEvent::Failed(node), now, done);
             }
         }
-        self.arm();
-    }
-
-    /// Has the nodes keep a lock so that it is valid for that long from now; `at_least`
-    /// if it may be for longer.
-    pub fn keep_for(
-        &mut self,
-        names: &PoolNames,
-        (valid_ms, at_least): (u64, bool),
-        lock: (LeaseHandle, Slot, Lock),
-        now: u64,
-        done: &mut Vec<Outcome>,
-    ) {
-        let ttl_ms = self.setup.drift.ttl_for(valid_ms);
-        self.ask_to_keep(names, (ttl_ms, at_least), &[lock], now, done);
     }
 
     pub(super) fn renewal_step(
@@ -122,44 +129,52 @@ impl Group {
         let Some(renewing) = self.renewals.get(key) else {
             return;
         };
-        note_renewals(&renewing.handles, &actions, &mut self.counts, done);
+        note_renewals(&renewing.of, &actions, &mut self.counts, done);
         if renewing.renewal.pending().is_empty() {
             self.renewals.remove(key);
         }
     }
 }
 
-fn lease_of(slot: &Slot, lock: &Lock) -> Lease {
+fn lease_of(slot: &Slot, lock: &Lock, deadline_ms: u64) -> Lease {
     Lease {
         slot: slot.clone(),
         nonce: Nonce(lock.nonce()),
-        fence: openai_core::redlock::Fence::new(lock.fence).unwrap_or_default(),
-        deadline_ms: lock.deadline_ms,
+        fence: Fence::new(lock.fence).unwrap_or_default(),
+        deadline_ms,
     }
 }
 
 fn note_renewals(
-    handles: &[LeaseHandle],
+    of: &Purpose,
     actions: &[RenewalAction],
     counts: &mut Counts,
     done: &mut Vec<Outcome>,
 ) {
     for action in actions {
-        match *action {
-            RenewalAction::Extended { lease, deadline_ms } => {
-                done.extend(handles.get(lease).map(|&handle| Outcome::Prolonged {
-                    handle,
-                    deadline_ms,
-                }));
-            }
+        let (lease, kept) = match *action {
+            RenewalAction::Extended { lease, deadline_ms } => (lease, Kept::Until(deadline_ms)),
+            RenewalAction::Kept { lease } => (lease, Kept::Refused),
             RenewalAction::Lost { lease } => {
                 counts.lost += 1;
-                done.extend(handles.get(lease).map(|&handle| Outcome::Lost { handle }));
+                (lease, Kept::Lost)
             }
-            RenewalAction::Kept { lease } => {
-                done.extend(handles.get(lease).map(|&handle| Outcome::Kept { handle }));
-            }
-            RenewalAction::Send { .. } => {}
-        }
+            RenewalAction::Send { .. } => continue,
+        };
+        done.extend(match of {
+            Purpose::Operation(operation) => Some(Outcome::Concluded {
+                operation: *operation,
+                kept,
+            }),
+            Purpose::Leases(handles) => handles.get(lease).and_then(|&handle| match kept {
+                Kept::Until(deadline_ms) => Some(Outcome::Prolonged {
+                    handle,
+                    deadline_ms,
+                }),
+                // It keeps its end.
+                Kept::Refused => None,
+                Kept::Lost => Some(Outcome::Lost { handle }),
+            }),
+        });
     }
 }

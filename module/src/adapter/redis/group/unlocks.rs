@@ -2,35 +2,34 @@
 
 use std::rc::Rc;
 
-use openai_core::lease::{LeaseHandle, Lock};
 use openai_core::redlock::{NodeId, NodeSet, Nonce, Release, ReleaseAction, ReleaseEvent};
 
 use super::super::commands::SlotCommands;
-use super::{Group, Order, Outcome, UnlockKey, Unlocking};
+use super::{GiveBack, Group, Order, Outcome, UnlockKey, Unlocking};
 
 impl Group {
     /// Gives a lock back; [`Outcome::Unlocked`] tells when that is done.
     pub fn unlock(
         &mut self,
         slot: &Rc<SlotCommands>,
-        lock: Lock,
-        handle: LeaseHandle,
+        lock: GiveBack,
         now: u64,
         done: &mut Vec<Outcome>,
     ) {
-        let nonce = Nonce(lock.nonce());
+        let nonce = Nonce(lock.lock.nonce());
         let key = self.unlocks.insert(Unlocking {
             release: Release::of(self.quorum),
-            handle,
+            handle: lock.handle,
+            settles: lock.settles,
             for_others: NodeSet::default(),
             due: now + self.setup.timeout_ms,
         });
         let mut packed = std::mem::take(&mut self.packed);
         packed.clear();
-        slot.release(&self.setup.owner, nonce, &mut packed);
+        slot.release(&self.setup.owner, nonce, lock.ends(), &mut packed);
         // Also those that never seemed to grant it.
         for node in self.quorum.all().iter() {
-            let order = Order::Unlock(key, Rc::clone(slot), nonce);
+            let order = Order::Unlock(key, Rc::clone(slot), lock);
             if self.send(node, &packed, order).is_err() {
                 self.unlocked(key, ReleaseEvent::Failed(node), done);
             }
@@ -63,6 +62,12 @@ impl Group {
                 handle: unlocking.handle,
                 for_others: unlocking.for_others.len() > self.quorum.spare(),
             });
+        }
+        if unlocking.release.is_over() {
+            if unlocking.settles && unlocking.release.is_gone() {
+                let handle = unlocking.handle;
+                done.push(Outcome::Gone { handle });
+            }
             self.unlocks.remove(key);
         }
     }

@@ -67,7 +67,10 @@ impl Group {
         let call = match &order {
             Order::Acquire(key) => self.attempts.get(*key).and_then(|a| a.call.clone()),
             Order::Renew(key) => self.renewals.get(*key).map(|r| Rc::clone(&r.call)),
-            Order::Unlock(_, slot, nonce) => Some(Rc::new(slot.release_call(*nonce))),
+            Order::Unlock(_, slot, lock) => {
+                let nonce = Nonce(lock.lock.nonce());
+                Some(Rc::new(slot.release_call(nonce, lock.ends())))
+            }
             Order::Stray(call)
             | Order::Enqueue(_, call)
             | Order::Guard(_, call)
