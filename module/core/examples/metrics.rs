@@ -1,7 +1,7 @@
 //! Prints metrics as a gateway with some traffic tells them, for `promtool check metrics`.
 #![allow(clippy::print_stdout, reason = "it is what the example is for")]
 
-use openai_core::circuit::{Phase, Status};
+use openai_core::circuit::{Counts, Phase, Status};
 use openai_core::lease::{Cause, KeyView};
 use openai_core::metrics::{
     Board, Day, Http, Live, LiveCircuit, LiveKey, LivePool, Outcome, Record, Request, render,
@@ -89,6 +89,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             faulty: 12,
             until_ms: Some(1),
             trips: 1,
+            recent: Counts {
+                all: 20,
+                faulty: 12,
+            },
         },
     }];
     let live = Live {
