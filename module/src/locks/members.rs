@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::outcomes::settle;
 use super::waiting::see_to_queues;
-use super::{LATE, LOCKS, Lockable, Locks, Place, end_locked, outages, services, sharing, with};
+use super::{LOCKS, Lockable, Locks, Place, end_locked, late, outages, services, sharing, with};
 use crate::adapter::now;
 use crate::adapter::redis::{Group, NodeReport, Setup, SlotCommands, TIMEOUT, WAKE, clock};
 use crate::conf::{Main, PoolKey, RedlockGroup, Store, TakenOver};
@@ -156,6 +156,7 @@ fn named(places: &FxHashMap<u32, Rc<Place>>) -> FxHashMap<String, (u32, u32)> {
 
 /// The worker ends: all locks are given back, as far as the sockets take it.
 pub fn stop() {
+    late::make_late();
     let mut locks = LOCKS.take();
     let Locks {
         members,
@@ -327,8 +328,7 @@ fn flush(group: u64) {
 }
 
 fn tend(group: u64) {
-    let late = LATE.with_borrow_mut(std::mem::take);
-    late.into_iter().for_each(super::end);
+    late::make_late();
     see_to_queues(group as usize);
     outages::ask_silent_nodes(group as usize);
     services::give_up_late();

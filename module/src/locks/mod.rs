@@ -4,6 +4,7 @@
 //! a quorum of nodes. Whatever comes of it is settled after the event that brought
 //! it, when nothing is borrowed.
 
+mod late;
 mod members;
 mod outages;
 mod outcomes;
@@ -30,6 +31,7 @@ use crate::adapter::redis::{Attempt, AttemptKey, GiveBack, Outcome, SlotCommands
 use crate::conf::{KeyTable, PoolKey};
 use crate::ffi::Token;
 use crate::worker::in_zone;
+use late::Change;
 use members::Member;
 
 /// A Redlock pool.
@@ -114,8 +116,6 @@ struct Locks {
 
 thread_local! {
     static LOCKS: RefCell<Locks> = RefCell::default();
-    /// Leases that ended while the locks were being changed.
-    static LATE: RefCell<Vec<LeaseHandle>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Locks {
@@ -199,6 +199,10 @@ fn with_leisure(group: usize, act: impl FnOnce(&mut Member, &mut Holds, &mut Vec
 /// Tries to lock the slot of a lease, or one of another key, rather of none that the request
 /// avoids; [`crate::phase`] hears what comes of it.
 pub fn begin(grant: &Grant, token: Token, avoid: &Avoid) {
+    late::make(Change::Begin(*grant, token, *avoid));
+}
+
+fn begin_now(grant: &Grant, token: Token, avoid: &Avoid) {
     let noted = LOCKS.with_borrow_mut(|locks| {
         let group = locks.hold(grant, Some(token), None)?;
         let member = locks.member(group)?;
@@ -250,11 +254,15 @@ fn attempt(handle: LeaseHandle, group: usize, token: Token, by_script: bool) {
 
 /// Takes over a lock that came with a lease.
 pub fn take_over(grant: &Grant, lock: Lock, token: Token) {
-    LOCKS.with_borrow_mut(|locks| locks.hold(grant, Some(token), Some(lock)));
+    late::make(Change::TakeOver(*grant, lock, token));
 }
 
 /// Ends a lease with a lock that nobody came for.
 pub fn give_back(grant: &Grant, lock: Lock) {
+    late::make(Change::GiveBack(*grant, lock));
+}
+
+fn give_back_now(grant: &Grant, lock: Lock) {
     let held = LOCKS.with_borrow_mut(|locks| locks.hold(grant, None, Some(lock)));
     if let Some(group) = held {
         end_soon(group, grant.handle);
@@ -263,10 +271,10 @@ pub fn give_back(grant: &Grant, lock: Lock) {
 
 /// The lease is of no use any more: its lock goes to the next waiter or back.
 pub fn end(handle: LeaseHandle) {
-    if LOCKS.with(|locks| locks.try_borrow_mut().is_err()) {
-        // Connecting to a node, nginx has closed an idle connection to have room.
-        return LATE.with_borrow_mut(|late| late.push(handle));
-    }
+    late::make(Change::End(handle));
+}
+
+fn end_now(handle: LeaseHandle) {
     let Some((group, locked)) = LOCKS.with_borrow_mut(|locks| {
         let hold = locks.holds.get_mut(&handle)?;
         hold.ending = true;

@@ -11,7 +11,7 @@ use openai_core::lease::{Grant, LeaseHandle, Lock, ServiceLock, Stray};
 use openai_core::redlock::Operation;
 use serde_json::json;
 
-use super::{LOCKS, Place, with};
+use super::{LOCKS, Place, late, with};
 use crate::adapter::now;
 use crate::adapter::redis::{GiveBack, Kept, SlotCommands, clock};
 use crate::ffi::{Level, Token};
@@ -247,6 +247,10 @@ pub fn give_back_ms() -> u64 {
 
 /// Gives back what a service held, and which is this worker's now.
 pub fn give_back_service(grant: &Grant) {
+    late::make(late::Change::GiveBackService(*grant));
+}
+
+pub(super) fn give_back_now(grant: &Grant) {
     let held = grant.lock.filter(|&lock| {
         LOCKS.with_borrow_mut(|locks| {
             let noted = locks.hold(grant, None, Some(lock)).is_some();

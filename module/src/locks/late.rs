@@ -1,0 +1,54 @@
+//! Changes that come while the locks are being changed.
+//!
+//! To connect to a node nginx may need a connection, and closes an idle one to have it.
+//! What ends with that one (its request, a lease, a wait) is heard of while the locks are
+//! borrowed. It waits here, in order, for the next change.
+
+use std::cell::RefCell;
+
+use openai_core::lease::{Avoid, Grant, LeaseHandle, Lock};
+
+use super::{LOCKS, services};
+use crate::ffi::Token;
+
+/// A change of the locks.
+pub(super) enum Change {
+    Begin(Grant, Token, Avoid),
+    TakeOver(Grant, Lock, Token),
+    GiveBack(Grant, Lock),
+    GiveBackService(Grant),
+    End(LeaseHandle),
+}
+
+thread_local! {
+    static LATE: RefCell<Vec<Change>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Makes a change: after those that came before it, and not while the locks are borrowed.
+pub(super) fn make(change: Change) {
+    if LOCKS.with(|locks| locks.try_borrow_mut().is_err()) {
+        return LATE.with_borrow_mut(|late| late.push(change));
+    }
+    make_late();
+    change.make();
+}
+
+/// Makes the changes that have had to wait.
+pub(super) fn make_late() {
+    let late = LATE.with_borrow_mut(std::mem::take);
+    late.into_iter().for_each(Change::make);
+}
+
+impl Change {
+    fn make(self) {
+        match self {
+            Self::Begin(grant, token, avoid) => super::begin_now(&grant, token, &avoid),
+            Self::TakeOver(grant, lock, token) => {
+                LOCKS.with_borrow_mut(|locks| locks.hold(&grant, Some(token), Some(lock)));
+            }
+            Self::GiveBack(grant, lock) => super::give_back_now(&grant, lock),
+            Self::GiveBackService(grant) => services::give_back_now(&grant),
+            Self::End(handle) => super::end_now(handle),
+        }
+    }
+}
