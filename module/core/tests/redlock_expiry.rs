@@ -55,7 +55,7 @@ fn three_nodes_with_a_lease() -> (Vec<Store>, Lease) {
 }
 
 fn unlock(stores: &mut [Store], lease: &Lease, now: u64) -> Option<ReleaseAction> {
-    let (mut release, action) = Release::new(Quorum::of(3).unwrap(), lease);
+    let (mut release, action) = Release::new(Quorum::of(3).unwrap(), lease, false);
     let ReleaseAction::Send { to, command } = action else {
         panic!("{action:?}");
     };

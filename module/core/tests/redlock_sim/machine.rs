@@ -245,7 +245,7 @@ impl Client {
             self.quorum,
             timing,
             self.quorum.all(),
-            &[lease.clone()],
+            std::slice::from_ref(&lease),
             now,
         );
         let call = Call { service: at, until };

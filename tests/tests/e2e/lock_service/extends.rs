@@ -248,7 +248,10 @@ fn contend(store: Store, workers: usize, time: Duration) {
         assert!(!failed, "{store:?}, {workers} workers, seed {seed}");
     });
     let (granted, refused) = (granted.into_inner(), refused.into_inner());
-    println!("{store:?}, {workers} workers: {granted} granted, {refused} refused");
+    #[expect(clippy::print_stdout, reason = "the long form is read by people")]
+    {
+        println!("{store:?}, {workers} workers: {granted} granted, {refused} refused");
+    }
     assert!(granted > 0 && (store == Store::Redlock || refused == 0));
     check_end(&bed, &lock, latest.into_inner());
 }

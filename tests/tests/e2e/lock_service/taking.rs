@@ -1,7 +1,7 @@
 //! Taking, prolonging and giving back.
 
 use e2e::{Plan, wait_until};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Bed, STORES, Store, TOKEN, code, seconds, some, unix_now};
 
