@@ -93,6 +93,10 @@ impl HttpModule for Openai {
         &raw const ngx_http_openai_module
     }
 
+    fn entries() -> &'static ffi::Entries {
+        &ENTRIES
+    }
+
     fn commit(main: &Main) -> ConfResult {
         main.commit()
     }

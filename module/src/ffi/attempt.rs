@@ -63,7 +63,7 @@ impl Hooks {
     /// # Safety
     /// A live upstream.
     unsafe fn lead<M: Wrapped>(&self, upstream: *mut ngx_http_upstream_t) {
-        let ours: unsafe extern "C" fn(_) -> _ = process_header_entry::<M>;
+        let ours = M::entries().process_header;
         // SAFETY: the caller's.
         unsafe {
             let stands = (*upstream).process_header;
@@ -164,7 +164,9 @@ unsafe extern "C" fn reinit_request_entry<M: Wrapped>(r: *mut ngx_http_request_t
     })
 }
 
-unsafe extern "C" fn process_header_entry<M: Wrapped>(r: *mut ngx_http_request_t) -> ngx_int_t {
+pub(super) unsafe extern "C" fn process_header_entry<M: Wrapped>(
+    r: *mut ngx_http_request_t,
+) -> ngx_int_t {
     guard(NGX_ERROR as ngx_int_t, || {
         let holder = context::current::<M::Context>(r, the_module::<M>());
         let theirs = holder.and_then(|h| Some((h, h.hooks.process_header.get()?)));
@@ -300,7 +302,7 @@ fn come_back<M: Wrapped>(request: Request<'_>) {
         {
             (*r).cache = core::ptr::null_mut();
         }
-        if let Some(index) = handler::index_of::<M::Precontent>(r) {
+        if let Some(index) = handler::index_of(r, M::entries().precontent) {
             (*r).phase_handler = index;
         }
         (*r).write_event_handler = Some(ngx_http_core_run_phases);

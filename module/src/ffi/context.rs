@@ -1,3 +1,4 @@
+use core::any::TypeId;
 use core::cell::RefCell;
 use core::ffi::c_void;
 use core::ptr::NonNull;
@@ -39,11 +40,19 @@ impl Token {
 
     /// Calls `run` with the request, if it is still there.
     pub fn with<T>(self, run: impl FnOnce(Request<'_>) -> T) -> Option<T> {
-        let key = DefaultKey::from(KeyData::from_ffi(self.0));
-        let found = LIVE.with_borrow(|live| live.get(key).copied())?;
-        // SAFETY: the pool cleanup below takes the entry out before nginx frees
-        // the request's memory.
+        let found = self.find()?;
+        // SAFETY: `find` has just found it; no call that is lent a request frees it.
         Some(run(unsafe { Request::borrow(found.as_ptr()) }))
+    }
+
+    /// The request, if it is still there: the pool cleanup below takes the entry out before
+    /// nginx frees the request's memory.
+    pub(super) fn find(self) -> Option<NonNull<ngx_http_request_t>> {
+        LIVE.with_borrow(|live| live.get(self.key()).copied())
+    }
+
+    fn key(self) -> DefaultKey {
+        DefaultKey::from(KeyData::from_ffi(self.0))
     }
 }
 
@@ -51,9 +60,9 @@ impl Token {
 ///
 /// A pool cleanup owns it, not `r->cleanup`: nginx runs the latter before the log
 /// phase. Internal redirects zero `r->ctx`; the cleanup list still leads here.
+#[repr(C)]
 pub(crate) struct Holder<T> {
-    request: *mut ngx_http_request_t,
-    pub(crate) token: Token,
+    head: Head,
     pub(crate) rewrites: RefCell<Vec<Rewrite>>,
     pub(crate) authorization: RefCell<Option<Rc<Zeroizing<Vec<u8>>>>>,
     pub(crate) headers: RefCell<Option<Rc<SentHeaders>>>,
@@ -65,41 +74,68 @@ pub(crate) struct Holder<T> {
     pub(crate) value: T,
 }
 
+/// What every holder begins with: whose it is, and what it holds.
+struct Head {
+    request: *mut ngx_http_request_t,
+    token: Token,
+    kind: TypeId,
+    drop: unsafe fn(*mut c_void),
+}
+
 pub(crate) type CreateRequest = Option<unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t>;
 
 pub(crate) type FinalizeRequest = Option<unsafe extern "C" fn(*mut ngx_http_request_t, ngx_int_t)>;
 
-fn slot<'a>(r: *mut ngx_http_request_t, module: &ngx_module_t) -> &'a mut *mut c_void {
+/// The place for a module's context: to be read and written only at once, as nginx clears
+/// it at an internal redirect.
+///
+/// # Safety
+/// `r` must be live.
+unsafe fn slot(r: *mut ngx_http_request_t, module: &ngx_module_t) -> *mut *mut c_void {
     // SAFETY: nginx gives every request an array with a place for each HTTP module.
-    unsafe { &mut *(*r).ctx.add(module.ctx_index) }
+    unsafe { (*r).ctx.add(module.ctx_index) }
+}
+
+/// The holder at `place`, if it is one of these.
+///
+/// # Safety
+/// A holder of any kind that lives for `'a`, or null.
+unsafe fn holder_at<'a, T: 'static>(place: *const c_void) -> Option<&'a Holder<T>> {
+    let head = place.cast::<Head>();
+    // SAFETY: every holder begins with its head, which tells its type; only shared
+    // references to a holder are ever made.
+    unsafe {
+        if head.is_null() || (*head).kind != TypeId::of::<T>() {
+            return None;
+        }
+        Some(&*place.cast::<Holder<T>>())
+    }
 }
 
 /// The context that `r` has in this pass through the phases.
-pub(crate) fn current<'a, T>(
+pub(crate) fn current<'a, T: 'static>(
     r: *mut ngx_http_request_t,
     module: &ngx_module_t,
 ) -> Option<&'a Holder<T>> {
-    // SAFETY: the place is null or holds what `attach` put there; only shared
-    // references to a Holder are ever made.
-    unsafe { slot(r, module).cast::<Holder<T>>().as_ref() }
+    // SAFETY: live request; the place is null or holds what `attach` put there.
+    unsafe { holder_at(*slot(r, module)) }
 }
 
 /// The context that `r` had before an internal redirect.
 pub(crate) fn recall<'a, T: 'static>(r: *mut ngx_http_request_t) -> Option<&'a Holder<T>> {
     // SAFETY: walks the request's own cleanup list; an entry with our handler has
-    // a Holder<T> as its data. Subrequests share the pool of their main request,
-    // hence the comparison.
+    // a holder as its data. Subrequests share the pool of their main request, hence
+    // the comparison of requests.
     unsafe {
         let mut entry = (*(*r).pool).cleanup;
         while !entry.is_null() {
             if (*entry)
                 .handler
-                .is_some_and(|h| core::ptr::fn_addr_eq(h, drop_entry::<T> as Drop))
+                .is_some_and(|h| core::ptr::fn_addr_eq(h, CLEANUP))
+                && (*(*entry).data.cast::<Head>()).request == r
+                && let Some(holder) = holder_at((*entry).data)
             {
-                let holder = (*entry).data.cast::<Holder<T>>();
-                if (*holder).request == r {
-                    return Some(&*holder);
-                }
+                return Some(holder);
             }
             entry = (*entry).next;
         }
@@ -113,7 +149,8 @@ pub(crate) fn adopt<'a, T: 'static>(
     module: &ngx_module_t,
 ) -> Option<&'a Holder<T>> {
     let holder = recall::<T>(r)?;
-    *slot(r, module) = core::ptr::from_ref(holder).cast_mut().cast();
+    // SAFETY: live request.
+    unsafe { *slot(r, module) = core::ptr::from_ref(holder).cast_mut().cast() };
     Some(holder)
 }
 
@@ -134,8 +171,12 @@ pub(crate) fn attach<'a, T: 'static>(
         let key = LIVE.with_borrow_mut(|live| live.insert(request));
         let token = Token(key.data().as_ffi());
         holder.write(Holder {
-            request: r,
-            token,
+            head: Head {
+                request: r,
+                token,
+                kind: TypeId::of::<T>(),
+                drop: drop_holder::<T>,
+            },
             rewrites: Default::default(),
             authorization: Default::default(),
             headers: Default::default(),
@@ -146,22 +187,31 @@ pub(crate) fn attach<'a, T: 'static>(
             subrequest: core::cell::Cell::new((None, core::ptr::null_mut())),
             value: make(token),
         });
-        cleanup.handler = Some(drop_entry::<T>);
+        cleanup.handler = Some(CLEANUP);
         *slot(r, module) = holder.cast();
         Some(&*holder)
     }
 }
 
-type Drop = unsafe extern "C" fn(*mut c_void);
+/// By its address the cleanups of holders are known among those of a pool: so it is taken
+/// once, here.
+static CLEANUP: unsafe extern "C" fn(*mut c_void) = cleanup_entry;
 
-unsafe extern "C" fn drop_entry<T>(data: *mut c_void) {
+unsafe extern "C" fn cleanup_entry(data: *mut c_void) {
     guard((), || {
-        let holder = data.cast::<Holder<T>>();
-        // SAFETY: runs once, when nginx destroys the pool, after the log phase.
+        // SAFETY: runs once, when nginx destroys the pool, after the log phase; the data is
+        // a holder, and its head names what drops one of its kind.
         unsafe {
-            let key = DefaultKey::from(KeyData::from_ffi((*holder).token.0));
-            LIVE.with_borrow_mut(|live| live.remove(key));
-            core::ptr::drop_in_place(holder);
+            let head = data.cast::<Head>();
+            LIVE.with_borrow_mut(|live| live.remove((*head).token.key()));
+            ((*head).drop)(data);
         }
     });
+}
+
+/// # Safety
+/// A `Holder<T>`, which is not used after.
+unsafe fn drop_holder<T>(holder: *mut c_void) {
+    // SAFETY: the caller's.
+    unsafe { core::ptr::drop_in_place(holder.cast::<Holder<T>>()) }
 }

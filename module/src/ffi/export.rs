@@ -10,12 +10,13 @@ use ngx::http::HttpModuleConfExt;
 
 use super::conf::{Conf, ConfResult, status};
 use super::destination;
+use super::entries::Entries;
 use super::filter::{self, Filter};
 use super::guard;
-use super::handler::{self, PhaseHandler};
+use super::handler::{self, PhaseHandler, phase_entry};
 use super::log;
 use super::process::{self, Cycle};
-use super::upstream::{ContentHandler, Wrapped, content_entry};
+use super::upstream::{ContentHandler, Wrapped};
 use super::variable::{self, Variables};
 
 /// An HTTP module, as nginx meets it.
@@ -32,6 +33,8 @@ pub trait HttpModule: 'static {
 
     /// The module's record, which [`crate::ffi`] exports to nginx.
     fn record() -> *const ngx_module_t;
+    /// Its functions that are known by their address, likewise.
+    fn entries() -> &'static Entries;
     /// The configuration is about to be taken into use; in the master.
     fn commit(main: &Self::Main) -> ConfResult;
     /// A worker starts.
@@ -102,9 +105,9 @@ unsafe extern "C" fn preconfiguration<M: HttpModule>(cf: *mut ngx_conf_t) -> ngx
 unsafe extern "C" fn postconfiguration<M: HttpModule>(cf: *mut ngx_conf_t) -> ngx_int_t {
     guard(status(false), || {
         let conf = Conf(cf);
-        let added = handler::add::<M::Access>(&conf)
-            .and_then(|()| handler::add::<M::Precontent>(&conf))
-            .and_then(|()| handler::add::<M::Log>(&conf))
+        let added = handler::add(&conf, M::Access::PHASE, phase_entry::<M::Access>)
+            .and_then(|()| handler::add(&conf, M::Precontent::PHASE, M::entries().precontent))
+            .and_then(|()| handler::add(&conf, M::Log::PHASE, phase_entry::<M::Log>))
             .and_then(|()| variable::check::<M>(&conf));
         filter::install::<M::Filter>();
         status(said(&conf, added))
@@ -180,7 +183,7 @@ unsafe extern "C" fn merge_location<M: Wrapped>(
 /// # Safety
 /// `cf` must be the configuration of the location whose levels these are.
 unsafe fn wrap_content<M: Wrapped>(cf: *mut ngx_conf_t, own: &M::Location, above: &M::Location) {
-    let entry: unsafe extern "C" fn(_) -> _ = content_entry::<M>;
+    let entry = M::entries().content;
     let core_module = &raw const ngx_http_core_module;
     // SAFETY: every location has the core module's configuration.
     let core =
@@ -271,6 +274,8 @@ pub(crate) fn worker_processes(cycle: *mut ngx_cycle_t) -> usize {
 macro_rules! export_module {
     ($module:ty, $commands:ident) => {
         static CALLBACKS: ::ngx::ffi::ngx_http_module_t = $crate::ffi::callbacks::<$module>();
+
+        static ENTRIES: $crate::ffi::Entries = $crate::ffi::Entries::of::<$module>();
 
         #[doc(hidden)]
         #[allow(non_upper_case_globals, reason = "the name nginx looks for")]

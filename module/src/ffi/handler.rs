@@ -7,8 +7,9 @@ use ngx::ffi::{
 use ngx::http::HttpModuleConfExt;
 
 use super::conf::{Conf, ConfResult};
+use super::entries::Entry;
 use super::guard;
-use super::request::Request;
+use super::request::{self, Request};
 
 /// What nginx shall do after a handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,13 +20,19 @@ pub enum Flow {
     Pass,
     /// Stand still until an event runs the phases again.
     Pause,
+    /// Read the whole body, in memory or into a temporary file, then run the phase again.
+    ReadBody,
     /// End with this status, by `error_page` if there is one for it.
     Answer(u16),
 }
 
 impl Flow {
-    fn code(self) -> ngx_int_t {
+    /// # Safety
+    /// `r` must be the live request whose handler has said this, and nobody use it after.
+    unsafe fn follow(self, r: *mut ngx_http_request_t) -> ngx_int_t {
         match self {
+            // SAFETY: the caller's.
+            Self::ReadBody => unsafe { request::read_body(r) },
             Self::Decline => NGX_DECLINED as ngx_int_t,
             Self::Pass => NGX_OK as ngx_int_t,
             Self::Pause => NGX_AGAIN as ngx_int_t,
@@ -48,9 +55,9 @@ pub trait PhaseHandler: 'static {
     fn run(request: Request<'_>) -> Flow;
 }
 
-/// Adds a handler to its phase.
-pub(crate) fn add<H: PhaseHandler>(conf: &Conf) -> ConfResult {
-    let phase = match H::PHASE {
+/// Adds a handler to a phase.
+pub(crate) fn add(conf: &Conf, phase: Phase, entry: Entry) -> ConfResult {
+    let phase = match phase {
         Phase::Access => ngx_http_phases_NGX_HTTP_ACCESS_PHASE,
         Phase::Precontent => ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE,
         Phase::Log => ngx_http_phases_NGX_HTTP_LOG_PHASE,
@@ -68,15 +75,18 @@ pub(crate) fn add<H: PhaseHandler>(conf: &Conf) -> ConfResult {
         if place.is_null() {
             return Err("no memory".into());
         }
-        *place = Some(phase_entry::<H>);
+        *place = Some(entry);
     }
     Ok(())
 }
 
-unsafe extern "C" fn phase_entry<H: PhaseHandler>(r: *mut ngx_http_request_t) -> ngx_int_t {
+pub(super) unsafe extern "C" fn phase_entry<H: PhaseHandler>(
+    r: *mut ngx_http_request_t,
+) -> ngx_int_t {
     guard(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t, || {
-        // SAFETY: nginx calls phase handlers with a live request.
-        H::run(unsafe { Request::borrow(r) }).code()
+        // SAFETY: nginx calls phase handlers with a live request, and does not use it when
+        // they say that it goes on later.
+        unsafe { H::run(Request::borrow(r)).follow(r) }
     })
 }
 
@@ -84,8 +94,7 @@ unsafe extern "C" fn phase_entry<H: PhaseHandler>(r: *mut ngx_http_request_t) ->
 ///
 /// # Safety
 /// `r` must be live.
-pub(crate) unsafe fn index_of<H: PhaseHandler>(r: *mut ngx_http_request_t) -> Option<ngx_int_t> {
-    let own: unsafe extern "C" fn(_) -> _ = phase_entry::<H>;
+pub(crate) unsafe fn index_of(r: *mut ngx_http_request_t, own: Entry) -> Option<ngx_int_t> {
     // SAFETY: the engine's table ends with an entry without a checker.
     unsafe {
         let core_module = &raw const ngx_http_core_module;

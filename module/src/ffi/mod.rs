@@ -15,6 +15,8 @@ mod cut;
 mod destination;
 mod directive;
 mod edit;
+mod ending;
+mod entries;
 mod event;
 mod export;
 mod filter;
@@ -44,6 +46,8 @@ pub use context::Token;
 pub use cut::{Cutter, Left, Part};
 pub use directive::{Args, Commands, Directive, Scope, argument, command, end};
 pub use edit::Editor;
+pub use ending::Ending;
+pub use entries::Entries;
 pub use event::{Timer, Watcher, watch};
 pub use export::{
     HttpModule, LocationConf, MainConf, callbacks, exit_master, exit_process, init_module,

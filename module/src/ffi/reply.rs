@@ -1,10 +1,6 @@
 use core::ptr;
 
-use ngx::ffi::{
-    NGX_ERROR, NGX_HTTP_LAST, NGX_HTTP_VERSION_11, ngx_alloc_chain_link, ngx_buf_t, ngx_chain_t,
-    ngx_http_finalize_request, ngx_http_output_filter, ngx_http_request_t,
-    ngx_http_run_posted_requests, ngx_http_send_special, ngx_int_t, ngx_pcalloc,
-};
+use ngx::ffi::{NGX_HTTP_VERSION_11, ngx_alloc_chain_link, ngx_buf_t, ngx_chain_t, ngx_pcalloc};
 
 use super::abort::count_as_sent;
 use super::request::Request;
@@ -150,47 +146,8 @@ impl Request<'_> {
         unsafe { count_as_sent(chain, ptr::null()) };
     }
 
-    /// Sends a last piece on a stream that has begun, and ends it.
-    pub fn end_stream(&self, last_words: &[u8]) {
-        // SAFETY: live request whose header has been sent. Ending by an error
-        // would lose what is still in the buffers; a last buffer is sent on as the
-        // client takes it, and the connection is closed after.
-        unsafe {
-            (*self.raw).set_keepalive(0);
-            let chain = self.chain_of(last_words, false);
-            let mut rc = NGX_ERROR as ngx_int_t;
-            if !chain.is_null() && ngx_http_output_filter(self.raw, chain) != NGX_ERROR as ngx_int_t
-            {
-                rc = ngx_http_send_special(self.raw, NGX_HTTP_LAST as usize);
-            }
-            self.end(rc);
-        }
-    }
-
-    /// Ends a request whose header has not been sent, by an answer of this status.
-    pub fn end_with(&self, status: u16) {
-        self.end(status as ngx_int_t);
-    }
-
-    /// Ends a request whose answer cannot be completed: the connection is closed.
-    pub fn break_off(&self) {
-        self.end(NGX_ERROR as ngx_int_t);
-    }
-
-    /// Ends a request outside of its phases.
-    fn end(&self, rc: ngx_int_t) {
-        let r: *mut ngx_http_request_t = self.raw;
-        // SAFETY: live request; the connection outlives it, and what ends with it
-        // is run at once, as after any event of the connection.
-        unsafe {
-            let connection = (*r).connection;
-            ngx_http_finalize_request(r, rc);
-            ngx_http_run_posted_requests(connection);
-        }
-    }
-
     /// Takes the upstream connection away from a request, which then is for its
-    /// caller to end. Tells whether the header had gone to the client.
+    /// caller to end: see [`super::Token::conclude`]. Tells whether the header had gone to the client.
     pub fn cut_upstream(&self) -> Option<bool> {
         let r = self.raw;
         // SAFETY: `cleanup` of a live upstream holds nginx's own handler for a

@@ -1,10 +1,10 @@
 use core::marker::PhantomData;
 
 use ngx::ffi::{
-    NGX_DONE, NGX_HTTP_SPECIAL_RESPONSE, NGX_OK, ngx_handle_read_event, ngx_http_block_reading,
-    ngx_http_core_run_phases, ngx_http_finalize_request, ngx_http_post_request,
-    ngx_http_read_client_request_body, ngx_http_request_t, ngx_http_test_reading, ngx_int_t,
-    ngx_module_t, ngx_post_event, ngx_posted_events,
+    NGX_AGAIN, NGX_DONE, NGX_HTTP_SPECIAL_RESPONSE, NGX_OK, ngx_handle_read_event,
+    ngx_http_block_reading, ngx_http_core_run_phases, ngx_http_finalize_request,
+    ngx_http_post_request, ngx_http_read_client_request_body, ngx_http_request_t,
+    ngx_http_test_reading, ngx_int_t, ngx_module_t, ngx_post_event, ngx_posted_events,
 };
 
 use super::context::{self, Token};
@@ -127,21 +127,6 @@ impl<'a> Request<'a> {
         self.raw != self.get().main
     }
 
-    /// Reads the whole body, in memory or into a temporary file, then runs the
-    /// phase's handler again.
-    pub fn read_body(&self) -> Flow {
-        // SAFETY: the way of the mirror module: the read holds a reference of its
-        // own, which finalize(NGX_DONE) gives back.
-        unsafe {
-            let rc = ngx_http_read_client_request_body(self.raw, Some(body_entry));
-            if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t {
-                return Flow::Answer(rc as u16);
-            }
-            ngx_http_finalize_request(self.raw, NGX_DONE as ngx_int_t);
-        }
-        Flow::Pause
-    }
-
     /// Has the phases stand still until [`Request::go_on`]; meanwhile a client
     /// that leaves ends the request at once.
     pub fn park(&self) -> Flow {
@@ -176,6 +161,24 @@ impl<'a> Request<'a> {
             ngx_post_event((*connection).write, &raw mut ngx_posted_events);
         }
     }
+}
+
+/// Reads the whole body, then runs the phases again: perhaps at once, and to the end of
+/// the request.
+///
+/// # Safety
+/// `r` must be live and in the call of a phase's handler, which returns what this does.
+pub(super) unsafe fn read_body(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: the way of the mirror module: the read holds a reference of its own, which
+    // finalize(NGX_DONE) gives back.
+    unsafe {
+        let rc = ngx_http_read_client_request_body(r, Some(body_entry));
+        if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t {
+            return rc;
+        }
+        ngx_http_finalize_request(r, NGX_DONE as ngx_int_t);
+    }
+    NGX_AGAIN as ngx_int_t
 }
 
 unsafe extern "C" fn body_entry(r: *mut ngx_http_request_t) {

@@ -84,7 +84,7 @@ impl Request<'_> {
         }
         // SAFETY: live request. It has this handler, unless another module has put its
         // own in front of it.
-        unsafe { (*self.raw).content_handler = Some(content_entry::<M>) };
+        unsafe { (*self.raw).content_handler = Some(M::entries().content) };
         *holder.authorization.borrow_mut() = Some(authorization);
         *holder.headers.borrow_mut() = headers.map(Rc::new);
         true
@@ -100,7 +100,7 @@ impl Request<'_> {
         let Some(holder) = context::current::<M::Context>(self.raw, the_module::<M>()) else {
             return;
         };
-        let own: unsafe extern "C" fn(_, _, _) -> _ = subrequest_entry::<M>;
+        let own = M::entries().subrequest;
         // SAFETY: live subrequest; its post_subrequest is null or set by its maker,
         // and ours calls on to that. The record is in the request's pool.
         unsafe {
@@ -166,7 +166,7 @@ impl Request<'_> {
     }
 }
 
-pub(crate) unsafe extern "C" fn content_entry<M: Wrapped>(r: *mut ngx_http_request_t) -> ngx_int_t {
+pub(super) unsafe extern "C" fn content_entry<M: Wrapped>(r: *mut ngx_http_request_t) -> ngx_int_t {
     let failed = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
     guard(failed, || {
         // SAFETY: nginx calls content handlers with a live request.
@@ -296,7 +296,7 @@ fn through_precontent<M: Wrapped>(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: live request; the caller finalizes with NGX_DONE, which gives back
     // the reference that is taken here.
     unsafe {
-        let Some(index) = handler::index_of::<M::Precontent>(r) else {
+        let Some(index) = handler::index_of(r, M::entries().precontent) else {
             return NGX_ERROR as ngx_int_t;
         };
         (*(*r).main).set_count((*(*r).main).count() + 1);
@@ -361,7 +361,7 @@ unsafe extern "C" fn finalize_request_entry<M: Wrapped>(r: *mut ngx_http_request
     });
 }
 
-unsafe extern "C" fn subrequest_entry<M: Wrapped>(
+pub(super) unsafe extern "C" fn subrequest_entry<M: Wrapped>(
     r: *mut ngx_http_request_t,
     _data: *mut core::ffi::c_void,
     rc: ngx_int_t,

@@ -255,7 +255,7 @@ fn lost(handle: LeaseHandle) {
     worker::watch_expiry();
     phase::lease_lost(hold.token, handle);
     if let Some(token) = hold.token {
-        token.with(|request| phase::lost(request, handle));
+        phase::lost(token, handle);
     }
 }
 

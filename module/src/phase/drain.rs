@@ -7,7 +7,7 @@ use super::events;
 use crate::Openai;
 use crate::conf::ClientAbort;
 use crate::ctx::{Context, Reply};
-use crate::ffi::{Chunk, Level, Piece, Request, Timer, Token};
+use crate::ffi::{Chunk, Ending, Level, Piece, Request, Timer, Token};
 use crate::totals::CLIENT_LEFT;
 use crate::usage;
 
@@ -62,14 +62,12 @@ pub fn pass<'a>(request: &Request<'_>, ctx: &Context, left: u64, chunk: Chunk<'_
 
 /// The time is up.
 fn cut_off(token: Token) {
-    token.with(|request| {
+    token.conclude(|request| {
         let draining = |ctx: &&Context| ctx.draining.get().is_some();
-        if let Some(ctx) = request.recalled::<Openai>().filter(draining)
-            && request.cut_upstream().is_some()
-        {
-            tell(&request, ctx, "time");
-            request.end_with(CLIENT_LEFT);
-        }
+        let ctx = request.recalled::<Openai>().filter(draining)?;
+        request.cut_upstream()?;
+        tell(&request, ctx, "time");
+        Some(Ending::Answer(CLIENT_LEFT))
     });
 }
 

@@ -6,31 +6,31 @@ use openai_core::openai::ApiError;
 use super::api;
 use super::broken::takes_event;
 use crate::Openai;
-use crate::ffi::Request;
+use crate::ffi::{Ending, Request, Token};
 
 /// Ends the upstream's answer, and tells the client why.
-pub fn lost(request: Request<'_>, handle: LeaseHandle) {
-    let Some(ctx) = request.recalled::<Openai>() else {
-        return;
-    };
+pub fn lost(token: Token, handle: LeaseHandle) {
+    token.conclude(move |request| ending(request, handle));
+}
+
+fn ending(request: Request<'_>, handle: LeaseHandle) -> Option<Ending> {
+    let ctx = request.recalled::<Openai>()?;
     let same = ctx
         .lease
         .get()
         .is_some_and(|lease| lease.grant.handle == handle);
     if !same || !ctx.holds.get() || api::lost(&request, ctx, handle) {
-        return;
+        return None;
     }
     ctx.note_lost();
     let refusal = ApiError::LeaseLost;
-    match request.cut_upstream() {
+    Some(match request.cut_upstream() {
         Some(false) => {
             ctx.refusal.set(Some(refusal));
-            request.end_with(refusal.status());
+            Ending::Answer(refusal.status())
         }
-        Some(true) if takes_event(&request, ctx) => {
-            request.end_stream(refusal.sse_frame());
-        }
+        Some(true) if takes_event(&request, ctx) => Ending::Words(refusal.sse_frame()),
         // Neither form nor place for words: the client sees the answer break off.
-        _ => request.break_off(),
-    }
+        _ => Ending::BreakOff,
+    })
 }

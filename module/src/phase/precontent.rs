@@ -52,7 +52,7 @@ impl PhaseHandler for Precontent {
         match ctx.stage.get() {
             Stage::Fresh => {
                 ctx.stage.set(Stage::Reading);
-                request.read_body()
+                Flow::ReadBody
             }
             Stage::Reading => {
                 let looked = look_at(&request, ctx, place);

@@ -433,6 +433,6 @@ fn tick() {
     collect();
     for (handle, token) in lost {
         phase::lease_lost(Some(token), handle);
-        token.with(|request| phase::lost(request, handle));
+        phase::lost(token, handle);
     }
 }

@@ -103,7 +103,7 @@ impl<'a> Here<'a> {
             }
             *self.ctx.api.borrow_mut() = Some(Call::Body(route));
             self.ctx.stage.set(Stage::Reading);
-            return Ok(Begun::Reads(self.request.read_body()));
+            return Ok(Begun::Reads(Flow::ReadBody));
         }
         let answer = match route {
             Route::Index => json(200, &admin::Index::new()),
