@@ -72,7 +72,9 @@ fn another_attempt_without_memory_never_shows_the_clients_token_upstream() {
             "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
         )
     });
-    survives(&upstream, |plan| plan);
+    survives(&upstream, |plan| {
+        plan.http("openai_upstream upstream { errors off; }")
+    });
 }
 
 /// Of its allocations, one is that of the proxy module's upstream.
