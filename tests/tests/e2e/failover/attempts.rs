@@ -4,6 +4,9 @@ use e2e::{Plan, RawUpstream, Refusal, closed_port};
 
 use super::{key_gets, plan, uses};
 
+/// An upstream that fails on purpose is asked all the same.
+const NO_CIRCUIT: &str = "openai_upstream upstream { errors off; }";
+
 #[test]
 fn one_to_four_bad_keys_are_passed_over() {
     for bad in 1..=4 {
@@ -153,7 +156,8 @@ fn another_upstream_is_asked_after_one_that_has_failed_twice() {
 
 #[test]
 fn attempts_at_an_upstream_that_has_failed_pause_before() {
-    let gateway = plan(2, &key_gets(1, "status = 503")).start();
+    let plan = plan(2, &key_gets(1, "status = 503"));
+    let gateway = plan.http(NO_CIRCUIT).start();
     for _ in 0..24 {
         gateway.chat().send().expect_status(200);
     }
@@ -170,7 +174,8 @@ fn attempts_at_an_upstream_that_has_failed_pause_before() {
 
 #[test]
 fn a_client_that_leaves_in_a_pause_leaves_nothing() {
-    let gateway = plan(2, "[[fault]]\nstatus = 500").start();
+    let plan = plan(2, "[[fault]]\nstatus = 500");
+    let gateway = plan.http(NO_CIRCUIT).start();
     for _ in 0..8 {
         let mut client = gateway.connect();
         let seen = gateway.mock().stats().totals.requests;
