@@ -4,7 +4,7 @@
 export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
 BUILD  := nginx/build
-MODULE := release/libngx_http_openai_module.so
+MODULE := release/ngx_http_openai_module.so
 
 # Flavours of nginx side by side, each with headers and a module of its own.
 DEBIAN   := $(CARGO_TARGET_DIR)/nginx-debian
@@ -107,12 +107,12 @@ lint: deps ## formatting, clippy, shellcheck
 	cargo clippy --all-targets -- -D warnings
 	@# In release, so that the module's build below finds its build scripts compiled.
 	headers=$$($(BUILD)/debian-source.sh $(DEBIAN)) && \
-	    env $$headers cargo clippy --release --package ngx_http_openai_module -- -D warnings
+	    env $$headers cargo clippy --release --package nginx-safe --package ngx_http_openai_module -- -D warnings
 	shellcheck $(BUILD)/*.sh nginx/container/*.sh .ci/run $(wildcard benches/*.sh)
 
 .PHONY: test-unit
 test-unit: deps ## the crates that need no nginx
-	cargo test --package openai-core --package openai-keys --package mock-upstream --package benches
+	cargo test --package openai-wire --package openai-core --package openai-keys --package mock-upstream --package benches
 
 .PHONY: test-debian
 test-debian: deps module-debian ## end to end, in Debian's nginx
@@ -157,7 +157,7 @@ schemathesis: deps module-debian ## requests made up by the lock service's OpenA
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZ_SECONDS (60); needs a nightly Rust and cargo-fuzz
 	@command -v cargo-fuzz >/dev/null || { echo 'make fuzz: run this first: cargo install cargo-fuzz' >&2; exit 1; }
-	cd module/core && targets=$$(cargo +nightly fuzz list) && for target in $$targets; do \
+	cd module/wire && targets=$$(cargo +nightly fuzz list) && for target in $$targets; do \
 	    cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
 
@@ -172,7 +172,7 @@ bench-%: bench-setup ## one of them by name (see benches/run.sh); core: criterio
 
 .PHONY: bench-ab
 bench-ab: bench-setup ## the module beside an older build of it, in turn: OLD=path/of/older.so
-	@test -f '$(OLD)' || { echo 'make bench-ab: say OLD=path/of/an/older/libngx_http_openai_module.so' >&2; exit 1; }
+	@test -f '$(OLD)' || { echo 'make bench-ab: say OLD=path/of/an/older/ngx_http_openai_module.so' >&2; exit 1; }
 	benches/run.sh ab --old '$(OLD)'
 
 .PHONY: bench-setup

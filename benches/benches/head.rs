@@ -1,10 +1,10 @@
 //! The request-head scanner over bodies of every size.
 
+use openai_wire::head::{Head, HeadError, HeadScanner};
 use std::hint::black_box;
 
 use benches::bodies;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use openai_core::openai::head::{Head, HeadError, HeadScanner};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;

@@ -9,6 +9,7 @@
     reason = "a bench that cannot go on fails by panicking"
 )]
 
+use openai_wire::{Limits, Verdict};
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
@@ -16,7 +17,6 @@ use openai_core::lease::{
     Avoid, Balance, Capacity, Cause, Grant, KeyConfig, KeyPolicy, Now, PoolConfig, PoolId, Report,
     Want, WorkerId, Zone,
 };
-use openai_core::openai::{Limits, Verdict};
 
 const NOW: Now = Now {
     mono_ms: 1,

@@ -5,10 +5,10 @@
     reason = "a bench that cannot go on fails by panicking"
 )]
 
+use openai_wire::head::{Captured, HeadScanner, MAX_MODEL};
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use openai_core::openai::head::{Captured, HeadScanner, MAX_MODEL};
 use openai_core::routes::{RouteLines, Routes};
 
 /// So many names, as many prefixes, and some expressions.

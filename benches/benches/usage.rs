@@ -1,6 +1,8 @@
 //! The usage scanner over answers as they come from the upstream; the totals.
 #![allow(clippy::expect_used, reason = "a bench fails by panicking")]
 
+use openai_wire::usage::Source;
+use openai_wire::{Tokens, UsageScanner};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -10,8 +12,6 @@ use openai_core::lease::KeyView;
 use openai_core::metrics::{
     Board, Day, Http, Live, LiveKey, Outcome, Owner, Record, Request, Saved,
 };
-use openai_core::openai::usage::Source;
-use openai_core::openai::{Tokens, UsageScanner};
 
 const CHUNK: &str = "data: {\"id\":\"chatcmpl-123456\",\"object\":\"chat.completion.chunk\",\
     \"created\":1234567890,\"model\":\"gpt-4o-mini\",\"service_tier\":\"default\",\

@@ -1,11 +1,11 @@
 //! The circuits of upstreams: their outcomes, their changes in the log, their listing.
 
+use nginx_safe::Level;
 use openai_core::circuit::{Admit, Change, CircuitId, Outcome, Pass, Status};
 use serde_json::{Value, json};
 
 use crate::adapter::now;
 use crate::conf::Main;
-use crate::ffi::Level;
 use crate::log::{event, wall_time};
 use crate::worker;
 

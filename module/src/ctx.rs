@@ -3,17 +3,17 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
+use nginx_safe::{Answer, Editor, Timer, Token};
 use openai_core::attempts::UpstreamErrors;
 use openai_core::circuit::Pass;
 use openai_core::lease::{Avoid, Grant, LeaseHandle, WaitTicket};
-use openai_core::openai::usage::UsageStripper;
-use openai_core::openai::{ApiError, EventEnd, Head, Verdict};
 use openai_core::routes::Routed;
+use openai_wire::usage::UsageStripper;
+use openai_wire::{ApiError, EventEnd, Head, Verdict};
 
 use crate::adapter::now;
 use crate::circuits;
 use crate::conf::{PoolKey, Target};
-use crate::ffi::{Answer, Editor, Timer, Token};
 use crate::locks;
 use crate::phase::api::Call;
 use crate::trace::Ids;

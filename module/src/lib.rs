@@ -2,13 +2,14 @@
 //!
 //! A request that a location sends to a key pool is held in PRECONTENT until a
 //! slot of a key is leased to it; the key's secret goes upstream in place of the
-//! client's token; the lease ends with the request. All pointers live in `ffi`.
+//! client's token; the lease ends with the request. All pointers live in the crate
+//! `nginx-safe`.
+#![deny(unsafe_code)]
 
 mod adapter;
 mod circuits;
 mod conf;
 mod ctx;
-mod ffi;
 mod filter;
 mod keeper;
 mod locks;
@@ -32,7 +33,7 @@ use conf::{
 };
 use conf::{LockKey, LockTtl, OpenaiApi};
 use conf::{OnClientAbort, ProcessTimeHeader, TraceOn};
-use ffi::{
+use nginx_safe::{
     Answer, AnswerHead, Attempt, Commands, ConfResult, Content, Cycle, HttpModule, Request,
     Variables, Wrapped, command, end,
 };
@@ -77,7 +78,7 @@ static mut COMMANDS: Commands<32> = [
     end(),
 ];
 
-export_module!(Openai, COMMANDS);
+nginx_safe::export_module!(ngx_http_openai_module, Openai, COMMANDS);
 
 impl HttpModule for Openai {
     type Main = Main;
@@ -89,12 +90,16 @@ impl HttpModule for Openai {
     type Filter = filter::Answers;
     const VARIABLES: Variables = variables::ALL;
 
-    fn record() -> *const ngx::ffi::ngx_module_t {
+    fn record() -> *const nginx_safe::ModuleRecord {
         &raw const ngx_http_openai_module
     }
 
-    fn entries() -> &'static ffi::Entries {
+    fn entries() -> &'static nginx_safe::Entries {
         &ENTRIES
+    }
+
+    fn show(message: &str, words: &[&str]) -> String {
+        openai_core::echo::message(message, words)
     }
 
     fn commit(main: &Main) -> ConfResult {

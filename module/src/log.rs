@@ -1,38 +1,37 @@
 //! Our own events: a JSON object each, behind nginx's prefix in its error log, and as a
 //! line in the log of `openai_event_log`.
 
+use nginx_safe::Level;
 use std::time::{Duration, UNIX_EPOCH};
 
 use openai_core::events::{Severity, line};
 use serde_json::Value;
 
-use crate::ffi::{self, Level};
-
 /// Whether events of this level are written at all.
 pub fn is_logged(level: Level) -> bool {
-    ffi::is_logged(level) || ffi::takes_line(level)
+    nginx_safe::is_logged(level) || nginx_safe::takes_line(level)
 }
 
 /// Writes an event. Fields name leases, keys and services by id; no secret is
 /// ever passed here.
 pub fn event(level: Level, name: &str, fields: Value) {
-    let (in_error_log, in_own) = (ffi::is_logged(level), ffi::takes_line(level));
+    let (in_error_log, in_own) = (nginx_safe::is_logged(level), nginx_safe::takes_line(level));
     if !in_error_log && !in_own {
         return;
     }
-    let time = rfc3339(ffi::clocks().wall_us);
+    let time = rfc3339(nginx_safe::clocks().wall_us);
     let line = line(time, severity(level), name, fields);
     if in_error_log {
-        ffi::log(level, &line);
+        nginx_safe::log(level, &line);
     }
     if in_own {
-        ffi::log_line(level, &line);
+        nginx_safe::log_line(level, &line);
     }
 }
 
 /// A moment of the monotonic clock, as the wall clock will show it.
 pub fn wall_time(mono_ms: u64) -> String {
-    let clocks = ffi::clocks();
+    let clocks = nginx_safe::clocks();
     let ahead = mono_ms.saturating_sub(clocks.mono_ms);
     rfc3339(clocks.wall_us.saturating_add(ahead.saturating_mul(1_000)))
 }

@@ -8,9 +8,10 @@ use std::cell::RefCell;
 use std::io::{ErrorKind, Read};
 use std::rc::Rc;
 
+use nginx_safe::{Level, Peer, Timer};
 use openai_core::circuit::{CircuitId, Phase};
 use openai_core::lease::{Cause, PoolId, Turn};
-use openai_core::openai::{Verdict, probe::judge};
+use openai_wire::{Verdict, probe::judge};
 use rustc_hash::FxHashMap;
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -18,7 +19,6 @@ use zeroize::Zeroizing;
 use crate::adapter::now;
 use crate::circuits;
 use crate::conf::{KeyTable, Main, PoolKey, ProbeSettings};
-use crate::ffi::{Level, Peer, Timer};
 use crate::log::event;
 use crate::worker::{self, in_zone};
 

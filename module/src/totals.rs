@@ -1,21 +1,21 @@
 //! The totals of all workers: what a request adds at its end, and what Prometheus is
 //! told of them.
 
+use nginx_safe::{Answer, Content, Level, Request, SharedZone};
 use openai_core::circuit::Counts;
 use openai_core::clients::Client;
 use openai_core::metrics::{
     ACTIVE_SECONDS, Board, ByDay, CONTENT_TYPE, Counters, Day, Figures, Http, Live, LiveCircuit,
     LiveKey, LivePool, LiveQuota, Outcome, Passed, Record, Report, Request as Done,
 };
-use openai_core::openai::ApiError;
 use openai_core::redlock::share::{RowId, Sums};
+use openai_wire::ApiError;
 use serde_json::json;
 
 use crate::Openai;
 use crate::adapter::now;
 use crate::conf::{Location, Main, Pool, Store};
 use crate::ctx::{Context, LeaseStatus};
-use crate::ffi::{Answer, Content, Level, Request, SharedZone};
 use crate::locks;
 use crate::log::event;
 use crate::phase::target;

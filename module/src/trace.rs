@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use nginx_safe::{HeaderName, Request, SentHeaders};
 use openai_core::trace::{TraceParent, is_request_id, request_id};
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
@@ -9,7 +10,6 @@ use rand::{RngCore, SeedableRng};
 use crate::Openai;
 use crate::conf::Location;
 use crate::ctx::Context;
-use crate::ffi::{HeaderName, Request, SentHeaders};
 
 const TRACEPARENT: HeaderName = HeaderName::new(b"traceparent", b"traceparent");
 const REQUEST_ID: HeaderName = HeaderName::new(b"X-Request-ID", b"x-request-id");

@@ -2,16 +2,16 @@
 
 use std::cell::Cell;
 
+use nginx_safe::{Chunk, Cutter, Left, Level, Part, Request, Rewrite};
 use openai_core::metrics::Endpoint;
-use openai_core::openai::usage::{Source, Stripped, UsageStripper, estimated_prompt};
-use openai_core::openai::{MOST_TOKENS, Tokens, UsageScanner};
+use openai_wire::usage::{Source, Stripped, UsageStripper, estimated_prompt};
+use openai_wire::{MOST_TOKENS, Tokens, UsageScanner};
 use serde_json::json;
 
 use crate::Openai;
 use crate::adapter::now;
 use crate::conf::{Location, Main, Pool};
 use crate::ctx::Context;
-use crate::ffi::{Chunk, Cutter, Left, Level, Part, Request, Rewrite};
 use crate::log::event;
 use crate::phase::target;
 use crate::totals::CLIENT_LEFT;

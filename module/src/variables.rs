@@ -1,18 +1,18 @@
 //! `$openai_*`: what logs and other directives can ask of a request.
 
+use nginx_safe::{Request, Value, Variable, Variables};
 use openai_core::admin::lock_id;
 use openai_core::lease::{Cause, KeyView, PoolGauges};
-use openai_core::openai::usage::Source;
-use openai_core::openai::{Tokens, Verdict};
 use openai_core::prices;
 use openai_core::redlock::PoolNames;
+use openai_wire::usage::Source;
+use openai_wire::{Tokens, Verdict};
 use serde_json::json;
 
 use crate::Openai;
 use crate::circuits;
 use crate::conf::{Main, Pool, Store};
 use crate::ctx::{Context, Lease};
-use crate::ffi::{Request, Value, Variable, Variables};
 use crate::locks;
 use crate::phase::target;
 use crate::trace::{self, Ids};

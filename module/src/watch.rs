@@ -10,6 +10,7 @@ use std::fs::File;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use nginx_safe::{Background, ConfResult, Level, Timer, is_first_worker};
 use openai_core::echo;
 use openai_core::keys::KeySpec;
 use openai_core::lease::{ChangeError, PoolConfig};
@@ -17,7 +18,6 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::json;
 
 use crate::conf::{KeyTable, Main, PoolKey, Sources, Stamp, Store};
-use crate::ffi::{Background, ConfResult, Level, Timer, is_first_worker};
 use crate::locks;
 use crate::log::event;
 use crate::worker;

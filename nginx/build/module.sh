@@ -66,6 +66,10 @@ NGINX_BUILD_DIR=$(cd "$NGINX_BUILD_DIR" && pwd -P)
 export NGINX_SOURCE_DIR NGINX_BUILD_DIR
 cargo build --release --package ngx_http_openai_module
 
-module=$target/${CARGO_BUILD_TARGET:+$CARGO_BUILD_TARGET/}release/libngx_http_openai_module.so
-[[ -f $module ]] || die "cargo left no $module"
+release=$target/${CARGO_BUILD_TARGET:+$CARGO_BUILD_TARGET/}release
+module=$release/ngx_http_openai_module.so
+[[ -f $release/libngx_http_openai_module.so ]] || die "cargo left no $release/libngx_http_openai_module.so"
+# The name that nginx's own modules have. Renamed into place: a running nginx may have the old file mapped.
+cp "$release/libngx_http_openai_module.so" "$module.new"
+mv "$module.new" "$module"
 printf '%s\nload_module %s;\n' "$module" "$module"

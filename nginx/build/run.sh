@@ -17,7 +17,7 @@ die() {
 cd "$(dirname "$0")/../.."
 target=${CARGO_TARGET_DIR:-$PWD/target}
 prefix=$target/run
-module=$target/release/libngx_http_openai_module.so
+module=$target/release/ngx_http_openai_module.so
 mock=$target/release/mock-upstream
 log=$prefix/logs/access.json
 PATH=$PATH:/usr/sbin

@@ -20,7 +20,7 @@ impl Flavour {
             nginx: path("E2E_NGINX", "/usr/sbin/nginx".into()),
             module: path(
                 "E2E_MODULE",
-                workspace().join("target/release/libngx_http_openai_module.so"),
+                workspace().join("target/release/ngx_http_openai_module.so"),
             ),
         };
         let Self { nginx, module } = &flavour;

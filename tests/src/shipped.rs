@@ -255,7 +255,7 @@ fn adapt(text: &str, flavour: &Flavour, dir: &Path, port: u16, upstream_port: u1
     let mut text = text
         .replace("/usr/lib/nginx/modules/", "modules/")
         .replace(
-            "modules/libngx_http_openai_module.so",
+            "modules/ngx_http_openai_module.so",
             &flavour.module.display().to_string(),
         )
         .replace("/etc/nginx/", &format!("{home}/"))

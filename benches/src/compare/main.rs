@@ -99,7 +99,7 @@ fn run(args: Args) -> Result<()> {
     // nginx runs elsewhere: relative paths would lead it astray.
     let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
     let target = absolute(args.target);
-    let built = target.join("release/libngx_http_openai_module.so");
+    let built = target.join("release/ngx_http_openai_module.so");
     let mut chosen = args.comparisons;
     if chosen.is_empty() {
         chosen = Comparison::all();

@@ -6,8 +6,8 @@ use openai_core::lease::{Cause, KeyView};
 use openai_core::metrics::{
     Board, Day, Http, Live, LiveCircuit, LiveKey, LivePool, Outcome, Record, Request, render,
 };
-use openai_core::openai::Tokens;
-use openai_core::openai::usage::Source;
+use openai_wire::Tokens;
+use openai_wire::usage::Source;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut bytes = vec![0u64; Board::bytes_for(64).div_ceil(8)];

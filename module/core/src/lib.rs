@@ -13,7 +13,6 @@ pub mod events;
 pub mod keys;
 pub mod lease;
 pub mod metrics;
-pub mod openai;
 pub mod prices;
 pub mod redlock;
 pub mod routes;

@@ -8,12 +8,11 @@
 //! tokens is 10⁻¹² dollars for one: costs are whole numbers of these, so that sums of
 //! them are exact.
 
+use openai_wire::Tokens;
 use std::collections::HashMap;
 
 use serde::Deserialize;
 use thiserror::Error;
-
-use crate::openai::Tokens;
 
 /// So many units are a dollar.
 pub const UNITS_PER_DOLLAR: u64 = 1_000_000_000_000;

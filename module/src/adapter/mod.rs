@@ -2,13 +2,12 @@
 
 pub mod redis;
 
+use nginx_safe::SharedZone;
 use openai_core::lease::{Now, WakeSet, Zone};
-
-use crate::ffi::{self, SharedZone};
 
 /// Both clocks, as nginx last read them.
 pub fn now() -> Now {
-    let clocks = ffi::clocks();
+    let clocks = nginx_safe::clocks();
     Now {
         mono_ms: clocks.mono_ms,
         wall_us: clocks.wall_us,

@@ -2,8 +2,9 @@
 
 use std::ffi::CStr;
 
+use nginx_safe::{Args, Conf, ConfResult, Directive, Scope};
+
 use super::{Location, values};
-use crate::ffi::{Args, Conf, ConfResult, Directive, Scope};
 
 const LONGEST_MS: u64 = 86_400_000;
 

@@ -2,9 +2,10 @@
 
 use std::ffi::CStr;
 
+use nginx_safe::{Args, Conf, ConfResult, Directive, Scope};
+
 use super::{Location, Main, values};
 use crate::Openai;
-use crate::ffi::{Args, Conf, ConfResult, Directive, Scope};
 
 /// How long locks last, unless `openai_lock_ttl` says else.
 const TTL_MS: (u64, u64) = (1_000, 3_600_000);

@@ -2,10 +2,10 @@
 
 use std::ffi::CStr;
 
+use nginx_safe::{Args, Block, Conf, ConfResult, Directive, Scope};
 use openai_core::clients::{ClientDirective, Clients, QuotaDirective, TokenSource};
 
 use super::{Main, source};
-use crate::ffi::{Args, Block, Conf, ConfResult, Directive, Scope};
 
 pub struct ClientsBlock;
 

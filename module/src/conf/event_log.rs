@@ -2,10 +2,10 @@
 
 use std::ffi::CStr;
 
+use nginx_safe::{Args, Conf, Directive, Level, LineLog, Scope};
 use openai_core::events::Severity;
 
 use super::Main;
-use crate::ffi::{Args, Conf, Directive, Level, LineLog, Scope};
 
 /// Holds the level, unless the directive does.
 const VARIABLE: &str = "LOG_LEVEL";

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use nginx_safe::{Conf, ConfResult};
 use openai_core::keys::{Fingerprint, KeyDirective, KeyList, KeySource, KeySpec};
 use openai_core::lease::KeyConfig;
 use openai_core::redlock::{NameError, Slot};
@@ -10,7 +11,6 @@ use rustc_hash::FxHashMap;
 use zeroize::Zeroizing;
 
 use super::source::{self, Stamp};
-use crate::ffi::{Conf, ConfResult};
 
 /// A key of a pool.
 pub struct PoolKey {

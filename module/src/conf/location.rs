@@ -3,6 +3,9 @@
 use std::ffi::CStr;
 use std::rc::Rc;
 
+use nginx_safe::{
+    Args, Conf, ConfResult, ContentHandler, Directive, LocationConf, Scope, argument,
+};
 use openai_core::routes::TargetName;
 
 use super::abort::ClientAbort;
@@ -11,9 +14,6 @@ use super::next_key::NextKey;
 use super::trace::Trace;
 use super::usage::Usage;
 use super::{Main, Target, values};
-use crate::ffi::{
-    Args, Conf, ConfResult, ContentHandler, Directive, LocationConf, Scope, argument,
-};
 
 /// What to do with a body that cannot be looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

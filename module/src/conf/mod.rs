@@ -45,6 +45,7 @@ pub use zone::ZoneSize;
 use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
 
+use nginx_safe::{Conf, ConfResult, LineLog, MainConf, SharedZone};
 use openai_core::circuit::CircuitId;
 use openai_core::clients::{Clients, Measure};
 use openai_core::lease::{PoolConfig, PoolId, ReconcileError};
@@ -53,7 +54,6 @@ use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 
 use crate::adapter::now;
-use crate::ffi::{Conf, ConfResult, LineLog, MainConf, SharedZone};
 
 /// What the `http` block says.
 #[derive(Default)]
@@ -244,7 +244,7 @@ impl Main {
     }
 }
 
-impl crate::ffi::ZoneContent for Main {
+impl nginx_safe::ZoneContent for Main {
     const DIRECTIVE: &'static str = "openai_zone";
     const KIND: usize = 0;
 

@@ -3,10 +3,10 @@
 
 use std::ffi::CStr;
 
+use nginx_safe::{Args, Conf, ConfResult, Directive, Scope, argument};
 use openai_core::attempts::Fault;
 
 use super::{Location, values};
-use crate::ffi::{Args, Conf, ConfResult, Directive, Scope, argument};
 
 const MOST_TRIES: u32 = 100;
 

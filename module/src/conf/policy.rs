@@ -1,9 +1,9 @@
 //! `limit`, `cool_down` and `ramp` of a pool: how its keys' health is kept.
 
+use nginx_safe::ConfResult;
 use openai_core::lease::KeyPolicy;
 
 use super::values;
-use crate::ffi::ConfResult;
 
 /// The longest cool-down.
 const DAY_MS: u64 = 86_400_000;

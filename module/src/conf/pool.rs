@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 use std::rc::Rc;
 
+use nginx_safe::{Args, Block, Conf, ConfResult, Directive, Scope, argument};
 use openai_core::echo::begins_like_a_key;
 use openai_core::keys::KeyList;
 use openai_core::lease::{Balance, KeyPolicy, MAX_POOL_NAME, PoolConfig};
@@ -10,7 +11,6 @@ use openai_core::redlock::PoolNames;
 
 use super::keys::{KeyTable, PoolKey, Source};
 use super::{Main, RedlockGroup, policy, source, values};
-use crate::ffi::{Args, Block, Conf, ConfResult, Directive, Scope, argument};
 
 /// A pool of keys, as its block states it.
 pub struct Pool {

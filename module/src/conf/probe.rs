@@ -2,11 +2,11 @@
 
 use std::net::ToSocketAddrs;
 
+use nginx_safe::{Address, Conf, ConfResult, Tls};
 use url::{Position, Url};
 
 use super::tls::TlsLines;
 use super::values;
-use crate::ffi::{Address, Conf, ConfResult, Tls};
 
 /// How to probe.
 pub struct ProbeSettings {

@@ -5,6 +5,7 @@ use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use nginx_safe::{Address, Args, Block, Conf, ConfResult, Directive, Scope, TlsName, argument};
 use openai_core::echo;
 use openai_core::redlock::{Drift, MAX_NODES, PoolNames, Quorum, RetryDelay, ShareNames};
 use redis::{ConnectionAddr, IntoConnectionInfo};
@@ -13,7 +14,6 @@ use zeroize::Zeroizing;
 use super::tls::TlsLines;
 use super::{Main, source, values};
 use crate::adapter::redis::NodeTarget;
-use crate::ffi::{Address, Args, Block, Conf, ConfResult, Directive, Scope, TlsName, argument};
 
 /// A group, as its block states it.
 pub struct RedlockGroup {

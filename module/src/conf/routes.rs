@@ -3,10 +3,10 @@
 use std::ffi::CStr;
 use std::rc::Rc;
 
+use nginx_safe::{Args, Block, Conf, ConfResult, Directive, Scope, argument};
 use openai_core::routes::{RouteLines, Routes, TargetName};
 
 use super::Main;
-use crate::ffi::{Args, Block, Conf, ConfResult, Directive, Scope, argument};
 
 /// Where a request may go.
 #[derive(Clone, Debug, PartialEq, Eq)]

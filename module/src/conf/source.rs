@@ -1,13 +1,12 @@
 //! Where secrets are read from.
 
+use nginx_safe::{Conf, ConfResult};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 
 use openai_keys::EncryptionKey;
 use zeroize::Zeroizing;
-
-use crate::ffi::{Conf, ConfResult};
 
 /// The largest file of keys or tokens that is read.
 const MOST: u64 = 16 << 20;

@@ -1,6 +1,6 @@
 //! `tls_*`: how the `rediss://` nodes of a group are spoken to.
 
-use crate::ffi::{Conf, ConfResult, Tls, TlsContext, TlsName};
+use nginx_safe::{Conf, ConfResult, Tls, TlsContext, TlsName};
 
 /// What the lines of a group say.
 #[derive(Default)]

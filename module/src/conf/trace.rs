@@ -3,8 +3,9 @@
 
 use std::ffi::CStr;
 
+use nginx_safe::{Args, Conf, Directive, Scope, argument};
+
 use super::{Location, values};
-use crate::ffi::{Args, Conf, Directive, Scope, argument};
 
 /// What a level says of tracing; `None` is inherited.
 #[derive(Default)]

@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 use std::rc::Rc;
 
+use nginx_safe::{Args, Block, Conf, ConfResult, Directive, Scope, argument};
 use openai_core::circuit::{CircuitId, CircuitSettings, Share};
 use openai_core::echo::begins_like_a_key;
 use openai_core::lease::{MAX_CIRCUITS, Zone};
@@ -10,7 +11,6 @@ use openai_core::routes::MAX_UPSTREAM;
 
 use super::{Main, ProbeSettings, probe, values};
 use crate::adapter::now;
-use crate::ffi::{Args, Block, Conf, ConfResult, Directive, Scope, argument};
 
 /// An upstream with a circuit.
 pub struct Upstream {

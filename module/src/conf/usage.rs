@@ -5,6 +5,9 @@ use std::cell::RefCell;
 use std::ffi::CStr;
 use std::fs;
 
+use nginx_safe::{
+    Args, Conf, ConfResult, Directive, LocationConf, Scope, SharedZone, ZoneContent, argument,
+};
 use openai_core::metrics::{Board, ByDay};
 use openai_core::prices::Prices;
 use rand::rngs::StdRng;
@@ -12,9 +15,6 @@ use rand::{RngCore, SeedableRng};
 use serde_json::Value;
 
 use super::{Location, Main, values};
-use crate::ffi::{
-    Args, Conf, ConfResult, Directive, LocationConf, Scope, SharedZone, ZoneContent, argument,
-};
 
 const DEFAULT_NAME: &str = "openai_stats";
 const DEFAULT_SIZE: usize = 4 << 20;

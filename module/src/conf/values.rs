@@ -1,6 +1,6 @@
 //! Sizes and times as nginx writes them.
 
-use crate::ffi::ConfResult;
+use nginx_safe::ConfResult;
 
 /// A size: bytes, or with `k`, `m` or `g`.
 pub fn size(text: &str) -> ConfResult<usize> {

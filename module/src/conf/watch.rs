@@ -3,9 +3,10 @@
 use std::ffi::CStr;
 use std::sync::Arc;
 
+use nginx_safe::{Args, Conf, ConfResult, Directive, Scope, argument};
+
 use super::keys::Sources;
 use super::{Main, source, values};
-use crate::ffi::{Args, Conf, ConfResult, Directive, Scope, argument};
 
 const DEFAULT_MS: u64 = 2_000;
 const LEAST_MS: u64 = 100;

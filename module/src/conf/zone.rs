@@ -2,10 +2,10 @@
 
 use std::ffi::CStr;
 
+use nginx_safe::{Args, Conf, Directive, Scope, argument};
 use openai_core::lease::Capacity;
 
 use super::{Main, values};
-use crate::ffi::{Args, Conf, Directive, Scope, argument};
 
 const DEFAULT_NAME: &str = "openai";
 const DEFAULT_SIZE: usize = 8 << 20;

@@ -3,13 +3,15 @@
 
 use std::borrow::Cow;
 
-use openai_core::openai::restore::Form;
-use openai_core::openai::{ApiError, EventEnd, Restorer};
+use nginx_safe::{Chunk, End, Filter, HeaderName, LocationConf, Piece, Request, Wrapped};
+use nginx_safe::{Edit, Edits};
+use openai_wire::restore::Form;
+use openai_wire::restore::Part;
+use openai_wire::{ApiError, EventEnd, Restorer};
 
 use crate::Openai;
 use crate::conf::Location;
 use crate::ctx::{Context, Reply};
-use crate::ffi::{Chunk, End, Filter, HeaderName, LocationConf, Piece, Request, Wrapped};
 use crate::phase::{drain, target};
 use crate::trace;
 use crate::usage;
@@ -155,7 +157,8 @@ fn restore(request: &Request<'_>) {
     };
     if alias.restore && request.answers_plainly() {
         let name = serde_json::to_vec(&alias.name).unwrap_or_default();
-        *ctx.editor.borrow_mut() = request.edit_answer(Restorer::new(form), &name);
+        *ctx.editor.borrow_mut() =
+            request.edit_answer(Box::new(Restoring(Restorer::new(form))), &name);
     }
 }
 
@@ -186,4 +189,18 @@ fn put_into_form(request: &Request<'_>) {
         request.add_answer_header(b"X-Should-Retry", b"false");
     }
     ctx.reply.set(Reply::Announced(error));
+}
+
+/// Puts the alias's name in the place of the model's.
+struct Restoring(Restorer);
+
+impl Edits for Restoring {
+    fn feed(&mut self, piece: &[u8], emit: &mut dyn FnMut(Edit)) {
+        self.0.feed(piece, &mut |part| {
+            emit(match part {
+                Part::Keep(range) => Edit::Keep(range),
+                Part::Name => Edit::Insert,
+            });
+        });
+    }
 }

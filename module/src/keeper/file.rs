@@ -5,14 +5,13 @@
 //! more; what it counts from there on it leaves, at its end, in a file of its own, and
 //! the other adds that. If the other ends before, the first takes the file back.
 
+use nginx_safe::{FolderLock, alive};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use openai_core::metrics::{Owner, Saved};
-
-use crate::ffi::{FolderLock, alive};
 
 /// More than all rows of the largest zone come to.
 const MAX_SIZE: u64 = 1 << 30;

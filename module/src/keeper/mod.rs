@@ -13,11 +13,12 @@ use openai_core::metrics::{Board, Day, Extract, Owner, Saved};
 use serde_json::json;
 
 use self::file::{Put, StatsFile};
-use crate::adapter::now;
-use crate::conf::{KeptIn, Main};
-use crate::ffi::{
+use nginx_safe::{
     Background, Level, SharedZone, Timer, is_first_worker, is_testing, master_id, process_id,
 };
+
+use crate::adapter::now;
+use crate::conf::{KeptIn, Main};
 use crate::log::event;
 use crate::totals::change;
 use crate::worker;

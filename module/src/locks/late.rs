@@ -6,10 +6,10 @@
 
 use std::cell::RefCell;
 
+use nginx_safe::Token;
 use openai_core::lease::{Avoid, Grant, LeaseHandle, Lock};
 
 use super::{LOCKS, services};
-use crate::ffi::Token;
 
 /// A change of the locks.
 pub(super) enum Change {

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use nginx_safe::Timer;
 use openai_core::admin::NodeStatus;
 use openai_core::lease::{HandOver, LeaseHandle, Lock, PoolId};
 use openai_core::redlock::{PoolNames, Slot};
@@ -16,7 +17,6 @@ use super::{LOCKS, Lockable, Locks, Place, end_locked, late, outages, services, 
 use crate::adapter::now;
 use crate::adapter::redis::{Group, NodeReport, Setup, SlotCommands, TIMEOUT, WAKE, clock};
 use crate::conf::{Main, PoolKey, RedlockGroup, Store, TakenOver};
-use crate::ffi::{self, Timer};
 use crate::worker::in_zone;
 
 /// How often connections are seen to.
@@ -199,7 +199,7 @@ impl Member {
             quarantine_ms: group.quarantine_ms.unwrap_or_default(),
             bootstrap: group.bootstrap,
             pools: pools.iter().map(|(names, _)| Rc::clone(names)).collect(),
-            owner: format!("{}:{}", ffi::host_name(), ffi::process_id()),
+            owner: format!("{}:{}", nginx_safe::host_name(), nginx_safe::process_id()),
             instance: known.instance.clone(),
             on_node: heard,
             base: number << 8,

@@ -22,6 +22,7 @@ pub use waiting::waits;
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use nginx_safe::Token;
 use openai_core::lease::{Avoid, Ended, Grant, LeaseHandle, Lock};
 use openai_core::redlock::{Operations, PoolNames, Slot};
 use rustc_hash::FxHashMap;
@@ -29,7 +30,6 @@ use rustc_hash::FxHashMap;
 use crate::adapter::now;
 use crate::adapter::redis::{Attempt, AttemptKey, GiveBack, Outcome, SlotCommands, clock};
 use crate::conf::{KeyTable, PoolKey};
-use crate::ffi::Token;
 use crate::worker::in_zone;
 use late::Change;
 use members::Member;

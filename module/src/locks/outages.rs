@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use nginx_safe::Level;
 use openai_core::lease::{Cause, Turn};
 use openai_core::redlock::{NodeId, Outage, PoolNames};
 use rustc_hash::FxHashMap;
@@ -10,7 +11,6 @@ use serde_json::json;
 use super::{LOCKS, Place, with};
 use crate::adapter::now;
 use crate::adapter::redis::clock;
-use crate::ffi::Level;
 use crate::log::event;
 use crate::worker::in_zone;
 

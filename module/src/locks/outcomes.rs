@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use nginx_safe::{Level, Token};
 use openai_core::lease::{LeaseHandle, Lock};
 use openai_core::redlock::PoolNames;
 use serde_json::json;
@@ -10,7 +11,6 @@ use super::waiting::has_had_its_turn;
 use super::{Hold, LOCKS, attempt, forget, outages, services, sharing, unlock, with};
 use crate::adapter::now;
 use crate::adapter::redis::{GiveBack, Outcome};
-use crate::ffi::{Level, Token};
 use crate::log::event;
 use crate::phase;
 use crate::worker::{self, in_zone};

@@ -7,6 +7,7 @@
 
 use std::rc::Rc;
 
+use nginx_safe::{Level, Token};
 use openai_core::lease::{Grant, LeaseHandle, Lock, ServiceLock, Stray};
 use openai_core::redlock::Operation;
 use serde_json::json;
@@ -14,7 +15,6 @@ use serde_json::json;
 use super::{LOCKS, Place, late, with};
 use crate::adapter::now;
 use crate::adapter::redis::{GiveBack, Kept, SlotCommands, clock};
-use crate::ffi::{Level, Token};
 use crate::log::event;
 use crate::phase;
 use crate::worker::{self, in_zone};

@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use nginx_safe::{Level, SharedZone, Timer, is_first_worker};
 use openai_core::metrics::{Day, KEPT_DAYS, SharedNames};
 use openai_core::redlock::share::{Instance, RowId, Sharing, Sums};
 use openai_core::redlock::{ErrorKind, NodeId, NodeSet, ShareNames, Value};
@@ -16,7 +17,6 @@ use super::members::Member;
 use super::with;
 use crate::adapter::now;
 use crate::conf::{KeyTable, Main, RedlockGroup};
-use crate::ffi::{Level, SharedZone, Timer, is_first_worker};
 use crate::log::event;
 use crate::{totals, worker};
 

@@ -1,12 +1,12 @@
 //! ACCESS: the client's token.
 
+use nginx_safe::{Flow, Phase, PhaseHandler, Request};
 use openai_core::clients::TokenError;
-use openai_core::openai::ApiError;
+use openai_wire::ApiError;
 
 use super::api;
 use crate::Openai;
 use crate::ctx::Context;
-use crate::ffi::{Flow, Phase, PhaseHandler, Request};
 
 pub struct Access;
 

@@ -1,11 +1,11 @@
 //! Looking at the head of a JSON body as it lies there.
 
-use openai_core::openai::{ApiError, Head, HeadError, HeadScanner};
+use nginx_safe::{Request, Rewrite};
+use openai_wire::{ApiError, Head, HeadError, HeadScanner};
 
 use super::target;
 use crate::conf::{Location, Main, Otherwise};
 use crate::ctx::Context;
-use crate::ffi::{Request, Rewrite};
 use crate::usage;
 
 /// The head of the request's body; `None` when there is none to be had.

@@ -1,12 +1,12 @@
 //! An answer that breaks off in mid-stream: the upstream falls silent, or its connection breaks.
 
-use openai_core::openai::ApiError;
+use nginx_safe::{Level, Request};
+use openai_wire::ApiError;
 use serde_json::json;
 
 use super::events;
 use crate::Openai;
 use crate::ctx::Context;
-use crate::ffi::{Level, Request};
 
 /// The last words to the client, where there is a form and a place for them.
 pub fn answer_broken(request: &Request<'_>, status: u16) -> Option<&'static [u8]> {

@@ -1,13 +1,13 @@
 //! A client that leaves before its answer is whole: where that is wanted, the answer is
 //! read to its end all the same, so that its usage is known. The lease is held meanwhile.
 
+use nginx_safe::{Chunk, Ending, Level, Piece, Request, Timer, Token};
 use serde_json::json;
 
 use super::events;
 use crate::Openai;
 use crate::conf::ClientAbort;
 use crate::ctx::{Context, Reply};
-use crate::ffi::{Chunk, Ending, Level, Piece, Request, Timer, Token};
 use crate::totals::CLIENT_LEFT;
 use crate::usage;
 

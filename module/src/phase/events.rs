@@ -1,12 +1,12 @@
 //! Events about a request.
 
+use nginx_safe::{Level, Request, Token};
 use openai_core::admin::lock_id;
 use openai_core::lease::LeaseHandle;
 use serde_json::{Value, json};
 
 use crate::Openai;
 use crate::ctx::Context;
-use crate::ffi::{Level, Request, Token};
 use crate::log::{event, is_logged};
 use crate::totals;
 use crate::trace;

@@ -1,11 +1,12 @@
 //! Failover: an attempt that another key may cure is made again, before the client
 //! has seen anything of it.
 
+use nginx_safe::{AnswerHead, Attempt, Level, Request};
 use openai_core::attempts::Fault;
 use openai_core::circuit::Outcome;
 use openai_core::lease::{Outlook, Report, Turn};
-use openai_core::openai::limits::forbids_retry;
-use openai_core::openai::{ApiError, ErrorHead, Limits, Verdict, verdict};
+use openai_wire::limits::forbids_retry;
+use openai_wire::{ApiError, ErrorHead, Limits, Verdict, verdict};
 use serde_json::json;
 
 use super::{events, target};
@@ -14,7 +15,6 @@ use crate::adapter::now;
 use crate::circuits;
 use crate::conf::{Location, Main};
 use crate::ctx::{Context, Lease, Stage};
-use crate::ffi::{AnswerHead, Attempt, Level, Request};
 use crate::locks;
 use crate::worker;
 

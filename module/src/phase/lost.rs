@@ -1,12 +1,12 @@
 //! A lease that is lost while its request runs: the key is somebody else's now.
 
+use nginx_safe::{Ending, Request, Token};
 use openai_core::lease::LeaseHandle;
-use openai_core::openai::ApiError;
+use openai_wire::ApiError;
 
 use super::api;
 use super::broken::takes_event;
 use crate::Openai;
-use crate::ffi::{Ending, Request, Token};
 
 /// Ends the upstream's answer, and tells the client why.
 pub fn lost(token: Token, handle: LeaseHandle) {

@@ -2,9 +2,10 @@
 
 use std::rc::Rc;
 
+use nginx_safe::{Flow, Phase, PhaseHandler, Request, Timer, Token};
 use openai_core::clients::Client;
 use openai_core::lease::{Grant, LeaseHandle, holder_of};
-use openai_core::openai::ApiError;
+use openai_wire::ApiError;
 
 use super::access::{context_of, refuse};
 use super::api::{self, Call};
@@ -13,7 +14,6 @@ use crate::Openai;
 use crate::adapter::now;
 use crate::conf::{Location, Main, Pool, PoolKey};
 use crate::ctx::{Context, Lease, LeaseStatus, Stage};
-use crate::ffi::{Flow, Phase, PhaseHandler, Request, Timer, Token};
 use crate::totals;
 use crate::trace;
 use crate::worker::{self, Ask, Asked};

@@ -1,7 +1,8 @@
 //! The lease ends with the upstream's answer; in the LOG phase at the latest.
 
+use nginx_safe::{Flow, Phase, PhaseHandler, Request};
+
 use crate::Openai;
-use crate::ffi::{Flow, Phase, PhaseHandler, Request};
 use crate::{totals, usage};
 
 pub struct Log;

@@ -2,12 +2,13 @@
 
 use std::rc::Rc;
 
+use nginx_safe::Request;
 use openai_core::attempts::Fault;
 use openai_core::circuit::CircuitId;
 use openai_core::lease::Outlook;
-use openai_core::openai::ApiError;
-use openai_core::openai::head::Captured;
 use openai_core::routes::Alias;
+use openai_wire::ApiError;
+use openai_wire::head::Captured;
 
 use super::api::Call;
 use crate::Openai;
@@ -15,7 +16,6 @@ use crate::adapter::now;
 use crate::circuits;
 use crate::conf::{Location, Main, Pool, Target};
 use crate::ctx::{Context, LeaseStatus};
-use crate::ffi::Request;
 use crate::worker;
 
 /// Finds the targets of a request whose body has been looked at, or why there are none.

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use nginx_safe::{Cycle, Token};
 use openai_core::circuit::{Admit, CircuitId, Pass};
 use openai_core::lease::{Avoid, Grant, LeaseHandle, Outlook, WaitTicket, Want};
 
@@ -10,7 +11,6 @@ use super::{enter, keep, watch_expiry, with};
 use crate::adapter::now;
 use crate::conf::{Main, PoolKey, Store, TakenOver};
 use crate::ctx::Lease;
-use crate::ffi::{Cycle, Token};
 use crate::locks;
 
 /// What came of asking for a lease.

@@ -7,6 +7,7 @@ pub use asking::{Ask, Asked, ask, outlook};
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use nginx_safe::{ConfResult, Cycle, Level, SharedZone, Timer, Token, Watcher};
 use openai_core::circuit::Status;
 use openai_core::lease::{
     Avoid, Cancelled, ChangeError, Changed, EntrustError, Grant, KeyView, LeaseHandle, Lost,
@@ -20,7 +21,6 @@ use slotmap::{SlotMap, new_key_type};
 use crate::adapter::{change, change_quietly, now};
 use crate::conf::{Main, Store, TakenOver};
 use crate::ctx::Lease;
-use crate::ffi::{self, ConfResult, Cycle, Level, SharedZone, Timer, Token, Watcher};
 use crate::keeper;
 use crate::locks;
 use crate::log::event;
@@ -59,7 +59,7 @@ fn with<T>(act: impl FnOnce(&mut Worker) -> T) -> Option<T> {
 
 /// Enters the worker into the zone.
 pub fn start(main: &Main, cycle: Cycle) -> ConfResult {
-    if ffi::serves_requests() && enter(main, cycle) == Some(false) {
+    if nginx_safe::serves_requests() && enter(main, cycle) == Some(false) {
         let fields = json!({ "reason": "too many workers at once" });
         event(Level::Alert, "worker_refused", fields);
     }
@@ -69,8 +69,8 @@ pub fn start(main: &Main, cycle: Cycle) -> ConfResult {
 /// Takes a place in the zone, if there is a zone: `Some(false)` when it is full.
 fn enter(main: &Main, cycle: Cycle) -> Option<bool> {
     let (shared, known) = main.shared.zip(main.taken_over())?;
-    let (pid, generation) = (ffi::process_id(), known.generation);
-    let dead = |pid| !ffi::alive(pid);
+    let (pid, generation) = (nginx_safe::process_id(), known.generation);
+    let dead = |pid| !nginx_safe::alive(pid);
     let id = change(shared, |zone| zone.enroll(pid, generation, now(), dead)).flatten();
     let Some(id) = id else {
         return Some(false);
@@ -84,7 +84,7 @@ fn enter(main: &Main, cycle: Cycle) -> Option<bool> {
     let mut renewal_ms = shortest / 3;
     let watched = shared
         .channel(id.index())
-        .is_some_and(|fd| ffi::watch::<Mail>(cycle, fd));
+        .is_some_and(|fd| nginx_safe::watch::<Mail>(cycle, fd));
     if !watched {
         renewal_ms = renewal_ms.min(UNSIGNALLED_MS);
         let recheck = json!({ "recheck_ms": renewal_ms });

@@ -49,7 +49,7 @@ fn the_configuration_of_several_machines_loads() {
     let text = fs::read_to_string(source.join("redlock.conf")).expect("the configuration");
     let module = flavour.module.display().to_string();
     let text = text
-        .replace("modules/libngx_http_openai_module.so", &module)
+        .replace("modules/ngx_http_openai_module.so", &module)
         .replace("/var/log/nginx/", &format!("{home}/"));
     let config = dir.path().join("nginx.conf");
     fs::write(&config, format!("pid nginx.pid;\n{text}")).expect("the directory is writable");

@@ -1,10 +1,10 @@
 //! What the lock service refuses, in OpenAI's form.
 
+use openai_wire::ApiError;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::lease::ServiceState;
-use crate::openai::ApiError;
 
 /// An error answer.
 #[derive(Clone, Debug, PartialEq, Eq)]

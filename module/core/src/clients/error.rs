@@ -1,7 +1,8 @@
 //! Mistakes in the configuration of clients, and why a request has no client.
 
+use openai_wire::error::ApiError;
+
 use crate::keys::OptionError;
-use crate::openai::error::ApiError;
 
 /// A mistake in the configuration of clients. No message holds a token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,8 +1,9 @@
+use openai_wire::error::ApiError;
+
 use super::{Client, ClientDirective, ClientError, Clients, Role, TokenError, TokenSource};
 use super::{Quota, QuotaDirective, Whose};
 use super::{bearer_token, is_credential_header, secret_of, service_token, tells_secret};
 use crate::keys::OptionError;
-use crate::openai::error::ApiError;
 
 const TOKEN: &str = "tok-Secret-1";
 

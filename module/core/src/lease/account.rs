@@ -4,13 +4,14 @@
 //! grant is taken off that; what is told is corrected by the grants since the lease
 //! whose answer tells it.
 
+use openai_wire::limits::{Limit, Limits};
+
 use super::acquire::Grant;
 use super::policy::Cause;
 use super::record::{Health, Left, Slot};
 use super::release::{LeaseHandle, Lost};
 use super::time::Now;
 use super::zone::Zone;
-use crate::openai::limits::{Limit, Limits};
 
 /// For how long a whole limit is taken to last when no answer tells.
 const UNTOLD_MS: u64 = 1_000;

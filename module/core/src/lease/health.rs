@@ -8,13 +8,14 @@
 //! Answers come in out of order. What a lease from before the key went out has to
 //! tell is no news: it neither clears the key nor counts as another failure.
 
+use openai_wire::limits::MOST_MS;
+use openai_wire::verdict::Verdict;
+
 use super::acquire::Grant;
 use super::policy::{Cause, KeyPolicy, Report, Turn};
 use super::record::{Health, presence};
 use super::time::Now;
 use super::zone::Zone;
-use crate::openai::limits::MOST_MS;
-use crate::openai::verdict::Verdict;
 
 /// The longest cool-down of a key that the provider does not take.
 const REVOKED_MAX_MS: u64 = 3_600_000;

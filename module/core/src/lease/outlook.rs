@@ -1,11 +1,12 @@
 //! What there is to say of a pool's keys: to who gets none, and to who looks after them.
 
+use openai_wire::Verdict;
+
 use super::policy::Cause;
 use super::queue::Want;
 use super::record::presence;
 use super::time::Now;
 use super::zone::{PoolId, Zone};
-use crate::openai::Verdict;
 
 /// Why no key is to be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,9 @@
 //! What a pool's configuration says of its keys' health, and what answers report.
 
+use openai_wire::limits::Limits;
+use openai_wire::verdict::Verdict;
+
 use super::record::Pool;
-use crate::openai::limits::Limits;
-use crate::openai::verdict::Verdict;
 
 /// What the configuration of a pool says of its keys' health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

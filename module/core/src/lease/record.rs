@@ -1,9 +1,9 @@
 //! The records of the zone, as they lie in shared memory.
 
 use bytemuck::{Pod, Zeroable};
+use openai_wire::Verdict;
 
 use super::avoid::Avoid;
-use crate::openai::Verdict;
 
 /// "No index": the end of a list, or "not in a heap".
 pub(crate) const NONE: u32 = u32::MAX;

@@ -1,10 +1,11 @@
 //! What is so at the moment: pools, keys, circuits.
 
+use openai_wire::Verdict;
+
 use super::sheet::{Labels, Sheet, labels};
 use crate::circuit::Status;
 use crate::clients::Limit;
 use crate::lease::KeyView;
-use crate::openai::Verdict;
 
 /// What a pool holds now.
 #[derive(Debug, Clone, Copy)]

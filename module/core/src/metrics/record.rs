@@ -1,9 +1,10 @@
 //! What a request adds to the totals.
 
+use openai_wire::Tokens;
+use openai_wire::usage::Source;
+
 use super::day::Day;
 use super::http::Http;
-use crate::openai::Tokens;
-use crate::openai::usage::Source;
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,11 +1,12 @@
 //! What is counted of requests that did not pass through the gateway, and who is seen.
 
+use openai_wire::Tokens;
+use openai_wire::usage::Source;
+
 use super::board::{Board, TABLES, Table};
 use super::day::Day;
 use super::record::{OUTCOMES, Outcome, Request};
 use super::row::Counters;
-use crate::openai::Tokens;
-use crate::openai::usage::Source;
 
 /// What a service says it has done with a key that it had locked. The request for the lock
 /// has been counted when it was answered.

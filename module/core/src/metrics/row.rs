@@ -1,12 +1,12 @@
 //! The rows of the tables, as they lie in shared memory.
 
 use bytemuck::{Pod, Zeroable};
+use openai_wire::Tokens;
+use openai_wire::usage::Source;
 
 use super::histogram::Histogram;
 use super::journal::{Additions, words};
 use super::record::{OUTCOMES, Request};
-use crate::openai::Tokens;
-use crate::openai::usage::Source;
 use crate::prices::UNITS_PER_DOLLAR;
 
 /// Room for the name of a pool and that of a key, or of a model.

@@ -1,7 +1,8 @@
 //! Mistakes in the configuration of routes.
 
+use openai_wire::head::MAX_MODEL;
+
 use super::MAX_UPSTREAM;
-use crate::openai::head::MAX_MODEL;
 
 /// A mistake in the configuration of routes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,9 +1,10 @@
 //! The lines of an `openai_routes` block.
 
+use openai_wire::head::MAX_MODEL;
+
 use super::aliases::Aliases;
 use super::table::{Patterns, Table};
 use super::{Alias, RouteError, Routes, TargetName};
-use crate::openai::head::MAX_MODEL;
 
 /// A block while it is read.
 #[derive(Debug, Default)]

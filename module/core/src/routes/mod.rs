@@ -24,8 +24,8 @@ pub use error::RouteError;
 pub use lines::RouteLines;
 pub use target::{MAX_UPSTREAM, TargetName};
 
-use crate::openai::head::{Captured, MAX_MODEL};
 use aliases::Aliases;
+use openai_wire::head::{Captured, MAX_MODEL};
 use table::Table;
 
 /// The routes of a block.

@@ -1,7 +1,7 @@
+use openai_wire::head::{Captured, HeadScanner, MAX_MODEL};
 use proptest::prelude::*;
 
 use super::{RouteError, RouteLines, Routes};
-use crate::openai::head::{Captured, HeadScanner, MAX_MODEL};
 
 fn read(lines: &[&str]) -> Result<Routes, RouteError> {
     let mut block = RouteLines::default();

@@ -5,12 +5,11 @@ use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
+use nginx_safe::{Address, Peer, Tls};
 use openai_core::redlock::{
     Value,
     resp::{self, Sent},
 };
-
-use crate::ffi::{Address, Peer, Tls};
 
 /// What is sent and not answered may not grow past this.
 const MOST_WAITING: usize = 64 * 1024;

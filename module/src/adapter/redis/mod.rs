@@ -17,5 +17,5 @@ pub use node::{NodeReport, NodeTarget};
 /// The monotonic clock, read now: locks must not be believed valid for longer
 /// than the clock that was looked at last says.
 pub fn clock() -> u64 {
-    crate::ffi::monotonic_ms()
+    nginx_safe::monotonic_ms()
 }

@@ -1,12 +1,13 @@
 //! Locks taken, prolonged and given back.
 
+use nginx_safe::{Answer, Level, Request, Timer, Token};
 use openai_core::admin::{
     Acquire, AcquireResponse, CleanupResponse, Extend, ForceReleaseResponse, LockInfo, LockStatus,
     Outcome, Problem, Release, ReleaseResponse, Route, lock_id, parse_lock_id,
 };
 use openai_core::lease::{EntrustError, LeaseHandle, ServiceLock, ServiceState, Terms};
 use openai_core::metrics::Report;
-use openai_core::openai::ApiError;
+use openai_wire::ApiError;
 use serde_json::json;
 
 use super::super::events;
@@ -18,7 +19,6 @@ use crate::Openai;
 use crate::adapter::now;
 use crate::conf::{Store, Target};
 use crate::ctx::{Context, Stage};
-use crate::ffi::{Answer, Level, Request, Timer, Token};
 use crate::locks;
 use crate::log::{event, is_logged};
 use crate::totals;

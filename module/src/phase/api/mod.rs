@@ -9,16 +9,16 @@ mod status;
 
 pub use locks::{Call, lost, prolonged};
 
+use nginx_safe::{Answer, Content, Flow, Request};
 use openai_core::admin::{self, Access, Acquire, Extend, MAX_BODY, Problem, Release, Route};
 use openai_core::clients::{Client, Role};
-use openai_core::openai::ApiError;
+use openai_wire::ApiError;
 use serde::Serialize;
 
 use super::access::{client_of, refuse};
 use crate::Openai;
 use crate::conf::{Location, Main};
 use crate::ctx::{Context, Stage};
-use crate::ffi::{Answer, Content, Flow, Request};
 use crate::totals::Metrics;
 
 /// A request on its way through PRECONTENT.

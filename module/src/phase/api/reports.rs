@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use nginx_safe::{Answer, nginx_version};
 use openai_core::admin::{
     ActiveLock, ActiveLocks, Context, Health, HealthStatus, LockKind, PoolFacts, PoolInfo, Problem,
     RECENT_DAYS, Stats, StatsQuery, SystemInfo, UpstreamFacts, lock_id, rfc3339,
@@ -11,12 +12,11 @@ use openai_core::lease::{
     Avoid, HeldBy, Holding, Outlook, PoolGauges, PoolId, ServiceLock, holder_of,
 };
 use openai_core::metrics::Day;
-use openai_core::openai::ApiError;
+use openai_wire::ApiError;
 
 use super::{Here, json};
 use crate::adapter::now;
 use crate::conf::{Main, Pool, PoolKey, Store};
-use crate::ffi::{Answer, nginx_version};
 use crate::locks;
 use crate::totals;
 use crate::worker::{self, in_zone};

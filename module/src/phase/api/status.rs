@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use nginx_safe::{Answer, nginx_version};
 use openai_core::admin::{
     CircuitStatus, GatewayStatus, KeyStatus, NodeStatus, PoolStatus, Problem, ServiceTotals,
     Waiters,
@@ -9,13 +10,12 @@ use openai_core::admin::{
 use openai_core::circuit;
 use openai_core::lease::{Cause, KeyView, Waiting, holder_of};
 use openai_core::metrics::{Counters, OUTCOMES};
-use openai_core::openai::Verdict;
 use openai_core::prices::UNITS_PER_DOLLAR;
+use openai_wire::Verdict;
 
 use super::reports::{self, Clock, health_of, unavailable};
 use super::{Here, json};
 use crate::conf::{Pool, Store};
-use crate::ffi::{Answer, nginx_version};
 use crate::locks;
 use crate::totals;
 use crate::worker::{self, in_zone};

@@ -7,8 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use e2e::{Gateway, Plan, wait_for, wait_until};
 use openai_core::metrics::{Board, Day, Outcome, Owner, Record, Request, Saved};
-use openai_core::openai::Tokens;
-use openai_core::openai::usage::Source;
+use openai_wire::Tokens;
+use openai_wire::usage::Source;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 use tempfile::TempDir;

@@ -1,7 +1,8 @@
 //! A zone in ordinary memory, and shorthand to use it.
 
+use openai_wire::{Limits, Verdict};
+
 use crate::lease::*;
-use crate::openai::{Limits, Verdict};
 
 pub(super) const TTL: u64 = 1_000;
 

@@ -1,8 +1,9 @@
 //! Each key's share of the picks, also while keys come and go.
 
+use openai_wire::Verdict;
+
 use super::bed::{Bed, pool};
 use crate::lease::*;
-use crate::openai::Verdict;
 
 const PICKS: usize = 100_000;
 

@@ -1,8 +1,9 @@
 //! Keys that go out and come back, on a clock of the test's own.
 
+use openai_wire::Verdict::{self, *};
+
 use super::bed::{Bed, TTL, pool};
 use crate::lease::*;
-use crate::openai::Verdict::{self, *};
 
 const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;

@@ -1,10 +1,10 @@
 //! Keys that are given no more than is left, and than the configuration allows.
 
+use openai_wire::Verdict::*;
 use proptest::prelude::*;
 
 use super::bed::{Bed, pool};
 use crate::lease::*;
-use crate::openai::Verdict::*;
 
 const MINUTE: u64 = 60_000;
 

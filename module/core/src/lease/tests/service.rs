@@ -1,8 +1,9 @@
 //! Locks of services.
 
+use openai_wire::Verdict;
+
 use super::bed::{Bed, TTL, pool};
 use crate::lease::*;
-use crate::openai::Verdict;
 
 fn bed() -> Bed {
     Bed::new(&pool("p", &[(1, 1, 1)], Balance::RoundRobin))

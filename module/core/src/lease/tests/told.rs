@@ -1,9 +1,10 @@
 //! What others tell of a key: other machines, and probes.
 
+use openai_wire::Verdict::*;
+
 use super::bed::{Bed, pool};
 use super::health::{bed, serve};
 use crate::lease::*;
-use crate::openai::Verdict::*;
 
 const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;

@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
 
+use openai_wire::Tokens;
 use proptest::prelude::*;
 
 use super::super::*;
 use super::{bytes, record};
-use crate::openai::Tokens;
 
 const DAY: u64 = 20_000;
 

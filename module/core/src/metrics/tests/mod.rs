@@ -4,12 +4,12 @@ mod shared;
 
 use std::collections::HashMap;
 
+use openai_wire::Tokens;
+use openai_wire::usage::Source;
 use proptest::prelude::*;
 
 use super::board::{TABLES, Table};
 use super::*;
-use crate::openai::Tokens;
-use crate::openai::usage::Source;
 
 /// Aligned bytes for so many keys.
 fn bytes(keys: usize) -> Vec<u64> {

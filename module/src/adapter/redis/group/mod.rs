@@ -12,6 +12,7 @@ mod wire;
 
 use std::rc::Rc;
 
+use nginx_safe::Timer;
 use openai_core::lease::{LeaseHandle, Lock};
 use openai_core::redlock::{
     Acquire, Candidates, Drift, ErrorKind, Event, Fence, FenceClock, NodeId, NodeSet, Nonce,
@@ -26,7 +27,6 @@ use slotmap::{SlotMap, new_key_type};
 use super::call::{by_digest, in_full};
 use super::commands::{self, SlotCommands};
 use super::node::{Heard, Node, NodeReport, NodeTarget, Rules};
-use crate::ffi::Timer;
 use outages::recalled;
 
 new_key_type! {

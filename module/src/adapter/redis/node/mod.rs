@@ -8,6 +8,7 @@ pub use report::{NodeCounts, NodeReport, NodeState};
 use std::rc::Rc;
 use std::time::Duration;
 
+use nginx_safe::{Address, Level, Tls};
 use openai_core::redlock::{
     CircuitPolicy, Durability, Incarnation, Mistrust, NodeHealth, ServerInfo, Trial, TrialNews,
     Value, first_error,
@@ -18,7 +19,6 @@ use serde_json::json;
 use super::link::{Arrival, Link};
 use greeting::{Owed, greet, refusal};
 
-use crate::ffi::{Address, Level, Tls};
 use crate::log::event;
 
 /// Where a node is, and what it wants to know of us.

@@ -1,9 +1,9 @@
 //! What can happen to a zone.
 
+use openai_wire::Verdict;
 use proptest::prelude::*;
 
 use crate::lease::tests::bed::TTL;
-use crate::openai::Verdict;
 
 #[derive(Clone, Debug)]
 pub(super) enum Step {

@@ -1,0 +1,38 @@
+//! The functions of ours that are known again by their address.
+//!
+//! The address of a generic function is neither unique nor always the same: it may be
+//! compiled more than once, and equal functions may become one. So each address is taken
+//! once, by a static of the module; nginx gets it from there, and so does who compares.
+
+use core::ffi::c_void;
+
+use ngx::ffi::{ngx_http_request_t, ngx_int_t};
+
+use crate::request::phase::phase_entry;
+use crate::upstream::attempt::process_header_entry;
+use crate::upstream::wrap::{Wrapped, content_entry, subrequest_entry};
+
+pub(crate) type Entry = unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t;
+
+type SubrequestEntry =
+    unsafe extern "C" fn(*mut ngx_http_request_t, *mut c_void, ngx_int_t) -> ngx_int_t;
+
+/// The functions of a module that nginx calls, each by its one address.
+pub struct Entries {
+    pub(crate) precontent: Entry,
+    pub(crate) content: Entry,
+    pub(crate) process_header: Entry,
+    pub(crate) subrequest: SubrequestEntry,
+}
+
+impl Entries {
+    /// For the one static of a module: see [`crate::export_module`].
+    pub const fn of<M: Wrapped>() -> Self {
+        Self {
+            precontent: phase_entry::<M::Precontent>,
+            content: content_entry::<M>,
+            process_header: process_header_entry::<M>,
+            subrequest: subrequest_entry::<M>,
+        }
+    }
+}

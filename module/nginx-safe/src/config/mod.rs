@@ -1,0 +1,5 @@
+pub(crate) mod directive;
+pub(crate) mod entries;
+pub(crate) mod module;
+pub(crate) mod parse;
+pub(crate) mod variable;

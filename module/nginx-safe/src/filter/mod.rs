@@ -1,0 +1,3 @@
+pub(crate) mod chain;
+pub(crate) mod cut;
+pub(crate) mod edit;

@@ -1,0 +1,3 @@
+pub(crate) mod peer;
+pub(crate) mod timer;
+pub(crate) mod tls;

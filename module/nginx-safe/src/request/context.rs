@@ -1,0 +1,219 @@
+use core::any::TypeId;
+use core::cell::RefCell;
+use core::ffi::c_void;
+use core::ptr::NonNull;
+use std::rc::Rc;
+
+use ngx::ffi::{
+    ngx_http_event_handler_pt, ngx_http_post_subrequest_pt, ngx_http_request_t, ngx_int_t,
+    ngx_module_t, ngx_pool_cleanup_add,
+};
+use slotmap::{DefaultKey, Key, KeyData, SlotMap};
+use zeroize::Zeroizing;
+
+use crate::guard;
+use crate::request::handle::Request;
+use crate::request::headers::SentHeaders;
+use crate::upstream::attempt::Hooks;
+use crate::upstream::rewrite::Rewrite;
+
+thread_local! {
+    /// The requests of this worker that have a context. What outlives a call into
+    /// nginx (a timer, a place in a queue) names a request by its token, and finds
+    /// nothing once the request is gone.
+    static LIVE: RefCell<SlotMap<DefaultKey, NonNull<ngx_http_request_t>>> =
+        RefCell::new(SlotMap::new());
+}
+
+/// Names a request for as long as it lives, and nothing after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Token(u64);
+
+impl Token {
+    /// The token as a number.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The token that has this number; one that names no request finds none.
+    pub fn of(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Calls `run` with the request, if it is still there.
+    pub fn with<T>(self, run: impl FnOnce(Request<'_>) -> T) -> Option<T> {
+        let found = self.find()?;
+        // SAFETY: `find` has just found it; no call that is lent a request frees it.
+        Some(run(unsafe { Request::borrow(found.as_ptr()) }))
+    }
+
+    /// The request, if it is still there: the pool cleanup below takes the entry out before
+    /// nginx frees the request's memory.
+    pub(crate) fn find(self) -> Option<NonNull<ngx_http_request_t>> {
+        LIVE.with_borrow(|live| live.get(self.key()).copied())
+    }
+
+    fn key(self) -> DefaultKey {
+        DefaultKey::from(KeyData::from_ffi(self.0))
+    }
+}
+
+/// A context as it lies in the request's pool.
+///
+/// A pool cleanup owns it, not `r->cleanup`: nginx runs the latter before the log
+/// phase. Internal redirects zero `r->ctx`; the cleanup list still leads here.
+#[repr(C)]
+pub(crate) struct Holder<T> {
+    head: Head,
+    pub(crate) rewrites: RefCell<Vec<Rewrite>>,
+    pub(crate) authorization: RefCell<Option<Rc<Zeroizing<Vec<u8>>>>>,
+    pub(crate) headers: RefCell<Option<Rc<SentHeaders>>>,
+    pub(crate) create_request: core::cell::Cell<CreateRequest>,
+    pub(crate) finalize_request: core::cell::Cell<FinalizeRequest>,
+    pub(crate) hooks: Hooks,
+    pub(crate) read_handler: core::cell::Cell<ngx_http_event_handler_pt>,
+    pub(crate) subrequest: core::cell::Cell<(ngx_http_post_subrequest_pt, *mut c_void)>,
+    pub(crate) value: T,
+}
+
+/// What every holder begins with: whose it is, and what it holds.
+struct Head {
+    request: *mut ngx_http_request_t,
+    token: Token,
+    kind: TypeId,
+    drop: unsafe fn(*mut c_void),
+}
+
+pub(crate) type CreateRequest = Option<unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t>;
+
+pub(crate) type FinalizeRequest = Option<unsafe extern "C" fn(*mut ngx_http_request_t, ngx_int_t)>;
+
+/// The place for a module's context: to be read and written only at once, as nginx clears
+/// it at an internal redirect.
+///
+/// # Safety
+/// `r` must be live.
+unsafe fn slot(r: *mut ngx_http_request_t, module: &ngx_module_t) -> *mut *mut c_void {
+    // SAFETY: nginx gives every request an array with a place for each HTTP module.
+    unsafe { (*r).ctx.add(module.ctx_index) }
+}
+
+/// The holder at `place`, if it is one of these.
+///
+/// # Safety
+/// A holder of any kind that lives for `'a`, or null.
+unsafe fn holder_at<'a, T: 'static>(place: *const c_void) -> Option<&'a Holder<T>> {
+    let head = place.cast::<Head>();
+    // SAFETY: every holder begins with its head, which tells its type; only shared
+    // references to a holder are ever made.
+    unsafe {
+        if head.is_null() || (*head).kind != TypeId::of::<T>() {
+            return None;
+        }
+        Some(&*place.cast::<Holder<T>>())
+    }
+}
+
+/// The context that `r` has in this pass through the phases.
+pub(crate) fn current<'a, T: 'static>(
+    r: *mut ngx_http_request_t,
+    module: &ngx_module_t,
+) -> Option<&'a Holder<T>> {
+    // SAFETY: live request; the place is null or holds what `attach` put there.
+    unsafe { holder_at(*slot(r, module)) }
+}
+
+/// The context that `r` had before an internal redirect.
+pub(crate) fn recall<'a, T: 'static>(r: *mut ngx_http_request_t) -> Option<&'a Holder<T>> {
+    // SAFETY: walks the request's own cleanup list; an entry with our handler has
+    // a holder as its data. Subrequests share the pool of their main request, hence
+    // the comparison of requests.
+    unsafe {
+        let mut entry = (*(*r).pool).cleanup;
+        while !entry.is_null() {
+            if (*entry)
+                .handler
+                .is_some_and(|h| core::ptr::fn_addr_eq(h, CLEANUP))
+                && (*(*entry).data.cast::<Head>()).request == r
+                && let Some(holder) = holder_at((*entry).data)
+            {
+                return Some(holder);
+            }
+            entry = (*entry).next;
+        }
+    }
+    None
+}
+
+/// Puts the context that `r` had before an internal redirect back in its place.
+pub(crate) fn adopt<'a, T: 'static>(
+    r: *mut ngx_http_request_t,
+    module: &ngx_module_t,
+) -> Option<&'a Holder<T>> {
+    let holder = recall::<T>(r)?;
+    // SAFETY: live request.
+    unsafe { *slot(r, module) = core::ptr::from_ref(holder).cast_mut().cast() };
+    Some(holder)
+}
+
+/// Gives `r` a context; `None` when memory is short.
+pub(crate) fn attach<'a, T: 'static>(
+    r: *mut ngx_http_request_t,
+    module: &ngx_module_t,
+    make: impl FnOnce(Token) -> T,
+) -> Option<&'a Holder<T>> {
+    const { assert!(align_of::<Holder<T>>() <= ngx::ffi::NGX_ALIGNMENT) };
+    let request = NonNull::new(r)?;
+    // SAFETY: the request's pool is alive; the cleanup's data has the size asked
+    // for and the alignment checked above, and is written before it is used.
+    unsafe {
+        let cleanup = ngx_pool_cleanup_add((*r).pool, size_of::<Holder<T>>());
+        let cleanup = cleanup.as_mut()?;
+        let holder = cleanup.data.cast::<Holder<T>>();
+        let key = LIVE.with_borrow_mut(|live| live.insert(request));
+        let token = Token(key.data().as_ffi());
+        holder.write(Holder {
+            head: Head {
+                request: r,
+                token,
+                kind: TypeId::of::<T>(),
+                drop: drop_holder::<T>,
+            },
+            rewrites: Default::default(),
+            authorization: Default::default(),
+            headers: Default::default(),
+            create_request: Default::default(),
+            finalize_request: Default::default(),
+            hooks: Hooks::default(),
+            read_handler: Default::default(),
+            subrequest: core::cell::Cell::new((None, core::ptr::null_mut())),
+            value: make(token),
+        });
+        cleanup.handler = Some(CLEANUP);
+        *slot(r, module) = holder.cast();
+        Some(&*holder)
+    }
+}
+
+/// By its address the cleanups of holders are known among those of a pool: so it is taken
+/// once, here.
+static CLEANUP: unsafe extern "C" fn(*mut c_void) = cleanup_entry;
+
+unsafe extern "C" fn cleanup_entry(data: *mut c_void) {
+    guard((), || {
+        // SAFETY: runs once, when nginx destroys the pool, after the log phase; the data is
+        // a holder, and its head names what drops one of its kind.
+        unsafe {
+            let head = data.cast::<Head>();
+            LIVE.with_borrow_mut(|live| live.remove((*head).token.key()));
+            ((*head).drop)(data);
+        }
+    });
+}
+
+/// # Safety
+/// A `Holder<T>`, which is not used after.
+unsafe fn drop_holder<T>(holder: *mut c_void) {
+    // SAFETY: the caller's.
+    unsafe { core::ptr::drop_in_place(holder.cast::<Holder<T>>()) }
+}

@@ -1,0 +1,105 @@
+//! The text of a string that is of interest, decoded as it comes in.
+
+use super::string::Sink;
+use super::text::{Captured, Text};
+use super::{MAX_MODEL, MAX_USER};
+
+const CAPACITY: usize = if MAX_USER > MAX_MODEL {
+    MAX_USER
+} else {
+    MAX_MODEL
+};
+
+/// A buffer for one string at a time.
+#[derive(Debug)]
+pub(crate) struct Capture {
+    bytes: [u8; CAPACITY],
+    len: usize,
+    overflow: bool,
+    /// The first half of a surrogate pair, waiting for the second.
+    high: Option<u16>,
+}
+
+impl Capture {
+    pub(crate) const fn new() -> Self {
+        Self {
+            bytes: [0; CAPACITY],
+            len: 0,
+            overflow: false,
+            high: None,
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.len = 0;
+        self.overflow = false;
+        self.high = None;
+    }
+
+    /// Ends the string. Its bytes; `None` when there were too many to keep.
+    pub(crate) fn end(&mut self) -> Option<&[u8]> {
+        self.drop_high();
+        (!self.overflow).then_some(&self.bytes[..self.len])
+    }
+
+    /// Ends the string. Its text, if it fits into `N` bytes.
+    pub(crate) fn end_text<const N: usize>(&mut self) -> Captured<N> {
+        self.end()
+            .and_then(Text::lossy)
+            .map_or(Captured::TooLong, Captured::Text)
+    }
+
+    fn push(&mut self, part: &[u8]) {
+        if self.overflow {
+            return;
+        }
+        let end = self.len + part.len();
+        match self.bytes.get_mut(self.len..end) {
+            Some(room) => {
+                room.copy_from_slice(part);
+                self.len = end;
+            }
+            None => self.overflow = true,
+        }
+    }
+
+    fn push_char(&mut self, char: char) {
+        self.push(char.encode_utf8(&mut [0; 4]).as_bytes());
+    }
+
+    /// What waited for its second half stands alone, and is no character.
+    fn drop_high(&mut self) {
+        if self.high.take().is_some() {
+            self.push_char(char::REPLACEMENT_CHARACTER);
+        }
+    }
+}
+
+impl Sink for Capture {
+    fn raw(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.drop_high();
+            self.push(bytes);
+        }
+    }
+
+    fn unit(&mut self, unit: u16) {
+        if let (Some(high), 0xDC00..=0xDFFF) = (self.high, unit) {
+            self.high = None;
+            let pair = char::decode_utf16([high, unit]).next();
+            self.push_char(
+                pair.and_then(Result::ok)
+                    .unwrap_or(char::REPLACEMENT_CHARACTER),
+            );
+            return;
+        }
+        self.drop_high();
+        match unit {
+            0xD800..=0xDBFF => self.high = Some(unit),
+            _ => {
+                let char = char::from_u32(unit.into());
+                self.push_char(char.unwrap_or(char::REPLACEMENT_CHARACTER));
+            }
+        }
+    }
+}

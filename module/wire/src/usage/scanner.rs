@@ -1,0 +1,288 @@
+//! The search for what matters.
+
+use std::sync::LazyLock;
+
+use aho_corasick::packed::Searcher;
+use memchr::{memchr, memchr3};
+
+use super::familiar::Familiar;
+use super::object::Object;
+use super::{Content, Tokens};
+
+/// The keys that are searched for.
+const KEYS: [(&[u8], Key); 8] = [
+    (b"\"usage\"", Key::Usage),
+    (b"\"delta\"", Key::Delta),
+    (b"\"content\"", Key::Text),
+    (b"\"text\"", Key::Text),
+    (b"\"arguments\"", Key::Text),
+    (b"\"refusal\"", Key::Text),
+    (b"\"reasoning\"", Key::Text),
+    (b"\"reasoning_content\"", Key::Text),
+];
+
+const LONGEST: usize = b"\"reasoning_content\"".len();
+
+/// Looks for all of them at once, by vector instructions.
+static SEARCHER: LazyLock<Option<Searcher>> =
+    LazyLock::new(|| Searcher::new(KEYS.iter().map(|(key, _)| key)));
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Key {
+    Usage,
+    /// Text in an event of the Responses API; those have the same text again in others.
+    Delta,
+    /// Text, or in chunks of chat completions what has it.
+    Text,
+}
+
+#[derive(Debug)]
+enum State {
+    Search,
+    /// The piece ended in what may become a key.
+    Begun {
+        key: [u8; LONGEST],
+        length: usize,
+    },
+    /// Behind a key: its colon comes next.
+    Colon(Key),
+    /// Behind the colon.
+    Value(Key),
+    /// In a string that counts as text.
+    Text {
+        begun: bool,
+        escape: bool,
+    },
+    /// Behind the first `"usage":{` of a document.
+    Object(Object),
+}
+
+/// Finds the usage in an answer that comes in pieces.
+///
+/// ```
+/// use openai_wire::usage::UsageScanner;
+///
+/// let mut scanner = UsageScanner::new(false);
+/// scanner.feed(br#"{"choices":[],"usage":{"prompt_tok"#);
+/// scanner.feed(br#"ens":9,"completion_tokens":12,"total_tokens":21}}"#);
+/// let tokens = scanner.finish(true).expect("the answer tells");
+/// assert_eq!((tokens.prompt, tokens.completion), (9, 12));
+/// ```
+#[derive(Debug)]
+pub struct UsageScanner {
+    /// Whether the answer is a stream of events: each line is a document.
+    stream: bool,
+    state: State,
+    found: Option<Tokens>,
+    content: Content,
+    by_delta: bool,
+    /// How lines of the stream look around their text.
+    familiar: Familiar,
+    /// Whether a usage has been passed over that cannot be.
+    implausible: bool,
+}
+
+impl UsageScanner {
+    /// A scanner before the first byte of an answer: an event stream, or a JSON body.
+    #[must_use]
+    pub fn new(stream: bool) -> Self {
+        Self {
+            stream,
+            state: State::Search,
+            found: None,
+            content: Content::default(),
+            by_delta: false,
+            familiar: Familiar::default(),
+            implausible: false,
+        }
+    }
+
+    /// Takes the next piece of the answer.
+    pub fn feed(&mut self, piece: &[u8]) {
+        self.familiar.next_piece();
+        let mut at = 0;
+        while at < piece.len() {
+            at = self.step(piece, at);
+        }
+    }
+
+    /// What has been seen of the answer's text so far.
+    #[must_use]
+    pub const fn content(&self) -> Content {
+        self.content
+    }
+
+    /// Whether it is an event stream.
+    #[must_use]
+    pub const fn is_stream(&self) -> bool {
+        self.stream
+    }
+
+    /// Whether the answer told a usage that cannot be, which counts as none.
+    #[must_use]
+    pub fn told_nonsense(&self) -> bool {
+        let now = matches!(&self.state, State::Object(object) if object.is_implausible());
+        self.implausible || now
+    }
+
+    /// The usage that the answer told. `whole`: all of it has been fed.
+    #[must_use]
+    pub fn finish(&self, whole: bool) -> Option<Tokens> {
+        match &self.state {
+            // The place of what was found is known only at the end of a document.
+            State::Object(object) if whole => object.end(self.stream).or(self.found),
+            _ => self.found,
+        }
+    }
+
+    fn step(&mut self, piece: &[u8], at: usize) -> usize {
+        let rest = &piece[at..];
+        let byte = piece[at];
+        match &mut self.state {
+            State::Search => return self.search(piece, at),
+            State::Begun { key, length } => {
+                key[*length] = byte;
+                *length += 1;
+                let so_far = &key[..*length];
+                let known = KEYS.iter().find(|(key, _)| key.starts_with(so_far));
+                match known {
+                    None => {
+                        // The byte may begin another one.
+                        self.state = State::Search;
+                        return at;
+                    }
+                    Some((key, found)) if *key == so_far => self.state = State::Colon(*found),
+                    Some(_) => {}
+                }
+            }
+            State::Colon(key) => match byte {
+                b':' => self.state = State::Value(*key),
+                b' ' | b'\t' | b'\r' | b'\n' => {}
+                _ => {
+                    self.state = State::Search;
+                    return at;
+                }
+            },
+            State::Value(key) => match (byte, *key) {
+                (b' ' | b'\t' | b'\r' | b'\n', _) => {}
+                (b'{', Key::Usage) => {
+                    self.familiar.matters();
+                    self.state = State::Object(Object::new());
+                    return at;
+                }
+                (b'"', Key::Delta) => {
+                    if !std::mem::replace(&mut self.by_delta, true) {
+                        self.familiar.forget();
+                    }
+                    self.text(piece, at + 1);
+                }
+                (b'"', Key::Text) if !(self.stream && self.by_delta) => self.text(piece, at + 1),
+                _ => {
+                    self.state = State::Search;
+                    // A string here is a value, and no key begins at its end.
+                    return at + usize::from(byte == b'"');
+                }
+            },
+            State::Text { begun, escape } => {
+                if std::mem::take(escape) {
+                    self.content.bytes += 1;
+                    return at + 1;
+                }
+                let stop = memchr3(b'"', b'\\', b'\n', rest);
+                let length = stop.unwrap_or(rest.len());
+                let end = stop.map(|stop| rest[stop]);
+                if !*begun && (length > 0 || end == Some(b'\\')) {
+                    *begun = true;
+                    self.content.pieces += 1;
+                }
+                self.content.bytes += length as u64;
+                let next = at + length + usize::from(stop.is_some());
+                match end {
+                    Some(b'\\') => *escape = true,
+                    Some(byte) => {
+                        self.state = State::Search;
+                        if self.stream && byte == b'"' {
+                            return self.familiar.text_ends(piece, next);
+                        }
+                    }
+                    None => {}
+                }
+                return next;
+            }
+            State::Object(object) => {
+                let Some(end) = object.feed(rest, self.stream) else {
+                    return piece.len();
+                };
+                self.implausible |= object.is_implausible();
+                self.found = object.end(self.stream).or(self.found);
+                self.state = State::Search;
+                return at + end;
+            }
+        }
+        at + 1
+    }
+
+    fn text(&mut self, piece: &[u8], at: usize) {
+        self.familiar.text_begins(piece, at);
+        self.state = State::Text {
+            begun: false,
+            escape: false,
+        };
+    }
+
+    /// Looks for the next key; the index behind what needs no more looking at.
+    fn search(&mut self, piece: &[u8], at: usize) -> usize {
+        let mut end = piece.len();
+        if self.stream {
+            if piece[at] == b'\n' {
+                self.familiar.line_ends(piece, at + 1);
+                return at + 1;
+            }
+            if let Some(text) = self.familiar.line(piece, at) {
+                self.state = State::Text {
+                    begun: false,
+                    escape: false,
+                };
+                return text;
+            }
+            if let Some(newline) = memchr(b'\n', &piece[at..]) {
+                end = at + newline + 1;
+            }
+        }
+        let rest = &piece[at..end];
+        if let Some((key, end)) = find(rest) {
+            self.state = State::Colon(key);
+            return at + end;
+        }
+        if self.stream && rest.ends_with(b"\n") {
+            self.familiar.line_ends(piece, end);
+            return end;
+        }
+        let tail = rest.len().saturating_sub(LONGEST - 1);
+        let begun = memchr::memrchr(b'"', &rest[tail..]).map(|quote| &rest[tail + quote..]);
+        if let Some(begun) = begun
+            && KEYS.iter().any(|(key, _)| key.starts_with(begun))
+        {
+            let mut key = [0; LONGEST];
+            key[..begun.len()].copy_from_slice(begun);
+            self.state = State::Begun {
+                key,
+                length: begun.len(),
+            };
+        }
+        end
+    }
+}
+
+/// The first key in `text`, and the index behind it.
+fn find(text: &[u8]) -> Option<(Key, usize)> {
+    if let Some(searcher) = &*SEARCHER {
+        let found = searcher.find(text)?;
+        return Some((KEYS[found.pattern().as_usize()].1, found.end()));
+    }
+    // A processor without vector instructions that the searcher knows.
+    memchr::memchr_iter(b'"', text).find_map(|at| {
+        let known = KEYS.iter().find(|(key, _)| text[at..].starts_with(key));
+        known.map(|(key, found)| (*found, at + key.len()))
+    })
+}
