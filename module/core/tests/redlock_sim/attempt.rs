@@ -115,7 +115,8 @@ impl Client {
                 }
                 Action::Won { lease, .. } => {
                     self.careful = false;
-                    self.won(real, serial, lease, checker);
+                    self.won.insert(serial);
+                    self.win(real, serial, lease, checker);
                 }
                 Action::Retry {
                     after_ms,

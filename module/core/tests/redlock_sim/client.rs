@@ -1,7 +1,7 @@
 //! A client: what a worker does with the state machines.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use openai_core::redlock::{
@@ -52,6 +52,8 @@ pub struct Client {
     pub(super) careful: bool,
     pub(super) serial: u64,
     pub(super) attempts: BTreeMap<u64, Acquire>,
+    /// Those that were won. Their locks may have passed to others, so nobody abandons them.
+    pub(super) won: BTreeSet<u64>,
     /// With the attempt whose lease each prolongs.
     pub(super) renewals: BTreeMap<u64, (u64, Renewal)>,
     pub(super) releases: BTreeMap<u64, Release>,
@@ -112,6 +114,7 @@ impl Client {
             careful: false,
             serial: 0,
             attempts: BTreeMap::new(),
+            won: BTreeSet::new(),
             renewals: BTreeMap::new(),
             releases: BTreeMap::new(),
             lease: None,
@@ -184,7 +187,7 @@ impl Client {
                 }
             }
             Timer::Ask(_) => {}
-            Timer::Abandon(serial) if !self.holds(serial) => {
+            Timer::Abandon(serial) if !self.won.contains(&serial) => {
                 self.attempt_event(real, serial, Event::Abandoned, checker);
             }
             Timer::Abandon(_) => {}
