@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use openai_core::redlock::Lease;
+
+use crate::model::Store;
+
 /// Counts, to see that the histories are worth checking.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
@@ -59,6 +63,8 @@ struct Tenure {
 pub struct Checker {
     tenures: BTreeMap<String, Tenure>,
     fences: BTreeMap<String, u64>,
+    /// From when a lock, by slot and nonce, must be on no node any more.
+    gone: BTreeMap<(String, String), u64>,
     pub counts: Counts,
     pub violation: Option<String>,
 }
@@ -133,6 +139,24 @@ impl Checker {
         let own = |tenure: &Tenure| tenure.client == client && tenure.fence == fence;
         if self.tenures.get(slot).is_some_and(own) {
             self.tenures.remove(slot);
+        }
+    }
+
+    /// A lock must be on no node any more from then on.
+    pub fn gone(&mut self, lease: &Lease, from: u64) {
+        let slot = lease.slot.field().to_owned();
+        let lock = (slot, lease.nonce.to_string());
+        self.gone.entry(lock).or_insert(from);
+    }
+
+    /// What must be gone from a node is not there.
+    pub fn check_gone(&mut self, now: u64, store: &Store) {
+        for (slot, lock) in &store.locks {
+            let from = self.gone.get(&(slot.clone(), lock.nonce.clone()));
+            if let Some(from) = from.filter(|&&from| from <= now) {
+                let what = format!("at {now} {slot} is under {}, gone since {from}", lock.nonce);
+                self.violation.get_or_insert(what);
+            }
         }
     }
 

@@ -56,7 +56,8 @@ pub struct Client {
     pub(super) won: BTreeSet<u64>,
     /// With the attempt whose lease each prolongs.
     pub(super) renewals: BTreeMap<u64, (u64, Renewal)>,
-    pub(super) releases: BTreeMap<u64, Release>,
+    /// With the lease that each gives back.
+    pub(super) releases: BTreeMap<u64, (Lease, Release)>,
     pub(super) lease: Option<Held>,
     /// The last fence that was proposed.
     pub(super) proposed: Fence,
@@ -274,11 +275,14 @@ impl Client {
                 self.renewal_event(real, serial, event, checker);
             }
             Topic::Release(serial) => {
-                if let Some(release) = self.releases.get_mut(&serial) {
+                if let Some((lease, release)) = self.releases.get_mut(&serial) {
                     let _outcome = release.step(match reply::release(value) {
                         Ok(released) => ReleaseEvent::Answered(node, released.count),
                         Err(_) => ReleaseEvent::Failed(node),
                     });
+                    if release.is_gone() {
+                        checker.gone(lease, real);
+                    }
                 }
             }
             Topic::Keep(operation) => {
@@ -290,7 +294,7 @@ impl Client {
                 self.keep_event(real, operation, event, checker);
             }
             Topic::Settle(serial, at) => {
-                if let Some(release) = self.releases.get_mut(&serial) {
+                if let Some((_, release)) = self.releases.get_mut(&serial) {
                     let _outcome = release.step(match reply::release(value) {
                         Ok(released) => ReleaseEvent::Answered(node, released.count),
                         Err(_) => ReleaseEvent::Failed(node),

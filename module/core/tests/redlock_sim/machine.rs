@@ -65,7 +65,8 @@ impl Client {
         let heard = self
             .attempts
             .get(&held.serial)
-            .is_none_or(|attempt| attempt.is_heard());
+            .is_none_or(|attempt| attempt.is_heard())
+            || self.sabotage == Some(Sabotage::Votes);
         let lasts = held.lease.is_valid(self.clock.at(real) + TTL / 2);
         let handed = held.handed + self.rng.within(1, Fence::BLOCK / 3);
         if !heard || !lasts || handed >= Fence::BLOCK {
@@ -210,7 +211,13 @@ impl Client {
                 self.keep(real, at, None, checker);
             } else {
                 checker.counts.given_back += 1;
-                self.settle(at);
+                if self.plan.is_calm() {
+                    let lease = &self.machine.borrow().services[at].lease;
+                    checker.gone(lease, real + 2 * NODE_TIMEOUT);
+                }
+                if self.sabotage != Some(Sabotage::Tend) {
+                    self.settle(at);
+                }
             }
         }
         if goes_on {

@@ -133,7 +133,7 @@ fn what_was_granted_in_vain_is_given_back_without_waiting_for_its_end() {
 
 #[test]
 fn without_a_rule_the_checker_finds_the_fault() {
-    use Sabotage::{Block, Fence, Guard, Incarnation, Operation, Quorum, Shorten, Validity};
+    use Sabotage::{Block, Fence, Guard, Incarnation, Operation, Quorum, Shorten, Validity, Votes};
     for rule in [
         Quorum,
         Guard,
@@ -143,6 +143,7 @@ fn without_a_rule_the_checker_finds_the_fault() {
         Block,
         Shorten,
         Operation,
+        Votes,
     ] {
         find(rule, |seed, sabotage| history(seed, sabotage).map(drop));
     }
@@ -150,7 +151,9 @@ fn without_a_rule_the_checker_finds_the_fault() {
 
 #[test]
 fn without_a_rule_something_is_left_over() {
-    find(Sabotage::Ends, calm_history);
+    for rule in [Sabotage::Ends, Sabotage::Tend] {
+        find(rule, calm_history);
+    }
 }
 
 /// A history that goes wrong without a rule, and not with it.

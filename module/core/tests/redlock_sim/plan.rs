@@ -45,6 +45,10 @@ pub enum Sabotage {
     Ends,
     /// Answers conclude what was asked last about the lock.
     Operation,
+    /// Locks are handed over while nodes have yet to vote on them.
+    Votes,
+    /// Nobody deletes the locks that nodes keep for longer than their services have them.
+    Tend,
 }
 
 /// A clock that starts anywhere and runs not quite right.
@@ -178,6 +182,18 @@ impl Plan {
             faults: Vec::new(),
             ..Self::random(rng)
         }
+    }
+
+    /// Whether nodes do what a client asks in its order and once at most, and forget nothing.
+    pub fn is_orderly(&self) -> bool {
+        let is_of_client = |fault: &Fault| matches!(fault, Fault::Pause(_) | Fault::Crash);
+        let mut faults = self.faults.iter();
+        self.fifo && self.duplicate == 0 && faults.all(|(_, _, fault)| is_of_client(fault))
+    }
+
+    /// Whether nothing goes wrong, so that what is sent arrives within `latency`.
+    pub fn is_calm(&self) -> bool {
+        self.is_orderly() && self.drop == 0 && self.delay == 0 && self.faults.is_empty()
     }
 
     fn fault_on_node(&mut self, rng: &mut Rng) {

@@ -127,7 +127,7 @@ impl Client {
     pub(super) fn give_back(&mut self, topic: Topic, lease: &Lease, retold: bool) {
         let retold = retold && self.sabotage != Some(Sabotage::Ends);
         let (release, action) = Release::new(self.quorum, lease, retold);
-        self.releases.insert(self.serial, release);
+        self.releases.insert(self.serial, (lease.clone(), release));
         if let ReleaseAction::Send { to, command } = action {
             self.send(to, topic, &command);
         }

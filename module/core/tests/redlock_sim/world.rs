@@ -39,6 +39,8 @@ pub struct World {
     count: u64,
     last: BTreeMap<(usize, usize, bool), u64>,
     rng: Rng,
+    /// Whether nothing comes back that nodes have deleted.
+    orderly: bool,
 }
 
 impl World {
@@ -72,6 +74,7 @@ impl World {
             count: 0,
             last: BTreeMap::new(),
             rng,
+            orderly: plan.is_orderly(),
             plan,
         };
         for (at, whom, fault) in world.plan.faults.clone() {
@@ -115,6 +118,9 @@ impl World {
                     );
                 }
                 if let Some(response) = self.nodes[real].serve(self.now, life, request) {
+                    if self.orderly {
+                        self.checker.check_gone(self.now, &self.nodes[real].store);
+                    }
                     let life = self.nodes[real].life;
                     let answer = Happening::Response(client, node, life, topic, response);
                     self.convey((client, real, false), answer);
