@@ -251,6 +251,7 @@ mod tests {
     fn every_setting_can_be_read() {
         let good = [
             ("text", "hello"),
+            ("always-stream", "true"),
             ("words", "100"),
             ("echo", "true"),
             ("delay", "200ms"),
