@@ -115,7 +115,7 @@ fn a_lock_of_another_type_is_an_error_not_a_free_slot() {
     let server = Server::start(&[]);
     let mut node = server.connect();
     node.ask(&["HSET", &names().lock(&slot(0)), "a", "b"]);
-    assert_eq!(error_of(&mut node), Value::Error(ErrorKind::Other));
+    assert_eq!(error_of(&mut node), Value::Error(ErrorKind::WrongType));
 }
 
 #[test]

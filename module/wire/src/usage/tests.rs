@@ -208,7 +208,7 @@ fn oracle(usage: &Value) -> Option<Tokens> {
     prompt.or(completion).or(total)?;
     let prompt = prompt.or(total).unwrap_or(0);
     let cached = number("/prompt_tokens_details/cached_tokens").unwrap_or(0);
-    tokens(prompt, completion.unwrap_or(0), cached.min(prompt), 0)
+    tokens(prompt, completion.unwrap_or(0), cached.min(prompt), 0).filter(Tokens::is_plausible)
 }
 
 proptest! {
