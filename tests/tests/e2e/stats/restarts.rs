@@ -79,6 +79,7 @@ fn series(gateway: &Gateway) -> Vec<String> {
             "openai_key_state",
             "openai_key_cooldown_seconds",
             "openai_key_attempts_total",
+            "openai_circuit_",
             "active_users",
         ];
         !line.starts_with('#') && !asked.iter().any(|path| line.contains(path))
