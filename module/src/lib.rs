@@ -7,32 +7,23 @@
 #![deny(unsafe_code)]
 
 mod adapter;
-mod circuits;
-mod conf;
-mod ctx;
-mod filter;
-mod keeper;
-mod locks;
-mod log;
-mod phase;
-mod probe;
-mod totals;
-mod trace;
-mod usage;
-mod variables;
-mod watch;
+mod api;
+mod config;
+mod gateway;
+mod pool;
+mod telemetry;
 mod worker;
 
-use conf::EventLog;
-use conf::{AttemptsHeader, KeyWatch, NextKeyOn, NextKeyTimeout, NextKeyTries};
-use conf::{Auth, ClientsBlock, Inspect, InspectInvalid, InspectMaxSize, InspectOversize};
-use conf::{IncludeUsage, Metrics, PricesFile, StatsFile, StatsZone, UsageOn};
-use conf::{
+use config::EventLog;
+use config::{AttemptsHeader, KeyWatch, NextKeyOn, NextKeyTimeout, NextKeyTries};
+use config::{Auth, ClientsBlock, Inspect, InspectInvalid, InspectMaxSize, InspectOversize};
+use config::{IncludeUsage, Metrics, PricesFile, StatsFile, StatsZone, UsageOn};
+use config::{
     Location, Main, OpenaiPool, OpenaiRoute, PoolBlock, RedlockBlock, RoutesBlock, UpstreamBlock,
     ZoneSize,
 };
-use conf::{LockKey, LockTtl, OpenaiApi};
-use conf::{OnClientAbort, ProcessTimeHeader, TraceOn};
+use config::{LockKey, LockTtl, OpenaiApi};
+use config::{OnClientAbort, ProcessTimeHeader, TraceOn};
 use nginx_safe::{
     Answer, AnswerHead, Attempt, Commands, ConfResult, Content, Cycle, HttpModule, Request,
     Variables, Wrapped, command, end,
@@ -83,12 +74,12 @@ nginx_safe::export_module!(ngx_http_openai_module, Openai, COMMANDS);
 impl HttpModule for Openai {
     type Main = Main;
     type Location = Location;
-    type Context = ctx::Context;
-    type Access = phase::Access;
-    type Precontent = phase::Precontent;
-    type Log = phase::Log;
-    type Filter = filter::Answers;
-    const VARIABLES: Variables = variables::ALL;
+    type Context = gateway::Context;
+    type Access = gateway::Access;
+    type Precontent = gateway::Precontent;
+    type Log = gateway::Log;
+    type Filter = gateway::stream::Answers;
+    const VARIABLES: Variables = api::variables::ALL;
 
     fn record() -> *const nginx_safe::ModuleRecord {
         &raw const ngx_http_openai_module
@@ -115,13 +106,13 @@ impl HttpModule for Openai {
     }
 
     fn finish(main: &Main) {
-        keeper::finish(main);
+        telemetry::snapshot::finish(main);
     }
 }
 
 impl Content for Openai {
     fn answer(request: Request<'_>) -> Answer {
-        phase::api::answer(request)
+        api::answer(request)
     }
 }
 
@@ -142,27 +133,27 @@ impl Wrapped for Openai {
         if let Some(ctx) = request.recalled::<Openai>() {
             ctx.complete.set(true);
         }
-        phase::ended(request);
+        gateway::ended(request);
     }
 
     fn answer_begun(request: Request<'_>, head: &AnswerHead<'_>) -> Attempt {
-        phase::answer_begun(request, head)
+        gateway::answer_begun(request, head)
     }
 
     fn attempt_failed(request: Request<'_>, status: u16, reused: bool) -> Attempt {
-        phase::attempt_failed(request, status, reused)
+        gateway::attempt_failed(request, status, reused)
     }
 
     fn answer_broken(request: Request<'_>, status: u16) -> Option<&'static [u8]> {
-        phase::answer_broken(&request, status)
+        gateway::answer_broken(&request, status)
     }
 
     fn attempt_over(request: Request<'_>) {
-        phase::attempt_over(request);
+        gateway::attempt_over(request);
     }
 
     fn subrequest_done(request: Request<'_>) {
-        phase::ended(request);
-        totals::add(&request);
+        gateway::ended(request);
+        gateway::add(&request);
     }
 }

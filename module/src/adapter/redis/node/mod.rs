@@ -19,7 +19,7 @@ use serde_json::json;
 use super::link::{Arrival, Link};
 use greeting::{Owed, greet, refusal};
 
-use crate::log::event;
+use crate::telemetry::event;
 
 /// Where a node is, and what it wants to know of us.
 #[derive(Clone)]

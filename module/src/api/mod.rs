@@ -1,0 +1,227 @@
+//! The lock service, in a location with `openai_api`.
+//!
+//! A request does all of its work in PRECONTENT, where it can read its body and wait
+//! for a slot as any other; the content handler then sends what has come of it.
+
+mod locks;
+mod metrics;
+mod reports;
+mod status;
+pub mod variables;
+
+pub use locks::{Call, lost, prolonged};
+pub use metrics::Metrics;
+
+use nginx_safe::{Answer, Content, Flow, Request};
+use openai_core::admin::{self, Access, Acquire, Extend, MAX_BODY, Problem, Release, Route};
+use openai_core::clients::{Client, Role};
+use openai_wire::ApiError;
+use serde::Serialize;
+
+use crate::Openai;
+use crate::config::{Location, Main};
+use crate::gateway::access::{client_of, refuse};
+use crate::gateway::{Context, Stage};
+
+/// A request on its way through PRECONTENT.
+#[derive(Clone, Copy)]
+pub struct Here<'a> {
+    request: Request<'a>,
+    ctx: &'a Context,
+    main: &'a Main,
+    place: &'a Location,
+}
+
+/// What has been decided, or that it takes longer.
+type Decided = Result<Option<Answer>, Problem>;
+
+/// Whether anybody may ask for this path, without a token.
+pub fn is_public(request: &Request<'_>) -> bool {
+    matches!(asked(request), Ok(route) if route.access() == Access::Public)
+}
+
+/// PRECONTENT of such a location.
+pub fn run<'a>(
+    request: Request<'a>,
+    ctx: &'a Context,
+    main: &'a Main,
+    place: &'a Location,
+) -> Flow {
+    let here = Here {
+        request,
+        ctx,
+        main,
+        place,
+    };
+    let decided = match ctx.stage.get() {
+        Stage::Fresh => match here.begin() {
+            Ok(Begun::Decided(answer)) => Ok(Some(answer)),
+            Ok(Begun::Reads(flow)) => return flow,
+            Err(problem) => Err(problem),
+        },
+        Stage::Reading => here.body_read(),
+        Stage::Leased => here.leased(),
+        Stage::TimedOut | Stage::Unavailable | Stage::Refused => Err(here.unserved()),
+        Stage::Waiting | Stage::Prolonging => return Flow::Pause,
+        Stage::Again | Stage::Pausing | Stage::Open | Stage::Done => return Flow::Decline,
+    };
+    let answer = match decided {
+        Ok(Some(answer)) => answer,
+        Ok(None) => return request.park(),
+        Err(problem) => refusal(&problem),
+    };
+    ctx.stage.set(Stage::Done);
+    *ctx.answer.borrow_mut() = Some(answer);
+    Flow::Decline
+}
+
+/// What has come of a request; the content handler sends it.
+pub fn answer(request: Request<'_>) -> Answer {
+    let ctx = request.context::<Openai>();
+    let answer = ctx.and_then(|ctx| ctx.answer.take());
+    answer.unwrap_or_else(|| refusal(&Problem::of(ApiError::Internal)))
+}
+
+enum Begun {
+    Decided(Answer),
+    Reads(Flow),
+}
+
+impl<'a> Here<'a> {
+    fn begin(self) -> Result<Begun, Problem> {
+        let route = asked(&self.request);
+        let access = route.as_ref().map_or(Access::Client, Route::access);
+        if access != Access::Public {
+            // The access phase has not asked for a token if an address was enough.
+            let client = self.client()?;
+            if access == Access::Admin && client.role != Role::Admin {
+                return Err(Problem::admin_only());
+            }
+        }
+        let route = route?;
+        if route.has_body() {
+            if self.request.announced_length() > Some(MAX_BODY) {
+                return Ok(Begun::Reads(refuse(self.ctx, ApiError::RequestTooLarge)));
+            }
+            *self.ctx.api.borrow_mut() = Some(Call::Body(route));
+            self.ctx.stage.set(Stage::Reading);
+            return Ok(Begun::Reads(Flow::ReadBody));
+        }
+        let answer = match route {
+            Route::Index => json(200, &admin::Index::new()),
+            Route::Health => reports::health(self),
+            Route::SystemInfo => reports::system_info(self),
+            Route::Docs => Ok(page(admin::page())),
+            Route::OpenApi => Ok(text(200, b"application/json", admin::document())),
+            Route::Active => reports::active(self),
+            Route::Stats => reports::stats(self),
+            Route::ForceRelease(id) => locks::force_release(self, &id),
+            Route::Cleanup => locks::clean_up(self),
+            Route::StatusPage => Ok(status_page()),
+            Route::Status => status::status(self),
+            Route::Metrics => Ok(Metrics::answer(self.request)),
+            // They have bodies.
+            Route::Acquire | Route::Release | Route::Extend => Err(Problem::no_such_path()),
+        };
+        answer.map(Begun::Decided)
+    }
+
+    fn body_read(self) -> Decided {
+        let call = self.ctx.api.take();
+        if self.request.body_length() > MAX_BODY {
+            return Err(Problem::of(ApiError::RequestTooLarge));
+        }
+        let mut body = vec![];
+        if !self
+            .request
+            .body_pieces(|piece| body.extend_from_slice(piece))
+        {
+            return Err(Problem::of(ApiError::Internal));
+        }
+        match call {
+            Some(Call::Body(Route::Acquire)) => self.acquire(Acquire::parse(&body)?),
+            Some(Call::Body(Route::Extend)) => self.extend(&Extend::parse(&body)?),
+            Some(Call::Body(Route::Release)) => self.release(&Release::parse(&body)?).map(Some),
+            _ => Err(Problem::of(ApiError::Internal)),
+        }
+    }
+
+    /// Who asks.
+    fn client(self) -> Result<&'a Client, Problem> {
+        let clients = self.main.clients.as_ref();
+        let clients = clients.ok_or(Problem::of(ApiError::MissingToken))?;
+        // Another module's check may have been enough for the access phase.
+        let at = match self.ctx.client.get() {
+            Some(at) => at,
+            None => client_of(&self.request).map_err(Problem::of)?,
+        };
+        self.ctx.client.set(Some(at));
+        let client = clients.as_slice().get(at);
+        client.ok_or(Problem::of(ApiError::Internal))
+    }
+}
+
+fn asked(request: &Request<'_>) -> Result<Route, Problem> {
+    let text = |bytes| str::from_utf8(bytes).map_err(|_| Problem::no_such_path());
+    admin::route(text(request.method())?, text(request.path())?)
+}
+
+fn json(status: u16, body: &impl Serialize) -> Result<Answer, Problem> {
+    let body = serde_json::to_vec(body).map_err(|_| Problem::of(ApiError::Internal))?;
+    Ok(Answer {
+        status,
+        media_type: b"application/json",
+        headers: vec![(b"Cache-Control", "no-store".into())],
+        body: body.into(),
+    })
+}
+
+fn text(status: u16, media_type: &'static [u8], body: &'static str) -> Answer {
+    Answer {
+        status,
+        media_type,
+        headers: vec![],
+        body: body.as_bytes().into(),
+    }
+}
+
+fn page(body: &'static str) -> Answer {
+    const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
+    let mut page = text(200, b"text/html; charset=utf-8", body);
+    page.headers
+        .push((b"Content-Security-Policy", POLICY.into()));
+    page
+}
+
+fn status_page() -> Answer {
+    let mut page = text(200, b"text/html; charset=utf-8", admin::status_page());
+    for (name, value) in [
+        (&b"Content-Security-Policy"[..], admin::status_policy()),
+        (b"Referrer-Policy", "no-referrer"),
+        (b"X-Content-Type-Options", "nosniff"),
+        // A newer module brings a newer page.
+        (b"Cache-Control", "no-cache"),
+    ] {
+        page.headers.push((name, value.into()));
+    }
+    page
+}
+
+fn refusal(problem: &Problem) -> Answer {
+    let mut headers = vec![];
+    if let Some(seconds) = problem.retry_after {
+        headers.push((&b"Retry-After"[..], seconds.to_string().into()));
+    }
+    if problem.is_final {
+        headers.push((&b"X-Should-Retry"[..], "false".into()));
+    }
+    if let Some(methods) = problem.allow {
+        headers.push((&b"Allow"[..], methods.into()));
+    }
+    Answer {
+        status: problem.status,
+        media_type: b"application/json",
+        headers,
+        body: problem.body().into(),
+    }
+}

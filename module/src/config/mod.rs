@@ -1,0 +1,273 @@
+//! The directives, and the configuration they make.
+
+mod abort;
+mod api;
+mod clients;
+mod event_log;
+mod keys;
+mod location;
+mod next_key;
+mod policy;
+mod pool;
+mod probe;
+mod redlock;
+mod routes;
+mod source;
+mod tls;
+mod trace;
+mod upstream;
+mod usage;
+mod values;
+mod watch;
+mod zone;
+
+pub use abort::{ClientAbort, OnClientAbort};
+pub use api::{LockKey, LockTtl, OpenaiApi};
+pub use clients::ClientsBlock;
+pub use event_log::EventLog;
+pub use keys::{KeyTable, PoolKey, Sources};
+pub use location::{
+    Auth, Inspect, InspectInvalid, InspectMaxSize, InspectOversize, Location, OpenaiPool,
+    OpenaiRoute, Otherwise,
+};
+pub use next_key::{AttemptsHeader, NextKeyOn, NextKeyTimeout, NextKeyTries};
+pub use pool::{Pool, PoolBlock, Store};
+pub use probe::ProbeSettings;
+pub use redlock::{RedlockBlock, RedlockGroup};
+pub use routes::{RouteBlock, RoutesBlock, Target};
+pub use source::Stamp;
+pub use trace::{ProcessTimeHeader, TraceOn};
+pub use upstream::{Upstream, UpstreamBlock};
+pub use usage::{IncludeUsage, KeptIn, Metrics, PricesFile, StatsFile, StatsZone, UsageOn};
+pub use watch::KeyWatch;
+pub use zone::ZoneSize;
+
+use std::cell::{OnceCell, RefCell};
+use std::sync::Arc;
+
+use nginx_safe::{Conf, ConfResult, LineLog, MainConf, SharedZone};
+use openai_core::circuit::CircuitId;
+use openai_core::clients::{Clients, Measure};
+use openai_core::lease::{PoolConfig, PoolId, ReconcileError};
+use openai_core::prices::Prices;
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
+
+use crate::telemetry::now;
+
+/// What the `http` block says.
+#[derive(Default)]
+pub struct Main {
+    pub zone: zone::Declared,
+    pub pools: Vec<Pool>,
+    pub groups: Vec<RedlockGroup>,
+    pub routes: Vec<RouteBlock>,
+    pub clients: Option<Clients>,
+    pub prices: Option<Prices>,
+    pub totals: usage::Totals,
+    /// Where events go besides nginx's error log.
+    pub event_log: Option<LineLog>,
+    /// Locations add those that only they name.
+    pub upstreams: RefCell<Vec<Upstream>>,
+    /// Which upstreams are asked with the keys of which pools.
+    pub served: RefCell<Vec<(usize, usize)>>,
+    pub shared: Option<SharedZone>,
+    /// How often key files are looked at, unless they are not.
+    key_watch: watch::Interval,
+    /// Where keys come from, if they are watched.
+    pub sources: Option<Arc<Sources>>,
+    channels: usize,
+    taken_over: OnceCell<TakenOver>,
+}
+
+/// The configuration as the shared zone knows it.
+pub struct TakenOver {
+    pub generation: u64,
+    /// Names this machine in the queues of Redlock pools, with this configuration.
+    pub instance: String,
+    pub pools: Vec<KnownPool>,
+    /// The circuits of the upstreams, in the configuration's order; those that there was
+    /// room for.
+    pub circuits: Vec<Option<CircuitId>>,
+}
+
+/// A pool as the shared zone knows it.
+pub struct KnownPool {
+    pub id: PoolId,
+}
+
+impl Main {
+    /// The position of the pool of this name.
+    pub fn pool_named(&self, name: &str) -> Option<usize> {
+        self.pools.iter().position(|pool| pool.name == name)
+    }
+
+    /// How the shared zone knows this configuration.
+    pub fn taken_over(&self) -> Option<&TakenOver> {
+        self.taken_over.get()
+    }
+
+    /// Whether machines tell each other of their totals.
+    pub fn shares_totals(&self) -> bool {
+        self.pools.iter().any(|pool| match &pool.store {
+            Store::Redlock { group, .. } => {
+                let group = self.groups.get(*group);
+                group.is_some_and(|group| group.stats_ms.is_some())
+            }
+            _ => false,
+        })
+    }
+
+    /// The pools with their newest keys, for the zone.
+    pub fn for_zone(&self) -> Vec<PoolConfig> {
+        self.pools.iter().map(Pool::for_zone).collect()
+    }
+
+    /// Takes the shared zone over from the configuration before. From here on
+    /// nothing can fail that would leave the old one in use.
+    pub fn commit(&self) -> ConfResult {
+        LineLog::put_in_force(self.event_log.as_ref());
+        let Some(shared) = self.shared else {
+            return Ok(());
+        };
+        let pools = self.for_zone();
+        let accepted = crate::pool::change(shared, |zone| {
+            zone.started_us(now().wall_us);
+            let accepted = zone.accept(&pools, now())?;
+            Ok((accepted, self.enter_circuits(zone)))
+        });
+        let accepted = accepted.ok_or("openai_zone: the zone is not there")?;
+        let (accepted, circuits) =
+            accepted.map_err(|e: ReconcileError| format!("openai_zone: {e}"))?;
+        let known = self.pools.iter().zip(accepted.pools);
+        let known = known.map(|(pool, (id, indexes))| {
+            pool.keys.replace(pool.keys.newest(), &indexes);
+            KnownPool { id }
+        });
+        let generation = accepted.generation;
+        let _ = self.taken_over.set(TakenOver {
+            generation,
+            instance: format!("{:016x}", StdRng::from_os_rng().next_u64()),
+            pools: known.collect(),
+            circuits,
+        });
+        crate::telemetry::metrics::introduce(self);
+        crate::telemetry::snapshot::claim(self);
+        Ok(())
+    }
+}
+
+impl MainConf for Main {
+    fn complete(&mut self, conf: &Conf) -> ConfResult {
+        self.warn_of_shared_keys(conf);
+        self.check_quotas()?;
+        self.resolve_stores()?;
+        self.resolve_routes()?;
+        if self.pools.is_empty() {
+            return Ok(());
+        }
+        self.watch_keys(conf);
+        self.channels = (4 * conf.workers()).max(16);
+        let zone = SharedZone::declare(conf, self.zone.name(), self.zone.size(), self);
+        self.shared = Some(zone.map_err(|e| format!("openai_zone: {e}"))?);
+        self.totals.declare(conf)
+    }
+}
+
+impl Main {
+    /// Exclusivity is kept within a pool: a key in two of them is leased by both.
+    fn warn_of_shared_keys(&self, conf: &Conf) {
+        for (at, pool) in self.pools.iter().enumerate() {
+            for other in &self.pools[..at] {
+                let others = other.keys.newest();
+                let known = |f| others.iter().any(|k| k.fingerprint == f);
+                if let Some(key) = pool.keys.newest().iter().find(|k| known(k.fingerprint)) {
+                    conf.warn(&format!(
+                        "openai_pool: the key \"{}\" of pool \"{}\" is also in pool \"{}\"; \
+                         each pool leases it on its own",
+                        key.id, pool.name, other.name
+                    ));
+                }
+            }
+        }
+    }
+}
+
+impl Main {
+    /// Nothing would ever come to a bound of costs that nobody knows.
+    fn check_quotas(&self) -> ConfResult {
+        let mut clients = self.clients.iter().flat_map(|clients| clients.as_slice());
+        let by_cost = clients.find(|client| {
+            let mut limits = client.quota.limits().iter();
+            limits.any(|limit| limit.measure == Measure::Cost)
+        });
+        match by_cost.filter(|_| self.prices.is_none()) {
+            Some(client) => Err(format!(
+                "openai_clients: the quota of \"{}\" has a cost, which needs \"openai_prices\"",
+                client.name
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn resolve_stores(&mut self) -> ConfResult {
+        let groups = &self.groups;
+        for pool in &mut self.pools {
+            pool.resolve_store(groups)
+                .map_err(|e| format!("openai_pool \"{}\": {e}", pool.name))?;
+        }
+        // A node that lost its memory must not vote on locks that it may have known.
+        for (at, group) in self.groups.iter_mut().enumerate() {
+            let uses =
+                |pool: &&Pool| matches!(&pool.store, Store::Redlock { group, .. } if *group == at);
+            let ttls = self.pools.iter().filter(uses).map(|pool| pool.ttl_ms);
+            let (longest, shortest) = (ttls.clone().max(), ttls.min());
+            if let (Some(renewal), Some(shortest)) = (group.renewal_ms, shortest)
+                && renewal > shortest / 2
+            {
+                return Err(format!(
+                    "openai_redlock \"{}\": renew: {renewal}ms is more than half of a lease_ttl, {shortest}ms",
+                    group.name
+                ));
+            }
+            if let (Some(stated), Some(longest)) = (group.quarantine_ms, longest)
+                && stated < longest
+            {
+                return Err(format!(
+                    "openai_redlock \"{}\": quarantine: {stated}ms is shorter than a lease_ttl, {longest}ms",
+                    group.name
+                ));
+            }
+            group.quarantine_ms = group.quarantine_ms.or(longest);
+        }
+        Ok(())
+    }
+}
+
+impl nginx_safe::ZoneContent for Main {
+    const DIRECTIVE: &'static str = "openai_zone";
+    const KIND: usize = 0;
+
+    fn channels(&self) -> usize {
+        self.channels
+    }
+
+    fn format(&self, bytes: &mut [u8]) -> ConfResult {
+        let zone = openai_core::lease::Zone::format(bytes).map_err(|e| self.misfit(&e))?;
+        zone.check(&self.for_zone()).map_err(|e| self.misfit(&e))
+    }
+
+    fn adopt(&self, bytes: &mut [u8], interrupted: bool) -> ConfResult {
+        let mut zone = openai_core::lease::Zone::open(bytes).map_err(|e| self.misfit(&e))?;
+        if interrupted {
+            zone.recover(now());
+        }
+        zone.check(&self.for_zone()).map_err(|e| self.misfit(&e))
+    }
+}
+
+impl Main {
+    fn misfit(&self, error: &dyn std::error::Error) -> String {
+        format!("openai_zone \"{}\": {error}", self.zone.name())
+    }
+}

@@ -1,0 +1,78 @@
+//! ACCESS: the client's token.
+
+use nginx_safe::{Flow, Phase, PhaseHandler, Request};
+use openai_core::clients::TokenError;
+use openai_wire::ApiError;
+
+use crate::Openai;
+use crate::api;
+use crate::gateway::Context;
+
+pub struct Access;
+
+impl PhaseHandler for Access {
+    const PHASE: Phase = Phase::Access;
+
+    fn run(request: Request<'_>) -> Flow {
+        let Some(place) = request.location::<Openai>() else {
+            return Flow::Decline;
+        };
+        if !place.asks_token() || (place.api.is_served() && api::is_public(&request)) {
+            return Flow::Decline;
+        }
+        let Some(ctx) = context_of(&request) else {
+            return Flow::Answer(500);
+        };
+        match client_of(&request) {
+            Ok(client) => {
+                ctx.client.set(Some(client));
+                Flow::Pass
+            }
+            Err(refusal) => refuse(ctx, refusal),
+        }
+    }
+}
+
+/// The context of the request, made if there is none, begun anew after an
+/// internal redirect.
+pub fn context_of<'a>(request: &Request<'a>) -> Option<&'a Context> {
+    if let Some(ctx) = request.context::<Openai>() {
+        return Some(ctx);
+    }
+    if let Some(ctx) = request.adopt::<Openai>() {
+        ctx.restart();
+        return Some(ctx);
+    }
+    request.attach::<Openai>(Context::new)
+}
+
+/// Ends the request with an error of ours; the header filter gives it its form.
+pub fn refuse(ctx: &Context, refusal: ApiError) -> Flow {
+    ctx.refusal.set(Some(refusal));
+    Flow::Answer(refusal.status())
+}
+
+/// The position of the client that the request's token names.
+pub fn client_of(request: &Request<'_>) -> Result<usize, ApiError> {
+    let clients = request
+        .main_conf::<Openai>()
+        .and_then(|main| main.clients.as_ref());
+    let clients = clients.ok_or(ApiError::Internal)?;
+    let mut authorizations = request.headers_named(b"authorization");
+    let authorization = authorizations.next();
+    if authorizations.next().is_some() {
+        return Err(ApiError::Status(400));
+    }
+    let service = request.headers_named(b"x-service-token").next();
+    let client = clients
+        .identify(authorization, service)
+        .map_err(|e| match e {
+            TokenError::Missing => ApiError::MissingToken,
+            TokenError::Unknown => ApiError::WrongToken,
+        })?;
+    let position = clients
+        .as_slice()
+        .iter()
+        .position(|c| std::ptr::eq(c, client));
+    position.ok_or(ApiError::Internal)
+}

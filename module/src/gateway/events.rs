@@ -1,0 +1,52 @@
+//! Events about a request.
+
+use nginx_safe::{Level, Request, Token};
+use openai_core::admin::lock_id;
+use openai_core::lease::LeaseHandle;
+use serde_json::{Value, json};
+
+use crate::Openai;
+use crate::gateway::Context;
+use crate::gateway::trace;
+use crate::pool;
+use crate::telemetry::{event, is_logged};
+
+/// A lease is lost, of a request that may still be there.
+pub fn lease_lost(token: Option<Token>, handle: LeaseHandle) {
+    let fields = json!({ "lock_id": lock_id(handle.nonce()) });
+    let tell_of = |request: Request<'_>| {
+        let ctx = request.recalled::<Openai>()?;
+        tell(&request, ctx, Level::Error, "lease_lost", fields.clone());
+        Some(())
+    };
+    let told = token.and_then(|token| token.with(tell_of)).flatten();
+    if told.is_none() {
+        event(Level::Error, "lease_lost", fields);
+    }
+}
+
+/// Writes an event, with what names the request: its id, its lease, its client, and how long
+/// it has taken so far.
+pub fn tell(request: &Request<'_>, ctx: &Context, level: Level, name: &str, mut fields: Value) {
+    if !is_logged(level) {
+        return;
+    }
+    let lease = ctx.lease.get().map(|lease| pool::lease_id(&lease.grant));
+    let main = request.main_conf::<Openai>();
+    let client = main.and_then(|main| super::client(ctx, main));
+    let known = [
+        ("request_id", trace::id(request).map(Value::from)),
+        ("lock_id", lease.map(Value::from)),
+        (
+            "service_name",
+            client.map(|client| client.name.as_str().into()),
+        ),
+        ("processing_time_ms", Some(request.age_ms().into())),
+    ];
+    for (field, value) in known {
+        if let Some(value) = value {
+            fields[field] = value;
+        }
+    }
+    event(level, name, fields);
+}

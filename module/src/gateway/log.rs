@@ -1,0 +1,154 @@
+//! What is counted of a request at its end.
+
+use nginx_safe::{Flow, Phase, PhaseHandler, Request};
+use openai_core::clients::Client;
+use openai_core::metrics::{Day, Http, Outcome, Record, Request as Done};
+use openai_wire::ApiError;
+
+use super::release::ended;
+use super::stream::usage;
+use super::{Context, LeaseStatus, route};
+use crate::Openai;
+use crate::config::{Location, Main, Pool};
+use crate::telemetry::{metrics, now};
+
+pub struct Log;
+
+impl PhaseHandler for Log {
+    const PHASE: Phase = Phase::Log;
+
+    fn run(request: Request<'_>) -> Flow {
+        ended(request);
+        add(&request);
+        Flow::Decline
+    }
+}
+
+/// Adds a request that has ended: once.
+pub fn add(request: &Request<'_>) {
+    let (Some(main), Some(place)) = (request.main_conf::<Openai>(), request.location::<Openai>())
+    else {
+        return;
+    };
+    let ctx = request.recalled::<Openai>();
+    let Some(shared) = main
+        .totals
+        .shared
+        .filter(|_| place.is_gateway() || ctx.is_some())
+    else {
+        return;
+    };
+    if ctx.is_some_and(|ctx| ctx.counted.replace(true)) {
+        return;
+    }
+    let http = (!request.is_subrequest())
+        .then(|| Http::new(request.method(), request.path(), request.answer_status()));
+    let key = ctx.and_then(|ctx| ctx.lease.get()).and_then(|lease| {
+        let pool = main.pools.get(lease.pool)?;
+        pool.keys.get(lease.grant.key)
+    });
+    let asked = ctx.and_then(|ctx| {
+        let leased = ctx.lease.get().and_then(|lease| main.pools.get(lease.pool));
+        let meant = || route::pool(ctx, main).or_else(|| route::first_pool(place, main));
+        let pool = match leased {
+            Some(pool) => pool,
+            None if place.sends() => meant()?.1,
+            None => return None,
+        };
+        let key = key.as_ref().map_or("", |key| key.id.as_str());
+        Some(done(request, place, main, ctx, pool, key))
+    });
+    let now = now();
+    let record = Record {
+        http,
+        day: Day::of(now.wall_us),
+        ended_ms: now.mono_ms,
+        duration_ms: request.age_ms(),
+        request: asked,
+    };
+    if record.http.is_some() || record.request.is_some() {
+        let client = ctx.and_then(|ctx| client(ctx, main));
+        metrics::add(shared, &record, client.map(|client| client.name.as_str()));
+    }
+}
+
+/// Whose request it is.
+pub fn client<'a>(ctx: &Context, main: &'a Main) -> Option<&'a Client> {
+    main.clients.as_ref()?.as_slice().get(ctx.client.get()?)
+}
+
+fn done<'a>(
+    request: &Request<'a>,
+    place: &Location,
+    main: &'a Main,
+    ctx: &'a Context,
+    pool: &'a Pool,
+    key: &'a str,
+) -> Done<'a> {
+    let client = client(ctx, main);
+    let lease = ctx.lease.get();
+    let model = usage::model(main, ctx);
+    let used = usage::of(request, ctx);
+    usage::note_nonsense(ctx, &pool.name, model);
+    let asked = ctx.status.get() != LeaseStatus::None;
+    Done {
+        service: client.map_or("", |client| client.name.as_str()),
+        pool: &pool.name,
+        key,
+        model,
+        known_model: main.prices.as_ref().is_some_and(|p| p.knows(model)),
+        outcome: outcome(request, ctx, place),
+        attempts: ctx.attempts.get(),
+        tokens: used.tokens,
+        source: used.source,
+        cost: usage::cost(main, ctx, used),
+        wait_ms: asked.then(|| ctx.waited_ms()),
+        hold_ms: lease.and_then(|_| ctx.held_ms()),
+        first_token_ms: usage::first_token_ms(ctx),
+    }
+}
+
+/// nginx's status of a request whose client left before an answer.
+pub const CLIENT_LEFT: u16 = 499;
+
+fn outcome(request: &Request<'_>, ctx: &Context, place: &Location) -> Outcome {
+    match (ctx.status.get(), ctx.refusal.get()) {
+        (LeaseStatus::Lost, _) => return Outcome::LeaseLost,
+        (
+            _,
+            Some(
+                ApiError::NoKeyAvailable { .. }
+                | ApiError::QueueFull { .. }
+                | ApiError::KeysRateLimited { .. },
+            ),
+        ) => return Outcome::NoKey,
+        (
+            _,
+            Some(
+                ApiError::LockUnavailable { .. }
+                | ApiError::NoHealthyKey { .. }
+                | ApiError::UpstreamsOpen { .. },
+            ),
+        ) => return Outcome::Unavailable,
+        (_, Some(_)) => return Outcome::Refused,
+        _ => {}
+    }
+    let left = ctx.status.get() == LeaseStatus::Waiting
+        || ctx.left.get()
+        || request.answer_status() == CLIENT_LEFT
+        || (!ctx.complete.get() && request.client_is_gone());
+    if left {
+        return Outcome::Aborted;
+    }
+    match (ctx.lease.get().is_some(), ctx.answered.get()) {
+        (false, _) => Outcome::Refused,
+        // A lock has been taken: there is no upstream.
+        _ if place.api.is_served() => Outcome::Success,
+        (true, None) => Outcome::UpstreamError,
+        (true, Some(_)) if !ctx.complete.get() => Outcome::Incomplete,
+        (true, Some(429)) => Outcome::RateLimited,
+        (true, Some(500..)) => Outcome::UpstreamError,
+        (true, Some(400..)) => Outcome::ClientError,
+        (true, Some(_)) => Outcome::Success,
+    }
+}

@@ -1,0 +1,77 @@
+//! A client that leaves before its answer is whole: where that is wanted, the answer is
+//! read to its end all the same, so that its usage is known. The lease is held meanwhile.
+
+use nginx_safe::{Chunk, Ending, Level, Piece, Request, Timer, Token};
+use serde_json::json;
+
+use crate::Openai;
+use crate::config::ClientAbort;
+use crate::gateway::CLIENT_LEFT;
+use crate::gateway::events;
+use crate::gateway::usage;
+use crate::gateway::{Context, Reply};
+
+/// The client is gone: whether its answer is to be read on.
+pub fn client_left(request: &Request<'_>) -> bool {
+    let known = request
+        .location::<Openai>()
+        .zip(request.context::<Openai>());
+    let Some((place, ctx)) = known else {
+        return false;
+    };
+    if ctx.draining.get().is_some() {
+        return true;
+    }
+    let ClientAbort::Drain { time_ms, size } = place.client_abort() else {
+        return false;
+    };
+    let tells = match ctx.answered.get() {
+        Some(_) => ctx.meter.borrow().is_some(),
+        None => place.usage().is_read() && usage::has_tokens(request),
+    };
+    if !tells || request.is_subrequest() || ctx.reply.get() != Reply::Nginx {
+        return false;
+    }
+    if !ctx.complete.get() {
+        if !ctx.holds.get() {
+            return false;
+        }
+        ctx.left.set(true);
+        let mut bound = Timer::new(false, |tag| cut_off(Token::of(tag)), ctx.token.number());
+        bound.start(time_ms);
+        *ctx.deadline.borrow_mut() = Some(bound);
+    }
+    ctx.draining.set(Some(size));
+    true
+}
+
+/// A piece of the answer that nobody waits for has been read.
+pub fn pass<'a>(request: &Request<'_>, ctx: &Context, left: u64, chunk: Chunk<'_>) -> Piece<'a> {
+    let read: usize = chunk.parts().map(<[u8]>::len).sum();
+    match left.checked_sub(read as u64) {
+        Some(left) => {
+            ctx.draining.set(Some(left));
+            Piece::Discard
+        }
+        None => {
+            tell(request, ctx, "size");
+            Piece::Fail
+        }
+    }
+}
+
+/// The time is up.
+fn cut_off(token: Token) {
+    token.conclude(|request| {
+        let draining = |ctx: &&Context| ctx.draining.get().is_some();
+        let ctx = request.recalled::<Openai>().filter(draining)?;
+        request.cut_upstream()?;
+        tell(&request, ctx, "time");
+        Some(Ending::Answer(CLIENT_LEFT))
+    });
+}
+
+fn tell(request: &Request<'_>, ctx: &Context, bound: &str) {
+    let fields = json!({ "bound": bound });
+    events::tell(request, ctx, Level::Notice, "drain_cut_off", fields);
+}

@@ -1,0 +1,211 @@
+//! Answers on their way to the client: observed, and where they are nginx's own
+//! errors, given OpenAI's form.
+
+pub mod broken;
+pub mod drain;
+pub mod lost;
+pub mod usage;
+
+use std::borrow::Cow;
+
+use nginx_safe::{Chunk, End, Filter, HeaderName, LocationConf, Piece, Request, Wrapped};
+use nginx_safe::{Edit, Edits};
+use openai_wire::restore::Form;
+use openai_wire::restore::Part;
+use openai_wire::{ApiError, EventEnd, Restorer};
+
+use crate::Openai;
+use crate::config::Location;
+use crate::gateway::trace;
+
+use crate::gateway::route;
+use crate::gateway::{Context, Reply};
+
+pub struct Answers;
+
+impl Filter for Answers {
+    fn header(request: Request<'_>) -> bool {
+        let Some(place) = request.location::<Openai>() else {
+            return true;
+        };
+        if !place.is_gateway() {
+            return true;
+        }
+        tell_attempts(&request, place);
+        if request.is_error_page() {
+            put_into_form(&request);
+        } else if request.is_from_cache() {
+            // A refresh in the background may want the very slot.
+            crate::gateway::ended(request);
+        } else if request.is_upstream_answer() {
+            if streams(&request) {
+                request.stream_answer();
+            }
+            if let Some(ctx) = request.context::<Openai>() {
+                let events = request.answers_events().then(EventEnd::default);
+                ctx.events.set(events);
+                usage::begin(&request, ctx, place);
+            }
+        }
+        if request.is_upstream_answer() {
+            restore(&request);
+        }
+        let is_own_error = request.answer_status() >= 400 && !request.is_upstream_answer();
+        if is_own_error || place.trace().tells() {
+            trace::tell(&request, place, is_own_error);
+        }
+        // One that leaves later is noticed when the body is sent.
+        !(place.drains()
+            && request.is_upstream_answer()
+            && request.client_is_gone()
+            && drain::client_left(&request))
+    }
+
+    fn body<'a>(request: Request<'a>, chunk: Chunk<'_>) -> Piece<'a> {
+        match request.upstream_end::<Openai>() {
+            Some(End::Attempt) => return Piece::Hold,
+            Some(End::Broken(last_words)) => return Piece::Replace(last_words.to_vec()),
+            None => {}
+        }
+        let Some(ctx) = request.context::<Openai>() else {
+            return Piece::Keep;
+        };
+        match ctx.reply.get() {
+            Reply::Nginx => {
+                usage::see(ctx, chunk);
+                if let Some(end) = ctx.events.get() {
+                    ctx.events
+                        .set(Some(chunk.parts().fold(end, EventEnd::after)));
+                }
+                if let Some(left) = ctx.draining.get() {
+                    return drain::pass(&request, ctx, left, chunk);
+                }
+                let cutter = usage::cutter(&request, ctx);
+                let editor = ctx.editor.borrow().clone();
+                if editor.is_some() {
+                    return Piece::Edit(cutter, editor, false);
+                }
+                match joined(request, ctx, chunk) {
+                    Piece::Keep if cutter.is_some() => Piece::Edit(cutter, None, false),
+                    Piece::Last if cutter.is_some() => Piece::Edit(cutter, None, true),
+                    piece => piece,
+                }
+            }
+            Reply::Announced(error) => {
+                ctx.reply.set(Reply::Sent);
+                Piece::Replace(body_of(ctx, error).into_owned())
+            }
+            Reply::Sent => Piece::Drop,
+        }
+    }
+
+    fn sent_last(request: Request<'_>) {
+        if let Some(ctx) = request.context::<Openai>() {
+            ctx.joined.set(true);
+        }
+    }
+
+    fn client_left(request: Request<'_>) -> bool {
+        drain::client_left(&request)
+    }
+}
+
+/// The rest of an answer goes with the end of its body.
+fn joined<'a>(request: Request<'a>, ctx: &Context, chunk: Chunk<'_>) -> Piece<'a> {
+    if ctx.joined.get() {
+        return match (chunk.is_end(), chunk.is_empty()) {
+            (true, _) => Piece::Ended,
+            // What waits for the client goes on.
+            (false, true) => Piece::Keep,
+            // The upstream goes on behind the end of its answer.
+            (false, false) => Piece::Discard,
+        };
+    }
+    if !request.is_rest_of_answer::<Openai>(chunk) {
+        return Piece::Keep;
+    }
+    // Before the client can know: it may ask for the same slot at once.
+    Openai::answer_complete(request);
+    Piece::Last
+}
+
+const ATTEMPTS: HeaderName = HeaderName::new(b"X-OpenAI-Attempts", b"x-openai-attempts");
+
+fn tell_attempts(request: &Request<'_>, place: &Location) {
+    if place.next_key().tells()
+        && let Some(ctx) = request.recalled::<Openai>()
+    {
+        let attempts = ctx.attempts.get().to_string();
+        // An upstream that is such a gateway has told its own.
+        request.set_answer_header(ATTEMPTS, attempts.as_bytes());
+    }
+}
+
+/// Whether the answer comes bit by bit: an event stream, or of unknown length.
+fn streams(request: &Request<'_>) -> bool {
+    request.answers_events() || request.answer_length().is_none()
+}
+
+/// Has the answer name the alias that was asked for, if that is wanted.
+fn restore(request: &Request<'_>) {
+    let known = request
+        .context::<Openai>()
+        .zip(request.main_conf::<Openai>());
+    let Some((ctx, alias)) = known.and_then(|(ctx, main)| Some((ctx, route::alias(ctx, main)?)))
+    else {
+        return;
+    };
+    let form = match (request.answers_events(), request.answers_json()) {
+        (true, _) => Form::Events,
+        (_, true) => Form::Json,
+        _ => return,
+    };
+    if alias.restore && request.answers_plainly() {
+        let name = serde_json::to_vec(&alias.name).unwrap_or_default();
+        *ctx.editor.borrow_mut() =
+            request.edit_answer(Box::new(Restoring(Restorer::new(form))), &name);
+    }
+}
+
+fn body_of(ctx: &Context, error: ApiError) -> Cow<'static, [u8]> {
+    error.body_for(ctx.head.get().and_then(|head| head.model.as_str()))
+}
+
+fn put_into_form(request: &Request<'_>) {
+    let status = request.answer_status();
+    let known = request
+        .context::<Openai>()
+        .or_else(|| request.adopt::<Openai>());
+    let Some(ctx) = known.or_else(|| request.attach::<Openai>(Context::new)) else {
+        return;
+    };
+    // The upstream is gone; the client may take its time to close.
+    ctx.let_go();
+    let refusal = ctx
+        .refusal
+        .get()
+        .filter(|refusal| refusal.status() == status);
+    let error = refusal.unwrap_or(ApiError::for_status(status));
+    request.announce_answer(b"application/json", body_of(ctx, error).len());
+    if let Some(seconds) = error.retry_after() {
+        request.add_answer_header(b"Retry-After", seconds.to_string().as_bytes());
+    }
+    if error.is_final() {
+        request.add_answer_header(b"X-Should-Retry", b"false");
+    }
+    ctx.reply.set(Reply::Announced(error));
+}
+
+/// Puts the alias's name in the place of the model's.
+struct Restoring(Restorer);
+
+impl Edits for Restoring {
+    fn feed(&mut self, piece: &[u8], emit: &mut dyn FnMut(Edit)) {
+        self.0.feed(piece, &mut |part| {
+            emit(match part {
+                Part::Keep(range) => Edit::Keep(range),
+                Part::Name => Edit::Insert,
+            });
+        });
+    }
+}

@@ -1,0 +1,219 @@
+//! What an answer uses, read as it passes to the client.
+
+use std::cell::Cell;
+
+use nginx_safe::{Chunk, Cutter, Left, Level, Part, Request, Rewrite};
+use openai_core::metrics::Endpoint;
+use openai_wire::usage::{Source, Stripped, UsageStripper, estimated_prompt};
+use openai_wire::{MOST_TOKENS, Tokens, UsageScanner};
+use serde_json::json;
+
+use crate::Openai;
+use crate::config::{Location, Main, Pool};
+use crate::gateway::CLIENT_LEFT;
+use crate::gateway::Context;
+use crate::gateway::route;
+use crate::pool;
+use crate::telemetry::event;
+use crate::telemetry::now;
+
+/// Reads the usage of one answer.
+pub struct Meter {
+    scanner: UsageScanner,
+    /// From the lease to the first word of a stream.
+    first_token_ms: Option<u64>,
+}
+
+/// What a request has used.
+#[derive(Clone, Copy, Default)]
+pub struct Used {
+    pub tokens: Tokens,
+    pub source: Source,
+}
+
+/// What asks a stream to tell its usage, where that is wanted and the client has not.
+pub fn ask(request: &Request<'_>, ctx: &Context) -> Option<Rewrite> {
+    let wanted = request.location::<Openai>()?.usage().is_asked_for();
+    // Other endpoints tell it anyway, and refuse the option.
+    let takes = request.path().ends_with(b"/completions");
+    let asking = ctx.head.get().filter(|_| wanted && takes)?;
+    let (range, with) = asking.asking_for_usage()?;
+    ctx.stripper.replace(Some(UsageStripper::default()));
+    Some(Rewrite {
+        range,
+        with: with.as_bytes().into(),
+    })
+}
+
+/// What takes the chunk out that the client has not asked for; `None` where nothing has
+/// to be taken out.
+pub fn cutter<'a>(request: &Request<'a>, ctx: &'a Context) -> Option<Cutter<'a>> {
+    if !strips(request, ctx) {
+        return None;
+    }
+    let mut stripper = ctx.stripper.try_borrow_mut().ok()?;
+    Some(Box::new(move |part| {
+        let Some(stripper) = stripper.as_mut() else {
+            return Left::default();
+        };
+        match part {
+            Part::Bytes(bytes) => {
+                let Stripped { before, kept } = stripper.feed(bytes);
+                Left { before, kept }
+            }
+            Part::End => Left {
+                before: stripper.finish(),
+                kept: 0,
+            },
+        }
+    }))
+}
+
+/// Whether the chunk that the client has not asked for is taken out of the answer.
+fn strips(request: &Request<'_>, ctx: &Context) -> bool {
+    let asked = ctx.stripper.try_borrow().is_ok_and(|s| s.is_some());
+    asked && request.answers_events() && !request.is_buffered() && ctx.meter.borrow().is_some()
+}
+
+/// The header of an answer is about to be sent: has its usage read, if it tells any.
+pub fn begin(request: &Request<'_>, ctx: &Context, place: &Location) {
+    let stream = request.answers_events();
+    let tells = place.usage().is_read()
+        && (stream || request.answers_json())
+        && request.answer_status() < 300
+        && request.answers_plainly();
+    let meter = tells.then(|| Meter {
+        scanner: UsageScanner::new(stream),
+        first_token_ms: None,
+    });
+    if meter.is_some() {
+        request.want_in_memory();
+    }
+    ctx.answered.set(Some(request.answer_status()));
+    ctx.meter.replace(meter);
+    if strips(request, ctx) {
+        request.body_changes();
+    }
+}
+
+/// A piece of the answer passes.
+pub fn see(ctx: &Context, chunk: Chunk<'_>) {
+    let Ok(mut meter) = ctx.meter.try_borrow_mut() else {
+        return;
+    };
+    let Some(meter) = meter.as_mut() else { return };
+    for part in chunk.parts() {
+        meter.scanner.feed(part);
+    }
+    let began = meter.scanner.is_stream() && meter.scanner.content().pieces > 0;
+    if began
+        && meter.first_token_ms.is_none()
+        && let Some(lease) = ctx.lease.get()
+    {
+        let since = now().mono_ms.saturating_sub(lease.grant.granted_ms);
+        meter.first_token_ms = Some(since);
+    }
+}
+
+/// What the request has used so far: as the answer tells, or else by estimate.
+pub fn of(request: &Request<'_>, ctx: &Context) -> Used {
+    let meter = ctx.meter.borrow();
+    let told = meter
+        .as_ref()
+        .and_then(|meter| meter.scanner.finish(ctx.complete.get()));
+    if let Some(tokens) = told {
+        return Used {
+            tokens,
+            source: Source::Exact,
+        };
+    }
+    let prompt = ctx.head.get().map_or(0, |head| head.prompt_bytes);
+    let completion = meter.as_ref().map_or(0, |meter| {
+        let stream = meter.scanner.is_stream();
+        meter.scanner.content().estimated(stream)
+    });
+    // Without an answer, the upstream has worked for those only that left.
+    let asked =
+        meter.is_some() || (ctx.attempts.get() > 0 && request.answer_status() == CLIENT_LEFT);
+    if !asked || !has_tokens(request) || (prompt == 0 && completion == 0) {
+        return Used::default();
+    }
+    Used {
+        tokens: Tokens {
+            prompt: estimated_prompt(prompt),
+            completion,
+            ..Tokens::default()
+        },
+        source: Source::Estimated,
+    }
+}
+
+thread_local! {
+    /// Whether this worker has said that an answer told a usage that cannot be.
+    static NONSENSE_TOLD: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Says, once in a worker, that an answer has told a usage that cannot be.
+pub fn note_nonsense(ctx: &Context, pool: &str, model: &str) {
+    let meter = ctx.meter.borrow();
+    let is_nonsense = meter.as_ref().is_some_and(|m| m.scanner.told_nonsense());
+    if is_nonsense && !NONSENSE_TOLD.replace(true) {
+        let fields = json!({ "pool": pool, "model": model, "most_tokens": MOST_TOKENS });
+        event(Level::Warn, "usage_implausible", fields);
+    }
+}
+
+/// Takes what the answer has used for what was estimated, of a limit that is stated.
+pub fn settle(request: &Request<'_>, ctx: &Context) {
+    let main = request.main_conf::<Openai>();
+    let lease = ctx.lease.get().filter(|_| ctx.holds.get());
+    let Some((main, lease)) = main.zip(lease) else {
+        return;
+    };
+    if !main.pools.get(lease.pool).is_some_and(Pool::limits_tokens) {
+        return;
+    }
+    let Used { tokens, source } = of(request, ctx);
+    if source != Source::None {
+        let used = tokens.prompt.saturating_add(tokens.completion);
+        pool::in_zone(|zone| zone.settle(&lease.grant, used, now()));
+    }
+}
+
+/// Whether requests of this endpoint are billed by tokens.
+pub fn has_tokens(request: &Request<'_>) -> bool {
+    matches!(
+        Endpoint::of(request.path()).as_str(),
+        "/v1/chat/completions" | "/v1/completions" | "/v1/responses" | "/v1/embeddings"
+    )
+}
+
+/// From the lease to the first word of a stream.
+pub fn first_token_ms(ctx: &Context) -> Option<u64> {
+    ctx.meter.borrow().as_ref()?.first_token_ms
+}
+
+/// What the request cost, in units of [`openai_core::prices`].
+pub fn cost(main: &Main, ctx: &Context, used: Used) -> Option<u64> {
+    if used.source == Source::None {
+        return None;
+    }
+    main.prices.as_ref()?.cost(model(main, ctx), used.tokens)
+}
+
+/// The model that the upstream was asked for; empty when that is not known.
+pub fn model<'a>(main: &'a Main, ctx: &'a Context) -> &'a str {
+    if let Some(alias) = route::alias(ctx, main) {
+        return &alias.model;
+    }
+    ctx.head
+        .get()
+        .and_then(|head| head.model.as_str())
+        .unwrap_or_default()
+}
+
+/// The same for variables, of a request that has a context.
+pub fn told<'a>(request: &Request<'a>) -> Option<(&'a Context, Used)> {
+    let ctx = request.recalled::<Openai>()?;
+    Some((ctx, of(request, ctx)))
+}

@@ -1,0 +1,128 @@
+//! The ids by which a request is found again: in logs, upstream, and at the client's.
+
+use std::cell::RefCell;
+
+use nginx_safe::{HeaderName, Request, SentHeaders};
+use openai_core::trace::{TraceParent, is_request_id, request_id};
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
+
+use crate::Openai;
+use crate::config::Location;
+use crate::gateway::Context;
+
+const TRACEPARENT: HeaderName = HeaderName::new(b"traceparent", b"traceparent");
+const REQUEST_ID: HeaderName = HeaderName::new(b"X-Request-ID", b"x-request-id");
+/// Where the client finds our id when the upstream has told one of its own.
+const GATEWAY_ID: HeaderName = HeaderName::new(b"X-Gateway-Request-ID", b"x-gateway-request-id");
+const PROCESS_TIME: HeaderName = HeaderName::new(b"X-Process-Time", b"x-process-time");
+
+thread_local! {
+    /// Not the worker's own, which there is only where there are pools.
+    static RANDOM: RefCell<StdRng> = RefCell::new(StdRng::from_os_rng());
+}
+
+/// The ids of a request.
+#[derive(Clone)]
+pub struct Ids {
+    pub parent: TraceParent,
+    /// Whether the trace is the client's, so that its `tracestate` goes on with it.
+    continued: bool,
+    pub request_id: Box<[u8]>,
+}
+
+/// The ids of a request, made at the first look; `None` where `openai_trace` is off.
+pub fn ids<'a>(request: &Request<'a>) -> Option<&'a Ids> {
+    let place = request.location::<Openai>()?;
+    (place.trace().is_on() && place.is_gateway()).then(|| made(request))?
+}
+
+/// The same, wherever the request is.
+fn made<'a>(request: &Request<'a>) -> Option<&'a Ids> {
+    let known = request.recalled::<Openai>();
+    let ctx = known.or_else(|| request.attach::<Openai>(Context::new))?;
+    Some(ctx.trace.get_or_init(|| Box::new(make(request))))
+}
+
+/// The id of a request, for an event or an error that names it: the client is told the same.
+pub fn id<'a>(request: &Request<'a>) -> Option<&'a str> {
+    str::from_utf8(&made(request)?.request_id).ok()
+}
+
+/// The id of a request for its line in the log: where `openai_trace` is off, only a request
+/// with an event or an error has one.
+pub fn logged_id<'a>(request: &Request<'a>) -> Option<&'a [u8]> {
+    let ids = ids(request).or_else(|| Some(&**request.recalled::<Openai>()?.trace.get()?))?;
+    Some(&ids.request_id)
+}
+
+fn make(request: &Request<'_>) -> Ids {
+    let main = request.main_request();
+    if request.is_subrequest()
+        && let Some(ids) = main.recalled::<Openai>().and_then(|ctx| ctx.trace.get())
+    {
+        return (**ids).clone();
+    }
+    let [span, wide, id] = RANDOM.with_borrow_mut(|random| [(); 3].map(|()| random_u128(random)));
+    let span = span as u64;
+    let continued = only(request.headers_named(b"traceparent"))
+        .and_then(|header| TraceParent::continued(header, span));
+    let theirs = only(request.headers_named(b"x-request-id")).filter(|id| is_request_id(id));
+    Ids {
+        parent: continued.unwrap_or_else(|| TraceParent::begun(wide, span)),
+        continued: continued.is_some(),
+        request_id: theirs.map_or_else(|| request_id(id).into(), Into::into),
+    }
+}
+
+fn random_u128(random: &mut StdRng) -> u128 {
+    u128::from(random.next_u64()) << 64 | u128::from(random.next_u64())
+}
+
+/// A header that comes several times says nothing.
+fn only<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
+    values.next().filter(|_| values.next().is_none())
+}
+
+/// What goes upstream in place of what the client has sent.
+pub fn sent(request: &Request<'_>) -> Option<SentHeaders> {
+    let ids = ids(request)?;
+    Some(SentHeaders {
+        without: match ids.continued {
+            true => &[b"traceparent", b"x-request-id"],
+            false => &[b"traceparent", b"x-request-id", b"tracestate"],
+        },
+        with: vec![
+            (TRACEPARENT, ids.parent.as_bytes().into()),
+            (REQUEST_ID, ids.request_id.clone()),
+        ],
+    })
+}
+
+/// Has the answer tell the request's id, and how long it took. An error of the gateway's own
+/// tells the id also where `openai_trace` is off.
+///
+/// Clients of OpenAI read the provider's own id in `X-Request-ID`, and as one value only:
+/// ours stands there for those answers that bring none.
+pub fn tell(request: &Request<'_>, place: &Location, is_own_error: bool) {
+    if request.is_subrequest() {
+        return;
+    }
+    if is_own_error
+        && !place.trace().is_on()
+        && let Some(ids) = made(request)
+    {
+        request.set_answer_header(REQUEST_ID, &ids.request_id);
+    }
+    if let Some(ids) = ids(request) {
+        if !request.answers_with(REQUEST_ID) {
+            request.set_answer_header(REQUEST_ID, &ids.request_id);
+        }
+        request.set_answer_header(GATEWAY_ID, &ids.request_id);
+    }
+    if place.trace().tells_time() {
+        let ms = request.age_ms();
+        let seconds = format!("{}.{:03}", ms / 1_000, ms % 1_000);
+        request.set_answer_header(PROCESS_TIME, seconds.as_bytes());
+    }
+}

@@ -1,0 +1,96 @@
+//! The circuits of upstreams: their outcomes, their changes in the log, their listing.
+
+use nginx_safe::Level;
+use openai_core::circuit::{Admit, Change, CircuitId, Outcome, Pass, Status};
+use serde_json::{Value, json};
+
+use crate::config::Main;
+use crate::pool;
+use crate::telemetry::now;
+use crate::telemetry::{event, wall_time};
+
+/// Asks for leave to send a request.
+pub fn admit(id: CircuitId) -> Option<Pass> {
+    match pool::in_zone(|zone| zone.admit(id, now()))? {
+        Admit::Go(pass) => Some(pass),
+        Admit::Open { .. } => None,
+    }
+}
+
+/// For how long no request may go, if so.
+pub fn open_for(id: Option<CircuitId>) -> Option<u64> {
+    let now = now();
+    let until_ms = pool::in_zone(|zone| zone.circuit_open(id?, now))?;
+    Some(until_ms?.saturating_sub(now.mono_ms))
+}
+
+/// A request that was let through has not been sent, or ended before anything could
+/// be told of its upstream. That matters of probes only: others may go without an end.
+pub fn unknown(pass: Pass) {
+    if !pass.probe {
+        return;
+    }
+    pool::in_zone(|zone| zone.outcome(pass, Outcome::Unknown, now(), 0));
+}
+
+/// Writes a change to the log.
+pub fn tell(main: &Main, circuit: CircuitId, change: Change) {
+    let known = main.taken_over().map_or(&[][..], |known| &known.circuits);
+    let upstreams = main.upstreams.borrow();
+    let at = known.iter().position(|&id| id == Some(circuit));
+    tell_of(
+        at.and_then(|at| Some(upstreams.get(at)?.name.as_str())),
+        change,
+    );
+}
+
+/// The same, of an upstream by its name.
+pub fn tell_of(upstream: Option<&str>, change: Change) {
+    match change {
+        Change::Opened {
+            until_ms,
+            all,
+            faulty,
+            in_a_row,
+        } => {
+            let for_ms = until_ms.saturating_sub(now().mono_ms);
+            let fields = json!({
+                "upstream": upstream,
+                "for_ms": for_ms,
+                "requests": all,
+                "faulty": faulty,
+                "in_a_row": in_a_row,
+            });
+            event(Level::Warn, "circuit_opened", fields);
+        }
+        Change::Closed { after_ms } => {
+            let fields = json!({ "upstream": upstream, "after_ms": after_ms });
+            event(Level::Warn, "circuit_closed", fields);
+        }
+    }
+}
+
+/// All circuits, as JSON.
+pub fn listing(main: &Main) -> Option<String> {
+    let known = main.taken_over()?;
+    let now = now();
+    let standing: Vec<Option<Status>> = pool::in_zone(|zone| {
+        let standing = known.circuits.iter();
+        standing.map(|&id| zone.circuit_status(id?, now)).collect()
+    })?;
+    let upstreams = main.upstreams.borrow();
+    let listed = upstreams.iter().zip(standing);
+    let listed = listed.filter_map(|(upstream, status)| Some(line(&upstream.name, status?)));
+    Some(Value::Array(listed.collect()).to_string())
+}
+
+fn line(upstream: &str, status: Status) -> Value {
+    json!({
+        "name": upstream,
+        "state": status.phase.as_str(),
+        "share": f64::from(status.share().0) / 100.0,
+        "requests": status.all,
+        "trips": status.trips,
+        "until": status.until_ms.map(wall_time),
+    })
+}

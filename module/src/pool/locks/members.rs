@@ -1,0 +1,384 @@
+//! Groups as this worker is connected to them: started, tended, stopped.
+
+use std::rc::Rc;
+
+use nginx_safe::Timer;
+use openai_core::admin::NodeStatus;
+use openai_core::lease::{HandOver, LeaseHandle, Lock, PoolId};
+use openai_core::redlock::{PoolNames, Slot};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rustc_hash::FxHashMap;
+use serde_json::json;
+
+use super::outcomes::settle;
+use super::waiting::see_to_queues;
+use super::{LOCKS, Lockable, Locks, Place, end_locked, late, outages, services, sharing, with};
+use crate::adapter::redis::{Group, NodeReport, Setup, SlotCommands, TIMEOUT, WAKE, clock};
+use crate::config::{Main, PoolKey, RedlockGroup, Store, TakenOver};
+use crate::pool::in_zone;
+use crate::telemetry::now;
+
+/// How often connections are seen to.
+const TEND_MS: u64 = 50;
+/// For how long a lock is handed from lease to lease while other machines wait.
+const FAIR_MS: u32 = 1_000;
+
+pub(super) struct Member {
+    pub(super) group: Group,
+    pub(super) generation: u64,
+    pools: Vec<(Rc<PoolNames>, PoolId)>,
+    /// Whether leases without a lock are being given out.
+    pub(super) fallen_back: bool,
+    /// How often in a row a lock may be handed over, and how long it must last then.
+    hand_over: (u32, u64),
+    pub(super) renewal_ms: u64,
+    pub(super) flush: Timer,
+    pub(super) late_flush: Timer,
+    renewal: Timer,
+    /// Due when a lock of a service ends.
+    pub(super) ends: Timer,
+    tend: Timer,
+}
+
+/// Connects to the groups that pools use.
+pub fn start(main: &Main) {
+    let Some(known) = main.taken_over() else {
+        return;
+    };
+    let members = main.groups.iter().enumerate().map(|(at, group)| {
+        let uses = main
+            .pools
+            .iter()
+            .zip(&known.pools)
+            .filter_map(|(pool, known)| match &pool.store {
+                Store::Redlock { group, names, .. } if *group == at => {
+                    Some((pool.ttl_ms, Rc::clone(names), known.id))
+                }
+                _ => None,
+            });
+        let shortest = uses.clone().map(|(ttl, ..)| ttl).min()?;
+        let pools = uses.map(|(_, names, id)| (names, id)).collect();
+        Some(Member::new(at, known, group, pools, shortest))
+    });
+    let members: Vec<_> = members.collect();
+    sharing::start(main, &members);
+    LOCKS.with_borrow_mut(|locks| {
+        locks.members = members;
+        locks.pools = lockable(main);
+        locks.list_keys();
+    });
+    for at in 0..main.groups.len() {
+        tend(at as u64);
+    }
+}
+
+fn lockable(main: &Main) -> Vec<Lockable> {
+    let pools = main.pools.iter().enumerate();
+    let pools = pools.filter_map(|(at, pool)| match &pool.store {
+        Store::Redlock {
+            group,
+            names,
+            fallback,
+        } => Some(Lockable {
+            group: *group,
+            pool: at,
+            names: Rc::clone(names),
+            ttl_ms: pool.ttl_ms,
+            fallback: *fallback,
+            keys: Rc::clone(&pool.keys),
+        }),
+        _ => None,
+    });
+    pools.collect()
+}
+
+/// There are other keys: those of this generation.
+pub fn keys_changed(generation: u64) {
+    LOCKS.with_borrow_mut(|locks| {
+        locks.list_keys();
+        for member in locks.members.iter_mut().flatten() {
+            member.generation = generation;
+        }
+    });
+    sharing::keys_changed();
+    let groups = LOCKS.with_borrow(|locks| locks.members.len());
+    (0..groups).for_each(outages::ask_all_nodes);
+}
+
+impl Locks {
+    fn list_keys(&mut self) {
+        let before = std::mem::take(&mut self.places);
+        for pool in &self.pools {
+            for (index, key) in pool.keys.indexed() {
+                let known = before
+                    .get(&index)
+                    .filter(|place| Rc::ptr_eq(&place.key, &key));
+                let place = known.cloned();
+                let place = place.unwrap_or_else(|| Rc::new(pool.place(key)));
+                self.places.insert(index, place);
+            }
+        }
+        self.named = named(&self.places);
+    }
+}
+
+impl Lockable {
+    fn place(&self, key: Rc<PoolKey>) -> Place {
+        let commands = |slot: Slot| {
+            let commands = SlotCommands::new(slot, Rc::clone(&self.names), self.ttl_ms);
+            Rc::new(commands)
+        };
+        // The configuration, and whoever changes keys, has seen that they can be named.
+        let slots = key.slots().unwrap_or_default();
+        Place {
+            group: self.group,
+            pool: self.pool,
+            names: Rc::clone(&self.names),
+            slots: slots.into_iter().map(commands).collect(),
+            ttl_ms: self.ttl_ms,
+            fallback: self.fallback,
+            key,
+        }
+    }
+}
+
+fn named(places: &FxHashMap<u32, Rc<Place>>) -> FxHashMap<String, (u32, u32)> {
+    let mut named = FxHashMap::default();
+    for (&key, place) in places {
+        for (ordinal, commands) in (0..).zip(&place.slots) {
+            let name = [place.names.base(), commands.slot.field()].concat();
+            named.insert(name, (key, ordinal));
+        }
+    }
+    named
+}
+
+/// The worker ends: all locks are given back, as far as the sockets take it.
+pub fn stop() {
+    late::make_late();
+    let mut locks = LOCKS.take();
+    let Locks {
+        members,
+        done,
+        holds,
+        ended,
+        ..
+    } = &mut locks;
+    sharing::stop(members);
+    for hold in holds.values() {
+        let member = members.get_mut(hold.place.group).and_then(Option::as_mut);
+        let given_back = hold.ending && !ended.contains(&hold.grant.handle);
+        if let (Some(member), Some(lock), false) = (member, hold.lock, given_back) {
+            let lock = hold.give_back(lock);
+            member.group.unlock(&hold.slot, lock, clock(), done);
+        }
+    }
+    for member in members.iter_mut().flatten() {
+        member.group.end(clock(), done);
+    }
+    for &handle in holds.keys() {
+        in_zone(|zone| zone.release(handle, now()));
+    }
+}
+
+impl Member {
+    fn new(
+        at: usize,
+        known: &TakenOver,
+        group: &RedlockGroup,
+        pools: Vec<(Rc<PoolNames>, PoolId)>,
+        shortest_ttl: u64,
+    ) -> Self {
+        let number = at as u64;
+        let setup = Setup {
+            nodes: group.nodes.clone(),
+            timeout_ms: group.timeout_ms,
+            drift: group.drift,
+            retry: group.retry,
+            quarantine_ms: group.quarantine_ms.unwrap_or_default(),
+            bootstrap: group.bootstrap,
+            pools: pools.iter().map(|(names, _)| Rc::clone(names)).collect(),
+            owner: format!("{}:{}", nginx_safe::host_name(), nginx_safe::process_id()),
+            instance: known.instance.clone(),
+            on_node: heard,
+            base: number << 8,
+        };
+        let renewal_ms = group.renewal_ms.unwrap_or(shortest_ttl / 3).max(10);
+        let mut renewal = Timer::new(true, renew, number);
+        renewal.start(renewal_ms);
+        // What is handed over has to last until its first renewal.
+        let left_ms = (shortest_ttl / 2).max(renewal_ms);
+        Self {
+            group: Group::new(setup, group.quorum, StdRng::from_os_rng()),
+            generation: known.generation,
+            pools,
+            fallen_back: false,
+            hand_over: (group.hand_over, left_ms),
+            renewal_ms,
+            flush: Timer::new(true, flush, number),
+            late_flush: Timer::new(true, flush, number),
+            renewal,
+            ends: Timer::new(true, |group| services::tend(group as usize), number),
+            tend: Timer::new(true, tend, number),
+        }
+    }
+
+    /// The pool of these names in the zone.
+    pub(super) fn pool_of(&self, names: &PoolNames) -> Option<PoolId> {
+        let same = |(known, _): &&(Rc<PoolNames>, PoolId)| known.base() == names.base();
+        self.pools.iter().find(same).map(|&(_, id)| id)
+    }
+
+    /// When a lock of a pool may be handed over.
+    pub(super) fn hand_over(&self, names: &PoolNames, lock: Option<&Lock>) -> HandOver {
+        let (most, left_ms) = self.hand_over;
+        HandOver {
+            most,
+            to_others: lock.is_none_or(|lock| self.group.is_heard(lock)),
+            longest_ms: self.group.is_crowded(names).then_some(FAIR_MS),
+            left_ms,
+            generation: self.generation,
+        }
+    }
+}
+
+/// How each node of a group does, in the order of the configuration.
+pub fn nodes(group: usize, names: &PoolNames) -> Option<String> {
+    LOCKS.with(|locks| {
+        let locks = locks.try_borrow().ok()?;
+        let reports = locks.member(group)?.group.reports(names, clock());
+        let states: Vec<_> = reports.map(|node| node.state.as_str()).collect();
+        Some(states.join(","))
+    })
+}
+
+/// The same, with their addresses and round trips.
+pub fn node_states(group: usize, names: &PoolNames) -> Option<Vec<NodeStatus>> {
+    LOCKS.with(|locks| {
+        let locks = locks.try_borrow().ok()?;
+        let reports = locks.member(group)?.group.reports(names, clock());
+        let states = reports.map(|node| NodeStatus {
+            node: node.name.to_owned(),
+            state: node.state.as_str().to_owned(),
+            error: node.refuses.map(|why| why.as_str().to_owned()),
+            round_trip_us: node.round_trip_us,
+        });
+        Some(states.collect())
+    })
+}
+
+/// What this worker knows of a group, as JSON.
+pub fn status(group: usize, names: &PoolNames) -> Option<String> {
+    LOCKS.with(|locks| {
+        let locks = locks.try_borrow().ok()?;
+        let group = &locks.member(group)?.group;
+        let node = |node: NodeReport<'_>| {
+            json!({
+                "node": node.name,
+                "state": node.state.as_str(),
+                "error": node.refuses.map(|why| why.as_str()),
+                "round_trip_us": node.round_trip_us,
+                "granted": node.counts.granted,
+                "refused": node.counts.refused,
+                "failed": node.counts.failed,
+                "timeouts": node.counts.timeouts,
+            })
+        };
+        let nodes: Vec<_> = group.reports(names, clock()).map(node).collect();
+        let counts = group.counts;
+        let status = json!({
+            "nodes": nodes,
+            "others_wait": group.is_crowded(names),
+            "locked": counts.locked,
+            "handed_over": counts.handed_over,
+            "busy": counts.busy,
+            "no_quorum": counts.no_quorum,
+            "quarantine": counts.quarantine,
+            "too_late": counts.too_late,
+            "abandoned": counts.abandoned,
+            "lost": counts.lost,
+        });
+        Some(status.to_string())
+    })
+}
+
+/// A node's connection has something to say, or a timeout is due.
+fn heard(argument: u64) {
+    let (at, node) = ((argument >> 8) as usize, argument & 0xff);
+    with(at, |member, _, done| match node {
+        TIMEOUT => member.group.timeouts(clock(), done),
+        WAKE => member.group.wake(done),
+        node => member.group.node_event(node as usize, clock(), done),
+    });
+    settle();
+}
+
+/// All commands of one turn of the event loop leave together.
+fn flush(group: u64) {
+    let ended = LOCKS.with_borrow_mut(|locks| std::mem::take(&mut locks.ended));
+    ended.into_iter().for_each(end_locked);
+    LOCKS.with_borrow_mut(|locks| {
+        let Locks { members, done, .. } = locks;
+        if let Some(Some(member)) = members.get_mut(group as usize) {
+            member.group.flush(clock(), done);
+        }
+    });
+    settle();
+}
+
+fn tend(group: u64) {
+    late::make_late();
+    see_to_queues(group as usize);
+    outages::ask_silent_nodes(group as usize);
+    services::give_up_late();
+    with(group as usize, |member, _, done| {
+        member.group.tend(clock(), done);
+        member.tend.start(TEND_MS);
+    });
+    settle();
+}
+
+/// The locks of a pool that are to be prolonged.
+struct Batch {
+    names: Rc<PoolNames>,
+    ttl_ms: u64,
+    locks: Vec<(LeaseHandle, Slot, Lock)>,
+}
+
+/// Prolongs the locks of a group, and sees which have ended.
+fn renew(group: u64) {
+    let at = group as usize;
+    with(at, |member, holds, done| {
+        let now = clock();
+        let mut pools: FxHashMap<usize, Batch> = FxHashMap::default();
+        let mut next = member.renewal_ms;
+        for (&handle, hold) in holds.iter_mut() {
+            let settled = hold.ending || hold.prolonging;
+            let (Some(lock), false, true) = (hold.lock, settled, hold.place.group == at) else {
+                continue;
+            };
+            // Well before it ends, and again and again if that is in vain.
+            let left = lock.deadline_ms.saturating_sub(now);
+            next = next.min((left / 2).max(10));
+            let batch = pools.entry(hold.place.pool).or_insert_with(|| Batch {
+                names: Rc::clone(&hold.place.names),
+                ttl_ms: hold.place.ttl_ms,
+                locks: vec![],
+            });
+            hold.retold = true;
+            batch.locks.push((handle, hold.slot.slot.clone(), lock));
+        }
+        for batch in pools.into_values() {
+            let Batch {
+                names,
+                ttl_ms,
+                locks,
+            } = batch;
+            member.group.prolong(&names, ttl_ms, &locks, now, done);
+        }
+        member.renewal.start(next);
+    });
+    services::tend(at);
+    settle();
+}

@@ -1,0 +1,269 @@
+//! What has come of attempts, renewals and releases.
+
+use std::rc::Rc;
+
+use nginx_safe::{Level, Token};
+use openai_core::lease::{LeaseHandle, Lock};
+use openai_core::redlock::PoolNames;
+use serde_json::json;
+
+use super::waiting::has_had_its_turn;
+use super::{Hold, LOCKS, attempt, forget, outages, services, sharing, unlock, with};
+use crate::adapter::redis::{GiveBack, Outcome};
+use crate::gateway;
+use crate::pool::{self, in_zone};
+use crate::telemetry::event;
+use crate::telemetry::now;
+
+/// How long a slot is left to the waiter on another machine that has been told.
+const OTHERS_MS: u64 = 100;
+/// How long a slot is left alone that another machine was seen to hold.
+const ELSEWHERE_MS: u64 = 150;
+
+/// Acts on what has come of things, with nothing borrowed.
+pub(super) fn settle() {
+    loop {
+        let done = LOCKS.with_borrow_mut(|locks| std::mem::take(&mut locks.done));
+        if done.is_empty() {
+            return;
+        }
+        done.into_iter().for_each(settle_one);
+    }
+}
+
+fn settle_one(outcome: Outcome) {
+    match outcome {
+        Outcome::Locked {
+            tag,
+            handle,
+            lock,
+            choice,
+            votes,
+        } => locked(Token::of(tag), handle, lock, choice, votes),
+        Outcome::Busy {
+            tag,
+            handle,
+            wait_ms,
+        } => busy(Token::of(tag), handle, wait_ms),
+        Outcome::Unsure { tag, handle } => again(Token::of(tag), handle),
+        Outcome::Unavailable { tag, handle } => unavailable(Token::of(tag), handle),
+        Outcome::Gone { handle } => {
+            in_zone(|zone| zone.settle_service_lock(handle.nonce()));
+        }
+        Outcome::Unlocked { handle, for_others } => {
+            forget(handle);
+            let now = now();
+            in_zone(|zone| match for_others {
+                true => zone.taken_elsewhere(handle, now.mono_ms + OTHERS_MS),
+                false => zone.release(handle, now),
+            });
+            if for_others {
+                pool::watch_expiry();
+            }
+        }
+        Outcome::Abandoned { handle } => {
+            forget(handle);
+            in_zone(|zone| zone.release(handle, now()));
+        }
+        Outcome::Prolonged {
+            handle,
+            deadline_ms,
+        } => {
+            let of_request = LOCKS.with_borrow_mut(|locks| {
+                let lock = locks.holds.get_mut(&handle)?.lock.as_mut()?;
+                lock.deadline_ms = lock.deadline_ms.max(deadline_ms);
+                Some(lock.deadline_ms)
+            });
+            if let Some(deadline_ms) = of_request {
+                in_zone(|zone| zone.prolonged(handle, deadline_ms));
+            }
+        }
+        Outcome::Concluded { operation, kept } => services::concluded(operation, kept),
+        Outcome::Lost { handle } => lost(handle),
+        Outcome::Opened { group, node } => {
+            outages::greet(group, node);
+            sharing::greet(group, node);
+        }
+        Outcome::Shared { group, node, value } => sharing::answered(group, node, &value),
+        Outcome::Out { names, key, outage } => outages::heard(&names, &key, outage),
+        Outcome::Freed { names, field } => freed(&names, &field),
+    }
+}
+
+fn locked(token: Token, handle: LeaseHandle, lock: Lock, choice: usize, votes: u8) {
+    let Some(held) = settle_on(handle, choice) else {
+        return not_here(token, handle, lock, choice);
+    };
+    let noted = LOCKS.with_borrow_mut(|locks| {
+        let hold = locks.holds.get_mut(&held)?;
+        hold.attempt = None;
+        hold.lock = Some(lock);
+        Some((!hold.ending, Rc::clone(&hold.place)))
+    });
+    let Some((wanted, place)) = noted else { return };
+    if with(place.group, |member, _, _| {
+        std::mem::take(&mut member.fallen_back)
+    }) == Some(true)
+    {
+        let fields = json!({ "pool": place.names.pool() });
+        event(Level::Warn, "redlock_fallback_over", fields);
+    }
+    has_had_its_turn(place.group, &place.names);
+    let grant = in_zone(|zone| {
+        let grant = zone.locked(held, lock).ok()?;
+        if !zone.is_out(grant.key, now()) {
+            return Some(grant);
+        }
+        // Another request, or a machine, has learnt so meanwhile.
+        let _ = zone.unused(held, now());
+        None
+    })
+    .flatten();
+    let gone = grant.is_none();
+    let taken = match grant {
+        Some(grant) if wanted => {
+            token.with(|request| gateway::locked(request, handle, grant, votes)) == Some(true)
+        }
+        _ => false,
+    };
+    if !taken {
+        unlock(held, lock);
+    }
+    if wanted && gone {
+        // The lease here has ended meanwhile, or its key is out.
+        token.with(gateway::ask_again);
+    }
+}
+
+/// Moves a lease to the slot that has been locked; its new name. `None` when that
+/// slot has been leased here in the meantime.
+fn settle_on(handle: LeaseHandle, choice: usize) -> Option<LeaseHandle> {
+    if choice == 0 {
+        return Some(handle);
+    }
+    let option = LOCKS.with_borrow(|locks| locks.holds.get(&handle)?.options.get(choice).copied());
+    let (key, ordinal) = option?;
+    let now = now();
+    let until = now.mono_ms + ELSEWHERE_MS;
+    let grant = in_zone(|zone| zone.move_to(handle, (key, ordinal), until, now)).flatten()?;
+    LOCKS.with_borrow_mut(|locks| {
+        let hold = locks.holds.remove(&handle)?;
+        let place = Rc::clone(locks.places.get(&key)?);
+        let slot = Rc::clone(place.slots.get(ordinal as usize)?);
+        let hold = Hold {
+            grant,
+            place,
+            slot,
+            ..hold
+        };
+        locks.holds.insert(grant.handle, hold);
+        Some(grant.handle)
+    })
+}
+
+/// The slot that was locked is of no use: another lease of this machine is on its
+/// way to it.
+fn not_here(token: Token, handle: LeaseHandle, lock: Lock, choice: usize) {
+    LOCKS.with_borrow_mut(|locks| {
+        let hold = locks.holds.get(&handle)?;
+        let slot = locks.slots(hold.options.get(choice..=choice)?).pop()?;
+        let place = Rc::clone(&hold.place);
+        let member = locks.members.get_mut(place.group)?.as_mut()?;
+        let lock = GiveBack {
+            lock,
+            retold: false,
+            settles: false,
+            handle,
+        };
+        member.group.give_back_lock(&place.names, slot, lock);
+        member.flush.soon();
+        Some(())
+    });
+    busy(token, handle, 1);
+}
+
+fn again(token: Token, handle: LeaseHandle) {
+    let group = LOCKS.with_borrow(|locks| {
+        let hold = locks.holds.get(&handle).filter(|hold| !hold.ending)?;
+        Some(hold.place.group)
+    });
+    match group {
+        Some(group) => {
+            token.with(gateway::asks_again);
+            attempt(handle, group, token, true);
+        }
+        None => {
+            forget(handle);
+            in_zone(|zone| zone.release(handle, now()));
+        }
+    }
+}
+
+fn busy(token: Token, handle: LeaseHandle, wait_ms: u64) {
+    let wanted = forget(handle).is_some_and(|hold| !hold.ending);
+    in_zone(|zone| {
+        let now = now();
+        zone.unused(handle, now)?;
+        zone.taken_elsewhere(handle, now.mono_ms + wait_ms)
+    });
+    // Somebody else may wait for it.
+    pool::watch_expiry();
+    if wanted {
+        token.with(gateway::ask_again);
+    }
+}
+
+fn unavailable(token: Token, handle: LeaseHandle) {
+    let hold = forget(handle);
+    let wanted = hold.as_ref().is_some_and(|hold| !hold.ending);
+    if wanted
+        && let Some(hold) = hold.filter(|hold| hold.place.fallback)
+        && token.with(|request| gateway::fall_back(request, hold.grant)) == Some(true)
+    {
+        let names = &hold.place.names;
+        let fell = with(hold.place.group, |member, _, _| {
+            !std::mem::replace(&mut member.fallen_back, true)
+        });
+        if fell == Some(true) {
+            // Said once, until a quorum has granted again.
+            let fields = json!({ "pool": names.pool(), "exclusive": "on this machine only" });
+            event(Level::Error, "redlock_fallback", fields);
+        }
+        return;
+    }
+    in_zone(|zone| zone.release(handle, now()));
+    if wanted {
+        token.with(gateway::unavailable);
+    }
+}
+
+fn lost(handle: LeaseHandle) {
+    let Some(hold) = forget(handle) else { return };
+    if let Some(lock) = hold.lock.filter(|_| hold.prolonging) {
+        // Nodes may have been asked to keep it for long.
+        let lock = hold.give_back(lock);
+        with(hold.place.group, |member, _, _| {
+            let slot = hold.slot.slot.clone();
+            member.group.give_back_lock(&hold.place.names, slot, lock);
+        });
+    }
+    let until = hold
+        .lock
+        .map_or(0, |lock| lock.deadline_ms)
+        .max(now().mono_ms + 1);
+    in_zone(|zone| zone.taken_elsewhere(handle, until));
+    pool::watch_expiry();
+    gateway::lease_lost(hold.token, handle);
+    if let Some(token) = hold.token {
+        gateway::lost(token, handle);
+    }
+}
+
+/// Another machine has given up a slot.
+fn freed(names: &PoolNames, field: &str) {
+    let name = [names.base(), field].concat();
+    let slot = LOCKS.with_borrow(|locks| locks.named.get(&name).copied());
+    if let Some((key, ordinal)) = slot {
+        in_zone(|zone| zone.freed_elsewhere(key, ordinal, now()));
+    }
+}

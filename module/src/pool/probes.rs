@@ -1,0 +1,291 @@
+//! Probes, off the path of requests: of upstreams whose circuit is not closed, and of
+//! keys that are about to come back after they were revoked or out of quota.
+//!
+//! Of all workers one probes an upstream in each interval; see
+//! [`openai_core::lease::Zone::claim_probe`].
+
+use std::cell::RefCell;
+use std::io::{ErrorKind, Read};
+use std::rc::Rc;
+
+use nginx_safe::{Level, Peer, Timer};
+use openai_core::circuit::{CircuitId, Phase};
+use openai_core::lease::{Cause, PoolId, Turn};
+use openai_wire::{Verdict, probe::judge};
+use rustc_hash::FxHashMap;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use crate::config::{KeyTable, Main, PoolKey, ProbeSettings};
+use crate::pool::circuits;
+use crate::pool::{self, in_zone};
+use crate::telemetry::event;
+use crate::telemetry::now;
+
+/// No answer is waited for any longer.
+const PATIENCE_MS: u64 = 10_000;
+/// No answer is read any further.
+const MOST_OF_ANSWER: usize = 64 << 10;
+/// How many keys are probed at once.
+const MOST_KEYS: usize = 16;
+
+/// An upstream to be probed.
+struct Subject {
+    name: String,
+    circuit: CircuitId,
+    settings: Rc<ProbeSettings>,
+    pools: Vec<PoolId>,
+    /// The names of these pools, and their keys.
+    keys: Vec<(String, Rc<KeyTable>)>,
+    timer: Timer,
+}
+
+/// A probe under way.
+struct Probe {
+    subject: usize,
+    /// The key that is probed; else the upstream is.
+    key: Option<u32>,
+    peer: Peer,
+    request: Zeroizing<Vec<u8>>,
+    sent: usize,
+    received: Vec<u8>,
+    _deadline: Timer,
+}
+
+#[derive(Default)]
+struct Prober {
+    subjects: Vec<Subject>,
+    probes: FxHashMap<u64, Probe>,
+    last: u64,
+}
+
+thread_local! {
+    static PROBER: RefCell<Prober> = RefCell::default();
+}
+
+/// Begins to probe the upstreams that the configuration wants probed.
+pub fn start(main: &Main) {
+    let Some(known) = main.taken_over() else {
+        return;
+    };
+    let (upstreams, served) = (main.upstreams.borrow(), main.served.borrow());
+    let mut subjects = vec![];
+    for (at, (upstream, &circuit)) in upstreams.iter().zip(&known.circuits).enumerate() {
+        let (Some(settings), Some(circuit)) = (&upstream.probe, circuit) else {
+            continue;
+        };
+        let pools = served.iter().filter(|(upstream, _)| *upstream == at);
+        let pools: Vec<_> = pools.map(|&(_, pool)| pool).collect();
+        let mut timer = Timer::new(true, tick, subjects.len() as u64);
+        timer.start(settings.interval_ms);
+        subjects.push(Subject {
+            name: upstream.name.clone(),
+            circuit,
+            settings: Rc::clone(settings),
+            keys: keys(main, &pools),
+            pools: pools
+                .iter()
+                .filter_map(|&pool| Some(known.pools.get(pool)?.id))
+                .collect(),
+            timer,
+        });
+    }
+    PROBER.with_borrow_mut(|prober| prober.subjects = subjects);
+}
+
+fn keys(main: &Main, pools: &[usize]) -> Vec<(String, Rc<KeyTable>)> {
+    let pools = pools.iter().filter_map(|&at| main.pools.get(at));
+    pools
+        .map(|pool| (pool.name.clone(), Rc::clone(&pool.keys)))
+        .collect()
+}
+
+/// The worker ends.
+pub fn stop() {
+    PROBER.take();
+}
+
+fn tick(at: u64) {
+    let at = at as usize;
+    let due = PROBER.with_borrow_mut(|prober| {
+        let subject = prober.subjects.get_mut(at)?;
+        subject.timer.start(subject.settings.interval_ms);
+        Some(subject.due())
+    });
+    for key in due.flatten().unwrap_or_default() {
+        PROBER.with_borrow_mut(|prober| prober.send(at, key));
+    }
+}
+
+impl Subject {
+    /// What is to be probed: the upstream for itself (`None`), and keys. `None` when
+    /// another worker sees to it.
+    fn due(&self) -> Option<Vec<Option<u32>>> {
+        let (now, interval) = (now(), self.settings.interval_ms);
+        in_zone(|zone| {
+            if !zone.claim_probe(self.circuit, interval, now) {
+                return None;
+            }
+            let status = zone.circuit_status(self.circuit, now);
+            let open = status.is_some_and(|status| status.phase != Phase::Closed);
+            let keys = self.pools.iter().flat_map(|&pool| zone.listing(pool, now));
+            let returning = keys.filter(|key| {
+                let judged = matches!(key.cause, Some(Cause::Quota | Cause::Revoked));
+                judged && key.left_ms <= 2 * interval
+            });
+            let keys = returning.map(|key| Some(key.key)).take(MOST_KEYS);
+            Some(open.then_some(None).into_iter().chain(keys).collect())
+        })
+        .flatten()
+    }
+
+    /// The name of a key's pool, and the key.
+    fn key(&self, index: u32) -> Option<(&str, Rc<PoolKey>)> {
+        let mut pools = self.keys.iter();
+        pools.find_map(|(pool, keys)| Some((pool.as_str(), keys.get(index)?)))
+    }
+
+    /// A key to ask an upstream with: one in order, if there is one.
+    fn any_key(&self) -> Option<Rc<PoolKey>> {
+        let now = now();
+        // Not those of the tables: some of them may be gone.
+        let known = in_zone(|zone| {
+            let keys = self.pools.iter().flat_map(|&pool| zone.listing(pool, now));
+            keys.collect::<Vec<_>>()
+        });
+        let mut known = known?;
+        known.sort_by_key(|key| key.cause.is_some());
+        let mut keys = known.iter().filter_map(|view| self.key(view.key));
+        keys.next().map(|(_, key)| key)
+    }
+}
+
+impl Prober {
+    fn send(&mut self, at: usize, key: Option<u32>) {
+        let Some(subject) = self.subjects.get(at) else {
+            return;
+        };
+        let with = match key {
+            Some(key) => subject.key(key).map(|(_, key)| key),
+            None => subject.any_key(),
+        };
+        let Some(with) = with else { return };
+        let settings = &subject.settings;
+        let mut request = Zeroizing::new(Vec::with_capacity(512));
+        request.extend_from_slice(settings.head.as_bytes());
+        request.extend_from_slice(&with.authorization);
+        request.extend_from_slice(b"\r\n\r\n");
+        self.last += 1;
+        let number = self.last;
+        let peer = Peer::connect(&settings.address, settings.tls.as_ref(), heard, number);
+        let Ok(peer) = peer else {
+            return subject.conclude(key, Verdict::Faulty);
+        };
+        let mut deadline = Timer::new(true, late, number);
+        deadline.start(PATIENCE_MS);
+        let probe = Probe {
+            subject: at,
+            key,
+            peer,
+            request,
+            sent: 0,
+            received: vec![],
+            _deadline: deadline,
+        };
+        self.probes.insert(number, probe);
+    }
+
+    fn conclude(&mut self, number: u64, verdict: Verdict) {
+        if let Some(probe) = self.probes.remove(&number)
+            && let Some(subject) = self.subjects.get(probe.subject)
+        {
+            subject.conclude(probe.key, verdict);
+        }
+    }
+}
+
+/// Its connection has something to say.
+fn heard(number: u64) {
+    PROBER.with_borrow_mut(|prober| {
+        let Some(probe) = prober.probes.get_mut(&number) else {
+            return;
+        };
+        if let Some(verdict) = probe.go_on() {
+            prober.conclude(number, verdict);
+        }
+    });
+}
+
+fn late(number: u64) {
+    PROBER.with_borrow_mut(|prober| prober.conclude(number, Verdict::Faulty));
+}
+
+impl Probe {
+    /// Sends and reads as much as can be; what has come of it, once that can be said.
+    fn go_on(&mut self) -> Option<Verdict> {
+        match self.peer.connected() {
+            Ok(true) => {}
+            Ok(false) => return None,
+            Err(_) => return Some(Verdict::Faulty),
+        }
+        while self.sent < self.request.len() {
+            match self.peer.send(&self.request[self.sent..]) {
+                Ok(0) => return None,
+                Ok(sent) => self.sent += sent,
+                Err(_) => return Some(Verdict::Faulty),
+            }
+        }
+        let mut buffer = [0; 4096];
+        loop {
+            let ended = match self.peer.read(&mut buffer) {
+                Ok(0) => true,
+                Ok(read) => {
+                    self.received.extend_from_slice(&buffer[..read]);
+                    false
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return None,
+                Err(_) => true,
+            };
+            let ended = ended || self.received.len() > MOST_OF_ANSWER;
+            let verdict = judge(&self.received, ended);
+            if ended || verdict.is_some() {
+                return verdict.or(Some(Verdict::Faulty));
+            }
+        }
+    }
+}
+
+impl Subject {
+    /// Tells the zone what a probe has shown.
+    fn conclude(&self, key: Option<u32>, verdict: Verdict) {
+        let Some(index) = key else {
+            let good = verdict != Verdict::Faulty;
+            let random = pool::random();
+            let change =
+                in_zone(|zone| zone.probed_upstream(self.circuit, good, now(), random)).flatten();
+            if let Some(change) = change {
+                circuits::tell_of(Some(&self.name), change);
+            }
+            return;
+        };
+        let turn = in_zone(|zone| zone.probed_key(index, verdict, now())).flatten();
+        let Some((turn, (pool, key))) = turn.zip(self.key(index)) else {
+            return;
+        };
+        let mut fields = json!({ "pool": pool, "key_id": key.id, "probe": true });
+        match turn {
+            Turn::Out {
+                cause,
+                until_ms,
+                failures,
+            } => {
+                fields["cause"] = cause.as_str().into();
+                fields["for_ms"] = until_ms.saturating_sub(now().mono_ms).into();
+                fields["failures"] = failures.into();
+                event(Level::Warn, "key_out", fields);
+                crate::pool::locks::put_out(index, cause, failures, until_ms);
+            }
+            Turn::Sound => event(Level::Notice, "key_back", fields),
+        }
+    }
+}

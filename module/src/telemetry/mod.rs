@@ -1,0 +1,9 @@
+//! What is told of the gateway: events, and what is counted.
+
+mod clock;
+mod event;
+pub mod metrics;
+pub mod snapshot;
+
+pub use clock::now;
+pub use event::{event, is_logged, wall_time};
