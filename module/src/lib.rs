@@ -25,8 +25,8 @@ use config::{
 use config::{LockKey, LockTtl, OpenaiApi};
 use config::{OnClientAbort, ProcessTimeHeader, TraceOn};
 use nginx_safe::{
-    Answer, AnswerHead, Attempt, Commands, ConfResult, Content, Cycle, HttpModule, Request,
-    Variables, Wrapped, command, end,
+    AnswerHead, Attempt, Commands, ConfResult, Cycle, HttpModule, Request, Variables, Wrapped,
+    command, end,
 };
 
 use openai_core::clients;
@@ -74,11 +74,11 @@ nginx_safe::export_module!(ngx_http_openai_module, Openai, COMMANDS);
 impl HttpModule for Openai {
     type Main = Main;
     type Location = Location;
-    type Context = gateway::Context;
-    type Access = gateway::Access;
-    type Precontent = gateway::Precontent;
+    type Access = api::Access;
+    type Precontent = api::Precontent;
     type Log = gateway::Log;
     type Filter = gateway::stream::Answers;
+    type Content = api::Handler;
     const VARIABLES: Variables = api::variables::ALL;
 
     fn record() -> *const nginx_safe::ModuleRecord {
@@ -94,7 +94,7 @@ impl HttpModule for Openai {
     }
 
     fn commit(main: &Main) -> ConfResult {
-        main.commit()
+        worker::commit(main)
     }
 
     fn start(main: &Main, cycle: Cycle) -> ConfResult {
@@ -106,13 +106,7 @@ impl HttpModule for Openai {
     }
 
     fn finish(main: &Main) {
-        telemetry::snapshot::finish(main);
-    }
-}
-
-impl Content for Openai {
-    fn answer(request: Request<'_>) -> Answer {
-        api::answer(request)
+        worker::finish(main);
     }
 }
 
@@ -130,10 +124,7 @@ impl Wrapped for Openai {
     }
 
     fn answer_complete(request: Request<'_>) {
-        if let Some(ctx) = request.recalled::<Openai>() {
-            ctx.complete.set(true);
-        }
-        gateway::ended(request);
+        gateway::answer_complete(request);
     }
 
     fn answer_begun(request: Request<'_>, head: &AnswerHead<'_>) -> Attempt {
@@ -153,7 +144,6 @@ impl Wrapped for Openai {
     }
 
     fn subrequest_done(request: Request<'_>) {
-        gateway::ended(request);
-        gateway::add(&request);
+        gateway::subrequest_done(request);
     }
 }

@@ -11,13 +11,12 @@ use openai_wire::ApiError;
 use serde_json::json;
 
 use super::reports::{self, Clock};
-use super::{Decided, Here, json};
-use crate::Openai;
+use super::{Decided, Here, Service, json};
 use crate::config::{Store, Target};
 use crate::gateway::events;
 use crate::gateway::lease::{self, Step};
 use crate::gateway::route;
-use crate::gateway::{Context, Stage};
+use crate::gateway::{Context, Stage, Wishes};
 use crate::pool::locks;
 use crate::pool::{self, in_zone};
 use crate::telemetry::metrics;
@@ -53,24 +52,6 @@ pub struct Extending {
     granted: bool,
 }
 
-impl Call {
-    /// How long it is to wait for a slot, at most.
-    pub fn wait_ms(&self) -> Option<u64> {
-        match self {
-            Self::Acquire(call) => Some(call.asked.wait_ms),
-            _ => None,
-        }
-    }
-
-    /// How urgently.
-    pub fn priority(&self) -> Option<i32> {
-        match self {
-            Self::Acquire(call) => call.asked.priority,
-            _ => None,
-        }
-    }
-}
-
 fn unavailable() -> Problem {
     Problem::of(ApiError::LockUnavailable { retry_after: 1 })
 }
@@ -92,13 +73,17 @@ impl Here<'_> {
         }
         lease::quota(self.ctx, self.main).map_err(Problem::of)?;
         let request = asked.request.clone().or_else(pool::request_id);
+        self.ctx.wishes.set(Some(Wishes {
+            priority: asked.priority,
+            wait_ms: asked.wait_ms,
+        }));
         let call = Acquiring {
             asked,
             request: request.ok_or_else(unavailable)?,
             client,
             locked_until_ms: None,
         };
-        *self.ctx.api.borrow_mut() = Some(Call::Acquire(Box::new(call)));
+        *self.service.call.borrow_mut() = Some(Call::Acquire(Box::new(call)));
         let pool = self.main.pools.get(at).ok_or_else(unavailable)?;
         let target = Target {
             pool: at,
@@ -138,7 +123,7 @@ impl Here<'_> {
 
     /// The request has a lease, and makes a lock of it; or its lock has been prolonged.
     pub(super) fn leased(self) -> Decided {
-        match self.ctx.api.take() {
+        match self.service.call.take() {
             Some(Call::Acquire(call)) => self.entrust(*call),
             Some(Call::Extend(call)) => self.extended(call.lock.handle, call.granted).map(Some),
             _ => Err(unavailable()),
@@ -153,7 +138,7 @@ impl Here<'_> {
             Some(until_ms) => until_ms,
             None if is_shared => {
                 let for_ms = call.asked.duration_ms;
-                *self.ctx.api.borrow_mut() = Some(Call::Acquire(Box::new(call)));
+                *self.service.call.borrow_mut() = Some(Call::Acquire(Box::new(call)));
                 let within_ms = locks::prolong_lease(lease.grant.handle, for_ms, self.ctx.token);
                 let Some(within_ms) = within_ms else {
                     self.ctx.let_go();
@@ -253,7 +238,7 @@ impl Here<'_> {
         });
         let lock = found.ok_or_else(unavailable)?;
         let lock = lock.ok_or_else(Problem::no_such_lock)?;
-        self.ctx.lock.set(Some(lock.handle));
+        self.service.lock.set(Some(lock.handle));
         if lock.client != client.name || lock.service != service {
             return Err(Problem::not_owner());
         }
@@ -281,7 +266,7 @@ impl Here<'_> {
             lock,
             granted: false,
         };
-        *self.ctx.api.borrow_mut() = Some(Call::Extend(Box::new(call)));
+        *self.service.call.borrow_mut() = Some(Call::Extend(Box::new(call)));
         self.await_nodes(within_ms);
         Ok(None)
     }
@@ -404,7 +389,7 @@ pub(super) fn force_release(here: Here<'_>, id: &str) -> Result<Answer, Problem>
     let Some(mut lock) = found.ok_or_else(unavailable)? else {
         return Err(reports::none_but_a_request(here, id));
     };
-    here.ctx.lock.set(Some(lock.handle));
+    here.service.lock.set(Some(lock.handle));
     let released = lock.state == ServiceState::Held;
     if released {
         lock = end(&lock, ServiceState::Forced).ok_or_else(unavailable)?;
@@ -451,15 +436,18 @@ pub(super) fn clean_up(here: Here<'_>) -> Result<Answer, Problem> {
 
 /// The nodes have said whether they keep a lock for longer, and until when.
 pub fn prolonged(request: Request<'_>, until_ms: Option<u64>) {
-    let Some(ctx) = request.recalled::<Openai>() else {
+    let Some(ctx) = request.recalled::<Context>() else {
         return;
     };
     if ctx.stage.get() != Stage::Prolonging {
         return;
     }
     ctx.deadline.take();
-    let goes_on = ctx
-        .api
+    let Some(service) = Service::of(ctx) else {
+        return;
+    };
+    let goes_on = service
+        .call
         .borrow_mut()
         .as_mut()
         .is_some_and(|call| match call {
@@ -484,23 +472,6 @@ pub fn prolonged(request: Request<'_>, until_ms: Option<u64>) {
     request.go_on();
 }
 
-/// A lease is lost before it has become a lock; `false` if the request is none of
-/// the lock service.
-pub fn lost(request: &Request<'_>, ctx: &Context, handle: LeaseHandle) -> bool {
-    if ctx.api.borrow().is_none() {
-        return false;
-    }
-    let same = ctx
-        .lease
-        .get()
-        .is_some_and(|lease| lease.grant.handle == handle);
-    if same && ctx.stage.get() == Stage::Prolonging {
-        ctx.stage.set(Stage::Unavailable);
-        request.go_on();
-    }
-    true
-}
-
 /// A line about a lock, for those who want them all.
 fn tell(name: &str, request: &Request<'_>, lock: &ServiceLock, mut fields: serde_json::Value) {
     if !is_logged(Level::Info) {
@@ -521,7 +492,7 @@ fn tell(name: &str, request: &Request<'_>, lock: &ServiceLock, mut fields: serde
 fn audit(here: Here<'_>, action: &str, what: serde_json::Value) -> Result<(), Problem> {
     let admin = &here.client()?.name;
     let mut fields = json!({ "action": action, "admin": admin, "what": what });
-    if let Some(lock) = here.ctx.lock.get() {
+    if let Some(lock) = here.service.lock.get() {
         fields["lock_id"] = lock_id(lock.nonce()).into();
     }
     events::tell(&here.request, here.ctx, Level::Warn, "audit", fields);

@@ -1,48 +1,44 @@
 //! The metrics, as Prometheus reads them.
 
-use nginx_safe::{Answer, Content, Request};
+use nginx_safe::{Answer, Request};
 use openai_core::clients::Client;
 use openai_core::metrics::{
     ACTIVE_SECONDS, CONTENT_TYPE, Day, Live, LiveCircuit, LiveKey, LivePool, LiveQuota,
 };
 
-use crate::Openai;
 use crate::config::{Main, Pool, Store};
+use crate::gateway::Context;
 use crate::pool::{self, locks};
 use crate::telemetry::metrics::change;
 use crate::telemetry::now;
 
-/// What answers where `openai_metrics` stands.
-pub struct Metrics;
-
-impl Content for Metrics {
-    fn answer(request: Request<'_>) -> Answer {
-        // Where no token is asked for, the location says who may see all of it.
-        let client = request
-            .main_conf::<Openai>()
-            .zip(request.recalled::<Openai>());
-        let client = client.and_then(|(main, ctx)| {
-            let clients = main.clients.as_ref()?.as_slice();
-            clients.get(ctx.client.get()?)
-        });
-        let service = client.and_then(Client::sees_only);
-        let text = request
-            .main_conf::<Openai>()
-            .and_then(|main| text(main, service));
-        match text {
-            Some(text) => Answer {
-                status: 200,
-                media_type: CONTENT_TYPE.as_bytes(),
-                headers: vec![],
-                body: text.into_bytes().into(),
-            },
-            None => Answer {
-                status: 503,
-                media_type: b"text/plain",
-                headers: vec![],
-                body: [].as_slice().into(),
-            },
-        }
+/// The metrics, or those that the request's client may see.
+pub(super) fn answer(request: Request<'_>) -> Answer {
+    // Where no token is asked for, the location says who may see all of it.
+    let client = request
+        .main_conf::<Main>()
+        .zip(request.recalled::<Context>());
+    let client = client.and_then(|(main, ctx)| {
+        let clients = main.clients.as_ref()?.as_slice();
+        clients.get(ctx.client.get()?)
+    });
+    let service = client.and_then(Client::sees_only);
+    let text = request
+        .main_conf::<Main>()
+        .and_then(|main| text(main, service));
+    match text {
+        Some(text) => Answer {
+            status: 200,
+            media_type: CONTENT_TYPE.as_bytes(),
+            headers: vec![],
+            body: text.into_bytes().into(),
+        },
+        None => Answer {
+            status: 503,
+            media_type: b"text/plain",
+            headers: vec![],
+            body: [].as_slice().into(),
+        },
     }
 }
 

@@ -3,31 +3,54 @@
 //! A request does all of its work in PRECONTENT, where it can read its body and wait
 //! for a slot as any other; the content handler then sends what has come of it.
 
+mod dispatch;
 mod locks;
 mod metrics;
 mod reports;
 mod status;
 pub mod variables;
 
-pub use locks::{Call, lost, prolonged};
-pub use metrics::Metrics;
+pub use dispatch::{Access, Precontent};
+pub use locks::prolonged;
+
+use std::cell::{Cell, RefCell};
 
 use nginx_safe::{Answer, Content, Flow, Request};
-use openai_core::admin::{self, Access, Acquire, Extend, MAX_BODY, Problem, Release, Route};
+use openai_core::admin::{self, Access as Who, Acquire, Extend, MAX_BODY, Problem, Release, Route};
 use openai_core::clients::{Client, Role};
+use openai_core::lease::LeaseHandle;
 use openai_wire::ApiError;
 use serde::Serialize;
 
-use crate::Openai;
-use crate::config::{Location, Main};
+use self::locks::Call;
+use crate::config::{Answers, Location, Main};
 use crate::gateway::access::{client_of, refuse};
 use crate::gateway::{Context, Stage};
+
+/// What the lock service keeps of a request.
+#[derive(Default)]
+pub struct Service {
+    /// What the request asks for, while it waits for something.
+    call: RefCell<Option<Call>>,
+    /// The lock that it is about.
+    lock: Cell<Option<LeaseHandle>>,
+    /// What has come of it; the content handler sends it.
+    answer: RefCell<Option<Answer>>,
+}
+
+impl Service {
+    /// That of a request, if it is one of the lock service.
+    pub fn of(ctx: &Context) -> Option<&Self> {
+        ctx.service.get()?.downcast_ref()
+    }
+}
 
 /// A request on its way through PRECONTENT.
 #[derive(Clone, Copy)]
 pub struct Here<'a> {
     request: Request<'a>,
     ctx: &'a Context,
+    service: &'a Service,
     main: &'a Main,
     place: &'a Location,
 }
@@ -37,7 +60,7 @@ type Decided = Result<Option<Answer>, Problem>;
 
 /// Whether anybody may ask for this path, without a token.
 pub fn is_public(request: &Request<'_>) -> bool {
-    matches!(asked(request), Ok(route) if route.access() == Access::Public)
+    matches!(asked(request), Ok(route) if route.access() == Who::Public)
 }
 
 /// PRECONTENT of such a location.
@@ -47,9 +70,14 @@ pub fn run<'a>(
     main: &'a Main,
     place: &'a Location,
 ) -> Flow {
+    ctx.service.get_or_init(|| Box::new(Service::default()));
+    let Some(service) = Service::of(ctx) else {
+        return Flow::Answer(500);
+    };
     let here = Here {
         request,
         ctx,
+        service,
         main,
         place,
     };
@@ -71,14 +99,27 @@ pub fn run<'a>(
         Err(problem) => refusal(&problem),
     };
     ctx.stage.set(Stage::Done);
-    *ctx.answer.borrow_mut() = Some(answer);
+    *service.answer.borrow_mut() = Some(answer);
     Flow::Decline
 }
 
-/// What has come of a request; the content handler sends it.
-pub fn answer(request: Request<'_>) -> Answer {
-    let ctx = request.context::<Openai>();
-    let answer = ctx.and_then(|ctx| ctx.answer.take());
+/// Answers the requests of a location with `openai_api` or `openai_metrics`.
+pub struct Handler;
+
+impl Content for Handler {
+    fn answer(request: Request<'_>) -> Answer {
+        let place = request.location::<Location>();
+        match place.and_then(|place| place.answers) {
+            Some(Answers::Metrics) => metrics::answer(request),
+            _ => answer(request),
+        }
+    }
+}
+
+/// What has come of a request in PRECONTENT.
+fn answer(request: Request<'_>) -> Answer {
+    let service = request.context::<Context>().and_then(Service::of);
+    let answer = service.and_then(|service| service.answer.take());
     answer.unwrap_or_else(|| refusal(&Problem::of(ApiError::Internal)))
 }
 
@@ -89,12 +130,15 @@ enum Begun {
 
 impl<'a> Here<'a> {
     fn begin(self) -> Result<Begun, Problem> {
+        // An internal redirect may have led here.
+        self.service.call.take();
+        self.service.answer.take();
         let route = asked(&self.request);
-        let access = route.as_ref().map_or(Access::Client, Route::access);
-        if access != Access::Public {
+        let access = route.as_ref().map_or(Who::Client, Route::access);
+        if access != Who::Public {
             // The access phase has not asked for a token if an address was enough.
             let client = self.client()?;
-            if access == Access::Admin && client.role != Role::Admin {
+            if access == Who::Admin && client.role != Role::Admin {
                 return Err(Problem::admin_only());
             }
         }
@@ -103,7 +147,7 @@ impl<'a> Here<'a> {
             if self.request.announced_length() > Some(MAX_BODY) {
                 return Ok(Begun::Reads(refuse(self.ctx, ApiError::RequestTooLarge)));
             }
-            *self.ctx.api.borrow_mut() = Some(Call::Body(route));
+            *self.service.call.borrow_mut() = Some(Call::Body(route));
             self.ctx.stage.set(Stage::Reading);
             return Ok(Begun::Reads(Flow::ReadBody));
         }
@@ -119,7 +163,7 @@ impl<'a> Here<'a> {
             Route::Cleanup => locks::clean_up(self),
             Route::StatusPage => Ok(status_page()),
             Route::Status => status::status(self),
-            Route::Metrics => Ok(Metrics::answer(self.request)),
+            Route::Metrics => Ok(metrics::answer(self.request)),
             // They have bodies.
             Route::Acquire | Route::Release | Route::Extend => Err(Problem::no_such_path()),
         };
@@ -127,7 +171,7 @@ impl<'a> Here<'a> {
     }
 
     fn body_read(self) -> Decided {
-        let call = self.ctx.api.take();
+        let call = self.service.call.take();
         if self.request.body_length() > MAX_BODY {
             return Err(Problem::of(ApiError::RequestTooLarge));
         }

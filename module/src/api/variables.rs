@@ -9,13 +9,14 @@ use openai_wire::usage::Source;
 use openai_wire::{Tokens, Verdict};
 use serde_json::json;
 
-use crate::Openai;
-use crate::config::{Main, Pool, Store};
+use super::Service;
+use crate::config::{Location, Main, Pool, Store};
+use crate::gateway::Context;
 use crate::gateway::route;
 use crate::gateway::trace::{self, Ids};
 use crate::gateway::usage;
-use crate::gateway::{Context, Lease};
 use crate::pool;
+use crate::pool::Lease;
 use crate::pool::circuits;
 use crate::pool::locks;
 
@@ -186,14 +187,14 @@ const DECLARED: &[Variable] = &[
 ];
 
 fn context<'a>(request: &Request<'a>) -> Option<&'a Context> {
-    request.recalled::<Openai>()
+    request.recalled::<Context>()
 }
 
 fn lease<'a>(request: &Request<'a>) -> Option<(Lease, &'a Main)> {
     context(request)?
         .lease
         .get()
-        .zip(request.main_conf::<Openai>())
+        .zip(request.main_conf::<Main>())
 }
 
 fn text(found: Option<&str>) -> Value {
@@ -220,9 +221,9 @@ fn pool(request: Request<'_>) -> Value {
 }
 
 fn here<'a>(request: &Request<'a>) -> Option<(usize, &'a Pool)> {
-    let main = request.main_conf::<Openai>()?;
+    let main = request.main_conf::<Main>()?;
     let chosen = context(request).and_then(|ctx| route::pool(ctx, main));
-    chosen.or_else(|| route::first_pool(request.location::<Openai>()?, main))
+    chosen.or_else(|| route::first_pool(request.location::<Location>()?, main))
 }
 
 fn key_id(request: Request<'_>) -> Value {
@@ -238,7 +239,11 @@ fn slot(request: Request<'_>) -> Value {
 
 fn lease_id(request: Request<'_>) -> Value {
     let lease = lease(&request).map(|(l, _)| pool::lease_id(&l.grant));
-    let lock = || Some(lock_id(context(&request)?.lock.get()?.nonce()));
+    let lock = || {
+        Some(lock_id(
+            Service::of(context(&request)?)?.lock.get()?.nonce(),
+        ))
+    };
     text(lease.or_else(lock).as_deref())
 }
 
@@ -271,7 +276,7 @@ fn role(request: Request<'_>) -> Value {
 fn client<'a>(request: &Request<'a>) -> Option<&'a openai_core::clients::Client> {
     let at = context(request)?.client.get()?;
     request
-        .main_conf::<Openai>()?
+        .main_conf::<Main>()?
         .clients
         .as_ref()?
         .as_slice()
@@ -285,7 +290,7 @@ fn model(request: Request<'_>) -> Value {
 /// The model that goes upstream.
 fn upstream_model(request: Request<'_>) -> Value {
     let alias = context(&request)
-        .zip(request.main_conf::<Openai>())
+        .zip(request.main_conf::<Main>())
         .and_then(|(ctx, main)| route::alias(ctx, main));
     alias.map_or_else(|| model(request), |alias| text(Some(&alias.model)))
 }
@@ -324,7 +329,7 @@ fn of_group(request: &Request<'_>, tell: fn(usize, &PoolNames) -> Option<String>
 fn circuits(request: Request<'_>) -> Value {
     text(
         request
-            .main_conf::<Openai>()
+            .main_conf::<Main>()
             .and_then(circuits::listing)
             .as_deref(),
     )
@@ -360,7 +365,7 @@ fn first_token_ms(request: Request<'_>) -> Value {
 /// In dollars; unknown when the model has no price.
 fn cost(request: Request<'_>) -> Value {
     let cost = usage::told(&request)
-        .zip(request.main_conf::<Openai>())
+        .zip(request.main_conf::<Main>())
         .and_then(|((ctx, used), main)| usage::cost(main, ctx, used));
     text(cost.map(prices::dollars).as_deref())
 }
@@ -368,7 +373,7 @@ fn cost(request: Request<'_>) -> Value {
 /// How each key of the location's pool does, as JSON.
 fn pool_keys(request: Request<'_>) -> Value {
     let told = here(&request).and_then(|(at, pool)| {
-        let known = request.main_conf::<Openai>()?.taken_over()?;
+        let known = request.main_conf::<Main>()?.taken_over()?;
         let views = pool::listing(known, at)?;
         let tell = |view: KeyView| {
             let key = pool.keys.get(view.key)?;
@@ -394,6 +399,6 @@ fn pool_keys(request: Request<'_>) -> Value {
 
 fn gauge(request: &Request<'_>, pick: fn(PoolGauges) -> u32) -> Value {
     let gauges = here(request)
-        .and_then(|(at, _)| pool::gauges(request.main_conf::<Openai>()?.taken_over()?, at));
+        .and_then(|(at, _)| pool::gauges(request.main_conf::<Main>()?.taken_over()?, at));
     gauges.map_or(Value::Missing, |gauges| Value::Number(pick(gauges).into()))
 }

@@ -4,8 +4,7 @@ use std::ffi::CStr;
 
 use nginx_safe::{Args, Conf, ConfResult, Directive, Scope};
 
-use super::{Location, Main, values};
-use crate::Openai;
+use super::{Answers, Location, Main, values};
 
 /// How long locks last, unless `openai_lock_ttl` says else.
 const TTL_MS: (u64, u64) = (1_000, 3_600_000);
@@ -96,7 +95,8 @@ impl Directive for OpenaiApi {
             [all] if all == "on" => Pools::All,
             _ => Pools::Named(names),
         });
-        Ok(conf.serve_content::<Openai>()?)
+        target.answers = Some(Answers::Api);
+        Ok(conf.serve_content()?)
     }
 }
 

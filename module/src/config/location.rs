@@ -23,9 +23,18 @@ pub enum Otherwise {
     Reject,
 }
 
+/// What of ours answers the requests of a location in place of an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answers {
+    Api,
+    Metrics,
+}
+
 /// What a level says; `None` is inherited.
 #[derive(Default)]
 pub struct Location {
+    /// An `if` block goes on with the handler of its location.
+    pub answers: Option<Answers>,
     choice: Option<Choice>,
     auth: Option<bool>,
     inspect: Option<bool>,
@@ -164,6 +173,7 @@ impl LocationConf for Location {
 
     fn inherit(&mut self, above: &Self, main: &Main) -> ConfResult {
         self.choice = self.choice.take().or_else(|| above.choice.clone());
+        self.answers = self.answers.or(above.answers);
         self.auth = self.auth.or(above.auth);
         self.inspect = self.inspect.or(above.inspect);
         self.inspect_max = self.inspect_max.or(above.inspect_max);

@@ -27,7 +27,7 @@ pub use clients::ClientsBlock;
 pub use event_log::EventLog;
 pub use keys::{KeyTable, PoolKey, Sources};
 pub use location::{
-    Auth, Inspect, InspectInvalid, InspectMaxSize, InspectOversize, Location, OpenaiPool,
+    Answers, Auth, Inspect, InspectInvalid, InspectMaxSize, InspectOversize, Location, OpenaiPool,
     OpenaiRoute, Otherwise,
 };
 pub use next_key::{AttemptsHeader, NextKeyOn, NextKeyTimeout, NextKeyTries};
@@ -38,7 +38,7 @@ pub use routes::{RouteBlock, RoutesBlock, Target};
 pub use source::Stamp;
 pub use trace::{ProcessTimeHeader, TraceOn};
 pub use upstream::{Upstream, UpstreamBlock};
-pub use usage::{IncludeUsage, KeptIn, Metrics, PricesFile, StatsFile, StatsZone, UsageOn};
+pub use usage::{IncludeUsage, KeptIn, Metrics, PricesFile, StatsFile, StatsZone, Totals, UsageOn};
 pub use watch::KeyWatch;
 pub use zone::ZoneSize;
 
@@ -48,12 +48,8 @@ use std::sync::Arc;
 use nginx_safe::{Conf, ConfResult, LineLog, MainConf, SharedZone};
 use openai_core::circuit::CircuitId;
 use openai_core::clients::{Clients, Measure};
-use openai_core::lease::{PoolConfig, PoolId, ReconcileError};
+use openai_core::lease::{PoolConfig, PoolId};
 use openai_core::prices::Prices;
-use rand::rngs::StdRng;
-use rand::{RngCore, SeedableRng};
-
-use crate::telemetry::now;
 
 /// What the `http` block says.
 #[derive(Default)]
@@ -123,37 +119,14 @@ impl Main {
         self.pools.iter().map(Pool::for_zone).collect()
     }
 
-    /// Takes the shared zone over from the configuration before. From here on
-    /// nothing can fail that would leave the old one in use.
-    pub fn commit(&self) -> ConfResult {
-        LineLog::put_in_force(self.event_log.as_ref());
-        let Some(shared) = self.shared else {
-            return Ok(());
-        };
-        let pools = self.for_zone();
-        let accepted = crate::pool::change(shared, |zone| {
-            zone.started_us(now().wall_us);
-            let accepted = zone.accept(&pools, now())?;
-            Ok((accepted, self.enter_circuits(zone)))
-        });
-        let accepted = accepted.ok_or("openai_zone: the zone is not there")?;
-        let (accepted, circuits) =
-            accepted.map_err(|e: ReconcileError| format!("openai_zone: {e}"))?;
-        let known = self.pools.iter().zip(accepted.pools);
-        let known = known.map(|(pool, (id, indexes))| {
-            pool.keys.replace(pool.keys.newest(), &indexes);
-            KnownPool { id }
-        });
-        let generation = accepted.generation;
-        let _ = self.taken_over.set(TakenOver {
-            generation,
-            instance: format!("{:016x}", StdRng::from_os_rng().next_u64()),
-            pools: known.collect(),
-            circuits,
-        });
-        crate::telemetry::metrics::introduce(self);
-        crate::telemetry::snapshot::claim(self);
-        Ok(())
+    /// Notes how the shared zone knows this configuration: once.
+    pub fn take_over(&self, known: TakenOver) {
+        let _ = self.taken_over.set(known);
+    }
+
+    /// How many workers may want to be woken.
+    pub fn channels(&self) -> usize {
+        self.channels
     }
 }
 
@@ -241,33 +214,5 @@ impl Main {
             group.quarantine_ms = group.quarantine_ms.or(longest);
         }
         Ok(())
-    }
-}
-
-impl nginx_safe::ZoneContent for Main {
-    const DIRECTIVE: &'static str = "openai_zone";
-    const KIND: usize = 0;
-
-    fn channels(&self) -> usize {
-        self.channels
-    }
-
-    fn format(&self, bytes: &mut [u8]) -> ConfResult {
-        let zone = openai_core::lease::Zone::format(bytes).map_err(|e| self.misfit(&e))?;
-        zone.check(&self.for_zone()).map_err(|e| self.misfit(&e))
-    }
-
-    fn adopt(&self, bytes: &mut [u8], interrupted: bool) -> ConfResult {
-        let mut zone = openai_core::lease::Zone::open(bytes).map_err(|e| self.misfit(&e))?;
-        if interrupted {
-            zone.recover(now());
-        }
-        zone.check(&self.for_zone()).map_err(|e| self.misfit(&e))
-    }
-}
-
-impl Main {
-    fn misfit(&self, error: &dyn std::error::Error) -> String {
-        format!("openai_zone \"{}\": {error}", self.zone.name())
     }
 }

@@ -4,19 +4,18 @@ use std::ffi::CStr;
 use std::rc::Rc;
 
 use nginx_safe::{Args, Block, Conf, ConfResult, Directive, Scope, argument};
-use openai_core::circuit::{CircuitId, CircuitSettings, Share};
+use openai_core::circuit::{CircuitSettings, Share};
 use openai_core::echo::begins_like_a_key;
-use openai_core::lease::{MAX_CIRCUITS, Zone};
+use openai_core::lease::MAX_CIRCUITS;
 use openai_core::routes::MAX_UPSTREAM;
 
 use super::{Main, ProbeSettings, probe, values};
-use crate::telemetry::now;
 
 /// An upstream with a circuit.
 pub struct Upstream {
     pub name: String,
     /// Whether it has neither a block nor a target that names it: locations send to it.
-    implied: bool,
+    pub implied: bool,
     pub circuit: CircuitSettings,
     /// How it is asked off the path of requests, if it is.
     pub probe: Option<Rc<ProbeSettings>>,
@@ -52,21 +51,6 @@ impl Main {
             probe: None,
         });
         Some(upstreams.len() - 1)
-    }
-
-    /// Enters the circuits into the zone, those first that the configuration names: there
-    /// may be no room for all others.
-    pub(super) fn enter_circuits(&self, zone: &mut Zone<'_>) -> Vec<Option<CircuitId>> {
-        let upstreams = self.upstreams.borrow();
-        let mut entered = vec![None; upstreams.len()];
-        for implied in [false, true] {
-            for (circuit, upstream) in entered.iter_mut().zip(&*upstreams) {
-                if upstream.implied == implied {
-                    *circuit = zone.circuit(&upstream.name, &upstream.circuit, now());
-                }
-            }
-        }
-        entered
     }
 
     fn add_upstream(

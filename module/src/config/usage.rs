@@ -5,16 +5,12 @@ use std::cell::RefCell;
 use std::ffi::CStr;
 use std::fs;
 
-use nginx_safe::{
-    Args, Conf, ConfResult, Directive, LocationConf, Scope, SharedZone, ZoneContent, argument,
-};
+use nginx_safe::{Args, Conf, ConfResult, Directive, LocationConf, Scope, SharedZone, argument};
 use openai_core::metrics::{Board, ByDay};
 use openai_core::prices::Prices;
-use rand::rngs::StdRng;
-use rand::{RngCore, SeedableRng};
 use serde_json::Value;
 
-use super::{Location, Main, values};
+use super::{Answers, Location, Main, values};
 
 const DEFAULT_NAME: &str = "openai_stats";
 const DEFAULT_SIZE: usize = 4 << 20;
@@ -85,30 +81,6 @@ impl Totals {
             .map_or(DEFAULT_SIZE, |&(_, size)| size);
         let zone = SharedZone::declare(conf, self.name(), size, self);
         self.shared = Some(zone.map_err(|e| format!("openai_stats: {e}"))?);
-        Ok(())
-    }
-}
-
-impl ZoneContent for Totals {
-    const DIRECTIVE: &'static str = "openai_stats";
-    const KIND: usize = 1;
-
-    fn channels(&self) -> usize {
-        0
-    }
-
-    fn format(&self, bytes: &mut [u8]) -> ConfResult {
-        let number = StdRng::from_os_rng().next_u64();
-        let made = Board::format(bytes).map(|mut board| board.identity().instance = number);
-        made.map_err(|e| format!("openai_stats \"{}\": {e}", self.name()))
-    }
-
-    fn adopt(&self, bytes: &mut [u8], interrupted: bool) -> ConfResult {
-        let board = Board::open(bytes);
-        let mut board = board.map_err(|e| format!("openai_stats \"{}\": {e}", self.name()))?;
-        if interrupted {
-            board.recover();
-        }
         Ok(())
     }
 }
@@ -203,7 +175,8 @@ impl Directive for Metrics {
 
     fn read(conf: &mut Conf, place: &mut Location) -> Result<(), Option<String>> {
         place.content().own.set(true);
-        conf.serve_content::<crate::api::Metrics>().map_err(Some)
+        place.answers = Some(Answers::Metrics);
+        conf.serve_content().map_err(Some)
     }
 }
 

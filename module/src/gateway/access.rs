@@ -1,49 +1,40 @@
 //! ACCESS: the client's token.
 
-use nginx_safe::{Flow, Phase, PhaseHandler, Request};
+use nginx_safe::{Flow, Request};
 use openai_core::clients::TokenError;
 use openai_wire::ApiError;
 
-use crate::Openai;
-use crate::api;
+use crate::config::{Location, Main};
 use crate::gateway::Context;
 
-pub struct Access;
-
-impl PhaseHandler for Access {
-    const PHASE: Phase = Phase::Access;
-
-    fn run(request: Request<'_>) -> Flow {
-        let Some(place) = request.location::<Openai>() else {
-            return Flow::Decline;
-        };
-        if !place.asks_token() || (place.api.is_served() && api::is_public(&request)) {
-            return Flow::Decline;
+/// Finds the client of a request, where a token is asked for.
+pub fn check(request: Request<'_>, place: &Location) -> Flow {
+    if !place.asks_token() {
+        return Flow::Decline;
+    }
+    let Some(ctx) = context_of(&request) else {
+        return Flow::Answer(500);
+    };
+    match client_of(&request) {
+        Ok(client) => {
+            ctx.client.set(Some(client));
+            Flow::Pass
         }
-        let Some(ctx) = context_of(&request) else {
-            return Flow::Answer(500);
-        };
-        match client_of(&request) {
-            Ok(client) => {
-                ctx.client.set(Some(client));
-                Flow::Pass
-            }
-            Err(refusal) => refuse(ctx, refusal),
-        }
+        Err(refusal) => refuse(ctx, refusal),
     }
 }
 
 /// The context of the request, made if there is none, begun anew after an
 /// internal redirect.
 pub fn context_of<'a>(request: &Request<'a>) -> Option<&'a Context> {
-    if let Some(ctx) = request.context::<Openai>() {
+    if let Some(ctx) = request.context::<Context>() {
         return Some(ctx);
     }
-    if let Some(ctx) = request.adopt::<Openai>() {
+    if let Some(ctx) = request.adopt::<Context>() {
         ctx.restart();
         return Some(ctx);
     }
-    request.attach::<Openai>(Context::new)
+    request.attach(Context::new)
 }
 
 /// Ends the request with an error of ours; the header filter gives it its form.
@@ -55,7 +46,7 @@ pub fn refuse(ctx: &Context, refusal: ApiError) -> Flow {
 /// The position of the client that the request's token names.
 pub fn client_of(request: &Request<'_>) -> Result<usize, ApiError> {
     let clients = request
-        .main_conf::<Openai>()
+        .main_conf::<Main>()
         .and_then(|main| main.clients.as_ref());
     let clients = clients.ok_or(ApiError::Internal)?;
     let mut authorizations = request.headers_named(b"authorization");

@@ -1,23 +1,23 @@
 //! What a request carries from phase to phase.
 
+use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
-use nginx_safe::{Answer, Editor, Timer, Token};
+use nginx_safe::{Editor, Timer, Token};
 use openai_core::attempts::UpstreamErrors;
 use openai_core::circuit::Pass;
-use openai_core::lease::{Avoid, Grant, LeaseHandle, WaitTicket};
+use openai_core::lease::{Avoid, LeaseHandle, WaitTicket};
 use openai_core::routes::Routed;
 use openai_wire::usage::UsageStripper;
 use openai_wire::{ApiError, EventEnd, Head, Verdict};
 
-use crate::api::Call;
 use crate::config::{PoolKey, Target};
 use crate::gateway::trace::Ids;
 use crate::gateway::usage::Meter;
 use crate::pool::circuits;
 use crate::pool::locks;
-use crate::pool::{self, LeaseKey};
+use crate::pool::{self, Lease};
 use crate::telemetry::now;
 
 /// Where a request is on its way to a key.
@@ -88,14 +88,13 @@ impl LeaseStatus {
     }
 }
 
-/// A lease that the request has, or had.
-#[derive(Clone, Copy, Debug)]
-pub struct Lease {
-    pub grant: Grant,
-    /// The position of its pool in the configuration.
-    pub pool: usize,
-    /// None when its lock is what is renewed.
-    pub renewal: Option<LeaseKey>,
+/// What a caller wishes of the lease that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wishes {
+    /// Its own is the client's.
+    pub priority: Option<i32>,
+    /// How long to wait for a slot, at most.
+    pub wait_ms: u64,
 }
 
 /// What has been sent in place of an answer of nginx's own.
@@ -160,10 +159,10 @@ pub struct Context {
     pub hold_ms: Cell<u64>,
     pub refusal: Cell<Option<ApiError>>,
     pub reply: Cell<Reply>,
-    /// What it asks of the lock service, of which lock, and what that answers.
-    pub api: RefCell<Option<Call>>,
-    pub lock: Cell<Option<LeaseHandle>>,
-    pub answer: RefCell<Option<Answer>>,
+    /// What a caller of the lock service wishes; `None` of a request that is sent upstream.
+    pub wishes: Cell<Option<Wishes>>,
+    /// What the lock service keeps of it.
+    pub service: OnceCell<Box<dyn Any>>,
     /// What restores the name of an alias in the answer.
     pub editor: RefCell<Option<Rc<Editor>>>,
     /// The status of the upstream's answer, once it goes to the client.
@@ -224,9 +223,8 @@ impl Context {
             hold_ms: Cell::default(),
             refusal: Cell::default(),
             reply: Cell::default(),
-            api: RefCell::default(),
-            lock: Cell::default(),
-            answer: RefCell::default(),
+            wishes: Cell::default(),
+            service: OnceCell::new(),
             editor: RefCell::default(),
             answered: Cell::default(),
             events: Cell::default(),
@@ -305,8 +303,7 @@ impl Context {
         self.verdict.set(None);
         self.rounds.set(0);
         self.votes.set(None);
-        self.api.take();
-        self.answer.take();
+        self.wishes.set(None);
     }
 
     /// How long the lease has been held, or was.

@@ -5,24 +5,21 @@ use openai_core::admin::lock_id;
 use openai_core::lease::LeaseHandle;
 use serde_json::{Value, json};
 
-use crate::Openai;
+use crate::config::Main;
 use crate::gateway::Context;
 use crate::gateway::trace;
 use crate::pool;
 use crate::telemetry::{event, is_logged};
 
-/// A lease is lost, of a request that may still be there.
-pub fn lease_lost(token: Option<Token>, handle: LeaseHandle) {
-    let fields = json!({ "lock_id": lock_id(handle.nonce()) });
+/// A lease is lost; `false` if its request is gone.
+pub fn lease_lost(token: Token, handle: LeaseHandle) -> bool {
     let tell_of = |request: Request<'_>| {
-        let ctx = request.recalled::<Openai>()?;
-        tell(&request, ctx, Level::Error, "lease_lost", fields.clone());
+        let ctx = request.recalled::<Context>()?;
+        let fields = json!({ "lock_id": lock_id(handle.nonce()) });
+        tell(&request, ctx, Level::Error, "lease_lost", fields);
         Some(())
     };
-    let told = token.and_then(|token| token.with(tell_of)).flatten();
-    if told.is_none() {
-        event(Level::Error, "lease_lost", fields);
-    }
+    token.with(tell_of).flatten().is_some()
 }
 
 /// Writes an event, with what names the request: its id, its lease, its client, and how long
@@ -32,7 +29,7 @@ pub fn tell(request: &Request<'_>, ctx: &Context, level: Level, name: &str, mut 
         return;
     }
     let lease = ctx.lease.get().map(|lease| pool::lease_id(&lease.grant));
-    let main = request.main_conf::<Openai>();
+    let main = request.main_conf::<Main>();
     let client = main.and_then(|main| super::client(ctx, main));
     let known = [
         ("request_id", trace::id(request).map(Value::from)),

@@ -10,12 +10,11 @@ use openai_wire::{ApiError, ErrorHead, Limits, Verdict, verdict};
 use serde_json::json;
 
 use super::{events, route};
-use crate::Openai;
 use crate::config::{Location, Main};
-use crate::gateway::{Context, Lease, Stage};
-use crate::pool;
+use crate::gateway::{Context, Stage};
 use crate::pool::circuits;
 use crate::pool::locks;
+use crate::pool::{self, Lease};
 use crate::telemetry::now;
 
 /// An attempt that is under way, with the key that it has.
@@ -108,7 +107,7 @@ pub fn attempt_failed(request: Request<'_>, status: u16, reused: bool) -> Attemp
 
 /// The connection is closed: the key is of no use to the request any more.
 pub fn attempt_over(request: Request<'_>) {
-    if let Some(ctx) = request.recalled::<Openai>() {
+    if let Some(ctx) = request.recalled::<Context>() {
         ctx.let_go();
         ctx.stage.set(match ctx.refusal.get() {
             None => Stage::Again,
@@ -118,13 +117,13 @@ pub fn attempt_over(request: Request<'_>) {
 }
 
 fn running(request: Request<'_>) -> Option<Running<'_>> {
-    let ctx = request.recalled::<Openai>()?;
+    let ctx = request.recalled::<Context>()?;
     ctx.holds.get().then_some(())?;
     Some(Running {
         request,
         ctx,
-        place: request.location::<Openai>()?,
-        main: request.main_conf::<Openai>()?,
+        place: request.location::<Location>()?,
+        main: request.main_conf::<Main>()?,
         lease: ctx.lease.get()?,
     })
 }

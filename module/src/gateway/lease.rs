@@ -2,87 +2,69 @@
 
 use std::rc::Rc;
 
-use nginx_safe::{Flow, Phase, PhaseHandler, Request, Timer, Token};
+use nginx_safe::{Flow, Request, Timer, Token};
 use openai_core::clients::Client;
 use openai_core::lease::{Grant, LeaseHandle, holder_of};
 use openai_wire::ApiError;
 
 use super::access::{context_of, refuse};
 use super::{head, route};
-use crate::Openai;
-use crate::api::{self, Call};
 use crate::config::{Location, Main, Pool, PoolKey};
 use crate::gateway::trace;
-use crate::gateway::{Context, Lease, LeaseStatus, Stage};
-use crate::pool::{self, Ask, Asked};
+use crate::gateway::{Context, LeaseStatus, Stage};
+use crate::pool::{self, Ask, Asked, Lease, News};
 use crate::telemetry::metrics;
 use crate::telemetry::now;
 
-pub struct Precontent;
-
-impl PhaseHandler for Precontent {
-    const PHASE: Phase = Phase::Precontent;
-
-    fn run(request: Request<'_>) -> Flow {
-        let (Some(place), Some(main)) =
-            (request.location::<Openai>(), request.main_conf::<Openai>())
-        else {
-            return Flow::Decline;
+/// PRECONTENT of a location that the lock service does not answer.
+pub fn run(request: Request<'_>, place: &Location, main: &Main) -> Flow {
+    if !place.serves() || !place.sends() {
+        leave_pool(&request);
+        // In an `if` block without a handler there may be that of another block, which
+        // cannot be given a key.
+        let stray = place.serves() && request.has_handler();
+        return if stray {
+            Flow::Answer(500)
+        } else {
+            Flow::Decline
         };
-        if place.api.is_served() {
-            return match context_of(&request) {
-                Some(ctx) => api::run(request, ctx, main, place),
-                None => Flow::Answer(500),
-            };
+    }
+    let Some(ctx) = context_of(&request) else {
+        return Flow::Answer(500);
+    };
+    match ctx.stage.get() {
+        Stage::Fresh => {
+            ctx.stage.set(Stage::Reading);
+            Flow::ReadBody
         }
-        if !place.serves() || !place.sends() {
-            leave_pool(&request);
-            // In an `if` block without a handler there may be that of another block, which
-            // cannot be given a key.
-            let stray = place.serves() && request.has_handler();
-            return if stray {
-                Flow::Answer(500)
-            } else {
-                Flow::Decline
-            };
-        }
-        let Some(ctx) = context_of(&request) else {
-            return Flow::Answer(500);
-        };
-        match ctx.stage.get() {
-            Stage::Fresh => {
-                ctx.stage.set(Stage::Reading);
-                Flow::ReadBody
+        Stage::Reading => {
+            let looked = look_at(&request, ctx, place);
+            let may = looked.and_then(|()| quota(ctx, main));
+            match may.and_then(|()| route::route(ctx, place, main)) {
+                Ok(()) => attempt(&request, ctx, main),
+                Err(refusal) => refuse(ctx, refusal),
             }
-            Stage::Reading => {
-                let looked = look_at(&request, ctx, place);
-                let may = looked.and_then(|()| quota(ctx, main));
-                match may.and_then(|()| route::route(ctx, place, main)) {
-                    Ok(()) => attempt(&request, ctx, main),
-                    Err(refusal) => refuse(ctx, refusal),
-                }
-            }
-            Stage::Again => match ctx.pause_ms.take() {
-                0 => attempt(&request, ctx, main),
-                ms => pause(&request, ctx, ms),
-            },
-            Stage::Open => attempt(&request, ctx, main),
-            Stage::Waiting | Stage::Prolonging | Stage::Pausing => Flow::Pause,
-            Stage::Refused => refuse(ctx, ctx.refusal.get().unwrap_or(ApiError::Internal)),
-            Stage::TimedOut | Stage::Unavailable => match route::pool(ctx, main) {
-                Some((_, pool)) => answer(ctx, main, pool),
-                None => refuse(ctx, ApiError::Internal),
-            },
-            Stage::Leased => send(&request, ctx, main),
-            Stage::Done => Flow::Decline,
         }
+        Stage::Again => match ctx.pause_ms.take() {
+            0 => attempt(&request, ctx, main),
+            ms => pause(&request, ctx, ms),
+        },
+        Stage::Open => attempt(&request, ctx, main),
+        Stage::Waiting | Stage::Prolonging | Stage::Pausing => Flow::Pause,
+        Stage::Refused => refuse(ctx, ctx.refusal.get().unwrap_or(ApiError::Internal)),
+        Stage::TimedOut | Stage::Unavailable => match route::pool(ctx, main) {
+            Some((_, pool)) => answer(ctx, main, pool),
+            None => refuse(ctx, ApiError::Internal),
+        },
+        Stage::Leased => send(&request, ctx, main),
+        Stage::Done => Flow::Decline,
     }
 }
 
 /// A redirect has led out of the pool's location: the key is of no use any more.
 fn leave_pool(request: &Request<'_>) {
     if request.is_internal()
-        && let Some(ctx) = request.recalled::<Openai>()
+        && let Some(ctx) = request.recalled::<Context>()
     {
         ctx.let_go();
     }
@@ -113,7 +95,7 @@ fn pause(request: &Request<'_>, ctx: &Context, ms: u64) -> Flow {
 /// The pause is over.
 fn paused(token: Token) {
     token.with(|request| {
-        let ctx = request.recalled::<Openai>();
+        let ctx = request.recalled::<Context>();
         if let Some(ctx) = ctx.filter(|ctx| ctx.stage.get() == Stage::Pausing) {
             ctx.stage.set(Stage::Again);
             request.go_on();
@@ -142,7 +124,7 @@ fn attempt(request: &Request<'_>, ctx: &Context, main: &Main) -> Flow {
 
 fn lease(request: &Request<'_>, ctx: &Context, main: &Main, at: usize, pool: &Pool) -> Flow {
     if request.is_subrequest() {
-        request.tell_end::<Openai>();
+        request.tell_end();
     }
     match seek(request, ctx, main, at, pool) {
         Step::Leased => send(request, ctx, main),
@@ -300,10 +282,10 @@ fn send(request: &Request<'_>, ctx: &Context, main: &Main) -> Flow {
     ctx.stage.set(Stage::Done);
     ctx.attempts.set(ctx.attempts.get() + 1);
     let key = ctx.key.borrow().clone();
-    request.rewrite_body::<Openai>(head::rewrites(request, ctx, main));
+    request.rewrite_body(head::rewrites(request, ctx, main));
     match key {
         Some(key)
-            if request.send_with::<Openai>(key.authorization.clone(), trace::sent(request)) =>
+            if request.send_with::<Location>(key.authorization.clone(), trace::sent(request)) =>
         {
             Flow::Decline
         }
@@ -324,21 +306,39 @@ pub fn quota(ctx: &Context, main: &Main) -> Result<(), ApiError> {
 }
 
 fn priority(ctx: &Context, main: &Main) -> i32 {
-    let wish = ctx.api.borrow().as_ref().and_then(Call::priority);
+    let wish = ctx.wishes.get().and_then(|wishes| wishes.priority);
     wish.or_else(|| Some(client(ctx, main)?.priority))
         .unwrap_or(0)
 }
 
 /// The request as one that waits: its context, and its pool.
 fn waiter<'a>(request: &Request<'a>) -> Option<(&'a Context, &'a Main, usize, &'a Pool)> {
-    let ctx = request.recalled::<Openai>()?;
-    let main = request.main_conf::<Openai>()?;
+    let ctx = request.recalled::<Context>()?;
+    let main = request.main_conf::<Main>()?;
     let (at, pool) = route::pool(ctx, main)?;
     (ctx.stage.get() == Stage::Waiting).then_some((ctx, main, at, pool))
 }
 
+/// Something has come of the wait of a request; `false` when it has no use for that any more.
+pub fn hear(request: Request<'_>, news: News) -> bool {
+    match news {
+        News::Served { grant, arrival } => served(request, &grant, arrival),
+        News::Locked {
+            asked,
+            grant,
+            votes,
+        } => locked(request, asked, grant, votes),
+        News::FallBack(grant) => fall_back(request, grant),
+        News::NextRound => next_round(&request),
+        News::AskAgain => ask_again(request),
+        News::Unavailable => unavailable(request),
+        // Not of a wait.
+        News::Prolonged(_) | News::Lost(_) => false,
+    }
+}
+
 /// A waiter was served; `false` when it has no use for the slot any more.
-pub fn served(request: Request<'_>, grant: &Grant, arrival: u64) -> bool {
+fn served(request: Request<'_>, grant: &Grant, arrival: u64) -> bool {
     let Some((ctx, main, at, _)) = waiter(&request) else {
         return false;
     };
@@ -350,7 +350,7 @@ pub fn served(request: Request<'_>, grant: &Grant, arrival: u64) -> bool {
 }
 
 /// The slot is locked on other machines, too; `false` as for [`served`].
-pub fn locked(request: Request<'_>, asked: LeaseHandle, grant: Grant, votes: u8) -> bool {
+fn locked(request: Request<'_>, asked: LeaseHandle, grant: Grant, votes: u8) -> bool {
     let Some((ctx, lease, key)) = asked_for(&request, asked, grant) else {
         return false;
     };
@@ -367,9 +367,9 @@ pub fn locked(request: Request<'_>, asked: LeaseHandle, grant: Grant, votes: u8)
 
 /// No quorum can be had: the slot is leased on this machine only; `false` as for
 /// [`served`].
-pub fn fall_back(request: Request<'_>, grant: Grant) -> bool {
-    let ctx = request.recalled::<Openai>();
-    if ctx.is_some_and(|ctx| ctx.api.borrow().is_some()) {
+fn fall_back(request: Request<'_>, grant: Grant) -> bool {
+    let ctx = request.recalled::<Context>();
+    if ctx.is_some_and(|ctx| ctx.wishes.get().is_some()) {
         // A lock that another machine may have as well is none.
         return false;
     }
@@ -403,28 +403,34 @@ fn asked_for<'a>(
 }
 
 /// The nodes are asked once more for the same slot.
-pub fn asks_again(request: Request<'_>) {
-    if let Some((ctx, ..)) = waiter(&request) {
+fn next_round(request: &Request<'_>) -> bool {
+    let waiter = waiter(request);
+    if let Some((ctx, ..)) = waiter {
         ctx.rounds.set(ctx.rounds.get() + 1);
     }
+    waiter.is_some()
 }
 
 /// The slot turned out to be held elsewhere.
-pub fn ask_again(request: Request<'_>) {
-    if let Some((ctx, main, at, pool)) = waiter(&request) {
-        ctx.locking.set(None);
-        let step = ask(&request, ctx, main, at, pool);
-        proceed(request, ctx, step);
-    }
+fn ask_again(request: Request<'_>) -> bool {
+    let Some((ctx, main, at, pool)) = waiter(&request) else {
+        return false;
+    };
+    ctx.locking.set(None);
+    let step = ask(&request, ctx, main, at, pool);
+    proceed(request, ctx, step);
+    true
 }
 
 /// Too few nodes can be asked.
-pub fn unavailable(request: Request<'_>) {
-    if let Some((ctx, ..)) = waiter(&request) {
-        ctx.locking.set(None);
-        let step = take(ctx, Asked::Unavailable, true, LeaseStatus::Unavailable);
-        proceed(request, ctx, step);
-    }
+fn unavailable(request: Request<'_>) -> bool {
+    let Some((ctx, ..)) = waiter(&request) else {
+        return false;
+    };
+    ctx.locking.set(None);
+    let step = take(ctx, Asked::Unavailable, true, LeaseStatus::Unavailable);
+    proceed(request, ctx, step);
+    true
 }
 
 fn proceed(request: Request<'_>, ctx: &Context, step: Step) {
@@ -437,7 +443,7 @@ fn proceed(request: Request<'_>, ctx: &Context, step: Step) {
 /// A waiter's time is up.
 fn waited_out(token: Token) {
     token.with(|request| {
-        let Some(ctx) = request.recalled::<Openai>() else {
+        let Some(ctx) = request.recalled::<Context>() else {
             return;
         };
         if ctx.stage.get() == Stage::Waiting {

@@ -8,7 +8,6 @@ use openai_wire::ApiError;
 use super::release::ended;
 use super::stream::usage;
 use super::{Context, LeaseStatus, route};
-use crate::Openai;
 use crate::config::{Location, Main, Pool};
 use crate::telemetry::{metrics, now};
 
@@ -26,11 +25,11 @@ impl PhaseHandler for Log {
 
 /// Adds a request that has ended: once.
 pub fn add(request: &Request<'_>) {
-    let (Some(main), Some(place)) = (request.main_conf::<Openai>(), request.location::<Openai>())
+    let (Some(main), Some(place)) = (request.main_conf::<Main>(), request.location::<Location>())
     else {
         return;
     };
-    let ctx = request.recalled::<Openai>();
+    let ctx = request.recalled::<Context>();
     let Some(shared) = main
         .totals
         .shared

@@ -2,12 +2,20 @@
 
 use nginx_safe::Request;
 
+use super::Context;
 use super::stream::usage;
-use crate::Openai;
+
+/// The upstream has given its whole answer; the client may not have it yet.
+pub fn answer_complete(request: Request<'_>) {
+    if let Some(ctx) = request.recalled::<Context>() {
+        ctx.complete.set(true);
+    }
+    ended(request);
+}
 
 /// Nothing more comes from the upstream: the key is of no use any more.
 pub fn ended(request: Request<'_>) {
-    if let Some(ctx) = request.recalled::<Openai>() {
+    if let Some(ctx) = request.recalled::<Context>() {
         usage::settle(&request, ctx);
         ctx.let_go();
     }

@@ -10,8 +10,6 @@ use openai_core::routes::Alias;
 use openai_wire::ApiError;
 use openai_wire::head::Captured;
 
-use crate::Openai;
-use crate::api::Call;
 use crate::config::{Location, Main, Pool, Target};
 use crate::gateway::{Context, LeaseStatus};
 use crate::pool;
@@ -59,7 +57,7 @@ pub fn next(request: &Request<'_>, ctx: &Context, main: &Main) -> Result<usize, 
         .ok_or(ApiError::Internal)?;
     let (mut later, mut soonest, mut open) = (None, None::<u64>, None::<u64>);
     let mut healed = None::<u64>;
-    let place = request.location::<Openai>();
+    let place = request.location::<Location>();
     let left = (0..targets.len()).filter(|&at| !is_in(ctx.spent.get(), at));
     let (fresh, stale): (Vec<_>, Vec<_>) = left.partition(|&at| !is_in(ctx.faulty.get(), at));
     for at in fresh.into_iter().chain(stale) {
@@ -101,7 +99,7 @@ pub fn next(request: &Request<'_>, ctx: &Context, main: &Main) -> Result<usize, 
 pub fn circuit(request: &Request<'_>, ctx: &Context, main: &Main) -> Option<CircuitId> {
     let targets = ctx.targets.borrow();
     let target = targets.as_ref()?.get(ctx.target.get()?)?;
-    circuit_of(target, request.location::<Openai>(), main)
+    circuit_of(target, request.location::<Location>(), main)
 }
 
 fn circuit_of(target: &Target, place: Option<&Location>, main: &Main) -> Option<CircuitId> {
@@ -172,7 +170,7 @@ pub fn pause_ms(request: &Request<'_>, ctx: &Context, at: usize) -> u64 {
 /// For how long further attempts may begin.
 fn attempts_end_in_ms(request: &Request<'_>, ctx: &Context) -> u64 {
     let most = request
-        .location::<Openai>()
+        .location::<Location>()
         .map_or(0, |place| place.next_key().timeout_ms());
     let since = now().mono_ms.saturating_sub(ctx.first_asked_ms.get());
     most.saturating_sub(since)
@@ -181,8 +179,8 @@ fn attempts_end_in_ms(request: &Request<'_>, ctx: &Context) -> u64 {
 /// How long the request may wait for a key of the pool: no longer than further
 /// attempts may go on.
 pub fn wait_ms(request: &Request<'_>, ctx: &Context, pool: &Pool) -> u64 {
-    if let Some(wish) = ctx.api.borrow().as_ref().and_then(Call::wait_ms) {
-        return wish.min(pool.wait_ms);
+    if let Some(wishes) = ctx.wishes.get() {
+        return wishes.wait_ms.min(pool.wait_ms);
     }
     if ctx.attempts.get() == 0 {
         return pool.wait_ms;
@@ -236,8 +234,8 @@ pub fn first_pool<'a>(place: &Location, main: &'a Main) -> Option<(usize, &'a Po
 
 /// The pattern that the request's model matched.
 pub fn pattern<'a>(request: &Request<'a>) -> Option<&'a str> {
-    let (at, routed) = request.recalled::<Openai>()?.routed.get()?;
-    let block = request.main_conf::<Openai>()?.routes.get(at)?;
+    let (at, routed) = request.recalled::<Context>()?.routed.get()?;
+    let block = request.main_conf::<Main>()?.routes.get(at)?;
     block.routes.pattern(routed)
 }
 

@@ -7,7 +7,6 @@ use openai_core::trace::{TraceParent, is_request_id, request_id};
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 
-use crate::Openai;
 use crate::config::Location;
 use crate::gateway::Context;
 
@@ -33,14 +32,14 @@ pub struct Ids {
 
 /// The ids of a request, made at the first look; `None` where `openai_trace` is off.
 pub fn ids<'a>(request: &Request<'a>) -> Option<&'a Ids> {
-    let place = request.location::<Openai>()?;
+    let place = request.location::<Location>()?;
     (place.trace().is_on() && place.is_gateway()).then(|| made(request))?
 }
 
 /// The same, wherever the request is.
 fn made<'a>(request: &Request<'a>) -> Option<&'a Ids> {
-    let known = request.recalled::<Openai>();
-    let ctx = known.or_else(|| request.attach::<Openai>(Context::new))?;
+    let known = request.recalled::<Context>();
+    let ctx = known.or_else(|| request.attach(Context::new))?;
     Some(ctx.trace.get_or_init(|| Box::new(make(request))))
 }
 
@@ -52,14 +51,14 @@ pub fn id<'a>(request: &Request<'a>) -> Option<&'a str> {
 /// The id of a request for its line in the log: where `openai_trace` is off, only a request
 /// with an event or an error has one.
 pub fn logged_id<'a>(request: &Request<'a>) -> Option<&'a [u8]> {
-    let ids = ids(request).or_else(|| Some(&**request.recalled::<Openai>()?.trace.get()?))?;
+    let ids = ids(request).or_else(|| Some(&**request.recalled::<Context>()?.trace.get()?))?;
     Some(&ids.request_id)
 }
 
 fn make(request: &Request<'_>) -> Ids {
     let main = request.main_request();
     if request.is_subrequest()
-        && let Some(ids) = main.recalled::<Openai>().and_then(|ctx| ctx.trace.get())
+        && let Some(ids) = main.recalled::<Context>().and_then(|ctx| ctx.trace.get())
     {
         return (**ids).clone();
     }

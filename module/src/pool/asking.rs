@@ -7,12 +7,11 @@ use nginx_safe::{Cycle, Token};
 use openai_core::circuit::{Admit, CircuitId, Pass};
 use openai_core::lease::{Avoid, Grant, LeaseHandle, Outlook, WaitTicket, Want};
 
-use super::leases::keep;
+use super::leases::{Lease, keep};
 use super::locks;
 use super::waiters::watch_expiry;
 use super::zone::{enter, with};
 use crate::config::{Main, PoolKey, Store, TakenOver};
-use crate::gateway::Lease;
 use crate::telemetry::now;
 
 /// What came of asking for a lease.

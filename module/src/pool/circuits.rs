@@ -2,12 +2,28 @@
 
 use nginx_safe::Level;
 use openai_core::circuit::{Admit, Change, CircuitId, Outcome, Pass, Status};
+use openai_core::lease::Zone;
 use serde_json::{Value, json};
 
 use crate::config::Main;
 use crate::pool;
 use crate::telemetry::now;
 use crate::telemetry::{event, wall_time};
+
+/// Enters the circuits into the zone, those first that the configuration names: there
+/// may be no room for all others.
+pub fn enter(main: &Main, zone: &mut Zone<'_>) -> Vec<Option<CircuitId>> {
+    let upstreams = main.upstreams.borrow();
+    let mut entered = vec![None; upstreams.len()];
+    for implied in [false, true] {
+        for (circuit, upstream) in entered.iter_mut().zip(&*upstreams) {
+            if upstream.implied == implied {
+                *circuit = zone.circuit(&upstream.name, &upstream.circuit, now());
+            }
+        }
+    }
+    entered
+}
 
 /// Asks for leave to send a request.
 pub fn admit(id: CircuitId) -> Option<Pass> {

@@ -8,16 +8,25 @@ use serde_json::json;
 use slotmap::new_key_type;
 
 use super::asking::Asked;
-use super::locks;
 use super::waiters::{collect, watch_expiry};
 use super::zone::{in_zone, with};
+use super::{locks, news};
 use crate::config::{Main, Store};
-use crate::gateway::{self, Lease};
 use crate::telemetry::{event, now};
 
 new_key_type! {
     /// A lease's place in the list of those to renew.
     pub struct LeaseKey;
+}
+
+/// A lease of a slot, as the request that has it knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Lease {
+    pub grant: Grant,
+    /// The position of its pool in the configuration.
+    pub pool: usize,
+    /// None when its lock is what is renewed.
+    pub renewal: Option<LeaseKey>,
 }
 
 /// Makes a lease of a slot that was granted: at once, or once it is locked.
@@ -92,7 +101,7 @@ pub fn release(lease: &Lease) {
         worker.change(|zone| zone.release(lease.grant.handle, now()))
     });
     if released.flatten() == Some(Err(Lost)) {
-        gateway::lease_lost(None, lease.grant.handle);
+        news::lost(None, lease.grant.handle);
     }
 }
 
@@ -137,7 +146,6 @@ pub(super) fn renew_all() {
     });
     collect();
     for (handle, token) in lost {
-        gateway::lease_lost(Some(token), handle);
-        gateway::lost(token, handle);
+        news::lost(Some(token), handle);
     }
 }

@@ -5,8 +5,8 @@ use openai_core::lease::{Cancelled, Served, WaitTicket};
 
 use super::key_files;
 use super::leases::give_back;
+use super::news::{self, News};
 use super::zone::{in_zone, with};
-use crate::gateway;
 use crate::telemetry::now;
 
 /// Gives up a place in the queue.
@@ -52,8 +52,8 @@ pub(super) fn collect() {
         arrival,
     } in served
     {
-        let taken = Token::of(tag).with(|request| gateway::served(request, &grant, arrival));
-        if taken != Some(true) {
+        let taken = news::tell(Token::of(tag), News::Served { grant, arrival });
+        if !taken {
             give_back(&grant);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use nginx_safe::{Cycle, Level, SharedZone, Timer, Token};
+use nginx_safe::{ConfResult, Cycle, Level, SharedZone, Timer, Token, ZoneContent};
 use openai_core::lease::{ChangeError, Changed, LeaseHandle, PoolConfig, WakeSet, WorkerId, Zone};
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
@@ -116,11 +116,6 @@ pub fn leave_zone() {
     }
 }
 
-/// Chance, where there is no worker.
-pub fn chance() -> u64 {
-    StdRng::from_os_rng().next_u64()
-}
-
 /// Chance.
 pub fn random() -> u64 {
     with(|worker| worker.random.next_u64()).unwrap_or_default()
@@ -180,4 +175,30 @@ impl Worker {
         }
         Some(done)
     }
+}
+
+impl ZoneContent for Main {
+    const DIRECTIVE: &'static str = "openai_zone";
+    const KIND: usize = 0;
+
+    fn channels(&self) -> usize {
+        Main::channels(self)
+    }
+
+    fn format(&self, bytes: &mut [u8]) -> ConfResult {
+        let zone = Zone::format(bytes).map_err(|e| misfit(self, &e))?;
+        zone.check(&self.for_zone()).map_err(|e| misfit(self, &e))
+    }
+
+    fn adopt(&self, bytes: &mut [u8], interrupted: bool) -> ConfResult {
+        let mut zone = Zone::open(bytes).map_err(|e| misfit(self, &e))?;
+        if interrupted {
+            zone.recover(now());
+        }
+        zone.check(&self.for_zone()).map_err(|e| misfit(self, &e))
+    }
+}
+
+fn misfit(main: &Main, error: &dyn std::error::Error) -> String {
+    format!("openai_zone \"{}\": {error}", main.zone.name())
 }

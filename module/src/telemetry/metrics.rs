@@ -1,14 +1,40 @@
 //! What is counted of all requests, in the zone that all workers share.
 
-use nginx_safe::{Level, SharedZone};
+use nginx_safe::{ConfResult, Level, SharedZone, ZoneContent};
 use openai_core::circuit::Counts;
 use openai_core::clients::Client;
 use openai_core::metrics::{Board, ByDay, Counters, Day, Figures, Passed, Record, Report};
 use openai_core::redlock::share::{RowId, Sums};
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
 use serde_json::json;
 
 use super::{event, now};
-use crate::config::{Main, Pool};
+use crate::config::{Main, Pool, Totals};
+
+impl ZoneContent for Totals {
+    const DIRECTIVE: &'static str = "openai_stats";
+    const KIND: usize = 1;
+
+    fn channels(&self) -> usize {
+        0
+    }
+
+    fn format(&self, bytes: &mut [u8]) -> ConfResult {
+        let number = StdRng::from_os_rng().next_u64();
+        let made = Board::format(bytes).map(|mut board| board.identity().instance = number);
+        made.map_err(|e| format!("openai_stats \"{}\": {e}", self.name()))
+    }
+
+    fn adopt(&self, bytes: &mut [u8], interrupted: bool) -> ConfResult {
+        let board = Board::open(bytes);
+        let mut board = board.map_err(|e| format!("openai_stats \"{}\": {e}", self.name()))?;
+        if interrupted {
+            board.recover();
+        }
+        Ok(())
+    }
+}
 
 pub fn change<T>(shared: SharedZone, act: impl FnOnce(&mut Board<'_>) -> T) -> Option<T> {
     shared.with(|bytes, interrupted| {

@@ -8,6 +8,7 @@ use ngx::ffi::{
 };
 
 use crate::config::parse::{Conf, ConfResult};
+use crate::config::tagged;
 use crate::guard;
 
 /// Where a directive may stand.
@@ -109,8 +110,12 @@ unsafe extern "C" fn set_entry<D: Directive>(
         // SAFETY: `target` is what our create_main_conf or create_loc_conf made,
         // by the offset in the directive's entry; nobody else refers to it while
         // nginx reads the configuration.
-        let target = unsafe { &mut *target.cast::<D::Target>() };
-        match D::read(&mut conf, target) {
+        let target = unsafe { tagged::find::<D::Target>(target).map(|mut found| found.as_mut()) };
+        let read = match target {
+            Some(target) => D::read(&mut conf, target),
+            None => Err(Some("stands where it has no configuration".into())),
+        };
+        match read {
             Ok(()) => NGX_CONF_OK,
             Err(reason) => {
                 if let Some(reason) = reason {

@@ -8,6 +8,8 @@ use core::ffi::c_void;
 
 use ngx::ffi::{ngx_http_request_t, ngx_int_t};
 
+use crate::request::content::answer_entry;
+use crate::request::handle::Request;
 use crate::request::phase::phase_entry;
 use crate::upstream::attempt::process_header_entry;
 use crate::upstream::wrap::{Wrapped, content_entry, subrequest_entry};
@@ -23,6 +25,10 @@ pub struct Entries {
     pub(crate) content: Entry,
     pub(crate) process_header: Entry,
     pub(crate) subrequest: SubrequestEntry,
+    /// What answers a location in place of an upstream.
+    pub(crate) answer: Entry,
+    /// See [`Wrapped::attempt_over`].
+    pub(crate) attempt_over: fn(Request<'_>),
 }
 
 impl Entries {
@@ -33,6 +39,8 @@ impl Entries {
             content: content_entry::<M>,
             process_header: process_header_entry::<M>,
             subrequest: subrequest_entry::<M>,
+            answer: answer_entry::<M::Content>,
+            attempt_over: M::attempt_over,
         }
     }
 }

@@ -10,12 +10,15 @@ use ngx::http::HttpModuleConfExt;
 
 use crate::config::entries::Entries;
 use crate::config::parse::{Conf, ConfResult, status};
+use crate::config::registered;
+use crate::config::tagged::{self, Tagged};
 use crate::config::variable::{self, Variables};
 use crate::destination;
 use crate::filter::chain::{self, Filter};
 use crate::guard;
 use crate::log;
 use crate::process::{self, Cycle};
+use crate::request::content::Content;
 use crate::request::phase::{self, PhaseHandler, phase_entry};
 use crate::upstream::wrap::{ContentHandler, Wrapped};
 
@@ -25,8 +28,6 @@ pub trait HttpModule: 'static {
     type Main: MainConf;
     /// The configuration of a location.
     type Location: LocationConf<Main = Self::Main>;
-    /// What a request carries.
-    type Context: 'static;
     /// The handler in ACCESS.
     type Access: PhaseHandler;
     /// The handler in PRECONTENT.
@@ -35,6 +36,8 @@ pub trait HttpModule: 'static {
     type Log: PhaseHandler;
     /// The filter of headers and bodies.
     type Filter: Filter;
+    /// What answers the locations of [`Conf::serve_content`].
+    type Content: Content;
     /// The variables of the module.
     const VARIABLES: Variables;
 
@@ -106,6 +109,7 @@ fn said(conf: &Conf, result: ConfResult) -> bool {
 
 unsafe extern "C" fn preconfiguration<M: HttpModule>(cf: *mut ngx_conf_t) -> ngx_int_t {
     guard(status(false), || {
+        registered::register::<M>();
         log::route_panics();
         log::show_by(M::show);
         let conf = Conf(cf);
@@ -131,7 +135,7 @@ unsafe extern "C" fn create<T: Default + 'static>(cf: *mut ngx_conf_t) -> *mut c
         // SAFETY: the pool of the configuration being read; it drops the value
         // when the cycle ends.
         let pool = unsafe { Pool::from_ngx_pool((*cf).pool) };
-        pool.allocate(T::default()).cast()
+        tagged::make::<T>(&pool)
     })
 }
 
@@ -142,8 +146,9 @@ unsafe extern "C" fn init_main<M: HttpModule>(
     guard(NGX_CONF_ERROR, || {
         let conf = Conf(cf);
         // SAFETY: what `create` made; nobody else refers to it now.
-        let main = unsafe { &mut *main.cast::<M::Main>() };
-        if said(&conf, main.complete(&conf)) {
+        let main = unsafe { tagged::find::<M::Main>(main).map(|mut found| found.as_mut()) };
+        let done = main.map_or(Err("no configuration".into()), |main| main.complete(&conf));
+        if said(&conf, done) {
             NGX_CONF_OK
         } else {
             NGX_CONF_ERROR
@@ -161,25 +166,22 @@ unsafe extern "C" fn merge_location<M: Wrapped>(
         // SAFETY: what `create` made, two different levels; cf's context is that of
         // the http block while locations are merged.
         let (above, own, main) = unsafe {
-            let main = (*cf).http_main_conf_unchecked::<M::Main>(the_module::<M>());
             (
-                &*above.cast::<M::Location>(),
-                &mut *own.cast::<M::Location>(),
-                main,
+                tagged::find::<M::Location>(above).map(|found| found.as_ref()),
+                tagged::find::<M::Location>(own).map(|mut found| found.as_mut()),
+                main_of_conf::<M>(cf),
             )
         };
-        let Some(main) = main else {
+        let (Some(above), Some(own), Some(main)) = (above, own, main) else {
             return NGX_CONF_ERROR;
         };
-        // SAFETY: as above; main configurations are complete by now.
-        let done = own.inherit(above, unsafe { main.as_ref() });
+        let done = own.inherit(above, main);
         // SAFETY: while locations are merged, cf's context is that of this one.
         unsafe { wrap_content::<M>(cf, own, above) };
         if own.content().is_set() {
             // SAFETY: as above; the modules that send have merged theirs before.
             if let Some(name) = unsafe { destination::stated(cf) } {
-                // SAFETY: as above.
-                own.found_upstream(&name, unsafe { main.as_ref() });
+                own.found_upstream(&name, main);
             }
         }
         if said(&conf, done) {
@@ -188,6 +190,18 @@ unsafe extern "C" fn merge_location<M: Wrapped>(
             NGX_CONF_ERROR
         }
     })
+}
+
+/// The configuration of the `http` block that is being read.
+///
+/// # Safety
+/// `cf` must be of the `http` block or within it; main configurations must be complete.
+unsafe fn main_of_conf<'a, M: HttpModule>(cf: *mut ngx_conf_t) -> Option<&'a M::Main> {
+    // SAFETY: the caller's; what `create` made lives as long as the cycle.
+    unsafe {
+        let main = (*cf).http_main_conf_unchecked::<Tagged<M::Main>>(the_module::<M>())?;
+        Some(tagged::find::<M::Main>(main.as_ptr().cast())?.as_ref())
+    }
 }
 
 /// Puts our content handler in front of the location's own.
@@ -230,11 +244,14 @@ fn with_main<M: HttpModule>(
     guard(status(false), || {
         // SAFETY: nginx passes the cycle being started. Without an http block we
         // have no configuration, and nothing to do.
-        let main = unsafe { (*cycle).http_main_conf_unchecked::<M::Main>(the_module::<M>()) };
+        let main =
+            unsafe { (*cycle).http_main_conf_unchecked::<Tagged<M::Main>>(the_module::<M>()) };
+        // SAFETY: what `create` made; it lives as long as the cycle.
+        let main = main.and_then(|main| unsafe { tagged::find::<M::Main>(main.as_ptr().cast()) });
         let Some(main) = main else {
             return status(true);
         };
-        // SAFETY: what `create` made; it lives as long as the cycle.
+        // SAFETY: as above; nobody changes it any more.
         let done = run(unsafe { main.as_ref() });
         if let Err(message) = &done {
             log::write(log::Level::Emergency, message);

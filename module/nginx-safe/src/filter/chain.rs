@@ -4,12 +4,12 @@ use core::ptr;
 use std::rc::Rc;
 
 use ngx::ffi::{
-    NGX_AGAIN, NGX_DONE, NGX_ERROR, NGX_OK, ngx_buf_t, ngx_chain_t, ngx_cycle,
+    NGX_AGAIN, NGX_DONE, NGX_ERROR, NGX_HTTP_MODULE, NGX_OK, ngx_buf_t, ngx_chain_t, ngx_cycle,
     ngx_http_output_body_filter_pt, ngx_http_output_header_filter_pt, ngx_http_request_t,
-    ngx_http_top_body_filter, ngx_http_top_header_filter, ngx_int_t, ngx_module_t,
+    ngx_http_top_body_filter, ngx_http_top_header_filter, ngx_int_t,
 };
 
-use crate::config::module::HttpModule;
+use crate::config::registered;
 use crate::filter::cut::{self, Cutter};
 use crate::filter::edit::Editor;
 use crate::guard;
@@ -122,7 +122,7 @@ impl Request<'_> {
     /// Whether this is the rest of an upstream's answer, which is not buffered: then it
     /// may go as [`Piece::Last`], in one write with the end of the body. nginx would send
     /// that end by a write of its own, once this has gone ([`Piece::Ended`]).
-    pub fn is_rest_of_answer<M: HttpModule>(&self, chunk: Chunk<'_>) -> bool {
+    pub fn is_rest_of_answer(&self, chunk: Chunk<'_>) -> bool {
         let r = self.get();
         // SAFETY: null or a live upstream.
         let Some(u) = (unsafe { r.upstream.as_ref() }) else {
@@ -143,7 +143,7 @@ impl Request<'_> {
             && !self.is_subrequest()
             && r.post_action() == 0
             // A filter before ours may have more to say at the end.
-            && IS_FIRST.with(|is| *is.get_or_init(|| is_first(Self::module::<M>())))
+            && IS_FIRST.with(|is| *is.get_or_init(|| registered::index().is_some_and(is_first)))
     }
 }
 
@@ -158,14 +158,14 @@ const BEFORE: [&CStr; 4] = [
 
 /// Whether no filter is before those of this module: what is last in nginx's list of
 /// modules comes first.
-fn is_first(ours: &ngx_module_t) -> bool {
+fn is_first(ours: usize) -> bool {
     // SAFETY: the cycle that this process runs; its modules are null-terminated, static,
     // and have names.
     unsafe {
-        let mut after = (*ngx_cycle).modules.add(ours.index + 1);
+        let mut after = (*ngx_cycle).modules.add(ours + 1);
         while let Some(module) = (*after).as_ref() {
             let known = || BEFORE.contains(&CStr::from_ptr(module.name));
-            if module.type_ == ours.type_ && !known() {
+            if module.type_ == NGX_HTTP_MODULE as usize && !known() {
                 return false;
             }
             after = after.add(1);

@@ -8,6 +8,7 @@ use ngx::ffi::{
 use ngx::http::HttpModuleConfExt;
 
 use crate::config::parse::{Conf, ConfResult};
+use crate::config::registered;
 use crate::guard;
 use crate::request::handle::Request;
 
@@ -23,7 +24,7 @@ pub struct Answer {
     pub body: Cow<'static, [u8]>,
 }
 
-/// What answers the requests of a location in place of an upstream.
+/// What answers the requests of a location in place of an upstream: see [`Conf::serve_content`].
 pub trait Content: 'static {
     /// The answer to a request that has passed all phases before.
     fn answer(request: Request<'_>) -> Answer;
@@ -31,14 +32,15 @@ pub trait Content: 'static {
 
 impl Conf {
     /// Has the location that is being read answered by the module.
-    pub fn serve_content<M: Content>(&self) -> ConfResult {
+    pub fn serve_content(&self) -> ConfResult {
+        let entry = registered::entries().ok_or("no module")?.answer;
         let module = &raw const ngx_http_core_module;
         // SAFETY: cf is live and that of a location, all of which have the core
         // module's configuration; nobody else refers to it now.
         unsafe {
             let core = (*self.0).http_location_conf_unchecked::<ngx_http_core_loc_conf_t>(&*module);
             let mut core = core.ok_or("no http core module")?;
-            core.as_mut().handler = Some(answer_entry::<M>);
+            core.as_mut().handler = Some(entry);
         }
         Ok(())
     }
@@ -51,7 +53,7 @@ impl<'a> Request<'a> {
     }
 }
 
-unsafe extern "C" fn answer_entry<M: Content>(r: *mut ngx_http_request_t) -> ngx_int_t {
+pub(crate) unsafe extern "C" fn answer_entry<C: Content>(r: *mut ngx_http_request_t) -> ngx_int_t {
     guard(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t, || {
         // SAFETY: nginx calls content handlers with a live request; what is left of
         // its body is read and dropped, as by nginx's own handlers.
@@ -61,7 +63,7 @@ unsafe extern "C" fn answer_entry<M: Content>(r: *mut ngx_http_request_t) -> ngx
                 return rc;
             }
             let request = Request::borrow(r);
-            send(request, &M::answer(request))
+            send(request, &C::answer(request))
         }
     })
 }

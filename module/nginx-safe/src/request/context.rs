@@ -1,16 +1,17 @@
 use core::any::TypeId;
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::ffi::c_void;
 use core::ptr::NonNull;
 use std::rc::Rc;
 
 use ngx::ffi::{
     ngx_http_event_handler_pt, ngx_http_post_subrequest_pt, ngx_http_request_t, ngx_int_t,
-    ngx_module_t, ngx_pool_cleanup_add,
+    ngx_pool_cleanup_add,
 };
 use slotmap::{DefaultKey, Key, KeyData, SlotMap};
 use zeroize::Zeroizing;
 
+use crate::config::registered;
 use crate::guard;
 use crate::request::handle::Request;
 use crate::request::headers::SentHeaders;
@@ -58,73 +59,84 @@ impl Token {
     }
 }
 
-/// A context as it lies in the request's pool.
+/// A context as it lies in the request's pool, behind what this crate notes of the request.
 ///
 /// A pool cleanup owns it, not `r->cleanup`: nginx runs the latter before the log
 /// phase. Internal redirects zero `r->ctx`; the cleanup list still leads here.
 #[repr(C)]
-pub(crate) struct Holder<T> {
-    head: Head,
-    pub(crate) rewrites: RefCell<Vec<Rewrite>>,
-    pub(crate) authorization: RefCell<Option<Rc<Zeroizing<Vec<u8>>>>>,
-    pub(crate) headers: RefCell<Option<Rc<SentHeaders>>>,
-    pub(crate) create_request: core::cell::Cell<CreateRequest>,
-    pub(crate) finalize_request: core::cell::Cell<FinalizeRequest>,
-    pub(crate) hooks: Hooks,
-    pub(crate) read_handler: core::cell::Cell<ngx_http_event_handler_pt>,
-    pub(crate) subrequest: core::cell::Cell<(ngx_http_post_subrequest_pt, *mut c_void)>,
-    pub(crate) value: T,
+struct Holder<T> {
+    state: State,
+    value: T,
 }
 
-/// What every holder begins with: whose it is, and what it holds.
-struct Head {
+/// What every holder begins with: whose it is, what it holds, and what is noted of its
+/// request.
+pub(crate) struct State {
     request: *mut ngx_http_request_t,
     token: Token,
     kind: TypeId,
     drop: unsafe fn(*mut c_void),
+    pub(crate) rewrites: RefCell<Vec<Rewrite>>,
+    pub(crate) authorization: RefCell<Option<Rc<Zeroizing<Vec<u8>>>>>,
+    pub(crate) headers: RefCell<Option<Rc<SentHeaders>>>,
+    pub(crate) create_request: Cell<CreateRequest>,
+    pub(crate) finalize_request: Cell<FinalizeRequest>,
+    pub(crate) hooks: Hooks,
+    pub(crate) read_handler: Cell<ngx_http_event_handler_pt>,
+    pub(crate) subrequest: Cell<(ngx_http_post_subrequest_pt, *mut c_void)>,
 }
 
 pub(crate) type CreateRequest = Option<unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t>;
 
 pub(crate) type FinalizeRequest = Option<unsafe extern "C" fn(*mut ngx_http_request_t, ngx_int_t)>;
 
-/// The place for a module's context: to be read and written only at once, as nginx clears
+/// The place for the module's context: to be read and written only at once, as nginx clears
 /// it at an internal redirect.
 ///
 /// # Safety
 /// `r` must be live.
-unsafe fn slot(r: *mut ngx_http_request_t, module: &ngx_module_t) -> *mut *mut c_void {
+unsafe fn slot(r: *mut ngx_http_request_t) -> *mut *mut c_void {
     // SAFETY: nginx gives every request an array with a place for each HTTP module.
-    unsafe { (*r).ctx.add(module.ctx_index) }
+    unsafe { (*r).ctx.add(registered::position()) }
 }
 
-/// The holder at `place`, if it is one of these.
+/// What the holder at `place` begins with.
 ///
 /// # Safety
 /// A holder of any kind that lives for `'a`, or null.
-unsafe fn holder_at<'a, T: 'static>(place: *const c_void) -> Option<&'a Holder<T>> {
-    let head = place.cast::<Head>();
-    // SAFETY: every holder begins with its head, which tells its type; only shared
-    // references to a holder are ever made.
+unsafe fn state_at<'a>(place: *const c_void) -> Option<&'a State> {
+    // SAFETY: the caller's; only shared references to a holder are ever made.
+    unsafe { place.cast::<State>().as_ref() }
+}
+
+/// The context in the holder at `place`, if it is of this type.
+///
+/// # Safety
+/// As for [`state_at`].
+unsafe fn value_at<'a, T: 'static>(place: *const c_void) -> Option<&'a T> {
+    // SAFETY: the caller's; the state tells the type of the holder.
     unsafe {
-        if head.is_null() || (*head).kind != TypeId::of::<T>() {
+        if state_at(place)?.kind != TypeId::of::<T>() {
             return None;
         }
-        Some(&*place.cast::<Holder<T>>())
+        Some(&(*place.cast::<Holder<T>>()).value)
     }
 }
 
-/// The context that `r` has in this pass through the phases.
-pub(crate) fn current<'a, T: 'static>(
-    r: *mut ngx_http_request_t,
-    module: &ngx_module_t,
-) -> Option<&'a Holder<T>> {
+/// What is noted of `r` in this pass through the phases.
+pub(crate) fn state<'a>(r: *mut ngx_http_request_t) -> Option<&'a State> {
     // SAFETY: live request; the place is null or holds what `attach` put there.
-    unsafe { holder_at(*slot(r, module)) }
+    unsafe { state_at(*slot(r)) }
 }
 
-/// The context that `r` had before an internal redirect.
-pub(crate) fn recall<'a, T: 'static>(r: *mut ngx_http_request_t) -> Option<&'a Holder<T>> {
+/// The context that `r` has in this pass through the phases.
+pub(crate) fn current<'a, T: 'static>(r: *mut ngx_http_request_t) -> Option<&'a T> {
+    // SAFETY: as for `state`.
+    unsafe { value_at(*slot(r)) }
+}
+
+/// The holder that `r` had before an internal redirect; null if there is none.
+fn find(r: *mut ngx_http_request_t) -> *mut c_void {
     // SAFETY: walks the request's own cleanup list; an entry with our handler has
     // a holder as its data. Subrequests share the pool of their main request, hence
     // the comparison of requests.
@@ -134,34 +146,44 @@ pub(crate) fn recall<'a, T: 'static>(r: *mut ngx_http_request_t) -> Option<&'a H
             if (*entry)
                 .handler
                 .is_some_and(|h| core::ptr::fn_addr_eq(h, CLEANUP))
-                && (*(*entry).data.cast::<Head>()).request == r
-                && let Some(holder) = holder_at((*entry).data)
+                && state_at((*entry).data).is_some_and(|state| state.request == r)
             {
-                return Some(holder);
+                return (*entry).data;
             }
             entry = (*entry).next;
         }
     }
-    None
+    core::ptr::null_mut()
+}
+
+/// What was noted of `r` before an internal redirect.
+pub(crate) fn recall_state<'a>(r: *mut ngx_http_request_t) -> Option<&'a State> {
+    // SAFETY: null or a holder of the request's.
+    unsafe { state_at(find(r)) }
+}
+
+/// The context that `r` had before an internal redirect.
+pub(crate) fn recall<'a, T: 'static>(r: *mut ngx_http_request_t) -> Option<&'a T> {
+    // SAFETY: as for `recall_state`.
+    unsafe { value_at(find(r)) }
 }
 
 /// Puts the context that `r` had before an internal redirect back in its place.
-pub(crate) fn adopt<'a, T: 'static>(
-    r: *mut ngx_http_request_t,
-    module: &ngx_module_t,
-) -> Option<&'a Holder<T>> {
-    let holder = recall::<T>(r)?;
-    // SAFETY: live request.
-    unsafe { *slot(r, module) = core::ptr::from_ref(holder).cast_mut().cast() };
-    Some(holder)
+pub(crate) fn adopt<'a, T: 'static>(r: *mut ngx_http_request_t) -> Option<&'a T> {
+    let holder = find(r);
+    // SAFETY: as for `recall_state`; live request.
+    unsafe {
+        let value = value_at(holder)?;
+        *slot(r) = holder;
+        Some(value)
+    }
 }
 
 /// Gives `r` a context; `None` when memory is short.
 pub(crate) fn attach<'a, T: 'static>(
     r: *mut ngx_http_request_t,
-    module: &ngx_module_t,
     make: impl FnOnce(Token) -> T,
-) -> Option<&'a Holder<T>> {
+) -> Option<&'a T> {
     const { assert!(align_of::<Holder<T>>() <= ngx::ffi::NGX_ALIGNMENT) };
     let request = NonNull::new(r)?;
     // SAFETY: the request's pool is alive; the cleanup's data has the size asked
@@ -173,25 +195,25 @@ pub(crate) fn attach<'a, T: 'static>(
         let key = LIVE.with_borrow_mut(|live| live.insert(request));
         let token = Token(key.data().as_ffi());
         holder.write(Holder {
-            head: Head {
+            state: State {
                 request: r,
                 token,
                 kind: TypeId::of::<T>(),
                 drop: drop_holder::<T>,
+                rewrites: Default::default(),
+                authorization: Default::default(),
+                headers: Default::default(),
+                create_request: Default::default(),
+                finalize_request: Default::default(),
+                hooks: Hooks::default(),
+                read_handler: Default::default(),
+                subrequest: Cell::new((None, core::ptr::null_mut())),
             },
-            rewrites: Default::default(),
-            authorization: Default::default(),
-            headers: Default::default(),
-            create_request: Default::default(),
-            finalize_request: Default::default(),
-            hooks: Hooks::default(),
-            read_handler: Default::default(),
-            subrequest: core::cell::Cell::new((None, core::ptr::null_mut())),
             value: make(token),
         });
         cleanup.handler = Some(CLEANUP);
-        *slot(r, module) = holder.cast();
-        Some(&*holder)
+        *slot(r) = holder.cast();
+        Some(&(*holder).value)
     }
 }
 
@@ -202,11 +224,11 @@ static CLEANUP: unsafe extern "C" fn(*mut c_void) = cleanup_entry;
 unsafe extern "C" fn cleanup_entry(data: *mut c_void) {
     guard((), || {
         // SAFETY: runs once, when nginx destroys the pool, after the log phase; the data is
-        // a holder, and its head names what drops one of its kind.
+        // a holder, and its state names what drops one of its kind.
         unsafe {
-            let head = data.cast::<Head>();
-            LIVE.with_borrow_mut(|live| live.remove((*head).token.key()));
-            ((*head).drop)(data);
+            let state = data.cast::<State>();
+            LIVE.with_borrow_mut(|live| live.remove((*state).token.key()));
+            ((*state).drop)(data);
         }
     });
 }

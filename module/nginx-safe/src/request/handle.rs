@@ -4,10 +4,11 @@ use ngx::ffi::{
     NGX_AGAIN, NGX_DONE, NGX_HTTP_SPECIAL_RESPONSE, NGX_OK, ngx_handle_read_event,
     ngx_http_block_reading, ngx_http_core_run_phases, ngx_http_finalize_request,
     ngx_http_post_request, ngx_http_read_client_request_body, ngx_http_request_t,
-    ngx_http_test_reading, ngx_int_t, ngx_module_t, ngx_post_event, ngx_posted_events,
+    ngx_http_test_reading, ngx_int_t, ngx_post_event, ngx_posted_events,
 };
 
-use crate::config::module::{HttpModule, the_module};
+use crate::config::module::{LocationConf, MainConf};
+use crate::config::{registered, tagged};
 use crate::guard;
 use crate::request::context::{self, Token};
 use crate::request::phase::Flow;
@@ -37,54 +38,42 @@ impl<'a> Request<'a> {
         unsafe { &*self.raw }
     }
 
-    pub(crate) fn module<M: HttpModule>() -> &'static ngx_module_t {
-        the_module::<M>()
+    /// The module's context of this type, if this pass through the phases has one.
+    pub fn context<T: 'static>(&self) -> Option<&'a T> {
+        context::current(self.raw)
     }
 
-    /// Our context, if this pass through the phases has one.
-    pub fn context<M: HttpModule>(&self) -> Option<&'a M::Context> {
-        context::current(self.raw, Self::module::<M>()).map(|h| &h.value)
-    }
-
-    /// Our context, also when an internal redirect has hidden it.
-    pub fn recalled<M: HttpModule>(&self) -> Option<&'a M::Context> {
-        self.context::<M>()
-            .or_else(|| context::recall(self.raw).map(|h| &h.value))
+    /// The module's context, also when an internal redirect has hidden it.
+    pub fn recalled<T: 'static>(&self) -> Option<&'a T> {
+        self.context().or_else(|| context::recall(self.raw))
     }
 
     /// Makes the context from before an internal redirect that of this pass.
-    pub fn adopt<M: HttpModule>(&self) -> Option<&'a M::Context> {
-        context::adopt(self.raw, Self::module::<M>()).map(|h| &h.value)
+    pub fn adopt<T: 'static>(&self) -> Option<&'a T> {
+        context::adopt(self.raw)
     }
 
-    /// Makes our context.
-    pub fn attach<M: HttpModule>(
-        &self,
-        make: impl FnOnce(Token) -> M::Context,
-    ) -> Option<&'a M::Context> {
-        context::attach(self.raw, Self::module::<M>(), make).map(|h| &h.value)
+    /// Makes a context, for as long as the request lives.
+    pub fn attach<T: 'static>(&self, make: impl FnOnce(Token) -> T) -> Option<&'a T> {
+        context::attach(self.raw, make)
     }
 
-    /// The configuration of the location that serves it.
-    pub fn location<M: HttpModule>(&self) -> Option<&'a M::Location> {
-        let module = Self::module::<M>();
+    /// The module's configuration of the location that serves the request.
+    pub fn location<T: LocationConf>(&self) -> Option<&'a T> {
         // SAFETY: loc_conf has a place for each HTTP module; ours is what our
         // create_loc_conf made, and lives as long as the cycle.
         unsafe {
-            (*(*self.raw).loc_conf.add(module.ctx_index))
-                .cast::<M::Location>()
-                .as_ref()
+            let place = *(*self.raw).loc_conf.add(registered::position());
+            Some(tagged::find::<T>(place)?.as_ref())
         }
     }
 
-    /// The configuration of the whole `http` block.
-    pub fn main_conf<M: HttpModule>(&self) -> Option<&'a M::Main> {
-        let module = Self::module::<M>();
+    /// The module's configuration of the `http` block.
+    pub fn main_conf<T: MainConf>(&self) -> Option<&'a T> {
         // SAFETY: as for `location`.
         unsafe {
-            (*(*self.raw).main_conf.add(module.ctx_index))
-                .cast::<M::Main>()
-                .as_ref()
+            let place = *(*self.raw).main_conf.add(registered::position());
+            Some(tagged::find::<T>(place)?.as_ref())
         }
     }
 

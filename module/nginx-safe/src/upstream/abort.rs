@@ -13,10 +13,9 @@ use ngx::ffi::{
     ngx_output_chain_ctx_t, ngx_post_event, ngx_posted_events,
 };
 
-use crate::config::module::the_module;
 use crate::filter::chain::Filter;
 use crate::guard;
-use crate::request::context::{self, Holder};
+use crate::request::context::{self, State};
 use crate::request::handle::Request;
 use crate::upstream::attempt::ngx_http_copy_filter_module;
 use crate::upstream::wrap::Wrapped;
@@ -25,11 +24,11 @@ use crate::upstream::wrap::Wrapped;
 ///
 /// # Safety
 /// To be called from the `create_request` of a live request's upstream.
-pub(crate) unsafe fn watch<M: Wrapped>(r: *mut ngx_http_request_t, holder: &Holder<M::Context>) {
+pub(crate) unsafe fn watch<M: Wrapped>(r: *mut ngx_http_request_t, state: &State) {
     // SAFETY: nginx has just set both handlers, for as long as the upstream has not
     // answered, or until it is done. Reading alone tells of a client that leaves.
     unsafe {
-        holder.read_handler.set((*r).read_event_handler);
+        state.read_handler.set((*r).read_event_handler);
         (*r).read_event_handler = Some(read_entry::<M>);
         (*r).write_event_handler = Some(ngx_http_request_empty_handler);
     }
@@ -38,8 +37,8 @@ pub(crate) unsafe fn watch<M: Wrapped>(r: *mut ngx_http_request_t, holder: &Hold
 /// Something has come from the client, or its end.
 unsafe extern "C" fn read_entry<M: Wrapped>(r: *mut ngx_http_request_t) {
     guard((), || {
-        let holder = context::current::<M::Context>(r, the_module::<M>());
-        let Some((theirs, holder)) = holder.and_then(|h| Some((h.read_handler.get()?, h))) else {
+        let state = context::state(r);
+        let Some((theirs, state)) = state.and_then(|h| Some((h.read_handler.get()?, h))) else {
             return;
         };
         // SAFETY: live request; `theirs` is nginx's handler, which looks whether the client
@@ -63,7 +62,7 @@ unsafe extern "C" fn read_entry<M: Wrapped>(r: *mut ngx_http_request_t) {
             if !M::Filter::client_left(Request::borrow(r)) {
                 return theirs(r);
             }
-            holder.read_handler.set(None);
+            state.read_handler.set(None);
             (*r).read_event_handler = Some(ngx_http_block_reading);
             let_held_go(r);
             // What waited for the client goes on.

@@ -8,9 +8,9 @@ use ngx::ffi::{
     ngx_http_core_run_phases, ngx_http_request_t, ngx_http_upstream_t, ngx_int_t, ngx_module_t,
 };
 
-use crate::config::module::the_module;
+use crate::config::registered;
 use crate::guard;
-use crate::request::context::{self, Holder};
+use crate::request::context::{self, State};
 use crate::request::handle::Request;
 use crate::request::headers::HeadersIn;
 use crate::request::phase;
@@ -128,11 +128,8 @@ impl<'a> AnswerHead<'a> {
 ///
 /// # Safety
 /// A live upstream.
-pub(crate) unsafe fn hook<M: Wrapped>(
-    holder: &Holder<M::Context>,
-    upstream: *mut ngx_http_upstream_t,
-) {
-    let hooks = &holder.hooks;
+pub(crate) unsafe fn hook<M: Wrapped>(state: &State, upstream: *mut ngx_http_upstream_t) {
+    let hooks = &state.hooks;
     hooks.undecided.set(false);
     hooks.kept.set(false);
     hooks.given_up.set(None);
@@ -148,17 +145,17 @@ pub(crate) unsafe fn hook<M: Wrapped>(
 /// nginx sends the request to another server of the upstream, by its own choice.
 unsafe extern "C" fn reinit_request_entry<M: Wrapped>(r: *mut ngx_http_request_t) -> ngx_int_t {
     guard(NGX_ERROR as ngx_int_t, || {
-        let holder = context::current::<M::Context>(r, the_module::<M>());
-        let theirs = holder.and_then(|h| Some((h, h.hooks.reinit_request.get()?)));
-        let Some((holder, theirs)) = theirs else {
+        let state = context::state(r);
+        let theirs = state.and_then(|h| Some((h, h.hooks.reinit_request.get()?)));
+        let Some((state, theirs)) = theirs else {
             return NGX_ERROR as ngx_int_t;
         };
-        holder.hooks.undecided.set(false);
-        holder.hooks.kept.set(false);
+        state.hooks.undecided.set(false);
+        state.hooks.kept.set(false);
         // SAFETY: live request with an upstream; `theirs` stood here before.
         unsafe {
             let rc = theirs(r);
-            holder.hooks.lead::<M>((*r).upstream);
+            state.hooks.lead::<M>((*r).upstream);
             rc
         }
     })
@@ -168,12 +165,12 @@ pub(crate) unsafe extern "C" fn process_header_entry<M: Wrapped>(
     r: *mut ngx_http_request_t,
 ) -> ngx_int_t {
     guard(NGX_ERROR as ngx_int_t, || {
-        let holder = context::current::<M::Context>(r, the_module::<M>());
-        let theirs = holder.and_then(|h| Some((h, h.hooks.process_header.get()?)));
-        let Some((holder, theirs)) = theirs else {
+        let state = context::state(r);
+        let theirs = state.and_then(|h| Some((h, h.hooks.process_header.get()?)));
+        let Some((state, theirs)) = theirs else {
             return NGX_ERROR as ngx_int_t;
         };
-        let hooks = &holder.hooks;
+        let hooks = &state.hooks;
         if !hooks.undecided.get() {
             // SAFETY: live request whose upstream's header is being read; `theirs`
             // is what parses it, and may leave the rest to another parser.
@@ -214,7 +211,7 @@ pub(crate) unsafe extern "C" fn process_header_entry<M: Wrapped>(
                 // finalized already.
                 unsafe { (*(*r).main).set_count((*(*r).main).count() + 1) };
                 request.cut_upstream();
-                come_back::<M>(request);
+                come_back(request);
                 NGX_ERROR as ngx_int_t
             }
         }
@@ -227,11 +224,7 @@ pub(crate) unsafe extern "C" fn process_header_entry<M: Wrapped>(
 ///
 /// # Safety
 /// To be called from `finalize_request` of a live request's upstream.
-pub(crate) unsafe fn give_up<M: Wrapped>(
-    r: *mut ngx_http_request_t,
-    holder: &Holder<M::Context>,
-    rc: ngx_int_t,
-) {
+pub(crate) unsafe fn give_up<M: Wrapped>(r: *mut ngx_http_request_t, state: &State, rc: ngx_int_t) {
     let Ok(status @ 500..=599) = u16::try_from(rc) else {
         return;
     };
@@ -244,7 +237,7 @@ pub(crate) unsafe fn give_up<M: Wrapped>(
         if (*r).header_sent() != 0 {
             // nginx goes on to flush what has been sent, and closes the connection.
             let words = M::answer_broken(Request::borrow(r), status);
-            holder.hooks.last_words.set(words);
+            state.hooks.last_words.set(words);
             return;
         }
         if (*upstream).header_sent() != 0 || (*r).header_only() != 0 {
@@ -253,7 +246,7 @@ pub(crate) unsafe fn give_up<M: Wrapped>(
         // A page of nginx's own goes in the place of an answer that has been judged
         // (`proxy_intercept_errors`). Of a server that it has given up, nginx has
         // forgotten the address.
-        if holder.hooks.kept.get() && !(*upstream).peer.sockaddr.is_null() {
+        if state.hooks.kept.get() && !(*upstream).peer.sockaddr.is_null() {
             return;
         }
         let reused = (*upstream).peer.cached() != 0;
@@ -261,7 +254,7 @@ pub(crate) unsafe fn give_up<M: Wrapped>(
             return;
         }
         (*upstream).set_header_sent(1);
-        holder.hooks.given_up.set(Some((*r).keepalive()));
+        state.hooks.given_up.set(Some((*r).keepalive()));
         (*(*r).main).set_count((*(*r).main).count() + 1);
     }
 }
@@ -269,12 +262,12 @@ pub(crate) unsafe fn give_up<M: Wrapped>(
 impl Request<'_> {
     /// Whether what nginx sends now comes of an upstream that it is done with. Ask in
     /// the body filter.
-    pub fn upstream_end<M: Wrapped>(&self) -> Option<End> {
-        let holder = context::current::<M::Context>(self.raw, the_module::<M>())?;
-        if let Some(words) = holder.hooks.last_words.take() {
+    pub fn upstream_end(&self) -> Option<End> {
+        let state = context::state(self.raw)?;
+        if let Some(words) = state.hooks.last_words.take() {
             return Some(End::Broken(words));
         }
-        let keepalive = holder.hooks.given_up.take()?;
+        let keepalive = state.hooks.given_up.take()?;
         // SAFETY: live request whose header has not been sent. The copy filter has
         // made its context for a flush, before the filters have said what they need
         // of this answer: it makes another for the answer itself.
@@ -283,17 +276,20 @@ impl Request<'_> {
             let copy = &raw const ngx_http_copy_filter_module;
             *(*self.raw).ctx.add((*copy).ctx_index) = core::ptr::null_mut();
         }
-        come_back::<M>(*self);
+        come_back(*self);
         Some(End::Attempt)
     }
 }
 
 /// Sends a request through PRECONTENT once more, from the event loop.
-fn come_back<M: Wrapped>(request: Request<'_>) {
+fn come_back(request: Request<'_>) {
     let r = request.raw;
-    M::attempt_over(request);
-    if let Some(holder) = context::current::<M::Context>(r, the_module::<M>()) {
-        holder.authorization.take();
+    let Some(entries) = registered::entries() else {
+        return;
+    };
+    (entries.attempt_over)(request);
+    if let Some(state) = context::state(r) {
+        state.authorization.take();
     }
     // SAFETY: live request without an upstream connection; its body has been read,
     // and its handler for the content phase is set by the phases anew.
@@ -302,7 +298,7 @@ fn come_back<M: Wrapped>(request: Request<'_>) {
         {
             (*r).cache = core::ptr::null_mut();
         }
-        if let Some(index) = phase::index_of(r, M::entries().precontent) {
+        if let Some(index) = phase::index_of(r, entries.precontent) {
             (*r).phase_handler = index;
         }
         (*r).write_event_handler = Some(ngx_http_core_run_phases);

@@ -8,7 +8,6 @@ use ngx::ffi::{
     ngx_pool_cleanup_add, ngx_pool_t, off_t,
 };
 
-use crate::config::module::{HttpModule, the_module};
 use crate::guard;
 use crate::request::body::length;
 use crate::request::context;
@@ -27,11 +26,11 @@ pub struct Rewrite {
 impl Request<'_> {
     /// Has the body go upstream with these parts, none of which overlap, rewritten. The
     /// body itself, which any later attempt or location sees, is not touched.
-    pub fn rewrite_body<M: HttpModule>(&self, mut rewrites: Vec<Rewrite>) {
+    pub fn rewrite_body(&self, mut rewrites: Vec<Rewrite>) {
         // From behind, so that each lies where it did when those after it are done.
         rewrites.sort_by_key(|rewrite| core::cmp::Reverse(rewrite.range.start));
-        if let Some(holder) = context::current::<M::Context>(self.raw, the_module::<M>()) {
-            *holder.rewrites.borrow_mut() = rewrites;
+        if let Some(state) = context::state(self.raw) {
+            *state.rewrites.borrow_mut() = rewrites;
         }
     }
 }

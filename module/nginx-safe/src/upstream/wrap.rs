@@ -9,10 +9,11 @@ use ngx::ffi::{
 };
 use zeroize::Zeroizing;
 
-use crate::config::module::{HttpModule, LocationConf, the_module};
+use crate::config::module::{HttpModule, LocationConf};
+use crate::config::registered;
 use crate::guard;
 use crate::net::timer::{CLEAR_EVENT, WRITE_EVENT};
-use crate::request::context::{self, Holder};
+use crate::request::context::{self, State};
 use crate::request::handle::Request;
 use crate::request::headers::SentHeaders;
 use crate::request::phase;
@@ -69,14 +70,15 @@ impl Request<'_> {
     /// The client's headers are as they were before and after: neither a log line
     /// nor a later location ever sees the value. `false` when the location has no
     /// handler that could send it.
-    pub fn send_with<M: Wrapped>(
+    pub fn send_with<L: LocationConf>(
         &self,
         authorization: Rc<Zeroizing<Vec<u8>>>,
         headers: Option<SentHeaders>,
     ) -> bool {
-        let holder = context::current::<M::Context>(self.raw, the_module::<M>());
-        let place = self.location::<M>().map(LocationConf::content);
-        let (Some(holder), Some(place)) = (holder, place) else {
+        let place = self.location::<L>().map(LocationConf::content);
+        let (Some(state), Some(place), Some(entries)) =
+            (context::state(self.raw), place, registered::entries())
+        else {
             return false;
         };
         if !place.is_set() {
@@ -84,9 +86,9 @@ impl Request<'_> {
         }
         // SAFETY: live request. It has this handler, unless another module has put its
         // own in front of it.
-        unsafe { (*self.raw).content_handler = Some(M::entries().content) };
-        *holder.authorization.borrow_mut() = Some(authorization);
-        *holder.headers.borrow_mut() = headers.map(Rc::new);
+        unsafe { (*self.raw).content_handler = Some(entries.content) };
+        *state.authorization.borrow_mut() = Some(authorization);
+        *state.headers.borrow_mut() = headers.map(Rc::new);
         true
     }
 
@@ -96,11 +98,12 @@ impl Request<'_> {
     }
 
     /// Has [`Wrapped::subrequest_done`] called at the end of a subrequest.
-    pub fn tell_end<M: Wrapped>(&self) {
-        let Some(holder) = context::current::<M::Context>(self.raw, the_module::<M>()) else {
+    pub fn tell_end(&self) {
+        let known = context::state(self.raw).zip(registered::entries());
+        let Some((state, entries)) = known else {
             return;
         };
-        let own = M::entries().subrequest;
+        let own = entries.subrequest;
         // SAFETY: live subrequest; its post_subrequest is null or set by its maker,
         // and ours calls on to that. The record is in the request's pool.
         unsafe {
@@ -112,7 +115,7 @@ impl Request<'_> {
                 {
                     return;
                 }
-                holder.subrequest.set((theirs.handler, theirs.data));
+                state.subrequest.set((theirs.handler, theirs.data));
             }
             let size = size_of::<ngx_http_post_subrequest_t>();
             let record = ngx_palloc((*self.raw).pool, size).cast::<ngx_http_post_subrequest_t>();
@@ -171,7 +174,7 @@ pub(crate) unsafe extern "C" fn content_entry<M: Wrapped>(r: *mut ngx_http_reque
     guard(failed, || {
         // SAFETY: nginx calls content handlers with a live request.
         let request = unsafe { Request::borrow(r) };
-        let Some(place) = request.location::<M>() else {
+        let Some(place) = request.location::<M::Location>() else {
             return failed;
         };
         // An `if` block without a handler may follow one that had one.
@@ -183,10 +186,10 @@ pub(crate) unsafe extern "C" fn content_entry<M: Wrapped>(r: *mut ngx_http_reque
             return unsafe { content(r) };
         }
         // Without a key of ours it is not called: it would send the client's token.
-        match context::current::<M::Context>(r, the_module::<M>()) {
-            Some(holder) if holder.authorization.borrow().is_some() => {
+        match context::state(r) {
+            Some(state) if state.authorization.borrow().is_some() => {
                 // SAFETY: as above.
-                unsafe { send_wrapped::<M>(request, holder, content) }
+                unsafe { send_wrapped::<M>(request, state, content) }
             }
             Some(_) => failed,
             // A clone (a slice, the refresh of a cache) begins in this phase.
@@ -199,7 +202,7 @@ pub(crate) unsafe extern "C" fn content_entry<M: Wrapped>(r: *mut ngx_http_reque
 /// A live request in its content phase, and the handler of its location.
 unsafe fn send_wrapped<M: Wrapped>(
     request: Request<'_>,
-    holder: &Holder<M::Context>,
+    state: &State,
     content: unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t,
 ) -> ngx_int_t {
     let r = request.raw;
@@ -222,7 +225,9 @@ unsafe fn send_wrapped<M: Wrapped>(
         if (*r).uri_changes() != redirects {
             // The handler has sent the request to another location, which may have no
             // pool: then its upstream is still to be started.
-            let needs_key = request.location::<M>().is_none_or(M::Location::needs_key);
+            let needs_key = request
+                .location::<M::Location>()
+                .is_none_or(M::Location::needs_key);
             if held && made != before && rc == NGX_DONE as ngx_int_t && !needs_key {
                 ngx_http_upstream_init(r);
             }
@@ -236,11 +241,11 @@ unsafe fn send_wrapped<M: Wrapped>(
             return own_answer(r, rc);
         }
         if rc == NGX_DONE as ngx_int_t {
-            holder.create_request.set((*made).create_request);
+            state.create_request.set((*made).create_request);
             (*made).create_request = Some(create_request_entry::<M>);
-            holder.finalize_request.set((*made).finalize_request);
+            state.finalize_request.set((*made).finalize_request);
             (*made).finalize_request = Some(finalize_request_entry::<M>);
-            attempt::hook::<M>(holder, made);
+            attempt::hook::<M>(state, made);
             ngx_http_upstream_init(r);
         }
         rc
@@ -309,24 +314,24 @@ fn through_precontent<M: Wrapped>(r: *mut ngx_http_request_t) -> ngx_int_t {
 
 unsafe extern "C" fn create_request_entry<M: Wrapped>(r: *mut ngx_http_request_t) -> ngx_int_t {
     guard(NGX_ERROR as ngx_int_t, || {
-        let holder = context::current::<M::Context>(r, the_module::<M>());
+        let state = context::state(r);
         let made =
-            holder.and_then(|h| Some((h.create_request.get()?, h.authorization.borrow().clone()?)));
+            state.and_then(|h| Some((h.create_request.get()?, h.authorization.borrow().clone()?)));
         let Some((create, authorization)) = made else {
             return NGX_ERROR as ngx_int_t;
         };
-        let rewrites = holder.map(|h| h.rewrites.borrow().clone());
+        let rewrites = state.map(|h| h.rewrites.borrow().clone());
         let rewrites = rewrites.unwrap_or_default();
-        let headers = holder.and_then(|h| h.headers.borrow().clone());
+        let headers = state.and_then(|h| h.headers.borrow().clone());
         // SAFETY: live request whose upstream request is being made; `create` is
         // the handler that stood here before.
         unsafe {
-            if let Some(holder) = holder
+            if let Some(state) = state
                 && Request::borrow(r)
-                    .location::<M>()
+                    .location::<M::Location>()
                     .is_some_and(LocationConf::drains)
             {
-                abort::watch::<M>(r, holder);
+                abort::watch::<M>(r, state);
             }
             let _swapped = Swapped::<M>::new(r, &authorization, headers.as_deref());
             let rewritten = Rewritten::new(r, &rewrites);
@@ -346,13 +351,13 @@ unsafe extern "C" fn finalize_request_entry<M: Wrapped>(r: *mut ngx_http_request
             // SAFETY: live request, whose upstream nginx is about to give up.
             M::answer_complete(unsafe { Request::borrow(r) });
         }
-        let holder = context::current::<M::Context>(r, the_module::<M>());
-        if let Some(holder) = holder {
+        let state = context::state(r);
+        if let Some(state) = state {
             // SAFETY: as above.
-            unsafe { attempt::give_up::<M>(r, holder, rc) };
+            unsafe { attempt::give_up::<M>(r, state, rc) };
         }
-        let theirs = holder
-            .or_else(|| context::recall(r))
+        let theirs = state
+            .or_else(|| context::recall_state(r))
             .and_then(|h| h.finalize_request.get());
         if let Some(theirs) = theirs {
             // SAFETY: the handler that stood here before.
@@ -369,10 +374,9 @@ pub(crate) unsafe extern "C" fn subrequest_entry<M: Wrapped>(
     guard(NGX_ERROR as ngx_int_t, || {
         // SAFETY: nginx calls it with the subrequest that ends, once or more.
         let request = unsafe { Request::borrow(r) };
-        let holder =
-            context::current::<M::Context>(r, the_module::<M>()).or_else(|| context::recall(r));
+        let state = context::state(r).or_else(|| context::recall_state(r));
         M::subrequest_done(request);
-        match holder.map(|h| h.subrequest.get()) {
+        match state.map(|h| h.subrequest.get()) {
             // SAFETY: the handler and data that the subrequest's maker had set.
             Some((Some(theirs), data)) => unsafe { theirs(r, data, rc) },
             _ => rc,

@@ -4,7 +4,6 @@ use nginx_safe::{Level, Request};
 use openai_wire::ApiError;
 use serde_json::json;
 
-use crate::Openai;
 use crate::gateway::Context;
 use crate::gateway::events;
 
@@ -15,7 +14,7 @@ pub fn answer_broken(request: &Request<'_>, status: u16) -> Option<&'static [u8]
         504 => ApiError::UpstreamTimeout,
         _ => return None,
     };
-    let ctx = request.context::<Openai>()?;
+    let ctx = request.context::<Context>()?;
     ctx.answered.get()?;
     let tells = ctx.draining.get().is_none() && takes_event(request, ctx);
     let key = ctx.key.borrow().as_ref().map(|key| key.id.clone());

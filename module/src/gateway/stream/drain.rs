@@ -4,8 +4,7 @@
 use nginx_safe::{Chunk, Ending, Level, Piece, Request, Timer, Token};
 use serde_json::json;
 
-use crate::Openai;
-use crate::config::ClientAbort;
+use crate::config::{ClientAbort, Location};
 use crate::gateway::CLIENT_LEFT;
 use crate::gateway::events;
 use crate::gateway::usage;
@@ -14,8 +13,8 @@ use crate::gateway::{Context, Reply};
 /// The client is gone: whether its answer is to be read on.
 pub fn client_left(request: &Request<'_>) -> bool {
     let known = request
-        .location::<Openai>()
-        .zip(request.context::<Openai>());
+        .location::<Location>()
+        .zip(request.context::<Context>());
     let Some((place, ctx)) = known else {
         return false;
     };
@@ -64,7 +63,7 @@ pub fn pass<'a>(request: &Request<'_>, ctx: &Context, left: u64, chunk: Chunk<'_
 fn cut_off(token: Token) {
     token.conclude(|request| {
         let draining = |ctx: &&Context| ctx.draining.get().is_some();
-        let ctx = request.recalled::<Openai>().filter(draining)?;
+        let ctx = request.recalled::<Context>().filter(draining)?;
         request.cut_upstream()?;
         tell(&request, ctx, "time");
         Some(Ending::Answer(CLIENT_LEFT))

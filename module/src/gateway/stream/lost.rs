@@ -5,8 +5,7 @@ use openai_core::lease::LeaseHandle;
 use openai_wire::ApiError;
 
 use super::broken::takes_event;
-use crate::Openai;
-use crate::api;
+use crate::gateway::{Context, Stage};
 
 /// Ends the upstream's answer, and tells the client why.
 pub fn lost(token: Token, handle: LeaseHandle) {
@@ -14,12 +13,20 @@ pub fn lost(token: Token, handle: LeaseHandle) {
 }
 
 fn ending(request: Request<'_>, handle: LeaseHandle) -> Option<Ending> {
-    let ctx = request.recalled::<Openai>()?;
+    let ctx = request.recalled::<Context>()?;
     let same = ctx
         .lease
         .get()
         .is_some_and(|lease| lease.grant.handle == handle);
-    if !same || !ctx.holds.get() || api::lost(&request, ctx, handle) {
+    if !same || !ctx.holds.get() {
+        return None;
+    }
+    if ctx.wishes.get().is_some() {
+        // The lock service's: there is no answer of an upstream.
+        if ctx.stage.get() == Stage::Prolonging {
+            ctx.stage.set(Stage::Unavailable);
+            request.go_on();
+        }
         return None;
     }
     ctx.note_lost();

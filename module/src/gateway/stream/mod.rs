@@ -8,24 +8,23 @@ pub mod usage;
 
 use std::borrow::Cow;
 
-use nginx_safe::{Chunk, End, Filter, HeaderName, LocationConf, Piece, Request, Wrapped};
+use nginx_safe::{Chunk, End, Filter, HeaderName, LocationConf, Piece, Request};
 use nginx_safe::{Edit, Edits};
 use openai_wire::restore::Form;
 use openai_wire::restore::Part;
 use openai_wire::{ApiError, EventEnd, Restorer};
 
-use crate::Openai;
-use crate::config::Location;
+use crate::config::{Location, Main};
 use crate::gateway::trace;
 
-use crate::gateway::route;
 use crate::gateway::{Context, Reply};
+use crate::gateway::{release, route};
 
 pub struct Answers;
 
 impl Filter for Answers {
     fn header(request: Request<'_>) -> bool {
-        let Some(place) = request.location::<Openai>() else {
+        let Some(place) = request.location::<Location>() else {
             return true;
         };
         if !place.is_gateway() {
@@ -41,7 +40,7 @@ impl Filter for Answers {
             if streams(&request) {
                 request.stream_answer();
             }
-            if let Some(ctx) = request.context::<Openai>() {
+            if let Some(ctx) = request.context::<Context>() {
                 let events = request.answers_events().then(EventEnd::default);
                 ctx.events.set(events);
                 usage::begin(&request, ctx, place);
@@ -62,12 +61,12 @@ impl Filter for Answers {
     }
 
     fn body<'a>(request: Request<'a>, chunk: Chunk<'_>) -> Piece<'a> {
-        match request.upstream_end::<Openai>() {
+        match request.upstream_end() {
             Some(End::Attempt) => return Piece::Hold,
             Some(End::Broken(last_words)) => return Piece::Replace(last_words.to_vec()),
             None => {}
         }
-        let Some(ctx) = request.context::<Openai>() else {
+        let Some(ctx) = request.context::<Context>() else {
             return Piece::Keep;
         };
         match ctx.reply.get() {
@@ -100,7 +99,7 @@ impl Filter for Answers {
     }
 
     fn sent_last(request: Request<'_>) {
-        if let Some(ctx) = request.context::<Openai>() {
+        if let Some(ctx) = request.context::<Context>() {
             ctx.joined.set(true);
         }
     }
@@ -121,11 +120,11 @@ fn joined<'a>(request: Request<'a>, ctx: &Context, chunk: Chunk<'_>) -> Piece<'a
             (false, false) => Piece::Discard,
         };
     }
-    if !request.is_rest_of_answer::<Openai>(chunk) {
+    if !request.is_rest_of_answer(chunk) {
         return Piece::Keep;
     }
     // Before the client can know: it may ask for the same slot at once.
-    Openai::answer_complete(request);
+    release::answer_complete(request);
     Piece::Last
 }
 
@@ -133,7 +132,7 @@ const ATTEMPTS: HeaderName = HeaderName::new(b"X-OpenAI-Attempts", b"x-openai-at
 
 fn tell_attempts(request: &Request<'_>, place: &Location) {
     if place.next_key().tells()
-        && let Some(ctx) = request.recalled::<Openai>()
+        && let Some(ctx) = request.recalled::<Context>()
     {
         let attempts = ctx.attempts.get().to_string();
         // An upstream that is such a gateway has told its own.
@@ -149,8 +148,8 @@ fn streams(request: &Request<'_>) -> bool {
 /// Has the answer name the alias that was asked for, if that is wanted.
 fn restore(request: &Request<'_>) {
     let known = request
-        .context::<Openai>()
-        .zip(request.main_conf::<Openai>());
+        .context::<Context>()
+        .zip(request.main_conf::<Main>());
     let Some((ctx, alias)) = known.and_then(|(ctx, main)| Some((ctx, route::alias(ctx, main)?)))
     else {
         return;
@@ -174,9 +173,9 @@ fn body_of(ctx: &Context, error: ApiError) -> Cow<'static, [u8]> {
 fn put_into_form(request: &Request<'_>) {
     let status = request.answer_status();
     let known = request
-        .context::<Openai>()
-        .or_else(|| request.adopt::<Openai>());
-    let Some(ctx) = known.or_else(|| request.attach::<Openai>(Context::new)) else {
+        .context::<Context>()
+        .or_else(|| request.adopt::<Context>());
+    let Some(ctx) = known.or_else(|| request.attach(Context::new)) else {
         return;
     };
     // The upstream is gone; the client may take its time to close.

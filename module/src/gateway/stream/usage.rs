@@ -8,7 +8,6 @@ use openai_wire::usage::{Source, Stripped, UsageStripper, estimated_prompt};
 use openai_wire::{MOST_TOKENS, Tokens, UsageScanner};
 use serde_json::json;
 
-use crate::Openai;
 use crate::config::{Location, Main, Pool};
 use crate::gateway::CLIENT_LEFT;
 use crate::gateway::Context;
@@ -33,7 +32,7 @@ pub struct Used {
 
 /// What asks a stream to tell its usage, where that is wanted and the client has not.
 pub fn ask(request: &Request<'_>, ctx: &Context) -> Option<Rewrite> {
-    let wanted = request.location::<Openai>()?.usage().is_asked_for();
+    let wanted = request.location::<Location>()?.usage().is_asked_for();
     // Other endpoints tell it anyway, and refuse the option.
     let takes = request.path().ends_with(b"/completions");
     let asking = ctx.head.get().filter(|_| wanted && takes)?;
@@ -165,7 +164,7 @@ pub fn note_nonsense(ctx: &Context, pool: &str, model: &str) {
 
 /// Takes what the answer has used for what was estimated, of a limit that is stated.
 pub fn settle(request: &Request<'_>, ctx: &Context) {
-    let main = request.main_conf::<Openai>();
+    let main = request.main_conf::<Main>();
     let lease = ctx.lease.get().filter(|_| ctx.holds.get());
     let Some((main, lease)) = main.zip(lease) else {
         return;
@@ -214,6 +213,6 @@ pub fn model<'a>(main: &'a Main, ctx: &'a Context) -> &'a str {
 
 /// The same for variables, of a request that has a context.
 pub fn told<'a>(request: &Request<'a>) -> Option<(&'a Context, Used)> {
-    let ctx = request.recalled::<Openai>()?;
+    let ctx = request.recalled::<Context>()?;
     Some((ctx, of(request, ctx)))
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::waiting::has_had_its_turn;
 use super::{Hold, LOCKS, attempt, forget, outages, services, sharing, unlock, with};
 use crate::adapter::redis::{GiveBack, Outcome};
-use crate::gateway;
+use crate::pool::news::{self, News};
 use crate::pool::{self, in_zone};
 use crate::telemetry::event;
 use crate::telemetry::now;
@@ -121,9 +121,14 @@ fn locked(token: Token, handle: LeaseHandle, lock: Lock, choice: usize, votes: u
     .flatten();
     let gone = grant.is_none();
     let taken = match grant {
-        Some(grant) if wanted => {
-            token.with(|request| gateway::locked(request, handle, grant, votes)) == Some(true)
-        }
+        Some(grant) if wanted => news::tell(
+            token,
+            News::Locked {
+                asked: handle,
+                grant,
+                votes,
+            },
+        ),
         _ => false,
     };
     if !taken {
@@ -131,7 +136,7 @@ fn locked(token: Token, handle: LeaseHandle, lock: Lock, choice: usize, votes: u
     }
     if wanted && gone {
         // The lease here has ended meanwhile, or its key is out.
-        token.with(gateway::ask_again);
+        news::tell(token, News::AskAgain);
     }
 }
 
@@ -189,7 +194,7 @@ fn again(token: Token, handle: LeaseHandle) {
     });
     match group {
         Some(group) => {
-            token.with(gateway::asks_again);
+            news::tell(token, News::NextRound);
             attempt(handle, group, token, true);
         }
         None => {
@@ -209,7 +214,7 @@ fn busy(token: Token, handle: LeaseHandle, wait_ms: u64) {
     // Somebody else may wait for it.
     pool::watch_expiry();
     if wanted {
-        token.with(gateway::ask_again);
+        news::tell(token, News::AskAgain);
     }
 }
 
@@ -218,7 +223,7 @@ fn unavailable(token: Token, handle: LeaseHandle) {
     let wanted = hold.as_ref().is_some_and(|hold| !hold.ending);
     if wanted
         && let Some(hold) = hold.filter(|hold| hold.place.fallback)
-        && token.with(|request| gateway::fall_back(request, hold.grant)) == Some(true)
+        && news::tell(token, News::FallBack(hold.grant))
     {
         let names = &hold.place.names;
         let fell = with(hold.place.group, |member, _, _| {
@@ -233,7 +238,7 @@ fn unavailable(token: Token, handle: LeaseHandle) {
     }
     in_zone(|zone| zone.release(handle, now()));
     if wanted {
-        token.with(gateway::unavailable);
+        news::tell(token, News::Unavailable);
     }
 }
 
@@ -253,10 +258,7 @@ fn lost(handle: LeaseHandle) {
         .max(now().mono_ms + 1);
     in_zone(|zone| zone.taken_elsewhere(handle, until));
     pool::watch_expiry();
-    gateway::lease_lost(hold.token, handle);
-    if let Some(token) = hold.token {
-        gateway::lost(token, handle);
-    }
+    news::lost(hold.token, handle);
 }
 
 /// Another machine has given up a slot.

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::{LOCKS, Place, late, with};
 use crate::adapter::redis::{GiveBack, Kept, SlotCommands, clock};
+use crate::pool::news::{self, News};
 use crate::pool::{self, in_zone};
 use crate::telemetry::event;
 use crate::telemetry::now;
@@ -47,7 +48,7 @@ const LOST_MS: u64 = 1_000;
 /// For how long a slot may take to be given back.
 const GIVE_BACK_MS: u64 = 5_000;
 
-/// Has the nodes keep the lock of a request's lease for longer; [`crate::api::prolonged`]
+/// Has the nodes keep the lock of a request's lease for longer; the request
 /// hears of it. By when it has, in milliseconds; `None` if it cannot be asked for.
 pub fn prolong_lease(handle: LeaseHandle, for_ms: u64, token: Token) -> Option<u64> {
     let target = LOCKS.with_borrow_mut(|locks| {
@@ -149,7 +150,7 @@ fn conclude(asked: Asked, kept: Kept) {
                 Kept::Until(until_ms) => Some(until_ms),
                 Kept::Refused | Kept::Lost => None,
             };
-            token.with(|request| crate::api::prolonged(request, until_ms));
+            news::tell(token, News::Prolonged(until_ms));
         }
         // Also when who asked has gone: the nodes keep it.
         (For::Extend(token, asked_ms), Kept::Until(until_ms)) if until_ms >= asked_ms => {
@@ -158,11 +159,11 @@ fn conclude(asked: Asked, kept: Kept) {
                 zone.prolong_service_lock(handle.nonce(), asked_ms)
             });
             pool::watch_expiry();
-            token.with(|request| crate::api::prolonged(request, Some(asked_ms)));
+            news::tell(token, News::Prolonged(Some(asked_ms)));
         }
         (For::Extend(token, _), _) => {
             see_to_end(handle);
-            token.with(|request| crate::api::prolonged(request, None));
+            news::tell(token, News::Prolonged(None));
         }
         (For::Nobody, _) => {}
     }

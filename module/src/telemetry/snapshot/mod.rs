@@ -10,6 +10,8 @@ use std::io;
 use std::sync::Arc;
 
 use openai_core::metrics::{Board, Day, Extract, Owner, Saved};
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
 use serde_json::json;
 
 use self::file::{Put, StatsFile};
@@ -18,7 +20,6 @@ use nginx_safe::{
 };
 
 use crate::config::{KeptIn, Main};
-use crate::pool;
 use crate::telemetry::event;
 use crate::telemetry::metrics::change;
 use crate::telemetry::now;
@@ -63,7 +64,7 @@ pub fn claim(main: &Main) {
     let mine = change(shared, |board| {
         let identity = board.identity();
         if identity.instance == 0 {
-            identity.instance = pool::chance();
+            identity.instance = StdRng::from_os_rng().next_u64();
         }
         *identity
     });
