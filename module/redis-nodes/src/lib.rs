@@ -14,6 +14,9 @@ mod link;
 mod node;
 mod transport;
 
+#[cfg(test)]
+mod tests;
+
 pub use commands::SlotCommands;
 pub use group::{Attempt, AttemptKey, Counts, GiveBack, Group, Kept, Outcome, Setup};
 pub use node::{NodeCounts, NodeReport, NodeState, NodeTarget};
