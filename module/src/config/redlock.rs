@@ -5,7 +5,9 @@ use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use nginx_safe::{Address, Args, Block, Conf, ConfResult, Directive, Scope, TlsName, argument};
+use nginx_safe::{
+    Address, Args, Block, Conf, ConfResult, Directive, Scope, Tls, TlsName, argument,
+};
 use openai_core::echo;
 use openai_core::redlock::{Drift, MAX_NODES, PoolNames, Quorum, RetryDelay, ShareNames};
 use redis::{ConnectionAddr, IntoConnectionInfo};
@@ -13,7 +15,15 @@ use zeroize::Zeroizing;
 
 use super::tls::TlsLines;
 use super::{Main, source, values};
-use crate::adapter::redis::{NodeAddress, NodeTarget};
+
+/// The address of a node, and whether TLS is spoken there.
+#[derive(Clone)]
+pub struct NodeAddress {
+    pub address: Address,
+    pub tls: Option<Tls>,
+}
+
+type NodeTarget = redis_nodes::NodeTarget<NodeAddress>;
 
 /// A group, as its block states it.
 pub struct RedlockGroup {

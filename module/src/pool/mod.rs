@@ -6,6 +6,7 @@ pub mod circuits;
 pub mod key_files;
 mod leases;
 pub mod locks;
+mod nodes;
 pub mod probes;
 mod views;
 mod waiters;

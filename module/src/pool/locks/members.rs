@@ -8,17 +8,16 @@ use openai_core::lease::{HandOver, LeaseHandle, Lock, PoolId};
 use openai_core::redlock::{PoolNames, Slot};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use redis_nodes::{GroupTimer, NodeReport, Setup, SlotCommands};
 use rustc_hash::FxHashMap;
 use serde_json::json;
 
 use super::outcomes::settle;
 use super::waiting::see_to_queues;
 use super::{LOCKS, Lockable, Locks, Place, end_locked, late, outages, services, sharing, with};
-use crate::adapter::redis::{
-    Call, Group, GroupTimer, NginxTransport, NodeReport, Setup, SlotCommands, clock,
-};
 use crate::config::{Main, PoolKey, RedlockGroup, Store, TakenOver};
 use crate::pool::in_zone;
+use crate::pool::nodes::{Call, Group, NginxTransport, clock};
 use crate::telemetry::now;
 
 /// How often connections are seen to.

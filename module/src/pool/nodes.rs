@@ -1,20 +1,23 @@
-//! Connections and timers of a group, by nginx.
+//! Groups of Redis nodes on nginx's event loop: their connections, timers and log.
 
 use std::io::{self, Read};
 use std::time::Instant;
 
-use nginx_safe::{Address, Level, Peer, Timer, Tls};
+use nginx_safe::{Level, Peer, Timer};
 use openai_core::redlock::NodeId;
 use redis_nodes::{Connection, GroupTimer, NodeEvent, Transport};
 use serde_json::json;
 
+use crate::config::NodeAddress;
 use crate::telemetry::event;
 
-/// The address of a node, and whether TLS is spoken there.
-#[derive(Clone)]
-pub struct NodeAddress {
-    pub address: Address,
-    pub tls: Option<Tls>,
+/// A group of nodes on nginx's event loop.
+pub type Group = redis_nodes::Group<NginxTransport>;
+
+/// The monotonic clock, read now: a lock must not be believed valid because the clock
+/// was not looked at.
+pub fn clock() -> u64 {
+    nginx_safe::monotonic_ms()
 }
 
 /// What a group is called for. It is passed through nginx as a number.
