@@ -112,7 +112,7 @@ lint: deps ## formatting, clippy, shellcheck
 
 .PHONY: test-unit
 test-unit: deps ## the crates that need no nginx
-	cargo test --package openai-wire --package openai-core --package openai-keys --package mock-upstream --package benches
+	cargo test --package openai-wire --package openai-core --package redis-nodes --package openai-keys --package mock-upstream --package benches
 
 .PHONY: test-debian
 test-debian: deps module-debian ## end to end, in Debian's nginx

@@ -6,7 +6,6 @@
 //! `nginx-safe`.
 #![deny(unsafe_code)]
 
-mod adapter;
 mod api;
 mod config;
 mod gateway;

@@ -33,7 +33,7 @@ pub use location::{
 pub use next_key::{AttemptsHeader, NextKeyOn, NextKeyTimeout, NextKeyTries};
 pub use pool::{Pool, PoolBlock, Store};
 pub use probe::ProbeSettings;
-pub use redlock::{RedlockBlock, RedlockGroup};
+pub use redlock::{NodeAddress, RedlockBlock, RedlockGroup};
 pub use routes::{RouteBlock, RoutesBlock, Target};
 pub use source::Stamp;
 pub use trace::{ProcessTimeHeader, TraceOn};

@@ -5,7 +5,9 @@ use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use nginx_safe::{Address, Args, Block, Conf, ConfResult, Directive, Scope, TlsName, argument};
+use nginx_safe::{
+    Address, Args, Block, Conf, ConfResult, Directive, Scope, Tls, TlsName, argument,
+};
 use openai_core::echo;
 use openai_core::redlock::{Drift, MAX_NODES, PoolNames, Quorum, RetryDelay, ShareNames};
 use redis::{ConnectionAddr, IntoConnectionInfo};
@@ -13,7 +15,15 @@ use zeroize::Zeroizing;
 
 use super::tls::TlsLines;
 use super::{Main, source, values};
-use crate::adapter::redis::NodeTarget;
+
+/// The address of a node, and whether TLS is spoken there.
+#[derive(Clone)]
+pub struct NodeAddress {
+    pub address: Address,
+    pub tls: Option<Tls>,
+}
+
+type NodeTarget = redis_nodes::NodeTarget<NodeAddress>;
 
 /// A group, as its block states it.
 pub struct RedlockGroup {
@@ -147,7 +157,7 @@ fn secured(conf: &Conf, mut nodes: Vec<Node>, lines: TlsLines) -> ConfResult<Vec
         let tls = lines.prepare(conf)?;
         for node in &mut nodes {
             let host = node.tls_host.as_deref();
-            node.target.tls = host.map(|host| tls.of(host)).transpose()?;
+            node.target.address.tls = host.map(|host| tls.of(host)).transpose()?;
         }
     } else if let Some(line) = lines.any()
         && !(nodes.is_empty() && conf.only_signals())
@@ -268,8 +278,11 @@ fn read_nodes(conf: &Conf, value: &str, nodes: &mut Vec<Node>) -> ConfResult {
 }
 
 fn add(nodes: &mut Vec<Node>, node: Node) -> ConfResult {
-    let place = |node: &Node| (node.target.address.clone(), node.target.database);
-    if nodes.iter().any(|known| place(known) == place(&node)) {
+    let same = |known: &Node| {
+        let (known, new) = (&known.target, &node.target);
+        known.address.address == new.address.address && known.database == new.database
+    };
+    if nodes.iter().any(same) {
         return Err(format!(
             "{} stands twice: nodes must be independent",
             node.target.name
@@ -320,8 +333,7 @@ fn node(url: &str) -> ConfResult<Node> {
     let settings = info.redis_settings();
     let target = NodeTarget {
         name,
-        address,
-        tls: None,
+        address: NodeAddress { address, tls: None },
         user: settings.username().map(ToString::to_string),
         password: settings
             .password()

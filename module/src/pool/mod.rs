@@ -7,6 +7,7 @@ pub mod key_files;
 mod leases;
 pub mod locks;
 mod news;
+mod nodes;
 pub mod probes;
 mod views;
 mod waiters;

@@ -8,15 +8,16 @@ use openai_core::lease::{HandOver, LeaseHandle, Lock, PoolId};
 use openai_core::redlock::{PoolNames, Slot};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use redis_nodes::{GroupTimer, NodeReport, Setup, SlotCommands};
 use rustc_hash::FxHashMap;
 use serde_json::json;
 
 use super::outcomes::settle;
 use super::waiting::see_to_queues;
 use super::{LOCKS, Lockable, Locks, Place, end_locked, late, outages, services, sharing, with};
-use crate::adapter::redis::{Group, NodeReport, Setup, SlotCommands, TIMEOUT, WAKE, clock};
 use crate::config::{Main, PoolKey, RedlockGroup, Store, TakenOver};
 use crate::pool::in_zone;
+use crate::pool::nodes::{Call, Group, NginxTransport, clock};
 use crate::telemetry::now;
 
 /// How often connections are seen to.
@@ -201,8 +202,7 @@ impl Member {
             pools: pools.iter().map(|(names, _)| Rc::clone(names)).collect(),
             owner: format!("{}:{}", nginx_safe::host_name(), nginx_safe::process_id()),
             instance: known.instance.clone(),
-            on_node: heard,
-            base: number << 8,
+            number: at,
         };
         let renewal_ms = group.renewal_ms.unwrap_or(shortest_ttl / 3).max(10);
         let mut renewal = Timer::new(true, renew, number);
@@ -210,7 +210,12 @@ impl Member {
         // What is handed over has to last until its first renewal.
         let left_ms = (shortest_ttl / 2).max(renewal_ms);
         Self {
-            group: Group::new(setup, group.quorum, StdRng::from_os_rng()),
+            group: Group::new(
+                setup,
+                group.quorum,
+                StdRng::from_os_rng(),
+                NginxTransport::new(at, heard),
+            ),
             generation: known.generation,
             pools,
             fallen_back: false,
@@ -305,11 +310,11 @@ pub fn status(group: usize, names: &PoolNames) -> Option<String> {
 
 /// A node's connection has something to say, or a timeout is due.
 fn heard(argument: u64) {
-    let (at, node) = ((argument >> 8) as usize, argument & 0xff);
-    with(at, |member, _, done| match node {
-        TIMEOUT => member.group.timeouts(clock(), done),
-        WAKE => member.group.wake(done),
-        node => member.group.node_event(node as usize, clock(), done),
+    let (at, call) = Call::of(argument);
+    with(at, |member, _, done| match call {
+        Call::Timer(GroupTimer::Timeout) => member.group.timeouts(clock(), done),
+        Call::Timer(GroupTimer::Wake) => member.group.wake(done),
+        Call::Node(node) => member.group.node_event(node, clock(), done),
     });
     settle();
 }

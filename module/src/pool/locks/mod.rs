@@ -25,11 +25,12 @@ use std::rc::Rc;
 use nginx_safe::Token;
 use openai_core::lease::{Avoid, Ended, Grant, LeaseHandle, Lock};
 use openai_core::redlock::{Operations, PoolNames, Slot};
+use redis_nodes::{Attempt, AttemptKey, GiveBack, Outcome, SlotCommands};
 use rustc_hash::FxHashMap;
 
-use crate::adapter::redis::{Attempt, AttemptKey, GiveBack, Outcome, SlotCommands, clock};
 use crate::config::{KeyTable, PoolKey};
 use crate::pool::in_zone;
+use crate::pool::nodes::clock;
 use crate::telemetry::now;
 use late::Change;
 use members::Member;

@@ -9,8 +9,8 @@ use rustc_hash::FxHashMap;
 use serde_json::json;
 
 use super::{LOCKS, Place, with};
-use crate::adapter::redis::clock;
 use crate::pool::in_zone;
+use crate::pool::nodes::clock;
 use crate::telemetry::event;
 use crate::telemetry::now;
 

@@ -5,11 +5,11 @@ use std::rc::Rc;
 use nginx_safe::{Level, Token};
 use openai_core::lease::{LeaseHandle, Lock};
 use openai_core::redlock::PoolNames;
+use redis_nodes::{GiveBack, Outcome};
 use serde_json::json;
 
 use super::waiting::has_had_its_turn;
 use super::{Hold, LOCKS, attempt, forget, outages, services, sharing, unlock, with};
-use crate::adapter::redis::{GiveBack, Outcome};
 use crate::pool::news::{self, News};
 use crate::pool::{self, in_zone};
 use crate::telemetry::event;

@@ -10,11 +10,12 @@ use std::rc::Rc;
 use nginx_safe::{Level, Token};
 use openai_core::lease::{Grant, LeaseHandle, Lock, ServiceLock, Stray};
 use openai_core::redlock::Operation;
+use redis_nodes::{GiveBack, Kept, SlotCommands};
 use serde_json::json;
 
 use super::{LOCKS, Place, late, with};
-use crate::adapter::redis::{GiveBack, Kept, SlotCommands, clock};
 use crate::pool::news::{self, News};
+use crate::pool::nodes::clock;
 use crate::pool::{self, in_zone};
 use crate::telemetry::event;
 use crate::telemetry::now;

@@ -6,9 +6,9 @@ use openai_core::lease::PoolId;
 use openai_core::redlock::PoolNames;
 
 use super::{LOCKS, with};
-use crate::adapter::redis::clock;
 use crate::config::{Main, Store};
 use crate::pool::in_zone;
+use crate::pool::nodes::clock;
 
 /// A request of a pool waits.
 pub fn waits(main: &Main, pool: usize, priority: i32) {

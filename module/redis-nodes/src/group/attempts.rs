@@ -9,9 +9,10 @@ use openai_core::redlock::{
 };
 use rand::RngCore;
 
-use super::super::call::by_digest;
 use super::guards::Sight;
 use super::{Attempt, AttemptKey, Attempting, GiveBack, Group, Order, Outcome};
+use crate::call::by_digest;
+use crate::transport::Transport;
 
 /// How soon to look again whether enough nodes are connected.
 const OPENING_MS: u64 = 5;
@@ -40,7 +41,7 @@ impl Width {
     }
 }
 
-impl Group {
+impl<T: Transport> Group<T> {
     /// Tries to lock a slot.
     pub fn attempt(
         &mut self,

@@ -1,12 +1,23 @@
 //! What goes to nodes, and what they answer.
 
-use super::*;
+use std::rc::Rc;
 
-impl Group {
+use openai_core::redlock::{
+    ErrorKind, Event, NodeId, Nonce, Outage, ReleaseEvent, RenewalEvent, Value, reply,
+};
+
+use super::outages::recalled;
+use super::{Group, Order, Outcome, Sent};
+use crate::call::in_full;
+use crate::node::Heard;
+use crate::transport::Transport;
+
+impl<T: Transport> Group<T> {
     pub(super) fn send(&mut self, node: NodeId, packed: &[u8], order: Order) -> Result<(), ()> {
+        let now_us = self.transport.clock_us();
         let node = self.nodes.get_mut(usize::from(node.0)).ok_or(())?;
         let in_full = false;
-        node.send(packed, 1, Sent { order, in_full })
+        node.send(packed, 1, Sent { order, in_full }, now_us)
             .map_err(|_| ())
     }
 
@@ -18,9 +29,10 @@ impl Group {
         commands: usize,
         order: Order,
     ) -> Result<(), ()> {
+        let now_us = self.transport.clock_us();
         let node = self.nodes.get_mut(usize::from(node.0)).ok_or(())?;
         let in_full = true;
-        node.send(packed, commands, Sent { order, in_full })
+        node.send(packed, commands, Sent { order, in_full }, now_us)
             .map_err(|_| ())
     }
 
@@ -39,7 +51,7 @@ impl Group {
                 }
                 Heard::Reply(sent, value) => self.replied(node, sent.order, &value, now, done),
                 Heard::Opened => {
-                    let group = self.number();
+                    let group = self.setup.number;
                     done.push(Outcome::Opened { group, node });
                 }
                 Heard::Message { channel, text } => {
@@ -77,6 +89,7 @@ impl Group {
             | Order::Share(call) => Some(Rc::clone(call)),
             Order::Recall(names, keys) => Some(Rc::new(Outage::recall(keys, names))),
         };
+        let now_us = self.transport.clock_us();
         let (Some(call), Some(to)) = (call, self.nodes.get_mut(usize::from(node.0))) else {
             return;
         };
@@ -84,7 +97,7 @@ impl Group {
             order,
             in_full: true,
         };
-        if let Err(sent) = to.send(&in_full(&call), 1, sent) {
+        if let Err(sent) = to.send(&in_full(&call), 1, sent, now_us) {
             self.broken(node, sent.order, now, done);
         }
     }
@@ -103,7 +116,7 @@ impl Group {
             Order::Guard(names, _) => self.heard_of_guard(node, &names, value, now),
             Order::Recall(names, keys) => recalled(&names, &keys, value, done),
             Order::Share(_) => done.push(Outcome::Shared {
-                group: self.number(),
+                group: self.setup.number,
                 node,
                 value: value.clone(),
             }),

@@ -4,13 +4,14 @@ use std::rc::Rc;
 
 use openai_core::redlock::{MAX_RECALLED, NodeId, Outage, PoolNames, Value};
 
-use super::super::call::by_digest;
 use super::{Group, Order, Outcome};
+use crate::call::by_digest;
+use crate::transport::Transport;
 
 /// How often a node is asked that cannot tell by itself.
 const ASK_MS: u64 = 2_000;
 
-impl Group {
+impl<T: Transport> Group<T> {
     /// Tells other machines that a key is out.
     pub fn put_out(&mut self, names: &PoolNames, key: &str, outage: Outage) {
         let call = Rc::new(outage.note(key, names));

@@ -1,7 +1,7 @@
-//! The queue of all machines: a place in it for the waiters of this one, and word
-//! of slots that others give up.
+//! The queue of all machines: an entry for the waiters of this one, and messages about
+//! slots that others give up.
 //!
-//! All workers of a machine share one place and one channel. Whoever takes a lock
+//! All workers of a machine share one entry and one channel. Whoever takes a lock
 //! while others wait goes to the back: machines take turns within a priority.
 
 use std::rc::Rc;
@@ -10,11 +10,12 @@ use openai_core::redlock::{
     Command, Enlist, NodeId, NodeSet, PoolNames, Priority, ScriptCall, Value, reply,
 };
 
-use super::super::call::by_digest;
 use super::{Group, Order, Outcome};
+use crate::call::by_digest;
+use crate::transport::{GroupTimer, Transport};
 
-/// For how long nodes keep a place that is not renewed.
-const PLACE_MS: u64 = 2_000;
+/// For how long nodes keep an entry that is not renewed.
+const ENTRY_MS: u64 = 2_000;
 const RENEW_MS: u64 = 600;
 /// How long to wait for other nodes to say, too, that a slot is free: the first
 /// one has it from a release that is still on its way to them.
@@ -22,8 +23,8 @@ const WAKE_MS: u64 = 3;
 /// What a node may have us remember.
 const MOST_WOKEN: usize = 1_024;
 
-/// A place in the queue of a pool.
-pub(super) struct Place {
+/// The entry of this machine in the queue of a pool.
+pub(super) struct Entry {
     names: Rc<PoolNames>,
     priority: i32,
     renew_at: u64,
@@ -31,38 +32,38 @@ pub(super) struct Place {
     crowded: NodeSet,
 }
 
-impl Group {
-    fn place(&mut self, names: &PoolNames) -> Option<&mut Place> {
-        let same = |place: &&mut Place| place.names.base() == names.base();
+impl<T: Transport> Group<T> {
+    fn entry(&mut self, names: &PoolNames) -> Option<&mut Entry> {
+        let same = |entry: &&mut Entry| entry.names.base() == names.base();
         self.queues.iter_mut().find(same)
     }
 
-    /// The pools in whose queues this worker has put a place.
+    /// The pools in whose queues this worker has put a entry.
     pub fn queued_in(&self) -> Vec<Rc<PoolNames>> {
         self.queues
             .iter()
-            .map(|place| Rc::clone(&place.names))
+            .map(|entry| Rc::clone(&entry.names))
             .collect()
     }
 
-    /// Whether there is a place for a waiter of this priority.
+    /// Whether there is an entry for a waiter of this priority.
     pub fn is_queued(&self, names: &PoolNames, priority: i32) -> bool {
         self.queues
             .iter()
-            .any(|place| place.names.base() == names.base() && place.priority >= priority)
+            .any(|entry| entry.names.base() == names.base() && entry.priority >= priority)
     }
 
     /// Somebody waits here, with this priority at most.
     pub fn queue_up(&mut self, names: &Rc<PoolNames>, priority: i32, now: u64) {
-        match self.place(names) {
-            Some(place) if place.priority != priority => {
-                place.priority = priority;
-                place.renew_at = now + RENEW_MS;
+        match self.entry(names) {
+            Some(entry) if entry.priority != priority => {
+                entry.priority = priority;
+                entry.renew_at = now + RENEW_MS;
                 self.leave(names);
             }
-            Some(place) if place.renew_at > now => return,
-            Some(place) => place.renew_at = now + RENEW_MS,
-            None => self.queues.push(Place {
+            Some(entry) if entry.renew_at > now => return,
+            Some(entry) => entry.renew_at = now + RENEW_MS,
+            None => self.queues.push(Entry {
                 names: Rc::clone(names),
                 priority,
                 renew_at: now + RENEW_MS,
@@ -84,7 +85,7 @@ impl Group {
     pub fn unqueue(&mut self, names: &Rc<PoolNames>) {
         let before = self.queues.len();
         self.queues
-            .retain(|place| place.names.base() != names.base());
+            .retain(|entry| entry.names.base() != names.base());
         if self.queues.len() < before {
             self.leave(names);
         }
@@ -92,14 +93,14 @@ impl Group {
 
     /// Whether waiters on other machines are known of.
     pub fn is_crowded(&self, names: &PoolNames) -> bool {
-        self.queues.iter().any(|place| {
-            place.names.base() == names.base() && place.crowded.len() > self.quorum.spare()
+        self.queues.iter().any(|entry| {
+            entry.names.base() == names.base() && entry.crowded.len() > self.quorum.spare()
         })
     }
 
     fn enlist(&mut self, names: &Rc<PoolNames>, priority: i32) {
         let priority = Priority::nearest(priority);
-        let Ok(enlist) = Enlist::new(&self.setup.instance, 0, priority, PLACE_MS) else {
+        let Ok(enlist) = Enlist::new(&self.setup.instance, 0, priority, ENTRY_MS) else {
             return;
         };
         let call = Rc::new(ScriptCall::new(&Command::Enqueue(enlist), names));
@@ -124,13 +125,13 @@ impl Group {
 
     pub(super) fn enqueued(&mut self, node: NodeId, names: &PoolNames, value: &Value) {
         let others = reply::enqueue(value).unwrap_or_default();
-        let Some(place) = self.place(names) else {
+        let Some(entry) = self.entry(names) else {
             return;
         };
         if others > 0 {
-            place.crowded.insert(node);
+            entry.crowded.insert(node);
         } else {
-            place.crowded.remove(node);
+            entry.crowded.remove(node);
         }
     }
 
@@ -154,7 +155,7 @@ impl Group {
         let field = str::from_utf8(text).ok().and_then(|t| t.split_once(' '));
         let Some((_, field)) = field else { return };
         if self.woken.is_empty() {
-            self.wake.start(WAKE_MS);
+            self.transport.start(GroupTimer::Wake, WAKE_MS);
         } else if self.woken.len() >= MOST_WOKEN {
             return;
         }

@@ -2,11 +2,12 @@
 
 use openai_core::redlock::{ErrorKind, Script};
 
-use super::super::link::Link;
 use super::NodeTarget;
+use crate::link::Link;
+use crate::transport::Connection;
 
 /// What a reply belongs to.
-pub enum Owed<T> {
+pub enum Owed<N> {
     Auth,
     Hello,
     Select,
@@ -15,12 +16,16 @@ pub enum Owed<T> {
     Script,
     Probe,
     Trial,
-    Command(T),
+    Command(N),
 }
 
 /// Puts what a fresh connection begins with on its way; returns how many replies
 /// it takes to be open.
-pub fn greet<T>(link: &mut Link<Owed<T>>, target: &NodeTarget) -> usize {
+pub fn greet<C: Connection, N, A>(
+    link: &mut Link<C, Owed<N>>,
+    target: &NodeTarget<A>,
+    now_us: u64,
+) -> usize {
     let mut greetings = vec![];
     if let Some(password) = &target.password {
         let mut auth = redis::cmd("AUTH");
@@ -46,12 +51,12 @@ pub fn greet<T>(link: &mut Link<Owed<T>>, target: &NodeTarget) -> usize {
     }
     let count = greetings.len();
     for (command, owed) in greetings {
-        let _ = link.push(&command.get_packed_command(), 1, owed);
+        let _ = link.push(&command.get_packed_command(), 1, owed, now_us);
     }
     count
 }
 
-pub fn refusal<T>(owed: &Owed<T>, kind: ErrorKind) -> String {
+pub fn refusal<N>(owed: &Owed<N>, kind: ErrorKind) -> String {
     let what = match owed {
         Owed::Auth => "AUTH",
         Owed::Select => "SELECT",

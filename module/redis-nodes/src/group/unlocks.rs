@@ -4,10 +4,11 @@ use std::rc::Rc;
 
 use openai_core::redlock::{NodeId, NodeSet, Nonce, Release, ReleaseAction, ReleaseEvent};
 
-use super::super::commands::SlotCommands;
 use super::{GiveBack, Group, Order, Outcome, UnlockKey, Unlocking};
+use crate::commands::SlotCommands;
+use crate::transport::Transport;
 
-impl Group {
+impl<T: Transport> Group<T> {
     /// Gives a lock back; [`Outcome::Unlocked`] tells when that is done.
     pub fn unlock(
         &mut self,

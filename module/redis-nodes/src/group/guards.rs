@@ -8,8 +8,9 @@ use std::rc::Rc;
 
 use openai_core::redlock::{ErrorKind, NodeId, NodeSet, PoolNames, Script, ScriptCall, Value};
 
-use super::super::call::by_digest;
 use super::{Group, Order};
+use crate::call::by_digest;
+use crate::transport::Transport;
 
 /// What the guards of a pool tell of it.
 #[derive(Clone, Copy)]
@@ -24,7 +25,7 @@ pub(super) enum Sight {
     Known,
 }
 
-impl Group {
+impl<T: Transport> Group<T> {
     /// Asks a node that has come up what it knows: first of keys that are out, so that
     /// they are known when it has its first vote.
     pub fn greet(&mut self, node: NodeId, keys: Vec<(Rc<PoolNames>, Vec<String>)>) {

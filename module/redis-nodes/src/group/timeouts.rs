@@ -5,6 +5,7 @@ use rand::RngCore;
 use slotmap::{Key, SlotMap};
 
 use super::{Group, Outcome};
+use crate::transport::{GroupTimer, Transport};
 
 /// What is due, of the things that are under way.
 fn late<K: Key, T>(things: &SlotMap<K, T>, is_late: impl Fn(&T) -> bool) -> Vec<K> {
@@ -12,7 +13,7 @@ fn late<K: Key, T>(things: &SlotMap<K, T>, is_late: impl Fn(&T) -> bool) -> Vec<
     late.map(|(key, _)| key).collect()
 }
 
-impl Group {
+impl<T: Transport> Group<T> {
     /// Gives up on nodes that have not answered in time.
     pub fn timeouts(&mut self, now: u64, done: &mut Vec<Outcome>) {
         self.timeout_set = false;
@@ -50,7 +51,8 @@ impl Group {
         let idle = self.attempts.is_empty() && self.unlocks.is_empty() && self.renewals.is_empty();
         if !self.timeout_set && !idle {
             self.timeout_set = true;
-            self.timeout.start(self.setup.timeout_ms.div_ceil(2).max(1));
+            let after_ms = self.setup.timeout_ms.div_ceil(2).max(1);
+            self.transport.start(GroupTimer::Timeout, after_ms);
         }
     }
 }

@@ -2,14 +2,14 @@
 //! in order.
 
 use std::collections::VecDeque;
-use std::io::{self, Read};
-use std::time::{Duration, Instant};
+use std::io;
 
-use nginx_safe::{Address, Peer, Tls};
 use openai_core::redlock::{
     Value,
     resp::{self, Sent},
 };
+
+use crate::transport::Connection;
 
 /// What is sent and not answered may not grow past this.
 const MOST_WAITING: usize = 64 * 1024;
@@ -17,44 +17,40 @@ const MOST_WAITING: usize = 64 * 1024;
 const CHUNK: usize = 16 * 1024;
 
 /// Something that has arrived.
-pub enum Arrival<T> {
-    /// To the command of that name, and how long after it was pushed.
-    Reply(T, Duration, Value),
+pub enum Arrival<N> {
+    /// The reply to the command of that name, and how many microseconds after it was pushed.
+    Reply(N, u64, Value),
     /// Sent without being asked for: a message on a channel.
     Message(Vec<Value>),
 }
 
 /// A command whose reply is due.
-struct Owing<T> {
-    name: T,
-    sent: Instant,
+struct Owing<N> {
+    name: N,
+    /// In microseconds.
+    sent_us: u64,
     /// How many replies it takes, and those that have come; of one, none is kept.
     parts: usize,
     come: Vec<Value>,
 }
 
-/// A connection, with what is under way on it. `T` names a command to its sender.
-pub struct Link<T> {
-    peer: Peer,
+/// A connection, with what is under way on it. `N` names a command to its sender.
+pub struct Link<C, N> {
+    connection: C,
     /// What has arrived: of this, so much, of which so much has been taken.
     arrived: Vec<u8>,
     filled: usize,
     taken: usize,
     out: Vec<u8>,
     sent: usize,
-    waiting: VecDeque<Owing<T>>,
+    waiting: VecDeque<Owing<N>>,
     connected: bool,
 }
 
-impl<T> Link<T> {
-    pub fn connect(
-        address: &Address,
-        tls: Option<&Tls>,
-        call: fn(u64),
-        argument: u64,
-    ) -> io::Result<Self> {
-        Ok(Self {
-            peer: Peer::connect(address, tls, call, argument)?,
+impl<C: Connection, N> Link<C, N> {
+    pub fn new(connection: C) -> Self {
+        Self {
+            connection,
             arrived: Vec::new(),
             filled: 0,
             taken: 0,
@@ -62,19 +58,19 @@ impl<T> Link<T> {
             sent: 0,
             waiting: VecDeque::new(),
             connected: false,
-        })
+        }
     }
 
     /// Puts packed commands behind the others; [`Link::flush`] sends them. Of several
     /// the replies make one array. Gives the name back when too much is under way.
-    pub fn push(&mut self, packed: &[u8], commands: usize, name: T) -> Result<(), T> {
+    pub fn push(&mut self, packed: &[u8], commands: usize, name: N, now_us: u64) -> Result<(), N> {
         if self.waiting.len() >= MOST_WAITING {
             return Err(name);
         }
         self.out.extend_from_slice(packed);
         self.waiting.push_back(Owing {
             name,
-            sent: Instant::now(),
+            sent_us: now_us,
             parts: commands,
             come: Vec::new(),
         });
@@ -83,12 +79,12 @@ impl<T> Link<T> {
 
     /// Sends what the socket takes.
     pub fn flush(&mut self) -> io::Result<()> {
-        if !self.connected && !self.peer.connected()? {
+        if !self.connected && !self.connection.connected()? {
             return Ok(());
         }
         self.connected = true;
         while self.sent < self.out.len() {
-            let sent = self.peer.send(&self.out[self.sent..])?;
+            let sent = self.connection.send(&self.out[self.sent..])?;
             if sent == 0 {
                 return Ok(());
             }
@@ -100,7 +96,7 @@ impl<T> Link<T> {
     }
 
     /// Takes the next thing that has arrived, if there is one.
-    pub fn next(&mut self) -> io::Result<Option<Arrival<T>>> {
+    pub fn next(&mut self, now_us: u64) -> io::Result<Option<Arrival<N>>> {
         if !self.connected {
             return Ok(None);
         }
@@ -116,9 +112,9 @@ impl<T> Link<T> {
             self.taken += length;
             let arrival = match sent {
                 // That a channel has been subscribed to is the answer to SUBSCRIBE.
-                Sent::Push(parts) if is_subscription(&parts) => self.answer(Value::Nil)?,
+                Sent::Push(parts) if is_subscription(&parts) => self.answer(Value::Nil, now_us)?,
                 Sent::Push(parts) => Some(Arrival::Message(parts)),
-                Sent::Reply(value) => self.answer(value)?,
+                Sent::Reply(value) => self.answer(value, now_us)?,
             };
             if arrival.is_some() {
                 return Ok(arrival);
@@ -134,7 +130,7 @@ impl<T> Link<T> {
         if self.arrived.len() < self.filled + CHUNK / 2 {
             self.arrived.resize(self.filled + CHUNK, 0);
         }
-        match self.peer.read(&mut self.arrived[self.filled..]) {
+        match self.connection.read(&mut self.arrived[self.filled..]) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(more) => {
                 self.filled += more;
@@ -146,7 +142,7 @@ impl<T> Link<T> {
     }
 
     /// A reply to the command whose turn it is: the last one names it.
-    fn answer(&mut self, value: Value) -> io::Result<Option<Arrival<T>>> {
+    fn answer(&mut self, value: Value, now_us: u64) -> io::Result<Option<Arrival<N>>> {
         let Some(owing) = self.waiting.front_mut() else {
             return Err(io::ErrorKind::InvalidData.into());
         };
@@ -156,23 +152,24 @@ impl<T> Link<T> {
                 return Ok(None);
             }
             let parts = std::mem::take(&mut owing.come);
-            return Ok(self.answered(Value::Array(parts)));
+            return Ok(self.answered(Value::Array(parts), now_us));
         }
-        Ok(self.answered(value))
+        Ok(self.answered(value, now_us))
     }
 
-    fn answered(&mut self, value: Value) -> Option<Arrival<T>> {
-        let Owing { name, sent, .. } = self.waiting.pop_front()?;
-        Some(Arrival::Reply(name, sent.elapsed(), value))
+    fn answered(&mut self, value: Value, now_us: u64) -> Option<Arrival<N>> {
+        let Owing { name, sent_us, .. } = self.waiting.pop_front()?;
+        Some(Arrival::Reply(name, now_us.saturating_sub(sent_us), value))
     }
 
-    /// How long the reply that comes next has been waited for.
-    pub fn owing(&self) -> Option<Duration> {
-        self.waiting.front().map(|owing| owing.sent.elapsed())
+    /// For how many microseconds the next reply has been due.
+    pub fn owing_us(&self, now_us: u64) -> Option<u64> {
+        let owing = self.waiting.front()?;
+        Some(now_us.saturating_sub(owing.sent_us))
     }
 
     /// What was under way when the connection broke.
-    pub fn into_waiting(self) -> impl Iterator<Item = T> {
+    pub fn into_waiting(self) -> impl Iterator<Item = N> {
         self.waiting.into_iter().map(|owing| owing.name)
     }
 }

@@ -6,30 +6,29 @@ mod report;
 pub use report::{NodeCounts, NodeReport, NodeState};
 
 use std::rc::Rc;
-use std::time::Duration;
 
-use nginx_safe::{Address, Level, Tls};
 use openai_core::redlock::{
-    CircuitPolicy, Durability, Incarnation, Mistrust, NodeHealth, ServerInfo, Trial, TrialNews,
-    Value, first_error,
+    CircuitPolicy, Durability, Incarnation, Mistrust, NodeHealth, NodeId, ServerInfo, Trial,
+    TrialNews, Value, first_error,
 };
 use rustc_hash::FxHashMap;
-use serde_json::json;
 
-use super::link::{Arrival, Link};
+use crate::link::{Arrival, Link};
+use crate::transport::{NodeEvent, Transport};
 use greeting::{Owed, greet, refusal};
 
-use crate::telemetry::event;
-
-/// Where a node is, and what it wants to know of us.
+/// The address of a node, and how to log in there.
 #[derive(Clone)]
-pub struct NodeTarget {
-    /// For logs: without user and password.
+pub struct NodeTarget<A> {
+    /// Its name in logs: without user and password.
     pub name: String,
-    pub address: Address,
-    pub tls: Option<Tls>,
+    /// The address, as the transport takes it.
+    pub address: A,
+    /// The user, if it is not the default one.
     pub user: Option<String>,
+    /// The password, if it asks for one.
     pub password: Option<Rc<zeroize::Zeroizing<String>>>,
+    /// The number of the database.
     pub database: i64,
 }
 
@@ -41,31 +40,31 @@ const FIRST_MS: u64 = 1_000;
 /// A connection that has lasted for so long is no failure.
 const LASTING_MS: u64 = 2_000;
 /// A connection that owes a reply for so long is given up.
-const STALE: Duration = Duration::from_secs(5);
+const STALE_US: u64 = 5_000_000;
 const CIRCUIT: CircuitPolicy = CircuitPolicy {
     suspect_after: 2,
     probe_min_ms: 200,
     probe_max_ms: 5_000,
 };
 
-enum Line<T> {
+enum Line<C, N> {
     Down {
         again_at: u64,
     },
     /// Connecting, or being set up.
     Opening {
-        link: Link<Owed<T>>,
+        link: Link<C, Owed<N>>,
         since: u64,
         owed: usize,
     },
-    Open(Link<Owed<T>>),
+    Open(Link<C, Owed<N>>),
 }
 
 /// What happened on a node.
-pub enum Heard<T> {
-    Reply(T, Value),
+pub enum Heard<N> {
+    Reply(N, Value),
     /// The connection broke before the reply.
-    Broken(T),
+    Broken(N),
     /// It can be sent commands from now on.
     Opened,
     /// A channel that was subscribed to says this.
@@ -87,9 +86,10 @@ pub struct Rules {
     pub trial: (Rc<[u8]>, usize),
 }
 
-pub struct Node<T> {
-    target: NodeTarget,
-    line: Line<T>,
+pub struct Node<T: Transport, N> {
+    id: NodeId,
+    target: NodeTarget<T::Target>,
+    line: Line<T::Connection, N>,
     health: NodeHealth,
     trial: Trial,
     incarnation: Incarnation,
@@ -108,14 +108,13 @@ pub struct Node<T> {
     /// When it was last opened.
     opened: Option<u64>,
     failures: u32,
-    call: fn(u64),
-    argument: u64,
     said_down: bool,
 }
 
-impl<T> Node<T> {
-    pub fn new(target: NodeTarget, rules: Rules, call: fn(u64), argument: u64) -> Self {
+impl<T: Transport, N> Node<T, N> {
+    pub fn new(id: NodeId, target: NodeTarget<T::Target>, rules: Rules) -> Self {
         Self {
+            id,
             target,
             line: Line::Down { again_at: 0 },
             health: NodeHealth::new(CIRCUIT),
@@ -130,10 +129,13 @@ impl<T> Node<T> {
             was_stale: false,
             opened: None,
             failures: 0,
-            call,
-            argument,
             said_down: false,
         }
+    }
+
+    /// Its name in logs.
+    pub fn name(&self) -> &str {
+        &self.target.name
     }
 
     /// Whether commands can be sent to it.
@@ -207,13 +209,19 @@ impl<T> Node<T> {
 
     /// Sends commands that go by one name; gives it back when there is no connection
     /// for them.
-    pub fn send(&mut self, packed: &[u8], commands: usize, name: T) -> Result<(), T> {
-        self.push(packed, commands, Owed::Command(name))
+    pub fn send(&mut self, packed: &[u8], commands: usize, name: N, now_us: u64) -> Result<(), N> {
+        self.push(packed, commands, Owed::Command(name), now_us)
     }
 
-    fn push(&mut self, packed: &[u8], commands: usize, owed: Owed<T>) -> Result<(), T> {
+    fn push(
+        &mut self,
+        packed: &[u8],
+        commands: usize,
+        owed: Owed<N>,
+        now_us: u64,
+    ) -> Result<(), N> {
         let refused = match &mut self.line {
-            Line::Open(link) => link.push(packed, commands, owed).err(),
+            Line::Open(link) => link.push(packed, commands, owed, now_us).err(),
             _ => Some(owed),
         };
         match refused {
@@ -228,45 +236,46 @@ impl<T> Node<T> {
     }
 
     /// Sends what is waiting to be sent.
-    pub fn flush(&mut self, now: u64, heard: &mut Vec<Heard<T>>) {
+    pub fn flush(&mut self, now: u64, transport: &mut T, heard: &mut Vec<Heard<N>>) {
         let sent = match &mut self.line {
             Line::Open(link) | Line::Opening { link, .. } => link.flush(),
             Line::Down { .. } => return,
         };
         if let Err(error) = sent {
-            self.close(now, &error.to_string(), heard);
+            self.close(now, &error.to_string(), transport, heard);
         }
     }
 
     /// Takes in what has arrived.
-    pub fn arrived(&mut self, now: u64, heard: &mut Vec<Heard<T>>) {
-        self.flush(now, heard);
+    pub fn arrived(&mut self, now: u64, transport: &mut T, heard: &mut Vec<Heard<N>>) {
+        self.flush(now, transport, heard);
+        let now_us = transport.clock_us();
         loop {
             let next = match &mut self.line {
-                Line::Open(link) | Line::Opening { link, .. } => link.next(),
+                Line::Open(link) | Line::Opening { link, .. } => link.next(now_us),
                 Line::Down { .. } => return,
             };
             match next {
                 Ok(None) => return,
                 Ok(Some(Arrival::Message(data))) => heard.extend(message(data)),
-                Ok(Some(Arrival::Reply(owed, after, reply))) => {
-                    self.note_round_trip(after, now);
+                Ok(Some(Arrival::Reply(owed, after_us, reply))) => {
+                    self.note_round_trip(after_us, now);
                     if let Owed::Hello = owed {
                         // An older server knows no pushes, and is asked now and then.
                         self.pushes = matches!(reply, Value::Array(_));
                     }
-                    if let Err(reason) = self.answered(owed, reply, now, heard) {
-                        return self.close(now, &reason, heard);
+                    if let Err(reason) = self.answered(owed, reply, now, transport, heard) {
+                        return self.close(now, &reason, transport, heard);
                     }
                 }
-                Err(error) => return self.close(now, &error.to_string(), heard),
+                Err(error) => return self.close(now, &error.to_string(), transport, heard),
             }
         }
     }
 
-    fn note_round_trip(&mut self, after: Duration, now: u64) {
+    fn note_round_trip(&mut self, after_us: u64, now: u64) {
         // One that always answers late is not to be waited for.
-        if after <= Duration::from_millis(self.rules.timeout_ms) {
+        if after_us <= self.rules.timeout_ms * 1_000 {
             self.health.answered();
         } else if self.health.is_suspect() {
             // A probe, maybe: the next one may be in time.
@@ -278,18 +287,18 @@ impl<T> Node<T> {
                 self.failures = 0;
             }
             self.incarnation.answered(now);
-            let us = after.as_micros() as u64;
-            let before = self.round_trip_us.unwrap_or(us);
-            self.round_trip_us = Some(before - before / 8 + us / 8);
+            let before = self.round_trip_us.unwrap_or(after_us);
+            self.round_trip_us = Some(before - before / 8 + after_us / 8);
         }
     }
 
     fn answered(
         &mut self,
-        owed: Owed<T>,
+        owed: Owed<N>,
         reply: Value,
         now: u64,
-        heard: &mut Vec<Heard<T>>,
+        transport: &mut T,
+        heard: &mut Vec<Heard<N>>,
     ) -> Result<(), String> {
         match owed {
             Owed::Command(command) => {
@@ -298,7 +307,7 @@ impl<T> Node<T> {
                 }
                 heard.push(Heard::Reply(command, reply));
             }
-            Owed::Trial => self.tried(&reply, now),
+            Owed::Trial => self.tried(&reply, now, transport),
             Owed::Probe | Owed::Hello => {}
             Owed::Subscribe => self.pushes &= !matches!(reply, Value::Error(_)),
             Owed::Info => self.learn(&reply, now)?,
@@ -308,11 +317,11 @@ impl<T> Node<T> {
                 }
             }
         }
-        if self.settle() {
+        if self.settle(transport) {
             self.opened = Some(now);
-            self.subscribe();
+            self.subscribe(transport.clock_us());
             self.trial = Trial::default();
-            self.try_out(now);
+            self.try_out(now, transport.clock_us());
             heard.push(Heard::Opened);
         }
         Ok(())
@@ -337,7 +346,7 @@ impl<T> Node<T> {
 
     /// Open once all that was sent to set it up has been answered; tells when it
     /// has become so.
-    fn settle(&mut self) -> bool {
+    fn settle(&mut self, transport: &mut T) -> bool {
         let Line::Opening { owed, .. } = &mut self.line else {
             return false;
         };
@@ -352,23 +361,19 @@ impl<T> Node<T> {
         };
         self.line = Line::Open(link);
         if std::mem::take(&mut self.said_down) {
-            event(
-                Level::Warn,
-                "redis_node_up",
-                json!({ "node": self.target.name }),
-            );
+            transport.log(&self.target.name, NodeEvent::Up);
         }
         true
     }
 
-    fn subscribe(&mut self) {
+    fn subscribe(&mut self, now_us: u64) {
         if !self.pushes {
             return;
         }
         for channel in Rc::clone(&self.rules.channels).iter() {
             let mut subscribe = redis::cmd("SUBSCRIBE");
             subscribe.arg(channel);
-            let _ = self.push(&subscribe.get_packed_command(), 1, Owed::Subscribe);
+            let _ = self.push(&subscribe.get_packed_command(), 1, Owed::Subscribe, now_us);
         }
     }
 
@@ -378,80 +383,71 @@ impl<T> Node<T> {
     }
 
     /// Keeps the connection up; to be called now and then.
-    pub fn tend(&mut self, now: u64, random: u64, heard: &mut Vec<Heard<T>>) {
+    pub fn tend(&mut self, now: u64, random: u64, transport: &mut T, heard: &mut Vec<Heard<N>>) {
         match &mut self.line {
-            Line::Down { again_at } if *again_at <= now => self.open(now, random),
+            Line::Down { again_at } if *again_at <= now => self.open(now, random, transport),
             Line::Down { .. } => {}
             Line::Opening { since, .. } if *since + CONNECT_MS < now => {
-                self.close(now, "no connection in time", heard);
+                self.close(now, "no connection in time", transport, heard);
             }
             Line::Opening { .. } => {}
             Line::Open(link) => {
                 // Twice: after a standstill of ours the answers are there, unread.
-                let stale = link.owing().is_some_and(|owing| owing > STALE);
+                let now_us = transport.clock_us();
+                let stale = link.owing_us(now_us).is_some_and(|owing| owing > STALE_US);
                 if stale && std::mem::replace(&mut self.was_stale, stale) {
-                    return self.close(now, "no answer", heard);
+                    return self.close(now, "no answer", transport, heard);
                 }
                 self.was_stale = stale;
                 let probes = self.health.probe(now);
                 if probes {
                     let ping = redis::cmd("PING").get_packed_command();
-                    let _ = self.push(&ping, 1, Owed::Probe);
+                    let _ = self.push(&ping, 1, Owed::Probe, now_us);
                 }
-                if self.try_out(now) || probes {
-                    self.flush(now, heard);
+                if self.try_out(now, now_us) || probes {
+                    self.flush(now, transport, heard);
                 }
             }
         }
     }
 
     /// Has it do what changes nothing, if it is time; whether it was.
-    fn try_out(&mut self, now: u64) -> bool {
+    fn try_out(&mut self, now: u64, now_us: u64) -> bool {
         let due = self.trial.is_due(now);
         if due {
             let (packed, commands) = self.rules.trial.clone();
-            let _ = self.push(&packed, commands, Owed::Trial);
+            let _ = self.push(&packed, commands, Owed::Trial, now_us);
         }
         due
     }
 
-    fn tried(&mut self, reply: &Value, now: u64) {
-        let node = &self.target.name;
-        match self.trial.answered(reply, now) {
-            Some(TrialNews::Refuses(why)) => {
-                let fields = json!({ "node": node, "error": why.as_str() });
-                event(Level::Error, "redis_node_failing", fields);
-            }
-            Some(TrialNews::Obeys) => {
-                event(Level::Warn, "redis_node_voting", json!({ "node": node }));
-            }
-            None => {}
-        }
+    fn tried(&mut self, reply: &Value, now: u64, transport: &mut T) {
+        let event = match self.trial.answered(reply, now) {
+            Some(TrialNews::Refuses(error)) => NodeEvent::Failing { error },
+            Some(TrialNews::Obeys) => NodeEvent::Voting,
+            None => return,
+        };
+        transport.log(&self.target.name, event);
     }
 
-    fn open(&mut self, now: u64, random: u64) {
-        let target = &self.target;
-        match Link::connect(
-            &target.address,
-            target.tls.as_ref(),
-            self.call,
-            self.argument,
-        ) {
-            Ok(mut link) => {
-                let owed = greet(&mut link, &self.target);
+    fn open(&mut self, now: u64, random: u64, transport: &mut T) {
+        match transport.connect(&self.target.address, self.id) {
+            Ok(connection) => {
+                let mut link = Link::new(connection);
+                let owed = greet(&mut link, &self.target, transport.clock_us());
                 self.line = Line::Opening {
                     link,
                     since: now,
                     owed,
                 };
             }
-            Err(error) => self.down(now, random, &error.to_string()),
+            Err(error) => self.down(now, random, &error.to_string(), transport),
         }
     }
 
-    fn close(&mut self, now: u64, reason: &str, heard: &mut Vec<Heard<T>>) {
+    fn close(&mut self, now: u64, reason: &str, transport: &mut T, heard: &mut Vec<Heard<N>>) {
         let line = std::mem::replace(&mut self.line, Line::Down { again_at: now });
-        self.down(now, now, reason);
+        self.down(now, now, reason, transport);
         if let Line::Open(link) | Line::Opening { link, .. } = line {
             heard.extend(link.into_waiting().filter_map(|owed| match owed {
                 Owed::Command(command) => Some(Heard::Broken(command)),
@@ -460,7 +456,7 @@ impl<T> Node<T> {
         }
     }
 
-    fn down(&mut self, now: u64, random: u64, reason: &str) {
+    fn down(&mut self, now: u64, random: u64, reason: &str, transport: &mut T) {
         let delay = RECONNECT_MIN_MS << self.failures.min(6);
         let delay = delay.min(RECONNECT_MAX_MS);
         self.failures += 1;
@@ -468,13 +464,12 @@ impl<T> Node<T> {
             again_at: now + delay + random % (delay / 4 + 1),
         };
         if !std::mem::replace(&mut self.said_down, true) {
-            let fields = json!({ "node": self.target.name, "reason": reason });
-            event(Level::Error, "redis_node_down", fields);
+            transport.log(&self.target.name, NodeEvent::Down { reason });
         }
     }
 }
 
-fn message<T>(parts: Vec<Value>) -> Option<Heard<T>> {
+fn message<N>(parts: Vec<Value>) -> Option<Heard<N>> {
     match <[Value; 3]>::try_from(parts).ok()? {
         [
             Value::Bytes(kind),

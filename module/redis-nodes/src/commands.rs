@@ -1,5 +1,5 @@
-//! The commands that take a slot and give it back, packed once: only nonce, fence
-//! and time differ from lease to lease, and are written into a copy.
+//! The commands that lock a slot and unlock it, packed once. Only nonce, fence and time
+//! differ from lease to lease; they are written into a copy.
 
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
@@ -13,6 +13,7 @@ use super::call;
 
 /// The commands of one slot.
 pub struct SlotCommands {
+    /// The slot.
     pub slot: Slot,
     names: Rc<PoolNames>,
     ttl_ms: u64,
@@ -40,6 +41,7 @@ const FENCE: u64 = 1_111_111_111_111_111;
 const START: u64 = 2_222_222_222_222;
 
 impl SlotCommands {
+    /// The commands of a slot of a pool, whose locks live for so long.
     pub fn new(slot: Slot, names: Rc<PoolNames>, ttl_ms: u64) -> Self {
         Self {
             slot,
@@ -146,11 +148,11 @@ impl Packed {
 
 impl Form {
     fn new(text: Vec<u8>) -> Self {
-        let places = |blank: String| memchr::memmem::find_iter(&text, &blank).collect();
+        let positions = |blank: String| memchr::memmem::find_iter(&text, &blank).collect();
         Self {
-            nonces: places(Nonce(NONCE).to_string()),
-            fences: places(FENCE.to_string()),
-            starts: places(START.to_string()),
+            nonces: positions(Nonce(NONCE).to_string()),
+            fences: positions(FENCE.to_string()),
+            starts: positions(START.to_string()),
             text,
         }
     }

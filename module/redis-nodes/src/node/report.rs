@@ -1,32 +1,38 @@
-//! What there is to tell of a node.
+//! The state of a node, as it is reported.
 
 use openai_core::redlock::ErrorKind;
 
-/// What is known of a node, for variables.
+/// What is known of a node.
 pub struct NodeReport<'a> {
+    /// Its name in logs.
     pub name: &'a str,
+    /// Its state.
     pub state: NodeState,
     /// By which error it refuses what it is asked, if it does.
     pub refuses: Option<ErrorKind>,
     /// Smoothed, in microseconds.
     pub round_trip_us: Option<u64>,
+    /// What it has done.
     pub counts: NodeCounts,
 }
 
-/// How a node does.
+/// The state of a node, for a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeState {
+    /// It is asked for votes.
     Up,
     /// It did not answer in time, more than once.
     Suspect,
-    /// It answers by errors.
+    /// It answers with errors.
     Failing,
-    /// It came back without its memory not long ago.
+    /// It lost its memory not long ago, and grants no locks yet.
     Quarantined,
+    /// There is no connection.
     Down,
 }
 
 impl NodeState {
+    /// The name of the state, for variables and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Up => "up",

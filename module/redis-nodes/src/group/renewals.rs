@@ -8,13 +8,14 @@ use openai_core::redlock::{
     RenewalEvent, ScriptCall, Slot, Timing,
 };
 
-use super::super::call::by_digest;
 use super::{Counts, Group, Kept, Order, Outcome, Purpose, RenewalKey, Renewing};
+use crate::call::by_digest;
+use crate::transport::Transport;
 
 /// How many locks a node is asked about at once.
 const MOST: usize = 256;
 
-impl Group {
+impl<T: Transport> Group<T> {
     /// Prolongs the locks of leases.
     pub fn prolong(
         &mut self,

@@ -1,9 +1,11 @@
-//! A group of nodes: attempts, locks to prolong and to give back, a place in the
-//! queue of all machines.
+//! A group of nodes: attempts, locks to prolong and to give back, an entry in the queue
+//! of all machines.
 
 mod attempts;
 mod guards;
+mod inputs;
 mod outages;
+mod outcome;
 mod queue;
 mod renewals;
 mod timeouts;
@@ -12,189 +14,29 @@ mod wire;
 
 use std::rc::Rc;
 
-use nginx_safe::Timer;
-use openai_core::lease::{LeaseHandle, Lock};
+use openai_core::lease::LeaseHandle;
 use openai_core::redlock::{
-    Acquire, Candidates, Drift, ErrorKind, Event, Fence, FenceClock, NodeId, NodeSet, Nonce,
-    Operation, Outage, PoolNames, Quorum, Release, ReleaseCommand, ReleaseEvent, Renewal,
-    RenewalEvent, RetryDelay, ScriptCall, Slot, Value, reply,
+    Acquire, Candidates, FenceClock, NodeId, NodeSet, Nonce, Operation, PoolNames, Quorum, Release,
+    ReleaseCommand, Renewal, ScriptCall,
 };
 use rand::RngCore;
 use rand::rngs::StdRng;
 use rustc_hash::{FxHashMap, FxHashSet};
 use slotmap::{SlotMap, new_key_type};
 
-use super::call::{by_digest, in_full};
-use super::commands::{self, SlotCommands};
-use super::node::{Heard, Node, NodeReport, NodeTarget, Rules};
-use outages::recalled;
+use crate::call::by_digest;
+use crate::commands::{self, SlotCommands};
+use crate::node::{Node, NodeReport, Rules};
+use crate::transport::Transport;
+
+pub use inputs::{Attempt, GiveBack, Setup};
+pub use outcome::{Counts, Kept, Outcome};
 
 new_key_type! {
     /// Names an attempt to take a lock.
     pub struct AttemptKey;
     struct UnlockKey;
     struct RenewalKey;
-}
-
-/// How a group is made.
-pub struct Setup {
-    pub nodes: Vec<NodeTarget>,
-    pub timeout_ms: u64,
-    pub drift: Drift,
-    pub retry: RetryDelay,
-    pub quarantine_ms: u64,
-    pub bootstrap: bool,
-    /// The pools that use it.
-    pub pools: Vec<Rc<PoolNames>>,
-    /// The name of this worker, as other machines see it on its locks.
-    pub owner: String,
-    /// The name of this machine's place in queues: the same for all its workers.
-    pub instance: String,
-    /// Called with `base` + node, and with `base` + [`TIMEOUT`] or [`WAKE`] when
-    /// that is due.
-    pub on_node: fn(u64),
-    pub base: u64,
-}
-
-/// The argument, beside the nodes' numbers, of a due timeout.
-pub const TIMEOUT: u64 = 0xff;
-/// And of slots that some nodes say are free.
-pub const WAKE: u64 = 0xfe;
-
-/// What a lock is wanted for.
-pub struct Attempt {
-    pub names: Rc<PoolNames>,
-    /// The slot of the lease.
-    pub first: Rc<SlotCommands>,
-    /// Others that would do.
-    pub others: Vec<Slot>,
-    /// Whether to ask by script, which tells more.
-    pub by_script: bool,
-    pub ttl_ms: u64,
-    /// The lease of the first slot on this machine.
-    pub handle: LeaseHandle,
-    /// The fence of the last lock of that slot that is known here.
-    pub last_fence: u64,
-    /// Passed through.
-    pub tag: u64,
-}
-
-/// A lock to be given back.
-#[derive(Clone, Copy)]
-pub struct GiveBack {
-    pub lock: Lock,
-    /// Whether nodes may yet be told to prolong it, by whomever.
-    pub retold: bool,
-    /// Whether somebody wants to hear when it is gone.
-    pub settles: bool,
-    /// The lease that it is of.
-    pub handle: LeaseHandle,
-}
-
-impl GiveBack {
-    /// The fence up to which nodes must put no lock back.
-    fn ends(&self) -> Option<Fence> {
-        Fence::new(self.lock.fence).filter(|_| self.retold)
-    }
-}
-
-/// What nodes have answered to an operation on a lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
-    /// A majority keeps it, so that it is valid until then.
-    Until(u64),
-    /// Too few do.
-    Refused,
-    /// A majority says that it is another's.
-    Lost,
-}
-
-/// What has come of something.
-pub enum Outcome {
-    Locked {
-        tag: u64,
-        handle: LeaseHandle,
-        lock: Lock,
-        /// Which of the slots.
-        choice: usize,
-        /// How many nodes had granted it by then.
-        votes: u8,
-    },
-    /// It is held elsewhere, or the votes were split; worth trying again then.
-    Busy {
-        tag: u64,
-        handle: LeaseHandle,
-        wait_ms: u64,
-    },
-    /// Too little has been learnt; the next attempt will ask for more.
-    Unsure {
-        tag: u64,
-        handle: LeaseHandle,
-    },
-    Unavailable {
-        tag: u64,
-        handle: LeaseHandle,
-    },
-    Unlocked {
-        handle: LeaseHandle,
-        /// Whether a waiter on another machine has been told.
-        for_others: bool,
-    },
-    /// No node has it any more; comes later.
-    Gone {
-        handle: LeaseHandle,
-    },
-    /// Given up before it was decided.
-    Abandoned {
-        handle: LeaseHandle,
-    },
-    Prolonged {
-        handle: LeaseHandle,
-        deadline_ms: u64,
-    },
-    /// What has come of [`Group::keep_for`]; may come again.
-    Concluded {
-        operation: Operation,
-        kept: Kept,
-    },
-    Lost {
-        handle: LeaseHandle,
-    },
-    /// A node can be sent commands from now on; see [`Group::greet`].
-    Opened {
-        group: usize,
-        node: NodeId,
-    },
-    /// A node says that a key is out.
-    Out {
-        names: Rc<PoolNames>,
-        key: String,
-        outage: Outage,
-    },
-    /// What a node says to a call of [`Group::share`].
-    Shared {
-        group: usize,
-        node: NodeId,
-        value: Value,
-    },
-    /// Another machine has given up a slot, and it is our turn.
-    Freed {
-        names: Rc<PoolNames>,
-        field: String,
-    },
-}
-
-/// What has come of attempts since the worker began.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counts {
-    pub locked: u64,
-    pub handed_over: u64,
-    pub busy: u64,
-    pub no_quorum: u64,
-    pub quarantine: u64,
-    pub too_late: u64,
-    pub abandoned: u64,
-    pub lost: u64,
 }
 
 /// A command that is under way.
@@ -257,19 +99,20 @@ enum Purpose {
     Operation(Operation),
 }
 
-pub struct Group {
-    setup: Setup,
+/// A group of nodes, as one worker is connected to it.
+pub struct Group<T: Transport> {
+    transport: T,
+    setup: Setup<T::Target>,
     quorum: Quorum,
-    nodes: Vec<Node<Sent>>,
+    nodes: Vec<Node<T, Sent>>,
     attempts: SlotMap<AttemptKey, Attempting>,
     unlocks: SlotMap<UnlockKey, Unlocking>,
     renewals: SlotMap<RenewalKey, Renewing>,
     fence: FenceClock,
     /// Locks that were won and that a node may yet take up, by their nonces.
     unheard: FxHashSet<u128>,
-    queues: Vec<queue::Place>,
+    queues: Vec<queue::Entry>,
     woken: FxHashMap<(usize, String), NodeSet>,
-    wake: Timer,
     width: attempts::Width,
     /// Whether to ask by script, which tells more.
     careful: bool,
@@ -281,14 +124,15 @@ pub struct Group {
     sights: FxHashMap<String, guards::Sight>,
     /// When nodes that send no messages are asked next.
     ask_at: u64,
-    random: StdRng,
+    /// Counts of attempts.
     pub counts: Counts,
-    timeout: Timer,
+    random: StdRng,
     timeout_set: bool,
 }
 
-impl Group {
-    pub fn new(setup: Setup, quorum: Quorum, random: StdRng) -> Self {
+impl<T: Transport> Group<T> {
+    /// A group without connections; [`Group::tend`] makes them.
+    pub fn new(mut setup: Setup<T::Target>, quorum: Quorum, random: StdRng, transport: T) -> Self {
         let channels = |names: &Rc<PoolNames>| {
             let wakes = names.wake_channel(&setup.instance).ok();
             wakes.into_iter().chain([names.outages()])
@@ -300,14 +144,11 @@ impl Group {
             channels: setup.pools.iter().flat_map(channels).collect(),
             trial: commands::trial(&setup.pools),
         };
-        let node = |(at, target): (usize, &NodeTarget)| {
-            let argument = setup.base + at as u64;
-            Node::new(target.clone(), rules.clone(), setup.on_node, argument)
-        };
+        let targets = std::mem::take(&mut setup.nodes);
+        let node = |(at, target)| Node::new(NodeId(at), target, rules.clone());
         Self {
-            nodes: setup.nodes.iter().enumerate().map(node).collect(),
-            timeout: Timer::new(true, setup.on_node, setup.base + TIMEOUT),
-            wake: Timer::new(true, setup.on_node, setup.base + WAKE),
+            nodes: (0..).zip(targets).map(node).collect(),
+            transport,
             queues: vec![],
             woken: FxHashMap::default(),
             width: attempts::Width::default(),
@@ -332,7 +173,7 @@ impl Group {
     /// The nodes to ask. Suspects only when there are too few without them: it may
     /// be this machine that is slow.
     fn voters(&self, pool: &str, now: u64) -> NodeSet {
-        let those = |votes: fn(&Node<Sent>, &str, u64) -> bool| -> NodeSet {
+        let those = |votes: fn(&Node<T, Sent>, &str, u64) -> bool| -> NodeSet {
             let nodes = self.nodes.iter().enumerate();
             nodes
                 .filter(|(_, node)| votes(node, pool, now))
@@ -348,7 +189,7 @@ impl Group {
 
     /// Nodes that can be asked to keep what they have: in quarantine, too.
     fn keepers(&self) -> NodeSet {
-        let open = |(_, node): &(usize, &Node<Sent>)| node.is_open();
+        let open = |(_, node): &(usize, &Node<T, Sent>)| node.is_open();
         self.nodes
             .iter()
             .enumerate()
@@ -368,7 +209,7 @@ impl Group {
     pub fn node_event(&mut self, node: usize, now: u64, done: &mut Vec<Outcome>) {
         let mut heard = vec![];
         if let Some(node) = self.nodes.get_mut(node) {
-            node.arrived(now, &mut heard);
+            node.arrived(now, &mut self.transport, &mut heard);
         }
         self.hear(node, heard, now, done);
     }
@@ -377,7 +218,7 @@ impl Group {
     pub fn flush(&mut self, now: u64, done: &mut Vec<Outcome>) {
         for at in 0..self.nodes.len() {
             let mut heard = vec![];
-            self.nodes[at].flush(now, &mut heard);
+            self.nodes[at].flush(now, &mut self.transport, &mut heard);
             self.hear(at, heard, now, done);
         }
     }
@@ -388,7 +229,7 @@ impl Group {
         for at in 0..self.nodes.len() {
             let mut heard = vec![];
             let random = self.random.next_u64();
-            self.nodes[at].tend(now, random, &mut heard);
+            self.nodes[at].tend(now, random, &mut self.transport, &mut heard);
             self.hear(at, heard, now, done);
         }
     }
@@ -413,10 +254,6 @@ impl Group {
         self.flush(now, done);
     }
 
-    fn number(&self) -> usize {
-        (self.setup.base >> 8) as usize
-    }
-
     /// Asks a node about totals that machines share; whether it can be asked.
     pub fn share(&mut self, node: NodeId, call: ScriptCall) -> bool {
         let packed = by_digest(&call);
@@ -426,7 +263,7 @@ impl Group {
 
     /// What a node is called in logs.
     pub fn node_name(&self, node: NodeId) -> &str {
-        let target = self.setup.nodes.get(usize::from(node.0));
-        target.map_or("", |target| &target.name)
+        let node = self.nodes.get(usize::from(node.0));
+        node.map_or("", |node| node.name())
     }
 }

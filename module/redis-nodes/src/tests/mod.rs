@@ -1,0 +1,3 @@
+mod link;
+mod node;
+mod scripted;

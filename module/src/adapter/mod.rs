@@ -1,3 +1,0 @@
-//! Connections to Redis.
-
-pub mod redis;

@@ -1,0 +1,126 @@
+//! Groups of Redis nodes on nginx's event loop: their connections, timers and log.
+
+use std::io::{self, Read};
+use std::time::Instant;
+
+use nginx_safe::{Level, Peer, Timer};
+use openai_core::redlock::NodeId;
+use redis_nodes::{Connection, GroupTimer, NodeEvent, Transport};
+use serde_json::json;
+
+use crate::config::NodeAddress;
+use crate::telemetry::event;
+
+/// A group of nodes on nginx's event loop.
+pub type Group = redis_nodes::Group<NginxTransport>;
+
+/// The monotonic clock, read now: a lock must not be believed valid because the clock
+/// was not looked at.
+pub fn clock() -> u64 {
+    nginx_safe::monotonic_ms()
+}
+
+/// What a group is called for. It is passed through nginx as a number.
+pub enum Call {
+    /// The connection to a node can be read or written, or has failed.
+    Node(usize),
+    /// A timer is due.
+    Timer(GroupTimer),
+}
+
+const TIMEOUT: u64 = 0xff;
+const WAKE: u64 = 0xfe;
+
+impl Call {
+    /// The group, and what it is called for.
+    pub fn of(argument: u64) -> (usize, Self) {
+        let call = match argument & 0xff {
+            TIMEOUT => Self::Timer(GroupTimer::Timeout),
+            WAKE => Self::Timer(GroupTimer::Wake),
+            node => Self::Node(node as usize),
+        };
+        ((argument >> 8) as usize, call)
+    }
+}
+
+/// The transport of one group.
+pub struct NginxTransport {
+    call: fn(u64),
+    /// The argument that means the first node of the group.
+    base: u64,
+    timeout: Timer,
+    wake: Timer,
+    /// When it was made.
+    origin: Instant,
+}
+
+impl NginxTransport {
+    /// The transport of the group of this number. `call` is called with arguments that
+    /// [`Call::of`] reads.
+    pub fn new(group: usize, call: fn(u64)) -> Self {
+        let base = (group as u64) << 8;
+        Self {
+            call,
+            base,
+            timeout: Timer::new(true, call, base + TIMEOUT),
+            wake: Timer::new(true, call, base + WAKE),
+            origin: Instant::now(),
+        }
+    }
+}
+
+impl Transport for NginxTransport {
+    type Target = NodeAddress;
+    type Connection = NodeConnection;
+
+    fn connect(&mut self, target: &NodeAddress, node: NodeId) -> io::Result<NodeConnection> {
+        let argument = self.base + u64::from(node.0);
+        let NodeAddress { address, tls } = target;
+        Peer::connect(address, tls.as_ref(), self.call, argument).map(NodeConnection)
+    }
+
+    fn start(&mut self, timer: GroupTimer, after_ms: u64) {
+        let timer = match timer {
+            GroupTimer::Timeout => &mut self.timeout,
+            GroupTimer::Wake => &mut self.wake,
+        };
+        timer.start(after_ms);
+    }
+
+    fn clock_us(&self) -> u64 {
+        self.origin.elapsed().as_micros() as u64
+    }
+
+    fn log(&mut self, node: &str, what: NodeEvent<'_>) {
+        let (level, name, fields) = match what {
+            NodeEvent::Down { reason } => {
+                let fields = json!({ "node": node, "reason": reason });
+                (Level::Error, "redis_node_down", fields)
+            }
+            NodeEvent::Up => (Level::Warn, "redis_node_up", json!({ "node": node })),
+            NodeEvent::Failing { error } => {
+                let fields = json!({ "node": node, "error": error.as_str() });
+                (Level::Error, "redis_node_failing", fields)
+            }
+            NodeEvent::Voting => (Level::Warn, "redis_node_voting", json!({ "node": node })),
+        };
+        event(level, name, fields);
+    }
+}
+
+/// A connection to a node.
+pub struct NodeConnection(Peer);
+
+impl Connection for NodeConnection {
+    fn connected(&mut self) -> io::Result<bool> {
+        self.0.connected()
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.send(bytes)
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
