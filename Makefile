@@ -102,12 +102,13 @@ check-metrics: ## the text of /metrics and the alert rules, by Debian's promtool
 test: lint test-unit test-debian test-stable ## everything; stops at the first suite that fails
 
 .PHONY: lint
-lint: deps ## formatting, clippy, shellcheck
+lint: deps ## formatting, clippy, shellcheck, directions of imports
 	cargo fmt --all --check
 	cargo clippy --all-targets -- -D warnings
 	@# In release, so that the module's build below finds its build scripts compiled.
 	headers=$$($(BUILD)/debian-source.sh $(DEBIAN)) && \
 	    env $$headers cargo clippy --release --package nginx-safe --package ngx_http_openai_module -- -D warnings
+	python3 $(BUILD)/layers.py
 	shellcheck $(BUILD)/*.sh nginx/container/*.sh .ci/run $(wildcard benches/*.sh)
 
 .PHONY: test-unit

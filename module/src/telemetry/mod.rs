@@ -3,6 +3,7 @@
 mod clock;
 mod event;
 pub mod metrics;
+pub mod sharing;
 pub mod snapshot;
 
 pub use clock::now;

@@ -40,6 +40,8 @@ pub(super) struct Member {
     /// Due when a lock of a service ends.
     pub(super) ends: Timer,
     tend: Timer,
+    /// Due when totals are to be shared.
+    pub(super) share: Timer,
 }
 
 /// Connects to the groups that pools use.
@@ -62,8 +64,8 @@ pub fn start(main: &Main) {
         let pools = uses.map(|(_, names, id)| (names, id)).collect();
         Some(Member::new(at, known, group, pools, shortest))
     });
-    let members: Vec<_> = members.collect();
-    sharing::start(main, &members);
+    let mut members: Vec<_> = members.collect();
+    sharing::start(main, &mut members);
     LOCKS.with_borrow_mut(|locks| {
         locks.members = members;
         locks.pools = lockable(main);
@@ -102,7 +104,7 @@ pub fn keys_changed(generation: u64) {
             member.generation = generation;
         }
     });
-    sharing::keys_changed();
+    crate::telemetry::sharing::keys_changed();
     let groups = LOCKS.with_borrow(|locks| locks.members.len());
     (0..groups).for_each(outages::ask_all_nodes);
 }
@@ -226,6 +228,7 @@ impl Member {
             renewal,
             ends: Timer::new(true, |group| services::tend(group as usize), number),
             tend: Timer::new(true, tend, number),
+            share: Timer::new(true, sharing::tick, number),
         }
     }
 

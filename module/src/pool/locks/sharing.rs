@@ -1,181 +1,38 @@
-//! Totals that machines share: what this one has counted is written to the nodes of a
-//! group, and what the others have is read from there.
-//!
-//! The first worker does it. During a reload there are two of them, to no harm: whoever
-//! tells a row, and how often, it comes to the same.
+//! Totals that machines share, on their way to the nodes and back: see
+//! [`crate::telemetry::sharing`].
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
-use nginx_safe::{Level, SharedZone, Timer, is_first_worker};
-use openai_core::metrics::{Day, KEPT_DAYS, SharedNames};
-use openai_core::redlock::share::{Instance, RowId, Sharing, Sums};
-use openai_core::redlock::{ErrorKind, NodeId, NodeSet, ShareNames, Value};
+use nginx_safe::{Level, is_first_worker};
+use openai_core::redlock::{ErrorKind, NodeId, Value};
 use serde_json::json;
 
 use super::members::Member;
 use super::with;
-use crate::config::{KeyTable, Main, RedlockGroup};
+use crate::config::Main;
 use crate::pool;
-use crate::telemetry::event;
-use crate::telemetry::metrics;
-use crate::telemetry::now;
-
-/// How many rows are noted in the zone at once: others wait for its mutex.
-const MOST_NOTED: usize = 32;
-
-/// A group by which totals are shared.
-struct Channel {
-    /// The place of its first node among all nodes.
-    first: usize,
-    nodes: usize,
-    names: Rc<ShareNames>,
-    interval_ms: u64,
-    timer: Timer,
-    /// Nodes that have refused.
-    refused: NodeSet,
-}
-
-/// What rows may be about.
-struct Known {
-    services: Vec<String>,
-    /// Pools, with their keys.
-    pools: Vec<(String, Rc<KeyTable>)>,
-}
-
-impl Known {
-    fn of(main: &Main) -> Self {
-        let clients = main.clients.iter().flat_map(|clients| clients.as_slice());
-        let pools = main.pools.iter();
-        Self {
-            services: clients.map(|client| client.name.clone()).collect(),
-            pools: pools
-                .map(|pool| (pool.name.clone(), Rc::clone(&pool.keys)))
-                .collect(),
-        }
-    }
-
-    fn names(&self) -> SharedNames {
-        let pools = self.pools.iter().map(|(name, keys)| {
-            let ids = keys.newest().iter().map(|key| key.id.clone()).collect();
-            (name.as_str(), ids)
-        });
-        SharedNames::new(self.services.iter().map(String::as_str), pools)
-    }
-}
-
-struct Sharer {
-    known: Known,
-    names: Rc<RefCell<SharedNames>>,
-    board: SharedZone,
-    sharing: Sharing,
-    /// By group.
-    channels: Vec<Option<Channel>>,
-    /// From which day on own rows may have changed.
-    since: Day,
-    looked: Day,
-    /// What has been heard of others and not been noted; of the newest day last.
-    heard: Vec<(RowId, Sums)>,
-    note: Timer,
-    /// Whether it has been said that there is no room for what others say.
-    is_full: bool,
-}
-
-thread_local! {
-    static SHARER: RefCell<Option<Sharer>> = const { RefCell::new(None) };
-}
-
-fn sharer<T>(act: impl FnOnce(&mut Sharer) -> T) -> Option<T> {
-    SHARER.with_borrow_mut(|sharer| sharer.as_mut().map(act))
-}
-
-fn row(day: Day, name: String) -> RowId {
-    RowId {
-        day: day.number(),
-        name: name.into(),
-    }
-}
-
-fn today() -> Day {
-    Day::of(now().wall_us)
-}
+use crate::telemetry::{event, sharing};
 
 /// Begins to share totals by those of the groups that are in use.
-pub(super) fn start(main: &Main, members: &[Option<Member>]) {
-    let Some(board) = main.totals.shared else {
-        return;
-    };
-    let mut first = 0;
-    let channel = |(at, (group, member)): (usize, (&RedlockGroup, &Option<Member>))| {
-        let interval_ms = group.stats_ms.filter(|_| member.is_some())?;
-        let channel = Channel {
-            first,
-            nodes: group.nodes.len(),
-            names: Rc::clone(&group.share_names),
-            interval_ms,
-            timer: Timer::new(true, tick, at as u64),
-            refused: NodeSet::default(),
-        };
-        first += channel.nodes;
-        Some(channel)
-    };
-    let groups = main.groups.iter().zip(members).enumerate();
-    let mut channels: Vec<_> = groups.map(channel).collect();
-    let Some(instance) = metrics::instance(board).filter(|_| first > 0) else {
-        return;
-    };
-    if is_first_worker() {
-        for channel in channels.iter_mut().flatten() {
-            channel.timer.start(channel.interval_ms);
+pub(super) fn start(main: &Main, members: &mut [Option<Member>]) {
+    let in_use: Vec<_> = members.iter().map(Option::is_some).collect();
+    sharing::start(main, &in_use);
+    for (group, member) in members.iter_mut().enumerate() {
+        if let (Some(member), Some(ms)) = (member, sharing::interval_ms(group)) {
+            member.share.start(ms);
         }
     }
-    let known = Known::of(main);
-    let names = Rc::new(RefCell::new(known.names()));
-    let accepting = Rc::clone(&names);
-    let accepts = move |row: &RowId, sums: &Sums| accepting.borrow().accept(row, sums, today());
-    let mut sharer = Sharer {
-        known,
-        names,
-        board,
-        sharing: Sharing::new(Instance(instance), KEPT_DAYS, first).accepting(accepts),
-        channels,
-        since: Day::default(),
-        looked: Day::default(),
-        heard: vec![],
-        note: Timer::new(true, |_| note(), 0),
-        is_full: false,
-    };
-    if is_first_worker() {
-        sharer.count();
-        sharer.remember(main);
-    }
-    SHARER.set(Some(sharer));
-}
-
-/// There are other keys.
-pub(super) fn keys_changed() {
-    sharer(|sharer| {
-        let names = sharer.known.names();
-        *sharer.names.borrow_mut() = names;
-    });
 }
 
 /// There is a new connection to a node.
 pub(super) fn greet(group: usize, node: NodeId) {
     if is_first_worker() {
-        sharer(|sharer| {
-            if let Some(at) = sharer.place(group, node) {
-                sharer.sharing.opened(at);
-            }
-        });
+        sharing::opened(group, node);
         talk(group, node);
     }
 }
 
 /// A node has answered.
 pub(super) fn answered(group: usize, node: NodeId, value: &Value) {
-    let refused = sharer(|sharer| sharer.answered(group, node, value)).flatten();
-    if let Some(kind) = refused {
+    if let Some(kind) = sharing::answered(group, node, value) {
         let name = with(group, |member, _, _| {
             member.group.node_name(node).to_owned()
         });
@@ -185,136 +42,41 @@ pub(super) fn answered(group: usize, node: NodeId, value: &Value) {
     talk(group, node);
 }
 
-/// The worker ends: what has been counted is told once more, as far as the sockets take
-/// it, by each worker. So nothing is lost by the last one.
+/// The worker ends: its nodes are told once more what has been counted.
 pub(super) fn stop(members: &mut [Option<Member>]) {
-    let Some(mut sharer) = SHARER.take() else {
+    let Some(mut last) = sharing::stop() else {
         return;
     };
-    sharer.since = today().before(1);
-    sharer.count();
-    let Sharer {
-        sharing, channels, ..
-    } = &mut sharer;
-    for (channel, member) in channels.iter().zip(members) {
-        let (Some(channel), Some(member)) = (channel, member) else {
-            continue;
-        };
+    for (at, member) in members.iter_mut().enumerate() {
+        let Some(member) = member else { continue };
         for node in member.group.open_nodes() {
-            let at = channel.first + usize::from(node.0);
-            for call in sharing.last_words(at, &channel.names, pool::random()) {
+            for call in last.of(at, node, pool::random()) {
                 member.group.share(node, call);
             }
         }
     }
 }
 
-fn tick(group: u64) {
+/// It is time to talk to the nodes of a group.
+pub(super) fn tick(group: u64) {
     let group = group as usize;
-    let nodes = sharer(|sharer| {
-        sharer.count();
-        let channel = sharer.channels.get_mut(group)?.as_mut()?;
-        channel.timer.start(channel.interval_ms);
-        for at in channel.first..channel.first + channel.nodes {
-            sharer.sharing.begin_round(at);
-        }
-        Some(channel.nodes)
-    });
-    for node in 0..nodes.flatten().unwrap_or_default() {
+    let nodes = sharing::begin_round(group);
+    if let Some(ms) = sharing::interval_ms(group) {
+        with(group, |member, _, _| member.share.start(ms));
+    }
+    for node in 0..nodes.unwrap_or_default() {
         talk(group, NodeId(node as u8));
     }
 }
 
 /// Asks a node what there is to be asked.
 fn talk(group: usize, node: NodeId) {
-    let id = pool::random();
-    let next = |sharer: &mut Sharer| {
-        let at = sharer.place(group, node)?;
-        let channel = sharer.channels.get(group)?.as_ref()?;
-        sharer.sharing.next(at, &channel.names, id)
-    };
-    let Some(call) = sharer(next).flatten() else {
+    let Some(call) = sharing::next(group, node, pool::random()) else {
         return;
     };
     let is_sent = with(group, |member, _, _| member.group.share(node, call));
     if is_sent != Some(true) {
         let broken = Value::Error(ErrorKind::Disconnected);
-        sharer(|sharer| sharer.answered(group, node, &broken));
-    }
-}
-
-/// Notes in the zone what has been heard.
-fn note() {
-    let missed = sharer(|sharer| {
-        let from = sharer.heard.len().saturating_sub(MOST_NOTED);
-        let heard = sharer.heard.split_off(from);
-        if !sharer.heard.is_empty() {
-            sharer.note.start(1);
-        }
-        let missed = metrics::raise_others(sharer.board, today(), &heard);
-        missed.is_some_and(|missed| missed > 0 && !std::mem::replace(&mut sharer.is_full, true))
-    });
-    if missed == Some(true) {
-        let fields = json!({ "hint": "openai_stats needs more room for other machines' totals" });
-        event(Level::Warn, "totals_not_kept", fields);
-    }
-}
-
-impl Sharer {
-    /// The place of a node among all.
-    fn place(&self, group: usize, node: NodeId) -> Option<usize> {
-        let channel = self.channels.get(group)?.as_ref()?;
-        let node = usize::from(node.0);
-        (node < channel.nodes).then_some(channel.first + node)
-    }
-
-    /// Looks what has been counted here.
-    fn count(&mut self) {
-        let today = today();
-        for ((day, name), counters) in metrics::by_day(self.board, self.since) {
-            self.sharing.count(row(day, name), &counters.to_sums());
-        }
-        // A day that is over may have come to more just after the last look.
-        self.since = std::mem::replace(&mut self.looked, today);
-        let oldest = today.before(KEPT_DAYS);
-        self.sharing.forget_before(oldest.number());
-    }
-
-    /// Reads what the nginx before has left: nodes may not have been told all of it.
-    fn remember(&mut self, main: &Main) {
-        let former = main.totals.kept.as_ref().map(|kept| kept.former.borrow());
-        let Some((instance, rows)) = former.as_ref().and_then(|former| former.as_ref()) else {
-            return;
-        };
-        for ((day, name), counters) in rows {
-            let row = row(*day, name.clone());
-            let of = Instance(*instance);
-            self.sharing.know(of, row, &counters.to_sums());
-        }
-    }
-
-    /// Takes in an answer; why it is none, if that is news.
-    fn answered(&mut self, group: usize, node: NodeId, value: &Value) -> Option<ErrorKind> {
-        let at = self.place(group, node)?;
-        let done = self.sharing.answered(at, value);
-        let risen = self.sharing.take_risen();
-        if !risen.is_empty() {
-            self.heard.extend(risen);
-            self.heard.sort_by_key(|(row, _)| row.day);
-            self.note.start(1);
-        }
-        let channel = self.channels.get_mut(group)?.as_mut()?;
-        match done {
-            Ok(()) => {
-                channel.refused.remove(node);
-                None
-            }
-            Err(ErrorKind::Disconnected) => None,
-            Err(kind) => {
-                let is_known = channel.refused.contains(node);
-                channel.refused.insert(node);
-                (!is_known).then_some(kind)
-            }
-        }
+        sharing::answered(group, node, &broken);
     }
 }
