@@ -114,6 +114,8 @@ lint: deps ## formatting, clippy, shellcheck, directions of imports
 .PHONY: test-unit
 test-unit: deps ## the crates that need no nginx
 	cargo test --package openai-wire --package openai-core --package redis-nodes --package openai-keys --package mock-upstream --package benches
+	@# Ignored otherwise: plain `cargo test` starts no redis-server.
+	cargo test --package redis-nodes --test redis_servers -- --ignored
 
 .PHONY: test-debian
 test-debian: deps module-debian ## end to end, in Debian's nginx

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::record::{NONE, nonce_of, slot_state};
+use super::record::{NONE, nonce_of, nonce_words, slot_state};
 use super::service::SERVICE;
 use super::time::Now;
 use super::zone::Zone;
@@ -17,6 +17,16 @@ pub struct LeaseHandle {
 }
 
 impl LeaseHandle {
+    /// The handle of the lease on a slot that has this random number. The zone refuses it
+    /// unless there is such a lease.
+    #[must_use]
+    pub fn new(slot: u32, nonce: u128) -> Self {
+        Self {
+            slot,
+            nonce: nonce_words(nonce),
+        }
+    }
+
     /// The random number that names the lease.
     #[must_use]
     pub fn nonce(&self) -> u128 {

@@ -1,0 +1,155 @@
+//! Locks of a group of three, and of five, that all answer.
+
+use openai_core::lease::Lock;
+use openai_core::redlock::Operations;
+use redis_nodes::{Kept, Outcome};
+
+use crate::server::Server;
+use crate::worker::{TTL, Worker, run};
+
+fn lock_key(worker: &Worker, slot: usize) -> String {
+    worker.names.lock(&worker.slot(slot).slot)
+}
+
+/// How many servers have a lock on the slot.
+fn count(servers: &[Server], key: &str) -> usize {
+    let has = |server: &&Server| server.ask(&["EXISTS", key]) == ":1";
+    servers.iter().filter(has).count()
+}
+
+async fn taken_once_and_given_back(nodes: usize) {
+    let servers = Server::start_all(nodes);
+    let mut here = Worker::start("here", &servers).await;
+    let mut there = Worker::start("there", &servers).await;
+    let key = lock_key(&here, 0);
+
+    let (first, votes) = here.lock(0).await;
+    assert!(usize::from(votes) > nodes / 2);
+    here.until("all have it", |_| count(&servers, &key) == nodes)
+        .await;
+    for by_script in [false, true] {
+        let refused = there.try_lock(&[0], by_script).await;
+        assert!(matches!(refused, Outcome::Busy { .. }), "{refused:?}");
+    }
+    let other = there.try_lock(&[0, 1], true).await;
+    let Outcome::Locked { choice: 1, .. } = other else {
+        panic!("the other slot is free: {other:?}");
+    };
+
+    assert!(!here.unlock(0, first).await);
+    here.until("none has it", |_| count(&servers, &key) == 0)
+        .await;
+    let (second, _) = there.lock(0).await;
+    assert!(second.fence > first.fence);
+    assert!(here.group.is_heard(&first));
+    let counts = (here.group.counts, there.group.counts);
+    assert_eq!((counts.0.locked, counts.1.locked), (1, 2));
+    assert!(counts.1.busy >= 2);
+}
+
+#[test]
+#[ignore = "needs redis-server; see main.rs"]
+fn a_lock_is_one_machines_until_it_gives_it_back() {
+    run(async {
+        for nodes in [1, 3, 5] {
+            taken_once_and_given_back(nodes).await;
+        }
+    });
+}
+
+async fn prolong(worker: &mut Worker, slot: usize, lock: Lock) -> Option<u64> {
+    let handle = worker.handle();
+    let locks = [(handle, worker.slot(slot).slot.clone(), lock)];
+    let (now, mut done) = (worker.now(), vec![]);
+    let names = worker.names.clone();
+    worker.group.prolong(&names, TTL, &locks, now, &mut done);
+    worker.settle(done);
+    let told = |outcome: &Outcome| match outcome {
+        Outcome::Prolonged { handle: of, .. } | Outcome::Lost { handle: of } => *of == handle,
+        _ => false,
+    };
+    match worker.outcome("a renewal is decided", told).await {
+        Outcome::Prolonged { deadline_ms, .. } => Some(deadline_ms),
+        _ => None,
+    }
+}
+
+#[test]
+#[ignore = "needs redis-server; see main.rs"]
+fn a_lock_is_prolonged_and_restored_and_lost() {
+    run(async {
+        for nodes in [3, 5] {
+            let servers = Server::start_all(nodes);
+            let mut here = Worker::start("here", &servers).await;
+            let key = lock_key(&here, 0);
+            let (lock, _) = here.lock(0).await;
+            here.run_for(50).await;
+            let later = prolong(&mut here, 0, lock).await;
+            assert!(later > Some(lock.deadline_ms));
+
+            // A node that has lost it has it again.
+            servers[0].ask(&["DEL", &key]);
+            assert!(prolong(&mut here, 0, lock).await >= later);
+            here.until("all have it", |_| count(&servers, &key) == nodes)
+                .await;
+
+            // It is another's on a majority.
+            for server in &servers[..=nodes / 2] {
+                server.ask(&["SET", &key, "other\n1\n\n\n", "PX", "30000"]);
+            }
+            assert_eq!(prolong(&mut here, 0, lock).await, None);
+            assert_eq!(here.group.counts.lost, 1);
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs redis-server; see main.rs"]
+fn an_operation_is_concluded_by_what_nodes_answer() {
+    run(async {
+        let servers = Server::start_all(3);
+        let mut here = Worker::start("here", &servers).await;
+        let (lock, _) = here.lock(0).await;
+        let mut operations = Operations::default();
+        let operation = operations.begin((), u64::MAX);
+        let (now, mut done) = (here.now(), vec![]);
+        let (names, slot) = (here.names.clone(), here.slot(0));
+        let lock_of = (&slot.slot, &lock);
+        let valid = 2 * TTL;
+        here.group
+            .keep_for(&names, valid, lock_of, operation, now, &mut done);
+        here.settle(done);
+        let concluded = |outcome: &Outcome| matches!(outcome, Outcome::Concluded { .. });
+        let outcome = here.outcome("an operation is concluded", concluded).await;
+        let Outcome::Concluded {
+            kept: Kept::Until(deadline_ms),
+            ..
+        } = outcome
+        else {
+            panic!("not kept: {outcome:?}");
+        };
+        assert!(deadline_ms >= now + valid);
+    });
+}
+
+#[test]
+#[ignore = "needs redis-server; see main.rs"]
+fn an_abandoned_attempt_leaves_no_lock() {
+    run(async {
+        let servers = Server::start_all(3);
+        let mut here = Worker::start("here", &servers).await;
+        let key = lock_key(&here, 0);
+        let (_, attempt) = here.ask(&[0], false);
+        let (now, mut done) = (here.now(), vec![]);
+        here.group.abandon(attempt.unwrap(), now, &mut done);
+        here.settle(done);
+        let abandoned = |outcome: &Outcome| matches!(outcome, Outcome::Abandoned { .. });
+        here.outcome("an attempt is abandoned", abandoned).await;
+        let fences = here.names.fences();
+        here.until("all nodes were asked, and none has it", |_| {
+            count(&servers, &fences) == 3 && count(&servers, &key) == 0
+        })
+        .await;
+        here.lock(0).await;
+    });
+}

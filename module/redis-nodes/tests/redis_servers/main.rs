@@ -1,0 +1,17 @@
+//! Groups over tokio and real redis-servers.
+//!
+//! The tests are ignored by a plain `cargo test`, as they need `redis-server`;
+//! `make test-unit` installs it and runs them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod faults;
+mod locks;
+mod queue;
+mod server;
+mod transport;
+mod worker;

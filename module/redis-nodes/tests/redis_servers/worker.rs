@@ -1,0 +1,275 @@
+//! A worker of a machine: a group, and whoever acts on its outcomes.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use openai_core::lease::{LeaseHandle, Lock};
+use openai_core::redlock::{Drift, PoolNames, Quorum, RetryDelay, Slot};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use redis_nodes::{
+    Attempt, AttemptKey, GiveBack, Group, GroupTimer, NodeState, NodeTarget, Outcome, Setup,
+    SlotCommands,
+};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::LocalSet;
+use tokio::time::timeout;
+
+use crate::server::Server;
+use crate::transport::{Happening, Log, Tokio};
+
+pub const TTL: u64 = 30_000;
+pub const QUARANTINE: u64 = 1_000;
+pub const NODE_TIMEOUT: u64 = 400;
+const TEND: Duration = Duration::from_millis(50);
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs a test on one thread.
+pub fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.enable_all().build().unwrap();
+    runtime.block_on(LocalSet::new().run_until(test));
+}
+
+/// Nonces that no other worker and no other run has.
+fn random(machine: &str) -> StdRng {
+    let mut hasher = RandomState::new().build_hasher();
+    machine.hash(&mut hasher);
+    StdRng::seed_from_u64(hasher.finish())
+}
+
+pub struct Worker {
+    pub group: Group<Tokio>,
+    pub names: Rc<PoolNames>,
+    slots: Vec<Rc<SlotCommands>>,
+    happenings: UnboundedReceiver<Happening>,
+    outcomes: Vec<Outcome>,
+    pub log: Log,
+    origin: Instant,
+    tend_at: Instant,
+    serial: Cell<u64>,
+}
+
+impl Worker {
+    /// A worker of a machine, connected to all servers.
+    pub async fn start(machine: &str, servers: &[Server]) -> Self {
+        let mut worker = Self::begin(machine, servers);
+        worker.until_up(servers.len()).await;
+        worker
+    }
+
+    /// The same, without waiting for connections.
+    pub fn begin(machine: &str, servers: &[Server]) -> Self {
+        let names = Rc::new(PoolNames::new("t:", "p").unwrap());
+        let target = |(at, server): (usize, &Server)| NodeTarget {
+            name: format!("node {at}"),
+            address: server.address(),
+            user: None,
+            password: None,
+            database: 0,
+        };
+        let setup = Setup {
+            number: 0,
+            nodes: servers.iter().enumerate().map(target).collect(),
+            timeout_ms: NODE_TIMEOUT,
+            drift: Drift::default(),
+            retry: RetryDelay {
+                min_ms: 2,
+                jitter_ms: 20,
+            },
+            quarantine_ms: QUARANTINE,
+            bootstrap: true,
+            pools: vec![Rc::clone(&names)],
+            owner: format!("{machine}:1"),
+            instance: machine.to_owned(),
+        };
+        let (sender, happenings) = unbounded_channel();
+        let log = Log::default();
+        let transport = Tokio::new(sender, Rc::clone(&log));
+        let quorum = Quorum::of(servers.len() as u8).unwrap();
+        let commands = |slot| {
+            let slot = Slot::new("k", slot).unwrap();
+            Rc::new(SlotCommands::new(slot, Rc::clone(&names), TTL))
+        };
+        Self {
+            group: Group::new(setup, quorum, random(machine), transport),
+            slots: (0..4).map(commands).collect(),
+            names,
+            happenings,
+            outcomes: vec![],
+            log,
+            origin: Instant::now(),
+            tend_at: Instant::now(),
+            serial: Cell::new(0),
+        }
+    }
+
+    pub fn now(&self) -> u64 {
+        1_000_000 + self.origin.elapsed().as_millis() as u64
+    }
+
+    pub fn slot(&self, slot: usize) -> Rc<SlotCommands> {
+        Rc::clone(&self.slots[slot])
+    }
+
+    /// A new name for a lease.
+    pub fn handle(&self) -> LeaseHandle {
+        self.serial.set(self.serial.get() + 1);
+        LeaseHandle::new(0, self.serial.get().into())
+    }
+
+    /// Acts on the next thing that happens, or sees to connections.
+    async fn pump(&mut self) {
+        let left = self.tend_at.saturating_duration_since(Instant::now());
+        let happening = timeout(left, self.happenings.recv()).await;
+        let (now, mut done) = (self.now(), vec![]);
+        match happening.ok().flatten() {
+            Some(Happening::Node(node)) => self.group.node_event(node, now, &mut done),
+            Some(Happening::Timer(GroupTimer::Timeout)) => self.group.timeouts(now, &mut done),
+            Some(Happening::Timer(GroupTimer::Wake)) => self.group.wake(&mut done),
+            None => {
+                self.tend_at = Instant::now() + TEND;
+                self.group.tend(now, &mut done);
+            }
+        }
+        self.settle(done);
+    }
+
+    /// Keeps what has come of things, and sends what has been pushed.
+    pub fn settle(&mut self, mut done: Vec<Outcome>) {
+        for outcome in &done {
+            if let Outcome::Opened { node, .. } = outcome {
+                self.group.greet(*node, vec![]);
+            }
+        }
+        let now = self.now();
+        self.group.flush(now, &mut done);
+        self.outcomes.append(&mut done);
+    }
+
+    /// Runs until a condition holds.
+    pub async fn until(&mut self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds(self) {
+            assert!(Instant::now() < deadline, "{what}; {:?}", self.outcomes);
+            self.pump().await;
+        }
+    }
+
+    /// Runs for a while.
+    pub async fn run_for(&mut self, ms: u64) {
+        let end = self.now() + ms;
+        while self.now() < end {
+            self.pump().await;
+        }
+    }
+
+    /// Runs until an outcome comes, or takes one that has come.
+    pub async fn outcome(&mut self, what: &str, wanted: impl Fn(&Outcome) -> bool) -> Outcome {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(at) = self.outcomes.iter().position(&wanted) {
+                return self.outcomes.remove(at);
+            }
+            assert!(Instant::now() < deadline, "{what}; {:?}", self.outcomes);
+            self.pump().await;
+        }
+    }
+
+    /// How each node does.
+    pub fn states(&self) -> Vec<NodeState> {
+        let reports = self.group.reports(&self.names, self.now());
+        reports.map(|report| report.state).collect()
+    }
+
+    /// Runs until so many nodes vote.
+    pub async fn until_up(&mut self, count: usize) {
+        let up = |worker: &Self| {
+            let states = worker.states();
+            states
+                .iter()
+                .filter(|&&state| state == NodeState::Up)
+                .count()
+        };
+        self.until("nodes that vote", |worker| up(worker) == count)
+            .await;
+    }
+
+    /// Runs until a node does so.
+    pub async fn until_state(&mut self, node: usize, state: NodeState) {
+        let what = format!("node {node} is {}", state.as_str());
+        self.until(&what, |worker| worker.states()[node] == state)
+            .await;
+    }
+
+    /// Begins to lock a slot, or one of others.
+    pub fn ask(&mut self, slots: &[usize], by_script: bool) -> (LeaseHandle, Option<AttemptKey>) {
+        let handle = self.handle();
+        let others = slots[1..].iter();
+        let attempt = Attempt {
+            names: Rc::clone(&self.names),
+            first: self.slot(slots[0]),
+            others: others.map(|&slot| self.slots[slot].slot.clone()).collect(),
+            by_script,
+            ttl_ms: TTL,
+            handle,
+            last_fence: 0,
+            tag: 0,
+        };
+        let (now, mut done) = (self.now(), vec![]);
+        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let wall_us = wall.unwrap().as_micros() as u64;
+        let key = self.group.attempt(attempt, now, wall_us, &mut done);
+        self.settle(done);
+        (handle, key)
+    }
+
+    /// Locks a slot, or one of others; what has come of it.
+    pub async fn try_lock(&mut self, slots: &[usize], by_script: bool) -> Outcome {
+        let (wanted, _) = self.ask(slots, by_script);
+        let decided = |outcome: &Outcome| match outcome {
+            Outcome::Locked { handle, .. }
+            | Outcome::Busy { handle, .. }
+            | Outcome::Unsure { handle, .. }
+            | Outcome::Unavailable { handle, .. } => *handle == wanted,
+            _ => false,
+        };
+        self.outcome("an attempt is decided", decided).await
+    }
+
+    /// Locks a slot, which must be possible; also how many nodes had voted for it.
+    pub async fn lock(&mut self, slot: usize) -> (Lock, u8) {
+        let mut outcome = self.try_lock(&[slot], false).await;
+        if let Outcome::Unsure { .. } = outcome {
+            outcome = self.try_lock(&[slot], true).await;
+        }
+        match outcome {
+            Outcome::Locked { lock, votes, .. } => (lock, votes),
+            other => panic!("not locked: {other:?}"),
+        }
+    }
+
+    /// Gives a lock back; whether a waiter of another machine has been told.
+    pub async fn unlock(&mut self, slot: usize, lock: Lock) -> bool {
+        let handle = self.handle();
+        let give_back = GiveBack {
+            lock,
+            retold: true,
+            settles: true,
+            handle,
+        };
+        let (now, mut done) = (self.now(), vec![]);
+        self.group
+            .unlock(&self.slot(slot), give_back, now, &mut done);
+        self.settle(done);
+        let unlocked = |outcome: &Outcome| matches!(outcome, Outcome::Unlocked { handle: of, .. } if *of == handle);
+        match self.outcome("a lock is given back", unlocked).await {
+            Outcome::Unlocked { for_others, .. } => for_others,
+            other => panic!("{other:?}"),
+        }
+    }
+}
