@@ -34,7 +34,7 @@ impl PhaseHandler for Precontent {
             return Flow::Decline;
         };
         if !place.api.is_served() {
-            return gateway::lease::run(request, place, main);
+            return gateway::run(request, place, main);
         }
         match gateway::access::context_of(&request) {
             Some(ctx) => run(request, ctx, main, place),

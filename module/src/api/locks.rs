@@ -12,11 +12,11 @@ use serde_json::json;
 
 use super::reports::{self, Clock};
 use super::{Decided, Here, Service, json};
-use crate::config::{Store, Target};
+use crate::config::Store;
 use crate::gateway::events;
-use crate::gateway::lease::{self, Step};
 use crate::gateway::route;
-use crate::gateway::{Context, Stage, Wishes};
+use crate::gateway::{Context, Exchange, Stage, Step, Wishes};
+use crate::gateway::{admit, lease};
 use crate::pool::locks;
 use crate::pool::{self, in_zone};
 use crate::telemetry::metrics;
@@ -56,7 +56,7 @@ fn unavailable() -> Problem {
     Problem::of(ApiError::LockUnavailable { retry_after: 1 })
 }
 
-impl Here<'_> {
+impl<'a> Here<'a> {
     pub(super) fn acquire(self, mut asked: Acquire) -> Decided {
         let client = self.client()?.name.clone();
         let at = self.pool(asked.pool.as_deref())?;
@@ -71,7 +71,7 @@ impl Here<'_> {
                 return self.granted_again(&known).map(Some);
             }
         }
-        lease::quota(self.ctx, self.main).map_err(Problem::of)?;
+        admit::within_quota(self.ctx, self.main).map_err(Problem::of)?;
         let request = asked.request.clone().or_else(pool::request_id);
         self.ctx.wishes.set(Some(Wishes {
             priority: asked.priority,
@@ -85,18 +85,22 @@ impl Here<'_> {
         };
         *self.service.call.borrow_mut() = Some(Call::Acquire(Box::new(call)));
         let pool = self.main.pools.get(at).ok_or_else(unavailable)?;
-        let target = Target {
-            pool: at,
-            upstream: None,
-            circuit: None,
-        };
-        *self.ctx.targets.borrow_mut() = Some([target].into());
-        self.ctx.target.set(Some(0));
-        self.ctx.asked_ms.set(now().mono_ms);
-        match lease::seek(&self.request, self.ctx, self.main, at, pool) {
-            Step::Leased => self.leased(),
-            Step::Pending => Ok(None),
-            Step::Over => Err(self.unserved()),
+        route::choose_pool(self.ctx, at);
+        match lease::seek(self.exchange(), at, pool) {
+            Step::Next(_) => self.leased(),
+            Step::Wait => Ok(None),
+            Step::Refuse(refusal) => Err(Problem::of(refusal)),
+            Step::Retry => Err(unavailable()),
+        }
+    }
+
+    /// The request as one that asks for a lease.
+    fn exchange(self) -> Exchange<'a> {
+        Exchange {
+            request: self.request,
+            ctx: self.ctx,
+            place: self.place,
+            main: self.main,
         }
     }
 
@@ -111,16 +115,6 @@ impl Here<'_> {
         found.ok_or_else(Problem::no_such_pool)
     }
 
-    /// There is no slot to be had.
-    pub(super) fn unserved(self) -> Problem {
-        let pool = route::pool(self.ctx, self.main);
-        Problem::of(match (self.ctx.stage.get(), pool) {
-            (Stage::TimedOut, Some((_, pool))) => route::in_vain(self.ctx, self.main, pool),
-            (Stage::Refused, _) => self.ctx.refusal.get().unwrap_or(ApiError::Internal),
-            _ => ApiError::LockUnavailable { retry_after: 1 },
-        })
-    }
-
     /// The request has a lease, and makes a lock of it; or its lock has been prolonged.
     pub(super) fn leased(self) -> Decided {
         match self.service.call.take() {
@@ -131,7 +125,7 @@ impl Here<'_> {
     }
 
     fn entrust(self, call: Acquiring) -> Decided {
-        let lease = self.ctx.lease.get().ok_or_else(unavailable)?;
+        let lease = self.ctx.lease().ok_or_else(unavailable)?;
         let pool = self.main.pools.get(lease.pool).ok_or_else(unavailable)?;
         let is_shared = matches!(pool.store, Store::Redlock { .. });
         let until_ms = match call.locked_until_ms {
@@ -169,7 +163,7 @@ impl Here<'_> {
                 return match problem {
                     EntrustError::Known(lock) => self.granted_again(&lock).map(Some),
                     EntrustError::Cooling => {
-                        let refusal = route::in_vain(self.ctx, self.main, pool);
+                        let refusal = route::in_vain(self.exchange());
                         Err(Problem::of(refusal))
                     }
                     EntrustError::Full => Err(Problem::table_full()),
@@ -178,12 +172,12 @@ impl Here<'_> {
             }
         };
         // From here on the lease is the service's.
-        self.ctx.holds.set(false);
+        self.ctx.attempt.borrow_mut().holds = false;
         tell(
             "lock_acquired",
             &self.request,
             &lock,
-            json!({ "wait_ms": self.ctx.wait_ms.get() }),
+            json!({ "wait_ms": self.ctx.waited_ms() }),
         );
         self.granted(&lock, LockStatus::Acquired).map(Some)
     }
@@ -467,7 +461,7 @@ pub fn prolonged(request: Request<'_>, until_ms: Option<u64>) {
     ctx.stage.set(if goes_on {
         Stage::Leased
     } else {
-        Stage::Unavailable
+        Stage::Refused(ApiError::LockUnavailable { retry_after: 1 })
     });
     request.go_on();
 }

@@ -87,11 +87,12 @@ pub fn run<'a>(
             Ok(Begun::Reads(flow)) => return flow,
             Err(problem) => Err(problem),
         },
-        Stage::Reading => here.body_read(),
+        Stage::Body => here.body_read(),
         Stage::Leased => here.leased(),
-        Stage::TimedOut | Stage::Unavailable | Stage::Refused => Err(here.unserved()),
+        Stage::Refused(refusal) => Err(Problem::of(refusal)),
         Stage::Waiting | Stage::Prolonging => return Flow::Pause,
-        Stage::Again | Stage::Pausing | Stage::Open | Stage::Done => return Flow::Decline,
+        // Those of requests that are sent.
+        _ => return Flow::Decline,
     };
     let answer = match decided {
         Ok(Some(answer)) => answer,
@@ -148,7 +149,7 @@ impl<'a> Here<'a> {
                 return Ok(Begun::Reads(refuse(self.ctx, ApiError::RequestTooLarge)));
             }
             *self.service.call.borrow_mut() = Some(Call::Body(route));
-            self.ctx.stage.set(Stage::Reading);
+            self.ctx.stage.set(Stage::Body);
             return Ok(Begun::Reads(Flow::ReadBody));
         }
         let answer = match route {

@@ -67,7 +67,7 @@ const DECLARED: &[Variable] = &[
         read: |r| {
             text(
                 context(&r)
-                    .and_then(|ctx| ctx.verdict.get())
+                    .and_then(|ctx| ctx.retries.borrow().verdict)
                     .map(Verdict::as_str),
             )
         },
@@ -191,10 +191,7 @@ fn context<'a>(request: &Request<'a>) -> Option<&'a Context> {
 }
 
 fn lease<'a>(request: &Request<'a>) -> Option<(Lease, &'a Main)> {
-    context(request)?
-        .lease
-        .get()
-        .zip(request.main_conf::<Main>())
+    context(request)?.lease().zip(request.main_conf::<Main>())
 }
 
 fn text(found: Option<&str>) -> Value {
@@ -205,7 +202,7 @@ fn text(found: Option<&str>) -> Value {
 
 /// How often the request has been sent upstream.
 fn attempts(request: Request<'_>) -> Value {
-    let made = context(&request).map(|ctx| ctx.attempts.get());
+    let made = context(&request).map(|ctx| ctx.retries.borrow().attempts);
     made.filter(|&n| n > 0)
         .map_or(Value::Missing, |n| Value::Bytes(n.to_string().into_bytes()))
 }
@@ -227,8 +224,7 @@ fn here<'a>(request: &Request<'a>) -> Option<(usize, &'a Pool)> {
 }
 
 fn key_id(request: Request<'_>) -> Value {
-    let key = context(&request).and_then(|ctx| ctx.key.borrow().clone());
-    text(key.as_ref().map(|key| key.id.as_str()))
+    text(context(&request).and_then(Context::key_id).as_deref())
 }
 
 fn slot(request: Request<'_>) -> Value {
@@ -252,7 +248,7 @@ fn fence(request: Request<'_>) -> Value {
 }
 
 fn lease_status(request: Request<'_>) -> Value {
-    Value::Text(context(&request).map_or("none", |ctx| ctx.status.get().as_str()))
+    Value::Text(context(&request).map_or("none", |ctx| ctx.wait.get().status.as_str()))
 }
 
 fn wait_ms(request: Request<'_>) -> Value {
@@ -336,14 +332,14 @@ fn circuits(request: Request<'_>) -> Value {
 }
 
 fn lock_rounds(request: Request<'_>) -> Value {
-    let rounds = context(&request).map(|ctx| ctx.rounds.get());
+    let rounds = context(&request).map(|ctx| ctx.wait.get().rounds);
     rounds
         .filter(|&rounds| rounds > 0)
         .map_or(Value::Missing, |rounds| Value::Number(rounds.into()))
 }
 
 fn lock_votes(request: Request<'_>) -> Value {
-    let votes = context(&request).and_then(|ctx| ctx.votes.get());
+    let votes = context(&request).and_then(|ctx| ctx.wait.get().votes);
     votes.map_or(Value::Missing, |votes| Value::Number(votes.into()))
 }
 

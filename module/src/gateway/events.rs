@@ -28,7 +28,7 @@ pub fn tell(request: &Request<'_>, ctx: &Context, level: Level, name: &str, mut 
     if !is_logged(level) {
         return;
     }
-    let lease = ctx.lease.get().map(|lease| pool::lease_id(&lease.grant));
+    let lease = ctx.lease().map(|lease| pool::lease_id(&lease.grant));
     let main = request.main_conf::<Main>();
     let client = main.and_then(|main| super::client(ctx, main));
     let known = [

@@ -1,15 +1,34 @@
 //! Looking at the head of a JSON body as it lies there.
 
-use nginx_safe::{Request, Rewrite};
+use nginx_safe::Request;
 use openai_wire::{ApiError, Head, HeadError, HeadScanner};
 
-use super::route;
-use crate::config::{Location, Main, Otherwise};
-use crate::gateway::Context;
-use crate::gateway::usage;
+use super::{Exchange, Stage, Step};
+use crate::config::{Location, Otherwise};
+
+/// Looks at the head of the request, once.
+pub(super) fn read(exchange: Exchange<'_>) -> Step {
+    let Exchange {
+        request,
+        ctx,
+        place,
+        ..
+    } = exchange;
+    if request.headers_named(b"authorization").nth(1).is_some() {
+        return Step::Refuse(ApiError::Status(400));
+    }
+    if ctx.head.get().is_none() && !request.is_subrequest() {
+        match look(&request, place) {
+            Ok(Some(head)) => drop(ctx.head.set(head)),
+            Ok(None) => {}
+            Err(refusal) => return Step::Refuse(refusal),
+        }
+    }
+    Step::Next(Stage::Admit)
+}
 
 /// The head of the request's body; `None` when there is none to be had.
-pub fn look(request: &Request<'_>, place: &Location) -> Result<Option<Head>, ApiError> {
+fn look(request: &Request<'_>, place: &Location) -> Result<Option<Head>, ApiError> {
     let length = request.body_length();
     // OpenAI's clients announce JSON in requests without a body, too.
     if length == 0 || !place.inspects() || !is_json(request.content_type()) {
@@ -26,20 +45,6 @@ pub fn look(request: &Request<'_>, place: &Location) -> Result<Option<Head>, Api
         return Err(ApiError::Internal);
     }
     judge(scanner.finish(), place.invalid())
-}
-
-/// What goes upstream in another way than the client has sent it.
-pub fn rewrites(request: &Request<'_>, ctx: &Context, main: &Main) -> Vec<Rewrite> {
-    let asked = usage::ask(request, ctx);
-    alias(ctx, main).into_iter().chain(asked).collect()
-}
-
-/// What has to be rewritten in the body for the alias that was asked for.
-fn alias(ctx: &Context, main: &Main) -> Option<Rewrite> {
-    let alias = route::alias(ctx, main)?;
-    let range = ctx.head.get()?.model_at.clone()?;
-    let with = serde_json::to_vec(&alias.model).ok()?.into();
-    Some(Rewrite { range, with })
 }
 
 fn judge(found: Result<Head, HeadError>, invalid: Otherwise) -> Result<Option<Head>, ApiError> {

@@ -9,20 +9,14 @@ use openai_wire::limits::forbids_retry;
 use openai_wire::{ApiError, ErrorHead, Limits, Verdict, verdict};
 use serde_json::json;
 
-use super::{events, route};
-use crate::config::{Location, Main};
-use crate::gateway::{Context, Stage};
-use crate::pool::circuits;
-use crate::pool::locks;
-use crate::pool::{self, Lease};
+use super::{Context, Exchange, Stage, events, route};
+use crate::config::Pool;
+use crate::pool::{self, Lease, circuits, locks};
 use crate::telemetry::now;
 
 /// An attempt that is under way, with the key that it has.
 struct Running<'a> {
-    request: Request<'a>,
-    ctx: &'a Context,
-    place: &'a Location,
-    main: &'a Main,
+    exchange: Exchange<'a>,
     lease: Lease,
 }
 
@@ -88,12 +82,9 @@ pub fn attempt_failed(request: Request<'_>, status: u16, reused: bool) -> Attemp
     };
     let stale = reused && fault == Fault::Error;
     if stale {
-        running
-            .ctx
-            .pass
-            .take()
-            .inspect(|&pass| circuits::unknown(pass));
-        running.ctx.verdict.set(Some(Verdict::Faulty));
+        let ctx = running.exchange.ctx;
+        ctx.pass.take().inspect(|&pass| circuits::unknown(pass));
+        ctx.retries.borrow_mut().verdict = Some(Verdict::Faulty);
     } else {
         running.report(Verdict::Faulty, Limits::default(), 0);
     }
@@ -111,38 +102,33 @@ pub fn attempt_over(request: Request<'_>) {
         ctx.let_go();
         ctx.stage.set(match ctx.refusal.get() {
             None => Stage::Again,
-            Some(_) => Stage::Refused,
+            Some(refusal) => Stage::Refused(refusal),
         });
     }
 }
 
 fn running(request: Request<'_>) -> Option<Running<'_>> {
-    let ctx = request.recalled::<Context>()?;
-    ctx.holds.get().then_some(())?;
-    Some(Running {
-        request,
-        ctx,
-        place: request.location::<Location>()?,
-        main: request.main_conf::<Main>()?,
-        lease: ctx.lease.get()?,
-    })
+    let exchange = Exchange::of(request)?;
+    let lease = exchange.ctx.held()?;
+    Some(Running { exchange, lease })
 }
 
 impl Running<'_> {
-    fn key_id(&self) -> Option<String> {
-        let key = self.ctx.key.borrow();
-        key.as_ref().map(|key| key.id.clone())
+    /// The pool of the lease.
+    fn pool(&self) -> Option<&Pool> {
+        self.exchange.main.pools.get(self.lease.pool)
     }
 
     /// Tells the zone what the attempt says of the key; whether that is out now.
     fn report(&self, verdict: Verdict, limits: Limits, status: u16) -> bool {
-        self.ctx.verdict.set(Some(verdict));
+        let Exchange { ctx, main, .. } = self.exchange;
+        ctx.retries.borrow_mut().verdict = Some(verdict);
         let random = match verdict {
             Verdict::Limited | Verdict::Faulty => pool::random(),
             _ => 0,
         };
         let outcome = match verdict {
-            Verdict::Faulty if route::fails_again(self.ctx) => Outcome::FaultyAgain,
+            Verdict::Faulty if route::fails_again(ctx) => Outcome::FaultyAgain,
             Verdict::Faulty => Outcome::Faulty,
             _ => Outcome::Good,
         };
@@ -152,7 +138,7 @@ impl Running<'_> {
             status,
             random,
         };
-        let pass = self.ctx.pass.take();
+        let pass = ctx.pass.take();
         let told = pool::in_zone(|zone| {
             let change = pass.and_then(|pass| zone.outcome(pass, outcome, now(), random));
             let turn = zone.report(&self.lease.grant, &report, now());
@@ -160,9 +146,9 @@ impl Running<'_> {
         });
         let (turn, change, is_out) = told.unwrap_or_default();
         if let Some((pass, change)) = pass.zip(change) {
-            circuits::tell(self.main, pass.circuit, change);
+            circuits::tell(main, pass.circuit, change);
         }
-        let pool = self.main.pools.get(self.lease.pool).map(|pool| &pool.name);
+        let pool = self.pool().map(|pool| &pool.name);
         match turn {
             Some(Turn::Out {
                 cause,
@@ -171,7 +157,7 @@ impl Running<'_> {
             }) => {
                 let fields = json!({
                     "pool": pool,
-                    "key_id": self.key_id(),
+                    "key_id": ctx.key_id(),
                     "cause": cause.as_str(),
                     "for_ms": until_ms.saturating_sub(now().mono_ms),
                     "failures": failures,
@@ -181,7 +167,7 @@ impl Running<'_> {
                 locks::put_out(self.lease.grant.key, cause, failures, until_ms);
             }
             Some(Turn::Sound) => {
-                let fields = json!({ "pool": pool, "key_id": self.key_id() });
+                let fields = json!({ "pool": pool, "key_id": ctx.key_id() });
                 self.tell(Level::Notice, "key_back", fields);
             }
             None => {}
@@ -190,25 +176,34 @@ impl Running<'_> {
     }
 
     fn tell(&self, level: Level, name: &str, fields: serde_json::Value) {
-        events::tell(&self.request, self.ctx, level, name, fields);
+        let Exchange { request, ctx, .. } = self.exchange;
+        events::tell(&request, ctx, level, name, fields);
     }
 
     /// Whether the request is to be sent again, or what else becomes of it.
     fn next(&self, failed: Failed) -> Attempt {
-        let (ctx, next) = (self.ctx, self.place.next_key());
+        let Exchange {
+            request,
+            ctx,
+            place,
+            ..
+        } = self.exchange;
         let Failed { fault, verdict, .. } = failed;
-        if !next.cures(fault) || self.request.is_subrequest() || ctx.left.get() {
+        let is_left = ctx.attempt.borrow().answer.is_left;
+        if !place.next_key().cures(fault) || request.is_subrequest() || is_left {
             return Attempt::Keep;
         }
         let unusable = is_unusable(verdict) && failed.key_is_out;
-        if unusable || failed.stale {
-            ctx.uncounted.set(ctx.uncounted.get() + 1);
-        }
-        if !unusable {
-            let mut avoid = ctx.avoid.get();
-            avoid.push(self.lease.grant.key);
-            ctx.avoid.set(avoid);
-        }
+        let attempt = {
+            let mut retries = ctx.retries.borrow_mut();
+            if unusable || failed.stale {
+                retries.uncounted += 1;
+            }
+            if !unusable {
+                retries.avoid.push(self.lease.grant.key);
+            }
+            retries.attempts
+        };
         if verdict == Verdict::Faulty && !failed.stale {
             route::note_error(ctx, fault);
         }
@@ -219,8 +214,8 @@ impl Running<'_> {
             Fault::Status(status) => json!(status),
         };
         let fields = json!({
-            "key_id": self.key_id(),
-            "attempt": ctx.attempts.get(),
+            "key_id": ctx.key_id(),
+            "attempt": attempt,
             "fault": what,
             "again": over.is_none(),
         });
@@ -241,33 +236,39 @@ impl Running<'_> {
     /// An answer that tells of the key is not for the client: its own token is in
     /// order, and others of the gateway's keys may be free sooner.
     fn is_over(&self, failed: Failed) -> Option<Option<ApiError>> {
-        let (ctx, next, verdict) = (self.ctx, self.place.next_key(), failed.verdict);
-        let since = now().mono_ms.saturating_sub(ctx.first_asked_ms.get());
-        let counted = ctx.attempts.get().saturating_sub(ctx.uncounted.get());
+        let (ctx, verdict) = (self.exchange.ctx, failed.verdict);
+        let next = self.exchange.place.next_key();
+        let (since, counted) = {
+            let retries = ctx.retries.borrow();
+            (
+                now().mono_ms.saturating_sub(retries.first_asked_ms),
+                retries.attempts.saturating_sub(retries.uncounted),
+            )
+        };
         let unusable = is_unusable(verdict);
         if counted >= next.tries() || since >= next.timeout_ms() {
             return Some(unusable.then(|| self.no_healthy_key()));
         }
-        let refusal = match route::next(&self.request, ctx, self.main) {
+        let refusal = match route::next(self.exchange) {
             Ok(at) => {
                 if verdict == Verdict::Faulty && !failed.stale {
-                    ctx.pause_ms.set(route::pause_ms(&self.request, ctx, at));
+                    let pause_ms = route::pause_ms(self.exchange, at);
+                    ctx.retries.borrow_mut().pause_ms = pause_ms;
                 }
                 return None;
             }
             Err(refusal) => refusal,
         };
         // The only key's own word on when it returns is the best there is.
-        let pool = self.main.pools.get(self.lease.pool);
-        let only = pool.is_none_or(|pool| pool.keys.len() == 1);
+        let only = self.pool().is_none_or(|pool| pool.keys.len() == 1);
         let own = unusable || (verdict == Verdict::Limited && !only);
         Some(own.then_some(refusal))
     }
 
     /// There has been no time, or no more attempts, to look for one.
     fn no_healthy_key(&self) -> ApiError {
-        let known = self.main.taken_over();
-        let avoid = self.ctx.avoid.get();
+        let known = self.exchange.main.taken_over();
+        let avoid = self.exchange.ctx.retries.borrow().avoid;
         let outlook = known.and_then(|known| pool::outlook(known, self.lease.pool, avoid));
         let soonest_ms = match outlook {
             Some(Outlook::Unhealthy { soonest_ms } | Outlook::Cooling { soonest_ms }) => soonest_ms,

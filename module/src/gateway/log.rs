@@ -42,12 +42,12 @@ pub fn add(request: &Request<'_>) {
     }
     let http = (!request.is_subrequest())
         .then(|| Http::new(request.method(), request.path(), request.answer_status()));
-    let key = ctx.and_then(|ctx| ctx.lease.get()).and_then(|lease| {
+    let key = ctx.and_then(Context::lease).and_then(|lease| {
         let pool = main.pools.get(lease.pool)?;
         pool.keys.get(lease.grant.key)
     });
     let asked = ctx.and_then(|ctx| {
-        let leased = ctx.lease.get().and_then(|lease| main.pools.get(lease.pool));
+        let leased = ctx.lease().and_then(|lease| main.pools.get(lease.pool));
         let meant = || route::pool(ctx, main).or_else(|| route::first_pool(place, main));
         let pool = match leased {
             Some(pool) => pool,
@@ -85,11 +85,10 @@ fn done<'a>(
     key: &'a str,
 ) -> Done<'a> {
     let client = client(ctx, main);
-    let lease = ctx.lease.get();
     let model = usage::model(main, ctx);
     let used = usage::of(request, ctx);
     usage::note_nonsense(ctx, &pool.name, model);
-    let asked = ctx.status.get() != LeaseStatus::None;
+    let asked = ctx.wait.get().status != LeaseStatus::None;
     Done {
         service: client.map_or("", |client| client.name.as_str()),
         pool: &pool.name,
@@ -97,12 +96,12 @@ fn done<'a>(
         model,
         known_model: main.prices.as_ref().is_some_and(|p| p.knows(model)),
         outcome: outcome(request, ctx, place),
-        attempts: ctx.attempts.get(),
+        attempts: ctx.retries.borrow().attempts,
         tokens: used.tokens,
         source: used.source,
         cost: usage::cost(main, ctx, used),
         wait_ms: asked.then(|| ctx.waited_ms()),
-        hold_ms: lease.and_then(|_| ctx.held_ms()),
+        hold_ms: ctx.held_ms(),
         first_token_ms: usage::first_token_ms(ctx),
     }
 }
@@ -111,7 +110,8 @@ fn done<'a>(
 pub const CLIENT_LEFT: u16 = 499;
 
 fn outcome(request: &Request<'_>, ctx: &Context, place: &Location) -> Outcome {
-    match (ctx.status.get(), ctx.refusal.get()) {
+    let status = ctx.wait.get().status;
+    match (status, ctx.refusal.get()) {
         (LeaseStatus::Lost, _) => return Outcome::LeaseLost,
         (
             _,
@@ -132,19 +132,21 @@ fn outcome(request: &Request<'_>, ctx: &Context, place: &Location) -> Outcome {
         (_, Some(_)) => return Outcome::Refused,
         _ => {}
     }
-    let left = ctx.status.get() == LeaseStatus::Waiting
-        || ctx.left.get()
+    let attempt = ctx.attempt.borrow();
+    let is_complete = attempt.answer.is_complete;
+    let left = status == LeaseStatus::Waiting
+        || attempt.answer.is_left
         || request.answer_status() == CLIENT_LEFT
-        || (!ctx.complete.get() && request.client_is_gone());
+        || (!is_complete && request.client_is_gone());
     if left {
         return Outcome::Aborted;
     }
-    match (ctx.lease.get().is_some(), ctx.answered.get()) {
+    match (attempt.lease.is_some(), attempt.answer.status) {
         (false, _) => Outcome::Refused,
         // A lock has been taken: there is no upstream.
         _ if place.api.is_served() => Outcome::Success,
         (true, None) => Outcome::UpstreamError,
-        (true, Some(_)) if !ctx.complete.get() => Outcome::Incomplete,
+        (true, Some(_)) if !is_complete => Outcome::Incomplete,
         (true, Some(429)) => Outcome::RateLimited,
         (true, Some(500..)) => Outcome::UpstreamError,
         (true, Some(400..)) => Outcome::ClientError,

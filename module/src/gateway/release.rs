@@ -8,7 +8,7 @@ use super::stream::usage;
 /// The upstream has given its whole answer; the client may not have it yet.
 pub fn answer_complete(request: Request<'_>) {
     if let Some(ctx) = request.recalled::<Context>() {
-        ctx.complete.set(true);
+        ctx.attempt.borrow_mut().answer.is_complete = true;
     }
     ended(request);
 }
@@ -17,6 +17,15 @@ pub fn answer_complete(request: Request<'_>) {
 pub fn ended(request: Request<'_>) {
     if let Some(ctx) = request.recalled::<Context>() {
         usage::settle(&request, ctx);
+        ctx.let_go();
+    }
+}
+
+/// A redirect has led out of the pool's location: the key is of no use any more.
+pub(super) fn leave_pool(request: &Request<'_>) {
+    if request.is_internal()
+        && let Some(ctx) = request.recalled::<Context>()
+    {
         ctx.let_go();
     }
 }

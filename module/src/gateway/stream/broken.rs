@@ -15,11 +15,14 @@ pub fn answer_broken(request: &Request<'_>, status: u16) -> Option<&'static [u8]
         _ => return None,
     };
     let ctx = request.context::<Context>()?;
-    ctx.answered.get()?;
-    let tells = ctx.draining.get().is_none() && takes_event(request, ctx);
-    let key = ctx.key.borrow().as_ref().map(|key| key.id.clone());
+    let is_read_on = {
+        let answer = &ctx.attempt.borrow().answer;
+        answer.status?;
+        answer.draining.is_some()
+    };
+    let tells = !is_read_on && takes_event(request, ctx);
     let fields = json!({
-        "key_id": key,
+        "key_id": ctx.key_id(),
         "code": error.code(),
         "told": tells,
     });
@@ -29,7 +32,8 @@ pub fn answer_broken(request: &Request<'_>, status: u16) -> Option<&'static [u8]
 
 /// Whether the answer is an event stream in which another event can stand now.
 pub fn takes_event(request: &Request<'_>, ctx: &Context) -> bool {
-    ctx.events.get().is_some_and(|end| end.is_between())
+    let events = ctx.attempt.borrow().answer.events;
+    events.is_some_and(|end| end.is_between())
         && request.answer_length().is_none()
         && request.answers_plainly()
         && request.sees_end_of_answer()

@@ -18,29 +18,33 @@ pub fn client_left(request: &Request<'_>) -> bool {
     let Some((place, ctx)) = known else {
         return false;
     };
-    if ctx.draining.get().is_some() {
+    if ctx.attempt.borrow().answer.draining.is_some() {
         return true;
     }
     let ClientAbort::Drain { time_ms, size } = place.client_abort() else {
         return false;
     };
-    let tells = match ctx.answered.get() {
-        Some(_) => ctx.meter.borrow().is_some(),
-        None => place.usage().is_read() && usage::has_tokens(request),
+    let (tells, is_complete) = {
+        let answer = &ctx.attempt.borrow().answer;
+        let tells = match answer.status {
+            Some(_) => answer.meter.is_some(),
+            None => place.usage().is_read() && usage::has_tokens(request),
+        };
+        (tells, answer.is_complete)
     };
     if !tells || request.is_subrequest() || ctx.reply.get() != Reply::Nginx {
         return false;
     }
-    if !ctx.complete.get() {
-        if !ctx.holds.get() {
+    if !is_complete {
+        if ctx.held().is_none() {
             return false;
         }
-        ctx.left.set(true);
+        ctx.attempt.borrow_mut().answer.is_left = true;
         let mut bound = Timer::new(false, |tag| cut_off(Token::of(tag)), ctx.token.number());
         bound.start(time_ms);
         *ctx.deadline.borrow_mut() = Some(bound);
     }
-    ctx.draining.set(Some(size));
+    ctx.attempt.borrow_mut().answer.draining = Some(size);
     true
 }
 
@@ -49,7 +53,7 @@ pub fn pass<'a>(request: &Request<'_>, ctx: &Context, left: u64, chunk: Chunk<'_
     let read: usize = chunk.parts().map(<[u8]>::len).sum();
     match left.checked_sub(read as u64) {
         Some(left) => {
-            ctx.draining.set(Some(left));
+            ctx.attempt.borrow_mut().answer.draining = Some(left);
             Piece::Discard
         }
         None => {
@@ -62,7 +66,7 @@ pub fn pass<'a>(request: &Request<'_>, ctx: &Context, left: u64, chunk: Chunk<'_
 /// The time is up.
 fn cut_off(token: Token) {
     token.conclude(|request| {
-        let draining = |ctx: &&Context| ctx.draining.get().is_some();
+        let draining = |ctx: &&Context| ctx.attempt.borrow().answer.draining.is_some();
         let ctx = request.recalled::<Context>().filter(draining)?;
         request.cut_upstream()?;
         tell(&request, ctx, "time");

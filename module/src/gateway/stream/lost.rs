@@ -5,7 +5,10 @@ use openai_core::lease::LeaseHandle;
 use openai_wire::ApiError;
 
 use super::broken::takes_event;
-use crate::gateway::{Context, Stage};
+use crate::gateway::{Context, LeaseStatus, Stage};
+
+/// Where a request of the lock service is whose lease is lost.
+const UNAVAILABLE: Stage = Stage::Refused(ApiError::LockUnavailable { retry_after: 1 });
 
 /// Ends the upstream's answer, and tells the client why.
 pub fn lost(token: Token, handle: LeaseHandle) {
@@ -14,22 +17,18 @@ pub fn lost(token: Token, handle: LeaseHandle) {
 
 fn ending(request: Request<'_>, handle: LeaseHandle) -> Option<Ending> {
     let ctx = request.recalled::<Context>()?;
-    let same = ctx
-        .lease
-        .get()
-        .is_some_and(|lease| lease.grant.handle == handle);
-    if !same || !ctx.holds.get() {
-        return None;
-    }
+    ctx.held().filter(|lease| lease.grant.handle == handle)?;
     if ctx.wishes.get().is_some() {
         // The lock service's: there is no answer of an upstream.
         if ctx.stage.get() == Stage::Prolonging {
-            ctx.stage.set(Stage::Unavailable);
+            ctx.stage.set(UNAVAILABLE);
             request.go_on();
         }
         return None;
     }
-    ctx.note_lost();
+    // It is somebody else's by now: there is nothing to release.
+    ctx.end_attempt();
+    ctx.note_wait(|wait| wait.status = LeaseStatus::Lost);
     let refusal = ApiError::LeaseLost;
     Some(match request.cut_upstream() {
         Some(false) => {

@@ -12,7 +12,7 @@ use nginx_safe::{Chunk, End, Filter, HeaderName, LocationConf, Piece, Request};
 use nginx_safe::{Edit, Edits};
 use openai_wire::restore::Form;
 use openai_wire::restore::Part;
-use openai_wire::{ApiError, EventEnd, Restorer};
+use openai_wire::{ApiError, Restorer};
 
 use crate::config::{Location, Main};
 use crate::gateway::trace;
@@ -41,8 +41,6 @@ impl Filter for Answers {
                 request.stream_answer();
             }
             if let Some(ctx) = request.context::<Context>() {
-                let events = request.answers_events().then(EventEnd::default);
-                ctx.events.set(events);
                 usage::begin(&request, ctx, place);
             }
         }
@@ -72,22 +70,26 @@ impl Filter for Answers {
         match ctx.reply.get() {
             Reply::Nginx => {
                 usage::see(ctx, chunk);
-                if let Some(end) = ctx.events.get() {
-                    ctx.events
-                        .set(Some(chunk.parts().fold(end, EventEnd::after)));
-                }
-                if let Some(left) = ctx.draining.get() {
+                let (draining, editor) = {
+                    let answer = &ctx.attempt.borrow().answer;
+                    (answer.draining, answer.editor.clone())
+                };
+                if let Some(left) = draining {
                     return drain::pass(&request, ctx, left, chunk);
                 }
-                let cutter = usage::cutter(&request, ctx);
-                let editor = ctx.editor.borrow().clone();
                 if editor.is_some() {
-                    return Piece::Edit(cutter, editor, false);
+                    return Piece::Edit(usage::cutter(&request, ctx), editor, false);
                 }
-                match joined(request, ctx, chunk) {
-                    Piece::Keep if cutter.is_some() => Piece::Edit(cutter, None, false),
-                    Piece::Last if cutter.is_some() => Piece::Edit(cutter, None, true),
-                    piece => piece,
+                let piece = joined(request, ctx, chunk);
+                let is_last = match piece {
+                    Piece::Keep => false,
+                    Piece::Last => true,
+                    piece => return piece,
+                };
+                // Last: it borrows the attempt.
+                match usage::cutter(&request, ctx) {
+                    Some(cutter) => Piece::Edit(Some(cutter), None, is_last),
+                    None => piece,
                 }
             }
             Reply::Announced(error) => {
@@ -100,7 +102,7 @@ impl Filter for Answers {
 
     fn sent_last(request: Request<'_>) {
         if let Some(ctx) = request.context::<Context>() {
-            ctx.joined.set(true);
+            ctx.attempt.borrow_mut().answer.is_joined = true;
         }
     }
 
@@ -111,7 +113,7 @@ impl Filter for Answers {
 
 /// The rest of an answer goes with the end of its body.
 fn joined<'a>(request: Request<'a>, ctx: &Context, chunk: Chunk<'_>) -> Piece<'a> {
-    if ctx.joined.get() {
+    if ctx.attempt.borrow().answer.is_joined {
         return match (chunk.is_end(), chunk.is_empty()) {
             (true, _) => Piece::Ended,
             // What waits for the client goes on.
@@ -134,7 +136,7 @@ fn tell_attempts(request: &Request<'_>, place: &Location) {
     if place.next_key().tells()
         && let Some(ctx) = request.recalled::<Context>()
     {
-        let attempts = ctx.attempts.get().to_string();
+        let attempts = ctx.retries.borrow().attempts.to_string();
         // An upstream that is such a gateway has told its own.
         request.set_answer_header(ATTEMPTS, attempts.as_bytes());
     }
@@ -161,8 +163,8 @@ fn restore(request: &Request<'_>) {
     };
     if alias.restore && request.answers_plainly() {
         let name = serde_json::to_vec(&alias.name).unwrap_or_default();
-        *ctx.editor.borrow_mut() =
-            request.edit_answer(Box::new(Restoring(Restorer::new(form))), &name);
+        let editor = request.edit_answer(Box::new(Restoring(Restorer::new(form))), &name);
+        ctx.attempt.borrow_mut().answer.editor = editor;
     }
 }
 

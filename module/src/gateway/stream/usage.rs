@@ -1,11 +1,11 @@
 //! What an answer uses, read as it passes to the client.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefMut};
 
 use nginx_safe::{Chunk, Cutter, Left, Level, Part, Request, Rewrite};
 use openai_core::metrics::Endpoint;
 use openai_wire::usage::{Source, Stripped, UsageStripper, estimated_prompt};
-use openai_wire::{MOST_TOKENS, Tokens, UsageScanner};
+use openai_wire::{EventEnd, MOST_TOKENS, Tokens, UsageScanner};
 use serde_json::json;
 
 use crate::config::{Location, Main, Pool};
@@ -37,7 +37,7 @@ pub fn ask(request: &Request<'_>, ctx: &Context) -> Option<Rewrite> {
     let takes = request.path().ends_with(b"/completions");
     let asking = ctx.head.get().filter(|_| wanted && takes)?;
     let (range, with) = asking.asking_for_usage()?;
-    ctx.stripper.replace(Some(UsageStripper::default()));
+    ctx.attempt.borrow_mut().answer.stripper = Some(UsageStripper::default());
     Some(Rewrite {
         range,
         with: with.as_bytes().into(),
@@ -45,33 +45,31 @@ pub fn ask(request: &Request<'_>, ctx: &Context) -> Option<Rewrite> {
 }
 
 /// What takes the chunk out that the client has not asked for; `None` where nothing has
-/// to be taken out.
+/// to be taken out. The attempt stays borrowed as long as it lives.
 pub fn cutter<'a>(request: &Request<'a>, ctx: &'a Context) -> Option<Cutter<'a>> {
     if !strips(request, ctx) {
         return None;
     }
-    let mut stripper = ctx.stripper.try_borrow_mut().ok()?;
-    Some(Box::new(move |part| {
-        let Some(stripper) = stripper.as_mut() else {
-            return Left::default();
-        };
-        match part {
-            Part::Bytes(bytes) => {
-                let Stripped { before, kept } = stripper.feed(bytes);
-                Left { before, kept }
-            }
-            Part::End => Left {
-                before: stripper.finish(),
-                kept: 0,
-            },
+    let attempt = ctx.attempt.try_borrow_mut().ok()?;
+    let stripper = RefMut::filter_map(attempt, |attempt| attempt.answer.stripper.as_mut());
+    let mut stripper = stripper.ok()?;
+    Some(Box::new(move |part| match part {
+        Part::Bytes(bytes) => {
+            let Stripped { before, kept } = stripper.feed(bytes);
+            Left { before, kept }
         }
+        Part::End => Left {
+            before: stripper.finish(),
+            kept: 0,
+        },
     }))
 }
 
 /// Whether the chunk that the client has not asked for is taken out of the answer.
 fn strips(request: &Request<'_>, ctx: &Context) -> bool {
-    let asked = ctx.stripper.try_borrow().is_ok_and(|s| s.is_some());
-    asked && request.answers_events() && !request.is_buffered() && ctx.meter.borrow().is_some()
+    let answer = &ctx.attempt.borrow().answer;
+    let asked = answer.stripper.is_some() && answer.meter.is_some();
+    asked && request.answers_events() && !request.is_buffered()
 }
 
 /// The header of an answer is about to be sent: has its usage read, if it tells any.
@@ -88,8 +86,12 @@ pub fn begin(request: &Request<'_>, ctx: &Context, place: &Location) {
     if meter.is_some() {
         request.want_in_memory();
     }
-    ctx.answered.set(Some(request.answer_status()));
-    ctx.meter.replace(meter);
+    {
+        let answer = &mut ctx.attempt.borrow_mut().answer;
+        answer.status = Some(request.answer_status());
+        answer.events = stream.then(EventEnd::default);
+        answer.meter = meter;
+    }
     if strips(request, ctx) {
         request.body_changes();
     }
@@ -97,17 +99,20 @@ pub fn begin(request: &Request<'_>, ctx: &Context, place: &Location) {
 
 /// A piece of the answer passes.
 pub fn see(ctx: &Context, chunk: Chunk<'_>) {
-    let Ok(mut meter) = ctx.meter.try_borrow_mut() else {
+    let attempt = &mut *ctx.attempt.borrow_mut();
+    if let Some(end) = attempt.answer.events.as_mut() {
+        *end = chunk.parts().fold(*end, EventEnd::after);
+    }
+    let Some(meter) = attempt.answer.meter.as_mut() else {
         return;
     };
-    let Some(meter) = meter.as_mut() else { return };
     for part in chunk.parts() {
         meter.scanner.feed(part);
     }
     let began = meter.scanner.is_stream() && meter.scanner.content().pieces > 0;
     if began
         && meter.first_token_ms.is_none()
-        && let Some(lease) = ctx.lease.get()
+        && let Some(lease) = attempt.lease
     {
         let since = now().mono_ms.saturating_sub(lease.grant.granted_ms);
         meter.first_token_ms = Some(since);
@@ -116,10 +121,9 @@ pub fn see(ctx: &Context, chunk: Chunk<'_>) {
 
 /// What the request has used so far: as the answer tells, or else by estimate.
 pub fn of(request: &Request<'_>, ctx: &Context) -> Used {
-    let meter = ctx.meter.borrow();
-    let told = meter
-        .as_ref()
-        .and_then(|meter| meter.scanner.finish(ctx.complete.get()));
+    let answer = &ctx.attempt.borrow().answer;
+    let meter = answer.meter.as_ref();
+    let told = meter.and_then(|meter| meter.scanner.finish(answer.is_complete));
     if let Some(tokens) = told {
         return Used {
             tokens,
@@ -127,13 +131,13 @@ pub fn of(request: &Request<'_>, ctx: &Context) -> Used {
         };
     }
     let prompt = ctx.head.get().map_or(0, |head| head.prompt_bytes);
-    let completion = meter.as_ref().map_or(0, |meter| {
+    let completion = meter.map_or(0, |meter| {
         let stream = meter.scanner.is_stream();
         meter.scanner.content().estimated(stream)
     });
     // Without an answer, the upstream has worked for those only that left.
-    let asked =
-        meter.is_some() || (ctx.attempts.get() > 0 && request.answer_status() == CLIENT_LEFT);
+    let asked = meter.is_some()
+        || (ctx.retries.borrow().attempts > 0 && request.answer_status() == CLIENT_LEFT);
     if !asked || !has_tokens(request) || (prompt == 0 && completion == 0) {
         return Used::default();
     }
@@ -154,8 +158,9 @@ thread_local! {
 
 /// Says, once in a worker, that an answer has told a usage that cannot be.
 pub fn note_nonsense(ctx: &Context, pool: &str, model: &str) {
-    let meter = ctx.meter.borrow();
-    let is_nonsense = meter.as_ref().is_some_and(|m| m.scanner.told_nonsense());
+    let attempt = ctx.attempt.borrow();
+    let meter = attempt.answer.meter.as_ref();
+    let is_nonsense = meter.is_some_and(|meter| meter.scanner.told_nonsense());
     if is_nonsense && !NONSENSE_TOLD.replace(true) {
         let fields = json!({ "pool": pool, "model": model, "most_tokens": MOST_TOKENS });
         event(Level::Warn, "usage_implausible", fields);
@@ -165,8 +170,7 @@ pub fn note_nonsense(ctx: &Context, pool: &str, model: &str) {
 /// Takes what the answer has used for what was estimated, of a limit that is stated.
 pub fn settle(request: &Request<'_>, ctx: &Context) {
     let main = request.main_conf::<Main>();
-    let lease = ctx.lease.get().filter(|_| ctx.holds.get());
-    let Some((main, lease)) = main.zip(lease) else {
+    let Some((main, lease)) = main.zip(ctx.held()) else {
         return;
     };
     if !main.pools.get(lease.pool).is_some_and(Pool::limits_tokens) {
@@ -189,7 +193,7 @@ pub fn has_tokens(request: &Request<'_>) -> bool {
 
 /// From the lease to the first word of a stream.
 pub fn first_token_ms(ctx: &Context) -> Option<u64> {
-    ctx.meter.borrow().as_ref()?.first_token_ms
+    ctx.attempt.borrow().answer.meter.as_ref()?.first_token_ms
 }
 
 /// What the request cost, in units of [`openai_core::prices`].
