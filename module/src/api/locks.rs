@@ -13,15 +13,9 @@ use serde_json::json;
 use super::reports::{self, Clock};
 use super::{Decided, Here, Service, json};
 use crate::config::Store;
-use crate::gateway::events;
-use crate::gateway::route;
-use crate::gateway::{Context, Exchange, Stage, Step, Wishes};
-use crate::gateway::{admit, lease};
-use crate::pool::locks;
-use crate::pool::{self, in_zone};
-use crate::telemetry::metrics;
-use crate::telemetry::now;
-use crate::telemetry::{event, is_logged};
+use crate::gateway::{Context, Exchange, Stage, Step, Wishes, admit, events, lease, route};
+use crate::pool::{self, in_zone, locks};
+use crate::telemetry::{event, is_logged, metrics, now};
 
 /// How many locks a line of the log names.
 const MOST_TOLD: usize = 32;

@@ -16,10 +16,8 @@ use openai_wire::ApiError;
 
 use super::{Here, json};
 use crate::config::{Main, Pool, PoolKey, Store};
-use crate::pool::locks;
-use crate::pool::{self, in_zone};
-use crate::telemetry::metrics;
-use crate::telemetry::now;
+use crate::pool::{self, in_zone, locks};
+use crate::telemetry::{metrics, now};
 
 /// Both clocks, to tell a moment of one in terms of the other.
 #[derive(Clone, Copy)]

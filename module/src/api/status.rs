@@ -16,8 +16,7 @@ use openai_wire::Verdict;
 use super::reports::{self, Clock, health_of, unavailable};
 use super::{Here, json};
 use crate::config::{Pool, Store};
-use crate::pool::locks;
-use crate::pool::{self, in_zone};
+use crate::pool::{self, in_zone, locks};
 use crate::telemetry::metrics;
 
 pub(super) fn status(here: Here<'_>) -> Result<Answer, Problem> {

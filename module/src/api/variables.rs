@@ -11,14 +11,9 @@ use serde_json::json;
 
 use super::Service;
 use crate::config::{Location, Main, Pool, Store};
-use crate::gateway::Context;
-use crate::gateway::route;
 use crate::gateway::trace::{self, Ids};
-use crate::gateway::usage;
-use crate::pool;
-use crate::pool::Lease;
-use crate::pool::circuits;
-use crate::pool::locks;
+use crate::gateway::{Context, route, usage};
+use crate::pool::{self, Lease, circuits, locks};
 
 pub const ALL: Variables = Variables {
     prefix: "openai_",

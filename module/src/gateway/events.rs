@@ -6,8 +6,7 @@ use openai_core::lease::LeaseHandle;
 use serde_json::{Value, json};
 
 use crate::config::Main;
-use crate::gateway::Context;
-use crate::gateway::trace;
+use crate::gateway::{Context, trace};
 use crate::pool;
 use crate::telemetry::{event, is_logged};
 

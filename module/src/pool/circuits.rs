@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 
 use crate::config::Main;
 use crate::pool;
-use crate::telemetry::now;
-use crate::telemetry::{event, wall_time};
+use crate::telemetry::{event, now, wall_time};
 
 /// Enters the circuits into the zone, those first that the configuration names: there
 /// may be no room for all others.

@@ -18,8 +18,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::json;
 
 use crate::config::{KeyTable, Main, PoolKey, Sources, Stamp, Store};
-use crate::pool;
-use crate::pool::locks;
+use crate::pool::{self, locks};
 use crate::telemetry::event;
 
 /// How long files must stay as they are before they are read: whoever writes in place

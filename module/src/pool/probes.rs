@@ -17,10 +17,8 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::config::{KeyTable, Main, PoolKey, ProbeSettings};
-use crate::pool::circuits;
-use crate::pool::{self, in_zone};
-use crate::telemetry::event;
-use crate::telemetry::now;
+use crate::pool::{self, circuits, in_zone};
+use crate::telemetry::{event, now};
 
 /// No answer is waited for any longer.
 const PATIENCE_MS: u64 = 10_000;

@@ -4,8 +4,7 @@ use nginx_safe::{Level, Request};
 use openai_wire::ApiError;
 use serde_json::json;
 
-use crate::gateway::Context;
-use crate::gateway::events;
+use crate::gateway::{Context, events};
 
 /// The last words to the client, where there is a form and a place for them.
 pub fn answer_broken(request: &Request<'_>, status: u16) -> Option<&'static [u8]> {

@@ -5,10 +5,7 @@ use nginx_safe::{Chunk, Ending, Level, Piece, Request, Timer, Token};
 use serde_json::json;
 
 use crate::config::{ClientAbort, Location};
-use crate::gateway::CLIENT_LEFT;
-use crate::gateway::events;
-use crate::gateway::usage;
-use crate::gateway::{Context, Reply};
+use crate::gateway::{CLIENT_LEFT, Context, Reply, events, usage};
 
 /// The client is gone: whether its answer is to be read on.
 pub fn client_left(request: &Request<'_>) -> bool {

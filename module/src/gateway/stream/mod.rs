@@ -15,10 +15,7 @@ use openai_wire::restore::Part;
 use openai_wire::{ApiError, Restorer};
 
 use crate::config::{Location, Main};
-use crate::gateway::trace;
-
-use crate::gateway::{Context, Reply};
-use crate::gateway::{release, route};
+use crate::gateway::{Context, Reply, release, route, trace};
 
 pub struct Answers;
 

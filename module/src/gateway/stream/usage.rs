@@ -9,12 +9,9 @@ use openai_wire::{EventEnd, MOST_TOKENS, Tokens, UsageScanner};
 use serde_json::json;
 
 use crate::config::{Location, Main, Pool};
-use crate::gateway::CLIENT_LEFT;
-use crate::gateway::Context;
-use crate::gateway::route;
+use crate::gateway::{CLIENT_LEFT, Context, route};
 use crate::pool;
-use crate::telemetry::event;
-use crate::telemetry::now;
+use crate::telemetry::{event, now};
 
 /// Reads the usage of one answer.
 pub struct Meter {

@@ -11,8 +11,7 @@ use serde_json::json;
 use super::{LOCKS, Place, with};
 use crate::pool::in_zone;
 use crate::pool::nodes::clock;
-use crate::telemetry::event;
-use crate::telemetry::now;
+use crate::telemetry::{event, now};
 
 impl Place {
     fn key_id(&self) -> Option<&str> {

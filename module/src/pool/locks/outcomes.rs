@@ -12,8 +12,7 @@ use super::waiting::has_had_its_turn;
 use super::{Hold, LOCKS, attempt, forget, outages, services, sharing, unlock, with};
 use crate::pool::news::{self, News};
 use crate::pool::{self, in_zone};
-use crate::telemetry::event;
-use crate::telemetry::now;
+use crate::telemetry::{event, now};
 
 /// How long a slot is left to the waiter on another machine that has been told.
 const OTHERS_MS: u64 = 100;

@@ -17,8 +17,7 @@ use super::{LOCKS, Place, late, with};
 use crate::pool::news::{self, News};
 use crate::pool::nodes::clock;
 use crate::pool::{self, in_zone};
-use crate::telemetry::event;
-use crate::telemetry::now;
+use crate::telemetry::{event, now};
 
 /// What nodes have been asked.
 pub(super) struct Asked {

@@ -20,9 +20,8 @@ use nginx_safe::{
 };
 
 use crate::config::{KeptIn, Main};
-use crate::telemetry::event;
 use crate::telemetry::metrics::change;
-use crate::telemetry::now;
+use crate::telemetry::{event, now};
 
 /// How often to see whether it is written.
 const POLL_MS: u64 = 20;
