@@ -1,0 +1,149 @@
+//! Locks given back: by their services, by administrators, or since they are over.
+
+use nginx_safe::Answer;
+use openai_core::admin::{
+    CleanupResponse, ForceReleaseResponse, LockStatus, Outcome, Problem, Release, ReleaseResponse,
+    lock_id, parse_lock_id,
+};
+use openai_core::lease::{ServiceLock, ServiceState};
+use openai_core::metrics::Report;
+use serde_json::json;
+
+use super::{audit, tell, unavailable};
+use crate::api::reports::{self, Clock};
+use crate::api::{Here, json};
+use crate::pool::{self, in_zone};
+use crate::telemetry::{metrics, now};
+
+/// How many locks a line of the log names.
+const MOST_TOLD: usize = 32;
+
+impl Here<'_> {
+    /// Counts what was done with a lock, once, whatever has become of it.
+    fn count(self, lock: &ServiceLock, outcome: &Outcome) -> bool {
+        let id = lock.handle.nonce();
+        let is_news = || in_zone(|zone| zone.tell_service_lock(id)) == Some(true);
+        if !outcome.is_told() || !is_news() {
+            return false;
+        }
+        let place = reports::key_of(self.main, lock.pool, lock.key);
+        let place = place.as_ref().map(|(pool, key)| (&*pool.name, &*key.id));
+        let (pool, key) = place.unwrap_or_default();
+        let report = Report {
+            service: &lock.client,
+            pool,
+            key,
+            tokens: outcome.tokens.unwrap_or_default(),
+            failed: outcome.failed(),
+        };
+        metrics::report(self.main, &report);
+        true
+    }
+
+    pub(in crate::api) fn release(self, asked: &Release) -> Result<Answer, Problem> {
+        let mut lock = self.own(asked.id, &asked.service)?;
+        let was_held = lock.state == ServiceState::Held;
+        if was_held {
+            lock = end(&lock, ServiceState::Released).ok_or_else(unavailable)?;
+        }
+        let counts = self.count(&lock, &asked.outcome);
+        if was_held || counts {
+            let outcome = &asked.outcome;
+            let fields = json!({
+                "status": status_of(lock.state),
+                "success": outcome.success,
+                "error_message": outcome.error,
+                "actual_duration": outcome.duration_s,
+                "tokens_used": outcome.tokens,
+                "hold_ms": lock.until_ms.saturating_sub(lock.taken_ms),
+            });
+            tell("lock_released", &self.request, &lock, fields);
+        }
+        let key = reports::key_of(self.main, lock.pool, lock.key);
+        let answer = ReleaseResponse {
+            success: true,
+            lock_id: lock_id(lock.handle.nonce()),
+            status: status_of(lock.state),
+            key_id: key.map(|(_, key)| key.id.clone()),
+            slot: lock.ordinal,
+            held_ms: lock.until_ms.saturating_sub(lock.taken_ms),
+            timestamp: Clock::now().timestamp(),
+        };
+        json(200, &answer)
+    }
+}
+
+/// Ends a lock; what it is then.
+fn end(lock: &ServiceLock, state: ServiceState) -> Option<ServiceLock> {
+    let id = lock.handle.nonce();
+    if lock.lock.is_some() {
+        pool::reclaim(id, state);
+    } else {
+        in_zone(|zone| zone.end_service_lock(id, state, now()));
+    }
+    in_zone(|zone| zone.service_lock(id)).flatten()
+}
+
+fn status_of(state: ServiceState) -> LockStatus {
+    match state {
+        ServiceState::Held => LockStatus::Acquired,
+        ServiceState::Released => LockStatus::Released,
+        ServiceState::Expired => LockStatus::Expired,
+        ServiceState::Forced => LockStatus::ForceReleased,
+        ServiceState::Lost => LockStatus::Lost,
+    }
+}
+
+pub(in crate::api) fn force_release(here: Here<'_>, id: &str) -> Result<Answer, Problem> {
+    let id = parse_lock_id(id).ok_or_else(Problem::no_such_lock)?;
+    let found = in_zone(|zone| {
+        zone.expire(now());
+        zone.service_lock(id)
+    });
+    let Some(mut lock) = found.ok_or_else(unavailable)? else {
+        return Err(reports::none_but_a_request(here, id));
+    };
+    here.service.lock.set(Some(lock.handle));
+    let released = lock.state == ServiceState::Held;
+    if released {
+        lock = end(&lock, ServiceState::Forced).ok_or_else(unavailable)?;
+    }
+    let clock = Clock::now();
+    let shown = reports::lock(here.main, &lock, clock).ok_or_else(Problem::no_such_lock)?;
+    audit(
+        here,
+        "force_release",
+        json!({
+            "lock_id": shown.lock_id,
+            "released": released,
+            "service_name": lock.service,
+            "client": lock.client,
+            "key_id": shown.key_id,
+        }),
+    )?;
+    let answer = ForceReleaseResponse {
+        success: true,
+        released,
+        status: status_of(lock.state),
+        lock: shown,
+        timestamp: clock.timestamp(),
+    };
+    json(200, &answer)
+}
+
+pub(in crate::api) fn clean_up(here: Here<'_>) -> Result<Answer, Problem> {
+    let gone = in_zone(|zone| zone.clean_service_locks(now())).ok_or_else(unavailable)?;
+    let ids = gone.iter().map(|lock| lock_id(lock.handle.nonce()));
+    let lock_ids: Vec<_> = ids.collect();
+    // nginx cuts long lines of its error log off.
+    let some = lock_ids.get(..MOST_TOLD).unwrap_or(&lock_ids);
+    let fields = json!({ "cleaned": lock_ids.len(), "lock_ids": some });
+    audit(here, "cleanup_expired", fields)?;
+    let answer = CleanupResponse {
+        success: true,
+        cleaned: lock_ids.len(),
+        lock_ids,
+        timestamp: Clock::now().timestamp(),
+    };
+    json(200, &answer)
+}
