@@ -19,7 +19,9 @@ pub(crate) const MOST_WORK: u8 = 20;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// This build cannot decrypt.
-    #[error("is encrypted, and the module was built without support for it (the cargo feature `age`)")]
+    #[error(
+        "is encrypted, and the module was built without support for it (the cargo feature `age`)"
+    )]
     Unsupported,
     /// There is no key.
     #[error("is encrypted, and {0}")]

@@ -15,12 +15,17 @@ fn opened(text: &str) -> Result<String, String> {
 
 #[test]
 fn an_encrypted_file_is_refused_with_the_reason() {
-    for begins in ["age-encryption.org/v1\n", "-----BEGIN AGE ENCRYPTED FILE-----\n"] {
+    for begins in [
+        "age-encryption.org/v1\n",
+        "-----BEGIN AGE ENCRYPTED FILE-----\n",
+    ] {
         assert_eq!(
             opened(begins),
-            Err("is encrypted, and the module was built without support for it \
+            Err(
+                "is encrypted, and the module was built without support for it \
                  (the cargo feature `age`)"
-                .to_owned())
+                    .to_owned()
+            )
         );
     }
 }

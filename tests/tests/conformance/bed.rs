@@ -8,6 +8,30 @@ use e2e::{Answer, Call, RawUpstream, Redis, RunningShipped, Shipped, wait_until}
 use mock_upstream::{MockServer, Scenario};
 use serde_json::{Value, json};
 
+/// Makes a test of each function for each configuration, so that a failure names both.
+macro_rules! on_each_configuration {
+    ($($test:ident),* $(,)?) => {$(
+        mod $test {
+            use crate::bed::Config;
+
+            #[test]
+            fn make_run() {
+                super::$test(Config::MakeRun);
+            }
+
+            #[test]
+            fn production() {
+                super::$test(Config::Production);
+            }
+
+            #[test]
+            fn container() {
+                super::$test(Config::Container);
+            }
+        }
+    )*};
+}
+
 /// The values of the variables of the environment. None of them may be seen anywhere.
 pub const SERVICE: &str = Shipped::TOKEN;
 pub const ADMIN: &str = "token-of-an-admin";

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use e2e::workspace;
 
-use super::{ADMIN, Bed, STORES};
+use crate::locks::{ADMIN, Bed, STORES};
 
 const VERSION: &str = "4.32.5";
 
