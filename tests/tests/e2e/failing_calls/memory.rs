@@ -10,8 +10,12 @@ use super::{chat, plan, sweep};
 /// Fewer allocations than that are no request.
 const FEW: i64 = 20;
 
+/// Its connection may break, but it does not hang.
 fn send(gateway: &Gateway) -> Option<Answer> {
-    chat(gateway).try_send().ok()
+    match chat(gateway).try_send() {
+        Err(ureq::Error::Timeout(what)) => panic!("no answer in time: {what}"),
+        sent => sent.ok(),
+    }
 }
 
 /// Every allocation of a request fails once.
