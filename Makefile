@@ -107,7 +107,7 @@ lint: deps ## formatting, clippy, shellcheck, directions of imports
 	cargo clippy --workspace --exclude nginx-safe --exclude ngx_http_openai_module --all-targets -- -D warnings
 	@# In release, so that the module's build below finds its build scripts compiled.
 	headers=$$($(BUILD)/debian-source.sh $(DEBIAN)) && \
-	    env $$headers cargo clippy --release --package nginx-safe --package ngx_http_openai_module -- -D warnings
+	    env $$headers cargo clippy --release --package nginx-safe --package ngx_http_openai_module --all-targets -- -D warnings
 	python3 $(BUILD)/layers.py
 	shellcheck $(BUILD)/*.sh nginx/container/*.sh .ci/run $(wildcard benches/*.sh)
 
@@ -134,7 +134,9 @@ test-debian: deps module-debian ## end to end, in Debian's nginx
 	    cargo test --package e2e --lib --bins --test e2e --test conformance -- $(ARGS)
 
 .PHONY: test-stable
-test-stable: deps module-stable ## end to end, in a current stable nginx
+test-stable: deps module-stable ## end to end, in a current stable nginx; tests of nginx-safe, linked with its objects
+	headers=$$($(BUILD)/stable.sh $(STABLE)) && \
+	    env $$headers CARGO_TARGET_DIR=$(STABLE) cargo test --release --package nginx-safe
 	E2E_NGINX=$(STABLE)/objs/nginx E2E_MODULE=$(STABLE)/$(MODULE) \
 	    cargo test --package e2e --lib --bins --test e2e --test conformance -- $(ARGS)
 
