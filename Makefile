@@ -35,7 +35,7 @@ help: ## this list
 	@sed -n 's/^\([a-z][a-z%-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 .PHONY: deps
-deps: ## install what building, running and testing needs
+deps: ## install what building, running and testing needs, but for `make test-clients`
 	$(BUILD)/deps.sh test
 
 ## Building
@@ -99,33 +99,53 @@ check-metrics: ## the text of /metrics and the alert rules, by Debian's promtool
 	$(BUILD)/promtool.sh
 
 .PHONY: test
-test: lint test-unit test-debian test-stable ## everything; stops at the first suite that fails
+test: lint test-unit test-redis test-debian test-stable test-clients ## everything; stops at the first suite that fails
 
 .PHONY: lint
 lint: deps ## formatting, clippy, shellcheck, directions of imports
 	cargo fmt --all --check
-	cargo clippy --all-targets -- -D warnings
+	cargo clippy --workspace --exclude nginx-safe --exclude ngx_http_openai_module --all-targets -- -D warnings
 	@# In release, so that the module's build below finds its build scripts compiled.
 	headers=$$($(BUILD)/debian-source.sh $(DEBIAN)) && \
-	    env $$headers cargo clippy --release --package nginx-safe --package ngx_http_openai_module -- -D warnings
+	    env $$headers cargo clippy --release --package nginx-safe --package ngx_http_openai_module --all-targets -- -D warnings
 	python3 $(BUILD)/layers.py
 	shellcheck $(BUILD)/*.sh nginx/container/*.sh .ci/run $(wildcard benches/*.sh)
 
+.PHONY: audit
+audit: ## licences, duplicates and bans of the dependencies (deny.toml); needs cargo-deny
+	@command -v cargo-deny >/dev/null || { echo 'make audit: run this first: cargo install --locked cargo-deny' >&2; exit 1; }
+	cargo deny --workspace --locked check bans licenses sources
+
+# The root's default members: neither nginx, nor Redis, nor a registry but that of Rust crates.
 .PHONY: test-unit
-test-unit: deps ## the crates that need no nginx
-	cargo test --package openai-wire --package openai-core --package redis-nodes --package openai-keys --package mock-upstream --package benches
-	@# Ignored otherwise: plain `cargo test` starts no redis-server.
-	cargo test --package redis-nodes --test redis_servers -- --ignored
+test-unit: ## the crates that need no nginx: `cargo test`, and openai-keys without age
+	$(BUILD)/deps.sh unit
+	cargo test
+	cargo test --package openai-keys --no-default-features
+
+.PHONY: test-redis
+test-redis: ## what is held against a real redis-server
+	$(BUILD)/deps.sh redis
+	cargo test --test redlock_scripts --test redis_servers -- --ignored
 
 .PHONY: test-debian
 test-debian: deps module-debian ## end to end, in Debian's nginx
 	E2E_NGINX=/usr/sbin/nginx E2E_MODULE=$(CARGO_TARGET_DIR)/$(MODULE) \
-	    cargo test --package e2e -- $(ARGS)
+	    cargo test --package e2e --lib --bins --test e2e --test conformance -- $(ARGS)
 
 .PHONY: test-stable
-test-stable: deps module-stable ## end to end, in a current stable nginx
+test-stable: deps module-stable ## end to end, in a current stable nginx; tests of nginx-safe, linked with its objects
+	headers=$$($(BUILD)/stable.sh $(STABLE)) && \
+	    env $$headers CARGO_TARGET_DIR=$(STABLE) cargo test --release --package nginx-safe
 	E2E_NGINX=$(STABLE)/objs/nginx E2E_MODULE=$(STABLE)/$(MODULE) \
-	    cargo test --package e2e -- $(ARGS)
+	    cargo test --package e2e --lib --bins --test e2e --test conformance -- $(ARGS)
+
+# With one nginx: what these programs see is the module, and each behaviour that differs has its test above.
+.PHONY: test-clients
+test-clients: module-debian ## OpenAI's clients (PyPI, npm), Schemathesis (PyPI) and Chromium, in Debian's nginx
+	$(BUILD)/deps.sh clients
+	E2E_NGINX=/usr/sbin/nginx E2E_MODULE=$(CARGO_TARGET_DIR)/$(MODULE) \
+	    cargo test --package e2e --test clients -- $(ARGS)
 
 .PHONY: valgrind
 valgrind: module-valgrind ## the core of the end-to-end suite with nginx under valgrind: no error, no leak
@@ -153,9 +173,10 @@ long: deps module-debian ## 50 services of 200 cycles each for 5 slots; one lock
 	    cargo test --package e2e --test e2e -- --ignored --nocapture lock_service::cycles lock_service::extends usage::totals
 
 .PHONY: schemathesis
-schemathesis: deps module-debian ## requests made up by the lock service's OpenAPI document, EXAMPLES (1000) each
+schemathesis: module-debian ## requests made up by the lock service's OpenAPI document, EXAMPLES (1000) each
+	$(BUILD)/deps.sh clients
 	SCHEMATHESIS_EXAMPLES=$(or $(EXAMPLES),1000) E2E_NGINX=/usr/sbin/nginx E2E_MODULE=$(CARGO_TARGET_DIR)/$(MODULE) \
-	    cargo test --package e2e --test e2e -- --nocapture schemathesis
+	    cargo test --package e2e --test clients -- --nocapture schemathesis
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZ_SECONDS (60); needs a nightly Rust and cargo-fuzz

@@ -3,8 +3,11 @@
 #
 #   deps.sh serve    run the module where it is not built: Debian's nginx
 #   deps.sh run      build the module and run it: Debian's nginx, its headers, a C compiler, libclang
-#   deps.sh test     the above, and what the test suites start or compile
-#   deps.sh bench    the above, the load generator, strace, and the Lua modules that are compared against
+#   deps.sh unit     build and test the crates that need no nginx: a C compiler
+#   deps.sh redis    the same, and redis-server
+#   deps.sh test     run, and what the test suites start or compile
+#   deps.sh clients  test, and what clients from other registries run in: Python, npm, Chromium
+#   deps.sh bench    test, the load generator, strace, and the Lua modules that are compared against
 #   deps.sh valgrind what test installs, and valgrind
 #
 # When nothing is missing it asks dpkg only: no root, no network.
@@ -15,11 +18,15 @@ set -euo pipefail
 # libc6-dbg: valgrind finds the functions of libc by it.
 serve=(nginx ca-certificates)
 run=("${serve[@]}" nginx-dev gcc libc6-dev make libclang-dev libpcre2-dev libssl-dev zlib1g-dev curl)
+unit=(gcc libc6-dev)
+redis=(redis-server)
+test=(openssl python3 shellcheck)
 # chromium: the status page is tried in it (a download of 125 MB with what it needs); the font is for its pictures.
-test=(openssl python3-venv redis-server shellcheck chromium fonts-dejavu-core)
+clients=(python3-venv chromium fonts-dejavu-core)
 # An npm of another origin brings its own Node.js, and conflicts with Debian's.
-command -v npm >/dev/null || test+=(npm)
-bench=(wrk strace libnginx-mod-http-lua libnginx-mod-http-ndk)
+command -v npm >/dev/null || clients+=(npm)
+# LiteLLM, one of the peers, is a Python package.
+bench=(wrk strace libnginx-mod-http-lua libnginx-mod-http-ndk python3-venv)
 valgrind=(valgrind libc6-dbg)
 
 die() {
@@ -97,15 +104,18 @@ require_rust() {
 case ${1-} in
 serve) wanted=("${serve[@]}") ;;
 run) wanted=("${run[@]}") ;;
-test) wanted=("${run[@]}" "${test[@]}") ;;
-bench) wanted=("${run[@]}" "${test[@]}" "${bench[@]}") ;;
-valgrind) wanted=("${run[@]}" "${test[@]}" "${valgrind[@]}") ;;
+unit) wanted=("${unit[@]}") ;;
+redis) wanted=("${unit[@]}" "${redis[@]}") ;;
+test) wanted=("${run[@]}" "${redis[@]}" "${test[@]}") ;;
+clients) wanted=("${run[@]}" "${redis[@]}" "${test[@]}" "${clients[@]}") ;;
+bench) wanted=("${run[@]}" "${redis[@]}" "${test[@]}" "${bench[@]}") ;;
+valgrind) wanted=("${run[@]}" "${redis[@]}" "${test[@]}" "${valgrind[@]}") ;;
 packages) # what the script calls itself with when it needs sudo
     shift
     install_packages "$@"
     exit
     ;;
-*) die "usage: deps.sh serve|run|test|bench|valgrind" ;;
+*) die "usage: deps.sh serve|run|unit|redis|test|clients|bench|valgrind" ;;
 esac
 
 [[ $1 == serve ]] || require_rust "$1"

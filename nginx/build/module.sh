@@ -6,6 +6,8 @@
 #   NGINX_BUILD_DIR=...      its configured build; default: NGINX_SOURCE_DIR/objs
 #   CARGO_TARGET_DIR=...     where to build; default: target. One for each nginx keeps them all.
 #   CARGO_BUILD_TARGET=...   cargo's own variable; the module is then in a directory of that name
+#   CARGO_ARGS=...           more arguments of cargo build: --no-default-features for a module that does not
+#                            decrypt key files, and needs 87 fewer crates
 set -euo pipefail
 
 die() {
@@ -64,7 +66,8 @@ fi
 NGINX_SOURCE_DIR=$(cd "$NGINX_SOURCE_DIR" && pwd -P)
 NGINX_BUILD_DIR=$(cd "$NGINX_BUILD_DIR" && pwd -P)
 export NGINX_SOURCE_DIR NGINX_BUILD_DIR
-cargo build --release --package ngx_http_openai_module
+read -ra arguments <<<"${CARGO_ARGS-}"
+cargo build --release --package ngx_http_openai_module "${arguments[@]}"
 
 release=$target/${CARGO_BUILD_TARGET:+$CARGO_BUILD_TARGET/}release
 module=$release/ngx_http_openai_module.so

@@ -22,7 +22,7 @@ pub struct Call {
 impl Call {
     /// A request on a connection of its own.
     pub fn new(method: &'static str, url: impl Into<String>) -> Self {
-        let agent = agent(0);
+        let agent = agent(0, longest());
         Self {
             agent,
             method,
@@ -43,7 +43,16 @@ impl Call {
     #[must_use]
     pub fn keep_alive(self) -> Self {
         Self {
-            agent: agent(1),
+            agent: agent(1, longest()),
+            ..self
+        }
+    }
+
+    /// Gives up after this time, on a connection of its own.
+    #[must_use]
+    pub fn within(self, time: Duration) -> Self {
+        Self {
+            agent: agent(0, time),
             ..self
         }
     }
@@ -128,13 +137,18 @@ impl Call {
     }
 }
 
-fn agent(idle_connections: usize) -> Agent {
+/// How long a whole exchange may take.
+fn longest() -> Duration {
+    patience() * 4
+}
+
+fn agent(idle_connections: usize, longest: Duration) -> Agent {
     Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
         .max_idle_connections(idle_connections)
         .max_idle_connections_per_host(idle_connections)
-        .timeout_global(Some(patience() * 4))
+        .timeout_global(Some(longest))
         .timeout_connect(Some(Duration::from_secs(10)))
         .proxy(None)
         .build()

@@ -1,34 +1,24 @@
-//! OpenAI's own clients, installed once and kept for later runs.
+//! Programs of others, installed once and kept for later runs.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
 use crate::flavour::workspace;
 
 const PYTHON_VERSION: &str = "3.52.0";
+const SCHEMATHESIS_VERSION: &str = "4.32.5";
 const NODE_VERSION: &str = "7.55.0";
 /// The package wants a newer Node.js than Debian has; npm has that too.
 const NODE: &str = "node@22";
 
 /// A Python with openai-python.
-static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| {
-    let home = installed("venv-openai", PYTHON_VERSION, |home| {
-        run(Command::new("python3").args(["-m", "venv"]).arg(home));
-        let pip = [
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-        ];
-        run(Command::new(home.join("bin/python"))
-            .args(pip)
-            .arg(format!("openai=={PYTHON_VERSION}")));
-    });
-    home.join("bin/python")
-});
+static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| venv("openai", PYTHON_VERSION));
+
+/// A Python with Schemathesis.
+static SCHEMATHESIS: LazyLock<PathBuf> =
+    LazyLock::new(|| venv("schemathesis", SCHEMATHESIS_VERSION));
 
 /// A folder with openai-node, and a Node.js.
 static NODE_HOME: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -40,6 +30,19 @@ static NODE_HOME: LazyLock<PathBuf> = LazyLock::new(|| {
             .args([&format!("openai@{NODE_VERSION}"), NODE]));
     })
 });
+
+/// The programs of a Python environment with this package.
+fn venv(package: &str, version: &str) -> PathBuf {
+    let home = installed(&format!("venv-{package}"), version, |home| {
+        run(Command::new("python3").args(["-m", "venv"]).arg(home));
+        let quietly = ["--quiet", "--disable-pip-version-check"];
+        run(Command::new(home.join("bin/python"))
+            .args(["-m", "pip", "install"])
+            .args(quietly)
+            .arg(format!("{package}=={version}")));
+    });
+    home.join("bin")
+}
 
 fn installed(name: &str, version: &str, install: impl FnOnce(&PathBuf)) -> PathBuf {
     let home = workspace().join("target").join(name);
@@ -59,8 +62,9 @@ fn run(command: &mut Command) -> String {
     let output = command
         .output()
         .unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
+    let (said, wrong) = (&output.stdout, &output.stderr);
+    let said = [said, wrong].map(|text| String::from_utf8_lossy(text));
+    assert!(output.status.success(), "{command:?}:\n{}", said.concat());
     String::from_utf8(output.stdout)
         .expect("text")
         .trim()
@@ -70,7 +74,9 @@ fn run(command: &mut Command) -> String {
 /// Runs a Python script, and gives what it prints.
 #[track_caller]
 pub fn python(script: &str, arguments: &[&str]) -> String {
-    run(Command::new(&*PYTHON).args(["-c", script]).args(arguments))
+    run(Command::new(PYTHON.join("python"))
+        .args(["-c", script])
+        .args(arguments))
 }
 
 /// Runs a script as an ES module of Node.js, and gives what it prints.
@@ -82,5 +88,13 @@ pub fn node(script: &str, arguments: &[&str]) -> String {
     run(Command::new(node)
         .current_dir(&*NODE_HOME)
         .args(module)
+        .args(arguments))
+}
+
+/// Runs Schemathesis in this folder, and gives what it prints.
+#[track_caller]
+pub fn schemathesis(folder: &Path, arguments: &[&str]) -> String {
+    run(Command::new(SCHEMATHESIS.join("schemathesis"))
+        .current_dir(folder)
         .args(arguments))
 }

@@ -75,6 +75,7 @@ pub(crate) fn render(plan: &Plan, flavour: &Flavour, place: &Place<'_>) -> Strin
     };
     let Plan {
         workers,
+        connections,
         log_level,
         main,
         http,
@@ -89,7 +90,7 @@ worker_processes {workers};
 daemon off;
 error_log {{dir}}/error.log {log_level};
 {main}
-events {{ worker_connections 4096; }}
+events {{ worker_connections {connections}; }}
 http {{
 {TEMP_PATHS}
 {LOG_FORMAT}

@@ -6,6 +6,8 @@ use std::path::Path;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
+use crate::json::json_lines;
+
 /// A request as nginx logged it: the status, and every variable of the module.
 #[derive(Debug, Clone, Deserialize)]
 #[allow(missing_docs, reason = "each field is the variable $openai_<name>")]
@@ -53,15 +55,6 @@ impl LogLine {
     /// Reads an access log as far as it has been written.
     #[track_caller]
     pub(crate) fn read_all(path: &Path) -> Vec<Self> {
-        let text = fs::read_to_string(path).unwrap_or_default();
-        let complete = text
-            .split_inclusive('\n')
-            .filter(|line| line.ends_with('\n'));
-        complete
-            .map(|line| {
-                serde_json::from_str(line)
-                    .unwrap_or_else(|e| panic!("the access log is JSON ({e}): {line}"))
-            })
-            .collect()
+        json_lines(&fs::read_to_string(path).unwrap_or_default())
     }
 }

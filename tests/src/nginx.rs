@@ -12,9 +12,8 @@ use crate::flavour::Flavour;
 use crate::valgrind;
 use crate::wait::{wait_for, wait_until};
 
-/// Variables that mean something to the module or, the last one, to nginx itself; what the caller's
-/// shell holds is not for the nginx under test.
-const FOREIGN: [&str; 10] = [
+/// The variables that the shipped configurations and the module read.
+pub const VARIABLES: [&str; 9] = [
     "PRIMARY_OPENAI_API_KEY",
     "OPENAI_API_KEYS",
     "REDIS_URL",
@@ -24,7 +23,6 @@ const FOREIGN: [&str; 10] = [
     "DEV_MODE",
     "ENCRYPTION_KEY",
     "LOG_LEVEL",
-    "NGINX",
 ];
 
 /// A master process and its workers.
@@ -248,7 +246,8 @@ pub(crate) fn command(flavour: &Flavour, dir: &Path, environment: &[(String, Str
         .arg("-c")
         .arg(dir.join("nginx.conf"))
         .stdin(Stdio::null());
-    for name in FOREIGN {
+    // What the caller's shell holds is not for the nginx under test; the last one nginx itself reads.
+    for name in VARIABLES.into_iter().chain(["NGINX"]) {
         command.env_remove(name);
     }
     asan::prepare(&mut command, dir);

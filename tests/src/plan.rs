@@ -13,6 +13,7 @@ pub const KEY: &str = "sk-e2e-main-0001";
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub(crate) workers: usize,
+    pub(crate) connections: usize,
     pub(crate) pools: Vec<(String, String)>,
     pub(crate) clients: Option<String>,
     pub(crate) main: String,
@@ -34,6 +35,7 @@ impl Default for Plan {
     fn default() -> Self {
         Self {
             workers: 1,
+            connections: 4096,
             pools: Vec::new(),
             clients: None,
             main: String::new(),
@@ -66,6 +68,13 @@ impl Plan {
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;
+        self
+    }
+
+    /// Sets how many connections a worker may have, 4096 unless set.
+    #[must_use]
+    pub fn connections(mut self, connections: usize) -> Self {
+        self.connections = connections;
         self
     }
 

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -38,20 +39,23 @@ fn tokens_every_20_ms_are_measured_as_such() {
     assert_eq!(record.completed, mock.stats().totals.requests);
     let tokens = record.histogram(Measure::BetweenTokens);
     assert_eq!(tokens.len(), record.completed * 19);
-    let between = millis(&summary, Measure::BetweenTokens, 50.0);
-    assert!((18.0..22.0).contains(&between), "{between} ms");
-    let per_token = millis(&summary, Measure::PerToken, 50.0);
-    assert!((19.5..22.0).contains(&per_token), "{per_token} ms");
+    // A busy machine makes it longer, but no stream shorter than 19 pauses, and of those before
+    // them a token may be late.
     assert!(millis(&summary, Measure::EndToEnd, 0.0) >= 19.0 * 20.0);
+    let last = millis(&summary, Measure::EndToEnd, 100.0);
+    for measure in [Measure::BetweenTokens, Measure::PerToken] {
+        let typical = millis(&summary, measure, 50.0);
+        assert!((10.0..last / 2.0).contains(&typical), "{typical} ms");
+    }
 }
 
-/// Answers at once, but not from 0.5 s to 1 s after its start.
+/// Answers at once, but not from 0.5 s to 1 s after its first request.
 fn freezing_server() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
     let address = listener.local_addr().expect("an address");
     let (from, to) = (Duration::from_millis(500), Duration::from_secs(1));
-    let begun = Instant::now();
-    let answer = move |tcp: TcpStream| -> std::io::Result<()> {
+    let begun = Arc::new(OnceLock::new());
+    let answer = move |tcp: TcpStream, begun: &OnceLock<Instant>| -> std::io::Result<()> {
         tcp.set_nodelay(true)?;
         let mut reader = BufReader::new(tcp.try_clone()?);
         loop {
@@ -69,7 +73,7 @@ fn freezing_server() -> SocketAddr {
                 }
             }
             reader.read_exact(&mut vec![0; length])?;
-            let now = begun.elapsed();
+            let now = begun.get_or_init(Instant::now).elapsed();
             if (from..to).contains(&now) {
                 thread::sleep(to - now);
             }
@@ -78,7 +82,8 @@ fn freezing_server() -> SocketAddr {
     };
     thread::spawn(move || {
         for tcp in listener.incoming() {
-            thread::spawn(move || answer(tcp?));
+            let begun = Arc::clone(&begun);
+            thread::spawn(move || answer(tcp?, &begun));
         }
     });
     address
@@ -105,7 +110,8 @@ fn an_open_loop_sees_what_a_closed_one_omits() {
 
     let url = format!("http://{}", freezing_server());
     let closed = measure(&[&url, "-c", "1", "-d", "2s", "-q"]);
-    assert!(millis(&closed, Measure::FirstByte, 90.0) < 100.0);
+    let ninth = |summary| millis(summary, Measure::FirstByte, 90.0);
+    assert!(ninth(&closed) < ninth(&open), "{} ms", ninth(&closed));
     assert!(millis(&closed, Measure::FirstByte, 100.0) >= 400.0);
 }
 
@@ -200,7 +206,8 @@ fn what_the_second_of_two_adds_is_told_in_every_form() {
     let added = told["added_by_second"]["first_token"]["p50_ms"]
         .as_f64()
         .expect("a time");
-    assert!((40.0..90.0).contains(&added), "{added} ms");
+    // It is 50 ms slower, less what a busy machine adds to the first.
+    assert!(added > 10.0, "{added} ms");
     assert!(summary.to_string().contains(&format!("{b} adds to {a}")));
 
     let page = read(&html);

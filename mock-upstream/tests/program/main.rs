@@ -5,7 +5,6 @@
 
 #[path = "../http/capture.rs"]
 mod capture;
-mod clients;
 mod files;
 mod program;
 mod start;

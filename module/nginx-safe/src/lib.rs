@@ -16,6 +16,8 @@ mod process;
 mod request;
 mod reserve;
 mod shm;
+#[cfg(test)]
+mod testing;
 mod text;
 mod thread;
 mod upstream;

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use rand::{Rng, SeedableRng};
 
 use crate::load_client::{END, leave_early, receive, status};
 use crate::raw_client::post;

@@ -4,9 +4,33 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use e2e::{Answer, Call, RawUpstream, Redis, RunningShipped, Shipped, wait_until};
+use e2e::{Answer, Call, RawUpstream, Redis, RunningShipped, Shipped, json_lines, wait_until};
 use mock_upstream::{MockServer, Scenario};
 use serde_json::{Value, json};
+
+/// Makes a test of each function for each configuration, so that a failure names both.
+macro_rules! on_each_configuration {
+    ($($test:ident),* $(,)?) => {$(
+        mod $test {
+            use crate::bed::Config;
+
+            #[test]
+            fn make_run() {
+                super::$test(Config::MakeRun);
+            }
+
+            #[test]
+            fn production() {
+                super::$test(Config::Production);
+            }
+
+            #[test]
+            fn container() {
+                super::$test(Config::Container);
+            }
+        }
+    )*};
+}
 
 /// The values of the variables of the environment. None of them may be seen anywhere.
 pub const SERVICE: &str = Shipped::TOKEN;
@@ -216,10 +240,20 @@ impl Bed {
         self.running.dir()
     }
 
+    /// The module's events, once an audit is among them.
+    #[track_caller]
+    pub fn audited(&self, events: impl Fn(&Self) -> Vec<Value>) -> Vec<Value> {
+        e2e::wait_for("the audit is written", || {
+            let events = events(self);
+            let audit = events.iter().any(|event| event["event"] == "audit");
+            audit.then_some(events)
+        })
+    }
+
     /// The module's events so far.
     #[track_caller]
     pub fn events(&self) -> Vec<Value> {
-        let lines = lines(&self.read(self.config.event_log()));
+        let lines = json_lines(&self.read(self.config.event_log()));
         let is_event = |line: &Value| line["event"] != "request";
         lines.into_iter().filter(is_event).collect()
     }
@@ -233,7 +267,7 @@ impl Bed {
     #[track_caller]
     pub fn access_log(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
         e2e::wait_for(&format!("the access log has {what}"), || {
-            lines(&self.read(self.config.access_log()))
+            json_lines(&self.read(self.config.access_log()))
                 .into_iter()
                 .find(&fits)
         })
@@ -287,17 +321,6 @@ pub fn assert_no_secret(what: &str, text: &str) {
         let line = line.map(|line| line.replace(secret, "<secret>"));
         assert_eq!(line, None, "{what} tells a secret");
     }
-}
-
-/// Complete lines of JSON.
-#[track_caller]
-pub fn lines(text: &str) -> Vec<Value> {
-    let complete = text
-        .split_inclusive('\n')
-        .filter(|line| line.ends_with('\n'));
-    complete
-        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("no JSON ({e}): {line}")))
-        .collect()
 }
 
 fn port_of(upstream: &RawUpstream) -> u16 {

@@ -1,9 +1,9 @@
 //! The access log, and the events of the module.
 
-use e2e::{Call, wait_for};
+use e2e::{Call, events_in, json_lines};
 use serde_json::{Value, json};
 
-use crate::bed::{ADMIN, Bed, CHAT, Config, SERVICE, STREAM, lines};
+use crate::bed::{ADMIN, Bed, CHAT, Config, SERVICE, STREAM};
 use crate::shape::{assert_shape, is_level, is_time};
 
 on_each_configuration!(
@@ -41,7 +41,7 @@ fn each_request_is_a_line_of_json(config: Config) {
     });
     assert_shape("a refusal", &shape, &refused);
     // All lines, and no two requests by one id.
-    let mut all = lines(&bed.read(config.access_log()));
+    let mut all: Vec<Value> = json_lines(&bed.read(config.access_log()));
     all.retain(|line| line["event"] == "request");
     let mut ids: Vec<String> = Vec::new();
     for line in &all {
@@ -151,25 +151,7 @@ fn events_are_json_behind_nginx_s_prefix(config: Config) {
         shipped.replace("error.log warn;", "error.log info;")
     });
     let lock = something_happens(&bed);
-    let events = wait_for("the audit is written", || {
-        let text = bed.read("error.log");
-        let events: Vec<Value> = text
-            .lines()
-            .filter_map(|line| line.find("{\"").map(|at| &line[at..]))
-            .map(|json| {
-                // nginx puts what it knows of the connection behind it.
-                let mut values = serde_json::Deserializer::from_str(json).into_iter::<Value>();
-                values
-                    .next()
-                    .and_then(Result::ok)
-                    .unwrap_or_else(|| panic!("no JSON: {json}"))
-            })
-            .collect();
-        events
-            .iter()
-            .any(|event| event["event"] == "audit")
-            .then_some(events)
-    });
+    let events = bed.audited(|bed| events_in(&bed.read("error.log")));
     events.iter().for_each(assert_event);
     assert_lock_events(&events, &lock);
     // The level of nginx is the event's.
@@ -187,13 +169,7 @@ fn events_are_json_behind_nginx_s_prefix(config: Config) {
 fn events_go_to_a_file_of_their_own(config: Config) {
     let bed = Bed::start(config);
     let lock = something_happens(&bed);
-    let events = wait_for("the audit is written", || {
-        let events = bed.events();
-        events
-            .iter()
-            .any(|event| event["event"] == "audit")
-            .then_some(events)
-    });
+    let events = bed.audited(Bed::events);
     events.iter().for_each(assert_event);
     assert_lock_events(&events, &lock);
     bed.end();
@@ -209,13 +185,7 @@ fn the_level_of_the_event_log_is_obeyed(config: Config) {
         shipped.set("http", &path)
     });
     something_happens(&bed);
-    let events = wait_for("the audit is written", || {
-        let events = bed.events();
-        events
-            .iter()
-            .any(|event| event["event"] == "audit")
-            .then_some(events)
-    });
+    let events = bed.audited(Bed::events);
     for event in &events {
         let level = event["level"].as_str();
         assert!(

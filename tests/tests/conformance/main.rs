@@ -12,35 +12,11 @@
     reason = "a test fails by panicking"
 )]
 
-/// Makes a test of each function for each configuration, so that a failure names both.
-macro_rules! on_each_configuration {
-    ($($test:ident),* $(,)?) => {$(
-        mod $test {
-            use crate::bed::Config;
-
-            #[test]
-            fn make_run() {
-                super::$test(Config::MakeRun);
-            }
-
-            #[test]
-            fn production() {
-                super::$test(Config::Production);
-            }
-
-            #[test]
-            fn container() {
-                super::$test(Config::Container);
-            }
-        }
-    )*};
-}
-
+#[macro_use]
 mod bed;
 mod case;
 mod shape;
 
-mod clients;
 mod environment;
 mod errors;
 mod lock_service;

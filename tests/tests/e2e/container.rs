@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use e2e::{Call, Redis, Shipped, wait_until, workspace};
+use e2e::{Call, Redis, Shipped, VARIABLES, wait_until, workspace};
 use mock_upstream::{MockServer, Scenario};
 use serde_yaml_ng::Value;
 
@@ -116,17 +116,7 @@ fn compose_names_images_services_and_variables_that_are_there() {
         let set = gateway["environment"].get(variable);
         assert!(set.is_some(), "{variable} is set");
     }
-    for variable in [
-        "PRIMARY_OPENAI_API_KEY",
-        "OPENAI_API_KEYS",
-        "REDIS_URL",
-        "REDIS_PASSWORD",
-        "SERVICE_TOKEN",
-        "ADMIN_TOKEN",
-        "DEV_MODE",
-        "LOG_LEVEL",
-        "ENCRYPTION_KEY",
-    ] {
+    for variable in VARIABLES {
         let set = gateway["environment"].get(variable);
         assert!(set.is_some(), "{variable} is passed on");
     }

@@ -36,7 +36,6 @@ mod misconfigured;
 mod own_answers;
 mod own_header;
 mod probes;
-mod python;
 mod quit;
 mod redirects;
 mod redlock;

@@ -28,6 +28,7 @@ fn refusal(node: &mut Connection, command: &Command) -> Refusal {
 }
 
 #[test]
+#[ignore = "starts redis-server"]
 fn another_redlock_client_is_respected_and_respects_us() {
     let server = Server::start(&[]);
     let mut node = server.connect();
@@ -72,6 +73,7 @@ fn another_redlock_client_is_respected_and_respects_us() {
 }
 
 #[test]
+#[ignore = "starts redis-server"]
 fn a_lock_without_end_tells_no_wait() {
     let server = Server::start(&[]);
     let mut node = server.connect();
@@ -80,6 +82,7 @@ fn a_lock_without_end_tells_no_wait() {
 }
 
 #[test]
+#[ignore = "starts redis-server"]
 fn a_fence_that_is_too_low_is_refused_with_the_one_to_exceed() {
     let server = Server::start(&[]);
     let mut node = server.connect();
@@ -110,6 +113,7 @@ fn a_fence_that_is_too_low_is_refused_with_the_one_to_exceed() {
 }
 
 #[test]
+#[ignore = "starts redis-server"]
 fn a_node_without_a_guard_grants_nothing_but_prolongs() {
     let server = Server::start(&[]);
     let mut node = server.connect();
@@ -146,6 +150,7 @@ fn a_node_without_a_guard_grants_nothing_but_prolongs() {
 }
 
 #[test]
+#[ignore = "starts redis-server"]
 fn a_release_wakes_the_waiter_whose_turn_it_is() {
     let server = Server::start(&[]);
     let (mut node, mut waiter) = (server.connect(), server.connect());
@@ -180,6 +185,7 @@ fn a_release_wakes_the_waiter_whose_turn_it_is() {
 }
 
 #[test]
+#[ignore = "starts redis-server"]
 fn a_listing_shows_what_a_quorum_holds() {
     let server = Server::start(&[]);
     let mut node = server.connect();
@@ -206,6 +212,7 @@ fn a_listing_shows_what_a_quorum_holds() {
 }
 
 #[test]
+#[ignore = "starts redis-server"]
 fn info_tells_whether_a_node_will_do() {
     let server = Server::start(&["--maxmemory-policy", "noeviction"]);
     let mut node = server.connect();
@@ -228,6 +235,7 @@ fn info_tells_whether_a_node_will_do() {
 }
 
 #[test]
+#[ignore = "starts redis-server"]
 fn a_slot_is_taken_by_plain_commands_too() {
     let server = Server::start(&[]);
     let mut node = server.connect();
@@ -265,6 +273,7 @@ fn a_slot_is_taken_by_plain_commands_too() {
 
 /// By two workers at once: the node goes on keeping the longer.
 #[test]
+#[ignore = "starts redis-server"]
 fn a_lock_is_never_shortened() {
     let server = Server::start(&[]);
     let mut node = server.connect();
@@ -280,6 +289,7 @@ fn a_lock_is_never_shortened() {
 
 /// By a renewal on another connection, which the release has overtaken.
 #[test]
+#[ignore = "starts redis-server"]
 fn a_lock_that_was_given_back_is_not_put_back() {
     let server = Server::start(&[]);
     let mut node = server.connect();

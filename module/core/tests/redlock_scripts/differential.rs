@@ -120,6 +120,7 @@ fn run(seed: u64) {
 }
 
 #[test]
+#[ignore = "starts redis-server"]
 fn redis_and_the_model_agree() {
     for seed in 1..=3 {
         run(seed);
@@ -128,6 +129,7 @@ fn redis_and_the_model_agree() {
 
 /// What a script did must survive replay: it replicates effects, not itself.
 #[test]
+#[ignore = "starts redis-server"]
 fn replicas_and_append_only_files_hold_what_the_scripts_did() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = free.local_addr().unwrap().port().to_string();

@@ -25,6 +25,7 @@ fn eventually(node: &mut Connection, kind: ErrorKind) {
 }
 
 #[test]
+#[ignore = "starts redis-server"]
 fn without_memory_nothing_is_granted_and_what_is_held_can_be_kept_and_given_back() {
     let server = Server::start(&[]);
     let mut node = server.connect();
@@ -55,6 +56,7 @@ fn without_memory_nothing_is_granted_and_what_is_held_can_be_kept_and_given_back
 }
 
 #[test]
+#[ignore = "starts redis-server"]
 fn a_replica_is_read_only_and_one_without_its_master_says_so() {
     let server = Server::start(&["--replicaof", "127.0.0.1 1"]);
     let mut node = server.connect();
@@ -66,6 +68,7 @@ fn a_replica_is_read_only_and_one_without_its_master_says_so() {
 }
 
 #[test]
+#[ignore = "starts redis-server"]
 fn passwords_scripts_and_replicas_that_are_missing() {
     let server = Server::start(&[]);
     let mut node = server.connect();
@@ -89,6 +92,7 @@ fn passwords_scripts_and_replicas_that_are_missing() {
 }
 
 #[test]
+#[ignore = "starts redis-server"]
 fn a_node_that_cannot_persist() {
     let server = Server::start(&["--save", "3600 1"]);
     let mut node = server.connect();
@@ -100,6 +104,7 @@ fn a_node_that_cannot_persist() {
 }
 
 #[test]
+#[ignore = "starts redis-server"]
 fn a_node_in_an_endless_script() {
     let server = Server::start(&["--busy-reply-threshold", "20"]);
     let (mut stuck, mut node) = (server.connect(), server.connect());
@@ -111,6 +116,7 @@ fn a_node_in_an_endless_script() {
 }
 
 #[test]
+#[ignore = "starts redis-server"]
 fn a_lock_of_another_type_is_an_error_not_a_free_slot() {
     let server = Server::start(&[]);
     let mut node = server.connect();
@@ -119,6 +125,7 @@ fn a_lock_of_another_type_is_an_error_not_a_free_slot() {
 }
 
 #[test]
+#[ignore = "starts redis-server"]
 fn every_script_can_be_loaded() {
     let server = Server::start(&[]);
     let mut node = server.connect();

@@ -72,6 +72,7 @@ fn memory(node: &mut Connection) -> Memory {
 }
 
 #[test]
+#[ignore = "starts redis-server"]
 fn redis_and_the_model_agree_about_totals() {
     let server = Server::start(&[]);
     let mut node = server.connect();
@@ -125,6 +126,7 @@ fn redis_and_the_model_agree_about_totals() {
 }
 
 #[test]
+#[ignore = "starts redis-server"]
 fn sums_beyond_what_a_double_holds_are_told_apart() {
     let server = Server::start(&[]);
     let mut node = server.connect();
@@ -139,6 +141,7 @@ fn sums_beyond_what_a_double_holds_are_told_apart() {
 }
 
 #[test]
+#[ignore = "starts redis-server"]
 fn what_a_node_keeps_expires_when_nobody_writes() {
     let server = Server::start(&[]);
     let mut node = server.connect();
@@ -154,6 +157,7 @@ fn what_a_node_keeps_expires_when_nobody_writes() {
 }
 
 #[test]
+#[ignore = "starts redis-server"]
 fn days_long_past_are_forgotten_as_others_are_written() {
     let server = Server::start(&[]);
     let mut node = server.connect();
@@ -174,6 +178,7 @@ fn days_long_past_are_forgotten_as_others_are_written() {
 
 /// Two machines, and what comes in more than one answer.
 #[test]
+#[ignore = "starts redis-server"]
 fn machines_learn_all_of_one_another() {
     let server = Server::start(&[]);
     let mut node = server.connect();
@@ -219,6 +224,7 @@ fn machines_learn_all_of_one_another() {
 
 /// Those that docs/redlock.md names.
 #[test]
+#[ignore = "starts redis-server"]
 fn few_commands_and_keys_are_enough_for_a_user_of_an_acl() {
     let server = Server::start(&[]);
     let mut node = server.connect();

@@ -31,6 +31,12 @@ pub(crate) fn position() -> usize {
     POSITION.load(Ordering::Relaxed)
 }
 
+/// Has the module be at this position.
+#[cfg(test)]
+pub(crate) fn place_at(position: usize) {
+    POSITION.store(position, Ordering::Relaxed);
+}
+
 /// The position of the module in nginx's list of all modules.
 pub(crate) fn index() -> Option<usize> {
     MODULE.get().map(|(index, _)| *index)

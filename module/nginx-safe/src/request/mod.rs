@@ -6,3 +6,6 @@ pub(crate) mod handle;
 pub(crate) mod headers;
 pub(crate) mod phase;
 pub(crate) mod reply;
+
+#[cfg(test)]
+mod tests;

@@ -3,9 +3,10 @@ use std::rc::Rc;
 
 use ngx::ffi::{
     NGX_DECLINED, NGX_DONE, NGX_ERROR, NGX_HTTP_BAD_GATEWAY, NGX_HTTP_INTERNAL_SERVER_ERROR,
-    NGX_OK, NGX_USE_CLEAR_EVENT, ngx_event_actions, ngx_event_flags, ngx_http_core_run_phases,
-    ngx_http_handler_pt, ngx_http_post_subrequest_t, ngx_http_request_t, ngx_http_upstream_init,
-    ngx_http_upstream_t, ngx_int_t, ngx_palloc, ngx_post_event, ngx_posted_events,
+    NGX_OK, NGX_USE_CLEAR_EVENT, ngx_array_push, ngx_event_actions, ngx_event_flags,
+    ngx_http_core_run_phases, ngx_http_handler_pt, ngx_http_post_subrequest_t, ngx_http_request_t,
+    ngx_http_upstream_init, ngx_http_upstream_t, ngx_int_t, ngx_palloc, ngx_post_event,
+    ngx_posted_events,
 };
 use zeroize::Zeroizing;
 
@@ -211,7 +212,7 @@ unsafe fn send_wrapped<M: Wrapped>(
     // connection's write event is active: that leaves the moment to wrap what it has
     // prepared. Then it is called again, to do its work.
     unsafe {
-        if !activate_writing(r) {
+        if !activate_writing(r) || !reserve_state(r) {
             return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
         }
         // One may be left from before an internal redirect.
@@ -276,6 +277,27 @@ unsafe fn activate_writing(r: *mut ngx_http_request_t) -> bool {
         }
         let add = ngx_event_actions.add;
         add.is_some_and(|add| add(write, WRITE_EVENT, CLEAR_EVENT) == NGX_OK as ngx_int_t)
+    }
+}
+
+/// Makes room for the state of one more attempt. Where ngx_http_upstream_init cannot make it,
+/// it takes the request for one that has been finalized before, and leaves it to hang.
+///
+/// # Safety
+/// `r` must be live.
+unsafe fn reserve_state(r: *mut ngx_http_request_t) -> bool {
+    // SAFETY: null before the first attempt, or an array in the request's pool. What is pushed
+    // is taken back, and is the next that nginx pushes.
+    unsafe {
+        let states = (*r).upstream_states;
+        if states.is_null() {
+            return true;
+        }
+        if ngx_array_push(states).is_null() {
+            return false;
+        }
+        (*states).nelts -= 1;
+        true
     }
 }
 

@@ -3,23 +3,14 @@
 mod attempts;
 mod bodies;
 mod judging;
+mod keys;
 mod odd_upstreams;
 mod storm;
 
 use e2e::{Gateway, Plan};
 use mock_upstream::Scenario;
 
-/// The name of the n-th key.
-pub fn key(n: usize) -> String {
-    format!("sk-e2e-failover-{n:04}")
-}
-
-/// A pool of so many keys, `k1` and on.
-pub fn keys(count: usize) -> String {
-    (1..=count)
-        .map(|n| format!("key {} id=k{n};\n", key(n)))
-        .collect()
-}
+pub use keys::{key, key_gets, key_is, keys};
 
 /// A gateway with so many keys before a mock with this scenario, in TOML.
 pub fn plan(count: usize, scenario: &str) -> Plan {
@@ -27,19 +18,9 @@ pub fn plan(count: usize, scenario: &str) -> Plan {
     Plan::new().pool("main", &keys(count)).scenario(scenario)
 }
 
-/// Of the scenario: the n-th key is in this state.
-pub fn key_is(n: usize, state: &str) -> String {
-    format!("[[key]]\ntoken = \"{}\"\nstate = \"{state}\"\n", key(n))
-}
-
 /// How often each of the first keys was used.
 pub fn uses(gateway: &Gateway, keys: usize) -> Vec<u64> {
     let stats = gateway.mock().stats();
     let uses = (1..=keys).map(|n| stats.key(&format!("Bearer {}", key(n))).requests);
     uses.collect()
-}
-
-/// Of the scenario: requests with the n-th key are answered so.
-pub fn key_gets(n: usize, settings: &str) -> String {
-    format!("[[fault]]\nkey = \"{}\"\n{settings}\n", key(n))
 }

@@ -50,6 +50,9 @@ fn every_call_wants_a_token_whatever_the_location_says() {
                 "{opening} {path}"
             );
         }
+        // How keys do is for administrators.
+        let refusal = bed.get("/v1/status").send().refusal();
+        assert_eq!(refusal.code.as_deref(), Some("admin_required"), "{opening}");
         for path in ["/health", "/status", "/docs", "/redoc"] {
             bed.gateway.get(path).send().expect_status(200);
         }

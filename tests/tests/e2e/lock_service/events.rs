@@ -4,7 +4,7 @@ use std::fs;
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use e2e::{Plan, wait_for, wait_until};
+use e2e::{Plan, events_in, wait_for, wait_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -42,13 +42,9 @@ fn event(bed: &Bed, file: &str, name: &str) -> Value {
 #[track_caller]
 fn in_error_log(bed: &Bed, name: &str) -> Value {
     wait_for(&format!("{name} in the error log"), || {
-        let text = bed.gateway.error_log().text();
-        let mut lines = text
-            .lines()
-            .filter_map(|line| line.find("{\"").map(|at| &line[at..]));
-        let line = lines.find(|line| line.contains(&format!("\"event\":\"{name}\"")));
-        let mut events = serde_json::Deserializer::from_str(line?).into_iter::<Value>();
-        events.next()?.ok()
+        events_in(&bed.gateway.error_log().text())
+            .into_iter()
+            .find(|event| event["event"] == name)
     })
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use e2e::{Redis, wait_until};
 use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
 use super::{Bed, Store, code, group_plan, seconds, some, unix_now};

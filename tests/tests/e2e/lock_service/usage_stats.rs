@@ -1,9 +1,9 @@
 //! What services say they have done with their locks.
 
-use e2e::wait_for;
+use e2e::{Answer, wait_for};
 use serde_json::{Value, json};
 
-use super::{ADMIN, Answer, Bed, STORES, TOKEN};
+use super::{ADMIN, Bed, STORES, TOKEN};
 
 fn release(bed: &Bed, lock: &Value, stats: Value) -> Answer {
     let body =

@@ -36,7 +36,7 @@ fn round_trip(link: &Link) {
 fn a_node_that_is_far_away_is_not_waited_for() {
     let nodes = Redis::group(2);
     let far = Redis::start();
-    let link = distant(&far, 100);
+    let link = distant(&far, 300);
     let more = format!("{} node_timeout 50ms;", url(&link));
     let gateway = plan_with(&nodes, &more, "").start();
     wait_states(&gateway, "up,up,up");
@@ -48,7 +48,8 @@ fn a_node_that_is_far_away_is_not_waited_for() {
         })
         .collect();
     took.sort();
-    assert!(took[10] < Duration::from_millis(80), "{took:?}");
+    // Its answer takes 600 ms.
+    assert!(took[10] < Duration::from_millis(300), "{took:?}");
     gateway.wait_held(0, 0);
     // All votes have been asked for there by now.
     round_trip(&link);

@@ -1,12 +1,15 @@
 //! Nodes that answer in time, and by errors: they do not vote, and the log says so.
 
-use e2e::{Gateway, Redis, wait_until};
+use std::fs;
+use std::path::Path;
+
+use e2e::{Gateway, Redis, events_in, wait_until};
 use serde_json::Value;
 
 use super::{plan, status, wait_states};
 
 /// What is done to a node, what undoes it, and how the node calls it.
-const FAULTS: [(&str, &str, &str); 4] = [
+const FAULTS: [(&str, &str, &str); 5] = [
     ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0", "OOM"),
     (
         "CONFIG SET min-replicas-to-write 1",
@@ -19,19 +22,15 @@ const FAULTS: [(&str, &str, &str); 4] = [
         "NOPERM",
     ),
     ("SET {main}:f text", "DEL {main}:f", "WRONGTYPE"),
+    // Of a master that it does not reach.
+    ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE", "READONLY"),
 ];
 
 /// The events of this name about a node.
 fn events(gateway: &Gateway, name: &str, redis: &Redis) -> Vec<Value> {
-    let text = gateway.error_log().text();
     let node = format!("127.0.0.1:{}", redis.port());
-    let events = text.lines().filter(|line| line.contains(name));
-    let events = events.filter_map(|line| {
-        let from = line.find('{')?;
-        let to = line.rfind('}')?;
-        serde_json::from_str::<Value>(&line[from..=to]).ok()
-    });
-    events
+    events_in(&gateway.error_log().text())
+        .into_iter()
         .filter(|event| event["event"] == name && event["node"] == *node)
         .collect()
 }
@@ -60,6 +59,39 @@ fn a_node_that_answers_errors_does_not_vote_until_it_answers_well() {
     for redis in [&nodes[0], &nodes[2]] {
         assert!(events(&gateway, "redis_node_failing", redis).is_empty());
     }
+}
+
+/// A server that is to write its data to a disk, and cannot, takes no more writes.
+#[test]
+fn a_node_that_cannot_save_does_not_vote() {
+    let nodes = [
+        Redis::start(),
+        Redis::start_with("--save 3600 1"),
+        Redis::start(),
+    ];
+    let gateway = plan(&nodes).start();
+    wait_states(&gateway, "up,up,up");
+    let dir = nodes[1].ask("CONFIG GET dir");
+    let dir = dir.lines().last().expect("a path");
+    let file = Path::new(dir).join("dump.rdb");
+    fs::create_dir(&file).expect("the server's directory is writable");
+    nodes[1].ask("BGSAVE");
+    wait_until("it has failed to save", || {
+        let said = nodes[1].ask("INFO persistence");
+        said.contains("rdb_last_bgsave_status:err")
+    });
+    wait_states(&gateway, "up,failing,up");
+    assert_eq!(status(&gateway)["nodes"][1]["error"], "MISCONF");
+    for _ in 0..3 {
+        gateway.chat().send().expect_status(200);
+    }
+    let failing = events(&gateway, "redis_node_failing", &nodes[1]);
+    assert_eq!(failing.len(), 1, "{failing:?}");
+    assert_eq!(failing[0]["error"], "MISCONF");
+    fs::remove_dir(&file).expect("the directory can be removed");
+    nodes[1].ask("BGSAVE");
+    wait_states(&gateway, "up,up,up");
+    assert_eq!(events(&gateway, "redis_node_voting", &nodes[1]).len(), 1);
 }
 
 /// Nobody has to ask for a lock for that.

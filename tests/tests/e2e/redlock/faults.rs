@@ -128,7 +128,7 @@ fn nodes_that_cannot_be_nodes() {
 fn a_lock_that_a_node_has_forgotten_is_put_back() {
     let nodes = Redis::group(3);
     let upstream = RawUpstream::bind();
-    let gateway = plan_with(&nodes, "", "lease_ttl 600ms;")
+    let gateway = plan_with(&nodes, "", "lease_ttl 2s;")
         .upstream(upstream.address())
         .start();
     wait_states(&gateway, "up,up,up");

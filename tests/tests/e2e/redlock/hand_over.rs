@@ -1,8 +1,10 @@
 //! A lock goes from request to request on one machine without a word to the nodes.
 
-use e2e::{RawUpstream, Redis};
+use std::time::{Duration, Instant};
 
-use super::{LOCK, number, plan, plan_with, wait_states};
+use e2e::{Exchange, Gateway, RawClient, RawUpstream, Redis, post, wait_until};
+
+use super::{LOCK, holders, number, plan, plan_with, wait_states};
 
 /// The nonces that the lock had during each of so many requests, which all came at once.
 #[track_caller]
@@ -95,4 +97,66 @@ fn fences_rise_from_hand_over_to_hand_over_with_a_clock_that_is_behind() {
     let fences: Vec<_> = lines.iter().map(|line| number(&line.fence)).collect();
     assert!(fences.is_sorted_by(|a, b| a < b), "{fences:?}");
     assert!(fences[0] > 5_000_000_000_000_000, "{fences:?}");
+}
+
+/// A stream that has begun, and the worker that serves it.
+#[track_caller]
+fn begin(gateway: &Gateway, upstream: &RawUpstream) -> (RawClient, Exchange, i32) {
+    let mut client = gateway.connect();
+    let head = "Content-Type: application/json\r\n";
+    client.send(post(head, r#"{"model":"gpt-4o","stream":true}"#));
+    let mut exchange = upstream.accept();
+    exchange.begin_stream().event("first");
+    let head = client.read_until("first");
+    let worker = head
+        .lines()
+        .find_map(|line| line.strip_prefix("X-Worker: "));
+    let worker = worker.and_then(|pid| pid.parse().ok()).expect("its worker");
+    (client, exchange, worker)
+}
+
+/// A node stands still while the first worker's renewal and the second one's word that it gives the
+/// lock back are on their way to it, on two connections: it may hear them in either order.
+#[test]
+fn a_late_renewal_does_not_put_a_lock_back_that_another_worker_has_given_back() {
+    const TTL: Duration = Duration::from_secs(3);
+    let nodes = Redis::group(3);
+    let upstream = RawUpstream::bind();
+    let mut gateway = plan_with(&nodes, "", "lease_ttl 3s;")
+        .workers(2)
+        .location("add_header X-Worker $pid;")
+        .upstream(upstream.address())
+        .start();
+    wait_states(&gateway, "up,up,up");
+    let end = |redis: &Redis| redis.number(&format!("PEXPIRETIME {LOCK}"));
+    for _ in 0..3 {
+        let (client, mut exchange, worker) = begin(&gateway, &upstream);
+        wait_until("every node has the lock", || holders(&nodes, LOCK) == 3);
+        let before = end(&nodes[0]);
+        nodes[2].pause();
+        wait_until("it is prolonged", || end(&nodes[0]) > before);
+        // So that the other worker takes the next connection.
+        gateway.nginx().stop_worker(worker);
+        let next = gateway.chat().spawn();
+        gateway.wait_held(1, 1);
+        gateway.nginx().resume_worker(worker);
+        exchange.end_stream();
+        upstream.accept().answer();
+        next.join().expect("an answer").expect_status(200);
+        drop(client);
+        gateway.wait_held(0, 0);
+        nodes[2].resume();
+        wait_until("the lock is given back", || holders(&nodes, LOCK) == 0);
+        let until = Instant::now() + TTL / 2;
+        wait_until("all that was on its way has arrived", || {
+            assert_eq!(holders(&nodes, LOCK), 0, "it has been put back");
+            Instant::now() > until
+        });
+    }
+    // Of two workers, the first to end its request need not be the first to log it.
+    let lines = gateway.logged(6);
+    let mut fences: Vec<_> = lines.iter().map(|line| number(&line.fence)).collect();
+    fences.sort_unstable();
+    let handed = |pair: &[u64]| pair[1] == pair[0] + 1;
+    assert!(fences.chunks(2).all(handed), "{fences:?}");
 }

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::{Gateway, Load, Outcome, Plan, RawUpstream, Redis, post, stream_once, wait_until};
+use e2e::{
+    Gateway, Load, Outcome, Plan, RawUpstream, Redis, patience, post, stream_once, wait_until,
+};
 use rustix::process::Signal;
 
 use super::{LOCK, group, holders, on_group, plan_with, states, wait_states};
@@ -24,7 +26,7 @@ fn three_hundred_streams_keep_their_locks() {
     let gateway = plan_with(&nodes, "", "")
         .pool(
             "main",
-            "key sk-e2e-many id=many slots=300; store locks; lease_ttl 900ms;",
+            "key sk-e2e-many id=many slots=300; store locks; lease_ttl 2s;",
         )
         .start();
     wait_states(&gateway, "up,up,up");
@@ -46,7 +48,7 @@ fn three_hundred_streams_keep_their_locks() {
 #[test]
 fn a_worker_that_was_stopped_for_longer_than_the_ttl_ends_its_stream() {
     let nodes = Redis::group(3);
-    let (mut gateway, upstream) = start(&nodes, "", "lease_ttl 600ms;");
+    let (mut gateway, upstream) = start(&nodes, "", "lease_ttl 2s;");
     let (mut events, mut exchange) = reload::stream(&gateway, &upstream);
     let worker = gateway.nginx().worker_pids()[0];
     gateway.nginx().stop_worker(worker);
@@ -58,7 +60,7 @@ fn a_worker_that_was_stopped_for_longer_than_the_ttl_ends_its_stream() {
     gateway.nginx().resume_worker(worker);
     let since = Instant::now();
     let rest: Vec<_> = events.by_ref().collect();
-    assert!(since.elapsed() < Duration::from_millis(500), "{rest:?}");
+    assert!(since.elapsed() < patience(), "{rest:?}");
     let error = rest.last().expect("an error at the end");
     assert!(error.contains("\"lease_lost\""), "{rest:?}");
     exchange.wait_closed();

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use e2e::{Answer, Gateway, RawUpstream, Redis, Refusal, post, wait_until};
+use e2e::{Answer, Gateway, RawUpstream, Redis, Refusal, patience, post, wait_until};
 
 use super::{LOCK, holders, plan_with, wait_states};
 use crate::reload;
@@ -15,13 +15,13 @@ fn assert_unavailable(answer: &Answer) {
     assert_eq!(answer.header("retry-after"), Some("1"));
 }
 
-/// Refused, and within so many times the node timeout of 50 ms as a busy machine may need.
+/// Refused, and not after the time that a request may wait for a slot.
 #[track_caller]
 fn assert_refused_at_once(gateway: &Gateway) {
     let since = Instant::now();
     assert_unavailable(&gateway.chat().send());
     let took = since.elapsed();
-    assert!(took < Duration::from_millis(500), "{took:?}");
+    assert!(took < patience(), "{took:?}");
 }
 
 #[track_caller]
@@ -38,7 +38,7 @@ fn wait_healed(gateway: &Gateway) {
 #[test]
 fn requests_are_refused_while_a_majority_is_silent() {
     let nodes = Redis::group(3);
-    let gateway = plan_with(&nodes, "node_timeout 50ms;", "").start();
+    let gateway = plan_with(&nodes, "node_timeout 300ms;", "").start();
     wait_states(&gateway, "up,up,up");
     gateway.chat().send().expect_status(200);
     nodes[..2].iter().for_each(Redis::pause);
@@ -63,7 +63,7 @@ fn requests_are_refused_while_a_majority_is_silent() {
 #[test]
 fn requests_are_refused_while_a_majority_is_gone() {
     let mut nodes = Redis::group(3);
-    let gateway = plan_with(&nodes, "quarantine 500ms;", "lease_ttl 500ms;").start();
+    let gateway = plan_with(&nodes, "quarantine 1s;", "lease_ttl 1s;").start();
     wait_states(&gateway, "up,up,up");
     gateway.chat().send().expect_status(200);
     nodes[..2].iter_mut().for_each(Redis::kill);
@@ -104,7 +104,7 @@ fn a_stream_survives_a_short_silence_of_the_majority() {
 fn bereft(vanish: impl FnOnce(&mut [Redis]), back: impl FnOnce(&mut [Redis])) {
     let mut nodes = Redis::group(3);
     let upstream = RawUpstream::bind();
-    let gateway = plan_with(&nodes, "", "lease_ttl 1s;")
+    let gateway = plan_with(&nodes, "", "lease_ttl 2s;")
         .upstream(upstream.address())
         .start();
     wait_states(&gateway, "up,up,up");
@@ -117,10 +117,8 @@ fn bereft(vanish: impl FnOnce(&mut [Redis]), back: impl FnOnce(&mut [Redis])) {
     let lasted = since.elapsed();
     assert!(error.contains("\"lease_lost\""), "{error}");
     assert_eq!(events.next(), None, "the stream has ended");
-    assert!(
-        (300..1_400).contains(&lasted.as_millis()),
-        "the lock was valid for {lasted:?}"
-    );
+    // Renewed every third of its life, it was valid for two thirds more when they went away.
+    assert!(lasted >= Duration::from_millis(600), "{lasted:?}");
     exchange.wait_closed();
     let line = &gateway.logged(1)[0];
     assert_eq!((line.status, line.lease_status.as_str()), (200, "lost"));

@@ -49,7 +49,7 @@ fn nginx_starts_without_redis_and_heals_when_it_comes() {
 #[test]
 fn a_node_that_comes_and_goes_is_told_of_each_time() {
     let mut nodes = Redis::group(3);
-    let gateway = plan_with(&nodes, "", "lease_ttl 500ms;").start();
+    let gateway = plan_with(&nodes, "", "lease_ttl 1s;").start();
     wait_states(&gateway, "up,up,up");
     for times in 1..=2 {
         nodes[1].kill();

@@ -1,3 +1,6 @@
+#[cfg(test)]
+mod tests;
+
 use core::ptr;
 
 use ngx::ffi::{

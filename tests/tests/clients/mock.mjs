@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import OpenAI, { toFile } from "openai";
 
-const client = new OpenAI({ baseURL: process.argv[2], apiKey: "sk-client", maxRetries: 0 });
+const client = new OpenAI({ baseURL: process.argv.at(-1), apiKey: "sk-client", maxRetries: 0 });
 const messages = [{ role: "user", content: "Who are you?" }];
 const TEXT = "powered by openai";
 let scenes = 0;

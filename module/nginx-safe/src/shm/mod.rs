@@ -1,3 +1,6 @@
+#[cfg(test)]
+mod tests;
+
 use core::cell::Cell;
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};

@@ -8,7 +8,7 @@ on_each_configuration!(openai_python_works, openai_node_works);
 
 fn openai_python_works(config: Config) {
     let bed = Bed::start(config);
-    let script = include_str!("../e2e/openai_client.py");
+    let script = include_str!("openai_client.py");
     let play = |token: &str, scene: &str| python(script, &[&bed.url("/v1"), token, scene]);
     assert_eq!(play(SERVICE, "stream"), "powered by openai");
     assert_eq!(play(SERVICE, "stream_with_usage"), "3");
@@ -25,7 +25,7 @@ fn openai_python_works(config: Config) {
 
 fn openai_node_works(config: Config) {
     let bed = Bed::start(config);
-    let said = node(include_str!("client.mjs"), &[&bed.url("/v1"), SERVICE]);
+    let said = node(include_str!("shipped.mjs"), &[&bed.url("/v1"), SERVICE]);
     assert_eq!(said, "7 scenes");
     bed.end();
 }
