@@ -13,21 +13,17 @@ mod pool;
 mod telemetry;
 mod worker;
 
-use config::EventLog;
-use config::{AttemptsHeader, KeyWatch, NextKeyOn, NextKeyTimeout, NextKeyTries};
-use config::{Auth, ClientsBlock, Inspect, InspectInvalid, InspectMaxSize, InspectOversize};
-use config::{IncludeUsage, Metrics, PricesFile, StatsFile, StatsZone, UsageOn};
 use config::{
-    Location, Main, OpenaiPool, OpenaiRoute, PoolBlock, RedlockBlock, RoutesBlock, UpstreamBlock,
-    ZoneSize,
+    AttemptsHeader, Auth, ClientsBlock, EventLog, IncludeUsage, Inspect, InspectInvalid,
+    InspectMaxSize, InspectOversize, KeyWatch, Location, LockKey, LockTtl, Main, Metrics,
+    NextKeyOn, NextKeyTimeout, NextKeyTries, OnClientAbort, OpenaiApi, OpenaiPool, OpenaiRoute,
+    PoolBlock, PricesFile, ProcessTimeHeader, RedlockBlock, RoutesBlock, StatsFile, StatsZone,
+    TraceOn, UpstreamBlock, UsageOn, ZoneSize,
 };
-use config::{LockKey, LockTtl, OpenaiApi};
-use config::{OnClientAbort, ProcessTimeHeader, TraceOn};
 use nginx_safe::{
     AnswerHead, Attempt, Commands, ConfResult, Cycle, HttpModule, Request, Variables, Wrapped,
     command, end,
 };
-
 use openai_core::clients;
 
 /// The module, as the glue to nginx names it.

@@ -18,10 +18,7 @@ pub(super) fn answer(request: Request<'_>) -> Answer {
     let client = request
         .main_conf::<Main>()
         .zip(request.recalled::<Context>());
-    let client = client.and_then(|(main, ctx)| {
-        let clients = main.clients.as_ref()?.as_slice();
-        clients.get(ctx.client.get()?)
-    });
+    let client = client.and_then(|(main, ctx)| ctx.client(main));
     let service = client.and_then(Client::sees_only);
     let text = request
         .main_conf::<Main>()

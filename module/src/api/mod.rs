@@ -24,7 +24,8 @@ use serde::Serialize;
 
 use self::locks::Call;
 use crate::config::{Answers, Location, Main};
-use crate::gateway::access::{client_of, refuse};
+use crate::gateway::access::client_of;
+use crate::gateway::refusal::refuse;
 use crate::gateway::{Context, Stage};
 
 /// What the lock service keeps of a request.

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::Service;
 use crate::config::{Location, Main, Pool, Store};
 use crate::gateway::trace::{self, Ids};
-use crate::gateway::{Context, route, usage};
+use crate::gateway::{Context, usage};
 use crate::pool::{self, Lease, circuits, locks};
 
 pub const ALL: Variables = Variables {
@@ -89,7 +89,10 @@ const DECLARED: &[Variable] = &[
     },
     Variable {
         name: "openai_route",
-        read: |r| text(route::pattern(&r)),
+        read: |r| {
+            let known = context(&r).zip(r.main_conf::<Main>());
+            text(known.and_then(|(ctx, main)| ctx.pattern(main)))
+        },
     },
     Variable {
         name: "openai_stream",
@@ -214,8 +217,8 @@ fn pool(request: Request<'_>) -> Value {
 
 fn here<'a>(request: &Request<'a>) -> Option<(usize, &'a Pool)> {
     let main = request.main_conf::<Main>()?;
-    let chosen = context(request).and_then(|ctx| route::pool(ctx, main));
-    chosen.or_else(|| route::first_pool(request.location::<Location>()?, main))
+    let chosen = context(request).and_then(|ctx| ctx.pool(main));
+    chosen.or_else(|| main.first_pool(request.location::<Location>()?))
 }
 
 fn key_id(request: Request<'_>) -> Value {
@@ -265,13 +268,7 @@ fn role(request: Request<'_>) -> Value {
 }
 
 fn client<'a>(request: &Request<'a>) -> Option<&'a openai_core::clients::Client> {
-    let at = context(request)?.client.get()?;
-    request
-        .main_conf::<Main>()?
-        .clients
-        .as_ref()?
-        .as_slice()
-        .get(at)
+    context(request)?.client(request.main_conf::<Main>()?)
 }
 
 fn model(request: Request<'_>) -> Value {
@@ -282,13 +279,13 @@ fn model(request: Request<'_>) -> Value {
 fn upstream_model(request: Request<'_>) -> Value {
     let alias = context(&request)
         .zip(request.main_conf::<Main>())
-        .and_then(|(ctx, main)| route::alias(ctx, main));
+        .and_then(|(ctx, main)| ctx.alias(main));
     alias.map_or_else(|| model(request), |alias| text(Some(&alias.model)))
 }
 
 /// Where this attempt goes.
 fn upstream(request: Request<'_>) -> Value {
-    let target = context(&request).and_then(route::chosen);
+    let target = context(&request).and_then(Context::chosen);
     text(target.and_then(|target| target.upstream).as_deref())
 }
 

@@ -98,6 +98,12 @@ impl Main {
         self.pools.iter().position(|pool| pool.name == name)
     }
 
+    /// The pool of the first target of all requests of a location, and its position.
+    pub fn first_pool(&self, place: &Location) -> Option<(usize, &Pool)> {
+        let at = place.targets()?.first()?.pool;
+        self.pools.get(at).map(|pool| (at, pool))
+    }
+
     /// How the shared zone knows this configuration.
     pub fn taken_over(&self) -> Option<&TakenOver> {
         self.taken_over.get()

@@ -4,6 +4,7 @@ use nginx_safe::{Flow, Request};
 use openai_core::clients::TokenError;
 use openai_wire::ApiError;
 
+use super::refusal;
 use crate::config::{Location, Main};
 use crate::gateway::Context;
 
@@ -20,7 +21,7 @@ pub fn check(request: Request<'_>, place: &Location) -> Flow {
             ctx.client.set(Some(client));
             Flow::Pass
         }
-        Err(refusal) => refuse(ctx, refusal),
+        Err(refusal) => refusal::refuse(ctx, refusal),
     }
 }
 
@@ -35,12 +36,6 @@ pub fn context_of<'a>(request: &Request<'a>) -> Option<&'a Context> {
         return Some(ctx);
     }
     request.attach(Context::new)
-}
-
-/// Ends the request with an error of ours; the header filter gives it its form.
-pub fn refuse(ctx: &Context, refusal: ApiError) -> Flow {
-    ctx.refusal.set(Some(refusal));
-    Flow::Answer(refusal.status())
 }
 
 /// The position of the client that the request's token names.

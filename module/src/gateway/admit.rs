@@ -1,10 +1,9 @@
 //! Whether a request may be sent: by the quota of its client, and by the circuit of its
 //! upstream.
 
-use openai_core::clients::Client;
 use openai_wire::ApiError;
 
-use super::{Context, Exchange, Stage, Step, client, route};
+use super::{Context, Exchange, Stage, Step};
 use crate::config::Main;
 use crate::pool::circuits;
 use crate::telemetry::metrics;
@@ -19,16 +18,10 @@ pub fn quota(exchange: Exchange<'_>) -> Step {
 
 /// Whether the client may use more.
 pub fn within_quota(ctx: &Context, main: &Main) -> Result<(), ApiError> {
-    match client(ctx, main) {
+    match ctx.client(main) {
         Some(client) if metrics::is_used_up(main, client) => Err(ApiError::QuotaPassed),
         _ => Ok(()),
     }
-}
-
-/// How urgent the request is.
-pub fn priority(ctx: &Context, client: Option<&Client>) -> i32 {
-    let wish = ctx.wishes.get().and_then(|wishes| wishes.priority);
-    wish.or_else(|| Some(client?.priority)).unwrap_or(0)
 }
 
 /// Asks the circuit of the chosen target's upstream for permission, unless the request has
@@ -37,7 +30,7 @@ pub fn priority(ctx: &Context, client: Option<&Client>) -> i32 {
 pub(super) fn permit(exchange: Exchange<'_>) -> Step {
     let ctx = exchange.ctx;
     if ctx.pass.get().is_none()
-        && let Some(id) = route::circuit(exchange)
+        && let Some(id) = exchange.circuit()
     {
         ctx.pass.set(circuits::admit(id));
         if ctx.pass.get().is_none() {

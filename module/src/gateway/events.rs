@@ -29,7 +29,7 @@ pub fn tell(request: &Request<'_>, ctx: &Context, level: Level, name: &str, mut 
     }
     let lease = ctx.lease().map(|lease| pool::lease_id(&lease.grant));
     let main = request.main_conf::<Main>();
-    let client = main.and_then(|main| super::client(ctx, main));
+    let client = main.and_then(|main| ctx.client(main));
     let known = [
         ("request_id", trace::id(request).map(Value::from)),
         ("lock_id", lease.map(Value::from)),

@@ -9,6 +9,7 @@ use openai_wire::limits::forbids_retry;
 use openai_wire::{ApiError, ErrorHead, Limits, Verdict, verdict};
 use serde_json::json;
 
+use super::refusal::seconds;
 use super::{Context, Exchange, Stage, events, route};
 use crate::config::Pool;
 use crate::pool::{self, Lease, circuits, locks};
@@ -274,7 +275,7 @@ impl Running<'_> {
             Some(Outlook::Unhealthy { soonest_ms } | Outlook::Cooling { soonest_ms }) => soonest_ms,
             _ => 0,
         };
-        let retry_after = route::seconds(soonest_ms);
+        let retry_after = seconds(soonest_ms);
         ApiError::NoHealthyKey { retry_after }
     }
 }

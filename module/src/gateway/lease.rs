@@ -1,10 +1,11 @@
 //! A lease of a key of the chosen target's pool, or a place in its queue.
 
 use nginx_safe::{Request, Timer, Token};
+use openai_core::clients::Client;
 use openai_core::lease::holder_of;
 use openai_wire::ApiError;
 
-use super::{Context, Exchange, LeaseStatus, Stage, Step, admit, client, route, waiting};
+use super::{Context, Exchange, LeaseStatus, Stage, Step, refusal, waiting};
 use crate::config::Pool;
 use crate::pool::{self, Ask, Asked};
 
@@ -14,7 +15,7 @@ const BYTES_A_TOKEN: u64 = 4;
 
 /// Asks for a lease for a request that is to be sent.
 pub(super) fn take(exchange: Exchange<'_>) -> Step {
-    let Some((at, pool)) = route::pool(exchange.ctx, exchange.main) else {
+    let Some((at, pool)) = exchange.ctx.pool(exchange.main) else {
         return Step::Refuse(ApiError::Internal);
     };
     if exchange.request.is_subrequest() {
@@ -27,7 +28,7 @@ pub(super) fn take(exchange: Exchange<'_>) -> Step {
 pub fn seek(exchange: Exchange<'_>, at: usize, pool: &Pool) -> Step {
     let ctx = exchange.ctx;
     let step = ask(exchange, at, pool);
-    let wait_ms = route::wait_ms(exchange, pool);
+    let wait_ms = exchange.wait_ms(pool);
     if step == Step::Wait && wait_ms > 0 {
         let end = |tag| waiting::waited_out(Token::of(tag));
         let mut deadline = Timer::new(false, end, ctx.token.number());
@@ -42,18 +43,18 @@ pub(super) fn ask(exchange: Exchange<'_>, at: usize, pool: &Pool) -> Step {
     let Exchange {
         request, ctx, main, ..
     } = exchange;
-    let wait_ms = route::wait_ms(exchange, pool);
-    let client = client(ctx, main);
+    let wait_ms = exchange.wait_ms(pool);
+    let client = ctx.client(main);
     let ask = Ask {
         pool: at,
         ttl_ms: pool.ttl_ms,
-        priority: admit::priority(ctx, client),
+        priority: priority(ctx, client),
         wait_ms,
         arrival: ctx.wait.get().arrival,
         tokens: estimate(&request, ctx),
         avoid: ctx.retries.borrow().avoid,
         holder: client.map_or(0, |client| holder_of(&client.name)),
-        circuit: route::circuit(exchange),
+        circuit: exchange.circuit(),
         pass: &ctx.pass,
     };
     let Some(known) = main.taken_over() else {
@@ -103,11 +104,11 @@ pub(super) fn outcome(
                 false => LeaseStatus::Timeout,
             };
             ctx.note_wait(|wait| wait.status = status);
-            Step::Refuse(route::in_vain(exchange))
+            Step::Refuse(refusal::in_vain(exchange))
         }
         Asked::Open => Step::Retry,
         Asked::Cooling(soonest_ms) => {
-            let retry_after = route::seconds(soonest_ms);
+            let retry_after = refusal::seconds(soonest_ms);
             none_for_now(
                 ctx,
                 LeaseStatus::Cooling,
@@ -115,7 +116,7 @@ pub(super) fn outcome(
             )
         }
         Asked::Unhealthy(soonest_ms) => {
-            let retry_after = route::seconds(soonest_ms);
+            let retry_after = refusal::seconds(soonest_ms);
             none_for_now(
                 ctx,
                 LeaseStatus::Unhealthy,
@@ -133,6 +134,12 @@ fn none_for_now(ctx: &Context, status: LeaseStatus, refusal: ApiError) -> Step {
     ctx.note_wait(|wait| wait.status = status);
     ctx.refusal.set(Some(refusal));
     Step::Refuse(refusal)
+}
+
+/// How urgent the request is.
+fn priority(ctx: &Context, client: Option<&Client>) -> i32 {
+    let wish = ctx.wishes.get().and_then(|wishes| wishes.priority);
+    wish.or_else(|| Some(client?.priority)).unwrap_or(0)
 }
 
 /// How many tokens the request may take, by the length of its body and by what it

@@ -1,13 +1,12 @@
 //! What is counted of a request at its end.
 
 use nginx_safe::{Flow, Phase, PhaseHandler, Request};
-use openai_core::clients::Client;
 use openai_core::metrics::{Day, Http, Outcome, Record, Request as Done};
 use openai_wire::ApiError;
 
 use super::release::ended;
 use super::stream::usage;
-use super::{Context, LeaseStatus, route};
+use super::{Context, LeaseStatus};
 use crate::config::{Location, Main, Pool};
 use crate::telemetry::{metrics, now};
 
@@ -48,7 +47,7 @@ pub fn add(request: &Request<'_>) {
     });
     let asked = ctx.and_then(|ctx| {
         let leased = ctx.lease().and_then(|lease| main.pools.get(lease.pool));
-        let meant = || route::pool(ctx, main).or_else(|| route::first_pool(place, main));
+        let meant = || ctx.pool(main).or_else(|| main.first_pool(place));
         let pool = match leased {
             Some(pool) => pool,
             None if place.sends() => meant()?.1,
@@ -66,14 +65,9 @@ pub fn add(request: &Request<'_>) {
         request: asked,
     };
     if record.http.is_some() || record.request.is_some() {
-        let client = ctx.and_then(|ctx| client(ctx, main));
+        let client = ctx.and_then(|ctx| ctx.client(main));
         metrics::add(shared, &record, client.map(|client| client.name.as_str()));
     }
-}
-
-/// Whose request it is.
-pub fn client<'a>(ctx: &Context, main: &'a Main) -> Option<&'a Client> {
-    main.clients.as_ref()?.as_slice().get(ctx.client.get()?)
 }
 
 fn done<'a>(
@@ -84,7 +78,7 @@ fn done<'a>(
     pool: &'a Pool,
     key: &'a str,
 ) -> Done<'a> {
-    let client = client(ctx, main);
+    let client = ctx.client(main);
     let model = usage::model(main, ctx);
     let used = usage::of(request, ctx);
     usage::note_nonsense(ctx, &pool.name, model);
@@ -132,16 +126,24 @@ fn outcome(request: &Request<'_>, ctx: &Context, place: &Location) -> Outcome {
         (_, Some(_)) => return Outcome::Refused,
         _ => {}
     }
-    let attempt = ctx.attempt.borrow();
-    let is_complete = attempt.answer.is_complete;
+    let (leased, answered, is_complete, is_left) = {
+        let attempt = ctx.attempt.borrow();
+        let answer = &attempt.answer;
+        (
+            attempt.lease.is_some(),
+            answer.status,
+            answer.is_complete,
+            answer.is_left,
+        )
+    };
     let left = status == LeaseStatus::Waiting
-        || attempt.answer.is_left
+        || is_left
         || request.answer_status() == CLIENT_LEFT
         || (!is_complete && request.client_is_gone());
     if left {
         return Outcome::Aborted;
     }
-    match (attempt.lease.is_some(), attempt.answer.status) {
+    match (leased, answered) {
         (false, _) => Outcome::Refused,
         // A lock has been taken: there is no upstream.
         _ if place.api.is_served() => Outcome::Success,

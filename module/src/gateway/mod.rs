@@ -9,21 +9,24 @@ pub mod access;
 pub mod admit;
 mod context;
 pub mod events;
+mod exchange;
 mod head;
 mod judge;
 pub mod lease;
 mod log;
 mod pause;
+pub mod refusal;
 mod release;
-pub mod route;
+mod route;
 mod send;
 pub mod stream;
 pub mod trace;
 mod waiting;
 
 pub use context::{Context, LeaseStatus, Reply, Stage, Wishes};
+pub use exchange::Exchange;
 pub use judge::{answer_begun, attempt_failed, attempt_over};
-pub use log::{CLIENT_LEFT, Log, add, client};
+pub use log::{CLIENT_LEFT, Log, add};
 pub use release::{answer_complete, ended};
 pub use stream::broken::answer_broken;
 pub use stream::usage;
@@ -33,27 +36,6 @@ use nginx_safe::{Flow, Request};
 use openai_wire::ApiError;
 
 use crate::config::{Location, Main};
-
-/// A request, with its context and the configuration that it is served by.
-#[derive(Clone, Copy)]
-pub struct Exchange<'a> {
-    pub request: Request<'a>,
-    pub ctx: &'a Context,
-    pub place: &'a Location,
-    pub main: &'a Main,
-}
-
-impl<'a> Exchange<'a> {
-    /// That of a request which has a context.
-    pub fn of(request: Request<'a>) -> Option<Self> {
-        Some(Self {
-            request,
-            ctx: request.recalled::<Context>()?,
-            place: request.location::<Location>()?,
-            main: request.main_conf::<Main>()?,
-        })
-    }
-}
 
 /// What comes after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +101,7 @@ pub fn run(request: Request<'_>, place: &Location, main: &Main) -> Flow {
             }
             Step::Refuse(refusal) => {
                 ctx.stage.set(Stage::Refused(refusal));
-                return access::refuse(ctx, refusal);
+                return refusal::refuse(ctx, refusal);
             }
         }
     }

@@ -1,10 +1,10 @@
 //! Has the location's own handler send the request, with the leased key and another body.
 
-use nginx_safe::Rewrite;
+use nginx_safe::{Request, Rewrite};
 use openai_wire::ApiError;
+use openai_wire::usage::UsageStripper;
 
-use super::stream::usage;
-use super::{Context, Exchange, Stage, Step, route, trace};
+use super::{Context, Exchange, Stage, Step, trace};
 use crate::config::{Location, Main};
 
 /// Has the request sent.
@@ -13,7 +13,7 @@ pub(super) fn send(exchange: Exchange<'_>) -> Step {
         request, ctx, main, ..
     } = exchange;
     ctx.retries.borrow_mut().attempts += 1;
-    let asking = usage::ask(&request, ctx);
+    let asking = asking(&request, ctx);
     let rewrites = alias(ctx, main).into_iter().chain(asking);
     request.rewrite_body(rewrites.collect());
     let key = ctx.attempt.borrow().key.clone();
@@ -29,8 +29,22 @@ pub(super) fn send(exchange: Exchange<'_>) -> Step {
 
 /// What has to be rewritten in the body for the alias that was asked for.
 fn alias(ctx: &Context, main: &Main) -> Option<Rewrite> {
-    let alias = route::alias(ctx, main)?;
+    let alias = ctx.alias(main)?;
     let range = ctx.head.get()?.model_at.clone()?;
     let with = serde_json::to_vec(&alias.model).ok()?.into();
     Some(Rewrite { range, with })
+}
+
+/// What asks a stream to tell its usage, where that is wanted and the client has not.
+fn asking(request: &Request<'_>, ctx: &Context) -> Option<Rewrite> {
+    let wanted = request.location::<Location>()?.usage().is_asked_for();
+    // Other endpoints tell it anyway, and refuse the option.
+    let takes = request.path().ends_with(b"/completions");
+    let asking = ctx.head.get().filter(|_| wanted && takes)?;
+    let (range, with) = asking.asking_for_usage()?;
+    ctx.attempt.borrow_mut().answer.stripper = Some(UsageStripper::default());
+    Some(Rewrite {
+        range,
+        with: with.as_bytes().into(),
+    })
 }

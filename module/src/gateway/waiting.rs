@@ -7,7 +7,7 @@ use openai_core::lease::{Grant, LeaseHandle};
 
 use super::lease::{UNAVAILABLE, ask, outcome};
 use super::stream::lost;
-use super::{Exchange, LeaseStatus, Stage, Step, events, route};
+use super::{Exchange, LeaseStatus, Stage, Step, events, refusal};
 use crate::config::{Pool, PoolKey};
 use crate::pool::{self, Lease, News};
 
@@ -53,7 +53,7 @@ struct Waiter<'a> {
 impl<'a> Waiter<'a> {
     fn of(request: Request<'a>) -> Option<Self> {
         let exchange = Exchange::of(request)?;
-        let (at, pool) = route::pool(exchange.ctx, exchange.main)?;
+        let (at, pool) = exchange.ctx.pool(exchange.main)?;
         (exchange.ctx.stage.get() == Stage::Waiting).then_some(Self { exchange, at, pool })
     }
 
@@ -157,7 +157,7 @@ pub(super) fn waited_out(token: Token) {
         if ctx.stage.get() == Stage::Waiting {
             ctx.let_go();
             ctx.note_wait(|wait| wait.status = LeaseStatus::Timeout);
-            ctx.stage.set(Stage::Refused(route::in_vain(exchange)));
+            ctx.stage.set(Stage::Refused(refusal::in_vain(exchange)));
             request.go_on();
         }
     });

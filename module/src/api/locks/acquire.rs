@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Acquiring, Call, cooling_ms, tell, unavailable};
 use crate::api::{Decided, Here};
 use crate::config::Store;
-use crate::gateway::{Exchange, Step, Wishes, admit, lease, route};
+use crate::gateway::{Exchange, Step, Wishes, admit, lease, refusal};
 use crate::pool::{self, in_zone, locks};
 use crate::telemetry::now;
 
@@ -42,7 +42,7 @@ impl<'a> Here<'a> {
         };
         *self.service.call.borrow_mut() = Some(Call::Acquire(Box::new(call)));
         let pool = self.main.pools.get(at).ok_or_else(unavailable)?;
-        route::choose_pool(self.ctx, at);
+        self.ctx.choose_pool(at);
         match lease::seek(self.exchange(), at, pool) {
             Step::Next(_) => self.leased(),
             Step::Wait => Ok(None),
@@ -120,7 +120,7 @@ impl<'a> Here<'a> {
                 return match problem {
                     EntrustError::Known(lock) => self.granted_again(&lock).map(Some),
                     EntrustError::Cooling => {
-                        let refusal = route::in_vain(self.exchange());
+                        let refusal = refusal::in_vain(self.exchange());
                         Err(Problem::of(refusal))
                     }
                     EntrustError::Full => Err(Problem::table_full()),
@@ -144,7 +144,7 @@ impl<'a> Here<'a> {
     fn granted_again(self, lock: &ServiceLock) -> Result<Answer, Problem> {
         match cooling_ms(lock) {
             Some(left_ms) => Err(Problem::of(ApiError::NoKeyAvailable {
-                retry_after: route::seconds(left_ms),
+                retry_after: refusal::seconds(left_ms),
             })),
             None => self.granted(lock, LockStatus::Acquired),
         }

@@ -15,7 +15,7 @@ use openai_wire::restore::Part;
 use openai_wire::{ApiError, Restorer};
 
 use crate::config::{Location, Main};
-use crate::gateway::{Context, Reply, release, route, trace};
+use crate::gateway::{Context, Reply, release, trace};
 
 pub struct Answers;
 
@@ -149,8 +149,7 @@ fn restore(request: &Request<'_>) {
     let known = request
         .context::<Context>()
         .zip(request.main_conf::<Main>());
-    let Some((ctx, alias)) = known.and_then(|(ctx, main)| Some((ctx, route::alias(ctx, main)?)))
-    else {
+    let Some((ctx, alias)) = known.and_then(|(ctx, main)| Some((ctx, ctx.alias(main)?))) else {
         return;
     };
     let form = match (request.answers_events(), request.answers_json()) {

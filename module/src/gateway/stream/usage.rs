@@ -2,14 +2,14 @@
 
 use std::cell::{Cell, RefMut};
 
-use nginx_safe::{Chunk, Cutter, Left, Level, Part, Request, Rewrite};
+use nginx_safe::{Chunk, Cutter, Left, Level, Part, Request};
 use openai_core::metrics::Endpoint;
-use openai_wire::usage::{Source, Stripped, UsageStripper, estimated_prompt};
+use openai_wire::usage::{Source, Stripped, estimated_prompt};
 use openai_wire::{EventEnd, MOST_TOKENS, Tokens, UsageScanner};
 use serde_json::json;
 
 use crate::config::{Location, Main, Pool};
-use crate::gateway::{CLIENT_LEFT, Context, route};
+use crate::gateway::{CLIENT_LEFT, Context};
 use crate::pool;
 use crate::telemetry::{event, now};
 
@@ -25,20 +25,6 @@ pub struct Meter {
 pub struct Used {
     pub tokens: Tokens,
     pub source: Source,
-}
-
-/// What asks a stream to tell its usage, where that is wanted and the client has not.
-pub fn ask(request: &Request<'_>, ctx: &Context) -> Option<Rewrite> {
-    let wanted = request.location::<Location>()?.usage().is_asked_for();
-    // Other endpoints tell it anyway, and refuse the option.
-    let takes = request.path().ends_with(b"/completions");
-    let asking = ctx.head.get().filter(|_| wanted && takes)?;
-    let (range, with) = asking.asking_for_usage()?;
-    ctx.attempt.borrow_mut().answer.stripper = Some(UsageStripper::default());
-    Some(Rewrite {
-        range,
-        with: with.as_bytes().into(),
-    })
 }
 
 /// What takes the chunk out that the client has not asked for; `None` where nothing has
@@ -155,9 +141,11 @@ thread_local! {
 
 /// Says, once in a worker, that an answer has told a usage that cannot be.
 pub fn note_nonsense(ctx: &Context, pool: &str, model: &str) {
-    let attempt = ctx.attempt.borrow();
-    let meter = attempt.answer.meter.as_ref();
-    let is_nonsense = meter.is_some_and(|meter| meter.scanner.told_nonsense());
+    let is_nonsense = {
+        let attempt = ctx.attempt.borrow();
+        let meter = attempt.answer.meter.as_ref();
+        meter.is_some_and(|meter| meter.scanner.told_nonsense())
+    };
     if is_nonsense && !NONSENSE_TOLD.replace(true) {
         let fields = json!({ "pool": pool, "model": model, "most_tokens": MOST_TOKENS });
         event(Level::Warn, "usage_implausible", fields);
@@ -203,7 +191,7 @@ pub fn cost(main: &Main, ctx: &Context, used: Used) -> Option<u64> {
 
 /// The model that the upstream was asked for; empty when that is not known.
 pub fn model<'a>(main: &'a Main, ctx: &'a Context) -> &'a str {
-    if let Some(alias) = route::alias(ctx, main) {
+    if let Some(alias) = ctx.alias(main) {
         return &alias.model;
     }
     ctx.head

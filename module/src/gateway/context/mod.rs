@@ -1,20 +1,24 @@
 //! What a request carries from step to step.
 
+mod attempt;
+mod route;
+mod wait;
+
+pub use attempt::{Attempt, Retries};
+pub use route::Route;
+pub use wait::{LeaseStatus, Wait, Wishes};
+
 use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
-use nginx_safe::{Editor, Timer, Token};
-use openai_core::attempts::UpstreamErrors;
+use nginx_safe::{Timer, Token};
 use openai_core::circuit::Pass;
-use openai_core::lease::{Avoid, LeaseHandle, WaitTicket};
-use openai_core::routes::Routed;
-use openai_wire::usage::UsageStripper;
-use openai_wire::{ApiError, EventEnd, Head, Verdict};
+use openai_core::clients::Client;
+use openai_wire::{ApiError, Head};
 
-use super::stream::usage::Meter;
 use super::trace::Ids;
-use crate::config::{PoolKey, Target};
+use crate::config::{Main, PoolKey};
 use crate::pool::{self, Lease, circuits, locks};
 use crate::telemetry::now;
 
@@ -51,54 +55,6 @@ pub enum Stage {
     Done,
 }
 
-/// How the request for a lease went.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LeaseStatus {
-    #[default]
-    None,
-    Immediate,
-    /// Still in the queue: seen in logs of clients that left.
-    Waiting,
-    Waited,
-    Timeout,
-    QueueFull,
-    Lost,
-    Unavailable,
-    /// All keys were out for longer than it may wait.
-    Cooling,
-    /// All keys were revoked or out of quota.
-    Unhealthy,
-    /// Without a lock, since no quorum was to be had.
-    Fallback,
-}
-
-impl LeaseStatus {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Immediate => "immediate",
-            Self::Waiting => "client_left",
-            Self::Waited => "waited",
-            Self::Timeout => "timeout",
-            Self::QueueFull => "queue_full",
-            Self::Lost => "lost",
-            Self::Unavailable => "unavailable",
-            Self::Cooling => "cooling",
-            Self::Unhealthy => "unhealthy",
-            Self::Fallback => "fallback",
-        }
-    }
-}
-
-/// What a caller wishes of the lease that is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wishes {
-    /// Its own is the client's.
-    pub priority: Option<i32>,
-    /// How long to wait for a slot, at most.
-    pub wait_ms: u64,
-}
-
 /// What has been sent in place of an answer of nginx's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reply {
@@ -106,101 +62,6 @@ pub enum Reply {
     Nginx,
     Announced(ApiError),
     Sent,
-}
-
-/// Where a request may go.
-#[derive(Default)]
-pub struct Route {
-    /// The `openai_routes` that routed it, and where to.
-    pub routed: Option<(usize, Routed)>,
-    /// The targets, in the order of preference.
-    pub targets: Option<Rc<[Target]>>,
-    /// Which of them was chosen.
-    pub chosen: Option<usize>,
-}
-
-/// How the wait for a lease goes, or went.
-#[derive(Clone, Copy, Default)]
-pub struct Wait {
-    pub status: LeaseStatus,
-    pub ticket: Option<WaitTicket>,
-    /// The lease whose slot is being locked on other machines.
-    pub locking: Option<LeaseHandle>,
-    /// How often a lock has been asked for, and how many nodes granted the last one.
-    pub rounds: u32,
-    pub votes: Option<u8>,
-    /// Its place among those of its priority, when it has waited before.
-    pub arrival: Option<u64>,
-    /// Whether it has been in the queue.
-    pub is_queued: bool,
-    /// When the last lease was asked for, and how long that took.
-    pub asked_ms: u64,
-    pub took_ms: u64,
-}
-
-impl Wait {
-    fn is_over(&mut self) {
-        self.took_ms = now().mono_ms.saturating_sub(self.asked_ms);
-    }
-}
-
-/// The attempts that have been made, and what has failed.
-#[derive(Default)]
-pub struct Retries {
-    /// How often the request has been sent.
-    pub attempts: u32,
-    /// How many of these do not count: they met a kept connection that the upstream had
-    /// closed, or a key that is invalid or out of quota.
-    pub uncounted: u32,
-    /// When the first lease was asked for.
-    pub first_asked_ms: u64,
-    /// The keys that were of no use, and the targets: a bit for each.
-    pub avoid: Avoid,
-    pub faulty: u64,
-    /// The targets whose upstream has failed it too often in the same way.
-    pub spent: u64,
-    pub errors: UpstreamErrors,
-    /// How long to pause before the next attempt.
-    pub pause_ms: u64,
-    /// What the last answer says.
-    pub verdict: Option<Verdict>,
-}
-
-/// One attempt: from its lease to the end of its answer. A new one begins with a new lease.
-#[derive(Default)]
-pub struct Attempt {
-    /// The lease, also once it has ended.
-    pub lease: Option<Lease>,
-    /// Its key.
-    pub key: Option<Rc<PoolKey>>,
-    /// Whether the lease is still ours to release.
-    pub holds: bool,
-    /// How long it was held.
-    pub held_ms: u64,
-    pub answer: Answer,
-}
-
-/// The upstream's answer.
-#[derive(Default)]
-pub struct Answer {
-    /// Its status, once it goes to the client.
-    pub status: Option<u16>,
-    /// Where it is, if it is an event stream.
-    pub events: Option<EventEnd>,
-    /// Reads its usage.
-    pub meter: Option<Meter>,
-    /// Takes what the gateway has asked a stream for out of it.
-    pub stripper: Option<UsageStripper>,
-    /// What restores the name of an alias in it.
-    pub editor: Option<Rc<Editor>>,
-    /// Whether the upstream has given all of it.
-    pub is_complete: bool,
-    /// How many bytes more of it may be read, once its client is gone.
-    pub draining: Option<u64>,
-    /// Whether the client was gone before it was whole.
-    pub is_left: bool,
-    /// Whether the end of the body has gone with its last piece.
-    pub is_joined: bool,
 }
 
 /// The context of a request.
@@ -317,6 +178,11 @@ impl Context {
             ..Attempt::default()
         });
         self.stage.set(Stage::Leased);
+    }
+
+    /// Whose request it is.
+    pub fn client<'a>(&self, main: &'a Main) -> Option<&'a Client> {
+        main.clients.as_ref()?.as_slice().get(self.client.get()?)
     }
 
     /// Changes what is known of the wait.
