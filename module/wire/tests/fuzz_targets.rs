@@ -1,4 +1,5 @@
 //! Each fuzz target over its corpus, and over a fixed run of what it does without end.
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "../fuzz/checks/answer.rs"]
 mod answer;

@@ -44,7 +44,7 @@ fn a_stream_survives_a_reload_that_shortens_the_life_of_leases() {
 
 #[test]
 fn a_stream_survives_a_reload_that_lengthens_the_life_of_leases() {
-    a_stream_survives("1s", "9s");
+    a_stream_survives("2s", "9s");
 }
 
 #[test]

@@ -17,8 +17,8 @@ fn a_killed_node_is_done_without_and_a_majority_is_not() {
             let mut servers = Server::start_all(nodes);
             let mut here = Worker::start("here", &servers).await;
             let spare = nodes / 2;
-            for node in 0..spare {
-                servers[node].kill();
+            for (node, server) in servers.iter_mut().enumerate().take(spare) {
+                server.kill();
                 here.until_state(node, NodeState::Down).await;
                 let (lock, votes) = here.lock(0).await;
                 assert!(usize::from(votes) > nodes / 2);

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::future::Future;
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -37,9 +37,7 @@ pub fn run(test: impl Future<Output = ()>) {
 
 /// Nonces that no other worker and no other run has.
 fn random(machine: &str) -> StdRng {
-    let mut hasher = RandomState::new().build_hasher();
-    machine.hash(&mut hasher);
-    StdRng::seed_from_u64(hasher.finish())
+    StdRng::seed_from_u64(RandomState::new().hash_one(machine))
 }
 
 pub struct Worker {

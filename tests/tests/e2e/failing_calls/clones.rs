@@ -9,7 +9,6 @@ const FILE: &str = "0123456789abcdefghijABCDE";
 /// Without memory for the mark of an answer's end, nginx ends a slice without telling the request
 /// that it is a slice of, which then waits for ever; without the module as well. The client gives
 /// up, and its slot is free.
-
 fn send(gateway: &Gateway) -> Option<Answer> {
     gateway
         .get("/v1/files/1/content")

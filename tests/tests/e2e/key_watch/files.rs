@@ -65,10 +65,16 @@ fn ids_and_slots_change_with_the_file() {
     write(&gateway, "keys", "sk-e2e-a id=other slots=3\n");
     wait_until("there are three slots", || gateway.held("main").slots == 3);
     assert_eq!(gateway.held("main").held, 1);
-    assert_eq!(next_key(&gateway, &upstream), "a");
-    assert_eq!(gateway.logged(1)[0].key_id, "other");
+    // The other worker reads the file a moment later.
+    let mut served = 0;
+    wait_until("the key has its new id", || {
+        assert_eq!(next_key(&gateway, &upstream), "a");
+        served += 1;
+        gateway.logged(served)[served - 1].key_id == "other"
+    });
     end(running);
-    assert_eq!(gateway.logged(2)[1].key_id, "one", "as it was then");
+    let lines = gateway.logged(served + 1);
+    assert_eq!(lines[served].key_id, "one", "as it was then");
 }
 
 #[test]

@@ -164,7 +164,7 @@ fn a_lock_that_a_node_has_forgotten_is_put_back() {
 fn a_lock_is_put_back_where_another_has_proposed_a_higher_fence() {
     let nodes = Redis::group(5);
     let upstream = RawUpstream::bind();
-    let gateway = plan_with(&nodes, "", "lease_ttl 1s;")
+    let gateway = plan_with(&nodes, "", "lease_ttl 2s;")
         .upstream(upstream.address())
         .start();
     wait_states(&gateway, "up,up,up,up,up");
@@ -175,7 +175,7 @@ fn a_lock_is_put_back_where_another_has_proposed_a_higher_fence() {
     lost.ask(&format!("DEL {LOCK}"));
     wait_until("the lock is back", || holders(&nodes, LOCK) == 5);
     others[..2].iter().for_each(Redis::pause);
-    let until = Instant::now() + Duration::from_millis(2_500);
+    let until = Instant::now() + Duration::from_millis(4_000);
     while Instant::now() < until {
         assert_eq!(holders(&nodes[2..], LOCK), 3);
         thread::sleep(Duration::from_millis(20));

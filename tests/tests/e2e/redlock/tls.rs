@@ -200,9 +200,10 @@ fn a_node_that_is_restarted() {
         wait_states(&gateway, ["down,up,up", "up,down,up", "up,up,down"][at]);
         gateway.chat().send().expect_status(200);
         nodes[at].restart();
-        wait_until("all are up", || {
+        // It is up as soon as it is connected, until it has refused a vote, and then when it votes.
+        wait_until("it votes, and all are up", || {
             gateway.chat().send().expect_status(200);
-            states(&gateway) == "up,up,up"
+            nodes[at].ask("EXISTS {main}:f") == "1" && states(&gateway) == "up,up,up"
         });
     }
 }
