@@ -170,14 +170,14 @@ nemesis: deps module-debian ## exclusive leases while Redis, links, workers and 
 	    cargo run --release --package e2e --bin nemesis -- $(ARGS)
 
 .PHONY: storm
-storm: deps module-debian ## limited and revoked keys and a failing upstream under load: clients notice nothing
+storm: deps module-debian ## rate-limited and invalid keys and a failing upstream under load: clients notice nothing
 	E2E_NGINX=/usr/sbin/nginx E2E_MODULE=$(CARGO_TARGET_DIR)/$(MODULE) \
 	    cargo test --package e2e --test e2e -- --ignored --nocapture failover::storm
 
 .PHONY: long
 long: deps module-debian ## 50 services of 200 cycles each for 5 slots; one lock prolonged by two; 5,000 mixed requests against the mock's ledger
 	E2E_NGINX=/usr/sbin/nginx E2E_MODULE=$(CARGO_TARGET_DIR)/$(MODULE) \
-	    cargo test --package e2e --test e2e -- --ignored --nocapture lock_service::cycles lock_service::extends usage::totals
+	    cargo test --package e2e --test e2e -- --ignored --nocapture lock_service::cycles lock_service::extends usage::counters
 
 .PHONY: schemathesis
 schemathesis: module-debian ## requests made up by the lock service's OpenAPI document, EXAMPLES (1000) each

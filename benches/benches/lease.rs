@@ -14,8 +14,8 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use openai_core::lease::{
-    Avoid, Balance, Capacity, Cause, Grant, KeyConfig, KeyPolicy, Now, PoolConfig, PoolId, Report,
-    Want, WorkerId, Zone,
+    AttemptReport, Avoid, Balance, Capacity, Cause, Grant, KeyConfig, KeyPolicy, Now, PoolConfig,
+    PoolId, Want, WorkerId, Zone,
 };
 
 const NOW: Now = Now {
@@ -130,13 +130,15 @@ fn take_report_and_end(c: &mut Criterion) {
     for keys in [10, 10_000] {
         let mut table = Table::new(keys, Balance::RoundRobin);
         for key in 0..keys / 10 {
-            table.with(|zone, _| zone.put_out(key * 10, Cause::Rate, 1, 1_000_000, NOW));
+            table.with(|zone, _| {
+                zone.learn_cool_down(key * 10, Cause::RateLimited, 1, 1_000_000, NOW)
+            });
         }
         for _ in 0..keys / 2 {
             table.take();
         }
-        let mut report = Report {
-            verdict: Verdict::Sound,
+        let mut report = AttemptReport {
+            verdict: Verdict::Ok,
             limits: Limits::default(),
             status: 200,
             random: 0,

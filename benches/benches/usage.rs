@@ -10,7 +10,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use openai_core::clients::QuotaDirective;
 use openai_core::lease::KeyView;
 use openai_core::metrics::{
-    Board, Day, Http, Live, LiveKey, Outcome, Owner, Record, Request, Saved,
+    Day, Http, Live, LiveKey, MetricsZone, Outcome, PoolRequest, Record, Snapshot, SnapshotOwner,
 };
 
 const CHUNK: &str = "data: {\"id\":\"chatcmpl-123456\",\"object\":\"chat.completion.chunk\",\
@@ -73,7 +73,7 @@ fn record(n: usize, day: u64, add: &mut dyn FnMut(&Record<'_>)) {
         day: Day::from_number(day),
         ended_ms: 0,
         duration_ms: n as u64 % 3_000,
-        request: Some(Request {
+        request: Some(PoolRequest {
             service: &service,
             pool: "main",
             key: &key,
@@ -98,16 +98,16 @@ fn record(n: usize, day: u64, add: &mut dyn FnMut(&Record<'_>)) {
 /// Two months of days with so many keys each.
 fn ledger(c: &mut Criterion) {
     // There is room for the sums of all.
-    let mut bytes = vec![0u64; Board::bytes_for(9_000).div_ceil(8)];
-    let mut board = Board::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a board");
+    let mut bytes = vec![0u64; MetricsZone::bytes_for(9_000).div_ceil(8)];
+    let mut metrics = MetricsZone::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a zone");
     let mut day = DAY;
-    let fill = |board: &mut Board<'_>, day: u64| {
+    let fill = |metrics: &mut MetricsZone<'_>, day: u64| {
         for n in 0..KEYS {
-            record(n, day, &mut |record| board.add(record));
+            record(n, day, &mut |record| metrics.add(record));
         }
     };
     for _ in 0..62 {
-        fill(&mut board, day);
+        fill(&mut metrics, day);
         day += 1;
     }
     let today = Day::from_number(day);
@@ -119,17 +119,17 @@ fn ledger(c: &mut Criterion) {
     let quota = QuotaDirective::parse(&line).expect("a quota").quota;
     let mut group = c.benchmark_group("ledger");
     group.bench_function("look at a quota", |b| {
-        b.iter(|| board.passed(black_box("service-1"), &quota, today));
+        b.iter(|| metrics.passed(black_box("service-1"), &quota, today));
     });
     group.bench_function("figures of all", |b| {
-        b.iter(|| board.figures(today, None, None));
+        b.iter(|| metrics.stats(today, None, None));
     });
-    group.bench_function("extract", |b| b.iter(|| board.extract()));
-    let owner = Owner::default();
+    group.bench_function("extract", |b| b.iter(|| metrics.used_rows()));
+    let owner = SnapshotOwner::default();
     group.bench_function("file", |b| {
         b.iter_batched(
-            || board.extract(),
-            |extract| Saved::from(extract).to_bytes(&owner).len(),
+            || metrics.used_rows(),
+            |extract| Snapshot::from(extract).to_bytes(&owner).len(),
             BatchSize::LargeInput,
         );
     });
@@ -137,10 +137,10 @@ fn ledger(c: &mut Criterion) {
         b.iter_custom(|times| {
             let mut took = Duration::ZERO;
             for _ in 0..times {
-                fill(&mut board, day);
+                fill(&mut metrics, day);
                 day += 1;
                 let start = Instant::now();
-                board.used_by("service-1", Day::from_number(day));
+                metrics.used_by("service-1", Day::from_number(day));
                 took += start.elapsed();
             }
             took
@@ -151,10 +151,10 @@ fn ledger(c: &mut Criterion) {
 
 /// The text of the totals of so many keys, all of which have been used.
 fn scrape(c: &mut Criterion) {
-    let mut bytes = vec![0u64; Board::bytes_for(KEYS).div_ceil(8)];
-    let mut board = Board::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a board");
+    let mut bytes = vec![0u64; MetricsZone::bytes_for(KEYS).div_ceil(8)];
+    let mut metrics = MetricsZone::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a zone");
     for n in 0..3 * KEYS {
-        record(n, DAY, &mut |record| board.add(record));
+        record(n, DAY, &mut |record| metrics.add(record));
     }
     let names: Vec<_> = (0..KEYS).map(|n| format!("key-{n:04}")).collect();
     let keys: Vec<_> = names
@@ -171,11 +171,11 @@ fn scrape(c: &mut Criterion) {
     group.bench_function("add a request", |b| {
         b.iter(|| {
             n += 1;
-            record(n, DAY, &mut |record| board.add(black_box(record)));
+            record(n, DAY, &mut |record| metrics.add(black_box(record)));
         });
     });
     group.bench_function("text of 1,000 keys", |b| {
-        b.iter(|| board.snapshot().render(&live, None).map(|text| text.len()));
+        b.iter(|| metrics.copy().render(&live, None).map(|text| text.len()));
     });
     group.finish();
 }
@@ -189,7 +189,7 @@ fn live_key(n: usize, id: &str) -> LiveKey<'_> {
             key: n as u32,
             cause: None,
             left_ms: 0,
-            on_trial: false,
+            on_probation: false,
             in_use: 1,
             slots: 1,
             cap: 1,

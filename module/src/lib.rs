@@ -21,8 +21,8 @@ use config::{
     TraceOn, UpstreamBlock, UsageOn, ZoneSize,
 };
 use nginx_safe::{
-    AnswerHead, Attempt, Commands, ConfResult, Cycle, HttpModule, Request, Variables, Wrapped,
-    command, end,
+    AnswerHead, AttemptDecision, Commands, ConfResult, Cycle, HttpModule, Request, Variables,
+    Wrapped, command, end,
 };
 use openai_core::clients;
 
@@ -122,11 +122,11 @@ impl Wrapped for Openai {
         gateway::answer_complete(request);
     }
 
-    fn answer_begun(request: Request<'_>, head: &AnswerHead<'_>) -> Attempt {
+    fn answer_begun(request: Request<'_>, head: &AnswerHead<'_>) -> AttemptDecision {
         gateway::answer_begun(request, head)
     }
 
-    fn attempt_failed(request: Request<'_>, status: u16, reused: bool) -> Attempt {
+    fn attempt_failed(request: Request<'_>, status: u16, reused: bool) -> AttemptDecision {
         gateway::attempt_failed(request, status, reused)
     }
 

@@ -64,7 +64,7 @@ pub use gateway::Gateway;
 pub use h2c::H2Client;
 pub use json::{events_in, json_lines};
 pub use link::{Link, Way};
-pub use load::{Load, Outcome, Outcomes};
+pub use load::{Load, LoadOutcome, Outcomes};
 pub use load_client::{leave_early, stream_once};
 pub use log_line::LogLine;
 pub use nginx::{Nginx, VARIABLES};

@@ -9,7 +9,7 @@ use crate::wait::wait_until;
 
 /// What became of one request.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Outcome {
+pub enum LoadOutcome {
     /// The whole stream arrived, up to `[DONE]`.
     Complete,
     /// An answer of another kind, by its status.
@@ -21,10 +21,10 @@ pub enum Outcome {
 }
 
 /// How many requests ended in which way.
-pub type Outcomes<O = Outcome> = BTreeMap<O, usize>;
+pub type Outcomes<O = LoadOutcome> = BTreeMap<O, usize>;
 
 /// Clients that send requests one after the other, each from a thread of its own.
-pub struct Load<O = Outcome> {
+pub struct Load<O = LoadOutcome> {
     clients: Vec<JoinHandle<()>>,
     shared: Arc<Shared<O>>,
 }

@@ -5,21 +5,21 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
-use crate::load::Outcome;
+use crate::load::LoadOutcome;
 use crate::wait::patience;
 
 /// How an event stream ends that arrives whole.
 pub(crate) const END: &[u8] = b"data: [DONE]\n\n\r\n0\r\n\r\n";
 
 /// Sends a request and reads the answer to its end.
-pub fn stream_once(port: u16, request: &str) -> Outcome {
+pub fn stream_once(port: u16, request: &str) -> LoadOutcome {
     let Ok(received) = receive(port, request) else {
-        return Outcome::Broken;
+        return LoadOutcome::Broken;
     };
     match status(&received) {
-        Some(200) if received.ends_with(END) => Outcome::Complete,
-        Some(200) | None => Outcome::Broken,
-        Some(status) => Outcome::Answered(status),
+        Some(200) if received.ends_with(END) => LoadOutcome::Complete,
+        Some(200) | None => LoadOutcome::Broken,
+        Some(status) => LoadOutcome::Answered(status),
     }
 }
 
@@ -35,9 +35,9 @@ pub(crate) fn receive(port: u16, request: &str) -> std::io::Result<Vec<u8>> {
 
 /// Sends a request and leaves at a moment that `whim` decides: at once, after some bytes, or
 /// after some milliseconds. The answer may be quicker.
-pub fn leave_early(port: u16, request: &str, whim: usize) -> Outcome {
+pub fn leave_early(port: u16, request: &str, whim: usize) -> LoadOutcome {
     let Ok(mut stream) = open(port, request) else {
-        return Outcome::Broken;
+        return LoadOutcome::Broken;
     };
     let whim = whim.wrapping_mul(0x9E37_79B9) >> 7;
     let mut some = vec![0; 1 + whim % 1_500];
@@ -52,7 +52,7 @@ pub fn leave_early(port: u16, request: &str, whim: usize) -> Outcome {
             while matches!(stream.read(&mut some), Ok(1..)) {}
         }
     }
-    Outcome::Left
+    LoadOutcome::Left
 }
 
 fn open(port: u16, request: &str) -> std::io::Result<TcpStream> {

@@ -1,17 +1,18 @@
-//! Prints metrics as a gateway with some traffic tells them, for `promtool check metrics`.
+//! Prints the metrics of a gateway with some traffic, for `promtool check metrics`.
 #![allow(clippy::print_stdout, reason = "it is what the example is for")]
 
-use openai_core::circuit::{Counts, Phase, Status};
+use openai_core::circuit::{CircuitState, CircuitView, Counts};
 use openai_core::lease::{Cause, KeyView};
 use openai_core::metrics::{
-    Board, Day, Http, Live, LiveCircuit, LiveKey, LivePool, Outcome, Record, Request, render,
+    Day, Http, Live, LiveCircuit, LiveKey, LivePool, MetricsZone, Outcome, PoolRequest, Record,
+    render,
 };
 use openai_wire::Tokens;
 use openai_wire::usage::Source;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut bytes = vec![0u64; Board::bytes_for(64).div_ceil(8)];
-    let mut board = Board::format(bytemuck::cast_slice_mut(&mut bytes))?;
+    let mut bytes = vec![0u64; MetricsZone::bytes_for(64).div_ceil(8)];
+    let mut metrics = MetricsZone::format(bytemuck::cast_slice_mut(&mut bytes))?;
     let outcomes = [
         (Outcome::Success, 200),
         (Outcome::RateLimited, 429),
@@ -21,12 +22,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for n in 0..100 {
         let (outcome, status) = outcomes[n % outcomes.len()];
         let key = ["first", "second"][n % 2];
-        board.add(&Record {
+        metrics.add(&Record {
             http: Some(Http::new(b"POST", b"/v1/chat/completions", status)),
             day: Day::from_number(20_000),
             ended_ms: 0,
             duration_ms: 10 * n as u64,
-            request: Some(Request {
+            request: Some(PoolRequest {
                 service: ["labeling", "say \"hi\"\\"][n / 50],
                 pool: "main",
                 key: if outcome == Outcome::NoKey { "" } else { key },
@@ -59,7 +60,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         key: 0,
         cause: None,
         left_ms: 0,
-        on_trial: false,
+        on_probation: false,
         in_use: 1,
         slots: 2,
         cap: 2,
@@ -70,7 +71,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         attempts: [40, 0, 0, 2, 1, 0],
     };
     let out = KeyView {
-        cause: Some(Cause::Quota),
+        cause: Some(Cause::QuotaExceeded),
         left_ms: 1_500,
         requests: None,
         tokens: None,
@@ -83,15 +84,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     let circuits = [LiveCircuit {
         upstream: "azure",
-        status: Status {
-            phase: Phase::Open,
+        status: CircuitView {
+            state: CircuitState::Open,
             all: 20,
-            faulty: 12,
+            failed: 12,
             until_ms: Some(1),
             trips: 1,
             recent: Counts {
                 all: 20,
-                faulty: 12,
+                failed: 12,
             },
         },
     }];
@@ -103,6 +104,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         quotas: &[],
         active_users: 2,
     };
-    print!("{}", render(&board, &live, None));
+    print!("{}", render(&metrics, &live, None));
     Ok(())
 }

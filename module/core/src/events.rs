@@ -1,24 +1,24 @@
-//! Events for the logs: how much they matter, and what their lines are.
+//! Events of the log: severity and format.
 
 use serde_json::{Map, Value};
 
-/// How much an event matters.
+/// Severity of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
     /// Something does not work.
     Error,
-    /// Something may need a look.
+    /// Something may need attention.
     Warn,
-    /// A change that is in order.
+    /// A normal but notable change.
     Notice,
-    /// What happens all the time.
+    /// A routine event.
     Info,
-    /// For those who look for a fault.
+    /// Details for debugging.
     Debug,
 }
 
 impl Severity {
-    /// All of them.
+    /// All severities.
     pub const ALL: [Self; 5] = [
         Self::Error,
         Self::Warn,
@@ -27,7 +27,7 @@ impl Severity {
         Self::Debug,
     ];
 
-    /// Its name, in lines and in the configuration.
+    /// The name in log lines and in the configuration.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -39,13 +39,13 @@ impl Severity {
         }
     }
 
-    /// That of a name.
+    /// Parses a name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|level| level.as_str() == name)
     }
 
-    /// That of the variable `LOG_LEVEL`, which other programs read too: in any case, and with
+    /// Parses the variable `LOG_LEVEL`, which other programs read, too: in any case, and with
     /// Python's names.
     #[must_use]
     pub fn of_variable(value: &str) -> Option<Self> {
@@ -57,7 +57,7 @@ impl Severity {
     }
 }
 
-/// The line of an event: a JSON object.
+/// The log line of an event: a JSON object.
 #[must_use]
 pub fn line(timestamp: String, level: Severity, event: &str, fields: Value) -> String {
     let mut line = match fields {

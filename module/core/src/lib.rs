@@ -1,7 +1,7 @@
-//! What the nginx module decides: leases, key pools, request heads, error bodies, totals.
+//! The decisions of the nginx module: leases, key pools, clients, routes, circuits, metrics.
 //!
-//! No nginx, no clock, no socket: time and randomness are passed in, so that
-//! everything here can be tested alone.
+//! It uses no nginx, clock or socket: times and random numbers are passed in, so that everything
+//! can be tested on its own.
 #![forbid(unsafe_code)]
 
 pub mod admin;

@@ -1,12 +1,11 @@
-//! What tokens cost, by model, from a price file.
+//! Prices of tokens by model, from a price file.
 //!
 //! ```json
 //! {"date": "2025-07-01", "models": {"gpt-4o": {"input": 2.5, "cached_input": 1.25, "output": 10}}}
 //! ```
 //!
-//! Prices are in US dollars for a million tokens. A millionth of a dollar for a million
-//! tokens is 10⁻¹² dollars for one: costs are whole numbers of these, so that sums of
-//! them are exact.
+//! Prices are in US dollars per million tokens. A millionth of a dollar per million tokens is
+//! 10⁻¹² dollars per token. Costs are whole numbers of this unit, so that their sums are exact.
 
 use openai_wire::Tokens;
 use std::collections::HashMap;
@@ -14,22 +13,22 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use thiserror::Error;
 
-/// So many units are a dollar.
+/// Number of units per dollar.
 pub const UNITS_PER_DOLLAR: u64 = 1_000_000_000_000;
 
-/// The dearest price that is believed, in dollars for a million tokens.
+/// Highest plausible price, in dollars per million tokens.
 const DEAREST: f64 = 1e6;
 
-/// Why a file tells no prices.
+/// Why a price file is invalid.
 #[derive(Debug, Error)]
 pub enum PricesError {
     /// It is not JSON of this form.
     #[error("{0}")]
     Form(#[from] serde_json::Error),
-    /// A price that cannot be.
+    /// An implausible price.
     #[error("model \"{model}\": a price must be 0 to {DEAREST} dollars for a million tokens")]
     Price {
-        /// Whose price it is.
+        /// The model.
         model: String,
     },
 }
@@ -41,7 +40,7 @@ pub struct Prices {
     models: HashMap<String, Price>,
 }
 
-/// Units for one token.
+/// Units per token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Price {
     input: u64,
@@ -65,7 +64,8 @@ struct Entry {
 }
 
 fn units(dollars: f64) -> Option<u64> {
-    // Prices have six decimals at most; what JSON's numbers add to that is rounded off.
+    // Prices have at most six decimals; further digits come from JSON's numbers and are rounded
+    // off.
     (0.0..=DEAREST)
         .contains(&dollars)
         .then(|| (dollars * 1e6).round() as u64)
@@ -82,10 +82,10 @@ impl Entry {
 }
 
 impl Prices {
-    /// Reads a price file.
+    /// Parses a price file.
     ///
     /// # Errors
-    /// When it is no such file, or a price cannot be.
+    /// When the format is wrong or a price implausible.
     pub fn parse(text: &str) -> Result<Self, PricesError> {
         let file: File = serde_json::from_str(text)?;
         let priced = file
@@ -101,7 +101,7 @@ impl Prices {
         })
     }
 
-    /// As of when the prices are.
+    /// Date of the prices.
     #[must_use]
     pub fn date(&self) -> &str {
         &self.date
@@ -113,7 +113,7 @@ impl Prices {
         self.price(model).is_some()
     }
 
-    /// What the tokens cost, in units; `None` when the model has no price.
+    /// Cost of the tokens in units; `None` when the model has no price.
     #[must_use]
     pub fn cost(&self, model: &str, tokens: Tokens) -> Option<u64> {
         let price = self.price(model)?;
@@ -125,7 +125,7 @@ impl Prices {
         Some(u64::try_from(cost).unwrap_or(u64::MAX))
     }
 
-    /// A snapshot (`gpt-4o-2024-08-06`) without a price of its own has its model's.
+    /// A dated version (`gpt-4o-2024-08-06`) without its own price has the price of its model.
     fn price(&self, model: &str) -> Option<Price> {
         let found = self.models.get(model);
         found.or_else(|| self.models.get(undated(model)?)).copied()
@@ -142,7 +142,7 @@ fn undated(model: &str) -> Option<&str> {
     shape.then_some(name)
 }
 
-/// A cost in dollars, exactly.
+/// A cost in dollars, exact.
 #[must_use]
 pub fn dollars(units: u64) -> String {
     let text = format!(

@@ -1,5 +1,5 @@
-//! The public Redlock test cases, second part: prolonging and unlocking before and
-//! after expiry, on nodes that run the model of the scripts.
+//! Public Redlock test cases, part two: extending and releasing before and after expiry, on nodes
+//! that run the model of the scripts.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -38,7 +38,7 @@ fn proposal() -> Proposal {
     }
 }
 
-/// Three nodes, and a lease that was taken on them at 0.
+/// Three nodes, and a lease acquired on them at time 0.
 fn three_nodes_with_a_lease() -> (Vec<Store>, Lease) {
     let mut stores = vec![Store::default(); 3];
     let command = Command::Acquire(proposal().into());
@@ -158,7 +158,7 @@ fn a_lease_that_nodes_forgot_is_put_back_unless_granted_since() {
         store.locks.clear();
         store.fences.insert("k:0".into(), 101);
     }
-    // What was proposed meanwhile may have been granted: that counts as no vote yet.
+    // Proposals made meanwhile may have been granted; a missing answer is not a vote yet.
     assert_eq!(
         extend(&mut stores, &lease, 200),
         [RenewalAction::Kept { lease: 0 }]
@@ -199,7 +199,7 @@ fn a_renewal_below_the_quorum_keeps_the_deadline_until_it_passes() {
     assert_eq!(renewal.step(160, RenewalEvent::Failed(NodeId(1))), []);
     let kept = [RenewalAction::Kept { lease: 0 }];
     assert_eq!(renewal.step(160, RenewalEvent::Failed(NodeId(2))), kept);
-    // A late vote makes the quorum after all.
+    // A late vote completes the quorum.
     let extended = [RenewalAction::Extended {
         lease: 0,
         deadline_ms: 100 + TTL - 12,
@@ -208,7 +208,7 @@ fn a_renewal_below_the_quorum_keeps_the_deadline_until_it_passes() {
         renewal.step(900, RenewalEvent::Voted(NodeId(2), &prolonged)),
         extended
     );
-    // But not one that comes after the deadline.
+    // But not after the deadline.
     let mut renewal = start();
     assert_eq!(
         renewal.step(110, RenewalEvent::Voted(NodeId(0), &prolonged)),

@@ -1,15 +1,15 @@
-//! The public Redlock test cases, first part: every mixture of nodes that grant,
-//! refuse, err and hang, and what a failed attempt got.
+//! Public Redlock test cases, part one: all combinations of nodes that grant, refuse, fail and
+//! hang, and the clean-up after failed attempts.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
     reason = "a test fails by panicking"
 )]
 
-use openai_core::redlock::reply::{Ballot, Cause, Refusal};
+use openai_core::redlock::reply::{Ballot, Refusal, RefusalCause};
 use openai_core::redlock::{
-    Acquire, Action, Attempt, Candidates, Drift, ErrorKind, Event, Failure, Fence, Holder, NodeId,
-    NodeSet, Nonce, Proposal, Quorum, RetryDelay, Slot, SlotSet,
+    Acquire, AcquireAction, AcquireEvent, AcquireFailure, AcquireOptions, Candidates, Drift,
+    ErrorKind, Fence, Holder, NodeId, NodeSet, Nonce, Proposal, Quorum, RetryDelay, Slot, SlotSet,
 };
 
 const TTL: u64 = 1_000;
@@ -35,9 +35,9 @@ fn proposal() -> Proposal {
     }
 }
 
-fn attempt(nodes: u8) -> Attempt {
+fn attempt(nodes: u8) -> AcquireOptions {
     let quorum = Quorum::of(nodes).unwrap();
-    Attempt {
+    AcquireOptions {
         quorum,
         ask: quorum.all(),
         proposal: proposal(),
@@ -50,24 +50,24 @@ fn attempt(nodes: u8) -> Attempt {
     }
 }
 
-fn event(node: NodeId, conduct: Conduct) -> Event {
+fn event(node: NodeId, conduct: Conduct) -> AcquireEvent {
     match conduct {
-        Grants => Event::Voted(node, Ballot::Granted(0)),
-        Refuses => Event::Voted(
+        Grants => AcquireEvent::Voted(node, Ballot::Granted(0)),
+        Refuses => AcquireEvent::Voted(
             node,
             Ballot::Refused(Refusal {
-                cause: Cause::Busy,
+                cause: RefusalCause::Busy,
                 wait_ms: Some(300 + u64::from(node.0)),
                 fence: Fence::default(),
                 free: SlotSet::default(),
             }),
         ),
-        Errs => Event::Erred(node, ErrorKind::OutOfMemory),
-        Hangs => Event::TimedOut(node),
+        Errs => AcquireEvent::Erred(node, ErrorKind::OutOfMemory),
+        Hangs => AcquireEvent::TimedOut(node),
     }
 }
 
-/// Every row of `nodes` conducts.
+/// All sequences of `nodes` conducts.
 fn rows(nodes: u32) -> impl Iterator<Item = Vec<Conduct>> {
     (0..4usize.pow(nodes)).map(move |row| {
         let at = |node| [Grants, Refuses, Errs, Hangs][row / 4usize.pow(node) % 4];
@@ -75,9 +75,9 @@ fn rows(nodes: u32) -> impl Iterator<Item = Vec<Conduct>> {
     })
 }
 
-fn released_at(actions: &[Action]) -> NodeSet {
-    let release = |action: &Action| match action {
-        Action::Release { to, .. } => Some(*to),
+fn released_at(actions: &[AcquireAction]) -> NodeSet {
+    let release = |action: &AcquireAction| match action {
+        AcquireAction::Release { to, .. } => Some(*to),
         _ => None,
     };
     actions
@@ -101,7 +101,7 @@ fn check_row(nodes: u8, row: &[Conduct]) {
     let needed = usize::from(nodes / 2 + 1);
     assert_eq!(usize::from(quorum.needed()), needed);
     let (mut acquire, sent) = Acquire::new(attempt(nodes), 50);
-    assert!(matches!(&sent[..], [Action::Send { to, .. }] if *to == quorum.all()));
+    assert!(matches!(&sent[..], [AcquireAction::Send { to, .. }] if *to == quorum.all()));
     let count = |of: &[Conduct], what| of.iter().filter(|&&conduct| conduct == what).count();
     let mut actions = Vec::new();
     let mut decided_at = None;
@@ -110,7 +110,7 @@ fn check_row(nodes: u8, row: &[Conduct]) {
         actions.extend(acquire.step(now, event(NodeId(at as u8), conduct)));
         let verdicts = actions
             .iter()
-            .filter(|action| !matches!(action, Action::Release { .. }));
+            .filter(|action| !matches!(action, AcquireAction::Release { .. }));
         let heard = &row[..=at];
         let can_win = count(heard, Grants) + row.len() - heard.len() >= needed;
         let decided = count(heard, Grants) >= needed || !can_win;
@@ -126,32 +126,32 @@ fn check_row(nodes: u8, row: &[Conduct]) {
     let heard = &row[..=decided_at.unwrap()];
     let verdict = actions
         .iter()
-        .find(|action| !matches!(action, Action::Release { .. }))
+        .find(|action| !matches!(action, AcquireAction::Release { .. }))
         .unwrap();
     let broken = count(heard, Errs) + count(heard, Hangs);
     match verdict {
-        Action::Won { index: 0, lease } => {
+        AcquireAction::Won { index: 0, lease } => {
             assert!(count(heard, Grants) >= needed, "{row:?}");
             assert_eq!(lease.deadline_ms, 50 + TTL - 12);
             assert_eq!(lease.fence, Fence::new(100).unwrap());
         }
-        Action::Failed(Failure::NoQuorum) => {
+        AcquireAction::Failed(AcquireFailure::NoQuorum) => {
             assert!(broken > row.len() - needed, "{row:?}");
         }
-        Action::Failed(Failure::Busy { wait_ms }) => {
+        AcquireAction::Failed(AcquireFailure::Busy { wait_ms }) => {
             let first = heard.iter().position(|&conduct| conduct == Refuses);
             assert_eq!(*wait_ms, first.map(|node| 300 + node as u64), "{row:?}");
         }
         // Even N: half of the nodes granted to us, and the rest may yet.
-        Action::Retry { after_ms, .. } => {
+        AcquireAction::Retry { after_ms, .. } => {
             panic!("{row:?}: no slot is free on a quorum, retry after {after_ms}");
         }
         other => panic!("{row:?}: {other:?}"),
     }
-    // A failed attempt leaves nothing, also where it may have been granted unseen.
+    // A failed attempt leaves no locks behind, even where a grant was not seen.
     let released = released_at(&actions);
     for (at, &conduct) in row.iter().enumerate() {
-        let won = matches!(verdict, Action::Won { .. });
+        let won = matches!(verdict, AcquireAction::Won { .. });
         let owed = !won && matches!(conduct, Grants | Hangs);
         assert_eq!(
             released.contains(NodeId(at as u8)),
@@ -167,8 +167,8 @@ fn check_row(nodes: u8, row: &[Conduct]) {
         .filter(|&(_, &conduct)| conduct == Hangs)
     {
         let node = NodeId(at as u8);
-        let late = acquire.step(5_000, Event::Voted(node, Ballot::Granted(0)));
-        let owed = !matches!(verdict, Action::Won { .. });
+        let late = acquire.step(5_000, AcquireEvent::Voted(node, Ballot::Granted(0)));
+        let owed = !matches!(verdict, AcquireAction::Won { .. });
         assert_eq!(
             released_at(&late).contains(node),
             owed,
@@ -187,7 +187,7 @@ fn a_quorum_that_comes_too_late_is_none() {
         }
         let won = actions
             .iter()
-            .any(|action| matches!(action, Action::Won { .. }));
+            .any(|action| matches!(action, AcquireAction::Won { .. }));
         assert_eq!(won, elapsed < 494, "{elapsed}: {actions:?}");
         assert_eq!(released_at(&actions).is_empty(), won);
     }
@@ -198,7 +198,7 @@ fn nodes_that_are_not_asked_still_count() {
     let mut lame = attempt(5);
     lame.ask = [NodeId(0), NodeId(1), NodeId(9)].into_iter().collect();
     let (acquire, actions) = Acquire::new(lame.clone(), 0);
-    assert_eq!(actions, [Action::Failed(Failure::NoQuorum)]);
+    assert_eq!(actions, [AcquireAction::Failed(AcquireFailure::NoQuorum)]);
     assert!(acquire.is_drained());
     lame.ask.insert(NodeId(4));
     let (mut acquire, _send) = Acquire::new(lame, 0);
@@ -211,6 +211,6 @@ fn nodes_that_are_not_asked_still_count() {
     assert_eq!(acquire.step(1, event(NodeId(1), Grants)), []);
     assert!(matches!(
         acquire.step(1, event(NodeId(4), Grants))[..],
-        [Action::Won { .. }]
+        [AcquireAction::Won { .. }]
     ));
 }

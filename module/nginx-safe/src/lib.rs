@@ -50,7 +50,7 @@ pub use request::headers::{HeaderName, SentHeaders};
 pub use request::phase::{Flow, Phase, PhaseHandler};
 pub use shm::{SharedZone, ZoneContent};
 pub use thread::Background;
-pub use upstream::attempt::{AnswerHead, Attempt, End};
+pub use upstream::attempt::{AnswerHead, AttemptDecision, End};
 pub use upstream::rewrite::Rewrite;
 
 pub use config::variable::{Value, Variable, Variables};

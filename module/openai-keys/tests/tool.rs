@@ -198,10 +198,10 @@ fn check_names_every_line_that_is_wrong() {
         lines[0].contains("file:bad, line 2: invalid slots"),
         "{said}"
     );
-    assert!(lines[1].contains("file:bad, line 4 is no key"), "{said}");
+    assert!(lines[1].contains("file:bad, line 4 is not a key"), "{said}");
     assert!(lines[2].contains("\"again\" are the same key"), "{said}");
     assert!(
-        lines[3].contains("line 6: parameter 2 is no option"),
+        lines[3].contains("line 6: parameter 2 is not an option"),
         "{said}"
     );
     let told = String::from_utf8_lossy(&output.stdout);
@@ -209,6 +209,6 @@ fn check_names_every_line_that_is_wrong() {
     assert!(!format!("{said}{told}").contains("sk-test"));
     bed.file("none", "# nothing\n");
     let none = bed.run(&["check", "none"]);
-    assert!(self::said(&none).contains("\"file:none\" holds no key"));
+    assert!(self::said(&none).contains("\"file:none\" contains no key"));
     assert_eq!(none.status.code(), Some(1));
 }

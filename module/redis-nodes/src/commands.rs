@@ -5,8 +5,8 @@ use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use openai_core::redlock::{
-    Candidates, Command, Fence, Holder, Nonce, PoolNames, Proposal, ReleaseCommand, ScriptCall,
-    Slot, TakeCall, Trial,
+    Candidates, Command, Fence, Holder, NodeCheck, Nonce, PoolNames, Proposal, ReleaseCommand,
+    ScriptCall, Slot, TakeCall,
 };
 
 use super::call;
@@ -106,13 +106,13 @@ fn plain(words: &[String]) -> Vec<u8> {
 }
 
 /// What a node is tried with, in all pools, and how many commands that are.
-pub fn trial(pools: &[Rc<PoolNames>]) -> (Rc<[u8]>, usize) {
-    let commands = pools.iter().flat_map(|names| Trial::commands(names));
+pub fn check(pools: &[Rc<PoolNames>]) -> (Rc<[u8]>, usize) {
+    let commands = pools.iter().flat_map(|names| NodeCheck::commands(names));
     let mut packed: Vec<_> = commands.map(|words| plain(&words)).collect();
     packed.extend(
         pools
             .first()
-            .map(|names| call::by_digest(&Trial::call(names))),
+            .map(|names| call::by_digest(&NodeCheck::call(names))),
     );
     (packed.concat().into(), packed.len())
 }

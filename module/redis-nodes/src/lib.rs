@@ -3,7 +3,7 @@
 //!
 //! [`Group`] is a state machine over a [`Transport`]: it has no socket, clock, thread or
 //! event loop. Its owner passes in time, tells it which connection has something to read
-//! or write, and acts on the [`Outcome`]s that every call returns. The decisions (votes,
+//! or write, and acts on the [`GroupEvent`]s that every call returns. The decisions (votes,
 //! validity, fences, circuits) are in [`openai_core::redlock`].
 #![forbid(unsafe_code)]
 
@@ -18,6 +18,6 @@ mod transport;
 mod tests;
 
 pub use commands::SlotCommands;
-pub use group::{Attempt, AttemptKey, Counts, GiveBack, Group, Kept, Outcome, Setup};
+pub use group::{AttemptKey, Counts, GiveBack, Group, GroupEvent, Kept, LockRequest, Setup};
 pub use node::{NodeCounts, NodeReport, NodeState, NodeTarget};
 pub use transport::{Connection, GroupTimer, NodeEvent, Transport};

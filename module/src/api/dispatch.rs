@@ -14,8 +14,8 @@ impl PhaseHandler for Access {
 
     fn run(request: Request<'_>) -> Flow {
         match request.location::<Location>() {
-            Some(place) if place.api.is_served() && is_public(&request) => Flow::Decline,
-            Some(place) => gateway::access::check(request, place),
+            Some(location) if location.api.is_served() && is_public(&request) => Flow::Decline,
+            Some(location) => gateway::access::check(request, location),
             None => Flow::Decline,
         }
     }
@@ -28,16 +28,16 @@ impl PhaseHandler for Precontent {
     const PHASE: Phase = Phase::Precontent;
 
     fn run(request: Request<'_>) -> Flow {
-        let (Some(place), Some(main)) =
+        let (Some(location), Some(main)) =
             (request.location::<Location>(), request.main_conf::<Main>())
         else {
             return Flow::Decline;
         };
-        if !place.api.is_served() {
-            return gateway::run(request, place, main);
+        if !location.api.is_served() {
+            return gateway::run(request, location, main);
         }
         match gateway::access::context_of(&request) {
-            Some(ctx) => run(request, ctx, main, place),
+            Some(ctx) => run(request, ctx, main, location),
             None => Flow::Answer(500),
         }
     }

@@ -83,13 +83,13 @@ fn text(main: &Main, service: Option<&str>) -> Option<String> {
     let bounded: Vec<_> = clients.filter(|c| !c.quota.limits().is_empty()).collect();
     let today = Day::of(now().wall_us);
     // The text is made of a copy: nobody waits for it.
-    let (copy, used, active_users) = change(main.totals.shared?, |board| {
+    let (copy, used, active_users) = change(main.metrics.shared?, |board| {
         let used = bounded
             .iter()
             .map(|client| board.used_by(&client.name, today));
         let used: Vec<_> = used.collect();
         let since = (now().wall_us / 1_000_000).saturating_sub(ACTIVE_SECONDS);
-        (board.snapshot(), used, board.seen_since(since.max(1)))
+        (board.copy(), used, board.seen_since(since.max(1)))
     })?;
     let quotas = bounded.iter().zip(&used).flat_map(|(client, used)| {
         client.quota.limits().iter().map(|limit| LiveQuota {

@@ -53,7 +53,7 @@ pub struct Here<'a> {
     ctx: &'a Context,
     service: &'a Service,
     main: &'a Main,
-    place: &'a Location,
+    location: &'a Location,
 }
 
 /// What has been decided, or that it takes longer.
@@ -69,7 +69,7 @@ pub fn run<'a>(
     request: Request<'a>,
     ctx: &'a Context,
     main: &'a Main,
-    place: &'a Location,
+    location: &'a Location,
 ) -> Flow {
     ctx.service.get_or_init(|| Box::new(Service::default()));
     let Some(service) = Service::of(ctx) else {
@@ -80,7 +80,7 @@ pub fn run<'a>(
         ctx,
         service,
         main,
-        place,
+        location,
     };
     let decided = match ctx.stage.get() {
         Stage::Fresh => match here.begin() {
@@ -110,8 +110,8 @@ pub struct Handler;
 
 impl Content for Handler {
     fn answer(request: Request<'_>) -> Answer {
-        let place = request.location::<Location>();
-        match place.and_then(|place| place.answers) {
+        let location = request.location::<Location>();
+        match location.and_then(|location| location.answers) {
             Some(Answers::Metrics) => metrics::answer(request),
             _ => answer(request),
         }

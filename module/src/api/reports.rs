@@ -115,7 +115,7 @@ pub(super) fn unavailable() -> Problem {
 impl<'a> Here<'a> {
     /// Whether all keys of a pool are revoked or out of quota, and not just over their
     /// rates.
-    fn is_exhausted(self, at: usize) -> bool {
+    fn is_unusable(self, at: usize) -> bool {
         let outlook = self.main.taken_over();
         let outlook = outlook.and_then(|known| pool::outlook(known, at, Avoid::default()));
         matches!(outlook, Some(Outlook::Unhealthy { .. }))
@@ -124,7 +124,7 @@ impl<'a> Here<'a> {
     /// The pools of the location: their positions, and how the zone knows them.
     pub(super) fn pools(self) -> impl Iterator<Item = (usize, &'a Pool, PoolId)> {
         let known = self.main.taken_over().map_or(&[][..], |known| &known.pools);
-        let positions = self.place.api.pools().iter();
+        let positions = self.location.api.pools().iter();
         positions.filter_map(|&at| Some((at, self.main.pools.get(at)?, known.get(at)?.id)))
     }
 
@@ -199,13 +199,13 @@ pub(super) fn health_of(here: Here<'_>) -> Health {
 }
 
 fn pool_facts(here: Here<'_>, at: usize, pool: &Pool, id: PoolId, recent: Counts) -> PoolFacts {
-    let (keys_out, keys) = in_zone(|zone| zone.out_of(id)).unwrap_or_default();
+    let (keys_cooling_down, keys) = in_zone(|zone| zone.cooling_of(id)).unwrap_or_default();
     let mut facts = PoolFacts {
         pool: pool.name.clone(),
         gauges: here.gauges(at),
         keys,
-        keys_out,
-        is_exhausted: keys > 0 && keys_out == keys && here.is_exhausted(at),
+        keys_cooling_down,
+        is_unusable: keys > 0 && keys_cooling_down == keys && here.is_unusable(at),
         recent,
         ..PoolFacts::default()
     };
@@ -233,7 +233,7 @@ pub(super) fn upstreams(here: Here<'_>) -> Vec<UpstreamFacts> {
     let served = main.served.borrow();
     let here_too = |at: usize| {
         let mut pools = served.iter().filter(|&&(upstream, _)| upstream == at);
-        pools.any(|(_, pool)| here.place.api.pools().contains(pool))
+        pools.any(|(_, pool)| here.location.api.pools().contains(pool))
     };
     let now = now();
     let circuits = in_zone(|zone| {
@@ -305,7 +305,7 @@ pub(super) fn stats(here: Here<'_>) -> Result<Answer, Problem> {
         (Some(own), asked) if asked.is_none_or(|name| name == own) => Some(own),
         (Some(_), _) => return Err(Problem::not_your_service()),
     };
-    let figures = metrics::figures(here.main, asked.since, service).ok_or_else(unavailable)?;
+    let figures = metrics::stats(here.main, asked.since, service).ok_or_else(unavailable)?;
     let is_client = |name: &str| {
         let clients = here.main.clients.iter().flat_map(|all| all.as_slice());
         clients.into_iter().any(|client| client.name == name)
@@ -315,7 +315,7 @@ pub(super) fn stats(here: Here<'_>) -> Result<Answer, Problem> {
     }
     let clock = Clock::now();
     let recent = Day::of(clock.0.wall_us).before(RECENT_DAYS - 1);
-    let recent = metrics::figures(here.main, Some(recent), service).ok_or_else(unavailable)?;
+    let recent = metrics::stats(here.main, Some(recent), service).ok_or_else(unavailable)?;
     json(
         200,
         &Stats::of(&figures, &recent, service, clock.timestamp()),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use nginx_safe::{Answer, nginx_version};
 use openai_core::admin::{
-    CircuitStatus, GatewayStatus, KeyStatus, NodeStatus, PoolStatus, Problem, ServiceTotals,
+    CircuitStatus, GatewayStatus, KeyStatus, NodeStatus, PoolStatus, Problem, ServiceMetrics,
     Waiters,
 };
 use openai_core::circuit;
@@ -80,7 +80,7 @@ fn key(id: String, view: &KeyView, clock: Clock) -> KeyStatus {
     let attempts = attempts.filter(|&(_, count)| count > 0);
     KeyStatus {
         key_id: id,
-        state: view.state().to_owned(),
+        state: view.state().as_str().to_owned(),
         cause: view.cause.map(|cause: Cause| cause.as_str().to_owned()),
         until: view.cause.map(|_| clock.after(view.left_ms)),
         in_flight: view.in_use,
@@ -129,23 +129,23 @@ fn nodes(pool: &Pool) -> Vec<NodeStatus> {
     locks::node_states(*group, names).unwrap_or_default()
 }
 
-fn circuit(upstream: &str, status: circuit::Status, clock: Clock) -> CircuitStatus {
+fn circuit(upstream: &str, status: circuit::CircuitView, clock: Clock) -> CircuitStatus {
     CircuitStatus {
         upstream: upstream.to_owned(),
-        state: status.phase.as_str().to_owned(),
+        state: status.state.as_str().to_owned(),
         attempts: status.all,
-        failures: status.faulty,
+        failures: status.failed,
         recent_attempts: status.recent.all,
-        recent_failed: status.recent.faulty,
+        recent_failed: status.recent.failed,
         trips: status.trips,
         until: status.until_ms.map(|until| clock.time(until)),
     }
 }
 
-fn service((name, told): (String, Counters)) -> ServiceTotals {
+fn service((name, told): (String, Counters)) -> ServiceMetrics {
     let requests = OUTCOMES.into_iter().zip(told.requests);
     let requests = requests.filter(|&(_, count)| count > 0);
-    ServiceTotals {
+    ServiceMetrics {
         service: name,
         requests: requests
             .map(|(outcome, n)| (outcome.as_str().to_owned(), n))

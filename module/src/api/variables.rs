@@ -367,7 +367,7 @@ fn pool_keys(request: Request<'_>) -> Value {
             let key = pool.keys.get(view.key)?;
             Some(json!({
                 "id": key.id,
-                "state": view.state(),
+                "state": view.state().as_str(),
                 "cause": view.cause.map(Cause::as_str),
                 "left_ms": view.left_ms,
                 "in_flight": view.in_use,

@@ -38,7 +38,10 @@ pub use routes::{RouteBlock, RoutesBlock, Target};
 pub use source::Stamp;
 pub use trace::{ProcessTimeHeader, TraceOn};
 pub use upstream::{Upstream, UpstreamBlock};
-pub use usage::{IncludeUsage, KeptIn, Metrics, PricesFile, StatsFile, StatsZone, Totals, UsageOn};
+pub use usage::{
+    IncludeUsage, Metrics, MetricsConfig, PricesFile, SnapshotSettings, StatsFile, StatsZone,
+    UsageOn,
+};
 pub use watch::KeyWatch;
 pub use zone::ZoneSize;
 
@@ -60,7 +63,7 @@ pub struct Main {
     pub routes: Vec<RouteBlock>,
     pub clients: Option<Clients>,
     pub prices: Option<Prices>,
-    pub totals: usage::Totals,
+    pub metrics: usage::MetricsConfig,
     /// Where events go besides nginx's error log.
     pub event_log: Option<LineLog>,
     /// Locations add those that only they name.
@@ -110,7 +113,7 @@ impl Main {
     }
 
     /// Whether machines tell each other of their totals.
-    pub fn shares_totals(&self) -> bool {
+    pub fn shares_stats(&self) -> bool {
         self.pools.iter().any(|pool| match &pool.store {
             Store::Redlock { group, .. } => {
                 let group = self.groups.get(*group);
@@ -149,7 +152,7 @@ impl MainConf for Main {
         self.channels = (4 * conf.workers()).max(16);
         let zone = SharedZone::declare(conf, self.zone.name(), self.zone.size(), self);
         self.shared = Some(zone.map_err(|e| format!("openai_zone: {e}"))?);
-        self.totals.declare(conf)
+        self.metrics.declare(conf)
     }
 }
 

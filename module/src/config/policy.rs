@@ -19,9 +19,9 @@ pub struct Said {
 /// Times of a `cool_down`, in milliseconds.
 #[derive(Default)]
 struct CoolDown {
-    rate: Option<u64>,
-    quota: Option<u64>,
-    revoked: Option<u64>,
+    rate_limited: Option<u64>,
+    quota_exceeded: Option<u64>,
+    invalid_key: Option<u64>,
     max: Option<u64>,
 }
 
@@ -40,14 +40,16 @@ impl Said {
         let default = KeyPolicy::default();
         let (rpm, tpm) = self.limit.unwrap_or_default();
         let times = self.cool_down.unwrap_or_default();
-        let rate_ms = times.rate.unwrap_or(default.rate_ms);
+        let rate_limited_ms = times.rate_limited.unwrap_or(default.rate_limited_ms);
         KeyPolicy {
             rpm,
             tpm,
-            rate_ms,
-            rate_max_ms: times.max.unwrap_or(default.rate_max_ms.max(rate_ms)),
-            quota_ms: times.quota.unwrap_or(default.quota_ms),
-            revoked_ms: times.revoked.unwrap_or(default.revoked_ms),
+            rate_limited_ms,
+            rate_limited_max_ms: times
+                .max
+                .unwrap_or(default.rate_limited_max_ms.max(rate_limited_ms)),
+            quota_exceeded_ms: times.quota_exceeded.unwrap_or(default.quota_exceeded_ms),
+            invalid_key_ms: times.invalid_key.unwrap_or(default.invalid_key_ms),
             ramp: self.ramp.unwrap_or(default.ramp),
         }
     }
@@ -70,17 +72,19 @@ fn cool_down(words: &[&str]) -> ConfResult<CoolDown> {
     let mut times = CoolDown::default();
     for (name, value) in parameters(words)? {
         let time = match name {
-            "rate" => &mut times.rate,
-            "quota" => &mut times.quota,
-            "revoked" => &mut times.revoked,
+            "rate_limited" => &mut times.rate_limited,
+            "quota_exceeded" => &mut times.quota_exceeded,
+            "invalid_key" => &mut times.invalid_key,
             "max" => &mut times.max,
             _ => return Err(format!("invalid parameter \"{name}={value}\"")),
         };
         values::once(time, up_to_a_day(value)).map_err(|e| format!("{name}: {e}"))?;
     }
-    let rate = times.rate.unwrap_or(KeyPolicy::default().rate_ms);
+    let rate = times
+        .rate_limited
+        .unwrap_or(KeyPolicy::default().rate_limited_ms);
     if times.max.is_some_and(|max| max < rate) {
-        return Err("max is shorter than rate".into());
+        return Err("max is shorter than rate_limited".into());
     }
     Ok(times)
 }

@@ -6,7 +6,7 @@ use std::ffi::CStr;
 use std::fs;
 
 use nginx_safe::{Args, Conf, ConfResult, Directive, LocationConf, Scope, SharedZone, argument};
-use openai_core::metrics::{Board, ByDay};
+use openai_core::metrics::{ByDay, MetricsZone};
 use openai_core::prices::Prices;
 use serde_json::Value;
 
@@ -47,15 +47,15 @@ impl Usage {
 
 /// The zone of the totals.
 #[derive(Default)]
-pub struct Totals {
+pub struct MetricsConfig {
     declared: Option<(String, usize)>,
     pub shared: Option<SharedZone>,
     /// Where they outlive nginx.
-    pub kept: Option<KeptIn>,
+    pub snapshot: Option<SnapshotSettings>,
 }
 
 /// The file of the totals.
-pub struct KeptIn {
+pub struct SnapshotSettings {
     pub path: String,
     /// How often it is written.
     pub interval_ms: u64,
@@ -66,7 +66,7 @@ pub struct KeptIn {
     pub former: RefCell<Option<(u64, ByDay)>>,
 }
 
-impl Totals {
+impl MetricsConfig {
     pub fn name(&self) -> &str {
         self.declared
             .as_ref()
@@ -98,7 +98,7 @@ impl Directive for StatsZone {
         let invalid = || format!("invalid value \"{value}\", it must be NAME:SIZE");
         let (name, size) = value.split_once(':').ok_or_else(invalid)?;
         let size = values::size(size).map_err(|_| invalid())?;
-        let least = Board::bytes_for(16).next_multiple_of(4096) + PAGES;
+        let least = MetricsZone::bytes_for(16).next_multiple_of(4096) + PAGES;
         if name.is_empty() {
             return Err(Some(invalid()));
         }
@@ -108,7 +108,7 @@ impl Directive for StatsZone {
             )));
         }
         let said = Ok((name.to_string(), size));
-        values::once(&mut main.totals.declared, said).map_err(Some)
+        values::once(&mut main.metrics.declared, said).map_err(Some)
     }
 }
 
@@ -127,13 +127,13 @@ impl Directive for StatsFile {
             [_, path, option] => (*path, interval(option)?),
             _ => return Err(Some("needs a path, and may have interval=TIME".into())),
         };
-        let kept = KeptIn {
+        let kept = SnapshotSettings {
             path: conf.full_path(path)?,
             interval_ms,
             mistake: RefCell::default(),
             former: RefCell::default(),
         };
-        values::once(&mut main.totals.kept, Ok(kept)).map_err(Some)
+        values::once(&mut main.metrics.snapshot, Ok(kept)).map_err(Some)
     }
 }
 
@@ -173,9 +173,9 @@ impl Directive for Metrics {
     const SCOPE: Scope = Scope::Location;
     const ARGS: Args = Args::None;
 
-    fn read(conf: &mut Conf, place: &mut Location) -> Result<(), Option<String>> {
-        place.content().own.set(true);
-        place.answers = Some(Answers::Metrics);
+    fn read(conf: &mut Conf, location: &mut Location) -> Result<(), Option<String>> {
+        location.content().own.set(true);
+        location.answers = Some(Answers::Metrics);
         conf.serve_content().map_err(Some)
     }
 }

@@ -9,8 +9,8 @@ use crate::config::{Location, Main};
 use crate::gateway::Context;
 
 /// Finds the client of a request, where a token is asked for.
-pub fn check(request: Request<'_>, place: &Location) -> Flow {
-    if !place.asks_token() {
+pub fn check(request: Request<'_>, location: &Location) -> Flow {
+    if !location.asks_token() {
         return Flow::Decline;
     }
     let Some(ctx) = context_of(&request) else {

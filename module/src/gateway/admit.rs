@@ -29,11 +29,11 @@ pub fn within_quota(ctx: &Context, main: &Main) -> Result<(), ApiError> {
 /// it then.
 pub(super) fn permit(exchange: Exchange<'_>) -> Step {
     let ctx = exchange.ctx;
-    if ctx.pass.get().is_none()
+    if ctx.permit.get().is_none()
         && let Some(id) = exchange.circuit()
     {
-        ctx.pass.set(circuits::admit(id));
-        if ctx.pass.get().is_none() {
+        ctx.permit.set(circuits::admit(id));
+        if ctx.permit.get().is_none() {
             return Step::Retry;
         }
     }

@@ -12,7 +12,7 @@ use crate::telemetry::now;
 pub struct Exchange<'a> {
     pub request: Request<'a>,
     pub ctx: &'a Context,
-    pub place: &'a Location,
+    pub location: &'a Location,
     pub main: &'a Main,
 }
 
@@ -22,14 +22,14 @@ impl<'a> Exchange<'a> {
         Some(Self {
             request,
             ctx: request.recalled::<Context>()?,
-            place: request.location::<Location>()?,
+            location: request.location::<Location>()?,
             main: request.main_conf::<Main>()?,
         })
     }
 
     /// The circuit of the upstream that a target goes to.
     pub fn circuit_of(self, target: &Target) -> Option<CircuitId> {
-        let upstream = self.place.upstream_of(target)?;
+        let upstream = self.location.upstream_of(target)?;
         *self.main.taken_over()?.circuits.get(upstream)?
     }
 
@@ -43,7 +43,7 @@ impl<'a> Exchange<'a> {
     pub fn attempts_end_in_ms(self) -> u64 {
         let first_asked_ms = self.ctx.retries.borrow().first_asked_ms;
         let since = now().mono_ms.saturating_sub(first_asked_ms);
-        self.place.next_key().timeout_ms().saturating_sub(since)
+        self.location.next_key().timeout_ms().saturating_sub(since)
     }
 
     /// How long the request may wait for a key of the pool: no longer than further

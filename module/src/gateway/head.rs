@@ -11,14 +11,14 @@ pub(super) fn read(exchange: Exchange<'_>) -> Step {
     let Exchange {
         request,
         ctx,
-        place,
+        location,
         ..
     } = exchange;
     if request.headers_named(b"authorization").nth(1).is_some() {
         return Step::Refuse(ApiError::Status(400));
     }
     if ctx.head.get().is_none() && !request.is_subrequest() {
-        match look(&request, place) {
+        match look(&request, location) {
             Ok(Some(head)) => drop(ctx.head.set(head)),
             Ok(None) => {}
             Err(refusal) => return Step::Refuse(refusal),
@@ -28,14 +28,14 @@ pub(super) fn read(exchange: Exchange<'_>) -> Step {
 }
 
 /// The head of the request's body; `None` when there is none to be had.
-fn look(request: &Request<'_>, place: &Location) -> Result<Option<Head>, ApiError> {
+fn look(request: &Request<'_>, location: &Location) -> Result<Option<Head>, ApiError> {
     let length = request.body_length();
     // OpenAI's clients announce JSON in requests without a body, too.
-    if length == 0 || !place.inspects() || !is_json(request.content_type()) {
+    if length == 0 || !location.inspects() || !is_json(request.content_type()) {
         return Ok(None);
     }
-    if length > place.inspect_max() {
-        return match place.oversize() {
+    if length > location.inspect_max() {
+        return match location.oversize() {
             Otherwise::Pass => Ok(None),
             Otherwise::Reject => Err(ApiError::RequestTooLarge),
         };
@@ -44,7 +44,7 @@ fn look(request: &Request<'_>, place: &Location) -> Result<Option<Head>, ApiErro
     if !request.body_pieces(|piece| scanner.feed(piece)) {
         return Err(ApiError::Internal);
     }
-    judge(scanner.finish(), place.invalid())
+    judge(scanner.finish(), location.invalid())
 }
 
 fn judge(found: Result<Head, HeadError>, invalid: Otherwise) -> Result<Option<Head>, ApiError> {

@@ -1,10 +1,10 @@
 //! Failover: an attempt that another key may cure is made again, before the client
 //! has seen anything of it.
 
-use nginx_safe::{AnswerHead, Attempt, Level, Request};
+use nginx_safe::{AnswerHead, AttemptDecision, Level, Request};
 use openai_core::attempts::Fault;
-use openai_core::circuit::Outcome;
-use openai_core::lease::{Outlook, Report, Turn};
+use openai_core::circuit::CircuitOutcome;
+use openai_core::lease::{AttemptReport, KeyChange, Outlook};
 use openai_wire::limits::forbids_retry;
 use openai_wire::{ApiError, ErrorHead, Limits, Verdict, verdict};
 use serde_json::json;
@@ -29,19 +29,19 @@ struct Failed {
     /// Whether that tells nothing: the upstream has closed a connection while it was idle.
     stale: bool,
     /// Whether nothing can be sent with the key for now.
-    key_is_out: bool,
+    key_is_cooling: bool,
 }
 
 /// The upstream's answer begins: it is judged, and kept or not.
-pub fn answer_begun(request: Request<'_>, head: &AnswerHead<'_>) -> Attempt {
+pub fn answer_begun(request: Request<'_>, head: &AnswerHead<'_>) -> AttemptDecision {
     let Some(running) = running(request) else {
-        return Attempt::Keep;
+        return AttemptDecision::Keep;
     };
     let status = head.status();
     let judged_by_body = matches!(status, 401..=403 | 429);
     let body = if judged_by_body { head.body() } else { &[] };
     if judged_by_body && head.may_grow() && ErrorHead::of(body).code.is_none() {
-        return Attempt::Undecided;
+        return AttemptDecision::Undecided;
     }
     let verdict = verdict(status, body);
     let mut limits = Limits::default();
@@ -51,49 +51,51 @@ pub fn answer_begun(request: Request<'_>, head: &AnswerHead<'_>) -> Attempt {
         limits.header(name, value, wall_ms);
         is_final |= forbids_retry(name, value);
     }
-    let key_is_out = running.report(verdict, limits, status);
+    let key_is_cooling = running.report(verdict, limits, status);
     // What a client can bring about with any key, another key does not cure. And what the
     // upstream says of a key that it does not take is not about another key.
-    let cured = !(judged_by_body && verdict == Verdict::Refused);
+    let cured = !(judged_by_body && verdict == Verdict::ClientError);
     if status < 400 || !cured || (is_final && !is_unusable(verdict)) {
-        return Attempt::Keep;
+        return AttemptDecision::Keep;
     }
     running.next(Failed {
         fault: Fault::Status(status),
         verdict,
         stale: false,
-        key_is_out,
+        key_is_cooling,
     })
 }
 
 /// Whether the key is of no use to any request.
 fn is_unusable(verdict: Verdict) -> bool {
-    matches!(verdict, Verdict::Revoked | Verdict::Exhausted)
+    matches!(verdict, Verdict::InvalidKey | Verdict::QuotaExceeded)
 }
 
 /// No answer has come.
-pub fn attempt_failed(request: Request<'_>, status: u16, reused: bool) -> Attempt {
+pub fn attempt_failed(request: Request<'_>, status: u16, reused: bool) -> AttemptDecision {
     let fault = match status {
         502 => Fault::Error,
         504 => Fault::Timeout,
-        _ => return Attempt::Keep,
+        _ => return AttemptDecision::Keep,
     };
     let Some(running) = running(request) else {
-        return Attempt::Keep;
+        return AttemptDecision::Keep;
     };
     let stale = reused && fault == Fault::Error;
     if stale {
         let ctx = running.exchange.ctx;
-        ctx.pass.take().inspect(|&pass| circuits::unknown(pass));
-        ctx.retries.borrow_mut().verdict = Some(Verdict::Faulty);
+        ctx.permit
+            .take()
+            .inspect(|&permit| circuits::unknown(permit));
+        ctx.retries.borrow_mut().verdict = Some(Verdict::UpstreamError);
     } else {
-        running.report(Verdict::Faulty, Limits::default(), 0);
+        running.report(Verdict::UpstreamError, Limits::default(), 0);
     }
     running.next(Failed {
         fault,
-        verdict: Verdict::Faulty,
+        verdict: Verdict::UpstreamError,
         stale,
-        key_is_out: false,
+        key_is_cooling: false,
     })
 }
 
@@ -125,33 +127,37 @@ impl Running<'_> {
         let Exchange { ctx, main, .. } = self.exchange;
         ctx.retries.borrow_mut().verdict = Some(verdict);
         let random = match verdict {
-            Verdict::Limited | Verdict::Faulty => pool::random(),
+            Verdict::RateLimited | Verdict::UpstreamError => pool::random(),
             _ => 0,
         };
         let outcome = match verdict {
-            Verdict::Faulty if route::fails_again(ctx) => Outcome::FaultyAgain,
-            Verdict::Faulty => Outcome::Faulty,
-            _ => Outcome::Good,
+            Verdict::UpstreamError if route::fails_again(ctx) => CircuitOutcome::RepeatedFailure,
+            Verdict::UpstreamError => CircuitOutcome::Failure,
+            _ => CircuitOutcome::Success,
         };
-        let report = Report {
+        let report = AttemptReport {
             verdict,
             limits,
             status,
             random,
         };
-        let pass = ctx.pass.take();
+        let permit = ctx.permit.take();
         let told = pool::in_zone(|zone| {
-            let change = pass.and_then(|pass| zone.outcome(pass, outcome, now(), random));
+            let change = permit.and_then(|permit| zone.outcome(permit, outcome, now(), random));
             let turn = zone.report(&self.lease.grant, &report, now());
-            (turn, change, zone.is_out(self.lease.grant.key, now()))
+            (
+                turn,
+                change,
+                zone.is_cooling_down(self.lease.grant.key, now()),
+            )
         });
-        let (turn, change, is_out) = told.unwrap_or_default();
-        if let Some((pass, change)) = pass.zip(change) {
-            circuits::tell(main, pass.circuit, change);
+        let (turn, change, is_cooling_down) = told.unwrap_or_default();
+        if let Some((permit, change)) = permit.zip(change) {
+            circuits::tell(main, permit.circuit, change);
         }
         let pool = self.pool().map(|pool| &pool.name);
         match turn {
-            Some(Turn::Out {
+            Some(KeyChange::CoolingDown {
                 cause,
                 until_ms,
                 failures,
@@ -164,16 +170,16 @@ impl Running<'_> {
                     "failures": failures,
                     "status": status,
                 });
-                self.tell(Level::Warn, "key_out", fields);
-                locks::put_out(self.lease.grant.key, cause, failures, until_ms);
+                self.tell(Level::Warn, "key_cooling_down", fields);
+                locks::announce_cool_down(self.lease.grant.key, cause, failures, until_ms);
             }
-            Some(Turn::Sound) => {
+            Some(KeyChange::Recovered) => {
                 let fields = json!({ "pool": pool, "key_id": ctx.key_id() });
-                self.tell(Level::Notice, "key_back", fields);
+                self.tell(Level::Notice, "key_recovered", fields);
             }
             None => {}
         }
-        is_out
+        is_cooling_down
     }
 
     fn tell(&self, level: Level, name: &str, fields: serde_json::Value) {
@@ -182,19 +188,19 @@ impl Running<'_> {
     }
 
     /// Whether the request is to be sent again, or what else becomes of it.
-    fn next(&self, failed: Failed) -> Attempt {
+    fn next(&self, failed: Failed) -> AttemptDecision {
         let Exchange {
             request,
             ctx,
-            place,
+            location,
             ..
         } = self.exchange;
         let Failed { fault, verdict, .. } = failed;
         let is_left = ctx.attempt.borrow().answer.is_left;
-        if !place.next_key().cures(fault) || request.is_subrequest() || is_left {
-            return Attempt::Keep;
+        if !location.next_key().cures(fault) || request.is_subrequest() || is_left {
+            return AttemptDecision::Keep;
         }
-        let unusable = is_unusable(verdict) && failed.key_is_out;
+        let unusable = is_unusable(verdict) && failed.key_is_cooling;
         let attempt = {
             let mut retries = ctx.retries.borrow_mut();
             if unusable || failed.stale {
@@ -205,7 +211,7 @@ impl Running<'_> {
             }
             retries.attempts
         };
-        if verdict == Verdict::Faulty && !failed.stale {
+        if verdict == Verdict::UpstreamError && !failed.stale {
             route::note_error(ctx, fault);
         }
         let over = self.is_over(failed);
@@ -222,11 +228,11 @@ impl Running<'_> {
         });
         self.tell(Level::Warn, "attempt_failed", fields);
         match over {
-            None => Attempt::Over,
-            Some(None) => Attempt::Keep,
+            None => AttemptDecision::Over,
+            Some(None) => AttemptDecision::Keep,
             Some(Some(refusal)) => {
                 ctx.refusal.set(Some(refusal));
-                Attempt::Over
+                AttemptDecision::Over
             }
         }
     }
@@ -238,7 +244,7 @@ impl Running<'_> {
     /// order, and others of the gateway's keys may be free sooner.
     fn is_over(&self, failed: Failed) -> Option<Option<ApiError>> {
         let (ctx, verdict) = (self.exchange.ctx, failed.verdict);
-        let next = self.exchange.place.next_key();
+        let next = self.exchange.location.next_key();
         let (since, counted) = {
             let retries = ctx.retries.borrow();
             (
@@ -252,7 +258,7 @@ impl Running<'_> {
         }
         let refusal = match route::next(self.exchange) {
             Ok(at) => {
-                if verdict == Verdict::Faulty && !failed.stale {
+                if verdict == Verdict::UpstreamError && !failed.stale {
                     let pause_ms = route::pause_ms(self.exchange, at);
                     ctx.retries.borrow_mut().pause_ms = pause_ms;
                 }
@@ -262,7 +268,7 @@ impl Running<'_> {
         };
         // The only key's own word on when it returns is the best there is.
         let only = self.pool().is_none_or(|pool| pool.keys.len() == 1);
-        let own = unusable || (verdict == Verdict::Limited && !only);
+        let own = unusable || (verdict == Verdict::RateLimited && !only);
         Some(own.then_some(refusal))
     }
 
@@ -272,7 +278,9 @@ impl Running<'_> {
         let avoid = self.exchange.ctx.retries.borrow().avoid;
         let outlook = known.and_then(|known| pool::outlook(known, self.lease.pool, avoid));
         let soonest_ms = match outlook {
-            Some(Outlook::Unhealthy { soonest_ms } | Outlook::Cooling { soonest_ms }) => soonest_ms,
+            Some(Outlook::Unhealthy { soonest_ms } | Outlook::CoolingDown { soonest_ms }) => {
+                soonest_ms
+            }
             _ => 0,
         };
         let retry_after = seconds(soonest_ms);

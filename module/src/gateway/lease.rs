@@ -55,7 +55,7 @@ pub(super) fn ask(exchange: Exchange<'_>, at: usize, pool: &Pool) -> Step {
         avoid: ctx.retries.borrow().avoid,
         holder: client.map_or(0, |client| holder_of(&client.name)),
         circuit: exchange.circuit(),
-        pass: &ctx.pass,
+        permit: &ctx.permit,
     };
     let Some(known) = main.taken_over() else {
         return UNAVAILABLE;
@@ -107,11 +107,11 @@ pub(super) fn outcome(
             Step::Refuse(refusal::in_vain(exchange))
         }
         Asked::Open => Step::Retry,
-        Asked::Cooling(soonest_ms) => {
+        Asked::CoolingDown(soonest_ms) => {
             let retry_after = refusal::seconds(soonest_ms);
             none_for_now(
                 ctx,
-                LeaseStatus::Cooling,
+                LeaseStatus::CoolingDown,
                 ApiError::KeysRateLimited { retry_after },
             )
         }

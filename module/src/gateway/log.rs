@@ -1,7 +1,7 @@
 //! What is counted of a request at its end.
 
 use nginx_safe::{Flow, Phase, PhaseHandler, Request};
-use openai_core::metrics::{Day, Http, Outcome, Record, Request as Done};
+use openai_core::metrics::{Day, Http, Outcome, PoolRequest, Record};
 use openai_wire::ApiError;
 
 use super::release::ended;
@@ -24,15 +24,16 @@ impl PhaseHandler for Log {
 
 /// Adds a request that has ended: once.
 pub fn add(request: &Request<'_>) {
-    let (Some(main), Some(place)) = (request.main_conf::<Main>(), request.location::<Location>())
+    let (Some(main), Some(location)) =
+        (request.main_conf::<Main>(), request.location::<Location>())
     else {
         return;
     };
     let ctx = request.recalled::<Context>();
     let Some(shared) = main
-        .totals
+        .metrics
         .shared
-        .filter(|_| place.is_gateway() || ctx.is_some())
+        .filter(|_| location.is_gateway() || ctx.is_some())
     else {
         return;
     };
@@ -47,14 +48,14 @@ pub fn add(request: &Request<'_>) {
     });
     let asked = ctx.and_then(|ctx| {
         let leased = ctx.lease().and_then(|lease| main.pools.get(lease.pool));
-        let meant = || ctx.pool(main).or_else(|| main.first_pool(place));
+        let meant = || ctx.pool(main).or_else(|| main.first_pool(location));
         let pool = match leased {
             Some(pool) => pool,
-            None if place.sends() => meant()?.1,
+            None if location.sends() => meant()?.1,
             None => return None,
         };
         let key = key.as_ref().map_or("", |key| key.id.as_str());
-        Some(done(request, place, main, ctx, pool, key))
+        Some(done(request, location, main, ctx, pool, key))
     });
     let now = now();
     let record = Record {
@@ -72,24 +73,24 @@ pub fn add(request: &Request<'_>) {
 
 fn done<'a>(
     request: &Request<'a>,
-    place: &Location,
+    location: &Location,
     main: &'a Main,
     ctx: &'a Context,
     pool: &'a Pool,
     key: &'a str,
-) -> Done<'a> {
+) -> PoolRequest<'a> {
     let client = ctx.client(main);
     let model = usage::model(main, ctx);
     let used = usage::of(request, ctx);
     usage::note_nonsense(ctx, &pool.name, model);
     let asked = ctx.wait.get().status != LeaseStatus::None;
-    Done {
+    PoolRequest {
         service: client.map_or("", |client| client.name.as_str()),
         pool: &pool.name,
         key,
         model,
         known_model: main.prices.as_ref().is_some_and(|p| p.knows(model)),
-        outcome: outcome(request, ctx, place),
+        outcome: outcome(request, ctx, location),
         attempts: ctx.retries.borrow().attempts,
         tokens: used.tokens,
         source: used.source,
@@ -103,7 +104,7 @@ fn done<'a>(
 /// nginx's status of a request whose client left before an answer.
 pub const CLIENT_LEFT: u16 = 499;
 
-fn outcome(request: &Request<'_>, ctx: &Context, place: &Location) -> Outcome {
+fn outcome(request: &Request<'_>, ctx: &Context, location: &Location) -> Outcome {
     let status = ctx.wait.get().status;
     match (status, ctx.refusal.get()) {
         (LeaseStatus::Lost, _) => return Outcome::LeaseLost,
@@ -146,7 +147,7 @@ fn outcome(request: &Request<'_>, ctx: &Context, place: &Location) -> Outcome {
     match (leased, answered) {
         (false, _) => Outcome::Refused,
         // A lock has been taken: there is no upstream.
-        _ if place.api.is_served() => Outcome::Success,
+        _ if location.api.is_served() => Outcome::Success,
         (true, None) => Outcome::UpstreamError,
         (true, Some(_)) if !is_complete => Outcome::Incomplete,
         (true, Some(429)) => Outcome::RateLimited,

@@ -52,12 +52,12 @@ pub enum Step {
 
 /// Takes a request as far as it goes: PRECONTENT of a location that the lock service does
 /// not answer.
-pub fn run(request: Request<'_>, place: &Location, main: &Main) -> Flow {
-    if !place.serves() || !place.sends() {
+pub fn run(request: Request<'_>, location: &Location, main: &Main) -> Flow {
+    if !location.serves() || !location.sends() {
         release::leave_pool(&request);
         // In an `if` block without a handler there may be that of another block, which
         // cannot be given a key.
-        let stray = place.serves() && request.has_handler();
+        let stray = location.serves() && request.has_handler();
         return if stray {
             Flow::Answer(500)
         } else {
@@ -70,7 +70,7 @@ pub fn run(request: Request<'_>, place: &Location, main: &Main) -> Flow {
     let exchange = Exchange {
         request,
         ctx,
-        place,
+        location,
         main,
     };
     loop {

@@ -27,13 +27,13 @@ pub fn in_vain(exchange: Exchange<'_>) -> ApiError {
             let retry_after = seconds(soonest_ms);
             return ApiError::NoHealthyKey { retry_after };
         }
-        Some(Outlook::Cooling { soonest_ms }) => seconds(soonest_ms),
+        Some(Outlook::CoolingDown { soonest_ms }) => seconds(soonest_ms),
         // Nobody knows when a stream ends, so not at once and not in a minute.
         _ => (pool.wait_ms / 1_000).clamp(1, 5) as u32,
     };
     match (ctx.wait.get().status, outlook) {
         (LeaseStatus::QueueFull, _) => ApiError::QueueFull { retry_after },
-        (_, Some(Outlook::Cooling { .. })) => ApiError::KeysRateLimited { retry_after },
+        (_, Some(Outlook::CoolingDown { .. })) => ApiError::KeysRateLimited { retry_after },
         _ => ApiError::NoKeyAvailable { retry_after },
     }
 }

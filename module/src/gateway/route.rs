@@ -13,12 +13,15 @@ use crate::telemetry::now;
 /// Finds the targets of a request whose body has been looked at.
 pub(super) fn find(exchange: Exchange<'_>) -> Step {
     let Exchange {
-        ctx, place, main, ..
+        ctx,
+        location,
+        main,
+        ..
     } = exchange;
     let mut route = ctx.route.borrow_mut();
     route.chosen = None;
-    let Some(at) = place.routes() else {
-        route.targets = place.targets();
+    let Some(at) = location.routes() else {
+        route.targets = location.targets();
         return Step::Next(Stage::Target);
     };
     let Some(block) = main.routes.get(at) else {
@@ -43,7 +46,7 @@ pub(super) fn choose(exchange: Exchange<'_>) -> Step {
         if retries.attempts == 0 {
             retries.first_asked_ms = now_ms;
         }
-        retries.attempts == 0 && retries.faulty == 0
+        retries.attempts == 0 && retries.failed == 0
     };
     let Some(targets) = ctx.targets() else {
         return Step::Refuse(ApiError::Internal);
@@ -71,7 +74,7 @@ pub(super) fn next(exchange: Exchange<'_>) -> Result<usize, ApiError> {
         .ok_or(ApiError::Internal)?;
     let (failed, spent, avoid) = {
         let retries = ctx.retries.borrow();
-        (retries.faulty, retries.spent, retries.avoid)
+        (retries.failed, retries.spent, retries.avoid)
     };
     let (mut later, mut soonest, mut open) = (None, None::<u64>, None::<u64>);
     let mut healed = None::<u64>;
@@ -87,7 +90,7 @@ pub(super) fn next(exchange: Exchange<'_>) -> Result<usize, ApiError> {
         }
         match pool::outlook(known, targets[at].pool, avoid) {
             None | Some(Outlook::Busy) => return Ok(at),
-            Some(Outlook::Cooling { soonest_ms }) => {
+            Some(Outlook::CoolingDown { soonest_ms }) => {
                 if soonest_ms <= exchange.wait_ms(pool) {
                     later = later.or(Some(at));
                 }
@@ -114,7 +117,7 @@ pub(super) fn next(exchange: Exchange<'_>) -> Result<usize, ApiError> {
 
 /// Whether the upstream of the chosen target has failed the request before.
 pub(super) fn fails_again(ctx: &Context) -> bool {
-    let failed = ctx.retries.borrow().faulty;
+    let failed = ctx.retries.borrow().failed;
     let chosen = ctx.route.borrow().chosen;
     chosen.is_some_and(|at| is_in(failed, at))
 }
@@ -138,14 +141,14 @@ fn with_same_upstream(ctx: &Context) -> (u64, usize) {
 /// Notes that the chosen target is not the first choice for another attempt.
 pub(super) fn put_last(ctx: &Context) {
     let (set, _) = with_same_upstream(ctx);
-    ctx.retries.borrow_mut().faulty |= set;
+    ctx.retries.borrow_mut().failed |= set;
 }
 
 /// Notes that the upstream of the chosen target has failed the request.
 pub(super) fn note_error(ctx: &Context, fault: Fault) {
     let (set, upstream) = with_same_upstream(ctx);
     let mut retries = ctx.retries.borrow_mut();
-    retries.faulty |= set;
+    retries.failed |= set;
     if retries.errors.note(upstream, fault) {
         retries.spent |= set;
     }

@@ -32,8 +32,8 @@ pub struct Ids {
 
 /// The ids of a request, made at the first look; `None` where `openai_trace` is off.
 pub fn ids<'a>(request: &Request<'a>) -> Option<&'a Ids> {
-    let place = request.location::<Location>()?;
-    (place.trace().is_on() && place.is_gateway()).then(|| made(request))?
+    let location = request.location::<Location>()?;
+    (location.trace().is_on() && location.is_gateway()).then(|| made(request))?
 }
 
 /// The same, wherever the request is.
@@ -103,12 +103,12 @@ pub fn sent(request: &Request<'_>) -> Option<SentHeaders> {
 ///
 /// Clients of OpenAI read the provider's own id in `X-Request-ID`, and as one value only:
 /// ours stands there for those answers that bring none.
-pub fn tell(request: &Request<'_>, place: &Location, is_own_error: bool) {
+pub fn tell(request: &Request<'_>, location: &Location, is_own_error: bool) {
     if request.is_subrequest() {
         return;
     }
     if is_own_error
-        && !place.trace().is_on()
+        && !location.trace().is_on()
         && let Some(ids) = made(request)
     {
         request.set_answer_header(REQUEST_ID, &ids.request_id);
@@ -119,7 +119,7 @@ pub fn tell(request: &Request<'_>, place: &Location, is_own_error: bool) {
         }
         request.set_answer_header(GATEWAY_ID, &ids.request_id);
     }
-    if place.trace().tells_time() {
+    if location.trace().tells_time() {
         let ms = request.age_ms();
         let seconds = format!("{}.{:03}", ms / 1_000, ms % 1_000);
         request.set_answer_header(PROCESS_TIME, seconds.as_bytes());

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use nginx_safe::{Cycle, Token};
-use openai_core::circuit::{Admit, CircuitId, Pass};
+use openai_core::circuit::{Admission, CircuitId, Permit};
 use openai_core::lease::{Avoid, Grant, LeaseHandle, Outlook, WaitTicket, Want};
 
 use super::leases::{Lease, keep};
@@ -24,7 +24,7 @@ pub enum Asked {
     /// The circuit of its upstream is open.
     Open,
     /// All keys are out for longer than it may wait: the first returns in so many milliseconds.
-    Cooling(u64),
+    CoolingDown(u64),
     /// All keys are revoked or out of quota: the first is tried again in so many milliseconds.
     Unhealthy(u64),
     Unavailable,
@@ -49,7 +49,7 @@ pub struct Ask<'a> {
     /// The circuit of the upstream that it is to go to.
     pub circuit: Option<CircuitId>,
     /// Takes the circuit's leave to send the request, if that can be done at once.
-    pub pass: &'a Cell<Option<Pass>>,
+    pub permit: &'a Cell<Option<Permit>>,
 }
 
 /// Asks for a lease.
@@ -92,32 +92,32 @@ pub fn ask(main: &Main, known: &TakenOver, ask: &Ask<'_>, token: Token) -> Asked
                 let at_once =
                     |&id: &CircuitId| !locked || grant.lock.is_some() || zone.circuit_is_closed(id);
                 if let Some(id) = ask.circuit.filter(at_once)
-                    && let Admit::Go(pass) = zone.admit(id, now)
+                    && let Admission::Permitted(permit) = zone.admit(id, now)
                 {
-                    ask.pass.set(Some(pass));
+                    ask.permit.set(Some(permit));
                 }
                 return Found::Slot(grant);
             }
             match zone.outlook(&want, now) {
-                Outlook::Cooling { soonest_ms } if soonest_ms > ask.wait_ms => {
-                    Found::Cooling(soonest_ms)
+                Outlook::CoolingDown { soonest_ms } if soonest_ms > ask.wait_ms => {
+                    Found::CoolingDown(soonest_ms)
                 }
                 Outlook::Unhealthy { soonest_ms } => Found::Unhealthy(soonest_ms),
-                _ if ask.wait_ms == 0 => Found::NoPlace,
-                _ => zone.enqueue(&want).map_or(Found::NoPlace, Found::Place),
+                _ if ask.wait_ms == 0 => Found::QueueFull,
+                _ => zone.enqueue(&want).map_or(Found::QueueFull, Found::Queued),
             }
         })
     });
     match asked.flatten() {
         None => Asked::Unavailable,
         Some(Found::Slot(grant)) => keep(main, pool, &grant, token, &ask.avoid),
-        Some(Found::Place(ticket)) => {
+        Some(Found::Queued(ticket)) => {
             watch_expiry();
             locks::waits(main, pool, ask.priority);
             Asked::Waits(ticket)
         }
-        Some(Found::NoPlace) => Asked::QueueFull,
-        Some(Found::Cooling(soonest_ms)) => Asked::Cooling(soonest_ms),
+        Some(Found::QueueFull) => Asked::QueueFull,
+        Some(Found::CoolingDown(soonest_ms)) => Asked::CoolingDown(soonest_ms),
         Some(Found::Unhealthy(soonest_ms)) => Asked::Unhealthy(soonest_ms),
         Some(Found::Open) => Asked::Open,
     }
@@ -126,9 +126,9 @@ pub fn ask(main: &Main, known: &TakenOver, ask: &Ask<'_>, token: Token) -> Asked
 /// What the zone has for a request.
 enum Found {
     Slot(Grant),
-    Place(WaitTicket),
-    NoPlace,
-    Cooling(u64),
+    Queued(WaitTicket),
+    QueueFull,
+    CoolingDown(u64),
     Unhealthy(u64),
     Open,
 }

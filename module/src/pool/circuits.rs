@@ -1,7 +1,9 @@
 //! The circuits of upstreams: their outcomes, their changes in the log, their listing.
 
 use nginx_safe::Level;
-use openai_core::circuit::{Admit, Change, CircuitId, Outcome, Pass, Status};
+use openai_core::circuit::{
+    Admission, CircuitChange, CircuitId, CircuitOutcome, CircuitView, Permit,
+};
 use openai_core::lease::Zone;
 use serde_json::{Value, json};
 
@@ -25,10 +27,10 @@ pub fn enter(main: &Main, zone: &mut Zone<'_>) -> Vec<Option<CircuitId>> {
 }
 
 /// Asks for leave to send a request.
-pub fn admit(id: CircuitId) -> Option<Pass> {
+pub fn admit(id: CircuitId) -> Option<Permit> {
     match pool::in_zone(|zone| zone.admit(id, now()))? {
-        Admit::Go(pass) => Some(pass),
-        Admit::Open { .. } => None,
+        Admission::Permitted(permit) => Some(permit),
+        Admission::Open { .. } => None,
     }
 }
 
@@ -41,15 +43,15 @@ pub fn open_for(id: Option<CircuitId>) -> Option<u64> {
 
 /// A request that was let through has not been sent, or ended before anything could
 /// be told of its upstream. That matters of probes only: others may go without an end.
-pub fn unknown(pass: Pass) {
-    if !pass.probe {
+pub fn unknown(permit: Permit) {
+    if !permit.probe {
         return;
     }
-    pool::in_zone(|zone| zone.outcome(pass, Outcome::Unknown, now(), 0));
+    pool::in_zone(|zone| zone.outcome(permit, CircuitOutcome::Unknown, now(), 0));
 }
 
 /// Writes a change to the log.
-pub fn tell(main: &Main, circuit: CircuitId, change: Change) {
+pub fn tell(main: &Main, circuit: CircuitId, change: CircuitChange) {
     let known = main.taken_over().map_or(&[][..], |known| &known.circuits);
     let upstreams = main.upstreams.borrow();
     let at = known.iter().position(|&id| id == Some(circuit));
@@ -60,25 +62,25 @@ pub fn tell(main: &Main, circuit: CircuitId, change: Change) {
 }
 
 /// The same, of an upstream by its name.
-pub fn tell_of(upstream: Option<&str>, change: Change) {
+pub fn tell_of(upstream: Option<&str>, change: CircuitChange) {
     match change {
-        Change::Opened {
+        CircuitChange::Opened {
             until_ms,
             all,
-            faulty,
-            in_a_row,
+            failed,
+            consecutive,
         } => {
             let for_ms = until_ms.saturating_sub(now().mono_ms);
             let fields = json!({
                 "upstream": upstream,
                 "for_ms": for_ms,
                 "requests": all,
-                "faulty": faulty,
-                "in_a_row": in_a_row,
+                "failed": failed,
+                "consecutive": consecutive,
             });
             event(Level::Warn, "circuit_opened", fields);
         }
-        Change::Closed { after_ms } => {
+        CircuitChange::Closed { after_ms } => {
             let fields = json!({ "upstream": upstream, "after_ms": after_ms });
             event(Level::Warn, "circuit_closed", fields);
         }
@@ -89,7 +91,7 @@ pub fn tell_of(upstream: Option<&str>, change: Change) {
 pub fn listing(main: &Main) -> Option<String> {
     let known = main.taken_over()?;
     let now = now();
-    let standing: Vec<Option<Status>> = pool::in_zone(|zone| {
+    let standing: Vec<Option<CircuitView>> = pool::in_zone(|zone| {
         let standing = known.circuits.iter();
         standing.map(|&id| zone.circuit_status(id?, now)).collect()
     })?;
@@ -99,10 +101,10 @@ pub fn listing(main: &Main) -> Option<String> {
     Some(Value::Array(listed.collect()).to_string())
 }
 
-fn line(upstream: &str, status: Status) -> Value {
+fn line(upstream: &str, status: CircuitView) -> Value {
     json!({
         "name": upstream,
-        "state": status.phase.as_str(),
+        "state": status.state.as_str(),
         "share": f64::from(status.share().0) / 100.0,
         "requests": status.all,
         "trips": status.trips,

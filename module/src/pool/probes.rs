@@ -9,8 +9,8 @@ use std::io::{ErrorKind, Read};
 use std::rc::Rc;
 
 use nginx_safe::{Level, Peer, Timer};
-use openai_core::circuit::{CircuitId, Phase};
-use openai_core::lease::{Cause, PoolId, Turn};
+use openai_core::circuit::{CircuitId, CircuitState};
+use openai_core::lease::{Cause, KeyChange, PoolId};
 use openai_wire::{Verdict, probe::judge};
 use rustc_hash::FxHashMap;
 use serde_json::json;
@@ -125,10 +125,10 @@ impl Subject {
                 return None;
             }
             let status = zone.circuit_status(self.circuit, now);
-            let open = status.is_some_and(|status| status.phase != Phase::Closed);
+            let open = status.is_some_and(|status| status.state != CircuitState::Closed);
             let keys = self.pools.iter().flat_map(|&pool| zone.listing(pool, now));
             let returning = keys.filter(|key| {
-                let judged = matches!(key.cause, Some(Cause::Quota | Cause::Revoked));
+                let judged = matches!(key.cause, Some(Cause::QuotaExceeded | Cause::InvalidKey));
                 judged && key.left_ms <= 2 * interval
             });
             let keys = returning.map(|key| Some(key.key)).take(MOST_KEYS);
@@ -177,7 +177,7 @@ impl Prober {
         let number = self.last;
         let peer = Peer::connect(&settings.address, settings.tls.as_ref(), heard, number);
         let Ok(peer) = peer else {
-            return subject.conclude(key, Verdict::Faulty);
+            return subject.conclude(key, Verdict::UpstreamError);
         };
         let mut deadline = Timer::new(true, late, number);
         deadline.start(PATIENCE_MS);
@@ -215,7 +215,7 @@ fn heard(number: u64) {
 }
 
 fn late(number: u64) {
-    PROBER.with_borrow_mut(|prober| prober.conclude(number, Verdict::Faulty));
+    PROBER.with_borrow_mut(|prober| prober.conclude(number, Verdict::UpstreamError));
 }
 
 impl Probe {
@@ -224,13 +224,13 @@ impl Probe {
         match self.peer.connected() {
             Ok(true) => {}
             Ok(false) => return None,
-            Err(_) => return Some(Verdict::Faulty),
+            Err(_) => return Some(Verdict::UpstreamError),
         }
         while self.sent < self.request.len() {
             match self.peer.send(&self.request[self.sent..]) {
                 Ok(0) => return None,
                 Ok(sent) => self.sent += sent,
-                Err(_) => return Some(Verdict::Faulty),
+                Err(_) => return Some(Verdict::UpstreamError),
             }
         }
         let mut buffer = [0; 4096];
@@ -247,7 +247,7 @@ impl Probe {
             let ended = ended || self.received.len() > MOST_OF_ANSWER;
             let verdict = judge(&self.received, ended);
             if ended || verdict.is_some() {
-                return verdict.or(Some(Verdict::Faulty));
+                return verdict.or(Some(Verdict::UpstreamError));
             }
         }
     }
@@ -257,7 +257,7 @@ impl Subject {
     /// Tells the zone what a probe has shown.
     fn conclude(&self, key: Option<u32>, verdict: Verdict) {
         let Some(index) = key else {
-            let good = verdict != Verdict::Faulty;
+            let good = verdict != Verdict::UpstreamError;
             let random = pool::random();
             let change =
                 in_zone(|zone| zone.probed_upstream(self.circuit, good, now(), random)).flatten();
@@ -272,7 +272,7 @@ impl Subject {
         };
         let mut fields = json!({ "pool": pool, "key_id": key.id, "probe": true });
         match turn {
-            Turn::Out {
+            KeyChange::CoolingDown {
                 cause,
                 until_ms,
                 failures,
@@ -280,10 +280,10 @@ impl Subject {
                 fields["cause"] = cause.as_str().into();
                 fields["for_ms"] = until_ms.saturating_sub(now().mono_ms).into();
                 fields["failures"] = failures.into();
-                event(Level::Warn, "key_out", fields);
-                crate::pool::locks::put_out(index, cause, failures, until_ms);
+                event(Level::Warn, "key_cooling_down", fields);
+                crate::pool::locks::announce_cool_down(index, cause, failures, until_ms);
             }
-            Turn::Sound => event(Level::Notice, "key_back", fields),
+            KeyChange::Recovered => event(Level::Notice, "key_recovered", fields),
         }
     }
 }

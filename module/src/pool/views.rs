@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use openai_core::circuit::Status;
+use openai_core::circuit::CircuitView;
 use openai_core::lease::{KeyView, PoolGauges, PoolId};
 
 use super::zone::in_zone;
@@ -25,7 +25,7 @@ pub struct Standing {
     /// Keys, with the positions of their pools.
     pub keys: Vec<(usize, KeyView)>,
     /// In the order of the upstreams.
-    pub circuits: Vec<Option<Status>>,
+    pub circuits: Vec<Option<CircuitView>>,
 }
 
 /// How everything does: one look at the zone.

@@ -3,16 +3,18 @@
 use nginx_safe::{ConfResult, Level, SharedZone, ZoneContent};
 use openai_core::circuit::Counts;
 use openai_core::clients::Client;
-use openai_core::metrics::{Board, ByDay, Counters, Day, Figures, Passed, Record, Report};
-use openai_core::redlock::share::{RowId, Sums};
+use openai_core::metrics::{
+    ByDay, Counters, Day, MetricsZone, QuotaReached, Record, StatsSums, UsageReport,
+};
+use openai_core::redlock::share::{RowId, RowSums};
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 use serde_json::json;
 
 use super::{event, now};
-use crate::config::{Main, Pool, Totals};
+use crate::config::{Main, MetricsConfig, Pool};
 
-impl ZoneContent for Totals {
+impl ZoneContent for MetricsConfig {
     const DIRECTIVE: &'static str = "openai_stats";
     const KIND: usize = 1;
 
@@ -22,43 +24,44 @@ impl ZoneContent for Totals {
 
     fn format(&self, bytes: &mut [u8]) -> ConfResult {
         let number = StdRng::from_os_rng().next_u64();
-        let made = Board::format(bytes).map(|mut board| board.identity().instance = number);
+        let made =
+            MetricsZone::format(bytes).map(|mut metrics| metrics.identity().instance = number);
         made.map_err(|e| format!("openai_stats \"{}\": {e}", self.name()))
     }
 
     fn adopt(&self, bytes: &mut [u8], interrupted: bool) -> ConfResult {
-        let board = Board::open(bytes);
-        let mut board = board.map_err(|e| format!("openai_stats \"{}\": {e}", self.name()))?;
+        let metrics = MetricsZone::open(bytes);
+        let mut metrics = metrics.map_err(|e| format!("openai_stats \"{}\": {e}", self.name()))?;
         if interrupted {
-            board.recover();
+            metrics.recover();
         }
         Ok(())
     }
 }
 
-pub fn change<T>(shared: SharedZone, act: impl FnOnce(&mut Board<'_>) -> T) -> Option<T> {
+pub fn change<T>(shared: SharedZone, act: impl FnOnce(&mut MetricsZone<'_>) -> T) -> Option<T> {
     shared.with(|bytes, interrupted| {
-        let mut board = Board::open(bytes).ok()?;
+        let mut metrics = MetricsZone::open(bytes).ok()?;
         if interrupted {
             // A process died while it added to the totals.
-            board.recover();
+            metrics.recover();
         }
-        Some(act(&mut board))
+        Some(act(&mut metrics))
     })?
 }
 
 /// Has the totals begin at zero for all that the configuration names.
 pub fn introduce(main: &Main) {
-    let Some(shared) = main.totals.shared else {
+    let Some(shared) = main.metrics.shared else {
         return;
     };
-    change(shared, |board| {
+    change(shared, |metrics| {
         for client in main.clients.iter().flat_map(|clients| clients.as_slice()) {
-            board.introduce(Some(&client.name), None);
+            metrics.introduce(Some(&client.name), None);
         }
         for pool in &main.pools {
             for key in pool.keys.newest() {
-                board.introduce(None, Some((&pool.name, key.id.as_str())));
+                metrics.introduce(None, Some((&pool.name, key.id.as_str())));
             }
         }
     });
@@ -66,12 +69,14 @@ pub fn introduce(main: &Main) {
 
 /// What other machines know the totals by.
 pub fn instance(shared: SharedZone) -> Option<u64> {
-    change(shared, |board| board.identity().instance)
+    change(shared, |metrics| metrics.identity().instance)
 }
 
 /// What has been counted here, by day and the name of the row, from a day on.
 pub fn by_day(shared: SharedZone, since: Day) -> ByDay {
-    let rows = change(shared, |board| board.rows_by_day(since).collect::<Vec<_>>());
+    let rows = change(shared, |metrics| {
+        metrics.rows_by_day(since).collect::<Vec<_>>()
+    });
     let mut sums = ByDay::new();
     for (day, name, counters) in rows.into_iter().flatten() {
         let sum = sums.entry((day, name)).or_default();
@@ -81,19 +86,19 @@ pub fn by_day(shared: SharedZone, since: Day) -> ByDay {
 }
 
 /// Notes what other machines have counted; for how much of it there is no room.
-pub fn raise_others(shared: SharedZone, today: Day, rows: &[(RowId, Sums)]) -> Option<usize> {
+pub fn raise_others(shared: SharedZone, today: Day, rows: &[(RowId, RowSums)]) -> Option<usize> {
     let rows = rows.iter().map(|(row, sums)| {
         let day = Day::from_number(row.day.into());
         (day, &*row.name, Counters::from_sums(sums))
     });
-    change(shared, |board| board.raise_others(today, rows))
+    change(shared, |metrics| metrics.raise_others(today, rows))
 }
 
 /// What has been counted since a day, of all services or of one.
-pub fn figures(main: &Main, since: Option<Day>, service: Option<&str>) -> Option<Figures> {
+pub fn stats(main: &Main, since: Option<Day>, service: Option<&str>) -> Option<StatsSums> {
     let today = Day::of(now().wall_us);
-    change(main.totals.shared?, |board| {
-        board.figures(today, since, service)
+    change(main.metrics.shared?, |metrics| {
+        metrics.stats(today, since, service)
     })
 }
 
@@ -103,13 +108,13 @@ pub fn is_used_up(main: &Main, client: &Client) -> bool {
         return false;
     }
     let today = Day::of(now().wall_us);
-    let Some(shared) = main.totals.shared else {
+    let Some(shared) = main.metrics.shared else {
         return false;
     };
-    let passed = change(shared, |board| {
-        board.passed(&client.name, &client.quota, today)
+    let passed = change(shared, |metrics| {
+        metrics.passed(&client.name, &client.quota, today)
     });
-    let Some(Passed {
+    let Some(QuotaReached {
         limit,
         used,
         is_news,
@@ -131,20 +136,20 @@ pub fn is_used_up(main: &Main, client: &Client) -> bool {
 }
 
 /// Adds what a service says it has done with a lock.
-pub fn report(main: &Main, report: &Report<'_>) {
-    if let Some(shared) = main.totals.shared {
+pub fn report(main: &Main, report: &UsageReport<'_>) {
+    if let Some(shared) = main.metrics.shared {
         let day = Day::of(now().wall_us);
-        change(shared, |board| board.report(day, report));
+        change(shared, |metrics| metrics.report(day, report));
     }
 }
 
 /// Adds a request that has ended, and notes when its client was last seen.
 pub fn add(shared: SharedZone, record: &Record<'_>, client: Option<&str>) {
     let seen = now().wall_us / 1_000_000;
-    change(shared, |board| {
-        board.add(record);
+    change(shared, |metrics| {
+        metrics.add(record);
         if let Some(client) = client {
-            board.see(client, seen);
+            metrics.see(client, seen);
         }
     });
 }
@@ -152,9 +157,11 @@ pub fn add(shared: SharedZone, record: &Record<'_>, client: Option<&str>) {
 /// The requests of pools in the last minute.
 pub fn recent<'a>(main: &Main, pools: impl Iterator<Item = &'a Pool>) -> Vec<Counts> {
     let now_ms = now().mono_ms;
-    let told = main.totals.shared.and_then(|shared| {
-        change(shared, |board| {
-            pools.map(|pool| board.recent(&pool.name, now_ms)).collect()
+    let told = main.metrics.shared.and_then(|shared| {
+        change(shared, |metrics| {
+            pools
+                .map(|pool| metrics.recent(&pool.name, now_ms))
+                .collect()
         })
     });
     told.unwrap_or_default()
@@ -163,8 +170,8 @@ pub fn recent<'a>(main: &Main, pools: impl Iterator<Item = &'a Pool>) -> Vec<Cou
 /// What has been counted since the beginning, by service.
 pub fn services(main: &Main) -> Vec<(String, Counters)> {
     let told = main
-        .totals
+        .metrics
         .shared
-        .and_then(|shared| change(shared, |board| board.services()));
+        .and_then(|shared| change(shared, |metrics| metrics.services()));
     told.unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Totals that machines share: what this one has counted is written to the nodes of a
+//! MetricsConfig that machines share: what this one has counted is written to the nodes of a
 //! group, and what the others have is read from there.
 //!
 //! Whoever has the connections sends what this says, and brings the answers.
@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use nginx_safe::{Level, SharedZone, Timer, is_first_worker};
 use openai_core::metrics::{Day, KEPT_DAYS, SharedNames};
-use openai_core::redlock::share::{Instance, RowId, Sharing, Sums};
+use openai_core::redlock::share::{Instance, RowId, RowSums, Sharing};
 use openai_core::redlock::{ErrorKind, NodeId, NodeSet, ScriptCall, ShareNames, Value};
 use serde_json::json;
 
@@ -71,7 +71,7 @@ struct Sharer {
     since: Day,
     looked: Day,
     /// What has been heard of others and not been noted; of the newest day last.
-    heard: Vec<(RowId, Sums)>,
+    heard: Vec<(RowId, RowSums)>,
     note: Timer,
     /// Whether it has been said that there is no room for what others say.
     is_full: bool,
@@ -98,7 +98,7 @@ fn today() -> Day {
 
 /// Begins to share totals by those of the groups that are in use.
 pub fn start(main: &Main, in_use: &[bool]) {
-    let Some(board) = main.totals.shared else {
+    let Some(board) = main.metrics.shared else {
         return;
     };
     let mut first = 0;
@@ -121,7 +121,7 @@ pub fn start(main: &Main, in_use: &[bool]) {
     let known = Known::of(main);
     let names = Rc::new(RefCell::new(known.names()));
     let accepting = Rc::clone(&names);
-    let accepts = move |row: &RowId, sums: &Sums| accepting.borrow().accept(row, sums, today());
+    let accepts = move |row: &RowId, sums: &RowSums| accepting.borrow().accept(row, sums, today());
     let mut sharer = Sharer {
         known,
         names,
@@ -229,7 +229,7 @@ fn note() {
     });
     if missed == Some(true) {
         let fields = json!({ "hint": "openai_stats needs more room for other machines' totals" });
-        event(Level::Warn, "totals_not_kept", fields);
+        event(Level::Warn, "stats_not_kept", fields);
     }
 }
 
@@ -255,7 +255,11 @@ impl Sharer {
 
     /// Reads what the nginx before has left: nodes may not have been told all of it.
     fn remember(&mut self, main: &Main) {
-        let former = main.totals.kept.as_ref().map(|kept| kept.former.borrow());
+        let former = main
+            .metrics
+            .snapshot
+            .as_ref()
+            .map(|kept| kept.former.borrow());
         let Some((instance, rows)) = former.as_ref().and_then(|former| former.as_ref()) else {
             return;
         };

@@ -1,11 +1,11 @@
-//! Where an event of a stream ends.
+//! Boundaries of stream events.
 
-/// The last bytes of an event stream, as far as they tell whether an event is complete.
+/// The last bytes of an event stream, to tell whether an event is complete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EventEnd(u32);
 
 impl EventEnd {
-    /// After this piece of the stream.
+    /// The state after this piece of the stream.
     #[must_use]
     pub fn after(self, piece: &[u8]) -> Self {
         let last = &piece[piece.len().saturating_sub(4)..];
@@ -15,12 +15,12 @@ impl EventEnd {
         )
     }
 
-    /// Whether the stream is between two events: nothing has come of the next one.
+    /// Whether the stream is between two events.
     #[must_use]
     pub fn is_between(self) -> bool {
         let [first, second, third, fourth] = self.0.to_be_bytes();
         match (third, fourth) {
-            // Nothing has come yet.
+            // Nothing has been received yet.
             (0, 0) => true,
             (b'\n', b'\n') | (b'\r', b'\r') => true,
             (b'\r', b'\n') => second == b'\n' || (first, second) == (b'\r', b'\n'),

@@ -1,5 +1,5 @@
-//! What the gateway knows of OpenAI's API: the head of a request, the form of an error,
-//! what an answer says of the key, its limits, the model and the usage.
+//! Formats of OpenAI's API: request heads, errors, rate-limit headers, verdicts on responses,
+//! model names and usage.
 
 pub mod error;
 pub mod events;

@@ -1,4 +1,4 @@
-//! Each fuzz target over its corpus, and over a fixed run of what it does without end.
+//! Runs each fuzz target over its corpus and over a fixed number of mutations.
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 #[path = "../fuzz/checks/answer.rs"]
@@ -22,7 +22,7 @@ fn files(folder: &Path) -> io::Result<Vec<std::path::PathBuf>> {
     Ok(files)
 }
 
-/// What the check of a target says of each file of its corpus, and of so many mutations.
+/// The results of a target's check for each file of its corpus and for the mutations.
 fn run<T>(target: &str, mutations: usize, check: impl Fn(&[u8]) -> T) -> Vec<T> {
     let files = files(&Path::new(FUZZ).join("corpus").join(target)).expect("a corpus");
     let corpus: Vec<_> = files
@@ -46,9 +46,9 @@ fn request_head() {
             .filter(|verdict| **verdict == wanted)
             .count()
     };
-    let heads = count(request_head::Verdict::Head);
+    let heads = count(request_head::Reading::Head);
     assert!(heads > MUTATIONS / 20, "too few are still JSON: {heads}");
-    let refused = count(request_head::Verdict::Refused);
+    let refused = count(request_head::Reading::Refused);
     assert!(refused > MUTATIONS / 5, "too few are refused: {refused}");
 }
 
@@ -57,7 +57,7 @@ fn answer() {
     run("answer", 5_000, answer::check);
 }
 
-/// A target that is new has its test here.
+/// Every fuzz target has a test here.
 #[test]
 fn every_target_is_run() {
     let targets = files(&Path::new(FUZZ).join("fuzz_targets")).expect("targets");

@@ -3,7 +3,7 @@
 #[path = "../fuzz/checks/request_head.rs"]
 mod check;
 
-use check::{Verdict, check, scan};
+use check::{Reading, check, scan};
 use openai_wire::head::HeadError;
 use proptest::prelude::*;
 
@@ -48,7 +48,7 @@ fn spaced(inner: impl Strategy<Value = String>) -> impl Strategy<Value = String>
     (space(), inner, space()).prop_map(|(left, inner, right)| left + &inner + &right)
 }
 
-/// An object whose keys are often those that the scanner looks for.
+/// An object whose keys are often those of interest.
 fn object(value: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
     let known = prop::sample::select(KEYS.as_slice()).prop_map(|key| format!("\"{key}\""));
     let entry = (
@@ -65,7 +65,7 @@ fn object(value: impl Strategy<Value = String>) -> impl Strategy<Value = String>
     })
 }
 
-/// A body: an object with known keys that often have values of the right kind.
+/// A body: an object with known keys whose values often have the right type.
 fn body() -> impl Strategy<Value = String> {
     let flag = prop::sample::select(vec!["true", "false", "null"]).prop_map(String::from);
     let options = object(flag.clone());
@@ -78,7 +78,7 @@ proptest! {
 
     #[test]
     fn a_document_has_the_head_that_a_parser_finds(body in body()) {
-        prop_assert_eq!(check(body.as_bytes()), Verdict::Head);
+        prop_assert_eq!(check(body.as_bytes()), Reading::Head);
     }
 
     #[test]

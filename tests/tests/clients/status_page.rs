@@ -22,7 +22,7 @@ fn signed_in(bed: &Bed) -> Browser {
     browser.resize(1280, 900);
     browser.open(&bed.gateway.url("/status"));
     sign_in(&mut browser, ADMIN);
-    browser.wait("!document.querySelector('#board').hidden");
+    browser.wait("!document.querySelector('#content').hidden");
     browser
 }
 
@@ -56,12 +56,12 @@ fn a_person_signs_in_and_out_by_the_keyboard() {
         assert_eq!(browser.eval("sessionStorage.length"), 0);
     }
     sign_in(&mut browser, ADMIN);
-    browser.wait_text("#summary", "All is well");
+    browser.wait_text("#summary", "No problems");
     assert_eq!(browser.eval("document.activeElement.id"), "summary");
     assert_eq!(browser.text("#trouble"), "");
     // It outlives a reload of the page, and nothing else.
     browser.open(&bed.gateway.url("/status"));
-    browser.wait_text("#summary", "All is well");
+    browser.wait_text("#summary", "No problems");
     assert_eq!(browser.eval("localStorage.length"), 0);
     assert_eq!(browser.eval("document.cookie"), "");
     browser.eval("document.querySelector('#pause').focus()");
@@ -82,7 +82,7 @@ fn a_person_signs_in_and_out_by_the_keyboard() {
 fn it_shows_what_happens_as_it_happens() {
     let bed = Bed::with(Store::Shm, 1, "", "", slow);
     let mut browser = signed_in(&bed);
-    browser.wait_text("#summary", "All is well");
+    browser.wait_text("#summary", "No problems");
     assert!(browser.text("#locks tbody").is_empty());
     browser.eval("document.querySelector('#keys tbody tr').mark = 'the same'");
     let mut stream = bed.gateway.chat().token(OTHER).events();
@@ -99,7 +99,7 @@ fn it_shows_what_happens_as_it_happens() {
     );
     drop(stream);
     drop(waits.join().expect("a stream"));
-    browser.wait_text("#summary", "All is well");
+    browser.wait_text("#summary", "No problems");
     browser.wait_text("#services tbody", "batch");
     browser.wait("document.querySelector('#locks tbody').childElementCount === 0");
     browser.wait_text("#keys tbody", "ready");
@@ -148,7 +148,7 @@ fn idle_keys_are_shown_on_demand() {
     });
     bed.gateway.chat().token(TOKEN).send().expect_status(200);
     let mut browser = signed_in(&bed);
-    browser.wait_text("#problems", "Key k1 of main is revoked");
+    browser.wait_text("#problems", "Key k1 of main is invalid");
     let rows = "document.querySelectorAll('#keys tbody tr').length";
     assert_eq!(browser.eval(rows), 1);
     assert_eq!(browser.text("#idle-count"), "29");
@@ -176,13 +176,13 @@ fn an_upstream_that_fails_is_seen_at_first_sight() {
     let mut browser = signed_in(&bed);
     for text in [
         "The circuit of upstream is open: 5 of 5 attempts failed in the last minute.",
-        "It is tried again by itself.",
+        "The gateway probes the upstream by itself.",
         "5 of 5 requests of pool main failed in the last minute.",
     ] {
         browser.wait_text("#problems", text);
     }
     assert_eq!(
-        browser.eval("document.querySelector('#verdict').className"),
+        browser.eval("document.querySelector('#health').className"),
         "bad"
     );
     assert_clean(&mut browser);
@@ -193,7 +193,7 @@ fn an_upstream_that_fails_is_seen_at_first_sight() {
 fn it_says_when_it_cannot_tell() {
     let bed = Bed::new(Store::Shm, 1);
     let mut browser = signed_in(&bed);
-    browser.wait_text("#summary", "All is well");
+    browser.wait_text("#summary", "No problems");
     bed.gateway.quit();
     browser.wait_text("#trouble", "This is not the present");
     assert_eq!(
@@ -260,7 +260,7 @@ fn trouble_comes_first() {
     bed.gateway.wait_held(7, 3);
     nodes[2].kill();
     for problem in [
-        "Key k1 of main is revoked",
+        "Key k1 of main is invalid",
         "Key k2 of main is rate limited",
         "Redis node",
         "The circuit of azure is open",
@@ -270,7 +270,7 @@ fn trouble_comes_first() {
         browser.wait_text("#problems", problem);
     }
     let first = browser.text("#keys tbody tr:first-child");
-    assert!(first.contains("revoked"), "{first}");
+    assert!(first.contains("invalid"), "{first}");
     browser.wait("document.title.startsWith('(')");
     let heads = "[...document.querySelectorAll('thead th')].every((head) => head.scope === 'col')
                  && [...document.querySelectorAll('tbody th')].every((head) => head.scope === 'row')

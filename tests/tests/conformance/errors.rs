@@ -121,7 +121,7 @@ fn exhaust(bed: &Bed, with: &[(&str, &str)]) {
     });
     wait_until("every key is out", || {
         call.send();
-        bed.gauge("keys_out") == Some(3)
+        bed.gauge("keys_cooling_down") == Some(3)
     });
 }
 

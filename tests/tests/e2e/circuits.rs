@@ -123,7 +123,7 @@ fn failures_in_a_row_open_it_however_few_requests_there_are() {
     let log = gateway.error_log().text();
     let opened = log.lines().find(|line| line.contains("circuit_opened"));
     let opened = opened.expect("an event");
-    assert!(opened.contains("\"in_a_row\":5"), "{opened}");
+    assert!(opened.contains("\"consecutive\":5"), "{opened}");
 }
 
 /// A request that no upstream can answer says little of the upstream.

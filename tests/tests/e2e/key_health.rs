@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use e2e::{Gateway, Load, Outcome, Refusal, post, stream_once};
+use e2e::{Gateway, Load, LoadOutcome, Refusal, post, stream_once};
 
 use crate::failover::{key, key_gets, key_is, keys, plan, uses};
 
@@ -14,7 +14,7 @@ fn assert_served(gateway: &Gateway, clients: usize, requests: usize) {
         let request = request.clone();
         move |_| stream_once(port, &request)
     });
-    let expected = BTreeMap::from([(Outcome::Complete, requests)]);
+    let expected = BTreeMap::from([(LoadOutcome::Complete, requests)]);
     assert_eq!(load.finish(), expected);
 }
 
@@ -68,7 +68,12 @@ fn no_key_is_given_more_than_the_configuration_states() {
     for (key, id) in listing.as_array().expect("a list").iter().zip(["k1", "k2"]) {
         assert_eq!(
             (&key["id"], &key["state"], &key["cause"], &key["failures"]),
-            (&id.into(), &"out".into(), &"stated".into(), &0.into())
+            (
+                &id.into(),
+                &"cooling_down".into(),
+                &"configured_limit".into(),
+                &0.into()
+            )
         );
         assert!(matches!(key["left_ms"].as_u64(), Some(1..=20_000)), "{key}");
     }

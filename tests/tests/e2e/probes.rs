@@ -102,7 +102,7 @@ fn a_key_that_was_refused_is_probed_before_requests_get_it() {
     let revoked = "delay = 0\n[[key]]\ntoken = \"sk-e2e-main-0001\"\nstate = \"revoked\"\n";
     let gateway = plan(
         "key sk-e2e-main-0001 id=main; key sk-e2e-main-0002 id=other; \
-         cool_down revoked=1500ms;",
+         cool_down invalid_key=1500ms;",
         "probe http://{upstream} interval=500ms;",
     )
     .scenario(Scenario::from_toml(revoked).expect("a scenario"))

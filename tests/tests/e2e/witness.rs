@@ -1,7 +1,7 @@
 //! The mock as independent witness: under load, and whatever happens to the workers, no key ever
 //! has more requests in flight than it has slots.
 
-use e2e::{Gateway, Load, Outcome, Plan, RawUpstream, leave_early, post, stream_once};
+use e2e::{Gateway, Load, LoadOutcome, Plan, RawUpstream, leave_early, post, stream_once};
 
 const CLIENTS: usize = 200;
 const REQUESTS: usize = 10_000;
@@ -47,7 +47,7 @@ fn assert_exclusive(gateway: &Gateway) {
 fn ten_thousand_requests(workers: usize) {
     let gateway = eight_keys(workers).start();
     let outcomes = load(&gateway, REQUESTS).finish();
-    assert_eq!(outcomes, [(Outcome::Complete, REQUESTS)].into());
+    assert_eq!(outcomes, [(LoadOutcome::Complete, REQUESTS)].into());
     assert_exclusive(&gateway);
     let stats = gateway.mock().stats();
     assert_eq!(
@@ -80,7 +80,11 @@ fn clients_that_leave_at_random_moments() {
     let left = REQUESTS.div_ceil(3);
     assert_eq!(
         outcomes,
-        [(Outcome::Complete, REQUESTS - left), (Outcome::Left, left)].into()
+        [
+            (LoadOutcome::Complete, REQUESTS - left),
+            (LoadOutcome::Left, left)
+        ]
+        .into()
     );
     assert_exclusive(&gateway);
     gateway.wait_held(0, 0);
@@ -99,15 +103,15 @@ fn a_worker_that_is_killed_again_and_again() {
     assert!(
         outcomes
             .keys()
-            .all(|o| matches!(o, Outcome::Complete | Outcome::Broken)),
+            .all(|o| matches!(o, LoadOutcome::Complete | LoadOutcome::Broken)),
         "{outcomes:?}"
     );
     assert!(
-        outcomes.get(&Outcome::Broken).copied().unwrap_or(0) <= 6 * CLIENTS,
+        outcomes.get(&LoadOutcome::Broken).copied().unwrap_or(0) <= 6 * CLIENTS,
         "{outcomes:?}"
     );
     assert!(
-        outcomes.get(&Outcome::Complete).copied().unwrap_or(0) >= 1_000,
+        outcomes.get(&LoadOutcome::Complete).copied().unwrap_or(0) >= 1_000,
         "{outcomes:?}"
     );
     assert_exclusive(&gateway);
@@ -135,7 +139,7 @@ fn reloads_that_add_remove_and_reorder_keys_and_change_slots() {
     let outcomes = load.stop();
     assert_eq!(outcomes.len(), 1, "no error at all: {outcomes:?}");
     assert!(
-        outcomes.get(&Outcome::Complete).copied().unwrap_or(0) >= 1_000,
+        outcomes.get(&LoadOutcome::Complete).copied().unwrap_or(0) >= 1_000,
         "{outcomes:?}"
     );
     let stats = gateway.mock().stats();
@@ -214,7 +218,7 @@ fn those_who_wait_in_other_workers_get_what_a_killed_worker_held() {
     assert!(
         outcomes
             .keys()
-            .all(|o| matches!(o, Outcome::Complete | Outcome::Broken)),
+            .all(|o| matches!(o, LoadOutcome::Complete | LoadOutcome::Broken)),
         "{outcomes:?}"
     );
     gateway.wait_held(0, 0);

@@ -1,4 +1,4 @@
-//! What else a service says of its lock, within bounds.
+//! The context that a service states for its lock, within size limits.
 
 use std::collections::BTreeMap;
 
@@ -10,22 +10,22 @@ use crate::lease::MAX_CONTEXT;
 const MAX_FIELDS: usize = 16;
 const MAX_FIELD_NAME: usize = 64;
 const MAX_TEXT: usize = 256;
-/// They come first, should there be too much.
+/// These fields take precedence if there are too many.
 const FIRST: [&str; 3] = ["dimension", "content_type", "template"];
 
-/// Context: short texts, for people who look at listings.
+/// Context of a lock: short texts, shown in listings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Context {
-    /// By their names.
+    /// The texts by field name.
     #[serde(rename = "c")]
     pub fields: BTreeMap<String, String>,
-    /// Whether there was more.
+    /// Whether fields or parts of texts were left out.
     #[serde(rename = "t")]
     pub truncated: bool,
 }
 
 impl Context {
-    /// The texts among these fields, as far as there is room; others are dropped.
+    /// Keeps the text fields within the size limits; drops other fields.
     #[must_use]
     pub fn of(fields: &BTreeMap<String, Value>) -> Self {
         let first = |name: &str| FIRST.iter().position(|f| *f == name).unwrap_or(FIRST.len());
@@ -51,13 +51,13 @@ impl Context {
         context
     }
 
-    /// As it is kept.
+    /// The stored form.
     #[must_use]
     pub fn to_text(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// What was kept.
+    /// Parses the stored form.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
         serde_json::from_str(text).unwrap_or_default()

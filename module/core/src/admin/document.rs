@@ -1,4 +1,4 @@
-//! The OpenAPI document, made of the types that the bodies are read into and written from.
+//! The OpenAPI document, generated from the types of the bodies.
 
 use std::sync::OnceLock;
 
@@ -25,7 +25,7 @@ use super::route::Access;
 use super::stats::Stats;
 use super::status::GatewayStatus;
 
-/// An operation, as the document tells of it.
+/// An operation of the document.
 struct Operation {
     method: HttpMethod,
     path: &'static str,
@@ -36,16 +36,16 @@ struct Operation {
     takes: &'static [Parameter],
     asks: Option<&'static str>,
     answers: &'static str,
-    /// Statuses that have the answer's form, too.
+    /// Further statuses whose body has the same schema as the answer.
     also: &'static [u16],
     errors: &'static [u16],
 }
 
-/// A parameter of a query: name, meaning, schema.
+/// A query parameter: name, description, schema.
 type Parameter = (&'static str, &'static str, fn() -> RefOr<Schema>);
 
 const JSON: &str = "application/json";
-/// No schema's name: an answer of text.
+/// Marks a plain-text answer, which has no schema.
 const PLAIN: &str = "text/plain";
 
 const OPERATIONS: &[Operation] = &[
@@ -54,10 +54,10 @@ const OPERATIONS: &[Operation] = &[
         path: "/v1/lock/acquire",
         id: "acquireLock",
         access: Access::Client,
-        summary: "Take a lock",
+        summary: "Acquire a lock",
         description: "Locks a slot of an API key for one service. Answers 429 at once when no \
-                      slot is free, unless `wait_ms` says to wait. The same `request_id` of the \
-                      same service gets the same lock while it is held.",
+                      slot is free, unless `wait_ms` is set. The same `request_id` of the same \
+                      service gets the same lock while it is held.",
         takes: &[],
         asks: Some("AcquireRequest"),
         answers: "AcquireResponse",
@@ -69,8 +69,8 @@ const OPERATIONS: &[Operation] = &[
         path: "/v1/lock/extend",
         id: "extendLock",
         access: Access::Client,
-        summary: "Prolong a lock",
-        description: "Moves the end of a lock that its owner still holds.",
+        summary: "Extend a lock",
+        description: "Extends a lock that its owner still holds.",
         takes: &[],
         asks: Some("ExtendRequest"),
         answers: "AcquireResponse",
@@ -82,9 +82,8 @@ const OPERATIONS: &[Operation] = &[
         path: "/v1/lock/release",
         id: "releaseLock",
         access: Access::Client,
-        summary: "Give a lock back",
-        description: "Ends a lock of the caller's. Asked again it answers the same: what the lock \
-                      has become.",
+        summary: "Release a lock",
+        description: "Releases a lock of the caller. A repeated release gets the same answer.",
         takes: &[],
         asks: Some("ReleaseRequest"),
         answers: "ReleaseResponse",
@@ -96,10 +95,9 @@ const OPERATIONS: &[Operation] = &[
         path: "/v1/locks/active",
         id: "listLocks",
         access: Access::Client,
-        summary: "List who holds what",
-        description: "The slots that are held on this machine: by services, and by requests that \
-                      pass through the gateway. A service sees its own; an administrator those \
-                      of all.",
+        summary: "List held slots",
+        description: "The slots that are held on this machine, by services and by requests \
+                      through the gateway. A service sees its own, an administrator all.",
         takes: &[],
         asks: None,
         answers: "ActiveLocks",
@@ -111,8 +109,8 @@ const OPERATIONS: &[Operation] = &[
         path: "/v1/locks/{lock_id}/force-release",
         id: "forceReleaseLock",
         access: Access::Admin,
-        summary: "End somebody's lock",
-        description: "For administrators. The owner's next `extend` fails.",
+        summary: "Release a lock as an administrator",
+        description: "Requires the token of an administrator. The owner's next `extend` fails.",
         takes: &[],
         asks: None,
         answers: "ForceReleaseResponse",
@@ -124,9 +122,9 @@ const OPERATIONS: &[Operation] = &[
         path: "/v1/maintenance/cleanup-expired",
         id: "cleanUp",
         access: Access::Admin,
-        summary: "Forget what has ended",
-        description: "For administrators. Ends the locks whose time is over, and forgets all that \
-                      have ended. Their slots are free without it.",
+        summary: "Remove ended locks",
+        description: "Requires the token of an administrator. Ends expired locks and removes all \
+                      ended ones. Their slots are free without this call.",
         takes: &[],
         asks: None,
         answers: "CleanupResponse",
@@ -138,19 +136,19 @@ const OPERATIONS: &[Operation] = &[
         path: "/v1/stats",
         id: "stats",
         access: Access::Client,
-        summary: "What has been used",
-        description: "Requests, tokens, cost and times by UTC day, summed up. A service sees its \
-                      own figures; an administrator those of all, also by model, pool and key.",
+        summary: "Stats",
+        description: "Sums of requests, tokens, cost and times since a UTC day. A service sees its \
+                      own stats, an administrator all, also by model, pool and key.",
         takes: &[
             (
                 "service",
-                "Of which service; another's for administrators only.",
+                "The service; only administrators may name another one.",
                 service,
             ),
             (
                 "since",
-                "From which UTC day on: a date, or a time, whose day it is then. By default \
-                       all that is kept: `since` in the answer tells.",
+                "The first UTC day: a date, or a time within it. By default all stored \
+                       days; `since` in the answer is the first one.",
                 since,
             ),
         ],
@@ -164,8 +162,8 @@ const OPERATIONS: &[Operation] = &[
         path: "/",
         id: "index",
         access: Access::Client,
-        summary: "What is served here",
-        description: "The name and version of the gateway, and the paths of what it tells.",
+        summary: "Index",
+        description: "Name and version of the gateway, and paths of its API.",
         takes: &[],
         asks: None,
         answers: "Index",
@@ -177,8 +175,8 @@ const OPERATIONS: &[Operation] = &[
         path: "/system/info",
         id: "systemInfo",
         access: Access::Client,
-        summary: "What this gateway is",
-        description: "Versions, uptime, key pools. No secrets: keys are named by their ids.",
+        summary: "System information",
+        description: "Versions, uptime and key pools. Keys are named by their ids.",
         takes: &[],
         asks: None,
         answers: "SystemInfo",
@@ -190,9 +188,10 @@ const OPERATIONS: &[Operation] = &[
         path: "/v1/status",
         id: "status",
         access: Access::Admin,
-        summary: "What the status page shows",
-        description: "For administrators. How pools, keys, nodes and circuits do, who holds and \
-                      who waits, and what has been counted by service.",
+        summary: "Status",
+        description: "Requires the token of an administrator. The data of the status page: state \
+                      of pools, keys, nodes and circuits, held slots, waiting requests, and \
+                      metrics by service.",
         takes: &[],
         asks: None,
         answers: "GatewayStatus",
@@ -204,9 +203,9 @@ const OPERATIONS: &[Operation] = &[
         path: "/metrics",
         id: "metrics",
         access: Access::Client,
-        summary: "What Prometheus reads",
-        description: "Totals and gauges in Prometheus' text format. A service sees its own \
-                      totals and quotas, and how busy the pools are; an administrator sees all.",
+        summary: "Metrics",
+        description: "Counters and gauges in Prometheus' text format. A service sees its own \
+                      counters and quotas and the state of the pools, an administrator all.",
         takes: &[],
         asks: None,
         answers: PLAIN,
@@ -218,9 +217,9 @@ const OPERATIONS: &[Operation] = &[
         path: "/health",
         id: "health",
         access: Access::Public,
-        summary: "Whether the gateway can serve",
-        description: "200 when it can, with `degraded` if there is less to spare; 503 when it \
-                      cannot. Needs no token.",
+        summary: "Health",
+        description: "200 when the gateway can serve requests, with `degraded` if there are \
+                      problems; 503 when it cannot. Needs no token.",
         takes: &[],
         asks: None,
         answers: "Health",
@@ -229,15 +228,15 @@ const OPERATIONS: &[Operation] = &[
     },
 ];
 
-/// The document, JSON.
+/// The document as JSON.
 #[must_use]
 pub fn document() -> &'static str {
     static DOCUMENT: OnceLock<String> = OnceLock::new();
     DOCUMENT.get_or_init(|| {
         let mut info = Info::new("nginx-openai", env!("CARGO_PKG_VERSION"));
         info.description = Some(
-            "Locks on the slots of OpenAI API keys, beside the gateway's own requests. Every path \
-             but /health, /docs and /status wants the token of a client."
+            "Locks on slots of OpenAI API keys, and the state of the gateway. Every path except \
+             /health, /docs and /status requires the token of a client."
                 .to_owned(),
         );
         let mut paths = PathsBuilder::new();
@@ -363,8 +362,8 @@ fn since() -> RefOr<Schema> {
     either.into()
 }
 
-/// What can be done next with a lock that has just been taken. (utoipa writes links by
-/// names that OpenAPI does not know.)
+/// Links from a taken lock to the operations on it. utoipa writes field names that OpenAPI does
+/// not define, so they are written here.
 fn links() -> Value {
     let link = |operation: &str| {
         json!({
@@ -380,16 +379,16 @@ fn links() -> Value {
 
 fn answer(status: u16, body: &str) -> ResponseBuilder {
     let description = match status {
-        200 => "It is done.",
-        400 => "The body is no JSON object.",
-        401 => "No token, or an unknown one.",
+        200 => "Success.",
+        400 => "The body is not a JSON object.",
+        401 => "The token is missing or unknown.",
         403 => "The token does not allow it.",
-        404 => "There is no such lock, pool or service.",
+        404 => "The lock, pool or service does not exist.",
         409 => "The lock has ended.",
         413 => "The body is too large.",
-        422 => "A field or parameter is missing or wrong; `param` says which.",
-        429 => "No slot is free; or with `insufficient_quota`, as much is used as may be.",
-        _ => "The gateway cannot tell at the moment.",
+        422 => "A field or parameter is missing or invalid; `param` names it.",
+        429 => "No slot is free, or, with `insufficient_quota`, the quota is used up.",
+        _ => "Temporarily unavailable.",
     };
     let content = ContentBuilder::new();
     let response = ResponseBuilder::new().description(description);
@@ -405,7 +404,7 @@ fn answer(status: u16, body: &str) -> ResponseBuilder {
             .schema_type(Type::Integer)
             .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int32)));
         let header = HeaderBuilder::new().schema(seconds.build());
-        let header = header.description(Some("Seconds after which to ask again."));
+        let header = header.description(Some("Seconds to wait before a retry."));
         return response.header("Retry-After", header.build());
     }
     response

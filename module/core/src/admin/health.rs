@@ -1,55 +1,55 @@
-//! How well the gateway is, by what is known of its pools, nodes and upstreams.
+//! Health of the gateway, derived from its pools, nodes and upstreams.
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::response::{Health, HealthStatus, PoolHealth, UpstreamHealth};
 use super::status::NodeStatus;
-use crate::circuit::{Counts, Phase, Status};
+use crate::circuit::{CircuitState, CircuitView, Counts};
 use crate::lease::PoolGauges;
 
-/// Nothing is concluded of fewer requests in the last minute.
+/// Minimum number of requests in the last minute before a share of failures matters.
 const FEWEST: u32 = 5;
 
-/// What is known of a pool.
+/// Facts about a pool.
 #[derive(Clone, Debug, Default)]
 pub struct PoolFacts {
-    /// Its name.
+    /// Name.
     pub pool: String,
-    /// What it holds; `None` when the zone does not know it.
+    /// Current state; `None` when the zone does not contain the pool.
     pub gauges: Option<PoolGauges>,
-    /// Its keys, and those that are out.
+    /// Number of keys.
     pub keys: u32,
-    /// See `keys`.
-    pub keys_out: u32,
-    /// Whether they are out as they are revoked or out of quota, all of them.
-    pub is_exhausted: bool,
-    /// Its Redis nodes; none without any.
+    /// Number of keys that are cooling down.
+    pub keys_cooling_down: u32,
+    /// Whether all keys are invalid or out of quota.
+    pub is_unusable: bool,
+    /// The Redis nodes, if the pool has any.
     pub nodes: Vec<NodeStatus>,
-    /// How many of them have to vote.
+    /// Number of nodes that must vote.
     pub needed: usize,
-    /// Whether leases do without, when too few vote.
+    /// Whether leases fall back to this machine when too few nodes vote.
     pub falls_back: bool,
-    /// The requests of the last minute.
+    /// Requests of the last minute.
     pub recent: Counts,
 }
 
-/// What is known of an upstream.
+/// Facts about an upstream.
 #[derive(Clone, Debug)]
 pub struct UpstreamFacts {
     /// Its name.
     pub upstream: String,
-    /// How its circuit stands.
-    pub circuit: Status,
+    /// State and counts of its circuit.
+    pub circuit: CircuitView,
 }
 
-/// What a finding is about.
+/// Subject of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
     /// A key pool.
     Pool,
-    /// API keys of a pool.
+    /// The API keys of a pool.
     Keys,
     /// A Redis node.
     Node,
@@ -57,30 +57,30 @@ pub enum Subject {
     Upstream,
 }
 
-/// Something that is not as it should be.
+/// A problem, with advice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Finding {
     /// `degraded`, or `unhealthy` for a pool that cannot lease.
     #[schema(inline)]
     pub status: HealthStatus,
-    /// What it is about.
+    /// The subject.
     #[schema(inline)]
     pub subject: Subject,
     /// The name of the pool or upstream, or the address of the node.
     pub name: String,
-    /// What is wrong.
+    /// Description of the problem.
     pub message: String,
-    /// What to do.
+    /// What an operator can do.
     pub advice: String,
 }
 
-/// Whether most of enough requests failed.
+/// Whether at least half of sufficiently many requests failed.
 fn fails(recent: Counts) -> bool {
-    recent.all >= FEWEST && u64::from(recent.faulty) * 2 >= u64::from(recent.all)
+    recent.all >= FEWEST && u64::from(recent.failed) * 2 >= u64::from(recent.all)
 }
 
 impl Health {
-    /// What the facts come to. The gateway is unhealthy when no pool can lease.
+    /// Derives the health. The gateway is unhealthy when no pool can lease keys.
     #[must_use]
     pub fn of(pools: &[PoolFacts], upstreams: &[UpstreamFacts], timestamp: String) -> Self {
         let mut findings = vec![];
@@ -119,7 +119,7 @@ impl PoolFacts {
         let status = status.max().unwrap_or(HealthStatus::Healthy);
         findings.extend(own);
         for finding in of_nodes {
-            // Pools that share a group share its nodes.
+            // Pools of the same group share its nodes.
             if !findings.contains(&finding) {
                 findings.push(finding);
             }
@@ -132,10 +132,10 @@ impl PoolFacts {
             held: gauges.held,
             waiting: gauges.waiting,
             keys: self.keys,
-            keys_out: self.keys_out,
+            keys_cooling_down: self.keys_cooling_down,
             nodes: self.nodes.iter().map(|node| node.state.clone()).collect(),
             recent_requests: self.recent.all,
-            recent_failed: self.recent.faulty,
+            recent_failed: self.recent.failed,
         }
     }
 
@@ -155,7 +155,7 @@ impl PoolFacts {
         }
     }
 
-    /// Whether it has keys to lease.
+    /// A finding if keys are missing or cooling down.
     fn lease(&self) -> Option<Finding> {
         let pool = &self.pool;
         if self.gauges.is_none_or(|gauges| gauges.slots == 0) {
@@ -163,31 +163,31 @@ impl PoolFacts {
                 HealthStatus::Unhealthy,
                 Subject::Pool,
                 format!("Pool {pool} has no slots."),
-                "See the error log for what nginx says of its keys and of openai_zone.",
+                "Check the error log for messages about its keys and openai_zone.",
             ));
         }
-        let (out, all) = (self.keys_out, self.keys);
-        if out == 0 {
+        let (cooling, all) = (self.keys_cooling_down, self.keys);
+        if cooling == 0 {
             return None;
         }
-        if out == all && self.is_exhausted {
+        if cooling == all && self.is_unusable {
             return Some(self.finding(
                 HealthStatus::Unhealthy,
                 Subject::Keys,
-                format!("Every key of pool {pool} is revoked or out of quota."),
-                "Replace the keys, or see to their accounts at the provider.",
+                format!("Every key of pool {pool} is invalid or out of quota."),
+                "Replace the keys, or check their accounts at the provider.",
             ));
         }
         Some(self.finding(
             HealthStatus::Degraded,
             Subject::Keys,
-            format!("{out} of {all} keys of pool {pool} cannot be used now."),
-            "Keys over their rate return by themselves. Replace those that are revoked; see to \
-             the accounts of those out of quota.",
+            format!("{cooling} of {all} keys of pool {pool} cannot be used now."),
+            "A key over its rate limit recovers by itself. Replace an invalid key. For a key out \
+             of quota, check the account.",
         ))
     }
 
-    /// Whether enough nodes vote.
+    /// A finding if too few nodes vote.
     fn locks(&self) -> Option<Finding> {
         let pool = &self.pool;
         let votes = |node: &&NodeStatus| matches!(node.state.as_str(), "up" | "suspect");
@@ -209,19 +209,19 @@ impl PoolFacts {
             format!(
                 "{voting} of {all} Redis nodes of pool {pool} can vote, {needed} are needed: {so}."
             ),
-            "Bring the Redis nodes back.",
+            "Start the Redis nodes that are down.",
         ))
     }
 
-    /// Whether its requests go well.
+    /// A finding if too many requests failed.
     fn requests(&self) -> Option<Finding> {
-        let Counts { all, faulty } = self.recent;
+        let Counts { all, failed } = self.recent;
         fails(self.recent).then(|| {
             self.finding(
                 HealthStatus::Degraded,
                 Subject::Pool,
                 format!(
-                    "{faulty} of {all} requests of pool {} failed in the last minute.",
+                    "{failed} of {all} requests of pool {} failed in the last minute.",
                     self.pool
                 ),
                 "The access log has the outcome of each.",
@@ -233,10 +233,10 @@ impl PoolFacts {
 fn node(node: &NodeStatus) -> Option<Finding> {
     let advice = match node.state.as_str() {
         "up" => return None,
-        "suspect" => "It is slow: see to its load and to the network.",
-        "failing" => "It answers commands with errors: see to its memory, replicas and ACL.",
-        "quarantined" => "It may have forgotten locks. It votes again by itself.",
-        _ => "See whether the server runs and can be reached. The error log has the reason.",
+        "suspect" => "The node is slow: check its load and the network.",
+        "failing" => "The node answers commands with errors: check its memory, replicas and ACL.",
+        "quarantined" => "The node may have lost locks. It votes again after its quarantine.",
+        _ => "Check that the server runs and can be reached. The error log has the reason.",
     };
     let error = node.error.as_ref().map(|error| format!(" ({error})"));
     Some(Finding {
@@ -255,17 +255,17 @@ fn node(node: &NodeStatus) -> Option<Finding> {
 
 impl UpstreamFacts {
     fn judge(&self, findings: &mut Vec<Finding>) -> UpstreamHealth {
-        let (name, Counts { all, faulty }) = (&self.upstream, self.circuit.recent);
-        let failed = format!("{faulty} of {all} attempts failed in the last minute.");
-        let message = match self.circuit.phase {
-            Phase::Open => Some(format!("The circuit of {name} is open: {failed}")),
-            Phase::HalfOpen => Some(format!(
-                "The circuit of {name} is half open: the next request tries whether it works again."
+        let (name, Counts { all, failed }) = (&self.upstream, self.circuit.recent);
+        let text = format!("{failed} of {all} attempts failed in the last minute.");
+        let message = match self.circuit.state {
+            CircuitState::Open => Some(format!("The circuit of {name} is open: {text}")),
+            CircuitState::HalfOpen => Some(format!(
+                "The circuit of {name} is half open: the next requests are probes."
             )),
-            Phase::Closed if fails(self.circuit.recent) => {
-                Some(format!("Upstream {name} fails: {failed}"))
+            CircuitState::Closed if fails(self.circuit.recent) => {
+                Some(format!("Upstream {name} fails: {text}"))
             }
-            Phase::Closed => None,
+            CircuitState::Closed => None,
         };
         let status = match message {
             Some(_) => HealthStatus::Degraded,
@@ -277,17 +277,18 @@ impl UpstreamFacts {
                 subject: Subject::Upstream,
                 name: name.clone(),
                 message,
-                advice: "See the error log, and the provider's status page. It is tried again by \
-                     itself."
-                    .to_owned(),
+                advice:
+                    "Check the error log and the provider's status page. The gateway probes the \
+                     upstream by itself."
+                        .to_owned(),
             }
         }));
         UpstreamHealth {
             upstream: name.clone(),
             status,
-            circuit: self.circuit.phase.as_str().to_owned(),
+            circuit: self.circuit.state.as_str().to_owned(),
             recent_attempts: all,
-            recent_failed: faulty,
+            recent_failed: failed,
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The lock service: its paths, its bodies, and the document that describes both.
+//! The lock service: its paths, its bodies, and their OpenAPI document.
 //!
-//! What a request asks for is decided here; doing it is the module's.
+//! This module parses requests and builds answers. The nginx module carries requests out.
 
 mod context;
 mod document;
@@ -22,7 +22,7 @@ pub use document::document;
 pub use health::{Finding, PoolFacts, Subject, UpstreamFacts};
 pub use page::page;
 pub use problem::Problem;
-pub use request::{Acquire, Extend, MAX_BODY, Outcome, Release};
+pub use request::{Acquire, Extend, MAX_BODY, Release, ReportedUsage};
 pub use response::{
     AcquireResponse, ActiveLock, ActiveLocks, CleanupResponse, ForceReleaseResponse, Health,
     HealthStatus, Index, LockInfo, LockKind, LockStatus, PoolHealth, PoolInfo, ReleaseResponse,
@@ -31,18 +31,18 @@ pub use response::{
 pub use route::{Access, Route, route};
 pub use stats::{RECENT_DAYS, Stats, StatsQuery};
 pub use status::{
-    CircuitStatus, GatewayStatus, KeyStatus, NodeStatus, PoolStatus, ServiceTotals, Waiters,
+    CircuitStatus, GatewayStatus, KeyStatus, NodeStatus, PoolStatus, ServiceMetrics, Waiters,
     status_page, status_policy,
 };
 pub use time::rfc3339;
 
-/// The name of a lock: 32 hexadecimal digits.
+/// The id of a lock: 32 hexadecimal digits.
 #[must_use]
 pub fn lock_id(id: u128) -> String {
     format!("{id:032x}")
 }
 
-/// The lock of this name, if it can be one.
+/// Parses a lock id.
 #[must_use]
 pub fn parse_lock_id(text: &str) -> Option<u128> {
     let plain = text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));

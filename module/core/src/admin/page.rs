@@ -1,4 +1,4 @@
-//! The page for people, made of the OpenAPI document. It loads nothing.
+//! The documentation page, generated from the OpenAPI document. It loads nothing else.
 
 use std::fmt::Write;
 use std::sync::OnceLock;
@@ -9,7 +9,7 @@ use super::document::document;
 
 const STYLE: &str = include_str!("page.css");
 
-/// The page, HTML.
+/// The page as HTML.
 #[must_use]
 pub fn page() -> &'static str {
     static PAGE: OnceLock<String> = OnceLock::new();
@@ -105,7 +105,7 @@ fn write_schema(out: &mut String, name: &str, schema: &Value) -> std::fmt::Resul
     out.push_str(
         "<table>\n<thead><tr><th>Field</th><th>Kind</th><th></th></tr></thead>\n<tbody>\n",
     );
-    // What is flattened stands in one of several parts.
+    // The fields of a flattened struct are in one of several parts.
     let parts = schema["allOf"].as_array().into_iter().flatten();
     for part in std::iter::once(schema).chain(parts) {
         let required: Vec<_> = part["required"].as_array().into_iter().flatten().collect();
@@ -125,7 +125,7 @@ fn write_schema(out: &mut String, name: &str, schema: &Value) -> std::fmt::Resul
     Ok(())
 }
 
-/// What a schema is, in a word; a link where it is described elsewhere.
+/// The type of a schema in a word, with a link if it is described elsewhere.
 fn kind(schema: &Value) -> String {
     if let Some(name) = schema["$ref"].as_str() {
         let name = escape(name.rsplit('/').next().unwrap_or_default());
@@ -150,7 +150,7 @@ fn kind(schema: &Value) -> String {
     }
 }
 
-/// A member of a list of types: a schema, or only the name of a type.
+/// A member of a list of types: a schema, or the name of a type.
 fn one_of(member: &Value) -> Value {
     match member {
         Value::String(_) => serde_json::json!({ "type": member }),
@@ -165,7 +165,7 @@ fn bounds(schema: &Value) -> String {
     }
 }
 
-/// A text of the document; what stands between backquotes is code.
+/// Converts a text of the document to HTML; text between backquotes is code.
 fn text(value: &Value) -> String {
     let escaped = escape(value.as_str().unwrap_or_default());
     let parts = escaped.split('`').enumerate();

@@ -1,11 +1,11 @@
-//! JSON bodies, and which field of one is wrong.
+//! Parsing of JSON bodies, with the name of an invalid field.
 
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
 use super::problem::Problem;
 
-/// Reads a body.
+/// Parses a body.
 pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
@@ -18,7 +18,7 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 
 fn explain(field: &str, error: &serde_json::Error) -> Problem {
     let text = error.to_string();
-    // Without the place, which is of no use to a program.
+    // Without line and column, which are of no use to programs.
     let text = text.split(" at line ").next().unwrap_or_default();
     if error.classify() != Category::Data {
         return Problem::malformed(text);
@@ -35,7 +35,7 @@ fn explain(field: &str, error: &serde_json::Error) -> Problem {
         return Problem::missing(&within(name));
     }
     if let Some(name) = named("duplicate field") {
-        return Problem::wrong_value(&within(name), "it stands twice");
+        return Problem::wrong_value(&within(name), "it is repeated");
     }
     match field {
         "" | "." => Problem::wrong_kind("body", "expected an object"),

@@ -1,4 +1,4 @@
-//! What the lock service refuses, in OpenAI's form.
+//! Errors of the lock service, in OpenAI's form.
 
 use openai_wire::ApiError;
 use serde::Serialize;
@@ -11,13 +11,13 @@ use crate::lease::ServiceState;
 pub struct Problem {
     /// The HTTP status.
     pub status: u16,
-    /// What is wrong.
+    /// The error.
     error: ErrorDetail,
-    /// The seconds of `Retry-After`, where waiting helps.
+    /// Seconds of `Retry-After`, where waiting helps.
     pub retry_after: Option<u32>,
-    /// Whether it is of no use to ask again.
+    /// Whether a retry cannot succeed.
     pub is_final: bool,
-    /// The methods of `Allow`.
+    /// The methods of the header `Allow`.
     pub allow: Option<&'static str>,
 }
 
@@ -30,14 +30,14 @@ pub(super) struct ErrorResponse {
 /// An error, in the form of OpenAI's API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct ErrorDetail {
-    /// For people.
+    /// Message for people.
     message: String,
     /// The kind of error.
     #[schema(example = "invalid_request_error")]
     r#type: &'static str,
-    /// The field that is to blame, if one is.
+    /// The field that caused the error.
     param: Option<String>,
-    /// For programs.
+    /// Code for programs.
     #[schema(example = "invalid_type")]
     code: Option<&'static str>,
 }
@@ -68,7 +68,7 @@ impl Problem {
         self
     }
 
-    /// An error that the gateway answers with elsewhere, too.
+    /// One of the gateway's common errors.
     #[must_use]
     pub fn of(error: ApiError) -> Self {
         let mut problem = Self::new(error.status(), error.code(), error.message());
@@ -81,20 +81,20 @@ impl Problem {
     /// No such path.
     #[must_use]
     pub fn no_such_path() -> Self {
-        Self::new(404, None, "There is no such path.")
+        Self::new(404, None, "The path does not exist.")
     }
 
-    /// Only other methods will do.
+    /// The path exists for other methods only.
     #[must_use]
     pub fn method_not_allowed(allow: &'static str) -> Self {
-        let message = format!("This path takes {allow} only.");
+        let message = format!("This path accepts {allow} only.");
         Self {
             allow: Some(allow),
             ..Self::new(405, None, message)
         }
     }
 
-    /// The body is no JSON object.
+    /// The body is not a JSON object.
     #[must_use]
     pub fn malformed(reason: &str) -> Self {
         Self::new(400, None, format!("The body is not valid JSON: {reason}."))
@@ -107,64 +107,69 @@ impl Problem {
         Self::new(422, Some("missing_required_parameter"), message).about(field)
     }
 
-    /// A field is of the wrong kind.
+    /// A field has a wrong type.
     #[must_use]
     pub fn wrong_kind(field: &str, reason: &str) -> Self {
         let message = format!("Invalid type for '{field}': {reason}.");
         Self::new(422, Some("invalid_type"), message).about(field)
     }
 
-    /// A field has a value that it cannot have.
+    /// A field has an invalid value.
     #[must_use]
     pub fn wrong_value(field: &str, wanted: &str) -> Self {
         let message = format!("Invalid value for '{field}': {wanted}.");
         Self::new(422, Some("invalid_value"), message).about(field)
     }
 
-    /// Only an admin may do that.
+    /// Only administrators may do that.
     #[must_use]
     pub fn admin_only() -> Self {
-        let message = "This needs the token of an administrator.";
+        let message = "This requires the token of an administrator.";
         Self::new(403, Some("admin_required"), message)
     }
 
-    /// The figures of other services are not for this client.
+    /// The client may not see the stats of other services.
     #[must_use]
     pub fn not_your_service() -> Self {
-        let message = "A client may see its own figures only.";
+        let message = "A client may see its own stats only.";
         Self::new(403, Some("admin_required"), message).about("service")
     }
 
-    /// There is no such service.
+    /// The service does not exist.
     #[must_use]
     pub fn no_such_service() -> Self {
-        let message = "There is no such service.";
+        let message = "The service does not exist.";
         Self::new(404, Some("service_not_found"), message).about("service")
     }
 
-    /// The lock is another's.
+    /// The lock belongs to another service.
     #[must_use]
     pub fn not_owner() -> Self {
         let message = "The lock belongs to another service.";
         Self::new(403, Some("not_lock_owner"), message)
     }
 
-    /// There is no such lock, or none any more.
+    /// The lock does not exist, or no longer.
     #[must_use]
     pub fn no_such_lock() -> Self {
-        Self::new(404, Some("lock_not_found"), "There is no such lock.").about("lock_id")
+        Self::new(404, Some("lock_not_found"), "The lock does not exist.").about("lock_id")
     }
 
-    /// There is no such pool, or not here.
+    /// The pool does not exist, or not at this location.
     #[must_use]
     pub fn no_such_pool() -> Self {
-        Self::new(404, Some("pool_not_found"), "There is no such pool here.").about("pool")
+        Self::new(
+            404,
+            Some("pool_not_found"),
+            "The pool does not exist, or not at this location.",
+        )
+        .about("pool")
     }
 
-    /// A request of the gateway has the slot: it is no lock of a service.
+    /// The slot is held by a request of the gateway, not by a service lock.
     #[must_use]
     pub fn held_by_request() -> Self {
-        let message = "This is the lease of a request under way; it ends with its request.";
+        let message = "This is the lease of a running request; it ends with the request.";
         Self::new(409, Some("held_by_request"), message).about("lock_id")
     }
 
@@ -176,24 +181,24 @@ impl Problem {
                 "lock_force_released",
                 "The lock was ended by an administrator.",
             ),
-            ServiceState::Lost => ("lock_lost", "The lock is lost: another has it."),
+            ServiceState::Lost => ("lock_lost", "The lock was lost to another holder."),
             ServiceState::Expired => ("lock_expired", "The lock has expired."),
-            _ => ("lock_released", "The lock has been given back."),
+            _ => ("lock_released", "The lock has been released."),
         };
         Self::new(409, Some(code), message).about("lock_id")
     }
 
-    /// There are as many locks as the zone has room for.
+    /// The zone has no room for another lock.
     #[must_use]
     pub fn table_full() -> Self {
-        let message = "There are as many locks as this gateway has room for.";
+        let message = "The gateway has no room for another lock.";
         Self {
             retry_after: Some(5),
             ..Self::new(503, Some("lock_table_full"), message)
         }
     }
 
-    /// The body of the answer, JSON.
+    /// The body as JSON.
     #[must_use]
     pub fn body(&self) -> Vec<u8> {
         let error = self.error.clone();

@@ -1,4 +1,4 @@
-//! Bodies that services send.
+//! Request bodies.
 
 use std::collections::BTreeMap;
 
@@ -14,15 +14,15 @@ use super::problem::Problem;
 use crate::clients::PRIORITIES;
 use crate::lease::{MAX_NAME, MAX_REQUEST};
 
-/// The longest body, in bytes.
+/// Maximum length of a body, in bytes.
 pub const MAX_BODY: u64 = 64 << 10;
-/// A lock's time when the service says nothing, in seconds.
+/// Default duration of a lock, in seconds.
 const DEFAULT_DURATION: u64 = 300;
 const MAX_DURATION: u64 = 31_536_000;
 const MAX_WAIT_MS: u64 = 3_600_000;
-/// More tokens than any one lock is good for.
+/// Maximum number of tokens that one lock can report.
 const MAX_TOKENS: u64 = 100_000_000;
-/// How much is told of what went wrong, in bytes.
+/// Maximum length of an error message in the log, in bytes.
 const MAX_ERROR: usize = 256;
 
 /// What is to be locked.
@@ -33,12 +33,12 @@ enum ResourceType {
     OpenaiApi,
 }
 
-/// Asks for a lock. All further fields that are strings (`dimension`, `content_type`,
-/// `template`, …) are context: kept with the lock, shortened if they must be, and shown
-/// in listings. Other further fields are ignored.
+/// Request for a lock. All further string fields (`dimension`, `content_type`, `template`, …) are
+/// context: stored with the lock, shortened if necessary, and shown in listings. Other further
+/// fields are ignored.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 pub(super) struct AcquireRequest {
-    /// Who asks: together with the client of the token the owner of the lock.
+    /// The name of the service. The owner of the lock is this service of the token's client.
     #[schema(
         min_length = 1,
         max_length = 64,
@@ -50,15 +50,15 @@ pub(super) struct AcquireRequest {
     #[schema(inline)]
     #[expect(dead_code, reason = "there is but one: to be read is to be checked")]
     resource_type: Option<ResourceType>,
-    /// The key pool, one of those that the service is given; the first of them by default.
+    /// The key pool, one of those of this location; the first of them by default.
     #[schema(max_length = 64)]
     pool: Option<String>,
-    /// How long the lock is to last, in whole seconds, within the gateway's bounds: the
-    /// answer says until when it does. 300 by default.
+    /// Requested duration of the lock in whole seconds. The gateway limits it: see `expires_at`
+    /// in the answer. 300 by default.
     #[serde(default, deserialize_with = "whole")]
     #[schema(value_type = Option<u64>, minimum = 1, maximum = 31_536_000, example = 300)]
     estimated_duration: Option<i64>,
-    /// Names this request: sent again while the lock is held, it gets the same lock.
+    /// Identifies this request. The same request gets the same lock again while it is held.
     #[schema(
         min_length = 1,
         max_length = 128,
@@ -66,12 +66,12 @@ pub(super) struct AcquireRequest {
         example = "uuid-here"
     )]
     request_id: Option<String>,
-    /// Who waits with a higher one is served first; that of the client by default.
+    /// Priority in the queue; higher is served first. By default the priority of the client.
     #[serde(default, deserialize_with = "whole")]
     #[schema(value_type = Option<i64>, minimum = -1000, maximum = 1000)]
     priority: Option<i64>,
-    /// How long to wait for a free slot, in milliseconds, at most the pool's `wait`. By
-    /// default not at all.
+    /// How long to wait for a free slot, in milliseconds, limited to the pool's `wait`. 0 by
+    /// default.
     #[serde(default, deserialize_with = "whole")]
     #[schema(value_type = Option<u64>, minimum = 0, maximum = 3_600_000)]
     wait_ms: Option<i64>,
@@ -79,13 +79,13 @@ pub(super) struct AcquireRequest {
     rest: BTreeMap<String, Value>,
 }
 
-/// Gives a lock back.
+/// Request to release a lock.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 pub(super) struct ReleaseRequest {
     /// The lock.
     #[schema(max_length = 128, example = "0123456789abcdef0123456789abcdef")]
     lock_id: String,
-    /// Who has it.
+    /// The name of the service that holds the lock.
     #[schema(
         min_length = 1,
         max_length = 64,
@@ -93,37 +93,37 @@ pub(super) struct ReleaseRequest {
         example = "labeling-service"
     )]
     service_name: String,
-    /// What the service did with it.
+    /// The usage under this lock.
     usage_stats: Option<UsageStats>,
     #[serde(flatten)]
     _rest: BTreeMap<String, Value>,
 }
 
-/// What a service did with a lock: counted once, and told in the log.
+/// Usage under a lock. It is counted once and logged.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, ToSchema)]
 pub(super) struct UsageStats {
-    /// Whether it went well.
+    /// Whether the work succeeded.
     success: Option<bool>,
-    /// How long it took, in seconds.
+    /// Duration of the work in seconds.
     #[schema(minimum = 0)]
     actual_duration: Option<f64>,
-    /// How many tokens it took.
+    /// Number of tokens used.
     #[serde(default, deserialize_with = "whole")]
     #[schema(value_type = Option<u64>, minimum = 0, maximum = 100_000_000)]
     tokens_used: Option<i64>,
-    /// What went wrong.
+    /// Error message.
     error_message: Option<String>,
     #[serde(flatten)]
     _rest: BTreeMap<String, Value>,
 }
 
-/// Prolongs a lock.
+/// Request to extend a lock.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 pub(super) struct ExtendRequest {
     /// The lock.
     #[schema(max_length = 128, example = "0123456789abcdef0123456789abcdef")]
     lock_id: String,
-    /// Who has it.
+    /// The name of the service that holds the lock.
     #[schema(
         min_length = 1,
         max_length = 64,
@@ -131,8 +131,7 @@ pub(super) struct ExtendRequest {
         example = "labeling-service"
     )]
     service_name: String,
-    /// How long it is to last from now, in whole seconds; it never gets shorter. 300 by
-    /// default.
+    /// New duration from now, in whole seconds. It never shortens the lock. 300 by default.
     #[serde(default, deserialize_with = "whole")]
     #[schema(value_type = Option<u64>, minimum = 1, maximum = 31_536_000, example = 300)]
     estimated_duration: Option<i64>,
@@ -140,64 +139,64 @@ pub(super) struct ExtendRequest {
     _rest: BTreeMap<String, Value>,
 }
 
-/// A lock is asked for.
+/// A parsed request for a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acquire {
-    /// Who asks, by its own word.
+    /// Name of the service.
     pub service: String,
-    /// Its name for the request, if it has one.
+    /// Identifier of the request, if stated.
     pub request: Option<String>,
-    /// The key pool, if it names one.
+    /// The key pool, if stated.
     pub pool: Option<String>,
-    /// How long the lock is to last.
+    /// Requested duration.
     pub duration_ms: u64,
-    /// Its place among those who wait.
+    /// Priority in the queue, if stated.
     pub priority: Option<i32>,
-    /// How long to wait.
+    /// Waiting time.
     pub wait_ms: u64,
-    /// What it says of it.
+    /// Context.
     pub context: Context,
 }
 
-/// A lock is given back.
+/// A parsed request to release a lock.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Release {
-    /// Which; `None` if there can be no lock of that name.
+    /// The lock; `None` if the id is malformed.
     pub id: Option<u128>,
-    /// By whom.
+    /// Name of the service.
     pub service: String,
-    /// What was done with it.
-    pub outcome: Outcome,
+    /// The usage.
+    pub outcome: ReportedUsage,
 }
 
-/// What a service did with a lock.
+/// Usage reported with a release.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Outcome {
-    /// Whether it went well.
+pub struct ReportedUsage {
+    /// Whether the work succeeded.
     pub success: Option<bool>,
-    /// How long it took, in seconds.
+    /// Duration of the work in seconds.
     pub duration_s: Option<f64>,
-    /// How many tokens it took.
+    /// Number of tokens used.
     pub tokens: Option<u64>,
-    /// What went wrong, for the log: shortened, and without what may be a key.
+    /// Error message for the log: shortened, and without parts of keys.
     pub error: Option<String>,
 }
 
-impl Outcome {
-    /// Whether it tells anything that is counted.
+impl ReportedUsage {
+    /// Whether there is anything to count.
     #[must_use]
     pub fn is_told(&self) -> bool {
         self.success.is_some() || self.tokens.is_some() || self.error.is_some()
     }
 
-    /// Whether it went wrong.
+    /// Whether the work failed.
     #[must_use]
     pub fn failed(&self) -> bool {
         self.success == Some(false)
     }
 }
 
-/// A text of a service's, as the log may have it: messages of OpenAI's name the key, in part.
+/// A text for the log, without keys: OpenAI's messages contain parts of them.
 fn told(text: &str) -> String {
     let mut parts = text.split("sk-");
     let mut safe = parts.next().unwrap_or_default().to_owned();
@@ -215,22 +214,22 @@ fn told(text: &str) -> String {
     safe
 }
 
-/// A lock is to last longer.
+/// A parsed request to extend a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extend {
-    /// Which; `None` if there can be no lock of that name.
+    /// The lock; `None` if the id is malformed.
     pub id: Option<u128>,
-    /// By whom.
+    /// Name of the service.
     pub service: String,
-    /// How long from now.
+    /// New duration from now.
     pub duration_ms: u64,
 }
 
 impl Acquire {
-    /// Reads a body.
+    /// Parses a body.
     ///
     /// # Errors
-    /// Which field is wrong.
+    /// The invalid field.
     pub fn parse(body: &[u8]) -> Result<Self, Problem> {
         let asked: AcquireRequest = parse(body)?;
         let service = printable("service_name", asked.service_name, MAX_NAME)?;
@@ -258,10 +257,10 @@ impl Acquire {
 }
 
 impl Release {
-    /// Reads a body.
+    /// Parses a body.
     ///
     /// # Errors
-    /// Which field is wrong.
+    /// The invalid field.
     pub fn parse(body: &[u8]) -> Result<Self, Problem> {
         let asked: ReleaseRequest = parse(body)?;
         let stats = asked.usage_stats.unwrap_or_default();
@@ -275,7 +274,7 @@ impl Release {
         Ok(Self {
             id: parse_lock_id(&asked.lock_id),
             service: printable("service_name", asked.service_name, MAX_NAME)?,
-            outcome: Outcome {
+            outcome: ReportedUsage {
                 success: stats.success,
                 duration_s,
                 tokens: tokens.transpose()?,
@@ -286,10 +285,10 @@ impl Release {
 }
 
 impl Extend {
-    /// Reads a body.
+    /// Parses a body.
     ///
     /// # Errors
-    /// Which field is wrong.
+    /// The invalid field.
     pub fn parse(body: &[u8]) -> Result<Self, Problem> {
         let asked: ExtendRequest = parse(body)?;
         Ok(Self {
@@ -313,7 +312,7 @@ fn within(field: &str, value: i64, least: u64, most: u64) -> Result<u64, Problem
     fits.ok_or_else(|| Problem::wrong_value(field, &wanted()))
 }
 
-/// A name that can be shown and compared everywhere.
+/// Checks that a name is printable.
 fn printable(field: &str, text: String, most: usize) -> Result<String, Problem> {
     let plain = text.bytes().all(|b| matches!(b, b' '..=b'~'));
     if text.is_empty() || text.len() > most || !plain {
@@ -323,19 +322,19 @@ fn printable(field: &str, text: String, most: usize) -> Result<String, Problem> 
     Ok(text)
 }
 
-/// A whole number, however it is written: `300.0` is one in JSON.
+/// Parses a whole number in any notation: `300.0` is one in JSON.
 fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<Option<i64>, D::Error> {
     let Some(number) = Option::<Number>::deserialize(from)? else {
         return Ok(None);
     };
     let rounded = || {
         let float = number.as_f64().filter(|f| f.fract() == 0.0)?;
-        // As far as every whole number is exact.
+        // Up to this value every whole number is exact.
         (float.abs() <= 9_007_199_254_740_992.0).then_some(float as i64)
     };
     match number.as_i64().or_else(rounded) {
         Some(whole) => Ok(Some(whole)),
-        // Out of everybody's range.
+        // Out of range of all fields.
         None if number.as_f64().is_some_and(|f| f.fract() == 0.0) => Ok(Some(i64::MAX)),
         None => Err(D::Error::custom("expected a whole number")),
     }

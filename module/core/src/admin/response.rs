@@ -1,4 +1,4 @@
-//! Bodies that services get.
+//! Answer bodies.
 
 use std::collections::BTreeMap;
 
@@ -7,202 +7,201 @@ use utoipa::ToSchema;
 
 use super::health::Finding;
 
-/// What a lock is, or what became of it.
+/// State of a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LockStatus {
-    /// It is held.
+    /// Held.
     Acquired,
-    /// It is held, and lasts longer than before.
+    /// Held, and extended.
     Extended,
-    /// It has been given back.
+    /// Released by its owner.
     Released,
-    /// Its time was over.
+    /// Expired.
     Expired,
-    /// An administrator ended it.
+    /// Released by an administrator.
     ForceReleased,
-    /// Another has it.
+    /// Lost to another holder.
     Lost,
 }
 
 /// A lock, as its owner sees it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct LockInfo {
-    /// Its name.
+    /// Id of the lock.
     #[schema(pattern = "^[0-9a-f]{32}$")]
     pub lock_id: String,
-    /// The API key; null where the gateway keeps it to itself (`openai_lock_key`), and in
-    /// the answer to `extend` while the key is cooling down.
+    /// The API key; null if the gateway does not disclose it (`openai_lock_key`), and in the
+    /// answer to `extend` while the key is cooling down.
     #[schema(example = "sk-...")]
     pub api_key: Option<String>,
-    /// The name of the API key.
+    /// Id of the API key.
     pub key_id: String,
-    /// Which of the key's slots is locked.
+    /// Number of the locked slot of the key.
     pub slot: u32,
     /// The key pool.
     pub pool: String,
-    /// Rises with every lock of the slot.
+    /// Increases with every lock on the slot.
     pub fence: u64,
-    /// Since when.
+    /// When it was acquired.
     #[schema(format = DateTime, example = "2024-07-28T10:00:00Z")]
     pub acquired_at: String,
-    /// Until when, unless it is prolonged.
+    /// When it expires unless extended.
     #[schema(format = DateTime, example = "2024-07-28T10:05:00Z")]
     pub expires_at: String,
-    /// The service's name for the request.
+    /// The service's identifier of the request.
     pub request_id: String,
     /// `acquired`, or `extended`.
     #[schema(inline)]
     pub status: LockStatus,
 }
 
-/// A lock has been taken, or prolonged.
+/// Answer to a request for a lock or for its extension.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct AcquireResponse {
     /// True.
     pub success: bool,
     /// The lock.
     pub lock_info: LockInfo,
-    /// Now.
+    /// Current time.
     #[schema(format = DateTime)]
     pub timestamp: String,
 }
 
-/// A lock is not held any more.
+/// Answer to a release.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ReleaseResponse {
-    /// True: it is not held any more.
+    /// True: the lock is no longer held.
     pub success: bool,
-    /// Which.
+    /// Id of the lock.
     pub lock_id: String,
-    /// What became of it: `released`, by this call or an earlier one, or why it had ended
-    /// before.
+    /// State of the lock: `released` by this call or an earlier one, or how it had ended before.
     #[schema(inline)]
     pub status: LockStatus,
-    /// The name of the API key.
+    /// Id of the API key.
     pub key_id: Option<String>,
-    /// Which of its slots.
+    /// Number of the slot.
     pub slot: u32,
-    /// For how long it was held, in milliseconds.
+    /// How long it was held, in milliseconds.
     pub held_ms: u64,
-    /// Now.
+    /// Current time.
     #[schema(format = DateTime)]
     pub timestamp: String,
 }
 
-/// Who holds a slot.
+/// Kind of holder of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LockKind {
-    /// A service, by a lock.
+    /// A service, with a lock.
     Lock,
-    /// A request that passes through the gateway.
+    /// A request through the gateway.
     Request,
 }
 
-/// A slot that is held.
+/// A held slot.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ActiveLock {
-    /// The name of the lock, or of the request's lease.
+    /// Id of the lock or of the request's lease.
     #[schema(pattern = "^[0-9a-f]{32}$")]
     pub lock_id: String,
-    /// By what it is held.
+    /// Kind of holder.
     #[schema(inline)]
     pub kind: LockKind,
-    /// The service, by its own word; of a request the client.
+    /// The service, as stated by the client; for a request, the client.
     pub service_name: Option<String>,
     /// The client, by its token.
     pub client: Option<String>,
-    /// The service's name for the request.
+    /// The service's identifier of the request.
     pub request_id: Option<String>,
     /// The key pool.
     pub pool: String,
-    /// The name of the API key; null when the configuration has it no more.
+    /// Id of the API key; null when it is no longer configured.
     pub key_id: Option<String>,
-    /// Which of the key's slots.
+    /// Number of the slot of the key.
     pub slot: u32,
-    /// Rises with every lease of the slot.
+    /// Increases with every lease on the slot.
     pub fence: u64,
-    /// Since when.
+    /// When it was acquired.
     #[schema(format = DateTime)]
     pub acquired_at: String,
-    /// Until when. A request's lease is renewed before that.
+    /// When it expires. The lease of a request is renewed before.
     #[schema(format = DateTime)]
     pub expires_at: String,
-    /// What the service has said of it.
+    /// Context stated by the service.
     pub context: BTreeMap<String, String>,
-    /// Whether it had said more.
+    /// Whether the context was shortened.
     pub context_truncated: bool,
 }
 
-/// All slots that are held on this machine.
+/// The slots held on this machine.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ActiveLocks {
-    /// How many.
+    /// Number of slots.
     pub count: usize,
-    /// By pool, key and slot.
+    /// The slots, ordered by pool, key and number.
     pub locks: Vec<ActiveLock>,
-    /// Now.
+    /// Current time.
     #[schema(format = DateTime)]
     pub timestamp: String,
 }
 
-/// A lock has been ended by an administrator.
+/// Answer to a release by an administrator.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ForceReleaseResponse {
-    /// True: it is not held any more.
+    /// True: the lock is no longer held.
     pub success: bool,
-    /// Whether this call has ended it.
+    /// Whether this call has ended the lock.
     pub released: bool,
-    /// `force_released`, or why it had ended before.
+    /// `force_released`, or how the lock had ended before.
     #[schema(inline)]
     pub status: LockStatus,
-    /// What it was.
+    /// The lock.
     pub lock: ActiveLock,
-    /// Now.
+    /// Current time.
     #[schema(format = DateTime)]
     pub timestamp: String,
 }
 
-/// What has ended is forgotten.
+/// Answer to a clean-up.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct CleanupResponse {
     /// True.
     pub success: bool,
-    /// How many locks had expired, and have been forgotten.
+    /// Number of expired locks that were removed.
     pub cleaned: usize,
-    /// Which.
+    /// Their ids.
     pub lock_ids: Vec<String>,
-    /// Now.
+    /// Current time.
     #[schema(format = DateTime)]
     pub timestamp: String,
 }
 
-/// How well something is.
+/// Health of the gateway or of a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HealthStatus {
-    /// All is well.
+    /// No problems.
     Healthy,
-    /// It works, with less to spare.
+    /// It works, but with problems.
     Degraded,
     /// It does not work.
     Unhealthy,
 }
 
-/// What is served here.
+/// Name, version and paths of the gateway.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Index {
     /// `nginx-openai`.
     pub name: &'static str,
-    /// Of the module.
+    /// Version of the module.
     pub version: &'static str,
-    /// Paths by what they are.
+    /// The paths by name.
     pub links: BTreeMap<&'static str, &'static str>,
 }
 
 impl Index {
-    /// That of this version.
+    /// The answer of this version.
     #[must_use]
     pub fn new() -> Self {
         let links = [
@@ -230,80 +229,80 @@ impl Default for Index {
     }
 }
 
-/// How well the gateway is. A load balancer may go by the status of the answer: it is 503
-/// when `status` is `unhealthy`, else 200.
+/// Health of the gateway. The status code is 503 when `status` is `unhealthy`, otherwise 200.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Health {
-    /// `unhealthy` when no pool can lease a key, `degraded` when there are findings.
+    /// `unhealthy` when no pool can lease keys, `degraded` when there are findings.
     #[schema(inline)]
     pub status: HealthStatus,
-    /// Of the module.
+    /// Version of the module.
     pub version: String,
-    /// What is not as it should be.
+    /// Problems.
     pub findings: Vec<Finding>,
     /// The key pools.
     pub pools: Vec<PoolHealth>,
-    /// The upstreams with a circuit that requests of these pools go to.
+    /// The upstreams of these pools that have a circuit.
     pub upstreams: Vec<UpstreamHealth>,
-    /// Now.
+    /// Current time.
     #[schema(format = DateTime)]
     pub timestamp: String,
 }
 
-/// How well a key pool is.
+/// Health of a key pool.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct PoolHealth {
-    /// Its name.
+    /// Name.
     pub pool: String,
-    /// As a whole.
+    /// Health of the pool as a whole.
     #[schema(inline)]
     pub status: HealthStatus,
-    /// Its slots.
+    /// Number of slots.
     pub slots: u32,
-    /// Those that are held.
+    /// Number of held slots.
     pub held: u32,
-    /// Requests that wait.
+    /// Number of waiting requests.
     pub waiting: u32,
-    /// Its API keys.
+    /// Number of API keys.
     pub keys: u32,
-    /// Those that are out: over their limits, out of quota, or revoked.
-    pub keys_out: u32,
-    /// How its Redis nodes do, in their order; empty without any.
+    /// Number of keys that are cooling down.
+    pub keys_cooling_down: u32,
+    /// States of its Redis nodes, in their order; empty without nodes.
     pub nodes: Vec<String>,
-    /// Its requests in the last minute.
+    /// Requests in the last minute.
     pub recent_requests: u32,
-    /// Those of them that failed, by no fault of their clients.
+    /// Failed requests in the last minute, without failures caused by clients.
     pub recent_failed: u32,
 }
 
-/// How well an upstream is.
+/// Health of an upstream.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct UpstreamHealth {
     /// Its name.
     pub upstream: String,
-    /// `degraded` when its circuit is not closed, or half of five or more attempts failed.
+    /// `degraded` when its circuit is not closed, or at least half of five or more attempts
+    /// failed.
     #[schema(inline)]
     pub status: HealthStatus,
-    /// How its circuit stands: `closed`, `open` or `half_open`.
+    /// State of its circuit: `closed`, `open` or `half_open`.
     pub circuit: String,
     /// Attempts in the last minute.
     pub recent_attempts: u32,
-    /// Those of them that failed.
+    /// Failed attempts in the last minute.
     pub recent_failed: u32,
 }
 
-/// What this gateway is.
+/// Information about the gateway.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct SystemInfo {
-    /// Of the module.
+    /// Version of the module.
     pub version: String,
-    /// Of nginx.
+    /// Version of nginx.
     pub nginx: String,
-    /// How long its shared memory has been there, in seconds: reloads do not count.
+    /// Age of the shared memory in seconds; reloads do not reset it.
     pub uptime_seconds: u64,
     /// The key pools.
     pub pools: Vec<PoolInfo>,
-    /// Now.
+    /// Current time.
     #[schema(format = DateTime)]
     pub timestamp: String,
 }
@@ -311,16 +310,16 @@ pub struct SystemInfo {
 /// A key pool.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct PoolInfo {
-    /// Its name.
+    /// Name.
     pub pool: String,
-    /// Where its slots are exclusive: `shm` on this machine, `redlock` on several.
+    /// Scope of the slots' exclusivity: `shm` on this machine, `redlock` on several machines.
     pub backend: String,
-    /// The names of its API keys.
+    /// Ids of the API keys.
     pub keys: Vec<String>,
-    /// Its slots.
+    /// Number of slots.
     pub slots: u32,
-    /// Those that are held.
+    /// Number of held slots.
     pub held: u32,
-    /// Requests that wait.
+    /// Number of waiting requests.
     pub waiting: u32,
 }

@@ -1,59 +1,59 @@
-//! Which path does what, by which method, for whom.
+//! Paths of the API, with their methods and required roles.
 
 use super::problem::Problem;
 
-/// Who may call a path.
+/// Required role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Anybody, without a token.
+    /// None; no token is needed.
     Public,
-    /// A client, by its token.
+    /// A client with a token.
     Client,
     /// A client with `role=admin`.
     Admin,
 }
 
-/// What is asked for.
+/// An operation of the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// What there is, by name and version.
+    /// Name, version and paths.
     Index,
-    /// Whether the gateway can serve.
+    /// Health.
     Health,
-    /// What this gateway is.
+    /// Information about the gateway.
     SystemInfo,
-    /// The page for people.
+    /// The documentation page.
     Docs,
-    /// The page for programs.
+    /// The OpenAPI document.
     OpenApi,
-    /// Takes a lock.
+    /// Acquire a lock.
     Acquire,
-    /// Gives one back.
+    /// Release a lock.
     Release,
-    /// Prolongs one.
+    /// Extend a lock.
     Extend,
-    /// Who holds what.
+    /// List the held slots.
     Active,
-    /// Ends somebody's lock; its name as it stands in the path.
+    /// End a lock as an administrator; the lock id is as in the path.
     ForceRelease(String),
-    /// Forgets what has ended.
+    /// Remove expired locks.
     Cleanup,
-    /// What has been counted.
+    /// Stats.
     Stats,
-    /// The page for operators.
+    /// The status page.
     StatusPage,
-    /// What it shows.
+    /// The data of the status page.
     Status,
-    /// What Prometheus reads.
+    /// Metrics for Prometheus.
     Metrics,
 }
 
 impl Route {
-    /// Who may call it.
+    /// The required role.
     #[must_use]
     pub fn access(&self) -> Access {
         match self {
-            // The pages hold no data; and a browser that opens them sends no token.
+            // The pages contain no data, and a browser sends no token when it opens them.
             Self::Health | Self::StatusPage | Self::Docs => Access::Public,
             Self::Acquire
             | Self::Release
@@ -68,7 +68,7 @@ impl Route {
         }
     }
 
-    /// Its method, and whether it has a body.
+    /// The method.
     fn method(&self) -> &'static str {
         match self {
             Self::Acquire | Self::Release | Self::Extend | Self::Cleanup => "POST",
@@ -77,7 +77,7 @@ impl Route {
         }
     }
 
-    /// Whether its body says what is asked for.
+    /// Whether the operation has a request body.
     #[must_use]
     pub fn has_body(&self) -> bool {
         matches!(self, Self::Acquire | Self::Release | Self::Extend)
@@ -109,10 +109,10 @@ impl Route {
     }
 }
 
-/// What a request asks for.
+/// Finds the operation of a request.
 ///
 /// # Errors
-/// When there is no such path, or not by this method.
+/// When there is no such path, or not for this method.
 pub fn route(method: &str, path: &str) -> Result<Route, Problem> {
     let route = Route::of(path).ok_or(Problem::no_such_path())?;
     let wanted = route.method();

@@ -1,4 +1,4 @@
-//! `GET /v1/stats`: what is asked, and what is answered.
+//! Query and answer of `GET /v1/stats`.
 
 use std::collections::BTreeMap;
 
@@ -7,23 +7,23 @@ use utoipa::ToSchema;
 
 use super::problem::Problem;
 use crate::keys::is_name;
-use crate::metrics::{Counters, Day, Figures, Line, OUTCOMES};
+use crate::metrics::{Counters, Day, OUTCOMES, StatsRow, StatsSums};
 use crate::prices::UNITS_PER_DOLLAR;
 
-/// What a request asks of the totals.
+/// The query.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StatsQuery {
-    /// Of which service.
+    /// The service, if stated.
     pub service: Option<String>,
-    /// From which day on.
+    /// The first day, if stated.
     pub since: Option<Day>,
 }
 
 impl StatsQuery {
-    /// Reads a query, what follows the question mark. Unknown parameters are ignored.
+    /// Parses the part after the question mark. Unknown parameters are ignored.
     ///
     /// # Errors
-    /// Which parameter is wrong.
+    /// The invalid parameter.
     pub fn parse(query: &[u8]) -> Result<Self, Problem> {
         let (mut service, mut since) = (None, None);
         for (name, value) in form_urlencoded::parse(query) {
@@ -33,7 +33,7 @@ impl StatsQuery {
                 _ => continue,
             };
             if slot.replace(value.into_owned()).is_some() {
-                return Err(Problem::wrong_value(field, "it stands twice"));
+                return Err(Problem::wrong_value(field, "it is repeated"));
             }
         }
         if service.as_deref().is_some_and(|name| !is_name(name)) {
@@ -54,40 +54,40 @@ impl StatsQuery {
 /// Tokens by kind.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct TokenSums {
-    /// Those of prompts.
+    /// Prompt tokens.
     pub prompt: u64,
-    /// Those of completions.
+    /// Completion tokens.
     pub completion: u64,
-    /// Those of prompts that the provider had cached.
+    /// Cached prompt tokens.
     pub cached: u64,
-    /// Those of completions that were reasoning.
+    /// Reasoning tokens, a part of the completion tokens.
     pub reasoning: u64,
-    /// Prompts and completions.
+    /// Prompt and completion tokens.
     pub total: u64,
-    /// How many of the total are estimated.
+    /// Estimated tokens, a part of the total.
     pub estimated: u64,
 }
 
-/// What has been counted.
+/// Sums.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Sums {
-    /// Requests, whatever came of them.
+    /// Requests of all outcomes.
     pub requests: u64,
-    /// The same by outcome.
+    /// Requests by outcome.
     #[schema(example = json!({"success": 41, "aborted": 1}))]
     pub outcomes: BTreeMap<&'static str, u64>,
-    /// How often requests were sent, which is more where they were sent again.
+    /// Attempts, including retries.
     pub attempts: u64,
     /// Tokens by kind.
     #[schema(inline)]
     pub tokens: TokenSums,
-    /// What is known of the cost, in dollars; null when nothing is.
+    /// Known cost in dollars; null when nothing is known.
     pub cost_dollars: Option<f64>,
-    /// How many requests have used tokens whose price is not known.
+    /// Requests that used tokens without a known price.
     pub unpriced_requests: u64,
-    /// How long requests have waited for a key, in seconds, all together.
+    /// Total time that requests waited for a key, in seconds.
     pub wait_seconds: f64,
-    /// How long they have held one.
+    /// Total time that requests held a key, in seconds.
     pub hold_seconds: f64,
 }
 
@@ -115,121 +115,119 @@ impl From<&Counters> for Sums {
     }
 }
 
-/// The sums of a service, on all machines that tell each other.
+/// Sums of a service, over all machines that share stats.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ServiceSums {
-    /// The client's name; empty for requests without one, `other` for those that there
-    /// was no room for.
+    /// Name of the client; empty for requests without one, `other` for clients beyond the table's
+    /// size.
     pub service: String,
-    /// Its sums.
+    /// The sums.
     #[serde(flatten)]
     pub sums: Sums,
 }
 
-/// The sums of a model.
+/// Sums of a model.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ModelSums {
-    /// The model; empty where none is known, `other` for those without a place of their own.
+    /// The model; empty if unknown, `other` for models beyond the table's size.
     pub model: String,
-    /// Its sums.
+    /// The sums.
     #[serde(flatten)]
     pub sums: Sums,
 }
 
-/// The sums of a pool.
+/// Sums of a pool.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct PoolSums {
     /// The pool.
     pub pool: String,
-    /// Its sums.
+    /// The sums.
     #[serde(flatten)]
     pub sums: Sums,
 }
 
-/// The sums of a key.
+/// Sums of a key.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct KeySums {
     /// The pool.
     pub pool: String,
-    /// The name of the key; empty for requests without one.
+    /// Id of the key; empty for requests without one.
     pub key_id: String,
-    /// Its sums.
+    /// The sums.
     #[serde(flatten)]
     pub sums: Sums,
 }
 
-/// How many days the sums of [`Stats`] are of that no one asks for, today included.
+/// Number of days of the fixed sums in [`Stats`], including today.
 pub const RECENT_DAYS: u32 = 30;
 
-/// What has been counted since a day.
+/// Sums since a day.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Stats {
-    /// The first day that is counted, in UTC: that of `since`, or the first that is kept.
+    /// The first day counted, in UTC: that of `since`, or the first that is stored.
     #[schema(format = Date, example = "2025-08-15")]
     pub since: String,
-    /// What is known of the cost of the last 30 days, today included, in dollars; null when
-    /// nothing is. This and the next two are of the services that are listed, whatever `since`
-    /// says.
+    /// Known cost of the last 30 days in dollars, including today; null when nothing is known.
+    /// This and the next two fields cover the listed services, whatever `since` is.
     pub total_cost: Option<f64>,
     /// Prompt and completion tokens of the last 30 days.
     pub total_tokens: u64,
     /// Requests of the last 30 days.
     pub request_count: u64,
-    /// The sums of all services that are listed.
+    /// Sums of all listed services.
     pub total: Sums,
-    /// How much of the total other machines have counted; null if nothing.
+    /// The part of the total that other machines have counted; null if none.
     pub elsewhere: Option<Sums>,
-    /// By service: just that which was asked for, or whose token it is.
+    /// By service: only the requested one, or that of the token.
     pub services: Vec<ServiceSums>,
-    /// By model. Only where all services are.
+    /// By model; only when all services are listed.
     pub models: Option<Vec<ModelSums>>,
-    /// By pool.
+    /// By pool; only when all services are listed.
     pub pools: Option<Vec<PoolSums>>,
-    /// By key.
+    /// By key; only when all services are listed.
     pub keys: Option<Vec<KeySums>>,
-    /// Now.
+    /// Current time.
     #[schema(format = DateTime)]
     pub timestamp: String,
 }
 
 impl Stats {
-    /// The answer: of all services, or of one; beside it what `recent` has of the last
-    /// [`RECENT_DAYS`].
+    /// Builds the answer for all services or for one; `recent` contains the last [`RECENT_DAYS`].
     #[must_use]
     pub fn of(
-        figures: &Figures,
-        recent: &Figures,
+        figures: &StatsSums,
+        recent: &StatsSums,
         service: Option<&str>,
         timestamp: String,
     ) -> Self {
-        let add = |sum: Counters, line: &Line| sum.plus(&line.here).plus(&line.elsewhere);
+        let add = |sum: Counters, line: &StatsRow| sum.plus(&line.here).plus(&line.elsewhere);
         let recent: Sums = (&recent.services.iter().fold(Counters::default(), add)).into();
-        let nothing = Line {
+        let nothing = StatsRow {
             name: service.unwrap_or_default().to_owned(),
-            ..Line::default()
+            ..StatsRow::default()
         };
-        let mut services: Vec<&Line> = figures.services.iter().collect();
+        let mut services: Vec<&StatsRow> = figures.services.iter().collect();
         if service.is_some() && services.is_empty() {
             services.push(&nothing);
         }
-        let sum = |of: fn(&Line) -> &Counters| {
-            let add = |sum: Counters, line: &&Line| sum.plus(of(line));
+        let sum = |of: fn(&StatsRow) -> &Counters| {
+            let add = |sum: Counters, line: &&StatsRow| sum.plus(of(line));
             services.iter().fold(Counters::default(), add)
         };
         let (here, elsewhere) = (sum(|line| &line.here), sum(|line| &line.elsewhere));
-        let by_service = |line: &&Line| ServiceSums {
+        let by_service = |line: &&StatsRow| ServiceSums {
             service: line.name.clone(),
             sums: (&line.here.plus(&line.elsewhere)).into(),
         };
-        let by_model = |line: &Line| ModelSums {
+        let by_model = |line: &StatsRow| ModelSums {
             model: line.name.clone(),
             sums: (&line.here.plus(&line.elsewhere)).into(),
         };
-        let by_pool = |line: &Line| PoolSums {
+        let by_pool = |line: &StatsRow| PoolSums {
             pool: line.name.clone(),
             sums: (&line.here.plus(&line.elsewhere)).into(),
         };
-        let by_key = |line: &Line| {
+        let by_key = |line: &StatsRow| {
             let (pool, key) = line
                 .name
                 .split_once('/')

@@ -1,5 +1,4 @@
-//! What an operator looks at: the page at `/status`, and the call that it asks again and
-//! again.
+//! The status page at `/status`, and the data that it polls.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -17,15 +16,15 @@ const PAGE: &str = include_str!("status/page.html");
 const STYLE: &str = include_str!("status/page.css");
 const SCRIPT: &str = include_str!("status/page.js");
 
-/// The page, HTML. It tells nothing by itself: its script asks for `/v1/status`.
+/// The page as HTML. It contains no data; its script requests `/v1/status`.
 #[must_use]
 pub fn status_page() -> &'static str {
     static MADE: OnceLock<String> = OnceLock::new();
     MADE.get_or_init(|| PAGE.replace("{style}", STYLE).replace("{script}", SCRIPT))
 }
 
-/// Its `Content-Security-Policy`: its own style and script run, by their hashes, and what
-/// it loads is of its own origin.
+/// The page's `Content-Security-Policy`: only its own style and script, by hash, and requests to
+/// its own origin.
 #[must_use]
 pub fn status_policy() -> &'static str {
     static MADE: OnceLock<String> = OnceLock::new();
@@ -39,153 +38,154 @@ pub fn status_policy() -> &'static str {
     })
 }
 
-/// How the gateway does at the moment.
+/// Current state of the gateway.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct GatewayStatus {
-    /// As `/health` says.
+    /// Health, as in `/health`.
     #[schema(inline)]
     pub status: HealthStatus,
-    /// What is not as it should be, as `/health` says.
+    /// Problems, as in `/health`.
     pub findings: Vec<Finding>,
-    /// Of the module.
+    /// Version of the module.
     pub version: String,
-    /// Of nginx.
+    /// Version of nginx.
     pub nginx: String,
-    /// How long its shared memory has been there, in seconds.
+    /// Age of the shared memory, in seconds.
     pub uptime_seconds: u64,
     /// The key pools.
     pub pools: Vec<PoolStatus>,
-    /// The slots that are held on this machine, by pool, key and slot.
+    /// The slots held on this machine, by pool, key and number.
     pub locks: Vec<ActiveLock>,
     /// The circuits of upstreams.
     pub circuits: Vec<CircuitStatus>,
-    /// What has been counted in all, by service.
-    pub services: Vec<ServiceTotals>,
-    /// Now.
+    /// Metrics by service.
+    pub services: Vec<ServiceMetrics>,
+    /// Current time.
     #[schema(format = DateTime)]
     pub timestamp: String,
 }
 
-/// How a key pool does.
+/// State of a key pool.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct PoolStatus {
-    /// Its name.
+    /// Name.
     pub pool: String,
-    /// Where its slots are exclusive: `shm` on this machine, `redlock` on several.
+    /// Scope of the slots' exclusivity: `shm` on this machine, `redlock` on several machines.
     pub backend: String,
-    /// As a whole.
+    /// Health of the pool as a whole.
     #[schema(inline)]
     pub status: HealthStatus,
-    /// Its slots.
+    /// Number of slots.
     pub slots: u32,
-    /// Those that are held.
+    /// Number of held slots.
     pub held: u32,
-    /// Requests that wait.
+    /// Number of waiting requests.
     pub waiting: u32,
-    /// Who they are of.
+    /// The waiting requests by client and priority.
     pub waiters: Vec<Waiters>,
     /// Its API keys.
     pub keys: Vec<KeyStatus>,
-    /// Its requests in the last minute.
+    /// Requests in the last minute.
     pub recent_requests: u32,
-    /// Those of them that failed, by no fault of their clients.
+    /// Failed requests in the last minute, without failures caused by clients.
     pub recent_failed: u32,
-    /// Its Redis nodes, as the worker sees them that answers; empty without any.
+    /// State of its Redis nodes, as seen by the answering worker; empty without nodes.
     pub nodes: Vec<NodeStatus>,
 }
 
-/// Requests that wait for a slot.
+/// Waiting requests of a client.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Waiters {
-    /// The client, if it is known.
+    /// The client; null if unknown.
     pub client: Option<String>,
-    /// Higher is served sooner.
+    /// Requests with a higher priority are served first.
     pub priority: i32,
-    /// How many.
+    /// Number of requests.
     pub count: u32,
 }
 
-/// How an API key does.
+/// State of an API key.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct KeyStatus {
-    /// Its name.
+    /// Id.
     pub key_id: String,
-    /// `in`, `trial` or `out`.
+    /// `active`, `cooling_down` or `probation`.
     pub state: String,
-    /// Why it is out, if it is: `stated`, `limit`, `rate`, `quota`, `revoked`.
+    /// Cause of the cool-down: `configured_limit`, `provider_limit`, `rate_limited`,
+    /// `quota_exceeded` or `invalid_key`. Null in other states.
     pub cause: Option<String>,
-    /// Until when.
+    /// When the cool-down ends. Null in other states.
     #[schema(format = DateTime)]
     pub until: Option<String>,
-    /// Leases on it.
+    /// Number of leases.
     pub in_flight: u32,
-    /// Its slots.
+    /// Number of slots.
     pub slots: u32,
-    /// How many leases it may have now.
+    /// Number of leases that the key may have now.
     pub may_have: u32,
-    /// Requests that the provider has left for it, as far as is known.
+    /// Requests left of the provider's limit; null if unknown.
     pub requests_left: Option<i64>,
-    /// Tokens that the provider has left for it, as far as is known.
+    /// Tokens left of the provider's limit; null if unknown.
     pub tokens_left: Option<i64>,
-    /// The status of its last answer that was not good.
+    /// Status of the last unsuccessful response; null before the first.
     pub last_error: Option<u16>,
-    /// How often in a row an answer has put it out.
+    /// Consecutive failures.
     pub failures: u32,
-    /// What came of the attempts that were sent with it, by verdict.
+    /// Attempts with the key, by verdict.
     pub attempts: BTreeMap<String, u32>,
 }
 
-/// How a Redis node does.
+/// State of a Redis node.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct NodeStatus {
-    /// Its address.
+    /// Address.
     pub node: String,
-    /// `up`, or what is wrong.
+    /// `up`, or the problem.
     pub state: String,
-    /// By which error a node that is `failing` answers.
+    /// The error with which a `failing` node answers.
     #[schema(example = "OOM")]
     pub error: Option<String>,
-    /// The time of a round trip, in microseconds.
+    /// Round-trip time in microseconds.
     pub round_trip_us: Option<u64>,
 }
 
-/// How the circuit of an upstream stands.
+/// State of the circuit of an upstream.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct CircuitStatus {
     /// The upstream.
     pub upstream: String,
     /// `closed`, `open` or `half_open`.
     pub state: String,
-    /// Attempts in its window.
+    /// Attempts in the window.
     pub attempts: u32,
-    /// Those that failed.
+    /// Failed attempts in the window.
     pub failures: u32,
     /// Attempts in the last minute.
     pub recent_attempts: u32,
-    /// Those that failed.
+    /// Failed attempts in the last minute.
     pub recent_failed: u32,
-    /// How often in a row it has opened.
+    /// How often the circuit has opened since it was last closed.
     pub trips: u32,
-    /// Until when it is open, if it is.
+    /// When probes may begin; null unless the circuit is open.
     #[schema(format = DateTime)]
     pub until: Option<String>,
 }
 
-/// What has been counted for a service.
+/// Metrics of a service.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct ServiceTotals {
-    /// Its name; empty for requests without a client.
+pub struct ServiceMetrics {
+    /// Name; empty for requests without a client.
     pub service: String,
     /// Requests by outcome.
     pub requests: BTreeMap<String, u64>,
-    /// Tokens of prompts.
+    /// Prompt tokens.
     pub prompt_tokens: u64,
-    /// Tokens of completions.
+    /// Completion tokens.
     pub completion_tokens: u64,
-    /// Dollars, as far as models have prices.
+    /// Cost in dollars, for models with a price.
     pub cost_dollars: f64,
     /// Requests that used tokens of a model without a price.
     pub unpriced_requests: u64,
-    /// Times that requests were sent again.
+    /// Retries.
     pub retries: u64,
 }

@@ -1,42 +1,42 @@
-//! Further attempts of a request that its upstream has failed: how many, and after which pause.
+//! Retries of a request after upstream errors: how many, and after which delay.
 
 #[cfg(test)]
 mod tests;
 
-/// How often a request is sent to an upstream that fails it in the same way.
+/// Number of equal failures after which a request is not sent to the same upstream again.
 pub const SAME_FAULT: usize = 2;
-/// The longest pause before the second attempt; it doubles with each further one.
+/// Bound of the delay before the second attempt; doubled for each further one.
 const FIRST_PAUSE_MS: u64 = 100;
-/// The longest of all.
+/// Longest delay.
 const LONGEST_PAUSE_MS: u64 = 5_000;
 
-/// Why an attempt is of no use to the client.
+/// Why an attempt failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// No connection, or it broke before an answer.
+    /// No connection, or it broke before the response.
     Error,
-    /// No answer in time.
+    /// No response in time.
     Timeout,
-    /// An answer of this status.
+    /// A response with this status.
     Status(u16),
 }
 
-/// The upstream errors that a request has met.
+/// The upstream errors of a request.
 #[derive(Debug, Default)]
 pub struct UpstreamErrors(Vec<(usize, Fault)>);
 
 impl UpstreamErrors {
-    /// Notes an error of an upstream; whether the request is not to be sent to it again,
-    /// since it has failed in the same way [`SAME_FAULT`] times.
+    /// Adds an error of an upstream. Returns whether the request must not be sent to it again: it
+    /// has failed in the same way [`SAME_FAULT`] times.
     pub fn note(&mut self, upstream: usize, fault: Fault) -> bool {
         self.0.push((upstream, fault));
         let same = self.0.iter().filter(|&&known| known == (upstream, fault));
         same.count() >= SAME_FAULT
     }
 
-    /// The pause before the next attempt at an upstream: none if that has not failed this
-    /// request, else a random time up to a bound that doubles with each error (full jitter).
-    /// It ends within the `left_ms` in which another attempt may begin.
+    /// The delay before the next attempt at an upstream. 0 if the upstream has not failed this
+    /// request; otherwise a random time up to a bound that doubles with each error (full jitter).
+    /// The delay ends within `left_ms`, the time in which another attempt may begin.
     #[must_use]
     pub fn pause_ms(&self, upstream: usize, left_ms: u64, random: u64) -> u64 {
         let errors = self.0.iter().filter(|&&(known, _)| known == upstream);
@@ -48,7 +48,7 @@ impl UpstreamErrors {
         random % (most + 1)
     }
 
-    /// Forgets all of them.
+    /// Removes all errors.
     pub fn clear(&mut self) {
         self.0.clear();
     }

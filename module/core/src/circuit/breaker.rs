@@ -1,28 +1,29 @@
-//! What a circuit lets through, and what it makes of the outcomes.
+//! The circuit breaker's state machine: which requests it permits, and how results change its
+//! state.
 
 use super::record::{Circuit, CircuitId};
 use super::settings::Share;
 use crate::window::Counts;
 
-/// A probe of which nothing is heard for so long is given up: its worker died.
+/// A probe without a result after this time is given up: its worker has died.
 const PROBE_LOST_MS: u64 = 60_000;
-/// How far back the recent outcomes go.
+/// Length of the window of recent results.
 const RECENT_MS: u32 = 60_000;
-/// When to ask again while as many probes are under way as may be.
+/// Retry interval while all permitted probes are under way.
 const PROBE_WAIT_MS: u64 = 1_000;
 
-/// Leave to send one request. Its outcome must be told, once.
+/// Circuit-breaker permit to send one request. Its result must be reported once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pass {
-    /// Whose circuit it is.
+pub struct Permit {
+    /// The circuit that gave it.
     pub circuit: CircuitId,
     round: u32,
-    /// Whether the request probes an upstream that failed.
+    /// Whether the request is a probe of a failed upstream.
     pub probe: bool,
 }
 
-impl Pass {
-    /// Leave that no circuit has given.
+impl Permit {
+    /// A permit for an upstream that no longer has a circuit.
     pub(crate) fn stray(circuit: CircuitId) -> Self {
         Self {
             circuit,
@@ -32,77 +33,78 @@ impl Pass {
     }
 }
 
-/// Whether a request may be sent.
+/// The circuit's answer to a request for a permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admit {
-    /// It may.
-    Go(Pass),
-    /// Not before that time, on the monotonic clock; and then perhaps not, either.
+pub enum Admission {
+    /// The request may be sent.
+    Permitted(Permit),
+    /// No request may be sent before that time on the monotonic clock. The circuit may still be
+    /// open then.
     Open {
         /// The time.
         until_ms: u64,
     },
 }
 
-/// What became of a request that was let through.
+/// Result of a permitted request, as the circuit counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The upstream answered, be it with an error that is the client's or the key's.
-    Good,
-    /// It refused, broke off, was silent for too long, or answered 5xx.
-    Faulty,
-    /// The same, of a request that it had failed before: one request alone, sent again and
-    /// again, does not open a circuit.
-    FaultyAgain,
-    /// It was not sent, or ended before anything could be told.
+pub enum CircuitOutcome {
+    /// The upstream responded, possibly with an error caused by the client or the key.
+    Success,
+    /// Connection refused or broken, timeout, or a response of 5xx.
+    Failure,
+    /// A failure of a request that this upstream had failed before. It does not count: the
+    /// retries of one request alone do not open a circuit.
+    RepeatedFailure,
+    /// The request was not sent, or ended before the result was known.
     Unknown,
 }
 
-impl Outcome {
-    /// Whether the upstream failed, if that can be told.
-    fn is_faulty(self) -> Option<bool> {
+impl CircuitOutcome {
+    /// Whether the upstream failed; `None` if unknown.
+    fn is_failure(self) -> Option<bool> {
         match self {
-            Self::Good => Some(false),
-            Self::Faulty | Self::FaultyAgain => Some(true),
+            Self::Success => Some(false),
+            Self::Failure | Self::RepeatedFailure => Some(true),
             Self::Unknown => None,
         }
     }
 }
 
-/// A circuit's change, for the log.
+/// A change of a circuit's state, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// It opened.
+pub enum CircuitChange {
+    /// The circuit opened.
     Opened {
-        /// Until when.
+        /// When probes may begin, on the monotonic clock.
         until_ms: u64,
-        /// Outcomes in the window, and how many of them were faulty; none when a probe failed.
+        /// Requests in the window; 0 when a probe failed.
         all: u32,
-        /// See `all`.
-        faulty: u32,
-        /// Faulty requests in a row.
-        in_a_row: u32,
+        /// Failed requests in the window; 0 when a probe failed.
+        failed: u32,
+        /// Consecutive failures.
+        consecutive: u32,
     },
-    /// Its probes succeeded.
+    /// The circuit closed: its probes succeeded.
     Closed {
-        /// For how long nothing but probes had gone.
+        /// How long it was not closed, in milliseconds.
         after_ms: u64,
     },
 }
 
-/// What a circuit is doing.
+/// The state of a circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Requests go.
+pub enum CircuitState {
+    /// All requests are permitted.
     Closed,
-    /// Nothing goes.
+    /// No request is permitted.
     Open,
-    /// Probes go.
+    /// Only probes are permitted.
     HalfOpen,
 }
 
-impl Phase {
-    /// Its name in listings.
+impl CircuitState {
+    /// The name in listings, logs and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -113,98 +115,99 @@ impl Phase {
     }
 }
 
-/// A circuit as a listing shows it.
+/// A circuit's state and counts, for listings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Status {
-    /// What it is doing.
-    pub phase: Phase,
-    /// The outcomes that count now.
+pub struct CircuitView {
+    /// The state.
+    pub state: CircuitState,
+    /// Requests in the window.
     pub all: u32,
-    /// How many of them were faulty.
-    pub faulty: u32,
-    /// Until when it is open, if it is.
+    /// Failed requests in the window.
+    pub failed: u32,
+    /// When probes may begin, on the monotonic clock; `None` unless the circuit is open.
     pub until_ms: Option<u64>,
-    /// How often it has opened in a row.
+    /// How often the circuit has opened since it was last closed.
     pub trips: u32,
-    /// The outcomes of the last minute.
+    /// Requests of the last minute.
     pub recent: Counts,
 }
 
-impl Status {
-    /// The share of faulty outcomes.
+impl CircuitView {
+    /// The share of failed requests in the window.
     #[must_use]
     pub fn share(&self) -> Share {
-        share(self.faulty, self.all)
+        share(self.failed, self.all)
     }
 }
 
-fn share(faulty: u32, all: u32) -> Share {
-    Share((u64::from(faulty.min(all)) * 10_000 / u64::from(all.max(1))) as u32)
+fn share(failed: u32, all: u32) -> Share {
+    Share((u64::from(failed.min(all)) * 10_000 / u64::from(all.max(1))) as u32)
 }
 
 impl Circuit {
-    /// Whether a request may go now; if so, it counts as sent.
-    pub(crate) fn admit(&mut self, circuit: CircuitId, now_ms: u64) -> Admit {
+    /// Gives a permit if a request may be sent now.
+    pub(crate) fn admit(&mut self, circuit: CircuitId, now_ms: u64) -> Admission {
         if let Some(until_ms) = self.closed_to_all(now_ms) {
-            return Admit::Open { until_ms };
+            return Admission::Open { until_ms };
         }
-        let probe = self.phase_now() != Phase::Closed;
+        let probe = self.state() != CircuitState::Closed;
         if probe {
             self.probe(now_ms);
         }
-        Admit::Go(Pass {
+        Admission::Permitted(Permit {
             circuit,
             round: self.round,
             probe,
         })
     }
 
-    /// Until when no request may go; `None`: one may now.
+    /// The time before which no request may be sent; `None` if one may be sent now.
     pub(crate) fn closed_to_all(&self, now_ms: u64) -> Option<u64> {
-        match self.phase_now() {
-            Phase::Closed => None,
-            Phase::Open => {
+        match self.state() {
+            CircuitState::Closed => None,
+            CircuitState::Open => {
                 let left = self.until_ms.saturating_sub(now_ms);
                 let waits = left > 0 && left <= self.settings().longest_ms();
                 waits.then_some(self.until_ms)
             }
-            Phase::HalfOpen => {
+            CircuitState::HalfOpen => {
                 let busy = self.probing >= self.settings().probes && !self.probes_lost(now_ms);
                 busy.then(|| now_ms.saturating_add(PROBE_WAIT_MS))
             }
         }
     }
 
-    /// Whether all requests go.
+    /// Whether the circuit is closed.
     pub(crate) fn is_closed(&self) -> bool {
-        self.phase_now() == Phase::Closed
+        self.state() == CircuitState::Closed
     }
 
-    /// Notes an outcome. `random` spreads the probes of many machines.
+    /// Counts the result of a permitted request. `random` spreads the probes of many machines.
     pub(crate) fn note(
         &mut self,
-        pass: Pass,
-        outcome: Outcome,
+        permit: Permit,
+        outcome: CircuitOutcome,
         now_ms: u64,
         random: u64,
-    ) -> Option<Change> {
-        if let Some(faulty) = outcome.is_faulty() {
-            self.recent.note(faulty, RECENT_MS, now_ms);
+    ) -> Option<CircuitChange> {
+        if let Some(failed) = outcome.is_failure() {
+            self.recent.note(failed, RECENT_MS, now_ms);
         }
-        if pass.round != self.round {
+        if permit.round != self.round {
             return None;
         }
-        match self.phase_now() {
-            Phase::Closed => self.count(outcome, now_ms, random),
-            Phase::HalfOpen => self.probed(outcome, now_ms, random),
-            Phase::Open => None,
+        match self.state() {
+            CircuitState::Closed => self.count(outcome, now_ms, random),
+            CircuitState::HalfOpen => self.probed(outcome, now_ms, random),
+            CircuitState::Open => None,
         }
     }
 
-    /// Whether to probe it now, off the path of requests: one process does, once in
-    /// every interval.
+    /// Whether this process should run the periodic probe now. Returns `true` in one process,
+    /// once per interval.
     pub(crate) fn claim_probe(&mut self, interval_ms: u64, now_ms: u64) -> bool {
-        // A little early is in time: timers of different processes are not in step.
+        // The timers of processes are not synchronized, so a call slightly before the interval
+        // ends counts.
         let due = now_ms.abs_diff(self.probed_ms) >= interval_ms - interval_ms / 8;
         if due {
             self.probed_ms = now_ms;
@@ -212,53 +215,63 @@ impl Circuit {
         due
     }
 
-    /// Notes what a probe off the path of requests has shown.
-    pub(crate) fn probed_aside(&mut self, good: bool, now_ms: u64, random: u64) -> Option<Change> {
-        match (self.phase_now(), good) {
-            (Phase::Closed, _) => None,
+    /// Takes the result of a periodic probe, which does not depend on client requests.
+    pub(crate) fn probed_aside(
+        &mut self,
+        good: bool,
+        now_ms: u64,
+        random: u64,
+    ) -> Option<CircuitChange> {
+        match (self.state(), good) {
+            (CircuitState::Closed, _) => None,
             (_, true) => Some(self.close(now_ms)),
             (_, false) => {
-                // That it is open is known.
+                // No change is reported: the circuit was open before.
                 self.open(now_ms, random);
                 None
             }
         }
     }
 
-    /// How it stands, for a listing.
-    pub(crate) fn status(&self, now_ms: u64) -> Status {
+    /// State and counts for a listing.
+    pub(crate) fn status(&self, now_ms: u64) -> CircuitView {
         let counts = self.window.counts(self.settings().window_ms, now_ms);
         let until_ms = self.closed_to_all(now_ms);
-        let phase = match self.phase_now() {
-            Phase::Open if until_ms.is_none() => Phase::HalfOpen,
-            phase => phase,
+        let state = match self.state() {
+            CircuitState::Open if until_ms.is_none() => CircuitState::HalfOpen,
+            state => state,
         };
-        Status {
-            phase,
+        CircuitView {
+            state,
             all: counts.all,
-            faulty: counts.faulty,
-            until_ms: until_ms.filter(|_| phase == Phase::Open),
+            failed: counts.failed,
+            until_ms: until_ms.filter(|_| state == CircuitState::Open),
             trips: self.trips,
             recent: self.recent.counts(RECENT_MS, now_ms),
         }
     }
 
-    fn count(&mut self, outcome: Outcome, now_ms: u64, random: u64) -> Option<Change> {
+    fn count(
+        &mut self,
+        outcome: CircuitOutcome,
+        now_ms: u64,
+        random: u64,
+    ) -> Option<CircuitChange> {
         let settings = self.settings();
-        let faulty = match outcome {
-            Outcome::Good => false,
-            Outcome::Faulty => true,
-            Outcome::FaultyAgain | Outcome::Unknown => return None,
+        let failed = match outcome {
+            CircuitOutcome::Success => false,
+            CircuitOutcome::Failure => true,
+            CircuitOutcome::RepeatedFailure | CircuitOutcome::Unknown => return None,
         };
-        self.window.note(faulty, settings.window_ms, now_ms);
-        if !faulty {
+        self.window.note(failed, settings.window_ms, now_ms);
+        if !failed {
             self.streak = 0;
             return None;
         }
         self.streak = self.streak.saturating_add(1);
         let counts = self.window.counts(settings.window_ms, now_ms);
         let too_many =
-            |limit| counts.all >= settings.requests && share(counts.faulty, counts.all) >= limit;
+            |limit| counts.all >= settings.requests && share(counts.failed, counts.all) >= limit;
         let opens = settings.errors.is_some_and(too_many)
             || settings.failures.is_some_and(|most| self.streak >= most);
         if !opens {
@@ -268,12 +281,19 @@ impl Circuit {
         Some(self.open(now_ms, random))
     }
 
-    fn probed(&mut self, outcome: Outcome, now_ms: u64, random: u64) -> Option<Change> {
+    fn probed(
+        &mut self,
+        outcome: CircuitOutcome,
+        now_ms: u64,
+        random: u64,
+    ) -> Option<CircuitChange> {
         self.probing = self.probing.saturating_sub(1);
         match outcome {
-            Outcome::Unknown => None,
-            Outcome::Faulty | Outcome::FaultyAgain => Some(self.open(now_ms, random)),
-            Outcome::Good => {
+            CircuitOutcome::Unknown => None,
+            CircuitOutcome::Failure | CircuitOutcome::RepeatedFailure => {
+                Some(self.open(now_ms, random))
+            }
+            CircuitOutcome::Success => {
                 self.succeeded = self.succeeded.saturating_add(1);
                 if self.succeeded < self.settings().probes {
                     return None;
@@ -283,34 +303,34 @@ impl Circuit {
         }
     }
 
-    fn close(&mut self, now_ms: u64) -> Change {
+    fn close(&mut self, now_ms: u64) -> CircuitChange {
         let after_ms = now_ms.saturating_sub(self.since_ms);
         self.trips = 0;
-        self.enter(Phase::Closed, now_ms);
-        Change::Closed { after_ms }
+        self.enter(CircuitState::Closed, now_ms);
+        CircuitChange::Closed { after_ms }
     }
 
-    fn open(&mut self, now_ms: u64, random: u64) -> Change {
+    fn open(&mut self, now_ms: u64, random: u64) -> CircuitChange {
         let settings = self.settings();
         let counts = self.window.counts(settings.window_ms, now_ms);
-        let first = self.phase_now() == Phase::Closed;
+        let first = self.state() == CircuitState::Closed;
         let until_ms = now_ms.saturating_add(settings.open_for(self.trips, random));
-        let in_a_row = self.streak;
+        let consecutive = self.streak;
         let since_ms = if first { now_ms } else { self.since_ms };
-        self.enter(Phase::Open, since_ms);
+        self.enter(CircuitState::Open, since_ms);
         self.trips = self.trips.saturating_add(1);
         self.until_ms = until_ms;
-        Change::Opened {
+        CircuitChange::Opened {
             until_ms,
             all: counts.all,
-            faulty: counts.faulty,
-            in_a_row,
+            failed: counts.failed,
+            consecutive,
         }
     }
 
     fn probe(&mut self, now_ms: u64) {
-        if self.phase_now() == Phase::Open {
-            self.enter(Phase::HalfOpen, self.since_ms);
+        if self.state() == CircuitState::Open {
+            self.enter(CircuitState::HalfOpen, self.since_ms);
         } else if self.probing >= self.settings().probes {
             self.probing = 0;
         }
@@ -323,8 +343,8 @@ impl Circuit {
         left == 0 || left > PROBE_LOST_MS
     }
 
-    pub(super) fn enter(&mut self, phase: Phase, since_ms: u64) {
-        self.phase = phase as u32;
+    pub(super) fn enter(&mut self, state: CircuitState, since_ms: u64) {
+        self.state = state as u32;
         self.round = self.round.wrapping_add(1);
         self.probing = 0;
         self.succeeded = 0;
@@ -333,11 +353,11 @@ impl Circuit {
         self.window.clear();
     }
 
-    fn phase_now(&self) -> Phase {
-        match self.phase {
-            1 => Phase::Open,
-            2 => Phase::HalfOpen,
-            _ => Phase::Closed,
+    fn state(&self) -> CircuitState {
+        match self.state {
+            1 => CircuitState::Open,
+            2 => CircuitState::HalfOpen,
+            _ => CircuitState::Closed,
         }
     }
 }

@@ -1,21 +1,20 @@
 //! The circuit breaker of an upstream.
 //!
-//! *Closed*: requests go, and their outcomes are counted over a sliding window. When
-//! the share of faulty ones reaches a bound, or so many requests in a row were faulty,
-//! it *opens*: nothing goes for a time.
-//! Then it is *half-open*: a few requests at once go as probes; so many successes
-//! close it, one failure opens it again, for longer.
+//! While *closed*, all requests are permitted and their results are counted in a sliding window.
+//! The circuit *opens* when the share of failures or the number of consecutive failures reaches a
+//! limit. No request is permitted while it is open. Then it is *half-open*: a few concurrent
+//! requests are permitted as probes. A number of successes closes the circuit; one failure opens
+//! it again, for longer.
 //!
-//! The record is plain old data, to lie in the zone: all workers share it. Whatever its
-//! bytes say, a circuit lets a request through again within the longest time that its
-//! settings allow.
+//! The record is plain old data in the shared zone, used by all workers. Whatever its bytes
+//! contain, a circuit permits a request again within the longest open time of its settings.
 
 mod breaker;
 mod record;
 mod settings;
 
 pub use crate::window::Counts;
-pub use breaker::{Admit, Change, Outcome, Pass, Phase, Status};
+pub use breaker::{Admission, CircuitChange, CircuitOutcome, CircuitState, CircuitView, Permit};
 pub use record::{Circuit, CircuitId};
 pub use settings::{CircuitSettings, Share};
 

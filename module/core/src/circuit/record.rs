@@ -1,32 +1,32 @@
-//! A circuit as it lies in shared memory.
+//! A circuit's record in shared memory.
 
 use bytemuck::{Pod, Zeroable};
 
-use super::breaker::Phase;
+use super::breaker::CircuitState;
 use super::settings::{CircuitSettings, Share};
 use crate::routes::MAX_UPSTREAM;
 use crate::window::Window;
 
-/// A circuit's place in its table, and whose it was: an id from an older
-/// configuration never means another upstream.
+/// Identifies a circuit: an index in the table and a serial number. An id from an older
+/// configuration never refers to another upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CircuitId {
     pub(crate) at: u32,
     pub(crate) serial: u32,
 }
 
-/// The record of a circuit.
+/// The shared-memory record of a circuit.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub struct Circuit {
     name: [u8; MAX_UPSTREAM],
     name_len: u32,
-    /// Which of those that have been in this place; 0: none yet.
+    /// Serial number of the circuit in this table entry; 0 for an unused entry.
     pub(crate) serial: u32,
-    /// The newest configuration that knows it.
+    /// Newest configuration that contains the upstream.
     pub(crate) generation: u64,
 
-    /// 0 for each: it does not open by these.
+    /// Limits that open the circuit; 0 disables one.
     errors: u32,
     failures: u32,
     requests: u32,
@@ -35,25 +35,25 @@ pub struct Circuit {
     open_max_ms: u32,
     probes: u32,
 
-    pub(super) phase: u32,
-    /// Changes with each phase: what was sent in an earlier one tells nothing.
+    pub(super) state: u32,
+    /// Changes with each state. Results of requests sent in an earlier state are ignored.
     pub(super) round: u32,
-    /// How often it has opened in a row.
+    /// How often the circuit has opened since it was last closed.
     pub(super) trips: u32,
-    /// Probes under way, and those that succeeded.
+    /// Probes under way, and successful probes.
     pub(super) probing: u32,
     pub(super) succeeded: u32,
-    /// Faulty requests since the last good one.
+    /// Consecutive failures.
     pub(super) streak: u32,
     spare: u32,
-    /// When it was last probed off the path of requests.
+    /// Time of the last periodic probe.
     pub(super) probed_ms: u64,
-    /// Since when it is in its phase.
+    /// When the circuit entered its state.
     pub(super) since_ms: u64,
-    /// Until when it is open; half-open: until when probes are waited for.
+    /// While open: when probes may begin. While half-open: when probes under way are given up.
     pub(super) until_ms: u64,
     pub(super) window: Window,
-    /// The outcomes of the last minute, whatever its phases and settings were.
+    /// Results of the last minute, independent of state and settings.
     pub(super) recent: Window,
 }
 
@@ -73,10 +73,10 @@ impl Circuit {
             && self.name[..(self.name_len as usize).min(MAX_UPSTREAM)] == *name.as_bytes()
     }
 
-    /// Takes over what the configuration says by now.
+    /// Applies the settings of the newest configuration.
     pub(crate) fn set(&mut self, settings: &CircuitSettings, now_ms: u64) {
         if !settings.may_open() {
-            self.enter(Phase::Closed, now_ms);
+            self.enter(CircuitState::Closed, now_ms);
         }
         if self.window_ms != settings.window_ms {
             self.window.clear();

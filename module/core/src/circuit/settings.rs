@@ -1,26 +1,27 @@
-//! When a circuit opens, and for how long.
+//! Settings of a circuit: when it opens, and for how long.
 
 /// A share, in hundredths of a percent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Share(pub u32);
 
-/// What the configuration says of an upstream's circuit.
+/// The circuit settings of an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CircuitSettings {
-    /// The share of faulty outcomes that opens it, if any does.
+    /// Share of failures in the window that opens the circuit; `None` to ignore the share.
     pub errors: Option<Share>,
-    /// How many requests in a row have to be faulty to open it, if any number does.
-    /// With neither it never opens.
+    /// Number of consecutive failures that opens the circuit; `None` to ignore it. With neither
+    /// limit the circuit never opens.
     pub failures: Option<u32>,
-    /// No share is judged of fewer outcomes in the window.
+    /// Minimum number of requests in the window before the share of failures can open the
+    /// circuit.
     pub requests: u32,
-    /// How far back outcomes count.
+    /// Length of the window, in milliseconds.
     pub window_ms: u32,
-    /// How long it is open the first time; twice as long after each probe that fails.
+    /// How long the circuit is open the first time; doubled with each failed probe.
     pub open_ms: u32,
-    /// The longest that it is open, but for the jitter of a quarter.
+    /// Longest open time, without the jitter of up to a quarter.
     pub open_max_ms: u32,
-    /// How many probes go at once, and how many successes close it.
+    /// Number of concurrent probes, and of successes that close the circuit.
     pub probes: u32,
 }
 
@@ -39,13 +40,13 @@ impl Default for CircuitSettings {
 }
 
 impl CircuitSettings {
-    /// Whether it can open.
+    /// Whether the circuit can open at all.
     pub(super) fn may_open(&self) -> bool {
         self.errors.is_some() || self.failures.is_some()
     }
 
-    /// How long to be open when `trips` openings in a row went before. `random`
-    /// spreads the probes of many machines over a quarter of it.
+    /// How long to stay open after `trips` consecutive openings. `random` adds up to a quarter,
+    /// to spread the probes of many machines.
     pub(super) fn open_for(&self, trips: u32, random: u64) -> u64 {
         let factor = 1u64 << trips.min(31);
         let ms = u64::from(self.open_ms).saturating_mul(factor);
@@ -53,7 +54,7 @@ impl CircuitSettings {
         ms + random % (ms / 4 + 1)
     }
 
-    /// No opening lasts for longer.
+    /// The longest time that the circuit can be open.
     pub(super) fn longest_ms(&self) -> u64 {
         let longest = u64::from(self.open_max_ms.max(1));
         longest + longest / 4

@@ -9,9 +9,9 @@ use crate::keys::{KeySource, OptionError, is_name, once, unknown};
 /// The parameters of one `client` directive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientDirective {
-    /// The service's name.
+    /// Name of the service.
     pub name: String,
-    /// Where its token comes from.
+    /// Source of its token.
     pub source: TokenSource,
     /// `role=`.
     pub role: Role,
@@ -19,17 +19,17 @@ pub struct ClientDirective {
     pub priority: i32,
 }
 
-/// Where a token is to be found. Reading it is the caller's.
+/// Where a token is stored. The caller reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenSource {
     /// An environment variable that holds the token.
     Env(String),
-    /// A file: the first line that is not empty and no `#` comment.
+    /// A file: its first line that is neither empty nor a `#` comment.
     File(String),
 }
 
 impl ClientDirective {
-    /// Reads the parameters: name, source, then the options in any order.
+    /// Parses the parameters: name, source, then the options in any order.
     ///
     /// # Errors
     /// When one of them is missing, unknown, repeated or out of range.
@@ -76,7 +76,7 @@ impl TokenSource {
         }
     }
 
-    /// The token in what the source holds; empty when there is none.
+    /// The token in the text of the source; empty when there is none.
     pub(super) fn token<'a>(&self, text: &'a str) -> &'a str {
         match self {
             Self::Env(_) => text.trim(),

@@ -1,4 +1,4 @@
-//! Tokens as they come in headers.
+//! Tokens in request headers.
 
 use memchr::memmem;
 
@@ -24,7 +24,7 @@ pub fn service_token(value: &[u8]) -> Option<&[u8]> {
     Some(value.trim_ascii()).filter(|token| is_header_text(token))
 }
 
-/// Headers in which clients send credentials, in lower case.
+/// Headers with credentials of clients, in lower case.
 const CREDENTIALS: [&[u8]; 5] = [
     b"authorization",
     b"x-service-token",
@@ -33,8 +33,8 @@ const CREDENTIALS: [&[u8]; 5] = [
     b"proxy-authorization",
 ];
 
-/// Whether a header of this name holds a client's credential, which must not be sent
-/// upstream. Case is ignored, and `_` is the same as `-`: many servers treat them alike.
+/// Whether a header with this name contains a client's credential, which must not be sent
+/// upstream. Ignores case, and treats `_` as `-`, as many servers do.
 #[must_use]
 pub fn is_credential_header(name: &[u8]) -> bool {
     let same = |(own, byte): (&u8, &u8)| match byte {
@@ -47,7 +47,7 @@ pub fn is_credential_header(name: &[u8]) -> bool {
         .any(|own| own.iter().zip(name).all(same))
 }
 
-/// The secret part of a credential header: what follows the scheme.
+/// The secret part of a credential header, after the scheme.
 #[must_use]
 pub fn secret_of(value: &[u8]) -> &[u8] {
     let value = value.trim_ascii();
@@ -57,8 +57,8 @@ pub fn secret_of(value: &[u8]) -> &[u8] {
         .unwrap_or(value)
 }
 
-/// Whether a header's value tells a secret of [`secret_of`]. A secret that is too short
-/// to be a token must be the whole value, or what follows the scheme.
+/// Whether a header's value contains a secret from [`secret_of`]. A secret too short to be a
+/// token must be the whole value, or all after the scheme.
 #[must_use]
 pub fn tells_secret(value: &[u8], secret: &[u8]) -> bool {
     if secret.is_empty() || secret.len() > value.len() {

@@ -1,4 +1,4 @@
-//! The clients of the gateway: who may use it, by which token, and how urgently.
+//! Clients of the gateway: their tokens, roles, priorities and quotas.
 
 mod directive;
 mod error;
@@ -17,26 +17,26 @@ pub use table::Clients;
 
 use std::fmt;
 
-/// The priorities that a client may have; the higher is served first.
+/// Range of priorities; requests with a higher one are served first.
 pub const PRIORITIES: std::ops::RangeInclusive<i32> = -1000..=1000;
 
-/// Someone who may use the gateway.
+/// A client of the gateway.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Client {
-    /// The service's name.
+    /// Name of the service.
     pub name: String,
-    /// What it may do.
+    /// Its role.
     pub role: Role,
-    /// Its place among those who wait, within [`PRIORITIES`].
+    /// Its priority in the queue, within [`PRIORITIES`].
     pub priority: i32,
-    /// How much it may use, if that is bounded.
+    /// Its quota.
     pub quota: Quota,
     /// The SHA-256 of its token.
     digest: [u8; 32],
 }
 
 impl Client {
-    /// The service whose locks and figures it may see, if not those of all.
+    /// The only service whose locks and stats the client may see; `None` for all.
     #[must_use]
     pub fn sees_only(&self) -> Option<&str> {
         match self.role {
@@ -46,7 +46,7 @@ impl Client {
     }
 }
 
-/// Without the digest: a weak token could be guessed from it.
+/// Without the digest, from which a weak token could be guessed.
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
@@ -57,18 +57,18 @@ impl fmt::Debug for Client {
     }
 }
 
-/// What a client may do.
+/// Role of a client.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Use the API.
+    /// May use the API.
     #[default]
     Service,
-    /// Use the API, and administer the gateway.
+    /// May use the API and administer the gateway.
     Admin,
 }
 
 impl Role {
-    /// Its name in the configuration and in logs.
+    /// The name in the configuration and in logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

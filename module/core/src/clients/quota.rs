@@ -1,48 +1,48 @@
-//! How much a client may use.
+//! Quotas of clients.
 
 use std::fmt;
 
 use super::ClientError;
 use crate::keys::{OptionError, is_name, unknown};
-use crate::metrics::Use;
+use crate::metrics::QuotaUsage;
 use crate::prices::UNITS_PER_DOLLAR;
 
-/// What is bounded.
+/// What a quota limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Measure {
     /// Requests that got a key.
     Requests,
     /// Tokens of prompts and completions.
     Tokens,
-    /// Dollars.
+    /// Cost.
     Cost,
 }
 
-/// In which time, of the calendar in UTC.
+/// Period of a quota, in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Period {
-    /// From midnight.
+    /// A calendar day.
     Day,
-    /// From the first of the month.
+    /// A calendar month.
     Month,
 }
 
-/// A bound.
+/// A limit of a quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
-    /// Of what.
+    /// What is limited.
     pub measure: Measure,
-    /// In which time.
+    /// The period.
     pub period: Period,
-    /// How much; costs are in units of [`crate::prices`].
+    /// The amount; costs are in units of [`crate::prices`].
     pub most: u64,
 }
 
-/// How many kinds of bounds there are.
+/// Number of combinations of measure and period.
 pub(crate) const LIMITS: usize = 6;
 
 impl Limit {
-    /// The name of what is bounded.
+    /// Name of the measure.
     #[must_use]
     pub const fn measure(&self) -> &'static str {
         match self.measure {
@@ -52,7 +52,7 @@ impl Limit {
         }
     }
 
-    /// The name of the time.
+    /// Name of the period.
     #[must_use]
     pub const fn period(&self) -> &'static str {
         match self.period {
@@ -61,7 +61,7 @@ impl Limit {
         }
     }
 
-    /// As people write it: dollars for a cost.
+    /// An amount for output: costs in dollars.
     #[must_use]
     pub fn shown(&self, amount: u64) -> f64 {
         match self.measure {
@@ -70,14 +70,14 @@ impl Limit {
         }
     }
 
-    /// The number of its kind.
+    /// Index of the combination of measure and period.
     pub(crate) const fn kind(&self) -> usize {
         self.measure as usize * 2 + self.period as usize
     }
 
-    /// How much of it is used, by what the day and the month came to.
+    /// The amount used, from the usage of the day and of the month.
     #[must_use]
-    pub const fn used(&self, (today, month): &(Use, Use)) -> u64 {
+    pub const fn used(&self, (today, month): &(QuotaUsage, QuotaUsage)) -> u64 {
         let of = match self.period {
             Period::Day => today,
             Period::Month => month,
@@ -120,13 +120,13 @@ impl Limit {
     }
 }
 
-/// Digits only: `parse` would take a sign as well.
+/// Digits only; `parse` would accept a sign.
 fn whole(text: &str) -> Option<u64> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit());
     plain.then(|| text.parse().ok()).flatten()
 }
 
-/// Dollars in units, to the last one.
+/// Dollars in units, exactly.
 fn dollars(text: &str) -> Option<u64> {
     let (dollars, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let unit = UNITS_PER_DOLLAR / 10_u64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
@@ -137,12 +137,12 @@ fn dollars(text: &str) -> Option<u64> {
     units.checked_add(whole(fraction)?.checked_mul(unit)?)
 }
 
-/// The bounds of a client.
+/// The limits of a client.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Quota(Vec<Limit>);
 
 impl Quota {
-    /// Its bounds.
+    /// The limits.
     #[must_use]
     pub fn limits(&self) -> &[Limit] {
         &self.0
@@ -166,12 +166,12 @@ impl Quota {
     }
 }
 
-/// Whose quota a line gives.
+/// The clients that a line applies to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Whose {
-    /// That of a client, in place of the one for all.
+    /// A client, instead of the quota for all.
     Of(String),
-    /// That of all clients without one of their own.
+    /// All clients without their own quota.
     All,
 }
 
@@ -187,14 +187,14 @@ impl fmt::Display for Whose {
 /// A `quota` line of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuotaDirective {
-    /// Whose it is.
+    /// The clients.
     pub whose: Whose,
-    /// No bounds with `off`.
+    /// The quota; without limits for `off`.
     pub quota: Quota,
 }
 
 impl QuotaDirective {
-    /// Reads the parameters: the client's name or `*`, then bounds, or `off`.
+    /// Parses the parameters: the client's name or `*`, then limits, or `off`.
     ///
     /// # Errors
     /// When one of them is missing, unknown, repeated or out of range.

@@ -1,4 +1,4 @@
-//! The table of clients, searched in constant time.
+//! The table of clients, with lookup in constant time.
 
 use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
@@ -24,12 +24,11 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// Adds the client of a directive, whose source holds `text`: the value of the
-    /// variable, the content of the file, empty when there is none.
+    /// Adds the client of a directive. `text` is the content of its source: the value of the
+    /// variable or the content of the file, empty when there is none.
     ///
     /// # Errors
-    /// When there is no token in it, none that a client could send or none that is
-    /// safe, or when another client has its name or token.
+    /// When it contains no valid and safe token, or another client has the same name or token.
     pub fn add(&mut self, directive: &ClientDirective, text: &str) -> Result<(), ClientError> {
         let name = directive.name.clone();
         let token = directive.source.token(text);
@@ -58,11 +57,11 @@ impl Clients {
         })
     }
 
-    /// Adds the clients `dev` and `dev-admin`, whose tokens everyone knows. For
-    /// development only.
+    /// Adds the clients `dev` and `dev-admin`, whose tokens are publicly known. For development
+    /// only.
     ///
     /// # Errors
-    /// When a client has one of their names.
+    /// When a client has one of these names.
     pub fn with_dev_tokens(mut self) -> Result<Self, ClientError> {
         for (token, name, role) in DEV_CLIENTS {
             let digest = digest(token.as_bytes());
@@ -77,11 +76,10 @@ impl Clients {
         Ok(self)
     }
 
-    /// Gives the clients their quotas: what a client has by name is in place of what all
-    /// have.
+    /// Assigns quotas to the clients. A client's own quota replaces the quota for all.
     ///
     /// # Errors
-    /// When one has two, or is not among the clients.
+    /// When a client has two quotas, or does not exist.
     pub fn bound(&mut self, quotas: &[QuotaDirective]) -> Result<(), ClientError> {
         for (at, QuotaDirective { whose, .. }) in quotas.iter().enumerate() {
             if quotas[..at].iter().any(|other| other.whose == *whose) {
@@ -121,15 +119,15 @@ impl Clients {
         Ok(())
     }
 
-    /// All of them, in the order of the configuration.
+    /// All clients, in the order of the configuration.
     #[must_use]
     pub fn as_slice(&self) -> &[Client] {
         &self.clients
     }
 
-    /// Whose token this is.
+    /// The client with this token.
     ///
-    /// Takes as long whether it is the first client's, the last one's or nobody's.
+    /// The time does not depend on the client's position, or on whether it exists.
     #[must_use]
     pub fn find(&self, token: &[u8]) -> Option<&Client> {
         let digest = digest(token);
@@ -140,8 +138,8 @@ impl Clients {
         self.clients.get(found as usize)
     }
 
-    /// Whose request this is, by the values of `Authorization` and of
-    /// `X-Service-Token`. Either may name the client; the first is looked at first.
+    /// The client of a request, by the values of `Authorization` and `X-Service-Token`. The first
+    /// with a client's token decides.
     ///
     /// # Errors
     /// When there is no token, or none of a client.

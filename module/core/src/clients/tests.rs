@@ -78,7 +78,7 @@ fn a_wrong_directive_is_explained() {
             r#"invalid priority "high": a number from -1000 to 1000 expected"#,
         ),
         ("slots=1", r#"unknown option "slots""#),
-        ("admin", "parameter 3 is no option"),
+        ("admin", "parameter 3 is not an option"),
     ] {
         assert_eq!(mistake(&["ops", "env:T", option]).to_string(), message);
     }
@@ -349,7 +349,7 @@ fn a_wrong_quota_is_explained() {
             "invalid cost \"0.0000000000001/day\": dollars, as 2.50/day expected",
         ),
         ("slots=1/day", "unknown option \"slots\""),
-        ("off", "parameter 2 is no option"),
+        ("off", "parameter 2 is not an option"),
     ] {
         let error = quota(&["app", option, "requests=1/month"]).unwrap_err();
         assert_eq!(error.to_string(), message);
@@ -393,10 +393,7 @@ fn a_quota_by_name_is_in_place_of_the_one_for_all() {
             lines(&[&["a", "off"], &["a", "off"]]),
             "two quotas for \"a\"",
         ),
-        (
-            lines(&[&["d", "off"]]),
-            "there is no client \"d\" to have a quota",
-        ),
+        (lines(&[&["d", "off"]]), "quota for unknown client \"d\""),
     ] {
         assert_eq!(three.bound(&wrong).unwrap_err().to_string(), message);
     }

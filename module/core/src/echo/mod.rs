@@ -1,34 +1,33 @@
-//! Values of the configuration in messages: never a secret, always one line.
+//! Quoting configuration values in messages: without secrets and in one line.
 
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
 
-/// What stands in place of a secret.
+/// Replacement of a secret.
 const MASK: &str = "***";
-/// What keys of OpenAI and of many others begin with.
+/// Prefixes of keys of OpenAI and others.
 const KEY_PREFIXES: [&str; 3] = ["sk-", "sk_", "AGE-SECRET-KEY-"];
-/// How many letters and digits a secret has at least, unless it begins like a key.
+/// Minimum number of letters and digits of a secret without such a prefix.
 const LONG: usize = 20;
-/// A secret without any digit or change of case has more letters in one word.
+/// The same for a secret without digits and changes of case.
 const VERY_LONG: usize = 40;
-/// And how many different ones.
+/// Minimum number of different letters and digits.
 const DISTINCT: u32 = 8;
-/// How often letters and digits, or cases, change in what is random, at least.
+/// Minimum number of changes between letters and digits, or between cases, in random text.
 const CHANGES: usize = 5;
-/// What the names of options and parameters end with that hold a secret.
+/// Suffixes of the names of options and parameters that contain secrets.
 const SECRET_NAMES: [&str; 7] = [
     "password", "passwd", "secret", "token", "api_key", "api-key", "apikey",
 ];
 
-/// A message about a directive with these words: without what looks like a secret, and
-/// without control characters.
+/// A message about a directive with these arguments, without secrets and control characters.
 #[must_use]
 pub fn message(text: &str, words: &[&str]) -> String {
     let mut text = Cow::Borrowed(text);
     for word in words.iter().skip(1) {
-        // The whole of a quoted argument, though only a part of it looks like a secret.
+        // Masks the whole quoted argument, even if only a part of it looks like a secret.
         let known = tokens(word).any(|token| masked(token).is_some());
         if known && !word.contains("://") && text.contains(word) {
             let kept = kept(word);
@@ -38,7 +37,7 @@ pub fn message(text: &str, words: &[&str]) -> String {
     one_line(&without_secrets(&text))
 }
 
-/// A text without what looks like a secret in it.
+/// Masks everything in a text that looks like a secret.
 #[must_use]
 pub fn without_secrets(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -57,15 +56,15 @@ pub fn looks_secret(value: &str) -> bool {
     tokens(value).any(|token| masked(token).is_some())
 }
 
-/// The name of an environment variable, if it is one by its looks: what else stands there
-/// may be the password itself.
+/// The name of an environment variable, if it looks like one; otherwise it may be the password
+/// itself.
 #[must_use]
 pub fn variable(name: &str) -> &str {
     let usual = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
     if name.bytes().all(usual) { name } else { MASK }
 }
 
-/// Whether a value begins as keys do.
+/// Whether a value has a prefix of keys.
 #[must_use]
 pub fn begins_like_a_key(value: &str) -> bool {
     KEY_PREFIXES.iter().any(|prefix| {
@@ -74,7 +73,7 @@ pub fn begins_like_a_key(value: &str) -> bool {
     })
 }
 
-/// A text with control characters, and others that a terminal obeys, escaped.
+/// Escapes control characters and others that affect a terminal.
 #[must_use]
 pub fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
@@ -90,8 +89,7 @@ pub fn one_line(text: &str) -> String {
     line
 }
 
-/// What of an argument that holds a secret is no part of it: where it comes from, or the
-/// option's name.
+/// The part of an argument that is not secret: the scheme of its source, or the option's name.
 fn kept(word: &str) -> &str {
     let end = word.find([':', '=']).map_or(0, |at| at + 1);
     let name = &word[..end];
@@ -102,7 +100,7 @@ fn kept(word: &str) -> &str {
     }
 }
 
-/// Words, and what is between them.
+/// Words, and the text between them.
 fn tokens(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -119,10 +117,10 @@ fn between(c: char) -> bool {
     c.is_whitespace() || c.is_control() || "\"'`,;()<>{}\\".contains(c)
 }
 
-/// A word with what is secret in it masked; `None` when nothing is.
+/// Masks the secrets in a word; `None` when there are none.
 fn masked(word: &str) -> Option<String> {
     if let Some(masked) = without_userinfo(word) {
-        // The rest of the address may have a secret, too.
+        // The rest of the address may contain a secret, too.
         let rest = &masked[masked.find(MASK).map_or(0, |at| at + MASK.len())..];
         let head = &masked[..masked.len() - rest.len()];
         let rest = masked_parts(rest).unwrap_or_else(|| rest.to_owned());
@@ -131,18 +129,18 @@ fn masked(word: &str) -> Option<String> {
     masked_parts(word)
 }
 
-/// An address without user and password: `scheme://user:password@host`, or without scheme.
+/// Masks user and password of an address: `scheme://user:password@host`, or without scheme.
 fn without_userinfo(word: &str) -> Option<String> {
     let at = word.rfind('@').filter(|_| !word.starts_with("file:"))?;
     let from = match word[..at].find("://") {
         Some(scheme) => scheme + 3,
-        // POOL@UPSTREAM has none.
+        // POOL@UPSTREAM is no address with a password.
         None => word[..at].find(':').map(|_| 0)?,
     };
     (from < at).then(|| format!("{}{MASK}{}", &word[..from], &word[at..]))
 }
 
-/// The parts of a word between `=`, `:` and the like.
+/// Masks the parts of a word between `=`, `:` and the like.
 fn masked_parts(word: &str) -> Option<String> {
     let mut from = 0;
     loop {
@@ -157,7 +155,7 @@ fn masked_parts(word: &str) -> Option<String> {
         if names_secret && part_end + 1 < word.len() {
             return Some(format!("{}{MASK}", &word[..=part_end]));
         }
-        // What comes after a key's first characters is the key as well.
+        // Everything after a key's prefix belongs to the key.
         if let Some(at) = secret_at(part) {
             return Some(format!("{}{MASK}", &word[..from + at]));
         }
@@ -174,7 +172,7 @@ fn secret_at(part: &str) -> Option<usize> {
     let starts = part.char_indices().scan(' ', |before, (at, c)| {
         Some((at, std::mem::replace(before, c)))
     });
-    // Not within a word: task-force.
+    // Not within a word, as in `task-force`.
     let mut starts = starts.filter(|(_, before)| !before.is_ascii_alphanumeric());
     if let Some((at, _)) = starts.find(|&(at, _)| is_key(&part[at..])) {
         return Some(at);
@@ -192,7 +190,7 @@ fn secret_at(part: &str) -> Option<usize> {
     None
 }
 
-/// Whether a text begins as keys do, and goes on.
+/// Whether a text is a prefix of keys followed by more.
 fn is_key(text: &str) -> bool {
     let mut prefixes = KEY_PREFIXES.iter().filter(|prefix| {
         let head = text.get(..prefix.len());
@@ -201,7 +199,7 @@ fn is_key(text: &str) -> bool {
     prefixes.any(|prefix| text[prefix.len()..].starts_with(char::is_alphanumeric))
 }
 
-/// Whether a text is long and looks as if it were made by chance.
+/// Whether a text is long and looks random.
 fn is_random(text: &str) -> bool {
     let letters = text.bytes().filter(u8::is_ascii_alphanumeric).count();
     if letters < LONG {
@@ -215,15 +213,14 @@ fn is_random(text: &str) -> bool {
         || (longest >= LONG && changes > 1)
 }
 
-/// How many letters and digits a text has that are not the same.
+/// Number of different letters and digits.
 fn distinct(text: &str) -> u32 {
     let letters = text.bytes().filter(u8::is_ascii_alphanumeric);
     let seen = letters.fold(0_u128, |seen, byte| seen | 1 << byte);
     seen.count_ones()
 }
 
-/// How often letters and digits, or a lower and an upper case, follow each other. A capital
-/// at the beginning of a word is none.
+/// Number of changes between letters and digits, or between cases, without an initial capital.
 fn changes(word: &str) -> usize {
     let pairs = word.as_bytes().windows(2);
     let changes = pairs.filter(|pair| {

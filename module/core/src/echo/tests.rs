@@ -93,7 +93,7 @@ fn a_message_is_one_line() {
     assert_eq!(message("x\nsk-abc", &["d", "x\nsk-abc"]), "***");
 }
 
-/// Whatever is thrown at it: no panic, one line, and no key.
+/// For every input: no panic, one line, and no key.
 #[test]
 fn no_key_is_told_in_whatever_stands_around_it() {
     let around = [

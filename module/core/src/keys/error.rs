@@ -1,9 +1,9 @@
-//! Mistakes in the configuration of keys. No message holds a key.
+//! Errors in the configuration of keys. No message contains a key.
 
-/// A mistake in the keys of a pool.
+/// An error in the keys of a pool.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// The directive does not say where the key comes from.
+    /// The directive has no source.
     #[error("no key: env:NAME, file:PATH or the key itself must come first")]
     NoSource,
     /// `env:` without the name of a variable.
@@ -12,39 +12,38 @@ pub enum KeyError {
     /// `file:` without a path.
     #[error("\"file:\" must be followed by a path")]
     FilePath,
-    /// A mistake in the options of the directive.
+    /// An error in the options of the directive.
     #[error(transparent)]
     Option(#[from] OptionError),
-    /// A mistake in the options of a line of a file.
+    /// An error in the options of a line of a file.
     #[error("{place}: {error}")]
     LineOption {
         /// The line.
         place: String,
-        /// The mistake.
+        /// The error.
         error: OptionError,
     },
-    /// A key that would break out of the header it is sent in, or looks like
-    /// something else.
-    #[error("{place} is no key: a key is visible ASCII without spaces and commas")]
+    /// The key has characters that a header cannot contain, or looks like something else.
+    #[error("{place} is not a key: a key is visible ASCII without spaces and commas")]
     Invalid {
-        /// Where the key stands.
+        /// Location of the key.
         place: String,
     },
-    /// A source that is not optional has no key.
-    #[error("\"{place}\" holds no key")]
+    /// A source without keys that is not optional.
+    #[error("\"{place}\" contains no key")]
     Empty {
         /// The source.
         place: String,
     },
-    /// A key that the pool already has.
+    /// The pool already has this key.
     #[error("keys \"{first}\" and \"{second}\" are the same key")]
     SameKey {
-        /// The id of the one that came first.
+        /// Id of the first key.
         first: String,
-        /// The id that the other would have.
+        /// Id of the second key.
         second: String,
     },
-    /// An id that the pool already has.
+    /// The pool already has this id.
     #[error("two keys have the id \"{id}\"")]
     SameId {
         /// The id.
@@ -52,35 +51,35 @@ pub enum KeyError {
     },
 }
 
-/// A mistake in an option, `name=value` or a word.
+/// An error in an option, `name=value` or a word.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OptionError {
-    /// There is no option of this name.
+    /// Unknown option.
     #[error("unknown option \"{name}\"")]
     Unknown {
         /// The name.
         name: String,
     },
-    /// Not the form of an option. What it is instead is not shown: it may be a key.
-    #[error("parameter {position} is no option")]
+    /// Not in the form of an option. The text is not shown, since it may be a key.
+    #[error("parameter {position} is not an option")]
     NotAnOption {
-        /// Its place, the key being the first parameter.
+        /// Position, counted from the key as the first parameter.
         position: usize,
     },
-    /// Given twice.
-    #[error("option \"{name}\" is given twice")]
+    /// Repeated option.
+    #[error("option \"{name}\" is repeated")]
     Repeated {
         /// The option's name.
         name: &'static str,
     },
-    /// A value that the option does not take.
+    /// Invalid value.
     #[error("invalid {name} {value:?}: {wanted} expected")]
     Invalid {
         /// The option's name.
         name: &'static str,
-        /// The value that was given.
+        /// The value.
         value: String,
-        /// What the option takes.
+        /// Description of valid values.
         wanted: &'static str,
     },
 }

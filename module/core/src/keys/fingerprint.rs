@@ -1,4 +1,4 @@
-//! Keys told apart without showing them.
+//! Identification of keys without disclosing them.
 
 use std::fmt;
 
@@ -33,7 +33,7 @@ impl From<[u8; LEN]> for Fingerprint {
     }
 }
 
-/// In lower-case hexadecimal; a precision limits the digits.
+/// Lower-case hexadecimal; a precision limits the digits.
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = f.precision().unwrap_or(2 * LEN).min(2 * LEN);

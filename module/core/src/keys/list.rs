@@ -6,7 +6,7 @@ use super::options::{id, is_option};
 use super::source::is_key;
 use super::{Fingerprint, KeyDirective, KeyError, KeyOptions, KeySource, KeySpec, Secret};
 
-/// A pool's keys as they are collected: no key twice, no id twice.
+/// A pool's keys while they are collected. Keys and ids are unique.
 #[derive(Debug, Default)]
 pub struct KeyList {
     keys: Vec<KeySpec>,
@@ -14,25 +14,25 @@ pub struct KeyList {
     ids: HashSet<String>,
 }
 
-/// A key as its source has it.
+/// A key of a source.
 struct Entry<'a> {
     key: &'a str,
     options: KeyOptions,
-    /// These as they are written.
+    /// The options as written.
     text: String,
 }
 
 impl KeyList {
-    /// Adds the keys of a directive, whose source holds `text`: the value of the
-    /// variable, the content of the file (empty if there is none), the literal key.
+    /// Adds the keys of a directive. `text` is the content of its source: the value of the
+    /// variable, the content of the file (empty if there is none), or the literal key.
     ///
-    /// An id for several keys is numbered by their places: `id-1`, `id-2`, … A key
-    /// without an id is called `k-` and the first 8 hexadecimal digits of its
-    /// SHA-256, or 16 of them if that name is taken.
+    /// An id for several keys gets their numbers as suffix: `id-1`, `id-2`, … A key without an id
+    /// is named `k-` and the first 8 hexadecimal digits of its SHA-256, or 16 if that name is
+    /// taken.
     ///
     /// # Errors
-    /// When the source has no key and is not optional, has something else than
-    /// keys, or has a key or an id that the list has already.
+    /// When the source has no key and is not optional, contains something other than keys, or has
+    /// a key or an id that is already in the list.
     pub fn add(&mut self, directive: &KeyDirective, text: &str) -> Result<(), KeyError> {
         let entries = entries(&directive.source, text);
         let entries = entries.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -46,7 +46,7 @@ impl KeyList {
         Ok(())
     }
 
-    /// As [`KeyList::add`], but goes on after a mistake; returns all of them.
+    /// Like [`KeyList::add`], but continues after an error. Returns all errors.
     pub fn add_sound(&mut self, directive: &KeyDirective, text: &str) -> Vec<KeyError> {
         let entries = entries(&directive.source, text);
         if entries.is_empty() && !directive.optional {
@@ -59,7 +59,7 @@ impl KeyList {
         added.filter_map(Result::err).collect()
     }
 
-    /// Adds a key, which is one of several if it has a number.
+    /// Adds a key; with a number if it is one of several.
     fn add_entry(
         &mut self,
         directive: &KeyDirective,
@@ -125,7 +125,7 @@ impl KeyList {
     }
 }
 
-/// A number for what is said of a key.
+/// Hash of the lines that configure a key.
 fn line(directive: &KeyDirective, own: &str) -> u64 {
     let text = format!("{}\n{}\n{own}", directive.source, directive.text);
     let [a, b, c, d, e, f, g, h, ..] = *Fingerprint::of(text.as_bytes()).as_bytes();

@@ -1,5 +1,4 @@
-//! The API keys of a pool: where they come from, what they are called, how many
-//! leases each may give.
+//! The API keys of a pool: their sources, ids and numbers of slots.
 
 mod error;
 mod fingerprint;
@@ -21,20 +20,19 @@ pub use secret::Secret;
 pub(crate) use secret::is_header_text;
 pub use source::KeySource;
 
-/// A key as the configuration has it.
+/// A configured key.
 #[derive(Debug)]
 pub struct KeySpec {
-    /// The key itself.
+    /// The secret.
     pub secret: Secret,
-    /// The name that logs, listings and metrics use; unique in its pool.
+    /// The id in logs, listings and metrics; unique in its pool.
     pub id: String,
-    /// What tells the key from all others, also when its id changes.
+    /// Identifies the key, even if its id changes.
     pub fingerprint: Fingerprint,
-    /// How many leases it may give at once.
+    /// Number of slots: concurrent leases.
     pub slots: u16,
-    /// Its share where keys are weighted.
+    /// Weight.
     pub weight: u16,
-    /// What tells its lines from others: the directive, and in a file its own. It does not
-    /// depend on the key itself.
+    /// Hash of its lines: the directive, and its line in a file. Does not depend on the secret.
     pub line: u64,
 }

@@ -1,12 +1,12 @@
-//! The names that people give to keys and clients.
+//! Names of keys and clients.
 
-/// The longest name.
+/// Maximum length of a name.
 const MAX_NAME: usize = 64;
 
 use crate::echo::begins_like_a_key;
 
-/// Whether `name` is safe wherever a name is shown: in logs, metrics, Redis keys. A key in
-/// its place is not.
+/// Whether `name` is safe in logs, metrics and Redis keys. Also rejects texts that look like
+/// keys.
 pub(crate) fn is_name(name: &str) -> bool {
     (1..=MAX_NAME).contains(&name.len())
         && !begins_like_a_key(name)

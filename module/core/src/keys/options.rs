@@ -4,20 +4,20 @@ use std::num::NonZeroU16;
 
 use super::{KeyError, KeySource, OptionError, is_name};
 
-/// The parameters of one `key` directive.
+/// A parsed `key` directive.
 #[derive(Debug, Clone)]
 pub struct KeyDirective {
-    /// Where its keys come from.
+    /// The source of its keys.
     pub source: KeySource,
-    /// What holds for all of them.
+    /// Options of all of its keys.
     pub options: KeyOptions,
-    /// Whether it may have none.
+    /// Whether the source may have no keys.
     pub optional: bool,
-    /// The options as they are written.
+    /// The options as written.
     pub(super) text: String,
 }
 
-/// What can be said of a key, by a directive or by a line of a key file.
+/// Options of a key, in a directive or in a line of a key file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyOptions {
     /// `id=`.
@@ -31,7 +31,7 @@ pub struct KeyOptions {
 const OPTIONAL: &str = "optional";
 
 impl KeyDirective {
-    /// Reads the parameters: the source, then the options in any order.
+    /// Parses the parameters: the source, then the options in any order.
     ///
     /// # Errors
     /// When there is no source, or an option is unknown, repeated or out of range.
@@ -62,7 +62,7 @@ impl KeyDirective {
 }
 
 impl KeyOptions {
-    /// Reads the options that follow a key on its line.
+    /// Parses the options that follow a key on its line.
     pub(super) fn of_line<'a>(words: impl Iterator<Item = &'a str>) -> Result<Self, OptionError> {
         let mut options = Self::default();
         for (position, word) in (2..).zip(words) {
@@ -84,14 +84,14 @@ impl KeyOptions {
     }
 }
 
-/// Whether `word` is the option of a key rather than a key.
+/// Whether `word` is an option and not a key.
 pub(super) fn is_option(word: &str) -> bool {
     ["id=", "slots=", "weight="]
         .iter()
         .any(|option| word.starts_with(option))
 }
 
-/// An option that there is not. Its name is shown only if it cannot be a key.
+/// The error for an unknown option. Its name is shown only if it cannot be a key.
 pub(crate) fn unknown(name: &str, position: usize) -> OptionError {
     let harmless = (1..=16).contains(&name.len())
         && name
@@ -106,7 +106,7 @@ pub(crate) fn unknown(name: &str, position: usize) -> OptionError {
     }
 }
 
-/// Sets an option that has not been set yet.
+/// Sets an option that must not be set yet.
 pub(crate) fn once<T>(
     option: &mut Option<T>,
     name: &'static str,
@@ -118,7 +118,7 @@ pub(crate) fn once<T>(
     }
 }
 
-/// A valid id.
+/// Checks an id.
 pub(super) fn id(value: &str) -> Result<String, OptionError> {
     if is_name(value) {
         return Ok(value.to_owned());

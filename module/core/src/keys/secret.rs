@@ -1,21 +1,21 @@
-//! Text that must not be seen.
+//! Secret texts.
 
 use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// A secret: wiped from memory when dropped, and never printed.
+/// A secret: cleared from memory when dropped, and never printed.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes a copy of `text`; the original is the caller's to wipe.
+    /// Copies `text`. The caller must clear the original.
     #[must_use]
     pub fn new(text: &str) -> Self {
         Self(Zeroizing::new(text.to_owned()))
     }
 
-    /// The secret itself, for where it is sent or hashed, and nowhere else.
+    /// The secret, only for sending or hashing it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -28,9 +28,9 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Whether `text` can stand in a header as one word: visible ASCII, at least a byte.
+/// Whether `text` is valid as a single word of a header: visible ASCII, at least one byte.
 ///
-/// A line break in a key would be a header of its own.
+/// A line break in a key would begin another header.
 pub(crate) fn is_header_text(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(u8::is_ascii_graphic)
 }

@@ -1,26 +1,26 @@
-//! Where keys come from.
+//! Sources of keys.
 
 use std::fmt;
 
 use super::{KeyError, Secret, is_header_text};
 use crate::echo;
 
-/// Where the text that holds the keys is to be found. Reading it is the caller's.
+/// Where keys are stored. The caller reads them.
 #[derive(Debug, Clone)]
 pub enum KeySource {
     /// An environment variable: keys separated by commas.
     Env(String),
-    /// A file: a key a line.
+    /// A file with one key per line.
     File(String),
     /// The key itself.
     Literal(Secret),
 }
 
 impl KeySource {
-    /// Reads `env:NAME`, `file:PATH` or a key.
+    /// Parses `env:NAME`, `file:PATH` or a key.
     ///
     /// # Errors
-    /// When the name, the path or the key cannot be one.
+    /// When the name, the path or the key is invalid.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         if let Some(name) = text.strip_prefix("env:") {
             let valid = !name.is_empty()
@@ -45,7 +45,7 @@ impl KeySource {
     }
 }
 
-/// As in the configuration, but for a literal key.
+/// As in the configuration, but without a literal key.
 impl fmt::Display for KeySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -56,7 +56,7 @@ impl fmt::Display for KeySource {
     }
 }
 
-/// Whether `text` may be a key. A comma is a list that was meant to be two keys.
+/// Whether `text` can be a key. A comma means a list of keys, which is not accepted.
 pub(super) fn is_key(text: &str) -> bool {
     is_header_text(text.as_bytes()) && !text.contains(',')
 }

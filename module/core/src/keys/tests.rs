@@ -6,7 +6,7 @@ fn directive(parameters: &[&str]) -> KeyDirective {
     KeyDirective::parse(parameters).expect("a valid directive")
 }
 
-/// The pool of some directives and what their sources hold.
+/// The keys of directives with the contents of their sources.
 fn pool(sources: &[(&[&str], &str)]) -> Result<Vec<KeySpec>, KeyError> {
     let mut list = KeyList::default();
     for (parameters, text) in sources {
@@ -15,7 +15,7 @@ fn pool(sources: &[(&[&str], &str)]) -> Result<Vec<KeySpec>, KeyError> {
     Ok(list.into_keys())
 }
 
-/// What the keys of a pool are, shown for comparison.
+/// The keys of a pool, for comparison.
 fn summary(keys: &[KeySpec]) -> Vec<(&str, &str, u16, u16)> {
     keys.iter()
         .map(|key| (key.secret.expose(), &*key.id, key.slots, key.weight))
@@ -114,16 +114,19 @@ fn a_wrong_option_is_named() {
             r#"invalid weight "": a number from 1 to 65535 expected"#,
         ),
         (&["env:K", "slot=1"], r#"unknown option "slot""#),
-        (&["env:K", "id=a", "id=b"], r#"option "id" is given twice"#),
+        (&["env:K", "id=a", "id=b"], r#"option "id" is repeated"#),
         (
             &["env:K", "slots=1", "slots=1"],
-            r#"option "slots" is given twice"#,
+            r#"option "slots" is repeated"#,
         ),
         (
             &["env:K", "optional", "optional"],
-            r#"option "optional" is given twice"#,
+            r#"option "optional" is repeated"#,
         ),
-        (&["env:K", "slots=1", "often"], "parameter 3 is no option"),
+        (
+            &["env:K", "slots=1", "often"],
+            "parameter 3 is not an option",
+        ),
     ] {
         let error = KeyDirective::parse(parameters).expect_err("a mistake");
         assert_eq!(error.to_string(), message);
@@ -202,7 +205,7 @@ fn a_mistake_in_a_source_is_placed() {
     );
     assert_eq!(
         mistake(&["file:keys"], "sk-a optional"),
-        "file:keys, line 1: parameter 2 is no option"
+        "file:keys, line 1: parameter 2 is not an option"
     );
     for (source, text, place) in [
         ("file:keys", "sk-a\nslots=2", "file:keys, line 2"),
@@ -211,7 +214,8 @@ fn a_mistake_in_a_source_is_placed() {
         ("env:KEYS", "sk-a\r\nX-Evil: 1", "env:KEYS, item 1"),
         ("env:KEYS", "sk-a\0", "env:KEYS, item 1"),
     ] {
-        let wanted = format!("{place} is no key: a key is visible ASCII without spaces and commas");
+        let wanted =
+            format!("{place} is not a key: a key is visible ASCII without spaces and commas");
         assert_eq!(mistake(&[source], text), wanted);
     }
 }
@@ -225,7 +229,7 @@ fn an_empty_source_must_be_optional() {
     ] {
         assert_eq!(
             mistake(&[source], text),
-            format!("\"{source}\" holds no key")
+            format!("\"{source}\" contains no key")
         );
         let keys = pool(&[(&[source, "optional"], text)]);
         assert!(keys.expect("a pool").is_empty());
@@ -243,7 +247,7 @@ fn a_key_without_an_id_is_named_after_its_hash() {
 
 #[test]
 fn names_after_hashes_do_not_collide() {
-    // Two keys whose SHA-256 begin with the same 32 bits.
+    // Two keys whose SHA-256 begins with the same 32 bits.
     let keys = pool(&[(&["env:KEYS"], "sk-3334,sk-121845")]).expect("a pool");
     assert_eq!(keys[0].id, "k-a4dba211");
     assert_eq!(keys[1].id, "k-a4dba211e05eca3a");

@@ -1,22 +1,22 @@
-//! What a key has been given, and what is left of the provider's limits.
+//! Accounting of a key's leases against the provider's limits.
 //!
-//! The provider tells with each answer how much is left. Until the next answer every
-//! grant is taken off that; what is told is corrected by the grants since the lease
-//! whose answer tells it.
+//! Each response states how much of the limits remains. Every lease is subtracted from that until
+//! the next response. The value in a response is corrected by the leases granted since the lease
+//! of that response.
 
 use openai_wire::limits::{Limit, Limits};
 
 use super::acquire::Grant;
 use super::policy::Cause;
-use super::record::{Health, Left, Slot};
+use super::record::{KeyHealth, Left, SlotRecord};
 use super::release::{LeaseHandle, Lost};
 use super::time::Now;
 use super::zone::Zone;
 
-/// For how long a whole limit is taken to last when no answer tells.
+/// Assumed length of a limit's period when no response has stated one.
 const UNTOLD_MS: u64 = 1_000;
 
-/// Where a lease stands among those of its key.
+/// Position of a lease among the leases of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Account {
     pub(crate) serial: u64,
@@ -26,7 +26,7 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    pub(crate) fn of(slot: &Slot) -> Self {
+    pub(crate) fn of(slot: &SlotRecord) -> Self {
         Self {
             serial: slot.serial,
             sent: slot.sent,
@@ -37,7 +37,7 @@ impl Account {
 }
 
 impl Zone<'_> {
-    /// Notes a lease with its key: a request is going to be sent.
+    /// Charges a lease to its key: a request is going to be sent.
     pub(crate) fn account(&mut self, slot: u32, tokens: u32, now: Now) {
         let slot = &mut self.slots[slot as usize];
         let key = slot.key as usize;
@@ -59,7 +59,7 @@ impl Zone<'_> {
         }
     }
 
-    /// Takes a lease out of its key's account: nothing is sent with it.
+    /// Reverses the charge of a lease: no request is sent with it.
     pub(crate) fn take_back(&mut self, slot: u32, now: Now) {
         let slot = &mut self.slots[slot as usize];
         let key = slot.key as usize;
@@ -74,16 +74,16 @@ impl Zone<'_> {
         self.reckon(key, now);
     }
 
-    /// No request has been sent with a lease, and none will be: its key has that much
-    /// more left. [`Zone::release`] or [`Zone::taken_elsewhere`] is still to be called.
+    /// Reverses the charge of a lease with which no request was or will be sent. The caller must
+    /// still call [`Zone::release`] or [`Zone::taken_elsewhere`].
     pub fn unused(&mut self, handle: LeaseHandle, now: Now) -> Result<(), Lost> {
         self.holds(handle)?;
         self.take_back(handle.slot, now);
         Ok(())
     }
 
-    /// Takes the tokens that a request has really used for those that were
-    /// estimated, of the limit that the configuration states.
+    /// Replaces the estimated tokens by the tokens that the request used, for the configured
+    /// limit.
     pub fn settle(&mut self, grant: &Grant, tokens: u64, now: Now) {
         let key = grant.key as usize;
         let Some(record) = self.keys.get(key) else {
@@ -101,7 +101,7 @@ impl Zone<'_> {
         }
     }
 
-    /// Notes what an answer tells of the provider's limits.
+    /// Stores the provider's limits as a response states them.
     pub(crate) fn learn(&mut self, key: usize, grant: &Grant, limits: &Limits, now: Now) {
         let health = &mut self.health[key];
         let own = &grant.account;
@@ -118,57 +118,56 @@ impl Zone<'_> {
         }
     }
 
-    /// Puts a key out that has had what it may have, and brings it back when that
-    /// turns out not to be so.
+    /// Starts a cool-down if the key has used up a limit, and ends it if that no longer holds.
     pub(crate) fn reckon(&mut self, key: usize, now: Now) {
         let health = &self.health[key];
         let short = self.short(key, now);
-        let counted = !Cause::from_word(health.cause).is_judged();
+        let counted = !Cause::from_word(health.cause).is_by_response();
         match short {
-            Some((cause, until)) if health.until_ms == 0 => self.go_out(key, cause, until, now),
+            Some((cause, until)) if health.until_ms == 0 => self.cool_down(key, cause, until, now),
             Some((cause, until)) if counted => {
                 let health = &mut self.health[key];
                 health.cause = cause as u32;
                 health.until_ms = until;
-                self.keys_out().update(key as u32);
+                self.cooling_keys().update(key as u32);
                 self.ring(key);
             }
             None if counted && health.until_ms != 0 => {
-                self.keys_out().remove(key as u32);
+                self.cooling_keys().remove(key as u32);
                 self.health[key].until_ms = 0;
-                self.count_out(key, -1);
+                self.count_cooling(key, -1);
             }
             _ => {}
         }
     }
 
-    /// Until when the key has had what it may have, and by whose word.
+    /// The used-up limit that lasts longest: its cause and its end.
     fn short(&self, key: usize, now: Now) -> Option<(Cause, u64)> {
         let health = &self.health[key];
         let pool = &self.pools[self.keys[key].pool as usize];
         let told = [health.requests, health.tokens].into_iter();
         let told = told.filter_map(|left| left.short_until(now)).max();
         let stated = health.wait_ms(pool, now).map(|ms| now.mono_ms + ms);
-        let told = told.map(|until| (Cause::Limit, until));
-        let stated = stated.map(|until| (Cause::Stated, until));
+        let told = told.map(|until| (Cause::ProviderLimit, until));
+        let stated = stated.map(|until| (Cause::ConfiguredLimit, until));
         told.into_iter()
             .chain(stated)
             .max_by_key(|&(_, until)| until)
     }
 
-    /// Whether the key has so many tokens left, as far as is known.
+    /// Whether the key has that many tokens left, as far as known.
     pub(crate) fn has_enough(&self, key: u32, tokens: u32, now: Now) -> bool {
         if tokens == 0 {
             return true;
         }
-        let health: &Health = &self.health[key as usize];
+        let health: &KeyHealth = &self.health[key as usize];
         let pool = &self.pools[self.keys[key as usize].pool as usize];
         health.tokens.has(tokens.into(), now) && health.has_tokens(pool, tokens.into(), now)
     }
 }
 
 impl Left {
-    /// Whether anything is known of it now.
+    /// Whether the stored limit is still valid.
     fn is_known(&self, now: Now) -> bool {
         self.reset_ms > now.mono_ms
     }
@@ -178,7 +177,7 @@ impl Left {
             return;
         }
         if !self.is_known(now) {
-            // Whole again, as it was said to be.
+            // The period is over: the limit is whole again.
             if self.full == 0 {
                 *self = bytemuck::Zeroable::zeroed();
                 return;
@@ -189,7 +188,8 @@ impl Left {
         self.left = self.left.saturating_sub(amount);
     }
 
-    /// Notes what is left, less what has been given since; `false` if nothing is told.
+    /// Stores the stated remainder minus the leases since then; `false` if the response states
+    /// none.
     fn learn(&mut self, told: &Limit, since: i32, now: Now) -> bool {
         let (Some(left), Some(reset_ms)) = (told.left, told.reset_ms) else {
             return false;
@@ -205,7 +205,7 @@ impl Left {
         (self.is_known(now) && self.left <= 0).then_some(self.reset_ms)
     }
 
-    /// What is left, as far as is known.
+    /// The remainder, if known.
     pub(crate) fn known(&self, now: Now) -> Option<i64> {
         self.is_known(now).then_some(self.left.max(0))
     }

@@ -1,4 +1,4 @@
-//! Granting a slot of a key.
+//! Granting leases.
 
 use super::account::Account;
 use super::lock::Lock;
@@ -8,50 +8,50 @@ use super::release::LeaseHandle;
 use super::time::Now;
 use super::zone::Zone;
 
-/// One turn of a key of weight 1 in stride scheduling. With 64 bits, a key can
-/// be granted 2^40 times before its pass overflows.
+/// Stride of a key of weight 1 (stride scheduling). With 64 bits, a key can be granted 2^40 times
+/// before its pass overflows.
 const STRIDE: u64 = 1 << 24;
 
-/// A lease that has been granted.
+/// A granted lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// What renews and releases it.
+    /// Identifies the lease in calls that renew or release it.
     pub handle: LeaseHandle,
-    /// The key's index in the zone; the worker knows the secret for it.
+    /// The key's index in the zone; the worker maps it to the secret.
     pub key: u32,
-    /// Which of the key's slots.
+    /// The slot's number within its key.
     pub ordinal: u32,
-    /// Higher than every fence granted before it in this zone.
+    /// Higher than every fence granted before in this zone.
     pub fence: u64,
-    /// When it was granted, on the monotonic clock.
+    /// When the lease was granted, on the monotonic clock.
     pub granted_ms: u64,
-    /// When it ends unless renewed, on the monotonic clock.
+    /// When the lease ends unless renewed, on the monotonic clock.
     pub deadline_ms: u64,
-    /// The lock that came with the slot, when it was handed over with one.
+    /// The lock that was handed over with the slot, if any.
     pub lock: Option<Lock>,
-    /// The fence of the last lock that this machine had on the slot; 0 for none.
+    /// Fence of the last lock of this machine on the slot; 0 for none.
     pub last_fence: u64,
-    /// Its place among the key's leases.
+    /// Position among the key's leases.
     pub(crate) account: Account,
 }
 
-/// Who gets a slot.
-pub(crate) struct Holder {
+/// The recipient of a lease.
+pub(crate) struct Recipient {
     pub(crate) owner: u32,
     pub(crate) nonce: [u64; 2],
     pub(crate) ttl_ms: u64,
     pub(crate) tokens: u32,
-    /// Whom it is for.
+    /// Number of the client, see [`super::service::holder_of`].
     pub(crate) holder: u64,
 }
 
 impl Zone<'_> {
-    /// Takes a lease on a free slot, if there is one; never waits.
+    /// Grants a lease on a free slot, if there is one. Never waits.
     pub fn acquire(&mut self, want: &Want, now: Now) -> Option<Grant> {
         self.expire(now);
         let pool = self.pool_for(want)?;
         let key = self.choose(pool, want, now)?;
-        let to = Holder {
+        let to = Recipient {
             owner: want.worker.0,
             nonce: nonce_words(want.nonce),
             ttl_ms: want.ttl_ms,
@@ -61,7 +61,7 @@ impl Zone<'_> {
         Some(self.grant(key, to, now))
     }
 
-    /// The pool that a worker of this generation means by its index.
+    /// The pool of the request, if the worker's configuration contains it.
     pub(crate) fn pool_for(&self, want: &Want) -> Option<usize> {
         let pool = want.pool.0 as usize;
         let record = self.pools.get(pool)?;
@@ -69,7 +69,7 @@ impl Zone<'_> {
     }
 
     /// Grants the first free slot of `key`, which must have one.
-    pub(crate) fn grant(&mut self, key: usize, to: Holder, now: Now) -> Grant {
+    pub(crate) fn grant(&mut self, key: usize, to: Recipient, now: Now) -> Grant {
         let slot = self.keys[key].free_slot;
         let pool = self.keys[key].pool as usize;
         let fence = now.wall_us.max(self.header.fence + 1);
@@ -96,12 +96,12 @@ impl Zone<'_> {
         self.granted(slot)
     }
 
-    /// Moves the key behind the others of its pool by one turn.
+    /// Advances the key's pass by one stride.
     fn charge(&mut self, key: usize, pool: usize) {
         let weighted = Balance::from_word(self.pools[pool].balance) == Balance::Weighted;
         let key = &mut self.keys[key];
         let pool = &mut self.pools[pool];
-        // A key that was away does not catch up on the turns it missed.
+        // A key that was unavailable does not catch up on missed turns.
         pool.pass = pool.pass.max(key.pass);
         key.pass = pool.pass
             + if weighted {
@@ -111,7 +111,7 @@ impl Zone<'_> {
             };
     }
 
-    /// The lease that a held slot is under.
+    /// The lease on a held slot.
     pub(crate) fn granted(&self, slot: u32) -> Grant {
         let record = &self.slots[slot as usize];
         Grant {

@@ -1,9 +1,9 @@
-//! Free slots that a lease could have in place of its own.
+//! Other free slots for a lease.
 //!
-//! What is free here may be held on another machine: a lease that waits for its
-//! lock asks for several slots at once and moves to the one that it gets.
+//! A slot that is free on this machine may be held on another. So a request for a lock names
+//! several slots at once, and the lease moves to the slot that was locked.
 
-use super::acquire::{Grant, Holder};
+use super::acquire::{Grant, Recipient};
 use super::avoid::Avoid;
 use super::record::{NONE, presence};
 use super::release::LeaseHandle;
@@ -11,9 +11,9 @@ use super::time::Now;
 use super::zone::Zone;
 
 impl Zone<'_> {
-    /// Up to `most` free slots of the pool that a lease is in, each as its key's
-    /// index and its ordinal: slots of keys that a worker of `generation` knows,
-    /// from a place that chance gives. Keys to avoid come last.
+    /// Up to `most` free slots of the lease's pool, each as key index and ordinal. Contains only
+    /// keys that a worker of `generation` knows, starting at a random one. Keys to avoid come
+    /// last.
     #[must_use]
     pub fn alternatives(
         &self,
@@ -51,13 +51,12 @@ impl Zone<'_> {
 
     fn free_slots(&self, key: u32) -> impl Iterator<Item = (u32, u32)> {
         let first = self.slots.get(self.keys[key as usize].free_slot as usize);
-        let next = |slot: &&super::record::Slot| self.slots.get(slot.next_free as usize);
+        let next = |slot: &&super::record::SlotRecord| self.slots.get(slot.next_free as usize);
         std::iter::successors(first, next).map(move |slot| (key, slot.ordinal))
     }
 
-    /// Moves a lease to another slot of its pool; the one that it leaves is held
-    /// elsewhere until then. `None` if the lease is lost or the slot is not free
-    /// any more.
+    /// Moves a lease to another slot of its pool and marks the old slot as held elsewhere until
+    /// `until_ms`. `None` if the lease is lost or the new slot is no longer free.
     pub fn move_to(
         &mut self,
         handle: LeaseHandle,
@@ -68,13 +67,13 @@ impl Zone<'_> {
         self.holds(handle).ok()?;
         let left = self.slots[handle.slot as usize];
         let wanted = self.keys.get(key as usize)?;
-        let fits = wanted.state == presence::ACTIVE
+        let fits = wanted.state == presence::CURRENT
             && wanted.pool == self.keys[left.key as usize].pool
             && Self::has_room(wanted);
         if !fits || !self.draw(key as usize, ordinal) {
             return None;
         }
-        let to = Holder {
+        let to = Recipient {
             owner: left.owner,
             nonce: left.nonce,
             ttl_ms: left.ttl_ms,
@@ -88,7 +87,7 @@ impl Zone<'_> {
         Some(grant)
     }
 
-    /// Makes a slot the first of its key's free ones, if it is free.
+    /// Makes a slot the first of its key's free slots; `false` if it is not free.
     fn draw(&mut self, key: usize, ordinal: u32) -> bool {
         let first = self.keys[key].free_slot;
         let (mut before, mut at) = (NONE, first);
@@ -106,7 +105,7 @@ impl Zone<'_> {
         true
     }
 
-    /// The highest priority that waits in the pool, if anybody does.
+    /// Highest priority among the pool's waiters, if there are any.
     #[must_use]
     pub fn waiting_priority(&self, pool: super::zone::PoolId) -> Option<i32> {
         let pool = self.pools.get(pool.0 as usize).filter(|p| p.waiting > 0)?;

@@ -1,22 +1,22 @@
-//! Keys that a request would rather not have: it has tried them.
+//! Keys that a request has already tried.
 
 use bytemuck::{Pod, Zeroable};
 
-/// How many keys a request remembers; of more, the last ones.
+/// Number of keys that are remembered; the last ones if there are more.
 pub const MAX_AVOIDED: usize = 16;
 
-/// The keys that a request has tried, by their indexes in the zone.
+/// Keys that a request has tried, by their indexes in the zone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Avoid {
     keys: [u32; MAX_AVOIDED],
-    /// How many have been noted, forgotten ones included.
+    /// Number of keys added, including those no longer remembered.
     noted: u32,
     strict: u32,
 }
 
 impl Avoid {
-    /// Notes one more key.
+    /// Adds a key.
     pub fn push(&mut self, key: u32) {
         if !self.contains(key) {
             self.keys[self.noted as usize % MAX_AVOIDED] = key;
@@ -24,29 +24,28 @@ impl Avoid {
         }
     }
 
-    /// The same keys; with `strict` the request goes without a key rather than
-    /// have one of them. Otherwise it has one if no other is free, or when its turn
-    /// comes in the queue.
+    /// Sets whether the request must not get one of these keys. Otherwise it gets one if no other
+    /// is free, or when its turn in the queue comes.
     #[must_use]
     pub fn strict(mut self, strict: bool) -> Self {
         self.strict = strict.into();
         self
     }
 
-    /// Whether none has been noted.
+    /// Whether no key has been added.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.noted == 0
     }
 
-    /// Whether the key is one of them.
+    /// Whether the key has been added and is remembered.
     #[must_use]
     pub fn contains(&self, key: u32) -> bool {
         let noted = (self.noted as usize).min(MAX_AVOIDED);
         self.keys[..noted].contains(&key)
     }
 
-    /// Whether the request must not have the key.
+    /// Whether the request must not get the key.
     pub(crate) fn forbids(&self, key: u32) -> bool {
         self.strict != 0 && self.contains(key)
     }

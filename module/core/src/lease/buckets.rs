@@ -1,24 +1,24 @@
-//! The limits that the configuration states for each key: token buckets.
+//! Configured limits of each key, as token buckets.
 //!
-//! A bucket holds one minute's worth and refills steadily. Levels are in units of a
-//! 60,000th, so that a limit of `n` a minute gives back `n` units a millisecond, and
-//! nothing is lost to rounding.
+//! A bucket holds one minute's worth and refills continuously. Levels are counted in units of
+//! 1/60,000, so that a limit of `n` per minute refills `n` units per millisecond without
+//! rounding.
 
-use super::record::{Health, Pool};
+use super::record::{KeyHealth, PoolRecord};
 use super::time::Now;
 
 const UNITS: i64 = 60_000;
 
-/// So large that no sum of them overflows.
+/// Bound of all levels, so that no sum overflows.
 const MOST: i64 = i64::MAX / 4;
 
 fn units(amount: i64) -> i64 {
     amount.saturating_mul(UNITS).clamp(-MOST, MOST)
 }
 
-impl Health {
-    /// Takes from the buckets, or gives back.
-    pub(crate) fn debit(&mut self, pool: &Pool, requests: i64, tokens: i64, now: Now) {
+impl KeyHealth {
+    /// Takes an amount from the buckets; a negative amount is returned.
+    pub(crate) fn debit(&mut self, pool: &PoolRecord, requests: i64, tokens: i64, now: Now) {
         if pool.rpm | pool.tpm == 0 {
             return;
         }
@@ -28,9 +28,9 @@ impl Health {
         self.filled_ms = now.mono_ms.max(1);
     }
 
-    /// How long until both buckets have something again, if one has nothing: a whole
-    /// request; of tokens, whatever, since a request may take more than there is.
-    pub(crate) fn wait_ms(&self, pool: &Pool, now: Now) -> Option<u64> {
+    /// Time until both buckets are usable; `None` if they are. Usable means one whole request and
+    /// any token, as a request may take more tokens than there are.
+    pub(crate) fn wait_ms(&self, pool: &PoolRecord, now: Now) -> Option<u64> {
         if pool.rpm | pool.tpm == 0 {
             return None;
         }
@@ -44,11 +44,11 @@ impl Health {
         requests.max(tokens)
     }
 
-    pub(crate) fn has_tokens(&self, pool: &Pool, tokens: i64, now: Now) -> bool {
+    pub(crate) fn has_tokens(&self, pool: &PoolRecord, tokens: i64, now: Now) -> bool {
         pool.tpm == 0 || self.levels(pool, now).1 >= units(tokens)
     }
 
-    fn levels(&self, pool: &Pool, now: Now) -> (i64, i64) {
+    fn levels(&self, pool: &PoolRecord, now: Now) -> (i64, i64) {
         let whole = |rate: u32| i64::from(rate) * UNITS;
         if self.filled_ms == 0 {
             return (whole(pool.rpm), whole(pool.tpm));

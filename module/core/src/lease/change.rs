@@ -1,11 +1,9 @@
-//! Keys that change while the configuration stays: its workers have read their
-//! files anew.
+//! Changed keys within one configuration: the workers have read their key files again.
 //!
-//! Each worker does so on its own, a little sooner or later than the others. The
-//! first one to bring a set of keys makes a generation of it; the others join that
-//! when they bring the same. Until a worker has joined, it is granted none of the
-//! new keys, since it does not have them; a key that is gone is granted to nobody
-//! any more, whatever the generation.
+//! Each worker reads the files at a slightly different time. The first worker that brings a set
+//! of keys creates a generation; the others join it when they bring the same set. Until then a
+//! worker is granted none of the new keys, since it does not have their secrets. A removed key is
+//! granted to no worker of any generation.
 
 use thiserror::Error;
 
@@ -15,29 +13,28 @@ use super::time::Now;
 use super::worker::WorkerId;
 use super::zone::{PoolId, Zone};
 
-/// Why a worker's keys are not taken.
+/// Why a worker's keys are rejected.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ChangeError {
-    /// There is a newer configuration, whose workers see to the keys.
+    /// There is a newer configuration; its workers manage the keys.
     #[error("there is a newer configuration")]
     Superseded,
-    /// The zone has no room for them.
+    /// The zone has no room for the keys.
     #[error(transparent)]
     Misfit(#[from] ReconcileError),
 }
 
-/// A worker's keys, as the zone has taken them.
+/// A worker's keys, as accepted by the zone.
 #[derive(Clone, Debug)]
 pub struct Changed {
-    /// How the zone knows them.
+    /// The indexes of the pools and keys.
     pub accepted: Accepted,
-    /// Whether this worker is the first that brings them.
+    /// Whether this worker is the first with these keys.
     pub first: bool,
 }
 
 impl Zone<'_> {
-    /// The newest generation, if another worker has brought its keys and this one
-    /// has not.
+    /// The newest generation, if another worker has brought its keys and this worker has not.
     #[must_use]
     pub fn newer_keys(&self, worker: WorkerId) -> Option<u64> {
         let generation = self.generation_of(worker)?;
@@ -51,9 +48,8 @@ impl Zone<'_> {
         newest.then_some(worker.generation)
     }
 
-    /// Takes the keys of the pools of the newest configuration as a worker has just
-    /// read them. The worker and those who wait there belong to the generation that
-    /// is returned from now on.
+    /// Accepts the keys of the pools of the newest configuration, as a worker has just read them.
+    /// The worker and its waiters belong to the returned generation from now on.
     pub fn change_keys(
         &mut self,
         worker: WorkerId,
@@ -81,7 +77,7 @@ impl Zone<'_> {
         Ok(changed)
     }
 
-    /// The newest keys, if they are these.
+    /// The newest generation, if its keys equal these.
     fn same_keys(&self, pools: &[PoolConfig]) -> Option<Accepted> {
         let known = self.known_keys();
         let mut same = Vec::with_capacity(pools.len());
@@ -90,7 +86,7 @@ impl Zone<'_> {
             let keys = pool.keys.iter().map(|key| {
                 let index = *known.get(&(at as u32, key.fingerprint))?;
                 let record = &self.keys[index];
-                let same = record.state == presence::ACTIVE
+                let same = record.state == presence::CURRENT
                     && (record.weight, record.slots) == (key.weight, key.slots)
                     && self.health[index].line == key.line;
                 same.then_some(index as u32)
@@ -111,7 +107,7 @@ impl Zone<'_> {
         self.drop_departed();
         self.check_keys(pools)?;
         let accepted = self.enter(pools)?;
-        // A worker that has not read the files yet may not use them either.
+        // Workers that have not read the files yet must not use the keys either.
         for key in self.keys.iter_mut() {
             if key.state == presence::RETIRED && key.retired == accepted.generation {
                 key.retired = 0;
@@ -137,10 +133,10 @@ impl Zone<'_> {
         }
     }
 
-    /// Whether there is, or may yet be, a lease on the key.
+    /// Whether the key has a lease or can get one.
     #[must_use]
     pub fn is_in_use(&self, key: u32) -> bool {
         let key = self.keys.get(key as usize);
-        key.is_some_and(|key| key.state == presence::ACTIVE || key.in_use > 0)
+        key.is_some_and(|key| key.state == presence::CURRENT || key.in_use > 0)
     }
 }

@@ -1,12 +1,12 @@
-//! Which key a request is granted.
+//! Choosing the key of a lease.
 
 use super::avoid::MAX_AVOIDED;
 use super::queue::Want;
-use super::record::{Balance, Key};
+use super::record::{Balance, KeyRecord};
 use super::time::Now;
 use super::zone::{Zone, ranks_before};
 
-/// How many keys are looked at for one that has enough tokens left.
+/// Number of keys that are examined for one with enough tokens left.
 const LOOKED_AT: usize = 8;
 const CANDIDATES: usize = LOOKED_AT + MAX_AVOIDED;
 
@@ -20,7 +20,7 @@ impl Zone<'_> {
             Balance::Random => want.nonce as u64 % listed.len().max(1) as u64,
             _ => 0,
         };
-        // Nearly always this is all there is to it.
+        // The common case.
         if let Some(&key) = listed.get(first as usize)
             && Self::knows(&self.keys[key as usize], want.generation)
             && want.avoid.is_empty()
@@ -35,8 +35,8 @@ impl Zone<'_> {
         if chosen.is_some() || want.generation == self.header.generation {
             return chosen;
         }
-        // A worker of an older configuration: its keys may have been retired,
-        // and the best of the newer ones may be unknown to it.
+        // A worker of an older configuration: its keys may be retired, and it may not know the
+        // newer ones.
         let roomy = (0..self.keys.len() as u32).filter(|&k| {
             let key = &self.keys[k as usize];
             key.pool as usize == pool && Self::has_room(key)
@@ -44,8 +44,8 @@ impl Zone<'_> {
         self.first_fit(roomy, want, now)
     }
 
-    /// The first that the request has not tried and that has enough left for it; else
-    /// the first that has anything left, or that it has tried.
+    /// The first key that the request has not tried and that has enough tokens left. Otherwise
+    /// the first with any tokens left, otherwise one that was tried.
     fn first_fit(
         &self,
         candidates: impl Iterator<Item = u32>,
@@ -76,7 +76,7 @@ impl Zone<'_> {
     }
 }
 
-/// A few keys by chance, then those beside the first.
+/// A few random keys, then the neighbours of the first.
 fn draws(listed: &[u32], random: u128) -> impl Iterator<Item = u32> {
     let len = listed.len().max(1) as u128;
     let drawn = (0..LOOKED_AT).map(move |n| (random >> (n * 11)) % len);
@@ -89,16 +89,16 @@ fn draws(listed: &[u32], random: u128) -> impl Iterator<Item = u32> {
 
 /// The first keys of a heap, in order.
 struct InOrder<'a> {
-    keys: &'a [Key],
+    keys: &'a [KeyRecord],
     listed: &'a [u32],
     balance: Balance,
-    /// Places in the heap, one of which is next: those below the ones passed.
+    /// Heap positions that may come next: the children of those visited.
     next: [u32; CANDIDATES + 1],
     len: usize,
 }
 
 impl<'a> InOrder<'a> {
-    fn new(keys: &'a [Key], listed: &'a [u32], balance: Balance) -> Self {
+    fn new(keys: &'a [KeyRecord], listed: &'a [u32], balance: Balance) -> Self {
         Self {
             keys,
             listed,
@@ -120,7 +120,8 @@ impl Iterator for InOrder<'_> {
             let sooner = ranks_before(self.keys, self.balance, b.2, a.2);
             if sooner { b } else { a }
         })?;
-        // One goes, two come: there is room for as many as are ever looked at.
+        // One position is removed and two are added; the array has room for the most keys that
+        // are examined.
         self.next[n] = 2 * at + 1;
         if let Some(place) = self.next.get_mut(self.len) {
             *place = 2 * at + 2;

@@ -1,13 +1,16 @@
 //! The circuits of upstreams, which all workers share.
 
-use crate::circuit::{Admit, Change, Circuit, CircuitId, CircuitSettings, Outcome, Pass, Status};
+use crate::circuit::{
+    Admission, Circuit, CircuitChange, CircuitId, CircuitOutcome, CircuitSettings, CircuitView,
+    Permit,
+};
 
 use super::time::Now;
 use super::zone::Zone;
 
 impl Zone<'_> {
-    /// Enters an upstream of the newest configuration: its circuit goes on as it stands,
-    /// or begins closed. `None` when that configuration has too many.
+    /// Registers an upstream of the newest configuration. An existing circuit keeps its state, a
+    /// new one is closed. `None` when there are too many upstreams.
     pub fn circuit(
         &mut self,
         upstream: &str,
@@ -30,7 +33,7 @@ impl Zone<'_> {
         })
     }
 
-    /// An unused place, or that of the upstream which has been out of use for longest.
+    /// An unused entry, or the one that has been out of use for longest.
     fn place_for_circuit(&self) -> Option<usize> {
         let newest = self.header.generation;
         let places = self.circuits.iter().enumerate();
@@ -50,61 +53,61 @@ impl Zone<'_> {
         (circuit.serial == id.serial).then_some(circuit)
     }
 
-    /// Whether a request may go to the upstream now; if so, it counts as sent.
-    pub fn admit(&mut self, id: CircuitId, now: Now) -> Admit {
+    /// Gives a permit if a request may be sent to the upstream now.
+    pub fn admit(&mut self, id: CircuitId, now: Now) -> Admission {
         match self.circuit_mut(id) {
             Some(circuit) => circuit.admit(id, now.mono_ms),
-            // Another upstream's by now, which only workers that leave can find.
-            None => Admit::Go(Pass::stray(id)),
+            // The entry belongs to another upstream. Only workers that are shutting down get
+            // here.
+            None => Admission::Permitted(Permit::stray(id)),
         }
     }
 
-    /// Until when no request may go to the upstream; `None`: one may now.
+    /// The time before which no request may be sent; `None` if one may be sent now.
     #[must_use]
     pub fn circuit_open(&self, id: CircuitId, now: Now) -> Option<u64> {
         self.circuit_of(id)?.closed_to_all(now.mono_ms)
     }
 
-    /// Whether all requests may go, so that one more reserves nothing.
+    /// Whether the circuit is closed, so that a permit reserves no probe.
     #[must_use]
     pub fn circuit_is_closed(&self, id: CircuitId) -> bool {
         self.circuit_of(id).is_none_or(Circuit::is_closed)
     }
 
-    /// Notes what became of a request that was let through. `random` spreads the
-    /// probes of many machines.
+    /// Counts the result of a permitted request. `random` spreads the probes of many machines.
     pub fn outcome(
         &mut self,
-        pass: Pass,
-        outcome: Outcome,
+        permit: Permit,
+        outcome: CircuitOutcome,
         now: Now,
         random: u64,
-    ) -> Option<Change> {
-        let circuit = self.circuit_mut(pass.circuit)?;
-        circuit.note(pass, outcome, now.mono_ms, random)
+    ) -> Option<CircuitChange> {
+        let circuit = self.circuit_mut(permit.circuit)?;
+        circuit.note(permit, outcome, now.mono_ms, random)
     }
 
-    /// Whether this process is to probe the upstream now, off the path of requests.
+    /// Whether this process should run the periodic probe of the upstream now.
     pub fn claim_probe(&mut self, id: CircuitId, interval_ms: u64, now: Now) -> bool {
         let circuit = self.circuit_mut(id);
         circuit.is_some_and(|circuit| circuit.claim_probe(interval_ms, now.mono_ms))
     }
 
-    /// Notes what such a probe has shown of the upstream.
+    /// Takes the result of a periodic probe of the upstream.
     pub fn probed_upstream(
         &mut self,
         id: CircuitId,
         good: bool,
         now: Now,
         random: u64,
-    ) -> Option<Change> {
+    ) -> Option<CircuitChange> {
         let circuit = self.circuit_mut(id)?;
         circuit.probed_aside(good, now.mono_ms, random)
     }
 
-    /// How the circuit stands.
+    /// State and counts of the circuit.
     #[must_use]
-    pub fn circuit_status(&self, id: CircuitId, now: Now) -> Option<Status> {
+    pub fn circuit_status(&self, id: CircuitId, now: Now) -> Option<CircuitView> {
         Some(self.circuit_of(id)?.status(now.mono_ms))
     }
 }

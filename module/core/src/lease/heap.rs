@@ -1,17 +1,17 @@
 //! A binary heap of record indexes in borrowed memory, with back pointers.
 //!
-//! Each record knows its place in the heap, so that any of them can be moved or
-//! taken out in O(log n). The order is the caller's.
+//! Each record stores its position in the heap, so that it can be moved or removed in O(log n).
+//! The caller defines the order.
 
 use super::record::NONE;
 
-/// What a heap needs to know of the records it orders.
+/// The order and the back pointers of a heap's records.
 pub(crate) trait Order {
-    /// Whether `a` comes out before `b`.
+    /// Whether `a` comes before `b`.
     fn before(&self, a: u32, b: u32) -> bool;
-    /// Remembers the place of `id` in the heap; [`NONE`] when it has left.
+    /// Stores the position of `id`; [`NONE`] when it has been removed.
     fn placed(&mut self, id: u32, at: u32);
-    /// The place of `id` as last remembered.
+    /// The stored position of `id`.
     fn place(&self, id: u32) -> u32;
 }
 
@@ -35,7 +35,7 @@ impl<O: Order> Heap<'_, O> {
         true
     }
 
-    /// Takes `id` out; `false` when it is not in this heap.
+    /// Removes `id`; `false` when it is not in this heap.
     pub(crate) fn remove(&mut self, id: u32) -> bool {
         let at = self.order.place(id) as usize;
         if at >= *self.len as usize || self.items[at] != id {

@@ -6,18 +6,20 @@ use thiserror::Error;
 
 use crate::circuit::Circuit;
 
-use super::record::{Header, Health, Key, NONE, Pool, Slot, Waiter, Worker};
+use super::record::{
+    KeyHealth, KeyRecord, NONE, PoolRecord, SlotRecord, WaiterRecord, WorkerRecord, ZoneHeader,
+};
 use super::service;
 
 pub(crate) const MAGIC: u64 = u64::from_be_bytes(*b"oailease");
-/// Raised whenever a record changes its shape.
+/// Increased whenever the layout of a record changes.
 pub(crate) const LAYOUT: u64 = 11;
 
-/// Workers alive at the same time, those of older configurations included.
+/// Maximum number of concurrent workers, including those of older configurations.
 pub(crate) const WORKERS: usize = 256;
-/// Pools, retired ones included.
+/// Maximum number of pools, including retired ones.
 pub(crate) const POOLS: usize = 256;
-/// Upstreams with a circuit.
+/// Maximum number of upstreams with a circuit.
 pub const MAX_CIRCUITS: usize = 64;
 
 /// Why the bytes are not a zone.
@@ -26,8 +28,8 @@ pub enum LayoutError {
     /// Too few bytes for even one key.
     #[error("{0} bytes are too few for a zone")]
     TooSmall(usize),
-    /// Another program's bytes, or another version's.
-    #[error("the zone was made by another version of the module")]
+    /// Written by another program or another version.
+    #[error("the zone was created by another version of the module")]
     Foreign,
     /// The bytes do not begin on an eight-byte boundary.
     #[error("the zone is not aligned")]
@@ -37,9 +39,9 @@ pub enum LayoutError {
 /// How many records of each kind a zone holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
-    /// Key pools.
+    /// KeyRecord pools.
     pub pools: usize,
-    /// Worker processes.
+    /// WorkerRecord processes.
     pub workers: usize,
     /// API keys, over all pools.
     pub keys: usize,
@@ -51,20 +53,20 @@ pub struct Capacity {
     pub services: usize,
 }
 
-const FIXED: usize = size_of::<Header>()
-    + POOLS * size_of::<Pool>()
-    + WORKERS * size_of::<Worker>()
+const FIXED: usize = size_of::<ZoneHeader>()
+    + POOLS * size_of::<PoolRecord>()
+    + WORKERS * size_of::<WorkerRecord>()
     + MAX_CIRCUITS * size_of::<Circuit>();
 const HEAP_ITEM: usize = size_of::<u32>();
-/// One key, one slot and one waiter, each with its places in heaps.
-const UNIT: usize = size_of::<Key>()
-    + size_of::<Health>()
-    + size_of::<Slot>()
-    + size_of::<Waiter>()
+/// One key, one slot and one waiter, with their heap entries.
+const UNIT: usize = size_of::<KeyRecord>()
+    + size_of::<KeyHealth>()
+    + size_of::<SlotRecord>()
+    + size_of::<WaiterRecord>()
     + 4 * HEAP_ITEM;
 
-/// A lock of a service: they have an eighth of the zone.
-const SERVICE: usize = size_of::<service::Head>() + size_of::<service::Note>();
+/// A service lock. Service locks take an eighth of the zone.
+const SERVICE: usize = size_of::<service::ServiceRecord>() + size_of::<service::ServiceTexts>();
 const MOST_SERVICES: usize = 4096;
 
 fn services_in(bytes: usize) -> usize {
@@ -72,9 +74,9 @@ fn services_in(bytes: usize) -> usize {
 }
 
 impl Capacity {
-    /// What fits into so many bytes.
+    /// The capacity of a zone of this size.
     pub fn of(bytes: usize) -> Result<Self, LayoutError> {
-        // An even number keeps the records behind the heaps of four-byte items aligned.
+        // An even number keeps the records after the four-byte heap entries aligned.
         let services = services_in(bytes);
         let left = bytes.saturating_sub(FIXED + services * SERVICE);
         let units = (left / UNIT).min(NONE as usize / 2) & !1;
@@ -91,7 +93,7 @@ impl Capacity {
         })
     }
 
-    /// The bytes that hold so many keys, slots and waiters.
+    /// Size of a zone for that many keys, slots and waiters.
     #[must_use]
     pub fn bytes_for(keys: usize, slots: usize, waiters: usize) -> usize {
         let rest = FIXED + (keys.max(slots).max(waiters) + 1) * UNIT;

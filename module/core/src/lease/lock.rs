@@ -1,24 +1,23 @@
-//! Slots that other machines lease too: a lease here counts only with a lock that
-//! a quorum of nodes has granted this machine.
+//! Slots that are shared with other machines: a lease needs a lock from a quorum of nodes.
 //!
-//! The zone settles who of this machine may try, remembers what is known to be
-//! held elsewhere, and lets a lock go from lease to lease without a round trip.
-//! Taking and giving back locks is the caller's.
+//! The zone decides which request of this machine may try to lock a slot, stores what is held
+//! elsewhere, and hands locks from lease to lease without a round trip. The caller takes and
+//! releases the locks.
 
 use super::acquire::Grant;
-use super::record::{NONE, Slot, nonce_of, nonce_words};
+use super::record::{NONE, SlotRecord, nonce_of, nonce_words};
 use super::release::{LeaseHandle, Lost};
 use super::time::Now;
 use super::zone::Zone;
 use crate::redlock::Fence;
 
-/// A lock that this machine has on a slot by quorum.
+/// A lock of this machine on a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lock {
     nonce: [u64; 2],
-    /// The fence that a quorum took.
+    /// The fence that a quorum accepted.
     pub fence: u64,
-    /// Until when it is valid, on the monotonic clock. Never 0.
+    /// End of its validity on the monotonic clock. Never 0.
     pub deadline_ms: u64,
 }
 
@@ -33,13 +32,13 @@ impl Lock {
         }
     }
 
-    /// What proves to the nodes that it is this one.
+    /// Proves to the nodes that the lock is this one.
     #[must_use]
     pub fn nonce(&self) -> u128 {
         nonce_of(self.nonce)
     }
 
-    pub(crate) fn of(slot: &Slot) -> Option<Self> {
+    pub(crate) fn of(slot: &SlotRecord) -> Option<Self> {
         (slot.lock_deadline_ms != 0).then_some(Self {
             nonce: slot.lock_nonce,
             fence: slot.lock_fence,
@@ -48,36 +47,36 @@ impl Lock {
     }
 }
 
-/// When a lock may be handed to the next waiter instead of being given back.
+/// Conditions for handing a lock to the next waiter instead of releasing it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HandOver {
-    /// How often in a row; no more than there are fences in a block.
+    /// Maximum number of consecutive hand-overs; at most the number of fences in a block.
     pub most: u32,
-    /// Whether another worker may have it: nothing is under way to the nodes that would
-    /// take the slot again after that worker has given the lock back.
+    /// Whether a waiter of another worker may get the lock. False while a command to the nodes is
+    /// outstanding that could lock the slot again after the other worker has released it.
     pub to_others: bool,
-    /// How long this machine may have had it, in milliseconds, if others wait.
+    /// Longest time that this machine may keep the lock while others wait, in milliseconds.
     pub longest_ms: Option<u32>,
-    /// How long it must still be valid, in milliseconds.
+    /// Minimum remaining validity, in milliseconds.
     pub left_ms: u64,
-    /// Whose waiters may have it: those of the same configuration, which have the
-    /// same name for the slot and the same nodes.
+    /// Generation of the waiters that may get the lock: same configuration, so the same names and
+    /// nodes.
     pub generation: u64,
 }
 
-/// What has become of a lease's slot.
+/// What happened to the slot of an ended lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// It is free, or somebody else's who has to lock it first.
+    /// It is free, or granted to a waiter that must lock it first.
     Free,
-    /// A waiter has it, and the lock with it.
+    /// A waiter has the slot and the lock.
     HandedOver,
-    /// The lock has to be given back; until [`Zone::release`] the slot is held.
+    /// The lock must be released; the slot is held until [`Zone::release`].
     Locked(Lock),
 }
 
 impl Zone<'_> {
-    /// Notes the lock on the slot of a lease; the lease lasts as long.
+    /// Stores the lock on the slot of a lease. The lease ends with the lock.
     pub fn locked(&mut self, handle: LeaseHandle, lock: Lock) -> Result<Grant, Lost> {
         self.holds(handle)?;
         let slot = &mut self.slots[handle.slot as usize];
@@ -91,7 +90,7 @@ impl Zone<'_> {
         Ok(self.granted(handle.slot))
     }
 
-    /// Notes that the lock on the slot of a lease has been prolonged.
+    /// Stores the new deadline of an extended lock.
     pub fn prolonged(&mut self, handle: LeaseHandle, deadline_ms: u64) -> Result<(), Lost> {
         self.holds(handle)?;
         self.slots[handle.slot as usize].lock_deadline_ms = deadline_ms;
@@ -99,8 +98,8 @@ impl Zone<'_> {
         Ok(())
     }
 
-    /// Ends a lease: hands slot and lock to the first waiter, if there is one and
-    /// it may be; else tells which lock to give back.
+    /// Ends a lease. Hands slot and lock to the first waiter if the conditions allow it;
+    /// otherwise returns the lock to be released.
     pub fn end(&mut self, handle: LeaseHandle, rule: HandOver, now: Now) -> Result<Ended, Lost> {
         self.holds(handle)?;
         let record = self.slots[handle.slot as usize];
@@ -112,7 +111,7 @@ impl Zone<'_> {
         let had_ms = (now.mono_ms as u32).wrapping_sub(record.locked_ms);
         let fair = rule.longest_ms.is_none_or(|longest| had_ms <= longest);
         let key = record.key as usize;
-        let kept = record.ordinal < self.keys[key].slots && self.may_go_on(key);
+        let kept = record.ordinal < self.keys[key].slots && self.is_active(key);
         let in_block = u64::from(record.handed) + 1 < Fence::BLOCK;
         let may = |&waiter: &u32| {
             let waiter = &self.waiters[waiter as usize];
@@ -132,7 +131,7 @@ impl Zone<'_> {
         slot.owner = next.owner;
         slot.ttl_ms = next.ttl_ms;
         slot.holder = next.holder;
-        // The next lock has a fence of another block.
+        // The next lock gets a fence of another block.
         slot.fence = lock.fence + u64::from(slot.handed);
         slot.granted_ms = now.mono_ms;
         self.account(handle.slot, next.tokens, now);
@@ -140,15 +139,15 @@ impl Zone<'_> {
         Ok(Ended::HandedOver)
     }
 
-    /// The slot of a lease turns out to be held on another machine: nobody here
-    /// need try before then.
+    /// Marks the slot of a lease as held on another machine until `until_ms`. It is not granted
+    /// before then.
     pub fn taken_elsewhere(&mut self, handle: LeaseHandle, until_ms: u64) -> Result<(), Lost> {
         self.holds(handle)?;
         self.leave_elsewhere(handle.slot, until_ms);
         Ok(())
     }
 
-    /// Another machine has given a slot up: those who wait here may try.
+    /// Offers a slot that another machine has released to waiters of this machine.
     pub fn freed_elsewhere(&mut self, key: u32, ordinal: u32, now: Now) {
         let held = &self.deadlines[..self.header.deadlines as usize];
         let found = held.iter().copied().find(|&slot| {
@@ -165,7 +164,7 @@ impl Zone<'_> {
         record.owner = NONE;
         record.nonce = [0; 2];
         record.lock_deadline_ms = 0;
-        self.set_aside(slot);
+        self.leave_out_of_probation(slot);
         self.move_deadline(slot, until_ms);
     }
 

@@ -1,19 +1,17 @@
-//! Exclusive leases on the slots of API keys, in a block of shared memory.
+//! Exclusive leases on the slots of API keys, in shared memory.
 //!
-//! The zone is plain old data: fixed tables of pools, keys, slots, waiters and
-//! workers that point at one another by index, so that every process may map it
-//! at its own address. Whoever holds the zone's mutex opens a [`Zone`] over the
-//! bytes and calls it; nothing here blocks, allocates or reads a clock.
+//! The zone is plain old data: fixed tables of pools, keys, slots, waiters and workers that refer
+//! to each other by index, so that each process can map it at a different address. The holder of
+//! the zone's mutex opens a [`Zone`] over the bytes and calls it. Nothing here blocks, allocates
+//! or reads a clock.
 //!
-//! What a record says of itself (this slot is held, by whom, until when) is the
-//! truth; heaps, free lists and counters are derived from it. A process killed
-//! while it held the mutex leaves at worst the derived part torn, and
-//! [`Zone::recover`] makes it anew.
+//! Slot records (held or free, by whom, until when) are authoritative. Heaps, free lists and
+//! counters are derived from them. If a process dies while it holds the mutex, only the derived
+//! part can be inconsistent; [`Zone::recover`] rebuilds it.
 //!
-//! A configuration has a *generation*. After a reload the workers of the old
-//! configuration go on beside the new ones: each grants only keys that its own
-//! configuration knows, while slots stay exclusive across all of them. Keys that
-//! change without a reload make a generation, too.
+//! A configuration has a *generation*. After a reload the workers of the old configuration keep
+//! running beside the new ones. Each grants only keys of its own configuration, while slots stay
+//! exclusive across all workers. Keys that change without a reload also create a generation.
 
 mod account;
 mod acquire;
@@ -44,8 +42,8 @@ pub use avoid::{Avoid, MAX_AVOIDED};
 pub use change::{ChangeError, Changed};
 pub use layout::{Capacity, LayoutError, MAX_CIRCUITS};
 pub use lock::{Ended, HandOver, Lock};
-pub use outlook::{KeyView, Outlook};
-pub use policy::{Cause, KeyPolicy, Report, Turn};
+pub use outlook::{KeyState, KeyView, Outlook};
+pub use policy::{AttemptReport, Cause, KeyChange, KeyPolicy};
 pub use queue::{Cancelled, QueueFull, Served, WaitTicket, Want};
 pub use reconcile::{Accepted, KeyConfig, PoolConfig, ReconcileError};
 pub use record::{Balance, MAX_POOL_NAME};

@@ -1,4 +1,4 @@
-//! What there is to say of a pool's keys: to who gets none, and to who looks after them.
+//! Availability and health of a pool's keys, for requests that get none and for listings.
 
 use openai_wire::Verdict;
 
@@ -8,69 +8,96 @@ use super::record::presence;
 use super::time::Now;
 use super::zone::{PoolId, Zone};
 
-/// Why no key is to be had.
+/// Why no key is available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outlook {
-    /// There are keys in order: a slot is free, or will be.
+    /// Some keys are not cooling down: a slot is free or will become free.
     Busy,
-    /// All keys are out, some of them for a while only: by their rates.
-    Cooling {
-        /// In how many milliseconds the first of those returns.
+    /// All keys are cooling down, at least one of them for a rate or a limit only.
+    CoolingDown {
+        /// Milliseconds until the first of those cool-downs ends.
         soonest_ms: u64,
     },
-    /// All keys are revoked or out of quota.
+    /// All keys are invalid or out of quota.
     Unhealthy {
-        /// In how many milliseconds the first is tried again.
+        /// Milliseconds until the first cool-down ends.
         soonest_ms: u64,
     },
-    /// The request has tried them all, and wants none twice.
+    /// The request has tried all keys and must not get one again.
     Tried,
 }
 
-/// How a key does.
+/// State and counts of a key, for listings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyView {
     /// Its index in the zone.
     pub key: u32,
-    /// Why it is out, if it is.
+    /// Cause of the cool-down; `None` in other states.
     pub cause: Option<Cause>,
-    /// For how many milliseconds more.
+    /// Remaining cool-down in milliseconds.
     pub left_ms: u64,
-    /// Whether it has to show that it works again before it has all its slots.
-    pub on_trial: bool,
+    /// Whether the key is on probation.
+    pub on_probation: bool,
     /// Leases on it.
     pub in_use: u32,
-    /// Its slots.
+    /// Number of slots.
     pub slots: u32,
-    /// How many leases it may have now.
+    /// How many leases the key may have now.
     pub cap: u32,
-    /// The requests that the provider has left for it, as far as is known.
+    /// Requests left of the provider's limit, if known.
     pub requests: Option<i64>,
-    /// The tokens that the provider has left for it, as far as is known.
+    /// Tokens left of the provider's limit, if known.
     pub tokens: Option<i64>,
-    /// The status of its last answer that was not good; 0 before the first.
+    /// Status of the last unsuccessful response; 0 before the first.
     pub last_error: u16,
-    /// How often in a row an answer has put it out.
+    /// Consecutive failures.
     pub failures: u32,
-    /// What came of the requests that were sent with it, in the order of
-    /// [`Verdict::ALL`]; modulo 2^32.
+    /// Attempts with the key by verdict, in the order of [`Verdict::ALL`]; modulo 2^32.
     pub attempts: [u32; Verdict::ALL.len()],
 }
 
 impl KeyView {
-    /// Its state in a word.
+    /// Its state.
     #[must_use]
-    pub const fn state(&self) -> &'static str {
+    pub const fn state(&self) -> KeyState {
         match self {
-            Self { cause: Some(_), .. } => "out",
-            Self { on_trial: true, .. } => "trial",
-            _ => "in",
+            Self { cause: Some(_), .. } => KeyState::CoolingDown,
+            Self {
+                on_probation: true, ..
+            } => KeyState::Probation,
+            _ => KeyState::Active,
+        }
+    }
+}
+
+/// Whether a key may be leased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyState {
+    /// All of its slots may be leased.
+    Active,
+    /// None may, until a time and for a cause.
+    CoolingDown,
+    /// Its cool-down is over. Few of its slots may be leased until requests have succeeded.
+    Probation,
+}
+
+impl KeyState {
+    /// All states, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Active, Self::CoolingDown, Self::Probation];
+
+    /// The name in logs, metrics and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::CoolingDown => "cooling_down",
+            Self::Probation => "probation",
         }
     }
 }
 
 impl Zone<'_> {
-    /// Why [`Zone::acquire`] has nothing to give.
+    /// Why [`Zone::acquire`] granted nothing.
     #[must_use]
     pub fn outlook(&self, want: &Want, now: Now) -> Outlook {
         let Some(pool) = self.pool_for(want) else {
@@ -78,7 +105,7 @@ impl Zone<'_> {
         };
         let record = &self.pools[pool];
         let newest = want.generation == self.header.generation;
-        if newest && !want.avoid.is_strict() && record.out < record.keys {
+        if newest && !want.avoid.is_strict() && record.cooling < record.keys {
             return Outlook::Busy;
         }
         let (mut passing, mut all) = (None::<u64>, None::<u64>);
@@ -103,34 +130,34 @@ impl Zone<'_> {
             }
         }
         match (passing, all) {
-            (Some(soonest_ms), _) => Outlook::Cooling { soonest_ms },
+            (Some(soonest_ms), _) => Outlook::CoolingDown { soonest_ms },
             (None, Some(soonest_ms)) => Outlook::Unhealthy { soonest_ms },
-            // Others have newer keys in place of all that it knows: it soon will, too.
+            // Newer keys have replaced all that the worker knows. It will read them soon.
             (None, None) if !knows_any && !newest => Outlook::Busy,
             (None, None) => Outlook::Tried,
         }
     }
 
-    /// How many keys of a pool are out, and how many it has.
+    /// Number of a pool's keys that are cooling down, and of all its keys.
     #[must_use]
-    pub fn out_of(&self, pool: PoolId) -> (u32, u32) {
+    pub fn cooling_of(&self, pool: PoolId) -> (u32, u32) {
         let pool = &self.pools[pool.0 as usize];
-        (pool.out, pool.keys)
+        (pool.cooling, pool.keys)
     }
 
-    /// How each key of a pool does, as its newest configuration has them.
+    /// The keys of a pool of the newest configuration.
     #[must_use]
     pub fn listing(&self, pool: PoolId, now: Now) -> Vec<KeyView> {
         let keys = self.keys.iter().enumerate();
-        let of_pool = keys.filter(|(_, key)| key.state == presence::ACTIVE && key.pool == pool.0);
+        let of_pool = keys.filter(|(_, key)| key.state == presence::CURRENT && key.pool == pool.0);
         of_pool.map(|(at, _)| self.view(at, now)).collect()
     }
 
-    /// How each key of all pools does, as the newest configuration has them.
+    /// The keys of all pools of the newest configuration.
     #[must_use]
     pub fn keys(&self, now: Now) -> Vec<(PoolId, KeyView)> {
         let keys = self.keys.iter().enumerate();
-        let active = keys.filter(|(_, key)| key.state == presence::ACTIVE);
+        let active = keys.filter(|(_, key)| key.state == presence::CURRENT);
         active
             .map(|(at, key)| (PoolId(key.pool), self.view(at, now)))
             .collect()
@@ -143,7 +170,7 @@ impl Zone<'_> {
             key: at as u32,
             cause: (left_ms > 0).then(|| Cause::from_word(health.cause)),
             left_ms,
-            on_trial: left_ms == 0 && health.ramp != 0,
+            on_probation: left_ms == 0 && health.probation != 0,
             in_use: key.in_use,
             slots: key.slots,
             cap: key.cap,

@@ -1,27 +1,27 @@
-//! What a pool's configuration says of its keys' health, and what answers report.
+//! Configuration of key health, and the reports of responses.
 
 use openai_wire::limits::Limits;
 use openai_wire::verdict::Verdict;
 
-use super::record::Pool;
+use super::record::PoolRecord;
 
-/// What the configuration of a pool says of its keys' health.
+/// A pool's configuration of limits and cool-downs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyPolicy {
-    /// Requests a minute that each key may have; 0 for no limit.
+    /// Requests per minute per key; 0 for no limit.
     pub rpm: u32,
-    /// Tokens a minute that each key may have; 0 for no limit.
+    /// Tokens per minute per key; 0 for no limit.
     pub tpm: u32,
-    /// The first cool-down of a rate limit that states none; it doubles.
-    pub rate_ms: u64,
-    /// The longest of those.
-    pub rate_max_ms: u64,
-    /// The cool-down of a key out of quota.
-    pub quota_ms: u64,
-    /// The first cool-down of a key that was refused; it doubles, up to an hour.
-    pub revoked_ms: u64,
-    /// Whether a key that returns begins with one lease, and twice as many with
-    /// each good answer.
+    /// Bound of the first cool-down of a rate limit whose response states no time; doubles with
+    /// each failure.
+    pub rate_limited_ms: u64,
+    /// Highest value of that bound.
+    pub rate_limited_max_ms: u64,
+    /// Cool-down of a key that is out of quota.
+    pub quota_exceeded_ms: u64,
+    /// First cool-down of an invalid key; doubles with each failure, up to an hour.
+    pub invalid_key_ms: u64,
+    /// Whether every key is on probation after a cool-down that a response caused.
     pub ramp: bool,
 }
 
@@ -30,115 +30,115 @@ impl Default for KeyPolicy {
         Self {
             rpm: 0,
             tpm: 0,
-            rate_ms: 1_000,
-            rate_max_ms: 60_000,
-            quota_ms: 3_600_000,
-            revoked_ms: 60_000,
+            rate_limited_ms: 1_000,
+            rate_limited_max_ms: 60_000,
+            quota_exceeded_ms: 3_600_000,
+            invalid_key_ms: 60_000,
             ramp: true,
         }
     }
 }
 
 impl KeyPolicy {
-    pub(crate) fn write(&self, pool: &mut Pool) {
+    pub(crate) fn write(&self, pool: &mut PoolRecord) {
         pool.rpm = self.rpm;
         pool.tpm = self.tpm;
         pool.ramp = self.ramp.into();
-        pool.rate_ms = self.rate_ms;
-        pool.rate_max_ms = self.rate_max_ms;
-        pool.quota_ms = self.quota_ms;
-        pool.revoked_ms = self.revoked_ms;
+        pool.rate_limited_ms = self.rate_limited_ms;
+        pool.rate_limited_max_ms = self.rate_limited_max_ms;
+        pool.quota_exceeded_ms = self.quota_exceeded_ms;
+        pool.invalid_key_ms = self.invalid_key_ms;
     }
 
-    pub(crate) fn of(pool: &Pool) -> Self {
+    pub(crate) fn of(pool: &PoolRecord) -> Self {
         Self {
             rpm: pool.rpm,
             tpm: pool.tpm,
-            rate_ms: pool.rate_ms,
-            rate_max_ms: pool.rate_max_ms,
-            quota_ms: pool.quota_ms,
-            revoked_ms: pool.revoked_ms,
+            rate_limited_ms: pool.rate_limited_ms,
+            rate_limited_max_ms: pool.rate_limited_max_ms,
+            quota_exceeded_ms: pool.quota_exceeded_ms,
+            invalid_key_ms: pool.invalid_key_ms,
             ramp: pool.ramp != 0,
         }
     }
 }
 
-/// Why a key is out. Later ones are graver.
+/// Cause of a cool-down. Later ones are more serious.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
 pub enum Cause {
-    /// It has had what the configuration allows it.
-    Stated = 1,
-    /// It has had what the provider said to be left.
-    Limit = 2,
-    /// The provider refused it for its rate.
-    Rate = 3,
-    /// It is out of quota.
-    Quota = 4,
-    /// The provider does not take it.
-    Revoked = 5,
+    /// The key has used up its configured limit.
+    ConfiguredLimit = 1,
+    /// The key has used up what the provider stated as remaining.
+    ProviderLimit = 2,
+    /// The provider rejected a request for its rate.
+    RateLimited = 3,
+    /// The key is out of quota.
+    QuotaExceeded = 4,
+    /// The provider does not accept the key.
+    InvalidKey = 5,
 }
 
 impl Cause {
     pub(crate) fn from_word(word: u32) -> Self {
         match word {
-            1 => Self::Stated,
-            2 => Self::Limit,
-            4 => Self::Quota,
-            5 => Self::Revoked,
-            _ => Self::Rate,
+            1 => Self::ConfiguredLimit,
+            2 => Self::ProviderLimit,
+            4 => Self::QuotaExceeded,
+            5 => Self::InvalidKey,
+            _ => Self::RateLimited,
         }
     }
 
-    /// Its name in logs and variables.
+    /// The name in logs, metrics and JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Stated => "stated",
-            Self::Limit => "limit",
-            Self::Rate => "rate",
-            Self::Quota => "quota",
-            Self::Revoked => "revoked",
+            Self::ConfiguredLimit => "configured_limit",
+            Self::ProviderLimit => "provider_limit",
+            Self::RateLimited => "rate_limited",
+            Self::QuotaExceeded => "quota_exceeded",
+            Self::InvalidKey => "invalid_key",
         }
     }
 
-    /// Whether an answer put it out, and not a count of what it was given.
-    pub(crate) fn is_judged(self) -> bool {
-        self >= Self::Rate
+    /// Whether a response caused the cool-down, and not a count of leases.
+    pub(crate) fn is_by_response(self) -> bool {
+        self >= Self::RateLimited
     }
 
-    /// Whether waiting for a while will do.
+    /// Whether the key recovers by itself after a while.
     #[must_use]
     pub fn is_passing(self) -> bool {
-        self <= Self::Rate
+        self <= Self::RateLimited
     }
 }
 
-/// What an answer, or its absence, says of the key.
+/// The result of an attempt, as it concerns the key.
 #[derive(Clone, Copy, Debug)]
-pub struct Report {
-    /// What it amounts to.
+pub struct AttemptReport {
+    /// The verdict.
     pub verdict: Verdict,
-    /// What its headers tell.
+    /// Limits stated in the response's headers.
     pub limits: Limits,
-    /// Its status; 0 when there was no answer.
+    /// Status of the response; 0 without one.
     pub status: u16,
-    /// Chance, for cool-downs that nothing states.
+    /// Random number for cool-downs whose length is not stated.
     pub random: u64,
 }
 
-/// A change for the key that is worth a line in the log.
+/// A change of a key's state, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// The key is out, or out for longer, or for a graver cause.
-    Out {
-        /// Why.
+pub enum KeyChange {
+    /// A cool-down began, was extended, or has a more serious cause.
+    CoolingDown {
+        /// The cause.
         cause: Cause,
-        /// Until when, on the monotonic clock.
+        /// End of the cool-down on the monotonic clock.
         until_ms: u64,
-        /// How often in a row an answer has put it out.
+        /// Consecutive failures.
         failures: u32,
     },
-    /// After failures the key has served a request.
-    Sound,
+    /// The key has served a request after failures.
+    Recovered,
 }

@@ -1,84 +1,85 @@
-//! Waiting for a slot: by priority, then by arrival, across all workers.
+//! The queue of requests that wait for a slot: ordered by priority, then by arrival, across all
+//! workers.
 
 use thiserror::Error;
 
-use super::acquire::{Grant, Holder};
+use super::acquire::{Grant, Recipient};
 use super::avoid::Avoid;
 use super::record::{NONE, nonce_words, presence, slot_state, waiter_state};
 use super::time::Now;
 use super::worker::WorkerId;
 use super::zone::{PoolId, Zone, turn};
 
-/// Who wants a lease, and of what.
+/// A request for a lease.
 #[derive(Clone, Copy, Debug)]
 pub struct Want {
     /// The key pool.
     pub pool: PoolId,
-    /// The worker that asks.
+    /// The requesting worker.
     pub worker: WorkerId,
-    /// The generation of that worker's configuration.
+    /// Generation of the worker's configuration.
     pub generation: u64,
-    /// Random; becomes the lease's nonce.
+    /// Random number that becomes the lease's nonce.
     pub nonce: u128,
-    /// How long the lease lasts without renewal, in milliseconds: as the worker
-    /// knows it, which renews at its own pace.
+    /// Duration of the lease without renewal, in milliseconds, in the worker's configuration.
     pub ttl_ms: u64,
-    /// Higher is served sooner.
+    /// Requests with a higher priority are served first.
     pub priority: i32,
-    /// The worker's own name for the request.
+    /// The worker's identifier of the request.
     pub tag: u64,
-    /// Its place among those of its priority, when it has waited before.
+    /// Arrival number of an earlier wait, to keep the position within the priority.
     pub arrival: Option<u64>,
-    /// The tokens that it is estimated to take of the key's limits; 0 if unknown.
+    /// Estimated tokens of the request; 0 if unknown.
     pub tokens: u32,
-    /// Keys that it has tried.
+    /// Keys that the request has tried.
     pub avoid: Avoid,
-    /// Whom it is for, as listings shall say: see [`super::holder_of`].
+    /// Number of the client for listings, see [`super::holder_of`].
     pub holder: u64,
 }
 
-/// A place in the queue.
+/// A request's entry in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitTicket {
     waiter: u32,
     nonce: [u64; 2],
 }
 
-/// The pool's queue, or the zone, has no room for another waiter.
+/// Neither the pool's queue nor the zone has room for another waiter.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("the queue is full")]
 pub struct QueueFull;
 
-/// What became of a place that was given up.
+/// Result of leaving the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cancelled {
-    /// It is free.
+    /// The request was waiting.
     Left,
-    /// It had been served just before; the caller now has this lease.
+    /// The request had just been served; the caller now holds this lease.
     Served(Grant),
-    /// There was no such place any more.
+    /// There was no such entry.
     Gone,
 }
 
-/// A waiter that has been granted its lease.
+/// A waiter that has been granted a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Served {
-    /// The worker's own name for the request.
+    /// The worker's identifier of the request.
     pub tag: u64,
     /// Its lease.
     pub grant: Grant,
-    /// Its place among those of its priority.
+    /// Arrival number.
     pub arrival: u64,
 }
 
 impl Zone<'_> {
-    /// Takes a place in the queue. Call it when [`Zone::acquire`], with the same
-    /// mutex held, had nothing to give.
+    /// Adds a request to the queue. Call it when [`Zone::acquire`] granted nothing, under the
+    /// same mutex.
     pub fn enqueue(&mut self, want: &Want) -> Result<WaitTicket, QueueFull> {
         let pool = self.pool_for(want).ok_or(QueueFull)?;
         let record = &self.pools[pool];
         let waiter = self.header.free_waiter;
-        // Who has waited before was in the queue when others were told that it is full.
+        // A request that has waited before keeps its right to wait, even when the queue is full
+        // for new ones.
         let most = match want.arrival {
             None => record.queue.min(record.waiting_room),
             Some(_) => record.waiting_room,
@@ -110,7 +111,7 @@ impl Zone<'_> {
         })
     }
 
-    /// Gives up a place.
+    /// Removes a request from the queue.
     pub fn cancel(&mut self, ticket: WaitTicket) -> Cancelled {
         let Some(record) = self.waiters.get(ticket.waiter as usize) else {
             return Cancelled::Gone;
@@ -139,10 +140,10 @@ impl Zone<'_> {
         }
     }
 
-    /// Takes the next served waiter of a worker, if there is one.
+    /// Returns the worker's next served waiter, if there is one.
     ///
-    /// A waiter that was left uncollected until its lease ran out has its old
-    /// place in the queue again.
+    /// A waiter whose lease expired before it was collected returns to its old position in the
+    /// queue.
     pub fn collect(&mut self, worker: WorkerId, now: Now) -> Option<Served> {
         self.expire(now);
         loop {
@@ -162,7 +163,7 @@ impl Zone<'_> {
         }
     }
 
-    /// Whether the slot that a waiter was served with is still under its lease.
+    /// Whether the slot granted to a waiter is still under its lease.
     fn is_current(&self, waiter: u32) -> bool {
         let waiter = &self.waiters[waiter as usize];
         self.slots.get(waiter.slot as usize).is_some_and(|slot| {
@@ -187,7 +188,7 @@ impl Zone<'_> {
         }
     }
 
-    /// Serves waiters with the free slots of a key.
+    /// Grants the free slots of a key to waiters.
     pub(crate) fn offer(&mut self, key: usize, now: Now) {
         while Self::has_room(&self.keys[key])
             && self.keys[key].state != presence::UNUSED
@@ -196,7 +197,7 @@ impl Zone<'_> {
             let pool = self.keys[key].pool as usize;
             self.waiting_in(pool).remove(waiter);
             let next = self.waiters[waiter as usize];
-            let to = Holder {
+            let to = Recipient {
                 owner: next.owner,
                 nonce: next.nonce,
                 ttl_ms: next.ttl_ms,
@@ -208,7 +209,7 @@ impl Zone<'_> {
         }
     }
 
-    /// Tells a waiter's worker that the slot is held for it.
+    /// Notifies a waiter's worker that a slot is held for it.
     pub(crate) fn serve(&mut self, waiter: u32, slot: u32) {
         let record = &mut self.waiters[waiter as usize];
         record.slot = slot;
@@ -217,7 +218,7 @@ impl Zone<'_> {
         self.post(owner, waiter);
     }
 
-    /// The first waiter that may have the key.
+    /// The first waiter that may get the key.
     pub(crate) fn next_for(&self, at: usize) -> Option<u32> {
         let key = &self.keys[at];
         let pool = &self.pools[key.pool as usize];
@@ -231,8 +232,8 @@ impl Zone<'_> {
         if may(&first) {
             return Some(first);
         }
-        // Only just after a reload, while old and new workers wait together, and
-        // when it has tried the key.
+        // Happens only just after a reload, while old and new workers wait together, and when the
+        // first waiter has tried the key.
         waiting
             .iter()
             .copied()

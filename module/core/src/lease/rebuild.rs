@@ -1,22 +1,22 @@
-//! Making the derived part of the zone anew from what the records say.
+//! Rebuilding the derived part of the zone from its records.
 
 use super::record::{NONE, presence, slot_state, waiter_state};
 use super::time::Now;
 use super::zone::Zone;
 
 impl Zone<'_> {
-    /// Puts the zone in order after a process died while it held the mutex.
-    /// Whoever finds that calls it first.
+    /// Repairs the zone after a process died while it held the mutex. The next process that locks
+    /// it calls this first.
     pub fn recover(&mut self, now: Now) {
         self.rebuild();
-        // It may have died between freeing a slot and offering it.
+        // The process may have died between freeing a slot and offering it.
         for key in 0..self.keys.len() {
             self.offer(key, now);
         }
     }
 
-    /// Rebuilds heaps, lists and counters. Records that point nowhere are dropped;
-    /// a lease is never.
+    /// Rebuilds heaps, lists and counters. Drops records with invalid references; leases are
+    /// never dropped.
     pub(crate) fn rebuild(&mut self) {
         self.drop_broken_records();
         self.lay_out_segments();
@@ -40,7 +40,7 @@ impl Zone<'_> {
         }
         for health in self.health.iter_mut() {
             health.heap_at = NONE;
-            health.aside = 0;
+            health.left_out = 0;
         }
         for slot in self.slots.iter_mut() {
             let key = self.keys.get(slot.key as usize);
@@ -64,12 +64,12 @@ impl Zone<'_> {
         }
     }
 
-    /// Gives each pool its part of the two heaps that pools share. Pools of the
-    /// newest configuration come first: their room has been checked.
+    /// Assigns each pool its part of the two shared heaps. Pools of the newest configuration come
+    /// first: their room has been checked.
     fn lay_out_segments(&mut self) {
         let mut active = vec![0u32; self.pools.len()];
         let mut slots = vec![0u32; self.pools.len()];
-        for key in self.keys.iter().filter(|k| k.state == presence::ACTIVE) {
+        for key in self.keys.iter().filter(|k| k.state == presence::CURRENT) {
             active[key.pool as usize] += 1;
             slots[key.pool as usize] += key.slots;
         }
@@ -82,7 +82,7 @@ impl Zone<'_> {
             waiting[waiter.pool as usize] += 1;
         }
         let (mut keys_at, mut waiting_at) = (0, 0);
-        for state in [presence::ACTIVE, presence::RETIRED] {
+        for state in [presence::CURRENT, presence::RETIRED] {
             for (at, pool) in self
                 .pools
                 .iter_mut()
@@ -93,7 +93,7 @@ impl Zone<'_> {
                 keys_at += active[at];
                 let left = self.waiting.len() as u32 - waiting_at;
                 pool.waiting_at = waiting_at;
-                // Those who come back from slots that they could not lock have room, too.
+                // Requests that return from slots they could not lock need room, too.
                 let room = pool.queue.saturating_add(slots[at]);
                 pool.waiting_room = room.max(waiting[at]).min(left);
                 waiting_at += pool.waiting_room;
@@ -105,7 +105,7 @@ impl Zone<'_> {
             pool.held = 0;
             pool.slots = 0;
             pool.keys = 0;
-            pool.out = 0;
+            pool.cooling = 0;
         }
     }
 
@@ -121,7 +121,7 @@ impl Zone<'_> {
                     self.header.fence = self.header.fence.max(slot.fence);
                     self.keys[key].in_use += 1;
                     let health = &mut self.health[key];
-                    health.aside += u32::from(slot.serial < health.back);
+                    health.left_out += u32::from(slot.serial < health.probation_serial);
                     self.pools[self.keys[key].pool as usize].held += 1;
                     self.held_slots().push(at as u32);
                 }
@@ -138,20 +138,20 @@ impl Zone<'_> {
     }
 
     fn list_keys(&mut self) {
-        self.header.out = 0;
+        self.header.cooling = 0;
         for key in 0..self.keys.len() {
             if self.keys[key].state == presence::UNUSED {
                 continue;
             }
             if self.health[key].until_ms != 0 {
-                self.keys_out().push(key as u32);
+                self.cooling_keys().push(key as u32);
             }
             self.set_cap(key);
-            if self.keys[key].state == presence::ACTIVE {
+            if self.keys[key].state == presence::CURRENT {
                 let pool = &mut self.pools[self.keys[key].pool as usize];
                 pool.slots += self.keys[key].slots;
                 pool.keys += 1;
-                pool.out += u32::from(self.health[key].until_ms != 0);
+                pool.cooling += u32::from(self.health[key].until_ms != 0);
                 self.rank(key);
             }
         }

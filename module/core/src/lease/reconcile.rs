@@ -1,4 +1,4 @@
-//! Taking over a new configuration without losing or doubling a lease.
+//! Applying a new configuration without losing or duplicating a lease.
 
 use std::collections::HashMap;
 
@@ -6,76 +6,75 @@ use thiserror::Error;
 
 use super::layout::Capacity;
 use super::policy::KeyPolicy;
-use super::record::{Balance, Key, MAX_POOL_NAME, NONE, presence, slot_state};
+use super::record::{Balance, KeyRecord, MAX_POOL_NAME, NONE, presence, slot_state};
 use super::time::Now;
 use super::zone::{PoolId, Zone};
 
-/// A key as the configuration states it.
+/// A key of the configuration.
 #[derive(Clone, Debug)]
 pub struct KeyConfig {
-    /// Names the key across reloads, whatever its place or id.
+    /// Identifies the key across reloads, independent of its position and id.
     pub fingerprint: [u8; 16],
-    /// Its share under [`Balance::Weighted`] and [`Balance::LeastBusy`].
+    /// Share under [`Balance::Weighted`] and [`Balance::LeastBusy`].
     pub weight: u32,
-    /// How many leases it may be under at once.
+    /// Maximum number of concurrent leases.
     pub slots: u32,
-    /// What is said of it: a key whose line is another is no longer out.
+    /// Hash of the key's configuration line. A changed line ends a cool-down.
     pub line: u64,
 }
 
-/// A pool as the configuration states it.
+/// A pool of the configuration.
 #[derive(Clone, Debug)]
 pub struct PoolConfig {
-    /// Names the pool across reloads.
+    /// Identifies the pool across reloads.
     pub name: String,
-    /// How it chooses among keys.
+    /// How keys are chosen.
     pub balance: Balance,
-    /// The most requests that may wait.
+    /// Maximum number of waiting requests.
     pub queue: u32,
-    /// What becomes of keys that fail, and how much they may be given.
+    /// Limits and cool-downs of the keys.
     pub policy: KeyPolicy,
-    /// Its keys; a fingerprint stands once.
+    /// The keys; fingerprints are unique.
     pub keys: Vec<KeyConfig>,
 }
 
-/// Why the zone cannot hold a configuration.
+/// Why the zone cannot accept a configuration.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ReconcileError {
     /// The tables are too small.
-    #[error("{needed} {what} are needed, the zone has room for {room}; {megabytes}m would do")]
+    #[error("{needed} {what} are needed, the zone has room for {room}; {megabytes}m is sufficient")]
     TooSmall {
-        /// What there is too little of.
+        /// The table that is too small.
         what: &'static str,
-        /// How many are needed, leases that still run on retired keys included.
+        /// Required entries, including leases that still run on retired keys.
         needed: usize,
-        /// How many fit.
+        /// Available entries.
         room: usize,
-        /// A size of zone that would do, in MiB, what its allocator takes included.
+        /// A sufficient size of the zone in MiB, including the memory of its allocator.
         megabytes: usize,
     },
-    /// A name that is longer than a record holds.
+    /// A name is longer than its field in the record.
     #[error("the pool's name is longer than {MAX_POOL_NAME} bytes")]
     NameTooLong,
 }
 
-/// A configuration as the zone has taken it over.
+/// A configuration, as accepted by the zone.
 #[derive(Clone, Debug)]
 pub struct Accepted {
-    /// Its number.
+    /// Generation number.
     pub generation: u64,
-    /// For each pool, in the configuration's order: its index, and the indexes
-    /// of its keys.
+    /// For each pool, in the configuration's order: its index and the indexes of its keys.
     pub pools: Vec<(PoolId, Vec<u32>)>,
 }
 
 impl Zone<'_> {
-    /// Whether the zone can take over a configuration, whatever is leased.
+    /// Checks that the zone can accept a configuration, whatever is leased.
     pub fn check(&self, pools: &[PoolConfig]) -> Result<(), ReconcileError> {
         if pools.iter().any(|p| p.name.len() > MAX_POOL_NAME) {
             return Err(ReconcileError::NameTooLong);
         }
-        // What older workers may still hold counts in full: it may not be gone
-        // by the time the configuration is taken over.
+        // Everything that older workers may still hold counts in full: it may not be released by
+        // the time the configuration is applied.
         let retained = self.pools.iter().filter(|p| p.state != presence::UNUSED);
         let old_queue: usize = retained.clone().map(|p| p.waiting as usize).sum();
         let queue: usize = pools.iter().map(|pool| pool.queue as usize).sum();
@@ -97,7 +96,7 @@ impl Zone<'_> {
         fits("waiters", waiters, self.waiters.len(), megabytes)
     }
 
-    /// Whether there is room for other keys in the same pools.
+    /// Checks that there is room for other keys in the same pools.
     pub(crate) fn check_keys(&self, pools: &[PoolConfig]) -> Result<(), ReconcileError> {
         let (keys, slots) = self.needs(pools);
         let megabytes = megabytes_for(keys, slots, self.waiters.len());
@@ -105,7 +104,7 @@ impl Zone<'_> {
         fits("slots", slots, self.slots.len(), megabytes)
     }
 
-    /// How many keys and slots there will be, those of before included.
+    /// Number of keys and slots after the change, including retired ones.
     fn needs(&self, pools: &[PoolConfig]) -> (usize, usize) {
         let old_keys = self.keys.iter().filter(|k| k.state != presence::UNUSED);
         let old_slots = self.slots.iter().filter(|s| s.state != slot_state::UNUSED);
@@ -123,7 +122,7 @@ impl Zone<'_> {
         (keys, slots)
     }
 
-    /// Takes over a configuration that [`Zone::check`] found to fit.
+    /// Applies a configuration that [`Zone::check`] accepted.
     pub fn accept(&mut self, pools: &[PoolConfig], now: Now) -> Result<Accepted, ReconcileError> {
         self.drop_departed();
         let accepted = self.enter(pools)?;
@@ -132,7 +131,7 @@ impl Zone<'_> {
         Ok(accepted)
     }
 
-    /// Serves who waits with what there is now.
+    /// Grants all free slots to waiters.
     pub(crate) fn offer_all(&mut self, now: Now) {
         for key in 0..self.keys.len() {
             if self.keys[key].state != presence::UNUSED {
@@ -142,7 +141,7 @@ impl Zone<'_> {
         }
     }
 
-    /// Makes a generation of these pools and keys.
+    /// Creates a generation of these pools and keys.
     pub(crate) fn enter(&mut self, pools: &[PoolConfig]) -> Result<Accepted, ReconcileError> {
         let generation = self.header.generation + 1;
         self.retire_all(generation);
@@ -181,7 +180,7 @@ impl Zone<'_> {
         used.map(|(at, k)| ((k.pool, k.fingerprint), at)).collect()
     }
 
-    /// Drops retired keys and pools that nobody can use any more.
+    /// Drops retired keys and pools that no worker can use any more.
     pub(crate) fn drop_departed(&mut self) {
         let oldest = self.oldest_generation();
         let mut peopled = vec![false; self.pools.len()];
@@ -202,14 +201,18 @@ impl Zone<'_> {
     }
 
     fn retire_all(&mut self, generation: u64) {
-        for key in self.keys.iter_mut().filter(|k| k.state == presence::ACTIVE) {
+        for key in self
+            .keys
+            .iter_mut()
+            .filter(|k| k.state == presence::CURRENT)
+        {
             key.state = presence::RETIRED;
             key.retired = generation;
         }
         for pool in self
             .pools
             .iter_mut()
-            .filter(|p| p.state == presence::ACTIVE)
+            .filter(|p| p.state == presence::CURRENT)
         {
             pool.state = presence::RETIRED;
         }
@@ -237,7 +240,7 @@ impl Zone<'_> {
         pool.balance = config.balance as u32;
         pool.queue = config.queue;
         config.policy.write(pool);
-        pool.state = presence::ACTIVE;
+        pool.state = presence::CURRENT;
         Ok(at)
     }
 
@@ -257,10 +260,10 @@ impl Zone<'_> {
         };
         let at = *from + free;
         *from = at + 1;
-        let blank: Key = bytemuck::Zeroable::zeroed();
+        let blank: KeyRecord = bytemuck::Zeroable::zeroed();
         self.health[at] = bytemuck::Zeroable::zeroed();
         self.health[at].heap_at = NONE;
-        self.keys[at] = Key {
+        self.keys[at] = KeyRecord {
             fingerprint: config.fingerprint,
             pool: pool.0,
             heap_at: NONE,
@@ -273,21 +276,21 @@ impl Zone<'_> {
 
     fn enter_key(&mut self, at: usize, config: &KeyConfig, generation: u64) {
         let key = &mut self.keys[at];
-        // Retired in between: workers of that time do not know it. (All keys
-        // have just been retired by this very generation.)
+        // Retired by a generation in between, whose workers do not know it. (All keys have just
+        // been retired by this very generation.)
         if key.state == presence::UNUSED || key.retired != generation {
             key.born = generation;
         }
         key.weight = config.weight;
         key.slots = config.slots;
-        key.state = presence::ACTIVE;
+        key.state = presence::CURRENT;
         if self.health[at].line != config.line {
             self.health[at].line = config.line;
-            self.pardon(at);
+            self.cancel_cool_down(at);
         }
     }
 
-    /// Gives every key the slots that its configuration asks for.
+    /// Creates the slots that the configuration demands.
     fn enter_slots(&mut self) -> Result<(), ReconcileError> {
         let mut present: HashMap<(u32, u32), ()> = HashMap::new();
         for slot in self.slots.iter().filter(|s| s.state != slot_state::UNUSED) {
@@ -295,7 +298,7 @@ impl Zone<'_> {
         }
         let mut unused = 0;
         for key in 0..self.keys.len() {
-            if self.keys[key].state != presence::ACTIVE {
+            if self.keys[key].state != presence::CURRENT {
                 continue;
             }
             for ordinal in 0..self.keys[key].slots {
@@ -350,7 +353,7 @@ fn fits(
     })
 }
 
-/// A size that holds so much, with a page in sixteen for the slab allocator.
+/// A sufficient size in MiB, with one page in sixteen for the slab allocator.
 fn megabytes_for(keys: usize, slots: usize, waiters: usize) -> usize {
     let bytes = Capacity::bytes_for(keys, slots, waiters);
     (bytes + bytes / 16).div_ceil(1 << 20)

@@ -1,4 +1,4 @@
-//! The end of a lease: released, renewed no more, or expired.
+//! The end of a lease: release, or expiry without renewal.
 
 use thiserror::Error;
 
@@ -7,12 +7,12 @@ use super::service::SERVICE;
 use super::time::Now;
 use super::zone::Zone;
 
-/// What renews and releases a lease: the slot, and the nonce that proves that
+/// Identifies a lease in calls that renew or release it: the slot, and the nonce that proves that
 /// the slot is still under that lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LeaseHandle {
     pub(crate) slot: u32,
-    /// As two words: records in nginx's memory pools are aligned to eight bytes.
+    /// Two words, because records in nginx's memory pools are aligned to eight bytes.
     pub(crate) nonce: [u64; 2],
 }
 
@@ -34,23 +34,23 @@ impl LeaseHandle {
     }
 }
 
-/// The slot is under another lease by now, or under none.
+/// The slot is free or under another lease.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("the lease is lost")]
 pub struct Lost;
 
 impl Zone<'_> {
-    /// Ends a lease and hands its slot to the first waiter that may have it.
+    /// Ends a lease and grants its slot to the first waiter that may have it.
     pub fn release(&mut self, handle: LeaseHandle, now: Now) -> Result<(), Lost> {
         self.holds(handle)?;
         self.free(handle.slot, now);
         Ok(())
     }
 
-    /// Moves the deadline of a lease to one TTL of its own from now, and returns it.
+    /// Moves the deadline of a lease to one TTL from now and returns it.
     ///
-    /// A lease past its deadline that nobody has taken yet is renewed: under the
-    /// zone's mutex there is no doubt about who holds it.
+    /// An expired lease whose slot has not been granted again is renewed as well: under the
+    /// zone's mutex its holder is certain.
     pub fn renew(&mut self, handle: LeaseHandle, now: Now) -> Result<u64, Lost> {
         self.holds(handle)?;
         let slot = &mut self.slots[handle.slot as usize];
@@ -60,8 +60,8 @@ impl Zone<'_> {
         Ok(deadline)
     }
 
-    /// Ends the leases whose deadline has passed, and brings back the keys whose
-    /// cool-down is over; returns how many leases have ended.
+    /// Ends the leases whose deadline has passed and the cool-downs that are over. Returns the
+    /// number of ended leases.
     pub fn expire(&mut self, now: Now) -> usize {
         let due = |at: Option<u64>| at.is_some_and(|at| at <= now.mono_ms);
         let mut ended = 0;
@@ -69,8 +69,8 @@ impl Zone<'_> {
             self.free(self.deadlines[0], now);
             ended += 1;
         }
-        while due(self.next_return()) {
-            self.come_back(self.out[0] as usize, now);
+        while due(self.next_cool_down_end()) {
+            self.end_cool_down(self.cooling[0] as usize, now);
         }
         ended
     }
@@ -96,7 +96,7 @@ impl Zone<'_> {
         self.keys[key].in_use = self.keys[key].in_use.saturating_sub(1);
         let pool = &mut self.pools[self.keys[key].pool as usize];
         pool.held = pool.held.saturating_sub(1);
-        self.leave_trial(slot);
+        self.leave_probation(slot);
         self.shelve(slot);
         self.offer(key, now);
     }

@@ -1,4 +1,4 @@
-//! Worker processes: who owns which lease, and what a dead one leaves behind.
+//! WorkerRecord processes: registration, and clean-up after a worker has died.
 
 use super::record::{NONE, slot_state, waiter_state};
 use super::time::Now;
@@ -9,14 +9,14 @@ use super::zone::Zone;
 pub struct WorkerId(pub(crate) u32);
 
 impl WorkerId {
-    /// The index, for tables that run beside the zone's.
+    /// The index, for tables parallel to the zone's.
     #[must_use]
     pub fn index(self) -> usize {
         self.0 as usize
     }
 }
 
-/// A set of workers that have something to collect.
+/// A set of workers to be woken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WakeSet([u64; 4]);
 
@@ -26,13 +26,13 @@ impl WakeSet {
         self.0[at / 64] |= 1 << (at % 64);
     }
 
-    /// Whether nobody is to be woken.
+    /// Whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0 == [0; 4]
     }
 
-    /// The workers in it.
+    /// The workers in the set.
     pub fn iter(&self) -> impl Iterator<Item = WorkerId> + use<> {
         (0u32..)
             .step_by(64)
@@ -48,12 +48,12 @@ impl WakeSet {
 }
 
 impl Zone<'_> {
-    /// Enters a worker, and first takes back what dead ones left.
+    /// Registers a worker, after cleaning up after dead ones.
     ///
-    /// A worker with the same number and configuration may well be alive: nginx
-    /// starts workers beside those that drain when a binary upgrade is called off.
+    /// A worker with the same number and configuration may still be alive: when a binary upgrade
+    /// is called off, nginx starts workers beside those that are shutting down.
     ///
-    /// `None` when there are too many workers at once.
+    /// `None` when there are too many workers.
     pub fn enroll(
         &mut self,
         pid: u32,
@@ -75,7 +75,7 @@ impl Zone<'_> {
         Some(WorkerId(at as u32))
     }
 
-    /// Strikes a worker off and takes back its leases and places in queues.
+    /// Removes a worker and releases its leases and queue entries.
     pub fn dismiss(&mut self, worker: WorkerId, now: Now) {
         let owner = worker.0;
         for waiter in 0..self.waiters.len() {
@@ -96,7 +96,7 @@ impl Zone<'_> {
                 continue;
             }
             if record.lock_deadline_ms > now.mono_ms {
-                // Nobody here can give the lock back: it ends by itself.
+                // No process of this machine can release the lock: it expires by itself.
                 self.leave_elsewhere(slot as u32, record.lock_deadline_ms);
             } else {
                 self.free(slot as u32, now);
@@ -104,7 +104,7 @@ impl Zone<'_> {
         }
     }
 
-    /// The oldest configuration that a living worker still runs.
+    /// The oldest configuration of a living worker.
     pub(crate) fn oldest_generation(&self) -> u64 {
         let living = self.workers.iter().filter(|w| w.pid != 0);
         living.map(|w| w.generation).min().unwrap_or(u64::MAX)

@@ -1,12 +1,12 @@
-//! The zone as its tables, and what all operations share.
+//! The zone's tables, and what all operations share.
 
 use crate::circuit::Circuit;
 
 use super::heap::{Heap, Order};
 use super::layout::{Capacity, LAYOUT, LayoutError, MAGIC, MAX_CIRCUITS};
 use super::record::{
-    Balance, Header, Health, Key, MAX_POOL_NAME, NONE, Pool, Slot, Waiter, Worker, presence,
-    slot_state,
+    Balance, KeyHealth, KeyRecord, MAX_POOL_NAME, NONE, PoolRecord, SlotRecord, WaiterRecord,
+    WorkerRecord, ZoneHeader, presence, slot_state,
 };
 use super::service;
 use super::worker::WakeSet;
@@ -15,33 +15,33 @@ use super::worker::WakeSet;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PoolId(pub(crate) u32);
 
-/// What a pool holds at a moment.
+/// Current state of a pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolGauges {
-    /// Slots under a lease.
+    /// Leased slots.
     pub held: u32,
-    /// Requests that wait for a slot.
+    /// Waiting requests.
     pub waiting: u32,
     /// Slots of the newest configuration.
     pub slots: u32,
 }
 
-/// The zone, opened by whoever holds its mutex.
+/// The zone, opened by the holder of its mutex.
 pub struct Zone<'a> {
-    pub(crate) header: &'a mut Header,
-    pub(crate) pools: &'a mut [Pool],
-    pub(crate) workers: &'a mut [Worker],
+    pub(crate) header: &'a mut ZoneHeader,
+    pub(crate) pools: &'a mut [PoolRecord],
+    pub(crate) workers: &'a mut [WorkerRecord],
     pub(crate) circuits: &'a mut [Circuit],
-    pub(crate) keys: &'a mut [Key],
-    pub(crate) health: &'a mut [Health],
-    pub(crate) slots: &'a mut [Slot],
-    pub(crate) waiters: &'a mut [Waiter],
+    pub(crate) keys: &'a mut [KeyRecord],
+    pub(crate) health: &'a mut [KeyHealth],
+    pub(crate) slots: &'a mut [SlotRecord],
+    pub(crate) waiters: &'a mut [WaiterRecord],
     pub(crate) available: &'a mut [u32],
     pub(crate) deadlines: &'a mut [u32],
     pub(crate) waiting: &'a mut [u32],
-    pub(crate) out: &'a mut [u32],
-    pub(crate) services: &'a mut [service::Head],
-    pub(crate) notes: &'a mut [service::Note],
+    pub(crate) cooling: &'a mut [u32],
+    pub(crate) services: &'a mut [service::ServiceRecord],
+    pub(crate) notes: &'a mut [service::ServiceTexts],
     pub(crate) wakes: WakeSet,
     pub(crate) alarm: bool,
 }
@@ -60,12 +60,12 @@ fn carve<T: bytemuck::Pod>(
 }
 
 impl<'a> Zone<'a> {
-    /// Makes an empty zone of the bytes, whatever they held.
+    /// Creates an empty zone in these bytes.
     pub fn format(bytes: &'a mut [u8]) -> Result<Self, LayoutError> {
         let capacity = Capacity::of(bytes.len())?;
         bytes.fill(0);
         let mut zone = Self::divide(bytes, capacity)?;
-        *zone.header = Header {
+        *zone.header = ZoneHeader {
             magic: MAGIC,
             layout: LAYOUT,
             generation: 0,
@@ -80,7 +80,7 @@ impl<'a> Zone<'a> {
             free_slot: NONE,
             free_waiter: NONE,
             deadlines: 0,
-            out: 0,
+            cooling: 0,
             spare: 0,
             started_us: 0,
         };
@@ -88,7 +88,7 @@ impl<'a> Zone<'a> {
         Ok(zone)
     }
 
-    /// Opens a zone that [`Zone::format`] made of the same bytes.
+    /// Opens a zone that [`Zone::format`] created in the same bytes.
     pub fn open(bytes: &'a mut [u8]) -> Result<Self, LayoutError> {
         let capacity = Capacity::of(bytes.len())?;
         let zone = Self::divide(bytes, capacity)?;
@@ -103,7 +103,7 @@ impl<'a> Zone<'a> {
 
     fn divide(bytes: &'a mut [u8], capacity: Capacity) -> Result<Self, LayoutError> {
         let size = bytes.len();
-        let (header, rest) = carve::<Header>(bytes, 1)?;
+        let (header, rest) = carve::<ZoneHeader>(bytes, 1)?;
         let header = header.first_mut().ok_or(LayoutError::TooSmall(size))?;
         let (pools, rest) = carve(rest, capacity.pools)?;
         let (workers, rest) = carve(rest, capacity.workers)?;
@@ -115,7 +115,7 @@ impl<'a> Zone<'a> {
         let (available, rest) = carve(rest, capacity.keys)?;
         let (deadlines, rest) = carve(rest, capacity.slots)?;
         let (waiting, rest) = carve(rest, capacity.waiters)?;
-        let (out, rest) = carve(rest, capacity.keys)?;
+        let (cooling, rest) = carve(rest, capacity.keys)?;
         let (services, rest) = carve(rest, capacity.services)?;
         let (notes, _) = carve(rest, capacity.services)?;
         Ok(Self {
@@ -130,7 +130,7 @@ impl<'a> Zone<'a> {
             available,
             deadlines,
             waiting,
-            out,
+            cooling,
             services,
             notes,
             wakes: WakeSet::default(),
@@ -138,21 +138,21 @@ impl<'a> Zone<'a> {
         })
     }
 
-    /// The workers to wake for what has been done since the zone was opened.
-    /// Wake them after the mutex is free.
+    /// The workers to wake for the changes since the zone was opened. Wake them after releasing
+    /// the mutex.
     #[must_use]
     pub fn take_wakes(&mut self) -> WakeSet {
         core::mem::take(&mut self.wakes)
     }
 
-    /// When somebody has to call [`Zone::expire`], if that may be sooner than before:
-    /// a key went out since the zone was opened, and requests wait for its pool.
+    /// When [`Zone::expire`] must be called, if that may be earlier than before: since the zone
+    /// was opened a key began a cool-down while requests wait for its pool.
     #[must_use]
     pub fn take_alarm(&mut self) -> Option<u64> {
         core::mem::take(&mut self.alarm).then(|| self.next_deadline())?
     }
 
-    /// Notes when the zone was made; the moment that it was noted first.
+    /// Stores the creation time if it is not set; returns the stored one.
     pub fn started_us(&mut self, now_us: u64) -> u64 {
         if self.header.started_us == 0 {
             self.header.started_us = now_us;
@@ -160,7 +160,7 @@ impl<'a> Zone<'a> {
         self.header.started_us
     }
 
-    /// What a pool holds now.
+    /// Current state of a pool.
     #[must_use]
     pub fn gauges(&self, pool: PoolId) -> PoolGauges {
         let pool = &self.pools[pool.0 as usize];
@@ -171,16 +171,16 @@ impl<'a> Zone<'a> {
         }
     }
 
-    /// When the first lease expires or the first key returns.
+    /// When the first lease expires or the first cool-down ends.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
         self.next_expiry()
             .into_iter()
-            .chain(self.next_return())
+            .chain(self.next_cool_down_end())
             .min()
     }
 
-    /// The deadline of the lease that expires first.
+    /// Deadline of the lease that expires first.
     pub(crate) fn next_expiry(&self) -> Option<u64> {
         if self.header.deadlines == 0 {
             return None;
@@ -188,38 +188,36 @@ impl<'a> Zone<'a> {
         Some(self.slots[self.deadlines[0] as usize].deadline_ms)
     }
 
-    /// When the first of the keys that are out returns.
-    pub(crate) fn next_return(&self) -> Option<u64> {
-        if self.header.out == 0 {
+    /// When the first cool-down ends.
+    pub(crate) fn next_cool_down_end(&self) -> Option<u64> {
+        if self.header.cooling == 0 {
             return None;
         }
-        Some(self.health[self.out[0] as usize].until_ms)
+        Some(self.health[self.cooling[0] as usize].until_ms)
     }
 
-    /// Whether anybody waits, in any pool.
+    /// Whether any request waits, in any pool.
     #[must_use]
     pub fn has_waiters(&self) -> bool {
         self.pools.iter().any(|pool| pool.waiting > 0)
     }
 
-    /// How many slots are held, over all pools.
+    /// Number of held slots of all pools.
     #[must_use]
     pub fn held(&self) -> u32 {
         self.header.deadlines
     }
 
-    /// Whether the key has a free slot, and fewer leases than it may have: by its
-    /// health, and after a reload with fewer slots, when leases on the surplus ones
-    /// still count.
-    pub(crate) fn has_room(key: &Key) -> bool {
+    /// Whether the key has a free slot and may have another lease. After a reload with fewer
+    /// slots, leases on surplus slots still count.
+    pub(crate) fn has_room(key: &KeyRecord) -> bool {
         key.free_slot != NONE && key.in_use < key.cap
     }
 
-    /// Whether a worker of `generation` may be granted the key: its
-    /// configuration knows it.
-    pub(crate) fn knows(key: &Key, generation: u64) -> bool {
+    /// Whether the configuration of `generation` contains the key.
+    pub(crate) fn knows(key: &KeyRecord, generation: u64) -> bool {
         match key.state {
-            presence::ACTIVE => key.born <= generation,
+            presence::CURRENT => key.born <= generation,
             presence::RETIRED => key.born <= generation && generation < key.retired,
             _ => false,
         }
@@ -232,7 +230,7 @@ impl<'a> Zone<'a> {
         })
     }
 
-    /// The heap of a pool's keys that have a free slot.
+    /// The pool's keys with a free slot, as a heap.
     pub(crate) fn available_keys(&mut self, pool: usize) -> Heap<'_, ByRank<'_>> {
         let p = &mut self.pools[pool];
         let from = p.available_at as usize;
@@ -246,7 +244,7 @@ impl<'a> Zone<'a> {
         }
     }
 
-    /// The heap of held slots by deadline.
+    /// Held slots as a heap by deadline.
     pub(crate) fn held_slots(&mut self) -> Heap<'_, ByDeadline<'_>> {
         Heap {
             items: self.deadlines,
@@ -255,33 +253,33 @@ impl<'a> Zone<'a> {
         }
     }
 
-    /// The heap of keys that are out, by when they return.
-    pub(crate) fn keys_out(&mut self) -> Heap<'_, ByReturn<'_>> {
+    /// Keys in a cool-down, as a heap by its end.
+    pub(crate) fn cooling_keys(&mut self) -> Heap<'_, ByCoolDownEnd<'_>> {
         Heap {
-            items: self.out,
-            len: &mut self.header.out,
-            order: ByReturn {
+            items: self.cooling,
+            len: &mut self.header.cooling,
+            order: ByCoolDownEnd {
                 health: self.health,
             },
         }
     }
 
     /// The heap of a pool's waiters.
-    pub(crate) fn waiting_in(&mut self, pool: usize) -> Heap<'_, ByTurn<'_>> {
+    pub(crate) fn waiting_in(&mut self, pool: usize) -> Heap<'_, ByPriority<'_>> {
         let p = &mut self.pools[pool];
         let from = p.waiting_at as usize;
         let to = from + p.waiting_room as usize;
         Heap {
             items: &mut self.waiting[from..to],
             len: &mut p.waiting,
-            order: ByTurn {
+            order: ByPriority {
                 waiters: self.waiters,
             },
         }
     }
 
-    /// Puts a slot without a lease where it belongs: with its key, or, when the
-    /// configuration has no place for it any more, back among the unused.
+    /// Returns a slot without a lease to its key, or to the unused slots if the configuration no
+    /// longer needs it.
     pub(crate) fn shelve(&mut self, slot: u32) {
         let record = &mut self.slots[slot as usize];
         let key = record.key as usize;
@@ -301,13 +299,13 @@ impl<'a> Zone<'a> {
         self.rank(key);
     }
 
-    /// Puts a key into, moves it in or takes it out of its pool's heap, as its
-    /// free slots and state demand.
+    /// Adds a key to its pool's heap, moves it or removes it, as its free slots and state
+    /// require.
     pub(crate) fn rank(&mut self, key: usize) {
         let record = &self.keys[key];
         let pool = record.pool as usize;
         let listed = record.heap_at != NONE;
-        let wanted = record.state == presence::ACTIVE && Self::has_room(record);
+        let wanted = record.state == presence::CURRENT && Self::has_room(record);
         let mut heap = self.available_keys(pool);
         match (listed, wanted) {
             (false, true) => {
@@ -322,9 +320,9 @@ impl<'a> Zone<'a> {
     }
 }
 
-/// Keys in the order in which a pool grants them.
+/// Keys in the order in which they are granted.
 pub(crate) struct ByRank<'a> {
-    keys: &'a mut [Key],
+    keys: &'a mut [KeyRecord],
     balance: Balance,
 }
 
@@ -340,7 +338,7 @@ impl Order for ByRank<'_> {
     }
 }
 
-pub(crate) fn ranks_before(keys: &[Key], balance: Balance, a: u32, b: u32) -> bool {
+pub(crate) fn ranks_before(keys: &[KeyRecord], balance: Balance, a: u32, b: u32) -> bool {
     let (x, y) = (&keys[a as usize], &keys[b as usize]);
     if balance == Balance::LeastBusy {
         let busy_x = u64::from(x.in_use) * u64::from(y.weight);
@@ -352,9 +350,9 @@ pub(crate) fn ranks_before(keys: &[Key], balance: Balance, a: u32, b: u32) -> bo
     (x.pass, a) < (y.pass, b)
 }
 
-/// Held slots, the next to expire first.
+/// Held slots, ordered by deadline.
 pub(crate) struct ByDeadline<'a> {
-    slots: &'a mut [Slot],
+    slots: &'a mut [SlotRecord],
 }
 
 impl Order for ByDeadline<'_> {
@@ -369,12 +367,12 @@ impl Order for ByDeadline<'_> {
     }
 }
 
-/// Keys that are out, the next to return first.
-pub(crate) struct ByReturn<'a> {
-    health: &'a mut [Health],
+/// Keys in a cool-down, ordered by its end.
+pub(crate) struct ByCoolDownEnd<'a> {
+    health: &'a mut [KeyHealth],
 }
 
-impl Order for ByReturn<'_> {
+impl Order for ByCoolDownEnd<'_> {
     fn before(&self, a: u32, b: u32) -> bool {
         self.health[a as usize].until_ms < self.health[b as usize].until_ms
     }
@@ -387,15 +385,15 @@ impl Order for ByReturn<'_> {
 }
 
 /// Waiters, the highest priority first, then the longest waiting.
-pub(crate) struct ByTurn<'a> {
-    waiters: &'a mut [Waiter],
+pub(crate) struct ByPriority<'a> {
+    waiters: &'a mut [WaiterRecord],
 }
 
-pub(crate) fn turn(waiter: &Waiter) -> (core::cmp::Reverse<i32>, u64) {
+pub(crate) fn turn(waiter: &WaiterRecord) -> (core::cmp::Reverse<i32>, u64) {
     (core::cmp::Reverse(waiter.priority), waiter.arrival)
 }
 
-impl Order for ByTurn<'_> {
+impl Order for ByPriority<'_> {
     fn before(&self, a: u32, b: u32) -> bool {
         turn(&self.waiters[a as usize]) < turn(&self.waiters[b as usize])
     }

@@ -1,4 +1,4 @@
-//! Days of the calendar, in UTC.
+//! Calendar days in UTC.
 
 use core::fmt;
 
@@ -7,7 +7,7 @@ use time::{Date, OffsetDateTime};
 
 /// The Julian day of 1970-01-01.
 const EPOCH: i32 = 2_440_588;
-/// The last one with four digits of a year, 9999-12-31.
+/// 9999-12-31, the last day of a year with four digits.
 const LAST: u32 = 2_932_896;
 
 /// A day, as its number since 1970-01-01.
@@ -15,13 +15,13 @@ const LAST: u32 = 2_932_896;
 pub struct Day(u32);
 
 impl Day {
-    /// That of a moment in microseconds since 1970.
+    /// The day of a time in microseconds since 1970.
     #[must_use]
     pub const fn of(wall_us: u64) -> Self {
         Self::from_number(wall_us / 86_400_000_000)
     }
 
-    /// That of a number; the year 9999 has the last.
+    /// The day with this number, limited to the year 9999.
     #[must_use]
     pub const fn from_number(number: u64) -> Self {
         Self(if number < LAST as u64 {
@@ -37,7 +37,7 @@ impl Day {
         self.0
     }
 
-    /// The day of a date, or of a moment in RFC 3339; 1970-01-01 for those before.
+    /// Parses a date, or the day of a time in RFC 3339; 1970-01-01 for earlier ones.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let moment = match text.len() {
@@ -54,7 +54,7 @@ impl Day {
         Self(self.0 + 1 - u32::from(self.date().day()))
     }
 
-    /// So many days before.
+    /// The day that many days earlier.
     #[must_use]
     pub const fn before(self, days: u32) -> Self {
         Self(self.0.saturating_sub(days))

@@ -1,17 +1,17 @@
-//! Requests as HTTP sees them, by method, endpoint and status, of which there are few.
+//! HTTP requests by method, endpoint and status, each from a fixed list.
 
 use std::sync::LazyLock;
 
 use bytemuck::{Pod, Zeroable};
 
 use super::histogram::Histogram;
-use super::journal::Additions;
+use super::undo_log::Additions;
 
 pub(super) const METHODS: [&str; 8] = [
     "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "other",
 ];
 
-/// Paths, and whether what is below counts as the same; the last is any other.
+/// Paths, and whether paths below count as the same; the last one is for all others.
 pub(super) const ENDPOINTS: [(&str, bool); 35] = [
     ("/v1/chat/completions", false),
     ("/v1/completions", false),
@@ -55,13 +55,13 @@ pub(super) const STATUSES: [u16; 27] = [
     494, 499, 500, 501, 502, 503, 504, 0,
 ];
 
-/// A path of the API that is counted.
+/// An endpoint of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Endpoint(usize);
 
 impl Endpoint {
-    /// Of a path without arguments. What is before `/v1/` does not matter: a gateway may be
-    /// anywhere below its host.
+    /// The endpoint of a path without arguments. A prefix before `/v1/` is ignored: a gateway may
+    /// be at any path of its host.
     #[must_use]
     pub fn of(path: &[u8]) -> Self {
         let path = memchr::memmem::find(path, b"/v1/").map_or(path, |at| &path[at..]);
@@ -79,7 +79,7 @@ impl Endpoint {
     }
 }
 
-/// What an HTTP request was.
+/// Method, endpoint and status of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Http {
     method: usize,
@@ -88,7 +88,7 @@ pub struct Http {
 }
 
 impl Http {
-    /// Of a request that has been answered.
+    /// Classifies an answered request.
     #[must_use]
     pub fn new(method: &[u8], path: &[u8], status: u16) -> Self {
         let method = METHODS.iter().position(|known| known.as_bytes() == method);
@@ -106,7 +106,7 @@ impl Http {
         self.endpoint.0 * METHODS.len() + self.method
     }
 
-    /// What such a request adds, to words of its [`Cell`].
+    /// The amounts that the request adds to the words of its [`Cell`].
     pub(super) fn more(self, duration_ms: u64) -> Additions {
         let mut additions = Additions::default();
         additions.push(self.status, 1);
@@ -133,7 +133,7 @@ pub(super) fn endpoint_of(cell: usize) -> &'static str {
     ENDPOINTS[cell / METHODS.len()].0
 }
 
-/// The label of an endpoint among those of the API: its path below `/v1/`, else `other`.
+/// The endpoint's label in the API metrics: its path below `/v1/`, otherwise `other`.
 pub(super) fn api_endpoint_of(cell: usize) -> &'static str {
     let path = endpoint_of(cell);
     if path.starts_with("/v1/") {

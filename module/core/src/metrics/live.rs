@@ -1,81 +1,81 @@
-//! What is so at the moment: pools, keys, circuits.
+//! Gauges: the current state of pools, keys and circuits.
 
 use openai_wire::Verdict;
 
-use super::sheet::{Labels, Sheet, labels};
-use crate::circuit::Status;
+use super::exposition::{Exposition, Labels, labels};
+use crate::circuit::CircuitView;
 use crate::clients::Limit;
 use crate::lease::KeyView;
 
-/// What a pool holds now.
+/// Current state of a pool.
 #[derive(Debug, Clone, Copy)]
 pub struct LivePool<'a> {
-    /// Its name.
+    /// Name.
     pub name: &'a str,
-    /// Leases.
+    /// Held leases.
     pub held: u32,
-    /// Requests that wait.
+    /// Number of waiting requests.
     pub waiting: u32,
-    /// Slots.
+    /// Number of slots.
     pub slots: u32,
-    /// Nodes of its group that can vote, and all; for pools with locks.
+    /// For pools with locks: the nodes of its group that can vote, and all of its nodes.
     pub nodes: Option<(u32, u32)>,
 }
 
-/// How a key does.
+/// Current state of a key.
 #[derive(Debug, Clone, Copy)]
 pub struct LiveKey<'a> {
-    /// Its pool.
+    /// The pool.
     pub pool: &'a str,
-    /// Its id.
+    /// The id.
     pub id: &'a str,
-    /// What the zone tells of it.
+    /// State and counts from the zone.
     pub view: KeyView,
 }
 
-/// How the circuit of an upstream stands.
+/// Current state of the circuit of an upstream.
 #[derive(Debug, Clone, Copy)]
 pub struct LiveCircuit<'a> {
     /// The upstream.
     pub upstream: &'a str,
-    /// What the zone tells of it.
-    pub status: Status,
+    /// State and counts from the zone.
+    pub status: CircuitView,
 }
 
-/// A bound of what a client may use.
+/// A quota of a client.
 #[derive(Debug, Clone, Copy)]
 pub struct LiveQuota<'a> {
     /// The client.
     pub service: &'a str,
-    /// The bound.
+    /// The limit.
     pub limit: Limit,
-    /// How much of it is used.
+    /// The amount used.
     pub used: u64,
 }
 
-/// For how long a client counts as active after its last request.
+/// How long a client counts as active after its last request, in seconds.
 pub const ACTIVE_SECONDS: u64 = 300;
 
-/// What is so at the moment.
+/// Current state of the gateway.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Live<'a> {
     /// The module's version.
     pub version: &'a str,
     /// All pools of the configuration.
     pub pools: &'a [LivePool<'a>],
-    /// All keys of those.
+    /// All keys of the pools.
     pub keys: &'a [LiveKey<'a>],
     /// All circuits.
     pub circuits: &'a [LiveCircuit<'a>],
     /// All quotas.
     pub quotas: &'a [LiveQuota<'a>],
-    /// Clients that have been seen in the last [`ACTIVE_SECONDS`].
+    /// Clients with a request in the last [`ACTIVE_SECONDS`].
     pub active_users: usize,
 }
 
 impl Live<'_> {
-    /// Adds all of it, or what a service may see: the pools, and its own quotas.
-    pub(super) fn add_to(&self, all: &mut Sheet, service: Option<&str>) {
+    /// Writes all gauges, or those that a service may see: the pools, and its own quotas.
+    pub(super) fn add_to(&self, all: &mut Exposition, service: Option<&str>) {
         self.add_pools(all);
         if service.is_none() {
             self.add_keys(all);
@@ -96,7 +96,7 @@ impl Live<'_> {
         );
     }
 
-    fn add_pools(&self, all: &mut Sheet) {
+    fn add_pools(&self, all: &mut Exposition) {
         let pools = named(self.pools, |pool| labels([("pool", pool.name)]));
         let mut of = |name: &str, help: &str, pick: fn(&LivePool<'_>) -> Option<u32>| {
             let told = pools
@@ -106,40 +106,36 @@ impl Live<'_> {
         };
         of(
             "openai_service_active_locks",
-            "Leases that are held now, by pool.",
+            "Held leases by pool.",
             |pool| Some(pool.held),
         );
-        of(
-            "openai_pool_slots",
-            "Slots of the keys of a pool.",
-            |pool| Some(pool.slots),
-        );
-        of(
-            "openai_pool_waiting",
-            "Requests that wait for a lease now, by pool.",
-            |pool| Some(pool.waiting),
-        );
+        of("openai_pool_slots", "Slots by pool.", |pool| {
+            Some(pool.slots)
+        });
+        of("openai_pool_waiting", "Waiting requests by pool.", |pool| {
+            Some(pool.waiting)
+        });
         of(
             "openai_redlock_nodes_voting",
-            "Redis servers that can vote on locks of the pool.",
+            "Redis servers of the pool's group that can vote.",
             |pool| pool.nodes.map(|(voting, _)| voting),
         );
         of(
             "openai_redlock_nodes",
-            "Redis servers of the group that the pool is locked on.",
+            "Redis servers of the pool's group.",
             |pool| pool.nodes.map(|(_, all)| all),
         );
     }
 
-    fn add_keys(&self, all: &mut Sheet) {
+    fn add_keys(&self, all: &mut Exposition) {
         let keys = named(self.keys, |key| {
             labels([("pool", key.pool), ("key", key.id)])
         });
+        let states: Vec<_> = self.keys.iter().map(LiveKey::state_labels).collect();
         all.gauges(
             "openai_key_state",
-            "1 for the state that the key is in: in, trial, or why it is out. Others are absent.",
-            keys.iter()
-                .map(|(labels, key)| (Labels::with(labels, "state", key.state()), 1.0)),
+            "1 for the state of the key: active, cooling_down (with its cause) or probation. Others are absent.",
+            states.iter().map(|labels| (labels, 1.0)),
         );
         let mut of = |name: &str, help: &str, pick: fn(&KeyView) -> Option<f64>| {
             let told = keys
@@ -147,30 +143,28 @@ impl Live<'_> {
                 .filter_map(|(labels, key)| Some((labels, pick(&key.view)?)));
             all.gauges(name, help, told);
         };
-        of(
-            "openai_key_in_flight",
-            "Leases on the key that are held now.",
-            |view| Some(view.in_use.into()),
-        );
+        of("openai_key_in_flight", "Held leases on the key.", |view| {
+            Some(view.in_use.into())
+        });
         of(
             "openai_key_cooldown_seconds",
-            "For how long the key is left alone yet; absent when it is not out.",
+            "Remaining cool-down of the key; absent when it is not cooling down.",
             |view| view.cause.map(|_| view.left_ms as f64 / 1e3),
         );
         of(
             "openai_key_remaining_requests",
-            "Requests that the provider has left for the key, where that is known.",
+            "Requests left of the provider's limit for the key; absent when unknown.",
             |view| view.requests.map(|left| left as f64),
         );
         of(
             "openai_key_remaining_tokens",
-            "Tokens that the provider has left for the key, where that is known.",
+            "Tokens left of the provider's limit for the key; absent when unknown.",
             |view| view.tokens.map(|left| left as f64),
         );
         let attempts = keys.iter().flat_map(|(labels, key)| {
             let told = Verdict::ALL.into_iter().zip(key.view.attempts);
-            // As of requests: that of good ones is there from the start.
-            told.filter(|&(verdict, count)| count > 0 || verdict == Verdict::Sound)
+            // The series `ok` always exists, so that a rate has a first value.
+            told.filter(|&(verdict, count)| count > 0 || verdict == Verdict::Ok)
                 .map(|(verdict, count)| {
                     let labels = Labels::with(labels, "verdict", verdict.as_str());
                     (labels, count.into())
@@ -178,22 +172,22 @@ impl Live<'_> {
         });
         all.counters(
             "openai_key_attempts_total",
-            "Attempts that were sent with the key, by what their answer, or its absence, told.",
+            "Attempts with the key, by verdict.",
             attempts,
         );
     }
 
-    fn add_circuits(&self, all: &mut Sheet) {
+    fn add_circuits(&self, all: &mut Exposition) {
         let circuits = named(self.circuits, |it| labels([("upstream", it.upstream)]));
         all.gauges(
             "openai_circuit_state",
             "1 for the state that the upstream's circuit is in: closed, open, half_open. Others are absent.",
             circuits.iter().map(|(labels, circuit)| {
-                let phase = circuit.status.phase.as_str();
-                (Labels::with(labels, "state", phase), 1.0)
+                let state = circuit.status.state.as_str();
+                (Labels::with(labels, "state", state), 1.0)
             }),
         );
-        let mut of = |name: &str, help: &str, pick: fn(&Status) -> u32| {
+        let mut of = |name: &str, help: &str, pick: fn(&CircuitView) -> u32| {
             let told = circuits.iter();
             let told = told.map(|(labels, circuit)| (labels, pick(&circuit.status).into()));
             all.gauges(name, help, told);
@@ -206,18 +200,18 @@ impl Live<'_> {
         of(
             "openai_circuit_failures",
             "Failed attempts in the window of the upstream's circuit.",
-            |status| status.faulty,
+            |status| status.failed,
         );
         of(
             "openai_circuit_trips",
-            "How often in a row the upstream's circuit has opened.",
+            "How often the upstream's circuit has opened since it was last closed.",
             |status| status.trips,
         );
     }
 }
 
 impl Live<'_> {
-    fn add_quotas(&self, all: &mut Sheet, service: Option<&str>) {
+    fn add_quotas(&self, all: &mut Exposition, service: Option<&str>) {
         let mut quotas = named(self.quotas, |quota| {
             let (kind, period) = (quota.limit.measure(), quota.limit.period());
             labels([
@@ -234,27 +228,33 @@ impl Live<'_> {
         };
         of(
             "openai_service_quota",
-            "What a service may use in the day or month, in UTC; costs in dollars.",
+            "Quota of a service per day or month, in UTC; costs in dollars.",
             |quota| quota.limit.most,
         );
         of(
             "openai_service_quota_used",
-            "What it has used of that.",
+            "Used part of the quota.",
             |quota| quota.used,
         );
     }
 }
 
 impl LiveKey<'_> {
-    fn state(&self) -> &'static str {
+    /// Labels of the key's state, with the cause of a cool-down.
+    fn state_labels(&self) -> String {
+        let [pool, key, state] = [
+            ("pool", self.pool),
+            ("key", self.id),
+            ("state", self.view.state().as_str()),
+        ];
         match self.view.cause {
-            Some(cause) => cause.as_str(),
-            None => self.view.state(),
+            Some(cause) => labels([pool, key, state, ("cause", cause.as_str())]),
+            None => labels([pool, key, state]),
         }
     }
 }
 
-/// Things beside the labels that name them.
+/// Items with their labels.
 fn named<T>(all: &[T], name: impl Fn(&T) -> String) -> Vec<(String, &T)> {
     all.iter().map(|one| (name(one), one)).collect()
 }

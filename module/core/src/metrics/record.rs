@@ -1,4 +1,4 @@
-//! What a request adds to the totals.
+//! What a request adds to the metrics.
 
 use openai_wire::Tokens;
 use openai_wire::usage::Source;
@@ -6,32 +6,32 @@ use openai_wire::usage::Source;
 use super::day::Day;
 use super::http::Http;
 
-/// How a request ended.
+/// Outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// The upstream's answer went through, with a status below 400.
+    /// The upstream's response was delivered, with a status below 400.
     Success,
-    /// The upstream answered 4xx other than 429.
+    /// The upstream responded with 4xx other than 429.
     ClientError,
-    /// The upstream answered 429.
+    /// The upstream responded with 429.
     RateLimited,
-    /// The upstream answered 5xx, or not at all.
+    /// The upstream responded with 5xx, or not at all.
     UpstreamError,
-    /// The upstream's answer broke off.
+    /// The upstream's response broke off.
     Incomplete,
     /// The client left before the end.
     Aborted,
     /// No key was free within the wait.
     NoKey,
-    /// No key could be had: no quorum, none in order.
+    /// No key could be leased: no quorum, or no usable key.
     Unavailable,
-    /// The lease was lost while it was sent.
+    /// The lease was lost during the request.
     LeaseLost,
-    /// The gateway refused it: no token, not JSON, over quota.
+    /// The gateway rejected the request: no token, invalid JSON, or quota used up.
     Refused,
 }
 
-/// All of them, in the order of their numbers.
+/// All outcomes, in the order of their numbers.
 pub const OUTCOMES: [Outcome; 10] = [
     Outcome::Success,
     Outcome::ClientError,
@@ -46,7 +46,7 @@ pub const OUTCOMES: [Outcome; 10] = [
 ];
 
 impl Outcome {
-    /// Whether it failed, and not by what its client did.
+    /// Whether the request failed for a reason other than its client.
     #[must_use]
     pub const fn is_failure(self) -> bool {
         match self {
@@ -60,7 +60,7 @@ impl Outcome {
         }
     }
 
-    /// Its name in labels and logs.
+    /// The name in labels and logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -78,10 +78,10 @@ impl Outcome {
     }
 }
 
-/// A request that has ended.
+/// An ended request.
 #[derive(Debug, Clone, Copy)]
 pub struct Record<'a> {
-    /// What it was as an HTTP request, if it was one of a client.
+    /// Its HTTP properties, if it was a client's request.
     pub http: Option<Http>,
     /// The day on which it ended.
     pub day: Day,
@@ -89,38 +89,38 @@ pub struct Record<'a> {
     pub ended_ms: u64,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
-    /// What it was for a pool, if it was for one.
-    pub request: Option<Request<'a>>,
+    /// Its pool properties, if it was for a pool.
+    pub request: Option<PoolRequest<'a>>,
 }
 
 /// A request for a pool.
 #[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
-    /// Whose it was; empty without a client.
+pub struct PoolRequest<'a> {
+    /// Name of the client; empty without one.
     pub service: &'a str,
     /// The pool.
     pub pool: &'a str,
     /// The key; empty when it had none.
     pub key: &'a str,
-    /// What it was for; empty when that is not known.
+    /// The model; empty if unknown.
     pub model: &'a str,
-    /// Whether the model may have a row of its own although the upstream has not
-    /// accepted it: the configuration knows it.
+    /// Whether the model is in the configuration. If so, it gets its own row even before the
+    /// upstream has accepted it.
     pub known_model: bool,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
-    /// How often it was sent.
+    /// Number of attempts.
     pub attempts: u32,
-    /// What it used.
+    /// Tokens used.
     pub tokens: Tokens,
-    /// Where that is known from.
+    /// Source of the token counts.
     pub source: Source,
-    /// What it cost, in units of [`crate::prices`].
+    /// Cost in units of [`crate::prices`].
     pub cost: Option<u64>,
-    /// How long it waited for a lease.
+    /// Waiting time for a lease.
     pub wait_ms: Option<u64>,
-    /// How long it held one.
+    /// How long the lease was held.
     pub hold_ms: Option<u64>,
-    /// From when it was sent to the first word of a stream.
+    /// Time from sending the request to the first token of a stream.
     pub first_token_ms: Option<u64>,
 }

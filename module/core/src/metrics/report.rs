@@ -1,35 +1,35 @@
-//! What is counted of requests that did not pass through the gateway, and who is seen.
+//! Usage that services report, and the times of services' last requests.
 
 use openai_wire::Tokens;
 use openai_wire::usage::Source;
 
-use super::board::{Board, TABLES, Table};
 use super::day::Day;
-use super::record::{OUTCOMES, Outcome, Request};
+use super::record::{OUTCOMES, Outcome, PoolRequest};
 use super::row::Counters;
+use super::zone::{MetricsTable, MetricsZone, TABLES};
 
-/// What a service says it has done with a key that it had locked. The request for the lock
-/// has been counted when it was answered.
+/// Usage that a service reports with the release of a lock. The request for the lock itself is
+/// counted separately.
 #[derive(Debug, Clone, Copy)]
-pub struct Report<'a> {
+pub struct UsageReport<'a> {
     /// The client.
     pub service: &'a str,
     /// The pool.
     pub pool: &'a str,
     /// The key.
     pub key: &'a str,
-    /// What it used: of no known model, and of no known kind.
+    /// Tokens used, of an unknown model and kind.
     pub tokens: u64,
-    /// Whether it failed.
+    /// Whether the work failed.
     pub failed: bool,
 }
 
-impl Board<'_> {
-    /// Adds a report: its tokens, as those of a prompt to an unknown model; and one that
-    /// failed as an error of the upstream's.
-    pub fn report(&mut self, day: Day, report: &Report<'_>) {
+impl MetricsZone<'_> {
+    /// Adds a report. Its tokens count as prompt tokens of an unknown model, a failure as an
+    /// upstream error.
+    pub fn report(&mut self, day: Day, report: &UsageReport<'_>) {
         self.turn(day);
-        let request = Request {
+        let request = PoolRequest {
             service: report.service,
             pool: report.pool,
             key: report.key,
@@ -59,13 +59,13 @@ impl Board<'_> {
         self.close();
     }
 
-    /// Notes that a request of a service has ended, in seconds since 1970.
+    /// Stores the time of a service's last request, in seconds since 1970.
     pub fn see(&mut self, service: &str, at_s: u64) {
-        let row = self.claim(Table::Services, service);
+        let row = self.claim(MetricsTable::Services, service);
         self.seen[row] = at_s;
     }
 
-    /// How many services have been seen since a moment.
+    /// Number of services with a request since that time.
     #[must_use]
     pub fn seen_since(&self, at_s: u64) -> usize {
         self.seen.iter().filter(|&&seen| seen >= at_s).count()

@@ -1,24 +1,24 @@
-//! The rows of the tables, as they lie in shared memory.
+//! Rows of the tables in shared memory.
 
 use bytemuck::{Pod, Zeroable};
 use openai_wire::Tokens;
 use openai_wire::usage::Source;
 
 use super::histogram::Histogram;
-use super::journal::{Additions, words};
-use super::record::{OUTCOMES, Request};
+use super::record::{OUTCOMES, PoolRequest};
+use super::undo_log::{Additions, words};
 use crate::prices::UNITS_PER_DOLLAR;
 
-/// Room for the name of a pool and that of a key, or of a model.
+/// Maximum length of a row's name: pool and key, or model.
 pub(super) const NAME: usize = 132;
-/// The row for all that have none of their own.
+/// Name of the row for names without a row.
 pub(super) const OTHER: &str = "other";
 
-/// Whose row it is.
+/// Name of a row.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct Label {
-    /// Not zero in a row that is used.
+    /// Not 0 in a used row.
     pub(super) hash: u64,
     length: u32,
     name: [u8; NAME],
@@ -36,7 +36,7 @@ impl Label {
         Some(label)
     }
 
-    /// Whether a row can have that name.
+    /// Whether the name fits into a row.
     pub(super) fn may_be(name: &str) -> bool {
         name.len() <= NAME && name != OTHER
     }
@@ -50,15 +50,15 @@ impl Label {
     }
 }
 
-/// The most that a row is believed to count on a day: 10 million requests of as many tokens
-/// as an answer is believed to tell of.
+/// Highest plausible count of a row per day: 10 million requests with the most tokens that a
+/// response can plausibly have.
 const MOST_A_DAY: u64 = 1 << 50;
-/// The most that it is believed to cost, in units: a million dollars.
+/// Highest plausible cost of a row per day, in units: a million dollars.
 const MOST_COST_A_DAY: u64 = 1_000_000 * UNITS_PER_DOLLAR;
 
-/// A number for a name, never 0.
+/// Hash of a name, never 0.
 ///
-/// FNV-1a. Who could choose names that collide chooses among rows that are few anyway.
+/// FNV-1a. Collisions that somebody provokes do little harm, since the rows are few.
 #[must_use]
 pub fn hash(name: &str) -> u64 {
     let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
@@ -71,29 +71,29 @@ pub fn hash(name: &str) -> u64 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Counters {
-    /// By outcome, in the order of their numbers.
+    /// Requests by outcome, in the order of their numbers.
     pub requests: [u64; OUTCOMES.len()],
-    /// How often they were sent.
+    /// Attempts.
     pub attempts: u64,
-    /// Those of them that were not a request's first.
+    /// Attempts other than the first of a request.
     pub retries: u64,
-    /// Tokens of prompts.
+    /// Prompt tokens.
     pub prompt: u64,
-    /// Tokens of completions.
+    /// Completion tokens.
     pub completion: u64,
-    /// Those of prompts that were cached.
+    /// Cached prompt tokens.
     pub cached: u64,
-    /// Those of completions that were reasoning.
+    /// Reasoning tokens, a part of the completion tokens.
     pub reasoning: u64,
-    /// Those of prompts and completions that are estimated.
+    /// Estimated prompt and completion tokens.
     pub estimated: u64,
-    /// In units of [`crate::prices`].
+    /// Cost in units of [`crate::prices`].
     pub cost: u64,
     /// Requests that used tokens without a price.
     pub unpriced: u64,
-    /// How long they waited for leases.
+    /// Total waiting time for leases.
     pub wait_ms: u64,
-    /// How long they held them.
+    /// Total time that leases were held.
     pub hold_ms: u64,
 }
 
@@ -104,13 +104,13 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// What has been added since it was as `before`.
+    /// The difference to an earlier state.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         self.each(before, u64::saturating_sub)
     }
 
-    /// Whether one day of one machine can have come to this.
+    /// Whether one machine can have counted this on one day.
     #[must_use]
     pub fn is_plausible_day(&self) -> bool {
         let words: &[u64] = bytemuck::cast_slice(bytemuck::bytes_of(self));
@@ -119,13 +119,13 @@ impl Counters {
         rest == cost && self.cost <= MOST_COST_A_DAY
     }
 
-    /// Both together.
+    /// The sum of both.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
         self.each(other, u64::saturating_add)
     }
 
-    /// The higher of each.
+    /// The higher value of each counter.
     pub(super) fn highest(&self, other: &Self) -> Self {
         self.each(other, u64::max)
     }
@@ -142,9 +142,9 @@ impl Counters {
         both
     }
 
-    /// What a request adds.
-    pub(super) fn of(request: &Request<'_>) -> Self {
-        // What cannot be would spoil the sums for good.
+    /// The counts of one request.
+    pub(super) fn of(request: &PoolRequest<'_>) -> Self {
+        // Implausible numbers would distort the sums permanently.
         let tokens = Some(request.tokens).filter(Tokens::is_plausible);
         let (cost, tokens) = (
             request.cost.filter(|_| tokens.is_some()),
@@ -174,7 +174,7 @@ impl Counters {
         more
     }
 
-    /// The same, for words of a [`Row`].
+    /// The same, as additions to the words of a [`Row`].
     pub(super) fn more(mut self) -> Additions {
         let mut additions = Additions::default();
         for (word, &n) in words(&mut self).iter().enumerate() {
@@ -193,11 +193,11 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// The first word of the counters.
+    /// Index of the first word of the counters.
     const COUNTERS: usize = size_of::<Label>() / size_of::<u64>();
 }
 
-/// The times of a row of services, models or pools; there are too many keys for these.
+/// Histograms of a row of services, models or pools. There are too many keys for such rows.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct Times {
@@ -208,8 +208,8 @@ pub(super) struct Times {
 }
 
 impl Times {
-    /// What a request adds, to words.
-    pub(super) fn more(request: &Request<'_>, duration_ms: u64) -> Additions {
+    /// The additions of a request to the words.
+    pub(super) fn more(request: &PoolRequest<'_>, duration_ms: u64) -> Additions {
         let mut additions = Additions::default();
         let times = [
             Some(duration_ms),
@@ -226,7 +226,7 @@ impl Times {
     }
 }
 
-/// A key's name: that of its pool, a slash, its own.
+/// Name of a key's row: the pool, a slash, the key.
 pub(super) fn join<'a>(room: &'a mut [u8; NAME], pool: &str, key: &str) -> &'a str {
     let mut length = 0;
     for part in [pool, "/", key] {

@@ -1,31 +1,30 @@
-//! What machines share of their totals: rows by day.
+//! Sharing of stats between machines: rows by day.
 
 use std::collections::HashSet;
 
-use super::board::{Board, TABLES, Table};
+use super::daily::KEPT_DAYS;
 use super::day::Day;
-use super::ledger::KEPT_DAYS;
 use super::record::OUTCOMES;
 use super::row::{Counters, OTHER};
-use super::saved::Saved;
-use crate::redlock::share::{RowId, Sums};
+use super::snapshot::Snapshot;
+use super::zone::{MetricsTable, MetricsZone, TABLES};
+use crate::redlock::share::{RowId, RowSums};
 
-/// How many sums there are besides those of outcomes.
+/// Number of sums besides those of outcomes.
 const PLAIN: usize = 11;
 
-/// What the names of the tables' rows begin with.
+/// Prefixes of row names, by table.
 const LETTERS: [&str; TABLES.len()] = ["s", "m", "p", "k"];
 
-/// What a row is called among machines.
-pub(super) fn shared_name(table: Table, name: &str) -> String {
+/// Name of a row between machines.
+pub(super) fn shared_name(table: MetricsTable, name: &str) -> String {
     [LETTERS[table as usize], ":", name].concat()
 }
 
 impl Counters {
-    /// As machines tell them one another. Those of outcomes are the last: there may be
-    /// more of them one day.
+    /// The format for other machines. Outcomes come last, since more of them may be added.
     #[must_use]
-    pub fn to_sums(&self) -> Sums {
+    pub fn to_sums(&self) -> RowSums {
         let mut sums = [0; PLAIN + OUTCOMES.len()];
         let (plain, outcomes) = sums.split_at_mut(PLAIN);
         plain.copy_from_slice(&[
@@ -42,12 +41,12 @@ impl Counters {
             self.retries,
         ]);
         outcomes.copy_from_slice(&self.requests);
-        Sums::new(&sums)
+        RowSums::new(&sums)
     }
 
-    /// The same, read again.
+    /// Parses the format of other machines.
     #[must_use]
-    pub fn from_sums(sums: &Sums) -> Self {
+    pub fn from_sums(sums: &RowSums) -> Self {
         let mut requests = [0; OUTCOMES.len()];
         for (at, outcome) in requests.iter_mut().enumerate() {
             *outcome = sums.get(PLAIN + at);
@@ -69,13 +68,13 @@ impl Counters {
     }
 }
 
-/// The names that rows may have which other machines tell of: those that the configuration
-/// has. Of models nobody knows all.
+/// Names of rows that are accepted from other machines: those of the configuration. Models are
+/// not all known, so any name is accepted.
 #[derive(Clone, Debug, Default)]
 pub struct SharedNames(HashSet<String>);
 
 impl SharedNames {
-    /// Those of services, and of pools with their keys.
+    /// The names of services, pools and keys.
     pub fn new<'n>(
         services: impl IntoIterator<Item = &'n str>,
         pools: impl IntoIterator<Item = (&'n str, Vec<String>)>,
@@ -87,22 +86,21 @@ impl SharedNames {
         names.extend(
             services
                 .into_iter()
-                .map(|name| shared_name(Table::Services, name)),
+                .map(|name| shared_name(MetricsTable::Services, name)),
         );
         for (pool, keys) in pools {
-            names.insert(shared_name(Table::Pools, pool));
-            let key = |key| shared_name(Table::Keys, &[pool, "/", key].concat());
+            names.insert(shared_name(MetricsTable::Pools, pool));
+            let key = |key| shared_name(MetricsTable::Keys, &[pool, "/", key].concat());
             names.extend(keys.iter().map(|id| key(id.as_str())));
         }
         Self(names)
     }
 
-    /// Whether what a node says of a row is to be kept: a known name, a day that is kept, and
-    /// no number that would spoil the sums for good.
+    /// Whether a row from a node is accepted: a known name, a stored day, and plausible numbers.
     #[must_use]
-    pub fn accept(&self, row: &RowId, sums: &Sums, today: Day) -> bool {
+    pub fn accept(&self, row: &RowId, sums: &RowSums, today: Day) -> bool {
         let day = Day::from_number(row.day.into());
-        let is_model = row.name.starts_with(&shared_name(Table::Models, ""));
+        let is_model = row.name.starts_with(&shared_name(MetricsTable::Models, ""));
         (is_model || self.0.contains(&*row.name))
             && day >= today.before(KEPT_DAYS)
             && day.before(1) <= today
@@ -110,25 +108,25 @@ impl SharedNames {
     }
 }
 
-impl Board<'_> {
-    /// Adds what a file holds, as another block of totals that is known to other machines:
-    /// what that has counted by day counts as theirs, as they tell it to each other.
-    pub fn merge_shared(&mut self, saved: Saved, today: Day) {
+impl MetricsZone<'_> {
+    /// Adds the snapshot of another zone that other machines know. Its sums per day count as
+    /// theirs, as they share them with each other.
+    pub fn merge_shared(&mut self, saved: Snapshot, today: Day) {
         let (totals, days) = saved.split();
         self.merge(&totals, today);
         let days = days.iter();
         self.raise_others(today, days.map(|(day, name, sum)| (*day, &**name, *sum)));
     }
 
-    /// What has been counted here, by day: the name of the row that other machines know
-    /// it by, and its sums. A day can stand twice, and then both count.
+    /// The sums of this machine by day, with the row names used between machines. A day can be
+    /// listed twice; both count then.
     pub fn rows_by_day(&self, since: Day) -> impl Iterator<Item = (Day, String, Counters)> {
-        let over = self.ledger.sums(false);
+        let over = self.daily.sums(false);
         let over = over.map(|(day, at, sum)| (day, at, *sum));
-        let now = self.rows.iter().zip(&*self.ledger.begun).enumerate();
+        let now = self.rows.iter().zip(&*self.daily.begun).enumerate();
         let now = now.map(|(at, (row, begun))| {
             let sum = row.counters.since(begun);
-            (self.ledger.today(), at, sum)
+            (self.daily.today(), at, sum)
         });
         let wanted = move |day: Day, sum: &Counters| day >= since && *sum != Counters::default();
         over.chain(now)
@@ -136,9 +134,8 @@ impl Board<'_> {
             .filter_map(|(day, at, sum)| Some((day, self.shared_name(at)?, sum)))
     }
 
-    /// Raises what other machines have counted by day, in rows by the names that
-    /// [`Board::rows_by_day`] gives them, to at least this. How many rows there is no
-    /// room for.
+    /// Raises the sums of other machines by day to at least these values. Rows have the names of
+    /// [`MetricsZone::rows_by_day`]. Returns the number of rows for which there was no room.
     pub fn raise_others<'s>(
         &mut self,
         today: Day,
@@ -147,15 +144,15 @@ impl Board<'_> {
         self.turn(today);
         let mut missed = 0;
         for (day, name, sums) in rows {
-            // Another machine's clock may be ahead, by less than a day.
+            // The clock of another machine may be ahead by less than a day.
             if day < today.before(KEPT_DAYS) || day.before(1) > today {
                 continue;
             }
             let row = self.row_of(name);
-            let is_raised = row.is_some_and(|at| self.ledger.raise_others(at, day, &sums));
+            let is_raised = row.is_some_and(|at| self.daily.raise_others(at, day, &sums));
             missed += usize::from(!is_raised);
         }
-        self.ledger.add_up(self.rows, false);
+        self.daily.add_up(self.rows, false);
         missed
     }
 
@@ -165,22 +162,25 @@ impl Board<'_> {
         Some(shared_name(table, label.name()))
     }
 
-    fn is_half_full(&self, table: Table) -> bool {
+    fn is_half_full(&self, table: MetricsTable) -> bool {
         let rows = &self.rows[self.range(table)];
         let used = rows.iter().filter(|row| row.label.hash != 0).count();
         2 * used >= rows.len()
     }
 
-    /// The row of a name, made if need be and if there is room.
+    /// The row of a name; created if necessary and possible.
     fn row_of(&mut self, name: &str) -> Option<usize> {
         let (letter, name) = name.split_once(':')?;
         let table = TABLES[LETTERS.iter().position(|&known| known == letter)?];
-        if table == Table::Models && self.known(table, name).is_none() && self.is_half_full(table) {
-            // The other half is for what is asked of this machine.
+        if table == MetricsTable::Models
+            && self.known(table, name).is_none()
+            && self.is_half_full(table)
+        {
+            // The other half is reserved for models requested on this machine.
             return None;
         }
         let at = self.claim(table, name);
-        // No one row can hold what is told of several.
+        // The row `other` cannot hold the values of several rows.
         (at != self.range(table).start || name == OTHER).then_some(at)
     }
 }

@@ -1,52 +1,56 @@
-//! The totals in Prometheus' text format.
+//! The metrics in Prometheus' text format.
 
 use std::collections::BTreeMap;
 
 use bytemuck::Zeroable;
 
-use super::board::{Board, Snapshot, TABLES, Table};
+use super::exposition::{Exposition, Labels, labels};
 use super::histogram::Histogram;
 use super::http::{self, Cell};
 use super::live::Live;
+use super::named_counts::add;
 use super::record::OUTCOMES;
 use super::row::{Counters, Row, Times};
-use super::sheet::{Labels, Sheet, labels};
-use super::words::add;
+use super::zone::{MetricsCopy, MetricsTable, MetricsZone, TABLES};
 use crate::prices::UNITS_PER_DOLLAR;
 
-/// A row, and the labels that name it.
-struct Named<'a> {
+/// A row and its labels.
+struct LabelledRow<'a> {
     labels: String,
     row: &'a Row,
     times: Option<&'a Times>,
 }
 
-/// The rows of a table that are used; of one service only its own.
-fn named<'a>(board: &'a Board<'_>, table: Table, service: Option<&str>) -> Vec<Named<'a>> {
+/// The used rows of a table, or only that of one service.
+fn named<'a>(
+    metrics: &'a MetricsZone<'_>,
+    table: MetricsTable,
+    service: Option<&str>,
+) -> Vec<LabelledRow<'a>> {
     let shown = |row: &Row| match service {
         None => true,
-        Some(name) => matches!(table, Table::Services) && row.label.name() == name,
+        Some(name) => matches!(table, MetricsTable::Services) && row.label.name() == name,
     };
     let named = |(row, times): (&'a Row, _)| {
         let name = row.label.name();
         let labels = match table {
-            Table::Services => labels([("service", name)]),
-            Table::Models => labels([("model", name)]),
-            Table::Pools => labels([("pool", name)]),
-            Table::Keys => {
+            MetricsTable::Services => labels([("service", name)]),
+            MetricsTable::Models => labels([("model", name)]),
+            MetricsTable::Pools => labels([("pool", name)]),
+            MetricsTable::Keys => {
                 let (pool, key) = name.split_once('/').unwrap_or((name, name));
                 labels([("pool", pool), ("key", key)])
             }
         };
-        Named { labels, row, times }
+        LabelledRow { labels, row, times }
     };
-    let used = board.used(table).filter(|(row, _)| shown(row));
+    let used = metrics.used(table).filter(|(row, _)| shown(row));
     used.map(named).collect()
 }
 
-/// A counter of every row of a table.
+/// One counter of every row of a table.
 fn each<'a>(
-    table: &'a [Named<'_>],
+    table: &'a [LabelledRow<'_>],
     pick: impl Fn(&Counters) -> f64,
 ) -> impl Iterator<Item = (&'a String, f64)> {
     table
@@ -54,11 +58,11 @@ fn each<'a>(
         .map(move |named| (&named.labels, pick(&named.row.counters)))
 }
 
-/// The requests of a table by outcome: those that came about.
-fn outcomes<'a>(table: &'a [Named<'_>]) -> impl Iterator<Item = (Labels<'a>, f64)> {
+/// The requests of a table by outcome, without zeros.
+fn outcomes<'a>(table: &'a [LabelledRow<'_>]) -> impl Iterator<Item = (Labels<'a>, f64)> {
     table.iter().flat_map(|named| {
         let told = OUTCOMES.into_iter().zip(named.row.counters.requests);
-        // A row of success is there from the start: a rate needs a first value.
+        // The series `success` always exists, so that a rate has a first value.
         told.filter(|&(outcome, count)| count > 0 || outcome == OUTCOMES[0])
             .map(|(outcome, count)| {
                 let labels = Labels::with(&named.labels, "status", outcome.as_str());
@@ -67,7 +71,7 @@ fn outcomes<'a>(table: &'a [Named<'_>]) -> impl Iterator<Item = (Labels<'a>, f64
     })
 }
 
-fn tokens<'a>(table: &'a [Named<'_>]) -> impl Iterator<Item = (Labels<'a>, f64)> {
+fn tokens<'a>(table: &'a [LabelledRow<'_>]) -> impl Iterator<Item = (Labels<'a>, f64)> {
     table.iter().flat_map(|named| {
         let c = &named.row.counters;
         let kinds = [
@@ -83,7 +87,7 @@ fn tokens<'a>(table: &'a [Named<'_>]) -> impl Iterator<Item = (Labels<'a>, f64)>
 }
 
 fn times<'a>(
-    table: &'a [Named<'_>],
+    table: &'a [LabelledRow<'_>],
     pick: fn(&Times) -> &Histogram,
 ) -> impl Iterator<Item = (&'a String, &'a Histogram)> {
     table
@@ -95,15 +99,15 @@ fn dollars(counters: &Counters) -> f64 {
     counters.cost as f64 / UNITS_PER_DOLLAR as f64
 }
 
-/// All totals, and what is so at the moment, as text; or what a service may see of it: its
-/// own totals and quotas, and how busy the pools are.
+/// All metrics as text; for a service only its own counters and quotas, and the state of the
+/// pools.
 #[must_use]
-pub fn render(board: &Board<'_>, live: &Live<'_>, service: Option<&str>) -> String {
-    let [services, models, pools, keys] = TABLES.map(|table| named(board, table, service));
-    let mut all = Sheet::default();
+pub fn render(metrics: &MetricsZone<'_>, live: &Live<'_>, service: Option<&str>) -> String {
+    let [services, models, pools, keys] = TABLES.map(|table| named(metrics, table, service));
+    let mut all = Exposition::default();
     if service.is_none() {
-        add_http(&mut all, board);
-        add_api(&mut all, board);
+        add_http(&mut all, metrics);
+        add_api(&mut all, metrics);
     }
     all.counters(
         "openai_service_requests_total",
@@ -112,17 +116,17 @@ pub fn render(board: &Board<'_>, live: &Live<'_>, service: Option<&str>) -> Stri
     );
     all.histograms(
         "openai_service_request_duration_seconds",
-        "Time from a request's first byte to the last of its answer, by service.",
+        "Time from a request's first byte to the last byte of its response, by service.",
         times(&services, |times| &times.duration),
     );
     all.counters(
         "openai_service_tokens_total",
-        "Tokens by service and kind; cached are part of prompt, reasoning of completion.",
+        "Tokens by service and kind; cached tokens are included in prompt, reasoning tokens in completion.",
         tokens(&services),
     );
     all.counters(
         "openai_service_cost_dollars_total",
-        "Cost of tokens whose model has a price, by service.",
+        "Cost of tokens by service, for models with a price.",
         each(&services, dollars),
     );
     all.counters(
@@ -132,22 +136,22 @@ pub fn render(board: &Board<'_>, live: &Live<'_>, service: Option<&str>) -> Stri
     );
     all.counters(
         "openai_tokens_used_total",
-        "Tokens of prompts and completions by model.",
+        "Prompt and completion tokens by model.",
         each(&models, |c| c.prompt.saturating_add(c.completion) as f64),
     );
     all.counters(
         "openai_tokens_total",
-        "Tokens by model and kind; cached are part of prompt, reasoning of completion.",
+        "Tokens by model and kind; cached tokens are included in prompt, reasoning tokens in completion.",
         tokens(&models),
     );
     all.counters(
         "openai_tokens_estimated_total",
-        "Tokens of prompts and completions that are estimated, by model.",
+        "Estimated prompt and completion tokens by model.",
         each(&models, |c| c.estimated as f64),
     );
     all.counters(
         "openai_cost_dollars_total",
-        "Cost of tokens by model; a model without a price has none.",
+        "Cost of tokens by model, for models with a price.",
         each(&models, dollars),
     );
     all.counters(
@@ -157,7 +161,7 @@ pub fn render(board: &Board<'_>, live: &Live<'_>, service: Option<&str>) -> Stri
     );
     all.histograms(
         "openai_time_to_first_token_seconds",
-        "Time from the lease to the first word of a streamed answer, by model.",
+        "Time from the lease to the first token of a stream, by model.",
         times(&models, |times| &times.first_token),
     );
     all.counters(
@@ -167,17 +171,17 @@ pub fn render(board: &Board<'_>, live: &Live<'_>, service: Option<&str>) -> Stri
     );
     all.counters(
         "openai_upstream_attempts_total",
-        "Times that requests were sent upstream, by pool.",
+        "Attempts by pool.",
         each(&pools, |c| c.attempts as f64),
     );
     all.counters(
         "openai_retries_total",
-        "Times that requests were sent again, with another key or to another upstream, by pool.",
+        "Retries by pool: further attempts, with another key or at another upstream.",
         each(&pools, |c| c.retries as f64),
     );
     all.histograms(
         "openai_service_lock_acquisition_duration_seconds",
-        "Time that requests waited for a lease, those that got none included, by pool.",
+        "Time that requests waited for a lease, by pool, including those that got none.",
         times(&pools, |times| &times.wait),
     );
     all.histograms(
@@ -187,17 +191,17 @@ pub fn render(board: &Board<'_>, live: &Live<'_>, service: Option<&str>) -> Stri
     );
     all.counters(
         "openai_key_requests_total",
-        "Requests by key and outcome; an empty key: they had none.",
+        "Requests by key and outcome; the key is empty for requests without one.",
         outcomes(&keys),
     );
     all.counters(
         "openai_key_tokens_total",
-        "Tokens by key and kind; cached are part of prompt, reasoning of completion.",
+        "Tokens by key and kind; cached tokens are included in prompt, reasoning tokens in completion.",
         tokens(&keys),
     );
     all.counters(
         "openai_key_cost_dollars_total",
-        "Cost of tokens whose model has a price, by key.",
+        "Cost of tokens by key, for models with a price.",
         each(&keys, dollars),
     );
     all.counters(
@@ -209,15 +213,15 @@ pub fn render(board: &Board<'_>, live: &Live<'_>, service: Option<&str>) -> Stri
     all.0
 }
 
-impl Snapshot {
-    /// The text of [`render`]; `None` when it cannot be made.
+impl MetricsCopy {
+    /// The text of [`render`]; `None` if the copy is invalid.
     pub fn render(mut self, live: &Live<'_>, service: Option<&str>) -> Option<String> {
-        Some(render(&self.board().ok()?, live, service))
+        Some(render(&self.metrics().ok()?, live, service))
     }
 }
 
-fn add_http(all: &mut Sheet, board: &Board<'_>) {
-    let cells = board.cells.iter().enumerate();
+fn add_http(all: &mut Exposition, metrics: &MetricsZone<'_>) {
+    let cells = metrics.cells.iter().enumerate();
     let used = cells.filter(|(_, cell)| cell.duration.count() > 0);
     let used: Vec<_> = used
         .map(|(at, cell)| {
@@ -232,15 +236,15 @@ fn add_http(all: &mut Sheet, board: &Board<'_>) {
     );
     all.histograms(
         "http_request_duration_seconds",
-        "Time from a request's first byte to the last of its answer, by method and endpoint.",
+        "Time from a request's first byte to the last byte of its response, by method and endpoint.",
         used.iter().map(|(labels, cell)| (labels, &cell.duration)),
     );
 }
 
-/// The same by endpoint of the API alone, whatever the method.
-fn add_api(all: &mut Sheet, board: &Board<'_>) {
+/// The same by endpoint of the API, over all methods.
+fn add_api(all: &mut Exposition, metrics: &MetricsZone<'_>) {
     let mut sums = BTreeMap::<&str, Cell>::new();
-    for (at, cell) in board.cells.iter().enumerate() {
+    for (at, cell) in metrics.cells.iter().enumerate() {
         if cell.duration.count() > 0 {
             let sum = sums.entry(http::api_endpoint_of(at));
             add(sum.or_insert_with(Cell::zeroed), cell);
@@ -257,12 +261,12 @@ fn add_api(all: &mut Sheet, board: &Board<'_>) {
     );
     all.histograms(
         "api_request_duration_seconds",
-        "Time from a request's first byte to the last of its answer, by endpoint.",
+        "Time from a request's first byte to the last byte of its response, by endpoint.",
         sums.iter().map(|(labels, cell)| (labels, &cell.duration)),
     );
 }
 
-/// Requests by status: those that there were.
+/// Requests by status, without zeros.
 fn statuses<'a>(cells: &'a [(String, &'a Cell)]) -> impl Iterator<Item = (Labels<'a>, f64)> {
     cells.iter().flat_map(|(labels, cell)| {
         let told = cell.statuses.iter().enumerate();

@@ -1,8 +1,8 @@
-//! One attempt to take a lease: from the proposal to the last late vote.
+//! One attempt to acquire a lease: from the proposal to the last late vote.
 
 use std::sync::Arc;
 
-use super::attempt::{Action, Attempt, Event, Failure};
+use super::attempt::{AcquireAction, AcquireEvent, AcquireFailure, AcquireOptions};
 use super::command::{Command, ReleaseCommand};
 use super::fence::Fence;
 use super::lease::Lease;
@@ -10,21 +10,21 @@ use super::node::{NodeId, NodeSet, Quorum};
 use super::proposal::Proposal;
 use super::reply::Ballot;
 use super::slots::{Candidates, Slot};
-use super::tally::{Standing, Tally};
+use super::tally::{Tally, VoteState};
 use super::timing::{RetryDelay, Timing};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+enum AcquireState {
     Open,
     Won(usize),
-    /// No lease, or none any more.
+    /// Failed, or abandoned after success.
     Over,
 }
 
-/// One attempt to take a lease.
+/// One attempt to acquire a lease.
 ///
-/// Decides at the vote that makes a quorum, or makes one impossible. Keep it and
-/// feed it votes until [`Acquire::is_drained`]: it gives back what arrives late.
+/// It is decided by the vote that makes a quorum, or makes one impossible. Keep it and feed it
+/// votes until [`Acquire::is_drained`]: it releases grants that arrive late.
 #[derive(Debug)]
 pub struct Acquire {
     quorum: Quorum,
@@ -34,17 +34,17 @@ pub struct Acquire {
     timing: Timing,
     start: u64,
     tally: Tally,
-    /// The nodes that may yet do what they were asked.
+    /// Nodes that may still execute the command.
     unheard: NodeSet,
-    /// What each node that voted would not go below.
+    /// The fence stated by each node that voted.
     fences: Vec<(NodeId, Fence)>,
-    outcome: Outcome,
+    outcome: AcquireState,
 }
 
 impl Acquire {
     /// Starts an attempt. The lease's validity counts from `now`.
     #[must_use]
-    pub fn new(attempt: Attempt, now: u64) -> (Self, Vec<Action>) {
+    pub fn new(attempt: AcquireOptions, now: u64) -> (Self, Vec<AcquireAction>) {
         let configured = attempt.quorum.all();
         let ask = attempt
             .ask
@@ -61,52 +61,58 @@ impl Acquire {
             tally: Tally::new(attempt.quorum, ask),
             unheard: ask,
             fences: Vec::new(),
-            outcome: Outcome::Open,
+            outcome: AcquireState::Open,
             proposal,
             quorum: attempt.quorum,
             retry: attempt.retry,
             random: attempt.random,
         };
         if acquire.tally.is_down() {
-            // Hopeless: asking would only leave strays.
-            acquire.outcome = Outcome::Over;
+            // No quorum is possible. Asking would only leave stray grants.
+            acquire.outcome = AcquireState::Over;
             acquire.tally = Tally::new(acquire.quorum, NodeSet::default());
             acquire.unheard = NodeSet::default();
-            return (acquire, vec![Action::Failed(Failure::NoQuorum)]);
+            return (
+                acquire,
+                vec![AcquireAction::Failed(AcquireFailure::NoQuorum)],
+            );
         }
         let command = Command::Acquire(Arc::clone(&acquire.proposal));
-        (acquire, vec![Action::Send { to: ask, command }])
+        (acquire, vec![AcquireAction::Send { to: ask, command }])
     }
 
-    /// Takes note of an event.
+    /// Processes an event.
     #[must_use]
-    pub fn step(&mut self, now: u64, event: Event) -> Vec<Action> {
+    pub fn step(&mut self, now: u64, event: AcquireEvent) -> Vec<AcquireAction> {
         let mut actions = Vec::new();
-        if let Event::Voted(node, _) | Event::Erred(node, _) = event {
+        if let AcquireEvent::Voted(node, _) | AcquireEvent::Erred(node, _) = event {
             self.unheard.remove(node);
         }
         match event {
-            Event::Voted(node, ballot) => self.voted(node, ballot, &mut actions),
-            Event::Erred(node, kind) => self.failed(node, kind.may_have_run(), &mut actions),
-            Event::TimedOut(node) => self.failed(node, true, &mut actions),
-            Event::Abandoned if self.outcome == Outcome::Open => {
-                self.lose(Action::Failed(Failure::Abandoned), &mut actions);
+            AcquireEvent::Voted(node, ballot) => self.voted(node, ballot, &mut actions),
+            AcquireEvent::Erred(node, kind) => self.failed(node, kind.may_have_run(), &mut actions),
+            AcquireEvent::TimedOut(node) => self.failed(node, true, &mut actions),
+            AcquireEvent::Abandoned if self.outcome == AcquireState::Open => {
+                self.lose(
+                    AcquireAction::Failed(AcquireFailure::Abandoned),
+                    &mut actions,
+                );
             }
-            Event::Abandoned => self.outcome = Outcome::Over,
+            AcquireEvent::Abandoned => self.outcome = AcquireState::Over,
         }
-        if self.outcome == Outcome::Open {
+        if self.outcome == AcquireState::Open {
             self.decide(now, &mut actions);
         }
         actions
     }
 
-    /// What was asked for: votes name candidates by their place in it.
+    /// The candidates; votes refer to them by index.
     #[must_use]
     pub fn candidates(&self) -> &Candidates {
         &self.proposal.candidates
     }
 
-    /// How many nodes have granted a candidate.
+    /// Number of nodes that have granted a candidate.
     #[must_use]
     pub fn grants(&self, index: usize) -> u8 {
         self.tally.granted(index).len()
@@ -118,23 +124,23 @@ impl Acquire {
         self.tally.pending()
     }
 
-    /// Whether it is decided and no node's first answer is outstanding. Nodes that
-    /// timed out may still answer; what they say is best fed in, too.
+    /// Whether the attempt is decided and no node's first answer is outstanding. Nodes that timed
+    /// out may still answer; feed those votes, too.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.outcome != Outcome::Open && self.tally.pending().is_empty()
+        self.outcome != AcquireState::Open && self.tally.pending().is_empty()
     }
 
-    /// Whether no node can grant anything any more. Until then a lock that was won must
-    /// be given back by the connections that it was asked for on: a node that has not
-    /// come to the proposal would take it up after a release that overtakes it.
+    /// Whether no node can still execute the command. Until then an acquired lock must be
+    /// released on the connections that carried the proposal. Otherwise the release could
+    /// overtake the proposal, and the node would take the lock afterwards.
     #[must_use]
     pub fn is_heard(&self) -> bool {
         self.unheard.is_empty()
     }
 
-    /// The fence that the next proposal must exceed for a quorum to take it; known
-    /// once no vote is outstanding. A minority of nodes cannot drive it up.
+    /// The fence that the next proposal must exceed to be accepted by a quorum; known when no
+    /// vote is outstanding. A minority of nodes cannot raise it.
     #[must_use]
     pub fn highest_fence(&self) -> Fence {
         if !self.tally.pending().is_empty() {
@@ -146,9 +152,9 @@ impl Acquire {
         fences.get(needed - 1).copied().unwrap_or_default()
     }
 
-    fn voted(&mut self, node: NodeId, ballot: Ballot, actions: &mut Vec<Action>) {
+    fn voted(&mut self, node: NodeId, ballot: Ballot, actions: &mut Vec<AcquireAction>) {
         let before = self.tally.of(node);
-        if before == Standing::Unasked {
+        if before == VoteState::Unasked {
             return;
         }
         if !self.fences.iter().any(|&(known, _)| known == node) {
@@ -163,53 +169,53 @@ impl Acquire {
                 self.failed(node, true, actions);
             }
             Ballot::Granted(index) => match before {
-                Standing::Voted(Ballot::Granted(first)) if first != index => {
-                    // The proposal reached it twice.
+                VoteState::Voted(Ballot::Granted(first)) if first != index => {
+                    // The proposal reached the node twice.
                     self.give_back(NodeSet::only(node), vec![index], actions);
                 }
                 _ => {
-                    self.tally.set(node, Standing::Voted(ballot));
-                    if !matches!(self.outcome, Outcome::Open) && self.outcome != Outcome::Won(index)
+                    self.tally.set(node, VoteState::Voted(ballot));
+                    if !matches!(self.outcome, AcquireState::Open)
+                        && self.outcome != AcquireState::Won(index)
                     {
                         self.give_back(NodeSet::only(node), vec![index], actions);
                     }
                 }
             },
             Ballot::Refused(_) => {
-                if !matches!(before, Standing::Voted(Ballot::Granted(_))) {
-                    self.tally.set(node, Standing::Voted(ballot));
+                if !matches!(before, VoteState::Voted(Ballot::Granted(_))) {
+                    self.tally.set(node, VoteState::Voted(ballot));
                 }
             }
         }
     }
 
-    fn failed(&mut self, node: NodeId, may_hold: bool, actions: &mut Vec<Action>) {
-        if self.tally.of(node) != Standing::Pending {
+    fn failed(&mut self, node: NodeId, may_hold: bool, actions: &mut Vec<AcquireAction>) {
+        if self.tally.of(node) != VoteState::Pending {
             return;
         }
-        self.tally.set(node, Standing::Failed { may_hold });
+        self.tally.set(node, VoteState::Failed { may_hold });
         if may_hold {
             self.sweep(node, actions);
         }
     }
 
-    /// Gives back whatever a node that seemed to fail may have granted, once it is
-    /// known what is not wanted.
-    fn sweep(&self, node: NodeId, actions: &mut Vec<Action>) {
+    /// Releases whatever a node that seemed to fail may have granted, except the acquired slot.
+    fn sweep(&self, node: NodeId, actions: &mut Vec<AcquireAction>) {
         let wanted = match self.outcome {
-            Outcome::Open => return,
-            Outcome::Won(index) => Some(index),
-            Outcome::Over => None,
+            AcquireState::Open => return,
+            AcquireState::Won(index) => Some(index),
+            AcquireState::Over => None,
         };
         let rest = (0..self.slots().len()).filter(|&index| Some(index) != wanted);
         self.give_back(NodeSet::only(node), rest.collect(), actions);
     }
 
-    fn decide(&mut self, now: u64, actions: &mut Vec<Action>) {
+    fn decide(&mut self, now: u64, actions: &mut Vec<AcquireAction>) {
         let needed = self.quorum.needed();
         let (index, grants) = self.tally.leader(&self.proposal.candidates);
         if !self.timing.worthwhile(self.start, now) {
-            self.lose(Action::Failed(Failure::TooLate), actions);
+            self.lose(AcquireAction::Failed(AcquireFailure::TooLate), actions);
         } else if grants >= needed {
             self.win(index, actions);
         } else if grants + self.tally.pending().len() < needed {
@@ -218,51 +224,51 @@ impl Acquire {
         }
     }
 
-    fn win(&mut self, index: usize, actions: &mut Vec<Action>) {
+    fn win(&mut self, index: usize, actions: &mut Vec<AcquireAction>) {
         let Some(slot) = self.slots().get(index).cloned() else {
             return;
         };
-        self.outcome = Outcome::Won(index);
+        self.outcome = AcquireState::Won(index);
         let lease = Lease {
             slot,
             nonce: self.proposal.nonce,
             fence: self.proposal.fence,
             deadline_ms: self.timing.deadline(self.start),
         };
-        actions.push(Action::Won { index, lease });
+        actions.push(AcquireAction::Won { index, lease });
         self.give_back_all(actions);
     }
 
-    fn lose(&mut self, verdict: Action, actions: &mut Vec<Action>) {
-        self.outcome = Outcome::Over;
+    fn lose(&mut self, verdict: AcquireAction, actions: &mut Vec<AcquireAction>) {
+        self.outcome = AcquireState::Over;
         self.give_back_all(actions);
         actions.push(verdict);
     }
 
-    fn failure(&self, now: u64) -> Action {
+    fn failure(&self, now: u64) -> AcquireAction {
         if self.tally.is_down() {
-            return Action::Failed(Failure::NoQuorum);
+            return AcquireAction::Failed(AcquireFailure::NoQuorum);
         }
         if let Some(wait_ms) = self.tally.quarantine() {
-            return Action::Failed(Failure::Quarantine { wait_ms });
+            return AcquireAction::Failed(AcquireFailure::Quarantine { wait_ms });
         }
         let candidates = self.tally.open(&self.proposal.candidates);
         if candidates.is_empty() {
             let wait_ms = self.tally.first_end();
-            return Action::Failed(Failure::Busy { wait_ms });
+            return AcquireAction::Failed(AcquireFailure::Busy { wait_ms });
         }
         let elapsed = now.saturating_sub(self.start);
-        Action::Retry {
+        AcquireAction::Retry {
             after_ms: self.retry.after(elapsed, self.random),
             candidates,
         }
     }
 
-    /// Gives back what is already known not to be wanted.
-    fn give_back_all(&self, actions: &mut Vec<Action>) {
+    /// Releases all grants that are known to be useless.
+    fn give_back_all(&self, actions: &mut Vec<AcquireAction>) {
         for index in 0..self.slots().len() {
             let nodes = self.tally.granted(index);
-            if self.outcome != Outcome::Won(index) && !nodes.is_empty() {
+            if self.outcome != AcquireState::Won(index) && !nodes.is_empty() {
                 self.give_back(nodes, vec![index], actions);
             }
         }
@@ -271,7 +277,7 @@ impl Acquire {
         }
     }
 
-    fn give_back(&self, to: NodeSet, indexes: Vec<usize>, actions: &mut Vec<Action>) {
+    fn give_back(&self, to: NodeSet, indexes: Vec<usize>, actions: &mut Vec<AcquireAction>) {
         let slots: Arc<[Slot]> = indexes
             .into_iter()
             .filter_map(|index| self.slots().get(index).cloned())
@@ -282,7 +288,7 @@ impl Acquire {
         let nonce = self.proposal.nonce;
         let ends = None;
         let command = ReleaseCommand { slots, nonce, ends };
-        actions.push(Action::Release { to, command });
+        actions.push(AcquireAction::Release { to, command });
     }
 
     fn slots(&self) -> &[Slot] {

@@ -1,4 +1,4 @@
-//! What goes into an attempt, and what comes out of it.
+//! Input and output of an attempt to acquire a lease.
 
 use super::command::{Command, ReleaseCommand};
 use super::lease::Lease;
@@ -9,97 +9,96 @@ use super::slots::SlotSet;
 use super::timing::{Drift, RetryDelay};
 use super::value::ErrorKind;
 
-/// What an attempt is made with.
+/// Parameters of an attempt.
 #[derive(Clone, Debug)]
-pub struct Attempt {
-    /// Of the configured nodes.
+pub struct AcquireOptions {
+    /// Quorum of the configured nodes.
     pub quorum: Quorum,
-    /// The nodes to ask: all but those that are suspect or mistrusted. The others
-    /// count as failed.
+    /// The nodes to ask: all that are neither suspect nor mistrusted. The others count as failed.
     pub ask: NodeSet,
-    /// What they are asked.
+    /// The proposal.
     pub proposal: Proposal,
-    /// What is taken off the TTL.
+    /// Allowance for clock drift, subtracted from the TTL.
     pub drift: Drift,
-    /// How long to wait after a split vote.
+    /// Delay after a split vote.
     pub retry: RetryDelay,
-    /// A random number, for that.
+    /// Random number for that delay.
     pub random: u64,
 }
 
-/// What happened.
+/// An event of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum AcquireEvent {
     /// A node voted, in time or late.
     Voted(NodeId, Ballot),
-    /// A node answered an error, or its connection broke.
+    /// A node answered with an error, or its connection broke.
     Erred(NodeId, ErrorKind),
     /// A node did not answer in time.
     TimedOut(NodeId),
-    /// Nobody wants the lease any more: the client left, or the lease that was
-    /// won is being released. Grants that still arrive are strays.
+    /// The lease is no longer wanted: the client left, or the acquired lease is being released.
+    /// Grants that still arrive are released.
     Abandoned,
 }
 
 /// What the caller must do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Ask these nodes, and tell what they answer; each within the node timeout.
+pub enum AcquireAction {
+    /// Send a command to these nodes and report the answers, each within the node timeout.
     Send {
         /// The nodes.
         to: NodeSet,
-        /// What to ask.
+        /// The command.
         command: Command,
     },
-    /// Give back grants that came to nothing. Nobody waits for the answer, but on
-    /// each connection it must follow the proposal.
+    /// Release useless grants. The answer does not matter, but on each connection the command
+    /// must follow the proposal.
     Release {
         /// The nodes.
         to: NodeSet,
-        /// What to give back.
+        /// The command.
         command: ReleaseCommand,
     },
-    /// The lease is ours. Late votes still matter.
+    /// The lease is acquired. Late votes still matter.
     Won {
-        /// Which candidate.
+        /// Index of the candidate.
         index: usize,
         /// The lease.
         lease: Lease,
     },
-    /// Votes were split: try again with these candidates, shuffled anew, and with
-    /// a new nonce and fence.
+    /// The vote was split: try again with these candidates, shuffled again, and with a new nonce
+    /// and fence.
     Retry {
-        /// How long to wait first.
+        /// Delay before the retry.
         after_ms: u64,
-        /// The candidates, by their index.
+        /// The candidates, by index.
         candidates: SlotSet,
     },
     /// No lease.
-    Failed(Failure),
+    Failed(AcquireFailure),
 }
 
 /// Why there is no lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
+pub enum AcquireFailure {
     /// Every candidate is held.
     #[error("every candidate is held")]
     Busy {
-        /// When the first of the leases in the way ends unless it is renewed.
+        /// When the first of the conflicting leases ends unless it is renewed.
         wait_ms: Option<u64>,
     },
     /// Too many nodes failed.
     #[error("too few nodes answered")]
     NoQuorum,
-    /// Too many nodes came back empty not long ago.
+    /// Too many nodes are in quarantine after losing their data.
     #[error("too many nodes are in quarantine, for {wait_ms} ms")]
     Quarantine {
         /// When a quorum is out of quarantine.
         wait_ms: u64,
     },
-    /// The votes came too late for the lease to be of use.
+    /// The votes came so late that the lease would end too soon.
     #[error("the votes came too late")]
     TooLate,
-    /// [`Event::Abandoned`].
+    /// [`AcquireEvent::Abandoned`].
     #[error("abandoned")]
     Abandoned,
 }

@@ -1,4 +1,4 @@
-//! Commands as calls of scripts.
+//! Commands as script calls.
 
 use super::command::Command;
 use super::names::PoolNames;
@@ -8,7 +8,7 @@ use super::slots::Slot;
 /// One call of a script: `EVALSHA <script> <number of keys> <keys> <arguments>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScriptCall {
-    /// What is run.
+    /// The script.
     pub script: Script,
     /// `KEYS`.
     pub keys: Vec<String>,
@@ -17,7 +17,7 @@ pub struct ScriptCall {
 }
 
 impl ScriptCall {
-    /// The call that a command is, on the keys of a pool.
+    /// The call for a command on the keys of a pool.
     #[must_use]
     pub fn new(command: &Command, names: &PoolNames) -> Self {
         match command {

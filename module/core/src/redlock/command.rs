@@ -1,4 +1,4 @@
-//! What a node is asked to do.
+//! Commands to a node.
 
 use std::sync::Arc;
 
@@ -8,54 +8,53 @@ use super::names::{NameError, checked};
 use super::proposal::Proposal;
 use super::slots::Slot;
 
-/// What a node is asked to do. Cheap to clone: lists are shared.
+/// A command to a node. Cheap to clone: lists are shared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Grant the first free candidate; answered by [`super::reply::acquire`].
     Acquire(Arc<Proposal>),
-    /// Give slots up; answered by [`super::reply::release`].
+    /// Release slots; answered by [`super::reply::release`].
     Release(ReleaseCommand),
-    /// Prolong leases; answered by [`super::reply::renew`].
+    /// Extend leases; answered by [`super::reply::renew`].
     Renew(RenewCommand),
-    /// Take a place in the queue; answered by [`super::reply::enqueue`].
+    /// Join the queue; answered by [`super::reply::enqueue`].
     Enqueue(Enlist),
-    /// Give it up; answered by [`super::reply::leave`].
+    /// Leave the queue; answered by [`super::reply::leave`].
     Leave {
-        /// What [`Enlist`] called it.
+        /// The waiter's name, see [`Enlist::waiter`].
         waiter: String,
     },
-    /// Say whose turn it is; answered by [`super::reply::head`].
+    /// Return the head of the queue; answered by [`super::reply::head`].
     Head,
-    /// Say which of these are held; answered by [`super::reply::list`].
+    /// Return which slots are held; answered by [`super::reply::list`].
     List {
-        /// Of these. A node does nothing else meanwhile: some hundreds at a time.
+        /// The slots. A node does nothing else meanwhile, so pass some hundreds at most.
         slots: Arc<[Slot]>,
     },
 }
 
-/// Slots to be given up where they are under this nonce.
+/// Slots to be released where they are held with this nonce.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReleaseCommand {
     /// The slots.
     pub slots: Arc<[Slot]>,
-    /// What proves that they are ours.
+    /// The nonce that proves ownership.
     pub nonce: Nonce,
-    /// The fence of a lock that the node may yet be told to prolong: by a command that
-    /// another worker has sent, or on another connection. It must not put it back then.
+    /// Fence of a lock for which a renewal may still be under way, by another worker or on
+    /// another connection. After the release, that renewal must not restore the lock.
     pub ends: Option<Fence>,
 }
 
-/// Leases to be prolonged.
+/// Leases to be extended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RenewCommand {
-    /// The leases. A node does nothing else meanwhile: some hundreds at a time.
+    /// The leases. A node does nothing else meanwhile, so pass some hundreds at most.
     pub leases: Arc<[Lease]>,
-    /// For how long at least, counted from the node's receipt. What it keeps for longer
-    /// stays so.
+    /// Minimum remaining TTL, counted from the node's receipt. A longer TTL is not shortened.
     pub ttl_ms: u64,
 }
 
-/// A waiter for the queue of a pool.
+/// A waiter in the queue of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Enlist {
     pub(crate) waiter: String,
@@ -64,7 +63,7 @@ pub struct Enlist {
 }
 
 impl Enlist {
-    /// The waiter that `instance` calls `ticket`, for `wait_ms` at most.
+    /// The waiter `ticket` of `instance`, for at most `wait_ms`.
     pub fn new(
         instance: &str,
         ticket: u64,
@@ -78,7 +77,7 @@ impl Enlist {
         })
     }
 
-    /// What nodes call it.
+    /// The waiter's name on the nodes.
     #[must_use]
     pub fn waiter(&self) -> &str {
         &self.waiter
@@ -90,28 +89,27 @@ impl Enlist {
         self.priority
     }
 
-    /// How long it waits at most.
+    /// Maximum waiting time in milliseconds.
     #[must_use]
     pub fn wait_ms(&self) -> u64 {
         self.wait_ms
     }
 }
 
-/// Who comes first; higher is sooner.
+/// Priority in the queue; higher is served first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Priority(i32);
 
 impl Priority {
     const LIMIT: i32 = 1_000;
 
-    /// The priority with this number, or the nearest that there is: nodes tell
-    /// -1000 to 1000 apart.
+    /// The priority with this number, limited to -1000..=1000.
     #[must_use]
     pub fn nearest(number: i32) -> Self {
         Self(number.clamp(-Self::LIMIT, Self::LIMIT))
     }
 
-    /// Its place from the highest, which is 0.
+    /// Distance from the highest priority, which is 0.
     #[must_use]
     pub fn rank(self) -> u64 {
         u64::from((Self::LIMIT - self.0).unsigned_abs())

@@ -2,21 +2,21 @@
 
 use std::fmt;
 
-/// A fencing token: of two grants of a slot, the later has the higher one.
+/// A fencing token: the later of two grants of a slot has the higher one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fence(u64);
 
 impl Fence {
-    /// The highest fence: scripts compare them as doubles, exact up to 2^53. As
-    /// microseconds since the epoch, that is the year 2255.
+    /// The highest fence. Scripts compare fences as doubles, which are exact up to 2^53. As
+    /// microseconds since the epoch that is the year 2255.
     pub const MAX: Self = Self((1 << 53) - 1);
 
-    /// How many fences go with a lock: its own, and one for each lease that it is
-    /// handed to. A lock's own fence is a multiple of this, and the nodes know it, so
-    /// that of two locks the later has the higher fences, whatever the clocks show.
+    /// Number of fences that belong to a lock: its own, and one for each lease that it is handed
+    /// to. A lock's own fence is a multiple of this and known to the nodes. So the later of two
+    /// locks has the higher fences, whatever the clocks show.
     pub const BLOCK: u64 = 1 << 10;
 
-    /// The fence with this number, if there is one.
+    /// The fence with this number, if valid.
     #[must_use]
     pub fn new(number: u64) -> Option<Self> {
         (number <= Self::MAX.0).then_some(Self(number))
@@ -35,14 +35,14 @@ impl fmt::Display for Fence {
     }
 }
 
-/// Makes the fences that a client proposes.
+/// Generates the fences that a client proposes.
 ///
-/// Each begins a block of [`Fence::BLOCK`] fences, which nobody else has.
+/// Each fence begins a block of [`Fence::BLOCK`] fences that no other lock has.
 ///
-/// A client whose wall clock is behind learns from the first refusal what fence
-/// it must exceed, and proposes a higher one from then on. It does not believe a
-/// fence that is nearer to [`Fence::MAX`] than to the wall clock: what it proposed
-/// then would stay on the nodes, and the last fence there is cannot be exceeded.
+/// A client whose wall clock is behind learns from the first refusal which fence it must exceed,
+/// and proposes higher ones from then on. It ignores a fence that is nearer to [`Fence::MAX`]
+/// than to the wall clock: a proposal above it would stay on the nodes, and the last fence cannot
+/// be exceeded.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FenceClock {
     seen: Fence,
@@ -50,8 +50,8 @@ pub struct FenceClock {
 }
 
 impl FenceClock {
-    /// A fence above all that were seen and above what is known of the slot, and no
-    /// lower than the wall clock, in microseconds since the epoch.
+    /// A fence above all seen so far and above the slot's known fence, and not below the wall
+    /// clock in microseconds since the epoch.
     pub fn propose(&mut self, wall_us: u64, known: Fence) -> Fence {
         self.wall_us = wall_us;
         let above = self.seen.max(known).0.saturating_add(1);
@@ -59,7 +59,7 @@ impl FenceClock {
         Fence(block.saturating_mul(Fence::BLOCK).min(LAST.0))
     }
 
-    /// Takes note of a fence that stands in the way.
+    /// Stores a conflicting fence that a node has reported.
     pub fn saw(&mut self, fence: Fence) {
         if fence.0 <= self.wall_us.midpoint(Fence::MAX.0) {
             self.seen = self.seen.max(fence);
@@ -67,5 +67,5 @@ impl FenceClock {
     }
 }
 
-/// The beginning of the last block.
+/// Start of the last block.
 const LAST: Fence = Fence(Fence::MAX.0 + 1 - Fence::BLOCK);

@@ -1,18 +1,18 @@
-//! The circuit of one node: whether attempts wait for it.
+//! Health of one node: whether attempts wait for it.
 
-/// When a node is suspected, and how often it is probed then.
+/// When a node becomes suspect, and how often it is probed then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CircuitPolicy {
-    /// So many timeouts in a row make it suspect.
+pub struct SuspectPolicy {
+    /// Number of consecutive timeouts that make a node suspect.
     pub suspect_after: u32,
-    /// Until the first probe.
+    /// Delay of the first probe.
     pub probe_min_ms: u64,
-    /// The longest time between probes, which doubles from probe to probe.
+    /// Longest interval between probes; it doubles from probe to probe.
     pub probe_max_ms: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Circuit {
+enum NodeState {
     Up {
         timeouts: u32,
     },
@@ -23,64 +23,65 @@ enum Circuit {
     },
 }
 
-/// What is known of a node's health. A suspect node is not asked and not waited
-/// for, but still counts in N.
+/// Health of a node. A suspect node is neither asked nor waited for, but it counts in N.
 #[derive(Clone, Copy, Debug)]
 pub struct NodeHealth {
-    policy: CircuitPolicy,
-    circuit: Circuit,
+    policy: SuspectPolicy,
+    state: NodeState,
 }
 
 impl NodeHealth {
-    /// A node of which nothing is known yet: it is asked.
+    /// A new node, which is asked.
     #[must_use]
-    pub fn new(policy: CircuitPolicy) -> Self {
+    pub fn new(policy: SuspectPolicy) -> Self {
         Self {
             policy,
-            circuit: Circuit::Up { timeouts: 0 },
+            state: NodeState::Up { timeouts: 0 },
         }
     }
 
-    /// Whether it is suspect.
+    /// Whether the node is suspect.
     #[must_use]
     pub fn is_suspect(&self) -> bool {
-        matches!(self.circuit, Circuit::Suspect { .. })
+        matches!(self.state, NodeState::Suspect { .. })
     }
 
-    /// It answered in time, also an error. An answer that comes after its timeout
-    /// is none: a slow node would be waited for again and again.
+    /// The node answered in time, possibly with an error. Do not call it for answers after the
+    /// timeout: otherwise every attempt would wait for a slow node.
     pub fn answered(&mut self) {
-        self.circuit = Circuit::Up { timeouts: 0 };
+        self.state = NodeState::Up { timeouts: 0 };
     }
 
-    /// It did not answer in time, or its connection broke, or could not be made.
-    /// `random` spreads the probes of many clients over a quarter of the interval.
+    /// The node did not answer in time, or there is no connection. `random` spreads the probes of
+    /// many clients over a quarter of the interval.
     pub fn timed_out(&mut self, now: u64, random: u64) {
-        let interval = match self.circuit {
-            Circuit::Up { timeouts } if timeouts.saturating_add(1) < self.policy.suspect_after => {
+        let interval = match self.state {
+            NodeState::Up { timeouts }
+                if timeouts.saturating_add(1) < self.policy.suspect_after =>
+            {
                 let timeouts = timeouts + 1;
-                self.circuit = Circuit::Up { timeouts };
+                self.state = NodeState::Up { timeouts };
                 return;
             }
-            Circuit::Up { .. } => self.policy.probe_min_ms,
-            // What was under way when it became suspect tells nothing new.
-            Circuit::Suspect { probing: false, .. } => return,
-            Circuit::Suspect { interval, .. } => interval.saturating_mul(2),
+            NodeState::Up { .. } => self.policy.probe_min_ms,
+            // The command was sent before the node became suspect.
+            NodeState::Suspect { probing: false, .. } => return,
+            NodeState::Suspect { interval, .. } => interval.saturating_mul(2),
         };
         let interval = interval.min(self.policy.probe_max_ms).max(1);
         let spread = random % (interval / 4 + 1);
-        self.circuit = Circuit::Suspect {
+        self.state = NodeState::Suspect {
             probe_at: now.saturating_add(interval).saturating_add(spread),
             interval,
             probing: false,
         };
     }
 
-    /// When to ask [`NodeHealth::probe`] next.
+    /// When to call [`NodeHealth::probe`] next.
     #[must_use]
     pub fn next_probe(&self) -> Option<u64> {
-        match self.circuit {
-            Circuit::Suspect {
+        match self.state {
+            NodeState::Suspect {
                 probe_at,
                 probing: false,
                 ..
@@ -89,11 +90,11 @@ impl NodeHealth {
         }
     }
 
-    /// Whether to send a `PING` now. Its end, good or bad, must be told.
+    /// Whether to send a `PING` now. Its result must be reported.
     #[must_use]
     pub fn probe(&mut self, now: u64) -> bool {
-        match &mut self.circuit {
-            Circuit::Suspect {
+        match &mut self.state {
+            NodeState::Suspect {
                 probe_at, probing, ..
             } if !*probing && *probe_at <= now => {
                 *probing = true;

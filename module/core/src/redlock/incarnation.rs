@@ -1,30 +1,30 @@
-//! Whether a node may have forgotten leases since it was last connected.
+//! Detection of nodes that may have lost leases since the last connection.
 
 use thiserror::Error;
 
-/// What `INFO` tells of a node.
+/// Fields of a node's `INFO`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerInfo {
-    /// Random, new whenever the process starts.
+    /// Random id, new with each start of the process.
     pub run_id: String,
-    /// Full seconds since then.
+    /// Uptime in seconds.
     pub uptime_s: u64,
     /// Whether it is a replica.
     pub replica: bool,
-    /// What it does when memory runs out.
+    /// The eviction policy.
     pub maxmemory_policy: Option<String>,
 }
 
-/// Why a node cannot be a node of a group.
+/// Why a server cannot be a node of a group.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Mistrust {
-    /// Not the text of `INFO`.
+    /// The text is not that of `INFO`.
     #[error("INFO without run_id or uptime_in_seconds")]
     Garbage,
     /// Nodes are independent masters.
     #[error("the node is a replica")]
     Replica,
-    /// It would drop locks.
+    /// It may evict locks.
     #[error("maxmemory-policy is {0}, it must be noeviction")]
     Evicts(String),
 }
@@ -53,7 +53,7 @@ impl ServerInfo {
         Ok(info)
     }
 
-    /// Whether its configuration keeps locks safe.
+    /// Whether the configuration keeps locks safe.
     pub fn check(&self) -> Result<(), Mistrust> {
         if self.replica {
             return Err(Mistrust::Replica);
@@ -65,20 +65,20 @@ impl ServerInfo {
     }
 }
 
-/// What a node still knows after a restart.
+/// What a node preserves over a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// Perhaps nothing, perhaps what it knew some time before.
+    /// Possibly nothing, or an older state.
     Lossy,
-    /// All that it ever answered: `appendfsync always`.
+    /// Everything it has acknowledged: `appendfsync always`.
     EveryWrite,
 }
 
-/// One life of a node's process, as one client knows it.
+/// One run of a node's process, as seen by one client.
 ///
-/// The guard key tells that a node came back empty. This tells that it came back
-/// with an old snapshot, guard included. Until [`Incarnation::trusted_at`] the node
-/// is not asked for grants; renewals and releases are sent.
+/// The guard key detects a node that comes back empty. This detects a node that comes back with
+/// an old snapshot, guard key included. Until [`Incarnation::trusted_at`] the node is not asked
+/// for grants; renewals and releases are sent.
 #[derive(Clone, Debug)]
 pub struct Incarnation {
     durability: Durability,
@@ -90,7 +90,7 @@ pub struct Incarnation {
 }
 
 impl Incarnation {
-    /// A node that was never connected.
+    /// A node that has never been connected.
     #[must_use]
     pub fn new(durability: Durability, quarantine_ms: u64) -> Self {
         Self {
@@ -102,13 +102,12 @@ impl Incarnation {
         }
     }
 
-    /// It answered on a connection made since its last [`Incarnation::connected`].
+    /// The node answered on a connection made since the last [`Incarnation::connected`].
     pub fn answered(&mut self, now: u64) {
         self.last_seen = Some(now);
     }
 
-    /// A connection was made, and this is what `INFO`, the first command on it,
-    /// said.
+    /// A connection was made; `info` is the answer to `INFO`, its first command.
     pub fn connected(&mut self, info: &ServerInfo, now: u64) {
         let before = self.last_seen.replace(now);
         if info.run_id == self.run_id {
@@ -120,7 +119,7 @@ impl Incarnation {
         }
         let mut uptime = info.uptime_s.saturating_mul(1_000);
         if let Some(before) = before {
-            // The uptime is by the node's wall clock, which may have jumped.
+            // The uptime is measured by the node's wall clock, which may have jumped.
             uptime = uptime.min(now.saturating_sub(before));
         }
         let left = self.quarantine_ms.saturating_sub(uptime);
@@ -139,7 +138,7 @@ impl Incarnation {
         now >= self.trusted_at
     }
 
-    /// Trusts the node as it is. For the first day of a group only.
+    /// Trusts the node at once. Only for the first day of a group.
     pub fn bootstrap(&mut self) {
         self.trusted_at = 0;
     }

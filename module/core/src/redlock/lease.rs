@@ -1,11 +1,11 @@
-//! A lease as its holder knows it.
+//! A lease, as its holder knows it.
 
 use std::fmt;
 
 use super::fence::Fence;
 use super::slots::Slot;
 
-/// The random number that proves who holds a lock. Never used twice.
+/// Random number that proves who holds a lock. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Nonce(pub u128);
 
@@ -15,27 +15,27 @@ impl fmt::Display for Nonce {
     }
 }
 
-/// A lease that a quorum granted.
+/// A lease granted by a quorum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// What it is on.
+    /// The slot.
     pub slot: Slot,
-    /// What proves it.
+    /// Proves ownership.
     pub nonce: Nonce,
-    /// What orders it among the leases on the slot.
+    /// Orders the leases on the slot.
     pub fence: Fence,
-    /// When it ends, on the holder's monotonic clock.
+    /// End of the lease, on the holder's monotonic clock.
     pub deadline_ms: u64,
 }
 
 impl Lease {
-    /// Whether the holder may still act on it.
+    /// Whether the holder may still use the lease.
     #[must_use]
     pub fn is_valid(&self, now: u64) -> bool {
         now < self.deadline_ms
     }
 
-    /// Moves the deadline, never back.
+    /// Moves the deadline forward; never back.
     pub fn extend(&mut self, deadline_ms: u64) {
         self.deadline_ms = self.deadline_ms.max(deadline_ms);
     }

@@ -1,22 +1,22 @@
-//! What is held, as a quorum sees it.
+//! Listing of held slots by quorum.
 
 use super::fence::Fence;
 use super::node::{NodeId, NodeSet, Quorum};
 use super::proposal::Holder;
 use super::reply::Held;
 
-/// A slot that is held.
+/// A held slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldSlot {
     /// The slot's index in the command.
     pub index: usize,
-    /// By whom.
+    /// The holder's nonce.
     pub nonce: String,
-    /// How long a quorum will still show it, in milliseconds; `None` if without end.
+    /// How long a quorum will still show it, in milliseconds; `None` without expiry.
     pub left_ms: Option<u64>,
-    /// With which fence, if a client of ours holds it.
+    /// Its fence, if one of our clients holds it.
     pub fence: Option<Fence>,
-    /// What the holder noted, if a node knows it.
+    /// What the holder stored, if a node has it.
     pub holder: Option<Holder>,
 }
 
@@ -29,7 +29,7 @@ struct Sighting {
     holder: Option<Holder>,
 }
 
-/// The answers of several nodes about the same slots.
+/// Answers of several nodes about the same slots.
 #[derive(Debug)]
 pub struct Listing {
     quorum: Quorum,
@@ -38,7 +38,7 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// Nothing is known yet.
+    /// A listing without answers.
     #[must_use]
     pub fn new(quorum: Quorum) -> Self {
         Self {
@@ -48,7 +48,7 @@ impl Listing {
         }
     }
 
-    /// Takes note of a node's first answer.
+    /// Adds a node's first answer.
     pub fn answered(&mut self, node: NodeId, held: Vec<Held>) {
         if self.answered.contains(node) || !self.quorum.all().contains(node) {
             return;
@@ -85,13 +85,13 @@ impl Listing {
         }
     }
 
-    /// Whether enough nodes answered to tell.
+    /// Whether enough nodes have answered.
     #[must_use]
     pub fn is_conclusive(&self) -> bool {
         self.answered.len() >= self.quorum.needed()
     }
 
-    /// The slots that a quorum shows under one nonce, by rising index.
+    /// The slots that a quorum shows with the same nonce, by ascending index.
     #[must_use]
     pub fn held(mut self) -> Vec<HeldSlot> {
         let needed = usize::from(self.quorum.needed());

@@ -1,4 +1,4 @@
-//! The names of the Redis keys of a pool.
+//! Names of the Redis keys of a pool.
 
 use std::sync::Arc;
 
@@ -15,11 +15,13 @@ const MAX_PREFIX: usize = 64;
 /// A name that cannot be part of a Redis key.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum NameError {
-    /// Braces would move the hash tag, blanks would break logs and `redis-cli`.
-    #[error("\"{0}\" is no key prefix: up to {MAX_PREFIX} visible ASCII characters without braces")]
+    /// Braces would change the hash tag; blanks would break logs and `redis-cli`.
+    #[error(
+        "\"{0}\" is not a valid key prefix: up to {MAX_PREFIX} visible ASCII characters without braces"
+    )]
     Prefix(String),
-    /// Neither letters, digits, `.`, `_` and `-` alone, nor of fitting length.
-    #[error("\"{0}\" is no name: up to 64 letters, digits, '.', '_' and '-'")]
+    /// Characters other than letters, digits, `.`, `_` and `-`, or too long.
+    #[error("\"{0}\" is not a valid name: up to 64 letters, digits, '.', '_' and '-'")]
     Name(String),
 }
 
@@ -38,37 +40,37 @@ fn checked_prefix(prefix: &str) -> Result<&str, NameError> {
     Ok(prefix)
 }
 
-/// The keys of one pool. All carry the pool's name as their hash tag: a script
-/// may touch any of them in one call, also on a cluster.
+/// The Redis keys of one pool. All have the pool's name as hash tag, so that a script can use any
+/// of them in one call, also on a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolNames {
     base: Arc<str>,
 }
 
 impl PoolNames {
-    /// The keys of `pool`, each beginning with `prefix` (which may be empty).
+    /// The keys of `pool`, with `prefix`, which may be empty.
     pub fn new(prefix: &str, pool: &str) -> Result<Self, NameError> {
         let prefix = checked_prefix(prefix)?;
         let base = format!("{prefix}{{{}}}:", checked(pool)?).into();
         Ok(Self { base })
     }
 
-    /// The lock of a slot: a string that expires. It begins with the holder's nonce;
-    /// then come its fence, and for listings who holds it since when. Any Redlock
-    /// client that uses the same name contends for the same slot.
+    /// The lock of a slot: a string that expires. It contains the holder's nonce, the fence, and
+    /// for listings who holds it since when. Every Redlock client that uses the same name
+    /// competes for the same slot.
     #[must_use]
     pub fn lock(&self, slot: &Slot) -> String {
         [&self.base, "l:", slot.field()].concat()
     }
 
-    /// Sorted set of slots by the highest fence that was proposed for each.
+    /// Sorted set of slots by the highest proposed fence.
     #[must_use]
     pub fn fences(&self) -> String {
         self.suffixed("f")
     }
 
-    /// Sorted set of slots by the highest fence of a lock that has been given back, and
-    /// that nodes may still be told to prolong.
+    /// Sorted set of slots by the highest fence of a released lock for which renewals may still
+    /// arrive.
     #[must_use]
     pub fn ends(&self) -> String {
         self.suffixed("e")
@@ -92,20 +94,20 @@ impl PoolNames {
         self.suffixed("qd")
     }
 
-    /// The channel on which an instance is told that a waiter of its may try.
+    /// The channel that notifies an instance that one of its waiters may try.
     pub fn wake_channel(&self, instance: &str) -> Result<String, NameError> {
         Ok([&self.wake_prefix(), checked(instance)?].concat())
     }
 
-    /// The record of a key that is out: why, and until it expires.
+    /// The record of a key's cool-down; it expires with the cool-down.
     #[must_use]
-    pub fn outage(&self, key: &str) -> String {
+    pub fn cool_down(&self, key: &str) -> String {
         [&self.base, "c:", key].concat()
     }
 
-    /// The channel on which machines tell one another of keys that are out.
+    /// The channel for notifications of cool-downs.
     #[must_use]
-    pub fn outages(&self) -> String {
+    pub fn cool_downs(&self) -> String {
         self.suffixed("c")
     }
 
@@ -120,7 +122,7 @@ impl PoolNames {
         name.trim_end_matches("}:")
     }
 
-    /// What all of them begin with.
+    /// Common prefix of the pool's keys.
     #[must_use]
     pub fn base(&self) -> &str {
         &self.base
@@ -131,12 +133,13 @@ impl PoolNames {
     }
 }
 
-/// The keys of the totals that machines share. No pool has their hash tag.
+/// The Redis keys of the stats that machines share. Their hash tag differs from that of every
+/// pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShareNames([String; 3]);
 
 impl ShareNames {
-    /// The keys of a group, each beginning with `prefix` (which may be empty).
+    /// The keys of a group, with `prefix`, which may be empty.
     pub fn new(prefix: &str) -> Result<Self, NameError> {
         let prefix = checked_prefix(prefix)?;
         Ok(Self(
@@ -144,8 +147,8 @@ impl ShareNames {
         ))
     }
 
-    /// What a node calls its memory, and how many changes it has seen; the rows; the
-    /// rows in the order of their last change.
+    /// The keys: the id of the node's data set with its change counter; the rows; the rows in the
+    /// order of their last change.
     #[must_use]
     pub fn keys(&self) -> &[String; 3] {
         &self.0
@@ -167,8 +170,7 @@ impl ShareNames {
         }
     }
 
-    /// The call that asks for the rows that have been raised since a change, but for
-    /// those of an instance.
+    /// The call that reads the rows raised since a change, except those of one instance.
     pub(super) fn shared(&self, id: &str, upto: u64, but: Option<Instance>) -> ScriptCall {
         let args = [
             id.to_owned(),

@@ -1,9 +1,9 @@
-//! Nodes, sets of them, and how many are enough.
+//! Nodes, sets of nodes, and the quorum.
 
-/// The most nodes of a group.
+/// Maximum number of nodes in a group.
 pub const MAX_NODES: u8 = 16;
 
-/// A node, by its place in the configuration.
+/// A node, by its index in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub u8);
 
@@ -12,7 +12,7 @@ pub struct NodeId(pub u8);
 pub struct NodeSet(u16);
 
 impl NodeSet {
-    /// A set of one.
+    /// A set of one node.
     #[must_use]
     pub fn only(node: NodeId) -> Self {
         let mut set = Self::default();
@@ -20,37 +20,37 @@ impl NodeSet {
         set
     }
 
-    /// Adds a node. There is no node beyond [`MAX_NODES`]; such an id is ignored.
+    /// Adds a node. Ids of [`MAX_NODES`] and above are ignored.
     pub fn insert(&mut self, node: NodeId) {
         self.0 |= Self::bit(node);
     }
 
-    /// Takes a node out; whether it was in.
+    /// Removes a node; returns whether it was in the set.
     pub fn remove(&mut self, node: NodeId) -> bool {
         let had = self.contains(node);
         self.0 &= !Self::bit(node);
         had
     }
 
-    /// Whether the node is in.
+    /// Whether the node is in the set.
     #[must_use]
     pub fn contains(self, node: NodeId) -> bool {
         self.0 & Self::bit(node) != 0
     }
 
-    /// How many there are.
+    /// Number of nodes.
     #[must_use]
     pub fn len(self) -> u8 {
         self.0.count_ones() as u8
     }
 
-    /// Whether there is none.
+    /// Whether the set is empty.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// The nodes, by rising place.
+    /// The nodes, ascending.
     pub fn iter(self) -> impl Iterator<Item = NodeId> {
         (0..MAX_NODES)
             .map(NodeId)
@@ -72,20 +72,20 @@ impl FromIterator<NodeId> for NodeSet {
     }
 }
 
-/// How many of the configured nodes must agree.
+/// The number of configured nodes that must agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quorum {
     nodes: u8,
 }
 
 impl Quorum {
-    /// The majority of `nodes` configured nodes, however many of them are alive.
+    /// The majority of `nodes` configured nodes, however many are alive.
     #[must_use]
     pub fn of(nodes: u8) -> Option<Self> {
         (1..=MAX_NODES).contains(&nodes).then_some(Self { nodes })
     }
 
-    /// How many nodes are configured.
+    /// Number of configured nodes.
     #[must_use]
     pub fn nodes(self) -> u8 {
         self.nodes
@@ -97,7 +97,7 @@ impl Quorum {
         self.nodes / 2 + 1
     }
 
-    /// How many nodes may fail.
+    /// Number of nodes that may fail.
     #[must_use]
     pub fn spare(self) -> u8 {
         self.nodes - self.needed()

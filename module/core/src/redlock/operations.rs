@@ -1,16 +1,15 @@
-//! What nodes have been asked for somebody who waits for the outcome.
+//! Pending operations on nodes whose result somebody waits for.
 
 use std::collections::BTreeMap;
 
-/// Names an operation. Never used twice.
+/// Id of an operation. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Operation(u64);
 
-/// Operations that are under way.
+/// Pending operations.
 ///
-/// Each has a name of its own: there may be several on one lock, and what nodes answer
-/// to one of them concludes no other. Each is concluded once, by an answer or when its
-/// time is over.
+/// Each has its own id: there can be several on one lock, and the answers to one must not
+/// complete another. Each is completed once, by an answer or by its timeout.
 #[derive(Debug)]
 pub struct Operations<T> {
     next: u64,
@@ -33,7 +32,7 @@ impl<T> Default for Operations<T> {
 }
 
 impl<T> Operations<T> {
-    /// Begins one, which is to be concluded by then.
+    /// Adds an operation with a deadline.
     pub fn begin(&mut self, what: T, due_ms: u64) -> Operation {
         let name = Operation(self.next);
         self.next += 1;
@@ -41,12 +40,12 @@ impl<T> Operations<T> {
         name
     }
 
-    /// Ends one; `None` if it has ended.
+    /// Removes an operation; `None` if it is no longer pending.
     pub fn conclude(&mut self, name: Operation) -> Option<T> {
         self.open.remove(&name).map(|open| open.what)
     }
 
-    /// Ends those whose time is over.
+    /// Removes the operations whose deadline has passed.
     pub fn overdue(&mut self, now: u64) -> Vec<T> {
         let late = |open: &Open<T>| open.due_ms <= now;
         let names = self.open.iter().filter(|(_, open)| late(open));
@@ -57,13 +56,13 @@ impl<T> Operations<T> {
             .collect()
     }
 
-    /// What one is about, while it is under way.
+    /// The data of a pending operation.
     #[must_use]
     pub fn get(&self, name: Operation) -> Option<&T> {
         self.open.get(&name).map(|open| &open.what)
     }
 
-    /// What is under way.
+    /// The pending operations.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.open.values().map(|open| &open.what)
     }

@@ -1,13 +1,13 @@
-//! What one attempt proposes to every node.
+//! The proposal of an attempt.
 
 use super::fence::Fence;
 use super::lease::Nonce;
 use super::slots::Candidates;
 
-/// Longest owner and request that listings show, in bytes.
+/// Maximum length of owner and request in listings, in bytes.
 const MAX_TEXT: usize = 128;
 
-/// Who asks, for listings.
+/// The owner of a lock, for listings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holder {
     owner: String,
@@ -16,9 +16,8 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// The owner's name, its name for the request, and the wall clock. Control
-    /// characters are left out and what is too long is cut: both may come from a
-    /// client.
+    /// The owner's name, its identifier of the request, and the wall-clock time. Both texts may
+    /// come from a client: control characters are removed, and long texts are cut.
     #[must_use]
     pub fn new(owner: &str, request: &str, start_ms: u64) -> Self {
         Self {
@@ -28,19 +27,19 @@ impl Holder {
         }
     }
 
-    /// Who asked.
+    /// The owner's name.
     #[must_use]
     pub fn owner(&self) -> &str {
         &self.owner
     }
 
-    /// The owner's name for the request.
+    /// The owner's identifier of the request.
     #[must_use]
     pub fn request(&self) -> &str {
         &self.request
     }
 
-    /// When, in milliseconds since the epoch.
+    /// Start time, in milliseconds since the epoch.
     #[must_use]
     pub fn start_ms(&self) -> u64 {
         self.start_ms
@@ -55,7 +54,7 @@ impl Holder {
         format!("{nonce}\n{fence}\n{start_ms}\n{owner}\n{request}")
     }
 
-    /// What [`Holder::meta`] wrote for this nonce, if it did.
+    /// Parses the text that [`Holder::meta`] wrote for this nonce.
     pub(crate) fn from_meta(meta: &str, nonce: &str) -> Option<(Fence, Option<Self>)> {
         let mut parts = meta.splitn(5, '\n');
         if parts.next()? != nonce {
@@ -63,7 +62,7 @@ impl Holder {
         }
         let fence = Fence::new(parts.next()?.parse().ok()?)?;
         let (start, owner, request) = (parts.next()?, parts.next()?, parts.next()?);
-        // A node that a renewal put the lease back on does not know the rest.
+        // A node on which a renewal has restored the lock lacks the rest.
         let holder = start
             .parse()
             .ok()
@@ -83,23 +82,23 @@ fn printable(text: &str) -> String {
     kept
 }
 
-/// What one attempt proposes to every node; the same to all.
+/// The proposal of an attempt; the same for all nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proposal {
-    /// Which slots, in which order.
+    /// The slots, in order.
     pub candidates: Candidates,
-    /// New for every attempt: what an earlier one left behind must not count.
+    /// New for every attempt, so that remains of an earlier one do not count.
     pub nonce: Nonce,
-    /// How long a node keeps the lock.
+    /// TTL of the lock on the nodes.
     pub ttl_ms: u64,
     /// New for every attempt.
     pub fence: Fence,
-    /// Who asks.
+    /// The owner.
     pub holder: Holder,
-    /// How long a node without a guard key must not grant: no less than the
-    /// longest TTL of all clients.
+    /// How long a node without a guard key must not grant locks; at least the longest TTL of all
+    /// clients.
     pub quarantine_ms: u64,
-    /// Opens a node that is in quarantine. For the first day of a group only:
-    /// left on, it takes the guard away.
+    /// Ends the quarantine of a node. Only for the first day of a group: when left on, the guard
+    /// has no effect.
     pub bootstrap: bool,
 }

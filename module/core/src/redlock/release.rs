@@ -1,44 +1,44 @@
-//! Giving a lease back, on every node.
+//! Releasing a lease on every node.
 
 use super::command::{Command, ReleaseCommand};
 use super::lease::Lease;
 use super::node::{NodeId, NodeSet, Quorum};
 
-/// What happened.
+/// An event of a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReleaseEvent {
-    /// A node gave up so many slots.
+    /// A node released that many slots.
     Answered(NodeId, u64),
-    /// A node answered an error, or nothing in time.
+    /// A node answered with an error, or not in time.
     Failed(NodeId),
 }
 
 /// What the caller must do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReleaseAction {
-    /// Ask these nodes, also those that seemed to fail.
+    /// Send a command to these nodes, including those that seemed to fail.
     Send {
         /// The nodes.
         to: NodeSet,
-        /// What to ask.
+        /// The command.
         command: Command,
     },
-    /// What became of it.
+    /// The release is complete.
     Done(Unlocked),
 }
 
-/// What became of a release.
+/// Result of a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unlocked {
-    /// A quorum had the lease and gave it up.
+    /// A quorum had the lease and has released it.
     Released,
     /// No quorum had the lease: it had expired.
     NotHeld,
-    /// Too few nodes answered to tell. Where it was not given up it expires.
+    /// Too few nodes answered. Where the lease was not released it expires.
     Unknown,
 }
 
-/// One release.
+/// A release under way.
 #[derive(Debug)]
 pub struct Release {
     quorum: Quorum,
@@ -49,7 +49,7 @@ pub struct Release {
 }
 
 impl Release {
-    /// A release on every configured node, whose commands the caller makes itself.
+    /// A release on every configured node, for callers that send the commands themselves.
     #[must_use]
     pub fn of(quorum: Quorum) -> Self {
         Self {
@@ -61,8 +61,8 @@ impl Release {
         }
     }
 
-    /// Starts a release, on every configured node: also a node that never seemed
-    /// to grant the lease may have it. `retold` if nodes may yet be told to prolong it.
+    /// Starts a release on every configured node: also a node that never answered may have the
+    /// lease. Set `retold` if renewals may still be under way.
     #[must_use]
     pub fn new(quorum: Quorum, lease: &Lease, retold: bool) -> (Self, ReleaseAction) {
         let release = Self::of(quorum);
@@ -87,7 +87,7 @@ impl Release {
         self.released + self.not_held == self.quorum.nodes()
     }
 
-    /// Takes note of an event.
+    /// Processes an event.
     #[must_use]
     pub fn step(&mut self, event: ReleaseEvent) -> Option<ReleaseAction> {
         let (ReleaseEvent::Answered(node, _) | ReleaseEvent::Failed(node)) = event;

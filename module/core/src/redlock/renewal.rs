@@ -1,4 +1,4 @@
-//! Prolonging leases: one batch, one script call a node.
+//! Renewal of leases: one batch, one script call per node.
 
 use super::command::{Command, RenewCommand};
 use super::lease::Lease;
@@ -6,47 +6,47 @@ use super::node::{NodeId, NodeSet, Quorum};
 use super::reply::Renewed;
 use super::timing::Timing;
 
-/// What happened.
+/// An event of a renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RenewalEvent<'a> {
-    /// A node voted on each lease that it was sent, in order.
+    /// A node voted on each lease that was sent, in order.
     Voted(NodeId, &'a [Renewed]),
-    /// A node answered an error, or nothing in time.
+    /// A node answered with an error, or not in time.
     Failed(NodeId),
 }
 
-/// What the caller must do. Leases are named by their place in the batch.
+/// What the caller must do. Leases are identified by their index in the batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RenewalAction {
-    /// Ask these nodes.
+    /// Send a command to these nodes.
     Send {
         /// The nodes.
         to: NodeSet,
-        /// What to ask.
+        /// The command.
         command: Command,
     },
-    /// [`Lease::extend`] the lease.
+    /// Call [`Lease::extend`].
     Extended {
-        /// Which.
+        /// Index of the lease.
         lease: usize,
-        /// Its new deadline.
+        /// The new deadline.
         deadline_ms: u64,
     },
-    /// Fewer than a quorum prolonged it: it keeps its deadline. Try again until
-    /// that passes, and release nothing.
+    /// Less than a quorum extended the lease: it keeps its deadline. Try again until then, and
+    /// release nothing.
     Kept {
-        /// Which.
+        /// Index of the lease.
         lease: usize,
     },
-    /// It is lost: stop what was done under it.
+    /// The lease is lost: stop the work done under it.
     Lost {
-        /// Which.
+        /// Index of the lease.
         lease: usize,
     },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+enum ItemState {
     Open,
     Kept,
     Final,
@@ -54,13 +54,13 @@ enum Verdict {
 
 #[derive(Debug)]
 struct Item {
-    /// Its place in the caller's batch.
+    /// Index in the caller's batch.
     place: usize,
     deadline_ms: u64,
     prolonged: u8,
-    /// Nodes that say that it is another's.
+    /// Number of nodes on which another client holds the slot.
     denied: u8,
-    verdict: Verdict,
+    state: ItemState,
 }
 
 /// The renewal of a batch of leases of one pool.
@@ -77,8 +77,7 @@ pub struct Renewal {
 }
 
 impl Renewal {
-    /// Starts a renewal. Leases that are past their deadline are lost at once: they
-    /// are not asked for.
+    /// Starts a renewal. Leases past their deadline are lost at once and are not sent.
     #[must_use]
     pub fn new(
         quorum: Quorum,
@@ -99,7 +98,7 @@ impl Renewal {
                 deadline_ms: lease.deadline_ms,
                 prolonged: 0,
                 denied: 0,
-                verdict: Verdict::Open,
+                state: ItemState::Open,
             });
         }
         let configured = quorum.all();
@@ -126,7 +125,7 @@ impl Renewal {
         (renewal, actions)
     }
 
-    /// Takes note of an event.
+    /// Processes an event.
     #[must_use]
     pub fn step(&mut self, now: u64, event: RenewalEvent<'_>) -> Vec<RenewalAction> {
         let mut actions = Vec::new();
@@ -163,22 +162,22 @@ impl Renewal {
         let deadline_ms = self.timing.deadline(self.start);
         for item in &mut self.items {
             let lease = item.place;
-            if item.verdict == Verdict::Final {
+            if item.state == ItemState::Final {
                 continue;
             }
-            // First of all: a quorum that is heard of too late has prolonged what
-            // the holder has had to give up.
+            // Checked first: after its deadline the holder has stopped using the lease, even if a
+            // quorum has extended it.
             if now >= item.deadline_ms || item.denied >= needed {
-                item.verdict = Verdict::Final;
+                item.state = ItemState::Final;
                 actions.push(RenewalAction::Lost { lease });
             } else if item.prolonged >= needed {
-                item.verdict = Verdict::Final;
+                item.state = ItemState::Final;
                 actions.push(RenewalAction::Extended { lease, deadline_ms });
-            } else if item.verdict == Verdict::Open
+            } else if item.state == ItemState::Open
                 && item.prolonged + self.pending.len() < needed
                 && item.denied + self.pending.len() < needed
             {
-                item.verdict = Verdict::Kept;
+                item.state = ItemState::Kept;
                 actions.push(RenewalAction::Kept { lease });
             }
         }

@@ -1,7 +1,7 @@
-//! Answers to commands, as typed values.
+//! Answers to commands as typed values.
 //!
-//! A node that answers an error, or something that is no answer to the command,
-//! has failed: the [`ErrorKind`] is its vote.
+//! A node that answers with an error or with invalid data has failed; the [`ErrorKind`] is its
+//! vote.
 
 use super::fence::Fence;
 use super::slots::{Candidates, SlotSet};
@@ -10,9 +10,9 @@ use super::value::{ErrorKind, Value};
 /// A node's vote on a proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ballot {
-    /// It granted the candidate with this index.
+    /// The candidate with this index is granted.
     Granted(usize),
-    /// It granted none.
+    /// No candidate is granted.
     Refused(Refusal),
 }
 
@@ -20,81 +20,80 @@ pub enum Ballot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The cause.
-    pub cause: Cause,
-    /// Until when, in milliseconds from now, if the node knows: the end of its
-    /// quarantine, or of the first lease to end.
+    pub cause: RefusalCause,
+    /// Remaining time in milliseconds, if known: of the quarantine, or of the lease that ends
+    /// first.
     pub wait_ms: Option<u64>,
-    /// The highest fence that stood in the way.
+    /// The highest conflicting fence.
     pub fence: Fence,
-    /// The candidates that are free nevertheless.
+    /// Candidates that are free nevertheless.
     pub free: SlotSet,
 }
 
-/// What a refusal rests on.
+/// Cause of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum RefusalCause {
     /// Every candidate is held.
     Busy,
     /// Candidates are free, but were granted with a higher fence before.
     Fence,
-    /// The node came back empty not long ago.
+    /// The node has recently come back empty.
     Quarantine,
 }
 
 /// A node's vote on the renewal of one lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renewed {
-    /// Prolonged.
+    /// Extended.
     Prolonged,
-    /// The node had forgotten it and has it again.
+    /// The node had lost the lease and has restored it.
     Restored,
-    /// The slot is under another nonce.
+    /// Another client holds the slot.
     Taken,
-    /// The node has it again, but had granted the slot with a higher fence in
-    /// between: to no avail, if a quorum has prolonged it. Counts from the next
-    /// renewal on.
+    /// The node has restored the lease, but had granted the slot with a higher fence in between.
+    /// This does not matter if a quorum has extended it. Counts from the next renewal on.
     Superseded,
-    /// It has been given back on the node, which has not put it back.
+    /// The lease was released on this node and has not been restored.
     Ended,
-    /// The node would not write.
+    /// The node could not write.
     Failed,
 }
 
-/// What a node gave up.
+/// Result of a release on a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Released {
-    /// How many slots.
+    /// Number of released slots.
     pub count: u64,
-    /// The waiter that the node has woken, as [`super::Enlist::waiter`] has it.
+    /// The waiter that the node has notified, see [`super::Enlist::waiter`].
     pub next: Option<String>,
 }
 
-/// A slot that a node shows as held.
+/// A slot that is held according to a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     /// The slot's index in the command.
     pub index: usize,
-    /// By whom. Other Redlock clients may use any text.
+    /// The holder's nonce. Other Redlock clients may use any text.
     pub nonce: String,
-    /// Until when, in milliseconds from now; `None` if without end.
+    /// Remaining time in milliseconds; `None` without expiry.
     pub left_ms: Option<u64>,
-    /// All that the lock holds: with our clients, what the holder noted, too.
+    /// The value of the lock; our clients store the holder in it, too.
     pub meta: String,
 }
 
-/// The vote on a proposal of one slot that was made by [`super::TakeCall`].
+/// The vote on a proposal of one slot, sent by [`super::TakeCall`].
 fn taken(set: &Value, fenced: &Value, guard: &Value) -> Result<Ballot, ErrorKind> {
     let open = matches!(guard, Value::Bytes(born) if born == b"0");
     match (set, fenced) {
         (Value::Error(kind), _) => Err(*kind),
         (Value::Nil, _) => Ok(Ballot::Refused(Refusal {
-            cause: Cause::Busy,
+            cause: RefusalCause::Busy,
             wait_ms: None,
             fence: Fence::default(),
             free: SlotSet::default(),
         })),
         (Value::Bytes(_), Value::Int(1)) if open => Ok(Ballot::Granted(0)),
-        // It has the lock, and it must not count.
+        // The node has the lock, but the vote must not count.
         (Value::Bytes(_), _) => Err(ErrorKind::Unsure),
         _ => Err(ErrorKind::Garbage),
     }
@@ -122,9 +121,9 @@ pub fn acquire(value: &Value, candidates: &Candidates) -> Result<Ballot, ErrorKi
             free @ ..,
         ] => {
             let cause = match cause {
-                0 => Cause::Busy,
-                1 => Cause::Fence,
-                2 => Cause::Quarantine,
+                0 => RefusalCause::Busy,
+                1 => RefusalCause::Fence,
+                2 => RefusalCause::Quarantine,
                 _ => return Err(ErrorKind::Garbage),
             };
             let free: Option<SlotSet> = free.iter().map(index).collect();
@@ -132,7 +131,7 @@ pub fn acquire(value: &Value, candidates: &Candidates) -> Result<Ballot, ErrorKi
                 Ballot::Refused(Refusal {
                     cause,
                     wait_ms: u64::try_from(*wait).ok(),
-                    // A fence that no client of ours made is none to exceed.
+                    // Ignores a fence that none of our clients can have made.
                     fence: number(fence).and_then(Fence::new).unwrap_or_default(),
                     free,
                 })
@@ -143,7 +142,7 @@ pub fn acquire(value: &Value, candidates: &Candidates) -> Result<Ballot, ErrorKi
     .ok_or(ErrorKind::Garbage)
 }
 
-/// How many slots were given up, and to whom it falls to try.
+/// Number of released slots, and the notified waiter.
 pub fn release(value: &Value) -> Result<Released, ErrorKind> {
     let [given_up, next] = array(value)? else {
         return Err(ErrorKind::Garbage);
@@ -172,17 +171,17 @@ pub fn renew(value: &Value, leases: usize) -> Result<Vec<Renewed>, ErrorKind> {
     votes.iter().map(vote).collect()
 }
 
-/// How many wait beside the one that was enlisted.
+/// Number of waiters beside the new one.
 pub fn enqueue(value: &Value) -> Result<u64, ErrorKind> {
     count(value)
 }
 
-/// Whether the waiter had a place.
+/// Whether the waiter was in the queue.
 pub fn leave(value: &Value) -> Result<bool, ErrorKind> {
     Ok(count(value)? > 0)
 }
 
-/// Whose turn it is.
+/// The head of the queue.
 pub fn head(value: &Value) -> Result<Option<String>, ErrorKind> {
     match value {
         Value::Nil => Ok(None),

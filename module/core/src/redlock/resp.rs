@@ -1,32 +1,31 @@
-//! What nodes send, read from bytes: RESP 2 and 3, as far as nodes use it.
+//! Parser of node answers: RESP 2 and 3, as far as nodes use them.
 
 use thiserror::Error;
 
 use super::value::{ErrorKind, Value};
 
-/// The longest text of a reply. `INFO` has some thousands of bytes, more with many clients.
+/// Maximum length of a reply. `INFO` has some thousands of bytes, more with many clients.
 const MOST_BYTES: usize = 256 << 10;
-/// The most items of a list. A renewal has some hundreds.
+/// Maximum length of a list. A renewal has some hundreds of items.
 const MOST_ITEMS: usize = 4 << 10;
-/// How deep lists may be within lists.
+/// Maximum nesting of lists.
 const DEEPEST: usize = 8;
 
-/// Something that a node has sent.
+/// A message from a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// The reply to the command whose turn it is.
+    /// The reply to the next pending command.
     Reply(Value),
-    /// Out of turn: a message on a channel, or that one has been subscribed to.
+    /// A message on a channel, or the confirmation of a subscription.
     Push(Vec<Value>),
 }
 
-/// Bytes that are not what a node sends, or too many of them.
+/// Invalid data, or too much of it.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("not a reply of a Redis server")]
 pub struct Garbage;
 
-/// Reads the first thing from the bytes, with its length; `None` while it is not
-/// complete.
+/// Parses the first message and returns it with its length; `None` while it is incomplete.
 pub fn read(bytes: &[u8]) -> Result<Option<(Sent, usize)>, Garbage> {
     let mut reader = Reader { bytes, at: 0 };
     let read = match bytes.first() {
@@ -91,7 +90,7 @@ impl<'a> Reader<'a> {
         self.at += length + 2;
         Ok(match kind {
             b'!' => Value::Error(kind_of(text)),
-            // Three letters and a colon tell what kind of text it is.
+            // Three letters and a colon state the format of the text.
             b'=' => Value::Bytes(text.get(4..).unwrap_or_default().to_vec()),
             _ => Value::Bytes(text.to_vec()),
         })
@@ -104,7 +103,7 @@ impl<'a> Reader<'a> {
             return Err(Stop::Garbage);
         }
         let count = if pairs { 2 * count } else { count };
-        // An item takes three bytes at least: no room is made for what is not there.
+        // An item has at least three bytes, so the capacity cannot exceed the input.
         let mut items = Vec::with_capacity(count.min((self.bytes.len() - self.at) / 3 + 1));
         for _ in 0..count {
             items.push(self.value(depth + 1)?);
@@ -112,7 +111,7 @@ impl<'a> Reader<'a> {
         Ok(items)
     }
 
-    /// The rest of the line, without the byte that tells its kind.
+    /// The rest of the line, after the type byte.
     fn line(&mut self) -> Result<&'a [u8], Stop> {
         let rest = &self.bytes[self.at..];
         let Some(end) = memchr::memchr(b'\n', rest) else {

@@ -6,35 +6,34 @@ macro_rules! with_waiters {
     };
 }
 
-/// A script. Each is a pure function of its keys, its arguments and the node's
-/// clock, and either does nothing or all of what it says: what a node may refuse
-/// (out of memory, read-only) it refuses at the first write.
+/// A script. Each is a pure function of its keys, its arguments and the node's clock, and is
+/// atomic: if a node rejects writes (out of memory, read-only), the first write fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Script {
-    /// Takes the first free candidate.
+    /// Locks the first free candidate.
     Acquire,
-    /// Gives slots up.
+    /// Releases slots.
     Release,
-    /// Prolongs leases.
+    /// Extends leases.
     Renew,
-    /// Takes a place in the queue.
+    /// Adds a waiter to the queue.
     Enqueue,
-    /// Gives it up.
+    /// Removes a waiter from the queue.
     Leave,
-    /// Says whose turn it is.
+    /// Returns the head of the queue.
     Head,
-    /// Says what is held.
+    /// Returns which slots are held.
     List,
-    /// Notes that a key is out.
-    PutOut,
-    /// Raises totals.
+    /// Stores a cool-down.
+    NoteCoolDown,
+    /// Raises shared stats.
     Share,
-    /// Tells those of other machines.
+    /// Returns the stats of other machines.
     Shared,
 }
 
 impl Script {
-    /// All of them, to be loaded on connect.
+    /// All scripts, to be loaded on connect.
     pub const ALL: [Self; 10] = [
         Self::Acquire,
         Self::Release,
@@ -43,19 +42,19 @@ impl Script {
         Self::Leave,
         Self::Head,
         Self::List,
-        Self::PutOut,
+        Self::NoteCoolDown,
         Self::Share,
         Self::Shared,
     ];
 
-    /// Its text, for `SCRIPT LOAD` and `EVAL`.
+    /// The text, for `SCRIPT LOAD` and `EVAL`.
     #[must_use]
     pub fn source(self) -> &'static str {
         match self {
             Self::Acquire => include_str!("scripts/acquire.lua"),
             Self::Release => concat!(
                 include_str!("scripts/release.lua"),
-                // Only then, to make no closures in vain.
+                // Included only where needed, because it creates closures.
                 include_str!("scripts/waiters.lua"),
                 include_str!("scripts/wake.lua"),
             ),
@@ -64,7 +63,7 @@ impl Script {
             Self::Leave => include_str!("scripts/leave.lua"),
             Self::Head => with_waiters!("scripts/head.lua"),
             Self::List => include_str!("scripts/list.lua"),
-            Self::PutOut => include_str!("scripts/put_out.lua"),
+            Self::NoteCoolDown => include_str!("scripts/note_cool_down.lua"),
             Self::Share => include_str!("scripts/share.lua"),
             Self::Shared => include_str!("scripts/shared.lua"),
         }

@@ -1,4 +1,4 @@
-//! Slots of keys, and the candidates of one attempt.
+//! Slots of keys, and the candidates of an attempt.
 
 use std::sync::Arc;
 
@@ -6,10 +6,10 @@ use thiserror::Error;
 
 use super::names::{NameError, checked};
 
-/// The most slots that one attempt may ask for.
+/// Maximum number of candidates of an attempt.
 pub const MAX_CANDIDATES: usize = 16;
 
-/// A slot of a key: what one lease holds.
+/// A slot of a key, held by at most one lease.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Slot {
     field: Arc<str>,
@@ -22,19 +22,19 @@ impl Slot {
         Ok(Self { field })
     }
 
-    /// `<key>:<slot>`, as it stands in hashes and wake-up messages.
+    /// `<key>:<slot>`, as used in hashes and notifications.
     #[must_use]
     pub fn field(&self) -> &str {
         &self.field
     }
 }
 
-/// Some of the candidates of an attempt, by their index.
+/// A subset of the candidates, by index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SlotSet(u16);
 
 impl SlotSet {
-    /// Adds a candidate; whether there can be one with this index.
+    /// Adds a candidate; returns whether the index is valid.
     pub fn insert(&mut self, index: usize) -> bool {
         let fits = index < MAX_CANDIDATES;
         if fits {
@@ -49,13 +49,13 @@ impl SlotSet {
         index < MAX_CANDIDATES && self.0 & (1 << index) != 0
     }
 
-    /// Whether there is none.
+    /// Whether the set is empty.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// The indexes, rising.
+    /// The indexes, ascending.
     pub fn iter(self) -> impl Iterator<Item = usize> {
         (0..MAX_CANDIDATES).filter(move |&index| self.contains(index))
     }
@@ -71,29 +71,29 @@ impl FromIterator<usize> for SlotSet {
     }
 }
 
-/// A list that cannot be asked for.
+/// Why a list of candidates is invalid.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum CandidatesError {
-    /// There is no slot to ask for.
+    /// The list is empty.
     #[error("no candidate")]
     None,
-    /// A node looks at no more than [`MAX_CANDIDATES`].
-    #[error("{0} candidates, at most {MAX_CANDIDATES} may be asked for")]
+    /// More than [`MAX_CANDIDATES`].
+    #[error("{0} candidates, the limit is {MAX_CANDIDATES}")]
     TooMany(usize),
-    /// One slot stands twice.
-    #[error("a candidate stands twice")]
+    /// A slot is repeated.
+    #[error("a candidate is repeated")]
     Twice,
 }
 
-/// The slots that one attempt asks for, in the order that every node tries them.
+/// The slots of an attempt, in the order in which every node tries them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidates(Arc<[Slot]>);
 
 impl Candidates {
-    /// Shuffles the slots: attempts that start with the same slot split the votes.
+    /// Shuffles the slots. Attempts that start with the same slot would split the votes.
     pub fn shuffled(mut slots: Vec<Slot>, mut random: u64) -> Result<Self, CandidatesError> {
         for last in (1..slots.len()).rev() {
-            // splitmix64: statistically sound for any seed.
+            // splitmix64, which is statistically sound for any seed.
             random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
             let mut word = random;
             word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,11 +1,10 @@
-//! A proposal of one slot as plain commands: no script, which takes a node longer.
+//! A proposal of one slot as plain commands, which are faster than a script.
 //!
-//! The lock is set if the slot is free, the fence raised if it is higher, and the
-//! guard read: after the lock is set, so that a node that forgets all in between
-//! does not vote. A vote counts if all three went well. If the lock was set all the
-//! same it is a stray, and given back; a fence that was raised in vain stays, which
-//! only makes the next one higher. What a refusal would have to tell (which fence
-//! to exceed, how long to wait) it does not: ask by [`super::Script::Acquire`] then.
+//! The commands set the lock if the slot is free, raise the fence, and read the guard. The guard
+//! is read last, so that the vote of a node that lost its data in between does not count. A vote
+//! counts if all three succeeded. If only the lock was set, it is a stray grant and is released.
+//! A fence raised in vain remains and only makes the next one higher. A failed vote does not
+//! state which fence to exceed or how long to wait; [`super::Script::Acquire`] does.
 
 use super::names::PoolNames;
 use super::proposal::Proposal;
@@ -14,7 +13,7 @@ use super::slots::Slot;
 /// The three commands, answered by an array of three for [`super::reply::acquire`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TakeCall {
-    /// The commands, each as its words.
+    /// The commands, each as a list of arguments.
     pub commands: [Vec<String>; 3],
 }
 

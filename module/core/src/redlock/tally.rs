@@ -1,21 +1,21 @@
-//! The votes on one proposal, counted.
+//! Counting the votes on a proposal.
 
 use super::node::{MAX_NODES, NodeId, NodeSet, Quorum};
-use super::reply::{Ballot, Cause, Refusal};
+use super::reply::{Ballot, Refusal, RefusalCause};
 use super::slots::{Candidates, SlotSet};
 
-/// What is known of a node's vote.
+/// State of a node's vote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// It was not asked.
+pub(super) enum VoteState {
+    /// Not asked.
     Unasked,
-    /// It has not answered.
+    /// No answer yet.
     Pending,
-    /// It has voted.
+    /// Voted.
     Voted(Ballot),
-    /// It answered an error, or nothing in time.
+    /// Answered with an error, or not in time.
     Failed {
-        /// Whether it may have granted something all the same.
+        /// Whether the node may have granted a candidate nevertheless.
         may_hold: bool,
     },
 }
@@ -23,45 +23,45 @@ pub(super) enum Standing {
 #[derive(Debug)]
 pub(super) struct Tally {
     quorum: Quorum,
-    standings: [Standing; MAX_NODES as usize],
+    standings: [VoteState; MAX_NODES as usize],
 }
 
 impl Tally {
     pub(super) fn new(quorum: Quorum, asked: NodeSet) -> Self {
-        let mut standings = [Standing::Unasked; MAX_NODES as usize];
+        let mut standings = [VoteState::Unasked; MAX_NODES as usize];
         for (at, standing) in standings.iter_mut().enumerate() {
             if asked.contains(NodeId(at as u8)) {
-                *standing = Standing::Pending;
+                *standing = VoteState::Pending;
             }
         }
         Self { quorum, standings }
     }
 
     /// All configured nodes.
-    fn nodes(&self) -> impl Iterator<Item = (NodeId, Standing)> {
+    fn nodes(&self) -> impl Iterator<Item = (NodeId, VoteState)> {
         (0u8..)
             .map(NodeId)
             .zip(self.standings)
             .take(usize::from(self.quorum.nodes()))
     }
 
-    pub(super) fn of(&self, node: NodeId) -> Standing {
+    pub(super) fn of(&self, node: NodeId) -> VoteState {
         if node.0 >= self.quorum.nodes() {
-            return Standing::Unasked;
+            return VoteState::Unasked;
         }
         self.standings
             .get(usize::from(node.0))
             .copied()
-            .unwrap_or(Standing::Unasked)
+            .unwrap_or(VoteState::Unasked)
     }
 
-    pub(super) fn set(&mut self, node: NodeId, standing: Standing) {
+    pub(super) fn set(&mut self, node: NodeId, standing: VoteState) {
         if let Some(at) = self.standings.get_mut(usize::from(node.0)) {
             *at = standing;
         }
     }
 
-    fn that(&self, is: impl Fn(Standing) -> bool) -> NodeSet {
+    fn that(&self, is: impl Fn(VoteState) -> bool) -> NodeSet {
         self.nodes()
             .filter(|&(_, standing)| is(standing))
             .map(|(node, _)| node)
@@ -69,18 +69,18 @@ impl Tally {
     }
 
     pub(super) fn pending(&self) -> NodeSet {
-        self.that(|standing| standing == Standing::Pending)
+        self.that(|standing| standing == VoteState::Pending)
     }
 
     pub(super) fn doubtful(&self) -> NodeSet {
-        self.that(|standing| standing == Standing::Failed { may_hold: true })
+        self.that(|standing| standing == VoteState::Failed { may_hold: true })
     }
 
     pub(super) fn granted(&self, index: usize) -> NodeSet {
-        self.that(|standing| standing == Standing::Voted(Ballot::Granted(index)))
+        self.that(|standing| standing == VoteState::Voted(Ballot::Granted(index)))
     }
 
-    /// The candidate with the most grants, and how many.
+    /// The candidate with the most grants, and their number.
     pub(super) fn leader(&self, candidates: &Candidates) -> (usize, u8) {
         let counts = (0..candidates.slots().len()).map(|index| (index, self.granted(index).len()));
         // The first of equals.
@@ -90,29 +90,28 @@ impl Tally {
             .unwrap_or_default()
     }
 
-    /// Whether so many nodes failed that the others are no quorum.
+    /// Whether so many nodes failed that no quorum is left.
     pub(super) fn is_down(&self) -> bool {
         self.lacking() > self.quorum.spare()
     }
 
     fn lacking(&self) -> u8 {
-        self.that(|standing| matches!(standing, Standing::Unasked | Standing::Failed { .. }))
+        self.that(|standing| matches!(standing, VoteState::Unasked | VoteState::Failed { .. }))
             .len()
     }
 
     fn refusals(&self) -> impl Iterator<Item = Refusal> {
         self.nodes().filter_map(|(_, standing)| match standing {
-            Standing::Voted(Ballot::Refused(refusal)) => Some(refusal),
+            VoteState::Voted(Ballot::Refused(refusal)) => Some(refusal),
             _ => None,
         })
     }
 
-    /// How long until enough nodes are out of quarantine, if it is for quarantine
-    /// that there is no quorum.
+    /// Remaining time until enough nodes are out of quarantine, if quarantine prevents a quorum.
     pub(super) fn quarantine(&self) -> Option<u64> {
         let confined = self
             .refusals()
-            .filter(|refusal| refusal.cause == Cause::Quarantine);
+            .filter(|refusal| refusal.cause == RefusalCause::Quarantine);
         let mut waits: Vec<u64> = confined
             .map(|refusal| refusal.wait_ms.unwrap_or(0))
             .collect();
@@ -124,19 +123,19 @@ impl Tally {
         waits.get(must_end).copied()
     }
 
-    /// When the first lease ends that stood in the way.
+    /// When the first conflicting lease ends.
     pub(super) fn first_end(&self) -> Option<u64> {
         self.refusals().filter_map(|refusal| refusal.wait_ms).min()
     }
 
-    /// The candidates that a quorum may still grant at the next attempt.
+    /// The candidates that a quorum may still grant in the next attempt.
     pub(super) fn open(&self, candidates: &Candidates) -> SlotSet {
         let free_at = |standing, index| match standing {
-            Standing::Pending => true,
-            // It passed over those before the one that it granted.
-            Standing::Voted(Ballot::Granted(granted)) => index >= granted,
-            Standing::Voted(Ballot::Refused(refusal)) => refusal.free.contains(index),
-            Standing::Unasked | Standing::Failed { .. } => false,
+            VoteState::Pending => true,
+            // The node skipped the candidates before the one that it granted.
+            VoteState::Voted(Ballot::Granted(granted)) => index >= granted,
+            VoteState::Voted(Ballot::Refused(refusal)) => refusal.free.contains(index),
+            VoteState::Unasked | VoteState::Failed { .. } => false,
         };
         let votes = |index: &usize| self.that(|standing| free_at(standing, *index)).len();
         (0..candidates.slots().len())

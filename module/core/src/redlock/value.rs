@@ -1,4 +1,4 @@
-//! What a node answers, whatever client library reads it.
+//! A node's answers, independent of the client library.
 
 /// An answer of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -7,7 +7,7 @@ pub enum Value {
     Nil,
     /// An integer.
     Int(i64),
-    /// A string, or a status.
+    /// A string or a status.
     Bytes(Vec<u8>),
     /// A list.
     Array(Vec<Self>),
@@ -20,44 +20,44 @@ pub enum Value {
 pub enum ErrorKind {
     /// It is a read-only replica.
     ReadOnly,
-    /// It still loads its data.
+    /// It is loading its data.
     Loading,
-    /// It has no memory left.
+    /// It is out of memory.
     OutOfMemory,
-    /// It cannot persist and therefore refuses writes.
+    /// It cannot persist data and therefore rejects writes.
     Misconfigured,
-    /// It runs a script that does not end.
+    /// It is running a script that does not end.
     Busy,
-    /// It does not know the script: send its text.
+    /// It does not have the script: send its text.
     NoScript,
-    /// It wants a password, or a better one.
+    /// The password is missing or wrong.
     Denied,
     /// The user may not run the command, or not on this key.
     NoPermission,
     /// It is a replica without its master.
     MasterDown,
-    /// It has too few replicas for its configuration, and refuses writes.
+    /// It has fewer replicas than configured and rejects writes.
     NoReplicas,
-    /// A key is of a type that the command is not for.
+    /// A key has the wrong type for the command.
     WrongType,
     /// Any other error.
     Other,
-    /// It has taken the lock, but with a fence that is too low, or after it forgot
-    /// what it knew: ask by script to learn more.
+    /// The lock was set, but the fence is too low or the node had lost its data. The script
+    /// returns more details.
     Unsure,
     /// The connection broke before an answer came.
     Disconnected,
-    /// What it answered is not what a node answers.
+    /// The answer is invalid.
     Garbage,
 }
 
 impl ErrorKind {
-    /// The kind of an error by its text, with or without the leading `-`.
+    /// Classifies an error by its text, with or without the leading `-`.
     #[must_use]
     pub fn classify(message: &str) -> Self {
         let message = message.strip_prefix('-').unwrap_or(message);
         if message.starts_with("ERR Protocol error: unauthenticated") {
-            // What a call as long as ours gets without a password; then it hangs up.
+            // The answer to a call as long as ours without a password; the node disconnects then.
             return Self::Denied;
         }
         match message.split_ascii_whitespace().next().unwrap_or_default() {
@@ -76,7 +76,7 @@ impl ErrorKind {
         }
     }
 
-    /// Its name in logs and listings: as Redis has it, where it is an error of Redis.
+    /// The name in logs and listings; for errors of Redis, Redis's name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -98,7 +98,7 @@ impl ErrorKind {
         }
     }
 
-    /// Whether the node may have done what it was asked to all the same.
+    /// Whether the node may have executed the command nevertheless.
     #[must_use]
     pub fn may_have_run(self) -> bool {
         matches!(

@@ -1,19 +1,19 @@
-//! Names that clients use for models.
+//! Aliases of models.
 
 use std::collections::HashMap;
 
-/// A name for a model.
+/// An alias of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alias {
-    /// What clients ask for.
+    /// The name in requests.
     pub name: String,
-    /// What goes upstream.
+    /// The model that is sent upstream.
     pub model: String,
-    /// Whether the answer names the alias again.
+    /// Whether responses contain the alias again.
     pub restore: bool,
 }
 
-/// All aliases of a block.
+/// The aliases of a block.
 #[derive(Debug, Default)]
 pub(super) struct Aliases {
     all: Vec<Alias>,
@@ -21,7 +21,7 @@ pub(super) struct Aliases {
 }
 
 impl Aliases {
-    /// Adds one; `false` when the name is taken.
+    /// Adds an alias; `false` when the name exists.
     pub(super) fn add(&mut self, alias: Alias) -> bool {
         if self.by_name.contains_key(&alias.name) {
             return false;

@@ -1,13 +1,13 @@
-//! Mistakes in the configuration of routes.
+//! Errors in the configuration of routes.
 
 use openai_wire::head::MAX_MODEL;
 
 use super::MAX_UPSTREAM;
 
-/// A mistake in the configuration of routes.
+/// An error in the configuration of routes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
-    /// A line that begins with another word.
+    /// A line with an unknown first word.
     #[error("unknown directive \"{0}\"")]
     Unknown(String),
     /// A `model` or `otherwise` without `to=`.
@@ -16,54 +16,54 @@ pub enum RouteError {
     /// A `model` without a pattern.
     #[error("needs a pattern")]
     NoPattern,
-    /// A pattern of no characters.
+    /// An empty pattern.
     #[error("a pattern is empty")]
     EmptyPattern,
-    /// A pattern behind a target, or anything but targets after `otherwise`.
-    #[error("\"{0}\" is out of place: targets (to=...) come last")]
+    /// A pattern after a target, or anything other than targets after `otherwise`.
+    #[error("\"{0}\" is misplaced: targets (to=...) come last")]
     OutOfPlace(String),
-    /// A pattern, an alias or a target that stands twice.
+    /// A repeated pattern, alias or target.
     #[error("\"{0}\" is a duplicate")]
     Duplicate(String),
     /// A second `otherwise`.
     #[error("is a duplicate")]
     SecondOtherwise,
     /// A `*` that is not the last character.
-    #[error("invalid pattern \"{0}\": * may only stand at the end; see ~ for regular expressions")]
+    #[error("invalid pattern \"{0}\": * is only allowed at the end; use ~ for regular expressions")]
     Star(String),
-    /// A regular expression that is none.
+    /// An invalid regular expression.
     #[error("invalid regular expression \"{expression}\": {why}")]
     Regex {
         /// The expression.
         expression: String,
-        /// What is wrong with it.
+        /// The error.
         why: String,
     },
-    /// No `POOL@UPSTREAM`.
+    /// Not in the form `POOL@UPSTREAM`.
     #[error(
         "invalid target \"{0}\", it must be POOL or POOL@UPSTREAM; an upstream has 1 to {MAX_UPSTREAM} of the characters A-Z a-z 0-9 . _ - : [ ]"
     )]
     Target(String),
-    /// An `alias` with too few or too many words.
+    /// An `alias` with too few or too many arguments.
     #[error("takes a name, a model, and \"restore\" or nothing")]
     Alias,
-    /// A name that no request can have.
+    /// A model name that no request can have.
     #[error("\"{0}\" must have 1 to {MAX_MODEL} bytes")]
     Model(String),
-    /// An alias for an alias.
+    /// An alias of an alias.
     #[error("\"{name}\": its model \"{model}\" is an alias itself")]
     Chain {
         /// The alias.
         name: String,
-        /// What it stands for.
+        /// Its model.
         model: String,
     },
-    /// An alias for what no route serves.
+    /// An alias of a model that no route serves.
     #[error("\"{name}\": no route serves its model \"{model}\"")]
     Unserved {
         /// The alias.
         name: String,
-        /// What it stands for.
+        /// Its model.
         model: String,
     },
     /// A block without `model` and `otherwise`.

@@ -3,10 +3,10 @@
 use openai_wire::head::MAX_MODEL;
 
 use super::aliases::Aliases;
-use super::table::{Patterns, Table};
+use super::table::{PatternTable, Patterns};
 use super::{Alias, RouteError, Routes, TargetName};
 
-/// A block while it is read.
+/// A block while it is parsed.
 #[derive(Debug, Default)]
 pub struct RouteLines {
     aliases: Aliases,
@@ -16,11 +16,11 @@ pub struct RouteLines {
 }
 
 impl RouteLines {
-    /// Reads a line: `model PATTERN... to=TARGET...`, `otherwise to=TARGET...`, or
-    /// `alias NAME MODEL [restore]`.
+    /// Parses a line: `model PATTERN... to=TARGET...`, `otherwise to=TARGET...`, or `alias NAME
+    /// MODEL [restore]`.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// What is wrong with the line.
     pub fn read(&mut self, name: &str, words: &[&str]) -> Result<(), RouteError> {
         match name {
             "model" => self.model(words),
@@ -81,15 +81,15 @@ impl RouteLines {
             .ok_or_else(|| RouteError::Duplicate(name.to_owned()))
     }
 
-    /// The routes, once all lines have been read.
+    /// The routes, after all lines.
     ///
     /// # Errors
-    /// When there are none, or an alias leads nowhere.
+    /// When there are none, or an alias has no route.
     pub fn finish(self) -> Result<Routes, RouteError> {
         if self.lists.is_empty() {
             return Err(RouteError::Empty);
         }
-        let table = Table::from(self.patterns);
+        let table = PatternTable::from(self.patterns);
         for Alias { name, model, .. } in self.aliases.all() {
             let (name, model) = (name.clone(), model.clone());
             if self.aliases.find(&model).is_some() {

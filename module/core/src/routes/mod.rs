@@ -1,14 +1,12 @@
-//! Routing by model: which targets serve the model that a request names.
+//! Routing by model: the targets that serve the model of a request.
 //!
-//! A pattern is a name (`gpt-4o`), a prefix (`gpt-*`; `*` is any model) or a regular
-//! expression (`~^o[0-9]`, `~*` without regard to case). They rank as nginx's
-//! locations do: the exact name first, then the longest prefix, then the first
-//! regular expression in the order of statement. A prefix thus comes before every
-//! regular expression, as nginx's `^~` does: which of two routes serves a model does
-//! not depend on the order of lines, unless both are regular expressions.
+//! A pattern is a name (`gpt-4o`), a prefix (`gpt-*`; `*` is any model) or a regular expression
+//! (`~^o[0-9]`, `~*` without regard to case). Their precedence is as for nginx's locations with
+//! `^~`: the exact name first, then the longest prefix, then the first regular expression in the
+//! order of the configuration. So the order of lines matters only between regular expressions.
 //!
-//! An alias is a name that clients use for a model: it is looked up first, and only
-//! once, so the model it stands for is not looked for among the aliases again.
+//! An alias is another name of a model. It is looked up first and only once: its model is not
+//! looked up among the aliases again.
 
 mod aliases;
 mod error;
@@ -26,33 +24,32 @@ pub use target::{MAX_UPSTREAM, TargetName};
 
 use aliases::Aliases;
 use openai_wire::head::{Captured, MAX_MODEL};
-use table::Table;
+use table::PatternTable;
 
 /// The routes of a block.
 #[derive(Debug)]
 pub struct Routes {
     aliases: Aliases,
-    table: Table,
-    /// The list of targets that serves what no pattern matches.
+    table: PatternTable,
+    /// Index of the target list for models without a matching pattern.
     otherwise: Option<usize>,
-    /// Lists of targets, in the order of statement.
+    /// Target lists, in the order of the configuration.
     lists: Vec<Vec<TargetName>>,
 }
 
-/// Where a request is routed to.
+/// The route of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Routed {
     alias: Option<usize>,
-    /// None: by `otherwise`, or for want of a model.
+    /// `None` for `otherwise`, or without a model.
     pattern: Option<usize>,
-    /// Which of [`Routes::lists`] serves it.
+    /// Index in [`Routes::lists`].
     pub list: usize,
 }
 
 impl Routes {
-    /// Routes a request by the model that it names. A request that names none goes to
-    /// `otherwise`, without which the targets stated first serve it. `None` when nobody
-    /// serves the model.
+    /// Finds the route for a request's model. A request without a model goes to `otherwise`, or
+    /// to the first targets if there is none. `None` when no target serves the model.
     #[must_use]
     pub fn find(&self, model: &Captured<MAX_MODEL>) -> Option<Routed> {
         let unmatched = |list| Routed {
@@ -78,19 +75,19 @@ impl Routes {
         })
     }
 
-    /// The lists of targets, each in the order of preference.
+    /// The target lists, each in the order of preference.
     #[must_use]
     pub fn lists(&self) -> &[Vec<TargetName>] {
         &self.lists
     }
 
-    /// The alias that was asked for.
+    /// The alias of the request, if it used one.
     #[must_use]
     pub fn alias(&self, routed: Routed) -> Option<&Alias> {
         self.aliases.get(routed.alias?)
     }
 
-    /// The pattern that matched, or `otherwise`.
+    /// The matching pattern, or `otherwise`.
     #[must_use]
     pub fn pattern(&self, routed: Routed) -> Option<&str> {
         match routed.pattern {

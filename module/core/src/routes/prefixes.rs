@@ -1,6 +1,6 @@
-//! The longest of many prefixes.
+//! Longest-prefix search.
 
-/// Prefixes in order, each with the longest other one that it begins with.
+/// Sorted prefixes, each with a link to the longest other prefix of it.
 #[derive(Debug, Default)]
 pub(super) struct Prefixes(Vec<Prefix>);
 
@@ -27,17 +27,17 @@ impl Prefixes {
         Self(all)
     }
 
-    /// The pattern of the longest prefix that `name` has.
+    /// The pattern with the longest prefix of `name`.
     pub(super) fn find(&self, name: &str) -> Option<usize> {
-        // All that sorts between a prefix of the name and the name begins with that
-        // prefix: so the last one that does not sort behind the name leads to it.
+        // Everything that sorts between a prefix of the name and the name begins with that
+        // prefix. So the last entry not after the name leads to it.
         let behind = self.0.partition_point(|prefix| *prefix.text <= *name);
         let at = longest(&self.0, behind.checked_sub(1), name)?;
         Some(self.0[at].pattern)
     }
 }
 
-/// The first prefix of `name` on the way up from `at`.
+/// The first prefix of `name` among the links from `at`.
 fn longest(all: &[Prefix], mut at: Option<usize>, name: &str) -> Option<usize> {
     while let Some(prefix) = at.map(|at| &all[at]) {
         if name.starts_with(&prefix.text) {

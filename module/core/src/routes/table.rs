@@ -7,10 +7,10 @@ use regex::{Regex, RegexBuilder};
 use super::RouteError;
 use super::prefixes::Prefixes;
 
-/// The largest program of one regular expression, in bytes.
+/// Maximum compiled size of a regular expression, in bytes.
 const MAX_PROGRAM: usize = 1 << 20;
 
-/// Patterns as they were stated, before any is looked up.
+/// Patterns while they are collected.
 #[derive(Debug, Default)]
 pub(super) struct Patterns {
     all: Vec<Pattern>,
@@ -19,7 +19,7 @@ pub(super) struct Patterns {
     regexes: Vec<(Regex, usize)>,
 }
 
-/// A pattern, and which list of targets it leads to.
+/// A pattern and the index of its target list.
 #[derive(Debug)]
 struct Pattern {
     text: String,
@@ -60,7 +60,7 @@ fn regex(expression: &str, any_case: bool) -> Result<Regex, RouteError> {
         .size_limit(MAX_PROGRAM)
         .build();
     built.map_err(|error| {
-        // A syntax error comes as a drawing of several lines; the last one says why.
+        // A syntax error has several lines; the last one contains the reason.
         let text = error.to_string();
         let why = text.lines().last().unwrap_or_default();
         RouteError::Regex {
@@ -70,16 +70,16 @@ fn regex(expression: &str, any_case: bool) -> Result<Regex, RouteError> {
     })
 }
 
-/// Patterns to be looked up.
+/// Patterns for lookup.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct PatternTable {
     all: Vec<Pattern>,
     exact: HashMap<String, usize>,
     prefixes: Prefixes,
     regexes: Vec<(Regex, usize)>,
 }
 
-impl From<Patterns> for Table {
+impl From<Patterns> for PatternTable {
     fn from(patterns: Patterns) -> Self {
         Self {
             all: patterns.all,
@@ -90,8 +90,8 @@ impl From<Patterns> for Table {
     }
 }
 
-impl Table {
-    /// The pattern that serves a model, and its list of targets.
+impl PatternTable {
+    /// The pattern that matches a model, and its target list.
     pub(super) fn find(&self, model: &str) -> Option<(usize, usize)> {
         let exact = self.exact.get(model).copied();
         let found = exact

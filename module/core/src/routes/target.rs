@@ -1,26 +1,26 @@
-//! Targets as the configuration names them.
+//! Targets in the configuration.
 
 use std::fmt;
 
 use super::RouteError;
 
-/// The longest name of an upstream, in bytes.
+/// Maximum length of an upstream's name, in bytes.
 pub const MAX_UPSTREAM: usize = 64;
 
 /// `pool` or `pool@upstream`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetName {
-    /// The pool that gives the key.
+    /// The pool that provides the key.
     pub pool: String,
-    /// The upstream that the key is sent to, where there is more than one.
+    /// The upstream, if the pool has more than one.
     pub upstream: Option<String>,
 }
 
 impl TargetName {
-    /// Reads a target.
+    /// Parses a target.
     ///
     /// # Errors
-    /// When a part of it is empty, or no name of an upstream.
+    /// When a part is empty, or the upstream's name is invalid.
     pub fn parse(text: &str) -> Result<Self, RouteError> {
         let (pool, upstream) = match text.split_once('@') {
             Some((pool, upstream)) => (pool, Some(upstream)),
@@ -35,10 +35,10 @@ impl TargetName {
         })
     }
 
-    /// Reads a list of targets.
+    /// Parses a list of targets.
     ///
     /// # Errors
-    /// When there is none, one is malformed, or stands twice.
+    /// When it is empty, or a target is malformed or repeated.
     pub fn parse_list<'a>(
         texts: impl IntoIterator<Item = &'a str>,
     ) -> Result<Vec<Self>, RouteError> {
@@ -66,7 +66,7 @@ impl fmt::Display for TargetName {
     }
 }
 
-/// A name, or an address with a port: what may stand after `http://`.
+/// A name, or an address with a port: what may follow `http://`.
 fn is_upstream(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:[]".contains(&byte);
     (1..=MAX_UPSTREAM).contains(&name.len()) && name.bytes().all(plain)

@@ -16,7 +16,7 @@ fn routes(lines: &[&str]) -> Routes {
     read(lines).expect("sound lines")
 }
 
-/// A model as a request names it.
+/// A model as a request contains it.
 fn named(model: &str) -> Captured<MAX_MODEL> {
     let body = serde_json::json!({ "model": model }).to_string();
     let mut scanner = HeadScanner::new();
@@ -24,7 +24,7 @@ fn named(model: &str) -> Captured<MAX_MODEL> {
     scanner.finish().expect("a head").model
 }
 
-/// Where a model leads to: the pattern, and the targets.
+/// The route of a model: the pattern and the targets.
 fn found(routes: &Routes, model: &str) -> Option<(String, String)> {
     let routed = routes.find(&named(model))?;
     let targets = &routes.lists()[routed.list];
@@ -114,7 +114,7 @@ fn mistakes_are_told() {
         (&["model"], "needs a pattern"),
         (&["model to=x"], "needs a pattern"),
         (&["model a"], "needs a target"),
-        (&["model a to=x b"], "\"b\" is out of place"),
+        (&["model a to=x b"], "\"b\" is misplaced"),
         (&["model a to="], "invalid target \"\""),
         (&["model a to=@up"], "invalid target \"@up\""),
         (&["model a to=x@"], "invalid target \"x@\""),
@@ -126,7 +126,7 @@ fn mistakes_are_told() {
         (&["model ~( to=x"], "invalid regular expression \"(\""),
         (&["model ~a{9999}{9999} to=x"], "invalid regular expression"),
         (&["otherwise"], "needs a target"),
-        (&["otherwise x"], "\"x\" is out of place"),
+        (&["otherwise x"], "\"x\" is misplaced"),
         (&["otherwise to=x", "otherwise to=y"], "is a duplicate"),
         (&["otherwise to=x", "alias a"], "takes a name, a model"),
         (&["otherwise to=x", "alias a b c"], "takes a name, a model"),

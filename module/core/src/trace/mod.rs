@@ -1,23 +1,22 @@
-//! W3C Trace Context, and the ids by which a request is found again in logs.
+//! W3C Trace Context and request ids.
 //!
-//! Randomness is passed in. What a client sends is text of a stranger's: only what has
-//! the form goes on.
+//! Random numbers are passed in. Headers of clients are untrusted: only valid ones are forwarded.
 
 /// The length of a `traceparent` of version 00.
 const LENGTH: usize = 55;
 
-/// A `traceparent` to send on: the client's trace or a new one, and our span in it.
+/// The `traceparent` to be sent: the client's trace or a new one, with our span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceParent([u8; LENGTH]);
 
-/// The caller may have recorded the trace, and its id is random: the flags that we know.
+/// The flags defined so far: the caller may have recorded the trace, and the trace id is random.
 const KNOWN_FLAGS: u8 = 0b11;
-/// Our log tells of every request.
+/// Every request is logged.
 const SAMPLED: u8 = 0b01;
 
 impl TraceParent {
-    /// Goes on with the trace of a header, by the span `span`; `None` when it has no such
-    /// form, of which later versions may have more than we know.
+    /// Continues the trace of a header with the span `span`; `None` when the header is invalid.
+    /// Headers of later versions can be longer.
     pub fn continued(header: &[u8], span: u64) -> Option<Self> {
         let (known, more) = header.split_at_checked(LENGTH)?;
         let version = byte(&known[..2])?;
@@ -50,32 +49,32 @@ impl TraceParent {
         Self(text)
     }
 
-    /// As the header says it.
+    /// The value of the header.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The trace, in 32 hexadecimal digits.
+    /// The trace id, 32 hexadecimal digits.
     pub fn trace_id(&self) -> &[u8] {
         &self.0[3..35]
     }
 
-    /// Our span, in 16 hexadecimal digits.
+    /// The id of our span, 16 hexadecimal digits.
     pub fn span_id(&self) -> &[u8] {
         &self.0[36..52]
     }
 }
 
-/// The longest request id that a client may choose.
+/// Maximum length of a client's request id.
 const LONGEST_ID: usize = 128;
 
-/// Whether a client's `X-Request-ID` may go into logs and on to others as it is.
+/// Whether a client's `X-Request-ID` is used in logs and forwarded unchanged.
 pub fn is_request_id(text: &[u8]) -> bool {
     let sane = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~:/+=@".contains(byte);
     (1..=LONGEST_ID).contains(&text.len()) && text.iter().all(sane)
 }
 
-/// What new request ids begin with, as OpenAI's do.
+/// Prefix of new request ids, as OpenAI's.
 const ID_PREFIX: &[u8; 4] = b"req_";
 
 /// A new request id: `req_` and 32 hexadecimal digits.
@@ -86,7 +85,7 @@ pub fn request_id(random: u128) -> [u8; 36] {
     text
 }
 
-/// Whether this is an id: lower-case hexadecimal digits, not all of them zero.
+/// Whether these are lower-case hexadecimal digits, not all zero.
 fn is_id(digits: &[u8]) -> bool {
     digits.iter().all(|&digit| value(digit).is_some()) && digits.iter().any(|&digit| digit != b'0')
 }
@@ -96,7 +95,7 @@ fn byte(digits: &[u8]) -> Option<u8> {
     Some(value(high)? << 4 | value(low)?)
 }
 
-/// The value of a digit; those in upper case are none here.
+/// The value of a digit; upper case is invalid here.
 fn value(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),

@@ -130,7 +130,8 @@ proptest! {
         prop_assert_eq!(begun.trace_id(), next.trace_id());
     }
 
-    /// Whatever comes, what goes on is of version 00, and by the same rules continued.
+    /// For every input, the forwarded header has version 00 and can be continued by the same
+    /// rules.
     #[test]
     fn what_is_sent_on_has_the_form(
         header in "[0-9a-f]{2}-[0-9a-fA-F]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[a-z]{0,5})?",

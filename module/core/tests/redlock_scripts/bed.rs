@@ -1,4 +1,4 @@
-//! Shorthand for commands, and what a node remembers.
+//! Helpers for commands, and the state of a node.
 
 use std::collections::BTreeMap;
 
@@ -71,7 +71,7 @@ pub fn enqueue(ticket: u64, priority: i32, wait_ms: u64) -> Command {
     Command::Enqueue(Enlist::new("host-1", ticket, priority, wait_ms).unwrap())
 }
 
-/// What a node remembers of a pool, but for instants.
+/// The state of a node for a pool, without times.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     locks: BTreeMap<String, String>,

@@ -2,7 +2,7 @@
 
 use openai_core::redlock::{
     Command, ErrorKind, Fence, Listing, NodeId, Nonce, Quorum, ServerInfo, Value,
-    reply::{self, Ballot, Cause, Refusal, Released, Renewed},
+    reply::{self, Ballot, Refusal, RefusalCause, Released, Renewed},
 };
 
 use crate::bed::{LONG, acquire, ending, enqueue, names, proposal, release, renew, slot};
@@ -39,12 +39,15 @@ fn another_redlock_client_is_respected_and_respects_us() {
         Ballot::Granted(1)
     );
     let busy = refusal(&mut node, &acquire(&[0, 1], 8, 11));
-    assert_eq!((busy.cause, busy.free.is_empty()), (Cause::Busy, true));
+    assert_eq!(
+        (busy.cause, busy.free.is_empty()),
+        (RefusalCause::Busy, true)
+    );
     assert!(
         busy.wait_ms
             .is_some_and(|wait| wait > LONG / 2 && wait <= LONG)
     );
-    // Neither can be taken from the other.
+    // Neither can take the slot from the other.
     assert_eq!(
         node.ask(&["SET", &ours, "their value", "NX", "PX", "60000"]),
         Value::Nil
@@ -57,7 +60,7 @@ fn another_redlock_client_is_respected_and_respects_us() {
     assert_eq!(reply::release(&given_up).map(|r| r.count), Ok(0));
     let renewed = node.run(&renew(&[(0, 7, 10)], LONG), &names());
     assert_eq!(reply::renew(&renewed, 1), Ok(vec![Renewed::Taken]));
-    // Either way a slot comes free for the other.
+    // In both cases the slot becomes free for the other.
     assert_eq!(
         node.ask(&["EVAL", PLAIN_RELEASE, "1", &theirs, "their value"]),
         Value::Int(1)
@@ -94,7 +97,10 @@ fn a_fence_that_is_too_low_is_refused_with_the_one_to_exceed() {
     node.run(&release(&[0], 7), &names());
     for low in [high - 1, high] {
         let refused = refusal(&mut node, &acquire(&[0], 8, low));
-        assert_eq!((refused.cause, refused.fence.get()), (Cause::Fence, high));
+        assert_eq!(
+            (refused.cause, refused.fence.get()),
+            (RefusalCause::Fence, high)
+        );
         assert!(refused.free.contains(0));
     }
     assert_eq!(
@@ -102,7 +108,7 @@ fn a_fence_that_is_too_low_is_refused_with_the_one_to_exceed() {
         Ballot::Granted(0)
     );
     node.run(&release(&[0], 8), &names());
-    // The highest fence that there is, compared exactly.
+    // The highest fence, compared exactly.
     let max = Fence::MAX.get();
     assert_eq!(
         ballot(&mut node, &acquire(&[0], 9, max)),
@@ -123,7 +129,7 @@ fn a_node_without_a_guard_grants_nothing_but_prolongs() {
     let first = refusal(&mut node, &guarded);
     assert_eq!(
         (first.cause, first.wait_ms),
-        (Cause::Quarantine, Some(LONG))
+        (RefusalCause::Quarantine, Some(LONG))
     );
     assert!(
         refusal(&mut node, &guarded)
@@ -139,7 +145,7 @@ fn a_node_without_a_guard_grants_nothing_but_prolongs() {
     // Long enough ago.
     let past = (node.time() - LONG).to_string();
     node.ok(&["SET", &names().guard(), &past]);
-    assert_eq!(refusal(&mut node, &guarded).cause, Cause::Busy);
+    assert_eq!(refusal(&mut node, &guarded).cause, RefusalCause::Busy);
     node.ok(&["SET", &names().guard(), "not a number"]);
     let mut first_day = proposal(vec![slot(1)], 7, 10);
     (first_day.quarantine_ms, first_day.bootstrap) = (LONG, true);
@@ -244,7 +250,7 @@ fn a_slot_is_taken_by_plain_commands_too() {
         let value = node.take(&proposal, &names());
         reply::acquire(&value, &proposal.candidates)
     };
-    // A node that may have forgotten something, or has been seen only just now.
+    // A node that may have lost data, or is new.
     assert_eq!(vote(&mut node, 7, 10), Err(ErrorKind::Unsure));
     node.run(&release(&[0], 7), &names());
     node.ok(&["SET", &names().guard(), "1700000000000"]);
@@ -255,12 +261,12 @@ fn a_slot_is_taken_by_plain_commands_too() {
     let busy = vote(&mut node, 8, 20);
     assert!(matches!(
         busy,
-        Ok(Ballot::Refused(refusal)) if refusal.cause == Cause::Busy
+        Ok(Ballot::Refused(refusal)) if refusal.cause == RefusalCause::Busy
     ));
     let renewed = node.run(&renew(&[(0, 7, 12)], LONG), &names());
     assert_eq!(reply::renew(&renewed, 1), Ok(vec![Renewed::Prolonged]));
     node.run(&release(&[0], 7), &names());
-    // Below the fence that was proposed in vain, and at it.
+    // Below the fence proposed in vain, and equal to it.
     for low in [13, 20] {
         assert_eq!(vote(&mut node, 9, low), Err(ErrorKind::Unsure));
         let given_back = node.run(&release(&[0], 9), &names());
@@ -271,7 +277,7 @@ fn a_slot_is_taken_by_plain_commands_too() {
     assert_eq!(vote(&mut node, 10, 22), Err(ErrorKind::OutOfMemory));
 }
 
-/// By two workers at once: the node goes on keeping the longer.
+/// Two workers extend a lock: the node keeps the longer time.
 #[test]
 #[ignore = "starts redis-server"]
 fn a_lock_is_never_shortened() {
@@ -287,7 +293,7 @@ fn a_lock_is_never_shortened() {
     assert!(left > 2 * LONG, "{left} ms are left");
 }
 
-/// By a renewal on another connection, which the release has overtaken.
+/// A renewal on another connection arrives after the release.
 #[test]
 #[ignore = "starts redis-server"]
 fn a_lock_that_was_given_back_is_not_put_back() {
@@ -304,11 +310,11 @@ fn a_lock_that_was_given_back_is_not_put_back() {
     assert_eq!(renewed(&mut node, (0, 7, 10)), Renewed::Ended);
     let lock = names().lock(&slot(0));
     assert_eq!(node.ask(&["EXISTS", &lock]), Value::Int(0));
-    // Nor is one that was taken up after its release.
+    // A lock that was set after its release is not extended, either.
     node.ok(&["SET", &lock, &format!("{}\n10", Nonce(7)), "PX", "60000"]);
     assert_eq!(renewed(&mut node, (0, 7, 10)), Renewed::Ended);
     assert_eq!(node.ask(&["EXISTS", &lock]), Value::Int(0));
-    // The next lock is not concerned, nor that of another slot.
+    // Neither the next lock nor that of another slot is affected.
     node.run(&acquire(&[0, 1], 8, 11), &names());
     assert_eq!(renewed(&mut node, (0, 8, 11)), Renewed::Prolonged);
     node.ask(&["DEL", &lock]);

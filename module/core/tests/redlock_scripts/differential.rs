@@ -12,7 +12,7 @@ use crate::rng::Rng;
 use crate::server::{Connection, Server};
 
 const COMMANDS: usize = 1_500;
-/// Below this, an integer is a count or an index; above, a span of time.
+/// Integers below this are counts or indexes; others are times.
 const SPAN: i64 = 1_000;
 
 fn agree(node: &Value, model: &Value) -> bool {
@@ -28,8 +28,7 @@ fn agree(node: &Value, model: &Value) -> bool {
     }
 }
 
-/// Whether these are instants of the node's clock that are close together: a guard tells
-/// when it was set.
+/// Whether these are close times of the node's clock: a guard contains when it was set.
 fn is_soon(node: &[u8], model: &[u8]) -> bool {
     let instant = |text: &[u8]| str::from_utf8(text).ok()?.parse::<u64>().ok();
     let instants = instant(node).zip(instant(model));
@@ -37,7 +36,7 @@ fn is_soon(node: &[u8], model: &[u8]) -> bool {
         .is_some_and(|(node, model)| node > 1_000_000_000_000 && node.abs_diff(model) < LONG / 4)
 }
 
-/// Long, or over before the next command.
+/// A long time, or one that is over before the next command.
 fn span(rng: &mut Rng) -> u64 {
     if rng.percent(20) { 1 } else { LONG }
 }
@@ -51,7 +50,7 @@ fn some_slots(rng: &mut Rng) -> Vec<u32> {
 
 fn random_command(rng: &mut Rng, at: usize) -> Command {
     let nonce = u128::from(rng.within(1, 6));
-    // Rising on the whole, but not always above what was taken before.
+    // Mostly ascending, but not always above earlier fences.
     let fence = (at as u64 + 20).saturating_sub(rng.within(0, 40)) + 1;
     let slots = some_slots(rng);
     match rng.within(0, 9) {
@@ -127,7 +126,7 @@ fn redis_and_the_model_agree() {
     }
 }
 
-/// What a script did must survive replay: it replicates effects, not itself.
+/// Effects of scripts survive replay: they replicate effects, not themselves.
 #[test]
 #[ignore = "starts redis-server"]
 fn replicas_and_append_only_files_hold_what_the_scripts_did() {

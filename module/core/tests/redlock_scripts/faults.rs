@@ -1,4 +1,4 @@
-//! Nodes that refuse: what they answer, and that they did nothing by halves.
+//! Nodes that reject commands: their answers, and that nothing was half done.
 
 use std::fs;
 use std::thread::sleep;
@@ -13,7 +13,7 @@ fn error_of(node: &mut Connection) -> Value {
     node.run(&acquire(&[0], 1, 1), &names())
 }
 
-/// The node may begin to refuse between the two commands.
+/// The node may begin to reject commands between the two.
 fn eventually(node: &mut Connection, kind: ErrorKind) {
     let seen = (1..500).any(|fence| {
         sleep(Duration::from_millis(10));
@@ -36,7 +36,7 @@ fn without_memory_nothing_is_granted_and_what_is_held_can_be_kept_and_given_back
     let refused = node.run(&acquire(&[2], 3, 11), &names());
     assert_eq!(refused, Value::Error(ErrorKind::OutOfMemory));
     assert_eq!(Memory::of_node(&mut node), before, "nothing was written");
-    // The lease that was forgotten comes first, and must not stop the others.
+    // The lost lease comes first and must not stop the others.
     let prolonged = node.run(
         &renew(&[(3, 4, 10), (0, 1, 10), (1, 9, 10)], LONG),
         &names(),
@@ -81,7 +81,7 @@ fn passwords_scripts_and_replicas_that_are_missing() {
     assert_eq!(error_of(&mut node), Value::Error(ErrorKind::NoReplicas));
     node.ok(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
     node.ok(&["CONFIG", "SET", "requirepass", "secret"]);
-    // A call so long is not even read.
+    // A call of this length is not even read.
     let denied = Value::Error(ErrorKind::Denied);
     assert_eq!(error_of(&mut server.connect()), denied);
     let mut stranger = server.connect();

@@ -1,4 +1,4 @@
-//! The scripts on a real redis-server, beside the model that the simulation runs.
+//! The scripts on a real redis-server, compared with the model of the simulation.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,13 +8,13 @@
 
 mod bed;
 mod clients;
+mod cool_downs;
 mod differential;
 mod faults;
-#[path = "../shared_totals/memory.rs"]
+#[path = "../shared_stats/memory.rs"]
 mod memory;
 #[path = "../redlock_sim/model.rs"]
 mod model;
-mod outages;
 #[path = "../redlock_sim/rng.rs"]
 #[allow(dead_code, reason = "shared with the simulation, which uses all of it")]
 mod rng;

@@ -1,4 +1,4 @@
-//! A redis-server of our own, and a connection to it.
+//! A redis-server for tests, and a connection to it.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -13,7 +13,7 @@ use openai_core::redlock::{Command, ErrorKind, PoolNames, Proposal, ScriptCall, 
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// Killed, and its directory removed, when dropped.
+/// A server; dropping it kills the process and removes its directory.
 pub struct Server {
     child: Child,
     pub dir: PathBuf,
@@ -21,7 +21,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Without persistence and without a port, but for what `options` say.
+    /// Starts a server without persistence and port, plus `options`.
     pub fn start(options: &[&str]) -> Self {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("redlock-scripts-{}-{number}", process::id());
@@ -62,7 +62,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have exited.
         let _killed = self.child.kill();
         let _ended = self.child.wait();
         let _removed = fs::remove_dir_all(&self.dir);
@@ -70,7 +70,7 @@ impl Drop for Server {
     }
 }
 
-/// RESP2 over a socket.
+/// A RESP2 connection over a socket.
 pub struct Connection(BufReader<UnixStream>);
 
 impl Connection {
@@ -118,7 +118,7 @@ impl Connection {
         self.ask(&words)
     }
 
-    /// Makes a proposal of one slot by plain commands.
+    /// Sends a proposal of one slot as plain commands.
     pub fn take(&mut self, proposal: &Proposal, names: &PoolNames) -> Value {
         let slot = &proposal.candidates.slots()[0];
         let call = TakeCall::new(proposal, slot, names);
@@ -129,7 +129,7 @@ impl Connection {
         Value::Array(answers.collect())
     }
 
-    /// The answer as texts, whether it is one or many.
+    /// The answer as a list of texts.
     pub fn texts(&mut self, words: &[&str]) -> Vec<String> {
         fn flat(value: Value) -> Vec<String> {
             match value {

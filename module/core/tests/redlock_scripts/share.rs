@@ -1,8 +1,8 @@
-//! Totals on a real redis-server, beside what a node is supposed to do with them.
+//! Shared stats on a real redis-server, compared with the model.
 
 use std::collections::BTreeMap;
 
-use openai_core::redlock::share::{Instance, RowId, Sharing, Sums};
+use openai_core::redlock::share::{Instance, RowId, RowSums, Sharing};
 use openai_core::redlock::{Script, ScriptCall, ShareNames, Value};
 
 use crate::memory::{Memory, text};
@@ -76,7 +76,7 @@ fn memory(node: &mut Connection) -> Memory {
 fn redis_and_the_model_agree_about_totals() {
     let server = Server::start(&[]);
     let mut node = server.connect();
-    // Not on the verge of another day.
+    // Not at the end of a day.
     let (mut model, mut rng, today) = (Memory::default(), Rng::new(11), today(&mut node));
     for at in 0..2_000 {
         if rng.percent(1) {
@@ -162,7 +162,7 @@ fn days_long_past_are_forgotten_as_others_are_written() {
     let server = Server::start(&[]);
     let mut node = server.connect();
     let today = today(&mut node);
-    // As if they had been written then.
+    // As if they had been written on that day.
     let [about, rows, order] = names().keys().clone();
     node.ask(&["HSET", &about, "id", "a", "changes", "3"]);
     for (change, day) in [(1, today - 63), (2, today - 62), (3, today + 2)] {
@@ -176,7 +176,7 @@ fn days_long_past_are_forgotten_as_others_are_written() {
     assert_eq!(kept, [row(today - 62, 1, "s:a"), now]);
 }
 
-/// Two machines, and what comes in more than one answer.
+/// Two machines, and more rows than one answer holds.
 #[test]
 #[ignore = "starts redis-server"]
 fn machines_learn_all_of_one_another() {
@@ -200,36 +200,36 @@ fn machines_learn_all_of_one_another() {
     let mut machines = [1, 2].map(|instance| Sharing::new(Instance(instance), 62, 1));
     let [one, other] = &mut machines;
     for number in 0..1_000 {
-        one.count(row(number), &Sums::new(&[1, u64::from(number)]));
+        one.count(row(number), &RowSums::new(&[1, u64::from(number)]));
     }
     one.opened(0);
     other.opened(0);
     talk(one, &mut node);
     talk(other, &mut node);
     assert_eq!(other.take_risen().len(), 1_000);
-    assert_eq!(other.others(&row(999)), Sums::new(&[1, 999]));
+    assert_eq!(other.others(&row(999)), RowSums::new(&[1, 999]));
     assert_eq!(one.take_risen(), [], "one's own are no others'");
-    // Once it has passed over its own rows, only what is new crosses the line.
+    // After skipping its own rows, only new ones are transferred.
     talk(one, &mut node);
     assert_eq!((talk(one, &mut node), talk(other, &mut node)), (1, 1));
-    other.count(row(5), &Sums::new(&[3]));
+    other.count(row(5), &RowSums::new(&[3]));
     assert_eq!((talk(other, &mut node), talk(one, &mut node)), (2, 1));
-    assert_eq!(one.take_risen(), [(row(5), Sums::new(&[3]))]);
-    // Whoever comes first gives it all back, also what was another's.
+    assert_eq!(one.take_risen(), [(row(5), RowSums::new(&[3]))]);
+    // The first machine restores everything, including the rows of others.
     node.ok(&["FLUSHALL"]);
     talk(other, &mut node);
     let kept = memory(&mut node).rows;
     assert_eq!(kept.len(), 1_001);
 }
 
-/// Those that docs/redlock.md names.
+/// The commands and keys listed in docs/redlock.md.
 #[test]
 #[ignore = "starts redis-server"]
 fn few_commands_and_keys_are_enough_for_a_user_of_an_acl() {
     let server = Server::start(&[]);
     let mut node = server.connect();
     let name = row(today(&mut node), 1, "s:a");
-    // One row more, of a day long past, that is forgotten on the way.
+    // An additional row of an old day, which is removed.
     let [about, rows, order] = names().keys().clone();
     let old = row(1, 1, "s:a");
     node.ask(&["HSET", &about, "id", "a", "changes", "1"]);

@@ -1,8 +1,8 @@
-//! After a history: nothing is stuck.
+//! Checks after a history: nothing is stuck.
 
 use openai_core::redlock::{
-    Acquire, Action, Attempt, Candidates, Command, Event, Fence, FenceClock, Holder, Nonce,
-    Proposal, Quorum, RetryDelay, Slot, reply,
+    Acquire, AcquireAction, AcquireEvent, AcquireOptions, Candidates, Command, Fence, FenceClock,
+    Holder, Nonce, Proposal, Quorum, RetryDelay, Slot, reply,
 };
 
 use crate::plan::{QUARANTINE, TIMING, TTL};
@@ -12,7 +12,7 @@ use crate::world::World;
 const LAPSE: u64 = TTL + TTL / 50;
 
 impl World {
-    /// Whether a node still shows a lock.
+    /// A lock that a node still shows, if any.
     pub fn holds_any(&self) -> Option<String> {
         self.nodes.iter().find_map(|node| {
             let now = node.clock.at(self.now);
@@ -21,8 +21,8 @@ impl World {
         })
     }
 
-    /// One TTL after the last message, every slot must be free, and a newcomer
-    /// who knows nothing must get it.
+    /// One TTL after the last message every slot must be free, and a new client without any
+    /// knowledge must be able to acquire it.
     pub fn check_aftermath(&mut self) {
         let busy = self.nodes.iter().map(|node| node.busy_until).max();
         self.now = self.now.max(busy.unwrap_or(0)) + LAPSE;
@@ -31,7 +31,7 @@ impl World {
         }
         for slot in self.plan.slots.clone() {
             let mut fences = FenceClock::default();
-            // The first attempt may start the quarantine, the second learn the fence.
+            // The first attempt may start the quarantine, the second may learn the fence.
             let won = (1..=3).any(|attempt| {
                 let won = self.newcomer_wins(&slot, &mut fences, attempt);
                 self.now += QUARANTINE + QUARANTINE / 50;
@@ -47,7 +47,7 @@ impl World {
     fn newcomer_wins(&mut self, slot: &Slot, fences: &mut FenceClock, attempt: u128) -> bool {
         let quorum = Quorum::of(self.plan.nodes).unwrap();
         let candidates = Candidates::in_order(vec![slot.clone()]).unwrap();
-        let attempt = Attempt {
+        let attempt = AcquireOptions {
             quorum,
             ask: quorum.all(),
             proposal: Proposal {
@@ -73,10 +73,10 @@ impl World {
             let place = &mut self.nodes[usize::from(node.0)];
             let value = place.store.run(&command, place.clock.at(self.now));
             let ballot = reply::acquire(&value, &candidates).unwrap();
-            let actions = acquire.step(self.now, Event::Voted(node, ballot));
+            let actions = acquire.step(self.now, AcquireEvent::Voted(node, ballot));
             won |= actions
                 .iter()
-                .any(|action| matches!(action, Action::Won { .. }));
+                .any(|action| matches!(action, AcquireAction::Won { .. }));
         }
         fences.saw(acquire.highest_fence());
         won

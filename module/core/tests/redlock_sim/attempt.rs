@@ -1,8 +1,8 @@
-//! How a client asks for a lease.
+//! How a client acquires a lease.
 
 use openai_core::redlock::{
-    Acquire, Action, Attempt, Candidates, Command, Event, Failure, Fence, Holder, NodeId, NodeSet,
-    Nonce, Proposal, RetryDelay, Slot,
+    Acquire, AcquireAction, AcquireEvent, AcquireFailure, AcquireOptions, Candidates, Command,
+    Fence, Holder, NodeId, NodeSet, Nonce, Proposal, RetryDelay, Slot,
 };
 
 use crate::checker::Checker;
@@ -14,7 +14,7 @@ const RETRY: RetryDelay = RetryDelay {
     min_ms: 2,
     jitter_ms: 20,
 };
-/// The wall clock at the start of every history, in microseconds.
+/// Wall clock at the start of every history, in microseconds.
 const WALL: i64 = 1_700_000_000_000_000;
 
 impl Client {
@@ -26,7 +26,7 @@ impl Client {
         let nonce = (u128::from(self.rng.next()) << 64) | u128::from(self.rng.next());
         let nonce = nonce | u128::from(self.careful);
         let fence = self.propose(wall as u64);
-        let attempt = Attempt {
+        let attempt = AcquireOptions {
             quorum: self.quorum,
             ask: self.trusted(now),
             proposal: Proposal {
@@ -59,14 +59,14 @@ impl Client {
         let fence = self.fences.propose(wall, self.proposed);
         self.proposed = fence;
         if self.sabotage == Some(Sabotage::Block) {
-            // No lower than it need be.
+            // The lowest possible fence.
             self.raw = wall.max(self.raw + 1);
             return Fence::new(self.raw).unwrap();
         }
         fence
     }
 
-    /// The nodes that may be asked for grants.
+    /// Nodes that may be asked for grants.
     fn trusted(&self, now: u64) -> NodeSet {
         let trusts = |node: &NodeId| {
             let life = &self.lives[usize::from(node.0)];
@@ -75,7 +75,7 @@ impl Client {
         self.healthy().iter().filter(trusts).collect()
     }
 
-    /// The nodes that may be asked at all.
+    /// Nodes that are not suspect.
     pub(super) fn healthy(&self) -> NodeSet {
         let up = |node: &NodeId| !self.health[usize::from(node.0)].is_suspect();
         self.quorum.all().iter().filter(up).collect()
@@ -85,7 +85,7 @@ impl Client {
         &mut self,
         real: u64,
         serial: u64,
-        event: Event,
+        event: AcquireEvent,
         checker: &mut Checker,
     ) {
         let now = self.clock.at(real);
@@ -103,22 +103,24 @@ impl Client {
         &mut self,
         real: u64,
         serial: u64,
-        actions: Vec<Action>,
+        actions: Vec<AcquireAction>,
         checker: &mut Checker,
     ) {
         for action in actions {
             match action {
-                Action::Send { to, command } => self.send(to, Topic::Attempt(serial), &command),
-                Action::Release { to, command } => {
+                AcquireAction::Send { to, command } => {
+                    self.send(to, Topic::Attempt(serial), &command)
+                }
+                AcquireAction::Release { to, command } => {
                     checker.counts.strays += u64::from(to.len());
                     self.send(to, Topic::Stray, &Command::Release(command));
                 }
-                Action::Won { lease, .. } => {
+                AcquireAction::Won { lease, .. } => {
                     self.careful = false;
                     self.won.insert(serial);
                     self.win(real, serial, lease, checker);
                 }
-                Action::Retry {
+                AcquireAction::Retry {
                     after_ms,
                     candidates,
                 } => {
@@ -130,14 +132,14 @@ impl Client {
                         .collect();
                     self.later(after_ms, Timer::Ask(again));
                 }
-                Action::Failed(failure) => {
+                AcquireAction::Failed(failure) => {
                     let counts = &mut checker.counts;
                     *match failure {
-                        Failure::Busy { .. } => &mut counts.busy,
-                        Failure::NoQuorum => &mut counts.no_quorum,
-                        Failure::Quarantine { .. } => &mut counts.quarantine,
-                        Failure::TooLate => &mut counts.too_late,
-                        Failure::Abandoned => &mut counts.abandoned,
+                        AcquireFailure::Busy { .. } => &mut counts.busy,
+                        AcquireFailure::NoQuorum => &mut counts.no_quorum,
+                        AcquireFailure::Quarantine { .. } => &mut counts.quarantine,
+                        AcquireFailure::TooLate => &mut counts.too_late,
+                        AcquireFailure::Abandoned => &mut counts.abandoned,
                     } += 1;
                     self.ask_later();
                 }

@@ -1,4 +1,4 @@
-//! What must hold in every history.
+//! Invariants of every history.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use openai_core::redlock::Lease;
 
 use crate::model::Store;
 
-/// Counts, to see that the histories are worth checking.
+/// Counts that show whether the histories are worth checking.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
     pub won: u64,
@@ -54,16 +54,16 @@ impl Counts {
 struct Tenure {
     client: usize,
     fence: u64,
-    /// When the holder will no longer think that it holds, in real time.
+    /// When the holder stops using the lease, in real time.
     until: u64,
 }
 
-/// Watches grants as they happen, in real time.
+/// Checks grants as they happen, in real time.
 #[derive(Debug, Default)]
 pub struct Checker {
     tenures: BTreeMap<String, Tenure>,
     fences: BTreeMap<String, u64>,
-    /// From when a lock, by slot and nonce, must be on no node any more.
+    /// From when a lock, by slot and nonce, must not be on any node.
     gone: BTreeMap<(String, String), u64>,
     pub counts: Counts,
     pub violation: Option<String>,
@@ -103,7 +103,7 @@ impl Checker {
         }
     }
 
-    /// A lease passes to another, with this fence.
+    /// A lease is handed over with this fence.
     pub fn passed(&mut self, from: (usize, u64), to: (usize, u64), slot: &str) {
         let last = self.fences.get(slot).copied().unwrap_or(0);
         let (client, fence) = to;
@@ -134,7 +134,7 @@ impl Checker {
         }
     }
 
-    /// The holder does not think any more that it holds.
+    /// The holder stops using the lease.
     pub fn ended(&mut self, client: usize, slot: &str, fence: u64) {
         let own = |tenure: &Tenure| tenure.client == client && tenure.fence == fence;
         if self.tenures.get(slot).is_some_and(own) {
@@ -142,14 +142,14 @@ impl Checker {
         }
     }
 
-    /// A lock must be on no node any more from then on.
+    /// The lock must not be on any node from then on.
     pub fn gone(&mut self, lease: &Lease, from: u64) {
         let slot = lease.slot.field().to_owned();
         let lock = (slot, lease.nonce.to_string());
         self.gone.entry(lock).or_insert(from);
     }
 
-    /// What must be gone from a node is not there.
+    /// Checks that a node has no lock that must be gone.
     pub fn check_gone(&mut self, now: u64, store: &Store) {
         for (slot, lock) in &store.locks {
             let from = self.gone.get(&(slot.clone(), lock.nonce.clone()));

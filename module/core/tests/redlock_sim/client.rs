@@ -1,13 +1,13 @@
-//! A client: what a worker does with the state machines.
+//! A simulated client: drives the state machines as a worker does.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use openai_core::redlock::{
-    Acquire, CircuitPolicy, Command, Durability, ErrorKind, Event, Fence, FenceClock, Incarnation,
-    Lease, NodeHealth, NodeId, NodeSet, Operation, Operations, Quorum, Release, ReleaseEvent,
-    Renewal, RenewalEvent, ServerInfo, Value, reply,
+    Acquire, AcquireEvent, Command, Durability, ErrorKind, Fence, FenceClock, Incarnation, Lease,
+    NodeHealth, NodeId, NodeSet, Operation, Operations, Quorum, Release, ReleaseEvent, Renewal,
+    RenewalEvent, ServerInfo, SuspectPolicy, Value, reply,
 };
 
 use crate::checker::Checker;
@@ -16,20 +16,20 @@ use crate::message::{Output, Response, Timer, Topic};
 use crate::plan::{Clock, END, NODE_TIMEOUT, Plan, QUARANTINE, Sabotage, TTL};
 use crate::rng::Rng;
 
-const CIRCUIT: CircuitPolicy = CircuitPolicy {
+const CIRCUIT: SuspectPolicy = SuspectPolicy {
     suspect_after: 3,
     probe_min_ms: 50,
     probe_max_ms: 400,
 };
 
-/// A lease, with the attempt that won it or has been given to it.
+/// A lease, with the attempt that acquired it or received it.
 #[derive(Clone)]
 pub struct Held {
     pub serial: u64,
     pub lease: Lease,
-    /// By how much its fence is above that of the lock.
+    /// Difference between its fence and that of the lock.
     pub handed: u64,
-    /// Whether nodes may yet be told to prolong it.
+    /// Whether renewals may still be under way.
     pub retold: bool,
 }
 
@@ -48,30 +48,30 @@ pub struct Client {
     pub(super) quorum: Quorum,
     pub(super) sabotage: Option<Sabotage>,
     pub(super) fences: FenceClock,
-    /// Whether to ask by script: plain commands do not tell all.
+    /// Whether to use the script, since plain commands return less.
     pub(super) careful: bool,
     pub(super) serial: u64,
     pub(super) attempts: BTreeMap<u64, Acquire>,
-    /// Those that were won. Their locks may have passed to others, so nobody abandons them.
+    /// Successful attempts. Their locks may have been handed over, so they are not abandoned.
     pub(super) won: BTreeSet<u64>,
-    /// With the attempt whose lease each prolongs.
+    /// With the attempt whose lease each extends.
     pub(super) renewals: BTreeMap<u64, (u64, Renewal)>,
-    /// With the lease that each gives back.
+    /// With the lease that each releases.
     pub(super) releases: BTreeMap<u64, (Lease, Release)>,
     pub(super) lease: Option<Held>,
-    /// The last fence that was proposed.
+    /// The last proposed fence.
     pub(super) proposed: Fence,
-    /// The highest that was seen or proposed.
+    /// The highest fence seen or proposed.
     pub(super) raw: u64,
-    /// All of the workers of a machine.
+    /// State shared by the workers of a machine.
     pub(super) machine: Rc<RefCell<Machine>>,
     pub(super) operations: Operations<Call>,
-    /// What is asked for each operation.
+    /// Pending operations.
     pub(super) keeps: BTreeMap<Operation, Renewal>,
-    /// The operation that is told of answers about a lock, where the rule is broken that
-    /// each has its own.
+    /// The operation that gets the answers about a lock, when the rule of separate operations is
+    /// broken.
     pub(super) latest: BTreeMap<u128, Operation>,
-    /// Whether it is gone.
+    /// Whether the client has crashed.
     pub(super) crashed: bool,
     pub(super) health: Vec<NodeHealth>,
     pub(super) lives: Vec<Incarnation>,
@@ -132,7 +132,7 @@ impl Client {
         }
     }
 
-    /// Which of the real nodes it means.
+    /// The real node behind a client's node id.
     pub fn real_node(&self, node: NodeId) -> usize {
         let first = match self.sabotage {
             Some(Sabotage::Quorum) => self.id * usize::from(self.quorum.nodes()),
@@ -145,7 +145,7 @@ impl Client {
         std::mem::take(&mut self.outputs)
     }
 
-    /// It is gone, and thinks nothing any more.
+    /// The client crashes.
     pub fn crash(&mut self, checker: &mut Checker) {
         self.crashed = true;
         self.machine
@@ -189,14 +189,14 @@ impl Client {
             }
             Timer::Ask(_) => {}
             Timer::Abandon(serial) if !self.won.contains(&serial) => {
-                self.attempt_event(real, serial, Event::Abandoned, checker);
+                self.attempt_event(real, serial, AcquireEvent::Abandoned, checker);
             }
             Timer::Abandon(_) => {}
             Timer::AttemptTimeout(serial) => {
                 let late = self.attempts.get(&serial).map(Acquire::pending);
                 for node in late.unwrap_or_default().iter() {
                     self.timed_out(now, node);
-                    self.attempt_event(real, serial, Event::TimedOut(node), checker);
+                    self.attempt_event(real, serial, AcquireEvent::TimedOut(node), checker);
                 }
             }
             Timer::Renew(serial) if self.holds(serial) => self.renew(real, checker),
@@ -255,10 +255,10 @@ impl Client {
                     self.health[usize::from(node.0)].answered();
                 }
                 let event = match reply::acquire(value, attempt.candidates()) {
-                    Ok(ballot) => Event::Voted(node, ballot),
+                    Ok(ballot) => AcquireEvent::Voted(node, ballot),
                     Err(kind) => {
                         self.careful |= kind == ErrorKind::Unsure;
-                        Event::Erred(node, kind)
+                        AcquireEvent::Erred(node, kind)
                     }
                 };
                 self.attempt_event(real, serial, event, checker);

@@ -1,5 +1,4 @@
-//! What the workers of a machine have in common: locks that are handed over, and locks of
-//! services.
+//! State shared by the workers of a machine: locks that are handed over, and service locks.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -11,31 +10,31 @@ use crate::client::{Client, Held};
 use crate::message::{Output, Timer, Topic};
 use crate::plan::{END, NODE_TIMEOUT, Sabotage, TIMING, TTL};
 
-/// For how much longer nodes may keep what they are told of late.
+/// How much longer nodes may keep locks because of late commands.
 const SLACK: u64 = 2 * TTL;
 
 pub struct Machine {
-    /// How the checker calls its services.
+    /// Number of its services in the checker.
     name: usize,
-    /// Workers that wait for a lock to be handed over.
+    /// Workers that wait for a hand-over.
     pub waiting: Vec<usize>,
-    /// Locks on their way, with the worker that has each from now on.
+    /// Locks under way to a worker.
     mail: Vec<(usize, Held)>,
     pub services: Vec<Service>,
 }
 
-/// A lock of a service, as the zone knows it.
+/// A service lock in the zone.
 pub struct Service {
     lease: Lease,
     fence: u64,
     until: u64,
-    /// Until when nodes may keep it; 0 when they are known not to.
+    /// Until when nodes may keep it; 0 when they do not have it.
     pub asked: u64,
     tended: u64,
     held: bool,
 }
 
-/// What an operation is for: a lock by its place, and its end; `None` if nobody asked.
+/// Purpose of an operation: the lock's index and its new end; `None` without a caller.
 pub struct Call {
     service: usize,
     until: Option<u64>,
@@ -53,14 +52,14 @@ impl Machine {
 }
 
 impl Client {
-    /// Waits for a lock to be handed over.
+    /// Waits for a hand-over.
     pub(super) fn wait(&mut self) {
         self.machine.borrow_mut().waiting.push(self.id);
         let patience = self.rng.within(1, TTL);
         self.later(patience, Timer::WaitedOut);
     }
 
-    /// Hands a lock to the first who waits, if there is somebody.
+    /// Hands a lock to the first waiting worker, if any.
     pub(super) fn hand_over(&mut self, real: u64, held: &Held, checker: &mut Checker) -> bool {
         let heard = self
             .attempts
@@ -91,7 +90,7 @@ impl Client {
         true
     }
 
-    /// Takes what has been handed over.
+    /// Takes handed-over locks.
     pub(super) fn collect(&mut self, real: u64, checker: &mut Checker) {
         let mut machine = self.machine.borrow_mut();
         let Some(at) = machine.mail.iter().position(|&(to, _)| to == self.id) else {
@@ -109,7 +108,7 @@ impl Client {
         self.hold(serial);
     }
 
-    /// Makes a lock of a lease: it is the machine's from now on.
+    /// Turns a lease into a service lock, which belongs to the machine.
     pub(super) fn entrust(&mut self, real: u64, checker: &mut Checker) {
         let Some(held) = self.lease.take() else {
             return;
@@ -134,7 +133,7 @@ impl Client {
         let at = machine.services.len() - 1;
         let until = machine.services[at].until;
         drop(machine);
-        // Behind what has been proposed, on the same connections.
+        // After earlier proposals on the same connections.
         if self.holds_service(real, at) {
             self.keep(real, at, Some(until), checker);
         }
@@ -148,13 +147,13 @@ impl Client {
         self.machine.borrow().services[at].is_held(now)
     }
 
-    /// Somebody prolongs one of the machine's locks, or gives it back.
+    /// A service extends or releases one of the machine's locks.
     pub(super) fn serve(&mut self, real: u64, checker: &mut Checker) {
         let now = self.clock.at(real);
         let again = self.rng.within(1, TTL / 4);
         let held: Vec<_> = {
             let machine = self.machine.borrow();
-            // At the end some are left to end by themselves.
+            // At the end some are left to expire.
             let is_left = |service: &Service| real >= END && service.lease.nonce.0 % 4 < 2;
             let held = |service: &Service| service.is_held(now) && !is_left(service);
             let held = |&at: &usize| held(&machine.services[at]);
@@ -177,7 +176,7 @@ impl Client {
             drop(machine);
             return self.settle(at);
         }
-        // Several at once, as of clients that are in a hurry.
+        // Several concurrent calls.
         for _ in 0..self.rng.within(1, 2) {
             let longest = TTL - TIMING.drift.of(TTL) - 2;
             let for_ms = self.rng.within(TTL / 8, longest);
@@ -186,7 +185,7 @@ impl Client {
         }
     }
 
-    /// Sees to the machine's locks on the nodes.
+    /// Maintains the machine's locks on the nodes.
     pub(super) fn tend(&mut self, real: u64, checker: &mut Checker) {
         let now = self.clock.at(real);
         let mut due = vec![];
@@ -225,14 +224,14 @@ impl Client {
         }
     }
 
-    /// Gives a lock that has ended back on the nodes.
+    /// Releases an ended lock on the nodes.
     fn settle(&mut self, at: usize) {
         let lease = self.machine.borrow().services[at].lease.clone();
         self.serial += 1;
         self.give_back(Topic::Settle(self.serial, at), &lease, true);
     }
 
-    /// Has the nodes keep a lock until then, or as long as it lasts.
+    /// Extends a lock on the nodes to that time, or to its end.
     fn keep(&mut self, real: u64, at: usize, until: Option<u64>, checker: &mut Checker) {
         let now = self.clock.at(real);
         let mut machine = self.machine.borrow_mut();
@@ -332,7 +331,7 @@ impl Client {
         }
     }
 
-    /// Whoever has called must have been answered.
+    /// Every call must have been answered.
     pub fn check_answered(&self, checker: &mut Checker) {
         let open = self.operations.iter().count();
         if open > 0 && !self.crashed {

@@ -1,8 +1,8 @@
-//! Redlock in virtual time: clients with the real state machines, nodes that run a
-//! model of the scripts, and a network, clocks and processes that misbehave.
+//! Redlock in virtual time: clients with the real state machines, nodes with a model of the
+//! scripts, and faults of network, clocks and processes.
 //!
-//! `REDLOCK_SIM_HISTORIES=100000` runs so many histories, `REDLOCK_SIM_SEED=7`
-//! the one with that seed. A failure names its seed.
+//! `REDLOCK_SIM_HISTORIES=100000` sets the number of histories, `REDLOCK_SIM_SEED=7` runs a
+//! single seed. A failure prints its seed.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -31,7 +31,7 @@ use plan::{Plan, Sabotage};
 use rng::Rng;
 use world::World;
 
-/// How many histories a plain `cargo test` runs.
+/// Default number of histories.
 const HISTORIES: u64 = 1_500;
 
 fn number(name: &str) -> Option<u64> {
@@ -54,7 +54,7 @@ fn history(seed: u64, sabotage: Option<Sabotage>) -> Result<Counts, String> {
     }
 }
 
-/// One in which nothing fails: nothing may be left when nobody has anything to say.
+/// A history without faults: no lock may remain at the end.
 fn calm_history(seed: u64, sabotage: Option<Sabotage>) -> Result<(), String> {
     let mut rng = Rng::new(seed);
     let plan = Plan::calm(&mut rng);
@@ -156,7 +156,7 @@ fn without_a_rule_something_is_left_over() {
     }
 }
 
-/// A history that goes wrong without a rule, and not with it.
+/// Finds a history that fails without a rule and passes with it.
 fn find(rule: Sabotage, history: impl Fn(u64, Option<Sabotage>) -> Result<(), String>) {
     let found = (0..20_000).find_map(|seed| history(seed, Some(rule)).err().map(|e| (seed, e)));
     let (seed, violation) = found.unwrap_or_else(|| panic!("without {rule:?} nothing breaks"));

@@ -1,16 +1,16 @@
-//! What passes between clients and the world.
+//! Messages between clients and the world.
 
 use openai_core::redlock::{Command, NodeId, Operation, ServerInfo, Slot, Value};
 
-/// What a message belongs to.
+/// The state machine that a message belongs to.
 #[derive(Clone, Copy, Debug)]
 pub enum Topic {
     Attempt(u64),
     Renewal(u64),
     Release(u64),
-    /// An operation on a lock of a service.
+    /// An operation on a service lock.
     Keep(Operation),
-    /// The release of a lock of a service, by its place in the machine's list.
+    /// The release of a service lock, by its index.
     Settle(u64, usize),
     Stray,
     Probe,
@@ -22,7 +22,7 @@ pub type Request = Option<Command>;
 #[derive(Clone, Debug)]
 pub enum Response {
     Value(Value),
-    /// The connection broke; a new one was made and this is its `INFO`.
+    /// The connection broke, and a new one returned this `INFO`.
     Reset(ServerInfo),
 }
 
@@ -34,25 +34,25 @@ pub enum Timer {
     Renew(u64),
     RenewalTimeout(u64),
     GiveBack(u64),
-    /// Nobody has handed a lock over: ask the nodes.
+    /// No lock was handed over: ask the nodes.
     WaitedOut,
     /// A lock has been handed over.
     Mail,
-    /// Somebody calls for a lock of a service.
+    /// A call for a service lock.
     Serve,
-    /// Locks of services are seen to.
+    /// Maintenance of service locks.
     Tend,
     KeepTimeout(Operation),
     Probe(NodeId),
     ProbeTimeout(NodeId),
 }
 
-/// What a client does to the world.
+/// An effect of a client on the world.
 #[derive(Debug)]
 pub enum Output {
     Send(NodeId, Topic, Request),
-    /// In so many milliseconds.
+    /// A timer in that many milliseconds.
     Timer(u64, Timer),
-    /// Another worker of the machine is told at once.
+    /// Notifies another worker of the machine at once.
     Tell(usize, Timer),
 }

@@ -1,4 +1,4 @@
-//! What a node is supposed to do: the scripts, written again in Rust.
+//! Model of a node: the scripts, reimplemented in Rust.
 
 use std::collections::BTreeMap;
 
@@ -8,23 +8,23 @@ use openai_core::redlock::{Command, Enlist, Proposal, ReleaseCommand, RenewComma
 pub struct Lock {
     pub nonce: String,
     pub meta: String,
-    /// The last millisecond at which it is there.
+    /// The last millisecond before expiry.
     pub until: u64,
 }
 
-/// The memory of a node, for one pool.
+/// The data of a node for one pool.
 #[derive(Clone, Debug, Default)]
 pub struct Store {
     pub locks: BTreeMap<String, Lock>,
     pub fences: BTreeMap<String, u64>,
-    /// The highest fence of a lock that is not to be put back.
+    /// The highest fence of a lock that must not be restored.
     pub ends: BTreeMap<String, u64>,
     pub guard: Option<u64>,
     /// Score and deadline of each waiter.
     pub queue: BTreeMap<String, (u64, u64)>,
-    /// Waiters that were woken, with what they were told.
+    /// Notified waiters, with the message.
     pub woken: Vec<(String, String)>,
-    /// Breaks the rule that fences rise.
+    /// Breaks the rule that fences increase.
     pub ignore_fences: bool,
     /// Breaks the rule that no lock is shortened.
     pub shortens: bool,
@@ -39,7 +39,7 @@ fn int(number: usize) -> Value {
 }
 
 impl Store {
-    /// Runs a command at `now` by the node's own clock.
+    /// Runs a command at `now` of the node's clock.
     pub fn run(&mut self, command: &Command, now: u64) -> Value {
         self.locks.retain(|_, lock| now <= lock.until);
         match command {
@@ -93,7 +93,7 @@ impl Store {
         self.locks.insert(slot.field().to_owned(), lock);
     }
 
-    /// Whether a proposal is made by plain commands in these histories.
+    /// Whether a proposal is sent as plain commands in these histories.
     pub fn is_taking(proposal: &Proposal) -> bool {
         proposal.candidates.slots().len() == 1 && proposal.nonce.0.is_multiple_of(2)
     }
@@ -237,8 +237,7 @@ impl Store {
         int(self.queue.len() - 1)
     }
 
-    /// The waiter whose turn it is, after those before it that waited too long
-    /// are gone.
+    /// The head of the queue, after removing waiters whose time is over.
     pub fn head(&mut self, now: u64) -> Option<String> {
         loop {
             let first = self

@@ -1,4 +1,4 @@
-//! A node: its memory, its clock and its lives.
+//! A simulated node: its data, clock and restarts.
 
 use openai_core::redlock::{Command, ServerInfo, Value};
 
@@ -6,21 +6,21 @@ use crate::message::{Request, Response};
 use crate::model::Store;
 use crate::plan::Clock;
 
-pub struct Node {
+pub struct SimNode {
     pub store: Store,
     pub snapshot: Store,
     pub clock: Clock,
-    /// Its life: messages on connections to an earlier one bounce.
+    /// Number of restarts; messages on older connections fail.
     pub life: u64,
     started: u64,
     pub busy_until: u64,
     down_until: u64,
 }
 
-impl Node {
+impl SimNode {
     pub fn new(clock: Clock, empty: &Store) -> Self {
         let store = Store {
-            // It has been in use for long.
+            // The node has been in use for long.
             guard: Some(0),
             ..empty.clone()
         };
@@ -47,7 +47,7 @@ impl Node {
         }
     }
 
-    /// Answers a request, unless nobody is there.
+    /// Answers a request, unless the node is down.
     pub fn serve(&mut self, now: u64, life: u64, request: Request) -> Option<Response> {
         if self.down_until > now {
             return None;
@@ -65,7 +65,7 @@ impl Node {
         }))
     }
 
-    /// Is killed, and comes back after a while with what it then knows.
+    /// Kills the node and restarts it later with this data.
     pub fn restart(&mut self, store: Store, now: u64, after: u64) {
         self.store = store;
         self.life += 1;

@@ -1,4 +1,4 @@
-//! What a history is made of, drawn from its seed.
+//! The plan of a history, generated from its seed.
 
 use openai_core::redlock::{Drift, Slot, Timing};
 
@@ -7,13 +7,13 @@ use crate::rng::Rng;
 pub const TTL: u64 = 1_000;
 pub const QUARANTINE: u64 = TTL;
 pub const NODE_TIMEOUT: u64 = 60;
-/// When clients stop asking for leases.
+/// When clients stop acquiring leases.
 pub const END: u64 = 8 * TTL;
-/// Wall clocks agree to within a quarter of the TTL.
+/// Wall clocks differ by less than a quarter of the TTL.
 const WALL_SKEW: i64 = (TTL / 4) as i64 / 2;
-/// How far a wall clock may be behind all the same where no node forgets anything.
+/// How far a wall clock may be behind in histories where no node loses data.
 const MOST_BEHIND: u64 = 3_600_000;
-/// Two clocks drift apart by no more than the 1 % that is taken off a lease.
+/// Two clocks drift apart by no more than the allowance of 1 %.
 const DRIFT_PPM: i64 = 4_500;
 
 pub const TIMING: Timing = Timing {
@@ -24,34 +24,34 @@ pub const TIMING: Timing = Timing {
     },
 };
 
-/// A rule that a history is run without, to see the checker find out.
+/// A rule that is disabled, to show that the checker detects it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sabotage {
     /// Clients count a majority of some of the nodes.
     Quorum,
-    /// Nodes that forgot everything grant at once.
+    /// Nodes that lost their data grant at once.
     Guard,
     /// Nodes that came back with an old snapshot are trusted.
     Incarnation,
-    /// Leases are counted from when they were won.
+    /// Validity is counted from the end of the attempt.
     Validity,
-    /// Nodes take any fence.
+    /// Nodes accept any fence.
     Fence,
-    /// Fences of a lock that are given by hand-over may be those of the next lock.
+    /// Fences of handed-over leases can be those of the next lock.
     Block,
-    /// Nodes keep a lock for as long as they were told last.
+    /// Nodes keep a lock for the last requested time.
     Shorten,
-    /// Nodes put back what has been given back.
+    /// Nodes restore released locks.
     Ends,
-    /// Answers conclude what was asked last about the lock.
+    /// Answers complete the latest operation on the lock.
     Operation,
-    /// Locks are handed over while nodes have yet to vote on them.
+    /// Locks are handed over while votes are outstanding.
     Votes,
-    /// Nobody deletes the locks that nodes keep for longer than their services have them.
+    /// Locks that nodes keep longer than their services are not released.
     Tend,
 }
 
-/// A clock that starts anywhere and runs not quite right.
+/// A clock with an arbitrary start and a rate error.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     offset: i64,
@@ -71,7 +71,7 @@ impl Clock {
         (real + self.offset + real * self.ppm / 1_000_000) as u64
     }
 
-    /// The first real instant at which it shows `local` or later.
+    /// The first real time at which the clock shows at least `local`.
     pub fn real(self, local: u64) -> u64 {
         let span = (local as i64 - self.offset).max(0);
         let guess = (span * 1_000_000 / (1_000_000 + self.ppm)).max(3) as u64 - 3;
@@ -85,22 +85,22 @@ impl Clock {
 pub enum Fault {
     /// `FLUSHALL`: the connections stay.
     Flush,
-    /// Killed, and back after so long without memory.
+    /// Killed and restarted after that time without data.
     Empty(u64),
-    /// Killed, and back after so long with its last snapshot.
+    /// Killed and restarted after that time with its last snapshot.
     Stale(u64),
     /// Takes a snapshot.
     Snapshot,
-    /// Stopped for so long; what it is sent waits.
+    /// Stopped for that time; messages wait.
     Hang(u64),
-    /// A client is stopped for so long; what it is sent waits.
+    /// A client is stopped for that time; messages wait.
     Pause(u64),
-    /// A client is gone for good.
+    /// A client crashes.
     Crash,
 }
 
 impl Fault {
-    /// Whether a node forgets something.
+    /// Whether a node loses data.
     fn forgets(&self) -> bool {
         matches!(self, Self::Flush | Self::Empty(_) | Self::Stale(_))
     }
@@ -111,8 +111,7 @@ pub struct Plan {
     pub nodes: u8,
     pub slots: Vec<Slot>,
     pub node_clocks: Vec<Clock>,
-    /// Monotonic clock, and how far the wall clock is off; those of a machine are workers
-    /// of the same.
+    /// Monotonic clock, and error of the wall clock; those of a machine belong to its workers.
     pub clients: Vec<(Clock, i64)>,
     pub workers: usize,
     pub fifo: bool,
@@ -120,7 +119,7 @@ pub struct Plan {
     pub drop: u64,
     pub duplicate: u64,
     pub delay: u64,
-    /// When, and on which node or client.
+    /// Time, node or client, and fault.
     pub faults: Vec<(u64, usize, Fault)>,
 }
 
@@ -162,7 +161,7 @@ impl Plan {
                 .push((rng.within(0, END), rng.next() as usize, fault));
         }
         if !plan.faults.iter().any(|(_, _, fault)| fault.forgets()) && rng.percent(50) {
-            // Nodes that remember need no clock to have fences rise.
+            // Nodes that keep their data need no clock for ascending fences.
             let behind = rng.within(0, MOST_BEHIND) as i64;
             plan.clients[..workers]
                 .iter_mut()
@@ -171,8 +170,7 @@ impl Plan {
         plan
     }
 
-    /// Nothing goes wrong: whatever was granted in vain must be given back, not
-    /// left to expire.
+    /// A plan without faults: useless grants must be released, not left to expire.
     pub fn calm(rng: &mut Rng) -> Self {
         Self {
             fifo: true,
@@ -184,14 +182,14 @@ impl Plan {
         }
     }
 
-    /// Whether nodes do what a client asks in its order and once at most, and forget nothing.
+    /// Whether nodes execute commands in order and at most once, and lose no data.
     pub fn is_orderly(&self) -> bool {
         let is_of_client = |fault: &Fault| matches!(fault, Fault::Pause(_) | Fault::Crash);
         let mut faults = self.faults.iter();
         self.fifo && self.duplicate == 0 && faults.all(|(_, _, fault)| is_of_client(fault))
     }
 
-    /// Whether nothing goes wrong, so that what is sent arrives within `latency`.
+    /// Whether there are no faults, so that messages arrive within `latency`.
     pub fn is_calm(&self) -> bool {
         self.is_orderly() && self.drop == 0 && self.delay == 0 && self.faults.is_empty()
     }
@@ -204,7 +202,7 @@ impl Plan {
             1 => Fault::Empty(down),
             2 | 3 => Fault::Stale(down),
             4 => {
-                // All of them at once.
+                // All nodes at once.
                 for node in 0..usize::from(self.nodes) {
                     self.faults.push((at, node, Fault::Flush));
                 }

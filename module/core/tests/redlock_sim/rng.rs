@@ -1,4 +1,4 @@
-//! Chance from a seed.
+//! Random numbers from a seed.
 
 /// splitmix64.
 #[derive(Clone, Debug)]
@@ -17,12 +17,12 @@ impl Rng {
         word ^ (word >> 31)
     }
 
-    /// From `low` to `high`, both included.
+    /// From `low` to `high`, inclusive.
     pub fn within(&mut self, low: u64, high: u64) -> u64 {
         low + self.next() % (high - low + 1)
     }
 
-    /// From `-limit` to `limit`, both included.
+    /// From `-limit` to `limit`, inclusive.
     pub fn around(&mut self, limit: i64) -> i64 {
         (self.next() % (2 * limit as u64 + 1)) as i64 - limit
     }

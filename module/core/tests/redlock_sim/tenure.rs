@@ -1,7 +1,7 @@
-//! What a client does with a lease: hold it, prolong it, give it back.
+//! What a client does with a lease: hold, extend, release.
 
 use openai_core::redlock::{
-    Event, Lease, Release, ReleaseAction, Renewal, RenewalAction, RenewalEvent,
+    AcquireEvent, Lease, Release, ReleaseAction, Renewal, RenewalAction, RenewalEvent,
 };
 
 use crate::checker::Checker;
@@ -22,7 +22,7 @@ impl Client {
             handed: 0,
             retold: false,
         });
-        // Later nobody would see to it.
+        // Nobody would maintain it later.
         if self.rng.percent(25) && real < END {
             return self.entrust(real, checker);
         }
@@ -94,7 +94,7 @@ impl Client {
                 }
                 RenewalAction::Kept { .. } => {}
                 RenewalAction::Lost { .. } => {
-                    // An earlier renewal may know better than this one.
+                    // An earlier renewal may have set a later deadline.
                     if lease.is_valid(self.clock.at(real)) && self.rng.percent(50) {
                         continue;
                     }
@@ -106,7 +106,7 @@ impl Client {
         }
     }
 
-    /// Stops what was done under the lease, and tells the nodes or not.
+    /// Stops the work under the lease, and optionally releases it on the nodes.
     pub(super) fn end_lease(&mut self, real: u64, tell: bool, checker: &mut Checker) {
         let Some(held) = self.lease.take() else {
             return;
@@ -115,7 +115,7 @@ impl Client {
             return self.ask_later_until(real);
         }
         checker.ended(self.id, held.lease.slot.field(), held.fence());
-        self.attempt_event(real, held.serial, Event::Abandoned, checker);
+        self.attempt_event(real, held.serial, AcquireEvent::Abandoned, checker);
         if tell {
             self.serial += 1;
             let topic = Topic::Release(self.serial);

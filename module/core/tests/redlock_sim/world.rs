@@ -1,4 +1,4 @@
-//! Nodes, clients, and what lies between them, in virtual time.
+//! Nodes, clients and the network in virtual time.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::machine::Machine;
 use crate::message::{Output, Request, Response, Timer, Topic};
 use crate::model::Store;
-use crate::node::Node;
+use crate::node::SimNode;
 use crate::plan::{Fault, Plan, Sabotage, TTL};
 use crate::rng::Rng;
 
@@ -25,21 +25,21 @@ enum Happening {
 pub struct World {
     pub plan: Plan,
     pub now: u64,
-    pub nodes: Vec<Node>,
+    pub nodes: Vec<SimNode>,
     pub checker: Checker,
-    /// A node's memory without anything in it.
+    /// The data of an empty node.
     empty: Store,
     clients: Vec<Client>,
-    /// Which life of each node each client is connected to.
+    /// The node's restart count at connection time, by client and node.
     connections: BTreeMap<(usize, usize), u64>,
-    /// Until when each client is stopped, or gone.
+    /// Until when each client is stopped, or crashed.
     stopped: Vec<u64>,
     agenda: BinaryHeap<Reverse<(u64, u64)>>,
     happenings: BTreeMap<u64, Happening>,
     count: u64,
     last: BTreeMap<(usize, usize, bool), u64>,
     rng: Rng,
-    /// Whether nothing comes back that nodes have deleted.
+    /// Whether no deleted data can come back.
     orderly: bool,
 }
 
@@ -62,7 +62,7 @@ impl World {
             nodes: plan
                 .node_clocks
                 .iter()
-                .map(|&clock| Node::new(clock, &empty))
+                .map(|&clock| SimNode::new(clock, &empty))
                 .collect(),
             checker: Checker::default(),
             empty,
@@ -167,11 +167,12 @@ impl World {
         }
     }
 
-    /// Sends a message on its way, or loses, delays or doubles it.
+    /// Sends a message, or loses, delays or duplicates it.
     fn convey(&mut self, way: (usize, usize, bool), message: Happening) {
         let copy = match &message {
             Happening::Request(client, node, life, topic, request)
-                // A connection repeats nothing; scripts bear it, plain commands do not.
+                // Connections do not repeat messages. Scripts tolerate repetition, plain commands
+                // do not.
                 if !matches!(request, Some(Command::Acquire(p)) if Store::is_taking(p))
                     && self.rng.percent(self.plan.duplicate) =>
             {

@@ -64,7 +64,7 @@ impl Token {
 /// A pool cleanup owns it, not `r->cleanup`: nginx runs the latter before the log
 /// phase. Internal redirects zero `r->ctx`; the cleanup list still leads here.
 #[repr(C)]
-struct Holder<T> {
+struct StoredContext<T> {
     state: State,
     value: T,
 }
@@ -119,7 +119,7 @@ unsafe fn value_at<'a, T: 'static>(place: *const c_void) -> Option<&'a T> {
         if state_at(place)?.kind != TypeId::of::<T>() {
             return None;
         }
-        Some(&(*place.cast::<Holder<T>>()).value)
+        Some(&(*place.cast::<StoredContext<T>>()).value)
     }
 }
 
@@ -184,17 +184,17 @@ pub(crate) fn attach<'a, T: 'static>(
     r: *mut ngx_http_request_t,
     make: impl FnOnce(Token) -> T,
 ) -> Option<&'a T> {
-    const { assert!(align_of::<Holder<T>>() <= ngx::ffi::NGX_ALIGNMENT) };
+    const { assert!(align_of::<StoredContext<T>>() <= ngx::ffi::NGX_ALIGNMENT) };
     let request = NonNull::new(r)?;
     // SAFETY: the request's pool is alive; the cleanup's data has the size asked
     // for and the alignment checked above, and is written before it is used.
     unsafe {
-        let cleanup = ngx_pool_cleanup_add((*r).pool, size_of::<Holder<T>>());
+        let cleanup = ngx_pool_cleanup_add((*r).pool, size_of::<StoredContext<T>>());
         let cleanup = cleanup.as_mut()?;
-        let holder = cleanup.data.cast::<Holder<T>>();
+        let holder = cleanup.data.cast::<StoredContext<T>>();
         let key = LIVE.with_borrow_mut(|live| live.insert(request));
         let token = Token(key.data().as_ffi());
-        holder.write(Holder {
+        holder.write(StoredContext {
             state: State {
                 request: r,
                 token,
@@ -234,8 +234,8 @@ unsafe extern "C" fn cleanup_entry(data: *mut c_void) {
 }
 
 /// # Safety
-/// A `Holder<T>`, which is not used after.
+/// A `StoredContext<T>`, which is not used after.
 unsafe fn drop_holder<T>(holder: *mut c_void) {
     // SAFETY: the caller's.
-    unsafe { core::ptr::drop_in_place(holder.cast::<Holder<T>>()) }
+    unsafe { core::ptr::drop_in_place(holder.cast::<StoredContext<T>>()) }
 }

@@ -24,7 +24,7 @@ unsafe extern "C" {
 
 /// What becomes of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attempt {
+pub enum AttemptDecision {
     /// Its answer goes to the client.
     Keep,
     /// More of the answer's body is needed to tell.
@@ -200,12 +200,12 @@ pub(crate) unsafe extern "C" fn process_header_entry<M: Wrapped>(
             (Request::borrow(r), head)
         };
         let verdict = M::answer_begun(request, &head);
-        hooks.undecided.set(verdict == Attempt::Undecided);
-        hooks.kept.set(verdict == Attempt::Keep);
+        hooks.undecided.set(verdict == AttemptDecision::Undecided);
+        hooks.kept.set(verdict == AttemptDecision::Keep);
         match verdict {
-            Attempt::Keep => NGX_OK as ngx_int_t,
-            Attempt::Undecided => NGX_AGAIN as ngx_int_t,
-            Attempt::Over => {
+            AttemptDecision::Keep => NGX_OK as ngx_int_t,
+            AttemptDecision::Undecided => NGX_AGAIN as ngx_int_t,
+            AttemptDecision::Over => {
                 // SAFETY: live request; the reference is the one that nginx gives
                 // back when, for the error, it finalizes an upstream that has been
                 // finalized already.
@@ -250,7 +250,7 @@ pub(crate) unsafe fn give_up<M: Wrapped>(r: *mut ngx_http_request_t, state: &Sta
             return;
         }
         let reused = (*upstream).peer.cached() != 0;
-        if M::attempt_failed(Request::borrow(r), status, reused) != Attempt::Over {
+        if M::attempt_failed(Request::borrow(r), status, reused) != AttemptDecision::Over {
             return;
         }
         (*upstream).set_header_sent(1);

@@ -19,7 +19,7 @@ use crate::request::handle::Request;
 use crate::request::headers::SentHeaders;
 use crate::request::phase;
 use crate::upstream::abort;
-use crate::upstream::attempt::{self, AnswerHead, Attempt};
+use crate::upstream::attempt::{self, AnswerHead, AttemptDecision};
 use crate::upstream::rewrite::Rewritten;
 use crate::upstream::swap::Swapped;
 
@@ -50,15 +50,15 @@ pub trait Wrapped: HttpModule {
     /// The upstream has given its whole answer; the client may not have it yet.
     fn answer_complete(request: Request<'_>);
     /// The upstream's answer begins, and the client has seen nothing of it.
-    fn answer_begun(request: Request<'_>, head: &AnswerHead<'_>) -> Attempt;
+    fn answer_begun(request: Request<'_>, head: &AnswerHead<'_>) -> AttemptDecision;
     /// nginx is about to answer with `status` in place of an upstream that could not
     /// be reached, or has not answered. `reused`: by a connection kept from before.
-    /// [`Attempt::Undecided`] is the same as [`Attempt::Keep`] here.
-    fn attempt_failed(request: Request<'_>, status: u16, reused: bool) -> Attempt;
+    /// [`AttemptDecision::Undecided`] is the same as [`AttemptDecision::Keep`] here.
+    fn attempt_failed(request: Request<'_>, status: u16, reused: bool) -> AttemptDecision;
     /// The upstream's answer has broken off, for which nginx has this status; what is to
     /// end it in place of the rest.
     fn answer_broken(request: Request<'_>, status: u16) -> Option<&'static [u8]>;
-    /// The connection of an attempt that was [`Attempt::Over`] is closed.
+    /// The connection of an attempt that was [`AttemptDecision::Over`] is closed.
     fn attempt_over(request: Request<'_>);
     /// A subrequest is done; it has no log phase of its own.
     fn subrequest_done(request: Request<'_>);

@@ -4,13 +4,14 @@ use std::rc::Rc;
 
 use openai_core::lease::Lock;
 use openai_core::redlock::{
-    Acquire, Action, Candidates, Command, ErrorKind, Event, Failure, Holder, MAX_CANDIDATES,
-    NodeId, NodeSet, Nonce, PoolNames, Proposal, ReleaseCommand, ScriptCall, Slot, reply::Ballot,
+    Acquire, AcquireAction, AcquireEvent, AcquireFailure, Candidates, Command, ErrorKind, Holder,
+    MAX_CANDIDATES, NodeId, NodeSet, Nonce, PoolNames, Proposal, ReleaseCommand, ScriptCall, Slot,
+    reply::Ballot,
 };
 use rand::RngCore;
 
 use super::guards::Sight;
-use super::{Attempt, AttemptKey, Attempting, GiveBack, Group, Order, Outcome};
+use super::{AttemptKey, Attempting, GiveBack, Group, GroupEvent, LockRequest, Order};
 use crate::call::by_digest;
 use crate::transport::Transport;
 
@@ -45,16 +46,16 @@ impl<T: Transport> Group<T> {
     /// Tries to lock a slot.
     pub fn attempt(
         &mut self,
-        attempt: Attempt,
+        attempt: LockRequest,
         now: u64,
         wall_us: u64,
-        done: &mut Vec<Outcome>,
+        done: &mut Vec<GroupEvent>,
     ) -> Option<AttemptKey> {
         let nonce = u128::from(self.random.next_u64()) << 64 | u128::from(self.random.next_u64());
         let mut slots = vec![attempt.first.slot.clone()];
         slots.extend_from_slice(&attempt.others);
         let Ok(candidates) = Candidates::in_order(slots) else {
-            done.push(Outcome::Unavailable {
+            done.push(GroupEvent::Unavailable {
                 tag: attempt.tag,
                 handle: attempt.handle,
             });
@@ -75,14 +76,14 @@ impl<T: Transport> Group<T> {
         let voters = self.voters(attempt.names.base(), now);
         if voters.len() < self.quorum.needed() && self.may_soon_vote(now) {
             let (tag, handle) = (attempt.tag, attempt.handle);
-            done.push(Outcome::Busy {
+            done.push(GroupEvent::Busy {
                 tag,
                 handle,
                 wait_ms: OPENING_MS,
             });
             return None;
         }
-        let ask = openai_core::redlock::Attempt {
+        let ask = openai_core::redlock::AcquireOptions {
             quorum: self.quorum,
             ask: voters,
             proposal,
@@ -126,16 +127,16 @@ impl<T: Transport> Group<T> {
     }
 
     /// Nobody wants the lock any more. What has been granted is given back.
-    pub fn abandon(&mut self, key: AttemptKey, now: u64, done: &mut Vec<Outcome>) {
-        self.step(key, Event::Abandoned, now, done);
+    pub fn abandon(&mut self, key: AttemptKey, now: u64, done: &mut Vec<GroupEvent>) {
+        self.step(key, AcquireEvent::Abandoned, now, done);
     }
 
     pub(super) fn step(
         &mut self,
         key: AttemptKey,
-        event: Event,
+        event: AcquireEvent,
         now: u64,
-        done: &mut Vec<Outcome>,
+        done: &mut Vec<GroupEvent>,
     ) {
         let Some(attempting) = self.attempts.get_mut(key) else {
             return;
@@ -168,9 +169,9 @@ impl<T: Transport> Group<T> {
     pub(super) fn act(
         &mut self,
         key: AttemptKey,
-        actions: Vec<Action>,
+        actions: Vec<AcquireAction>,
         now: u64,
-        done: &mut Vec<Outcome>,
+        done: &mut Vec<GroupEvent>,
     ) {
         for action in actions {
             let Some(attempting) = self.attempts.get_mut(key) else {
@@ -178,12 +179,12 @@ impl<T: Transport> Group<T> {
             };
             let (tag, handle) = (attempting.attempt.tag, attempting.attempt.handle);
             match action {
-                Action::Send { to, .. } => self.propose(key, to, now, done),
-                Action::Release { to, command } => {
+                AcquireAction::Send { to, .. } => self.propose(key, to, now, done),
+                AcquireAction::Release { to, command } => {
                     let names = Rc::clone(&attempting.attempt.names);
                     self.give_back(to, command, &names);
                 }
-                Action::Won { index, lease } => {
+                AcquireAction::Won { index, lease } => {
                     attempting.won = true;
                     let votes = attempting.acquire.grants(index);
                     self.width.note(index == 0);
@@ -197,7 +198,7 @@ impl<T: Transport> Group<T> {
                         self.unheard.insert(lease.nonce.0);
                     }
                     let lock = Lock::new(lease.nonce.0, lease.fence.get(), lease.deadline_ms);
-                    done.push(Outcome::Locked {
+                    done.push(GroupEvent::Locked {
                         tag,
                         handle,
                         lock,
@@ -205,45 +206,45 @@ impl<T: Transport> Group<T> {
                         votes,
                     });
                 }
-                Action::Retry { after_ms, .. } => {
+                AcquireAction::Retry { after_ms, .. } => {
                     self.counts.busy += 1;
-                    done.push(Outcome::Busy {
+                    done.push(GroupEvent::Busy {
                         tag,
                         handle,
                         wait_ms: after_ms,
                     });
                 }
-                Action::Failed(Failure::Busy { wait_ms }) => {
+                AcquireAction::Failed(AcquireFailure::Busy { wait_ms }) => {
                     self.width.note(false);
                     self.counts.busy += 1;
                     let wait_ms = self.patience(wait_ms);
-                    done.push(Outcome::Busy {
+                    done.push(GroupEvent::Busy {
                         tag,
                         handle,
                         wait_ms,
                     });
                 }
-                Action::Failed(Failure::Abandoned) => {
+                AcquireAction::Failed(AcquireFailure::Abandoned) => {
                     self.counts.abandoned += 1;
-                    done.push(Outcome::Abandoned { handle });
+                    done.push(GroupEvent::Abandoned { handle });
                 }
-                Action::Failed(_) if attempting.unsure => {
-                    done.push(Outcome::Unsure { tag, handle });
+                AcquireAction::Failed(_) if attempting.unsure => {
+                    done.push(GroupEvent::Unsure { tag, handle });
                 }
-                Action::Failed(failure) => {
+                AcquireAction::Failed(failure) => {
                     *match failure {
-                        Failure::Quarantine { .. } => &mut self.counts.quarantine,
-                        Failure::TooLate => &mut self.counts.too_late,
+                        AcquireFailure::Quarantine { .. } => &mut self.counts.quarantine,
+                        AcquireFailure::TooLate => &mut self.counts.too_late,
                         _ => &mut self.counts.no_quorum,
                     } += 1;
-                    done.push(Outcome::Unavailable { tag, handle });
+                    done.push(GroupEvent::Unavailable { tag, handle });
                 }
             }
         }
     }
 
     /// Sends a proposal: the plain commands that have been packed, or its script.
-    fn propose(&mut self, key: AttemptKey, to: NodeSet, now: u64, done: &mut Vec<Outcome>) {
+    fn propose(&mut self, key: AttemptKey, to: NodeSet, now: u64, done: &mut Vec<GroupEvent>) {
         let call = self.attempts.get(key).and_then(|a| a.call.clone());
         let mut packed = std::mem::take(&mut self.packed);
         let commands = if let Some(call) = call {
@@ -259,7 +260,7 @@ impl<T: Transport> Group<T> {
                 several => self.send_several(node, &packed, several, order),
             };
             if sent.is_err() {
-                let event = Event::Erred(node, ErrorKind::Disconnected);
+                let event = AcquireEvent::Erred(node, ErrorKind::Disconnected);
                 self.step(key, event, now, done);
             }
         }
@@ -282,14 +283,14 @@ impl<T: Transport> Group<T> {
         self.width.0 - 1
     }
 
-    pub(super) fn count(&mut self, event: Event) {
-        let (Event::Voted(node, _) | Event::Erred(node, _)) = event else {
+    pub(super) fn count(&mut self, event: AcquireEvent) {
+        let (AcquireEvent::Voted(node, _) | AcquireEvent::Erred(node, _)) = event else {
             return;
         };
         if let Some(node) = self.nodes.get_mut(usize::from(node.0)) {
             match event {
-                Event::Voted(_, Ballot::Granted(_)) => node.counts.granted += 1,
-                Event::Voted(_, Ballot::Refused(_)) => node.counts.refused += 1,
+                AcquireEvent::Voted(_, Ballot::Granted(_)) => node.counts.granted += 1,
+                AcquireEvent::Voted(_, Ballot::Refused(_)) => node.counts.refused += 1,
                 _ => node.counts.failed += 1,
             }
         }

@@ -33,7 +33,7 @@ pub struct Setup<A> {
 }
 
 /// A lock that is wanted.
-pub struct Attempt {
+pub struct LockRequest {
     /// The pool.
     pub names: Rc<PoolNames>,
     /// The slot of the lease.
@@ -59,7 +59,7 @@ pub struct GiveBack {
     pub lock: Lock,
     /// Whether nodes may still receive a command that prolongs it, from any worker.
     pub retold: bool,
-    /// Whether [`Outcome::Gone`](super::Outcome::Gone) is wanted.
+    /// Whether [`GroupEvent::Gone`](super::GroupEvent::Gone) is wanted.
     pub settles: bool,
     /// Its lease.
     pub handle: LeaseHandle,

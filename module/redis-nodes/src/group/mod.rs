@@ -2,9 +2,9 @@
 //! of all machines.
 
 mod attempts;
+mod cool_downs;
 mod guards;
 mod inputs;
-mod outages;
 mod outcome;
 mod queue;
 mod renewals;
@@ -29,8 +29,8 @@ use crate::commands::{self, SlotCommands};
 use crate::node::{Node, NodeReport, Rules};
 use crate::transport::Transport;
 
-pub use inputs::{Attempt, GiveBack, Setup};
-pub use outcome::{Counts, Kept, Outcome};
+pub use inputs::{GiveBack, LockRequest, Setup};
+pub use outcome::{Counts, GroupEvent, Kept};
 
 new_key_type! {
     /// Names an attempt to take a lock.
@@ -62,7 +62,7 @@ enum Order {
 
 struct Attempting {
     acquire: Acquire,
-    attempt: Attempt,
+    attempt: LockRequest,
     candidates: Candidates,
     /// None when plain commands were sent.
     call: Option<Rc<ScriptCall>>,
@@ -135,14 +135,14 @@ impl<T: Transport> Group<T> {
     pub fn new(mut setup: Setup<T::Target>, quorum: Quorum, random: StdRng, transport: T) -> Self {
         let channels = |names: &Rc<PoolNames>| {
             let wakes = names.wake_channel(&setup.instance).ok();
-            wakes.into_iter().chain([names.outages()])
+            wakes.into_iter().chain([names.cool_downs()])
         };
         let rules = Rules {
             timeout_ms: setup.timeout_ms,
             quarantine_ms: setup.quarantine_ms,
             bootstrap: setup.bootstrap,
             channels: setup.pools.iter().flat_map(channels).collect(),
-            trial: commands::trial(&setup.pools),
+            check: commands::check(&setup.pools),
         };
         let targets = std::mem::take(&mut setup.nodes);
         let node = |(at, target)| Node::new(NodeId(at), target, rules.clone());
@@ -206,7 +206,7 @@ impl<T: Transport> Group<T> {
     }
 
     /// An event of a node's connection.
-    pub fn node_event(&mut self, node: usize, now: u64, done: &mut Vec<Outcome>) {
+    pub fn node_event(&mut self, node: usize, now: u64, done: &mut Vec<GroupEvent>) {
         let mut heard = vec![];
         if let Some(node) = self.nodes.get_mut(node) {
             node.arrived(now, &mut self.transport, &mut heard);
@@ -215,7 +215,7 @@ impl<T: Transport> Group<T> {
     }
 
     /// Sends what has been pushed in this turn of the event loop.
-    pub fn flush(&mut self, now: u64, done: &mut Vec<Outcome>) {
+    pub fn flush(&mut self, now: u64, done: &mut Vec<GroupEvent>) {
         for at in 0..self.nodes.len() {
             let mut heard = vec![];
             self.nodes[at].flush(now, &mut self.transport, &mut heard);
@@ -224,7 +224,7 @@ impl<T: Transport> Group<T> {
     }
 
     /// Keeps connections up; to be called now and then.
-    pub fn tend(&mut self, now: u64, done: &mut Vec<Outcome>) {
+    pub fn tend(&mut self, now: u64, done: &mut Vec<GroupEvent>) {
         self.see_closed_guards(now);
         for at in 0..self.nodes.len() {
             let mut heard = vec![];
@@ -235,7 +235,7 @@ impl<T: Transport> Group<T> {
     }
 
     /// Gives back what may yet be granted. No answer will be heard any more.
-    pub fn end(&mut self, now: u64, done: &mut Vec<Outcome>) {
+    pub fn end(&mut self, now: u64, done: &mut Vec<GroupEvent>) {
         let open = self.attempts.values().filter(|a| !a.won).map(|a| {
             let slots = a.candidates.slots().into();
             (

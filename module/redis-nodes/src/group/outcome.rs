@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use openai_core::lease::{LeaseHandle, Lock};
-use openai_core::redlock::{NodeId, Operation, Outage, PoolNames, Value};
+use openai_core::redlock::{CoolDown, NodeId, Operation, PoolNames, Value};
 
 /// What nodes have answered to an operation on a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,9 +17,9 @@ pub enum Kept {
 }
 
 /// What has come of something. A handle is that of the lease concerned; a tag is that of
-/// the [`Attempt`](super::Attempt).
+/// the [`LockRequest`](super::Attempt).
 #[derive(Debug)]
-pub enum Outcome {
+pub enum GroupEvent {
     /// A lock was taken.
     Locked {
         /// Of the attempt.
@@ -63,7 +63,7 @@ pub enum Outcome {
         /// Whether a waiter on another machine has been told.
         for_others: bool,
     },
-    /// No node has the lock any more; comes after [`Outcome::Unlocked`].
+    /// No node has the lock any more; comes after [`GroupEvent::Unlocked`].
     Gone {
         /// The lease.
         handle: LeaseHandle,
@@ -100,13 +100,13 @@ pub enum Outcome {
         node: NodeId,
     },
     /// A node says that a key cannot be used.
-    Out {
+    CoolingDown {
         /// The pool.
         names: Rc<PoolNames>,
         /// The id of the key.
         key: String,
         /// Why, and for how long.
-        outage: Outage,
+        cool_down: CoolDown,
     },
     /// The answer of a node to a call of [`Group::share`](super::Group::share).
     Shared {

@@ -10,7 +10,7 @@ use openai_core::redlock::{
     Command, Enlist, NodeId, NodeSet, PoolNames, Priority, ScriptCall, Value, reply,
 };
 
-use super::{Group, Order, Outcome};
+use super::{Group, GroupEvent, Order};
 use crate::call::by_digest;
 use crate::transport::{GroupTimer, Transport};
 
@@ -142,7 +142,7 @@ impl<T: Transport> Group<T> {
         node: NodeId,
         channel: &[u8],
         text: &[u8],
-        done: &mut Vec<Outcome>,
+        done: &mut Vec<GroupEvent>,
     ) {
         let ours = |names: &Rc<PoolNames>| {
             names
@@ -169,13 +169,13 @@ impl<T: Transport> Group<T> {
     }
 
     /// Those who have not told us by now will not.
-    pub fn wake(&mut self, done: &mut Vec<Outcome>) {
+    pub fn wake(&mut self, done: &mut Vec<GroupEvent>) {
         let woken = std::mem::take(&mut self.woken);
         done.extend(woken.into_keys().map(|key| self.freed(key)));
     }
 
-    fn freed(&self, (pool, field): (usize, String)) -> Outcome {
+    fn freed(&self, (pool, field): (usize, String)) -> GroupEvent {
         let names = Rc::clone(&self.setup.pools[pool]);
-        Outcome::Freed { names, field }
+        GroupEvent::Freed { names, field }
     }
 }

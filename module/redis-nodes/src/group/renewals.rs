@@ -8,7 +8,7 @@ use openai_core::redlock::{
     RenewalEvent, ScriptCall, Slot, Timing,
 };
 
-use super::{Counts, Group, Kept, Order, Outcome, Purpose, RenewalKey, Renewing};
+use super::{Counts, Group, GroupEvent, Kept, Order, Purpose, RenewalKey, Renewing};
 use crate::call::by_digest;
 use crate::transport::Transport;
 
@@ -23,7 +23,7 @@ impl<T: Transport> Group<T> {
         ttl_ms: u64,
         locks: &[(LeaseHandle, Slot, Lock)],
         now: u64,
-        done: &mut Vec<Outcome>,
+        done: &mut Vec<GroupEvent>,
     ) {
         for batch in locks.chunks(MOST) {
             let lease = |(_, slot, lock): &(_, Slot, Lock)| lease_of(slot, lock, lock.deadline_ms);
@@ -44,7 +44,7 @@ impl<T: Transport> Group<T> {
         (slot, lock): (&Slot, &Lock),
         operation: Operation,
         now: u64,
-        done: &mut Vec<Outcome>,
+        done: &mut Vec<GroupEvent>,
     ) {
         // Who asks knows whether it has ended meanwhile.
         let lease = lease_of(slot, lock, u64::MAX);
@@ -71,7 +71,7 @@ impl<T: Transport> Group<T> {
         leases: &[Lease],
         of: Purpose,
         now: u64,
-        done: &mut Vec<Outcome>,
+        done: &mut Vec<GroupEvent>,
     ) {
         let drift = self.setup.drift;
         let timing = Timing { ttl_ms, drift };
@@ -112,7 +112,7 @@ impl<T: Transport> Group<T> {
         key: RenewalKey,
         event: RenewalEvent<'_>,
         now: u64,
-        done: &mut Vec<Outcome>,
+        done: &mut Vec<GroupEvent>,
     ) {
         let Some(renewing) = self.renewals.get_mut(key) else {
             return;
@@ -125,7 +125,7 @@ impl<T: Transport> Group<T> {
         &mut self,
         key: RenewalKey,
         actions: Vec<RenewalAction>,
-        done: &mut Vec<Outcome>,
+        done: &mut Vec<GroupEvent>,
     ) {
         let Some(renewing) = self.renewals.get(key) else {
             return;
@@ -150,7 +150,7 @@ fn note_renewals(
     of: &Purpose,
     actions: &[RenewalAction],
     counts: &mut Counts,
-    done: &mut Vec<Outcome>,
+    done: &mut Vec<GroupEvent>,
 ) {
     for action in actions {
         let (lease, kept) = match *action {
@@ -163,18 +163,18 @@ fn note_renewals(
             RenewalAction::Send { .. } => continue,
         };
         done.extend(match of {
-            Purpose::Operation(operation) => Some(Outcome::Concluded {
+            Purpose::Operation(operation) => Some(GroupEvent::Concluded {
                 operation: *operation,
                 kept,
             }),
             Purpose::Leases(handles) => handles.get(lease).and_then(|&handle| match kept {
-                Kept::Until(deadline_ms) => Some(Outcome::Prolonged {
+                Kept::Until(deadline_ms) => Some(GroupEvent::Prolonged {
                     handle,
                     deadline_ms,
                 }),
                 // It keeps its end.
                 Kept::Refused => None,
-                Kept::Lost => Some(Outcome::Lost { handle }),
+                Kept::Lost => Some(GroupEvent::Lost { handle }),
             }),
         });
     }

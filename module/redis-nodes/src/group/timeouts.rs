@@ -1,10 +1,10 @@
 //! Nodes that do not answer in time.
 
-use openai_core::redlock::{Event, NodeSet, ReleaseEvent, RenewalEvent};
+use openai_core::redlock::{AcquireEvent, NodeSet, ReleaseEvent, RenewalEvent};
 use rand::RngCore;
 use slotmap::{Key, SlotMap};
 
-use super::{Group, Outcome};
+use super::{Group, GroupEvent};
 use crate::transport::{GroupTimer, Transport};
 
 /// What is due, of the things that are under way.
@@ -15,14 +15,14 @@ fn late<K: Key, T>(things: &SlotMap<K, T>, is_late: impl Fn(&T) -> bool) -> Vec<
 
 impl<T: Transport> Group<T> {
     /// Gives up on nodes that have not answered in time.
-    pub fn timeouts(&mut self, now: u64, done: &mut Vec<Outcome>) {
+    pub fn timeouts(&mut self, now: u64, done: &mut Vec<GroupEvent>) {
         self.timeout_set = false;
         let mut slow = NodeSet::default();
         for key in late(&self.attempts, |attempt| attempt.due <= now) {
             let pending = self.attempts.get(key).map(|a| a.acquire.pending());
             for node in pending.unwrap_or_default().iter() {
                 slow.insert(node);
-                self.step(key, Event::TimedOut(node), now, done);
+                self.step(key, AcquireEvent::TimedOut(node), now, done);
             }
         }
         for key in late(&self.unlocks, |unlock| unlock.due <= now) {

@@ -4,18 +4,18 @@ use std::rc::Rc;
 
 use openai_core::redlock::{NodeId, NodeSet, Nonce, Release, ReleaseAction, ReleaseEvent};
 
-use super::{GiveBack, Group, Order, Outcome, UnlockKey, Unlocking};
+use super::{GiveBack, Group, GroupEvent, Order, UnlockKey, Unlocking};
 use crate::commands::SlotCommands;
 use crate::transport::Transport;
 
 impl<T: Transport> Group<T> {
-    /// Gives a lock back; [`Outcome::Unlocked`] tells when that is done.
+    /// Gives a lock back; [`GroupEvent::Unlocked`] tells when that is done.
     pub fn unlock(
         &mut self,
         slot: &Rc<SlotCommands>,
         lock: GiveBack,
         now: u64,
-        done: &mut Vec<Outcome>,
+        done: &mut Vec<GroupEvent>,
     ) {
         let nonce = Nonce(lock.lock.nonce());
         let key = self.unlocks.insert(Unlocking {
@@ -53,13 +53,13 @@ impl<T: Transport> Group<T> {
         &mut self,
         key: UnlockKey,
         event: ReleaseEvent,
-        done: &mut Vec<Outcome>,
+        done: &mut Vec<GroupEvent>,
     ) {
         let Some(unlocking) = self.unlocks.get_mut(key) else {
             return;
         };
         if let Some(ReleaseAction::Done(_)) = unlocking.release.step(event) {
-            done.push(Outcome::Unlocked {
+            done.push(GroupEvent::Unlocked {
                 handle: unlocking.handle,
                 for_others: unlocking.for_others.len() > self.quorum.spare(),
             });
@@ -67,7 +67,7 @@ impl<T: Transport> Group<T> {
         if unlocking.release.is_over() {
             if unlocking.settles && unlocking.release.is_gone() {
                 let handle = unlocking.handle;
-                done.push(Outcome::Gone { handle });
+                done.push(GroupEvent::Gone { handle });
             }
             self.unlocks.remove(key);
         }

@@ -3,11 +3,11 @@
 use std::rc::Rc;
 
 use openai_core::redlock::{
-    ErrorKind, Event, NodeId, Nonce, Outage, ReleaseEvent, RenewalEvent, Value, reply,
+    AcquireEvent, CoolDown, ErrorKind, NodeId, Nonce, ReleaseEvent, RenewalEvent, Value, reply,
 };
 
-use super::outages::recalled;
-use super::{Group, Order, Outcome, Sent};
+use super::cool_downs::recalled;
+use super::{Group, GroupEvent, Order, Sent};
 use crate::call::in_full;
 use crate::node::Heard;
 use crate::transport::Transport;
@@ -41,7 +41,7 @@ impl<T: Transport> Group<T> {
         at: usize,
         heard: Vec<Heard<Sent>>,
         now: u64,
-        done: &mut Vec<Outcome>,
+        done: &mut Vec<GroupEvent>,
     ) {
         let node = NodeId(at as u8);
         for heard in heard {
@@ -52,10 +52,10 @@ impl<T: Transport> Group<T> {
                 Heard::Reply(sent, value) => self.replied(node, sent.order, &value, now, done),
                 Heard::Opened => {
                     let group = self.setup.number;
-                    done.push(Outcome::Opened { group, node });
+                    done.push(GroupEvent::Opened { group, node });
                 }
                 Heard::Message { channel, text } => {
-                    if !self.told_of_outage(&channel, &text, done) {
+                    if !self.is_cool_down_message(&channel, &text, done) {
                         self.woken(node, &channel, &text, done);
                     }
                 }
@@ -64,7 +64,13 @@ impl<T: Transport> Group<T> {
         }
     }
 
-    pub(super) fn broken(&mut self, node: NodeId, order: Order, now: u64, done: &mut Vec<Outcome>) {
+    pub(super) fn broken(
+        &mut self,
+        node: NodeId,
+        order: Order,
+        now: u64,
+        done: &mut Vec<GroupEvent>,
+    ) {
         let error = Value::Error(ErrorKind::Disconnected);
         self.replied(node, order, &error, now, done);
     }
@@ -74,7 +80,7 @@ impl<T: Transport> Group<T> {
         node: NodeId,
         order: Order,
         now: u64,
-        done: &mut Vec<Outcome>,
+        done: &mut Vec<GroupEvent>,
     ) {
         let call = match &order {
             Order::Acquire(key) => self.attempts.get(*key).and_then(|a| a.call.clone()),
@@ -87,7 +93,7 @@ impl<T: Transport> Group<T> {
             | Order::Enqueue(_, call)
             | Order::Guard(_, call)
             | Order::Share(call) => Some(Rc::clone(call)),
-            Order::Recall(names, keys) => Some(Rc::new(Outage::recall(keys, names))),
+            Order::Recall(names, keys) => Some(Rc::new(CoolDown::recall(keys, names))),
         };
         let now_us = self.transport.clock_us();
         let (Some(call), Some(to)) = (call, self.nodes.get_mut(usize::from(node.0))) else {
@@ -108,14 +114,14 @@ impl<T: Transport> Group<T> {
         order: Order,
         value: &Value,
         now: u64,
-        done: &mut Vec<Outcome>,
+        done: &mut Vec<GroupEvent>,
     ) {
         match order {
             Order::Stray(_) => {}
             Order::Enqueue(names, _) => self.enqueued(node, &names, value),
             Order::Guard(names, _) => self.heard_of_guard(node, &names, value, now),
             Order::Recall(names, keys) => recalled(&names, &keys, value, done),
-            Order::Share(_) => done.push(Outcome::Shared {
+            Order::Share(_) => done.push(GroupEvent::Shared {
                 group: self.setup.number,
                 node,
                 value: value.clone(),
@@ -130,13 +136,13 @@ impl<T: Transport> Group<T> {
                     return;
                 };
                 let event = match reply::acquire(value, &attempting.candidates) {
-                    Ok(ballot) => Event::Voted(node, ballot),
+                    Ok(ballot) => AcquireEvent::Voted(node, ballot),
                     Err(kind) => {
                         if kind == ErrorKind::Unsure {
                             self.scripts_only |= is_too_old(value);
                             self.unsure(node, key, &names);
                         }
-                        Event::Erred(node, kind)
+                        AcquireEvent::Erred(node, kind)
                     }
                 };
                 self.count(event);

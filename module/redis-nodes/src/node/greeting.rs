@@ -15,7 +15,7 @@ pub enum Owed<N> {
     Info,
     Script,
     Probe,
-    Trial,
+    NodeCheck,
     Command(N),
 }
 

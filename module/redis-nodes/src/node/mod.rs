@@ -8,8 +8,8 @@ pub use report::{NodeCounts, NodeReport, NodeState};
 use std::rc::Rc;
 
 use openai_core::redlock::{
-    CircuitPolicy, Durability, Incarnation, Mistrust, NodeHealth, NodeId, ServerInfo, Trial,
-    TrialNews, Value, first_error,
+    Durability, Incarnation, Mistrust, NodeCheck, NodeCheckChange, NodeHealth, NodeId, ServerInfo,
+    SuspectPolicy, Value, first_error,
 };
 use rustc_hash::FxHashMap;
 
@@ -41,7 +41,7 @@ const FIRST_MS: u64 = 1_000;
 const LASTING_MS: u64 = 2_000;
 /// A connection that owes a reply for so long is given up.
 const STALE_US: u64 = 5_000_000;
-const CIRCUIT: CircuitPolicy = CircuitPolicy {
+const CIRCUIT: SuspectPolicy = SuspectPolicy {
     suspect_after: 2,
     probe_min_ms: 200,
     probe_max_ms: 5_000,
@@ -83,7 +83,7 @@ pub struct Rules {
     /// What to subscribe to.
     pub channels: Rc<[String]>,
     /// What a node is tried with: packed, and how many commands.
-    pub trial: (Rc<[u8]>, usize),
+    pub check: (Rc<[u8]>, usize),
 }
 
 pub struct Node<T: Transport, N> {
@@ -91,7 +91,7 @@ pub struct Node<T: Transport, N> {
     target: NodeTarget<T::Target>,
     line: Line<T::Connection, N>,
     health: NodeHealth,
-    trial: Trial,
+    check: NodeCheck,
     incarnation: Incarnation,
     rules: Rules,
     bootstrap: bool,
@@ -118,7 +118,7 @@ impl<T: Transport, N> Node<T, N> {
             target,
             line: Line::Down { again_at: 0 },
             health: NodeHealth::new(CIRCUIT),
-            trial: Trial::default(),
+            check: NodeCheck::default(),
             incarnation: Incarnation::new(Durability::Lossy, rules.quarantine_ms),
             bootstrap: rules.bootstrap,
             rules,
@@ -167,14 +167,14 @@ impl<T: Transport, N> Node<T, N> {
         NodeReport {
             name: &self.target.name,
             state: self.state(pool, now),
-            refuses: self.trial.refuses().filter(|_| self.is_open()),
+            refuses: self.check.refuses().filter(|_| self.is_open()),
             round_trip_us: self.round_trip_us,
             counts: self.counts,
         }
     }
 
     fn state(&self, pool: &str, now: u64) -> NodeState {
-        if self.is_open() && self.trial.refuses().is_some() {
+        if self.is_open() && self.check.refuses().is_some() {
             return NodeState::Failing;
         }
         // Its guard has to be looked at first.
@@ -303,11 +303,11 @@ impl<T: Transport, N> Node<T, N> {
         match owed {
             Owed::Command(command) => {
                 if first_error(&reply).is_some() {
-                    self.trial.hurry();
+                    self.check.hurry();
                 }
                 heard.push(Heard::Reply(command, reply));
             }
-            Owed::Trial => self.tried(&reply, now, transport),
+            Owed::NodeCheck => self.tried(&reply, now, transport),
             Owed::Probe | Owed::Hello => {}
             Owed::Subscribe => self.pushes &= !matches!(reply, Value::Error(_)),
             Owed::Info => self.learn(&reply, now)?,
@@ -320,7 +320,7 @@ impl<T: Transport, N> Node<T, N> {
         if self.settle(transport) {
             self.opened = Some(now);
             self.subscribe(transport.clock_us());
-            self.trial = Trial::default();
+            self.check = NodeCheck::default();
             self.try_out(now, transport.clock_us());
             heard.push(Heard::Opened);
         }
@@ -413,18 +413,18 @@ impl<T: Transport, N> Node<T, N> {
 
     /// Has it do what changes nothing, if it is time; whether it was.
     fn try_out(&mut self, now: u64, now_us: u64) -> bool {
-        let due = self.trial.is_due(now);
+        let due = self.check.is_due(now);
         if due {
-            let (packed, commands) = self.rules.trial.clone();
-            let _ = self.push(&packed, commands, Owed::Trial, now_us);
+            let (packed, commands) = self.rules.check.clone();
+            let _ = self.push(&packed, commands, Owed::NodeCheck, now_us);
         }
         due
     }
 
     fn tried(&mut self, reply: &Value, now: u64, transport: &mut T) {
-        let event = match self.trial.answered(reply, now) {
-            Some(TrialNews::Refuses(error)) => NodeEvent::Failing { error },
-            Some(TrialNews::Obeys) => NodeEvent::Voting,
+        let event = match self.check.answered(reply, now) {
+            Some(NodeCheckChange::Failing(error)) => NodeEvent::Failing { error },
+            Some(NodeCheckChange::Recovered) => NodeEvent::Voting,
             None => return,
         };
         transport.log(&self.target.name, event);

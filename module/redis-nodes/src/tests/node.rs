@@ -39,8 +39,8 @@ fn bed(target: NodeTarget<&'static str>) -> Bed {
         timeout_ms: 50,
         quarantine_ms: 1_000,
         bootstrap: true,
-        channels: Rc::new(["wakes".to_owned(), "outages".to_owned()]),
-        trial: (TRIAL.as_bytes().into(), 2),
+        channels: Rc::new(["wakes".to_owned(), "cool_downs".to_owned()]),
+        check: (TRIAL.as_bytes().into(), 2),
     };
     Bed {
         node: Node::new(NodeId(0), target, rules),

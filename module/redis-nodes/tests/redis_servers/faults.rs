@@ -1,6 +1,6 @@
 //! Nodes that are killed, come back empty, answer errors, forget scripts or stand still.
 
-use redis_nodes::{NodeState, Outcome};
+use redis_nodes::{GroupEvent, NodeState};
 
 use crate::server::Server;
 use crate::worker::{NODE_TIMEOUT, QUARANTINE, Worker, run};
@@ -27,7 +27,7 @@ fn a_killed_node_is_done_without_and_a_majority_is_not() {
             servers[spare].kill();
             here.until_state(spare, NodeState::Down).await;
             let outcome = here.try_lock(&[0], false).await;
-            assert!(matches!(outcome, Outcome::Unavailable { .. }));
+            assert!(matches!(outcome, GroupEvent::Unavailable { .. }));
             assert_eq!(here.group.counts.no_quorum, 1);
             let down: Vec<_> = (0..=spare)
                 .map(|node| format!("node {node} down"))
@@ -48,14 +48,14 @@ fn a_connection_that_breaks_while_it_is_asked_is_a_vote_less() {
             servers[2].stop();
             let (handle, _) = here.ask(&[0], false);
             servers[2].restart();
-            let decided = |outcome: &Outcome| match outcome {
-                Outcome::Locked { handle: of, .. } | Outcome::Busy { handle: of, .. } => {
+            let decided = |outcome: &GroupEvent| match outcome {
+                GroupEvent::Locked { handle: of, .. } | GroupEvent::Busy { handle: of, .. } => {
                     *of == handle
                 }
                 _ => false,
             };
             match here.outcome("an attempt is decided", decided).await {
-                Outcome::Locked { lock, .. } => {
+                GroupEvent::Locked { lock, .. } => {
                     locked += 1;
                     here.unlock(0, lock).await;
                 }
@@ -81,7 +81,7 @@ fn a_node_that_comes_back_empty_does_not_vote_for_the_quarantine() {
         servers[1].kill();
         here.until_state(1, NodeState::Down).await;
         let outcome = here.try_lock(&[1], true).await;
-        assert!(!matches!(outcome, Outcome::Locked { .. }), "{outcome:?}");
+        assert!(!matches!(outcome, GroupEvent::Locked { .. }), "{outcome:?}");
         servers[1].restart();
         here.unlock(0, lock).await;
         here.until_up(3).await;
@@ -130,7 +130,7 @@ fn nodes_that_have_forgotten_the_scripts_are_sent_them() {
         };
         forget();
         let outcome = here.try_lock(&[0], true).await;
-        let Outcome::Locked { lock, .. } = outcome else {
+        let GroupEvent::Locked { lock, .. } = outcome else {
             panic!("not locked: {outcome:?}");
         };
         forget();
@@ -170,7 +170,7 @@ fn a_silent_node_is_waited_for_twice_and_a_silent_majority_is_an_outage() {
             let began = here.now();
             let outcome = here.try_lock(&[1], false).await;
             assert!(
-                matches!(outcome, Outcome::Unavailable { .. }),
+                matches!(outcome, GroupEvent::Unavailable { .. }),
                 "{outcome:?}"
             );
             let took = here.now() - began;

@@ -2,7 +2,7 @@
 
 use openai_core::lease::Lock;
 use openai_core::redlock::Operations;
-use redis_nodes::{Kept, Outcome};
+use redis_nodes::{GroupEvent, Kept};
 
 use crate::server::Server;
 use crate::worker::{TTL, Worker, run};
@@ -29,10 +29,10 @@ async fn taken_once_and_given_back(nodes: usize) {
         .await;
     for by_script in [false, true] {
         let refused = there.try_lock(&[0], by_script).await;
-        assert!(matches!(refused, Outcome::Busy { .. }), "{refused:?}");
+        assert!(matches!(refused, GroupEvent::Busy { .. }), "{refused:?}");
     }
     let other = there.try_lock(&[0, 1], true).await;
-    let Outcome::Locked { choice: 1, .. } = other else {
+    let GroupEvent::Locked { choice: 1, .. } = other else {
         panic!("the other slot is free: {other:?}");
     };
 
@@ -64,12 +64,12 @@ async fn prolong(worker: &mut Worker, slot: usize, lock: Lock) -> Option<u64> {
     let names = worker.names.clone();
     worker.group.prolong(&names, TTL, &locks, now, &mut done);
     worker.settle(done);
-    let told = |outcome: &Outcome| match outcome {
-        Outcome::Prolonged { handle: of, .. } | Outcome::Lost { handle: of } => *of == handle,
+    let told = |outcome: &GroupEvent| match outcome {
+        GroupEvent::Prolonged { handle: of, .. } | GroupEvent::Lost { handle: of } => *of == handle,
         _ => false,
     };
     match worker.outcome("a renewal is decided", told).await {
-        Outcome::Prolonged { deadline_ms, .. } => Some(deadline_ms),
+        GroupEvent::Prolonged { deadline_ms, .. } => Some(deadline_ms),
         _ => None,
     }
 }
@@ -119,9 +119,9 @@ fn an_operation_is_concluded_by_what_nodes_answer() {
         here.group
             .keep_for(&names, valid, lock_of, operation, now, &mut done);
         here.settle(done);
-        let concluded = |outcome: &Outcome| matches!(outcome, Outcome::Concluded { .. });
+        let concluded = |outcome: &GroupEvent| matches!(outcome, GroupEvent::Concluded { .. });
         let outcome = here.outcome("an operation is concluded", concluded).await;
-        let Outcome::Concluded {
+        let GroupEvent::Concluded {
             kept: Kept::Until(deadline_ms),
             ..
         } = outcome
@@ -143,7 +143,7 @@ fn an_abandoned_attempt_leaves_no_lock() {
         let (now, mut done) = (here.now(), vec![]);
         here.group.abandon(attempt.unwrap(), now, &mut done);
         here.settle(done);
-        let abandoned = |outcome: &Outcome| matches!(outcome, Outcome::Abandoned { .. });
+        let abandoned = |outcome: &GroupEvent| matches!(outcome, GroupEvent::Abandoned { .. });
         here.outcome("an attempt is abandoned", abandoned).await;
         let fences = here.names.fences();
         here.until("all nodes were asked, and none has it", |_| {

@@ -1,6 +1,6 @@
 //! The queue of all machines.
 
-use redis_nodes::Outcome;
+use redis_nodes::GroupEvent;
 
 use crate::server::Server;
 use crate::worker::{Worker, run};
@@ -16,7 +16,7 @@ fn who_waits_is_told_of_a_slot_that_another_machine_gives_up() {
             let (lock, _) = here.lock(0).await;
 
             let busy = there.try_lock(&[0], true).await;
-            assert!(matches!(busy, Outcome::Busy { .. }));
+            assert!(matches!(busy, GroupEvent::Busy { .. }));
             let (names, now) = (there.names.clone(), there.now());
             there.group.queue_up(&names, 0, now);
             there.settle(vec![]);
@@ -29,9 +29,9 @@ fn who_waits_is_told_of_a_slot_that_another_machine_gives_up() {
                 .await;
 
             assert!(here.unlock(0, lock).await, "a waiter was told");
-            let freed = |outcome: &Outcome| matches!(outcome, Outcome::Freed { .. });
+            let freed = |outcome: &GroupEvent| matches!(outcome, GroupEvent::Freed { .. });
             let freed = there.outcome("word of a free slot", freed).await;
-            let Outcome::Freed { field, .. } = freed else {
+            let GroupEvent::Freed { field, .. } = freed else {
                 panic!("{freed:?}");
             };
             assert_eq!(field, there.slot(0).slot.field());

@@ -11,7 +11,7 @@ use openai_core::redlock::{Drift, PoolNames, Quorum, RetryDelay, Slot};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use redis_nodes::{
-    Attempt, AttemptKey, GiveBack, Group, GroupTimer, NodeState, NodeTarget, Outcome, Setup,
+    AttemptKey, GiveBack, Group, GroupEvent, GroupTimer, LockRequest, NodeState, NodeTarget, Setup,
     SlotCommands,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -45,7 +45,7 @@ pub struct Worker {
     pub names: Rc<PoolNames>,
     slots: Vec<Rc<SlotCommands>>,
     happenings: UnboundedReceiver<Happening>,
-    outcomes: Vec<Outcome>,
+    outcomes: Vec<GroupEvent>,
     pub log: Log,
     origin: Instant,
     tend_at: Instant,
@@ -138,9 +138,9 @@ impl Worker {
     }
 
     /// Keeps what has come of things, and sends what has been pushed.
-    pub fn settle(&mut self, mut done: Vec<Outcome>) {
+    pub fn settle(&mut self, mut done: Vec<GroupEvent>) {
         for outcome in &done {
-            if let Outcome::Opened { node, .. } = outcome {
+            if let GroupEvent::Opened { node, .. } = outcome {
                 self.group.greet(*node, vec![]);
             }
         }
@@ -167,7 +167,11 @@ impl Worker {
     }
 
     /// Runs until an outcome comes, or takes one that has come.
-    pub async fn outcome(&mut self, what: &str, wanted: impl Fn(&Outcome) -> bool) -> Outcome {
+    pub async fn outcome(
+        &mut self,
+        what: &str,
+        wanted: impl Fn(&GroupEvent) -> bool,
+    ) -> GroupEvent {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(at) = self.outcomes.iter().position(&wanted) {
@@ -208,7 +212,7 @@ impl Worker {
     pub fn ask(&mut self, slots: &[usize], by_script: bool) -> (LeaseHandle, Option<AttemptKey>) {
         let handle = self.handle();
         let others = slots[1..].iter();
-        let attempt = Attempt {
+        let attempt = LockRequest {
             names: Rc::clone(&self.names),
             first: self.slot(slots[0]),
             others: others.map(|&slot| self.slots[slot].slot.clone()).collect(),
@@ -227,13 +231,13 @@ impl Worker {
     }
 
     /// Locks a slot, or one of others; what has come of it.
-    pub async fn try_lock(&mut self, slots: &[usize], by_script: bool) -> Outcome {
+    pub async fn try_lock(&mut self, slots: &[usize], by_script: bool) -> GroupEvent {
         let (wanted, _) = self.ask(slots, by_script);
-        let decided = |outcome: &Outcome| match outcome {
-            Outcome::Locked { handle, .. }
-            | Outcome::Busy { handle, .. }
-            | Outcome::Unsure { handle, .. }
-            | Outcome::Unavailable { handle, .. } => *handle == wanted,
+        let decided = |outcome: &GroupEvent| match outcome {
+            GroupEvent::Locked { handle, .. }
+            | GroupEvent::Busy { handle, .. }
+            | GroupEvent::Unsure { handle, .. }
+            | GroupEvent::Unavailable { handle, .. } => *handle == wanted,
             _ => false,
         };
         self.outcome("an attempt is decided", decided).await
@@ -242,11 +246,11 @@ impl Worker {
     /// Locks a slot, which must be possible; also how many nodes had voted for it.
     pub async fn lock(&mut self, slot: usize) -> (Lock, u8) {
         let mut outcome = self.try_lock(&[slot], false).await;
-        if let Outcome::Unsure { .. } = outcome {
+        if let GroupEvent::Unsure { .. } = outcome {
             outcome = self.try_lock(&[slot], true).await;
         }
         match outcome {
-            Outcome::Locked { lock, votes, .. } => (lock, votes),
+            GroupEvent::Locked { lock, votes, .. } => (lock, votes),
             other => panic!("not locked: {other:?}"),
         }
     }
@@ -264,9 +268,9 @@ impl Worker {
         self.group
             .unlock(&self.slot(slot), give_back, now, &mut done);
         self.settle(done);
-        let unlocked = |outcome: &Outcome| matches!(outcome, Outcome::Unlocked { handle: of, .. } if *of == handle);
+        let unlocked = |outcome: &GroupEvent| matches!(outcome, GroupEvent::Unlocked { handle: of, .. } if *of == handle);
         match self.outcome("a lock is given back", unlocked).await {
-            Outcome::Unlocked { for_others, .. } => for_others,
+            GroupEvent::Unlocked { for_others, .. } => for_others,
             other => panic!("{other:?}"),
         }
     }

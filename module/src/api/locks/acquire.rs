@@ -17,7 +17,7 @@ impl<'a> Here<'a> {
     pub(in crate::api) fn acquire(self, mut asked: Acquire) -> Decided {
         let client = self.client()?.name.clone();
         let at = self.pool(asked.pool.as_deref())?;
-        let (least, most) = self.place.api.ttl_ms();
+        let (least, most) = self.location.api.ttl_ms();
         asked.duration_ms = asked.duration_ms.clamp(least, most);
         if let Some(request) = &asked.request {
             let known = in_zone(|zone| {
@@ -56,14 +56,14 @@ impl<'a> Here<'a> {
         Exchange {
             request: self.request,
             ctx: self.ctx,
-            place: self.place,
+            location: self.location,
             main: self.main,
         }
     }
 
     /// The position of the pool of this name, or of the first.
     fn pool(self, name: Option<&str>) -> Result<usize, Problem> {
-        let pools = self.place.api.pools();
+        let pools = self.location.api.pools();
         let named = |at: &usize| {
             let pool = self.main.pools.get(*at).map(|pool| pool.name.as_str());
             name.is_none_or(|name| pool == Some(name))
@@ -119,7 +119,7 @@ impl<'a> Here<'a> {
                 self.ctx.let_go();
                 return match problem {
                     EntrustError::Known(lock) => self.granted_again(&lock).map(Some),
-                    EntrustError::Cooling => {
+                    EntrustError::CoolingDown => {
                         let refusal = refusal::in_vain(self.exchange());
                         Err(Problem::of(refusal))
                     }

@@ -21,7 +21,7 @@ impl Here<'_> {
         if lock.state != ServiceState::Held {
             return Err(Problem::ended(lock.state));
         }
-        let (least, most) = self.place.api.ttl_ms();
+        let (least, most) = self.location.api.ttl_ms();
         let now = now().mono_ms;
         let until_ms = (now + asked.duration_ms.clamp(least, most)).max(lock.until_ms);
         if lock.lock.is_none() {

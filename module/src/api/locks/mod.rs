@@ -56,7 +56,7 @@ impl Here<'_> {
             let header = str::from_utf8(&key.authorization).ok()?;
             Some(header.strip_prefix("Bearer ")?.to_owned())
         };
-        let tells = self.place.api.shows_key() && cooling_ms(lock).is_none();
+        let tells = self.location.api.shows_key() && cooling_ms(lock).is_none();
         let lock_info = LockInfo {
             lock_id: lock_id(lock.handle.nonce()),
             api_key: tells.then(secret).flatten(),

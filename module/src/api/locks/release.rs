@@ -2,11 +2,11 @@
 
 use nginx_safe::Answer;
 use openai_core::admin::{
-    CleanupResponse, ForceReleaseResponse, LockStatus, Outcome, Problem, Release, ReleaseResponse,
-    lock_id, parse_lock_id,
+    CleanupResponse, ForceReleaseResponse, LockStatus, Problem, Release, ReleaseResponse,
+    ReportedUsage, lock_id, parse_lock_id,
 };
 use openai_core::lease::{ServiceLock, ServiceState};
-use openai_core::metrics::Report;
+use openai_core::metrics::UsageReport;
 use serde_json::json;
 
 use super::{audit, tell, unavailable};
@@ -20,16 +20,16 @@ const MOST_TOLD: usize = 32;
 
 impl Here<'_> {
     /// Counts what was done with a lock, once, whatever has become of it.
-    fn count(self, lock: &ServiceLock, outcome: &Outcome) -> bool {
+    fn count(self, lock: &ServiceLock, outcome: &ReportedUsage) -> bool {
         let id = lock.handle.nonce();
         let is_news = || in_zone(|zone| zone.tell_service_lock(id)) == Some(true);
         if !outcome.is_told() || !is_news() {
             return false;
         }
-        let place = reports::key_of(self.main, lock.pool, lock.key);
-        let place = place.as_ref().map(|(pool, key)| (&*pool.name, &*key.id));
-        let (pool, key) = place.unwrap_or_default();
-        let report = Report {
+        let location = reports::key_of(self.main, lock.pool, lock.key);
+        let location = location.as_ref().map(|(pool, key)| (&*pool.name, &*key.id));
+        let (pool, key) = location.unwrap_or_default();
+        let report = UsageReport {
             service: &lock.client,
             pool,
             key,

@@ -24,7 +24,7 @@ pub struct Retries {
     pub first_asked_ms: u64,
     /// The keys that were of no use, and the targets: a bit for each.
     pub avoid: Avoid,
-    pub faulty: u64,
+    pub failed: u64,
     /// The targets whose upstream has failed it too often in the same way.
     pub spent: u64,
     pub errors: UpstreamErrors,

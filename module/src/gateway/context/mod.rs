@@ -13,7 +13,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use nginx_safe::{Timer, Token};
-use openai_core::circuit::Pass;
+use openai_core::circuit::Permit;
 use openai_core::clients::Client;
 use openai_wire::{ApiError, Head};
 
@@ -77,7 +77,7 @@ pub struct Context {
     pub deadline: RefCell<Option<Timer>>,
     pub retries: RefCell<Retries>,
     /// The permission of a circuit, until the outcome is told.
-    pub pass: Cell<Option<Pass>>,
+    pub permit: Cell<Option<Permit>>,
     pub attempt: RefCell<Attempt>,
     pub refusal: Cell<Option<ApiError>>,
     pub reply: Cell<Reply>,
@@ -102,7 +102,7 @@ impl Context {
             wait: Cell::default(),
             deadline: RefCell::default(),
             retries: RefCell::default(),
-            pass: Cell::default(),
+            permit: Cell::default(),
             attempt: RefCell::default(),
             refusal: Cell::default(),
             reply: Cell::default(),
@@ -135,8 +135,8 @@ impl Context {
     /// Gives up the place in the queue and the lease, whichever there is.
     pub fn let_go(&self) {
         self.deadline.take();
-        if let Some(pass) = self.pass.take() {
-            circuits::unknown(pass);
+        if let Some(permit) = self.permit.take() {
+            circuits::unknown(permit);
         }
         let mut wait = self.wait.get();
         let (ticket, locking) = (wait.ticket.take(), wait.locking.take());

@@ -18,7 +18,7 @@ pub enum LeaseStatus {
     Lost,
     Unavailable,
     /// All keys were out for longer than it may wait.
-    Cooling,
+    CoolingDown,
     /// All keys were revoked or out of quota.
     Unhealthy,
     /// Without a lock, since no quorum was to be had.
@@ -36,7 +36,7 @@ impl LeaseStatus {
             Self::QueueFull => "queue_full",
             Self::Lost => "lost",
             Self::Unavailable => "unavailable",
-            Self::Cooling => "cooling",
+            Self::CoolingDown => "cooling_down",
             Self::Unhealthy => "unhealthy",
             Self::Fallback => "fallback",
         }

@@ -12,20 +12,20 @@ pub fn client_left(request: &Request<'_>) -> bool {
     let known = request
         .location::<Location>()
         .zip(request.context::<Context>());
-    let Some((place, ctx)) = known else {
+    let Some((location, ctx)) = known else {
         return false;
     };
     if ctx.attempt.borrow().answer.draining.is_some() {
         return true;
     }
-    let ClientAbort::Drain { time_ms, size } = place.client_abort() else {
+    let ClientAbort::Drain { time_ms, size } = location.client_abort() else {
         return false;
     };
     let (tells, is_complete) = {
         let answer = &ctx.attempt.borrow().answer;
         let tells = match answer.status {
             Some(_) => answer.meter.is_some(),
-            None => place.usage().is_read() && usage::has_tokens(request),
+            None => location.usage().is_read() && usage::has_tokens(request),
         };
         (tells, answer.is_complete)
     };

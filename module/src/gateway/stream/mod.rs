@@ -21,13 +21,13 @@ pub struct Answers;
 
 impl Filter for Answers {
     fn header(request: Request<'_>) -> bool {
-        let Some(place) = request.location::<Location>() else {
+        let Some(location) = request.location::<Location>() else {
             return true;
         };
-        if !place.is_gateway() {
+        if !location.is_gateway() {
             return true;
         }
-        tell_attempts(&request, place);
+        tell_attempts(&request, location);
         if request.is_error_page() {
             put_into_form(&request);
         } else if request.is_from_cache() {
@@ -38,18 +38,18 @@ impl Filter for Answers {
                 request.stream_answer();
             }
             if let Some(ctx) = request.context::<Context>() {
-                usage::begin(&request, ctx, place);
+                usage::begin(&request, ctx, location);
             }
         }
         if request.is_upstream_answer() {
             restore(&request);
         }
         let is_own_error = request.answer_status() >= 400 && !request.is_upstream_answer();
-        if is_own_error || place.trace().tells() {
-            trace::tell(&request, place, is_own_error);
+        if is_own_error || location.trace().tells() {
+            trace::tell(&request, location, is_own_error);
         }
         // One that leaves later is noticed when the body is sent.
-        !(place.drains()
+        !(location.drains()
             && request.is_upstream_answer()
             && request.client_is_gone()
             && drain::client_left(&request))
@@ -129,8 +129,8 @@ fn joined<'a>(request: Request<'a>, ctx: &Context, chunk: Chunk<'_>) -> Piece<'a
 
 const ATTEMPTS: HeaderName = HeaderName::new(b"X-OpenAI-Attempts", b"x-openai-attempts");
 
-fn tell_attempts(request: &Request<'_>, place: &Location) {
-    if place.next_key().tells()
+fn tell_attempts(request: &Request<'_>, location: &Location) {
+    if location.next_key().tells()
         && let Some(ctx) = request.recalled::<Context>()
     {
         let attempts = ctx.retries.borrow().attempts.to_string();

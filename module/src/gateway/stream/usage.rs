@@ -56,9 +56,9 @@ fn strips(request: &Request<'_>, ctx: &Context) -> bool {
 }
 
 /// The header of an answer is about to be sent: has its usage read, if it tells any.
-pub fn begin(request: &Request<'_>, ctx: &Context, place: &Location) {
+pub fn begin(request: &Request<'_>, ctx: &Context, location: &Location) {
     let stream = request.answers_events();
-    let tells = place.usage().is_read()
+    let tells = location.usage().is_read()
         && (stream || request.answers_json())
         && request.answer_status() < 300
         && request.answers_plainly();

@@ -14,7 +14,9 @@ use serde_json::json;
 
 use super::outcomes::settle;
 use super::waiting::see_to_queues;
-use super::{LOCKS, Lockable, Locks, Place, end_locked, late, outages, services, sharing, with};
+use super::{
+    LOCKS, Lockable, LockedKey, Locks, cool_downs, end_locked, late, services, sharing, with,
+};
 use crate::config::{Main, PoolKey, RedlockGroup, Store, TakenOver};
 use crate::pool::in_zone;
 use crate::pool::nodes::{Call, Group, NginxTransport, clock};
@@ -106,35 +108,35 @@ pub fn keys_changed(generation: u64) {
     });
     crate::telemetry::sharing::keys_changed();
     let groups = LOCKS.with_borrow(|locks| locks.members.len());
-    (0..groups).for_each(outages::ask_all_nodes);
+    (0..groups).for_each(cool_downs::ask_all_nodes);
 }
 
 impl Locks {
     fn list_keys(&mut self) {
-        let before = std::mem::take(&mut self.places);
+        let before = std::mem::take(&mut self.locked_keys);
         for pool in &self.pools {
             for (index, key) in pool.keys.indexed() {
                 let known = before
                     .get(&index)
-                    .filter(|place| Rc::ptr_eq(&place.key, &key));
-                let place = known.cloned();
-                let place = place.unwrap_or_else(|| Rc::new(pool.place(key)));
-                self.places.insert(index, place);
+                    .filter(|locked_key| Rc::ptr_eq(&locked_key.key, &key));
+                let locked_key = known.cloned();
+                let locked_key = locked_key.unwrap_or_else(|| Rc::new(pool.locked_key(key)));
+                self.locked_keys.insert(index, locked_key);
             }
         }
-        self.named = named(&self.places);
+        self.named = named(&self.locked_keys);
     }
 }
 
 impl Lockable {
-    fn place(&self, key: Rc<PoolKey>) -> Place {
+    fn locked_key(&self, key: Rc<PoolKey>) -> LockedKey {
         let commands = |slot: Slot| {
             let commands = SlotCommands::new(slot, Rc::clone(&self.names), self.ttl_ms);
             Rc::new(commands)
         };
         // The configuration, and whoever changes keys, has seen that they can be named.
         let slots = key.slots().unwrap_or_default();
-        Place {
+        LockedKey {
             group: self.group,
             pool: self.pool,
             names: Rc::clone(&self.names),
@@ -146,11 +148,11 @@ impl Lockable {
     }
 }
 
-fn named(places: &FxHashMap<u32, Rc<Place>>) -> FxHashMap<String, (u32, u32)> {
+fn named(locked_keys: &FxHashMap<u32, Rc<LockedKey>>) -> FxHashMap<String, (u32, u32)> {
     let mut named = FxHashMap::default();
-    for (&key, place) in places {
-        for (ordinal, commands) in (0..).zip(&place.slots) {
-            let name = [place.names.base(), commands.slot.field()].concat();
+    for (&key, locked_key) in locked_keys {
+        for (ordinal, commands) in (0..).zip(&locked_key.slots) {
+            let name = [locked_key.names.base(), commands.slot.field()].concat();
             named.insert(name, (key, ordinal));
         }
     }
@@ -170,7 +172,9 @@ pub fn stop() {
     } = &mut locks;
     sharing::stop(members);
     for hold in holds.values() {
-        let member = members.get_mut(hold.place.group).and_then(Option::as_mut);
+        let member = members
+            .get_mut(hold.locked_key.group)
+            .and_then(Option::as_mut);
         let given_back = hold.ending && !ended.contains(&hold.grant.handle);
         if let (Some(member), Some(lock), false) = (member, hold.lock, given_back) {
             let lock = hold.give_back(lock);
@@ -338,7 +342,7 @@ fn flush(group: u64) {
 fn tend(group: u64) {
     late::make_late();
     see_to_queues(group as usize);
-    outages::ask_silent_nodes(group as usize);
+    cool_downs::ask_silent_nodes(group as usize);
     services::give_up_late();
     with(group as usize, |member, _, done| {
         member.group.tend(clock(), done);
@@ -363,15 +367,16 @@ fn renew(group: u64) {
         let mut next = member.renewal_ms;
         for (&handle, hold) in holds.iter_mut() {
             let settled = hold.ending || hold.prolonging;
-            let (Some(lock), false, true) = (hold.lock, settled, hold.place.group == at) else {
+            let (Some(lock), false, true) = (hold.lock, settled, hold.locked_key.group == at)
+            else {
                 continue;
             };
             // Well before it ends, and again and again if that is in vain.
             let left = lock.deadline_ms.saturating_sub(now);
             next = next.min((left / 2).max(10));
-            let batch = pools.entry(hold.place.pool).or_insert_with(|| Batch {
-                names: Rc::clone(&hold.place.names),
-                ttl_ms: hold.place.ttl_ms,
+            let batch = pools.entry(hold.locked_key.pool).or_insert_with(|| Batch {
+                names: Rc::clone(&hold.locked_key.names),
+                ttl_ms: hold.locked_key.ttl_ms,
                 locks: vec![],
             });
             hold.retold = true;

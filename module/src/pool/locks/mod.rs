@@ -4,16 +4,16 @@
 //! a quorum of nodes. Whatever comes of it is settled after the event that brought
 //! it, when nothing is borrowed.
 
+mod cool_downs;
 mod late;
 mod members;
-mod outages;
 mod outcomes;
 mod services;
 mod sharing;
 mod waiting;
 
+pub use cool_downs::announce_cool_down;
 pub use members::{keys_changed, node_states, nodes, start, status, stop};
-pub use outages::put_out;
 pub use services::{
     asked_until, entrusted, give_back_ms, give_back_service, prolong_lease, prolong_service,
 };
@@ -25,7 +25,7 @@ use std::rc::Rc;
 use nginx_safe::Token;
 use openai_core::lease::{Avoid, Ended, Grant, LeaseHandle, Lock};
 use openai_core::redlock::{Operations, PoolNames, Slot};
-use redis_nodes::{Attempt, AttemptKey, GiveBack, Outcome, SlotCommands};
+use redis_nodes::{AttemptKey, GiveBack, GroupEvent, LockRequest, SlotCommands};
 use rustc_hash::FxHashMap;
 
 use crate::config::{KeyTable, PoolKey};
@@ -47,7 +47,7 @@ struct Lockable {
 }
 
 /// A key of a Redlock pool.
-struct Place {
+struct LockedKey {
     key: Rc<PoolKey>,
     group: usize,
     /// The position of its pool in the configuration.
@@ -63,7 +63,7 @@ struct Place {
 /// A lease of ours on a slot of a Redlock pool.
 struct Hold {
     grant: Grant,
-    place: Rc<Place>,
+    locked_key: Rc<LockedKey>,
     slot: Rc<SlotCommands>,
     /// The request; none when nobody came for the lease.
     token: Option<Token>,
@@ -103,13 +103,13 @@ struct Locks {
     members: Vec<Option<Member>>,
     pools: Vec<Lockable>,
     /// By the keys' indexes in the zone.
-    places: FxHashMap<u32, Rc<Place>>,
+    locked_keys: FxHashMap<u32, Rc<LockedKey>>,
     /// The slots as the zone knows them, by their names on the nodes.
     named: FxHashMap<String, (u32, u32)>,
     holds: Holds,
     /// What nodes have been asked for locks of services.
     operations: Operations<services::Asked>,
-    done: Vec<Outcome>,
+    done: Vec<GroupEvent>,
     /// Leases with a lock that end at the end of this turn of the event loop: who
     /// comes until then may have the lock.
     ended: Vec<LeaseHandle>,
@@ -126,12 +126,12 @@ impl Locks {
 
     /// Notes a lease; the group of its lock.
     fn hold(&mut self, grant: &Grant, token: Option<Token>, lock: Option<Lock>) -> Option<usize> {
-        let place = Rc::clone(self.places.get(&grant.key)?);
-        let slot = Rc::clone(place.slots.get(grant.ordinal as usize)?);
-        let group = place.group;
+        let locked_key = Rc::clone(self.locked_keys.get(&grant.key)?);
+        let slot = Rc::clone(locked_key.slots.get(grant.ordinal as usize)?);
+        let group = locked_key.group;
         let hold = Hold {
             grant: *grant,
-            place,
+            locked_key,
             slot,
             token,
             attempt: None,
@@ -150,8 +150,8 @@ impl Locks {
     /// The slots that an attempt for a lease asks for.
     fn slots(&self, options: &[(u32, u32)]) -> Vec<Slot> {
         let slot = |&(key, ordinal): &(u32, u32)| {
-            let place = self.places.get(&key)?;
-            let commands = place.slots.get(ordinal as usize)?;
+            let locked_key = self.locked_keys.get(&key)?;
+            let commands = locked_key.slots.get(ordinal as usize)?;
             Some(commands.slot.clone())
         };
         options.iter().filter_map(slot).collect()
@@ -162,7 +162,7 @@ impl Locks {
 /// loop, together with all else.
 fn with<T>(
     group: usize,
-    act: impl FnOnce(&mut Member, &mut Holds, &mut Vec<Outcome>) -> T,
+    act: impl FnOnce(&mut Member, &mut Holds, &mut Vec<GroupEvent>) -> T,
 ) -> Option<T> {
     LOCKS.with_borrow_mut(|locks| {
         let Locks {
@@ -180,7 +180,7 @@ fn with<T>(
 
 /// The same, but what it has to say may wait a moment for company: what is under
 /// way to the client meanwhile does not have to wait for it.
-fn with_leisure(group: usize, act: impl FnOnce(&mut Member, &mut Holds, &mut Vec<Outcome>)) {
+fn with_leisure(group: usize, act: impl FnOnce(&mut Member, &mut Holds, &mut Vec<GroupEvent>)) {
     LOCKS.with_borrow_mut(|locks| {
         let Locks {
             members,
@@ -239,12 +239,12 @@ fn attempt(handle: LeaseHandle, group: usize, token: Token, by_script: bool) {
         let Some(hold) = holds.get_mut(&handle) else {
             return;
         };
-        let attempt = Attempt {
-            names: Rc::clone(&hold.place.names),
+        let attempt = LockRequest {
+            names: Rc::clone(&hold.locked_key.names),
             first: Rc::clone(&hold.slot),
             others: others.unwrap_or_default(),
             by_script,
-            ttl_ms: hold.place.ttl_ms,
+            ttl_ms: hold.locked_key.ttl_ms,
             handle,
             last_fence: hold.grant.last_fence,
             tag: token.number(),
@@ -279,7 +279,7 @@ fn end_now(handle: LeaseHandle) {
     let Some((group, locked)) = LOCKS.with_borrow_mut(|locks| {
         let hold = locks.holds.get_mut(&handle)?;
         hold.ending = true;
-        Some((hold.place.group, hold.lock.is_some()))
+        Some((hold.locked_key.group, hold.lock.is_some()))
     }) else {
         return;
     };
@@ -302,8 +302,8 @@ fn end_soon(group: usize, handle: LeaseHandle) {
 fn end_locked(handle: LeaseHandle) {
     let rule = LOCKS.with_borrow(|locks| {
         let hold = locks.holds.get(&handle)?;
-        let member = locks.member(hold.place.group)?;
-        Some(member.hand_over(&hold.place.names, hold.lock.as_ref()))
+        let member = locks.member(hold.locked_key.group)?;
+        Some(member.hand_over(&hold.locked_key.names, hold.lock.as_ref()))
     });
     let ended = rule.and_then(|rule| in_zone(|zone| zone.end(handle, rule, now())));
     let ended = match ended {
@@ -322,7 +322,7 @@ fn end_locked(handle: LeaseHandle) {
     if let Some(hold) = forget(handle)
         && ended == Ended::HandedOver
     {
-        with(hold.place.group, |member, _, _| {
+        with(hold.locked_key.group, |member, _, _| {
             member.group.counts.handed_over += 1;
         });
     }
@@ -330,12 +330,12 @@ fn end_locked(handle: LeaseHandle) {
 
 fn unlock(handle: LeaseHandle, lock: Lock) {
     let found = LOCKS.with_borrow(|locks| {
-        let place = &locks.holds.get(&handle)?.place;
-        let pool = locks.member(place.group)?.pool_of(&place.names);
-        Some((place.group, pool))
+        let locked_key = &locks.holds.get(&handle)?.locked_key;
+        let pool = locks.member(locked_key.group)?.pool_of(&locked_key.names);
+        Some((locked_key.group, pool))
     });
     let Some((group, pool)) = found else { return };
-    let unlock = |member: &mut Member, holds: &mut Holds, done: &mut Vec<Outcome>| {
+    let unlock = |member: &mut Member, holds: &mut Holds, done: &mut Vec<GroupEvent>| {
         if let Some(hold) = holds.get_mut(&handle) {
             // A renewal would put it back.
             hold.ending = true;

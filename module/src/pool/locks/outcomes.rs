@@ -5,11 +5,11 @@ use std::rc::Rc;
 use nginx_safe::{Level, Token};
 use openai_core::lease::{LeaseHandle, Lock};
 use openai_core::redlock::PoolNames;
-use redis_nodes::{GiveBack, Outcome};
+use redis_nodes::{GiveBack, GroupEvent};
 use serde_json::json;
 
 use super::waiting::has_had_its_turn;
-use super::{Hold, LOCKS, attempt, forget, outages, services, sharing, unlock, with};
+use super::{Hold, LOCKS, attempt, cool_downs, forget, services, sharing, unlock, with};
 use crate::pool::news::{self, News};
 use crate::pool::{self, in_zone};
 use crate::telemetry::{event, now};
@@ -30,26 +30,26 @@ pub(super) fn settle() {
     }
 }
 
-fn settle_one(outcome: Outcome) {
+fn settle_one(outcome: GroupEvent) {
     match outcome {
-        Outcome::Locked {
+        GroupEvent::Locked {
             tag,
             handle,
             lock,
             choice,
             votes,
         } => locked(Token::of(tag), handle, lock, choice, votes),
-        Outcome::Busy {
+        GroupEvent::Busy {
             tag,
             handle,
             wait_ms,
         } => busy(Token::of(tag), handle, wait_ms),
-        Outcome::Unsure { tag, handle } => again(Token::of(tag), handle),
-        Outcome::Unavailable { tag, handle } => unavailable(Token::of(tag), handle),
-        Outcome::Gone { handle } => {
+        GroupEvent::Unsure { tag, handle } => again(Token::of(tag), handle),
+        GroupEvent::Unavailable { tag, handle } => unavailable(Token::of(tag), handle),
+        GroupEvent::Gone { handle } => {
             in_zone(|zone| zone.settle_service_lock(handle.nonce()));
         }
-        Outcome::Unlocked { handle, for_others } => {
+        GroupEvent::Unlocked { handle, for_others } => {
             forget(handle);
             let now = now();
             in_zone(|zone| match for_others {
@@ -60,11 +60,11 @@ fn settle_one(outcome: Outcome) {
                 pool::watch_expiry();
             }
         }
-        Outcome::Abandoned { handle } => {
+        GroupEvent::Abandoned { handle } => {
             forget(handle);
             in_zone(|zone| zone.release(handle, now()));
         }
-        Outcome::Prolonged {
+        GroupEvent::Prolonged {
             handle,
             deadline_ms,
         } => {
@@ -77,15 +77,19 @@ fn settle_one(outcome: Outcome) {
                 in_zone(|zone| zone.prolonged(handle, deadline_ms));
             }
         }
-        Outcome::Concluded { operation, kept } => services::concluded(operation, kept),
-        Outcome::Lost { handle } => lost(handle),
-        Outcome::Opened { group, node } => {
-            outages::greet(group, node);
+        GroupEvent::Concluded { operation, kept } => services::concluded(operation, kept),
+        GroupEvent::Lost { handle } => lost(handle),
+        GroupEvent::Opened { group, node } => {
+            cool_downs::greet(group, node);
             sharing::greet(group, node);
         }
-        Outcome::Shared { group, node, value } => sharing::answered(group, node, &value),
-        Outcome::Out { names, key, outage } => outages::heard(&names, &key, outage),
-        Outcome::Freed { names, field } => freed(&names, &field),
+        GroupEvent::Shared { group, node, value } => sharing::answered(group, node, &value),
+        GroupEvent::CoolingDown {
+            names,
+            key,
+            cool_down,
+        } => cool_downs::heard(&names, &key, cool_down),
+        GroupEvent::Freed { names, field } => freed(&names, &field),
     }
 }
 
@@ -97,20 +101,22 @@ fn locked(token: Token, handle: LeaseHandle, lock: Lock, choice: usize, votes: u
         let hold = locks.holds.get_mut(&held)?;
         hold.attempt = None;
         hold.lock = Some(lock);
-        Some((!hold.ending, Rc::clone(&hold.place)))
+        Some((!hold.ending, Rc::clone(&hold.locked_key)))
     });
-    let Some((wanted, place)) = noted else { return };
-    if with(place.group, |member, _, _| {
+    let Some((wanted, locked_key)) = noted else {
+        return;
+    };
+    if with(locked_key.group, |member, _, _| {
         std::mem::take(&mut member.fallen_back)
     }) == Some(true)
     {
-        let fields = json!({ "pool": place.names.pool() });
+        let fields = json!({ "pool": locked_key.names.pool() });
         event(Level::Warn, "redlock_fallback_over", fields);
     }
-    has_had_its_turn(place.group, &place.names);
+    has_had_its_turn(locked_key.group, &locked_key.names);
     let grant = in_zone(|zone| {
         let grant = zone.locked(held, lock).ok()?;
-        if !zone.is_out(grant.key, now()) {
+        if !zone.is_cooling_down(grant.key, now()) {
             return Some(grant);
         }
         // Another request, or a machine, has learnt so meanwhile.
@@ -152,11 +158,11 @@ fn settle_on(handle: LeaseHandle, choice: usize) -> Option<LeaseHandle> {
     let grant = in_zone(|zone| zone.move_to(handle, (key, ordinal), until, now)).flatten()?;
     LOCKS.with_borrow_mut(|locks| {
         let hold = locks.holds.remove(&handle)?;
-        let place = Rc::clone(locks.places.get(&key)?);
-        let slot = Rc::clone(place.slots.get(ordinal as usize)?);
+        let locked_key = Rc::clone(locks.locked_keys.get(&key)?);
+        let slot = Rc::clone(locked_key.slots.get(ordinal as usize)?);
         let hold = Hold {
             grant,
-            place,
+            locked_key,
             slot,
             ..hold
         };
@@ -171,15 +177,15 @@ fn not_here(token: Token, handle: LeaseHandle, lock: Lock, choice: usize) {
     LOCKS.with_borrow_mut(|locks| {
         let hold = locks.holds.get(&handle)?;
         let slot = locks.slots(hold.options.get(choice..=choice)?).pop()?;
-        let place = Rc::clone(&hold.place);
-        let member = locks.members.get_mut(place.group)?.as_mut()?;
+        let locked_key = Rc::clone(&hold.locked_key);
+        let member = locks.members.get_mut(locked_key.group)?.as_mut()?;
         let lock = GiveBack {
             lock,
             retold: false,
             settles: false,
             handle,
         };
-        member.group.give_back_lock(&place.names, slot, lock);
+        member.group.give_back_lock(&locked_key.names, slot, lock);
         member.flush.soon();
         Some(())
     });
@@ -189,7 +195,7 @@ fn not_here(token: Token, handle: LeaseHandle, lock: Lock, choice: usize) {
 fn again(token: Token, handle: LeaseHandle) {
     let group = LOCKS.with_borrow(|locks| {
         let hold = locks.holds.get(&handle).filter(|hold| !hold.ending)?;
-        Some(hold.place.group)
+        Some(hold.locked_key.group)
     });
     match group {
         Some(group) => {
@@ -221,11 +227,11 @@ fn unavailable(token: Token, handle: LeaseHandle) {
     let hold = forget(handle);
     let wanted = hold.as_ref().is_some_and(|hold| !hold.ending);
     if wanted
-        && let Some(hold) = hold.filter(|hold| hold.place.fallback)
+        && let Some(hold) = hold.filter(|hold| hold.locked_key.fallback)
         && news::tell(token, News::FallBack(hold.grant))
     {
-        let names = &hold.place.names;
-        let fell = with(hold.place.group, |member, _, _| {
+        let names = &hold.locked_key.names;
+        let fell = with(hold.locked_key.group, |member, _, _| {
             !std::mem::replace(&mut member.fallen_back, true)
         });
         if fell == Some(true) {
@@ -246,9 +252,11 @@ fn lost(handle: LeaseHandle) {
     if let Some(lock) = hold.lock.filter(|_| hold.prolonging) {
         // Nodes may have been asked to keep it for long.
         let lock = hold.give_back(lock);
-        with(hold.place.group, |member, _, _| {
+        with(hold.locked_key.group, |member, _, _| {
             let slot = hold.slot.slot.clone();
-            member.group.give_back_lock(&hold.place.names, slot, lock);
+            member
+                .group
+                .give_back_lock(&hold.locked_key.names, slot, lock);
         });
     }
     let until = hold

@@ -13,7 +13,7 @@ use openai_core::redlock::Operation;
 use redis_nodes::{GiveBack, Kept, SlotCommands};
 use serde_json::json;
 
-use super::{LOCKS, Place, late, with};
+use super::{LOCKS, LockedKey, late, with};
 use crate::pool::news::{self, News};
 use crate::pool::nodes::clock;
 use crate::pool::{self, in_zone};
@@ -90,35 +90,35 @@ pub fn prolong_service(lock: &ServiceLock, until_ms: u64, token: Token) -> Optio
 /// Until when nodes keep a lock of this key that is asked for now, to be valid for so long.
 pub fn asked_until(key: u32, for_ms: u64) -> Option<u64> {
     LOCKS.with_borrow(|locks| {
-        let place = locks.places.get(&key)?;
-        let member = locks.member(place.group)?;
+        let locked_key = locks.locked_keys.get(&key)?;
+        let member = locks.member(locked_key.group)?;
         Some(clock() + member.group.ttl_for(for_ms))
     })
 }
 
 /// The slot of a lock, as nodes know it.
-fn place_of(key: u32, ordinal: u32) -> Option<(Rc<Place>, Rc<SlotCommands>)> {
+fn locked_slot(key: u32, ordinal: u32) -> Option<(Rc<LockedKey>, Rc<SlotCommands>)> {
     LOCKS.with_borrow(|locks| {
-        let place = locks.places.get(&key)?;
-        let slot = place.slots.get(ordinal as usize)?;
-        Some((Rc::clone(place), Rc::clone(slot)))
+        let locked_key = locks.locked_keys.get(&key)?;
+        let slot = locked_key.slots.get(ordinal as usize)?;
+        Some((Rc::clone(locked_key), Rc::clone(slot)))
     })
 }
 
 /// Has the nodes keep a lock so that it is valid for so long from now.
 fn ask(asked: Asked, target: &Target, for_ms: u64) -> Option<u64> {
-    let (place, slot) = place_of(target.key, target.ordinal)?;
+    let (locked_key, slot) = locked_slot(target.key, target.ordinal)?;
     let now = clock();
     let due = LOCKS.with_borrow(|locks| {
-        let member = locks.member(place.group)?;
+        let member = locks.member(locked_key.group)?;
         Some(member.group.concluded_by(now))
     })?;
     let operation = LOCKS.with_borrow_mut(|locks| locks.operations.begin(asked, due));
-    with(place.group, |member, _, done| {
+    with(locked_key.group, |member, _, done| {
         let lock = (&slot.slot, &target.lock);
         member
             .group
-            .keep_for(&place.names, for_ms, lock, operation, now, done);
+            .keep_for(&locked_key.names, for_ms, lock, operation, now, done);
     });
     Some(due - now)
 }
@@ -174,8 +174,8 @@ fn conclude(asked: Asked, kept: Kept) {
 fn see_to_end(handle: LeaseHandle) {
     let lock = in_zone(|zone| zone.service_lock(handle.nonce())).flatten();
     let Some(lock) = lock else { return };
-    if let Some((place, _)) = place_of(lock.key, lock.ordinal) {
-        with(place.group, |member, _, _| {
+    if let Some((locked_key, _)) = locked_slot(lock.key, lock.ordinal) {
+        with(locked_key.group, |member, _, _| {
             let left_ms = lock.until_ms.saturating_sub(clock());
             member.ends.start(left_ms.clamp(1, member.renewal_ms));
         });
@@ -204,8 +204,8 @@ pub(super) fn tend(group: usize) {
     let due = LOCKS.with_borrow(|locks| {
         let every_ms = locks.member(group)?.renewal_ms;
         let of = |key| {
-            let place = locks.places.get(&key);
-            place.is_some_and(|place| place.group == group)
+            let locked_key = locks.locked_keys.get(&key);
+            locked_key.is_some_and(|locked_key| locked_key.group == group)
         };
         in_zone(|zone| zone.service_locks_to_tend(of, every_ms, now))
     });
@@ -269,8 +269,8 @@ pub(super) fn give_back_now(grant: &Grant) {
 
 /// Gives back a lock that has ended here, and that nodes may keep.
 fn give_back_stray(stray: &Stray) {
-    if let Some((place, slot)) = place_of(stray.key, stray.ordinal) {
-        with(place.group, |member, _, done| {
+    if let Some((locked_key, slot)) = locked_slot(stray.key, stray.ordinal) {
+        with(locked_key.group, |member, _, done| {
             let lock = GiveBack {
                 lock: stray.lock,
                 retold: true,

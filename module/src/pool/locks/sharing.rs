@@ -1,4 +1,4 @@
-//! Totals that machines share, on their way to the nodes and back: see
+//! MetricsConfig that machines share, on their way to the nodes and back: see
 //! [`crate::telemetry::sharing`].
 
 use nginx_safe::{Level, is_first_worker};
@@ -37,7 +37,7 @@ pub(super) fn answered(group: usize, node: NodeId, value: &Value) {
             member.group.node_name(node).to_owned()
         });
         let fields = json!({ "node": name, "reason": format!("{kind:?}") });
-        event(Level::Warn, "totals_not_shared", fields);
+        event(Level::Warn, "stats_not_shared", fields);
     }
     talk(group, node);
 }

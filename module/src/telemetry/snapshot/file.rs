@@ -11,7 +11,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use openai_core::metrics::{Owner, Saved};
+use openai_core::metrics::{Snapshot, SnapshotOwner};
 
 /// More than all rows of the largest zone come to.
 const MAX_SIZE: u64 = 1 << 30;
@@ -22,13 +22,13 @@ pub enum Put {
     /// Another nginx has taken the file over.
     Succeeded,
     /// Another had it, and has ended: this is what it has counted.
-    Returned(Saved),
+    Returned(Snapshot),
 }
 
 /// What is there when a block begins to be kept.
 pub struct Found {
     /// The totals to begin with.
-    pub saved: Option<Saved>,
+    pub saved: Option<Snapshot>,
     /// The block that they are of.
     pub instance: u64,
     /// The block whose leftover is to be added some time, and its process.
@@ -37,11 +37,11 @@ pub struct Found {
     pub rejected: Option<(String, PathBuf)>,
 }
 
-pub struct StatsFile {
+pub struct SnapshotFile {
     path: PathBuf,
 }
 
-impl StatsFile {
+impl SnapshotFile {
     pub fn new(path: &str) -> Self {
         Self { path: path.into() }
     }
@@ -66,7 +66,7 @@ impl StatsFile {
 
     /// Takes the file over for a block that nothing is known of; in the master. `is_shared`:
     /// other machines know blocks by their instances.
-    pub fn claim(&self, owner: &Owner, is_shared: bool) -> io::Result<Found> {
+    pub fn claim(&self, owner: &SnapshotOwner, is_shared: bool) -> io::Result<Found> {
         let _lock = self.lock()?;
         let mut found = Found {
             saved: None,
@@ -74,7 +74,7 @@ impl StatsFile {
             parent: None,
             rejected: None,
         };
-        match read(&self.path)?.map(|bytes| Saved::parse(&bytes)) {
+        match read(&self.path)?.map(|bytes| Snapshot::parse(&bytes)) {
             None => {}
             // The same block under another path.
             Some(Ok((known, _))) if known.instance == owner.instance => {}
@@ -96,7 +96,7 @@ impl StatsFile {
             }
         }
         let (parent, parent_pid) = found.parent.unwrap_or_default();
-        let owner = Owner {
+        let owner = SnapshotOwner {
             parent,
             parent_pid,
             ..*owner
@@ -110,12 +110,12 @@ impl StatsFile {
     }
 
     /// Writes the totals, unless the file is another's. `ends`: they are the last ones.
-    pub fn put(&self, saved: Saved, owner: &Owner, ends: bool) -> io::Result<Put> {
+    pub fn put(&self, saved: Snapshot, owner: &SnapshotOwner, ends: bool) -> io::Result<Put> {
         let _lock = self.lock()?;
         let known = read(&self.path)?;
         let theirs = known
             .as_deref()
-            .and_then(|bytes| Some((Owner::parse(bytes).ok()?, bytes)));
+            .and_then(|bytes| Some((SnapshotOwner::parse(bytes).ok()?, bytes)));
         let mut done = Put::Done;
         if let Some((theirs, bytes)) = theirs {
             let is_own = theirs.instance == owner.instance;
@@ -141,20 +141,20 @@ impl StatsFile {
     }
 
     /// What another has counted since it took the file over.
-    fn since_taken_over(&self, owner: &Owner, theirs: &[u8]) -> Option<Saved> {
+    fn since_taken_over(&self, owner: &SnapshotOwner, theirs: &[u8]) -> Option<Snapshot> {
         let base = read(&self.leftover_of(owner.instance)).ok()??;
-        let (_, base) = Saved::parse(&base).ok()?;
-        Some(Saved::parse(theirs).ok()?.1.since(&base))
+        let (_, base) = Snapshot::parse(&base).ok()?;
+        Some(Snapshot::parse(theirs).ok()?.1.since(&base))
     }
 
     /// Leaves what has been counted since another took the file over.
-    fn leave(&self, saved: Saved, owner: &Owner) -> io::Result<()> {
+    fn leave(&self, saved: Snapshot, owner: &SnapshotOwner) -> io::Result<()> {
         let place = self.leftover_of(owner.instance);
-        let base = read(&place)?.and_then(|bytes| Saved::parse(&bytes).ok());
+        let base = read(&place)?.and_then(|bytes| Snapshot::parse(&bytes).ok());
         let Some((known, base)) = base.filter(|(known, _)| !known.leftover) else {
             return Ok(());
         };
-        let owner = Owner {
+        let owner = SnapshotOwner {
             leftover: true,
             ..known
         };
@@ -162,11 +162,11 @@ impl StatsFile {
     }
 
     /// What the block before has left, once it has ended; `Err` if there will be nothing.
-    pub fn leftover(&self, parent: u64, pid: u32) -> Result<Option<Saved>, ()> {
+    pub fn leftover(&self, parent: u64, pid: u32) -> Result<Option<Snapshot>, ()> {
         let _lock = self.lock().map_err(drop)?;
         let place = self.leftover_of(parent);
         let found = read(&place).ok().flatten();
-        let found = found.and_then(|bytes| Saved::parse(&bytes).ok());
+        let found = found.and_then(|bytes| Snapshot::parse(&bytes).ok());
         match found {
             Some((owner, saved)) if owner.leftover => {
                 // Rather lost than doubled.
@@ -200,7 +200,7 @@ impl StatsFile {
 }
 
 /// Whether the block of a file is another's that still runs.
-fn runs(theirs: &Owner, owner: &Owner) -> bool {
+fn runs(theirs: &SnapshotOwner, owner: &SnapshotOwner) -> bool {
     theirs.pid != owner.pid && alive(theirs.pid)
 }
 

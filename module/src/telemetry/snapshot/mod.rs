@@ -9,17 +9,17 @@ use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 
-use openai_core::metrics::{Board, Day, Extract, Owner, Saved};
+use openai_core::metrics::{Day, MetricsZone, Snapshot, SnapshotOwner, UsedRows};
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 use serde_json::json;
 
-use self::file::{Put, StatsFile};
+use self::file::{Put, SnapshotFile};
 use nginx_safe::{
     Background, Level, SharedZone, Timer, is_first_worker, is_testing, master_id, process_id,
 };
 
-use crate::config::{KeptIn, Main};
+use crate::config::{Main, SnapshotSettings};
 use crate::telemetry::metrics::change;
 use crate::telemetry::{event, now};
 
@@ -29,12 +29,12 @@ const POLL_MS: u64 = 20;
 /// What has come of the work of a thread.
 struct Written {
     put: io::Result<Put>,
-    leftover: Result<Option<Saved>, ()>,
+    leftover: Result<Option<Snapshot>, ()>,
 }
 
-struct Keeper {
+struct SnapshotWriter {
     shared: SharedZone,
-    file: Arc<StatsFile>,
+    file: Arc<SnapshotFile>,
     path: String,
     interval_ms: u64,
     is_shared: bool,
@@ -47,21 +47,21 @@ struct Keeper {
 }
 
 thread_local! {
-    static KEEPER: RefCell<Option<Keeper>> = const { RefCell::new(None) };
+    static SNAPSHOT_WRITER: RefCell<Option<SnapshotWriter>> = const { RefCell::new(None) };
 }
 
 /// A new configuration is about to be used: has its zone begin with what the file holds,
 /// if it has not yet.
 pub fn claim(main: &Main) {
-    let (Some(kept), Some(shared)) = (main.totals.kept.as_ref(), main.totals.shared) else {
+    let (Some(kept), Some(shared)) = (main.metrics.snapshot.as_ref(), main.metrics.shared) else {
         return;
     };
     if is_testing() {
         return;
     }
     let path = openai_core::metrics::hash(&kept.path);
-    let mine = change(shared, |board| {
-        let identity = board.identity();
+    let mine = change(shared, |metrics| {
+        let identity = metrics.identity();
         if identity.instance == 0 {
             identity.instance = StdRng::from_os_rng().next_u64();
         }
@@ -70,22 +70,22 @@ pub fn claim(main: &Main) {
     let Some(mine) = mine.filter(|mine| mine.path != path) else {
         return;
     };
-    let owner = Owner {
+    let owner = SnapshotOwner {
         instance: mine.instance,
         pid: process_id(),
-        ..Owner::default()
+        ..SnapshotOwner::default()
     };
-    let is_shared = main.shares_totals();
-    let mistake = match StatsFile::new(&kept.path).claim(&owner, is_shared) {
+    let is_shared = main.shares_stats();
+    let mistake = match SnapshotFile::new(&kept.path).claim(&owner, is_shared) {
         Ok(found) => {
-            change(shared, |board| {
+            change(shared, |metrics| {
                 if let Some(saved) = found.saved {
                     if is_shared {
                         *kept.former.borrow_mut() = Some((found.instance, saved.by_day(false)));
                     }
-                    take_in(board, saved, is_shared);
+                    take_in(metrics, saved, is_shared);
                 }
-                let identity = board.identity();
+                let identity = metrics.identity();
                 identity.path = path;
                 if let Some((parent, pid)) = found.parent {
                     (identity.parent, identity.parent_pid) = (parent, pid.into());
@@ -94,34 +94,34 @@ pub fn claim(main: &Main) {
             found.rejected.map(|(why, aside)| {
                 let aside = aside.display().to_string();
                 json!({ "file": kept.path, "error": why, "kept_as": aside,
-                        "hint": "totals begin at zero" })
+                        "hint": "metrics begin at zero" })
             })
         }
         Err(e) => Some(json!({ "file": kept.path, "error": e.to_string(),
-                               "hint": "totals are not kept before the next reload" })),
+                               "hint": "metrics are not kept before the next reload" })),
     };
     // The log of the new configuration is not in use yet.
-    change(shared, |board| {
-        board.identity().is_rejected = mistake.is_some().into()
+    change(shared, |metrics| {
+        metrics.identity().is_rejected = mistake.is_some().into()
     });
     *kept.mistake.borrow_mut() = mistake;
 }
 
 /// Adds what a file holds. Other machines know by day what its block has counted, where
 /// they tell each other.
-fn take_in(board: &mut Board<'_>, saved: Saved, is_shared: bool) {
+fn take_in(metrics: &mut MetricsZone<'_>, saved: Snapshot, is_shared: bool) {
     let today = Day::of(now().wall_us);
     match is_shared {
-        true => board.merge_shared(saved, today),
-        false => board.merge(&saved, today),
+        true => metrics.merge_shared(saved, today),
+        false => metrics.merge(&saved, today),
     }
 }
 
 /// A copy of the block, as the next to be written.
-fn copy(board: &mut Board<'_>, pid: u32) -> (Owner, Extract) {
-    let identity = board.identity();
+fn copy(metrics: &mut MetricsZone<'_>, pid: u32) -> (SnapshotOwner, UsedRows) {
+    let identity = metrics.identity();
     identity.turn += 1;
-    let owner = Owner {
+    let owner = SnapshotOwner {
         instance: identity.instance,
         pid,
         turn: identity.turn,
@@ -129,20 +129,20 @@ fn copy(board: &mut Board<'_>, pid: u32) -> (Owner, Extract) {
         parent_pid: identity.parent_pid as u32,
         leftover: false,
     };
-    (owner, board.extract())
+    (owner, metrics.used_rows())
 }
 
 /// Begins to write it, in the first worker.
 pub fn start(main: &Main) {
-    let (Some(kept), Some(shared)) = (main.totals.kept.as_ref(), main.totals.shared) else {
+    let (Some(kept), Some(shared)) = (main.metrics.snapshot.as_ref(), main.metrics.shared) else {
         return;
     };
     if !is_first_worker() {
         return;
     }
     // Not again by who takes the place of a worker.
-    let is_news = change(shared, |board| {
-        std::mem::take(&mut board.identity().is_rejected)
+    let is_news = change(shared, |metrics| {
+        std::mem::take(&mut metrics.identity().is_rejected)
     });
     if let Some(mistake) = kept.mistake.borrow_mut().take()
         && is_news == Some(1)
@@ -154,12 +154,12 @@ pub fn start(main: &Main) {
     }
     let mut timer = Timer::new(true, |_| tick(), 0);
     timer.start(1);
-    KEEPER.set(Some(Keeper {
+    SNAPSHOT_WRITER.set(Some(SnapshotWriter {
         shared,
-        file: Arc::new(StatsFile::new(&kept.path)),
+        file: Arc::new(SnapshotFile::new(&kept.path)),
         path: kept.path.clone(),
         interval_ms: kept.interval_ms,
-        is_shared: main.shares_totals(),
+        is_shared: main.shares_stats(),
         timer,
         progress: None,
         writing: None,
@@ -170,29 +170,29 @@ pub fn start(main: &Main) {
 /// Whether what the file held has been looked at: who writes over it before loses it.
 fn is_taken(shared: SharedZone, path: &str) -> bool {
     let path = openai_core::metrics::hash(path);
-    change(shared, |board| board.identity().path == path) == Some(true)
+    change(shared, |metrics| metrics.identity().path == path) == Some(true)
 }
 
 /// What is being written is written to its end; the rest is the master's.
 pub fn stop() {
-    if let Some(mut keeper) = KEEPER.take()
-        && let Some((writing, _)) = keeper.writing.take()
+    if let Some(mut writer) = SNAPSHOT_WRITER.take()
+        && let Some((writing, _)) = writer.writing.take()
         && let Some(written) = writing.result()
     {
-        keeper.take(written, 0);
+        writer.take(written, 0);
     }
 }
 
 fn tick() {
-    KEEPER.with_borrow_mut(|keeper| {
-        if let Some(keeper) = keeper {
-            let next = keeper.tick();
-            keeper.timer.start(next);
+    SNAPSHOT_WRITER.with_borrow_mut(|writer| {
+        if let Some(writer) = writer {
+            let next = writer.tick();
+            writer.timer.start(next);
         }
     });
 }
 
-impl Keeper {
+impl SnapshotWriter {
     /// When to look again.
     fn tick(&mut self) -> u64 {
         if let Some((writing, progress)) = self.writing.take() {
@@ -206,10 +206,10 @@ impl Keeper {
             return self.interval_ms;
         }
         let before = self.progress;
-        let taken = change(self.shared, |board| {
-            let progress = board.progress();
-            let due = before != Some(progress) || board.identity().parent != 0;
-            due.then(|| (progress, copy(board, master_id())))
+        let taken = change(self.shared, |metrics| {
+            let progress = metrics.progress();
+            let due = before != Some(progress) || metrics.identity().parent != 0;
+            due.then(|| (progress, copy(metrics, master_id())))
         });
         let Some((progress, (owner, copy))) = taken.flatten() else {
             return self.interval_ms;
@@ -251,15 +251,15 @@ impl Keeper {
             Ok(Some(saved)) => add(self.shared, saved, self.is_shared),
             Err(()) => {}
         }
-        change(self.shared, |board| {
-            let identity = board.identity();
+        change(self.shared, |metrics| {
+            let identity = metrics.identity();
             (identity.parent, identity.parent_pid) = (0, 0);
         });
     }
 }
 
-fn add(shared: SharedZone, saved: Saved, is_shared: bool) {
-    change(shared, |board| take_in(board, saved, is_shared));
+fn add(shared: SharedZone, saved: Snapshot, is_shared: bool) {
+    change(shared, |metrics| take_in(metrics, saved, is_shared));
 }
 
 fn tell_failure(path: &str, error: &io::Error) {
@@ -269,22 +269,23 @@ fn tell_failure(path: &str, error: &io::Error) {
 
 /// All workers have ended: what they have counted is written; in the master.
 pub fn finish(main: &Main) {
-    let (Some(KeptIn { path, .. }), Some(shared)) = (main.totals.kept.as_ref(), main.totals.shared)
+    let (Some(SnapshotSettings { path, .. }), Some(shared)) =
+        (main.metrics.snapshot.as_ref(), main.metrics.shared)
     else {
         return;
     };
     if !is_taken(shared, path) {
         return;
     }
-    let file = StatsFile::new(path);
+    let file = SnapshotFile::new(path);
     // Once more if another had it, and has ended.
     for _ in 0..2 {
-        let Some((owner, copy)) = change(shared, |board| copy(board, process_id())) else {
+        let Some((owner, copy)) = change(shared, |metrics| copy(metrics, process_id())) else {
             return;
         };
         match file.put(copy.into(), &owner, true) {
             Ok(Put::Done | Put::Succeeded) => return,
-            Ok(Put::Returned(saved)) => add(shared, saved, main.shares_totals()),
+            Ok(Put::Returned(saved)) => add(shared, saved, main.shares_stats()),
             Err(e) => return tell_failure(path, &e),
         }
     }

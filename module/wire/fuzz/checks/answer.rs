@@ -1,5 +1,5 @@
-//! What must hold of all that reads answers as they pass, whatever the bytes: it does not matter
-//! where they are cut.
+//! Invariants of the readers of responses for arbitrary bytes: the result does not depend on
+//! where the input is cut.
 //!
 //! Shared by the fuzz target and by the tests.
 
@@ -9,10 +9,10 @@ use openai_wire::{EventEnd, Limits, verdict};
 
 const NAME: &[u8] = br#""fa\"st""#;
 
-/// A line that is longer is not held back.
+/// A line longer than this is not held back.
 const LONG: usize = 16 * 1024;
 
-/// Checks all of them.
+/// Checks all readers.
 ///
 /// # Panics
 /// When one contradicts itself.
@@ -38,7 +38,8 @@ pub(crate) fn check(answer: &[u8]) {
     let _ = limits.wait_ms();
 }
 
-/// An answer in pieces that end at `cuts`, which rise, is the same as in one piece.
+/// Checks that a response in pieces that end at `cuts`, in ascending order, gives the same result
+/// as in one piece.
 fn same(answer: &[u8], cuts: &[usize]) {
     for stream in [false, true] {
         assert_eq!(usage(stream, answer, cuts), usage(stream, answer, &[]));

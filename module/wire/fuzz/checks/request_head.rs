@@ -1,4 +1,4 @@
-//! What must hold of the request-head scanner, whatever the bytes.
+//! Invariants of the request-head scanner for arbitrary bytes.
 //!
 //! Shared by the fuzz target and by the tests.
 
@@ -8,7 +8,7 @@ use openai_wire::head::{Captured, Field, Head, HeadError, HeadScanner};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// What `serde_json` refuses and the scanner takes, as its messages begin.
+/// Beginnings of the messages of `serde_json` for inputs that the scanner accepts.
 const TAKEN_MORE_LIGHTLY: [&str; 6] = [
     "control character",
     "invalid unicode code point",
@@ -18,18 +18,18 @@ const TAKEN_MORE_LIGHTLY: [&str; 6] = [
     "unexpected end of hex escape",
 ];
 
-/// How far the scanner could be compared with `serde_json`.
+/// Result of the comparison with `serde_json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Both found a head, and the same.
+pub(crate) enum Reading {
+    /// Both found the same head.
     Head,
-    /// Both refused.
+    /// Both rejected the body.
     Refused,
     /// `serde_json` is stricter here.
     Incomparable,
 }
 
-/// Scans a body in pieces that end where `cuts` say.
+/// Scans a body in pieces that end at `cuts`.
 pub(crate) fn scan(body: &[u8], cuts: impl IntoIterator<Item = usize>) -> Result<Head, HeadError> {
     let mut scanner = HeadScanner::new();
     let mut done = 0;
@@ -42,11 +42,11 @@ pub(crate) fn scan(body: &[u8], cuts: impl IntoIterator<Item = usize>) -> Result
     scanner.finish()
 }
 
-/// Checks the scanner on any bytes.
+/// Checks the scanner with arbitrary bytes.
 ///
 /// # Panics
 /// When it contradicts itself or `serde_json`.
-pub(crate) fn check(body: &[u8]) -> Verdict {
+pub(crate) fn check(body: &[u8]) -> Reading {
     let whole = scan(body, []);
     let seed = body.iter().fold(7_usize, |seed, byte| {
         seed.wrapping_mul(31).wrapping_add(usize::from(*byte))
@@ -67,7 +67,7 @@ pub(crate) fn check(body: &[u8]) -> Verdict {
     compare(body, whole)
 }
 
-/// A body that lacks its last brace is refused where it ends.
+/// A body without its last brace is rejected at its end.
 fn check_truncated(body: &[u8], seed: usize) {
     let last = body
         .iter()
@@ -78,21 +78,21 @@ fn check_truncated(body: &[u8], seed: usize) {
     assert_eq!(scan(&body[..cut], []), Err(truncated), "cut at {cut}");
 }
 
-fn compare(body: &[u8], scanned: Result<Head, HeadError>) -> Verdict {
+fn compare(body: &[u8], scanned: Result<Head, HeadError>) -> Reading {
     match (serde_json::from_slice::<Value>(body), scanned) {
         (Ok(Value::Object(object)), Ok(head)) => {
             compare_heads(&object, &head);
             compare_model_at(&object, &head, body);
             compare_counts(body, &head);
-            Verdict::Head
+            Reading::Head
         }
         (Ok(Value::Object(_)), Err(error)) => {
             assert_eq!(None, Some(error), "refused what is JSON");
-            Verdict::Refused
+            Reading::Refused
         }
         (Ok(_), scanned) => {
             assert!(scanned.is_err(), "took what is no object");
-            Verdict::Refused
+            Reading::Refused
         }
         (Err(error), scanned) => {
             let message = error.to_string();
@@ -100,10 +100,10 @@ fn compare(body: &[u8], scanned: Result<Head, HeadError>) -> Verdict {
                 .iter()
                 .any(|begin| message.starts_with(begin))
             {
-                return Verdict::Incomparable;
+                return Reading::Incomparable;
             }
             assert!(scanned.is_err(), "took what is no JSON: {message}");
-            Verdict::Refused
+            Reading::Refused
         }
     }
 }
@@ -142,7 +142,7 @@ fn compare_heads(object: &Map<String, Value>, head: &Head) {
     assert_eq!(head.wrong_kind, wrong);
 }
 
-/// The range holds the string that a parser takes for the model.
+/// The range contains the string that a parser returns for the model.
 fn compare_model_at(object: &Map<String, Value>, head: &Head, body: &[u8]) {
     let lies = head.model_at.clone().map(|at| {
         let at = at.start as usize..at.end as usize;
@@ -169,7 +169,7 @@ fn compare_counts(body: &[u8], head: &Head) {
     assert_eq!(head.choices, last(&["n"]));
 }
 
-/// All entries of an object in their order, also those that are there again.
+/// All entries of an object in their order, including repeated ones.
 struct Entries(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Entries {

@@ -1,6 +1,6 @@
-//! The errors' words, and the bytes made of them at compile time.
+//! Texts of the errors, and their bodies as compile-time constants.
 
-/// What an error says. Nothing in it needs escaping in JSON.
+/// The fields of an error. None of them needs escaping in JSON.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) kind: &'static str,
@@ -80,25 +80,25 @@ answers! {
     MODEL_NOT_FOUND: "invalid_request_error" / "model_not_found", null,
         "The model does not exist or you do not have access to it.";
     QUOTA_PASSED: "insufficient_quota" / "insufficient_quota", null,
-        "You exceeded your current quota for this gateway, please ask who runs it about your limits.";
+        "You exceeded your current quota for this gateway, please ask its operator about your limits.";
     NO_KEY_AVAILABLE: "rate_limit_exceeded" / "no_key_available", null,
         "All API keys are in use and none became free in time. Please try again later.";
     QUEUE_FULL: "rate_limit_exceeded" / "queue_full", null,
-        "All API keys are in use and too many requests wait for one already. Please try again later.";
+        "All API keys are in use and too many requests are waiting already. Please try again later.";
     KEYS_RATE_LIMITED: "rate_limit_exceeded" / "keys_rate_limited", null,
         "All API keys are rate limited by the provider for now. Please try again later.";
     LOCK_UNAVAILABLE: "server_error" / "lock_unavailable", null,
         "The lock service is unavailable, so no API key could be leased. Please try again later.";
     NO_HEALTHY_KEY: "server_error" / "no_healthy_key", null,
-        "No API key is usable: every key has been revoked or is out of quota.";
+        "No API key is usable: every key is invalid or out of quota.";
     LEASE_LOST: "server_error" / "lease_lost", null,
-        "The lease on the API key was lost before the answer was complete. Please retry your request.";
+        "The lease on the API key was lost before the response was complete. Please retry your request.";
     UPSTREAM_UNAVAILABLE: "server_error" / "upstream_unavailable", null,
-        "The upstream API could not be reached or gave no valid answer. Please retry your request.";
+        "The upstream API could not be reached or sent no valid response. Please retry your request.";
     UPSTREAMS_OPEN: "server_error" / "upstream_unavailable", null,
-        "The upstream API has been failing, and is not asked for the moment. Please try again later.";
+        "The upstream API has been failing, and no requests are sent to it at the moment. Please try again later.";
     UPSTREAM_TIMEOUT: "server_error" / "upstream_timeout", null,
-        "The upstream API did not answer in time. Please retry your request.";
+        "The upstream API did not respond in time. Please retry your request.";
     INTERNAL: "server_error" / "internal_error", null,
         "The gateway had an error while processing your request. Sorry about that!";
     BAD_REQUEST: "invalid_request_error" / null, null,

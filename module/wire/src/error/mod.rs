@@ -1,4 +1,4 @@
-//! The errors that the gateway itself answers with, in OpenAI's form.
+//! Errors that the gateway itself answers with, in OpenAI's form.
 
 mod answer;
 #[cfg(test)]
@@ -11,29 +11,29 @@ use serde_json::json;
 use super::head::Field;
 use answer::Answer;
 
-/// An error of the gateway's own.
+/// An error of the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ApiError {
     /// The client sent no token.
     MissingToken,
-    /// The client sent a token that is nobody's.
+    /// The client's token is unknown.
     WrongToken,
     /// The body is not JSON.
     MalformedBody,
-    /// A field of the body is of the wrong kind.
+    /// A field of the body has a wrong type.
     WrongKind(Field),
-    /// The body is larger than is allowed.
+    /// The body is too large.
     RequestTooLarge,
-    /// Nobody serves the model; see [`ApiError::body_for`].
+    /// No target serves the model; see [`ApiError::body_for`].
     ModelNotFound,
-    /// The client has used as much as it may.
+    /// The client's quota is used up.
     QuotaPassed,
     /// No key was free within the wait.
     NoKeyAvailable {
         /// Seconds after which to try again.
         retry_after: u32,
     },
-    /// No key is free, and as many requests wait already as may.
+    /// No key is free, and the queue is full.
     QueueFull {
         /// Seconds after which to try again.
         retry_after: u32,
@@ -48,33 +48,33 @@ pub enum ApiError {
         /// Seconds after which to try again.
         retry_after: u32,
     },
-    /// Every key is revoked or out of quota.
+    /// Every key is invalid or out of quota.
     NoHealthyKey {
         /// Seconds after which to try again.
         retry_after: u32,
     },
     /// The lease was lost before the answer was complete.
     LeaseLost,
-    /// The upstream could not be reached, or answered nonsense.
+    /// The upstream could not be reached, or its response was invalid.
     UpstreamUnavailable,
-    /// The circuit of every upstream is open: none was asked.
+    /// The circuit of every upstream is open.
     UpstreamsOpen {
         /// Seconds after which to try again.
         retry_after: u32,
     },
     /// The upstream did not answer in time.
     UpstreamTimeout,
-    /// A fault of the gateway.
+    /// An internal error of the gateway.
     Internal,
     /// Any other status that nginx answers with.
     Status(u16),
 }
 
 impl ApiError {
-    /// The error for a status that nginx has come to by itself.
+    /// The error for a status that nginx has set.
     ///
-    /// nginx's codes of its own for a bad request (494 to 497) are a 400 here, as
-    /// they are to its clients. What is no error status is an internal error.
+    /// nginx's own codes for bad requests (494 to 497) become 400, which is what its clients see.
+    /// A status that is no error becomes an internal error.
     #[must_use]
     pub const fn for_status(status: u16) -> Self {
         match status {
@@ -129,13 +129,13 @@ impl ApiError {
         self.answer().message
     }
 
-    /// The `param`: the field that is to blame.
+    /// The `param`: the field that caused the error.
     #[must_use]
     pub const fn param(self) -> Option<&'static str> {
         self.answer().param
     }
 
-    /// The seconds of a `Retry-After` header, where waiting helps.
+    /// Seconds of the `Retry-After` header, where waiting helps.
     #[must_use]
     pub const fn retry_after(self) -> Option<u32> {
         match self {
@@ -149,21 +149,21 @@ impl ApiError {
         }
     }
 
-    /// Whether it is of no use to ask again, although the status alone says else. The
-    /// provider's clients heed `x-should-retry: false`.
+    /// Whether a retry cannot succeed although the status suggests it. The provider's clients
+    /// observe `x-should-retry: false`.
     #[must_use]
     pub const fn is_final(self) -> bool {
         matches!(self, Self::QuotaPassed)
     }
 
-    /// The body of the answer, JSON.
+    /// The body as JSON.
     #[must_use]
     pub const fn body(self) -> &'static [u8] {
         self.answer().body.as_bytes()
     }
 
-    /// The body of the answer to a request for this model. It names the model where it
-    /// does not exist, as OpenAI's does.
+    /// The body for a request for this model. If the model does not exist, the message contains
+    /// it, as OpenAI's does.
     #[must_use]
     pub fn body_for(self, model: Option<&str>) -> Cow<'static, [u8]> {
         let (Self::ModelNotFound, Some(model)) = (self, model) else {
@@ -178,7 +178,7 @@ impl ApiError {
         Cow::Owned(error.to_string().into_bytes())
     }
 
-    /// The error as an event of a stream that has begun.
+    /// The error as a stream event.
     #[must_use]
     pub const fn sse_frame(self) -> &'static [u8] {
         self.answer().frame.as_bytes()

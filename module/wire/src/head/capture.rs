@@ -1,4 +1,4 @@
-//! The text of a string that is of interest, decoded as it comes in.
+//! Buffer for the decoded text of a string.
 
 use super::string::Sink;
 use super::text::{Captured, Text};
@@ -16,7 +16,7 @@ pub(crate) struct Capture {
     bytes: [u8; CAPACITY],
     len: usize,
     overflow: bool,
-    /// The first half of a surrogate pair, waiting for the second.
+    /// The first half of a surrogate pair.
     high: Option<u16>,
 }
 
@@ -36,13 +36,13 @@ impl Capture {
         self.high = None;
     }
 
-    /// Ends the string. Its bytes; `None` when there were too many to keep.
+    /// Ends the string and returns its bytes; `None` when it was too long.
     pub(crate) fn end(&mut self) -> Option<&[u8]> {
         self.drop_high();
         (!self.overflow).then_some(&self.bytes[..self.len])
     }
 
-    /// Ends the string. Its text, if it fits into `N` bytes.
+    /// Ends the string and returns its text, if it fits into `N` bytes.
     pub(crate) fn end_text<const N: usize>(&mut self) -> Captured<N> {
         self.end()
             .and_then(Text::lossy)
@@ -67,7 +67,7 @@ impl Capture {
         self.push(char.encode_utf8(&mut [0; 4]).as_bytes());
     }
 
-    /// What waited for its second half stands alone, and is no character.
+    /// Replaces a surrogate without its second half.
     fn drop_high(&mut self) {
         if self.high.take().is_some() {
             self.push_char(char::REPLACEMENT_CHARACTER);

@@ -1,6 +1,6 @@
-//! Whole numbers that bound the answer.
+//! Numbers that limit the length of the response.
 
-/// A number that the scanner knows.
+/// A number field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Count {
     /// `max_tokens`, or its newer names.
@@ -9,11 +9,11 @@ pub(super) enum Count {
     Choices,
 }
 
-/// A number while its digits come in.
+/// A number while its digits are received.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Counting {
     pub(super) of: Count,
-    /// None when it is no whole number of 32 bits.
+    /// `None` when it is not a whole number of 32 bits.
     value: Option<u32>,
 }
 

@@ -1,4 +1,4 @@
-//! What the scan has found so far.
+//! Fields found by the scan.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use super::count::{Count, Counting};
 use super::text::Captured;
 use super::{Field, Head, MAX_MODEL, MAX_USER, Options};
 
-/// The kind of a JSON value, as far as a field may ask for it.
+/// The type of a JSON value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     String,
@@ -17,7 +17,7 @@ pub(super) enum Kind {
     Array,
 }
 
-/// A field's last value.
+/// The last value of a field.
 #[derive(Debug, Clone, Copy, Default)]
 enum Seen<T> {
     #[default]
@@ -48,7 +48,7 @@ impl<T> Seen<T> {
         }
     }
 
-    /// Of a value whose content comes later.
+    /// A value whose content follows.
     fn later(kind: Kind, wanted: Kind) -> Self {
         if kind == wanted || kind == Kind::Null {
             Self::Absent
@@ -58,7 +58,7 @@ impl<T> Seen<T> {
     }
 }
 
-/// The fields' last values.
+/// The last values of all fields.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     model: Seen<(Captured<MAX_MODEL>, Range<u64>)>,
@@ -74,7 +74,7 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// A value of `field` begins; whatever an earlier one said is forgotten.
+    /// A value of `field` begins; discards an earlier one.
     pub(super) fn begin(&mut self, field: Field, kind: Kind) {
         match field {
             Field::Model => self.model = Seen::later(kind, Kind::String),

@@ -1,23 +1,23 @@
-//! The head of a request: what the gateway reads of a JSON body as it passes.
+//! The head of a request: the fields of a JSON body that the gateway needs.
 //!
-//! [`HeadScanner`] takes the body in pieces cut at any byte and finds four fields
-//! of the top-level object: `model`, `stream`, `stream_options.include_usage` and
-//! `user`; and, for estimates, the numbers that bound the answer. The rest is checked
-//! and skipped: no tree is built, nothing is copied or allocated, and long strings cost
-//! no more than a search for their end.
+//! [`HeadScanner`] takes the body in pieces cut at any byte and finds four fields of the
+//! top-level object: `model`, `stream`, `stream_options.include_usage` and `user`, and the
+//! numbers that limit the length of the response. The rest is validated and skipped. No tree is
+//! built, nothing is copied or allocated, and long strings cost no more than a search for their
+//! end.
 //!
 //! # What counts as JSON
 //!
-//! The grammar of RFC 8259 with an object at the top, whitespace around it and
-//! nothing else; no byte order mark. Three things are taken more lightly:
+//! The grammar of RFC 8259 with an object at the top, whitespace around it and nothing else; no
+//! byte order mark. There are three exceptions:
 //!
 //! - raw control characters inside strings are accepted;
-//! - strings are not checked to be UTF-8;
-//! - `\u` escapes may name lone surrogates.
+//! - strings need not be valid UTF-8;
+//! - `\u` escapes may contain unpaired surrogates.
 //!
-//! Whatever is no Unicode text reads as U+FFFD in the fields that are kept. Nesting
-//! past [`MAX_DEPTH`] is refused. Of a key given twice the last one counts, as in
-//! most parsers, and `null` counts as absent, as in OpenAI's.
+//! Text that is not valid Unicode is read as U+FFFD in the stored fields. Nesting beyond
+//! [`MAX_DEPTH`] is rejected. If a key is repeated, the last value counts, as in most parsers.
+//! `null` counts as absent, as with OpenAI.
 
 mod capture;
 mod count;
@@ -38,59 +38,59 @@ pub use text::{Captured, Text};
 
 use std::ops::Range;
 
-/// The longest model name that is kept, in bytes.
+/// Maximum length of a stored model name, in bytes.
 pub const MAX_MODEL: usize = 128;
-/// The longest user name that is kept, in bytes.
+/// Maximum length of a stored user name, in bytes.
 pub const MAX_USER: usize = 256;
 
-/// What a body says at its top level. Where a key stands twice, the last value counts.
+/// The top-level fields of a body. If a key is repeated, the last value counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Head {
     /// `model`.
     pub model: Captured<MAX_MODEL>,
-    /// Where the string lies that is the value of `model`, quotes included.
+    /// Position of the string value of `model`, with quotes.
     pub model_at: Option<Range<u64>>,
-    /// `stream`; an explicit `false` is not the same as none.
+    /// `stream`; an explicit `false` differs from an absent field.
     pub stream: Option<bool>,
     /// `stream_options.include_usage`.
     pub include_usage: Option<bool>,
     /// `user`.
     pub user: Captured<MAX_USER>,
-    /// Where `stream_options` could be told to include the usage, if it does not say.
+    /// Where `stream_options` can request the usage, if it does not yet.
     pub options: Options,
-    /// Where the closing brace of the body is.
+    /// Position of the closing brace of the body.
     pub end_at: u64,
-    /// The length of `messages`, `prompt` or `input`, the last of these, in bytes.
+    /// Length of `messages`, `prompt` or `input`, whichever is last, in bytes.
     pub prompt_bytes: u64,
-    /// The last of `max_tokens`, `max_completion_tokens` and `max_output_tokens` that is a
-    /// whole number of 32 bits.
+    /// The last of `max_tokens`, `max_completion_tokens` and `max_output_tokens` that is a whole
+    /// number of 32 bits.
     pub max_tokens: Option<u32>,
-    /// `n`, how many answers are wanted, if it is such a number.
+    /// `n`, the number of requested responses, if it is such a number.
     pub choices: Option<u32>,
-    /// The first field, in the order of [`Field`], whose value is of another kind
-    /// than OpenAI takes there; it reads as absent above.
+    /// The first field, in the order of [`Field`], whose value has a wrong type. It counts as
+    /// absent above.
     pub wrong_kind: Option<Field>,
 }
 
-/// Where `stream_options` is.
+/// State and position of `stream_options`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Options {
-    /// Nowhere.
+    /// Absent.
     #[default]
     Absent,
-    /// A `null` begins at this byte.
+    /// `null`, at this byte.
     Null(u64),
-    /// An object without members begins at this byte.
+    /// An empty object, at this byte.
     Empty(u64),
-    /// An object with members, but `include_usage`, begins at this byte.
+    /// An object without `include_usage`, at this byte.
     Object(u64),
-    /// It says whether the usage is to be included, or is no object.
+    /// It contains `include_usage`, or is not an object.
     Said,
 }
 
 impl Head {
-    /// What asks for the usage in a stream that does not say whether it shall tell it:
-    /// the part of the body to be replaced, and what with.
+    /// The edit that requests the usage of a stream that does not state whether to include it:
+    /// the range to replace, and the replacement.
     #[must_use]
     pub fn asking_for_usage(&self) -> Option<(Range<u64>, &'static str)> {
         if self.stream != Some(true) {
@@ -110,7 +110,7 @@ impl Head {
     }
 }
 
-/// A field that the scanner knows.
+/// A field that the scanner reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Field {
     /// `model`, a string.
@@ -126,7 +126,7 @@ pub enum Field {
 }
 
 impl Field {
-    /// Its name as OpenAI writes it in an error's `param`.
+    /// The name in an error's `param`.
     #[must_use]
     pub const fn param(self) -> &'static str {
         match self {
@@ -139,19 +139,19 @@ impl Field {
     }
 }
 
-/// Why a body has no head. Offsets count bytes from the start of the body.
+/// Why a body is invalid. Offsets count bytes from the start of the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {
-    /// Not a JSON object; at the end of the body when it was cut short.
+    /// Not a JSON object, or truncated.
     #[error("not a JSON object: unexpected byte or end at offset {offset}")]
     Malformed {
-        /// The first byte that cannot be, or the length of a truncated body.
+        /// Position of the first invalid byte, or the length of a truncated body.
         offset: u64,
     },
     /// Nested deeper than [`MAX_DEPTH`].
     #[error("JSON nested deeper than {MAX_DEPTH} levels at offset {offset}")]
     TooDeep {
-        /// The bracket that opens one level too many.
+        /// Position of the bracket that exceeds the limit.
         offset: u64,
     },
 }

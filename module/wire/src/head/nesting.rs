@@ -1,6 +1,6 @@
-//! Which brackets are open, a bit each.
+//! Nesting of brackets, one bit per level.
 
-/// The most objects and arrays that may be open at once.
+/// Maximum number of open objects and arrays.
 pub const MAX_DEPTH: usize = 512;
 
 const WORD: usize = u64::BITS as usize;
@@ -24,7 +24,7 @@ impl Nesting {
         self.depth
     }
 
-    /// Opens an object or an array; `false` when that is too deep.
+    /// Opens an object or an array; `false` when the limit is exceeded.
     pub(super) fn open(&mut self, object: bool) -> bool {
         let Some(word) = self.bits.get_mut(self.depth / WORD) else {
             return false;
@@ -35,7 +35,7 @@ impl Nesting {
         true
     }
 
-    /// Closes the innermost; the caller has checked that it is of the right kind.
+    /// Closes the innermost; the caller has checked its kind.
     pub(super) fn close(&mut self) {
         self.depth = self.depth.saturating_sub(1);
     }

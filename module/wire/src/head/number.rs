@@ -1,6 +1,6 @@
 //! The grammar of numbers.
 
-/// Where in a number the scan stands, named after what was read last.
+/// Position within a number, named after the last character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Number {
     Minus,
@@ -14,7 +14,7 @@ pub(super) enum Number {
 }
 
 impl Number {
-    /// The start of a number, if `byte` is one.
+    /// The state after the first byte of a number; `None` when `byte` cannot begin one.
     pub(super) const fn begin(byte: u8) -> Option<Self> {
         match byte {
             b'-' => Some(Self::Minus),
@@ -24,7 +24,7 @@ impl Number {
         }
     }
 
-    /// One byte further; `None` when `byte` is not of the number.
+    /// The state after one more byte; `None` when it does not belong to the number.
     pub(super) const fn step(self, byte: u8) -> Option<Self> {
         match (self, byte) {
             (Self::Minus, b'0') => Some(Self::Zero),

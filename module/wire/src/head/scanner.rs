@@ -1,4 +1,4 @@
-//! The scanner: a pushdown automaton that can stop after any byte.
+//! The scanner: a pushdown automaton that can be suspended after any byte.
 
 use super::capture::Capture;
 use super::count::{Count, Counting};
@@ -8,10 +8,10 @@ use super::number::Number;
 use super::string::{self, Part, Scanned, Skip};
 use super::{Field, Head, HeadError};
 
-/// What may come next.
+/// What is expected next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The object that the body is.
+    /// The body's object.
     Document,
     /// A key, or the end of an empty object.
     FirstKey,
@@ -23,24 +23,24 @@ enum State {
     Value,
     /// A value, or the end of an empty array.
     FirstItem,
-    /// A comma, or the end of what is open.
+    /// A comma, or a closing bracket.
     Next,
-    /// Nothing but whitespace.
+    /// Only whitespace.
     End,
-    /// More of a string.
+    /// The rest of a string.
     String { of: Text, part: Part },
-    /// More of a number.
+    /// The rest of a number.
     Number(Number),
-    /// More of `true`, `false` or `null`.
+    /// The rest of `true`, `false` or `null`.
     Literal(&'static [u8]),
 }
 
-/// What a string is.
+/// Kind of a string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Text {
-    /// A key that may name a field.
+    /// A key that may be a known field.
     Key,
-    /// A key where no field can be.
+    /// Any other key.
     OtherKey,
     /// The value of `model`.
     Model,
@@ -50,14 +50,14 @@ enum Text {
     Other,
 }
 
-/// What a key may name.
+/// What a key can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Named {
     Field(Field),
     Count(Count),
 }
 
-/// Why, and at which index of the piece, the scan cannot go on.
+/// Why the scan failed, with the index in the piece.
 enum Fault {
     Malformed(usize),
     TooDeep(usize),
@@ -80,21 +80,20 @@ enum Fault {
 pub struct HeadScanner {
     state: State,
     nesting: Nesting,
-    /// The field whose value comes next.
+    /// The field of the next value.
     field: Option<Named>,
-    /// The number that is being read, if it is of interest.
+    /// The current number, if it is needed.
     counting: Option<Counting>,
-    /// Where the last value of `model` begins.
+    /// Position of the last value of `model`.
     model_start: u64,
-    /// The object at depth two is `stream_options`.
+    /// Whether the object at depth two is `stream_options`.
     in_options: bool,
-    /// Whether the value that comes next is the prompt, and where the one that is being
-    /// read began.
+    /// Whether the next value is the prompt, and where the current prompt began.
     prompt_next: bool,
     prompt_from: Option<u64>,
     capture: Capture,
     found: Found,
-    /// The length of the pieces before this one.
+    /// Total length of earlier pieces.
     offset: u64,
     error: Option<HeadError>,
 }
@@ -106,7 +105,7 @@ impl Default for HeadScanner {
 }
 
 impl HeadScanner {
-    /// A scanner before the first byte of a body.
+    /// A scanner at the start of a body.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -125,7 +124,7 @@ impl HeadScanner {
         }
     }
 
-    /// Takes the next piece of the body. Costs nothing once the body is malformed.
+    /// Takes the next piece. Returns at once when the body is malformed.
     pub fn feed(&mut self, piece: &[u8]) {
         if self.error.is_some() {
             return;
@@ -143,10 +142,10 @@ impl HeadScanner {
         self.offset += piece.len() as u64;
     }
 
-    /// The head, once all of the body has been fed.
+    /// The head, after the whole body.
     ///
     /// # Errors
-    /// When the body is not a JSON object, has ended too early, or nests too deep.
+    /// When the body is not a JSON object, is truncated, or nested too deeply.
     pub fn finish(self) -> Result<Head, HeadError> {
         match (self.error, self.state) {
             (Some(error), _) => Err(error),
@@ -168,7 +167,7 @@ impl HeadScanner {
         }
     }
 
-    /// Takes one token, or as much of it as the piece has. The index behind it.
+    /// Takes one token, or its part in the piece. Returns the index after it.
     fn step(&mut self, piece: &[u8], at: usize) -> Result<usize, Fault> {
         let byte = piece[at];
         match (self.state, byte) {
@@ -273,7 +272,7 @@ impl HeadScanner {
         Ok(())
     }
 
-    /// A value has ended, at the latest here.
+    /// Ends the prompt if a value ends here.
     fn end_prompt(&mut self, at: usize) {
         if self.nesting.depth() == 1
             && let Some(from) = self.prompt_from.take()
@@ -373,7 +372,7 @@ impl HeadScanner {
     }
 }
 
-/// What a key names.
+/// The field that a key names.
 fn named(key: Option<&[u8]>, in_options: bool) -> Option<Named> {
     Some(match (key?, in_options) {
         (b"model", false) => Named::Field(Field::Model),

@@ -1,16 +1,16 @@
-//! Strings: found by `memchr`, escapes checked, text handed to a sink.
+//! Strings: found by `memchr`, with escapes validated and text passed to a sink.
 
 use memchr::memchr2;
 
-/// What becomes of a string's text.
+/// Receives the text of a string.
 pub(crate) trait Sink {
-    /// Bytes as they stand in the body.
+    /// Unescaped bytes.
     fn raw(&mut self, bytes: &[u8]);
-    /// A UTF-16 unit that was escaped as `\uXXXX`.
+    /// A UTF-16 unit from `\uXXXX`.
     fn unit(&mut self, unit: u16);
 }
 
-/// Lets the text go.
+/// Discards the text.
 pub(crate) struct Skip;
 
 impl Sink for Skip {
@@ -18,36 +18,36 @@ impl Sink for Skip {
     fn unit(&mut self, _unit: u16) {}
 }
 
-/// Where in a string a piece of the body ended.
+/// Position within a string at the end of a piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// Among plain characters.
+    /// Between plain characters.
     Chars,
     /// After a backslash.
     Escape,
-    /// In `\uXXXX`, with so many digits left.
+    /// In `\uXXXX`, with the number of remaining digits.
     Hex { left: u8, unit: u16 },
 }
 
-/// How far a scan came.
+/// Result of a scan.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Scanned {
-    /// The string ended; the index is behind its closing quote.
+    /// The string ended; the index is after its closing quote.
     Closed(usize),
-    /// The piece ended first.
+    /// The piece ended within the string.
     Split(Part),
-    /// No string has the byte at this index.
+    /// The byte at this index is invalid.
     Bad(usize),
 }
 
-/// Scans `piece` from `at`, which is inside a string that stands at `part`.
+/// Scans `piece` from `at`, which is inside a string in the state `part`.
 pub(crate) fn scan(piece: &[u8], mut at: usize, mut part: Part, sink: &mut impl Sink) -> Scanned {
     loop {
         match part {
             Part::Chars => {
                 let rest = &piece[at..];
                 if let [b'\\', ..] = rest {
-                    // Escapes come in rows: do not start a search for the next one.
+                    // Escapes often follow each other: check before searching again.
                     at += 1;
                     part = Part::Escape;
                     continue;
@@ -107,7 +107,7 @@ pub(crate) fn scan(piece: &[u8], mut at: usize, mut part: Part, sink: &mut impl 
     }
 }
 
-/// The unit of `\uXXXX`, when all four digits are at hand.
+/// The unit of `\uXXXX`, when all four digits are available.
 fn whole_unit(digits: &[u8]) -> Option<u16> {
     let digits = digits.first_chunk::<4>()?;
     digits

@@ -16,7 +16,7 @@ const CHAT: &str = r#"
 }
 "#;
 
-/// What a body says, without where it says it.
+/// The fields of a body, without positions.
 fn scan(body: impl AsRef<[u8]>) -> Result<Head, HeadError> {
     scan_all(body).map(|head| Head {
         options: Options::Absent,
@@ -164,7 +164,7 @@ fn keeps_text_up_to_its_limit() {
         (huge.model, huge.user.as_str()),
         (Captured::TooLong, Some(&*user))
     );
-    // The limit is on the decoded text, not on how it is written.
+    // The limit applies to the decoded text.
     let escaped = head(body(&"\\u006d".repeat(MAX_MODEL), ""));
     assert_eq!(escaped.model.as_str(), Some(&*model));
     let mut stray = b"{\"model\":\"".to_vec();
@@ -409,7 +409,7 @@ fn names_fields_as_openai_does() {
     assert_eq!(Field::Stream.param(), "stream");
 }
 
-/// A body as it goes upstream, when streams are to tell their usage.
+/// A body as sent upstream when usage is requested for streams.
 fn asking(body: &str) -> Option<String> {
     let (range, with) = scan_all(body).expect("a head").asking_for_usage()?;
     let (start, end) = (range.start as usize, range.end as usize);

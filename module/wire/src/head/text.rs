@@ -1,22 +1,22 @@
-//! Short strings kept in place.
+//! Short strings stored inline.
 
 use std::fmt;
 use std::ops::Deref;
 
-/// A string field of a head.
+/// A string field.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Captured<const N: usize> {
-    /// Not there, `null`, or of another kind.
+    /// Absent, `null`, or of another type.
     #[default]
     Absent,
-    /// There, decoded.
+    /// Present, decoded.
     Text(Text<N>),
-    /// There, but longer than the `N` bytes that are kept.
+    /// Longer than `N` bytes.
     TooLong,
 }
 
 impl<const N: usize> Captured<N> {
-    /// The text, if it is there and was kept.
+    /// The text, if it is present and was kept.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         match self {
@@ -26,7 +26,7 @@ impl<const N: usize> Captured<N> {
     }
 }
 
-/// At most `N` bytes of UTF-8, held in place.
+/// At most `N` bytes of UTF-8, stored inline.
 #[derive(Clone)]
 pub struct Text<const N: usize> {
     bytes: [u8; N],
@@ -34,7 +34,7 @@ pub struct Text<const N: usize> {
 }
 
 impl<const N: usize> Text<N> {
-    /// Takes `bytes` with U+FFFD for whatever is not UTF-8; `None` when too long.
+    /// Copies `bytes`, with U+FFFD for invalid UTF-8; `None` when too long.
     pub(super) fn lossy(bytes: &[u8]) -> Option<Self> {
         let mut text = Self {
             bytes: [0; N],
@@ -63,7 +63,7 @@ impl<const N: usize> Deref for Text<N> {
     type Target = str;
 
     fn deref(&self) -> &str {
-        // Only whole strings are ever pushed.
+        // Only whole strings are added.
         std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
     }
 }

@@ -1,26 +1,26 @@
-//! What the provider's headers tell of its limits.
+//! Limits in the provider's response headers.
 
 #[cfg(test)]
 mod tests;
 
 use std::time::{Duration, UNIX_EPOCH};
 
-/// The longest time that is believed.
+/// Longest accepted time.
 pub const MOST_MS: u64 = 24 * 3_600_000;
 
-/// One limit: of requests, or of tokens.
+/// A limit of requests or of tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limit {
-    /// How much there is of it when none is used.
+    /// The whole limit.
     pub full: Option<u64>,
-    /// How much is left.
+    /// The remainder.
     pub left: Option<u64>,
-    /// The milliseconds until it is whole again.
+    /// Milliseconds until the limit is whole again.
     pub reset_ms: Option<u64>,
 }
 
-/// What the headers of an answer tell of limits. Values that make no sense count as
-/// absent, and no time is longer than [`MOST_MS`].
+/// The limits in the headers of a response. Invalid values count as absent, and no time exceeds
+/// [`MOST_MS`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// `x-ratelimit-*-requests`.
@@ -33,7 +33,7 @@ pub struct Limits {
     retry: Option<u64>,
 }
 
-/// Whether a header says that the request is not to be sent again.
+/// Whether a header forbids a retry of the request.
 #[must_use]
 pub fn forbids_retry(name: &[u8], value: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"x-should-retry")
@@ -41,8 +41,8 @@ pub fn forbids_retry(name: &[u8], value: &[u8]) -> bool {
 }
 
 impl Limits {
-    /// Takes notice of a header; other names are passed over. The wall clock, in
-    /// milliseconds since the epoch, is for those that name a date.
+    /// Reads a header; other names are ignored. The wall clock, in milliseconds since the epoch,
+    /// is needed for dates.
     pub fn header(&mut self, name: &[u8], value: &[u8], wall_ms: u64) {
         let Some(name) = Name::of(name) else { return };
         let Some(value) = std::str::from_utf8(value).ok().map(str::trim) else {
@@ -59,9 +59,8 @@ impl Limits {
         }
     }
 
-    /// The time for which the provider wants no more requests with the key: until
-    /// the last of the limits that are used up is whole again, and as long as it
-    /// says to wait.
+    /// How long the provider wants no requests with the key: until the last used-up limit is
+    /// whole again, and at least the stated retry time.
     #[must_use]
     pub fn wait_ms(&self) -> Option<u64> {
         let used_up = [self.requests, self.tokens]
@@ -107,7 +106,7 @@ impl Name {
             ("x-ratelimit-remaining-tokens", Name::Left(Of::Tokens)),
             ("x-ratelimit-reset-tokens", Name::Reset(Of::Tokens)),
         ];
-        // Most headers are told apart by their first letter.
+        // Skips most headers by their first letter.
         if !matches!(name.first(), Some(b'r' | b'R' | b'x' | b'X')) {
             return None;
         }
@@ -118,11 +117,11 @@ impl Name {
     }
 }
 
-/// A plain number of some unit, rounded up to milliseconds.
+/// A plain number in some unit, rounded up to milliseconds.
 fn number_ms(text: &str, unit_ms: f64) -> Option<u64> {
     let plain = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     let value: f64 = text.parse().ok().filter(|_| plain)?;
-    // Numbers too large end at the largest.
+    // Larger numbers are limited.
     Some(((value * unit_ms).ceil() as u64).min(MOST_MS))
 }
 
@@ -133,7 +132,7 @@ fn until_date(text: &str, wall_ms: u64) -> Option<u64> {
     Some(u64::try_from(left).unwrap_or(MOST_MS).min(MOST_MS))
 }
 
-/// A duration as Go writes it, `6m0s`, or a plain number of seconds.
+/// A duration in Go's format, `6m0s`, or a plain number of seconds.
 fn duration_ms(text: &str) -> Option<u64> {
     if let Some(seconds) = number_ms(text, 1_000.0) {
         return Some(seconds);

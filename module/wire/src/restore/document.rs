@@ -1,20 +1,20 @@
-//! A JSON document, looked through for the model's name.
+//! Search for the model's name in a JSON document.
 
 use super::Kept;
 use crate::head::{Capture, Part, Scanned, Skip, scan_string};
 
-/// Where in a document a piece ended. It is not checked to be JSON: what is not
-/// stays as it is.
+/// State within a document at the end of a piece. The document is not validated; anything else is
+/// left unchanged.
 #[derive(Debug)]
 pub(super) struct Document {
     state: State,
-    /// How many objects and arrays are open.
+    /// Number of open objects and arrays.
     depth: usize,
-    /// The object at depth two is `response`.
+    /// Whether the object at depth two is `response`.
     in_response: bool,
-    /// A key comes next, in an object where one may be of interest.
+    /// Whether a key of interest can follow.
     wants_key: bool,
-    /// What the last key there names.
+    /// The last key of interest.
     key: Option<Key>,
     capture: Capture,
 }
@@ -28,15 +28,15 @@ enum State {
         of: Text,
         part: Part,
     },
-    /// Behind the object, or in what is none.
+    /// After the object, or in something else.
     Over,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Text {
-    /// A key that may be of interest.
+    /// In a key that may be of interest.
     Key,
-    /// The name that is replaced.
+    /// In the name that is replaced.
     Model,
     Other,
 }
@@ -59,17 +59,17 @@ impl Document {
         }
     }
 
-    /// Begins another document.
+    /// Begins a new document.
     pub(super) fn begin(&mut self) {
         self.state = State::Before;
     }
 
-    /// Leaves the rest of the document as it is.
+    /// Leaves the rest of the document unchanged.
     pub(super) fn give_up(&mut self) {
         self.state = State::Over;
     }
 
-    /// Whether it stands in the name that is replaced.
+    /// Whether the scan is within the replaced name.
     pub(super) fn replaces(&self) -> bool {
         matches!(
             self.state,
@@ -80,7 +80,7 @@ impl Document {
         )
     }
 
-    /// Takes the bytes from `at` on.
+    /// Scans the bytes from `at` on.
     pub(super) fn scan(&mut self, piece: &[u8], mut at: usize, kept: &mut Kept<'_>) {
         while at < piece.len() {
             at = match self.state {

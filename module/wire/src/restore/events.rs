@@ -1,4 +1,4 @@
-//! The lines of an event stream.
+//! Lines of an event stream.
 
 use memchr::memchr2;
 
@@ -7,10 +7,10 @@ use super::document::Document;
 
 const FIELD: &[u8] = b"data:";
 
-/// Where in a line a piece ended.
+/// Position within a line at the end of a piece.
 #[derive(Debug, Clone, Copy)]
 enum Line {
-    /// So many bytes of `data:` have come.
+    /// After that many bytes of `data:`.
     Begins(usize),
     /// In its data.
     Data,
@@ -18,11 +18,11 @@ enum Line {
     Other,
 }
 
-/// The lines of an event stream, of which those with data make up documents.
+/// The lines of an event stream, whose data are documents.
 #[derive(Debug)]
 pub(super) struct Events {
     line: Line,
-    /// The last byte was a carriage return: a line feed belongs to it.
+    /// Whether the last byte was a carriage return, so that a line feed belongs to it.
     after_return: bool,
 }
 
@@ -47,7 +47,7 @@ impl Events {
             self.content(&piece[..end.unwrap_or(piece.len())], at, document, kept);
             let Some(end) = end else { return };
             if document.replaces() {
-                // No string goes on in another line.
+                // A string cannot continue on the next line.
                 document.give_up();
                 kept.resume(end);
             }
@@ -61,7 +61,7 @@ impl Events {
         }
     }
 
-    /// Takes what a line has from `at` on.
+    /// Scans the content of a line from `at` on.
     fn content(
         &mut self,
         line: &[u8],

@@ -1,11 +1,10 @@
-//! The name of an alias in an answer: put in the place of the model's as it streams.
+//! Restoring an alias in a streamed response, in place of the model's name.
 //!
-//! [`Restorer`] takes the body in pieces cut at any byte, and tells for each what
-//! becomes of it. Nothing is held back: all bytes go on at once but those of the
-//! model's name, in whose place the alias's goes when its first byte comes. What is
-//! replaced is the string at `model` of the object that the body, or the data of an
-//! event, is; and at `response.model`, where the events of the Responses API have it.
-//! What is no JSON stays as it is.
+//! [`Restorer`] takes the body in pieces cut at any byte and reports for each what to send.
+//! Nothing is delayed: all bytes are sent at once except those of the model's name, which is
+//! replaced by the alias when its first byte arrives. Replaced are the string at `model` of the
+//! object in the body or in the data of an event, and at `response.model`, where events of the
+//! Responses API have it. Other content than JSON is left unchanged.
 
 mod document;
 mod events;
@@ -17,16 +16,16 @@ use std::ops::Range;
 use document::Document;
 use events::Events;
 
-/// What becomes of a piece of an answer.
+/// A part of the output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part {
-    /// These bytes of it stay.
+    /// These bytes of the piece, unchanged.
     Keep(Range<usize>),
-    /// The name goes here, as a JSON string.
+    /// The alias, as a JSON string.
     Name,
 }
 
-/// The form of an answer.
+/// Format of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// A JSON object.
@@ -35,16 +34,16 @@ pub enum Form {
     Events,
 }
 
-/// Restores the name in an answer that comes in pieces.
+/// Restores the alias in a response.
 #[derive(Debug)]
 pub struct Restorer {
     document: Document,
-    /// The lines of the events, if that is the form.
+    /// The lines of the events, for that format.
     events: Option<Events>,
 }
 
 impl Restorer {
-    /// A restorer before the first byte of an answer.
+    /// A restorer at the start of a response.
     #[must_use]
     pub fn new(form: Form) -> Self {
         Self {
@@ -53,7 +52,7 @@ impl Restorer {
         }
     }
 
-    /// Takes the next piece, and tells what becomes of it.
+    /// Takes the next piece and reports its parts.
     pub fn feed(&mut self, piece: &[u8], emit: &mut dyn FnMut(Part)) {
         let mut kept = Kept { from: 0, emit };
         match &mut self.events {
@@ -66,7 +65,7 @@ impl Restorer {
     }
 }
 
-/// What has been kept of a piece, and not been told yet.
+/// The unchanged bytes of a piece that have not been reported yet.
 struct Kept<'a> {
     from: usize,
     emit: &'a mut dyn FnMut(Part),
@@ -79,13 +78,13 @@ impl Kept<'_> {
         }
     }
 
-    /// From here on bytes are replaced.
+    /// Bytes are replaced from here on.
     fn replace(&mut self, at: usize) {
         self.until(at);
         (self.emit)(Part::Name);
     }
 
-    /// From here on they are kept again.
+    /// Bytes are unchanged from here on.
     fn resume(&mut self, at: usize) {
         self.from = at;
     }

@@ -5,7 +5,7 @@ use super::{Form, Part, Restorer};
 
 const NAME: &str = r#""fa\"st""#;
 
-/// What an answer becomes that comes in pieces ending where `cuts` say.
+/// Restores a response given in pieces that end at `cuts`.
 fn restore(form: Form, body: &[u8], cuts: &[usize]) -> Vec<u8> {
     let mut restorer = Restorer::new(form);
     let (mut out, mut done) = (Vec::new(), 0);
@@ -143,7 +143,7 @@ fn object(inner: impl Strategy<Value = Value>) -> impl Strategy<Value = Value> {
         .prop_map(|entries| Value::Object(entries.into_iter().collect()))
 }
 
-/// What a parser shall find in the restored document.
+/// The document that a parser must find after the restoration.
 fn expected(mut document: Value) -> Value {
     let name: Value = serde_json::from_str(NAME).expect("a string");
     let replace = |object: &mut Value| {

@@ -1,49 +1,48 @@
-//! Events of a stream are much the same but for their text: what has been searched in one
-//! need not be searched in the next.
+//! Reuse of search results: events of a stream differ mostly in their text, so an unchanged part
+//! need not be searched again.
 
-/// No more than so much of a line is kept.
+/// Maximum stored length of a line.
 const LONGEST: usize = 1024;
 
-/// What stands around the text in the lines of a stream.
+/// The parts around the text in the lines of a stream.
 ///
-/// What a scanner makes of a line depends on nothing but its bytes when it begins the line
-/// in a search; and of the rest of the line, when it begins that in a search. So a line
-/// that begins as another did has its text in the same place, and a rest that was of no
-/// matter is of none again.
+/// The result for a line depends only on its bytes, if the search is at the beginning of the
+/// line; and likewise for the rest of a line. So a line that begins like an earlier one has its
+/// text at the same position, and a rest without relevant keys has none again.
 #[derive(Debug, Default)]
 pub(super) struct Familiar {
-    /// From the beginning of a line to that of its first text.
+    /// From the beginning of a line to the beginning of its first text.
     before: Vec<u8>,
     /// From the end of the text to the end of the event.
     after: Vec<u8>,
-    /// A line begins with the next byte.
+    /// Whether a line begins with the next byte.
     begins: bool,
-    /// Where, in this piece, the line began in which nothing that matters has come yet.
+    /// Where the current line began in this piece, if nothing relevant has been found in it.
     line: Option<usize>,
-    /// Where, in this piece, the text ended after which nothing has come that matters.
+    /// Where the text ended in this piece, if nothing relevant has been found after it.
     text: Option<usize>,
 }
 
 impl Familiar {
-    /// What was learnt does not hold any more.
+    /// Discards the stored parts.
     pub(super) fn forget(&mut self) {
         self.before.clear();
         self.after.clear();
     }
 
-    /// Another piece of the stream comes.
+    /// Another piece of the stream begins.
     pub(super) fn next_piece(&mut self) {
         self.line = None;
         self.text = None;
     }
 
-    /// Something has come that changes what is known of the answer.
+    /// Something relevant was found.
     pub(super) fn matters(&mut self) {
         self.line = None;
         self.text = None;
     }
 
-    /// At a search: where its text begins, if `at` begins a line that is familiar.
+    /// If `at` begins a line with the stored beginning: where its text begins.
     pub(super) fn line(&mut self, piece: &[u8], at: usize) -> Option<usize> {
         if !std::mem::take(&mut self.begins) {
             return None;
@@ -55,7 +54,7 @@ impl Familiar {
         None
     }
 
-    /// Text begins at `at`, which has been searched for.
+    /// Text begins at `at`, after a search.
     pub(super) fn text_begins(&mut self, piece: &[u8], at: usize) {
         if let Some(line) = self.line {
             learn(&mut self.before, &piece[line..at]);
@@ -63,7 +62,7 @@ impl Familiar {
         self.matters();
     }
 
-    /// Text has ended, and its quote; where to go on.
+    /// Text has ended; returns where to continue.
     pub(super) fn text_ends(&mut self, piece: &[u8], at: usize) -> usize {
         if !self.after.is_empty() && piece[at..].starts_with(&self.after) {
             self.begins = true;
@@ -73,7 +72,7 @@ impl Familiar {
         at
     }
 
-    /// A search has come to the end of a line.
+    /// A search has reached the end of a line.
     pub(super) fn line_ends(&mut self, piece: &[u8], at: usize) {
         if let Some(text) = self.text.take() {
             learn(&mut self.after, &piece[text..at]);

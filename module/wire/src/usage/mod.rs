@@ -1,15 +1,14 @@
-//! What an answer has used: the tokens that it tells of as it passes.
+//! Usage of a response: the tokens that it states, read while it is streamed.
 //!
-//! [`UsageScanner`] takes an answer in pieces cut at any byte, holds none of them
-//! back, and keeps no more than a few words of state. Of most bytes it only searches
-//! for a key that matters; it reads JSON from the first `"usage"` to the end of that
-//! document, which is short: OpenAI puts it last.
+//! [`UsageScanner`] takes a response in pieces cut at any byte, delays none of them, and keeps
+//! little state. It searches most bytes only for relevant keys. JSON is parsed from the first
+//! `"usage"` to the end of that document, which is short, since OpenAI puts it last.
 //!
-//! What counts is an object `usage` that tells a number of tokens, none beyond [`MOST_TOKENS`]. Since it is found by
-//! search, its place is judged from behind: by how many brackets close after it. In a
-//! body it has to be in the outermost object; in an event one level deeper is as good
-//! (`response.completed` has it there). An object of that name further inside, as a
-//! client may have put into a tool's schema, is not it. The last document counts.
+//! Relevant is an object `usage` with numbers of tokens, none above [`MOST_TOKENS`]. Since it is
+//! found by search, its depth is determined afterwards, by the number of brackets that close
+//! after it. In a body it must be in the outermost object; in an event also one level deeper
+//! (`response.completed` has it there). Deeper objects of that name are ignored: a client may
+//! have put them into a tool's schema. The last document counts.
 
 mod familiar;
 mod object;
@@ -24,42 +23,42 @@ pub use strip::{Stripped, UsageStripper};
 /// Tokens by kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tokens {
-    /// Of the prompt or input, cached ones included.
+    /// Prompt or input tokens, including cached ones.
     pub prompt: u64,
-    /// Of the completion or output, reasoning included.
+    /// Completion or output tokens, including reasoning.
     pub completion: u64,
-    /// Those of the prompt that the upstream had cached.
+    /// Cached prompt tokens.
     pub cached: u64,
-    /// Those of the completion that were spent on reasoning.
+    /// Reasoning tokens.
     pub reasoning: u64,
 }
 
-/// The most tokens of a prompt, and of a completion, that an answer is believed to tell of. A
-/// number beyond it would spoil the totals for good.
+/// Highest plausible number of prompt or completion tokens of a response. A higher one would
+/// distort the metrics permanently.
 pub const MOST_TOKENS: u64 = 100_000_000;
 
 impl Tokens {
-    /// Whether one request can have used so many.
+    /// Whether one request can have used that many tokens.
     #[must_use]
     pub const fn is_plausible(&self) -> bool {
         self.prompt <= MOST_TOKENS && self.completion <= MOST_TOKENS
     }
 }
 
-/// Where a count of tokens is from.
+/// Source of token counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Source {
     /// There is none.
     #[default]
     None,
-    /// The answer told.
+    /// Stated in the response.
     Exact,
-    /// It is worked out from what has been seen of the texts.
+    /// Estimated from the length of the texts.
     Estimated,
 }
 
 impl Source {
-    /// Its name in logs.
+    /// The name in logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -70,29 +69,29 @@ impl Source {
     }
 }
 
-/// What has been seen of the text of an answer.
+/// The text of a response seen so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Content {
-    /// Pieces of text: one in each event of a stream.
+    /// Number of pieces of text: one per event of a stream.
     pub pieces: u64,
-    /// Their bytes, as they stand in JSON.
+    /// Their length in JSON, in bytes.
     pub bytes: u64,
 }
 
-/// A token of English text has about so many bytes.
+/// Approximate number of bytes per token of English text.
 const TOKEN_BYTES: u64 = 4;
-/// Pieces that are longer than this on average hold several tokens each.
+/// Pieces longer than this on average contain several tokens each.
 const PIECE_BYTES: u64 = 8;
 
-/// About how many tokens a prompt has.
+/// Estimated tokens of a prompt.
 #[must_use]
 pub const fn estimated_prompt(bytes: u64) -> u64 {
     bytes.div_ceil(TOKEN_BYTES)
 }
 
 impl Content {
-    /// About how many tokens it is. Servers send a token in an event, or few: where the
-    /// pieces are short they are counted, else their bytes are.
+    /// Estimated tokens of the text. Servers send one or few tokens per event: short pieces are
+    /// counted, otherwise the bytes are.
     #[must_use]
     pub const fn estimated(self, stream: bool) -> u64 {
         if stream && self.bytes <= self.pieces.saturating_mul(PIECE_BYTES) {

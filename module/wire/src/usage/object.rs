@@ -1,13 +1,13 @@
-//! The rest of a document behind the first `"usage"` of it.
+//! The rest of a document after its first `"usage"`.
 
 use memchr::memchr3;
 
 use super::Tokens;
 
-/// The longest key that means anything here.
+/// Length of the longest relevant key.
 const LONGEST: usize = b"completion_tokens_details".len();
 
-/// A key that matters.
+/// A relevant key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Field {
     Usage,
@@ -70,30 +70,30 @@ enum State {
     Number(Field, u64),
 }
 
-/// An object `usage` that is being read.
+/// An object `usage` being read.
 #[derive(Debug, Clone, Copy)]
 struct Reading {
-    /// The depth of the object that has it.
+    /// Depth of the enclosing object.
     depth: i32,
     counts: Counts,
     details: Option<Field>,
 }
 
-/// Reads on from a value of the key `usage`, with depths relative to the object that
-/// has that key.
+/// Parses from the value of a key `usage` on, with depths relative to the object that contains
+/// the key.
 #[derive(Debug)]
 pub(super) struct Object {
     state: State,
     depth: i32,
     key: [u8; LONGEST],
-    /// Of the last string; one more than there is room for when it was too long.
+    /// Length of the last string; above the limit when it was too long.
     length: usize,
-    /// The key whose value comes next.
+    /// The key of the next value.
     field: Option<Field>,
     reading: Option<Reading>,
-    /// The outermost that has been read, the last one of these.
+    /// The outermost usage so far; the last one if there are several.
     best: Option<(i32, Tokens)>,
-    /// Whether there was one whose numbers cannot be.
+    /// Whether implausible numbers were skipped.
     implausible: bool,
 }
 
@@ -111,8 +111,8 @@ impl Object {
         }
     }
 
-    /// Takes what follows of the document; an index behind it if it ends in the piece,
-    /// as it does at the end of the line in a stream.
+    /// Parses the next bytes. Returns the index after the document if it ends in the piece; in a
+    /// stream it ends with the line.
     pub(super) fn feed(&mut self, piece: &[u8], stream: bool) -> Option<usize> {
         let mut at = 0;
         while let Some(&byte) = piece.get(at) {
@@ -128,13 +128,13 @@ impl Object {
                     match rest.get(stop) {
                         Some(b'"') => self.state = State::Between,
                         Some(b'\\') => self.state = State::Escape,
-                        // In a body it counts as part of the string.
+                        // In a body it is part of the string.
                         Some(_) if !stream => self.keep(b"\n"),
                         _ => continue,
                     }
                 }
                 State::Escape => {
-                    // No key that matters has one.
+                    // No relevant key contains one.
                     self.length = LONGEST + 1;
                     self.state = State::String;
                 }
@@ -245,13 +245,13 @@ impl Object {
         }
     }
 
-    /// Whether numbers have been passed over that cannot be.
+    /// Whether implausible numbers were skipped.
     pub(super) fn is_implausible(&self) -> bool {
         self.implausible
     }
 
-    /// The usage, when the document has ended: if it was in its outermost object, or in
-    /// a stream in an object of that.
+    /// The usage at the end of the document, if it was in the outermost object, or in a stream
+    /// one level deeper.
     pub(super) fn end(&self, stream: bool) -> Option<Tokens> {
         let (depth, tokens) = self.best?;
         let level = depth.saturating_sub(self.depth);

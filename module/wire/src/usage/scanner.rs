@@ -1,4 +1,4 @@
-//! The search for what matters.
+//! The search for relevant keys.
 
 use std::sync::LazyLock;
 
@@ -9,7 +9,7 @@ use super::familiar::Familiar;
 use super::object::Object;
 use super::{Content, Tokens};
 
-/// The keys that are searched for.
+/// The keys.
 const KEYS: [(&[u8], Key); 8] = [
     (b"\"usage\"", Key::Usage),
     (b"\"delta\"", Key::Delta),
@@ -23,41 +23,41 @@ const KEYS: [(&[u8], Key); 8] = [
 
 const LONGEST: usize = b"\"reasoning_content\"".len();
 
-/// Looks for all of them at once, by vector instructions.
+/// Searches for all keys at once with vector instructions.
 static SEARCHER: LazyLock<Option<Searcher>> =
     LazyLock::new(|| Searcher::new(KEYS.iter().map(|(key, _)| key)));
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Key {
     Usage,
-    /// Text in an event of the Responses API; those have the same text again in others.
+    /// Text in an event of the Responses API, which repeats it in other events.
     Delta,
-    /// Text, or in chunks of chat completions what has it.
+    /// Text, or in chunks of chat completions the object that contains it.
     Text,
 }
 
 #[derive(Debug)]
 enum State {
     Search,
-    /// The piece ended in what may become a key.
+    /// The piece ended in a possible key.
     Begun {
         key: [u8; LONGEST],
         length: usize,
     },
-    /// Behind a key: its colon comes next.
+    /// After a key; its colon follows.
     Colon(Key),
-    /// Behind the colon.
+    /// After the colon.
     Value(Key),
     /// In a string that counts as text.
     Text {
         begun: bool,
         escape: bool,
     },
-    /// Behind the first `"usage":{` of a document.
+    /// After the first `"usage":{` of a document.
     Object(Object),
 }
 
-/// Finds the usage in an answer that comes in pieces.
+/// Finds the usage in a response received in pieces.
 ///
 /// ```
 /// use openai_wire::usage::UsageScanner;
@@ -65,25 +65,25 @@ enum State {
 /// let mut scanner = UsageScanner::new(false);
 /// scanner.feed(br#"{"choices":[],"usage":{"prompt_tok"#);
 /// scanner.feed(br#"ens":9,"completion_tokens":12,"total_tokens":21}}"#);
-/// let tokens = scanner.finish(true).expect("the answer tells");
+/// let tokens = scanner.finish(true).expect("the response states it");
 /// assert_eq!((tokens.prompt, tokens.completion), (9, 12));
 /// ```
 #[derive(Debug)]
 pub struct UsageScanner {
-    /// Whether the answer is a stream of events: each line is a document.
+    /// Whether the response is an event stream: each line is a document.
     stream: bool,
     state: State,
     found: Option<Tokens>,
     content: Content,
     by_delta: bool,
-    /// How lines of the stream look around their text.
+    /// Parts around the text of earlier lines.
     familiar: Familiar,
-    /// Whether a usage has been passed over that cannot be.
+    /// Whether an implausible usage was skipped.
     implausible: bool,
 }
 
 impl UsageScanner {
-    /// A scanner before the first byte of an answer: an event stream, or a JSON body.
+    /// A scanner at the start of a response: an event stream, or a JSON body.
     #[must_use]
     pub fn new(stream: bool) -> Self {
         Self {
@@ -97,7 +97,7 @@ impl UsageScanner {
         }
     }
 
-    /// Takes the next piece of the answer.
+    /// Takes the next piece of the response.
     pub fn feed(&mut self, piece: &[u8]) {
         self.familiar.next_piece();
         let mut at = 0;
@@ -106,7 +106,7 @@ impl UsageScanner {
         }
     }
 
-    /// What has been seen of the answer's text so far.
+    /// The text seen so far.
     #[must_use]
     pub const fn content(&self) -> Content {
         self.content
@@ -118,18 +118,18 @@ impl UsageScanner {
         self.stream
     }
 
-    /// Whether the answer told a usage that cannot be, which counts as none.
+    /// Whether the response stated an implausible usage, which was ignored.
     #[must_use]
     pub fn told_nonsense(&self) -> bool {
         let now = matches!(&self.state, State::Object(object) if object.is_implausible());
         self.implausible || now
     }
 
-    /// The usage that the answer told. `whole`: all of it has been fed.
+    /// The stated usage. `whole` means that the response is complete.
     #[must_use]
     pub fn finish(&self, whole: bool) -> Option<Tokens> {
         match &self.state {
-            // The place of what was found is known only at the end of a document.
+            // The depth is known only at the end of the document.
             State::Object(object) if whole => object.end(self.stream).or(self.found),
             _ => self.found,
         }
@@ -147,7 +147,7 @@ impl UsageScanner {
                 let known = KEYS.iter().find(|(key, _)| key.starts_with(so_far));
                 match known {
                     None => {
-                        // The byte may begin another one.
+                        // The byte may begin another key.
                         self.state = State::Search;
                         return at;
                     }
@@ -230,7 +230,7 @@ impl UsageScanner {
         };
     }
 
-    /// Looks for the next key; the index behind what needs no more looking at.
+    /// Searches for the next key; returns the index up to which the piece is searched.
     fn search(&mut self, piece: &[u8], at: usize) -> usize {
         let mut end = piece.len();
         if self.stream {
@@ -274,13 +274,13 @@ impl UsageScanner {
     }
 }
 
-/// The first key in `text`, and the index behind it.
+/// The first key in `text`, and the index after it.
 fn find(text: &[u8]) -> Option<(Key, usize)> {
     if let Some(searcher) = &*SEARCHER {
         let found = searcher.find(text)?;
         return Some((KEYS[found.pattern().as_usize()].1, found.end()));
     }
-    // A processor without vector instructions that the searcher knows.
+    // For processors without vector instructions that the searcher supports.
     memchr::memchr_iter(b'"', text).find_map(|at| {
         let known = KEYS.iter().find(|(key, _)| text[at..].starts_with(key));
         known.map(|(key, found)| (*found, at + key.len()))

@@ -1,11 +1,11 @@
-//! Taking the chunk with the usage out of a stream whose client has not asked for it.
+//! Removal of the usage chunk from streams whose client has not requested it.
 
 use std::sync::LazyLock;
 
 use memchr::memchr;
 use memchr::memmem::Finder;
 
-/// A line that is longer before it shows its choices is none of a chunk with the usage.
+/// A longer line without `choices` is not a usage chunk.
 const LONGEST: usize = 16 * 1024;
 
 static CHOICES: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"choices\""));
@@ -16,33 +16,33 @@ enum State {
     /// At the start of a line, or in one that is held back.
     #[default]
     Line,
-    /// In a line that passes.
+    /// In a line that is sent.
     Passes,
-    /// Behind the chunk with the usage: the empty line that ends the event goes, too.
+    /// After the usage chunk: the empty line that ends the event is removed, too.
     Taken,
 }
 
-/// Takes the events out of a stream that have a usage and no choices.
+/// Removes events with a usage and without choices from a stream.
 ///
-/// Lines are held back only while it is not sure what they are: of the chunks that have
-/// choices, no more than what stands before these.
+/// Lines are held back only until their kind is known. Of chunks with choices only the part
+/// before the choices is held back.
 #[derive(Debug, Default)]
 pub struct UsageStripper {
     state: State,
     held: Vec<u8>,
 }
 
-/// What goes on of a piece: `before`, then the first `kept` bytes of the piece.
+/// The output for a piece: `before`, then the first `kept` bytes of the piece.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Stripped {
-    /// What was held back of earlier pieces.
+    /// Bytes held back of earlier pieces.
     pub before: Vec<u8>,
-    /// How much of the piece is left.
+    /// Remaining length of the piece.
     pub kept: usize,
 }
 
 impl UsageStripper {
-    /// Takes the next piece of the stream, and moves what is left of it to its front.
+    /// Takes the next piece of the stream and moves its remaining bytes to the front.
     pub fn feed(&mut self, piece: &mut [u8]) -> Stripped {
         let mut stripped = Stripped::default();
         let mut at = 0;
@@ -50,7 +50,7 @@ impl UsageStripper {
             let end = memchr(b'\n', &piece[at..]).map_or(piece.len(), |end| at + end + 1);
             if self.passes(&piece[at..end]) {
                 if !self.held.is_empty() {
-                    // Lines are held back at the end of a piece only: this is the first.
+                    // Lines are held back at the end of a piece only, so this is the first.
                     stripped.before = core::mem::take(&mut self.held);
                 }
                 if stripped.kept < at {
@@ -63,12 +63,12 @@ impl UsageStripper {
         stripped
     }
 
-    /// What is still held back when the stream has ended.
+    /// The bytes that are still held back at the end of the stream.
     pub fn finish(&mut self) -> Vec<u8> {
         core::mem::take(&mut self.held)
     }
 
-    /// Whether the next bytes of a line pass, together with what was held back of it.
+    /// Whether the next bytes of a line are sent, with those held back of it.
     fn passes(&mut self, part: &[u8]) -> bool {
         let whole = part.ends_with(b"\n");
         match self.state {
@@ -92,19 +92,19 @@ impl UsageStripper {
             joined = [&self.held, part].concat();
             &joined
         };
-        match verdict(line, whole) {
-            Verdict::Passes => {
+        match action(line, whole) {
+            LineAction::Pass => {
                 if !whole {
                     self.state = State::Passes;
                 }
                 true
             }
-            Verdict::Taken => {
+            LineAction::Remove => {
                 self.held.clear();
                 self.state = State::Taken;
                 false
             }
-            Verdict::Undecided => {
+            LineAction::Undecided => {
                 self.held.extend_from_slice(part);
                 false
             }
@@ -112,28 +112,31 @@ impl UsageStripper {
     }
 }
 
-enum Verdict {
-    Passes,
-    Taken,
+enum LineAction {
+    /// Send it.
+    Pass,
+    /// Remove it: it contains the usage that the gateway has requested.
+    Remove,
+    /// More of the line is needed.
     Undecided,
 }
 
-/// What becomes of a line, of which this has come so far.
-fn verdict(line: &[u8], whole: bool) -> Verdict {
+/// The action for a line, of which this is the beginning.
+fn action(line: &[u8], whole: bool) -> LineAction {
     const DATA: &[u8] = b"data:";
     let begun = &line[..DATA.len().min(line.len())];
     if line.len() > LONGEST || !DATA.starts_with(begun) {
-        return Verdict::Passes;
+        return LineAction::Pass;
     }
     match empty_choices(line) {
-        Some(true) if whole && has_usage(line) => Verdict::Taken,
-        Some(false) => Verdict::Passes,
-        _ if whole => Verdict::Passes,
-        _ => Verdict::Undecided,
+        Some(true) if whole && has_usage(line) => LineAction::Remove,
+        Some(false) => LineAction::Pass,
+        _ if whole => LineAction::Pass,
+        _ => LineAction::Undecided,
     }
 }
 
-/// Whether the first `choices` of the line is an empty array, as far as can be seen.
+/// Whether the first `choices` of the line is an empty array; `None` if not known yet.
 fn empty_choices(line: &[u8]) -> Option<bool> {
     let at = CHOICES.find(line)?;
     let mut rest = line[at + CHOICES.needle().len()..].trim_ascii_start();
@@ -147,7 +150,7 @@ fn empty_choices(line: &[u8]) -> Option<bool> {
     rest.first().map(|&first| first == b']')
 }
 
-/// Whether the line has a usage that is an object.
+/// Whether the line contains a usage object.
 fn has_usage(line: &[u8]) -> bool {
     let mut found = USAGE
         .find_iter(line)

@@ -112,7 +112,7 @@ fn only_the_outermost_usage_counts() {
     assert_eq!(events(&format!("data: {inner}\n\n")).0, None);
     let both = r#"{"usage":{"prompt_tokens":5,"completion_tokens":6},"x":[{"usage":{"prompt_tokens":1}}]}"#;
     assert_eq!(body(both), tokens(5, 6, 0, 0));
-    // In a body one level deeper is not it; in an event it is.
+    // Ignored in a body one level deeper, but not in an event.
     let deeper = r#"{"response":{"usage":{"prompt_tokens":5,"completion_tokens":6}}}"#;
     assert_eq!(body(deeper), None);
     assert_eq!(events(&format!("data: {deeper}\n\n")).0, tokens(5, 6, 0, 0));
@@ -165,7 +165,7 @@ fn estimates_count_short_pieces_and_weigh_long_ones() {
     assert_eq!(estimated_prompt(9), 3);
 }
 
-/// Something like an answer: values nested at random, with the keys that matter.
+/// Random nested values with the relevant keys.
 fn documents() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -235,7 +235,7 @@ proptest! {
         prop_assert_eq!(scan(stream, &bytes), whole);
     }
 
-    /// Events that look like those before them are not searched: byte by byte, all are.
+    /// Lines like earlier ones are not searched; byte by byte, all are.
     #[test]
     fn events_that_are_alike_are_read_as_those_that_are_not(
         lines in prop::collection::vec(documents().prop_map(|d| format!("data: {d}\n")), 1..3),

@@ -1,73 +1,76 @@
-//! What the provider's answer says of the key that was used, and of the upstream.
+//! Verdicts on responses: what they show about the key and the upstream.
 
 #[cfg(test)]
 mod tests;
 
-/// Whom an answer speaks for or against.
+/// Result of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// Nobody: a good answer.
-    Sound,
-    /// The key: the provider does not take it.
-    Revoked,
-    /// The key: it is out of quota.
-    Exhausted,
-    /// The key, for a while: too many requests or tokens.
-    Limited,
-    /// The upstream: an error of its own, or no answer at all.
-    Faulty,
-    /// The client's request: nobody else's fault.
-    Refused,
+    /// The upstream served the request.
+    Ok,
+    /// The provider does not accept the key.
+    InvalidKey,
+    /// The key is out of quota.
+    QuotaExceeded,
+    /// The key has sent too many requests or tokens.
+    RateLimited,
+    /// The upstream failed or did not respond.
+    UpstreamError,
+    /// The client's request caused the error.
+    ClientError,
 }
 
 impl Verdict {
-    /// All of them, in the order of their numbers.
+    /// All verdicts, in the order of their numbers.
     pub const ALL: [Self; 6] = [
-        Self::Sound,
-        Self::Revoked,
-        Self::Exhausted,
-        Self::Limited,
-        Self::Faulty,
-        Self::Refused,
+        Self::Ok,
+        Self::InvalidKey,
+        Self::QuotaExceeded,
+        Self::RateLimited,
+        Self::UpstreamError,
+        Self::ClientError,
     ];
 
-    /// Its name in logs and variables.
+    /// The name in logs, metrics and JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Sound => "sound",
-            Self::Revoked => "revoked",
-            Self::Exhausted => "exhausted",
-            Self::Limited => "limited",
-            Self::Faulty => "faulty",
-            Self::Refused => "refused",
+            Self::Ok => "ok",
+            Self::InvalidKey => "invalid_key",
+            Self::QuotaExceeded => "quota_exceeded",
+            Self::RateLimited => "rate_limited",
+            Self::UpstreamError => "upstream_error",
+            Self::ClientError => "client_error",
         }
     }
 
-    /// Whether the key is to blame: another one may do better.
+    /// Whether the key caused the failure, so that another one may succeed.
     #[must_use]
     pub const fn blames_key(self) -> bool {
-        matches!(self, Self::Revoked | Self::Exhausted | Self::Limited)
+        matches!(
+            self,
+            Self::InvalidKey | Self::QuotaExceeded | Self::RateLimited
+        )
     }
 }
 
-/// Judges an answer by its status, and by its body as far as that is there (which
-/// may be nothing). Failures without an answer are [`Verdict::Faulty`].
+/// Judges a response by its status and by the part of its body that is available, which may be
+/// empty. A failure without a response is [`Verdict::UpstreamError`].
 #[must_use]
 pub fn verdict(status: u16, body: &[u8]) -> Verdict {
     match status {
-        0..=399 => Verdict::Sound,
+        0..=399 => Verdict::Ok,
         401 | 402 | 403 | 429 => of_error(status, ErrorHead::of(body)),
-        500.. => Verdict::Faulty,
-        400..=499 => Verdict::Refused,
+        500.. => Verdict::UpstreamError,
+        400..=499 => Verdict::ClientError,
     }
 }
 
 fn of_error(status: u16, error: ErrorHead<'_>) -> Verdict {
     if OUT_OF_QUOTA.iter().any(|&name| error.says(name)) {
-        return Verdict::Exhausted;
+        return Verdict::QuotaExceeded;
     }
-    // What clients can bring about with any key must not cost one.
+    // A client must not be able to disable keys with such requests.
     let too_large = error
         .message
         .is_some_and(|text| text.starts_with(b"Request too large"));
@@ -76,13 +79,13 @@ fn of_error(status: u16, error: ErrorHead<'_>) -> Verdict {
         .is_some_and(|text| text.starts_with(b"You have insufficient permissions"));
     let by_client = unfit || BY_CLIENT.iter().any(|&name| error.says(name));
     match status {
-        402 => Verdict::Exhausted,
-        429 if too_large => Verdict::Refused,
-        429 => Verdict::Limited,
-        _ if by_client => Verdict::Refused,
-        // A page of something before the provider, which a client may have provoked.
-        403 if error == ErrorHead::default() => Verdict::Refused,
-        _ => Verdict::Revoked,
+        402 => Verdict::QuotaExceeded,
+        429 if too_large => Verdict::ClientError,
+        429 => Verdict::RateLimited,
+        _ if by_client => Verdict::ClientError,
+        // A page of a firewall before the provider, possibly provoked by the client.
+        403 if error == ErrorHead::default() => Verdict::ClientError,
+        _ => Verdict::InvalidKey,
     }
 }
 
@@ -101,12 +104,12 @@ const BY_CLIENT: [&[u8]; 6] = [
     // A model or an endpoint that the key's project may not use.
     b"model_not_found",
     b"missing_scope",
-    // Where the gateway stands.
+    // The location of the gateway.
     b"unsupported_country_region_territory",
 ];
 
-/// What an error body says, in OpenAI's form: its strings as they are written, and as
-/// far as they are there. The body may be cut short, and anything.
+/// The fields of an error body in OpenAI's form: the strings as written, as far as they are
+/// present. The body may be truncated or invalid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ErrorHead<'a> {
     /// `error.type`.
@@ -122,13 +125,13 @@ impl<'a> ErrorHead<'a> {
         self.kind == Some(name) || self.code == Some(name)
     }
 
-    /// Reads them from the beginning of a body.
+    /// Parses the beginning of a body.
     #[must_use]
     pub fn of(body: &'a [u8]) -> Self {
         let mut found = Self::default();
         let mut depth = 0u32;
         let mut in_error = false;
-        // The string before a colon, until its value has been seen.
+        // The string before a colon, until its value has been read.
         let mut name: Option<&[u8]> = None;
         let mut rest = body;
         while let Some((&byte, after)) = rest.split_first() {
@@ -167,8 +170,8 @@ impl<'a> ErrorHead<'a> {
     }
 }
 
-/// The rest of a string whose opening quote has been read, and what follows it;
-/// `None` when it has no end.
+/// The rest of a string after its opening quote, and what follows it; `None` when it is not
+/// closed.
 fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut from = 0;
     loop {

@@ -11,41 +11,75 @@ fn error(kind: &str, code: &str) -> Vec<u8> {
 
 #[test]
 fn answers_are_judged_by_status_type_and_code() {
-    use Verdict::*;
     for (status, kind, code, expected) in [
-        (200, "", "", Sound),
-        (101, "", "", Sound),
-        (302, "", "", Sound),
-        (401, "invalid_request_error", "invalid_api_key", Revoked),
-        (401, "invalid_request_error", "account_deactivated", Revoked),
+        (200, "", "", Verdict::Ok),
+        (101, "", "", Verdict::Ok),
+        (302, "", "", Verdict::Ok),
+        (
+            401,
+            "invalid_request_error",
+            "invalid_api_key",
+            Verdict::InvalidKey,
+        ),
+        (
+            401,
+            "invalid_request_error",
+            "account_deactivated",
+            Verdict::InvalidKey,
+        ),
         (
             401,
             "invalid_request_error",
             "mismatched_organization",
-            Refused,
+            Verdict::ClientError,
         ),
-        (402, "", "", Exhausted),
-        (403, "permission_error", "forbidden", Revoked),
-        (403, "invalid_request_error", "model_not_found", Refused),
+        (402, "", "", Verdict::QuotaExceeded),
+        (403, "permission_error", "forbidden", Verdict::InvalidKey),
+        (
+            403,
+            "invalid_request_error",
+            "model_not_found",
+            Verdict::ClientError,
+        ),
         (
             403,
             "request_forbidden",
             "unsupported_country_region_territory",
-            Refused,
+            Verdict::ClientError,
         ),
-        (429, "insufficient_quota", "insufficient_quota", Exhausted),
-        (429, "insufficient_quota", "", Exhausted),
-        (429, "", "insufficient_quota", Exhausted),
-        (429, "billing_not_active", "", Exhausted),
-        (429, "requests", "rate_limit_exceeded", Limited),
-        (429, "tokens", "rate_limit_exceeded", Limited),
-        (400, "invalid_request_error", "invalid_api_key", Refused),
-        (404, "invalid_request_error", "model_not_found", Refused),
-        (408, "", "", Refused),
-        (422, "insufficient_quota", "", Refused),
-        (500, "server_error", "insufficient_quota", Faulty),
-        (502, "", "", Faulty),
-        (599, "", "", Faulty),
+        (
+            429,
+            "insufficient_quota",
+            "insufficient_quota",
+            Verdict::QuotaExceeded,
+        ),
+        (429, "insufficient_quota", "", Verdict::QuotaExceeded),
+        (429, "", "insufficient_quota", Verdict::QuotaExceeded),
+        (429, "billing_not_active", "", Verdict::QuotaExceeded),
+        (429, "requests", "rate_limit_exceeded", Verdict::RateLimited),
+        (429, "tokens", "rate_limit_exceeded", Verdict::RateLimited),
+        (
+            400,
+            "invalid_request_error",
+            "invalid_api_key",
+            Verdict::ClientError,
+        ),
+        (
+            404,
+            "invalid_request_error",
+            "model_not_found",
+            Verdict::ClientError,
+        ),
+        (408, "", "", Verdict::ClientError),
+        (422, "insufficient_quota", "", Verdict::ClientError),
+        (
+            500,
+            "server_error",
+            "insufficient_quota",
+            Verdict::UpstreamError,
+        ),
+        (502, "", "", Verdict::UpstreamError),
+        (599, "", "", Verdict::UpstreamError),
     ] {
         let judged = verdict(status, &error(kind, code));
         assert_eq!(judged, expected, "{status} {kind} {code}");
@@ -55,24 +89,24 @@ fn answers_are_judged_by_status_type_and_code() {
 #[test]
 fn without_a_body_the_status_decides() {
     for body in [&b""[..], b"<html>", b"{", b"{\"error\":\"busy\"}", b"[[["] {
-        assert_eq!(verdict(401, body), Verdict::Revoked);
-        assert_eq!(verdict(403, body), Verdict::Refused);
-        assert_eq!(verdict(429, body), Verdict::Limited);
-        assert_eq!(verdict(503, body), Verdict::Faulty);
+        assert_eq!(verdict(401, body), Verdict::InvalidKey);
+        assert_eq!(verdict(403, body), Verdict::ClientError);
+        assert_eq!(verdict(429, body), Verdict::RateLimited);
+        assert_eq!(verdict(503, body), Verdict::UpstreamError);
     }
 }
 
 #[test]
 fn a_request_that_is_too_large_for_any_key_blames_none() {
     let body = br#"{"error":{"message":"Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Requested 70000.","type":"tokens","code":"rate_limit_exceeded"}}"#;
-    assert_eq!(verdict(429, body), Verdict::Refused);
+    assert_eq!(verdict(429, body), Verdict::ClientError);
 }
 
 #[test]
 fn what_a_key_may_not_do_does_not_cost_it() {
     let body = br#"{"error":{"message":"You have insufficient permissions for this operation. Missing scopes: api.model.read.","type":"invalid_request_error","param":null,"code":null}}"#;
     for status in [401, 403] {
-        assert_eq!(verdict(status, body), Verdict::Refused);
+        assert_eq!(verdict(status, body), Verdict::ClientError);
     }
 }
 
@@ -108,8 +142,8 @@ proptest! {
     #[test]
     fn whatever_comes_is_judged(status: u16, body: Vec<u8>) {
         let judged = verdict(status, &body);
-        prop_assert_eq!(judged == Verdict::Sound, status < 400);
-        prop_assert_eq!(judged == Verdict::Faulty, status >= 500);
+        prop_assert_eq!(judged == Verdict::Ok, status < 400);
+        prop_assert_eq!(judged == Verdict::UpstreamError, status >= 500);
     }
 
     #[test]

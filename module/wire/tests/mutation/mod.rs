@@ -1,6 +1,6 @@
 //! Seeded mutations of a corpus.
 
-/// What JSON is made of.
+/// Tokens of JSON.
 const TOKENS: [&[u8]; 16] = [
     b"{",
     b"}",
@@ -20,7 +20,7 @@ const TOKENS: [&[u8]; 16] = [
     b"\xFF",
 ];
 
-/// An endless row of bodies, the same for the same seed.
+/// An endless sequence of bodies, the same for the same seed.
 pub(crate) struct Mutator<'a> {
     corpus: &'a [Vec<u8>],
     state: u64,
@@ -34,7 +34,7 @@ impl<'a> Mutator<'a> {
         }
     }
 
-    /// One of the corpus, changed in up to four places.
+    /// A body of the corpus, changed in up to four places.
     pub(crate) fn next_body(&mut self) -> Vec<u8> {
         let mut body = self.pick().to_vec();
         for _ in 0..=self.below(4) {
@@ -72,7 +72,7 @@ impl<'a> Mutator<'a> {
         &self.corpus[self.below(self.corpus.len())]
     }
 
-    /// Two indexes in order.
+    /// Two ordered indexes.
     fn range(&mut self, len: usize) -> (usize, usize) {
         let (one, other) = (self.below(len + 1), self.below(len + 1));
         (one.min(other), one.max(other))

@@ -200,7 +200,7 @@ fn the_latest_reset_of_what_is_used_up_ends_a_cool_down() {
     ] {
         let (cause, left) = cool_down(&limited(&headers));
         if least > 0 {
-            assert_eq!(cause, "rate", "{headers:?}");
+            assert_eq!(cause, "rate_limited", "{headers:?}");
         }
         assert!((least..=most).contains(&left), "{headers:?}: {left}");
     }
@@ -221,7 +221,7 @@ fn the_error_decides_what_a_429_is() {
     let closed = head("Connection: close\r\n") + body;
     for answer in [whole, chunked, closed] {
         let (cause, left) = cool_down(&answer);
-        assert_eq!(cause, "quota", "{answer}");
+        assert_eq!(cause, "quota_exceeded", "{answer}");
         assert!(left > 3_500_000, "{left}");
     }
 }
@@ -249,7 +249,7 @@ fn an_error_that_comes_in_pieces_is_waited_for() {
         client.join().expect("an answer").refusal(),
         no_healthy_key()
     );
-    assert_eq!(listed(&gateway, 1)["cause"], "quota");
+    assert_eq!(listed(&gateway, 1)["cause"], "quota_exceeded");
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn where_all_keys_are_limited_the_soonest_is_told() {
         [1, 1],
         "no key was used in its cool-down"
     );
-    assert_eq!(gateway.logged(3)[2].lease_status, "cooling");
+    assert_eq!(gateway.logged(3)[2].lease_status, "cooling_down");
 }
 
 #[test]
@@ -312,7 +312,7 @@ fn faults_of_the_upstream_are_not_the_keys() {
     let key = listed(&gateway, 1);
     assert_eq!(
         (key["state"].as_str(), key["failures"].as_u64()),
-        (Some("in"), Some(0)),
+        (Some("active"), Some(0)),
         "{key}"
     );
     gateway.chat().send().expect_status(200);

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::{Gateway, Load, Outcome, post, stream_once, wait_until};
+use e2e::{Gateway, Load, LoadOutcome, post, stream_once, wait_until};
 use mock_upstream::{MockServer, Scenario};
 use serde_json::Value;
 
@@ -106,7 +106,7 @@ fn storm(requests: usize, outage: Duration) {
     let outcomes = load.stop();
     let requests: usize = outcomes.values().sum();
     let complete = outcomes
-        .get(&Outcome::Complete)
+        .get(&LoadOutcome::Complete)
         .copied()
         .unwrap_or_default();
     println!("storm: {outcomes:?}, the upstream used again after {back:?}");

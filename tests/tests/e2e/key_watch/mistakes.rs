@@ -17,7 +17,7 @@ fn a_mistake_is_told_once_and_keeps_the_old_keys() {
             "sk-e2e-b slots=0\n",
             "keys, line 1: invalid slots \\\"0\\\"",
         ),
-        ("# nothing\n", "holds no key"),
+        ("# nothing\n", "contains no key"),
         ("sk-e2e-b id=x\nsk-e2e-c id=x\n", "two keys have the id"),
         (
             "-----BEGIN AGE ENCRYPTED FILE-----\n",

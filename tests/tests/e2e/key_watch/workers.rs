@@ -1,6 +1,6 @@
 //! Several workers, which see a change at different times; workers that die; reloads.
 
-use e2e::{Gateway, Load, Outcome, Plan, RawUpstream, post, stream_once, wait_for, wait_until};
+use e2e::{Gateway, Load, LoadOutcome, Plan, RawUpstream, post, stream_once, wait_for, wait_until};
 
 use super::{events, next_key, path, plan, replace, start, wait_events, write};
 use crate::reload::{end, stream};
@@ -55,7 +55,7 @@ fn no_request_fails_while_keys_come_and_go() {
     let outcomes = load.stop();
     assert_eq!(
         outcomes.keys().collect::<Vec<_>>(),
-        [&Outcome::Complete],
+        [&LoadOutcome::Complete],
         "{outcomes:?}"
     );
     for (key, then) in gone {
@@ -111,7 +111,7 @@ fn a_worker_that_stands_still_catches_up() {
     load.wait_more(200);
     assert_eq!(
         load.stop().into_keys().collect::<Vec<_>>(),
-        [Outcome::Complete]
+        [LoadOutcome::Complete]
     );
     assert_eq!((requests(&gateway, "a"), requests(&gateway, "b")), (0, 0));
 }
@@ -153,7 +153,7 @@ fn a_reload_and_a_change_at_once_do_no_harm() {
     let outcomes = load.stop();
     assert_eq!(
         outcomes.into_keys().collect::<Vec<_>>(),
-        [Outcome::Complete]
+        [LoadOutcome::Complete]
     );
     assert!(gateway.mock().stats().max_in_flight_of_a_key() <= 1);
     gateway.wait_held(0, 0);

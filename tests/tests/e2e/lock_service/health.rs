@@ -91,7 +91,7 @@ fn keys_that_are_out_count() {
         let health = bed.gateway.get("/health").send();
         let pool = health.json()["pools"][0].clone();
         assert_eq!(
-            (&pool["keys"], &pool["keys_out"]),
+            (&pool["keys"], &pool["keys_cooling_down"]),
             (&json!(keys), &json!(2))
         );
         if keys == 2 {

@@ -56,7 +56,7 @@ fn it_tells_of_pools_keys_slots_and_waiters() {
         let key = &pool["keys"][0];
         for (field, value) in [
             ("key_id", json!("main")),
-            ("state", json!("in")),
+            ("state", json!("active")),
             ("in_flight", json!(1)),
             ("until", Value::Null),
         ] {

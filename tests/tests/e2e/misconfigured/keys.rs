@@ -45,8 +45,8 @@ fn options_of_keys_that_cannot_be() {
         ("weight=1.5", ["weight", "\"1.5\""]),
         ("id=", ["id", "\"\""]),
         ("id=a/b", ["id", "\"a/b\""]),
-        ("id=a id=b", ["id", "twice"]),
-        ("slots=1 slots=2", ["slots", "twice"]),
+        ("id=a id=b", ["id", "repeated"]),
+        ("slots=1 slots=2", ["slots", "repeated"]),
         ("slot=1", ["unknown", "\"slot\""]),
     ] {
         assert_pool_refused(

@@ -61,16 +61,28 @@ fn values_of_pools_that_cannot_be() {
         ("limit rpm=1; limit tpm=1;", ["limit", "duplicate"]),
         ("cool_down;", ["cool_down", "parameters"]),
         ("cool_down 5s;", ["cool_down", "\"5s\""]),
-        ("cool_down rate=soon;", ["cool_down: rate", "\"soon\""]),
-        ("cool_down quota=0;", ["cool_down: quota", "\"0\""]),
-        ("cool_down revoked=2d;", ["cool_down: revoked", "\"2d\""]),
         (
-            "cool_down rate=5s max=4s;",
-            ["cool_down", "shorter than rate"],
+            "cool_down rate_limited=soon;",
+            ["cool_down: rate_limited", "\"soon\""],
         ),
-        ("cool_down max=999ms;", ["cool_down", "shorter than rate"]),
         (
-            "cool_down rate=1s; cool_down rate=1s;",
+            "cool_down quota_exceeded=0;",
+            ["cool_down: quota_exceeded", "\"0\""],
+        ),
+        (
+            "cool_down invalid_key=2d;",
+            ["cool_down: invalid_key", "\"2d\""],
+        ),
+        (
+            "cool_down rate_limited=5s max=4s;",
+            ["cool_down", "shorter than rate_limited"],
+        ),
+        (
+            "cool_down max=999ms;",
+            ["cool_down", "shorter than rate_limited"],
+        ),
+        (
+            "cool_down rate_limited=1s; cool_down rate_limited=1s;",
             ["cool_down", "duplicate"],
         ),
         ("ramp;", ["ramp", "argument"]),

@@ -44,7 +44,7 @@ fn suggested(plan: &Plan) -> String {
     let test = plan.check();
     let refusal = test.emergencies().concat();
     let (before, _) = refusal
-        .split_once(" would do")
+        .split_once(" is sufficient")
         .unwrap_or_else(|| panic!("no size is suggested: {}", test.output));
     let size = before.rsplit(' ').next().unwrap_or_default();
     size.trim_matches('"').to_owned()

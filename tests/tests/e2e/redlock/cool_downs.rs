@@ -82,7 +82,7 @@ fn what_one_machine_learns_of_a_key_all_know_and_those_that_start_later() {
         serve(&two, 4);
         assert_eq!(uses(&one), 1, "{state}");
         let log = two.error_log().text();
-        assert_eq!(log.matches("\"key_out\"").count(), 1, "told once");
+        assert_eq!(log.matches("\"key_cooling_down\"").count(), 1, "told once");
     }
 }
 
@@ -101,7 +101,7 @@ fn a_node_that_is_down_is_not_needed() {
 #[test]
 fn the_word_of_one_node_is_enough() {
     let nodes = Redis::group(3);
-    nodes[2].ask(&format!("SET {RECORD} \"rate 1\" PX 600000"));
+    nodes[2].ask(&format!("SET {RECORD} \"rate_limited 1\" PX 600000"));
     let gateway = first(&nodes, "good", "up,up,up");
     serve(&gateway, 3);
     assert_eq!(uses(&gateway), 0);
@@ -110,7 +110,7 @@ fn the_word_of_one_node_is_enough() {
 #[test]
 fn a_cool_down_ends_everywhere() {
     let nodes = Redis::group(3);
-    nodes[0].ask(&format!("SET {RECORD} \"rate 1\" PX 1500"));
+    nodes[0].ask(&format!("SET {RECORD} \"rate_limited 1\" PX 1500"));
     let gateway = first(&nodes, "good", "up,up,up");
     wait_until("the key is used again", || {
         serve(&gateway, 1);
@@ -136,7 +136,7 @@ fn nodes_that_may_not_send_messages_are_asked() {
 fn what_is_no_record_is_ignored() {
     let nodes = Redis::group(3);
     nodes[0].ask(&format!("HSET {RECORD} revoked 1"));
-    nodes[1].ask(&format!("SET {RECORD} \"revoked 1\""));
+    nodes[1].ask(&format!("SET {RECORD} \"invalid_key 1\""));
     nodes[2].ask(&format!("SET {RECORD} nonsense PX 600000"));
     let gateway = first(&nodes, "good", "up,up,up");
     for message in [

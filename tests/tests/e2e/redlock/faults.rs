@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use e2e::{Load, Outcome, RawUpstream, Redis, wait_until};
+use e2e::{Load, LoadOutcome, RawUpstream, Redis, wait_until};
 
 use super::witness::{Pair, eight_keys};
 use super::{LOCK, holders, plan_with, states, wait_states};
@@ -23,7 +23,7 @@ fn under_load(
     disturb(nodes, &pair, &load);
     let outcomes = load.stop();
     assert_eq!(outcomes.len(), 1, "no error at all: {outcomes:?}");
-    let served = outcomes.get(&Outcome::Complete).copied().unwrap_or(0);
+    let served = outcomes.get(&LoadOutcome::Complete).copied().unwrap_or(0);
     assert!(served >= 200, "{outcomes:?}");
     pair.assert_exclusive(nodes);
 }

@@ -1,6 +1,6 @@
 //! Key files of pools with a `store` that change while nginx runs.
 
-use e2e::{Load, Outcome, Plan, RawUpstream, Redis, post, stream_once, wait_until};
+use e2e::{Load, LoadOutcome, Plan, RawUpstream, Redis, post, stream_once, wait_until};
 
 use super::{group, holders, on_group, wait_states};
 use crate::key_watch::{events, next_key, replace, wait_events, write};
@@ -104,7 +104,7 @@ fn keys_come_and_go_on_several_machines() {
         let outcomes = load.stop();
         assert_eq!(
             outcomes.into_keys().collect::<Vec<_>>(),
-            [Outcome::Complete]
+            [LoadOutcome::Complete]
         );
     }
     let stats = machines[0].mock().stats();

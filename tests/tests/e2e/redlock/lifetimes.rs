@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use e2e::{
-    Gateway, Load, Outcome, Plan, RawUpstream, Redis, patience, post, stream_once, wait_until,
+    Gateway, Load, LoadOutcome, Plan, RawUpstream, Redis, patience, post, stream_once, wait_until,
 };
 use rustix::process::Signal;
 
@@ -37,7 +37,7 @@ fn three_hundred_streams_keep_their_locks() {
         move |_| stream_once(port, &request)
     });
     gateway.wait_held(300, 0);
-    assert_eq!(load.finish(), [(Outcome::Complete, 300)].into());
+    assert_eq!(load.finish(), [(LoadOutcome::Complete, 300)].into());
     gateway.wait_held(0, 0);
     wait_until("every lock is given back", || {
         nodes.iter().all(|redis| redis.ask("KEYS *:l:*").is_empty())

@@ -15,10 +15,10 @@ mod misconfigured;
 mod nemesis;
 mod other_clients;
 mod quorum;
+mod shared_stats;
 mod start;
 mod tls;
 mod tls_faults;
-mod totals;
 mod witness;
 
 use e2e::{Gateway, Plan, Redis, wait_until};

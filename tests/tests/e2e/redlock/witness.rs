@@ -1,6 +1,6 @@
 //! The mock as independent witness: two machines never use a key at once.
 
-use e2e::{Gateway, Load, Outcome, Outcomes, Plan, Redis, leave_early, post, stream_once};
+use e2e::{Gateway, Load, LoadOutcome, Outcomes, Plan, Redis, leave_early, post, stream_once};
 
 use super::{holders, plan_with, states, wait_states};
 
@@ -97,7 +97,7 @@ fn assert_both_served(pair: &Pair) {
     }
 }
 
-fn count(outcomes: &Outcomes, outcome: &Outcome) -> usize {
+fn count(outcomes: &Outcomes, outcome: &LoadOutcome) -> usize {
     outcomes.get(outcome).copied().unwrap_or(0)
 }
 
@@ -107,7 +107,7 @@ fn thousands_of_requests_through_two_machines() {
     let pair = Pair::start(eight_keys(&nodes, ""), 2);
     pair.wait_states("up,up,up");
     let outcomes = pair.load(REQUESTS).finish();
-    assert_eq!(outcomes, [(Outcome::Complete, REQUESTS)].into());
+    assert_eq!(outcomes, [(LoadOutcome::Complete, REQUESTS)].into());
     pair.assert_exclusive(&nodes);
     assert_both_served(&pair);
     assert_eq!(pair.first.mock().stats().keys.len(), KEYS.len());
@@ -122,7 +122,11 @@ fn clients_of_two_machines_that_leave_at_random_moments() {
     let left = REQUESTS / 3;
     assert_eq!(
         outcomes,
-        [(Outcome::Complete, REQUESTS - left), (Outcome::Left, left)].into()
+        [
+            (LoadOutcome::Complete, REQUESTS - left),
+            (LoadOutcome::Left, left)
+        ]
+        .into()
     );
     pair.assert_exclusive(&nodes);
     assert_both_served(&pair);
@@ -142,14 +146,19 @@ fn workers_of_two_machines_that_are_killed() {
     });
     let outcomes = load.stop();
     assert!(
-        outcomes.keys().all(|o| !matches!(o, Outcome::Answered(_))),
+        outcomes
+            .keys()
+            .all(|o| !matches!(o, LoadOutcome::Answered(_))),
         "{outcomes:?}"
     );
     assert!(
-        count(&outcomes, &Outcome::Broken) <= 4 * CLIENTS,
+        count(&outcomes, &LoadOutcome::Broken) <= 4 * CLIENTS,
         "{outcomes:?}"
     );
-    assert!(count(&outcomes, &Outcome::Complete) >= 300, "{outcomes:?}");
+    assert!(
+        count(&outcomes, &LoadOutcome::Complete) >= 300,
+        "{outcomes:?}"
+    );
     pair.assert_exclusive(&nodes);
     assert_both_served(&pair);
 }
@@ -165,7 +174,10 @@ fn one_of_two_machines_that_is_reloaded_under_load() {
     });
     let outcomes = load.stop();
     assert_eq!(outcomes.len(), 1, "no error at all: {outcomes:?}");
-    assert!(count(&outcomes, &Outcome::Complete) >= 300, "{outcomes:?}");
+    assert!(
+        count(&outcomes, &LoadOutcome::Complete) >= 300,
+        "{outcomes:?}"
+    );
     pair.assert_exclusive(&nodes);
     assert_both_served(&pair);
 }

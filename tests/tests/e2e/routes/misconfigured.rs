@@ -24,7 +24,7 @@ fn routes_that_cannot_be() {
     assert_block_refused("model a;", &["model", "needs a target"]);
     assert_block_refused("model a cloud;", &["model", "needs a target"]);
     assert_block_refused("model to=cloud a;", &["model", "needs a pattern"]);
-    assert_block_refused("model a to=cloud b;", &["model", "\"b\" is out of place"]);
+    assert_block_refused("model a to=cloud b;", &["model", "\"b\" is misplaced"]);
     assert_block_refused("model a to=nobody@x;", &["no pool \"nobody\""]);
     assert_block_refused(
         "model a to=cloud@;",

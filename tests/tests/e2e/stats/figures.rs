@@ -3,7 +3,7 @@
 use e2e::{Refusal, wait_until};
 
 use super::{ADMIN, ask, plan, requests, stats, sum};
-use crate::usage::totals::{TOKENS, ledger, run};
+use crate::usage::counters::{TOKENS, ledger, run};
 
 #[test]
 fn figures_are_the_ledger_of_the_upstream_whichever_way_they_are_summed_up() {

@@ -7,7 +7,7 @@ mod restarts;
 use e2e::{Answer, Gateway, Plan};
 use serde_json::Value;
 
-use crate::usage::{PRICES, totals};
+use crate::usage::{PRICES, counters};
 
 const ADMIN: &str = "token-of-an-admin";
 const KEYS: &str = "key sk-e2e-stats-1 id=k1 slots=4;\nkey sk-e2e-stats-2 id=k2 slots=4;";
@@ -22,8 +22,8 @@ fn plan(more: &str) -> Plan {
             "client app env:TOKEN_A;\nclient batch env:TOKEN_B;\n\
              client ops env:TOKEN_C role=admin;\n{more}"
         ))
-        .environment("TOKEN_A", totals::TOKENS[0])
-        .environment("TOKEN_B", totals::TOKENS[1])
+        .environment("TOKEN_A", counters::TOKENS[0])
+        .environment("TOKEN_B", counters::TOKENS[1])
         .environment("TOKEN_C", ADMIN)
         .file("prices.json", PRICES)
         .http("openai_prices {dir}/prices.json;")

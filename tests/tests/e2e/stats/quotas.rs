@@ -6,7 +6,7 @@ use e2e::{Answer, Call, Gateway, Refusal, wait_until};
 use serde_json::json;
 
 use super::{ADMIN, plan, requests, stats};
-use crate::usage::totals::TOKENS;
+use crate::usage::counters::TOKENS;
 
 /// One request: three tokens of the prompt or so, and this many words.
 fn chat(gateway: &Gateway, token: &str, words: &str) -> Answer {
@@ -200,7 +200,7 @@ fn quotas_that_cannot_be() {
         ("quota app;", "quota needs"),
         ("quota nobody requests=1/day;", "nobody"),
         ("quota app requests=1/week;", "1/week"),
-        ("quota app requests=1/day requests=2/day;", "twice"),
+        ("quota app requests=1/day requests=2/day;", "repeated"),
         ("quota app off; quota app off;", "two quotas"),
     ] {
         assert_refused(&plan(line), &["openai_clients", says]);

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use e2e::{Gateway, Plan, wait_for, wait_until};
-use openai_core::metrics::{Board, Day, Outcome, Owner, Record, Request, Saved};
+use openai_core::metrics::{
+    Day, MetricsZone, Outcome, PoolRequest, Record, Snapshot, SnapshotOwner,
+};
 use openai_wire::Tokens;
 use openai_wire::usage::Source;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -14,7 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{ADMIN, plan, requests, stats, sum};
-use crate::usage::totals::{TOKENS, ledger, run};
+use crate::usage::counters::{TOKENS, ledger, run};
 
 /// A folder for the file that workers may write to.
 struct Kept(TempDir);
@@ -42,11 +44,11 @@ impl Kept {
     /// The requests that the file knows of, if it is whole.
     fn requests(&self) -> Option<u64> {
         let bytes = fs::read(self.file()).ok()?;
-        let (_, saved) = Saved::parse(&bytes).ok()?;
-        let mut block = vec![0; Board::bytes_for(100)];
-        let mut board = Board::format(&mut block).ok()?;
-        board.merge(&saved, today());
-        let lines = board.days(Day::default());
+        let (_, saved) = Snapshot::parse(&bytes).ok()?;
+        let mut block = vec![0; MetricsZone::bytes_for(100)];
+        let mut metrics = MetricsZone::format(&mut block).ok()?;
+        metrics.merge(&saved, today());
+        let lines = metrics.days(Day::default());
         Some(
             lines
                 .map(|(_, _, sum)| sum.requests.iter().sum::<u64>())
@@ -203,8 +205,8 @@ fn what_is_no_file_of_totals_is_put_aside() {
     };
     let cut = &whole[..whole.len() - 9];
     for (content, why) in [
-        ("worker_processes 1;\n", "no file of totals"),
-        ("", "no file of totals"),
+        ("worker_processes 1;\n", "not a snapshot"),
+        ("", "not a snapshot"),
         (cut, "checksum"),
         (
             &whole.replacen("\"openai_stats\":1", "\"openai_stats\":9", 1),
@@ -269,16 +271,16 @@ fn a_place_that_cannot_be_written_is_told_once_and_nothing_else_suffers() {
 #[test]
 fn days_before_count_for_the_month_and_since() {
     let kept = Kept::new();
-    let mut block = vec![0; Board::bytes_for(100)];
-    let mut board = Board::format(&mut block).expect("a board");
+    let mut block = vec![0; MetricsZone::bytes_for(100)];
+    let mut metrics = MetricsZone::format(&mut block).expect("a zone");
     let today = today();
     for (days, prompt) in [(70, 1), (40, 10), (1, 100)] {
-        board.add(&Record {
+        metrics.add(&Record {
             http: None,
             day: today.before(days),
             ended_ms: 0,
             duration_ms: 1,
-            request: Some(Request {
+            request: Some(PoolRequest {
                 service: "app",
                 pool: "main",
                 key: "k1",
@@ -298,7 +300,7 @@ fn days_before_count_for_the_month_and_since() {
             }),
         });
     }
-    let file = Saved::from(board.extract()).to_bytes(&Owner::default());
+    let file = Snapshot::from(metrics.used_rows()).to_bytes(&SnapshotOwner::default());
     fs::write(kept.file(), file).expect("the file can be written");
     let gateway = kept.plan("quota app tokens=50/month;").start();
     let since = |days| {

@@ -2,7 +2,7 @@
 
 use e2e::Gateway;
 
-use super::totals::Metrics;
+use super::counters::Metrics;
 use crate::failover;
 
 fn plan(keys: usize, faults: &str) -> e2e::Plan {
@@ -29,25 +29,24 @@ fn each_attempt_counts_for_its_key() {
     let told =
         |name, key: &str, more: &str| value(&gateway, name, &[&format!("key=\"{key}\""), more]);
     let attempts = |key, verdict| told("openai_key_attempts_total", key, verdict);
-    for (key, verdict, sound) in [
-        ("k1", "verdict=\"revoked\"", 0.0),
-        ("k2", "verdict=\"limited\"", 0.0),
-        ("k3", "verdict=\"faulty\"", 0.0),
-        ("k4", "verdict=\"sound\"", 1.0),
+    for (key, verdict, ok) in [
+        ("k1", "verdict=\"invalid_key\"", 0.0),
+        ("k2", "verdict=\"rate_limited\"", 0.0),
+        ("k3", "verdict=\"upstream_error\"", 0.0),
+        ("k4", "verdict=\"ok\"", 1.0),
     ] {
         assert_eq!(attempts(key, verdict), Some(1.0), "{key}");
-        assert_eq!(attempts(key, "verdict=\"sound\""), Some(sound), "{key}");
+        assert_eq!(attempts(key, "verdict=\"ok\""), Some(ok), "{key}");
     }
     for (key, state) in [
-        ("k1", "revoked"),
-        ("k2", "rate"),
-        ("k3", "in"),
-        ("k4", "in"),
+        ("k1", "state=\"cooling_down\",cause=\"invalid_key\""),
+        ("k2", "state=\"cooling_down\",cause=\"rate_limited\""),
+        ("k3", "state=\"active\""),
+        ("k4", "state=\"active\""),
     ] {
-        let state = format!("state=\"{state}\"");
-        assert_eq!(told("openai_key_state", key, &state), Some(1.0), "{key}");
+        assert_eq!(told("openai_key_state", key, state), Some(1.0), "{key}");
     }
-    let left = told("openai_key_cooldown_seconds", "k2", "").expect("it is out");
+    let left = told("openai_key_cooldown_seconds", "k2", "").expect("it is cooling down");
     assert!((500.0..=600.0).contains(&left), "{left}");
     assert_eq!(told("openai_key_cooldown_seconds", "k4", ""), None);
     e2e::wait_until("the request is counted", || {

@@ -1,9 +1,9 @@
 //! What answers use: read as they pass, priced, and added up.
 
+pub(crate) mod counters;
 mod included;
 mod keys;
 mod reading;
-pub(crate) mod totals;
 
 use e2e::{Call, Gateway, LogLine};
 

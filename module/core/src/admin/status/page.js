@@ -7,11 +7,11 @@
   const RATE_MS = 10000;
   const MINUTE = 60000;
   const STORED = 'nginx-openai token';
-  // The rest is the client's doing: client_error, refused, aborted.
+  // Other outcomes are caused by the client: client_error, refused, aborted.
   const FAILED = ['rate_limited', 'upstream_error', 'incomplete', 'no_key', 'unavailable', 'lease_lost'];
   const CAUSES = {
-    stated: 'at its stated limit', limit: 'at the provider’s limit', rate: 'rate limited',
-    quota: 'out of quota', revoked: 'revoked',
+    configured_limit: 'at its configured limit', provider_limit: 'at the provider’s limit',
+    rate_limited: 'rate limited', quota_exceeded: 'out of quota', invalid_key: 'invalid',
   };
   const NUMBER = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
   const SMALL = new Intl.NumberFormat('en', { maximumFractionDigits: 1 });
@@ -48,7 +48,7 @@
     return { text: far + clock(at), note: `in ${duration(at - now)}` };
   }
 
-  // Rows by their names: what has not changed is left alone.
+  // Rows by their names: unchanged nodes are not touched.
   function sync(parent, items, make, change) {
     const known = new Map([...parent.children].map((node) => [node.dataset.name, node]));
     let at = parent.firstElementChild;
@@ -109,7 +109,7 @@
   const total = (counts) => Object.values(counts).reduce((sum, n) => sum + n, 0);
   const list = (counts, of) => of.filter((name) => counts[name]).map((name) => `${name} ${NUMBER.format(counts[name])}`).join(', ');
 
-  function totals(services) {
+  function sums(services) {
     const sum = { requests: 0, failed: 0, tokens: 0, cost: 0, unpriced: 0, retries: 0, by: {}, of: new Map() };
     for (const it of services) {
       const own = { requests: total(it.requests), tokens: it.prompt_tokens + it.completion_tokens };
@@ -137,11 +137,11 @@
   const money = (dollars) => `$${dollars && dollars < 1 ? dollars.toFixed(4) : NUMBER.format(Math.trunc(dollars)) + (dollars % 1).toFixed(2).slice(1)}`;
 
   function keyState(key) {
-    if (key.state === 'out') {
-      const grave = key.cause === 'quota' || key.cause === 'revoked';
+    if (key.state === 'cooling_down') {
+      const grave = key.cause === 'quota_exceeded' || key.cause === 'invalid_key';
       return { text: CAUSES[key.cause] || key.cause, level: grave ? 'bad' : 'warn', rank: grave ? 0 : 1 };
     }
-    if (key.state === 'trial') return { text: 'on trial', level: 'warn', rank: 2, note: `${key.may_have} of ${key.slots} slots` };
+    if (key.state === 'probation') return { text: 'on probation', level: 'warn', rank: 2, note: `${key.may_have} of ${key.slots} slots` };
     return { text: key.in_flight ? 'in use' : 'ready', level: 'ok', rank: key.in_flight ? 3 : 4 };
   }
 
@@ -159,15 +159,15 @@
       add(grave ? 'bad' : 'warn', `${it.subject} ${it.name} ${nth}`, it.message, it.advice);
     }
     for (const pool of told.pools) {
-      for (const cause of ['revoked', 'quota', 'rate']) {
-        const out = pool.keys.filter((key) => key.cause === cause).sort((a, b) => Date.parse(a.until) - Date.parse(b.until));
-        if (!out.length) continue;
-        const { text, level } = keyState(out[0]);
-        if (out.length > 3) {
-          add(level, `keys ${pool.pool} ${cause}`, `${out.length} keys of ${pool.pool} are ${text}, the first ${more(out[0].until)}.`);
+      for (const cause of ['invalid_key', 'quota_exceeded', 'rate_limited']) {
+        const cooling = pool.keys.filter((key) => key.cause === cause).sort((a, b) => Date.parse(a.until) - Date.parse(b.until));
+        if (!cooling.length) continue;
+        const { text, level } = keyState(cooling[0]);
+        if (cooling.length > 3) {
+          add(level, `keys ${pool.pool} ${cause}`, `${cooling.length} keys of ${pool.pool} are ${text}, the first ${more(cooling[0].until)}.`);
           continue;
         }
-        for (const key of out) {
+        for (const key of cooling) {
           const error = key.last_error ? ` Last error: ${key.last_error}.` : '';
           add(level, `key ${pool.pool}/${key.key_id}`, `Key ${key.key_id} of ${pool.pool} is ${text}, ${more(key.until)}.${error}`);
         }
@@ -191,7 +191,7 @@
     shown = told;
     seenAt = Date.now();
     const now = Date.parse(told.timestamp);
-    const sum = totals(told.services);
+    const sum = sums(told.services);
     const latest = past[past.length - 1];
     // Another nginx counts from zero.
     if (latest && (sum.requests < latest.sum.requests || now < latest.at)) past = [];
@@ -202,9 +202,9 @@
 
     const found = problems(told, now);
     const level = found.some((it) => it.level === 'bad') ? 'bad' : found.length ? 'warn' : 'ok';
-    const headline = found.length ? many(found.length, 'thing needs a look', 'things need a look') : 'All is well';
+    const headline = found.length ? many(found.length, 'problem', 'problems') : 'No problems';
     put($('summary'), headline);
-    attribute($('verdict'), 'class', level);
+    attribute($('health'), 'class', level);
     sync($('problems'), found, () => {
       const node = document.createElement('li');
       node.append(...['span', 'small'].map((name) => document.createElement(name)));
@@ -222,7 +222,7 @@
     const slots = told.pools.reduce((n, pool) => n + pool.slots, 0);
     const held = told.pools.reduce((n, pool) => n + pool.held, 0);
     const waiting = told.pools.reduce((n, pool) => n + pool.waiting, 0);
-    sync($('figures'), [
+    sync($('metrics'), [
       figure('Requests/s', rate(here, then, (it) => it.sum.requests)),
       figure('Tokens/s', rate(here, then, (it) => it.sum.tokens)),
       figure('Slots held', `${held} of ${slots}`),
@@ -246,7 +246,7 @@
     tables.pools(told.pools.map((it) => ({
       name: it.pool,
       cells: [it.pool, { text: it.status, level: well[it.status] }, `${it.held} of ${it.slots}`, NUMBER.format(it.waiting),
-        `${it.keys.filter((key) => key.state === 'out').length} of ${it.keys.length}`,
+        `${it.keys.filter((key) => key.state === 'cooling_down').length} of ${it.keys.length}`,
         it.backend === 'shm' ? 'this machine' : many(it.nodes.length, 'Redis node', 'Redis nodes')],
     })));
     showKeys(told, now);
@@ -255,7 +255,7 @@
       cells: [
         { text: it.key_id || 'gone', note: `slot ${it.slot}` },
         it.pool,
-        { text: it.service_name || 'nobody known', note: it.kind === 'lock' ? `lock of client ${it.client}` : 'request' },
+        { text: it.service_name || 'unknown', note: it.kind === 'lock' ? `lock of client ${it.client}` : 'request' },
         duration(now - Date.parse(it.acquired_at)),
         it.kind === 'lock' ? until(it.expires_at, now) : 'with the request',
         Object.entries(it.context).map(([name, value]) => `${name}: ${value}`).join(', '),
@@ -264,7 +264,7 @@
     const each = (pick) => told.pools.flatMap((pool) => pick(pool));
     tables.waiters(each((pool) => pool.waiters.map((it) => ({
       name: `${pool.pool} ${it.client} ${it.priority}`,
-      cells: [pool.pool, it.client || 'nobody known', it.priority, NUMBER.format(it.count)],
+      cells: [pool.pool, it.client || 'unknown', it.priority, NUMBER.format(it.count)],
     }))));
     const nodes = each((pool) => pool.nodes.map((it) => ({
       name: `${pool.pool} ${it.node}`,
@@ -304,7 +304,7 @@
     const left = (n) => n === null ? '' : NUMBER.format(n);
     const wanted = keys.filter((it) => few || $('idle').checked || it.does.rank < 4);
     tables.keys(wanted.map(({ key, pool, does }) => {
-      const wrong = Object.keys(key.attempts).filter((verdict) => verdict !== 'sound');
+      const wrong = Object.keys(key.attempts).filter((verdict) => verdict !== 'ok');
       return {
         name: `${pool}/${key.key_id}`,
         cells: [key.key_id, pool, does, until(key.until, now), `${key.in_flight} of ${key.slots}`,
@@ -334,9 +334,9 @@
     if (asking) asking.abort();
     document.title = 'Status – nginx-openai';
     document.body.classList.remove('stale');
-    $('board').hidden = $('pause').hidden = $('sign-out').hidden = true;
+    $('content').hidden = $('pause').hidden = $('sign-out').hidden = true;
     Object.values(tables).forEach((fill) => fill([]));
-    for (const id of ['problems', 'figures', 'summary', 'about-gateway', 'announce']) $(id).replaceChildren();
+    for (const id of ['problems', 'metrics', 'summary', 'about-gateway', 'announce']) $(id).replaceChildren();
     fresh();
     $('sign-in').hidden = false;
     trouble(why);
@@ -358,10 +358,10 @@
       if (answer.status === 401) return signOut('This token is not known.');
       if (answer.status === 403) return signOut('This token is not an administrator’s.');
       if (!answer.ok || !told) throw new Error(`the gateway answered ${answer.status}`);
-      const first = $('board').hidden;
+      const first = $('content').hidden;
       sessionStorage.setItem(STORED, token);
       $('sign-in').hidden = true;
-      $('board').hidden = $('pause').hidden = $('sign-out').hidden = false;
+      $('content').hidden = $('pause').hidden = $('sign-out').hidden = false;
       document.body.classList.remove('stale');
       trouble('');
       show(told);

@@ -124,7 +124,7 @@ fn context_keeps_to_its_room() {
 }
 
 proptest! {
-    /// Whatever comes: an answer, never a panic, and a 4xx that is JSON.
+    /// Every input gets an answer, never a panic, and every 4xx has a JSON body.
     #[test]
     fn any_bytes_are_judged(body in proptest::collection::vec(any::<u8>(), 0..200)) {
         for refused in [

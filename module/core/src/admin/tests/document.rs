@@ -8,7 +8,7 @@ fn read() -> Value {
     serde_json::from_str(document()).unwrap()
 }
 
-/// Every operation leads somewhere, by just that method.
+/// Every operation exists, with this method only.
 #[test]
 fn the_document_describes_what_there_is() {
     let document = read();
@@ -47,7 +47,7 @@ fn every_reference_leads_to_a_schema() {
     }
 }
 
-/// A lock that is taken can be prolonged and given back: by operations that there are.
+/// The links of a taken lock refer to existing operations.
 #[test]
 fn what_comes_after_is_linked() {
     let document = read();

@@ -1,5 +1,5 @@
 use crate::admin::*;
-use crate::circuit::{Counts, Phase, Status};
+use crate::circuit::{CircuitState, CircuitView, Counts};
 use crate::lease::PoolGauges;
 
 fn pool(name: &str) -> PoolFacts {
@@ -33,16 +33,16 @@ fn locked(states: &[&str]) -> PoolFacts {
     }
 }
 
-fn upstream(phase: Phase, all: u32, faulty: u32) -> UpstreamFacts {
+fn upstream(state: CircuitState, all: u32, failed: u32) -> UpstreamFacts {
     UpstreamFacts {
         upstream: "api.openai.com".into(),
-        circuit: Status {
-            phase,
+        circuit: CircuitView {
+            state,
             all: 0,
-            faulty: 0,
+            failed: 0,
             until_ms: None,
             trips: 0,
-            recent: Counts { all, faulty },
+            recent: Counts { all, failed },
         },
     }
 }
@@ -61,7 +61,7 @@ use HealthStatus::{Degraded, Healthy, Unhealthy};
 fn nothing_is_found_where_all_is_well() {
     let well = [pool("main"), locked(&["up", "up", "up"])];
     assert_eq!(
-        of(&well, &[upstream(Phase::Closed, 10, 4)]),
+        of(&well, &[upstream(CircuitState::Closed, 10, 4)]),
         (Healthy, vec![])
     );
     assert_eq!(of(&[], &[]).0, Unhealthy, "there is nothing to lease");
@@ -71,28 +71,28 @@ fn nothing_is_found_where_all_is_well() {
 fn an_upstream_that_fails_leaves_the_gateway_degraded() {
     for (facts, says) in [
         (
-            upstream(Phase::Closed, 5, 5),
+            upstream(CircuitState::Closed, 5, 5),
             "Upstream api.openai.com fails: 5 of 5 attempts",
         ),
-        (upstream(Phase::Closed, 10, 5), "5 of 10 attempts"),
+        (upstream(CircuitState::Closed, 10, 5), "5 of 10 attempts"),
         (
-            upstream(Phase::Open, 0, 0),
+            upstream(CircuitState::Open, 0, 0),
             "The circuit of api.openai.com is open",
         ),
-        (upstream(Phase::HalfOpen, 0, 0), "is half open"),
+        (upstream(CircuitState::HalfOpen, 0, 0), "is half open"),
     ] {
         let (status, told) = of(&[pool("main")], &[facts]);
         assert_eq!(status, Degraded, "{says}");
         assert!(told.len() == 1 && told[0].contains(says), "{told:?}");
     }
-    let few = upstream(Phase::Closed, 4, 4);
+    let few = upstream(CircuitState::Closed, 4, 4);
     assert_eq!(of(&[pool("main")], &[few]).0, Healthy, "too few to tell");
 }
 
 #[test]
 fn requests_of_a_pool_that_fail_leave_it_degraded() {
-    let of_recent = |all, faulty| {
-        let recent = Counts { all, faulty };
+    let of_recent = |all, failed| {
+        let recent = Counts { all, failed };
         of(
             &[PoolFacts {
                 recent,
@@ -143,9 +143,9 @@ fn without_a_quorum_there_is_no_lease() {
 
 #[test]
 fn keys_that_are_out_count() {
-    let keys = |keys_out, is_exhausted| PoolFacts {
-        keys_out,
-        is_exhausted,
+    let keys = |keys_cooling_down, is_unusable| PoolFacts {
+        keys_cooling_down,
+        is_unusable,
         ..pool("main")
     };
     assert_eq!(of(&[keys(2, false)], &[]).0, Degraded);

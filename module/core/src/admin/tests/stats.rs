@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::admin::{Stats, StatsQuery};
-use crate::metrics::{Counters, Day, Figures, Line};
+use crate::metrics::{Counters, Day, StatsRow, StatsSums};
 
 fn parse(query: &str) -> Result<StatsQuery, (u16, Value)> {
     StatsQuery::parse(query.as_bytes()).map_err(|problem| {
@@ -42,7 +42,7 @@ fn a_wrong_query_is_explained() {
 
 #[test]
 fn what_nobody_knows_is_null_and_never_nothing() {
-    let line = |name: &str, cost, unpriced| Line {
+    let line = |name: &str, cost, unpriced| StatsRow {
         name: name.into(),
         here: Counters {
             prompt: 10,
@@ -52,7 +52,7 @@ fn what_nobody_knows_is_null_and_never_nothing() {
         },
         elsewhere: Counters::default(),
     };
-    let figures = Figures {
+    let figures = StatsSums {
         since: Day::parse("2024-10-04").unwrap(),
         services: vec![
             line("a", 0, 2),
@@ -60,11 +60,11 @@ fn what_nobody_knows_is_null_and_never_nothing() {
             line("c", 0, 0),
         ],
         keys: vec![line("main/k1", 0, 0)],
-        ..Figures::default()
+        ..StatsSums::default()
     };
-    let recent = Figures {
+    let recent = StatsSums {
         services: vec![line("a", 500_000_000_000, 0), line("b", 0, 1)],
-        ..Figures::default()
+        ..StatsSums::default()
     };
     let answer = serde_json::to_value(Stats::of(&figures, &recent, None, String::new())).unwrap();
     let costs = answer["services"].as_array().unwrap().iter();
@@ -88,8 +88,8 @@ fn what_nobody_knows_is_null_and_never_nothing() {
 #[test]
 fn a_service_sees_itself_only_even_if_there_is_nothing() {
     let answer = Stats::of(
-        &Figures::default(),
-        &Figures::default(),
+        &StatsSums::default(),
+        &StatsSums::default(),
         Some("app"),
         String::new(),
     );

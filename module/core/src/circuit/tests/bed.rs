@@ -21,10 +21,10 @@ impl Bed {
         }
     }
 
-    pub(super) fn admit(&mut self) -> Option<Pass> {
+    pub(super) fn admit(&mut self) -> Option<Permit> {
         match self.circuit.admit(ID, self.now) {
-            Admit::Go(pass) => Some(pass),
-            Admit::Open { until_ms } => {
+            Admission::Permitted(permit) => Some(permit),
+            Admission::Open { until_ms } => {
                 assert_eq!(self.circuit.closed_to_all(self.now), Some(until_ms));
                 assert!(until_ms > self.now);
                 None
@@ -32,21 +32,25 @@ impl Bed {
         }
     }
 
-    pub(super) fn tell(&mut self, pass: Pass, outcome: Outcome) -> Option<Change> {
-        self.circuit.note(pass, outcome, self.now, self.random)
+    pub(super) fn tell(
+        &mut self,
+        permit: Permit,
+        outcome: CircuitOutcome,
+    ) -> Option<CircuitChange> {
+        self.circuit.note(permit, outcome, self.now, self.random)
     }
 
-    /// Sends so many requests, which all end so.
-    pub(super) fn send(&mut self, times: u32, outcome: Outcome) -> Option<Change> {
+    /// Sends some requests one after another, all with the same result.
+    pub(super) fn send(&mut self, times: u32, outcome: CircuitOutcome) -> Option<CircuitChange> {
         let mut change = None;
         for _ in 0..times {
-            let pass = self.admit().expect("it may go");
-            change = change.or(self.tell(pass, outcome));
+            let permit = self.admit().expect("it may go");
+            change = change.or(self.tell(permit, outcome));
         }
         change
     }
 
-    pub(super) fn phase(&self) -> Phase {
-        self.circuit.status(self.now).phase
+    pub(super) fn state(&self) -> CircuitState {
+        self.circuit.status(self.now).state
     }
 }

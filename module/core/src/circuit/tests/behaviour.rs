@@ -1,7 +1,7 @@
 use super::bed::Bed;
 use crate::circuit::*;
 
-/// The defaults, but that it opens by the share of failures only.
+/// The default settings, with the share of failures as the only limit.
 fn settings() -> CircuitSettings {
     CircuitSettings {
         failures: None,
@@ -12,14 +12,14 @@ fn settings() -> CircuitSettings {
 #[test]
 fn it_opens_at_its_share_of_errors_and_not_before_its_number_of_requests() {
     let mut bed = Bed::new(&settings());
-    assert_eq!(bed.send(19, Outcome::Faulty), None);
-    assert_eq!(bed.phase(), Phase::Closed);
-    let opened = bed.send(1, Outcome::Faulty);
-    let Some(Change::Opened {
+    assert_eq!(bed.send(19, CircuitOutcome::Failure), None);
+    assert_eq!(bed.state(), CircuitState::Closed);
+    let opened = bed.send(1, CircuitOutcome::Failure);
+    let Some(CircuitChange::Opened {
         until_ms,
         all: 20,
-        faulty: 20,
-        in_a_row: 20,
+        failed: 20,
+        consecutive: 20,
     }) = opened
     else {
         panic!("{opened:?}");
@@ -28,57 +28,61 @@ fn it_opens_at_its_share_of_errors_and_not_before_its_number_of_requests() {
     assert_eq!(bed.admit(), None);
 
     let mut bed = Bed::new(&settings());
-    assert_eq!(bed.send(51, Outcome::Good), None);
-    assert_eq!(bed.send(50, Outcome::Faulty), None, "49.5 %");
-    assert!(bed.send(1, Outcome::Faulty).is_some(), "50 %");
+    assert_eq!(bed.send(51, CircuitOutcome::Success), None);
+    assert_eq!(bed.send(50, CircuitOutcome::Failure), None, "49.5 %");
+    assert!(bed.send(1, CircuitOutcome::Failure).is_some(), "50 %");
 }
 
 #[test]
 fn what_nobody_can_tell_counts_for_nothing() {
     let mut bed = Bed::new(&settings());
-    bed.send(100, Outcome::Unknown);
+    bed.send(100, CircuitOutcome::Unknown);
     assert_eq!(bed.circuit.status(bed.now).all, 0);
 }
 
 #[test]
 fn errors_are_forgotten_when_the_window_has_passed_them() {
     let mut bed = Bed::new(&settings());
-    bed.send(19, Outcome::Faulty);
+    bed.send(19, CircuitOutcome::Failure);
     bed.now += 8_999;
-    assert_eq!(bed.circuit.status(bed.now).faulty, 19);
+    assert_eq!(bed.circuit.status(bed.now).failed, 19);
     bed.now += 1_001;
-    assert_eq!(bed.circuit.status(bed.now).faulty, 0);
-    assert_eq!(bed.send(19, Outcome::Faulty), None);
+    assert_eq!(bed.circuit.status(bed.now).failed, 0);
+    assert_eq!(bed.send(19, CircuitOutcome::Failure), None);
 }
 
 #[test]
 fn a_process_whose_clock_is_a_little_behind_clears_nothing() {
     let mut bed = Bed::new(&settings());
-    bed.send(10, Outcome::Faulty);
+    bed.send(10, CircuitOutcome::Failure);
     bed.now -= 1;
-    assert_eq!(bed.send(9, Outcome::Faulty), None);
-    assert_eq!(bed.circuit.status(bed.now).faulty, 19);
+    assert_eq!(bed.send(9, CircuitOutcome::Failure), None);
+    assert_eq!(bed.circuit.status(bed.now).failed, 19);
     bed.now += 1;
-    assert!(bed.send(1, Outcome::Faulty).is_some());
+    assert!(bed.send(1, CircuitOutcome::Failure).is_some());
 }
 
 #[test]
 fn one_probe_goes_and_its_success_closes_the_circuit() {
     let mut bed = Bed::new(&settings());
-    bed.send(20, Outcome::Faulty);
+    bed.send(20, CircuitOutcome::Failure);
     bed.now += 4_999;
     assert_eq!(bed.admit(), None);
-    assert_eq!(bed.phase(), Phase::Open);
+    assert_eq!(bed.state(), CircuitState::Open);
     bed.now += 1;
-    assert_eq!(bed.phase(), Phase::HalfOpen);
+    assert_eq!(bed.state(), CircuitState::HalfOpen);
     let probe = bed.admit().unwrap();
     assert!(probe.probe);
     assert_eq!(bed.admit(), None, "one at a time");
     bed.now += 70;
-    let closed = bed.tell(probe, Outcome::Good);
-    assert_eq!(closed, Some(Change::Closed { after_ms: 5_070 }));
+    let closed = bed.tell(probe, CircuitOutcome::Success);
+    assert_eq!(closed, Some(CircuitChange::Closed { after_ms: 5_070 }));
     assert!(!bed.admit().unwrap().probe);
-    assert_eq!(bed.send(19, Outcome::Faulty), None, "it begins anew");
+    assert_eq!(
+        bed.send(19, CircuitOutcome::Failure),
+        None,
+        "it begins anew"
+    );
 }
 
 #[test]
@@ -87,36 +91,41 @@ fn as_many_successes_close_it_as_probes_may_go() {
         probes: 3,
         ..settings()
     });
-    bed.send(20, Outcome::Faulty);
+    bed.send(20, CircuitOutcome::Failure);
     bed.now += 5_000;
     let probes: Vec<_> = std::iter::from_fn(|| bed.admit()).collect();
     assert_eq!(probes.len(), 3);
-    assert_eq!(bed.tell(probes[0], Outcome::Good), None);
+    assert_eq!(bed.tell(probes[0], CircuitOutcome::Success), None);
     let fourth = bed.admit().expect("a place became free");
-    assert_eq!(bed.tell(probes[1], Outcome::Good), None);
-    assert!(bed.tell(probes[2], Outcome::Good).is_some());
-    assert_eq!(bed.tell(fourth, Outcome::Faulty), None, "of another phase");
-    assert_eq!(bed.phase(), Phase::Closed);
+    assert_eq!(bed.tell(probes[1], CircuitOutcome::Success), None);
+    assert!(bed.tell(probes[2], CircuitOutcome::Success).is_some());
+    assert_eq!(
+        bed.tell(fourth, CircuitOutcome::Failure),
+        None,
+        "of another state"
+    );
+    assert_eq!(bed.state(), CircuitState::Closed);
 }
 
 #[test]
 fn each_probe_that_fails_doubles_the_time_up_to_a_bound() {
     let mut bed = Bed::new(&settings());
-    bed.send(20, Outcome::Faulty);
+    bed.send(20, CircuitOutcome::Failure);
     bed.now += 5_000;
     for expected in [10_000, 20_000, 40_000, 60_000, 60_000] {
         let probe = bed.admit().unwrap();
-        let Some(Change::Opened { until_ms, .. }) = bed.tell(probe, Outcome::Faulty) else {
+        let Some(CircuitChange::Opened { until_ms, .. }) = bed.tell(probe, CircuitOutcome::Failure)
+        else {
             panic!("it must open");
         };
         assert_eq!(until_ms - bed.now, expected);
         bed.now = until_ms;
     }
     let probe = bed.admit().unwrap();
-    bed.tell(probe, Outcome::Good);
-    bed.send(19, Outcome::Faulty);
+    bed.tell(probe, CircuitOutcome::Success);
+    bed.send(19, CircuitOutcome::Failure);
     bed.random = u64::MAX;
-    let Some(Change::Opened { until_ms, .. }) = bed.send(1, Outcome::Faulty) else {
+    let Some(CircuitChange::Opened { until_ms, .. }) = bed.send(1, CircuitOutcome::Failure) else {
         panic!("it must open");
     };
     let (least, most) = (5_000, 6_250);
@@ -126,17 +135,17 @@ fn each_probe_that_fails_doubles_the_time_up_to_a_bound() {
 #[test]
 fn a_probe_that_told_nothing_makes_room_for_another() {
     let mut bed = Bed::new(&settings());
-    bed.send(20, Outcome::Faulty);
+    bed.send(20, CircuitOutcome::Failure);
     bed.now += 5_000;
     let probe = bed.admit().unwrap();
-    assert_eq!(bed.tell(probe, Outcome::Unknown), None);
+    assert_eq!(bed.tell(probe, CircuitOutcome::Unknown), None);
     assert!(bed.admit().unwrap().probe);
 }
 
 #[test]
 fn a_probe_that_is_never_heard_of_is_given_up() {
     let mut bed = Bed::new(&settings());
-    bed.send(20, Outcome::Faulty);
+    bed.send(20, CircuitOutcome::Failure);
     bed.now += 5_000;
     let lost = bed.admit().unwrap();
     bed.now += 59_999;
@@ -144,28 +153,35 @@ fn a_probe_that_is_never_heard_of_is_given_up() {
     bed.now += 1;
     let next = bed.admit().unwrap();
     assert_eq!(bed.admit(), None);
-    assert!(bed.tell(lost, Outcome::Good).is_some(), "it is news yet");
-    assert_eq!(bed.tell(next, Outcome::Faulty), None);
+    assert!(
+        bed.tell(lost, CircuitOutcome::Success).is_some(),
+        "it is news yet"
+    );
+    assert_eq!(bed.tell(next, CircuitOutcome::Failure), None);
 }
 
 #[test]
 fn what_was_sent_before_it_opened_tells_nothing_afterwards() {
     let mut bed = Bed::new(&settings());
     let early: Vec<_> = (0..40).map(|_| bed.admit().unwrap()).collect();
-    bed.send(20, Outcome::Faulty);
+    bed.send(20, CircuitOutcome::Failure);
     let until = bed.circuit.closed_to_all(bed.now);
-    for &pass in &early[..20] {
-        assert_eq!(bed.tell(pass, Outcome::Faulty), None);
+    for &permit in &early[..20] {
+        assert_eq!(bed.tell(permit, CircuitOutcome::Failure), None);
     }
     assert_eq!(bed.circuit.closed_to_all(bed.now), until);
     bed.now += 5_000;
     let probe = bed.admit().unwrap();
-    assert_eq!(bed.tell(early[20], Outcome::Good), None, "it is no probe");
-    assert_eq!(bed.tell(early[21], Outcome::Faulty), None);
-    assert_eq!(bed.phase(), Phase::HalfOpen);
-    bed.tell(probe, Outcome::Good);
-    for &pass in &early[22..] {
-        assert_eq!(bed.tell(pass, Outcome::Faulty), None);
+    assert_eq!(
+        bed.tell(early[20], CircuitOutcome::Success),
+        None,
+        "it is no probe"
+    );
+    assert_eq!(bed.tell(early[21], CircuitOutcome::Failure), None);
+    assert_eq!(bed.state(), CircuitState::HalfOpen);
+    bed.tell(probe, CircuitOutcome::Success);
+    for &permit in &early[22..] {
+        assert_eq!(bed.tell(permit, CircuitOutcome::Failure), None);
     }
     assert_eq!(bed.circuit.status(bed.now).all, 0);
 }
@@ -173,30 +189,30 @@ fn what_was_sent_before_it_opened_tells_nothing_afterwards() {
 #[test]
 fn a_circuit_that_is_turned_off_lets_everything_through() {
     let mut bed = Bed::new(&settings());
-    bed.send(20, Outcome::Faulty);
+    bed.send(20, CircuitOutcome::Failure);
     let off = CircuitSettings {
         errors: None,
         ..settings()
     };
     bed.circuit.set(&off, bed.now);
-    assert_eq!(bed.send(1_000, Outcome::Faulty), None);
+    assert_eq!(bed.send(1_000, CircuitOutcome::Failure), None);
     let status = bed.circuit.status(bed.now);
     assert_eq!(
-        (status.phase, status.share()),
-        (Phase::Closed, Share(10_000))
+        (status.state, status.share()),
+        (CircuitState::Closed, Share(10_000))
     );
 }
 
 #[test]
 fn a_reload_goes_on_with_the_circuit_and_judges_by_its_own_settings() {
     let mut bed = Bed::new(&settings());
-    bed.send(10, Outcome::Faulty);
+    bed.send(10, CircuitOutcome::Failure);
     let stricter = CircuitSettings {
         requests: 11,
         ..settings()
     };
     bed.circuit.set(&stricter, bed.now);
-    assert!(bed.send(1, Outcome::Faulty).is_some());
+    assert!(bed.send(1, CircuitOutcome::Failure).is_some());
     let shorter = CircuitSettings {
         open_max_ms: 1_000,
         ..settings()
@@ -212,14 +228,14 @@ fn a_reload_goes_on_with_the_circuit_and_judges_by_its_own_settings() {
 fn a_probe_aside_closes_it_at_once_or_keeps_it_open() {
     let mut bed = Bed::new(&settings());
     assert_eq!(bed.circuit.probed_aside(false, bed.now, 0), None);
-    assert_eq!(bed.phase(), Phase::Closed, "requests say enough");
-    bed.send(20, Outcome::Faulty);
+    assert_eq!(bed.state(), CircuitState::Closed, "requests say enough");
+    bed.send(20, CircuitOutcome::Failure);
     bed.now += 4_000;
     assert_eq!(bed.circuit.probed_aside(false, bed.now, 0), None);
     assert_eq!(bed.circuit.closed_to_all(bed.now), Some(bed.now + 10_000));
     bed.now += 1_000;
     let closed = bed.circuit.probed_aside(true, bed.now, 0);
-    assert_eq!(closed, Some(Change::Closed { after_ms: 5_000 }));
+    assert_eq!(closed, Some(CircuitChange::Closed { after_ms: 5_000 }));
     assert!(!bed.admit().unwrap().probe);
 }
 
@@ -236,46 +252,54 @@ fn one_process_probes_in_every_interval() {
     assert!(claim(&mut bed));
 }
 
-/// Opened by so many failures, whatever the window holds.
+/// Asserts that the circuit opened after that many consecutive failures, whatever the window
+/// contains.
 #[track_caller]
-fn assert_opened(change: Option<Change>, in_a_row: u32) {
-    let Some(Change::Opened { in_a_row: told, .. }) = change else {
+fn assert_opened(change: Option<CircuitChange>, consecutive: u32) {
+    let Some(CircuitChange::Opened {
+        consecutive: told, ..
+    }) = change
+    else {
         panic!("{change:?}");
     };
-    assert_eq!(told, in_a_row);
+    assert_eq!(told, consecutive);
 }
 
 #[test]
 fn so_many_failures_in_a_row_open_it_however_rare_they_are() {
     let mut bed = Bed::new(&CircuitSettings::default());
     for _ in 0..4 {
-        assert_eq!(bed.send(1, Outcome::Faulty), None);
+        assert_eq!(bed.send(1, CircuitOutcome::Failure), None);
         bed.now += 3_600_000;
     }
-    bed.send(1, Outcome::Good);
-    assert_eq!(bed.send(4, Outcome::Faulty), None, "it begins anew");
-    bed.send(3, Outcome::Unknown);
-    assert_opened(bed.send(1, Outcome::Faulty), 5);
-    assert_eq!(bed.phase(), Phase::Open);
+    bed.send(1, CircuitOutcome::Success);
+    assert_eq!(bed.send(4, CircuitOutcome::Failure), None, "it begins anew");
+    bed.send(3, CircuitOutcome::Unknown);
+    assert_opened(bed.send(1, CircuitOutcome::Failure), 5);
+    assert_eq!(bed.state(), CircuitState::Open);
     bed.now += 5_000;
     assert_eq!(
-        bed.send(1, Outcome::Good).map(|_| bed.phase()),
-        Some(Phase::Closed)
+        bed.send(1, CircuitOutcome::Success).map(|_| bed.state()),
+        Some(CircuitState::Closed)
     );
-    assert_eq!(bed.send(4, Outcome::Faulty), None, "those before are over");
+    assert_eq!(
+        bed.send(4, CircuitOutcome::Failure),
+        None,
+        "those before are over"
+    );
 }
 
-/// A request that no upstream can answer is sent again and again, by itself and its client.
+/// A request that no upstream can serve is retried by the gateway and by its client.
 #[test]
 fn one_request_counts_once() {
     let mut bed = Bed::new(&CircuitSettings::default());
     for _ in 0..4 {
-        assert_eq!(bed.send(1, Outcome::Faulty), None);
-        assert_eq!(bed.send(3, Outcome::FaultyAgain), None);
+        assert_eq!(bed.send(1, CircuitOutcome::Failure), None);
+        assert_eq!(bed.send(3, CircuitOutcome::RepeatedFailure), None);
     }
     let status = bed.circuit.status(bed.now);
-    assert_eq!((status.faulty, status.recent.faulty), (4, 16));
-    assert_opened(bed.send(1, Outcome::Faulty), 5);
+    assert_eq!((status.failed, status.recent.failed), (4, 16));
+    assert_opened(bed.send(1, CircuitOutcome::Failure), 5);
 }
 
 #[test]
@@ -286,31 +310,35 @@ fn a_number_in_a_row_opens_it_where_no_share_does() {
         ..settings()
     };
     let mut bed = Bed::new(&row(Some(2)));
-    assert_opened(bed.send(2, Outcome::Faulty), 2);
+    assert_opened(bed.send(2, CircuitOutcome::Failure), 2);
     bed.circuit.set(&row(None), bed.now);
-    assert_eq!(bed.send(100, Outcome::Faulty), None, "it is turned off");
+    assert_eq!(
+        bed.send(100, CircuitOutcome::Failure),
+        None,
+        "it is turned off"
+    );
 }
 
 #[test]
 fn the_last_minute_is_known_in_every_phase() {
     let mut bed = Bed::new(&CircuitSettings::default());
     let recent = |bed: &Bed| {
-        let Counts { all, faulty } = bed.circuit.status(bed.now).recent;
-        (all, faulty)
+        let Counts { all, failed } = bed.circuit.status(bed.now).recent;
+        (all, failed)
     };
     let early = bed.admit().unwrap();
-    bed.send(3, Outcome::Good);
-    bed.send(5, Outcome::Faulty);
-    assert_eq!((bed.phase(), recent(&bed)), (Phase::Open, (8, 5)));
-    bed.tell(early, Outcome::Faulty);
+    bed.send(3, CircuitOutcome::Success);
+    bed.send(5, CircuitOutcome::Failure);
+    assert_eq!((bed.state(), recent(&bed)), (CircuitState::Open, (8, 5)));
+    bed.tell(early, CircuitOutcome::Failure);
     assert_eq!(
         recent(&bed),
         (9, 6),
-        "of an earlier phase, but of this minute"
+        "of an earlier state, but of this minute"
     );
     bed.now += 5_000;
-    bed.send(1, Outcome::Good);
-    assert_eq!((bed.phase(), recent(&bed)), (Phase::Closed, (10, 6)));
+    bed.send(1, CircuitOutcome::Success);
+    assert_eq!((bed.state(), recent(&bed)), (CircuitState::Closed, (10, 6)));
     bed.now += 60_000;
     assert_eq!(recent(&bed), (0, 0));
 }

@@ -1,4 +1,4 @@
-//! Records that nobody has written: bytes of a process that died, or of anybody.
+//! Records with arbitrary bytes, for example after a process died.
 
 use proptest::prelude::*;
 
@@ -15,17 +15,17 @@ proptest! {
     ) {
         let circuit: Circuit = bytemuck::pod_read_unaligned(&bytes);
         let mut bed = Bed { circuit, now, random };
-        let mut passes = vec![];
+        let mut permits = vec![];
         for (ms, step) in steps {
             bed.now = bed.now.saturating_add(ms);
             match step {
                 0 => {
-                    if let Admit::Go(pass) = bed.circuit.admit(ID, bed.now) {
-                        passes.push(pass);
+                    if let Admission::Permitted(permit) = bed.circuit.admit(ID, bed.now) {
+                        permits.push(permit);
                     }
                 }
-                1 => drop(passes.pop().map(|pass| bed.tell(pass, Outcome::Faulty))),
-                2 => drop(passes.pop().map(|pass| bed.tell(pass, Outcome::Good))),
+                1 => drop(permits.pop().map(|permit| bed.tell(permit, CircuitOutcome::Failure))),
+                2 => drop(permits.pop().map(|permit| bed.tell(permit, CircuitOutcome::Success))),
                 _ => {
                     let status = bed.circuit.status(bed.now);
                     prop_assert!(status.share() <= Share(10_000));
@@ -33,15 +33,15 @@ proptest! {
             }
         }
         if bed.now < u64::MAX / 2 {
-            // Whatever they say, with the settings of a configuration it heals.
+            // Whatever the bytes are, valid settings make the circuit recover.
             bed.circuit.set(&CircuitSettings::default(), bed.now);
             bed.now += 75_000;
             let healed = (0..3).any(|_| match bed.circuit.admit(ID, bed.now) {
-                Admit::Go(pass) => {
-                    bed.circuit.note(pass, Outcome::Good, bed.now, random);
-                    bed.phase() == Phase::Closed
+                Admission::Permitted(permit) => {
+                    bed.circuit.note(permit, CircuitOutcome::Success, bed.now, random);
+                    bed.state() == CircuitState::Closed
                 }
-                Admit::Open { .. } => false,
+                Admission::Open { .. } => false,
             });
             prop_assert!(healed);
         }

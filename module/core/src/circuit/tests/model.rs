@@ -11,19 +11,19 @@ use crate::circuit::*;
 enum Step {
     Pass(u64),
     Send,
-    /// One of those under way ends.
-    End(usize, Outcome),
-    /// So many go and end at once.
-    Burst(u32, Outcome),
+    /// One of the requests under way ends.
+    End(usize, CircuitOutcome),
+    /// Several requests are sent and end at once.
+    Burst(u32, CircuitOutcome),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let outcome = || {
         prop_oneof![
-            4 => Just(Outcome::Faulty),
-            3 => Just(Outcome::Good),
-            1 => Just(Outcome::FaultyAgain),
-            1 => Just(Outcome::Unknown),
+            4 => Just(CircuitOutcome::Failure),
+            3 => Just(CircuitOutcome::Success),
+            1 => Just(CircuitOutcome::RepeatedFailure),
+            1 => Just(CircuitOutcome::Unknown),
         ]
     };
     let step = prop_oneof![
@@ -52,13 +52,13 @@ fn settings() -> impl Strategy<Value = CircuitSettings> {
 }
 
 enum State {
-    /// Outcomes by the tenth of a window in which they were told, and all since it closed.
+    /// Results by tenth of a window, and all results since the circuit closed.
     Closed(Vec<(u64, bool)>, Vec<bool>),
     Open {
         until: u64,
     },
     HalfOpen {
-        /// Probes under way by number, and when they are given up together.
+        /// Numbers of the probes under way, and when they are given up together.
         probes: BTreeSet<usize>,
         lost_at: u64,
         succeeded: u32,
@@ -69,7 +69,7 @@ struct Model {
     settings: CircuitSettings,
     state: State,
     trips: u32,
-    /// Each phase has its own.
+    /// Number of the current state; each state change increases it.
     phases: usize,
 }
 
@@ -79,7 +79,7 @@ impl Model {
         self.phases += 1;
     }
 
-    /// Whether a request may go; if so, it is number `number`.
+    /// Whether a request is permitted; if so, it becomes number `number`.
     fn send(&mut self, number: usize, now: u64) -> bool {
         if matches!(self.state, State::Open { until } if until <= now) {
             self.enter(State::HalfOpen {
@@ -107,29 +107,38 @@ impl Model {
         }
     }
 
-    /// Whether the circuit must have opened (until about when) or closed by this.
-    fn end(&mut self, number: usize, phase: usize, outcome: Outcome, now: u64) -> Option<bool> {
-        if phase != self.phases {
+    /// The state change that must follow: `true` for opened, `false` for closed.
+    fn end(
+        &mut self,
+        number: usize,
+        state: usize,
+        outcome: CircuitOutcome,
+        now: u64,
+    ) -> Option<bool> {
+        if state != self.phases {
             return None;
         }
         match &mut self.state {
             State::Closed(told, requests) => {
-                if matches!(outcome, Outcome::Unknown | Outcome::FaultyAgain) {
+                if matches!(
+                    outcome,
+                    CircuitOutcome::Unknown | CircuitOutcome::RepeatedFailure
+                ) {
                     return None;
                 }
-                let failed = outcome == Outcome::Faulty;
+                let failed = outcome == CircuitOutcome::Failure;
                 requests.push(failed);
                 let tenth = u64::from(self.settings.window_ms / 10);
                 told.push((now / tenth, failed));
                 told.retain(|(at, _)| at + 10 > now / tenth);
-                let faulty = told.iter().filter(|(_, faulty)| *faulty).count() as u32;
+                let failures = told.iter().filter(|(_, failed)| *failed).count() as u32;
                 let Share(limit) = self.settings.errors?;
                 let row = requests.iter().rev().take_while(|failed| **failed).count();
                 let most = self.settings.failures.unwrap_or(u32::MAX);
                 let opens = failed
                     && (row as u32 >= most
                         || told.len() as u32 >= self.settings.requests
-                            && faulty * 10_000 / told.len() as u32 >= limit);
+                            && failures * 10_000 / told.len() as u32 >= limit);
                 if opens {
                     self.trips = 0;
                 }
@@ -139,13 +148,13 @@ impl Model {
                 probes, succeeded, ..
             } => {
                 if !probes.remove(&number) {
-                    // One that was given up: it makes room all the same.
+                    // A result of a probe that was given up frees a place, too.
                     probes.pop_first();
                 }
                 match outcome {
-                    Outcome::Unknown => None,
-                    Outcome::Faulty | Outcome::FaultyAgain => Some(true),
-                    Outcome::Good => {
+                    CircuitOutcome::Unknown => None,
+                    CircuitOutcome::Failure | CircuitOutcome::RepeatedFailure => Some(true),
+                    CircuitOutcome::Success => {
                         *succeeded += 1;
                         (*succeeded == self.settings.probes).then_some(false)
                     }
@@ -155,10 +164,10 @@ impl Model {
         }
     }
 
-    fn check(&mut self, change: Option<Change>, expected: Option<bool>, now: u64) {
+    fn check(&mut self, change: Option<CircuitChange>, expected: Option<bool>, now: u64) {
         match (change, expected) {
             (None, None) => {}
-            (Some(Change::Opened { until_ms, .. }), Some(true)) => {
+            (Some(CircuitChange::Opened { until_ms, .. }), Some(true)) => {
                 let least = u64::from(self.settings.open_ms) << self.trips.min(3);
                 let least = least.min(self.settings.open_max_ms.into());
                 let length = until_ms - now;
@@ -166,7 +175,7 @@ impl Model {
                 self.trips += 1;
                 self.enter(State::Open { until: until_ms });
             }
-            (Some(Change::Closed { .. }), Some(false)) => {
+            (Some(CircuitChange::Closed { .. }), Some(false)) => {
                 self.enter(State::Closed(vec![], vec![]));
             }
             other => panic!("{other:?}"),
@@ -202,9 +211,9 @@ proptest! {
                 Step::End(at, outcome) => {
                     if !under_way.is_empty() {
                         let at = at % under_way.len();
-                        let (number, phase, pass) = under_way.swap_remove(at);
-                        let change = bed.tell(pass, outcome);
-                        let expected = model.end(number, phase, outcome, bed.now);
+                        let (number, state, permit) = under_way.swap_remove(at);
+                        let change = bed.tell(permit, outcome);
+                        let expected = model.end(number, state, outcome, bed.now);
                         model.check(change, expected, bed.now);
                     }
                     (0, None)
@@ -212,15 +221,15 @@ proptest! {
             };
             for _ in 0..times {
                 sent += 1;
-                let pass = bed.admit();
-                prop_assert_eq!(pass.is_some(), model.send(sent, bed.now));
-                let Some(pass) = pass else { continue };
-                prop_assert_eq!(pass.probe, matches!(model.state, State::HalfOpen { .. }));
+                let permit = bed.admit();
+                prop_assert_eq!(permit.is_some(), model.send(sent, bed.now));
+                let Some(permit) = permit else { continue };
+                prop_assert_eq!(permit.probe, matches!(model.state, State::HalfOpen { .. }));
                 let Some(outcome) = ends else {
-                    under_way.push((sent, model.phases, pass));
+                    under_way.push((sent, model.phases, permit));
                     continue;
                 };
-                let change = bed.tell(pass, outcome);
+                let change = bed.tell(permit, outcome);
                 let expected = model.end(sent, model.phases, outcome, bed.now);
                 model.check(change, expected, bed.now);
             }

@@ -1,16 +1,16 @@
-//! Locks of services: leases whose holder is no request.
+//! Service locks: leases that are held by a service and not by a request.
 //!
-//! Such a lock is taken by a request, and outlives it and its worker: nobody's
-//! process owns its slot, it is not renewed, and it ends at its deadline unless its
-//! owner prolongs it. A record beside the slot says whose it is and what for; the
-//! record stays for a while when the lock has ended, to tell what became of it.
+//! A service lock is taken by a request and outlives it and its worker. It is not renewed; it
+//! ends at its deadline unless its owner extends it. A record beside the slot stores the owner
+//! and the context. It is kept for a while after the lock has ended, so that the result can be
+//! queried.
 
 mod record;
 mod tending;
 mod view;
 
-pub(crate) use record::{Head, Note, SERVICE};
 pub use record::{MAX_CONTEXT, MAX_NAME, MAX_REQUEST, ServiceState};
+pub(crate) use record::{SERVICE, ServiceRecord, ServiceTexts};
 pub use tending::{Stray, Tending};
 pub use view::{HeldBy, Holding, ServiceLock, Waiting};
 
@@ -26,59 +26,60 @@ use super::time::Now;
 use super::worker::WorkerId;
 use super::zone::{PoolId, Zone};
 
-/// For how much longer than they were asked to nodes may keep a lock: they count from
-/// when they hear of it.
+/// How much longer than requested nodes may keep a lock: they count from the moment they receive
+/// the command.
 const SLACK_MS: u64 = 60_000;
 
-/// Whose a lock is, and what for.
+/// Owner, context and duration of a service lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms<'a> {
-    /// The client, by its token.
+    /// Name of the client, by its token.
     pub client: &'a str,
-    /// The service, by its own word.
+    /// Name of the service, as stated by the client.
     pub service: &'a str,
-    /// Its name for the request: asked again, it gets the same lock.
+    /// Identifier of the request: the same request gets the same lock again.
     pub request: &'a str,
-    /// What else it has said, for listings.
+    /// Context for listings.
     pub context: &'a str,
-    /// When the lock ends, on the monotonic clock.
+    /// End of the lock on the monotonic clock.
     pub until_ms: u64,
-    /// Until when nodes may keep it; 0 if they do not know it.
+    /// Until when nodes may keep the lock; 0 if they do not have it.
     pub asked_ms: u64,
 }
 
-/// Why a lease could not become a service's.
+/// Why a lease could not become a service lock.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum EntrustError {
     /// The lease is lost.
     #[error("the lease is lost")]
     Lost,
-    /// The key has been put out since it was leased.
+    /// The key has begun a cool-down since it was leased.
     #[error("the key is cooling down")]
-    Cooling,
+    CoolingDown,
     /// All records are in use.
     #[error("there is no room for another lock")]
     Full,
-    /// The request has a lock already.
-    #[error("the request has a lock")]
+    /// The request already has a lock.
+    #[error("the request already has a lock")]
     Known(Box<ServiceLock>),
 }
 
-/// A number that stands for a client among those who hold slots; never 0.
+/// A number that identifies a client among the holders of slots; never 0.
 #[must_use]
 pub fn holder_of(client: &str) -> u64 {
     digest(&[client]).max(1)
 }
 
 fn digest(texts: &[&str]) -> u64 {
-    // Fixed keys: it must be the same in every process.
+    // Fixed keys, so that the number is the same in every process.
     let mut hasher = DefaultHasher::new();
     texts.hash(&mut hasher);
     hasher.finish()
 }
 
 impl Zone<'_> {
-    /// Makes a lease, whose slot is locked if it has to be, a service's.
+    /// Turns a lease into a service lock. If the pool needs locks on nodes, the slot must be
+    /// locked.
     pub fn entrust(
         &mut self,
         handle: LeaseHandle,
@@ -93,12 +94,12 @@ impl Zone<'_> {
             .cooling_ms(self.slots[handle.slot as usize].key, now)
             .is_some()
         {
-            return Err(EntrustError::Cooling);
+            return Err(EntrustError::CoolingDown);
         }
         let at = self.free_record().ok_or(EntrustError::Full)?;
         self.notes[at].write([terms.client, terms.service, terms.request, terms.context]);
         let slot = &mut self.slots[handle.slot as usize];
-        self.services[at] = Head {
+        self.services[at] = ServiceRecord {
             nonce: handle.nonce,
             digest: digest(&[terms.client, terms.service, terms.request]),
             fence: slot.fence,
@@ -119,13 +120,13 @@ impl Zone<'_> {
         Ok(self.service_view(at))
     }
 
-    /// The lock of this name, whatever has become of it.
+    /// The service lock with this id, held or ended.
     #[must_use]
     pub fn service_lock(&self, id: u128) -> Option<ServiceLock> {
         Some(self.service_view(self.find(id)?))
     }
 
-    /// The lock that a request of a service holds.
+    /// The held lock of a service's request.
     #[must_use]
     pub fn service_lock_for(
         &self,
@@ -146,8 +147,8 @@ impl Zone<'_> {
             .map(|at| self.service_view(at))
     }
 
-    /// Notes that nodes are going to be asked to keep a held lock until then, whatever
-    /// they answer. `false` if it is held no more.
+    /// Records that nodes are about to be asked to keep a held lock until then, whatever they
+    /// answer. `false` if the lock is no longer held.
     pub fn ask_for_service_lock(&mut self, id: u128, asked_ms: u64) -> bool {
         let held = self.find_held(id);
         if let Some(at) = held {
@@ -157,7 +158,7 @@ impl Zone<'_> {
         held.is_some()
     }
 
-    /// All nodes have let go of a lock that has ended.
+    /// Records that no node keeps an ended lock any more.
     pub fn settle_service_lock(&mut self, id: u128) {
         let nonce = nonce_words(id);
         for head in self.services.iter_mut() {
@@ -167,7 +168,7 @@ impl Zone<'_> {
         }
     }
 
-    /// Moves the end of a held lock, never to before.
+    /// Extends a held lock; never shortens it.
     pub fn prolong_service_lock(&mut self, id: u128, until_ms: u64) -> Option<ServiceLock> {
         let at = self.find_held(id)?;
         let head = &mut self.services[at];
@@ -177,7 +178,7 @@ impl Zone<'_> {
         Some(self.service_view(at))
     }
 
-    /// Ends a held lock: its slot goes to the first waiter.
+    /// Ends a held lock and grants its slot to the first waiter.
     pub fn end_service_lock(
         &mut self,
         id: u128,
@@ -190,8 +191,8 @@ impl Zone<'_> {
         Some(self.service_view(at))
     }
 
-    /// Ends a held lock that has one on the nodes: the slot is the worker's, to give
-    /// that back, for `left_ms` at the most.
+    /// Ends a held lock that nodes have, too. The worker holds the slot for up to `left_ms` while
+    /// it releases the lock on the nodes.
     pub fn reclaim_service_lock(
         &mut self,
         id: u128,
@@ -210,8 +211,8 @@ impl Zone<'_> {
         Some(self.granted(slot))
     }
 
-    /// The nodes say that a lock is another's: its slot is held elsewhere, and nobody
-    /// here tries it for `for_ms`.
+    /// Ends a lock that belongs to another machine according to the nodes. The slot is held
+    /// elsewhere for `for_ms`.
     pub fn lose_service_lock(
         &mut self,
         handle: LeaseHandle,
@@ -225,13 +226,13 @@ impl Zone<'_> {
         Some(self.service_view(at))
     }
 
-    /// Notes that the owner of a lock has said what was done with it: `false` if it has before.
+    /// Records that the owner has reported its usage; `false` if it had before.
     pub fn tell_service_lock(&mut self, id: u128) -> bool {
         let at = self.find(id);
         at.is_some_and(|at| std::mem::replace(&mut self.services[at].told, 1) == 0)
     }
 
-    /// Forgets the locks that have ended; those that nobody gave back.
+    /// Forgets ended locks. Returns those that expired without a release.
     pub fn clean_service_locks(&mut self, now: Now) -> Vec<ServiceLock> {
         self.expire(now);
         let mut expired = vec![];
@@ -246,8 +247,8 @@ impl Zone<'_> {
         expired
     }
 
-    /// What there is to do on the nodes for the locks of these keys that nobody has seen
-    /// to for `every_ms`; from now on somebody has.
+    /// The locks of these keys that have not been maintained on the nodes for `every_ms`. Marks
+    /// them as maintained now.
     pub fn service_locks_to_tend(
         &mut self,
         of: impl Fn(u32) -> bool,
@@ -285,23 +286,24 @@ impl Zone<'_> {
         tending
     }
 
-    /// How many service locks are held.
+    /// Number of held service locks.
     #[must_use]
     pub fn service_locks(&self) -> usize {
-        let held = |head: &&Head| head.state == ServiceState::Held as u32;
+        let held = |head: &&ServiceRecord| head.state == ServiceState::Held as u32;
         self.services.iter().filter(held).count()
     }
 
-    /// A slot that a service held has become free.
+    /// Ends the record of a service lock whose slot has become free.
     pub(crate) fn service_slot_freed(&mut self, slot: u32, now: Now) {
         let nonce = self.slots[slot as usize].nonce;
-        let held = |head: &Head| head.state == ServiceState::Held as u32 && head.nonce == nonce;
+        let held =
+            |head: &ServiceRecord| head.state == ServiceState::Held as u32 && head.nonce == nonce;
         if let Some(at) = self.services.iter().position(held) {
             self.close(at, ServiceState::Expired, now);
         }
     }
 
-    /// Ends the records whose slot is not theirs: a process died in between.
+    /// Ends records whose slot does not belong to them, after a process died.
     pub(crate) fn rebuild_services(&mut self) {
         for head in self.services.iter_mut() {
             let own = self.slots.get(head.slot as usize).is_some_and(|slot| {
@@ -316,8 +318,8 @@ impl Zone<'_> {
     fn close(&mut self, at: usize, state: ServiceState, now: Now) {
         let head = &mut self.services[at];
         head.state = state as u32;
-        // Nobody gives it back on the nodes yet, unless its owner or an administrator
-        // has ended it.
+        // A lock that its owner or an administrator ended has been released on the nodes. Others
+        // have not.
         let given_back = matches!(state, ServiceState::Released | ServiceState::Forced);
         head.tended_ms = if given_back { now.mono_ms } else { 0 };
         if state != ServiceState::Expired {
@@ -335,7 +337,7 @@ impl Zone<'_> {
 
     fn find(&self, id: u128) -> Option<usize> {
         let nonce = nonce_words(id);
-        // Looks at all of them, however early it is found.
+        // Always scans all records, so that the time does not depend on the id.
         let mut found = None;
         for (at, head) in self.services.iter().enumerate() {
             if bool::from(head.nonce.ct_eq(&nonce)) && head.state != 0 {
@@ -350,10 +352,9 @@ impl Zone<'_> {
         (self.services[at].state == ServiceState::Held as u32).then_some(at)
     }
 
-    /// A record that no held lock has; that of the lock that ended first, if all
-    /// have been used.
+    /// An unused record, or that of the lock that ended first.
     fn free_record(&self) -> Option<usize> {
-        let rank = |head: &Head| match ServiceState::of(head.state) {
+        let rank = |head: &ServiceRecord| match ServiceState::of(head.state) {
             None if head.asked_ms == 0 => Some(0),
             Some(ServiceState::Held) => None,
             _ => Some(head.until_ms.max(1)),

@@ -1,35 +1,35 @@
-//! The records of service locks, as they lie in shared memory.
+//! Records of service locks in shared memory.
 
 use bytemuck::{Pod, Zeroable};
 
-/// The room for the name of a client, and for that of a service, in bytes.
+/// Maximum length of the names of a client and of a service, in bytes.
 pub const MAX_NAME: usize = 64;
-/// The room for the name of a request.
+/// Maximum length of a request's identifier, in bytes.
 pub const MAX_REQUEST: usize = 128;
-/// The room for what else a service has said of its lock.
+/// Maximum length of a lock's context, in bytes.
 pub const MAX_CONTEXT: usize = 1024;
 
-/// Owns the slots of service locks: no worker, so that they outlive every one.
+/// Owner of the slots of service locks. It is no worker, so the locks outlive all workers.
 pub(crate) const SERVICE: u32 = u32::MAX - 1;
 
-/// What a service lock is, or what became of it.
+/// State of a service lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum ServiceState {
     /// It holds its slot.
     Held = 1,
-    /// Its owner gave it back.
+    /// Released by its owner.
     Released = 2,
-    /// Its time was over.
+    /// Expired.
     Expired = 3,
-    /// An administrator ended it.
+    /// Ended by an administrator.
     Forced = 4,
-    /// Another has its lock on the nodes.
+    /// Another machine has the lock on the nodes.
     Lost = 5,
 }
 
 impl ServiceState {
-    /// `None` for a record that is not in use.
+    /// `None` for an unused record.
     pub(crate) fn of(word: u32) -> Option<Self> {
         match word {
             1 => Some(Self::Held),
@@ -42,22 +42,22 @@ impl ServiceState {
     }
 }
 
-/// What is looked through to find a lock.
+/// The part of a record that searches read.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-pub(crate) struct Head {
-    /// The nonce of its lease, which is its name.
+pub(crate) struct ServiceRecord {
+    /// The nonce of the lease, which is the lock's id.
     pub(crate) nonce: [u64; 2],
-    /// Of its owner and its request.
+    /// Hash of owner and request.
     pub(crate) digest: u64,
     pub(crate) fence: u64,
-    /// When it was taken, and when it ends or has ended, on the monotonic clock.
+    /// When the lock was taken, and when it ends or ended, on the monotonic clock.
     pub(crate) taken_ms: u64,
     pub(crate) until_ms: u64,
-    /// When its lock on the nodes was last put in order.
+    /// Time of the last maintenance of the lock on the nodes.
     pub(crate) tended_ms: u64,
-    /// Until when nodes may keep that lock, by all that they were asked to: perhaps for
-    /// longer than the service has it. 0 if they have none.
+    /// Until when nodes may keep the lock, by all requests sent to them. This can be later than
+    /// the end of the service lock. 0 if they do not have it.
     pub(crate) asked_ms: u64,
     pub(crate) lock_nonce: [u64; 2],
     pub(crate) lock_fence: u64,
@@ -65,24 +65,24 @@ pub(crate) struct Head {
     pub(crate) slot: u32,
     pub(crate) key: u32,
     pub(crate) ordinal: u32,
-    /// Not 0 when its owner has said what was done with it.
+    /// Not 0 when the owner has reported its usage.
     pub(crate) told: u64,
 }
 
-/// Whose it is, and what for.
+/// Owner and context of a service lock.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-pub(crate) struct Note {
+pub(crate) struct ServiceTexts {
     pub(crate) client: [u8; MAX_NAME],
     pub(crate) service: [u8; MAX_NAME],
     pub(crate) request: [u8; MAX_REQUEST],
     pub(crate) context: [u8; MAX_CONTEXT],
-    /// How long each of them is.
+    /// Lengths of the texts.
     pub(crate) lengths: [u16; 4],
 }
 
-impl Note {
-    /// Writes the texts, cut off where their room ends.
+impl ServiceTexts {
+    /// Stores the texts, truncated to their fields.
     pub(crate) fn write(&mut self, texts: [&str; 4]) {
         let rooms: [&mut [u8]; 4] = [
             &mut self.client,

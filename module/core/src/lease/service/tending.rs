@@ -1,36 +1,36 @@
-//! What there is to do on the nodes for the locks of services.
+//! Maintenance of service locks on the nodes.
 
-use super::Head;
+use super::ServiceRecord;
 use crate::lease::acquire::Grant;
 use crate::lease::lock::Lock;
 use crate::lease::record::nonce_of;
 use crate::lease::release::LeaseHandle;
 
-/// What there is to do on the nodes.
+/// Maintenance that is due on the nodes.
 #[derive(Debug, Default)]
 pub struct Tending {
-    /// Locks that are held: nodes that have forgotten them are told again.
+    /// Held locks, to be renewed on all nodes.
     pub keep: Vec<(Grant, Lock)>,
-    /// Locks that have ended, and that nodes may keep.
+    /// Ended locks that nodes may still have, to be released.
     pub give_back: Vec<Stray>,
-    /// When the first of those that are held ends, on the monotonic clock.
+    /// When the first held lock ends, on the monotonic clock.
     pub next_ms: Option<u64>,
 }
 
-/// A lock that has ended, as nodes may still know it.
+/// An ended lock that nodes may still have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stray {
-    /// The lease that it was of.
+    /// The lease.
     pub handle: LeaseHandle,
     /// The key's index in the zone.
     pub key: u32,
-    /// Which of the key's slots.
+    /// The slot's number within its key.
     pub ordinal: u32,
     /// The lock.
     pub lock: Lock,
 }
 
-impl Head {
+impl ServiceRecord {
     pub(super) fn stray(&self) -> Stray {
         Stray {
             handle: LeaseHandle {

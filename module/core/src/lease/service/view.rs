@@ -1,82 +1,82 @@
-//! What is told of locks and leases.
+//! Listings of locks, leases and waiters.
 
 use std::collections::HashMap;
 
-use super::{Head, SERVICE, ServiceState};
+use super::{SERVICE, ServiceRecord, ServiceState};
 use crate::lease::lock::Lock;
 use crate::lease::record::{NONE, nonce_of, slot_state};
 use crate::lease::release::LeaseHandle;
 use crate::lease::zone::{PoolId, Zone};
 
-/// A lock of a service.
+/// A service lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceLock {
-    /// Its lease; the nonce is the lock's name.
+    /// The lease; its nonce is the lock's id.
     pub handle: LeaseHandle,
-    /// What it is, or what became of it.
+    /// The state.
     pub state: ServiceState,
     /// The pool of its key.
     pub pool: PoolId,
     /// The key's index in the zone.
     pub key: u32,
-    /// Which of the key's slots.
+    /// The slot's number within its key.
     pub ordinal: u32,
     /// Its fence.
     pub fence: u64,
-    /// When it was taken, on the monotonic clock.
+    /// When the lock was taken, on the monotonic clock.
     pub taken_ms: u64,
-    /// When it ends, or ended.
+    /// When the lock ends or ended.
     pub until_ms: u64,
-    /// The lock that it has on the nodes, where slots are leased on several machines.
+    /// The lock on the nodes, where slots are shared by several machines.
     pub lock: Option<Lock>,
-    /// Whose it is: by the token.
+    /// Name of the client, by its token.
     pub client: String,
-    /// And by the service's own word.
+    /// Name of the service, as stated by the client.
     pub service: String,
-    /// The service's name for the request.
+    /// The service's identifier of the request.
     pub request: String,
-    /// What else the service has said of it.
+    /// Context stated by the service.
     pub context: String,
 }
 
-/// Who has a slot.
+/// The holder of a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeldBy {
-    /// A request, of the client that the number stands for; 0 for nobody.
+    /// A request of the client with that number; 0 without a client.
     Request(u64),
     /// A service.
     Service(Box<ServiceLock>),
 }
 
-/// A slot under a lease of this machine.
+/// A slot that is leased on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holding {
-    /// The name of the lease.
+    /// The id of the lease.
     pub id: u128,
     /// The pool of its key.
     pub pool: PoolId,
     /// The key's index in the zone.
     pub key: u32,
-    /// Which of the key's slots.
+    /// The slot's number within its key.
     pub ordinal: u32,
     /// Its fence.
     pub fence: u64,
-    /// When it was granted, on the monotonic clock.
+    /// When the lease was granted, on the monotonic clock.
     pub since_ms: u64,
-    /// When it ends, unless renewed.
+    /// When the lease ends unless renewed.
     pub until_ms: u64,
-    /// Who has it.
+    /// The holder.
     pub holder: HeldBy,
 }
 
 /// A request that waits for a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// The pool that it waits for.
+    /// The pool.
     pub pool: PoolId,
-    /// The client that the number stands for; 0 for nobody.
+    /// Number of the client; 0 without one.
     pub holder: u64,
-    /// Higher is served sooner.
+    /// Requests with a higher priority are served first.
     pub priority: i32,
 }
 
@@ -100,10 +100,10 @@ impl Zone<'_> {
         pools.iter().flat_map(of_pool).collect()
     }
 
-    /// The slots of these pools that are under a lease of this machine.
+    /// The slots of these pools that are leased on this machine.
     #[must_use]
     pub fn holdings(&self, pools: &[PoolId]) -> Vec<Holding> {
-        let held = |head: &Head| head.state == ServiceState::Held as u32;
+        let held = |head: &ServiceRecord| head.state == ServiceState::Held as u32;
         let services = self.services.iter().enumerate();
         let services = services.filter(|(_, head)| held(head));
         let services: HashMap<_, _> = services.map(|(at, head)| (head.slot, at)).collect();

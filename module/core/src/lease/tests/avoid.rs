@@ -1,4 +1,4 @@
-//! Keys that a request has tried.
+//! Requests avoid keys that they have tried.
 
 use super::bed::{Bed, pool};
 use super::health::bed;

@@ -1,4 +1,4 @@
-//! A zone in ordinary memory, and shorthand to use it.
+//! A zone in ordinary memory with helper functions.
 
 use openai_wire::{Limits, Verdict};
 
@@ -11,7 +11,7 @@ pub(super) struct Bed {
     pub(super) now: u64,
     pub(super) pool: PoolId,
     pub(super) generation: u64,
-    /// The chance that reports bring.
+    /// Random number for reports.
     pub(super) random: u64,
     nonce: u128,
 }
@@ -112,18 +112,18 @@ impl Bed {
         self.zone().release(grant.handle, now)
     }
 
-    /// Reports an answer with these headers.
+    /// Reports a response with these headers.
     pub(super) fn answer(
         &mut self,
         grant: &Grant,
         verdict: Verdict,
         headers: &[(&str, &str)],
-    ) -> Option<Turn> {
+    ) -> Option<KeyChange> {
         let mut limits = Limits::default();
         for (name, value) in headers {
             limits.header(name.as_bytes(), value.as_bytes(), 0);
         }
-        let report = Report {
+        let report = AttemptReport {
             verdict,
             limits,
             status: 0,

@@ -107,7 +107,7 @@ fn leaving_just_after_being_served_hands_over_the_lease() {
     assert_eq!(bed.served(worker), [second]);
 }
 
-/// A waiter is served while its worker stands still for longer than the TTL.
+/// Serves a waiter while its worker is stopped for longer than the TTL.
 fn served_and_left_lying(bed: &mut Bed) -> (WorkerId, u64, WaitTicket, Grant) {
     let (stalled, other) = (bed.worker(1), bed.worker(2));
     let held = bed.acquire(other).unwrap();

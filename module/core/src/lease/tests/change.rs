@@ -49,7 +49,7 @@ fn a_key_that_is_gone_is_granted_to_nobody_and_its_lease_runs_on() {
     let gone = running.key;
     let name = if gone == 0 { 1 } else { 2 };
     change(&mut bed, one, &[3 - name]).unwrap();
-    // The worker that has not read the file yet is granted what is left.
+    // The worker that has not read the file yet gets one of the remaining keys.
     assert_ne!(bed.acquire(two).unwrap().key, gone);
     bed.release(running).unwrap();
     assert!(bed.acquire(two).is_none());
@@ -64,7 +64,7 @@ fn a_new_key_serves_those_who_wait_once_their_worker_has_it() {
     let (of_two, _) = bed.wait(two, 0);
     let (of_one, _) = bed.wait(one, 0);
     change(&mut bed, one, &[1, 2]).unwrap();
-    // The first in the queue has no key for it yet.
+    // The first in the queue does not have that key yet.
     assert_eq!(bed.served(one), [of_one]);
     assert!(bed.served(two).is_empty());
     change(&mut bed, one, &[1, 2, 3]).unwrap();

@@ -16,15 +16,15 @@ fn reload(bed: &mut Bed) {
     bed.reload(&pool("p", &[(1, 1, 1)], Balance::RoundRobin));
 }
 
-/// Sends requests that fail until the circuit is open; returns until when.
+/// Sends failing requests until the circuit is open; returns when probes may begin.
 fn break_it(bed: &mut Bed, id: CircuitId) -> u64 {
     let now = bed.clock();
     let mut zone = bed.zone();
     for _ in 0..5 {
-        let Admit::Go(pass) = zone.admit(id, now) else {
+        let Admission::Permitted(permit) = zone.admit(id, now) else {
             panic!("it is open already");
         };
-        zone.outcome(pass, Outcome::Faulty, now, 0);
+        zone.outcome(permit, CircuitOutcome::Failure, now, 0);
     }
     zone.circuit_open(id, now).expect("it must be open")
 }
@@ -42,7 +42,7 @@ fn a_circuit_outlives_a_reload_and_a_crash() {
     assert_eq!(bed.zone().circuit_open(one, now), Some(until));
     assert_eq!(bed.zone().circuit_open(two, now), None);
     let status = bed.zone().circuit_status(one, now).unwrap();
-    assert_eq!(status.phase, Phase::Open);
+    assert_eq!(status.state, CircuitState::Open);
 }
 
 #[test]
@@ -59,14 +59,14 @@ fn places_are_taken_over_from_upstreams_that_are_out_of_use() {
     }
     let other = enter(&mut bed, "other").unwrap();
     break_it(&mut bed, other);
-    // An old worker still means upstream-0, which nobody watches any more.
+    // An old worker still uses the id of upstream-0, which is no longer configured.
     let now = bed.clock();
     let mut zone = bed.zone();
     assert_eq!(zone.circuit_open(first[0], now), None);
-    let Admit::Go(pass) = zone.admit(first[0], now) else {
+    let Admission::Permitted(permit) = zone.admit(first[0], now) else {
         panic!("it is not the other's");
     };
-    assert_eq!(zone.outcome(pass, Outcome::Good, now, 0), None);
+    assert_eq!(zone.outcome(permit, CircuitOutcome::Success, now, 0), None);
     assert_eq!(zone.circuit_status(first[0], now), None);
     assert!(zone.circuit_open(other, now).is_some());
 }

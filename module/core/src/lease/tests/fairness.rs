@@ -1,4 +1,4 @@
-//! Each key's share of the picks, also while keys come and go.
+//! Each key's share of the leases, also while keys are cooling down.
 
 use openai_wire::Verdict;
 
@@ -79,8 +79,7 @@ fn every_key_has_its_share() {
     }
 }
 
-/// A key goes out again and again; what it has while it is in is its share, and so
-/// is what the others have.
+/// A key with repeated cool-downs gets its share while it is active, and so do the other keys.
 #[test]
 fn a_key_that_comes_and_goes_has_its_share_while_it_is_in() {
     for balance in ALL {
@@ -90,11 +89,13 @@ fn a_key_that_comes_and_goes_has_its_share_while_it_is_in() {
             for _ in 0..500 {
                 let grant = run.pick();
                 with[grant.key as usize] += 1;
-                run.bed.answer(&grant, Verdict::Sound, &[]);
+                run.bed.answer(&grant, Verdict::Ok, &[]);
                 run.bed.release(grant).unwrap();
             }
             let (now, until) = (run.bed.clock(), run.bed.now + 10);
-            run.bed.zone().put_out(3, Cause::Rate, 0, until, now);
+            run.bed
+                .zone()
+                .learn_cool_down(3, Cause::RateLimited, 0, until, now);
             for _ in 0..500 {
                 let grant = run.pick();
                 without[grant.key as usize] += 1;
@@ -111,7 +112,7 @@ fn a_key_that_comes_and_goes_has_its_share_while_it_is_in() {
     }
 }
 
-/// As in a failover: a request with a bad key goes on to another.
+/// As in a failover: a request with a bad key is retried with another.
 #[test]
 fn requests_that_try_again_spread_evenly() {
     for balance in ALL {

@@ -1,6 +1,6 @@
-//! Keys that are given no more than is left, and than the configuration allows.
+//! Keys are given no more than the remaining and the configured limits.
 
-use openai_wire::Verdict::*;
+use openai_wire::Verdict;
 use proptest::prelude::*;
 
 use super::bed::{Bed, pool};
@@ -40,17 +40,20 @@ fn take(bed: &mut Bed, worker: WorkerId, tokens: u32) -> Option<Grant> {
 fn a_key_with_two_requests_left_is_not_given_five() {
     let (mut bed, worker) = bed(&[9], KeyPolicy::default());
     let first = bed.acquire(worker).unwrap();
-    assert_eq!(bed.answer(&first, Sound, &told("2", "500ms")), None);
+    assert_eq!(bed.answer(&first, Verdict::Ok, &told("2", "500ms")), None);
     assert_eq!(bed.view(0).requests, Some(2));
     let given = std::iter::from_fn(|| bed.acquire(worker)).count();
     assert_eq!(given, 2);
     let view = bed.view(0);
-    assert_eq!((view.cause, view.left_ms), (Some(Cause::Limit), 500));
+    assert_eq!(
+        (view.cause, view.left_ms),
+        (Some(Cause::ProviderLimit), 500)
+    );
     bed.now += 500;
     assert!(bed.acquire(worker).is_some());
     let view = bed.view(0);
     assert_eq!(
-        (view.on_trial, view.failures),
+        (view.on_probation, view.failures),
         (false, 0),
         "it did nothing wrong"
     );
@@ -64,14 +67,15 @@ fn what_is_left_is_corrected_by_the_grants_since() {
     for _ in 0..2 {
         bed.acquire(worker).unwrap();
     }
-    // The first knew nothing of the three after it, the second of two.
-    bed.answer(&second, Sound, &told("4", "1s"));
+    // The first response does not include the three requests after it, the second not two of
+    // them.
+    bed.answer(&second, Verdict::Ok, &told("4", "1s"));
     assert_eq!(bed.view(0).requests, Some(2));
-    bed.answer(&first, Sound, &told("5", "1s"));
+    bed.answer(&first, Verdict::Ok, &told("5", "1s"));
     assert_eq!(bed.view(0).requests, Some(2));
-    bed.answer(&first, Sound, &told("3", "1s"));
-    assert_eq!(bed.view(0).cause, Some(Cause::Limit));
-    bed.answer(&second, Sound, &told("9", "1s"));
+    bed.answer(&first, Verdict::Ok, &told("3", "1s"));
+    assert_eq!(bed.view(0).cause, Some(Cause::ProviderLimit));
+    bed.answer(&second, Verdict::Ok, &told("9", "1s"));
     assert_eq!(bed.view(0).cause, None, "news ends it");
     assert_eq!(bed.view(0).requests, Some(7));
 }
@@ -80,16 +84,16 @@ fn what_is_left_is_corrected_by_the_grants_since() {
 fn a_request_that_was_not_sent_leaves_more() {
     let (mut bed, worker) = bed(&[9], KeyPolicy::default());
     let first = bed.acquire(worker).unwrap();
-    bed.answer(&first, Sound, &told("1", "1s"));
+    bed.answer(&first, Verdict::Ok, &told("1", "1s"));
     let unused = bed.acquire(worker).unwrap();
-    assert_eq!(bed.view(0).cause, Some(Cause::Limit));
+    assert_eq!(bed.view(0).cause, Some(Cause::ProviderLimit));
     let now = bed.clock();
     bed.zone().unused(unused.handle, now).unwrap();
     bed.release(unused).unwrap();
     assert_eq!(bed.view(0).requests, Some(1));
     let second = bed.acquire(worker).expect("it is left");
     assert!(bed.acquire(worker).is_none());
-    bed.answer(&second, Sound, &told("1", "1s"));
+    bed.answer(&second, Verdict::Ok, &told("1", "1s"));
     assert_eq!(bed.view(0).requests, Some(1), "and counts not as one since");
 }
 
@@ -99,11 +103,11 @@ fn once_whole_again_a_limit_bounds_what_is_given_before_the_next_answer() {
     let first = bed.acquire(worker).unwrap();
     let mut headers = told("0", "100ms").to_vec();
     headers.push(("x-ratelimit-limit-requests", "3"));
-    bed.answer(&first, Sound, &headers);
+    bed.answer(&first, Verdict::Ok, &headers);
     assert!(bed.acquire(worker).is_none());
     bed.now += 100;
     assert_eq!(std::iter::from_fn(|| bed.acquire(worker)).count(), 3);
-    // Nobody says more: after a second it is tried again.
+    // No response states the limits: after a second the key is tried again.
     bed.now += 1_000;
     assert!(bed.acquire(worker).is_some());
 }
@@ -116,7 +120,7 @@ fn tokens_left_steer_the_choice() {
         ("x-ratelimit-remaining-tokens", "100"),
         ("x-ratelimit-reset-tokens", "6s"),
     ];
-    bed.answer(&first, Sound, &headers);
+    bed.answer(&first, Verdict::Ok, &headers);
     for _ in 0..4 {
         assert_eq!(
             take(&mut bed, worker, 101).unwrap().key,
@@ -128,13 +132,13 @@ fn tokens_left_steer_the_choice() {
     assert_eq!(bed.view(0).tokens, Some(40));
     let now = bed.clock();
     bed.zone()
-        .put_out(1, Cause::Rate, 0, now.mono_ms + MINUTE, now);
+        .learn_cool_down(1, Cause::RateLimited, 0, now.mono_ms + MINUTE, now);
     assert_eq!(
         take(&mut bed, worker, 60).unwrap().key,
         0,
         "rather than none"
     );
-    assert_eq!(bed.view(0).cause, Some(Cause::Limit));
+    assert_eq!(bed.view(0).cause, Some(Cause::ProviderLimit));
     assert!(take(&mut bed, worker, 0).is_none());
 }
 
@@ -168,9 +172,9 @@ fn tokens_a_minute_are_settled_by_what_was_used() {
     let (mut bed, worker) = bed(&[9], policy);
     let big = take(&mut bed, worker, 5_900).unwrap();
     let over = take(&mut bed, worker, 1_000).expect("something is left");
-    assert_eq!(bed.view(0).cause, Some(Cause::Stated));
+    assert_eq!(bed.view(0).cause, Some(Cause::ConfiguredLimit));
     assert!(take(&mut bed, worker, 1).is_none());
-    // 900 below nothing, at 100 a second.
+    // 900 below zero, at 100 per second.
     assert_eq!(bed.view(0).left_ms, 9_001);
     let now = bed.clock();
     bed.zone().settle(&over, 100, now);
@@ -181,7 +185,7 @@ fn tokens_a_minute_are_settled_by_what_was_used() {
     bed.zone().settle(&third, u64::MAX, now);
     assert_eq!(
         bed.view(0).cause,
-        Some(Cause::Stated),
+        Some(Cause::ConfiguredLimit),
         "whatever is claimed"
     );
     bed.now += 2 * 86_400_000;
@@ -229,7 +233,7 @@ fn limits_of_the_configuration_come_and_go_with_a_reload() {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
-    /// Whatever comes when: no more is given than a full bucket and what flows in.
+    /// In any order of events, no more is given than a full bucket and the refill.
     #[test]
     fn no_key_is_given_more_than_is_stated(
         rpm in 1u32..500,
@@ -260,7 +264,7 @@ proptest! {
         }
     }
 
-    /// A key is idle only as long as something says so.
+    /// A key is idle only while a limit requires it.
     #[test]
     fn what_is_due_is_given(rpm in 2u32..500, pass in 50u64..5_000) {
         let policy = KeyPolicy { rpm, ..KeyPolicy::default() };

@@ -50,7 +50,7 @@ fn a_lock_goes_from_lease_to_lease_with_rising_fences_and_no_more_often_than_all
     assert_eq!(fences, [1_000, 1_001, 1_002]);
     bed.wait(worker, 0);
     assert_eq!(end(&mut bed, held), Ok(Ended::Locked(lock(&bed))));
-    // Held until the lock has been given back; then it is the waiter's to lock.
+    // The slot is held until the lock has been released; then the waiter can lock it.
     assert!(bed.acquire(worker).is_none());
     bed.release(held).unwrap();
     let now = bed.clock();

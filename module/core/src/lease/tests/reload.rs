@@ -33,7 +33,7 @@ fn fewer_slots_take_effect_as_leases_end() {
     let leases: Vec<_> = (0..3).map(|_| bed.acquire(worker).unwrap()).collect();
     bed.reload(&pool("p", &[(1, 1, 1)], Balance::RoundRobin));
     let worker = bed.worker(2);
-    // Whichever slots they are on: two leases are still more than one.
+    // On whichever slots: two leases exceed the new limit of one.
     for lease in leases {
         assert!(bed.acquire(worker).is_none());
         bed.release(lease).unwrap();
@@ -68,7 +68,7 @@ fn an_old_worker_is_granted_only_keys_that_its_configuration_knows() {
     assert!(bed.served(old).is_empty());
     bed.release(lease).unwrap();
     assert_eq!(bed.served(old), [tag]);
-    // The old key is nothing for the new worker.
+    // The new worker does not know the old key.
     assert_eq!(bed.acquire(new).unwrap().key, fresh.key);
     assert!(bed.acquire(new).is_none());
 }

@@ -1,4 +1,4 @@
-//! Locks of services.
+//! Service locks.
 
 use openai_wire::Verdict;
 
@@ -31,7 +31,7 @@ fn held(bed: &mut Bed) -> Vec<Holding> {
     bed.zone().holdings(&[pool])
 }
 
-/// A lock of the only slot, which a worker has taken that is gone.
+/// A lock on the only slot, taken by a worker that has exited.
 fn orphan(bed: &mut Bed, for_ms: u64) -> ServiceLock {
     let worker = bed.worker(1);
     let grant = bed.acquire(worker).unwrap();
@@ -81,11 +81,15 @@ fn no_lock_is_made_of_a_key_that_is_cooling_down() {
     let key = leases[0].key;
     let now = bed.clock();
     assert_eq!(bed.zone().cooling_ms(key, now), None);
-    bed.answer(&leases[0], Verdict::Limited, &[("retry-after-ms", "500")]);
+    bed.answer(
+        &leases[0],
+        Verdict::RateLimited,
+        &[("retry-after-ms", "500")],
+    );
     assert_eq!(bed.zone().cooling_ms(key, now), Some(500));
     let terms = terms("r", bed.now + TTL);
     let refused = bed.zone().entrust(leases[1].handle, &terms, now);
-    assert_eq!(refused, Err(EntrustError::Cooling));
+    assert_eq!(refused, Err(EntrustError::CoolingDown));
     bed.release(leases[0]).unwrap();
     bed.now += 500;
     bed.expire();
@@ -124,7 +128,7 @@ fn its_end_serves_who_waits_and_is_remembered() {
         .unwrap();
     assert_eq!(ended.state, ServiceState::Forced);
     assert_eq!(bed.served(worker), [tag]);
-    // Once is enough.
+    // Only the first report counts.
     assert_eq!(
         bed.zone().end_service_lock(id, ServiceState::Released, now),
         None
@@ -195,7 +199,7 @@ fn a_listing_tells_whom_a_request_is_of() {
     };
     let now = bed.clock();
     let first = bed.zone().acquire(&want, now).unwrap();
-    // And of one that has waited.
+    // The same for a request that has waited.
     let waits = Want {
         holder: of + 1,
         ..bed.want(worker)
@@ -207,7 +211,7 @@ fn a_listing_tells_whom_a_request_is_of() {
     assert_eq!(holder(&mut bed), HeldBy::Request(of + 1));
 }
 
-/// Records of locks that have ended make room for new ones, the oldest first.
+/// Records of ended locks are reused, the oldest first.
 #[test]
 fn records_are_used_again() {
     let mut bed = bed();
@@ -257,8 +261,8 @@ fn there_is_room_for_so_many() {
     bed.release(grant).unwrap();
 }
 
-/// A process that dies between two writes leaves a record without its slot, or a slot
-/// without its record.
+/// A process that dies between two writes leaves a record without its slot, or a slot without its
+/// record.
 #[test]
 fn recovery_ends_what_was_torn() {
     let mut bed = bed();
@@ -278,7 +282,7 @@ fn recovery_ends_what_was_torn() {
     );
 }
 
-/// A lock that nodes have, too, of a worker; with until when it was asked of them.
+/// A worker's lock that nodes have, too.
 fn on_nodes(bed: &mut Bed, worker: WorkerId, for_ms: u64) -> ServiceLock {
     let grant = bed.acquire(worker).unwrap();
     let lock = Lock::new(7, 100, bed.now + for_ms);
@@ -293,7 +297,7 @@ fn on_nodes(bed: &mut Bed, worker: WorkerId, for_ms: u64) -> ServiceLock {
     service
 }
 
-/// What there is to do: how many locks to keep, the strays, and when to look again.
+/// Due maintenance: number of locks to keep, locks to release, and the next time.
 fn due(bed: &mut Bed) -> (usize, Vec<Stray>, Option<u64>) {
     let now = bed.clock();
     let due = bed.zone().service_locks_to_tend(|_| true, TTL, now);
@@ -315,7 +319,7 @@ fn locks_on_nodes_are_seen_to_in_turn() {
     bed.now += TTL;
     assert_eq!(due(&mut bed), (1, vec![], until));
     assert_eq!(due(&mut bed), (0, vec![], until));
-    // Given back by another worker, which has it for a while.
+    // Released by another worker, which holds the slot meanwhile.
     let other = bed.worker(2);
     let now = bed.clock();
     let id = service.handle.nonce();
@@ -329,7 +333,7 @@ fn locks_on_nodes_are_seen_to_in_turn() {
     bed.zone().dismiss(other, now);
     bed.now += 100;
     assert!(bed.acquire(worker).is_some());
-    // That worker has died: whoever looks next gives it back, until nodes say so.
+    // That worker has died: maintenance releases the lock until the nodes confirm it.
     for _ in 0..2 {
         assert_eq!(due(&mut bed), (0, vec![], None));
         bed.now += TTL;
@@ -343,7 +347,7 @@ fn locks_on_nodes_are_seen_to_in_turn() {
     assert_eq!(state(&mut bed, &service), ServiceState::Released);
 }
 
-/// Too few nodes have prolonged it: when it ends they may keep it for longer.
+/// Too few nodes have extended the lock: after its end some nodes may keep it for longer.
 #[test]
 fn nodes_that_were_asked_for_longer_are_told_of_the_end() {
     let mut bed = bed();
@@ -361,12 +365,12 @@ fn nodes_that_were_asked_for_longer_are_told_of_the_end() {
     );
     assert_eq!(state(&mut bed, &service), ServiceState::Expired);
     assert!(!bed.zone().ask_for_service_lock(id, long), "it has ended");
-    // Nobody answers, and the record is forgotten by an administrator.
+    // No node answers, and an administrator cleans up the record.
     let now = bed.clock();
     bed.zone().clean_service_locks(now);
     bed.now += TTL;
     assert_eq!(due(&mut bed).1.len(), 1);
-    // By then it has ended on all nodes.
+    // By then it has expired on all nodes.
     bed.now = long + 10 * 60_000;
     assert_eq!(due(&mut bed), (0, vec![], None));
 }

@@ -1,6 +1,6 @@
-//! What others tell of a key: other machines, and probes.
+//! Reports about a key from other machines and from probes.
 
-use openai_wire::Verdict::*;
+use openai_wire::Verdict;
 
 use super::bed::{Bed, pool};
 use super::health::{bed, serve};
@@ -14,19 +14,22 @@ fn what_many_tell_of_a_key_is_news_once() {
     let mut bed = Bed::new(&pool("p", &[(1, 1, 1)], Balance::RoundRobin));
     let now = bed.clock();
     let until = now.mono_ms + 10_000;
-    let told = |bed: &mut Bed, until| bed.zone().put_out(0, Cause::Revoked, 4, until, now);
-    let out = Turn::Out {
-        cause: Cause::Revoked,
+    let told = |bed: &mut Bed, until| {
+        bed.zone()
+            .learn_cool_down(0, Cause::InvalidKey, 4, until, now)
+    };
+    let out = KeyChange::CoolingDown {
+        cause: Cause::InvalidKey,
         until_ms: until,
         failures: 4,
     };
     assert_eq!(told(&mut bed, until), Some(out));
-    assert!(bed.zone().is_out(0, now));
-    // By other nodes, and to other workers, each a little later.
+    assert!(bed.zone().is_cooling_down(0, now));
+    // The same report by other nodes and to other workers, slightly later.
     assert_eq!(told(&mut bed, until + 300), None);
     assert_eq!(told(&mut bed, until - 5_000), None);
-    let longer = Turn::Out {
-        cause: Cause::Revoked,
+    let longer = KeyChange::CoolingDown {
+        cause: Cause::InvalidKey,
         until_ms: until + 9_000,
         failures: 4,
     };
@@ -34,7 +37,7 @@ fn what_many_tell_of_a_key_is_news_once() {
     bed.now = until + 9_000;
     let now = bed.clock();
     bed.zone().expire(now);
-    assert!(!bed.zone().is_out(0, now));
+    assert!(!bed.zone().is_cooling_down(0, now));
 }
 
 #[test]
@@ -45,50 +48,60 @@ fn what_others_tell_outweighs_a_lighter_cause() {
     let worker = bed.worker(1);
     let lease = bed.acquire(worker).unwrap();
     let (now, until) = (bed.clock(), bed.now + 100);
-    assert_eq!(bed.view(0).cause, Some(Cause::Stated));
-    let told = bed.zone().put_out(0, Cause::Rate, 1, until, now);
+    assert_eq!(bed.view(0).cause, Some(Cause::ConfiguredLimit));
+    let told = bed
+        .zone()
+        .learn_cool_down(0, Cause::RateLimited, 1, until, now);
     assert!(told.is_some());
     bed.zone().unused(lease.handle, now).unwrap();
-    assert_eq!(bed.view(0).cause, Some(Cause::Rate), "not shortened");
+    assert_eq!(bed.view(0).cause, Some(Cause::RateLimited), "not shortened");
 }
 
 #[test]
 fn a_probe_shows_whether_a_key_that_was_refused_works_again() {
     let (mut bed, worker) = bed(&[3]);
-    serve(&mut bed, worker, Revoked, &[]);
+    serve(&mut bed, worker, Verdict::InvalidKey, &[]);
     let probe = |bed: &mut Bed, verdict| {
         let now = bed.clock();
         bed.zone().probed_key(0, verdict, now)
     };
     bed.now += MINUTE - 1;
-    for verdict in [Limited, Faulty, Refused] {
+    for verdict in [
+        Verdict::RateLimited,
+        Verdict::UpstreamError,
+        Verdict::ClientError,
+    ] {
         assert_eq!(probe(&mut bed, verdict), None);
     }
-    let Some(Turn::Out {
+    let Some(KeyChange::CoolingDown {
         until_ms,
         failures: 2,
         ..
-    }) = probe(&mut bed, Revoked)
+    }) = probe(&mut bed, Verdict::InvalidKey)
     else {
         panic!("it is out for longer");
     };
     assert_eq!(until_ms, bed.now + 2 * MINUTE);
     bed.now += MINUTE;
-    assert_eq!(probe(&mut bed, Sound), Some(Turn::Sound));
+    assert_eq!(probe(&mut bed, Verdict::Ok), Some(KeyChange::Recovered));
     assert!(bed.acquire(worker).is_some());
     assert!(bed.acquire(worker).is_none(), "on trial");
-    assert_eq!(probe(&mut bed, Revoked), None, "it is not out");
+    assert_eq!(probe(&mut bed, Verdict::InvalidKey), None, "it is not out");
 }
 
 #[test]
 fn a_list_of_models_tells_nothing_of_quota() {
     let (mut bed, worker) = bed(&[1]);
-    serve(&mut bed, worker, Exhausted, &[]);
+    serve(&mut bed, worker, Verdict::QuotaExceeded, &[]);
     bed.now += HOUR - 1;
     let now = bed.clock();
-    assert_eq!(bed.zone().probed_key(0, Sound, now), None);
-    assert!(bed.zone().is_out(0, now));
-    assert!(bed.zone().probed_key(0, Exhausted, now).is_some());
+    assert_eq!(bed.zone().probed_key(0, Verdict::Ok, now), None);
+    assert!(bed.zone().is_cooling_down(0, now));
+    assert!(
+        bed.zone()
+            .probed_key(0, Verdict::QuotaExceeded, now)
+            .is_some()
+    );
     bed.now += HOUR - 1;
     assert!(bed.acquire(worker).is_none());
 }

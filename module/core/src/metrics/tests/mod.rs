@@ -1,6 +1,6 @@
-mod ledger;
-mod saved;
+mod daily;
 mod shared;
+mod snapshot;
 
 use std::collections::HashMap;
 
@@ -8,12 +8,12 @@ use openai_wire::Tokens;
 use openai_wire::usage::Source;
 use proptest::prelude::*;
 
-use super::board::{TABLES, Table};
+use super::zone::{MetricsTable, TABLES};
 use super::*;
 
-/// Aligned bytes for so many keys.
+/// Aligned bytes for that many keys.
 fn bytes(keys: usize) -> Vec<u64> {
-    vec![0; Board::bytes_for(keys).div_ceil(8)]
+    vec![0; MetricsZone::bytes_for(keys).div_ceil(8)]
 }
 
 fn record<'a>(service: &'a str, key: &'a str, model: &'a str, completion: u64) -> Record<'a> {
@@ -22,7 +22,7 @@ fn record<'a>(service: &'a str, key: &'a str, model: &'a str, completion: u64) -
         day: Day::from_number(20_000),
         ended_ms: 0,
         duration_ms: 40,
-        request: Some(Request {
+        request: Some(PoolRequest {
             service,
             pool: "main",
             key,
@@ -45,7 +45,7 @@ fn record<'a>(service: &'a str, key: &'a str, model: &'a str, completion: u64) -
     }
 }
 
-/// The sum of a series over all of its labels.
+/// The sum of a series over all labels.
 fn sum(text: &str, name: &str) -> f64 {
     let lines = text.lines().filter_map(|line| {
         let (series, value) = line.rsplit_once(' ')?;
@@ -55,17 +55,17 @@ fn sum(text: &str, name: &str) -> f64 {
     lines.sum()
 }
 
-fn text(board: &Board<'_>) -> String {
-    render(board, &Live::default(), None)
+fn text(metrics: &MetricsZone<'_>) -> String {
+    render(metrics, &Live::default(), None)
 }
 
 #[test]
 fn a_request_is_counted_in_every_table() {
     let mut bytes = bytes(16);
-    let mut board = Board::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a board");
-    board.add(&record("app", "k1", "gpt-4o", 5));
-    board.add(&record("app", "k2", "gpt-4o", 6));
-    let text = text(&board);
+    let mut metrics = MetricsZone::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a zone");
+    metrics.add(&record("app", "k1", "gpt-4o", 5));
+    metrics.add(&record("app", "k2", "gpt-4o", 6));
+    let text = text(&metrics);
     for line in [
         "http_requests_total{method=\"POST\",endpoint=\"/v1/chat/completions\",status=\"200\"} 2",
         "api_requests_total{endpoint=\"/v1/chat/completions\",status=\"200\"} 2",
@@ -91,16 +91,16 @@ fn a_request_is_counted_in_every_table() {
 #[test]
 fn what_is_not_asked_for_by_a_pool_counts_as_http_only() {
     let mut bytes = bytes(16);
-    let mut board = Board::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a board");
+    let mut metrics = MetricsZone::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a zone");
     let http = Some(Http::new(b"BREW", b"/teapot/1", 418));
-    board.add(&Record {
+    metrics.add(&Record {
         http,
         day: Day::from_number(20_000),
         ended_ms: 0,
         duration_ms: 1,
         request: None,
     });
-    let text = text(&board);
+    let text = text(&metrics);
     assert!(
         text.contains(
             "http_requests_total{method=\"other\",endpoint=\"other\",status=\"other\"} 1"
@@ -109,14 +109,14 @@ fn what_is_not_asked_for_by_a_pool_counts_as_http_only() {
     assert!(
         TABLES
             .into_iter()
-            .all(|table| board.used(table).count() == 0)
+            .all(|table| metrics.used(table).count() == 0)
     );
 }
 
 #[test]
 fn the_api_is_counted_by_endpoint_whatever_the_method_and_all_else_as_other() {
     let mut bytes = bytes(16);
-    let mut board = Board::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a board");
+    let mut metrics = MetricsZone::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a zone");
     for (method, path) in [
         ("GET", "/v1/models/gpt-4o"),
         ("DELETE", "/v1/models/gpt-4o"),
@@ -124,7 +124,7 @@ fn the_api_is_counted_by_endpoint_whatever_the_method_and_all_else_as_other() {
         ("GET", "/"),
         ("GET", "/v1/made-up"),
     ] {
-        board.add(&Record {
+        metrics.add(&Record {
             http: Some(Http::new(method.as_bytes(), path.as_bytes(), 200)),
             day: Day::from_number(20_000),
             ended_ms: 0,
@@ -132,7 +132,7 @@ fn the_api_is_counted_by_endpoint_whatever_the_method_and_all_else_as_other() {
             request: None,
         });
     }
-    let text = text(&board);
+    let text = text(&metrics);
     for line in [
         "# TYPE api_requests_total counter",
         "api_requests_total{endpoint=\"/v1/models\",status=\"200\"} 2",
@@ -151,8 +151,8 @@ fn the_api_is_counted_by_endpoint_whatever_the_method_and_all_else_as_other() {
 #[test]
 fn what_a_service_reports_adds_tokens_and_no_request_unless_it_failed() {
     let mut bytes = bytes(16);
-    let mut board = Board::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a board");
-    let report = Report {
+    let mut metrics = MetricsZone::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a zone");
+    let report = UsageReport {
         service: "app",
         pool: "main",
         key: "k1",
@@ -160,23 +160,23 @@ fn what_a_service_reports_adds_tokens_and_no_request_unless_it_failed() {
         failed: false,
     };
     let day = Day::from_number(20_000);
-    board.report(day, &report);
-    board.report(
+    metrics.report(day, &report);
+    metrics.report(
         day,
-        &Report {
+        &UsageReport {
             tokens: 7,
             failed: true,
             ..report
         },
     );
-    board.report(
+    metrics.report(
         day,
-        &Report {
+        &UsageReport {
             tokens: 0,
             ..report
         },
     );
-    let text = text(&board);
+    let text = text(&metrics);
     for line in [
         "openai_service_requests_total{service=\"app\",status=\"success\"} 0",
         "openai_service_requests_total{service=\"app\",status=\"upstream_error\"} 1",
@@ -188,24 +188,24 @@ fn what_a_service_reports_adds_tokens_and_no_request_unless_it_failed() {
     ] {
         assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
     }
-    let (used, _) = board.used_by("app", day);
+    let (used, _) = metrics.used_by("app", day);
     assert_eq!(used.tokens, 157);
-    let figures = board.figures(day, None, Some("app"));
+    let figures = metrics.stats(day, None, Some("app"));
     assert_eq!(figures.services[0].here.prompt, 157);
 }
 
 #[test]
 fn clients_are_active_that_were_seen_since_a_moment() {
     let mut bytes = bytes(16);
-    let mut board = Board::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a board");
-    assert_eq!(board.seen_since(1), 0);
+    let mut metrics = MetricsZone::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a zone");
+    assert_eq!(metrics.seen_since(1), 0);
     for (name, at) in [("a", 1_000), ("b", 1_100), ("a", 1_200)] {
-        board.see(name, at);
+        metrics.see(name, at);
     }
-    let told = [1, 1_100, 1_101, 1_201].map(|since| board.seen_since(since));
+    let told = [1, 1_100, 1_101, 1_201].map(|since| metrics.seen_since(since));
     assert_eq!(told, [2, 2, 1, 0]);
-    let mut copy = board.snapshot();
-    let copy = copy.board().expect("a copy");
+    let mut copy = metrics.copy();
+    let copy = copy.metrics().expect("a copy");
     assert_eq!(copy.seen_since(1_100), 2);
     assert!(text(&copy).contains("service=\"b\""));
 }
@@ -230,22 +230,22 @@ fn endpoints_are_known_by_their_paths() {
 #[test]
 fn models_that_failed_get_no_row_and_those_that_work_no_more_than_there_is_room_for() {
     let mut bytes = bytes(16);
-    let mut board = Board::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a board");
+    let mut metrics = MetricsZone::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a zone");
     for n in 0..2_000 {
         let model = format!("made-up-{n}");
         let mut record = record("app", "k", &model, 1);
         if let Some(request) = &mut record.request {
             request.outcome = Outcome::ClientError;
         }
-        board.add(&record);
+        metrics.add(&record);
     }
-    assert_eq!(board.used(Table::Models).count(), 1);
+    assert_eq!(metrics.used(MetricsTable::Models).count(), 1);
     for n in 0..2_000 {
-        board.add(&record("app", "k", &format!("real-{n}"), 1));
+        metrics.add(&record("app", "k", &format!("real-{n}"), 1));
     }
-    let rows = board.used(Table::Models).count();
+    let rows = metrics.used(MetricsTable::Models).count();
     assert!((90..=128).contains(&rows), "{rows}");
-    let text = text(&board);
+    let text = text(&metrics);
     assert_eq!(sum(&text, "openai_api_calls_total"), 4_000.0);
     assert_eq!(sum(&text, "openai_service_requests_total"), 4_000.0);
 }
@@ -253,11 +253,11 @@ fn models_that_failed_get_no_row_and_those_that_work_no_more_than_there_is_room_
 #[test]
 fn a_client_cannot_make_two_series_of_one_name() {
     let mut bytes = bytes(16);
-    let mut board = Board::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a board");
-    board.add(&record("app", "k", "other", 1));
-    board.add(&record("app", "k", &"long".repeat(99), 1));
-    board.add(&record("app", "k", "a\"b\\\n", 1));
-    let text = text(&board);
+    let mut metrics = MetricsZone::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a zone");
+    metrics.add(&record("app", "k", "other", 1));
+    metrics.add(&record("app", "k", &"long".repeat(99), 1));
+    metrics.add(&record("app", "k", "a\"b\\\n", 1));
+    let text = text(&metrics);
     assert!(text.contains("openai_tokens_used_total{model=\"other\"} 8"));
     assert!(text.contains("openai_tokens_used_total{model=\"a\\\"b\\\\\\n\"} 4"));
 }
@@ -265,32 +265,35 @@ fn a_client_cannot_make_two_series_of_one_name() {
 #[test]
 fn what_the_configuration_names_begins_at_zero() {
     let mut bytes = bytes(16);
-    let mut board = Board::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a board");
-    board.introduce(Some("app"), Some(("main", "k1")));
-    board.introduce(Some("app"), Some(("main", "k1")));
-    let text = text(&board);
+    let mut metrics = MetricsZone::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a zone");
+    metrics.introduce(Some("app"), Some(("main", "k1")));
+    metrics.introduce(Some("app"), Some(("main", "k1")));
+    let text = text(&metrics);
     assert!(text.contains("openai_service_requests_total{service=\"app\",status=\"success\"} 0"));
     assert!(
         text.contains("openai_key_requests_total{pool=\"main\",key=\"k1\",status=\"success\"} 0")
     );
-    assert_eq!(board.used(Table::Keys).count(), 1);
+    assert_eq!(metrics.used(MetricsTable::Keys).count(), 1);
 }
 
 #[test]
 fn totals_stay_when_opened_again_and_are_refused_when_foreign() {
     let mut bytes = bytes(16);
     let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut bytes);
-    Board::format(bytes)
-        .expect("a board")
+    MetricsZone::format(bytes)
+        .expect("a zone")
         .add(&record("app", "k", "m", 1));
-    let board = Board::open(bytes).expect("the same board");
-    assert_eq!(board.used(Table::Services).count(), 1);
+    let metrics = MetricsZone::open(bytes).expect("the same metrics");
+    assert_eq!(metrics.used(MetricsTable::Services).count(), 1);
     bytes[8] ^= 1;
-    assert_eq!(Board::open(bytes).err(), Some(BoardError::Foreign));
-    let few = Board::bytes_for(16) - 8;
     assert_eq!(
-        Board::format(&mut bytes[..few]).err(),
-        Some(BoardError::TooSmall(few))
+        MetricsZone::open(bytes).err(),
+        Some(MetricsZoneError::Foreign)
+    );
+    let few = MetricsZone::bytes_for(16) - 8;
+    assert_eq!(
+        MetricsZone::format(&mut bytes[..few]).err(),
+        Some(MetricsZoneError::TooSmall(few))
     );
 }
 
@@ -298,13 +301,13 @@ fn totals_stay_when_opened_again_and_are_refused_when_foreign() {
 fn who_dies_in_the_middle_leaves_the_totals_as_they_were() {
     let mut bytes = bytes(16);
     let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut bytes);
-    Board::format(bytes)
-        .expect("a board")
+    MetricsZone::format(bytes)
+        .expect("a zone")
         .add(&record("app", "k", "m", 1));
-    let before = text(&Board::open(bytes).expect("a board"));
-    // Whatever has been written of a change, the journal was written before.
+    let before = text(&MetricsZone::open(bytes).expect("a zone"));
+    // Whatever part of a change was written, the undo log was written before.
     let mut after = bytes.to_vec();
-    let mut interrupted = Board::open(&mut after).expect("a board");
+    let mut interrupted = MetricsZone::open(&mut after).expect("a zone");
     interrupted.change(&record("app", "k2", "m2", 1));
     assert_ne!(text(&interrupted), before);
     interrupted.recover();
@@ -323,7 +326,7 @@ proptest! {
         requests in prop::collection::vec((0..40u32, 0..300u32, 0..200u32, 0..1_000u64, any::<bool>()), 1..400)
     ) {
         let mut bytes = bytes(100);
-        let mut board = Board::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a board");
+        let mut metrics = MetricsZone::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a zone");
         let (mut total, mut per_service) = (0, HashMap::<u32, u64>::new());
         for &(service, key, model, completion, fails) in &requests {
             let names = (format!("s{service}"), format!("k{key}"), format!("m{model}"));
@@ -331,11 +334,11 @@ proptest! {
             if let Some(request) = &mut record.request && fails {
                 request.outcome = Outcome::UpstreamError;
             }
-            board.add(&record);
+            metrics.add(&record);
             total += completion + 3;
             *per_service.entry(service).or_default() += 1;
         }
-        let text = text(&board);
+        let text = text(&metrics);
         let n = requests.len() as f64;
         for name in [
             "openai_service_requests_total", "openai_api_calls_total", "openai_pool_requests_total",
@@ -356,21 +359,21 @@ proptest! {
 #[test]
 fn the_last_minute_of_a_pool_is_known() {
     let mut bytes = bytes(16);
-    let mut board = Board::format(bytemuck::cast_slice_mut(&mut bytes)).unwrap();
+    let mut metrics = MetricsZone::format(bytemuck::cast_slice_mut(&mut bytes)).unwrap();
     let now = 1_000_000;
     let mut end = |outcome, ended_ms| {
         let mut record = record("app", "k1", "gpt-4o", 1);
         record.ended_ms = ended_ms;
         record.request.as_mut().unwrap().outcome = outcome;
-        board.add(&record);
+        metrics.add(&record);
     };
     end(Outcome::NoKey, now - 70_000);
     for outcome in OUTCOMES {
         end(outcome, now);
     }
     let counts = |pool, now| {
-        let recent = board.recent(pool, now);
-        (recent.all, recent.faulty)
+        let recent = metrics.recent(pool, now);
+        (recent.all, recent.failed)
     };
     assert_eq!(counts("main", now), (10, 6));
     assert_eq!(counts("other", now), (0, 0));

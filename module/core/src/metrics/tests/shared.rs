@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::super::*;
 use super::{bytes, record, sum, text};
-use crate::redlock::share::Sums;
+use crate::redlock::share::RowSums;
 
 const TODAY: u64 = 20_000;
 
@@ -10,14 +10,14 @@ fn day(number: u64) -> Day {
     Day::from_number(number)
 }
 
-fn add(board: &mut Board<'_>, on: u64, service: &str, key: &str, model: &str) {
+fn add(metrics: &mut MetricsZone<'_>, on: u64, service: &str, key: &str, model: &str) {
     let mut record = record(service, key, model, 7);
     record.day = day(on);
-    board.add(&record);
+    metrics.add(&record);
 }
 
-/// Tells one board what another has counted.
-fn tell(from: &Board<'_>, to: &mut Board<'_>) -> usize {
+/// Passes the counts of one zone to another.
+fn tell(from: &MetricsZone<'_>, to: &mut MetricsZone<'_>) -> usize {
     let rows: Vec<_> = from.rows_by_day(Day::default()).collect();
     let rows = rows.iter().map(|(day, name, sum)| (*day, &**name, *sum));
     to.raise_others(day(TODAY), rows)
@@ -46,20 +46,20 @@ fn machines_of_other_versions_know_the_order_of_sums() {
         retries: 11,
     };
     let inorder: Vec<_> = (1..=21).collect();
-    assert_eq!(counters.to_sums(), Sums::new(&inorder));
+    assert_eq!(counters.to_sums(), RowSums::new(&inorder));
     assert_eq!(Counters::from_sums(&counters.to_sums()), counters);
-    // More than are known here, and fewer.
+    // More sums than this version knows, and fewer.
     let more: Vec<_> = (1..=30).collect();
-    assert_eq!(Counters::from_sums(&Sums::new(&more)), counters);
-    let fewer = Counters::from_sums(&Sums::new(&[1, 2]));
+    assert_eq!(Counters::from_sums(&RowSums::new(&more)), counters);
+    let fewer = Counters::from_sums(&RowSums::new(&[1, 2]));
     assert_eq!((fewer.attempts, fewer.prompt, fewer.hold_ms), (1, 2, 0));
 }
 
 #[test]
 fn what_others_are_told_is_what_was_counted() {
     let (mut here, mut there) = (bytes(16), bytes(16));
-    let mut here = Board::format(bytemuck::cast_slice_mut(&mut here)).unwrap();
-    let mut there = Board::format(bytemuck::cast_slice_mut(&mut there)).unwrap();
+    let mut here = MetricsZone::format(bytemuck::cast_slice_mut(&mut here)).unwrap();
+    let mut there = MetricsZone::format(bytemuck::cast_slice_mut(&mut there)).unwrap();
     for (on, service, key, model) in [
         (TODAY - 40, "app", "k1", "gpt"),
         (TODAY - 1, "app", "k2", "gpt"),
@@ -71,8 +71,8 @@ fn what_others_are_told_is_what_was_counted() {
         assert_eq!(tell(&here, &mut there), 0);
         assert_eq!(tell(&here, &mut there), 0, "again, to no effect");
     }
-    let counted = here.figures(day(TODAY), None, None);
-    let told = there.figures(day(TODAY), None, None);
+    let counted = here.stats(day(TODAY), None, None);
+    let told = there.stats(day(TODAY), None, None);
     assert_eq!(counted.since, told.since);
     for (counted, told) in [
         (&counted.services, &told.services),
@@ -80,7 +80,7 @@ fn what_others_are_told_is_what_was_counted() {
         (&counted.pools, &told.pools),
         (&counted.keys, &told.keys),
     ] {
-        // Each board has its own order.
+        // Each zone has its own order.
         let mut counted: Vec<_> = counted.iter().map(|l| (&l.name, l.here)).collect();
         let mut told: Vec<_> = told.iter().map(|l| (&l.name, l.elsewhere)).collect();
         counted.sort_by_key(|(name, _)| *name);
@@ -97,12 +97,13 @@ fn what_others_are_told_is_what_was_counted() {
 #[test]
 fn what_others_have_counted_never_falls() {
     let mut memory = bytes(16);
-    let mut board = Board::format(bytemuck::cast_slice_mut(&mut memory)).unwrap();
+    let mut metrics = MetricsZone::format(bytemuck::cast_slice_mut(&mut memory)).unwrap();
     let today = day(TODAY);
-    let mut raise = |sum| board.raise_others(today, [(today, "s:app", requests(sum))].into_iter());
+    let mut raise =
+        |sum| metrics.raise_others(today, [(today, "s:app", requests(sum))].into_iter());
     assert_eq!((raise(5), raise(3), raise(4)), (0, 0, 0));
-    assert_eq!(board.used_by("app", today).0.requests, 5);
-    // Neither of days that nobody keeps, nor by names that nobody gives.
+    assert_eq!(metrics.used_by("app", today).0.requests, 5);
+    // Rows of days that are not stored, and with unknown names.
     let strange = [
         (day(TODAY - 63), "s:app"),
         (day(TODAY + 2), "s:app"),
@@ -110,33 +111,33 @@ fn what_others_have_counted_never_falls() {
         (today, "app"),
     ];
     let strange = strange.map(|(day, name)| (day, name, requests(9)));
-    assert_eq!(board.raise_others(today, strange.into_iter()), 2);
-    assert_eq!(board.used_by("app", today).1.requests, 5);
+    assert_eq!(metrics.raise_others(today, strange.into_iter()), 2);
+    assert_eq!(metrics.used_by("app", today).1.requests, 5);
 }
 
 #[test]
 fn days_long_ago_do_not_push_out_others() {
     let mut memory = bytes(16);
-    let mut board = Board::format(bytemuck::cast_slice_mut(&mut memory)).unwrap();
+    let mut metrics = MetricsZone::format(bytemuck::cast_slice_mut(&mut memory)).unwrap();
     let names: Vec<_> = (0..180).map(|n| format!("s:{n}")).collect();
     let mut raise = |on: u64| {
         let rows = names.iter().map(|name| (day(on), &**name, requests(1)));
-        board.raise_others(day(TODAY), rows)
+        metrics.raise_others(day(TODAY), rows)
     };
     let missed: Vec<_> = (0..=KEPT_DAYS.into())
         .map(|ago| raise(TODAY - ago))
         .collect();
     let whole = missed.iter().take_while(|&&missed| missed == 0).count();
     assert!(whole > 0 && whole < missed.len(), "{missed:?}");
-    let counted = |board: &Board<'_>, on: u64| board.others(day(on)).count();
-    assert_eq!(counted(&board, TODAY), 180);
-    assert!(counted(&board, TODAY + 1 - whole as u64) >= 180 * whole);
+    let counted = |metrics: &MetricsZone<'_>, on: u64| metrics.others(day(on)).count();
+    assert_eq!(counted(&metrics, TODAY), 180);
+    assert!(counted(&metrics, TODAY + 1 - whole as u64) >= 180 * whole);
 }
 
 proptest! {
     #[test]
     fn sums_are_read_as_they_were_written(sums in prop::collection::vec(any::<u64>(), 20)) {
-        let sums = Sums::new(&sums);
+        let sums = RowSums::new(&sums);
         let counters = Counters::from_sums(&sums);
         prop_assert_eq!(counters.to_sums(), sums);
     }
@@ -146,19 +147,19 @@ proptest! {
 fn a_file_of_a_block_that_others_know_adds_to_nothing_by_day() {
     let mut memory = [bytes(16), bytes(16), bytes(16)];
     let [old, new, other] = &mut memory;
-    let mut old = Board::format(bytemuck::cast_slice_mut(old)).unwrap();
-    let mut new = Board::format(bytemuck::cast_slice_mut(new)).unwrap();
-    let mut other = Board::format(bytemuck::cast_slice_mut(other)).unwrap();
+    let mut old = MetricsZone::format(bytemuck::cast_slice_mut(old)).unwrap();
+    let mut new = MetricsZone::format(bytemuck::cast_slice_mut(new)).unwrap();
+    let mut other = MetricsZone::format(bytemuck::cast_slice_mut(other)).unwrap();
     add(&mut old, TODAY - 1, "app", "k1", "gpt");
     add(&mut old, TODAY, "app", "k1", "gpt");
     add(&mut other, TODAY, "app", "k1", "gpt");
     tell(&other, &mut old);
-    let file: Saved = old.extract().into();
-    // Told to others, and not to the file.
+    let file: Snapshot = old.used_rows().into();
+    // Shared with other machines, but not in the file.
     add(&mut old, TODAY, "app", "k1", "gpt");
     new.merge_shared(file, day(TODAY));
-    let used = |board: &mut Board<'_>| {
-        let (today, month) = board.used_by("app", day(TODAY));
+    let used = |metrics: &mut MetricsZone<'_>| {
+        let (today, month) = metrics.used_by("app", day(TODAY));
         (today.requests, month.requests)
     };
     assert_eq!(used(&mut new), (2, 3));
@@ -167,7 +168,7 @@ fn a_file_of_a_block_that_others_know_adds_to_nothing_by_day() {
         0,
         "it is not counted again"
     );
-    // What nodes tell of the old block and the other.
+    // RowSums of the old zone and another, as nodes return them.
     let sums = [(TODAY - 1, 1), (TODAY, 3)].map(|(on, sum)| (day(on), "s:app", requests(sum)));
     new.raise_others(day(TODAY), sums.into_iter());
     assert_eq!(used(&mut new), (3, 4));
@@ -234,12 +235,12 @@ fn only_rows_that_can_be_are_taken_from_others() {
 #[test]
 fn others_fill_half_of_the_models_at_most() {
     let mut memory = bytes(16);
-    let mut board = Board::format(bytemuck::cast_slice_mut(&mut memory)).unwrap();
+    let mut metrics = MetricsZone::format(bytemuck::cast_slice_mut(&mut memory)).unwrap();
     let names: Vec<_> = (0..200).map(|n| format!("m:model-{n}")).collect();
     let rows = names.iter().map(|name| (day(TODAY), &**name, requests(1)));
-    assert!(board.raise_others(day(TODAY), rows) >= 130);
-    add(&mut board, TODAY, "app", "k1", "gpt-here");
-    let figures = board.figures(day(TODAY), None, None);
+    assert!(metrics.raise_others(day(TODAY), rows) >= 130);
+    add(&mut metrics, TODAY, "app", "k1", "gpt-here");
+    let figures = metrics.stats(day(TODAY), None, None);
     let names: Vec<_> = figures.models.iter().map(|line| &*line.name).collect();
     assert!(names.contains(&"gpt-here"), "{names:?}");
 }
@@ -247,15 +248,15 @@ fn others_fill_half_of_the_models_at_most() {
 #[test]
 fn a_request_with_tokens_that_cannot_be_counts_as_one_without() {
     let mut memory = bytes(16);
-    let mut board = Board::format(bytemuck::cast_slice_mut(&mut memory)).unwrap();
+    let mut metrics = MetricsZone::format(bytemuck::cast_slice_mut(&mut memory)).unwrap();
     let mut wild = record("app", "k1", "gpt", 7);
     wild.day = day(TODAY);
     if let Some(request) = &mut wild.request {
         request.tokens.prompt = u64::MAX;
     }
-    board.add(&wild);
-    add(&mut board, TODAY, "app", "k1", "gpt");
-    let used = board.used_by("app", day(TODAY)).0;
+    metrics.add(&wild);
+    add(&mut metrics, TODAY, "app", "k1", "gpt");
+    let used = metrics.used_by("app", day(TODAY)).0;
     assert_eq!(used.requests, 2);
     assert!(used.tokens < 1_000_000, "{used:?}");
 }

@@ -1,4 +1,4 @@
--- Takes the first candidate slot that is free and whose fence is lower.
+-- Locks the first candidate slot that is free and whose fence is lower.
 -- KEYS: guard, fences, then the lock of each candidate
 -- ARGV: nonce, ttl ms, fence, meta, quarantine ms, bootstrap (1 or 0), then the
 --       field of each candidate
@@ -11,7 +11,7 @@ if born ~= '0' then
   local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
   local left = tonumber(ARGV[5])
   born = tonumber(born)
-  -- A guard from the future: the clock went back, how far nobody knows.
+  -- A guard in the future: the clock went back by an unknown time.
   if ARGV[6] ~= '1' and (not born or born > now) then
     redis.call('SET', KEYS[1], string.format('%.0f', now))
   else

@@ -1,7 +1,7 @@
--- Takes a place in the queue, or keeps it and moves its deadline.
+-- Adds a waiter to the queue, or moves the deadline of one that is in it.
 -- KEYS: queue, deadlines
 -- ARGV: waiter, rank of its priority (0 first), longest wait in ms
--- How many others there are.
+-- Returns the number of other waiters.
 head_waiter(KEYS[1], KEYS[2])
 local now = node_time()
 -- Priority above, time in the lower 42 bits: exact in a double.

@@ -1,3 +1,3 @@
--- The waiter whose turn it is, or nil.
+-- Returns the head of the queue, or nil.
 -- KEYS: queue, deadlines
 return head_waiter(KEYS[1], KEYS[2])

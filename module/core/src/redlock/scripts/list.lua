@@ -1,6 +1,6 @@
--- Which slots are held, under what and for how long.
+-- Returns the held slots.
 -- KEYS: the lock of each slot
--- {index, nonce or meta, ms left or -1} for each slot held.
+-- {index, value of the lock, ms left or -1} for each of them.
 local held = {}
 for i = 1, #KEYS do
   local holder = redis.call('GET', KEYS[i])

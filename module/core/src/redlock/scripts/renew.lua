@@ -1,10 +1,10 @@
--- Prolongs leases, and puts back those that this node has forgotten. What it keeps for
--- longer it goes on keeping.
+-- Extends leases, and restores those that this node has lost. A longer TTL is not
+-- shortened.
 -- KEYS: fences, ends, then the lock of each lease
 -- ARGV: ttl ms, then field, nonce and fence of each lease
--- For each lease: 1 prolonged, 2 put back, 0 under another nonce,
--- -1 put back, but a higher fence was proposed since: no vote, before the next
--- renewal; -2 this node would not write; -3 given back before, and not put back.
+-- For each lease: 1 extended, 2 restored, 0 held with another nonce, -1 restored, but
+-- a higher fence was proposed since, so it is no vote before the next renewal; -2 this
+-- node could not write; -3 released before, and not restored.
 local results = {}
 for i = 3, #KEYS do
   local at = 3 * i - 7
@@ -15,7 +15,7 @@ for i = 3, #KEYS do
   if own or not holder then
     local ended = redis.call('ZSCORE', KEYS[2], field)
     if ended and tonumber(ended) >= tonumber(fence) then
-      -- What took it came after what gave it back.
+      -- It was locked after the release.
       if own then redis.pcall('DEL', key) end
       result = -3
     elseif own then

@@ -1,8 +1,8 @@
--- Raises the totals of a machine, and forgets those of days long past.
--- KEYS: about (the memory's id, the number of changes), rows, their order
+-- Raises the stats of a machine, and removes those of old days.
+-- KEYS: about (the data set's id, the number of changes), rows, their order
 -- ARGV: an id for a node that has none, how many days to keep, then name and sums of
 --       each row
--- {id, how many rows were raised}.
+-- {id, number of raised rows}.
 local id = redis.call('HGET', KEYS[1], 'id')
 if not id then
   id = ARGV[1]

@@ -1,8 +1,8 @@
--- The rows of totals that have been raised since, the oldest change first.
--- KEYS: about (the memory's id, the number of changes), rows, their order
--- ARGV: the id that is known, the change up to which rows are known, how many rows to
---       tell of at most, what the names of rows to be left out have behind the day
--- {id or an empty string, change up to which this tells, 1 if there may be more, then
+-- Returns the rows that have been raised since a change, the oldest change first.
+-- KEYS: about (the data set's id, the number of changes), rows, their order
+-- ARGV: the known id, the change up to which rows are known, the maximum number of rows,
+--       what follows the day in the names of rows to be omitted
+-- {id or an empty string, the last change included, 1 if there may be more, then
 -- name and sums of each row}.
 local id = redis.call('HGET', KEYS[1], 'id')
 if not id then return {'', '0', 0} end

@@ -1,4 +1,4 @@
--- The waiter whose turn it is, or false; drops those whose deadline has passed.
+-- The head of the queue, or false; removes waiters whose deadline has passed.
 local function node_time()
   local time = redis.call('TIME')
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)

@@ -1,4 +1,4 @@
--- Tells the waiter whose turn it is of the slot that has been given up.
+-- Notifies the head of the queue of the released slot.
 local waiter = head_waiter(KEYS[1], KEYS[2])
 if waiter then
   local instance, ticket = string.match(waiter, '^(.*):([^:]*)$')

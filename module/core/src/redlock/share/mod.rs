@@ -1,47 +1,45 @@
-//! Totals of several machines, by way of the nodes of their group.
+//! Sharing of stats between machines through the nodes of their group.
 //!
-//! A machine writes what it has counted to every node, row by row, and reads from every
-//! node what the others have. Rows hold sums since the row began, and nodes and readers
-//! keep the highest that they have seen of each sum: so it does not matter how often, in
-//! which order or by which node a row is told, and a row that one node has is not lost.
-//! What all machines have counted is the sum over instances.
+//! A machine writes its counts row by row to every node, and reads the rows of other machines
+//! from every node. Rows contain sums since the row began; nodes and readers keep the highest
+//! value seen of each sum. So repetition, order and the node that delivers a row do not matter,
+//! and a row that one node has is not lost. The total is the sum over all instances.
 //!
-//! Of a new connection, and of a node that calls its memory by another id than before,
-//! all is read anew. What a node then lacks, or ever turns out to lack, is written to
-//! it, be it of this machine or of one that is no more.
+//! On a new connection, and when the id of a node's data set has changed, everything is read
+//! again. Rows that a node lacks are written to it, also those of machines that no longer exist.
 
 mod node;
 mod row;
 mod table;
 
-pub use row::{Instance, RowId, Sums};
+pub use row::{Instance, RowId, RowSums};
 
 use super::call::ScriptCall;
 use super::names::ShareNames;
 use super::value::{ErrorKind, Value};
-use node::Node;
-use table::Table;
+use node::NodeSync;
+use table::RowTable;
 
-/// How many rows are written by one call: a node does nothing else meanwhile.
+/// Rows per write call. A node does nothing else meanwhile.
 pub const MOST_WRITTEN: usize = 16;
-/// How many rows one answer holds.
+/// Rows per read call.
 pub const MOST_READ: usize = 128;
-/// In each of so many rounds a node is given what it lacks of others' rows, too.
+/// Every this many rounds a node also gets the rows of other machines that it lacks.
 const REPAIR_ROUNDS: u32 = 12;
 
-/// A machine's part in the sharing of totals, and what it knows of the others'.
+/// One machine's part in the sharing, and its knowledge of the others' rows.
 #[derive(Debug)]
 pub struct Sharing {
     own: Instance,
-    /// For how many days back nodes keep rows.
+    /// How many days back nodes keep rows.
     days: u32,
-    table: Table,
-    nodes: Vec<Node>,
+    table: RowTable,
+    nodes: Vec<NodeSync>,
     filter: Filter,
 }
 
-/// Which rows are taken from nodes.
-type Accepts = dyn Fn(&RowId, &Sums) -> bool;
+/// Filter for rows read from nodes.
+type Accepts = dyn Fn(&RowId, &RowSums) -> bool;
 
 struct Filter(Box<Accepts>);
 
@@ -52,27 +50,27 @@ impl core::fmt::Debug for Filter {
 }
 
 impl Sharing {
-    /// Of an instance, with so many nodes.
+    /// The state of an instance with that many nodes.
     #[must_use]
     pub fn new(own: Instance, days: u32, nodes: usize) -> Self {
         Self {
             own,
             days,
-            table: Table::new(own),
-            nodes: (0..nodes).map(|_| Node::default()).collect(),
+            table: RowTable::new(own),
+            nodes: (0..nodes).map(|_| NodeSync::default()).collect(),
             filter: Filter(Box::new(|_, _| true)),
         }
     }
 
-    /// Takes only such rows from nodes: others are neither kept nor told on.
+    /// Sets the filter for rows read from nodes. Other rows are neither stored nor forwarded.
     #[must_use]
-    pub fn accepting(self, accepts: impl Fn(&RowId, &Sums) -> bool + 'static) -> Self {
+    pub fn accepting(self, accepts: impl Fn(&RowId, &RowSums) -> bool + 'static) -> Self {
         let filter = Filter(Box::new(accepts));
         Self { filter, ..self }
     }
 
-    /// What this machine has counted in a row, all in all.
-    pub fn count(&mut self, row: RowId, sums: &Sums) {
+    /// Sets the sums that this machine has counted in a row.
+    pub fn count(&mut self, row: RowId, sums: &RowSums) {
         if let Some(key) = self.table.count(row, sums) {
             for node in &mut self.nodes {
                 node.owe(key.clone());
@@ -80,40 +78,40 @@ impl Sharing {
         }
     }
 
-    /// What another instance, which is no more, has counted in a row, by what it has left.
-    /// Nodes that lack it are told when they have been read.
-    pub fn know(&mut self, of: Instance, row: RowId, sums: &Sums) {
+    /// Sets the sums of another instance that no longer exists, from its snapshot. Nodes that
+    /// lack the row get it after they have been read.
+    pub fn know(&mut self, of: Instance, row: RowId, sums: &RowSums) {
         if of != self.own {
             self.table.know((row, of), sums);
         }
     }
 
-    /// Forgets the days before this one.
+    /// Removes all days before this one.
     pub fn forget_before(&mut self, day: u32) {
         self.table.forget_before(day);
     }
 
-    /// What all other machines have counted in rows that have risen since this was asked.
-    pub fn take_risen(&mut self) -> Vec<(RowId, Sums)> {
+    /// The sums of all other machines in rows that have risen since the last call.
+    pub fn take_risen(&mut self) -> Vec<(RowId, RowSums)> {
         self.table.take_risen()
     }
 
-    /// What all other machines have counted in a row.
+    /// The sums of all other machines in a row.
     #[must_use]
-    pub fn others(&self, row: &RowId) -> Sums {
+    pub fn others(&self, row: &RowId) -> RowSums {
         self.table.others(row)
     }
 
-    /// There is a new connection to a node, which may have forgotten what it knew.
+    /// A new connection to a node, which may have lost its data.
     pub fn opened(&mut self, at: usize) {
         if let Some(node) = self.nodes.get_mut(at) {
-            *node = Node::default();
+            *node = NodeSync::default();
             node.begin_round();
             self.table.doubt(at);
         }
     }
 
-    /// It is time to tell a node what is new, and to ask it.
+    /// Starts a round: new rows are written to the node, and its changes are read.
     pub fn begin_round(&mut self, at: usize) {
         if let Some(node) = self.nodes.get_mut(at) {
             let round = node.begin_round();
@@ -123,12 +121,12 @@ impl Sharing {
         }
     }
 
-    /// What is to be asked of a node now, if anything; nothing until it has answered.
-    /// `id` is what it may call its memory if that has no id.
+    /// The next command for a node, if any; none while an answer is pending. `id` names the
+    /// node's data set if it has no id yet.
     pub fn next(&mut self, at: usize, names: &ShareNames, id: u64) -> Option<ScriptCall> {
         let node = self.nodes.get_mut(at)?;
         if let Some(rows) = node.next_rows(&self.table) {
-            let row = |((row, instance), sums): &(table::Key, Sums)| {
+            let row = |((row, instance), sums): &(table::Key, RowSums)| {
                 [row.field(*instance), sums.to_string()]
             };
             return Some(names.share(id, self.days, rows.iter().flat_map(row)));
@@ -138,10 +136,10 @@ impl Sharing {
         Some(names.shared(known, upto, own))
     }
 
-    /// What a node has answered to [`Self::next`].
+    /// Processes a node's answer to [`Self::next`].
     ///
     /// # Errors
-    /// When it has not done it. It is asked again in the next round.
+    /// When the node has not executed it. It is repeated in the next round.
     pub fn answered(&mut self, at: usize, value: &Value) -> Result<(), ErrorKind> {
         match self.nodes.get_mut(at) {
             Some(node) => node.answered(value, at, &mut self.table, &*self.filter.0),
@@ -149,8 +147,8 @@ impl Sharing {
         }
     }
 
-    /// The calls that write own rows to a node that it may lack, when there will be no
-    /// time to wait for answers.
+    /// The calls that write own rows that a node may lack, for a shutdown without time for
+    /// answers.
     pub fn last_words(&mut self, at: usize, names: &ShareNames, id: u64) -> Vec<ScriptCall> {
         let own = self.table.lacking(at).filter(|(_, from)| *from == self.own);
         let rows = own.filter_map(|key| {
@@ -164,9 +162,9 @@ impl Sharing {
             .collect()
     }
 
-    /// Whether a node is known to have all that was counted, and has told all it had.
+    /// Whether the node is known to have all rows, and all of its rows have been read.
     #[must_use]
     pub fn is_even(&self, at: usize) -> bool {
-        self.nodes.get(at).is_some_and(Node::is_even)
+        self.nodes.get(at).is_some_and(NodeSync::is_even)
     }
 }

@@ -1,38 +1,38 @@
-//! What a node has been told, and has told.
+//! Synchronization state of one node.
 
 use std::collections::BTreeSet;
 
 use super::super::value::{ErrorKind, Value};
 use super::MOST_WRITTEN;
-use super::row::{RowId, Sums};
-use super::table::{Key, Table};
+use super::row::{RowId, RowSums};
+use super::table::{Key, RowTable};
 
 #[derive(Debug, Default)]
 enum Asked {
     #[default]
     Nothing,
-    ToKeep(Vec<(Key, Sums)>),
+    ToKeep(Vec<(Key, RowSums)>),
     ToTell,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Node {
-    /// Rows that it may not have.
+pub(super) struct NodeSync {
+    /// Rows that the node may lack.
     owed: BTreeSet<Key>,
-    /// What its memory was called when it last answered; empty without rows in it.
+    /// Id of the node's data set in its last answer; empty while it has no rows.
     id: String,
-    /// The change up to which it has told.
+    /// Number of the last change that was read.
     upto: u64,
-    /// Whether it has told all that was in its memory.
+    /// Whether all rows of the node have been read.
     known: bool,
     asked: Asked,
     round: u32,
-    /// Whether it may be told something in this round, and is to be asked.
+    /// Whether the node may be written to in this round, and read from.
     may_write: bool,
     may_ask: bool,
 }
 
-impl Node {
+impl NodeSync {
     pub(super) fn owe(&mut self, key: Key) {
         self.owed.insert(key);
     }
@@ -56,14 +56,14 @@ impl Node {
         self.round
     }
 
-    /// The rows that are to be written now, if any.
-    pub(super) fn next_rows(&mut self, table: &Table) -> Option<&[(Key, Sums)]> {
+    /// The next rows to be written, if any.
+    pub(super) fn next_rows(&mut self, table: &RowTable) -> Option<&[(Key, RowSums)]> {
         let is_free = matches!(self.asked, Asked::Nothing) && self.may_write && self.known;
         if !is_free {
             return None;
         }
         let owed = std::iter::from_fn(|| self.owed.pop_first());
-        // Those of days long past may have been forgotten.
+        // Rows of old days may have been removed.
         let rows = owed.filter_map(|key| {
             let sums = table.sums(&key)?.clone();
             Some((key, sums))
@@ -79,7 +79,7 @@ impl Node {
         }
     }
 
-    /// What it is to be asked, if anything: all changes since this one of that memory.
+    /// The next read, if any: the data set's id and the change to start from.
     pub(super) fn next_question(&mut self) -> Option<(&str, u64)> {
         if !matches!(self.asked, Asked::Nothing) || !self.may_ask {
             return None;
@@ -89,12 +89,12 @@ impl Node {
         Some((&self.id, self.upto))
     }
 
-    /// Takes in its answer.
+    /// Processes an answer.
     pub(super) fn answered(
         &mut self,
         value: &Value,
         at: usize,
-        table: &mut Table,
+        table: &mut RowTable,
         accepts: &super::Accepts,
     ) -> Result<(), ErrorKind> {
         let done = match std::mem::take(&mut self.asked) {
@@ -120,7 +120,7 @@ impl Node {
         done
     }
 
-    fn heard(&mut self, told: Told, at: usize, table: &mut Table) {
+    fn heard(&mut self, told: Told, at: usize, table: &mut RowTable) {
         self.see(told.id, at, table);
         for (key, sums) in told.rows {
             table.hear(at, key, &sums);
@@ -134,12 +134,12 @@ impl Node {
         }
     }
 
-    /// Sees whether its memory is another than before.
-    fn see(&mut self, id: String, at: usize, table: &mut Table) {
+    /// Starts over if the data set's id has changed.
+    fn see(&mut self, id: String, at: usize, table: &mut RowTable) {
         if self.id == id {
             return;
         }
-        // An empty one has been given an id, by us or by others.
+        // An empty data set has been given an id by one of the machines.
         let is_named = self.id.is_empty();
         self.id = id;
         if !is_named {
@@ -163,7 +163,7 @@ fn text(bytes: &[u8]) -> Result<String, ErrorKind> {
     String::from_utf8(bytes.to_vec()).map_err(|_| ErrorKind::Garbage)
 }
 
-/// The id of the memory that rows have been written to.
+/// The id of the data set that was written to.
 fn kept(value: &Value) -> Result<String, ErrorKind> {
     match array(value)? {
         [Value::Bytes(id), Value::Int(_)] => text(id),
@@ -175,7 +175,7 @@ struct Told {
     id: String,
     upto: u64,
     more: bool,
-    rows: Vec<(Key, Sums)>,
+    rows: Vec<(Key, RowSums)>,
 }
 
 fn told(value: &Value, accepts: &super::Accepts) -> Result<Told, ErrorKind> {
@@ -188,10 +188,10 @@ fn told(value: &Value, accepts: &super::Accepts) -> Result<Told, ErrorKind> {
     else {
         return Err(ErrorKind::Garbage);
     };
-    // What no machine of ours wrote is passed over.
+    // Data that none of our machines wrote is skipped.
     let row = |pair: &[Value]| match pair {
         [Value::Bytes(field), Value::Bytes(sums)] => {
-            Some((RowId::of_field(field)?, Sums::of_text(sums)?))
+            Some((RowId::of_field(field)?, RowSums::of_text(sums)?))
         }
         _ => None,
     };

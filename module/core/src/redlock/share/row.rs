@@ -1,14 +1,14 @@
-//! Rows of totals, and how two of them become one.
+//! Rows of shared stats, and how to merge them.
 
 use core::fmt;
 use std::sync::Arc;
 
-/// What a node keeps of a row has to fit with many others into one answer.
+/// Maximum number of sums, so that many rows fit into one answer.
 const MOST_SUMS: usize = 64;
-/// The longest name of a row.
+/// Maximum length of a row's name.
 const MOST_NAME: usize = 160;
 
-/// Whose totals: a number made at random with them, and kept as long as they are.
+/// Identifies the machine's metrics zone: a random number that is stored with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instance(pub u64);
 
@@ -18,29 +18,29 @@ impl fmt::Display for Instance {
     }
 }
 
-/// A row of totals.
+/// Identifies a row.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RowId {
     /// The day, counted from 1970-01-01.
     pub day: u32,
-    /// What has a row each day.
+    /// What is counted; each has one row per day.
     pub name: Arc<str>,
 }
 
 impl RowId {
-    /// Before all rows of a day.
+    /// Sorts before all rows of a day.
     pub(super) fn first_of(day: u32) -> Self {
         let name = Arc::default();
         Self { day, name }
     }
 
-    /// The name of the row of an instance on nodes.
+    /// The field of an instance's row on the nodes.
     #[must_use]
     pub(super) fn field(&self, instance: Instance) -> String {
         format!("{}:{instance}:{}", self.day, self.name)
     }
 
-    /// The row of such a name, and its instance.
+    /// Parses a field.
     pub(super) fn of_field(field: &[u8]) -> Option<(Self, Instance)> {
         let mut parts = str::from_utf8(field).ok()?.splitn(3, ':');
         let (day, instance, name) = (parts.next()?, parts.next()?, parts.next()?);
@@ -53,13 +53,13 @@ impl RowId {
     }
 }
 
-/// What has been counted in a row. Sums of one instance only ever rise, so of two
-/// sightings of them the higher is the newer, one by one.
+/// The sums of a row. The sums of one instance only increase, so the higher of two values is the
+/// newer one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sums(Vec<u64>);
+pub struct RowSums(Vec<u64>);
 
-impl Sums {
-    /// These, of which the last may be left out if they are zero.
+impl RowSums {
+    /// These sums, without trailing zeros.
     #[must_use]
     pub fn new(sums: &[u64]) -> Self {
         let used = sums.iter().rposition(|&sum| sum > 0);
@@ -67,19 +67,18 @@ impl Sums {
         Self(sums[..used].to_vec())
     }
 
-    /// The sum at that place.
+    /// The sum at an index.
     #[must_use]
     pub fn get(&self, at: usize) -> u64 {
         self.0.get(at).copied().unwrap_or_default()
     }
 
-    /// Makes the best of two sightings of one instance's sums; whether there was anything
-    /// new.
+    /// Takes the higher value of each sum; returns whether any increased.
     pub fn raise(&mut self, seen: &Self) -> bool {
         self.combine(seen, u64::max)
     }
 
-    /// Adds another instance's.
+    /// Adds the sums of another instance.
     pub fn add(&mut self, other: &Self) {
         self.combine(other, u64::saturating_add);
     }
@@ -96,7 +95,7 @@ impl Sums {
         changed
     }
 
-    /// As nodes keep them: each with a comma behind it, zero as nothing.
+    /// Parses the format on the nodes: each sum followed by a comma, zero as an empty text.
     pub(super) fn of_text(text: &[u8]) -> Option<Self> {
         let text = str::from_utf8(text).ok()?.strip_suffix(',')?;
         let sum = |text: &str| match text {
@@ -108,7 +107,7 @@ impl Sums {
     }
 }
 
-impl fmt::Display for Sums {
+impl fmt::Display for RowSums {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for &sum in &self.0 {
             if sum > 0 {

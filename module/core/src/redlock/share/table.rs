@@ -1,17 +1,17 @@
-//! What is known of all instances' rows, and which nodes are known to have it.
+//! All instances' rows, and which nodes are known to have them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::row::{Instance, RowId, Sums};
+use super::row::{Instance, RowId, RowSums};
 
 /// A row of an instance.
 pub(super) type Key = (RowId, Instance);
 
 #[derive(Debug, Default)]
 struct Entry {
-    sums: Sums,
-    /// The nodes that are known to have these sums. One beyond the bits is never
-    /// known to, and told now and then.
+    sums: RowSums,
+    /// Nodes known to have these sums, as bits. Nodes without a bit are written to again and
+    /// again.
     nodes: u128,
 }
 
@@ -20,14 +20,14 @@ fn bit(node: usize) -> u128 {
 }
 
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct RowTable {
     own: Instance,
     rows: BTreeMap<RowId, Vec<(Instance, Entry)>>,
-    /// Rows of which others have counted more since this was last asked.
+    /// Rows of other machines that have risen since the last call of `take_risen`.
     risen: BTreeSet<RowId>,
 }
 
-impl Table {
+impl RowTable {
     pub(super) fn new(own: Instance) -> Self {
         Self {
             own,
@@ -46,8 +46,8 @@ impl Table {
         &mut of_row[at].1
     }
 
-    /// Takes in what is counted here; its row, if that is news.
-    pub(super) fn count(&mut self, row: RowId, sums: &Sums) -> Option<Key> {
+    /// Sets what this machine has counted; returns the row if it has changed.
+    pub(super) fn count(&mut self, row: RowId, sums: &RowSums) -> Option<Key> {
         let key = (row, self.own);
         let entry = self.entry(&key);
         if !entry.sums.raise(sums) {
@@ -57,9 +57,8 @@ impl Table {
         Some(key)
     }
 
-    /// Takes in what a node has told. In whatever order and however often, it comes to
-    /// the same.
-    pub(super) fn hear(&mut self, node: usize, key: Key, told: &Sums) {
+    /// Merges a row read from a node. Order and repetition do not matter.
+    pub(super) fn hear(&mut self, node: usize, key: Key, told: &RowSums) {
         let entry = self.entry(&key);
         let is_news = entry.sums.raise(told);
         if is_news {
@@ -74,8 +73,8 @@ impl Table {
         }
     }
 
-    /// Takes in what another instance is known to have counted, whatever nodes know.
-    pub(super) fn know(&mut self, key: Key, sums: &Sums) {
+    /// Merges a row of another instance that did not come from a node.
+    pub(super) fn know(&mut self, key: Key, sums: &RowSums) {
         let entry = self.entry(&key);
         if entry.sums.raise(sums) {
             entry.nodes = 0;
@@ -83,15 +82,15 @@ impl Table {
         }
     }
 
-    /// A node has what it was sent.
-    pub(super) fn kept(&mut self, node: usize, key: &Key, sums: &Sums) {
+    /// Records that a node has stored these sums.
+    pub(super) fn kept(&mut self, node: usize, key: &Key, sums: &RowSums) {
         let entry = self.entry(key);
         if entry.sums == *sums {
             entry.nodes |= bit(node);
         }
     }
 
-    /// It is not known any more what a node has.
+    /// Discards what is known about a node's rows.
     pub(super) fn doubt(&mut self, node: usize) {
         for (_, entry) in self.rows.values_mut().flatten() {
             entry.nodes &= !bit(node);
@@ -108,15 +107,15 @@ impl Table {
         lacking.map(|((row, instance), _)| (row.clone(), instance))
     }
 
-    pub(super) fn sums(&self, (row, instance): &Key) -> Option<&Sums> {
+    pub(super) fn sums(&self, (row, instance): &Key) -> Option<&RowSums> {
         let mut of_row = self.rows.get(row)?.iter();
         let (_, entry) = of_row.find(|(known, _)| known == instance)?;
         Some(&entry.sums)
     }
 
-    /// What others have counted in a row.
-    pub(super) fn others(&self, row: &RowId) -> Sums {
-        let mut total = Sums::default();
+    /// The sums of the other instances.
+    pub(super) fn others(&self, row: &RowId) -> RowSums {
+        let mut total = RowSums::default();
         for (instance, entry) in self.rows.get(row).into_iter().flatten() {
             if *instance != self.own {
                 total.add(&entry.sums);
@@ -125,7 +124,7 @@ impl Table {
         total
     }
 
-    pub(super) fn take_risen(&mut self) -> Vec<(RowId, Sums)> {
+    pub(super) fn take_risen(&mut self) -> Vec<(RowId, RowSums)> {
         let risen = std::mem::take(&mut self.risen).into_iter();
         risen
             .map(|row| (self.others(&row), row))

@@ -1,6 +1,6 @@
 use crate::redlock::*;
 
-const POLICY: CircuitPolicy = CircuitPolicy {
+const POLICY: SuspectPolicy = SuspectPolicy {
     suspect_after: 3,
     probe_min_ms: 100,
     probe_max_ms: 350,
@@ -74,7 +74,8 @@ fn a_node_that_restarted_is_not_asked_until_its_leases_have_ended() {
     assert_eq!(node.trusted_at(), 66_000);
     node.connected(&info("b", 5), 61_500);
     assert_eq!(node.trusted_at(), 66_000);
-    // Its clock jumped: it cannot have been up for an hour, it was not a second ago.
+    // The clock jumped: the process cannot have been running for an hour, as it was not running a
+    // second ago.
     node.answered(99_000);
     node.connected(&info("c", 3_600), 100_000);
     assert_eq!(node.trusted_at(), 109_000);

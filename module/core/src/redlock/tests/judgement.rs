@@ -1,24 +1,24 @@
-//! Which verdict a row of votes leads to.
+//! Results for sequences of votes.
 
 use super::strays::attempt;
-use crate::redlock::reply::{Ballot, Cause, Refusal};
+use crate::redlock::reply::{Ballot, Refusal, RefusalCause};
 use crate::redlock::*;
 
-fn refused(node: u8, cause: Cause, wait_ms: u64, free: &[usize]) -> Event {
+fn refused(node: u8, cause: RefusalCause, wait_ms: u64, free: &[usize]) -> AcquireEvent {
     let refusal = Refusal {
         cause,
         wait_ms: Some(wait_ms),
         fence: Fence::new(wait_ms).unwrap(),
         free: free.iter().copied().collect(),
     };
-    Event::Voted(NodeId(node), Ballot::Refused(refusal))
+    AcquireEvent::Voted(NodeId(node), Ballot::Refused(refusal))
 }
 
-fn granted(node: u8, index: usize) -> Event {
-    Event::Voted(NodeId(node), Ballot::Granted(index))
+fn granted(node: u8, index: usize) -> AcquireEvent {
+    AcquireEvent::Voted(NodeId(node), Ballot::Granted(index))
 }
 
-fn verdict(nodes: u8, slots: u32, events: &[Event]) -> Option<Action> {
+fn verdict(nodes: u8, slots: u32, events: &[AcquireEvent]) -> Option<AcquireAction> {
     let (mut acquire, _) = Acquire::new(attempt(nodes, slots), 0);
     let actions = events
         .iter()
@@ -26,11 +26,11 @@ fn verdict(nodes: u8, slots: u32, events: &[Event]) -> Option<Action> {
         .collect::<Vec<_>>();
     actions
         .into_iter()
-        .find(|action| !matches!(action, Action::Release { .. }))
+        .find(|action| !matches!(action, AcquireAction::Release { .. }))
 }
 
-fn retry(candidates: &[usize]) -> Option<Action> {
-    Some(Action::Retry {
+fn retry(candidates: &[usize]) -> Option<AcquireAction> {
+    Some(AcquireAction::Retry {
         after_ms: 8,
         candidates: candidates.iter().copied().collect(),
     })
@@ -38,7 +38,7 @@ fn retry(candidates: &[usize]) -> Option<Action> {
 
 #[test]
 fn a_split_vote_is_tried_again_with_what_may_be_free() {
-    // Two to two with four nodes: no quorum, all answered.
+    // Whether fields or parts of texts were left out.
     let split = [granted(0, 0), granted(1, 0), granted(2, 1), granted(3, 1)];
     assert_eq!(
         verdict(4, 2, &split),
@@ -48,12 +48,12 @@ fn a_split_vote_is_tried_again_with_what_may_be_free() {
     let split = [
         granted(0, 0),
         granted(1, 1),
-        refused(2, Cause::Busy, 40, &[]),
+        refused(2, RefusalCause::Busy, 40, &[]),
     ];
     assert_eq!(verdict(3, 3, &split), retry(&[1, 2]));
     let low = [
-        refused(0, Cause::Fence, 9, &[1, 2]),
-        refused(1, Cause::Fence, 8, &[2]),
+        refused(0, RefusalCause::Fence, 9, &[1, 2]),
+        refused(1, RefusalCause::Fence, 8, &[2]),
     ];
     assert_eq!(
         verdict(3, 3, &low),
@@ -66,7 +66,7 @@ fn a_split_vote_is_tried_again_with_what_may_be_free() {
 fn refusals_teach_the_fence_that_a_quorum_wants_exceeded() {
     let (mut acquire, _) = Acquire::new(attempt(3, 1), 0);
     for (node, fence) in [(0, 500), (1, 900), (2, 700)] {
-        let _ = acquire.step(1, refused(node, Cause::Fence, fence, &[0]));
+        let _ = acquire.step(1, refused(node, RefusalCause::Fence, fence, &[0]));
     }
     assert_eq!(acquire.highest_fence().get(), 700);
 }
@@ -74,7 +74,7 @@ fn refusals_teach_the_fence_that_a_quorum_wants_exceeded() {
 #[test]
 fn one_node_alone_cannot_drive_the_fences_up() {
     let (mut acquire, _) = Acquire::new(attempt(3, 1), 0);
-    let _ = acquire.step(1, refused(0, Cause::Fence, Fence::MAX.get(), &[0]));
+    let _ = acquire.step(1, refused(0, RefusalCause::Fence, Fence::MAX.get(), &[0]));
     let _ = acquire.step(1, granted(1, 0));
     let _ = acquire.step(1, granted(2, 0));
     assert_eq!(acquire.highest_fence(), Fence::default());
@@ -82,24 +82,36 @@ fn one_node_alone_cannot_drive_the_fences_up() {
 
 #[test]
 fn quarantine_is_told_from_contention_and_from_failure() {
-    let confined = |node, wait| refused(node, Cause::Quarantine, wait, &[]);
-    let busy = |node| refused(node, Cause::Busy, 40, &[]);
-    let quarantine = |wait_ms| Some(Action::Failed(Failure::Quarantine { wait_ms }));
+    let confined = |node, wait| refused(node, RefusalCause::Quarantine, wait, &[]);
+    let busy = |node| refused(node, RefusalCause::Busy, 40, &[]);
+    let quarantine = |wait_ms| {
+        Some(AcquireAction::Failed(AcquireFailure::Quarantine {
+            wait_ms,
+        }))
+    };
     let three = [confined(0, 300), confined(1, 200), confined(2, 100)];
-    // Two nodes refuse: the third alone is no quorum. The first to come back makes one.
+    // Two nodes refuse, and the third alone is no quorum. The first that leaves quarantine makes
+    // one.
     assert_eq!(verdict(3, 1, &three), quarantine(200));
     assert_eq!(verdict(1, 1, &[confined(0, 300)]), quarantine(300));
-    let mixed = [confined(0, 300), Event::TimedOut(NodeId(1)), granted(2, 0)];
+    let mixed = [
+        confined(0, 300),
+        AcquireEvent::TimedOut(NodeId(1)),
+        granted(2, 0),
+    ];
     assert_eq!(verdict(3, 1, &mixed), quarantine(300));
-    let both = [Event::TimedOut(NodeId(0)), Event::TimedOut(NodeId(1))];
+    let both = [
+        AcquireEvent::TimedOut(NodeId(0)),
+        AcquireEvent::TimedOut(NodeId(1)),
+    ];
     assert_eq!(
         verdict(3, 1, &both),
-        Some(Action::Failed(Failure::NoQuorum))
+        Some(AcquireAction::Failed(AcquireFailure::NoQuorum))
     );
     let mostly_busy = [confined(0, 300), busy(1), busy(2)];
     let wait_ms = Some(40);
     assert_eq!(
         verdict(3, 1, &mostly_busy),
-        Some(Action::Failed(Failure::Busy { wait_ms }))
+        Some(AcquireAction::Failed(AcquireFailure::Busy { wait_ms }))
     );
 }

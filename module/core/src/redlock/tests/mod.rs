@@ -1,9 +1,9 @@
 mod circuit;
+mod cool_downs;
 mod judgement;
 mod naming;
+mod node_check;
 mod operations;
-mod outages;
 mod replies;
 mod resp;
 mod strays;
-mod trial;

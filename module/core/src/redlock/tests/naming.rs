@@ -17,8 +17,8 @@ fn keys_are_named_as_other_clients_expect_them() {
         (names.queue(), "q"),
         (names.deadlines(), "qd"),
         (names.wake_channel("host-1").unwrap(), "w:host-1"),
-        (names.outage("k-1"), "c:k-1"),
-        (names.outages(), "c"),
+        (names.cool_down("k-1"), "c:k-1"),
+        (names.cool_downs(), "c"),
     ];
     for (name, suffix) in others {
         assert_eq!(name, format!("gw:{{main}}:{suffix}"));
@@ -150,7 +150,7 @@ fn deadlines_do_not_wrap_around() {
     );
     assert!(!timing(2).worthwhile(7, 7));
     assert_eq!(timing(u64::MAX).deadline(u64::MAX), u64::MAX);
-    // A clock that goes back is read as one that stands.
+    // A clock that goes back is treated as one that stands still.
     assert!(timing(1_000).worthwhile(500, 400));
     let delay = RetryDelay {
         min_ms: 5,

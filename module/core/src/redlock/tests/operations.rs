@@ -1,4 +1,4 @@
-//! What is under way for somebody who waits.
+//! Pending operations.
 
 use crate::redlock::{Operation, Operations};
 

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use crate::redlock::reply::{self, Ballot, Cause, Held, Refusal, Released, Renewed};
+use crate::redlock::reply::{self, Ballot, Held, Refusal, RefusalCause, Released, Renewed};
 use crate::redlock::*;
 
 fn candidates(count: u32) -> Candidates {
@@ -31,14 +31,14 @@ fn votes_on_a_proposal() {
         reply::acquire(&Value::Array(values), &two)
     };
     let refusal = Refusal {
-        cause: Cause::Fence,
+        cause: RefusalCause::Fence,
         wait_ms: None,
         fence: Fence::new(12).unwrap(),
         free: [0, 1].into_iter().collect(),
     };
     assert_eq!(refused(1, -1, "12", &[0, 1]), Ok(Ballot::Refused(refusal)));
     let busy = Refusal {
-        cause: Cause::Busy,
+        cause: RefusalCause::Busy,
         wait_ms: Some(40),
         fence: Fence::default(),
         free: SlotSet::default(),

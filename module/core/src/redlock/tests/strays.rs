@@ -1,14 +1,14 @@
-//! What becomes of grants that are not wanted.
+//! Release of useless grants.
 
 use proptest::prelude::*;
 
-use crate::redlock::reply::{Ballot, Cause, Refusal};
+use crate::redlock::reply::{Ballot, Refusal, RefusalCause};
 use crate::redlock::*;
 
-pub(super) fn attempt(nodes: u8, slots: u32) -> Attempt {
+pub(super) fn attempt(nodes: u8, slots: u32) -> AcquireOptions {
     let quorum = Quorum::of(nodes).unwrap();
     let slots = (0..slots).map(|n| Slot::new("k", n).unwrap()).collect();
-    Attempt {
+    AcquireOptions {
         quorum,
         ask: quorum.all(),
         proposal: Proposal {
@@ -29,11 +29,11 @@ pub(super) fn attempt(nodes: u8, slots: u32) -> Attempt {
     }
 }
 
-/// Nodes and slots that are given back.
-fn given_back(actions: &[Action]) -> Vec<(u8, String)> {
+/// The released nodes and slots.
+fn given_back(actions: &[AcquireAction]) -> Vec<(u8, String)> {
     let mut all = Vec::new();
     for action in actions {
-        if let Action::Release { to, command } = action {
+        if let AcquireAction::Release { to, command } = action {
             for node in to.iter() {
                 all.extend(
                     command
@@ -47,8 +47,8 @@ fn given_back(actions: &[Action]) -> Vec<(u8, String)> {
     all
 }
 
-fn granted(node: u8, index: usize) -> Event {
-    Event::Voted(NodeId(node), Ballot::Granted(index))
+fn granted(node: u8, index: usize) -> AcquireEvent {
+    AcquireEvent::Voted(NodeId(node), Ballot::Granted(index))
 }
 
 #[test]
@@ -56,11 +56,14 @@ fn the_winner_gives_back_other_slots_and_keeps_late_votes_for_its_own() {
     let (mut acquire, _) = Acquire::new(attempt(5, 3), 0);
     let mut actions = acquire.step(1, granted(0, 2));
     actions.extend(acquire.step(1, granted(1, 0)));
-    actions.extend(acquire.step(1, Event::TimedOut(NodeId(4))));
+    actions.extend(acquire.step(1, AcquireEvent::TimedOut(NodeId(4))));
     actions.extend(acquire.step(2, granted(2, 0)));
     assert_eq!(actions, [], "undecided");
     let won = acquire.step(3, granted(3, 0));
-    assert!(matches!(won[0], Action::Won { index: 0, .. }), "{won:?}");
+    assert!(
+        matches!(won[0], AcquireAction::Won { index: 0, .. }),
+        "{won:?}"
+    );
     let hung = [(4, "k:1".to_owned()), (4, "k:2".to_owned())];
     assert_eq!(
         given_back(&won),
@@ -81,8 +84,8 @@ fn a_vote_that_comes_after_the_lease_was_given_back_is_a_stray() {
     let (mut acquire, _) = Acquire::new(attempt(3, 1), 0);
     let _ = acquire.step(1, granted(0, 0));
     let won = acquire.step(1, granted(1, 0));
-    assert!(matches!(won[..], [Action::Won { .. }]));
-    assert_eq!(acquire.step(2, Event::Abandoned), []);
+    assert!(matches!(won[..], [AcquireAction::Won { .. }]));
+    assert_eq!(acquire.step(2, AcquireEvent::Abandoned), []);
     let late = acquire.step(3, granted(2, 0));
     assert_eq!(given_back(&late), [(2, "k:0".to_owned())]);
 }
@@ -91,9 +94,12 @@ fn a_vote_that_comes_after_the_lease_was_given_back_is_a_stray() {
 fn a_client_that_leaves_leaves_nothing() {
     let (mut acquire, _) = Acquire::new(attempt(3, 2), 0);
     let _ = acquire.step(1, granted(0, 1));
-    let gone = acquire.step(2, Event::Abandoned);
+    let gone = acquire.step(2, AcquireEvent::Abandoned);
     assert_eq!(given_back(&gone), [(0, "k:1".to_owned())]);
-    assert_eq!(gone.last(), Some(&Action::Failed(Failure::Abandoned)));
+    assert_eq!(
+        gone.last(),
+        Some(&AcquireAction::Failed(AcquireFailure::Abandoned))
+    );
     assert!(!acquire.is_drained());
     for node in 1..3 {
         let late = acquire.step(3, granted(node, 0));
@@ -106,32 +112,35 @@ fn a_client_that_leaves_leaves_nothing() {
 fn what_certainly_did_not_run_is_not_given_back() {
     for (kind, owed) in [(ErrorKind::OutOfMemory, 0), (ErrorKind::Disconnected, 2)] {
         let (mut acquire, _) = Acquire::new(attempt(1, 2), 0);
-        let failed = acquire.step(1, Event::Erred(NodeId(0), kind));
+        let failed = acquire.step(1, AcquireEvent::Erred(NodeId(0), kind));
         assert_eq!(given_back(&failed).len(), owed, "{kind:?}");
-        assert_eq!(failed.last(), Some(&Action::Failed(Failure::NoQuorum)));
+        assert_eq!(
+            failed.last(),
+            Some(&AcquireAction::Failed(AcquireFailure::NoQuorum))
+        );
     }
 }
 
-fn any_event(nodes: u8, slots: usize) -> impl Strategy<Value = Event> {
+fn any_event(nodes: u8, slots: usize) -> impl Strategy<Value = AcquireEvent> {
     let node = (0..nodes).prop_map(NodeId);
     prop_oneof![
-        5 => (node.clone(), 0..slots).prop_map(|(node, at)| Event::Voted(node, Ballot::Granted(at))),
+        5 => (node.clone(), 0..slots).prop_map(|(node, at)| AcquireEvent::Voted(node, Ballot::Granted(at))),
         2 => (node.clone(), 0u16..8).prop_map(|(node, free)| {
-            Event::Voted(node, Ballot::Refused(Refusal {
-                cause: if free == 0 { Cause::Busy } else { Cause::Fence },
+            AcquireEvent::Voted(node, Ballot::Refused(Refusal {
+                cause: if free == 0 { RefusalCause::Busy } else { RefusalCause::Fence },
                 wait_ms: Some(9),
                 fence: Fence::new(u64::from(free)).unwrap(),
                 free: (0..3).filter(|at| free & (1 << at) != 0).collect(),
             }))
         }),
-        1 => node.clone().prop_map(Event::TimedOut),
-        1 => node.prop_map(|node| Event::Erred(node, ErrorKind::Garbage)),
+        1 => node.clone().prop_map(AcquireEvent::TimedOut),
+        1 => node.prop_map(|node| AcquireEvent::Erred(node, ErrorKind::Garbage)),
     ]
 }
 
 proptest! {
-    /// Whatever happens in whatever order, there is at most one verdict, and every
-    /// grant is either part of the lease or given back.
+    /// Whatever the order of events, there is at most one result, and every grant is either part
+    /// of the lease or released.
     #[test]
     fn every_grant_is_kept_or_given_back(
         nodes in 1u8..=9,
@@ -141,23 +150,23 @@ proptest! {
         let (mut actions, mut grants) = (Vec::new(), Vec::new());
         for event in events {
             actions.extend(acquire.step(5, event));
-            if let Event::Voted(node, Ballot::Granted(at)) = event && node.0 < nodes {
+            if let AcquireEvent::Voted(node, Ballot::Granted(at)) = event && node.0 < nodes {
                 grants.push((node.0, format!("k:{at}")));
             }
         }
         for node in acquire.pending().iter() {
-            actions.extend(acquire.step(6, Event::TimedOut(node)));
+            actions.extend(acquire.step(6, AcquireEvent::TimedOut(node)));
         }
         let verdicts: Vec<_> =
-            actions.iter().filter(|action| !matches!(action, Action::Release { .. })).collect();
+            actions.iter().filter(|action| !matches!(action, AcquireAction::Release { .. })).collect();
         prop_assert_eq!(verdicts.len(), 1, "{:?}", actions);
         let kept = match verdicts[0] {
-            Action::Won { lease, .. } => Some(lease.slot.field().to_owned()),
+            AcquireAction::Won { lease, .. } => Some(lease.slot.field().to_owned()),
             _ => None,
         };
         let back = given_back(&actions);
-        // A grant that a node gave twice over is given back even if it is of the
-        // slot that is won in the end: then it does not count.
+        // A grant that a node gave twice is released even if the slot is acquired in the end; it
+        // does not count then.
         let counted: std::collections::BTreeSet<_> =
             grants.iter().filter(|grant| !back.contains(grant)).collect();
         prop_assert!(counted.iter().all(|grant| Some(&grant.1) == kept.as_ref()), "{:?}", actions);
@@ -165,15 +174,15 @@ proptest! {
     }
 }
 
-/// A node that was late may still take the slot up.
+/// A node that was late may still lock the slot.
 #[test]
 fn an_attempt_is_heard_when_no_node_can_grant_anything_any_more() {
     let (mut acquire, _) = Acquire::new(attempt(3, 1), 0);
     let _ = acquire.step(1, granted(0, 0));
     let _ = acquire.step(1, granted(1, 0));
     assert!(!acquire.is_drained());
-    let _ = acquire.step(60, Event::TimedOut(NodeId(2)));
+    let _ = acquire.step(60, AcquireEvent::TimedOut(NodeId(2)));
     assert!(acquire.is_drained() && !acquire.is_heard());
-    let _ = acquire.step(70, Event::Erred(NodeId(2), ErrorKind::Disconnected));
+    let _ = acquire.step(70, AcquireEvent::Erred(NodeId(2), ErrorKind::Disconnected));
     assert!(acquire.is_heard());
 }

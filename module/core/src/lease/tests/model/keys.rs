@@ -1,10 +1,10 @@
-//! The model of a key, and of its health.
+//! The model of a key and its health.
 
 use super::steps::Answer;
 use crate::lease::Cause;
 
-/// The first cool-down of a key that was revoked.
-pub(super) const REVOKED: u64 = 700;
+/// The first cool-down of a key that is invalid.
+pub(super) const INVALID_KEY_MS: u64 = 700;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Key {
@@ -16,21 +16,21 @@ pub(super) struct Key {
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Health {
-    pub(super) out: Option<(Cause, u64)>,
+    pub(super) cooling: Option<(Cause, u64)>,
     pub(super) failures: u32,
-    /// How many leases it may have on trial.
-    pub(super) trial: Option<u32>,
+    /// How many leases it may have on probation.
+    pub(super) probation: Option<u32>,
     pub(super) granted: u64,
-    /// The last lease before it went out, and before it came back.
-    pub(super) before_out: u64,
-    pub(super) before_trial: u64,
+    /// The last lease before the cool-down, and before the probation.
+    pub(super) before_cool_down: u64,
+    pub(super) before_probation: u64,
 }
 
 impl Health {
-    fn go_out(&mut self, cause: Cause, until: u64) {
-        self.before_out = self.granted;
-        let (worse, later) = self.out.unwrap_or((cause, until));
-        self.out = Some((worse.max(cause), later.max(until)));
+    fn cool_down(&mut self, cause: Cause, until: u64) {
+        self.before_cool_down = self.granted;
+        let (worse, later) = self.cooling.unwrap_or((cause, until));
+        self.cooling = Some((worse.max(cause), later.max(until)));
     }
 }
 
@@ -44,50 +44,52 @@ impl Key {
         }
     }
 
-    /// An answer to a request under its lease of this number.
+    /// Applies the response to a request under the lease with this number.
     pub(super) fn hears(&mut self, serial: u64, answer: Answer, now: u64) {
         let health = &mut self.health;
-        let news = serial > health.before_out;
-        if news && matches!(answer, Answer::Revoked | Answer::Limited(_)) {
+        let news = serial > health.before_cool_down;
+        if news && matches!(answer, Answer::InvalidKey | Answer::RateLimited(_)) {
             health.failures += 1;
         }
         match answer {
-            Answer::Faulty => {}
-            Answer::Limited(ms) => health.go_out(Cause::Rate, now + ms),
-            Answer::Revoked => {
-                let known = health.out.is_some_and(|(cause, _)| cause == Cause::Revoked);
+            Answer::UpstreamError => {}
+            Answer::RateLimited(ms) => health.cool_down(Cause::RateLimited, now + ms),
+            Answer::InvalidKey => {
+                let known = health
+                    .cooling
+                    .is_some_and(|(cause, _)| cause == Cause::InvalidKey);
                 if news || !known {
-                    let doubled = REVOKED << (health.failures.max(1) - 1);
-                    health.go_out(Cause::Revoked, now + doubled.min(3_600_000));
+                    let doubled = INVALID_KEY_MS << (health.failures.max(1) - 1);
+                    health.cool_down(Cause::InvalidKey, now + doubled.min(3_600_000));
                 }
             }
-            Answer::Sound if news => {
+            Answer::Ok if news => {
                 health.failures = 0;
-                if serial > health.before_trial {
-                    health.trial = health.trial.map(|n| 2 * n).filter(|&n| n < self.slots);
+                if serial > health.before_probation {
+                    health.probation = health.probation.map(|n| 2 * n).filter(|&n| n < self.slots);
                 }
             }
-            Answer::Sound => {}
+            Answer::Ok => {}
         }
     }
 
-    /// How many leases it may have, if so many of it were granted before its trial.
+    /// Number of leases allowed, if `before` of them were granted before the probation.
     pub(super) fn cap(&self, before: u32) -> u32 {
-        match (self.health.out, self.health.trial) {
+        match (self.health.cooling, self.health.probation) {
             (Some(_), _) => 0,
             (None, None) => self.slots,
-            (None, Some(trial)) => self.slots.min(trial + before),
+            (None, Some(probation)) => self.slots.min(probation + before),
         }
     }
 }
 
 impl Health {
-    /// Its cool-down is over, if it is.
-    pub(super) fn come_back(&mut self, now: u64) {
-        if self.out.is_some_and(|(_, until)| until <= now) {
-            self.out = None;
-            self.trial = Some(1);
-            self.before_trial = self.granted;
+    /// Ends the cool-down if its time has come.
+    pub(super) fn end_cool_down(&mut self, now: u64) {
+        if self.cooling.is_some_and(|(_, until)| until <= now) {
+            self.cooling = None;
+            self.probation = Some(1);
+            self.before_probation = self.granted;
         }
     }
 }

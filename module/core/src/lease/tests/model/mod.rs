@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use keys::{Key, REVOKED};
+use keys::{INVALID_KEY_MS, Key};
 use steps::{Answer, Step, steps};
 
 use super::bed::{Bed, TTL, pool};
@@ -19,7 +19,7 @@ struct Held {
     grant: Grant,
     worker: usize,
     deadline: u64,
-    /// Which of its key's leases it is; 0 when it is held elsewhere.
+    /// Number of the lease among those of its key; 0 while the slot is held elsewhere.
     serial: u64,
 }
 
@@ -29,13 +29,13 @@ struct Waiting {
     worker: usize,
     priority: i32,
     generation: u64,
-    /// By its index: a key that goes and comes back may be another to the zone.
+    /// By index: a key that is removed and added again can have another index.
     tried: Option<u32>,
 }
 
 fn config(keys: &[(u8, u32, u32)], balance: Balance) -> PoolConfig {
     let mut config = pool("p", keys, balance);
-    config.policy.revoked_ms = REVOKED;
+    config.policy.invalid_key_ms = INVALID_KEY_MS;
     config
 }
 
@@ -48,7 +48,7 @@ struct Model {
     /// By fingerprint.
     keys: BTreeMap<u8, Key>,
     index_of: BTreeMap<u32, u8>,
-    /// The newest keys, and their generation.
+    /// The newest keys.
     listed: Vec<(u8, u32, u32)>,
     newest: u64,
     fence: u64,
@@ -102,12 +102,11 @@ impl Model {
     /// How many leases the key may have.
     fn cap(&self, fingerprint: u8) -> u32 {
         let key = self.keys[&fingerprint];
-        let before = |h: &&Held| h.serial <= key.health.before_trial;
+        let before = |h: &&Held| h.serial <= key.health.before_probation;
         key.cap(self.leases(fingerprint).filter(before).count() as u32)
     }
 
-    /// A slot of the key that nobody holds, and that the configuration still has and
-    /// the key's health allows.
+    /// Whether the key has a free slot that the configuration and the key's health allow.
     fn has_free(&self, fingerprint: u8) -> bool {
         let slots = self.keys[&fingerprint].slots;
         let taken = |ordinal| self.leases(fingerprint).any(|h| h.grant.ordinal == ordinal);
@@ -149,7 +148,7 @@ impl Model {
         });
     }
 
-    /// Takes notice of all that the zone served; checks that it was right to.
+    /// Collects all served waiters and checks that each grant was correct.
     fn collect(&mut self) {
         self.expire();
         let mut served = vec![];
@@ -196,7 +195,7 @@ impl Model {
         self.held.retain(|h| h.deadline > now.mono_ms);
         assert_eq!(before - self.held.len(), ended);
         for key in self.keys.values_mut() {
-            key.health.come_back(now.mono_ms);
+            key.health.end_cool_down(now.mono_ms);
         }
     }
 
@@ -308,7 +307,7 @@ impl Model {
         elsewhere.grant.handle.nonce = [0; 2];
         elsewhere.deadline = until;
         elsewhere.worker = usize::MAX;
-        // It is moved before its slot is set aside.
+        // The lease moves before its old slot is marked.
         self.note(moved, worker);
         self.held[at].serial = 0;
     }
@@ -319,7 +318,7 @@ impl Model {
             return; // Nobody here sent a request with it.
         }
         let retry = match answer {
-            Answer::Limited(ms) => ms.to_string(),
+            Answer::RateLimited(ms) => ms.to_string(),
             _ => String::new(),
         };
         let headers = [("retry-after-ms", &*retry)];
@@ -331,20 +330,20 @@ impl Model {
     fn outlook(&self, generation: u64, tried: Option<u32>) -> Outlook {
         let may = |k: &&u8| self.knows(**k, generation) && !self.is(**k, tried);
         let keys: Vec<_> = self.keys.keys().filter(may).collect();
-        let out = keys.iter().filter_map(|k| self.keys[k].health.out);
+        let out = keys.iter().filter_map(|k| self.keys[k].health.cooling);
         let out: Vec<_> = out.map(|(c, until)| (c, until - self.bed.now)).collect();
         if out.len() < keys.len() {
             return Outlook::Busy;
         }
         let rated = out
             .iter()
-            .filter(|(c, _)| *c == Cause::Rate)
+            .filter(|(c, _)| *c == Cause::RateLimited)
             .map(|o| o.1)
             .min();
         match (rated, out.iter().map(|o| o.1).min()) {
-            (Some(soonest_ms), _) => Outlook::Cooling { soonest_ms },
+            (Some(soonest_ms), _) => Outlook::CoolingDown { soonest_ms },
             (None, Some(soonest_ms)) => Outlook::Unhealthy { soonest_ms },
-            // Its worker is about to learn of others.
+            // The worker will read the newer keys soon.
             (None, None) if generation < self.newest && !self.knows_any(generation) => {
                 Outlook::Busy
             }
@@ -361,7 +360,7 @@ impl Model {
         self.workers[at] = self.enter();
     }
 
-    /// Ruins all that is derived, as a process killed at the worst moment might.
+    /// Corrupts everything derived, as a process killed at the worst moment might leave it.
     fn tear(&mut self, seed: u64) {
         let now = self.bed.clock();
         let mut zone = self.bed.zone();
@@ -377,7 +376,7 @@ impl Model {
             key.cap = junk();
         }
         for health in zone.health.iter_mut() {
-            (health.aside, health.heap_at) = (junk(), junk());
+            (health.left_out, health.heap_at) = (junk(), junk());
         }
         for slot in zone.slots.iter_mut() {
             (slot.next_free, slot.heap_at) = (junk(), junk());
@@ -386,11 +385,11 @@ impl Model {
             (waiter.next, waiter.heap_at) = (junk(), NONE);
         }
         let heaps = zone.available.iter_mut().chain(zone.waiting.iter_mut());
-        for item in heaps.chain(zone.out.iter_mut()) {
+        for item in heaps.chain(zone.cooling.iter_mut()) {
             *item = junk();
         }
-        zone.header.out = junk();
-        zone.pools[0].out = junk();
+        zone.header.cooling = junk();
+        zone.pools[0].cooling = junk();
         zone.pools[0].keys = junk();
         zone.pools[0].waiting = junk();
         zone.pools[0].available_at = junk();
@@ -418,7 +417,7 @@ impl Model {
                 let expected = self.keys[&fingerprint].health;
                 let health = &zone.health[at];
                 assert_eq!(key.cap, caps[&fingerprint], "{expected:?}");
-                let until = expected.out.map_or(0, |(_, until)| until);
+                let until = expected.cooling.map_or(0, |(_, until)| until);
                 assert_eq!(health.until_ms, until);
                 assert_eq!(health.failures, expected.failures);
             }
@@ -447,7 +446,7 @@ proptest! {
                 model.bed.release(held.grant).unwrap();
                 model.collect();
             }
-            let returns = model.keys.values().filter_map(|key| key.health.out).map(|out| out.1);
+            let returns = model.keys.values().filter_map(|key| key.health.cooling).map(|out| out.1);
             let Some(next) = returns.min() else { break };
             model.bed.now = next;
             model.collect();

@@ -1,4 +1,4 @@
-//! Other keys: of another configuration, or of the same one.
+//! Changes of keys: by another configuration, or within the same one.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use super::{Model, config};
 use crate::lease::*;
 
 impl Model {
-    /// Forgets the health of keys that no worker knows and nobody holds.
+    /// Forgets the health of keys that no worker knows and no lease holds.
     pub(super) fn drop_departed(&mut self) {
         let oldest = self.workers.iter().map(|w| w.1).min().unwrap();
         let held: Vec<_> = self
@@ -29,7 +29,7 @@ impl Model {
         self.replace(keys, &accepted, generation);
     }
 
-    /// The keys of a file, as a worker found them in it.
+    /// A worker reads the keys of a file.
     pub(super) fn read(&mut self, at: usize, keys: &[(u8, u32, u32)]) {
         let (id, generation) = self.workers[at];
         let config = config(keys, Balance::Weighted);
@@ -61,7 +61,7 @@ impl Model {
         }
     }
 
-    /// There are other keys; those that are gone are known until `last`.
+    /// Replaces the keys; removed ones are known until `last`.
     pub(super) fn replace(&mut self, keys: &[(u8, u32, u32)], accepted: &Accepted, last: u64) {
         let generation = accepted.generation;
         (self.newest, self.listed) = (generation, keys.to_vec());

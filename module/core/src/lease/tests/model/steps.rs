@@ -1,4 +1,4 @@
-//! What can happen to a zone.
+//! Steps of the model.
 
 use openai_wire::Verdict;
 use proptest::prelude::*;
@@ -10,19 +10,19 @@ pub(super) enum Step {
     Take {
         worker: usize,
         priority: i32,
-        /// A key that it must not have.
+        /// A key that the request must not get.
         tried: Option<u8>,
     },
     Answer(usize, Answer),
     Release(usize),
     Renew(usize),
     Leave(usize),
-    /// A lease moves to another slot; its own is held elsewhere for a while.
+    /// A lease moves to another slot; its old slot is held elsewhere for a while.
     Move(usize, u64),
     Pass(u64),
     Kill(usize),
     Reload(Vec<(u8, u32, u32)>),
-    /// A worker has read keys anew: any, or those that another one read last.
+    /// A worker reads its keys again: new ones, or those that another worker read last.
     Read(usize, Option<Vec<(u8, u32, u32)>>),
     /// A process died while it held the mutex.
     Tear(u64),
@@ -30,11 +30,11 @@ pub(super) enum Step {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Answer {
-    Sound,
-    Faulty,
-    Revoked,
-    /// It says how long to wait.
-    Limited(u64),
+    Ok,
+    UpstreamError,
+    InvalidKey,
+    /// The response states how long to wait.
+    RateLimited(u64),
 }
 
 pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -44,10 +44,10 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
             .collect::<Vec<_>>()
     });
     let answer = prop_oneof![
-        4 => Just(Answer::Sound),
-        1 => Just(Answer::Faulty),
-        1 => Just(Answer::Revoked),
-        2 => (1..TTL).prop_map(Answer::Limited),
+        4 => Just(Answer::Ok),
+        1 => Just(Answer::UpstreamError),
+        1 => Just(Answer::InvalidKey),
+        2 => (1..TTL).prop_map(Answer::RateLimited),
     ];
     let step = prop_oneof![
         12 => (0usize..3, 0i32..3, proptest::option::weighted(0.3, 0u8..6))
@@ -69,10 +69,10 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
 impl Answer {
     pub(super) fn verdict(self) -> Verdict {
         match self {
-            Self::Sound => Verdict::Sound,
-            Self::Faulty => Verdict::Faulty,
-            Self::Revoked => Verdict::Revoked,
-            Self::Limited(_) => Verdict::Limited,
+            Self::Ok => Verdict::Ok,
+            Self::UpstreamError => Verdict::UpstreamError,
+            Self::InvalidKey => Verdict::InvalidKey,
+            Self::RateLimited(_) => Verdict::RateLimited,
         }
     }
 }

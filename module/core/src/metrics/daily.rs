@@ -1,12 +1,11 @@
-//! What has been counted by day.
+//! Sums per day.
 //!
-//! A request costs the ledger nothing: it holds what every row of the board had counted
-//! when the day began, and what the days before came to. The day's own figures are the
-//! difference. When the first request of another day comes, the day before is closed.
+//! Counting a request costs nothing here. The tables contain what each row had counted when the
+//! day began, and the sums of earlier days. The sums of the current day are the difference. The
+//! first request of a new day closes the day before.
 //!
-//! Closing is done wholly or not at all: the sums of the day are marked as pending until
-//! all are there, the next day is written down, and what follows leads to the same
-//! however often it is done.
+//! Closing a day is atomic: its sums are marked as pending until all are stored, then the next
+//! day is recorded. The remaining steps can be repeated without changing the result.
 
 use core::sync::atomic::{Ordering, compiler_fence};
 
@@ -15,25 +14,25 @@ use bytemuck::{Pod, Zeroable};
 use super::day::Day;
 use super::record::Outcome;
 use super::row::{Counters, Row};
-use super::saved::Identity;
+use super::snapshot::SnapshotIdentity;
 use crate::clients::{LIMITS, Limit, Period, Quota};
 
-/// How many days are kept besides the present one: a month, and the one before.
+/// Number of days stored besides the current one: this month and the month before.
 pub const KEPT_DAYS: u32 = 62;
 
-/// What quotas are for.
+/// Amounts that quotas limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
-pub struct Use {
+pub struct QuotaUsage {
     /// Requests that got a key.
     pub requests: u64,
-    /// Tokens of prompts and completions.
+    /// Prompt and completion tokens.
     pub tokens: u64,
-    /// What they cost, in units of [`crate::prices`].
+    /// Cost in units of [`crate::prices`].
     pub cost: u64,
 }
 
-impl Use {
+impl QuotaUsage {
     pub(super) fn of(counters: &Counters) -> Self {
         let without = [Outcome::NoKey, Outcome::Unavailable, Outcome::Refused];
         let without: u64 = without.map(|o| counters.requests[o as usize]).iter().sum();
@@ -61,48 +60,48 @@ impl Use {
     }
 }
 
-/// A bound that a service has come to.
+/// A quota that a service has used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Passed {
-    /// The bound.
+pub struct QuotaReached {
+    /// The limit.
     pub limit: Limit,
-    /// How much is used.
+    /// The amount used.
     pub used: u64,
-    /// Whether it is the first to be told so.
+    /// Whether this has not been reported yet.
     pub is_news: bool,
 }
 
-/// What a service has used: here, and on other machines.
+/// Usage of a service in the current month: here and on other machines.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-pub(super) struct Month {
-    /// What its row had counted when the month began.
-    begun: Use,
-    others_today: Use,
-    others_month: Use,
-    /// The first day for which it was told that a quota is used up, by its kind.
+pub(super) struct ServiceMonth {
+    /// What the row had counted when the month began.
+    begun: QuotaUsage,
+    others_today: QuotaUsage,
+    others_month: QuotaUsage,
+    /// By limit: the day or month for which it was last reported as used up.
     told: [u32; LIMITS],
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-pub(super) struct Head {
-    /// The present day; 0 before the first request.
+pub(super) struct DailyState {
+    /// The current day; 0 before the first request.
     pub(super) day: u64,
-    /// The day that is to be the present one; 0 when it is.
+    /// The day that is about to become the current one; 0 otherwise.
     next: u64,
 }
 
-/// Whose sum it is, and of which day; 0 for none.
+/// Day and row of a sum; 0 for an unused entry.
 #[derive(Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(transparent)]
-pub(super) struct Tag(u64);
+pub(super) struct SumTag(u64);
 
-impl Tag {
+impl SumTag {
     const NONE: Self = Self(0);
     /// The day is being closed.
     const PENDING: u64 = 1 << 31;
-    /// Other machines' sum.
+    /// The sum of other machines.
     const OTHERS: u64 = 1 << 30;
 
     const fn new(day: u64, row: usize, kind: u64) -> Self {
@@ -122,28 +121,28 @@ impl Tag {
     }
 }
 
-/// The ledger of a board.
-pub(super) struct Ledger<'a> {
-    pub(super) head: &'a mut Head,
-    pub(super) identity: &'a mut Identity,
+/// The sums per day of a metrics zone.
+pub(super) struct DailyStats<'a> {
+    pub(super) head: &'a mut DailyState,
+    pub(super) identity: &'a mut SnapshotIdentity,
     /// By service.
-    pub(super) months: &'a mut [Month],
-    /// What each row of the board had counted when the day began.
+    pub(super) months: &'a mut [ServiceMonth],
+    /// What each row had counted when the day began.
     pub(super) begun: &'a mut [Counters],
-    /// Of days that are over, and of other machines.
-    pub(super) tags: &'a mut [Tag],
+    /// Day and row of each stored sum: of earlier days, and of other machines.
+    pub(super) tags: &'a mut [SumTag],
     pub(super) sums: &'a mut [Counters],
 }
 
-impl Ledger<'_> {
-    /// Whether requests of this day are to be added to another than the present one.
-    /// A worker may read its clock late.
+impl DailyStats<'_> {
+    /// Whether a request of this day belongs to another day than the current one. A worker's
+    /// clock may be slightly behind.
     pub(super) fn is_over(&self, day: Day) -> bool {
         let day = u64::from(day.number());
         day > self.head.day || day + 1 < self.head.day
     }
 
-    /// Closes the present day and begins another.
+    /// Closes the current day and begins another.
     #[cold]
     pub(super) fn roll(&mut self, rows: &[Row], day: Day) {
         self.close(rows, day);
@@ -151,14 +150,14 @@ impl Ledger<'_> {
         self.begin(rows);
     }
 
-    /// From here on the day is closed, whatever happens.
+    /// The point of no return: from here on the day counts as closed.
     pub(super) fn decide(&mut self, day: Day) {
         compiler_fence(Ordering::SeqCst);
         self.head.next = day.number().into();
         compiler_fence(Ordering::SeqCst);
     }
 
-    /// Makes whole what a process that died left half done.
+    /// Completes or discards what a process that died has left unfinished.
     pub(super) fn recover(&mut self, rows: &[Row]) {
         if self.head.next != 0 {
             self.begin(rows);
@@ -166,12 +165,12 @@ impl Ledger<'_> {
         self.add_up(rows, false);
     }
 
-    /// The sums of the present day, as pending.
+    /// Stores the sums of the current day, marked as pending.
     pub(super) fn close(&mut self, rows: &[Row], next: Day) {
         let oldest = u64::from(next.before(KEPT_DAYS).number());
         for tag in self.tags.iter_mut() {
-            if tag.is(Tag::PENDING) || tag.day() < oldest {
-                *tag = Tag::NONE;
+            if tag.is(SumTag::PENDING) || tag.day() < oldest {
+                *tag = SumTag::NONE;
             }
         }
         let mut from = 0;
@@ -181,16 +180,16 @@ impl Ledger<'_> {
             }
             let Some(place) = self.free(from) else { break };
             self.sums[place] = row.counters.since(&self.begun[at]);
-            self.tags[place] = Tag::new(self.head.day, at, Tag::PENDING);
+            self.tags[place] = SumTag::new(self.head.day, at, SumTag::PENDING);
             from = place + 1;
         }
     }
 
-    /// Makes the next day the present one.
+    /// Makes the recorded next day the current one.
     fn begin(&mut self, rows: &[Row]) {
         let next = self.head.next;
-        for tag in self.tags.iter_mut().filter(|tag| tag.is(Tag::PENDING)) {
-            *tag = Tag(tag.0 & !Tag::PENDING);
+        for tag in self.tags.iter_mut().filter(|tag| tag.is(SumTag::PENDING)) {
+            *tag = SumTag(tag.0 & !SumTag::PENDING);
         }
         for (begun, row) in self.begun.iter_mut().zip(rows) {
             *begun = row.counters;
@@ -202,70 +201,69 @@ impl Ledger<'_> {
         self.head.next = 0;
     }
 
-    /// A place for a sum, the first from there on; else one of the oldest day, of which
-    /// all are forgotten.
+    /// An unused entry, searched from `from` on. If there is none, the sums of the oldest day are
+    /// removed.
     fn free(&mut self, from: usize) -> Option<usize> {
-        let found = |tags: &[Tag]| tags.iter().position(|&tag| tag == Tag::NONE);
+        let found = |tags: &[SumTag]| tags.iter().position(|&tag| tag == SumTag::NONE);
         let tags = self.tags.get(from..).unwrap_or_default();
         if let Some(at) = found(tags).map(|at| from + at).or_else(|| found(self.tags)) {
             return Some(at);
         }
-        let over = self.tags.iter().filter(|tag| !tag.is(Tag::PENDING));
+        let over = self.tags.iter().filter(|tag| !tag.is(SumTag::PENDING));
         let oldest = over.map(|tag| tag.day()).min()?;
-        let whole = |tag: &&mut Tag| tag.day() == oldest && !tag.is(Tag::PENDING);
+        let whole = |tag: &&mut SumTag| tag.day() == oldest && !tag.is(SumTag::PENDING);
         self.tags
             .iter_mut()
             .filter(whole)
-            .for_each(|tag| *tag = Tag::NONE);
+            .for_each(|tag| *tag = SumTag::NONE);
         found(self.tags)
     }
 
-    /// What the months come to, by the sums of their days.
+    /// Computes the months from the sums of their days.
     pub(super) fn add_up(&mut self, rows: &[Row], another_month: bool) {
         let (today, first) = (self.head.day, month(self.head.day));
         for (row, month) in rows.iter().zip(self.months.iter_mut()) {
-            month.others_today = Use::zeroed();
-            month.others_month = Use::zeroed();
+            month.others_today = QuotaUsage::zeroed();
+            month.others_month = QuotaUsage::zeroed();
             if another_month {
-                month.begun = Use::of(&row.counters);
+                month.begun = QuotaUsage::of(&row.counters);
             }
         }
         for (tag, sum) in self.tags.iter().zip(&*self.sums) {
             let Some(month) = self.months.get_mut(tag.row()) else {
                 continue;
             };
-            if tag.day() < first || tag.day() > today || tag.is(Tag::PENDING) {
+            if tag.day() < first || tag.day() > today || tag.is(SumTag::PENDING) {
                 continue;
             }
-            match tag.is(Tag::OTHERS) {
+            match tag.is(SumTag::OTHERS) {
                 true => {
-                    month.others_month = month.others_month.plus(Use::of(sum));
+                    month.others_month = month.others_month.plus(QuotaUsage::of(sum));
                     if tag.day() == today {
-                        month.others_today = Use::of(sum);
+                        month.others_today = QuotaUsage::of(sum);
                     }
                 }
-                // The clock went back, to a month of which there is something.
-                false if another_month => month.begun = month.begun.minus(Use::of(sum)),
+                // The clock went back to a month with stored sums.
+                false if another_month => month.begun = month.begun.minus(QuotaUsage::of(sum)),
                 false => {}
             }
         }
     }
 
-    /// What a service has used on the present day, and in its month.
-    pub(super) fn used(&self, at: usize, row: &Row) -> (Use, Use) {
-        let (Some(month), now) = (self.months.get(at), Use::of(&row.counters)) else {
+    /// Usage of a service on the current day and in its month.
+    pub(super) fn used(&self, at: usize, row: &Row) -> (QuotaUsage, QuotaUsage) {
+        let (Some(month), now) = (self.months.get(at), QuotaUsage::of(&row.counters)) else {
             return Default::default();
         };
-        let today = now.minus(Use::of(&self.begun[at]));
+        let today = now.minus(QuotaUsage::of(&self.begun[at]));
         (
             today.plus(month.others_today),
             now.minus(month.begun).plus(month.others_month),
         )
     }
 
-    /// The first bound that a service has come to, how much it has used, and whether
-    /// that is told for the first time.
-    pub(super) fn passed(&mut self, at: usize, row: &Row, quota: &Quota) -> Option<Passed> {
+    /// The first quota that a service has used up, if any.
+    pub(super) fn passed(&mut self, at: usize, row: &Row, quota: &Quota) -> Option<QuotaReached> {
         let used = self.used(at, row);
         let reached = |limit: &&Limit| limit.used(&used) >= limit.most;
         let limit = *quota.limits().iter().find(reached)?;
@@ -276,14 +274,14 @@ impl Ledger<'_> {
         let told = &mut self.months.get_mut(at)?.told[limit.kind()];
         let is_news = *told != since.number();
         *told = since.number();
-        Some(Passed {
+        Some(QuotaReached {
             limit,
             used: limit.used(&used),
             is_news,
         })
     }
 
-    /// Adds what has been counted before: all together, and of it by day.
+    /// Adds counts from a snapshot: a total, and the part of it by day.
     pub(super) fn add_past(
         &mut self,
         at: usize,
@@ -291,15 +289,15 @@ impl Ledger<'_> {
         days: impl Iterator<Item = (Day, Counters)>,
     ) {
         let today = self.today();
-        let (mut past, mut before_month) = (*total, Use::of(total));
+        let (mut past, mut before_month) = (*total, QuotaUsage::of(total));
         for (day, sum) in days {
             if day >= today.month() {
-                before_month = before_month.minus(Use::of(&sum));
+                before_month = before_month.minus(QuotaUsage::of(&sum));
             }
             if day >= today {
                 past = past.since(&sum);
             } else if day >= today.before(KEPT_DAYS) {
-                let tag = Tag::new(day.number().into(), at, 0);
+                let tag = SumTag::new(day.number().into(), at, 0);
                 let known = self.tags.iter().position(|&known| known == tag);
                 if let Some(place) = known.or_else(|| self.free(0)) {
                     let sums = &mut self.sums[place];
@@ -318,10 +316,10 @@ impl Ledger<'_> {
         }
     }
 
-    /// Writes down what other machines have counted for a row on a day.
+    /// Stores the sum of other machines for a row and a day.
     pub(super) fn set_others(&mut self, rows: &[Row], at: usize, day: Day, sum: &Counters) -> bool {
         let number = u64::from(day.number());
-        let tag = Tag::new(number, at, Tag::OTHERS);
+        let tag = SumTag::new(number, at, SumTag::OTHERS);
         let known = self.tags.iter().position(|&known| known == tag);
         let Some(place) = known.or_else(|| self.free(0)) else {
             return false;
@@ -336,20 +334,20 @@ impl Ledger<'_> {
         true
     }
 
-    /// How many sums there are.
+    /// Number of stored sums.
     pub(super) fn kept(&self) -> usize {
-        self.tags.iter().filter(|&&tag| tag != Tag::NONE).count()
+        self.tags.iter().filter(|&&tag| tag != SumTag::NONE).count()
     }
 
-    /// Raises what other machines have counted for a row on a day, and leaves it to the
-    /// caller to add up. `false` if there is no room but for days after it.
+    /// Raises the sum of other machines for a row and a day; the caller must call `add_up`.
+    /// `false` if there is room only for later days.
     pub(super) fn raise_others(&mut self, at: usize, day: Day, sum: &Counters) -> bool {
-        let tag = Tag::new(day.number().into(), at, Tag::OTHERS);
+        let tag = SumTag::new(day.number().into(), at, SumTag::OTHERS);
         if let Some(known) = self.tags.iter().position(|&known| known == tag) {
             self.sums[known] = self.sums[known].highest(sum);
             return true;
         }
-        let is_full = !self.tags.contains(&Tag::NONE);
+        let is_full = !self.tags.contains(&SumTag::NONE);
         if is_full && self.tags.iter().all(|tag| tag.day() >= day.number().into()) {
             return false;
         }
@@ -362,23 +360,23 @@ impl Ledger<'_> {
         true
     }
 
-    /// The present day.
+    /// The current day.
     pub(super) fn today(&self) -> Day {
         Day::from_number(self.head.day)
     }
 
-    /// The first day of which something is kept; `None` before the first request.
+    /// The first stored day; `None` before the first request.
     pub(super) fn first(&self) -> Option<Day> {
         let days = self.sums(false).chain(self.sums(true)).map(|(day, ..)| day);
         let today = (self.head.day != 0).then(|| self.today());
         days.chain(today).min()
     }
 
-    /// The sums of days that are over, or of other machines: day, row, sum.
+    /// The stored sums of this machine or of others: day, row, sum.
     pub(super) fn sums(&self, others: bool) -> impl Iterator<Item = (Day, usize, &Counters)> {
         let tags = self.tags.iter().zip(&*self.sums);
         tags.filter(move |(tag, _)| {
-            **tag != Tag::NONE && !tag.is(Tag::PENDING) && tag.is(Tag::OTHERS) == others
+            **tag != SumTag::NONE && !tag.is(SumTag::PENDING) && tag.is(SumTag::OTHERS) == others
         })
         .map(|(tag, sum)| (Day::from_number(tag.day()), tag.row(), sum))
     }

@@ -1,6 +1,6 @@
 //! What a node is asked, one call after the other.
 
-use openai_core::redlock::share::{Instance, MOST_WRITTEN, RowId, Sharing, Sums};
+use openai_core::redlock::share::{Instance, MOST_WRITTEN, RowId, RowSums, Sharing};
 use openai_core::redlock::{ErrorKind, Script, ScriptCall, ShareNames, Value};
 
 use crate::memory::Memory;
@@ -21,7 +21,7 @@ struct Bed {
 }
 
 impl Bed {
-    /// A node that has told that it has nothing.
+    /// A node whose rows have been read: it had none.
     fn new() -> Self {
         let mut bed = Self {
             sharing: Sharing::new(Instance(1), 62, 1),
@@ -50,7 +50,7 @@ impl Bed {
     }
 
     fn count(&mut self, sum: u64) {
-        self.sharing.count(row(), &Sums::new(&[sum]));
+        self.sharing.count(row(), &RowSums::new(&[sum]));
     }
 
     fn kept(&self) -> Vec<&[u64]> {
@@ -118,9 +118,9 @@ fn the_last_words_are_all_that_a_node_may_lack() {
     for number in 0..100 {
         let name = format!("s:{number}").into();
         let day = TODAY as u32;
-        bed.sharing.count(RowId { day, name }, &Sums::new(&[5]));
+        bed.sharing.count(RowId { day, name }, &RowSums::new(&[5]));
     }
-    // One call is under way, and nobody waits for its answer.
+    // One call is pending.
     bed.sharing.begin_round(0);
     assert!(bed.next().is_some());
     let calls = bed.sharing.last_words(0, &bed.names, 9);
@@ -159,7 +159,7 @@ fn what_no_machine_of_ours_wrote_is_passed_over() {
     bed.sharing.begin_round(0);
     assert!(bed.next().is_some());
     bed.sharing.answered(0, &Value::Array(answer)).unwrap();
-    assert_eq!(bed.sharing.take_risen(), [(row(), Sums::new(&[0, 4]))]);
+    assert_eq!(bed.sharing.take_risen(), [(row(), RowSums::new(&[0, 4]))]);
     for garbage in [Value::Nil, Value::Int(1), Value::Array(vec![]), bytes("7")] {
         bed.sharing.begin_round(0);
         assert!(bed.next().is_some());

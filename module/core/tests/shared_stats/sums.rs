@@ -1,14 +1,14 @@
-//! Sums: what two sightings of them come to.
+//! RowSums: what two sightings of them come to.
 
-use openai_core::redlock::share::Sums;
+use openai_core::redlock::share::RowSums;
 use proptest::prelude::*;
 
-fn sums() -> impl Strategy<Value = Sums> {
+fn sums() -> impl Strategy<Value = RowSums> {
     let sum = prop_oneof![Just(0), 1..5_u64, any::<u64>()];
-    prop::collection::vec(sum, 0..6).prop_map(|sums| Sums::new(&sums))
+    prop::collection::vec(sum, 0..6).prop_map(|sums| RowSums::new(&sums))
 }
 
-fn raised(mut sums: Sums, by: &Sums) -> Sums {
+fn raised(mut sums: RowSums, by: &RowSums) -> RowSums {
     let before = sums.clone();
     let news = sums.raise(by);
     assert_eq!(news, sums != before);

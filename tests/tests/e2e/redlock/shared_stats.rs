@@ -301,7 +301,7 @@ fn a_node_that_does_not_allow_it_locks_all_the_same() {
     let a = machine(&nodes);
     super::wait_states(&a, "up");
     send(&a, APP, 1);
-    a.error_log().wait_for("totals_not_shared");
+    a.error_log().wait_for("stats_not_shared");
     send(&a, APP, 1);
     wait_requests(&[&a], 2);
     nodes[0].ask("ACL SETUSER default allkeys");

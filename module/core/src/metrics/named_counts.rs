@@ -1,4 +1,4 @@
-//! The numbers of records by their names.
+//! Conversion between counters and named numbers, for snapshots.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,10 +11,10 @@ use super::http::{STATUSES, status_of};
 use super::record::OUTCOMES;
 use super::row::{Counters, Times};
 
-/// Numbers by their names, those that are not zero.
-pub(super) type Words = BTreeMap<Cow<'static, str>, u64>;
+/// Numbers by name, without zeros.
+pub(super) type NamedCounts = BTreeMap<Cow<'static, str>, u64>;
 
-/// The names of the words of [`Counters`], in their order.
+/// Names of the words of [`Counters`], in order.
 pub(super) static COUNTERS: LazyLock<Vec<String>> = LazyLock::new(|| {
     const REST: [&str; 11] = [
         "attempts",
@@ -34,20 +34,20 @@ pub(super) static COUNTERS: LazyLock<Vec<String>> = LazyLock::new(|| {
     outcomes.chain(REST).map(str::to_owned).collect()
 });
 
-/// Those of a [`Histogram`].
+/// Names of the words of [`Histogram`].
 pub(super) static HISTOGRAM: LazyLock<Vec<String>> = LazyLock::new(|| {
     let bounds = BOUNDS.iter().map(|bound| format!("le_{bound}_ms"));
     let rest = ["over", "sum_ms"].map(str::to_owned);
     bounds.chain(rest).collect()
 });
 
-/// Those of the statuses of a [`Cell`].
+/// Names of the statuses of a [`Cell`].
 pub(super) static STATUS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let names = (0..STATUSES.len()).map(status_of);
     names.map(str::to_owned).collect()
 });
 
-pub(super) fn words<T: Pod>(names: &'static [String], record: &T) -> Words {
+pub(super) fn to_named<T: Pod>(names: &'static [String], record: &T) -> NamedCounts {
     let words: &[u64] = bytemuck::cast_slice(bytemuck::bytes_of(record));
     let named = names.iter().zip(words).filter(|(_, word)| **word > 0);
     named
@@ -55,7 +55,7 @@ pub(super) fn words<T: Pod>(names: &'static [String], record: &T) -> Words {
         .collect()
 }
 
-pub(super) fn from_words<T: Pod + Zeroable>(names: &[String], saved: &Words) -> T {
+pub(super) fn from_named<T: Pod + Zeroable>(names: &[String], saved: &NamedCounts) -> T {
     let mut record = T::zeroed();
     let words: &mut [u64] = bytemuck::cast_slice_mut(bytemuck::bytes_of_mut(&mut record));
     for (name, word) in names.iter().zip(words) {
@@ -72,7 +72,7 @@ pub(super) fn add<T: Pod>(record: &mut T, more: &T) {
     }
 }
 
-pub(super) fn times_words(times: &Times) -> BTreeMap<String, Words> {
+pub(super) fn named_times(times: &Times) -> BTreeMap<String, NamedCounts> {
     let Times {
         duration,
         wait,
@@ -85,14 +85,14 @@ pub(super) fn times_words(times: &Times) -> BTreeMap<String, Words> {
         ("hold", hold),
         ("first_token", first_token),
     ];
-    let named = all.map(|(name, times)| (name.to_owned(), words(&HISTOGRAM, times)));
+    let named = all.map(|(name, times)| (name.to_owned(), to_named(&HISTOGRAM, times)));
     named
         .into_iter()
         .filter(|(_, words)| !words.is_empty())
         .collect()
 }
 
-pub(super) fn add_times(times: &mut Times, saved: &BTreeMap<String, Words>) {
+pub(super) fn add_times(times: &mut Times, saved: &BTreeMap<String, NamedCounts>) {
     for (name, histogram) in [
         ("duration", &mut times.duration),
         ("wait", &mut times.wait),
@@ -100,7 +100,7 @@ pub(super) fn add_times(times: &mut Times, saved: &BTreeMap<String, Words>) {
         ("first_token", &mut times.first_token),
     ] {
         if let Some(words) = saved.get(name) {
-            add(histogram, &from_words::<Histogram>(&HISTOGRAM, words));
+            add(histogram, &from_named::<Histogram>(&HISTOGRAM, words));
         }
     }
 }

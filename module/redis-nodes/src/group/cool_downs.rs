@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
-use openai_core::redlock::{MAX_RECALLED, NodeId, Outage, PoolNames, Value};
+use openai_core::redlock::{CoolDown, MAX_RECALLED, NodeId, PoolNames, Value};
 
-use super::{Group, Order, Outcome};
+use super::{Group, GroupEvent, Order};
 use crate::call::by_digest;
 use crate::transport::Transport;
 
@@ -13,8 +13,8 @@ const ASK_MS: u64 = 2_000;
 
 impl<T: Transport> Group<T> {
     /// Tells other machines that a key is out.
-    pub fn put_out(&mut self, names: &PoolNames, key: &str, outage: Outage) {
-        let call = Rc::new(outage.note(key, names));
+    pub fn announce_cool_down(&mut self, names: &PoolNames, key: &str, cool_down: CoolDown) {
+        let call = Rc::new(cool_down.note(key, names));
         let packed = by_digest(&call);
         for node in self.quorum.all().iter() {
             let _ = self.send(node, &packed, Order::Stray(Rc::clone(&call)));
@@ -24,7 +24,7 @@ impl<T: Transport> Group<T> {
     /// Asks a node which of the keys are out.
     pub fn recall(&mut self, node: NodeId, names: &Rc<PoolNames>, keys: &[String]) {
         for keys in keys.chunks(MAX_RECALLED) {
-            let packed = by_digest(&Outage::recall(keys, names));
+            let packed = by_digest(&CoolDown::recall(keys, names));
             let _ = self.send(node, &packed, Order::Recall(Rc::clone(names), keys.into()));
         }
     }
@@ -52,21 +52,23 @@ impl<T: Transport> Group<T> {
     }
 
     /// Whether a message is word of a key that is out.
-    pub(super) fn told_of_outage(
+    pub(super) fn is_cool_down_message(
         &self,
         channel: &[u8],
         text: &[u8],
-        done: &mut Vec<Outcome>,
+        done: &mut Vec<GroupEvent>,
     ) -> bool {
         let pools = &self.setup.pools;
-        let Some(names) = pools.iter().find(|n| n.outages().as_bytes() == channel) else {
+        let Some(names) = pools.iter().find(|n| n.cool_downs().as_bytes() == channel) else {
             return false;
         };
-        done.extend(Outage::told(text).map(|(key, outage)| Outcome::Out {
-            names: Rc::clone(names),
-            key: key.to_owned(),
-            outage,
-        }));
+        done.extend(
+            CoolDown::told(text).map(|(key, cool_down)| GroupEvent::CoolingDown {
+                names: Rc::clone(names),
+                key: key.to_owned(),
+                cool_down,
+            }),
+        );
         true
     }
 }
@@ -76,13 +78,13 @@ pub(super) fn recalled(
     names: &Rc<PoolNames>,
     keys: &[String],
     value: &Value,
-    done: &mut Vec<Outcome>,
+    done: &mut Vec<GroupEvent>,
 ) {
-    for (at, outage) in Outage::recalled(value, keys.len()) {
-        done.push(Outcome::Out {
+    for (at, cool_down) in CoolDown::recalled(value, keys.len()) {
+        done.push(GroupEvent::CoolingDown {
             names: Rc::clone(names),
             key: keys[at].clone(),
-            outage,
+            cool_down,
         });
     }
 }

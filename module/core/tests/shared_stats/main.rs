@@ -1,4 +1,4 @@
-//! Totals that machines share: what holds whatever is lost on the way.
+//! Shared stats: invariants under message loss.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -34,8 +34,8 @@ fn step(nodes: usize) -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    /// Nobody ever sees more than was counted, nor less than he has seen; and once all can
-    /// talk, everybody sees all that anybody still knows of.
+    /// No machine ever sees more than was counted, or less than before. When all can communicate
+    /// again, all see everything that any node or machine still has.
     #[test]
     fn nothing_is_doubled_and_nothing_falls(steps in prop::collection::vec(step(3), 1..80)) {
         let mut world = World::new(MACHINES, 3);
@@ -48,8 +48,8 @@ proptest! {
         world.check_all_agree();
     }
 
-    /// What a majority has said that it keeps outlives the machine that counted it, whatever
-    /// minority of the nodes forgets it, one time after the other.
+    /// Rows that a majority has acknowledged survive the machine that counted them, although
+    /// minorities of the nodes lose their data, one after another.
     #[test]
     fn what_a_majority_has_is_never_lost(
         steps in prop::collection::vec(step(5), 1..60),
@@ -57,7 +57,7 @@ proptest! {
         another in prop::collection::btree_set(0..5_usize, 0..=2),
     ) {
         let mut world = World::new(MACHINES, 5);
-        // Nodes forget nothing but in minorities, below.
+        // Only minorities lose data, below.
         for step in steps.into_iter().filter(|step| !matches!(step, Step::Empty { .. })) {
             world.take(step);
         }

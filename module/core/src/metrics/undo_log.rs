@@ -1,5 +1,5 @@
-//! What makes a change to the totals wholly or not at all: before a word is changed, what
-//! it was is noted. Who finds notes puts the words back.
+//! Undo log for atomic changes of the metrics. The old value of each word is recorded before it
+//! is changed, and restored if the process dies before the change is complete.
 
 use core::sync::atomic::{Ordering, compiler_fence};
 
@@ -9,35 +9,36 @@ use super::histogram::Histogram;
 use super::http::Cell;
 use super::row::{Counters, Row, Times};
 
-/// More than a request changes: a cell, and for each table a row and its times.
+/// Maximum number of words that one request changes: a cell, and in each table a row and its
+/// times.
 const MOST: usize = 128;
 
-/// Where a word is that changes.
+/// The table of a changed word.
 #[derive(Clone, Copy)]
-pub(super) enum Part {
+pub(super) enum UndoTarget {
     Used,
     Cell,
     Row,
     Times,
 }
 
-/// A word, and what it was.
+/// The old value of a word.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Note {
-    /// Part, record and word.
+struct UndoEntry {
+    /// MetricsTable, record and word.
     place: u64,
     was: u64,
 }
 
-impl Note {
-    const fn new(part: Part, record: usize, word: usize, was: u64) -> Self {
+impl UndoEntry {
+    const fn new(part: UndoTarget, record: usize, word: usize, was: u64) -> Self {
         let place = (part as u64) << 48 | (record as u64) << 16 | word as u64;
         Self { place, was }
     }
 }
 
-/// What is added to the words of a record.
+/// Amounts to be added to the words of a record.
 #[derive(Default)]
 pub(super) struct Additions {
     count: usize,
@@ -45,7 +46,7 @@ pub(super) struct Additions {
 }
 
 impl Additions {
-    /// Adds `more` to a word.
+    /// Adds an amount for a word.
     pub(super) fn push(&mut self, word: usize, more: u64) {
         if more > 0
             && let Some(place) = self.list.get_mut(self.count)
@@ -55,22 +56,22 @@ impl Additions {
         }
     }
 
-    /// Counts a time in the histogram that begins with a word.
+    /// Adds a duration to the histogram that begins at a word.
     pub(super) fn push_time(&mut self, first: usize, ms: u64) {
         self.push(first + Histogram::word(ms), 1);
         self.push(first + Histogram::WORDS - 1, ms);
     }
 }
 
-/// The notes of the change that is under way.
+/// The entries of the current change.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-pub(super) struct Journal {
+pub(super) struct UndoLog {
     count: u64,
-    notes: [Note; MOST],
+    notes: [UndoEntry; MOST],
 }
 
-/// What a change may change.
+/// The tables that a change can affect.
 pub(super) struct Parts<'a> {
     pub(super) used: &'a mut [u64],
     pub(super) cells: &'a mut [Cell],
@@ -78,11 +79,11 @@ pub(super) struct Parts<'a> {
     pub(super) times: &'a mut [Times],
 }
 
-impl Journal {
-    /// Adds to words of a record.
+impl UndoLog {
+    /// Adds amounts to words of a record.
     pub(super) fn add(
         &mut self,
-        part: Part,
+        part: UndoTarget,
         record: usize,
         words: &mut [u64],
         additions: &Additions,
@@ -95,7 +96,7 @@ impl Journal {
     /// Changes a word of a record.
     pub(super) fn set(
         &mut self,
-        part: Part,
+        part: UndoTarget,
         record: usize,
         words: &mut [u64],
         word: usize,
@@ -105,30 +106,31 @@ impl Journal {
         let (Some(note), Some(place)) = (note, words.get_mut(word)) else {
             return;
         };
-        *note = Note::new(part, record, word, *place);
-        // A process that dies has done what it did in the order of its instructions.
+        *note = UndoEntry::new(part, record, word, *place);
+        // Only the compiler must not reorder: after the death of a process its writes appear in
+        // program order.
         compiler_fence(Ordering::SeqCst);
         self.count += 1;
         compiler_fence(Ordering::SeqCst);
         *place = change(*place);
     }
 
-    /// The change is made.
+    /// Completes the change.
     pub(super) fn close(&mut self) {
         compiler_fence(Ordering::SeqCst);
         self.count = 0;
     }
 
-    /// Puts back what a change that was not finished has changed.
+    /// Reverts an incomplete change.
     pub(super) fn put_back(&mut self, parts: Parts<'_>) {
         let count = (self.count as usize).min(MOST);
         for note in self.notes[..count].iter().rev() {
             let record = (note.place >> 16) as u32 as usize;
             let words = match note.place >> 48 {
-                p if p == Part::Used as u64 => Some(&mut *parts.used),
-                p if p == Part::Cell as u64 => parts.cells.get_mut(record).map(words),
-                p if p == Part::Row as u64 => parts.rows.get_mut(record).map(words),
-                p if p == Part::Times as u64 => parts.times.get_mut(record).map(words),
+                p if p == UndoTarget::Used as u64 => Some(&mut *parts.used),
+                p if p == UndoTarget::Cell as u64 => parts.cells.get_mut(record).map(words),
+                p if p == UndoTarget::Row as u64 => parts.rows.get_mut(record).map(words),
+                p if p == UndoTarget::Times as u64 => parts.times.get_mut(record).map(words),
                 _ => None,
             };
             let word = words.and_then(|words| words.get_mut(note.place as u16 as usize));

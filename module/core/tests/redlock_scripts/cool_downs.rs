@@ -1,27 +1,27 @@
-//! Keys that are out, as nodes keep them and tell of them.
+//! Cool-downs on nodes: storing, reading and notifications.
 
 use openai_core::lease::Cause;
-use openai_core::redlock::{Outage, Value};
+use openai_core::redlock::{CoolDown, Value};
 
 use crate::bed::names;
 use crate::server::{Connection, Server};
 
-fn outage(cause: Cause, left_ms: u64) -> Outage {
-    Outage {
+fn cool_down(cause: Cause, left_ms: u64) -> CoolDown {
+    CoolDown {
         cause,
         failures: 2,
         left_ms,
     }
 }
 
-fn note(node: &mut Connection, outage: Outage) -> Value {
-    node.call(&outage.note("k-1", &names()))
+fn note(node: &mut Connection, cool_down: CoolDown) -> Value {
+    node.call(&cool_down.note("k-1", &names()))
 }
 
-fn recalled(node: &mut Connection) -> Vec<(usize, Outage)> {
+fn recalled(node: &mut Connection) -> Vec<(usize, CoolDown)> {
     let keys = ["k-0".to_owned(), "k-1".to_owned()];
-    let answer = node.call(&Outage::recall(&keys, &names()));
-    Outage::recalled(&answer, keys.len())
+    let answer = node.call(&CoolDown::recall(&keys, &names()));
+    CoolDown::recalled(&answer, keys.len())
 }
 
 #[test]
@@ -30,16 +30,19 @@ fn a_longer_one_is_never_shortened() {
     let server = Server::start(&[]);
     let mut node = server.connect();
     assert_eq!(recalled(&mut node), []);
-    assert_eq!(note(&mut node, outage(Cause::Rate, 50_000)), Value::Int(1));
     assert_eq!(
-        note(&mut node, outage(Cause::Revoked, 40_000)),
+        note(&mut node, cool_down(Cause::RateLimited, 50_000)),
+        Value::Int(1)
+    );
+    assert_eq!(
+        note(&mut node, cool_down(Cause::InvalidKey, 40_000)),
         Value::Int(0)
     );
     let known = recalled(&mut node);
     let [
         (
             1,
-            Outage {
+            CoolDown {
                 cause,
                 failures: 2,
                 left_ms,
@@ -49,10 +52,13 @@ fn a_longer_one_is_never_shortened() {
     else {
         panic!("{known:?}");
     };
-    assert_eq!(cause, Cause::Rate);
+    assert_eq!(cause, Cause::RateLimited);
     assert!((40_000..=50_000).contains(&left_ms), "{left_ms}");
-    assert_eq!(note(&mut node, outage(Cause::Quota, 90_000)), Value::Int(1));
-    assert_eq!(recalled(&mut node)[0].1.cause, Cause::Quota);
+    assert_eq!(
+        note(&mut node, cool_down(Cause::QuotaExceeded, 90_000)),
+        Value::Int(1)
+    );
+    assert_eq!(recalled(&mut node)[0].1.cause, Cause::QuotaExceeded);
 }
 
 #[test]
@@ -60,8 +66,8 @@ fn a_longer_one_is_never_shortened() {
 fn it_ends_by_itself() {
     let server = Server::start(&[]);
     let mut node = server.connect();
-    note(&mut node, outage(Cause::Rate, 1));
-    let key = names().outage("k-1");
+    note(&mut node, cool_down(Cause::RateLimited, 1));
+    let key = names().cool_down("k-1");
     let ended = (0..500).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(2));
         node.ask(&["EXISTS", &key]) == Value::Int(0)
@@ -74,8 +80,8 @@ fn it_ends_by_itself() {
 fn other_machines_are_told() {
     let server = Server::start(&[]);
     let (mut node, mut other) = (server.connect(), server.connect());
-    other.ask(&["SUBSCRIBE", &names().outages()]);
-    note(&mut node, outage(Cause::Quota, 5_000));
+    other.ask(&["SUBSCRIBE", &names().cool_downs()]);
+    note(&mut node, cool_down(Cause::QuotaExceeded, 5_000));
     let message = other.receive();
     let Value::Array(parts) = &message else {
         panic!("{message:?}");
@@ -83,8 +89,8 @@ fn other_machines_are_told() {
     let [_, _, Value::Bytes(text)] = parts.as_slice() else {
         panic!("{message:?}");
     };
-    let told = Outage::told(text);
-    assert_eq!(told, Some(("k-1", outage(Cause::Quota, 5_000))));
+    let told = CoolDown::told(text);
+    assert_eq!(told, Some(("k-1", cool_down(Cause::QuotaExceeded, 5_000))));
 }
 
 #[test]
@@ -103,7 +109,10 @@ fn a_node_that_may_not_publish_notes_it_all_the_same() {
         "resetchannels",
     ]);
     node.ok(&["AUTH", "quiet", "any"]);
-    assert_eq!(note(&mut node, outage(Cause::Quota, 5_000)), Value::Int(1));
+    assert_eq!(
+        note(&mut node, cool_down(Cause::QuotaExceeded, 5_000)),
+        Value::Int(1)
+    );
     assert_eq!(recalled(&mut node).len(), 1);
 }
 
@@ -112,8 +121,11 @@ fn a_node_that_may_not_publish_notes_it_all_the_same() {
 fn a_record_by_hand_without_an_end_is_written_over() {
     let server = Server::start(&[]);
     let mut node = server.connect();
-    node.ok(&["SET", &names().outage("k-1"), "revoked 1"]);
+    node.ok(&["SET", &names().cool_down("k-1"), "invalid_key 1"]);
     assert_eq!(recalled(&mut node), []);
-    assert_eq!(note(&mut node, outage(Cause::Rate, 5_000)), Value::Int(1));
+    assert_eq!(
+        note(&mut node, cool_down(Cause::RateLimited, 5_000)),
+        Value::Int(1)
+    );
     assert_eq!(recalled(&mut node).len(), 1);
 }

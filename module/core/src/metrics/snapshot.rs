@@ -1,5 +1,5 @@
-//! The totals as a file holds them: JSON, by names, so that another version of the module
-//! can go on with them. The first line says whose they are, the second is what they are.
+//! Snapshots: the metrics in a file, as JSON with named numbers, so that other versions of the
+//! module can read them. The first line identifies the zone, the second contains the metrics.
 
 use std::collections::BTreeMap;
 
@@ -8,148 +8,149 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use super::board::{Board, TABLES, Table};
 use super::day::Day;
 use super::histogram::Histogram;
 use super::http::{CELLS, Cell, ENDPOINTS, METHODS, STATUSES, endpoint_of, method_of};
+use super::named_counts::{
+    COUNTERS, HISTOGRAM, NamedCounts, STATUS, add, add_times, from_named, named_times, to_named,
+};
 use super::row::{Counters, OTHER, Row, Times};
 use super::shared::shared_name;
-use super::words::{
-    COUNTERS, HISTOGRAM, STATUS, Words, add, add_times, from_words, times_words, words,
-};
+use super::zone::{MetricsTable, MetricsZone, TABLES};
 
 const FORMAT: u32 = 1;
 
-/// Why bytes are no totals.
+/// Why a file is not a valid snapshot.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub enum SavedError {
-    /// Something else.
-    #[error("it is no file of totals")]
+pub enum SnapshotError {
+    /// Not a snapshot.
+    #[error("it is not a snapshot")]
     Foreign,
-    /// Of a later version of the module.
-    #[error("it is of a later version")]
+    /// Written by a later version of the module.
+    #[error("it was written by a later version")]
     Newer,
-    /// Cut off, or changed by somebody.
-    #[error("it is damaged: its checksum is another")]
+    /// Truncated or changed.
+    #[error("it is damaged: the checksum is wrong")]
     Damaged,
 }
 
-/// Whose totals a file holds.
+/// The zone that a snapshot belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Owner {
-    /// The block of totals that it was made from.
+pub struct SnapshotOwner {
+    /// Id of the zone.
     pub instance: u64,
-    /// The process that has the block.
+    /// Process that uses the zone.
     pub pid: u32,
-    /// Rises with every copy of the block.
+    /// Increases with every snapshot of the zone.
     pub turn: u64,
-    /// The block whose leftover is still to be added, and its process; 0 for none.
+    /// Zone whose leftover is still to be added, and its process; 0 for none.
     pub parent: u64,
-    /// That process.
+    /// Process of that zone.
     pub parent_pid: u32,
-    /// Whether it holds what was counted after another block took over, to be added.
+    /// Whether the file is a leftover: what was counted after another zone took over, to be added
+    /// to it.
     pub leftover: bool,
 }
 
-/// The first line.
+/// The first line of the file.
 #[derive(Serialize, Deserialize)]
-struct Line {
-    /// The version of the form.
+struct FirstLine {
+    /// Version of the format.
     openai_stats: u32,
     #[serde(flatten)]
-    owner: Owner,
-    /// That of the second line.
+    owner: SnapshotOwner,
+    /// Checksum of the second line.
     sha256: String,
 }
 
-impl Line {
-    fn parse(bytes: &[u8]) -> Result<Self, SavedError> {
+impl FirstLine {
+    fn parse(bytes: &[u8]) -> Result<Self, SnapshotError> {
         let line = bytes.split(|&byte| byte == b'\n').next();
         let line: Self =
-            serde_json::from_slice(line.unwrap_or_default()).map_err(|_| SavedError::Foreign)?;
+            serde_json::from_slice(line.unwrap_or_default()).map_err(|_| SnapshotError::Foreign)?;
         match line.openai_stats {
             1..=FORMAT => Ok(line),
-            0 => Err(SavedError::Foreign),
-            _ => Err(SavedError::Newer),
+            0 => Err(SnapshotError::Foreign),
+            _ => Err(SnapshotError::Newer),
         }
     }
 }
 
-impl Owner {
-    /// Reads the first line of a file.
+impl SnapshotOwner {
+    /// Parses the first line of a file.
     ///
     /// # Errors
-    /// When it is not one.
-    pub fn parse(bytes: &[u8]) -> Result<Self, SavedError> {
-        Line::parse(bytes).map(|line| line.owner)
+    /// When it is not that of a snapshot.
+    pub fn parse(bytes: &[u8]) -> Result<Self, SnapshotError> {
+        FirstLine::parse(bytes).map(|line| line.owner)
     }
 }
 
-/// Sums by day and the names that rows have among machines.
+/// Sums by day and row name, as used between machines.
 pub type ByDay = BTreeMap<(Day, String), Counters>;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct SavedRow {
+struct SnapshotRow {
     table: String,
     name: String,
-    total: Words,
+    total: NamedCounts,
     #[serde(default)]
-    times: BTreeMap<String, Words>,
+    times: BTreeMap<String, NamedCounts>,
     #[serde(default)]
-    days: BTreeMap<String, Words>,
+    days: BTreeMap<String, NamedCounts>,
     #[serde(default)]
-    others: BTreeMap<String, Words>,
+    others: BTreeMap<String, NamedCounts>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct SavedCell {
+struct SnapshotCell {
     method: String,
     endpoint: String,
-    statuses: Words,
-    duration: Words,
+    statuses: NamedCounts,
+    duration: NamedCounts,
 }
 
-/// The totals of a block, apart from it.
+/// The metrics of a zone, outside of shared memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Saved {
-    rows: Vec<SavedRow>,
-    http: Vec<SavedCell>,
+pub struct Snapshot {
+    rows: Vec<SnapshotRow>,
+    http: Vec<SnapshotCell>,
 }
 
-/// What a block has to do with a file; all zero at first.
+/// The zone's relation to its snapshot file; all zero at first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
-pub struct Identity {
-    /// Its name, by chance.
+pub struct SnapshotIdentity {
+    /// Random id of the zone.
     pub instance: u64,
-    /// What stands for the path of the file that it is kept in.
+    /// Hash of the path of the snapshot file.
     pub path: u64,
-    /// See [`Owner::parent`].
+    /// See [`SnapshotOwner::parent`].
     pub parent: u64,
-    /// See [`Owner::parent`].
+    /// See [`SnapshotOwner::parent`].
     pub parent_pid: u64,
-    /// See [`Owner::turn`].
+    /// See [`SnapshotOwner::turn`].
     pub turn: u64,
-    /// Whether it is still to be told that the file was none.
+    /// Whether it is still to be reported that the file was invalid.
     pub is_rejected: u64,
 }
 
-/// What is used of a block, as it was at a moment.
-pub struct Extract {
-    rows: Vec<(Table, usize, Row, Option<Times>)>,
+/// A copy of the used rows of a zone.
+pub struct UsedRows {
+    rows: Vec<(MetricsTable, usize, Row, Option<Times>)>,
     today: Day,
     now: Vec<Counters>,
-    /// Of other machines: day, row.
+    /// Stored sums: whether of other machines, day, row, sum.
     sums: Vec<(bool, Day, usize, Counters)>,
     cells: Vec<Cell>,
 }
 
-impl Saved {
-    /// The file of these totals.
+impl Snapshot {
+    /// The content of the file.
     #[must_use]
-    pub fn to_bytes(&self, owner: &Owner) -> Vec<u8> {
+    pub fn to_bytes(&self, owner: &SnapshotOwner) -> Vec<u8> {
         let body = serde_json::to_vec(self).unwrap_or_default();
-        let line = Line {
+        let line = FirstLine {
             openai_stats: FORMAT,
             owner: *owner,
             sha256: checksum(&body),
@@ -161,23 +162,23 @@ impl Saved {
         bytes
     }
 
-    /// Reads a file.
+    /// Parses a file.
     ///
     /// # Errors
-    /// When it is not one.
-    pub fn parse(bytes: &[u8]) -> Result<(Owner, Self), SavedError> {
-        let line = Line::parse(bytes)?;
+    /// When it is not a valid snapshot.
+    pub fn parse(bytes: &[u8]) -> Result<(SnapshotOwner, Self), SnapshotError> {
+        let line = FirstLine::parse(bytes)?;
         let mut lines = bytes.splitn(2, |&byte| byte == b'\n');
         let body = lines.nth(1).unwrap_or_default();
         let body = body.strip_suffix(b"\n").unwrap_or(body);
         if checksum(body) != line.sha256 {
-            return Err(SavedError::Damaged);
+            return Err(SnapshotError::Damaged);
         }
-        let saved = serde_json::from_slice(body).map_err(|_| SavedError::Foreign)?;
+        let saved = serde_json::from_slice(body).map_err(|_| SnapshotError::Foreign)?;
         Ok((line.owner, saved))
     }
 
-    /// What has been added since they were as `before`, but for what other machines count.
+    /// The difference to an earlier snapshot, without the sums of other machines.
     #[must_use]
     pub fn since(mut self, before: &Self) -> Self {
         let rows: BTreeMap<_, _> = before
@@ -209,9 +210,9 @@ impl Saved {
     }
 }
 
-impl Saved {
-    /// Without what is by day; and that, of its block and the others together. The
-    /// newest comes first, as there may not be room for all.
+impl Snapshot {
+    /// Splits the snapshot into the metrics without days, and the sums by day of its zone and of
+    /// other machines together. The newest come first, as there may not be room for all.
     pub(super) fn split(mut self) -> (Self, Vec<(Day, String, Counters)>) {
         let sums = self.by_day(true).into_iter().rev();
         let sums = sums.map(|((day, name), sum)| (day, name, sum));
@@ -223,8 +224,8 @@ impl Saved {
         (self, sums)
     }
 
-    /// As another block goes on with them, of which other machines know that: what is by
-    /// day is others'.
+    /// Turns the sums by day into those of other machines, for a zone that takes over a snapshot
+    /// that other machines know.
     #[must_use]
     pub fn of_another(mut self) -> Self {
         for row in &mut self.rows {
@@ -239,8 +240,8 @@ impl Saved {
         self
     }
 
-    /// What its block has counted by day, and the others if they are wanted, too: by the
-    /// names that rows have among machines.
+    /// The sums by day of the zone, optionally with those of other machines, by the row names
+    /// used between machines.
     #[must_use]
     pub fn by_day(&self, others: bool) -> ByDay {
         let mut sums = ByDay::new();
@@ -253,7 +254,7 @@ impl Saved {
                 if let Some(day) = Day::parse(day) {
                     let name = shared_name(table, &row.name);
                     let sum = sums.entry((day, name)).or_default();
-                    *sum = sum.plus(&from_words(&COUNTERS, words));
+                    *sum = sum.plus(&from_named(&COUNTERS, words));
                 }
             }
         }
@@ -261,19 +262,19 @@ impl Saved {
     }
 }
 
-impl From<Extract> for Saved {
-    fn from(copy: Extract) -> Self {
+impl From<UsedRows> for Snapshot {
+    fn from(copy: UsedRows) -> Self {
         let mut saved = BTreeMap::new();
         for ((table, at, row, times), now) in copy.rows.iter().zip(&copy.now) {
             let mut days = BTreeMap::new();
             if *now != Counters::default() {
-                days.insert(copy.today.to_string(), words(&COUNTERS, now));
+                days.insert(copy.today.to_string(), to_named(&COUNTERS, now));
             }
-            let row = SavedRow {
+            let row = SnapshotRow {
                 table: table.name().to_owned(),
                 name: row.label.name().to_owned(),
-                total: words(&COUNTERS, &row.counters),
-                times: times.as_ref().map(times_words).unwrap_or_default(),
+                total: to_named(&COUNTERS, &row.counters),
+                times: times.as_ref().map(named_times).unwrap_or_default(),
                 days,
                 others: BTreeMap::new(),
             };
@@ -288,23 +289,23 @@ impl From<Extract> for Saved {
             } else {
                 &mut row.days
             };
-            // A day may have been closed twice, when the clock went back.
+            // A day can have been closed twice when the clock went back.
             let sums = days.entry(day.to_string()).or_default();
-            for (name, more) in words(&COUNTERS, sum) {
+            for (name, more) in to_named(&COUNTERS, sum) {
                 *sums.entry(name).or_default() += more;
             }
         }
-        // Of a row there may be nothing but what others have counted.
+        // A row may contain only sums of other machines.
         saved.retain(|_, row| {
             !(row.total.is_empty() && row.days.is_empty() && row.others.is_empty())
         });
         let used = copy.cells.iter().enumerate();
         let used = used.filter(|(_, cell)| cell.duration.count() > 0);
-        let http = used.map(|(at, cell)| SavedCell {
+        let http = used.map(|(at, cell)| SnapshotCell {
             method: method_of(at).to_owned(),
             endpoint: endpoint_of(at).to_owned(),
-            statuses: words(&STATUS, &cell.statuses),
-            duration: words(&HISTOGRAM, &cell.duration),
+            statuses: to_named(&STATUS, &cell.statuses),
+            duration: to_named(&HISTOGRAM, &cell.duration),
         });
         Self {
             rows: saved.into_values().collect(),
@@ -313,51 +314,51 @@ impl From<Extract> for Saved {
     }
 }
 
-impl Board<'_> {
-    /// What the block has to do with a file.
-    pub fn identity(&mut self) -> &mut Identity {
-        self.ledger.identity
+impl MetricsZone<'_> {
+    /// The zone's relation to its snapshot file.
+    pub fn identity(&mut self) -> &mut SnapshotIdentity {
+        self.daily.identity
     }
 
-    /// How much has been counted: another number when anything has.
+    /// A number that changes with every counted request.
     #[must_use]
     pub fn progress(&self) -> u64 {
-        let rows = &self.rows[self.range(Table::Services)];
+        let rows = &self.rows[self.range(MetricsTable::Services)];
         let requests = rows.iter().flat_map(|row| row.counters.requests);
         let cells = self.cells.iter().flat_map(|cell| cell.statuses);
         requests.chain(cells).fold(0, u64::wrapping_add)
     }
 
-    /// A copy of what is used, to be saved.
+    /// Copies the used rows, to be saved.
     #[must_use]
-    pub fn extract(&self) -> Extract {
+    pub fn used_rows(&self) -> UsedRows {
         let (mut rows, mut now) = (vec![], vec![]);
         for table in TABLES {
             for at in self.range(table) {
                 let row = self.rows[at];
                 if row.label.hash != 0 {
                     rows.push((table, at, row, self.times.get(at).copied()));
-                    now.push(row.counters.since(&self.ledger.begun[at]));
+                    now.push(row.counters.since(&self.daily.begun[at]));
                 }
             }
         }
-        // Others wait: it is copied once.
-        let mut sums = Vec::with_capacity(self.ledger.kept());
+        // Reserved at once, since other processes wait for the mutex.
+        let mut sums = Vec::with_capacity(self.daily.kept());
         for others in [false, true] {
-            let some = self.ledger.sums(others);
+            let some = self.daily.sums(others);
             sums.extend(some.map(|(day, at, sum)| (others, day, at, *sum)));
         }
-        Extract {
+        UsedRows {
             rows,
-            today: self.ledger.today(),
+            today: self.daily.today(),
             now,
             sums,
             cells: self.cells.to_vec(),
         }
     }
 
-    /// Adds what a file holds.
-    pub fn merge(&mut self, saved: &Saved, today: Day) {
+    /// Adds the metrics of a snapshot.
+    pub fn merge(&mut self, saved: &Snapshot, today: Day) {
         self.turn(today);
         for row in &saved.rows {
             let Some(table) = TABLES.into_iter().find(|table| table.name() == row.table) else {
@@ -365,19 +366,19 @@ impl Board<'_> {
             };
             let at = self.claim(table, &row.name);
             let names = &*COUNTERS;
-            let total: Counters = from_words(names, &row.total);
+            let total: Counters = from_named(names, &row.total);
             self.rows[at].counters = self.rows[at].counters.plus(&total);
             let days = row.days.iter().filter_map(|(day, words)| {
-                Some((Day::parse(day)?, from_words::<Counters>(names, words)))
+                Some((Day::parse(day)?, from_named::<Counters>(names, words)))
             });
-            self.ledger.add_past(at, &total, days);
+            self.daily.add_past(at, &total, days);
             if let Some(times) = self.times.get_mut(at) {
                 add_times(times, &row.times);
             }
-            if !row.others.is_empty() && row.name != OTHER && table == Table::Services {
+            if !row.others.is_empty() && row.name != OTHER && table == MetricsTable::Services {
                 for (day, words) in &row.others {
                     if let Some(day) = Day::parse(day) {
-                        self.set_others(today, day, &row.name, &from_words(names, words));
+                        self.set_others(today, day, &row.name, &from_named(names, words));
                     }
                 }
             }
@@ -392,12 +393,12 @@ impl Board<'_> {
                 endpoint.unwrap_or(CELLS / METHODS.len() - 1),
             );
             let cell = &mut self.cells[endpoint * METHODS.len() + method];
-            let more = from_words::<[u64; STATUSES.len()]>(&STATUS, &saved.statuses);
+            let more = from_named::<[u64; STATUSES.len()]>(&STATUS, &saved.statuses);
             add(&mut cell.statuses, &more);
-            let more: Histogram = from_words(&HISTOGRAM, &saved.duration);
+            let more: Histogram = from_named(&HISTOGRAM, &saved.duration);
             add(&mut cell.duration, &more);
         }
-        self.ledger.recover(self.rows);
+        self.daily.recover(self.rows);
     }
 }
 
@@ -406,7 +407,7 @@ fn checksum(body: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn subtract(words: &mut Words, before: Option<&Words>) {
+fn subtract(words: &mut NamedCounts, before: Option<&NamedCounts>) {
     for (name, word) in words.iter_mut() {
         let before = before.and_then(|before| before.get(name)).copied();
         *word = word.saturating_sub(before.unwrap_or_default());

@@ -1,51 +1,50 @@
-//! Whether a node does what it is asked: it is tried now and then.
+//! Periodic checks that a node executes commands.
 //!
-//! A node may answer in time and be of no use all the same: it is out of memory, has too
-//! few replicas, may not write, or a key of the pool is of a wrong type. An attempt to
-//! take a lock learns that, but only while somebody wants one, and only where the node is
-//! asked. The trial is a few commands that change nothing, and that a node refuses for
-//! the same reasons.
+//! A node can answer in time and still be unusable: it is out of memory, has too few replicas,
+//! may not write, or a key of the pool has a wrong type. An attempt to acquire a lock shows that,
+//! but only while there are requests and only where the node is asked. The check is a few
+//! commands that change nothing and that a node rejects for the same reasons.
 
 use super::call::ScriptCall;
 use super::command::Command;
 use super::names::PoolNames;
 use super::value::{ErrorKind, Value};
 
-/// How often a node is tried.
+/// Interval of the checks.
 const CALM_MS: u64 = 5_000;
-/// How often while it refuses.
+/// Interval while a node fails them.
 const REFUSED_MS: u64 = 500;
-/// How soon after a trial an error of another command brings the next.
+/// Minimum interval after an error of another command.
 const HURRY_MS: u64 = 100;
 /// A member of no set, and a value that is never written.
-const NOTHING: &str = "trial";
+const NOTHING: &str = "check";
 
-/// What a trial has shown that was not known.
+/// A change shown by a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TrialNews {
-    /// The node refuses, for this reason.
-    Refuses(ErrorKind),
-    /// It does what it is asked again.
-    Obeys,
+pub enum NodeCheckChange {
+    /// The node fails, with this error.
+    Failing(ErrorKind),
+    /// The node executes commands again.
+    Recovered,
 }
 
-/// The trials of one connection.
+/// The checks of one connection.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Trial {
+pub struct NodeCheck {
     refuses: Option<ErrorKind>,
     next_at: u64,
     last_at: u64,
     under_way: bool,
 }
 
-impl Trial {
-    /// Why the node refuses what it is asked, if it does.
+impl NodeCheck {
+    /// The error with which the node fails, if it does.
     #[must_use]
     pub fn refuses(&self) -> Option<ErrorKind> {
         self.refuses
     }
 
-    /// Whether to send a trial now. Its answer must be told.
+    /// Whether to send a check now. Its answer must be reported.
     #[must_use]
     pub fn is_due(&mut self, now: u64) -> bool {
         let due = !self.under_way && self.next_at <= now;
@@ -56,28 +55,27 @@ impl Trial {
         due
     }
 
-    /// Another command was answered by an error: the next trial is soon.
+    /// Another command was answered with an error: the next check is due soon.
     pub fn hurry(&mut self) {
         let soon = self.last_at.saturating_add(HURRY_MS);
         self.next_at = self.next_at.min(soon);
     }
 
-    /// The answer to a trial.
-    pub fn answered(&mut self, reply: &Value, now: u64) -> Option<TrialNews> {
+    /// Processes the answer to a check.
+    pub fn answered(&mut self, reply: &Value, now: u64) -> Option<NodeCheckChange> {
         self.under_way = false;
         let refuses = first_error(reply);
         let wait = refuses.map_or(CALM_MS, |_| REFUSED_MS);
         self.next_at = now.saturating_add(wait);
         let before = std::mem::replace(&mut self.refuses, refuses);
         match (before, refuses) {
-            (before, Some(why)) if before != Some(why) => Some(TrialNews::Refuses(why)),
-            (Some(_), None) => Some(TrialNews::Obeys),
+            (before, Some(why)) if before != Some(why) => Some(NodeCheckChange::Failing(why)),
+            (Some(_), None) => Some(NodeCheckChange::Recovered),
             _ => None,
         }
     }
 
-    /// The commands, each as its words, and a call: nothing is written, as neither the
-    /// key nor the member is there.
+    /// The commands of a check. They write nothing, since neither the key nor the member exists.
     #[must_use]
     pub fn commands(names: &PoolNames) -> [Vec<String>; 3] {
         let words = |words: &[&str]| words.iter().map(ToString::to_string).collect();
@@ -89,7 +87,7 @@ impl Trial {
         ]
     }
 
-    /// A script that reads nothing.
+    /// A script call that reads nothing.
     #[must_use]
     pub fn call(names: &PoolNames) -> ScriptCall {
         let slots = [].into();
@@ -97,8 +95,7 @@ impl Trial {
     }
 }
 
-/// Why a node did not do all that it was asked. That it has forgotten a script is no
-/// reason: it is sent the text.
+/// The first error in an answer. A missing script is not an error: its text is sent then.
 #[must_use]
 pub fn first_error(reply: &Value) -> Option<ErrorKind> {
     match reply {

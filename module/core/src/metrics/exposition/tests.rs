@@ -1,10 +1,10 @@
-//! The text beside that of the encoder of the crate `prometheus`.
+//! Comparison with the encoder of the crate `prometheus`.
 
 use prometheus::TextEncoder;
 use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use proptest::prelude::*;
 
-use super::{Labels, Sheet, labels};
+use super::{Exposition, Labels, labels};
 use crate::metrics::histogram::Histogram;
 
 fn metric(pairs: &[(&str, &str)]) -> Metric {
@@ -61,12 +61,12 @@ proptest! {
         let told: Vec<_> = names.iter().zip(&values).collect();
         let own: Vec<_> = told.iter().map(|(name, _)| labels([("pool", "main"), ("key", name)])).collect();
 
-        let mut sheet = Sheet::default();
+        let mut text = Exposition::default();
         let plain = || own.iter().zip(&told).map(|(labels, &(_, &value))| (labels, value));
-        sheet.counters("one_total", "Help.", plain().map(|(own, value)| (Labels::with(own, "kind", "x"), value)));
-        sheet.gauges("two", "Help.", plain());
-        sheet.gauges("none", "Help.", plain().take(0));
-        sheet.histograms("three", "Help.", own.iter().map(|labels| (labels, &times)));
+        text.counters("one_total", "Help.", plain().map(|(own, value)| (Labels::with(own, "kind", "x"), value)));
+        text.gauges("two", "Help.", plain());
+        text.gauges("none", "Help.", plain().take(0));
+        text.histograms("three", "Help.", own.iter().map(|labels| (labels, &times)));
 
         let pairs = |name| [("pool", "main"), ("key", name), ("kind", "x")];
         let counters = told.iter().map(|&(name, &value)| {
@@ -87,6 +87,6 @@ proptest! {
             family("two", MetricType::GAUGE, gauges.collect()),
             family("three", MetricType::HISTOGRAM, histograms.collect()),
         ];
-        prop_assert_eq!(sheet.0, TextEncoder::new().encode_to_string(&families).expect("text"));
+        prop_assert_eq!(text.0, TextEncoder::new().encode_to_string(&families).expect("text"));
     }
 }

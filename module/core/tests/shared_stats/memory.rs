@@ -1,10 +1,10 @@
-//! What a node is supposed to do with totals: the scripts, written again in Rust.
+//! Model of a node for shared stats: the scripts, reimplemented in Rust.
 
 use std::collections::BTreeMap;
 
 use openai_core::redlock::{Script, ScriptCall, Value};
 
-/// The memory of a node, as far as totals are concerned.
+/// The stats on a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     pub id: Option<String>,
@@ -38,7 +38,7 @@ fn bytes(text: impl Into<String>) -> Value {
 }
 
 impl Memory {
-    /// Runs a call on the day that the node believes it is.
+    /// Runs a call on the given day of the node's clock.
     pub fn run(&mut self, call: &ScriptCall, today: i64) -> Value {
         match call.script {
             Script::Share => self.share(&call.args, today),

@@ -3,17 +3,17 @@
 use std::rc::Rc;
 
 use nginx_safe::Level;
-use openai_core::lease::{Cause, Turn};
-use openai_core::redlock::{NodeId, Outage, PoolNames};
+use openai_core::lease::{Cause, KeyChange};
+use openai_core::redlock::{CoolDown, NodeId, PoolNames};
 use rustc_hash::FxHashMap;
 use serde_json::json;
 
-use super::{LOCKS, Place, with};
+use super::{LOCKS, LockedKey, with};
 use crate::pool::in_zone;
 use crate::pool::nodes::clock;
 use crate::telemetry::{event, now};
 
-impl Place {
+impl LockedKey {
     fn key_id(&self) -> Option<&str> {
         let (id, _) = self.slots.first()?.slot.field().rsplit_once(':')?;
         Some(id)
@@ -21,17 +21,19 @@ impl Place {
 }
 
 /// Tells other machines that a key is out, if its pool is on several.
-pub fn put_out(key: u32, cause: Cause, failures: u32, until_ms: u64) {
-    let place = LOCKS.with(|locks| locks.try_borrow().ok()?.places.get(&key).cloned());
-    let Some(place) = place else { return };
-    let outage = Outage {
+pub fn announce_cool_down(key: u32, cause: Cause, failures: u32, until_ms: u64) {
+    let locked_key = LOCKS.with(|locks| locks.try_borrow().ok()?.locked_keys.get(&key).cloned());
+    let Some(locked_key) = locked_key else { return };
+    let cool_down = CoolDown {
         cause,
         failures,
         left_ms: until_ms.saturating_sub(now().mono_ms).max(1),
     };
-    with(place.group, |member, _, _| {
-        if let Some(id) = place.key_id() {
-            member.group.put_out(&place.names, id, outage);
+    with(locked_key.group, |member, _, _| {
+        if let Some(id) = locked_key.key_id() {
+            member
+                .group
+                .announce_cool_down(&locked_key.names, id, cool_down);
         }
     });
 }
@@ -69,30 +71,34 @@ fn ask(group: usize, nodes: Vec<NodeId>) {
 fn keys_of(group: usize) -> Vec<(Rc<PoolNames>, Vec<String>)> {
     LOCKS.with_borrow(|locks| {
         let mut pools: FxHashMap<usize, (Rc<PoolNames>, Vec<String>)> = FxHashMap::default();
-        for place in locks.places.values().filter(|place| place.group == group) {
-            let pool = pools.entry(place.pool);
-            let (_, keys) = pool.or_insert_with(|| (Rc::clone(&place.names), Vec::new()));
-            keys.extend(place.key_id().map(str::to_owned));
+        for locked_key in locks
+            .locked_keys
+            .values()
+            .filter(|locked_key| locked_key.group == group)
+        {
+            let pool = pools.entry(locked_key.pool);
+            let (_, keys) = pool.or_insert_with(|| (Rc::clone(&locked_key.names), Vec::new()));
+            keys.extend(locked_key.key_id().map(str::to_owned));
         }
         pools.into_values().collect()
     })
 }
 
 /// A node says that a key is out.
-pub(super) fn heard(names: &PoolNames, id: &str, outage: Outage) {
+pub(super) fn heard(names: &PoolNames, id: &str, cool_down: CoolDown) {
     let name = [names.base(), id, ":0"].concat();
     let Some((key, _)) = LOCKS.with_borrow(|locks| locks.named.get(&name).copied()) else {
         return;
     };
-    let Outage {
+    let CoolDown {
         cause,
         failures,
         left_ms,
-    } = outage;
+    } = cool_down;
     let now = now();
     let until_ms = now.mono_ms.saturating_add(left_ms);
-    let turn = in_zone(|zone| zone.put_out(key, cause, failures, until_ms, now));
-    if let Some(Some(Turn::Out { .. })) = turn {
+    let turn = in_zone(|zone| zone.learn_cool_down(key, cause, failures, until_ms, now));
+    if let Some(Some(KeyChange::CoolingDown { .. })) = turn {
         let fields = json!({
             "pool": names.pool(),
             "key_id": id,
@@ -101,6 +107,6 @@ pub(super) fn heard(names: &PoolNames, id: &str, outage: Outage) {
             "failures": failures,
             "told": true,
         });
-        event(Level::Warn, "key_out", fields);
+        event(Level::Warn, "key_cooling_down", fields);
     }
 }

@@ -1,15 +1,15 @@
-//! Some machines and some nodes, and what was truly counted.
+//! Machines and nodes, and what was really counted.
 
 use std::collections::BTreeMap;
 
-use openai_core::redlock::share::{Instance, RowId, Sharing, Sums};
+use openai_core::redlock::share::{Instance, RowId, RowSums, Sharing};
 use openai_core::redlock::{ErrorKind, ShareNames, Value};
 
 use crate::memory::Memory;
 
 const TODAY: u32 = 20_000;
 const COUNTERS: usize = 3;
-/// More than it takes until a node is given what it lacks.
+/// More rounds than a node needs to get all missing rows.
 const ROUNDS: usize = 30;
 
 type Counts = BTreeMap<RowId, [u64; COUNTERS]>;
@@ -22,8 +22,8 @@ pub enum Step {
         at: usize,
         more: u64,
     },
-    /// A machine talks to all nodes; which calls and answers are lost is in the bits of
-    /// `luck`.
+    /// A machine synchronizes with all nodes; the bits of `luck` decide which calls and answers
+    /// are lost.
     Round {
         machine: usize,
         luck: u64,
@@ -32,11 +32,11 @@ pub enum Step {
         machine: usize,
         node: usize,
     },
-    /// Its totals begin anew, at zero.
+    /// The machine's stats restart at zero.
     Restart {
         machine: usize,
     },
-    /// A node forgets everything; connections break if that is noticed.
+    /// A node loses its data; connections break if that is noticed.
     Empty {
         node: usize,
         notices: bool,
@@ -48,13 +48,13 @@ struct Machine {
     sharing: Sharing,
     counted: Counts,
     /// What it has seen of others, at the least.
-    seen: BTreeMap<RowId, Sums>,
+    seen: BTreeMap<RowId, RowSums>,
 }
 
 pub struct World {
     machines: Vec<Machine>,
     nodes: Vec<Memory>,
-    /// What each instance has counted, also those that are no more.
+    /// What each instance has counted, including former ones.
     truth: BTreeMap<Instance, Counts>,
     names: ShareNames,
     last: u64,
@@ -132,7 +132,7 @@ impl World {
     fn round(&mut self, at: usize, mut luck: u64) {
         let machine = &mut self.machines[at];
         for (row, sums) in &machine.counted {
-            machine.sharing.count(row.clone(), &Sums::new(sums));
+            machine.sharing.count(row.clone(), &RowSums::new(sums));
         }
         for (node, memory) in self.nodes.iter_mut().enumerate() {
             machine.sharing.begin_round(node);
@@ -157,7 +157,7 @@ impl World {
         }
     }
 
-    /// Connections are made, and everybody talks until nobody has news.
+    /// Restores connections and synchronizes until nothing is new.
     pub fn heal(&mut self) {
         for _ in 0..ROUNDS {
             for machine in 0..self.machines.len() {
@@ -169,7 +169,7 @@ impl World {
         }
     }
 
-    /// All that was ever counted in a row, but for what an instance has.
+    /// Everything counted in a row, except by one instance.
     fn others(&self, but: Instance, row: &RowId) -> [u64; COUNTERS] {
         let mut total = [0; COUNTERS];
         for (_, counts) in self.truth.iter().filter(|(instance, _)| **instance != but) {
@@ -203,23 +203,23 @@ impl World {
         }
     }
 
-    /// Everybody sees the same, and of instances that there are all that they counted.
+    /// All machines see the same, and existing instances see everything that they counted.
     pub fn check_all_agree(&self) {
         for number in 0..4 {
             let row = row(number);
             let whole = |machine: &Machine| {
                 let mut whole = machine.sharing.others(&row);
                 let own = machine.counted.get(&row).copied().unwrap_or_default();
-                whole.add(&Sums::new(&own));
-                Sums::new(&[0, 1, 2].map(|at| whole.get(at)))
+                whole.add(&RowSums::new(&own));
+                RowSums::new(&[0, 1, 2].map(|at| whole.get(at)))
             };
             let first = whole(&self.machines[0]);
             for machine in &self.machines {
                 assert_eq!(whole(machine), first, "{row:?}");
             }
-            let mut least = Sums::default();
+            let mut least = RowSums::default();
             for machine in &self.machines {
-                least.add(&Sums::new(
+                least.add(&RowSums::new(
                     &machine.counted.get(&row).copied().unwrap_or_default(),
                 ));
             }
@@ -230,7 +230,7 @@ impl World {
         }
     }
 
-    /// What a majority of the nodes has, by their names on nodes.
+    /// Rows that a majority of the nodes has, by name.
     pub fn acknowledged(&self) -> BTreeMap<String, Vec<u64>> {
         let needed = self.nodes.len() / 2 + 1;
         let mut safe: BTreeMap<String, Vec<u64>> = BTreeMap::new();
@@ -249,7 +249,7 @@ impl World {
         safe
     }
 
-    /// Every node has at least this.
+    /// Every node has at least these rows.
     pub fn check_at_least(&self, safe: &BTreeMap<String, Vec<u64>>) {
         for node in &self.nodes {
             for (name, sums) in safe
