@@ -10,7 +10,8 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use openai_core::clients::QuotaDirective;
 use openai_core::lease::KeyView;
 use openai_core::metrics::{
-    Day, Http, Live, LiveKey, MetricsZone, Outcome, PoolRequest, Record, Snapshot, SnapshotOwner,
+    Day, Endpoint, Http, Live, LiveKey, MetricsZone, Outcome, PoolRequest, Record, Snapshot,
+    SnapshotOwner,
 };
 
 const CHUNK: &str = "data: {\"id\":\"chatcmpl-123456\",\"object\":\"chat.completion.chunk\",\
@@ -69,7 +70,11 @@ fn record(n: usize, day: u64, add: &mut dyn FnMut(&Record<'_>)) {
         format!("key-{:04}", n % KEYS),
     );
     add(&Record {
-        http: Some(Http::new(b"POST", b"/v1/chat/completions", 200)),
+        http: Some(Http::new(
+            b"POST",
+            Endpoint::of(b"/v1/chat/completions"),
+            200,
+        )),
         day: Day::from_number(day),
         ended_ms: 0,
         duration_ms: n as u64 % 3_000,

@@ -4,8 +4,8 @@
 use openai_core::circuit::{CircuitState, CircuitView, Counts};
 use openai_core::lease::{Cause, KeyView};
 use openai_core::metrics::{
-    Day, Http, Live, LiveCircuit, LiveKey, LivePool, MetricsZone, Outcome, PoolRequest, Record,
-    render,
+    Day, Endpoint, Http, Live, LiveCircuit, LiveKey, LivePool, MetricsZone, Outcome, PoolRequest,
+    Record, render,
 };
 use openai_wire::Tokens;
 use openai_wire::usage::Source;
@@ -23,7 +23,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let (outcome, status) = outcomes[n % outcomes.len()];
         let key = ["first", "second"][n % 2];
         metrics.add(&Record {
-            http: Some(Http::new(b"POST", b"/v1/chat/completions", status)),
+            http: Some(Http::new(
+                b"POST",
+                Endpoint::of(b"/v1/chat/completions"),
+                status,
+            )),
             day: Day::from_number(20_000),
             ended_ms: 0,
             duration_ms: 10 * n as u64,

@@ -49,7 +49,7 @@ pub fn answer_begun(request: Request<'_>, head: &AnswerHead<'_>) -> AttemptDecis
     let wall_ms = now().wall_us / 1_000;
     for (name, value) in head.headers() {
         limits.header(name, value, wall_ms);
-        is_final |= forbids_retry(name, value);
+        is_final |= status >= 400 && forbids_retry(name, value);
     }
     let key_is_cooling = running.report(verdict, limits, status);
     // What a client can bring about with any key, another key does not cure. And what the

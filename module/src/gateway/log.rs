@@ -1,7 +1,7 @@
 //! What is counted of a request at its end.
 
 use nginx_safe::{Flow, Phase, PhaseHandler, Request};
-use openai_core::metrics::{Day, Http, Outcome, PoolRequest, Record};
+use openai_core::metrics::{Day, Endpoint, Http, Outcome, PoolRequest, Record};
 use openai_wire::ApiError;
 
 use super::release::ended;
@@ -40,8 +40,13 @@ pub fn add(request: &Request<'_>) {
     if ctx.is_some_and(|ctx| ctx.counted.replace(true)) {
         return;
     }
-    let http = (!request.is_subrequest())
-        .then(|| Http::new(request.method(), request.path(), request.answer_status()));
+    let http = (!request.is_subrequest()).then(|| {
+        let endpoint = match ctx {
+            Some(ctx) => ctx.endpoint(request),
+            None => Endpoint::of(request.path()),
+        };
+        Http::new(request.method(), endpoint, request.answer_status())
+    });
     let key = ctx.and_then(Context::lease).and_then(|lease| {
         let pool = main.pools.get(lease.pool)?;
         pool.keys.get(lease.grant.key)

@@ -64,7 +64,10 @@ impl Endpoint {
     /// be at any path of its host.
     #[must_use]
     pub fn of(path: &[u8]) -> Self {
-        let path = memchr::memmem::find(path, b"/v1/").map_or(path, |at| &path[at..]);
+        let path = match path.starts_with(b"/v1/") {
+            true => path,
+            false => memchr::memmem::find(path, b"/v1/").map_or(path, |at| &path[at..]),
+        };
         let found = ENDPOINTS.iter().position(|&(known, below)| {
             let rest = path.strip_prefix(known.as_bytes());
             rest.is_some_and(|rest| rest.is_empty() || (below && rest.starts_with(b"/")))
@@ -90,11 +93,11 @@ pub struct Http {
 impl Http {
     /// Classifies an answered request.
     #[must_use]
-    pub fn new(method: &[u8], path: &[u8], status: u16) -> Self {
+    pub fn new(method: &[u8], endpoint: Endpoint, status: u16) -> Self {
         let method = METHODS.iter().position(|known| known.as_bytes() == method);
         Self {
             method: method.unwrap_or(METHODS.len() - 1),
-            endpoint: Endpoint::of(path),
+            endpoint,
             status: STATUSES
                 .iter()
                 .position(|&known| known == status)

@@ -5,6 +5,7 @@ use ngx::ffi::{
     NGX_LOG_DEBUG_HTTP, ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_request_t,
     ngx_http_variable_t, ngx_http_variable_value_t, ngx_list_part_t, ngx_table_elt_t,
 };
+use smallvec::SmallVec;
 
 use crate::request::headers::{HeaderName, HeadersIn, SentHeaders, is_named};
 use crate::text::bytes_of;
@@ -42,7 +43,7 @@ impl<'a, M: Wrapped> Swapped<'a, M> {
         unsafe {
             let without = more.map_or(&[][..], |more| more.without);
             let mut ours: Vec<ngx_table_elt_t> = Vec::with_capacity(16);
-            let mut secrets: Vec<&[u8]> = Vec::with_capacity(2);
+            let mut secrets: SmallVec<[&[u8]; 4]> = SmallVec::new();
             for header in HeadersIn::of(r) {
                 if M::is_credential(bytes_of(&(*header).key)) {
                     secrets.push(M::secret_of(bytes_of(&(*header).value)));

@@ -12,9 +12,10 @@ use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
-use nginx_safe::{Timer, Token};
+use nginx_safe::{Request, Timer, Token};
 use openai_core::circuit::Permit;
 use openai_core::clients::Client;
+use openai_core::metrics::Endpoint;
 use openai_wire::{ApiError, Head};
 
 use super::trace::Ids;
@@ -71,6 +72,7 @@ pub struct Context {
     /// The position of the client in the table of clients.
     pub client: Cell<Option<usize>>,
     pub head: OnceCell<Head>,
+    endpoint: Cell<Option<Endpoint>>,
     pub route: RefCell<Route>,
     pub wait: Cell<Wait>,
     /// Ends a wait, a pause, or the reading of an answer.
@@ -98,6 +100,7 @@ impl Context {
             stage: Cell::default(),
             client: Cell::default(),
             head: OnceCell::new(),
+            endpoint: Cell::default(),
             route: RefCell::default(),
             wait: Cell::default(),
             deadline: RefCell::default(),
@@ -127,6 +130,7 @@ impl Context {
         self.route.take();
         self.retries.take();
         self.attempt.take();
+        self.endpoint.set(None);
         self.stage.set(Stage::Fresh);
         self.refusal.set(None);
         self.wishes.set(None);
@@ -164,20 +168,29 @@ impl Context {
         Some(lease)
     }
 
-    /// A new attempt begins, with this lease.
+    /// A new attempt begins, with this lease. The state of the one before is dropped as a whole.
     pub fn begin_attempt(&self, lease: Lease, key: Rc<PoolKey>, status: LeaseStatus) {
         let mut wait = self.wait.get();
         wait.is_over();
         wait.status = status;
         self.wait.set(wait);
-        // What is dropped is dropped when nothing is borrowed.
-        let _before = self.attempt.replace(Attempt {
-            lease: Some(lease),
-            key: Some(key),
-            holds: true,
-            ..Attempt::default()
-        });
+        if self.lease().is_some() {
+            // What is dropped is dropped when nothing is borrowed.
+            drop(self.attempt.take());
+        }
+        let mut attempt = self.attempt.borrow_mut();
+        attempt.lease = Some(lease);
+        attempt.key = Some(key);
+        attempt.holds = true;
         self.stage.set(Stage::Leased);
+    }
+
+    /// The endpoint of the request's path.
+    pub fn endpoint(&self, request: &Request<'_>) -> Endpoint {
+        let known = self.endpoint.get();
+        let endpoint = known.unwrap_or_else(|| Endpoint::of(request.path()));
+        self.endpoint.set(Some(endpoint));
+        endpoint
     }
 
     /// Whose request it is.

@@ -25,7 +25,7 @@ pub fn client_left(request: &Request<'_>) -> bool {
         let answer = &ctx.attempt.borrow().answer;
         let tells = match answer.status {
             Some(_) => answer.meter.is_some(),
-            None => location.usage().is_read() && usage::has_tokens(request),
+            None => location.usage().is_read() && usage::has_tokens(request, ctx),
         };
         (tells, answer.is_complete)
     };

@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefMut};
 
 use nginx_safe::{Chunk, Cutter, Left, Level, Part, Request};
-use openai_core::metrics::Endpoint;
 use openai_wire::usage::{Source, Stripped, estimated_prompt};
 use openai_wire::{EventEnd, MOST_TOKENS, Tokens, UsageScanner};
 use serde_json::json;
@@ -121,7 +120,7 @@ pub fn of(request: &Request<'_>, ctx: &Context) -> Used {
     // Without an answer, the upstream has worked for those only that left.
     let asked = meter.is_some()
         || (ctx.retries.borrow().attempts > 0 && request.answer_status() == CLIENT_LEFT);
-    if !asked || !has_tokens(request) || (prompt == 0 && completion == 0) {
+    if !asked || !has_tokens(request, ctx) || (prompt == 0 && completion == 0) {
         return Used::default();
     }
     Used {
@@ -169,9 +168,9 @@ pub fn settle(request: &Request<'_>, ctx: &Context) {
 }
 
 /// Whether requests of this endpoint are billed by tokens.
-pub fn has_tokens(request: &Request<'_>) -> bool {
+pub fn has_tokens(request: &Request<'_>, ctx: &Context) -> bool {
     matches!(
-        Endpoint::of(request.path()).as_str(),
+        ctx.endpoint(request).as_str(),
         "/v1/chat/completions" | "/v1/completions" | "/v1/responses" | "/v1/embeddings"
     )
 }

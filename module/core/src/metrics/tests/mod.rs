@@ -18,7 +18,11 @@ fn bytes(keys: usize) -> Vec<u64> {
 
 fn record<'a>(service: &'a str, key: &'a str, model: &'a str, completion: u64) -> Record<'a> {
     Record {
-        http: Some(Http::new(b"POST", b"/v1/chat/completions", 200)),
+        http: Some(Http::new(
+            b"POST",
+            Endpoint::of(b"/v1/chat/completions"),
+            200,
+        )),
         day: Day::from_number(20_000),
         ended_ms: 0,
         duration_ms: 40,
@@ -92,7 +96,7 @@ fn a_request_is_counted_in_every_table() {
 fn what_is_not_asked_for_by_a_pool_counts_as_http_only() {
     let mut bytes = bytes(16);
     let mut metrics = MetricsZone::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a zone");
-    let http = Some(Http::new(b"BREW", b"/teapot/1", 418));
+    let http = Some(Http::new(b"BREW", Endpoint::of(b"/teapot/1"), 418));
     metrics.add(&Record {
         http,
         day: Day::from_number(20_000),
@@ -125,7 +129,11 @@ fn the_api_is_counted_by_endpoint_whatever_the_method_and_all_else_as_other() {
         ("GET", "/v1/made-up"),
     ] {
         metrics.add(&Record {
-            http: Some(Http::new(method.as_bytes(), path.as_bytes(), 200)),
+            http: Some(Http::new(
+                method.as_bytes(),
+                Endpoint::of(path.as_bytes()),
+                200,
+            )),
             day: Day::from_number(20_000),
             ended_ms: 0,
             duration_ms: 40,
