@@ -4,6 +4,7 @@
 pub mod error;
 pub mod events;
 pub mod head;
+mod json;
 pub mod limits;
 pub mod probe;
 pub mod restore;

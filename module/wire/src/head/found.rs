@@ -2,19 +2,17 @@
 
 use std::ops::Range;
 
-use super::count::{Count, Counting};
 use super::text::Captured;
 use super::{Field, Head, MAX_MODEL, MAX_USER, Options};
+use crate::json::Kind;
 
-/// The type of a JSON value.
+/// A number field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    String,
-    Bool(bool),
-    Null,
-    Number,
-    Object,
-    Array,
+pub(super) enum Count {
+    /// `max_tokens`, or its newer names.
+    MaxTokens,
+    /// `n`.
+    Choices,
 }
 
 /// The last value of a field.
@@ -115,12 +113,13 @@ impl Found {
         self.user = Seen::Is(user);
     }
 
-    pub(super) fn count(&mut self, counted: Counting) {
-        let of = match counted.of {
+    /// Stores a number, if it is a whole number of 32 bits.
+    pub(super) fn count(&mut self, of: Count, value: Option<u64>) {
+        let of = match of {
             Count::MaxTokens => &mut self.max_tokens,
             Count::Choices => &mut self.choices,
         };
-        *of = counted.value().or(*of);
+        *of = value.and_then(|value| value.try_into().ok()).or(*of);
     }
 
     pub(super) fn into_head(self) -> Head {

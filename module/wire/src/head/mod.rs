@@ -9,31 +9,20 @@
 //! # What counts as JSON
 //!
 //! The grammar of RFC 8259 with an object at the top, whitespace around it and nothing else; no
-//! byte order mark. There are three exceptions:
-//!
-//! - raw control characters inside strings are accepted;
-//! - strings need not be valid UTF-8;
-//! - `\u` escapes may contain unpaired surrogates.
+//! byte order mark. The module `json` lists three exceptions.
 //!
 //! Text that is not valid Unicode is read as U+FFFD in the stored fields. Nesting beyond
 //! [`MAX_DEPTH`] is rejected. If a key is repeated, the last value counts, as in most parsers.
 //! `null` counts as absent, as with OpenAI.
 
-mod capture;
-mod count;
 mod found;
-mod nesting;
-mod number;
 mod scanner;
-mod string;
 #[cfg(test)]
 mod tests;
 mod text;
 
-pub(super) use capture::Capture;
-pub use nesting::MAX_DEPTH;
+pub use crate::json::MAX_DEPTH;
 pub use scanner::HeadScanner;
-pub(super) use string::{Part, Scanned, Skip, scan as scan_string};
 pub use text::{Captured, Text};
 
 use std::ops::Range;

@@ -1,8 +1,7 @@
 //! The rest of a document after its first `"usage"`.
 
-use memchr::memchr3;
-
 use super::Tokens;
+use crate::json::{Kind, Reader, Tokenizer};
 
 /// Length of the longest relevant key.
 const LONGEST: usize = b"completion_tokens_details".len();
@@ -61,15 +60,6 @@ impl Counts {
     }
 }
 
-/// What is being read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Between,
-    String,
-    Escape,
-    Number(Field, u64),
-}
-
 /// An object `usage` being read.
 #[derive(Debug, Clone, Copy)]
 struct Reading {
@@ -83,12 +73,15 @@ struct Reading {
 /// the key.
 #[derive(Debug)]
 pub(super) struct Object {
-    state: State,
+    json: Tokenizer<LONGEST>,
+    rest: Rest,
+}
+
+/// State of the document, without its syntax.
+#[derive(Debug)]
+struct Rest {
     depth: i32,
-    key: [u8; LONGEST],
-    /// Length of the last string; above the limit when it was too long.
-    length: usize,
-    /// The key of the next value.
+    /// The last key; kept while its value is read, if that is a number.
     field: Option<Field>,
     reading: Option<Reading>,
     /// The outermost usage so far; the last one if there are several.
@@ -100,100 +93,85 @@ pub(super) struct Object {
 impl Object {
     pub(super) fn new() -> Self {
         Self {
-            state: State::Between,
-            depth: 0,
-            key: [0; LONGEST],
-            length: 0,
-            field: Some(Field::Usage),
-            reading: None,
-            best: None,
-            implausible: false,
+            json: Tokenizer::at_value(),
+            rest: Rest {
+                depth: 0,
+                field: Some(Field::Usage),
+                reading: None,
+                best: None,
+                implausible: false,
+            },
         }
     }
 
-    /// Parses the next bytes. Returns the index after the document if it ends in the piece; in a
-    /// stream it ends with the line.
-    pub(super) fn feed(&mut self, piece: &[u8], stream: bool) -> Option<usize> {
-        let mut at = 0;
-        while let Some(&byte) = piece.get(at) {
-            if byte == b'\n' && stream {
-                return Some(at + 1);
-            }
-            match self.state {
-                State::String => {
-                    let rest = &piece[at..];
-                    let stop = memchr3(b'"', b'\\', b'\n', rest).unwrap_or(rest.len());
-                    self.keep(&rest[..stop]);
-                    at += stop;
-                    match rest.get(stop) {
-                        Some(b'"') => self.state = State::Between,
-                        Some(b'\\') => self.state = State::Escape,
-                        // In a body it is part of the string.
-                        Some(_) if !stream => self.keep(b"\n"),
-                        _ => continue,
-                    }
-                }
-                State::Escape => {
-                    // No relevant key contains one.
-                    self.length = LONGEST + 1;
-                    self.state = State::String;
-                }
-                State::Number(field, value) => match byte {
-                    b'0'..=b'9' => {
-                        let digit = u64::from(byte - b'0');
-                        let value = value.saturating_mul(10).saturating_add(digit);
-                        self.state = State::Number(field, value);
-                    }
-                    // Not a whole number.
-                    b'.' | b'e' | b'E' | b'-' | b'+' => self.state = State::Between,
-                    _ => {
-                        self.count(field, value);
-                        self.state = State::Between;
-                        continue;
-                    }
-                },
-                State::Between => self.between(byte),
-            }
-            at += 1;
-        }
-        None
+    /// Parses the next bytes of the document.
+    pub(super) fn feed(&mut self, piece: &[u8]) {
+        self.json.feed(piece, 0, &mut self.rest);
     }
 
-    fn keep(&mut self, part: &[u8]) {
-        let end = self.length + part.len();
-        match self.key.get_mut(self.length..end) {
-            Some(room) => {
-                room.copy_from_slice(part);
-                self.length = end;
-            }
-            None => self.length = LONGEST + 1,
+    /// Whether implausible numbers were skipped.
+    pub(super) fn is_implausible(&self) -> bool {
+        self.rest.implausible
+    }
+
+    /// The usage at the end of the document, if it was in the outermost object, or in a stream
+    /// one level deeper.
+    pub(super) fn end(&self, stream: bool) -> Option<Tokens> {
+        let (depth, tokens) = self.rest.best?;
+        let level = depth.saturating_sub(self.rest.depth);
+        (level == 1 || (stream && level == 2)).then_some(tokens)
+    }
+}
+
+impl Reader for Rest {
+    fn wants_key(&mut self, _depth: usize) -> bool {
+        true
+    }
+
+    fn key(&mut self, key: Option<&[u8]>, _depth: usize) {
+        self.field = key.and_then(field);
+    }
+
+    fn value(&mut self, kind: Kind, _depth: usize, _at: usize) -> bool {
+        match kind {
+            Kind::Number => return self.field.is_some(),
+            Kind::Object | Kind::Array => self.open(kind == Kind::Object),
+            _ => {}
+        }
+        self.field = None;
+        false
+    }
+
+    fn number(&mut self, value: Option<u64>) {
+        if let (Some(field), Some(value)) = (self.field.take(), value) {
+            self.count(field, value);
         }
     }
 
-    fn between(&mut self, byte: u8) {
-        match byte {
-            b'"' => {
-                self.length = 0;
-                self.state = State::String;
-            }
-            b':' => {
-                self.field = self.key.get(..self.length).and_then(field);
-                self.length = 0;
-            }
-            b'{' | b'[' => self.open(byte == b'{'),
-            b'}' | b']' => self.close(),
-            b'0'..=b'9' => {
-                if let Some(field) = self.field.take() {
-                    self.state = State::Number(field, u64::from(byte - b'0'));
-                }
-            }
-            b' ' | b'\t' | b'\r' | b'\n' => {}
-            _ => self.field = None,
-        }
+    fn end_member(&mut self, _depth: usize, _at: usize) {
+        // A string in an array that was already open is not a key.
+        self.field = None;
     }
 
+    fn close(&mut self, _depth: usize) {
+        self.depth = self.depth.saturating_sub(1);
+        let Some(reading) = self.reading else { return };
+        if self.depth > reading.depth {
+            return;
+        }
+        self.reading = None;
+        let outermost = self.best.is_none_or(|(depth, _)| reading.depth <= depth);
+        match reading.counts.tokens().filter(|_| outermost) {
+            Some(tokens) if tokens.is_plausible() => self.best = Some((reading.depth, tokens)),
+            Some(_) => self.implausible = true,
+            None => {}
+        }
+    }
+}
+
+impl Rest {
     fn open(&mut self, object: bool) {
-        let field = self.field.take().filter(|_| object);
+        let field = self.field.filter(|_| object);
         match &mut self.reading {
             None if field == Some(Field::Usage) => {
                 self.reading = Some(Reading {
@@ -208,22 +186,6 @@ impl Object {
             _ => {}
         }
         self.depth = self.depth.saturating_add(1);
-    }
-
-    fn close(&mut self) {
-        self.field = None;
-        self.depth = self.depth.saturating_sub(1);
-        let Some(reading) = self.reading else { return };
-        if self.depth > reading.depth {
-            return;
-        }
-        self.reading = None;
-        let outermost = self.best.is_none_or(|(depth, _)| reading.depth <= depth);
-        match reading.counts.tokens().filter(|_| outermost) {
-            Some(tokens) if tokens.is_plausible() => self.best = Some((reading.depth, tokens)),
-            Some(_) => self.implausible = true,
-            None => {}
-        }
     }
 
     fn count(&mut self, field: Field, value: u64) {
@@ -243,18 +205,5 @@ impl Object {
             (2, Field::Reasoning, Some(Field::CompletionDetails)) => counts.reasoning = value,
             _ => {}
         }
-    }
-
-    /// Whether implausible numbers were skipped.
-    pub(super) fn is_implausible(&self) -> bool {
-        self.implausible
-    }
-
-    /// The usage at the end of the document, if it was in the outermost object, or in a stream
-    /// one level deeper.
-    pub(super) fn end(&self, stream: bool) -> Option<Tokens> {
-        let (depth, tokens) = self.best?;
-        let level = depth.saturating_sub(self.depth);
-        (level == 1 || (stream && level == 2)).then_some(tokens)
     }
 }

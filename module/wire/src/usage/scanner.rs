@@ -210,13 +210,16 @@ impl UsageScanner {
                 return next;
             }
             State::Object(object) => {
-                let Some(end) = object.feed(rest, self.stream) else {
+                // In a stream the document ends with the line.
+                let end = memchr(b'\n', rest).filter(|_| self.stream);
+                object.feed(&rest[..end.unwrap_or(rest.len())]);
+                let Some(end) = end else {
                     return piece.len();
                 };
                 self.implausible |= object.is_implausible();
                 self.found = object.end(self.stream).or(self.found);
                 self.state = State::Search;
-                return at + end;
+                return at + end + 1;
             }
         }
         at + 1

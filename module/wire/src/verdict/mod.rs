@@ -3,7 +3,9 @@
 #[cfg(test)]
 mod tests;
 
-/// Result of an attempt.
+use crate::json::{Kind, Reader, Tokenizer};
+
+/// Whom an answer speaks for or against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
     /// The upstream served the request.
@@ -128,57 +130,75 @@ impl<'a> ErrorHead<'a> {
     /// Parses the beginning of a body.
     #[must_use]
     pub fn of(body: &'a [u8]) -> Self {
-        let mut found = Self::default();
-        let mut depth = 0u32;
-        let mut in_error = false;
-        // The string before a colon, until its value has been read.
-        let mut name: Option<&[u8]> = None;
-        let mut rest = body;
-        while let Some((&byte, after)) = rest.split_first() {
-            rest = after;
-            match byte {
-                b'{' | b'[' => {
-                    depth = depth.saturating_add(1);
-                    if depth == 2 {
-                        in_error = byte == b'{' && name == Some(b"error");
-                    }
-                    name = None;
-                }
-                b'}' | b']' => {
-                    depth = depth.saturating_sub(1);
-                    name = None;
-                }
-                b',' => name = None,
-                b'"' => {
-                    let Some((text, after)) = string(after) else {
-                        break;
-                    };
-                    rest = after;
-                    match name {
-                        Some(b"type") if depth == 2 && in_error => found.kind = Some(text),
-                        Some(b"code") if depth == 2 && in_error => found.code = Some(text),
-                        Some(b"message") if depth == 2 && in_error => found.message = Some(text),
-                        _ => {}
-                    }
-                    let colon = rest.iter().find(|byte| !byte.is_ascii_whitespace());
-                    name = (colon == Some(&b':')).then_some(text);
-                }
-                _ => {}
-            }
-        }
-        found
+        let mut reading = Reading {
+            body,
+            found: Self::default(),
+            in_error: false,
+            key: None,
+            from: 0,
+        };
+        Tokenizer::<LONGEST>::at_value().feed(body, 0, &mut reading);
+        reading.found
     }
 }
 
-/// The rest of a string after its opening quote, and what follows it; `None` when it is not
-/// closed.
-fn string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut from = 0;
-    loop {
-        let at = from + memchr::memchr2(b'"', b'\\', bytes.get(from..)?)?;
-        if bytes.get(at) == Some(&b'"') {
-            return Some((bytes.get(..at)?, bytes.get(at + 1..)?));
+const LONGEST: usize = b"message".len();
+
+/// A key of interest.
+#[derive(Clone, Copy)]
+enum Key {
+    Error,
+    Type,
+    Code,
+    Message,
+}
+
+/// An error body being read.
+struct Reading<'a> {
+    body: &'a [u8],
+    found: ErrorHead<'a>,
+    /// Whether the value at depth one is the object `error`.
+    in_error: bool,
+    /// The last key; kept while its value is read.
+    key: Option<Key>,
+    /// Position of the text of that value.
+    from: usize,
+}
+
+impl Reader for Reading<'_> {
+    fn wants_key(&mut self, depth: usize) -> bool {
+        depth == 1 || (depth == 2 && self.in_error)
+    }
+
+    fn key(&mut self, key: Option<&[u8]>, depth: usize) {
+        self.key = match (key, depth) {
+            (Some(b"error"), 1) => Some(Key::Error),
+            (Some(b"type"), 2) => Some(Key::Type),
+            (Some(b"code"), 2) => Some(Key::Code),
+            (Some(b"message"), 2) => Some(Key::Message),
+            _ => None,
+        };
+    }
+
+    fn value(&mut self, kind: Kind, depth: usize, at: usize) -> bool {
+        if depth == 1 {
+            self.in_error = matches!((self.key, kind), (Some(Key::Error), Kind::Object));
         }
-        from = at + 2;
+        let wanted = self.in_error && kind == Kind::String;
+        if !wanted {
+            self.key = None;
+        }
+        self.from = at + 1;
+        wanted && self.key.is_some()
+    }
+
+    fn string(&mut self, _text: Option<&[u8]>, end: usize) {
+        let text = self.body.get(self.from..end - 1);
+        match self.key.take() {
+            Some(Key::Type) => self.found.kind = text,
+            Some(Key::Code) => self.found.code = text,
+            Some(Key::Message) => self.found.message = text,
+            Some(Key::Error) | None => {}
+        }
     }
 }

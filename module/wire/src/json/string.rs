@@ -3,7 +3,7 @@
 use memchr::memchr2;
 
 /// Receives the text of a string.
-pub(crate) trait Sink {
+pub(super) trait Sink {
     /// Unescaped bytes.
     fn raw(&mut self, bytes: &[u8]);
     /// A UTF-16 unit from `\uXXXX`.
@@ -11,7 +11,7 @@ pub(crate) trait Sink {
 }
 
 /// Discards the text.
-pub(crate) struct Skip;
+pub(super) struct Skip;
 
 impl Sink for Skip {
     fn raw(&mut self, _bytes: &[u8]) {}
@@ -20,7 +20,7 @@ impl Sink for Skip {
 
 /// Position within a string at the end of a piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
+pub(super) enum Part {
     /// Between plain characters.
     Chars,
     /// After a backslash.
@@ -31,7 +31,7 @@ pub(crate) enum Part {
 
 /// Result of a scan.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Scanned {
+pub(super) enum Scanned {
     /// The string ended; the index is after its closing quote.
     Closed(usize),
     /// The piece ended within the string.
@@ -40,8 +40,33 @@ pub(crate) enum Scanned {
     Bad(usize),
 }
 
+/// The index of the first quote or backslash.
+pub(super) fn stop(text: &[u8]) -> Option<usize> {
+    // Most strings are short. Comparing words in registers costs less than the set-up of a
+    // search.
+    let (words, _) = text.as_chunks::<8>();
+    for (at, &word) in words.iter().take(WORDS).enumerate() {
+        let word = u64::from_le_bytes(word);
+        let found = zeros(word ^ (ONES * b'"' as u64)) | zeros(word ^ (ONES * b'\\' as u64));
+        if found != 0 {
+            return Some(at * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let done = words.len().min(WORDS) * 8;
+    memchr2(b'"', b'\\', &text[done..]).map(|at| done + at)
+}
+
+/// Number of words that are compared before a search.
+const WORDS: usize = 2;
+const ONES: u64 = u64::MAX / 255;
+
+/// The lowest bit that is set is the highest bit of the first byte that is zero.
+const fn zeros(word: u64) -> u64 {
+    word.wrapping_sub(ONES) & !word & (ONES << 7)
+}
+
 /// Scans `piece` from `at`, which is inside a string in the state `part`.
-pub(crate) fn scan(piece: &[u8], mut at: usize, mut part: Part, sink: &mut impl Sink) -> Scanned {
+pub(super) fn scan(piece: &[u8], mut at: usize, mut part: Part, sink: &mut impl Sink) -> Scanned {
     loop {
         match part {
             Part::Chars => {

@@ -1,52 +1,36 @@
 //! Buffer for the decoded text of a string.
 
 use super::string::Sink;
-use super::text::{Captured, Text};
-use super::{MAX_MODEL, MAX_USER};
-
-const CAPACITY: usize = if MAX_USER > MAX_MODEL {
-    MAX_USER
-} else {
-    MAX_MODEL
-};
-
-/// A buffer for one string at a time.
+/// A buffer of `N` bytes for one string at a time.
 #[derive(Debug)]
-pub(crate) struct Capture {
-    bytes: [u8; CAPACITY],
+pub(super) struct Capture<const N: usize> {
+    bytes: [u8; N],
     len: usize,
     overflow: bool,
     /// The first half of a surrogate pair.
     high: Option<u16>,
 }
 
-impl Capture {
-    pub(crate) const fn new() -> Self {
+impl<const N: usize> Capture<N> {
+    pub(super) const fn new() -> Self {
         Self {
-            bytes: [0; CAPACITY],
+            bytes: [0; N],
             len: 0,
             overflow: false,
             high: None,
         }
     }
 
-    pub(crate) fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.len = 0;
         self.overflow = false;
         self.high = None;
     }
 
     /// Ends the string and returns its bytes; `None` when it was too long.
-    pub(crate) fn end(&mut self) -> Option<&[u8]> {
+    pub(super) fn end(&mut self) -> Option<&[u8]> {
         self.drop_high();
         (!self.overflow).then_some(&self.bytes[..self.len])
-    }
-
-    /// Ends the string and returns its text, if it fits into `N` bytes.
-    pub(crate) fn end_text<const N: usize>(&mut self) -> Captured<N> {
-        self.end()
-            .and_then(Text::lossy)
-            .map_or(Captured::TooLong, Captured::Text)
     }
 
     fn push(&mut self, part: &[u8]) {
@@ -75,7 +59,7 @@ impl Capture {
     }
 }
 
-impl Sink for Capture {
+impl<const N: usize> Sink for Capture<N> {
     fn raw(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
             self.drop_high();
