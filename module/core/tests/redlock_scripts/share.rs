@@ -222,7 +222,7 @@ fn machines_learn_all_of_one_another() {
     assert_eq!(kept.len(), 1_001);
 }
 
-/// The commands and keys listed in docs/redlock.md.
+/// The commands and keys listed in docs/internals/redlock.md.
 #[test]
 #[ignore = "starts redis-server"]
 fn few_commands_and_keys_are_enough_for_a_user_of_an_acl() {
