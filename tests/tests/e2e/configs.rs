@@ -39,6 +39,46 @@ fn every_configuration_loads() {
     }
 }
 
+/// The examples of a page that are whole configurations, or what stands in `http`.
+fn examples(page: &str) -> Vec<String> {
+    let text = fs::read_to_string(workspace().join(page)).expect("the page");
+    let blocks = text.split("```").skip(1).step_by(2);
+    let examples = blocks.filter_map(|block| block.strip_prefix("nginx\n"));
+    let with_pool = examples.filter(|example| example.contains("openai_pool main {"));
+    let whole = with_pool.map(|example| match example.contains("load_module ") {
+        true => example.to_owned(),
+        false => format!(
+            "load_module modules/ngx_http_openai_module.so;\nevents {{}}\nhttp {{\n{example}}}\n"
+        ),
+    });
+    // nginx looks names up when it reads them, and a test has no DNS.
+    whole
+        .map(|example| example.replace("https://api.openai.com", "https://127.0.0.1"))
+        .collect()
+}
+
+#[test]
+fn the_examples_of_the_readme_and_the_guide_load() {
+    for (page, least) in [("README.md", 2), ("docs/guides/install.md", 1)] {
+        let examples = examples(page);
+        assert!(examples.len() >= least, "{page}: {examples:?}");
+        for example in examples {
+            let example = example.replace("openai_log_format.conf", "log_format.conf");
+            let shipped = Shipped::prepare_text(&example, 1)
+                .with("WEB_TOKEN", "token-of-the-web")
+                .with("BATCH_TOKEN", "token-of-the-batch");
+            fs::create_dir(shipped.path().join("openai")).expect("the directory is writable");
+            let test = shipped
+                .file("openai/keys", "sk-e2e-a\n")
+                .file("openai/web.token", "token-of-the-web\n")
+                .file("openai/ops.token", "token-of-the-ops\n")
+                .test();
+            assert!(test.ok, "{page}: {}", test.output);
+            assert!(test.emergencies().is_empty(), "{page}: {}", test.output);
+        }
+    }
+}
+
 /// It needs no Redis to load, but addresses and a password.
 #[test]
 fn the_configuration_of_several_machines_loads() {
