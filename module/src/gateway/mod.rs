@@ -94,17 +94,21 @@ pub fn run(request: Request<'_>, location: &Location, main: &Main) -> Flow {
         match step {
             Step::Next(stage) => ctx.stage.set(stage),
             Step::Wait => return request.park(),
-            Step::Retry => {
-                ctx.let_go();
-                route::put_last(ctx);
-                ctx.stage.set(Stage::Target);
-            }
+            Step::Retry => ctx.stage.set(leave_target(ctx)),
             Step::Refuse(refusal) => {
                 ctx.stage.set(Stage::Refused(refusal));
                 return refusal::refuse(ctx, refusal);
             }
         }
     }
+}
+
+/// Gives up what the request has of its target, whose circuit is open. Others come before it
+/// from now on.
+fn leave_target(ctx: &Context) -> Stage {
+    ctx.let_go();
+    route::put_last(ctx);
+    Stage::Target
 }
 
 /// A subrequest is done; it has no log phase of its own.

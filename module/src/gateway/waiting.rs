@@ -7,9 +7,9 @@ use openai_core::lease::{Grant, LeaseHandle};
 
 use super::lease::{UNAVAILABLE, ask, outcome};
 use super::stream::lost;
-use super::{Exchange, LeaseStatus, Stage, Step, events, refusal};
+use super::{Exchange, LeaseStatus, Stage, Step, events, leave_target, refusal};
 use crate::config::{Pool, PoolKey};
-use crate::pool::{self, Lease, News};
+use crate::pool::{self, Lease, News, circuits};
 
 /// Tells a request of its wait or its lease; `false` when it has no use for that any more.
 pub fn hear(token: Token, news: News) -> bool {
@@ -119,7 +119,12 @@ impl<'a> Waiter<'a> {
 
     /// The slot turned out to be held elsewhere.
     fn ask_again(self) {
-        self.exchange.ctx.note_wait(|wait| wait.locking = None);
+        let ctx = self.exchange.ctx;
+        ctx.note_wait(|wait| wait.locking = None);
+        // The circuit may have opened since: it is asked again.
+        if let Some(permit) = ctx.permit.take() {
+            circuits::unknown(permit);
+        }
         self.proceed(ask(self.exchange, self.at, self.pool));
     }
 
@@ -138,7 +143,7 @@ impl<'a> Waiter<'a> {
         let stage = match step {
             Step::Wait => return,
             Step::Next(stage) => stage,
-            Step::Retry => Stage::Target,
+            Step::Retry => leave_target(ctx),
             Step::Refuse(refusal) => Stage::Refused(refusal),
         };
         ctx.stage.set(stage);
