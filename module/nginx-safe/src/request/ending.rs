@@ -13,14 +13,14 @@ use crate::net::timer::Timer;
 use crate::request::context::Token;
 use crate::request::handle::Request;
 
-/// How a request ends whose upstream has been cut.
+/// How to end a request. Its upstream, if there is one, is finalized first.
 #[derive(Clone, Copy)]
 pub enum Ending {
-    /// By an answer of this status: its header has not been sent.
+    /// With a response of this status. Use it if the header has not been sent.
     Answer(u16),
-    /// By a last piece on a stream that has begun.
+    /// With these last bytes of a stream whose header has been sent.
     Words(&'static [u8]),
-    /// Its answer cannot be completed: the connection is closed.
+    /// By closing the connection: the response cannot be completed.
     BreakOff,
 }
 
@@ -68,10 +68,12 @@ fn conclude_all() {
 /// # Safety
 /// `r` must be live; it may be gone afterwards.
 unsafe fn end(r: *mut ngx_http_request_t, ending: Ending) {
-    // SAFETY: live request; the connection outlives it, and what ends with it is run at
-    // once, as after any event of the connection.
+    // SAFETY: live request, which `cut_upstream` keeps. Its connection is not freed before
+    // ngx_http_run_posted_requests returns, which nginx calls after every event of the
+    // connection.
     unsafe {
         let connection = (*r).connection;
+        Request::borrow(r).cut_upstream();
         let rc = match ending {
             Ending::Answer(status) => status as ngx_int_t,
             Ending::Words(words) => send_last(r, words),

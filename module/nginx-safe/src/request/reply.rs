@@ -1,6 +1,9 @@
 use core::ptr;
 
-use ngx::ffi::{NGX_HTTP_VERSION_11, ngx_alloc_chain_link, ngx_buf_t, ngx_chain_t, ngx_pcalloc};
+use ngx::ffi::{
+    NGX_HTTP_VERSION_11, ngx_alloc_chain_link, ngx_buf_t, ngx_chain_t, ngx_http_cleanup_pt,
+    ngx_pcalloc,
+};
 
 use crate::request::handle::Request;
 use crate::text::{bytes_of, copy_into, lent};
@@ -146,20 +149,38 @@ impl Request<'_> {
         unsafe { count_as_sent(chain, ptr::null()) };
     }
 
-    /// Takes the upstream connection away from a request, which then is for its
-    /// caller to end: see [`crate::Token::conclude`]. Tells whether the header had gone to the client.
-    pub fn cut_upstream(&self) -> Option<bool> {
+    /// Whether the request has an upstream that nginx has not finalized.
+    pub fn has_upstream(&self) -> bool {
+        self.upstream_cleanup().is_some()
+    }
+
+    /// Whether the header of the response has been sent to the client.
+    pub fn is_header_sent(&self) -> bool {
+        self.get().header_sent() != 0
+    }
+
+    /// nginx's handler that finalizes the upstream, until it has been finalized.
+    fn upstream_cleanup(&self) -> ngx_http_cleanup_pt {
+        // SAFETY: `upstream` is null or in the request's pool. nginx sets its `cleanup` in
+        // ngx_http_upstream_init_request, to a place in the request's list of cleanups, and to
+        // null when it finalizes the upstream.
+        unsafe { *self.get().upstream.as_ref()?.cleanup.as_ref()? }
+    }
+
+    /// Finalizes the upstream, if there is one, and keeps the request. The caller ends it.
+    ///
+    /// # Safety
+    /// No reference to the upstream is used afterwards.
+    pub(crate) unsafe fn cut_upstream(&self) {
         let r = self.raw;
-        // SAFETY: `cleanup` of a live upstream holds nginx's own handler for a
-        // request that goes away; it finalizes with NGX_DONE, which gives back the
-        // reference that is taken here.
+        let Some(handler) = self.upstream_cleanup() else {
+            return;
+        };
+        // SAFETY: live request. The handler, ngx_http_upstream_cleanup, finalizes the request
+        // with NGX_DONE, which releases the reference that is taken here.
         unsafe {
-            let upstream = (*r).upstream.as_mut()?;
-            let handler = upstream.cleanup.as_ref().copied().flatten()?;
-            let sent = (*r).header_sent() != 0;
             (*(*r).main).set_count((*(*r).main).count() + 1);
             handler(r.cast());
-            Some(sent)
         }
     }
 }

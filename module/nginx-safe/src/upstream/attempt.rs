@@ -208,9 +208,11 @@ pub(crate) unsafe extern "C" fn process_header_entry<M: Wrapped>(
             AttemptDecision::Over => {
                 // SAFETY: live request; the reference is the one that nginx gives
                 // back when, for the error, it finalizes an upstream that has been
-                // finalized already.
-                unsafe { (*(*r).main).set_count((*(*r).main).count() + 1) };
-                request.cut_upstream();
+                // finalized already. `head` is not used any more.
+                unsafe {
+                    (*(*r).main).set_count((*(*r).main).count() + 1);
+                    request.cut_upstream();
+                }
                 come_back(request);
                 NGX_ERROR as ngx_int_t
             }

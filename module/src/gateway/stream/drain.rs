@@ -65,7 +65,9 @@ fn cut_off(token: Token) {
     token.conclude(|request| {
         let draining = |ctx: &&Context| ctx.attempt.borrow().answer.draining.is_some();
         let ctx = request.recalled::<Context>().filter(draining)?;
-        request.cut_upstream()?;
+        if !request.has_upstream() {
+            return None;
+        }
         tell(&request, ctx, "time");
         Some(Ending::Answer(CLIENT_LEFT))
     });

@@ -30,13 +30,16 @@ fn ending(request: Request<'_>, handle: LeaseHandle) -> Option<Ending> {
     ctx.end_attempt();
     ctx.note_wait(|wait| wait.status = LeaseStatus::Lost);
     let refusal = ApiError::LeaseLost;
-    Some(match request.cut_upstream() {
-        Some(false) => {
-            ctx.refusal.set(Some(refusal));
-            Ending::Answer(refusal.status())
-        }
-        Some(true) if takes_event(&request, ctx) => Ending::Words(refusal.sse_frame()),
-        // Neither form nor place for words: the client sees the answer break off.
-        _ => Ending::BreakOff,
-    })
+    if !request.has_upstream() {
+        return Some(Ending::BreakOff);
+    }
+    if !request.is_header_sent() {
+        ctx.refusal.set(Some(refusal));
+        return Some(Ending::Answer(refusal.status()));
+    }
+    if takes_event(&request, ctx) {
+        return Some(Ending::Words(refusal.sse_frame()));
+    }
+    // The response cannot take an event: the client sees it break off.
+    Some(Ending::BreakOff)
 }
