@@ -179,6 +179,16 @@ pub(crate) fn adopt<'a, T: 'static>(r: *mut ngx_http_request_t) -> Option<&'a T>
     }
 }
 
+/// An entry of [`LIVE`] that no pool cleanup removes yet. Dropping it removes it: also when
+/// the context cannot be made.
+struct Entry(DefaultKey);
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        LIVE.with_borrow_mut(|live| live.remove(self.0));
+    }
+}
+
 /// Gives `r` a context; `None` when memory is short.
 pub(crate) fn attach<'a, T: 'static>(
     r: *mut ngx_http_request_t,
@@ -186,14 +196,18 @@ pub(crate) fn attach<'a, T: 'static>(
 ) -> Option<&'a T> {
     const { assert!(align_of::<StoredContext<T>>() <= ngx::ffi::NGX_ALIGNMENT) };
     let request = NonNull::new(r)?;
-    // SAFETY: the request's pool is alive; the cleanup's data has the size asked
-    // for and the alignment checked above, and is written before it is used.
+    let entry = Entry(LIVE.with_borrow_mut(|live| live.insert(request)));
+    let token = Token(entry.0.data().as_ffi());
+    let value = make(token);
+    // SAFETY: the pool of a live request. ngx_pool_cleanup_add returns null or an entry whose
+    // data has the size asked for and is aligned to NGX_ALIGNMENT, which is checked above. The
+    // data is written before the entry has a handler.
     unsafe {
         let cleanup = ngx_pool_cleanup_add((*r).pool, size_of::<StoredContext<T>>());
-        let cleanup = cleanup.as_mut()?;
-        let holder = cleanup.data.cast::<StoredContext<T>>();
-        let key = LIVE.with_borrow_mut(|live| live.insert(request));
-        let token = Token(key.data().as_ffi());
+        if cleanup.is_null() {
+            return None;
+        }
+        let holder = (*cleanup).data.cast::<StoredContext<T>>();
         holder.write(StoredContext {
             state: State {
                 request: r,
@@ -209,9 +223,11 @@ pub(crate) fn attach<'a, T: 'static>(
                 read_handler: Default::default(),
                 subrequest: Cell::new((None, core::ptr::null_mut())),
             },
-            value: make(token),
+            value,
         });
-        cleanup.handler = Some(CLEANUP);
+        (*cleanup).handler = Some(CLEANUP);
+        // From here on the cleanup removes the entry.
+        core::mem::forget(entry);
         *slot(r) = holder.cast();
         Some(&(*holder).value)
     }
