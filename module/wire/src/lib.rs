@@ -1,5 +1,6 @@
 //! Formats of OpenAI's API: request heads, errors, rate-limit headers, verdicts on responses,
 //! model names and usage.
+#![forbid(unsafe_code)]
 
 pub mod error;
 pub mod events;
