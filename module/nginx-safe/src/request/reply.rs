@@ -69,15 +69,16 @@ impl Request<'_> {
     /// The body follows by [`crate::Filter::body`].
     pub fn announce_answer(&self, media_type: &'static [u8], length: usize) {
         // SAFETY: live request whose headers have not been sent; as the modules
-        // that make answers of their own do.
+        // that make answers of their own do. The fields are written through a raw pointer:
+        // `forget_length` writes to the same structure.
         unsafe {
-            let out = &mut (*self.raw).headers_out;
-            out.content_type = lent(media_type);
-            out.content_type_len = media_type.len();
-            out.content_type_lowcase = ptr::null_mut();
-            out.charset = lent(b"");
+            let out = &raw mut (*self.raw).headers_out;
+            (*out).content_type = lent(media_type);
+            (*out).content_type_len = media_type.len();
+            (*out).content_type_lowcase = ptr::null_mut();
+            (*out).charset = lent(b"");
             self.forget_length();
-            out.content_length_n = length as libc::off_t;
+            (*out).content_length_n = length as libc::off_t;
         }
     }
 

@@ -83,38 +83,38 @@ pub(crate) unsafe fn cut(
             last: ptr::null_mut(),
         };
         while let Some(link) = chain.as_ref() {
-            let mut buffer = &mut *link.buf;
-            let writable = buffer.temporary() != 0
-                || own.as_ref().is_some_and(|own| own.contains(&buffer.pos));
-            if !writable && in_memory(buffer).is_some() {
-                let copied = copy_of(pool, buffer)?;
-                buffer.pos = buffer.last;
-                buffer = &mut *copied;
+            let mut buffer = link.buf;
+            let writable = (*buffer).temporary() != 0
+                || own.as_ref().is_some_and(|own| own.contains(&(*buffer).pos));
+            if !writable && in_memory(&*buffer).is_some() {
+                let copied = copy_of(pool, &*buffer)?;
+                (*buffer).pos = (*buffer).last;
+                buffer = copied;
             }
-            let ends = buffer.last_buf() != 0 || buffer.last_in_chain() != 0;
-            let had = in_memory(buffer);
+            let ends = (*buffer).last_buf() != 0 || (*buffer).last_in_chain() != 0;
+            let had = in_memory(&*buffer);
             if let Some(length) = had {
-                let bytes = core::slice::from_raw_parts_mut(buffer.pos, length);
+                let bytes = core::slice::from_raw_parts_mut((*buffer).pos, length);
                 let Left { before, kept } = cut(Part::Bytes(bytes));
-                buffer.last = buffer.pos.add(kept.min(length));
+                (*buffer).last = (*buffer).pos.add(kept.min(length));
                 if !before.is_empty() {
                     left.add(new_buffer(pool, &before, None)?)?;
                 }
             }
             let behind = if ends { cut(Part::End).before } else { vec![] };
             // nginx takes no buffer in memory that is empty.
-            let emptied = had.is_some() && in_memory(buffer).is_none();
+            let emptied = had.is_some() && in_memory(&*buffer).is_none();
             if emptied && ends {
-                left.add(new_buffer(pool, &behind, Some(buffer))?)?;
+                left.add(new_buffer(pool, &behind, Some(&*buffer))?)?;
             } else if !emptied && behind.is_empty() {
                 left.add(buffer)?;
             } else if !emptied && had.is_none() {
                 left.add(new_buffer(pool, &behind, None)?)?;
                 left.add(buffer)?;
             } else if !emptied {
-                let end = new_buffer(pool, &behind, Some(buffer))?;
-                buffer.set_last_buf(0);
-                buffer.set_last_in_chain(0);
+                let end = new_buffer(pool, &behind, Some(&*buffer))?;
+                (*buffer).set_last_buf(0);
+                (*buffer).set_last_in_chain(0);
                 left.add(buffer)?;
                 left.add(end)?;
             }
