@@ -3,8 +3,11 @@
 //! There is one: a second [`crate::export_module`] would define the symbols that nginx
 //! looks for twice.
 
+use core::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+
+use ngx::ffi::ngx_module_t;
 
 use crate::config::entries::Entries;
 use crate::config::module::{HttpModule, the_module};
@@ -15,14 +18,18 @@ use crate::config::module::{HttpModule, the_module};
 /// change it while the module is loaded.
 static POSITION: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-/// Its position among all modules, and its functions.
-static MODULE: OnceLock<(usize, &'static Entries)> = OnceLock::new();
+/// The module's record, which is known among the modules of a cycle by its address.
+static RECORD: AtomicPtr<ngx_module_t> = AtomicPtr::new(ptr::null_mut());
+
+/// Its functions.
+static ENTRIES: OnceLock<&'static Entries> = OnceLock::new();
 
 /// Notes the module: to be called first of all that nginx has it do with a configuration.
 pub(crate) fn register<M: HttpModule>() {
     let module = the_module::<M>();
     POSITION.store(module.ctx_index, Ordering::Relaxed);
-    let _ = MODULE.set((module.index, M::entries()));
+    RECORD.store(ptr::from_ref(module).cast_mut(), Ordering::Relaxed);
+    let _ = ENTRIES.set(M::entries());
 }
 
 /// The position of the module in the arrays of a request, which exists only under a
@@ -37,12 +44,12 @@ pub(crate) fn place_at(position: usize) {
     POSITION.store(position, Ordering::Relaxed);
 }
 
-/// The position of the module in nginx's list of all modules.
-pub(crate) fn index() -> Option<usize> {
-    MODULE.get().map(|(index, _)| *index)
+/// The module's record; null until it is registered.
+pub(crate) fn record() -> *const ngx_module_t {
+    RECORD.load(Ordering::Relaxed)
 }
 
 /// The module's functions that are known by their address.
 pub(crate) fn entries() -> Option<&'static Entries> {
-    MODULE.get().map(|(_, entries)| *entries)
+    ENTRIES.get().copied()
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use ngx::ffi::{
     NGX_AGAIN, NGX_DONE, NGX_ERROR, NGX_HTTP_MODULE, NGX_OK, ngx_buf_t, ngx_chain_t, ngx_cycle,
     ngx_http_output_body_filter_pt, ngx_http_output_header_filter_pt, ngx_http_request_t,
-    ngx_http_top_body_filter, ngx_http_top_header_filter, ngx_int_t,
+    ngx_http_top_body_filter, ngx_http_top_header_filter, ngx_int_t, ngx_module_t,
 };
 
 use crate::config::registered;
@@ -143,7 +143,7 @@ impl Request<'_> {
             && !self.is_subrequest()
             && r.post_action() == 0
             // A filter before ours may have more to say at the end.
-            && IS_FIRST.with(|is| *is.get_or_init(|| registered::index().is_some_and(is_first)))
+            && IS_FIRST.with(|is| *is.get_or_init(|| is_first(registered::record())))
     }
 }
 
@@ -158,20 +158,24 @@ const BEFORE: [&CStr; 4] = [
 
 /// Whether no filter is before those of this module: what is last in nginx's list of
 /// modules comes first.
-fn is_first(ours: usize) -> bool {
-    // SAFETY: the cycle that this process runs; its modules are null-terminated, static,
-    // and have names.
+///
+/// The `index` of a module is not its position in that list, as dynamic modules are inserted.
+fn is_first(ours: *const ngx_module_t) -> bool {
+    let mut found = false;
+    // SAFETY: the cycle that this process runs. nginx ends its list of modules with null;
+    // the records are static and have names.
     unsafe {
-        let mut after = (*ngx_cycle).modules.add(ours + 1);
-        while let Some(module) = (*after).as_ref() {
+        let mut next = (*ngx_cycle).modules;
+        while let Some(module) = (*next).as_ref() {
             let known = || BEFORE.contains(&CStr::from_ptr(module.name));
-            if module.type_ == NGX_HTTP_MODULE as usize && !known() {
+            if found && module.type_ == NGX_HTTP_MODULE as usize && !known() {
                 return false;
             }
-            after = after.add(1);
+            found |= ptr::eq(module, ours);
+            next = next.add(1);
         }
     }
-    true
+    found
 }
 
 /// # Safety
