@@ -13,6 +13,8 @@ use crate::log_line::LogLine;
 
 /// How requests end while too few nodes vote.
 const UNAVAILABLE: &str = "503 lock_unavailable";
+/// The request has waited for as long as it may, which goes on while its worker stands still.
+const WAITED: &str = "429 no_key_available";
 /// How they end when the lease is lost, in the stream or before it.
 const LOST: [&str; 2] = ["200 lease_lost", "503 lease_lost"];
 
@@ -92,6 +94,7 @@ fn failures(report: &mut Report, scenario: &Scenario, size: &Size) {
     let excused = |cause: &str, count: usize| match cause {
         COMPLETE | LEFT => true,
         BROKEN => count <= kills * of_a_worker,
+        WAITED => count <= stops * of_a_worker,
         UNAVAILABLE => !scenario.available || stalled || count <= stops * of_a_worker,
         _ if LOST.contains(&cause) => {
             !scenario.available || stalled || count <= stops * of_a_worker
