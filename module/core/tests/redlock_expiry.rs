@@ -7,7 +7,7 @@
 )]
 
 #[allow(dead_code, reason = "shared with the simulation, which uses all of it")]
-#[path = "redlock_sim/model.rs"]
+#[path = "redlock_model/store.rs"]
 mod model;
 
 use model::Store;

@@ -13,9 +13,10 @@ mod differential;
 mod faults;
 #[path = "../shared_stats/memory.rs"]
 mod memory;
-#[path = "../redlock_sim/model.rs"]
+#[path = "../redlock_model/store.rs"]
+#[allow(dead_code, reason = "shared with the simulation, which uses all of it")]
 mod model;
-#[path = "../redlock_sim/rng.rs"]
+#[path = "../redlock_model/rng.rs"]
 #[allow(dead_code, reason = "shared with the simulation, which uses all of it")]
 mod rng;
 mod server;

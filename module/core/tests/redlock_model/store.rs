@@ -28,6 +28,8 @@ pub struct Store {
     pub ignore_fences: bool,
     /// Breaks the rule that no lock is shortened.
     pub shortens: bool,
+    /// Breaks the rule that a node that has forgotten everything grants nothing for a while.
+    pub unguarded: bool,
 }
 
 fn bytes(text: &str) -> Value {
@@ -36,6 +38,22 @@ fn bytes(text: &str) -> Value {
 
 fn int(number: usize) -> Value {
     Value::Int(number as i64)
+}
+
+/// What a lock has beside its nonce.
+fn meta(proposal: &Proposal) -> String {
+    let Proposal {
+        nonce,
+        fence,
+        holder,
+        ..
+    } = proposal;
+    let (start, owner, request) = (holder.start_ms(), holder.owner(), holder.request());
+    format!("{nonce}\n{fence}\n{start}\n{owner}\n{request}")
+}
+
+fn in_quarantine(left: u64) -> Value {
+    Value::Array(vec![int(0), int(2), int(left as usize), bytes("0")])
 }
 
 impl Store {
@@ -53,14 +71,14 @@ impl Store {
         }
     }
 
-    fn quarantine_left(&mut self, proposal: &Proposal, now: u64) -> u64 {
-        if proposal.bootstrap {
+    fn quarantine_left(&mut self, quarantine_ms: u64, bootstrap: bool, now: u64) -> u64 {
+        if bootstrap || self.unguarded {
             self.guard = Some(0);
             return 0;
         }
         match self.guard {
             Some(born) if born <= now => {
-                let left = (born + proposal.quarantine_ms).saturating_sub(now);
+                let left = (born + quarantine_ms).saturating_sub(now);
                 if born == 0 || left == 0 {
                     self.guard = Some(0);
                     return 0;
@@ -69,7 +87,7 @@ impl Store {
             }
             _ => {
                 self.guard = Some(now);
-                proposal.quarantine_ms
+                quarantine_ms
             }
         }
     }
@@ -84,13 +102,47 @@ impl Store {
     }
 
     fn set(&mut self, proposal: &Proposal, slot: &Slot, now: u64) {
-        let nonce = proposal.nonce.to_string();
-        let Proposal { fence, holder, .. } = proposal;
-        let (start, owner, request) = (holder.start_ms(), holder.owner(), holder.request());
-        let meta = format!("{nonce}\n{fence}\n{start}\n{owner}\n{request}");
-        let until = now + proposal.ttl_ms;
-        let lock = Lock { nonce, meta, until };
-        self.locks.insert(slot.field().to_owned(), lock);
+        self.put(slot.field(), &meta(proposal), now + proposal.ttl_ms);
+    }
+
+    fn put(&mut self, field: &str, meta: &str, until: u64) {
+        let lock = Lock {
+            nonce: meta.lines().next().unwrap_or_default().to_owned(),
+            meta: meta.to_owned(),
+            until,
+        };
+        self.locks.insert(field.to_owned(), lock);
+    }
+
+    /// `SET lock meta NX PX ttl`, for the slot of this field.
+    pub fn set_if_free(&mut self, field: &str, meta: &str, ttl_ms: u64, now: u64) -> Value {
+        self.locks.retain(|_, lock| now <= lock.until);
+        if self.locks.contains_key(field) {
+            return Value::Nil;
+        }
+        self.put(field, meta, now + ttl_ms);
+        bytes("OK")
+    }
+
+    /// `ZADD fences GT CH fence field`.
+    pub fn raise_fence(&mut self, field: &str, fence: u64) -> Value {
+        let raised = self.fence(field) < fence || self.ignore_fences;
+        self.raise(field, fence);
+        int(usize::from(raised))
+    }
+
+    /// `GET guard`.
+    pub fn guard(&self) -> Value {
+        let guard = self.guard.map(|born| bytes(&born.to_string()));
+        guard.unwrap_or(Value::Nil)
+    }
+
+    /// A proposal without candidates.
+    pub fn look_at_guard(&mut self, quarantine_ms: u64, bootstrap: bool, now: u64) -> Value {
+        match self.quarantine_left(quarantine_ms, bootstrap, now) {
+            0 => Value::Array(vec![int(0), int(0), Value::Int(-1), bytes("0")]),
+            left => in_quarantine(left),
+        }
     }
 
     /// Whether a proposal is sent as plain commands in these histories.
@@ -100,28 +152,18 @@ impl Store {
 
     /// Runs the plain commands of a proposal.
     pub fn take(&mut self, proposal: &Proposal, now: u64) -> Value {
-        self.locks.retain(|_, lock| now <= lock.until);
-        let slot = &proposal.candidates.slots()[0];
-        let free = !self.locks.contains_key(slot.field());
-        if free {
-            self.set(proposal, slot, now);
-        }
-        let fence = proposal.fence.get();
-        let raised = self.fence(slot.field()) < fence || self.ignore_fences;
-        self.raise(slot.field(), fence);
-        let guard = self.guard.map(|born| bytes(&born.to_string()));
+        let field = proposal.candidates.slots()[0].field();
         Value::Array(vec![
-            if free { bytes("OK") } else { Value::Nil },
-            int(usize::from(raised)),
-            guard.unwrap_or(Value::Nil),
+            self.set_if_free(field, &meta(proposal), proposal.ttl_ms, now),
+            self.raise_fence(field, proposal.fence.get()),
+            self.guard(),
         ])
     }
 
     fn acquire(&mut self, proposal: &Proposal, now: u64) -> Value {
-        let left = self.quarantine_left(proposal, now);
+        let left = self.quarantine_left(proposal.quarantine_ms, proposal.bootstrap, now);
         if left > 0 {
-            let refusal = [int(0), int(2), int(left as usize), bytes("0")];
-            return Value::Array(refusal.into());
+            return in_quarantine(left);
         }
         let nonce = proposal.nonce.to_string();
         let fence = proposal.fence.get();

@@ -3,11 +3,13 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use openai_core::redlock::{Fence, Lease, Operation, Renewal, RenewalAction, RenewalEvent, Timing};
+use openai_core::lease::{LeaseHandle, Lock};
+use openai_core::redlock::{Fence, Operation};
+use redis_nodes::Kept;
 
 use crate::checker::Checker;
 use crate::client::{Client, Held};
-use crate::message::{Output, Timer, Topic};
+use crate::message::{Output, Timer};
 use crate::plan::{END, NODE_TIMEOUT, Sabotage, TIMING, TTL};
 
 /// How much longer nodes may keep locks because of late commands.
@@ -20,34 +22,53 @@ pub struct Machine {
     pub waiting: Vec<usize>,
     /// Locks under way to a worker.
     mail: Vec<(usize, Held)>,
-    pub services: Vec<Service>,
+    services: Vec<Service>,
+    /// The fence of the last lock of each slot.
+    pub fences: Vec<u64>,
 }
 
 /// A service lock in the zone.
-pub struct Service {
-    lease: Lease,
+struct Service {
+    handle: LeaseHandle,
+    slot: usize,
+    lock: Lock,
     fence: u64,
     until: u64,
     /// Until when nodes may keep it; 0 when they do not have it.
-    pub asked: u64,
+    asked: u64,
     tended: u64,
     held: bool,
 }
 
-/// Purpose of an operation: the lock's index and its new end; `None` without a caller.
+/// What an operation is for: a lock by its number, and its end; `None` if nobody asked.
+#[derive(Clone, Copy, Debug)]
 pub struct Call {
     service: usize,
     until: Option<u64>,
 }
 
 impl Machine {
-    pub fn new(name: usize) -> Rc<RefCell<Self>> {
+    pub fn new(name: usize, slots: usize) -> Rc<RefCell<Self>> {
         Rc::new(RefCell::new(Self {
             name: 1_000 + name,
             waiting: vec![],
             mail: vec![],
             services: vec![],
+            fences: vec![0; slots],
         }))
+    }
+
+    /// Whether a worker waits for a lock, or one is on its way to it.
+    pub fn expects(&self, worker: usize) -> bool {
+        self.waiting.contains(&worker) || self.mail.iter().any(|&(to, _)| to == worker)
+    }
+
+    /// No node has a service's lock any more.
+    pub fn settled(&mut self, handle: LeaseHandle) {
+        let mut services = self.services.iter_mut();
+        if let Some(service) = services.find(|service| service.handle == handle) {
+            service.asked = 0;
+        }
     }
 }
 
@@ -61,14 +82,14 @@ impl Client {
 
     /// Hands a lock to the first waiting worker, if any.
     pub(super) fn hand_over(&mut self, real: u64, held: &Held, checker: &mut Checker) -> bool {
-        let heard = self
-            .attempts
-            .get(&held.serial)
-            .is_none_or(|attempt| attempt.is_heard())
-            || self.sabotage == Some(Sabotage::Votes);
-        let lasts = held.lease.is_valid(self.clock.at(real) + TTL / 2);
-        let handed = held.handed + self.rng.within(1, Fence::BLOCK / 3);
-        if !heard || !lasts || handed >= Fence::BLOCK {
+        let heard = self.group.is_heard(&held.lock) || self.sabotage == Some(Sabotage::Votes);
+        let lasts = held.lock.deadline_ms > self.clock.at(real) + TTL / 2;
+        let handed = match self.sabotage {
+            Some(Sabotage::Block) => held.handed + self.rng.within(1, 3 * Fence::BLOCK),
+            _ => held.handed + self.rng.within(1, Fence::BLOCK / 3),
+        };
+        let fits = handed < Fence::BLOCK || self.sabotage == Some(Sabotage::Block);
+        if !heard || !lasts || !fits {
             return false;
         }
         let mut machine = self.machine.borrow_mut();
@@ -79,13 +100,15 @@ impl Client {
         let given = Held {
             handed,
             retold: true,
-            ..held.clone()
+            ..*held
         };
-        let (from, to) = ((self.id, held.fence()), (next, given.fence()));
-        checker.passed(from, to, held.lease.slot.field());
+        checker.passed(
+            (self.id, held.fence()),
+            (next, given.fence()),
+            self.field(held.slot),
+        );
         checker.counts.handed_over += 1;
         machine.mail.push((next, given));
-        drop(machine);
         self.outputs.push(Output::Tell(next, Timer::Mail));
         true
     }
@@ -100,7 +123,7 @@ impl Client {
         drop(machine);
         self.serial += 1;
         let serial = self.serial;
-        let valid = held.lease.is_valid(self.clock.at(real));
+        let valid = held.lock.deadline_ms > self.clock.at(real);
         self.lease = Some(Held { serial, ..held });
         if !valid || real >= END {
             return self.end_lease(real, valid, checker);
@@ -115,36 +138,38 @@ impl Client {
         };
         let mut machine = self.machine.borrow_mut();
         let fence = held.fence();
-        checker.passed(
-            (self.id, fence),
-            (machine.name, fence),
-            held.lease.slot.field(),
-        );
+        let (from, to) = ((self.id, fence), (machine.name, fence));
+        checker.passed(from, to, self.field(held.slot));
         checker.counts.entrusted += 1;
         let now = self.clock.at(real);
         machine.services.push(Service {
+            handle: held.handle,
+            slot: held.slot,
             fence,
-            until: held.lease.deadline_ms,
+            until: held.lock.deadline_ms,
             asked: now + TTL,
             tended: now,
             held: true,
-            lease: held.lease,
+            lock: held.lock,
         });
         let at = machine.services.len() - 1;
-        let until = machine.services[at].until;
+        let service = &machine.services[at];
+        let (until, is_held) = (service.until, service.is_held(now));
         drop(machine);
         // After earlier proposals on the same connections.
-        if self.holds_service(real, at) {
-            self.keep(real, at, Some(until), checker);
+        if is_held {
+            self.keep(real, at, Some(until));
         }
         if real < END {
             self.ask_later();
         }
     }
 
-    fn holds_service(&self, real: u64, at: usize) -> bool {
-        let now = self.clock.at(real);
-        self.machine.borrow().services[at].is_held(now)
+    /// Whether the machine has to see to locks of services.
+    pub(super) fn owes(&self, now: u64) -> bool {
+        let machine = self.machine.borrow();
+        let mut services = machine.services.iter();
+        services.any(|service| service.is_held(now) || service.is_owed(now))
     }
 
     /// A service extends or releases one of the machine's locks.
@@ -154,7 +179,7 @@ impl Client {
         let held: Vec<_> = {
             let machine = self.machine.borrow();
             // At the end some are left to expire.
-            let is_left = |service: &Service| real >= END && service.lease.nonce.0 % 4 < 2;
+            let is_left = |service: &Service| real >= END && service.lock.nonce() % 4 < 2;
             let held = |service: &Service| service.is_held(now) && !is_left(service);
             let held = |&at: &usize| held(&machine.services[at]);
             (0..machine.services.len()).filter(held).collect()
@@ -172,16 +197,16 @@ impl Client {
             let service = &mut machine.services[at];
             service.held = false;
             service.tended = now;
-            checker.ended(name, service.lease.slot.field(), service.fence);
+            checker.ended(name, self.field(service.slot), service.fence);
             drop(machine);
-            return self.settle(at);
+            return self.settle_service(real, at);
         }
         // Several concurrent calls.
         for _ in 0..self.rng.within(1, 2) {
             let longest = TTL - TIMING.drift.of(TTL) - 2;
             let for_ms = self.rng.within(TTL / 8, longest);
             let until = (now + for_ms).max(self.machine.borrow().services[at].until);
-            self.keep(real, at, Some(until), checker);
+            self.keep(real, at, Some(until));
         }
     }
 
@@ -191,8 +216,7 @@ impl Client {
         let mut due = vec![];
         let mut goes_on = real < END;
         for (at, service) in self.machine.borrow_mut().services.iter_mut().enumerate() {
-            let owed = service.asked > 0 && service.asked + SLACK > now;
-            if !service.is_held(now) && !owed {
+            if !service.is_held(now) && !service.is_owed(now) {
                 continue;
             }
             goes_on = true;
@@ -207,16 +231,17 @@ impl Client {
         }
         for (at, held) in due {
             if held {
-                self.keep(real, at, None, checker);
-            } else {
-                checker.counts.given_back += 1;
-                if self.plan.is_calm() {
-                    let lease = &self.machine.borrow().services[at].lease;
-                    checker.gone(lease, real + 2 * NODE_TIMEOUT);
-                }
-                if self.sabotage != Some(Sabotage::Tend) {
-                    self.settle(at);
-                }
+                self.keep(real, at, None);
+                continue;
+            }
+            checker.counts.given_back += 1;
+            if self.plan.is_calm() {
+                let service = &self.machine.borrow().services[at];
+                let from = real + 2 * NODE_TIMEOUT;
+                checker.gone(self.field(service.slot), &service.lock, from);
+            }
+            if self.sabotage != Some(Sabotage::Tend) {
+                self.settle_service(real, at);
             }
         }
         if goes_on {
@@ -225,120 +250,76 @@ impl Client {
     }
 
     /// Releases an ended lock on the nodes.
-    fn settle(&mut self, at: usize) {
-        let lease = self.machine.borrow().services[at].lease.clone();
-        self.serial += 1;
-        self.give_back(Topic::Settle(self.serial, at), &lease, true);
+    fn settle_service(&mut self, real: u64, at: usize) {
+        let machine = self.machine.borrow();
+        let service = &machine.services[at];
+        let (slot, lock, handle) = (service.slot, service.lock, service.handle);
+        drop(machine);
+        self.give_back(real, slot, lock, (handle, true));
     }
 
     /// Extends a lock on the nodes to that time, or to its end.
-    fn keep(&mut self, real: u64, at: usize, until: Option<u64>, checker: &mut Checker) {
+    fn keep(&mut self, real: u64, at: usize, until: Option<u64>) {
         let now = self.clock.at(real);
         let mut machine = self.machine.borrow_mut();
         let service = &mut machine.services[at];
         let valid = until.unwrap_or(service.until) - now;
-        let timing = Timing {
-            ttl_ms: TIMING.drift.ttl_for(valid),
-            ..TIMING
-        };
-        service.asked = service.asked.max(now + timing.ttl_ms);
-        let lease = Lease {
-            deadline_ms: u64::MAX,
-            ..service.lease.clone()
-        };
+        service.asked = service.asked.max(now + self.group.ttl_for(valid));
+        let (slot, lock) = (service.slot, service.lock);
         drop(machine);
-        let (renewal, actions) = Renewal::new(
-            self.quorum,
-            timing,
-            self.quorum.all(),
-            std::slice::from_ref(&lease),
-            now,
-        );
         let call = Call { service: at, until };
-        let operation = self.operations.begin(call, now + 3 * NODE_TIMEOUT);
-        self.latest.insert(lease.nonce.0, operation);
-        self.keeps.insert(operation, renewal);
-        self.later(NODE_TIMEOUT, Timer::KeepTimeout(operation));
-        self.keep_actions(real, operation, actions, checker);
+        let due = self.group.concluded_by(now);
+        let operation = self.operations.begin(call, due);
+        self.latest.insert(lock.nonce(), operation);
+        let lock = (&self.slots[slot].slot, &lock);
+        let done = &mut self.done;
+        self.group
+            .keep_for(&self.names, valid, lock, operation, now, done);
     }
 
-    pub(super) fn keep_event(
+    /// What nodes have answered to an operation.
+    pub(super) fn concluded(
         &mut self,
         real: u64,
-        operation: Operation,
-        event: RenewalEvent<'_>,
+        mut operation: Operation,
+        kept: Kept,
         checker: &mut Checker,
     ) {
-        let now = self.clock.at(real);
-        if let Some(renewal) = self.keeps.get_mut(&operation) {
-            let actions = renewal.step(now, event);
-            self.keep_actions(real, operation, actions, checker);
+        if self.sabotage == Some(Sabotage::Operation)
+            && let Some(call) = self.operations.get(operation)
+        {
+            let nonce = self.machine.borrow().services[call.service].lock.nonce();
+            operation = self.latest[&nonce];
         }
-    }
-
-    fn keep_actions(
-        &mut self,
-        real: u64,
-        operation: Operation,
-        actions: Vec<RenewalAction>,
-        checker: &mut Checker,
-    ) {
-        for action in actions {
-            if let RenewalAction::Send { to, command } = &action {
-                self.send(*to, Topic::Keep(operation), command);
-                continue;
-            }
-            let mut concluded = operation;
-            if self.sabotage == Some(Sabotage::Operation)
-                && let Some(call) = self.operations.get(operation)
-            {
-                let nonce = self.machine.borrow().services[call.service].lease.nonce;
-                concluded = self.latest[&nonce.0];
-            }
-            if let Some(call) = self.operations.conclude(concluded) {
-                self.answer(real, &call, &action, checker);
-            }
-        }
-    }
-
-    fn answer(&mut self, real: u64, call: &Call, action: &RenewalAction, checker: &mut Checker) {
+        let Some(call) = self.operations.conclude(operation) else {
+            return;
+        };
         let now = self.clock.at(real);
         let mut machine = self.machine.borrow_mut();
         let name = machine.name;
         let service = &mut machine.services[call.service];
-        let slot = service.lease.slot.field().to_owned();
         if !service.is_held(now) {
             return;
         }
-        match (action, call.until) {
-            (RenewalAction::Lost { .. }, _) => {
+        let slot = self.field(service.slot);
+        match (kept, call.until) {
+            (Kept::Lost, _) => {
                 service.held = false;
                 service.tended = 0;
-                checker.ended(name, &slot, service.fence);
+                checker.ended(name, slot, service.fence);
             }
-            (RenewalAction::Extended { deadline_ms, .. }, Some(until)) => {
-                if *deadline_ms < until {
+            (Kept::Until(deadline_ms), Some(until)) => {
+                if deadline_ms < until {
                     let what = format!("{slot} is kept until {deadline_ms}, not {until}");
                     return checker.stuck(what);
                 }
                 service.until = service.until.max(until);
                 checker.counts.prolonged += 1;
                 let until = self.clock.real(service.until);
-                checker.extended(real, name, &slot, service.fence, until);
+                checker.extended(real, name, slot, service.fence, until);
             }
-            (_, Some(_)) => checker.counts.refused += 1,
-            (_, None) => {}
-        }
-    }
-
-    /// Every call must have been answered.
-    pub fn check_answered(&self, checker: &mut Checker) {
-        let open = self.operations.iter().count();
-        if open > 0 && !self.crashed {
-            checker.stuck(format!(
-                "{open} calls of client {} are not answered",
-                self.id
-            ));
+            (Kept::Refused, Some(_)) => checker.counts.refused += 1,
+            (Kept::Until(_) | Kept::Refused, None) => {}
         }
     }
 }
@@ -346,5 +327,10 @@ impl Client {
 impl Service {
     fn is_held(&self, now: u64) -> bool {
         self.held && now < self.until
+    }
+
+    /// Whether nodes may keep it.
+    fn is_owed(&self, now: u64) -> bool {
+        self.asked > 0 && self.asked + SLACK > now
     }
 }

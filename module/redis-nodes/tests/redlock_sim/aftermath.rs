@@ -69,11 +69,11 @@ impl World {
         let command = Command::Acquire(attempt.proposal.clone().into());
         let (mut acquire, _send) = Acquire::new(attempt, self.now);
         let mut won = false;
-        for node in quorum.all().iter() {
-            let place = &mut self.nodes[usize::from(node.0)];
-            let value = place.store.run(&command, place.clock.at(self.now));
+        for id in quorum.all().iter() {
+            let node = &mut self.nodes[usize::from(id.0)];
+            let value = node.store.run(&command, node.clock.at(self.now));
             let ballot = reply::acquire(&value, &candidates).unwrap();
-            let actions = acquire.step(self.now, AcquireEvent::Voted(node, ballot));
+            let actions = acquire.step(self.now, AcquireEvent::Voted(id, ballot));
             won |= actions
                 .iter()
                 .any(|action| matches!(action, AcquireAction::Won { .. }));

@@ -1,53 +1,36 @@
 //! Invariants of every history.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use openai_core::redlock::Lease;
+use openai_core::lease::Lock;
+use openai_core::redlock::Nonce;
 
 use crate::model::Store;
 
-/// Counts that show whether the histories are worth checking.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counts {
-    pub won: u64,
-    pub extended: u64,
-    pub lost: u64,
-    pub busy: u64,
-    pub retries: u64,
-    pub no_quorum: u64,
-    pub quarantine: u64,
-    pub too_late: u64,
-    pub abandoned: u64,
-    pub strays: u64,
-    pub restored: u64,
-    pub restarts: u64,
-    pub handed_over: u64,
-    pub entrusted: u64,
-    pub prolonged: u64,
-    pub refused: u64,
-    pub given_back: u64,
+/// Makes the counts by which one sees whether histories are worth checking.
+macro_rules! counts {
+    ($($name:ident)*) => {
+        /// What has happened in histories, and how often.
+        #[derive(Clone, Copy, Debug, Default)]
+        pub struct Counts {
+            $(pub $name: u64,)*
+        }
+
+        impl Counts {
+            pub fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)*
+            }
+
+            pub fn least(&self) -> u64 {
+                [$(self.$name),*].into_iter().min().unwrap_or_default()
+            }
+        }
+    };
 }
 
-impl Counts {
-    pub fn add(&mut self, other: &Self) {
-        self.won += other.won;
-        self.extended += other.extended;
-        self.lost += other.lost;
-        self.busy += other.busy;
-        self.retries += other.retries;
-        self.no_quorum += other.no_quorum;
-        self.quarantine += other.quarantine;
-        self.too_late += other.too_late;
-        self.abandoned += other.abandoned;
-        self.strays += other.strays;
-        self.restored += other.restored;
-        self.restarts += other.restarts;
-        self.handed_over += other.handed_over;
-        self.entrusted += other.entrusted;
-        self.prolonged += other.prolonged;
-        self.refused += other.refused;
-        self.given_back += other.given_back;
-    }
+counts! {
+    won extended lost busy unsure no_quorum quarantine too_late abandoned strays restored
+    restarts opened broken freed handed_over entrusted prolonged refused given_back
 }
 
 #[derive(Debug)]
@@ -63,6 +46,8 @@ struct Tenure {
 pub struct Checker {
     tenures: BTreeMap<String, Tenure>,
     fences: BTreeMap<String, u64>,
+    /// The nonces of the locks that were won.
+    nonces: BTreeSet<String>,
     /// From when a lock, by slot and nonce, must not be on any node.
     gone: BTreeMap<(String, String), u64>,
     pub counts: Counts,
@@ -74,8 +59,10 @@ impl Checker {
         self.violation.get_or_insert(what);
     }
 
-    pub fn won(&mut self, now: u64, client: usize, slot: &str, fence: u64, until: u64) {
+    pub fn won(&mut self, now: u64, client: usize, slot: &str, lock: &Lock, until: u64) {
         self.counts.won += 1;
+        let fence = lock.fence;
+        self.nonces.insert(Nonce(lock.nonce()).to_string());
         if let Some(other) = self.tenures.get(slot)
             && other.until > now
         {
@@ -143,10 +130,14 @@ impl Checker {
     }
 
     /// The lock must not be on any node from then on.
-    pub fn gone(&mut self, lease: &Lease, from: u64) {
-        let slot = lease.slot.field().to_owned();
-        let lock = (slot, lease.nonce.to_string());
+    pub fn gone(&mut self, slot: &str, lock: &Lock, from: u64) {
+        let lock = (slot.to_owned(), Nonce(lock.nonce()).to_string());
         self.gone.entry(lock).or_insert(from);
+    }
+
+    /// A node was asked to give up the locks of this nonce.
+    pub fn released(&mut self, nonce: &str) {
+        self.counts.strays += u64::from(!self.nonces.contains(nonce));
     }
 
     /// Checks that a node has no lock that must be gone.

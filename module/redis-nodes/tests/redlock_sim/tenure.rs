@@ -1,0 +1,149 @@
+//! What a client does with a lease: hold, extend, release.
+
+use openai_core::lease::{LeaseHandle, Lock};
+use redis_nodes::GiveBack;
+
+use crate::checker::Checker;
+use crate::client::{Asking, Client, Held};
+use crate::message::Timer;
+use crate::plan::{END, Sabotage, TTL};
+
+impl Client {
+    pub(super) fn win(
+        &mut self,
+        real: u64,
+        asking: &Asking,
+        choice: usize,
+        mut lock: Lock,
+        checker: &mut Checker,
+    ) {
+        let now = self.clock.at(real);
+        if self.sabotage == Some(Sabotage::Validity) {
+            lock.deadline_ms = now + TTL;
+        }
+        let slot = asking.options[choice];
+        let until = self.clock.real(lock.deadline_ms);
+        checker.won(real, self.id, self.field(slot), &lock, until);
+        let mut machine = self.machine.borrow_mut();
+        machine.fences[slot] = machine.fences[slot].max(lock.fence);
+        drop(machine);
+        if self.group.is_crowded(&self.names) {
+            self.group.unqueue(&self.names);
+        }
+        self.lease = Some(Held {
+            serial: asking.serial,
+            handle: asking.handle,
+            slot,
+            lock,
+            handed: 0,
+            retold: false,
+        });
+        // Nobody would maintain it later.
+        if self.rng.percent(25) && real < END {
+            return self.entrust(real, checker);
+        }
+        self.hold(asking.serial);
+    }
+
+    pub(super) fn hold(&mut self, serial: u64) {
+        let longest = *self.rng.pick(&[TTL / 50, 3 * TTL, 3 * TTL]);
+        let hold = self.rng.within(1, longest);
+        self.later(hold, Timer::GiveBack(serial));
+        self.later(TTL / 3, Timer::Renew(serial));
+    }
+
+    pub(super) fn renew(&mut self, real: u64) {
+        let Some(own) = self.lease.as_mut() else {
+            return;
+        };
+        own.retold = true;
+        let slot = self.slots[own.slot].slot.clone();
+        let locks = [(own.handle, slot, own.lock)];
+        let serial = own.serial;
+        let now = self.clock.at(real);
+        self.group
+            .prolong(&self.names, TTL, &locks, now, &mut self.done);
+        self.later(TTL / 3, Timer::Renew(serial));
+    }
+
+    pub(super) fn prolonged(
+        &mut self,
+        real: u64,
+        handle: LeaseHandle,
+        deadline_ms: u64,
+        checker: &mut Checker,
+    ) {
+        let deadline_ms = match self.sabotage {
+            Some(Sabotage::Validity) => self.clock.at(real) + TTL,
+            _ => deadline_ms,
+        };
+        let own = self.lease.as_mut();
+        let Some(own) = own.filter(|own| own.handle == handle) else {
+            return;
+        };
+        own.lock.deadline_ms = own.lock.deadline_ms.max(deadline_ms);
+        let (fence, until) = (own.fence(), self.clock.real(own.lock.deadline_ms));
+        let slot = self.slots[own.slot].slot.field();
+        checker.extended(real, self.id, slot, fence, until);
+    }
+
+    pub(super) fn lost(&mut self, real: u64, handle: LeaseHandle, checker: &mut Checker) {
+        let Some(own) = self.lease.filter(|own| own.handle == handle) else {
+            return;
+        };
+        // An earlier renewal may know better than this one.
+        if own.lock.deadline_ms > self.clock.at(real) && self.rng.percent(50) {
+            return;
+        }
+        checker.counts.lost += 1;
+        let tell = self.rng.percent(50);
+        self.end_lease(real, tell, checker);
+    }
+
+    /// Stops the work under the lease, and optionally releases it on the nodes.
+    pub(super) fn end_lease(&mut self, real: u64, tell: bool, checker: &mut Checker) {
+        let Some(held) = self.lease.take() else {
+            return;
+        };
+        if tell && self.hand_over(real, &held, checker) {
+            return self.ask_later_until(real);
+        }
+        checker.ended(self.id, self.field(held.slot), held.fence());
+        if tell {
+            self.given_back.insert(held.handle, (held.slot, held.lock));
+            self.give_back(real, held.slot, held.lock, (held.handle, held.retold));
+        }
+        self.ask_later_until(real);
+    }
+
+    pub(super) fn give_back(
+        &mut self,
+        real: u64,
+        slot: usize,
+        lock: Lock,
+        (handle, retold): (LeaseHandle, bool),
+    ) {
+        let give_back = GiveBack {
+            lock,
+            retold: retold && self.sabotage != Some(Sabotage::Ends),
+            settles: true,
+            handle,
+        };
+        let (now, slot) = (self.clock.at(real), &self.slots[slot]);
+        self.group.unlock(slot, give_back, now, &mut self.done);
+    }
+
+    /// No node has a lock any more that was given back.
+    pub(super) fn gone(&mut self, real: u64, handle: LeaseHandle, checker: &mut Checker) {
+        if let Some((slot, lock)) = self.given_back.remove(&handle) {
+            checker.gone(self.field(slot), &lock, real);
+        }
+        self.machine.borrow_mut().settled(handle);
+    }
+
+    fn ask_later_until(&mut self, real: u64) {
+        if real < END {
+            self.ask_later();
+        }
+    }
+}
