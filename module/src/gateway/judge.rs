@@ -66,7 +66,7 @@ pub fn answer_begun(request: Request<'_>, head: &AnswerHead<'_>) -> AttemptDecis
     })
 }
 
-/// Whether the key is of no use to any request.
+/// Whether the verdict excludes the key from all requests: it is invalid or out of quota.
 fn is_unusable(verdict: Verdict) -> bool {
     matches!(verdict, Verdict::InvalidKey | Verdict::QuotaExceeded)
 }
@@ -99,7 +99,7 @@ pub fn attempt_failed(request: Request<'_>, status: u16, reused: bool) -> Attemp
     })
 }
 
-/// The connection is closed: the key is of no use to the request any more.
+/// Releases the lease of an attempt whose upstream connection is closed.
 pub fn attempt_over(request: Request<'_>) {
     if let Some(ctx) = request.recalled::<Context>() {
         ctx.let_go();

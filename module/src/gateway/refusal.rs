@@ -28,7 +28,7 @@ pub fn in_vain(exchange: Exchange<'_>) -> ApiError {
             return ApiError::NoHealthyKey { retry_after };
         }
         Some(Outlook::CoolingDown { soonest_ms }) => seconds(soonest_ms),
-        // Nobody knows when a stream ends, so not at once and not in a minute.
+        // It is unknown when a stream ends: between one and five seconds.
         _ => (pool.wait_ms / 1_000).clamp(1, 5) as u32,
     };
     match (ctx.wait.get().status, outlook) {

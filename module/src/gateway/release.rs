@@ -13,7 +13,7 @@ pub fn answer_complete(request: Request<'_>) {
     ended(request);
 }
 
-/// Nothing more comes from the upstream: the key is of no use any more.
+/// Settles the usage and releases the lease, when nothing more is expected from the upstream.
 pub fn ended(request: Request<'_>) {
     if let Some(ctx) = request.recalled::<Context>() {
         usage::settle(&request, ctx);
@@ -21,7 +21,7 @@ pub fn ended(request: Request<'_>) {
     }
 }
 
-/// A redirect has led out of the pool's location: the key is of no use any more.
+/// Releases the lease of a request that was redirected internally to a location without a pool.
 pub(super) fn leave_pool(request: &Request<'_>) {
     if request.is_internal()
         && let Some(ctx) = request.recalled::<Context>()

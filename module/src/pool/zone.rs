@@ -38,8 +38,8 @@ pub(super) fn with<T>(act: impl FnOnce(&mut Worker) -> T) -> Option<T> {
     WORKER.with_borrow_mut(|worker| worker.as_mut().map(act))
 }
 
-/// Changes the zone, with its mutex held, and wakes whoever has something to
-/// collect for it. `None` when there is no zone.
+/// Changes the zone while holding its mutex, then wakes the workers whose waiters have been
+/// served. `None` when there is no zone.
 pub fn change<T>(shared: SharedZone, act: impl FnOnce(&mut Zone<'_>) -> T) -> Option<T> {
     let (done, wakes) = change_quietly(shared, act)?;
     for worker in wakes.iter() {

@@ -1,10 +1,11 @@
 //! MetricsConfig that machines share: what this one has counted is written to the nodes of a
 //! group, and what the others have is read from there.
 //!
-//! Whoever has the connections sends what this says, and brings the answers.
+//! This is a state machine: the caller sends the calls that it returns, and passes the
+//! replies to it.
 //!
-//! The first worker does it. During a reload there are two of them, to no harm: whoever
-//! tells a row, and how often, it comes to the same.
+//! Only the first worker shares. During a reload there are two first workers, which does no
+//! harm: writing a row again has no effect.
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -1,8 +1,8 @@
 //! The queue of all machines: an entry for the waiters of this one, and messages about
 //! slots that others give up.
 //!
-//! All workers of a machine share one entry and one channel. Whoever takes a lock
-//! while others wait goes to the back: machines take turns within a priority.
+//! All workers of a machine share one entry and one channel. A machine that takes
+//! a lock while others wait goes to the end: machines take turns within a priority.
 
 use std::rc::Rc;
 

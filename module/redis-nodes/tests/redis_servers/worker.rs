@@ -1,4 +1,4 @@
-//! A worker of a machine: a group, and whoever acts on its outcomes.
+//! One worker of one machine: a group, and the code that handles its events.
 
 use std::cell::Cell;
 use std::future::Future;

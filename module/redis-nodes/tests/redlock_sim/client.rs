@@ -349,7 +349,7 @@ impl Client {
         self.lease.is_some_and(|held| held.serial == serial)
     }
 
-    /// Whoever has called must have been answered; what there is to count is counted.
+    /// Checks that every call has been answered, and adds up the counts.
     pub fn finish(&self, checker: &mut Checker) {
         let open = self.operations.iter().count();
         if open > 0 && !self.crashed {

@@ -47,7 +47,7 @@ pub struct SimNode {
     pub restored: u64,
     /// The nonces of the locks that were given back.
     pub released: Vec<String>,
-    /// Messages to be sent to whoever listens: channel and text.
+    /// Messages to be sent to subscribers: channel and text.
     pub published: Vec<(String, String)>,
 }
 

@@ -39,8 +39,8 @@ fn buffer(pool: &TestPool, place: *mut u8) -> *mut ngx_buf_t {
     buffer
 }
 
-/// Takes the first three bytes out of an answer in this buffer, which is within `own`, the
-/// buffer of the upstream. What is left, and where.
+/// Removes the first three bytes of a response in the buffer `from`, which lies within `own`,
+/// the upstream's buffer. Returns the remaining bytes and their address.
 fn cut_three(pool: &TestPool, from: *mut ngx_buf_t, own: *mut u8) -> (Vec<u8>, *mut u8) {
     let r = pool.request();
     let upstream = pool.zeros::<ngx_http_upstream_t>();
