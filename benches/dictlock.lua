@@ -1,9 +1,9 @@
--- A lease of a key's slot in OpenResty's Lua on one machine: an entry of a shared dictionary, which
--- all workers see, put there before the request goes upstream and deleted when it has ended.
+-- Leases of keys' slots in OpenResty's Lua, on one machine: an entry in a shared dictionary, added
+-- before the request goes upstream and deleted after it.
 
 local set_header = ngx.req.set_header
 
--- Long after it was to be given back, a slot whose worker died is free again.
+-- Seconds after which the slot of a worker that died is free again; much longer than a request.
 local TTL = 600
 
 local leases
@@ -11,7 +11,7 @@ local slots, last = {}, 0
 
 local M = {}
 
--- In init_by_lua: the keys of the pool, one a line of a file.
+-- In init_by_lua: reads the keys of the pool, one from each line of a file.
 function M.setup(_, keys)
     for key in io.lines(keys) do
         slots[#slots + 1] = { name = "slot:" .. #slots, authorization = "Bearer " .. key }
@@ -24,7 +24,7 @@ function M.seed()
     last = math.random(#slots)
 end
 
--- In access_by_lua: the first slot that is free, from where the last search ended.
+-- In access_by_lua: takes the first free slot after the last one taken.
 function M.access()
     for _ = 1, #slots do
         last = last % #slots + 1

@@ -1,7 +1,7 @@
--- A mock of the OpenAI API as it is usually written in OpenResty's Lua: a light thread for each
--- request says a word, flushes it, sleeps, says the next. What `make bench-mock` compares ours with.
+-- A mock of the OpenAI API, as it is usually written in OpenResty's Lua: the light thread of each
+-- request repeatedly sends a word, flushes and sleeps. `make bench-mock` compares our mock with it.
 --
--- It says what ours says with `fields=minimal`, and looks at nothing of the request.
+-- It sends the same as our mock with `fields=minimal`, and ignores the request.
 
 local format, random = string.format, math.random
 local say, flush, sleep, time = ngx.say, ngx.flush, ngx.sleep, ngx.time
@@ -11,7 +11,7 @@ local WORDS = { "powered ", "by ", "openai" }
 
 local M = {}
 
--- In content_by_lua; so many seconds between words.
+-- In content_by_lua: sends the response, with `delay` seconds between words.
 function M.stream(delay)
     read_body()
     header["Content-Type"] = "text/event-stream; charset=utf-8"

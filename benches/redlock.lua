@@ -1,9 +1,9 @@
--- What the module does for a pool with `store`, in OpenResty's Lua, to be compared with it: Redlock
--- on a slot of a key before the request goes upstream, given back when it has ended.
+-- A Redlock on a slot of a key in OpenResty's Lua, as the module takes one for a pool with `store`:
+-- acquired before the request goes upstream, and released after it.
 --
--- As fast as it goes without leaving the usual way: commands are packed once but for the nonce, of
--- replies one line is read, no client library stands between. The nodes are asked in parallel, each
--- by a light thread over a pool of kept connections; one of them by the thread that waits for all.
+-- As fast as possible with common techniques: commands are packed once, except for the nonce; only
+-- the first line of a reply is read; there is no client library. The nodes are asked in parallel
+-- over kept connections, one by the request's own light thread and each of the others by a new one.
 
 local format, random = string.format, math.random
 local set_header, now = ngx.req.set_header, ngx.now
@@ -16,7 +16,7 @@ local VALID_S = (TTL_MS - TTL_MS / 100 - 2) / 1000
 local TIMEOUT_MS = 500
 local IDLE_MS = 60000
 local TRIES = 3
--- More than there are ever commands under way.
+-- More connections than there are ever concurrent commands.
 local POOL = { pool_size = 512 }
 
 local RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then "
@@ -36,7 +36,7 @@ local function packed(...)
     return table.concat(parts)
 end
 
--- All there is to say of a slot but the nonce, which is what the commands are split at.
+-- The packed commands of a slot, split where the nonce belongs.
 local function slot_of(number, key)
     local lock = format("{lua}:l:%d:0", number)
     local nonce = ("?"):rep(32)
@@ -51,7 +51,7 @@ local function slot_of(number, key)
     return slot
 end
 
--- The first line of a node's reply.
+-- Sends a command to a node. Returns the first line of its reply.
 local function ask(port, command)
     local socket = tcp()
     socket:settimeout(TIMEOUT_MS)
@@ -74,7 +74,7 @@ local function ask(port, command)
     return line
 end
 
--- What the nodes reply, in their order.
+-- Sends a command to all nodes. Returns their replies in the order of the nodes.
 local function ask_all(command)
     local threads, replies = {}, {}
     for i = 2, #ports do
@@ -91,7 +91,7 @@ end
 local function release(_, slot, nonce)
     local replies = ask_all(slot.release .. nonce .. slot.release_end)
     for i, line in ipairs(replies) do
-        -- A node that does not have the script gets its text, and has it from then on.
+        -- The node does not have the script: send its text, which also loads it.
         if line and line:find("^-NOSCRIPT") then
             ask(ports[i], packed("EVAL", RELEASE, "1", slot.lock, nonce))
         end
@@ -107,7 +107,7 @@ end
 
 local M = {}
 
--- In init_by_lua: the nodes, and the keys of the pool, one a line of a file.
+-- In init_by_lua: stores the nodes, and reads the keys of the pool, one from each line of a file.
 function M.setup(nodes, keys)
     ports, quorum = nodes, math.floor(#nodes / 2) + 1
     for key in io.lines(keys) do
@@ -115,7 +115,7 @@ function M.setup(nodes, keys)
     end
 end
 
--- In init_worker_by_lua: no two workers' nonces are the same.
+-- In init_worker_by_lua: seeds the generator so that workers use different nonces.
 function M.seed()
     local urandom = assert(io.open("/dev/urandom", "rb"))
     local a, b, c, d, e, f = urandom:read(6):byte(1, 6)
@@ -124,8 +124,8 @@ function M.seed()
     last = random(#slots)
 end
 
--- In access_by_lua. A slot that others hold is left for the next one, so a worker's own requests,
--- which go through the slots in turn, do not collide.
+-- In access_by_lua: takes slots in turn, so that requests of one worker do not collide. If a slot
+-- is held by another worker, the next one is tried.
 function M.access()
     for _ = 1, TRIES do
         last = last % #slots + 1
@@ -154,7 +154,7 @@ function M.access()
     return ngx.exit(ngx.HTTP_SERVICE_UNAVAILABLE)
 end
 
--- In log_by_lua, where nothing can be asked: a timer does it at once.
+-- In log_by_lua, where sockets cannot be used: a timer releases the lock at once.
 function M.log()
     local ctx = ngx.ctx
     if ctx.slot then

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Runs the benchmarks on what the Makefile's target `bench-setup` has built.
+# Runs the benchmarks, with what the Makefile's target `bench-setup` has built.
 #
 #   run.sh           all comparisons with plain nginx
-#   run.sh core      criterion benches of the core
+#   run.sh core      criterion benchmarks of the core
 #   run.sh NAME      one comparison: throughput, usage, latency, first-token, streams, memory, keys, waiting, redlock,
-#                    locks, redlock-syscalls (by strace, which may attach to nginx as root only), mock
+#                    locks, redlock-syscalls (uses strace; only root may attach it to nginx), mock
 #   run.sh ab --old OLD.so
-#                    the module beside an older build of it, 15 rounds in turn
-#   run.sh peers     other gateways beside ours, as a table in Markdown; installs LiteLLM below the target directory
+#                    the module compared with an older build, 15 rounds in turn
+#   run.sh peers     other gateways, as a table in Markdown; installs LiteLLM below the target directory
 #
-# BENCH_ARGS holds further flags of the comparisons, such as --rounds 3; see `compare --help`.
-# Results are added to target/bench/results.jsonl.
+# BENCH_ARGS contains further flags for the comparisons, such as --rounds 3; see `compare --help`.
+# Results are appended to target/bench/results.jsonl.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -20,7 +20,7 @@ if [[ ${1-} == core ]]; then
     exec cargo bench --package benches
 fi
 
-# Of PyPI, in a virtual environment of its own: half a gigabyte, once.
+# From PyPI, into a virtual environment of its own: half a gigabyte, only once.
 LITELLM_VERSION=1.106.2
 install_litellm() {
     local home=$CARGO_TARGET_DIR/litellm

@@ -1,4 +1,4 @@
-//! The request-head scanner over bodies of every size.
+//! Scans the heads of requests with bodies of different sizes.
 
 use openai_wire::head::{Head, HeadError, HeadScanner};
 use std::hint::black_box;
@@ -8,7 +8,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
-/// What nginx reads of a temporary file at once.
+/// The number of bytes that nginx reads at once from a temporary file.
 const PIECE: usize = 16 * KIB;
 
 fn scan(body: &[u8], piece: usize) -> Result<Head, HeadError> {

@@ -1,8 +1,7 @@
-//! The lease table: what a request costs under the zone's mutex.
+//! The lease table: the time that requests hold the zone's mutex.
 //!
-//! A lease taken and ended at 10 and at 10,000 keys, for each way of choosing, with an
-//! answer reported, and by a request that has tried keys; a waiter served; a renewal
-//! among many.
+//! Cases: leases with 10 and 10,000 keys, for each balancing method; the same with a response
+//! reported, and for a request that has already tried keys; waiters; renewals with many leases.
 
 #![expect(
     clippy::expect_used,
@@ -39,6 +38,7 @@ impl Table {
             weight: 1 + k % 5,
             slots: 1,
             line: 1,
+            id: 0,
         });
         let config = PoolConfig {
             name: "bench".into(),
@@ -79,7 +79,7 @@ impl Table {
         }
     }
 
-    /// As the module does it: the zone is opened anew each time.
+    /// Calls `act` with the zone. Opens the zone each time, as the module does.
     fn with<T>(&mut self, act: impl FnOnce(&mut Zone<'_>, &Want) -> T) -> T {
         let want = self.want();
         act(
@@ -109,7 +109,7 @@ fn take_and_end(c: &mut Criterion) {
     for (name, balance) in ways {
         for keys in [10, 10_000] {
             let mut table = Table::new(keys, balance);
-            // Half of the keys are busy, as under load.
+            // Half of the keys are in use, as under load.
             for _ in 0..keys / 2 {
                 table.take();
             }
@@ -123,8 +123,8 @@ fn take_and_end(c: &mut Criterion) {
     }
 }
 
-/// As with a provider that tells its limits in every answer, while a tenth of the keys
-/// are out: a lease taken, its answer reported, and the lease ended.
+/// Acquires a lease, reports a response with rate limits, and releases the lease, while a tenth of
+/// the keys are cooling down.
 fn take_report_and_end(c: &mut Criterion) {
     let mut group = c.benchmark_group("lease/take_report_and_end");
     for keys in [10, 10_000] {
@@ -163,7 +163,8 @@ fn take_report_and_end(c: &mut Criterion) {
     }
 }
 
-/// A request that has tried some keys, and wants one that has tokens left.
+/// Acquires a lease for a request that has already tried some keys, and prefers one with tokens
+/// left.
 fn take_another(c: &mut Criterion) {
     let mut group = c.benchmark_group("lease/take_another");
     for keys in [10, 10_000] {

@@ -1,4 +1,4 @@
-//! Routing by model, with few patterns and with a thousand.
+//! Routing by model, with a few patterns and with a thousand.
 
 #![expect(
     clippy::expect_used,
@@ -11,7 +11,7 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use openai_core::routes::{RouteLines, Routes};
 
-/// So many names, as many prefixes, and some expressions.
+/// Routes with `patterns` names, as many prefixes, and `expressions` regular expressions.
 fn routes(patterns: usize, expressions: usize) -> Routes {
     let mut lines = RouteLines::default();
     let mut model = |pattern: String| {

@@ -1,4 +1,4 @@
-//! The usage scanner over answers as they come from the upstream; the totals.
+//! The usage scanner on upstream responses, and the metrics.
 #![allow(clippy::expect_used, reason = "a bench fails by panicking")]
 
 use openai_wire::usage::Source;
@@ -10,8 +10,8 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use openai_core::clients::QuotaDirective;
 use openai_core::lease::KeyView;
 use openai_core::metrics::{
-    Day, Endpoint, Http, Live, LiveKey, MetricsZone, Outcome, PoolRequest, Record, Snapshot,
-    SnapshotOwner,
+    Day, Endpoint, Http, Live, LiveKey, MetricsCopy, MetricsZone, Outcome, PoolRequest, Record,
+    Snapshot, SnapshotOwner, render,
 };
 
 const CHUNK: &str = "data: {\"id\":\"chatcmpl-123456\",\"object\":\"chat.completion.chunk\",\
@@ -63,7 +63,7 @@ fn usage(c: &mut Criterion) {
 const KEYS: usize = 1_000;
 const DAY: u64 = 20_000;
 
-/// The n-th of many requests, on a day.
+/// Records request number `n` of a day.
 fn record(n: usize, day: u64, add: &mut dyn FnMut(&Record<'_>)) {
     let (service, key) = (
         format!("service-{}", n % 20),
@@ -100,9 +100,9 @@ fn record(n: usize, day: u64, add: &mut dyn FnMut(&Record<'_>)) {
     });
 }
 
-/// Two months of days with so many keys each.
+/// The sums of two months of days, with `KEYS` keys on each day.
 fn ledger(c: &mut Criterion) {
-    // There is room for the sums of all.
+    // Large enough for the sums of all keys.
     let mut bytes = vec![0u64; MetricsZone::bytes_for(9_000).div_ceil(8)];
     let mut metrics = MetricsZone::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a zone");
     let mut day = DAY;
@@ -154,7 +154,7 @@ fn ledger(c: &mut Criterion) {
     group.finish();
 }
 
-/// The text of the totals of so many keys, all of which have been used.
+/// The text of the metrics of all keys, each of which has been used.
 fn scrape(c: &mut Criterion) {
     let mut bytes = vec![0u64; MetricsZone::bytes_for(KEYS).div_ceil(8)];
     let mut metrics = MetricsZone::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a zone");
@@ -180,12 +180,17 @@ fn scrape(c: &mut Criterion) {
         });
     });
     group.bench_function("text of 1,000 keys", |b| {
-        b.iter(|| metrics.copy().render(&live, None).map(|text| text.len()));
+        b.iter(|| {
+            let bytes = bytemuck::cast_slice_mut(&mut bytes);
+            let mut copy = MetricsCopy::of(bytes).expect("a zone");
+            let metrics = copy.metrics().expect("a copy");
+            render(&metrics, &live, None).len()
+        });
     });
     group.finish();
 }
 
-/// A key of which everything is known.
+/// A key with all values set.
 fn live_key(n: usize, id: &str) -> LiveKey<'_> {
     LiveKey {
         pool: "main",

@@ -1,4 +1,4 @@
-//! Bodies of chat requests, from a short question to the largest that is looked at.
+//! Bodies of chat requests, from a short question up to the largest size that is scanned.
 
 /// A question of one line, not streamed.
 pub const SMALL: &str = r#"{"model":"gpt-4o-mini","messages":[{"role":"system","content":"You are a helpful assistant."},{"role":"user","content":"What is the capital of France?"}],"temperature":0.2,"max_tokens":64}"#;
@@ -6,12 +6,12 @@ pub const SMALL: &str = r#"{"model":"gpt-4o-mini","messages":[{"role":"system","
 const HEAD: &str = r#"{"model":"gpt-4o","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":""#;
 const TAIL: &str = r#""}],"user":"labeling-service"}"#;
 
-/// Prose, without a character that JSON escapes.
+/// Prose without characters that JSON escapes.
 const PROSE: &str =
     "The quick brown fox jumps over the lazy dog, and the dog does not mind at all. ";
-/// Source code: short lines, quoted words.
+/// Source code: short lines with quoted words.
 const CODE: &str = r#"    if name == \"fox\" {\n        jump(over, \"dog\");\n    }\n"#;
-/// Text that an ASCII-only serializer has escaped, as Python's `json.dumps` does.
+/// Text escaped by an ASCII-only serializer, such as Python's `json.dumps`.
 const ESCAPED: &str = r"\u0421\u044a\u0435\u0448\u044c \u0435\u0449\u0451 ";
 
 /// A streamed request with one message of about `size` bytes of prose.
@@ -20,13 +20,13 @@ pub fn prose(size: usize) -> Vec<u8> {
     one_message(PROSE, size)
 }
 
-/// The same with source code.
+/// A streamed request with one message of about `size` bytes of source code.
 #[must_use]
 pub fn code(size: usize) -> Vec<u8> {
     one_message(CODE, size)
 }
 
-/// The same with escaped Cyrillic.
+/// A streamed request with one message of about `size` bytes of escaped Cyrillic.
 #[must_use]
 pub fn escaped(size: usize) -> Vec<u8> {
     one_message(ESCAPED, size)
@@ -42,7 +42,7 @@ fn one_message(text: &str, size: usize) -> Vec<u8> {
     body
 }
 
-/// A request of about `size` bytes that is all structure: token ids to embed.
+/// An embedding request of about `size` bytes that contains only numbers (token ids).
 #[must_use]
 pub fn tokens(size: usize) -> Vec<u8> {
     let mut body = br#"{"model":"text-embedding-3-small","input":[0"#.to_vec();

@@ -1,3 +1,3 @@
-//! What the benches measure with: bodies that clients send.
+//! Data for the benchmarks: request bodies.
 
 pub mod bodies;

@@ -75,7 +75,7 @@ impl Alarms {
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags).ok()?;
         #[allow(
             deprecated,
-            reason = "its successor is unsafe, and asks for no more than an OwnedFd is"
+            reason = "the replacement is unsafe, and requires only what an OwnedFd guarantees"
         )]
         let timer = AsyncFd::with_interest(timer, Interest::READABLE).ok()?;
         Some(Self {

@@ -14,11 +14,11 @@ use mock_upstream::{
     bench, parse_duration,
 };
 
-/// A mock of the OpenAI API, made for load testing what stands in front of it.
+/// A mock of the OpenAI API, for tests and load tests of gateways.
 ///
-/// Whatever is posted to /v1/chat/completions is answered by the same text, a word a chunk.
-/// A JSON object without "stream":true gets the whole text at once, unless --always-stream is given.
-/// `mock-upstream bench` measures streaming endpoints, this one or any other.
+/// The answer to every request to /v1/chat/completions is the same text, as a stream with one chunk
+/// for each word. If the body is a JSON object without "stream":true, it is one response instead,
+/// unless --always-stream is given. `mock-upstream bench` measures streaming endpoints.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, after_long_help = after_help())]
 pub(crate) struct Program {
@@ -31,18 +31,18 @@ pub(crate) struct Program {
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Measures a streaming endpoint, or two in turn
+    /// Measures a streaming endpoint, or two alternately
     ///
-    /// Latencies are measured from the moment at which a request was intended to be sent: a server
-    /// that stalls cannot hide that by keeping the next requests from being sent. Failures are
-    /// counted by their class and kept out of the latencies.
+    /// Latencies are measured from the moment at which a request should have been sent, so that
+    /// they include the delay that a slow server causes for later requests. Failures are counted by
+    /// class and not included in the latencies.
     #[command(after_long_help = BENCH_HELP)]
     Bench(Box<bench::Options>),
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Address and port to listen on; port 0 takes a free one, shown at start
+    /// Address and port to listen on; port 0 selects a free port, which is printed
     #[arg(
         long,
         env = "MOCK_LISTEN",
@@ -51,46 +51,46 @@ pub(crate) struct Args {
     )]
     listen: SocketAddr,
 
-    /// Text of every answer; each word becomes a chunk [default: powered by openai]
+    /// Text of every answer; each word is a chunk [default: powered by openai]
     #[arg(long, env = "MOCK_TEXT")]
     text: Option<String>,
 
-    /// Time between the words of a stream: 50 (ms), 250us, 50ms, 1s; 0 streams as fast as it goes.
-    /// Or a distribution: normal(50ms,10ms), lognormal(50ms,120ms) (p50, p95), 20ms:60ms:200ms
-    /// (p50:p95:p99) [default: 50ms]
+    /// Time between the words of a stream: 50 (ms), 250us, 50ms, 1s; 0: as fast as the client
+    /// reads. Or a distribution: normal(50ms,10ms), lognormal(50ms,120ms) (p50, p95),
+    /// 20ms:60ms:200ms (p50:p95:p99) [default: 50ms]
     #[arg(long, env = "MOCK_DELAY", value_name = "TIME")]
     delay: Option<Latency>,
 
-    /// Time from the arrival of a request to its first word, as a time or a distribution
+    /// Time from the arrival of a request to the first word of its answer: a time or a distribution
     #[arg(long, env = "MOCK_FIRST_TOKEN", value_name = "TIME")]
     first_token: Option<Latency>,
 
-    /// Streams always, whatever the body holds: also when it is a JSON object without "stream":true
+    /// Streams even if the body is a JSON object without "stream":true
     #[arg(long, env = "MOCK_ALWAYS_STREAM", value_parser = FalseyValueParser::new())]
     always_stream: bool,
 
-    /// Scenario file in TOML form, read anew whenever it changes. Flags go before it
+    /// Scenario file in TOML, read again when it changes. Flags take precedence over it
     #[arg(long, env = "MOCK_SCENARIO", value_name = "FILE")]
     scenario: Option<PathBuf>,
 
-    /// Any setting of a scenario file: --set words=100 --set strict=true
+    /// A setting of a scenario file: --set words=100 --set strict=true. Repeatable
     #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
     set: Vec<(String, String)>,
 
-    /// A fault, and the requests that it is for: --fault 'status=500 times=2'. Repeatable
+    /// A fault, and conditions for it: --fault 'status=500 times=2'. Repeatable
     #[arg(long, value_name = "SETTINGS")]
     fault: Vec<String>,
 
-    /// How one API key is treated: --key 'token=sk-1 rpm=60 tpm=1000'. Repeatable
+    /// Settings of one API key: --key 'token=sk-1 rpm=60 tpm=1000'. Repeatable
     #[arg(long, value_name = "SETTINGS")]
     key: Vec<String>,
 
-    /// Answers by the exchanges of a conversation file, where it has one that fits
+    /// Answers requests from a conversation file, if it contains a matching exchange
     #[arg(long, env = "MOCK_REPLAY", value_name = "FILE")]
     replay: Option<PathBuf>,
 
-    /// Records: sends every request to --upstream, and writes it with its answer to the end of this
-    /// file, for --replay. No key is written
+    /// Forwards every request to --upstream, and appends it and its response to this file, for
+    /// --replay. Keys are not written
     #[arg(
         long,
         env = "MOCK_RECORD",
@@ -100,21 +100,21 @@ pub(crate) struct Args {
     )]
     record: Option<PathBuf>,
 
-    /// Whom --record asks, such as https://api.openai.com
+    /// The API to which --record forwards requests, such as https://api.openai.com
     #[arg(long, env = "MOCK_UPSTREAM", value_name = "URL", requires = "record")]
     upstream: Option<String>,
 
-    /// Certificate chain in PEM form: serves HTTPS
+    /// Certificate chain in PEM; with it, the mock serves HTTPS
     #[arg(long, env = "MOCK_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
 
-    /// Private key of the certificate, in PEM form
+    /// Private key of the certificate, in PEM
     #[arg(long, env = "MOCK_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
 
-    /// Token that must never arrive in any request header, such as a client's token of the
-    /// gateway under test. A request that carries it is answered 400 and counted as
-    /// "forbidden_tokens". Repeat the flag, or separate by commas, for several
+    /// Token that must not be in any request header, such as a client's token of the gateway under
+    /// test. A request that contains it gets 400 and is counted as "forbidden_tokens". For several
+    /// tokens, repeat the flag, or separate them by commas
     #[arg(
         long,
         env = "MOCK_DENY_TOKEN",
@@ -124,11 +124,11 @@ pub(crate) struct Args {
     )]
     deny_token: Vec<DenyToken>,
 
-    /// Serving threads, each with its own event loop and listening socket [default: one a core]
+    /// Threads, each with its own event loop and listening socket [default: one per core]
     #[arg(long, env = "MOCK_THREADS", value_name = "NUMBER")]
     threads: Option<NonZeroUsize>,
 
-    /// Longest time that open answers may take to end after SIGTERM or SIGINT
+    /// Time for open responses to end after SIGTERM or SIGINT
     #[arg(long, env = "MOCK_GRACE", value_name = "TIME", default_value = "10s",
           value_parser = parse_duration)]
     grace: Duration,
@@ -136,25 +136,25 @@ pub(crate) struct Args {
 
 const PATHS: &str = "\
 Paths:
-  POST /v1/chat/completions   the text, streamed or whole
-  POST /v1/completions, /v1/responses     the same in their form
+  POST /v1/chat/completions   the text, as a stream or as one response
+  POST /v1/completions, /v1/responses     the same, in the format of these endpoints
   POST /v1/embeddings, /v1/audio/transcriptions, /v1/images/generations
   GET  /v1/models, /v1/models/ID
-  any  /v1/...                tells what arrived: method, path, body bytes, content type
-  GET  /health                says ok
+  any  /v1/...                a description of the request: method, path, body bytes, content type
+  GET  /health                {\"status\":\"ok\"}
   GET  /metrics               Prometheus metrics
   GET  /__mock/stats          per key (hash of Authorization): requests, in_flight,
                               max_in_flight, aborted; totals; forbidden_tokens
   GET  /__mock/ledger         per key: admitted, refused, prompt_tokens, completion_tokens
-  GET  /__mock/requests       the last requests and what became of them
-  POST /__mock/reset          starts all counts anew
-  GET  /__mock/scenario       what is in force; PUT a file, PATCH a JSON object of settings
+  GET  /__mock/requests       the last requests and their results
+  POST /__mock/reset          resets all counts
+  GET  /__mock/scenario       the scenario; PUT replaces it, PATCH changes settings (a JSON object)
   GET  /__mock/faults         faults and their counts; POST adds, DELETE removes those added
-  POST /__mock/clock          {\"advance\":\"60s\"} puts the clock of the limits forward
+  POST /__mock/clock          {\"advance\":\"60s\"} advances the clock of the limits
 ";
 
 const WAYS: &str = "
-Four ways to ask for a fault, here for two failures and then success:
+Four ways to set a fault. In each of these examples, two requests fail and further ones succeed:
   flag         --fault 'status=500 times=2'
   file         [[fault]]
                status = 500
@@ -162,7 +162,7 @@ Four ways to ask for a fault, here for two failures and then success:
   admin call   curl -d '{\"status\":500,\"times\":2}' http://127.0.0.1:8080/__mock/faults
   header       X-Mock-Status: 500
                X-Mock-Times: 2
-               X-Mock-Scope: test-7      (counted by the value of this header)
+               X-Mock-Scope: test-7      (counted per value of this header)
 ";
 
 const EXAMPLES: &str = "
@@ -170,40 +170,40 @@ Examples:
   mock-upstream
       curl -N http://127.0.0.1:8080/v1/chat/completions -d '{\"stream\":true}'
   mock-upstream --delay 0 --threads 1
-      as fast as one core goes
+      as fast as possible on one core
   mock-upstream --text \"$(cat answer.txt)\" --delay 20ms --listen 0.0.0.0:9000
-      a realistic answer at 50 words a second, for other machines to reach
+      a realistic answer at 50 words per second, reachable from other machines
   mock-upstream --first-token 300ms:900ms:2s --delay 'lognormal(20ms,60ms)' --set words=200
-      a model that takes its time
+      a slow model
   mock-upstream --set rpm=100 --set tpm=1000 --key 'token=sk-revoked state=revoked'
-      limits by the key, with their headers
+      limits per key, with their headers, and a revoked key
   mock-upstream --fault 'reset-after=3 share=1%' --fault 'error=overloaded every=50'
-      a bad day";
+      random resets, and errors of an overloaded server";
 
 const BENCH_HELP: &str = "\
-What is told, at p50, p90, p95, p99, p99.9 and max:
+Measures, each at p50, p90, p95, p99, p99.9 and max:
   first_byte         from the intended send to the response headers
   first_token        from the intended send to the first part of the answer
-  between_tokens     between two parts, of all streams together
-  longest_stall      the longest of those, of each stream
-  per_output_token   from first to last part, by the number of parts after the first
+  between_tokens     between two parts, of all streams
+  longest_stall      the longest time between two parts of a stream
+  per_output_token   from the first to the last part, divided by the number of parts after the first
   end_to_end         from the intended send to the end of the answer
-  send_lag           from the intended send to the send: the client's own lateness
+  send_lag           from the intended to the actual send: the delay of `bench` itself
 
-Failures: connect, status_NNN, timeout, truncated (ended without its end), malformed (an event that
-is no JSON), in_band_error. A warning tells when the client itself was saturated.
+Failures: connect, status_NNN, timeout, truncated (the stream ended early), malformed (an event is
+not valid JSON), in_band_error. The report contains a warning if `bench` itself was saturated.
 
 Examples:
   mock-upstream bench http://127.0.0.1:8080 -c 512 -H 'X-Mock-Words: 64' -H 'X-Mock-Delay: 20ms'
-      512 streams at once
+      512 concurrent streams
   mock-upstream bench http://127.0.0.1:8004/v1 --rate 200 --arrivals poisson -d 60s --html out.html
-      200 requests a second, as independent users would send them
+      200 requests per second, at random intervals as of independent users
   OPENAI_API_KEY=dev-token mock-upstream bench --compare http://127.0.0.1:8080 http://127.0.0.1:8004
       what the gateway adds to the mock behind it
   OPENAI_API_KEY=... mock-upstream bench https://api.openai.com/v1 -c 4 -d 30s
-      the real thing, which costs money";
+      the real API, which costs money";
 
-/// Everything that can be set, from the very tables by which it is read.
+/// Lists all settings, from the tables that also parse them.
 fn after_help() -> String {
     let mut text = PATHS.to_owned();
     let mut list = |title: &str, settings: &[(&str, &str)]| {
@@ -214,22 +214,22 @@ fn after_help() -> String {
         }
     };
     list(
-        "What an answer can be asked to be (--set, --fault, X-Mock-Name headers, scenario file):",
+        "Settings of an answer (--set, --fault, X-Mock-Name headers, scenario file):",
         Fault::SETTINGS,
     );
     list(
-        "Which requests a fault is for (--fault, [[fault]], headers):",
+        "Conditions of a fault (--fault, [[fault]], headers):",
         mock_upstream::Rule::SETTINGS,
     );
     list(
-        "What holds for the whole mock (--set, scenario file):",
+        "Settings of the mock (--set, scenario file):",
         Scenario::SETTINGS,
     );
     text + WAYS + EXAMPLES
 }
 
 fn setting(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
     Ok((name.trim().to_owned(), value.to_owned()))
 }
 

@@ -66,14 +66,14 @@ macro_rules! settings {
 }
 
 settings! {
-    /// the answer's text; each word becomes a chunk
+    /// text of the answer; each word is a chunk
     "text" text: Text = |text| Some(Text::new(text)), "a text";
-    /// streams the text whatever the body asks for
+    /// true: streams the text, whether or not the body requests a stream
     "always-stream" always_stream: bool = switch, A_SWITCH;
-    /// number of words, the text repeated as often as needed
+    /// number of words, for which the text is repeated
     "words" words: u32 = |value| parsed(value).filter(|words| *words <= MAX_WORDS),
         "a number of words, 0 to 1000000";
-    /// says what the request's last message said
+    /// true: the text is that of the request's last message
     "echo" echo: bool = switch, A_SWITCH;
     /// time between words
     "delay" delay: Latency = parsed, A_LATENCY;
@@ -84,55 +84,56 @@ settings! {
     /// stop, length, tool_calls or content_filter
     "finish-reason" finish_reason: FinishReason = FinishReason::read,
         "stop, length, tool_calls or content_filter";
-    /// answers by so many tool calls, of the functions that the request offers
+    /// number of tool calls in the answer, of functions that the request offers
     "tool-calls" tool_calls: u32 = |value| parsed(value).filter(|calls| *calls <= 128),
         "a number of tool calls, up to 128";
     /// arguments of those calls
     "tool-arguments" tool_arguments: Arc<str> = |text| Some(text.into()), "a text";
     /// full: every field of the real API; minimal: only those that every client reads
     "fields" fields: Fields = Fields::read, "full or minimal";
-    /// pads chunks as the real API does; unset, only when the request has include_obfuscation
+    /// true: pads chunks as the real API does; by default as include_obfuscation of the request
     "obfuscation" obfuscation: bool = switch, A_SWITCH;
-    /// the service_tier that is told
+    /// service_tier of the answer
     "service-tier" service_tier: Arc<str> = plain, "a word";
-    /// validates requests and keys, and obeys max_tokens and tool_choice, as the real API does
+    /// true: requires a key, validates requests, and applies max_tokens and tool_choice, as the
+    /// real API does
     "strict" strict: bool = switch, A_SWITCH;
-    /// x-ratelimit headers without limits too, or not even with them
+    /// whether responses contain x-ratelimit headers; by default if the key has limits
     "rate-headers" rate_headers: bool = switch, A_SWITCH;
-    /// an error answer, 400 to 599, in OpenAI's form
+    /// status of an error, 400 to 599, in OpenAI's form
     "status" status: StatusCode =
         |value| parsed(value).filter(|s: &StatusCode| s.is_client_error() || s.is_server_error()),
         "an error status, 400 to 599";
-    /// an error answer by the code or type of the real API
+    /// an error, by its code or type in the real API
     "error" error: ErrorName = parsed, ErrorName::EXPECTED;
-    /// Retry-After of an error answer
+    /// Retry-After of an error
     "retry-after" retry_after: Duration = duration, A_DURATION;
-    /// x-should-retry of an error answer
+    /// x-should-retry of an error
     "should-retry" should_retry: bool = switch, A_SWITCH;
-    /// TCP reset after so many chunks; 0: before the response headers
+    /// TCP reset after this many chunks; 0: before the response headers
     "reset-after" reset_after: u32 = parsed, CHUNKS_OR_NONE;
-    /// the connection is closed in order, yet too early, after so many chunks; 0: before the response headers
+    /// early close, without reset, after this many chunks; 0: before the response headers
     "close-after" close_after: u32 = parsed, CHUNKS_OR_NONE;
-    /// nothing more comes after so many chunks
+    /// stops sending after this many chunks
     "stall-after" stall_after: u32 = parsed, CHUNKS;
-    /// how long that lasts; without it, for good
+    /// how long it stops; by default forever
     "stall" stall: Duration = duration, A_DURATION;
-    /// an error event after so many chunks, which ends the stream
+    /// ends the stream with an error event after this many chunks
     "error-after" error_after: u32 = parsed, CHUNKS;
-    /// one chunk of broken JSON after so many chunks
+    /// sends one chunk of invalid JSON after this many chunks
     "malformed-after" malformed_after: u32 = parsed, CHUNKS;
-    /// bytes a write: 1 splits the answer at every byte
+    /// number of bytes per write
     "split" split: NonZeroUsize = parsed, "a number of bytes, from 1";
-    /// puts a word of so many bytes before the text
+    /// puts a word of this many bytes before the text
     "huge-chunk" huge_chunk: usize = |value| parsed(value).filter(|bytes| *bytes <= MAX_HUGE),
         "a number of bytes, up to 67108864";
-    /// leaves out data: [DONE]
+    /// true: omits data: [DONE]
     "no-done" no_done: bool = switch, A_SWITCH;
-    /// compresses the answer, asked for or not
+    /// true: compresses the response, whether or not the request accepts it
     "gzip" gzip: bool = switch, A_SWITCH;
-    /// adds to the Content-Length: 10 promises bytes that never come, -10 too few
+    /// adds this number of bytes to Content-Length, such as 10 or -10
     "wrong-length" wrong_length: i64 = parsed, "a number of bytes to add, such as 10 or -10";
-    /// a token that must not occur in any other header of the request
+    /// a token that must not be in any other header of the request
     "deny-token" deny_token: DenyToken = |value| DenyToken::new(value).ok(), "a token";
 }
 

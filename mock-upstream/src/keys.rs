@@ -29,10 +29,13 @@ pub(crate) enum KeyState {
 impl KeyRule {
     /// Name and meaning of every setting.
     pub(crate) const SETTINGS: &[(&str, &str)] = &[
-        ("rpm", "requests a minute"),
-        ("tpm", "tokens a minute, of prompts and answers"),
-        ("quota", "tokens in all; then 429 insufficient_quota"),
-        ("slow", "so many times slower in everything"),
+        ("rpm", "requests per minute"),
+        ("tpm", "tokens per minute, of prompts and answers"),
+        (
+            "quota",
+            "total number of tokens; when it is used up, 429 insufficient_quota",
+        ),
+        ("slow", "factor for all times"),
         ("state", "good, revoked (401) or out_of_quota (429)"),
     ];
 

@@ -45,21 +45,21 @@ pub(crate) struct Subject<'a> {
 impl Select {
     /// Name and meaning of every setting.
     pub(crate) const SETTINGS: &[(&str, &str)] = &[
-        ("path", "only requests whose path begins so"),
+        ("path", "only requests whose path has this beginning"),
         (
             "key",
-            "only requests with this API key, or the 16 digits that it is counted under",
+            "only requests with this API key, or with the key of these 16 digits in the counts",
         ),
         ("model", "only requests for this model"),
-        ("skip", "not the first so many"),
-        ("every", "every k-th"),
+        ("skip", "number of requests before the first fault"),
+        ("every", "only every n-th request"),
         (
             "share",
-            "a share such as 0.1 or 10%, drawn by the scenario's seed",
+            "share of requests, such as 0.1 or 10%, selected by the scenario's seed",
         ),
         (
             "times",
-            "so many times, and no more: times=2 fails twice, then succeeds",
+            "maximum number of faults: with times=2, two requests fail, further ones succeed",
         ),
     ];
 

@@ -1,5 +1,6 @@
-//! Tells the code what the nginx that it is built for has: `ngx_feature = "ssl"`. Where the objects of
-//! that nginx are beside its headers, the crate's own tests are linked with them.
+//! Sets `cfg(ngx_feature = "...")` for the features of the nginx that the crate is built for. If
+//! the build directory of that nginx contains object files, the tests of the crate are linked with
+//! them.
 
 use std::env::var;
 use std::path::{Path, PathBuf};
@@ -26,8 +27,8 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// Has tests linked with all objects of nginx, whose `main` gets another name, and with what those
-/// are linked with.
+/// Links the tests with all object files of nginx and with nginx's libraries. `main` of nginx is
+/// renamed to `main_of_nginx`.
 fn link_tests(build: &Path, out: &Path) -> io::Result<()> {
     let mut objects = Vec::new();
     find_objects(build, &mut objects)?;

@@ -1,8 +1,8 @@
 //! `ngx_http_openai_module`: exclusive leases on API keys, in nginx's request phases.
 //!
-//! A request that a location sends to a key pool is held in PRECONTENT until a
-//! slot of a key is leased to it; the key's secret goes upstream in place of the
-//! client's token; the lease ends with the request. All pointers live in the crate
+//! A request that a location sends to a key pool is held in PRECONTENT until it has a lease
+//! of a slot. The key's secret is sent upstream instead of the client's token. The lease
+//! ends with the upstream's response, or with the request. All unsafe code is in the crate
 //! `nginx-safe`.
 #![deny(unsafe_code)]
 
@@ -13,76 +13,30 @@ mod pool;
 mod telemetry;
 mod worker;
 
-use config::{
-    AttemptsHeader, Auth, ClientsBlock, EventLog, IncludeUsage, Inspect, InspectInvalid,
-    InspectMaxSize, InspectOversize, KeyWatch, Location, LockKey, LockTtl, Main, Metrics,
-    NextKeyOn, NextKeyTimeout, NextKeyTries, OnClientAbort, OpenaiApi, OpenaiPool, OpenaiRoute,
-    PoolBlock, PricesFile, ProcessTimeHeader, RedlockBlock, RoutesBlock, StatsFile, StatsZone,
-    TraceOn, UpstreamBlock, UsageOn, ZoneSize,
-};
+use api::LockService;
+use config::{Location, Main};
 use nginx_safe::{
-    AnswerHead, AttemptDecision, Commands, ConfResult, Cycle, HttpModule, Request, Variables,
-    Wrapped, command, end,
+    AnswerHead, AttemptDecision, ConfResult, HttpModule, Request, Variables, Wrapped,
 };
 use openai_core::clients;
 
-/// The module, as the glue to nginx names it.
+/// The driver of the request path.
+type Driver = gateway::Driver<LockService>;
+
+/// The module, as it is exported to nginx.
 pub(crate) struct Openai;
 
-static mut COMMANDS: Commands<32> = [
-    command::<ZoneSize>(),
-    command::<PoolBlock>(),
-    command::<RedlockBlock>(),
-    command::<KeyWatch>(),
-    command::<UpstreamBlock>(),
-    command::<ClientsBlock>(),
-    command::<RoutesBlock>(),
-    command::<OpenaiPool>(),
-    command::<OpenaiRoute>(),
-    command::<Auth>(),
-    command::<Inspect>(),
-    command::<InspectMaxSize>(),
-    command::<InspectOversize>(),
-    command::<InspectInvalid>(),
-    command::<OpenaiApi>(),
-    command::<LockTtl>(),
-    command::<LockKey>(),
-    command::<NextKeyOn>(),
-    command::<NextKeyTries>(),
-    command::<NextKeyTimeout>(),
-    command::<AttemptsHeader>(),
-    command::<UsageOn>(),
-    command::<IncludeUsage>(),
-    command::<PricesFile>(),
-    command::<StatsZone>(),
-    command::<StatsFile>(),
-    command::<EventLog>(),
-    command::<Metrics>(),
-    command::<OnClientAbort>(),
-    command::<TraceOn>(),
-    command::<ProcessTimeHeader>(),
-    end(),
-];
-
-nginx_safe::export_module!(ngx_http_openai_module, Openai, COMMANDS);
+nginx_safe::export_module!(ngx_http_openai_module, Openai, config::COMMANDS);
 
 impl HttpModule for Openai {
     type Main = Main;
     type Location = Location;
-    type Access = api::Access;
-    type Precontent = api::Precontent;
-    type Log = gateway::Log;
-    type Filter = gateway::stream::Answers;
+    type Access = gateway::AccessPhase<LockService>;
+    type Precontent = gateway::PrecontentPhase<LockService>;
+    type Filter = gateway::AnswerFilter;
     type Content = api::Handler;
+    const NAME: &'static str = "openai";
     const VARIABLES: Variables = api::variables::ALL;
-
-    fn record() -> *const nginx_safe::ModuleRecord {
-        &raw const ngx_http_openai_module
-    }
-
-    fn entries() -> &'static nginx_safe::Entries {
-        &ENTRIES
-    }
 
     fn show(message: &str, words: &[&str]) -> String {
         openai_core::echo::message(message, words)
@@ -92,8 +46,12 @@ impl HttpModule for Openai {
         worker::commit(main)
     }
 
-    fn start(main: &Main, cycle: Cycle) -> ConfResult {
-        worker::start(main, cycle)
+    fn ended(request: Request<'_>) {
+        gateway::ended(request);
+    }
+
+    fn start(main: &Main) -> ConfResult {
+        worker::start(main)
     }
 
     fn stop() {
@@ -123,11 +81,11 @@ impl Wrapped for Openai {
     }
 
     fn answer_begun(request: Request<'_>, head: &AnswerHead<'_>) -> AttemptDecision {
-        gateway::answer_begun(request, head)
+        Driver::answer_begun(request, head)
     }
 
     fn attempt_failed(request: Request<'_>, status: u16, reused: bool) -> AttemptDecision {
-        gateway::attempt_failed(request, status, reused)
+        Driver::attempt_failed(request, status, reused)
     }
 
     fn answer_broken(request: Request<'_>, status: u16) -> Option<&'static [u8]> {
@@ -136,9 +94,5 @@ impl Wrapped for Openai {
 
     fn attempt_over(request: Request<'_>) {
         gateway::attempt_over(request);
-    }
-
-    fn subrequest_done(request: Request<'_>) {
-        gateway::subrequest_done(request);
     }
 }

@@ -6,7 +6,7 @@
 # Leaves the source in OUT/source and the configured headers in OUT/objs, and prints
 #   NGINX_SOURCE_DIR=...
 #   NGINX_BUILD_DIR=...
-# ready for env(1). Does nothing when OUT already holds those of the installed package.
+# ready for env(1). Does nothing if OUT already contains the headers of the installed package.
 set -euo pipefail
 
 die() {
@@ -31,7 +31,7 @@ version=$(dpkg-query --show --showformat='${Version}' nginx-dev)
 want="nginx-dev $version in $out: ${NGX_CONF_FLAGS[*]}"
 
 if [[ $(cat "$out/stamp" 2>/dev/null) != "$want" ]]; then
-    # Configure leaves its traces in both, and reads them back: start from nothing.
+    # configure writes files to both directories and reads them again: start with empty ones.
     rm -rf "$out/stamp" "$out/source" "$out/objs"
     cp -R "$packaged" "$out/source"
     (cd "$out/source" && ./configure "${NGX_CONF_FLAGS[@]}" --builddir="$out/objs") >"$out/configure.log" 2>&1 ||

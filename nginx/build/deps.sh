@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that a group of make targets needs, and only those that are missing.
 #
-#   deps.sh serve    run the module where it is not built: Debian's nginx
+#   deps.sh serve    run a module that was built elsewhere: Debian's nginx
 #   deps.sh run      build the module and run it: Debian's nginx, its headers, a C compiler, libclang
 #   deps.sh unit     build and test the crates that need no nginx: a C compiler
 #   deps.sh redis    the same, and redis-server
-#   deps.sh test     run, and what the test suites start or compile
-#   deps.sh clients  test, and what clients from other registries run in: Python, npm, Chromium
-#   deps.sh bench    test, the load generator, strace, and the Lua modules that are compared against
-#   deps.sh valgrind what test installs, and valgrind
+#   deps.sh test     the packages of run, and those that the test suites use
+#   deps.sh clients  the packages of test, and Python, npm and Chromium
+#   deps.sh bench    the packages of test, the load generator, and strace
+#   deps.sh valgrind the packages of test, and valgrind
 #
-# When nothing is missing it asks dpkg only: no root, no network.
-# Freshly installed daemons are neither started nor enabled: the suites start their own.
+# If nothing is missing, it needs neither root nor network.
+# Daemons that it installs are neither started nor enabled: the suites start their own.
 set -euo pipefail
 
 # libclang-dev: bindgen reads nginx's headers with it. libpcre2, libssl, zlib: headers that nginx's own include.
@@ -20,13 +20,14 @@ serve=(nginx ca-certificates)
 run=("${serve[@]}" nginx-dev gcc libc6-dev make libclang-dev libpcre2-dev libssl-dev zlib1g-dev curl)
 unit=(gcc libc6-dev)
 redis=(redis-server)
-test=(openssl python3 shellcheck)
-# chromium: the status page is tried in it (a download of 125 MB with what it needs); the font is for its pictures.
+# The Lua module of nginx, for tests with a filter of another module.
+test=(openssl python3 shellcheck libnginx-mod-http-lua libnginx-mod-http-ndk)
+# chromium: for tests of the status page; a download of 125 MB with its dependencies. The font is for screenshots.
 clients=(python3-venv chromium fonts-dejavu-core)
-# An npm of another origin brings its own Node.js, and conflicts with Debian's.
+# An npm that is not Debian's brings its own Node.js, and conflicts with Debian's package.
 command -v npm >/dev/null || clients+=(npm)
 # LiteLLM, one of the peers, is a Python package.
-bench=(wrk strace libnginx-mod-http-lua libnginx-mod-http-ndk python3-venv)
+bench=(wrk strace python3-venv)
 valgrind=(valgrind libc6-dbg)
 
 die() {
@@ -34,7 +35,7 @@ die() {
     exit 1
 }
 
-# Prints those of the named packages that are not installed, a line each.
+# Prints those of the given packages that are not installed, one per line.
 missing_of() {
     local package
     for package; do
@@ -43,8 +44,8 @@ missing_of() {
     done
 }
 
-# Debian starts a service as soon as its package is configured, unless this file says no.
-# A policy that the machine already has is its owner's, and stays.
+# Debian starts a service when its package is configured, unless this file forbids it.
+# An existing policy of this machine is kept.
 policy=/usr/sbin/policy-rc.d
 policy_mark='# written by nginx-openai deps.sh for the time of one installation'
 
@@ -69,7 +70,7 @@ install_packages() {
     local apt=(apt-get -y -qq --no-install-recommends -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0)
     export DEBIAN_FRONTEND=noninteractive
 
-    # Stale or absent package lists show as a failed download.
+    # The download fails if package lists are old or missing.
     if ! "${apt[@]}" install --download-only "$@" >/dev/null 2>&1; then
         "${apt[@]}" update || die "apt-get update failed; these packages are missing: $*"
     fi
@@ -78,7 +79,7 @@ install_packages() {
     keep_disabled "$@"
 }
 
-# A service that came with this installation must not take its port at the next boot either.
+# Services that this script installed must not start at the next boot either.
 keep_disabled() {
     command -v systemctl >/dev/null || return 0
     local package
@@ -91,7 +92,8 @@ keep_disabled() {
 
 # fmt and clippy are absent from rustup's minimal profile.
 require_rust() {
-    command -v cargo >/dev/null || die "cargo is not in PATH: install Rust, see https://rustup.rs"
+    command -v cargo >/dev/null ||
+        die "cargo is not in PATH: install Rust, see https://rustup.rs${SUDO_USER:+, or run make without sudo, which it calls itself}"
     [[ $1 == test ]] || return 0
     local component
     for component in fmt clippy; do
@@ -110,7 +112,7 @@ test) wanted=("${run[@]}" "${redis[@]}" "${test[@]}") ;;
 clients) wanted=("${run[@]}" "${redis[@]}" "${test[@]}" "${clients[@]}") ;;
 bench) wanted=("${run[@]}" "${redis[@]}" "${test[@]}" "${bench[@]}") ;;
 valgrind) wanted=("${run[@]}" "${redis[@]}" "${test[@]}" "${valgrind[@]}") ;;
-packages) # what the script calls itself with when it needs sudo
+packages) # this script calls itself with sudo
     shift
     install_packages "$@"
     exit
@@ -119,7 +121,7 @@ packages) # what the script calls itself with when it needs sudo
 esac
 
 [[ $1 == serve ]] || require_rust "$1"
-command -v dpkg-query >/dev/null || die "this is not a Debian system; install the like of: ${wanted[*]}"
+command -v dpkg-query >/dev/null || die "this is not a Debian system; install the equivalents of: ${wanted[*]}"
 mapfile -t missing < <(missing_of "${wanted[@]}")
 ((${#missing[@]})) || exit 0
 

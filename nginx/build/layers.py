@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Checks that imports go down only: between the folders of module/src, and between our crates.
+"""Checks that imports between the folders of module/src, and dependencies between our crates, go down only.
+Also checks that only gateway/mod.rs imports the steps of the request path.
 
-Without arguments, the tree that this file is in is checked. Prints each import that goes up, is part of a
-cycle, or names lib.rs; ends with status 1 if there is one. `--count` prints how many imports there are.
+Checks the repository that contains this file. Prints each import that goes up, is part of a cycle, or names
+lib.rs, and exits with status 1 if there is one. `--count` also prints the number of imports.
 """
 
 import re
@@ -10,10 +11,13 @@ import sys
 import tomllib
 from pathlib import Path
 
-# From the top down: each may import what stands behind it.
+# From top to bottom: each folder may import those after it.
 FOLDERS = ["lib", "worker", "api", "gateway", "pool", "telemetry", "config"]
 
-# The crates of ours that a crate may depend on.
+# The steps of the request path in gateway/; each is a file or a folder.
+STEPS = ["access", "head", "route", "admit", "lease", "send", "judge", "stream", "release", "log"]
+
+# Our crates that each crate may depend on.
 CRATES = {
     "openai-wire": set(),
     "nginx-safe": set(),
@@ -24,12 +28,12 @@ CRATES = {
 
 
 def without_comments(text):
-    """The text of a file, without what `//` begins; URLs in strings do not matter here."""
+    """The text without everything from `//` to the end of a line, which also removes parts of URLs."""
     return re.sub(r"//[^\n]*", "", text)
 
 
 def firsts(text, at):
-    """The first names of the paths that begin at this place: one, or those of a group in braces."""
+    """The first names of the paths at this position: one, or several for a group in braces."""
     if text[at : at + 1] != "{":
         found = re.match(r"[A-Za-z_]\w*", text[at:])
         return [found.group()] if found else []
@@ -51,13 +55,13 @@ def firsts(text, at):
 
 
 def imports(source):
-    """Pairs of top-level names, with the places where the first names the second."""
+    """Pairs of top-level names (importing, imported), with the positions of the imports."""
     tops = {path.stem for path in source.iterdir()} - {"lib"}
     found = {}
     for path in sorted(source.rglob("*.rs")):
         inner = path.relative_to(source).with_suffix("").parts
         own = inner[0]
-        # How many `super` lead to lib.rs.
+        # The number of `super` that leads to lib.rs.
         depth = len(inner) - (inner[-1] == "mod")
         text = without_comments(path.read_text())
         roots = [match.end() for match in re.finditer(r"\bcrate::", text)]
@@ -74,7 +78,7 @@ def imports(source):
 
 
 def cycles(edges):
-    """Groups of names that import each other, directly or by others."""
+    """Groups of names that import each other, directly or indirectly."""
     reach = {}
     for name in {name for edge in edges for name in edge}:
         seen, due = set(), [name]
@@ -94,8 +98,31 @@ def is_upward(edge):
     return own is None or other is None or other <= own
 
 
+def step_faults(source):
+    """Imports of a step of the request path outside of gateway/mod.rs, and steps without a file."""
+    gateway = source / "gateway"
+    for path in sorted(gateway.rglob("*.rs")):
+        inner = path.relative_to(gateway).with_suffix("").parts
+        own = inner[0]
+        if own == "mod":
+            continue
+        # The number of `super` that leads to gateway/mod.rs.
+        depth = len(inner) - (inner[-1] == "mod")
+        text = without_comments(path.read_text())
+        roots = [match.end() for match in re.finditer(r"\bcrate::gateway::", text)]
+        roots += [m.end() for m in re.finditer(r"\b(?:super::)+", text) if m.group().count("super") == depth]
+        for at in roots:
+            for name in firsts(text, at):
+                if name in STEPS and name != own:
+                    line = text.count("\n", 0, at) + 1
+                    yield f"{path}:{line}: only gateway/mod.rs imports the step {name}"
+    for name in STEPS:
+        if not (gateway / f"{name}.rs").exists() and not (gateway / name).is_dir():
+            yield f"{gateway}: there is no step {name}"
+
+
 def crate_faults(root):
-    """Dependencies between our crates that the layout does not have."""
+    """Dependencies between our crates that `CRATES` does not allow."""
     for manifest in sorted(root.glob("module/*/Cargo.toml")):
         read = tomllib.loads(manifest.read_text())
         name = read["package"]["name"]
@@ -116,6 +143,7 @@ def main():
         print(f"{len(found)} imports between top-level names, {len(upward)} upward, cycles: {rings}")
     faults = [f"{place}: {a} must not import {b}" for (a, b), places in upward.items() for place in places]
     faults += [f"module/src: these import each other: {', '.join(ring)}" for ring in rings]
+    faults += step_faults(root / "module/src")
     faults += crate_faults(root)
     print(*faults, sep="\n", end="\n" if faults else "")
     sys.exit(bool(faults))

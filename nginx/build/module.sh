@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Builds the module for one nginx and prints its path and the load_module line.
 #
-#   NGINX=/path/to/nginx     the nginx that will load it; default: the one in PATH; empty: not on this machine
+#   NGINX=/path/to/nginx     the nginx that will load it; default: the one in PATH; empty: on another machine
 #   NGINX_SOURCE_DIR=...     its source; not needed for Debian's package, whose headers are fetched
 #   NGINX_BUILD_DIR=...      its configured build; default: NGINX_SOURCE_DIR/objs
-#   CARGO_TARGET_DIR=...     where to build; default: target. One for each nginx keeps them all.
+#   CARGO_TARGET_DIR=...     where to build; default: target. Use one for each nginx to keep all modules.
 #   CARGO_BUILD_TARGET=...   cargo's own variable; the module is then in a directory of that name
 #   CARGO_ARGS=...           more arguments of cargo build: --no-default-features for a module that does not
 #                            decrypt key files, and needs 87 fewer crates
@@ -18,17 +18,17 @@ die() {
 cd "$(dirname "$0")/../.."
 here=nginx/build
 target=${CARGO_TARGET_DIR:-$PWD/target}
-PATH=$PATH:/usr/sbin # where nginx is, and where a user's PATH on Debian does not lead
+PATH=$PATH:/usr/sbin # for nginx; a user's PATH on Debian does not contain this directory
 
-# True for the nginx of Debian's package, which promises an ABI that nginx-dev has the headers of.
-# nginx.org's package has the same name, and no such promise.
+# Succeeds for the nginx of Debian's package, which guarantees the ABI of the headers in nginx-dev. The package of
+# nginx.org has the same name, but no such guarantee.
 is_debian_nginx() {
     [[ $(readlink -f "$1") == /usr/sbin/nginx ]] &&
         [[ $(dpkg-query --show --showformat='${Provides}' nginx 2>/dev/null) == *nginx-abi-* ]]
 }
 
-# Fails unless the headers are those of the nginx that will load the module: nginx itself would
-# refuse the module, but only when it is started.
+# Fails unless the headers are those of the nginx that will load the module. nginx itself would reject the module, but
+# only when it starts.
 require_match() {
     local nginx=$1 description binary_version header_version
     description=$("$nginx" -V 2>&1) || die "cannot run $nginx -V"
@@ -43,7 +43,7 @@ require_match() {
 }
 
 nginx=${NGINX-$(command -v nginx || true)}
-unset NGINX # nginx itself reads that variable: sockets handed over by an older nginx
+unset NGINX # nginx reads inherited sockets from a variable of this name
 [[ -z $nginx ]] || command -v "$nginx" >/dev/null || die "NGINX names no program: $nginx"
 
 if [[ -n ${NGINX_SOURCE_DIR-} ]]; then
@@ -72,7 +72,8 @@ cargo build --release --package ngx_http_openai_module "${arguments[@]}"
 release=$target/${CARGO_BUILD_TARGET:+$CARGO_BUILD_TARGET/}release
 module=$release/ngx_http_openai_module.so
 [[ -f $release/libngx_http_openai_module.so ]] || die "cargo left no $release/libngx_http_openai_module.so"
-# The name that nginx's own modules have. Renamed into place: a running nginx may have the old file mapped.
+# nginx's own modules have names of this form. The new file is renamed, because a running nginx may have the old one
+# mapped.
 cp "$release/libngx_http_openai_module.so" "$module.new"
 mv "$module.new" "$module"
 printf '%s\nload_module %s;\n' "$module" "$module"

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Checks what Prometheus reads of the gateway: the text of /metrics and the alert rules, by Debian's promtool.
+# Checks what Prometheus reads: the text of /metrics, the alert rules, and the tests of the rules. Uses Debian's
+# promtool.
 #
-# The package `prometheus` holds it beside a server of 90 MB: it is fetched and unpacked, not installed.
+# promtool is part of the package `prometheus`, which contains a server of 50 MB as well. The package is downloaded and
+# unpacked, but not installed.
 set -euo pipefail
 
 cd "$(dirname "$0")/../.."
@@ -17,4 +19,5 @@ if [[ ! -x $promtool ]]; then
 fi
 
 "$promtool" check rules nginx/observability/alerts.yml
+"$promtool" test rules nginx/observability/alerts_test.yml
 cargo run --quiet --package openai-core --example metrics | "$promtool" check metrics

@@ -7,10 +7,10 @@
 #   NGINX=...
 #   NGINX_SOURCE_DIR=...
 #   NGINX_BUILD_DIR=...
-# ready for env(1). Does nothing when OUT already holds that build.
+# ready for env(1). Does nothing if OUT already contains that build.
 set -euo pipefail
 
-# The crate's version; behind the plus, the version of nginx.
+# The version of the crate, and after the plus sign that of nginx.
 crate_version='1.28.5+1.28.3'
 
 flags=(
@@ -31,8 +31,8 @@ die() {
     exit 1
 }
 
-# Prints the directory of the unpacked crate. Cargo fetches it: through the registry, mirror or
-# vendored copy that the machine is set up for, and checked against the registry's checksum.
+# Prints the directory of the unpacked crate. Cargo fetches it from the registry, mirror or vendored copy that this
+# machine is configured for, and verifies the registry's checksum.
 crate_source() {
     local manifest=$out/fetch/Cargo.toml source
     mkdir -p "$out/fetch"
@@ -62,7 +62,7 @@ mkdir -p "$1"
 out=$(cd "$1" && pwd -P)
 shift
 flags+=("--with-cc-opt=-g -O2${*:+ $*}")
-((!$#)) || flags+=("--with-ld-opt=$*") # a sanitizer brings its runtime
+((!$#)) || flags+=("--with-ld-opt=$*") # a sanitizer has a runtime to link
 [[ $out != *[[:space:]]* ]] || die "nginx's configure cannot work in a path with a space: $out"
 
 want="nginx-src $crate_version in $out: ${flags[*]}"
@@ -74,7 +74,7 @@ if [[ $(cat "$out/stamp" 2>/dev/null) != "$want" || ! -x $out/objs/nginx ]]; the
     chmod -R u+w "$out/source" # a registry may be read-only
     (cd "$out/source" && sh auto/configure "${flags[@]}" --builddir="$out/objs") >"$out/configure.log" 2>&1 ||
         die "configure failed, see $out/configure.log"
-    # Called from make: a jobserver of its own, not the caller's.
+    # The script may be called from make, whose jobserver cannot be used here.
     (cd "$out/source" && env -u MAKEFLAGS -u MFLAGS make -j"$(nproc)" -f "$out/objs/Makefile" binary) >"$out/make.log" 2>&1 ||
         die "make failed, see $out/make.log"
     printf '%s\n' "$want" >"$out/stamp"

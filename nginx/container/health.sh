@@ -1,5 +1,5 @@
 #!/bin/bash
-# Succeeds when what listens on a port of this container answers a path with 200; nothing but bash is needed.
+# Succeeds if the server on a port of this container responds to a path with status 200. Needs only bash.
 #
 #   health PORT PATH
 set -euo pipefail

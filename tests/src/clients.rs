@@ -74,7 +74,14 @@ fn run(command: &mut Command) -> String {
 /// Runs a Python script, and gives what it prints.
 #[track_caller]
 pub fn python(script: &str, arguments: &[&str]) -> String {
+    python_with(&[], script, arguments)
+}
+
+/// The same with these environment variables.
+#[track_caller]
+pub fn python_with(environment: &[(&str, &str)], script: &str, arguments: &[&str]) -> String {
     run(Command::new(PYTHON.join("python"))
+        .envs(environment.iter().copied())
         .args(["-c", script])
         .args(arguments))
 }

@@ -117,6 +117,21 @@ location = /up {{ return 200 up; }}
     fill(&text, place)
 }
 
+/// A configuration with these blocks beside `events`.
+pub(crate) fn without_plan(flavour: &Flavour, dir: &Path, workers: usize, blocks: &str) -> String {
+    let text = format!(
+        "{preamble}
+worker_processes {workers};
+daemon off;
+error_log {{dir}}/error.log info;
+events {{}}
+{blocks}
+",
+        preamble = preamble(flavour),
+    );
+    text.replace("{dir}", &dir.display().to_string())
+}
+
 /// The pools of a plan; the first one serves `/v1/`.
 pub(crate) fn pools(plan: &Plan) -> Vec<(String, String)> {
     if plan.pools.is_empty() {

@@ -1,4 +1,4 @@
-//! What `nginx -t` says of a configuration.
+//! What `nginx -t` and `nginx -s` say of a configuration.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use crate::flavour::Flavour;
 use crate::nginx::command;
 use crate::valgrind;
 
-/// What `nginx -t` says of a configuration.
+/// What `nginx -t` or `nginx -s` says of a configuration.
 #[derive(Debug)]
 pub struct ConfigTest {
     /// Whether it is sound.
@@ -17,15 +17,22 @@ pub struct ConfigTest {
 }
 
 impl ConfigTest {
-    /// Tests `dir/nginx.conf`.
-    pub(crate) fn run(flavour: &Flavour, dir: &Path, environment: &[(String, String)]) -> Self {
+    /// Reads `dir/nginx.conf`, with `-t` or `-s SIGNAL`.
+    pub(crate) fn run(
+        flavour: &Flavour,
+        dir: &Path,
+        environment: &[(String, String)],
+        options: &[&str],
+    ) -> Self {
         let mut command = command(flavour, dir, environment);
         // Of two options -e the last one counts: what nginx would log goes to stderr.
         let output = command
-            .args(["-e", "stderr", "-t"])
+            .args(["-e", "stderr"])
+            .args(options)
             .output()
             .expect("nginx can be run");
-        let mut findings = valgrind::findings(dir, false);
+        // The report of a server that gets the signal, and still runs, has no summary.
+        let mut findings = valgrind::findings(dir, options.contains(&"-s"));
         findings.extend(asan::findings(dir));
         assert!(findings.is_empty(), "{}", findings.join("\n"));
         Self {

@@ -108,6 +108,13 @@ impl Gateway {
         &mut self.nginx
     }
 
+    /// Sends a signal by `nginx -s`, from a shell with these variables only.
+    pub fn signal_from_shell(&self, signal: &str, environment: &[(&str, &str)]) -> ConfigTest {
+        let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+        let environment: Vec<_> = environment.iter().map(owned).collect();
+        ConfigTest::run(&self.flavour, self.dir(), &environment, &["-s", signal])
+    }
+
     /// The error log.
     pub fn error_log(&self) -> &ErrorLog {
         self.nginx.error_log()
@@ -145,6 +152,15 @@ impl Gateway {
         self.plan = change(self.plan.clone());
         self.write(&self.plan);
         self.nginx.reload(self.plan.workers);
+    }
+
+    /// Reloads nginx without the plan: with these blocks beside `events`.
+    #[track_caller]
+    pub fn reload_others(&mut self, blocks: &str) {
+        let workers = self.plan.workers;
+        let text = config::without_plan(&self.flavour, self.dir(), workers, blocks);
+        fs::write(self.dir().join("nginx.conf"), text).expect("the directory is writable");
+        self.nginx.reload(workers);
     }
 
     /// Has nginx reload a plan that it will refuse; the plan in force stays.
@@ -241,7 +257,7 @@ pub(crate) fn check(plan: &Plan) -> ConfigTest {
         upstream: "127.0.0.1:1",
     };
     write(plan, &flavour, &place);
-    ConfigTest::run(&flavour, dir.path(), &plan.environment)
+    ConfigTest::run(&flavour, dir.path(), &plan.environment, &["-t"])
 }
 
 /// A directory that unprivileged workers can enter.

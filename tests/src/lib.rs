@@ -16,7 +16,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stderr,
-    reason = "a harness fails its test by panicking, and says why on stderr"
+    reason = "a harness fails its test by panicking, and prints the reason"
 )]
 
 mod answer;
@@ -40,6 +40,7 @@ mod log_line;
 pub mod nemesis;
 mod nginx;
 mod observe;
+mod pages;
 mod plan;
 mod port;
 mod raw_client;
@@ -55,7 +56,7 @@ pub use answer::{Answer, Events, Refusal};
 pub use browser::Browser;
 pub use call::Call;
 pub use cert::{Authority, Certificate};
-pub use clients::{node, python, schemathesis};
+pub use clients::{node, python, python_with, schemathesis};
 pub use config_test::ConfigTest;
 pub use error_log::ErrorLog;
 pub use faults::{Fault, Faults};
@@ -69,6 +70,7 @@ pub use load_client::{leave_early, stream_once};
 pub use log_line::LogLine;
 pub use nginx::{Nginx, VARIABLES};
 pub use observe::Held;
+pub use pages::Example;
 pub use plan::{KEY, Plan};
 pub use port::{closed_port, free_port};
 pub use raw_client::{RawClient, post};

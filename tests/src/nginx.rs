@@ -111,6 +111,11 @@ impl Nginx {
             .collect()
     }
 
+    /// The master.
+    pub fn master_pid(&self) -> u32 {
+        self.master.id()
+    }
+
     /// Every living child of the master, also those that are shutting down.
     pub fn children(&self) -> Vec<i32> {
         let master = self.master.id();

@@ -2,6 +2,8 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_linger;
 
@@ -41,10 +43,14 @@ impl RawUpstream {
         wait_for("nginx connects to the upstream", || self.take())
     }
 
-    /// Takes the next connection and its first request, if there is one.
+    /// Takes the next connection and its first request, if there is one; otherwise sleeps for a
+    /// moment, so that a loop around this leaves the processor to others.
     #[track_caller]
     pub fn try_accept(&self) -> Option<Exchange> {
-        let mut exchange = self.take()?;
+        let Some(mut exchange) = self.take() else {
+            thread::sleep(Duration::from_millis(1));
+            return None;
+        };
         exchange.read_request();
         Some(exchange)
     }
@@ -140,7 +146,7 @@ impl Exchange {
 
     /// Closes the connection by a reset.
     pub fn reset(self) {
-        set_socket_linger(&self.stream, Some(std::time::Duration::ZERO)).expect("linger is set");
+        set_socket_linger(&self.stream, Some(Duration::ZERO)).expect("linger is set");
     }
 
     /// Waits until nginx has closed the connection.

@@ -161,6 +161,16 @@ impl Redis {
         reply(&mut BufReader::new(stream))
     }
 
+    /// For how many seconds it has run, as it tells itself.
+    #[track_caller]
+    pub fn age(&self) -> u64 {
+        let info = self.ask("INFO server");
+        let mut lines = info.lines();
+        let age = lines.find_map(|line| line.strip_prefix("uptime_in_seconds:"));
+        age.and_then(|age| age.trim().parse().ok())
+            .expect("a server tells its age")
+    }
+
     /// Has the server run a command whose answer is a number.
     #[track_caller]
     pub fn number(&self, command: &str) -> i64 {

@@ -66,9 +66,12 @@ impl Shipped {
         .expect("the log format");
         furnish(dir.path());
         let environment = [
-            ("PRIMARY_OPENAI_API_KEY", "sk-e2e-primary"),
-            ("OPENAI_API_KEYS", "sk-e2e-second,sk-e2e-third"),
-            ("EMBEDDINGS_API_KEY", "sk-e2e-embeddings"),
+            ("PRIMARY_OPENAI_API_KEY", "sk-e2e-the-primary-key"),
+            (
+                "OPENAI_API_KEYS",
+                "sk-e2e-the-second-key,sk-e2e-the-third-key",
+            ),
+            ("EMBEDDINGS_API_KEY", "sk-e2e-the-embeddings-key"),
             ("SERVICE_TOKEN", Self::TOKEN),
             ("ADMIN_TOKEN", "token-of-an-admin"),
         ];
@@ -183,7 +186,7 @@ impl Shipped {
 
     /// Has nginx test it.
     pub fn test(&self) -> ConfigTest {
-        ConfigTest::run(&self.flavour, self.dir.path(), &self.environment)
+        ConfigTest::run(&self.flavour, self.dir.path(), &self.environment, &["-t"])
     }
 
     /// Starts it.
@@ -260,12 +263,16 @@ fn adapt(text: &str, flavour: &Flavour, dir: &Path, port: u16, upstream_port: u1
         )
         .replace("/etc/nginx/", &format!("{home}/"))
         .replace("/etc/nginx-openai/", &format!("{home}/"))
-        .replace("/dev/stdout", &format!("{home}/openai.json"))
+        .replace("/dev/stdout", &format!("{home}/openai.log"))
         .replace("stderr warn", &format!("{home}/error.log warn"))
         .replace("listen 8004", &format!("listen 127.0.0.1:{port}"))
         .replace("mock:8080", &format!("127.0.0.1:{upstream_port}"))
         .replace("/var/log/nginx/", &format!("{home}/"))
         .replace("listen 443", &format!("listen 127.0.0.1:{}", free_port()))
+        .replace(
+            "listen      80;",
+            &format!("listen 127.0.0.1:{};", free_port()),
+        )
         .replace("127.0.0.1:8004", &format!("127.0.0.1:{port}"))
         .replace("127.0.0.1:8080", &format!("127.0.0.1:{upstream_port}"))
         .replace("logs/nginx.pid", "nginx.pid")

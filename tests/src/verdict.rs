@@ -20,7 +20,16 @@ pub(crate) fn pronounce(gateway: &mut Gateway) {
     if thread::panicking() {
         eprintln!(
             "--- error log of the failed test:\n{}---",
-            gateway.error_log().tail(40)
+            gateway.error_log().tail(100)
+        );
+        let log = gateway.access_log();
+        let failed = log
+            .lines()
+            .filter(|line| !line.contains("\"status\":\"200\""));
+        let failed: Vec<_> = failed.collect();
+        eprintln!(
+            "--- its last requests with another status than 200:\n{}\n---",
+            failed[failed.len().saturating_sub(20)..].join("\n")
         );
         for report in gateway.nginx.reports() {
             eprintln!("{report}---");

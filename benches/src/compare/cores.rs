@@ -1,4 +1,4 @@
-//! Which process runs on which core.
+//! Assignment of processes to cores.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -6,15 +6,15 @@ use std::process::Command;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// nginx has a core of its own, so that neither the load nor the upstream takes time from it;
-/// they share the others. With one core there is nothing to divide.
+/// The cores in use. nginx has one of its own, so that the load and the upstream take no time from
+/// it; they share the others. With one core, all processes share it.
 #[derive(Clone, Debug)]
 pub struct Cores {
     allowed: Vec<usize>,
 }
 
 impl Cores {
-    /// The cores that this process may use.
+    /// The cores that this process is allowed to use.
     pub fn allowed() -> Self {
         let set = sched_getaffinity(None).unwrap_or_else(|_| CpuSet::new());
         let allowed = (0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core));
@@ -23,18 +23,18 @@ impl Cores {
         }
     }
 
-    /// A command that runs on nginx's core.
+    /// A command on nginx's core.
     pub fn for_nginx(&self, program: impl AsRef<OsStr>) -> Command {
         Self::pinned(self.split().map(|(first, _)| first), program.as_ref())
     }
 
-    /// A command that runs on the other cores.
+    /// A command on the other cores.
     pub fn for_others(&self, program: impl AsRef<OsStr>) -> Command {
         Self::pinned(self.split().map(|(_, rest)| rest), program.as_ref())
     }
 
-    /// A command that runs beside the load and the mock, or on all cores if they have only one:
-    /// they fill it, and that would be measured, not nginx.
+    /// A command on the cores of the load and the mock. If these have only one core, on all cores:
+    /// otherwise that core would be full, and would be measured instead of nginx.
     pub fn for_stores(&self, program: impl AsRef<OsStr>) -> Command {
         if !self.share_stores() {
             return self.for_others(program);
@@ -43,7 +43,7 @@ impl Cores {
         Self::pinned(Some(all.join(",")), program.as_ref())
     }
 
-    /// Moves this process to the other cores: it is a client as well.
+    /// Moves this process, which is a client too, to the other cores.
     pub fn move_to_others(&self) {
         if let Some((_, rest)) = self.allowed.split_first()
             && !rest.is_empty()
@@ -67,10 +67,10 @@ impl Cores {
         Some((first.to_string(), rest.join(",")))
     }
 
-    /// taskset becomes the program: the process id is the program's own.
+    /// Makes a command that taskset runs; taskset executes the program in the same process.
     ///
-    /// The environment is left behind: nginx takes a variable NGINX for inherited sockets, and the
-    /// mock has settings there.
+    /// The environment is not inherited: nginx takes inherited sockets from the variable NGINX, and
+    /// the mock reads settings from it.
     fn pinned(cores: Option<String>, program: &OsStr) -> Command {
         let mut command = match cores {
             Some(cores) => {

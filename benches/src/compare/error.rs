@@ -1,4 +1,4 @@
-//! Why a comparison could not be made, or must not be believed.
+//! The errors of comparisons.
 
 use std::io;
 use std::time::Duration;
@@ -40,7 +40,7 @@ pub enum Error {
 
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Says what was being done when the operating system refused.
+/// Adds a description of the operation to an error of the operating system.
 pub trait While<T> {
     fn while_doing(self, what: impl Into<String>) -> Result<T>;
 }

@@ -1,4 +1,4 @@
-//! What the comparisons are made with.
+//! The programs and settings of the comparisons.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,25 +7,25 @@ use std::process::Command;
 use crate::cores::Cores;
 use crate::error::{Error, Result};
 
-/// The programs, and how long and how often they are measured.
+/// The programs, and the number and duration of measurements.
 #[derive(Clone, Debug)]
 pub struct Lab {
     pub nginx: PathBuf,
     pub module: PathBuf,
-    /// The module built from older code, where one was named.
+    /// The module built from older code, if `--old` was given.
     pub old: Option<PathBuf>,
     pub mock: PathBuf,
     /// The virtual environment with LiteLLM.
     pub litellm: PathBuf,
     pub cores: Cores,
-    /// How often each side is measured.
+    /// The number of rounds for each side.
     pub rounds: usize,
-    /// How long each time.
+    /// The duration of a round.
     pub seconds: u64,
 }
 
 impl Lab {
-    /// Whether everything is there; wrk shows itself when it is run.
+    /// Checks that all programs exist, except wrk, whose absence shows when it is run.
     pub fn check(&self) -> Result<()> {
         let files = [&self.nginx, &self.module, &self.mock];
         for file in files.into_iter().chain(&self.old) {
@@ -37,7 +37,7 @@ impl Lab {
     }
 }
 
-/// Processor, kernel and nginx.
+/// A description of the processor, the kernel and nginx.
 pub fn machine(nginx: &Path) -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = info.lines().find(|line| line.starts_with("model name"));
@@ -56,7 +56,7 @@ pub fn machine(nginx: &Path) -> String {
     )
 }
 
-/// The machine's load of the last minute: more than nothing before the start means noise.
+/// The load average of the last minute. Before the start, any load means noise.
 pub fn load_average() -> f64 {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let first = text.split(' ').next().and_then(|word| word.parse().ok());

@@ -1,4 +1,4 @@
-//! LiteLLM's proxy, from a virtual environment of its own.
+//! LiteLLM's proxy, in a virtual environment of its own.
 
 use std::fs;
 use std::process::Command;
@@ -10,10 +10,11 @@ use crate::mock::Mock;
 use crate::process::Server;
 use crate::stream::MODEL;
 
-/// It imports for half a minute.
+/// Starting takes half a minute, mostly for imports.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Starts it as lean as it gets: one worker, one deployment, no database, no client tokens.
+/// Starts the proxy in its fastest configuration: one worker, one deployment, no database, no
+/// client tokens.
 pub fn start(lab: &Lab, mock: &Mock) -> Result<Server> {
     let program = lab.litellm.join("bin/litellm");
     if !program.exists() {
@@ -49,7 +50,7 @@ litellm_settings: {{ telemetry: false }}
     })
 }
 
-/// Its version.
+/// The installed version of LiteLLM.
 pub fn version(lab: &Lab) -> String {
     let print = "from importlib.metadata import version; print(version('litellm'))";
     let python = lab.litellm.join("bin/python");

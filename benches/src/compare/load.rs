@@ -1,4 +1,4 @@
-//! Routes under wrk's load, one after the other, again and again.
+//! Measures routes under wrk's load, in turn.
 
 use std::time::Duration;
 
@@ -19,26 +19,26 @@ pub struct Side<'a> {
 }
 
 impl Side<'_> {
-    /// Where wrk sends its requests.
+    /// The URL for wrk.
     pub fn url(&self) -> String {
         let port = self.nginx.port();
         format!("http://127.0.0.1:{port}{}", self.route.path())
     }
 }
 
-/// What the rounds of one side gave, in their order.
+/// The results of one side, in the order of the rounds.
 #[derive(Debug, Default)]
 pub struct Rounds {
-    /// Requests a second.
+    /// Requests per second.
     pub rate: Vec<f64>,
-    /// Time of nginx's worker on its core, in microseconds a request.
+    /// Time of nginx's worker on its core, in microseconds per request.
     pub core: Vec<f64>,
-    /// Of whole answers, in microseconds.
+    /// Of complete responses, in microseconds.
     pub p50: Vec<f64>,
     pub p99: Vec<f64>,
 }
 
-/// Measures A B C A B C ..., each side as often as the lab wants.
+/// Measures the sides in turn (A B C A B C ...), each `rounds` times.
 pub fn alternate(
     lab: &Lab,
     mock: &Mock,
@@ -47,7 +47,7 @@ pub fn alternate(
 ) -> Result<Vec<Rounds>> {
     for side in sides {
         probe(side)?;
-        // Connections, caches and heaps as they are after a while.
+        // Warm-up: connections, caches and heaps.
         measure(lab, mock, side, connections, 1)?;
     }
     let mut rounds: Vec<Rounds> = sides.iter().map(|_| Rounds::default()).collect();
@@ -63,7 +63,7 @@ pub fn alternate(
     Ok(rounds)
 }
 
-/// One request whose answer is looked at as a whole: wrk looks at the status only.
+/// Sends one request and checks the whole response; wrk checks only the status.
 pub fn probe(side: &Side<'_>) -> Result<()> {
     let request = Request::chat(&side.route.path(), 3, Duration::ZERO);
     runtime()?.block_on(async {
@@ -72,7 +72,7 @@ pub fn probe(side: &Side<'_>) -> Result<()> {
     })
 }
 
-/// A runtime in this thread, for our own client.
+/// A runtime in this thread, for [`Client`](crate::stream::Client).
 pub fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -97,7 +97,8 @@ fn measure(
     Ok((tally, core))
 }
 
-/// Whether the requests came with the keys that they should have had.
+/// Checks that the mock has seen the requests with the expected keys, and never more at once than
+/// slots.
 fn witness(mock: &Mock, route: &Route, tally: &wrk::Tally) -> Result<()> {
     let seen = mock.seen()?;
     let (requests, keys, most) = (seen.requests(), seen.keys.len(), seen.most_at_once());

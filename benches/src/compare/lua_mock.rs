@@ -1,4 +1,4 @@
-//! A mock in OpenResty's Lua, to be compared with ours.
+//! A mock in OpenResty's Lua, for comparison.
 
 use std::fs;
 
@@ -9,8 +9,8 @@ use crate::site::{load_lua, whole};
 
 const LUA: &str = include_str!("../../mock.lua");
 
-/// Starts an nginx that is a mock: below `/paced/` words are 50 ms apart, below `/at-once/` they are
-/// not.
+/// Starts an nginx that acts as a mock: words are 50 ms apart below `/paced/`, and without delay
+/// below `/at-once/`.
 pub fn start(lab: &Lab) -> Result<Nginx> {
     Nginx::configured(lab, |dir, port| {
         fs::write(dir.join("mock.lua"), LUA).while_doing("writing mock.lua")?;

@@ -1,10 +1,9 @@
-//! Compares the gateway with plain nginx: same machine, same minute, one worker, the same mock
-//! upstream, and settings that differ in nothing but the lease.
+//! Compares the gateway with plain nginx: on the same machine at the same time, with one worker,
+//! the same mock upstream, and settings that only differ in the lease.
 //!
-//! Noise comes in waves that are longer than a measurement, so the sides are measured in turn,
-//! again and again, and each round is judged by itself: the result is the median of the rounds'
-//! ratios. The time that nginx spends on its core is told as well; it hardly depends on what
-//! else runs on the machine.
+//! Noise lasts longer than a measurement. Therefore the sides are measured in turn, repeatedly, and
+//! compared within each round; the result is the median of these ratios. The time that nginx spends
+//! on its core is reported as well: it hardly depends on what else runs on the machine.
 
 mod comparisons;
 mod cores;
@@ -40,44 +39,44 @@ use crate::report::Report;
 
 /// Compares the gateway with plain nginx.
 ///
-/// A missed target is told, not failed: the machine may be busy. A wrong answer, a refused
-/// connection or a line in nginx's error log fails.
+/// A missed target is reported, but is not a failure, because the machine may be busy. A wrong
+/// response, a refused connection, or a line in nginx's error log is a failure.
 #[derive(Debug, Parser)]
 struct Args {
     /// What to compare [default: everything]
     #[arg(value_enum)]
     comparisons: Vec<Comparison>,
 
-    /// The nginx that both sides run in
+    /// nginx binary for both sides
     #[arg(long, default_value = "/usr/sbin/nginx")]
     nginx: PathBuf,
 
-    /// Where the module and the mock were built: the module and the mock are in its `release`
+    /// Build directory; the module and the mock are in its subdirectory `release`
     #[arg(long, env = "CARGO_TARGET_DIR", default_value = "target")]
     target: PathBuf,
 
-    /// The module built from older code, which `ab` compares with
+    /// For `ab`: the module built from older code
     #[arg(long, required_if_eq("comparisons", "ab"))]
     old: Option<PathBuf>,
 
-    /// The module that `ab` compares it with [default: the one in TARGET/release]
+    /// The module to measure [default: the one in TARGET/release]
     #[arg(long)]
     new: Option<PathBuf>,
 
-    /// The results are added to this file, a line of JSON each [default: TARGET/bench/results.jsonl]
+    /// File to append results to, one JSON object per line [default: TARGET/bench/results.jsonl]
     #[arg(long)]
     results: Option<PathBuf>,
 
-    /// How often each side is measured [default: 7, of `ab` 15]
+    /// Number of measurements of each side [default: 7, with `ab` 15]
     #[arg(long)]
     rounds: Option<usize>,
 
-    /// How many seconds each time
+    /// Duration of a measurement in seconds
     #[arg(long, default_value_t = 2)]
     seconds: u64,
 }
 
-/// A load average above which throughputs and latencies say more about the machine than about us.
+/// A load average above which the results are unreliable.
 const BUSY: f64 = 0.5;
 
 fn main() -> ExitCode {
@@ -96,7 +95,7 @@ fn main() -> ExitCode {
 #[expect(clippy::print_stdout, reason = "the program's output")]
 fn run(args: Args) -> Result<()> {
     allow_many_connections();
-    // nginx runs elsewhere: relative paths would lead it astray.
+    // nginx runs in another directory, so paths must be absolute.
     let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
     let target = absolute(args.target);
     let built = target.join("release/ngx_http_openai_module.so");
@@ -135,7 +134,7 @@ fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// Thousands of streams are as many open files, here and in the processes started from here.
+/// Raises the limit of open files, for this process and those that it starts: each stream is one.
 fn allow_many_connections() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

@@ -1,4 +1,4 @@
-//! The upstream of both sides, which also witnesses how many requests a key had at once.
+//! The upstream of both sides. It also counts how many requests of each key are in progress.
 
 use std::collections::HashMap;
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::process::{PATIENCE, Server, await_that};
 
 pub struct Mock(Server);
 
-/// What the mock saw of one key.
+/// What the mock has counted for one key.
 #[derive(Debug, Deserialize)]
 pub struct KeySeen {
     pub requests: u64,
@@ -19,7 +19,7 @@ pub struct KeySeen {
     pub max_in_flight: u64,
 }
 
-/// What the mock saw since it was reset.
+/// What the mock has counted since it was reset.
 #[derive(Debug, Deserialize)]
 pub struct Seen {
     pub keys: HashMap<String, KeySeen>,
@@ -30,7 +30,7 @@ impl Seen {
         self.keys.values().map(|key| key.requests).sum()
     }
 
-    /// The most requests that any key had at once.
+    /// The maximum number of concurrent requests of a key.
     pub fn most_at_once(&self) -> u64 {
         let most = self.keys.values().map(|key| key.max_in_flight).max();
         most.unwrap_or(0)
@@ -42,14 +42,14 @@ impl Seen {
 }
 
 impl Mock {
-    /// Starts the mock with no delay between chunks, beside the clients.
+    /// Starts the mock without a delay between chunks, on the cores of the clients.
     pub fn start(lab: &Lab) -> Result<Self> {
-        // As short as an answer gets: the mock must not be what is measured.
+        // As little work as possible: the mock must not be the bottleneck.
         let args = ["--delay", "0", "--set", "journal=0"];
         Self::with(lab.cores.for_others(&lab.mock), &args)
     }
 
-    /// Starts it where nginx is otherwise: it is what is measured.
+    /// Starts the mock on nginx's core, to measure the mock itself.
     pub fn measured(lab: &Lab, delay: &str) -> Result<Self> {
         Self::with(lab.cores.for_nginx(&lab.mock), &["--delay", delay])
     }
@@ -73,7 +73,7 @@ impl Mock {
         self.0.process.pid()
     }
 
-    /// Waits until no request is in flight, and starts counting anew.
+    /// Waits until no request is in progress, then resets the counters.
     pub fn reset(&self) -> Result<()> {
         self.await_idle()?;
         let url = format!("http://127.0.0.1:{}/__mock/reset", self.port());
@@ -81,7 +81,7 @@ impl Mock {
         sent.map(drop).map_err(|e| http(url, e))
     }
 
-    /// What it saw, once no request is in flight any more.
+    /// The counters, once no request is in progress.
     pub fn seen(&self) -> Result<Seen> {
         self.await_idle()?;
         self.stats()

@@ -16,12 +16,12 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// Starts it with a location for each route.
+    /// Starts an nginx with a location for each route.
     pub fn start(lab: &Lab, mock: &Mock, routes: &[Route]) -> Result<Self> {
         Self::with_groups(lab, mock, routes, &[])
     }
 
-    /// The same with groups of Redis servers, all of whose nodes are up when it returns.
+    /// The same with groups of Redis servers. All their nodes are up when it returns.
     pub fn with_groups(lab: &Lab, mock: &Mock, routes: &[Route], groups: &[Group]) -> Result<Self> {
         let nginx = Self::configured(lab, |dir, port| {
             let site = Site {
@@ -40,7 +40,7 @@ impl Nginx {
         Ok(nginx)
     }
 
-    /// Starts it with a configuration for its directory and its port.
+    /// Starts an nginx with the configuration that `config` returns for a directory and a port.
     pub fn configured(
         lab: &Lab,
         config: impl FnOnce(&Path, u16) -> Result<String>,
@@ -91,20 +91,20 @@ impl Nginx {
         self.worker
     }
 
-    /// Waits until it has dealt with what clients left behind when they went.
+    /// Waits until all connections but our own are closed.
     pub fn await_idle(&self) -> Result<()> {
         await_that("an idle nginx", || {
-            // Our own connection is one of them.
+            // Our own connection is counted.
             Ok(self.get("/status")?.starts_with("Active connections: 1 "))
         })
     }
 
-    /// Ends it; an error in its log is ours, as a run must have none.
+    /// Stops nginx. Fails if its log contains an error.
     pub fn finish(self) -> Result<()> {
         self.finish_despite(None)
     }
 
-    /// The same; errors that name what is there to fail are expected.
+    /// The same. Errors that contain `failing` are expected.
     pub fn finish_despite(mut self, failing: Option<&str>) -> Result<()> {
         self.server.process.stop();
         let log = fs::read_to_string(self.server.dir.path().join("error.log"));

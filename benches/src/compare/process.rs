@@ -1,4 +1,4 @@
-//! Child processes: stopped when dropped, and what the kernel knows of them.
+//! Child processes, which are stopped when dropped, and their resource usage.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -15,13 +15,13 @@ use crate::error::{Error, Result, While};
 
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A process that ends with its owner.
+/// A process that is stopped when the value is dropped.
 pub struct Process {
     name: &'static str,
     child: Child,
 }
 
-/// A server, and a directory of its own, which goes with it.
+/// A server with a temporary directory.
 pub struct Server {
     pub process: Process,
     pub port: u16,
@@ -29,7 +29,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts it by the command that is made for a directory and a port, and waits until it listens.
+    /// Starts the server with the command that `command` makes for a directory and a port, and
+    /// waits until it listens.
     pub fn start(
         name: &'static str,
         patience: Duration,
@@ -64,7 +65,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Sends it a signal, unless it has ended.
+    /// Sends a signal to the process, unless it has ended.
     pub fn signal(&mut self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         if let (Some(pid), Ok(None)) = (pid, self.child.try_wait()) {
@@ -72,7 +73,7 @@ impl Process {
         }
     }
 
-    /// An error if it has ended, with what it wrote to `output`.
+    /// Fails if the process has ended; the error contains its output.
     pub fn check(&mut self, output: &Path) -> Result<()> {
         match self.child.try_wait() {
             Ok(Some(_)) => Err(Error::Ended {
@@ -103,7 +104,7 @@ impl Drop for Process {
     }
 }
 
-/// Asks again and again until `done`.
+/// Calls `done` repeatedly until it returns `true`.
 pub fn await_that(what: &str, done: impl FnMut() -> Result<bool>) -> Result<()> {
     await_for(PATIENCE, what, done)
 }
@@ -122,7 +123,7 @@ fn await_for(patience: Duration, what: &str, mut done: impl FnMut() -> Result<bo
     Ok(())
 }
 
-/// A port that nobody listens on, below those that the kernel gives to outgoing connections.
+/// A port without a listener, below the range that the kernel uses for outgoing connections.
 fn free_port() -> Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = (id() % 10_000) as u16;
@@ -132,7 +133,8 @@ fn free_port() -> Result<u16> {
         .ok_or_else(|| Error::Missing("a free port of 127.0.0.1".to_owned()))
 }
 
-/// The time that a process's threads have spent on a core, whoever else wanted that core.
+/// The time that the threads of a process have spent on a core. Other processes on that core do not
+/// matter.
 pub fn time_on_core(pid: u32) -> Result<Duration> {
     let path = format!("/proc/{pid}/task");
     let mut time = Duration::ZERO;
@@ -146,7 +148,7 @@ pub fn time_on_core(pid: u32) -> Result<Duration> {
     Ok(time)
 }
 
-/// Its memory, shared pages counted by their share, in bytes.
+/// The memory of a process in bytes; shared pages count in proportion (PSS).
 pub fn memory(pid: u32) -> Result<f64> {
     let path = format!("/proc/{pid}/smaps_rollup");
     let text = fs::read_to_string(&path).while_doing(&path)?;

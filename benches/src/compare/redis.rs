@@ -1,4 +1,4 @@
-//! Redis servers that keep nothing on disk.
+//! Redis servers without persistence.
 
 use rustix::process::Signal;
 
@@ -6,16 +6,16 @@ use crate::error::Result;
 use crate::lab::Lab;
 use crate::process::{PATIENCE, Server};
 
-/// A server.
+/// A running server.
 pub struct Redis(Server);
 
 impl Redis {
-    /// Starts so many servers, which know nothing of one another.
+    /// Starts `count` independent servers.
     pub fn group(lab: &Lab, count: usize) -> Result<Vec<Self>> {
         (0..count).map(|_| Self::start(lab)).collect()
     }
 
-    /// Starts one.
+    /// Starts a server.
     pub fn start(lab: &Lab) -> Result<Self> {
         let server = Server::start("redis-server", PATIENCE, |dir, port| {
             let mut command = lab.cores.for_stores("redis-server");
@@ -32,13 +32,13 @@ impl Redis {
         self.0.port
     }
 
-    /// Stops it as it is: connections stay and are made, nothing is answered.
+    /// Stops the process: connections remain possible, but nothing is answered.
     pub fn hang(&mut self) {
         self.0.process.signal(Signal::STOP);
     }
 }
 
-/// One that hangs could not be asked to end.
+/// Continues a stopped process, so that it can be terminated.
 impl Drop for Redis {
     fn drop(&mut self) {
         self.0.process.signal(Signal::CONT);

@@ -1,4 +1,4 @@
-//! What was found: a line to read, and a line of JSON to keep.
+//! Results: a line of text, and a line of JSON in a file.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -12,13 +12,13 @@ use crate::error::{Error, Result, While};
 use crate::lab::load_average;
 use crate::spread::Spread;
 
-/// What a median shall be.
+/// The target for a median.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
     AtLeast(f64),
     AtMost(f64),
-    /// For the record only.
+    /// No target.
     None,
 }
 
@@ -32,7 +32,7 @@ impl Target {
     }
 }
 
-/// The unit of a finding, which says how it is written.
+/// The unit of a result, which determines its format.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
@@ -57,16 +57,16 @@ impl Unit {
     }
 }
 
-/// One comparison's outcome.
+/// The result of one comparison.
 #[derive(Debug, Serialize)]
 pub struct Finding {
     pub name: String,
     pub unit: Unit,
     pub value: Spread,
     pub target: Target,
-    /// What was measured, by what and where, in the order of the rounds.
+    /// All measured values by name, in the order of the rounds.
     pub measured: BTreeMap<String, Vec<f64>>,
-    /// The same in words.
+    /// A description of the values as text.
     #[serde(skip)]
     pub note: String,
 }
@@ -80,7 +80,7 @@ struct Line<'a> {
     met: Option<bool>,
 }
 
-/// Where findings go.
+/// The destination of results.
 pub struct Report {
     file: PathBuf,
     missed: Vec<String>,

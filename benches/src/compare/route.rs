@@ -1,4 +1,4 @@
-//! Locations before the mock, and what a lease of theirs is.
+//! Locations in front of the mock, and their leases.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -6,16 +6,16 @@ use std::path::Path;
 
 use crate::error::{Result, While};
 
-/// A location before the mock.
+/// A location in front of the mock.
 #[derive(Clone, Debug)]
 pub struct Route {
     pub name: &'static str,
-    /// The keys of its own pool; none: plain `proxy_pass`.
+    /// The keys of the location's pool; `None` for plain `proxy_pass`.
     pub keys: Option<Keys>,
     pub lease: Lease,
-    /// Whether the gateway asks for the client's token.
+    /// Whether the gateway requires the client's token.
     pub auth: bool,
-    /// Directives of its location beyond these.
+    /// Additional directives of the location.
     pub more: &'static str,
 }
 
@@ -25,21 +25,21 @@ pub struct Keys {
     pub slots: usize,
 }
 
-/// Where a route's leases are kept, and by whom.
+/// What keeps the leases of a route, and where.
 #[derive(Clone, Copy, Debug)]
 pub enum Lease {
-    /// By the module, in shared memory.
+    /// The module, in shared memory.
     Shm,
-    /// By the module, on the Redis servers of that group.
+    /// The module, on the Redis servers of the named group.
     Redlock(&'static str),
-    /// By Lua, on the Redis servers of the site's only group.
+    /// A Lua script, on the Redis servers of the site's only group.
     Lua,
-    /// By Lua, in a shared dictionary.
+    /// A Lua script, in a shared dictionary.
     LuaDict,
 }
 
 impl Lease {
-    /// The Lua that keeps it.
+    /// The name of the Lua script, if there is one.
     pub fn lua(self) -> Option<&'static str> {
         match self {
             Self::Lua => Some("redlock"),
@@ -49,19 +49,19 @@ impl Lease {
     }
 }
 
-/// Redis servers that keep leases together.
+/// A group of Redis servers.
 #[derive(Clone, Debug)]
 pub struct Group {
     pub name: &'static str,
     pub ports: Vec<u16>,
-    /// How often in a row a lock is handed over; none: as often as the module does by itself.
+    /// How often in succession a lock is handed over; `None` for the module's default.
     pub hand_over: Option<u32>,
 }
 
 impl Group {
     pub fn block(&self) -> String {
         let name = self.name;
-        // A vote that is late because the machine is busy shall take its time, not fail the run.
+        // On a busy machine votes can be late. They must not make the run fail.
         let mut block = format!("openai_redlock {name} {{ bootstrap on; node_timeout 500ms; ");
         for port in &self.ports {
             let _ = write!(block, "node redis://127.0.0.1:{port}; ");
@@ -112,12 +112,12 @@ impl Route {
         self
     }
 
-    /// Where chat requests go.
+    /// The path for chat requests.
     pub fn path(&self) -> String {
         format!("/{}/v1/chat/completions", self.name)
     }
 
-    /// Where the worker tells how it sees the route's Redis servers, if there are any.
+    /// The path of the report on the route's Redis servers, if it has any.
     pub fn nodes_path(&self) -> Option<String> {
         let has_nodes = matches!(self.lease, Lease::Redlock(_));
         has_nodes.then(|| format!("/{}/nodes", self.name))
@@ -143,7 +143,7 @@ impl Route {
         format!("{nodes}location /{name}/ {{ {lease} {more} proxy_pass http://mock/; }}\n")
     }
 
-    /// The pool's block; its keys go to a file in `dir`.
+    /// The configuration block of the pool. Its keys are written to a file in `dir`.
     pub fn pool(&self, groups: &[Group], dir: &Path) -> Result<String> {
         let Some(Keys { count, slots }) = self.keys else {
             return Ok(String::new());

@@ -1,4 +1,4 @@
-//! The configuration of an nginx: plain and gateway side by side, alike in all but the lease.
+//! Configurations of nginx: plain and gateway side by side, which differ only in the lease.
 
 use std::fs;
 use std::path::Path;
@@ -8,31 +8,31 @@ use rustix::process::geteuid;
 use crate::error::{Result, While};
 use crate::route::{Group, Route};
 
-/// The token that clients send; plain nginx passes it on, the gateway puts a key in its place.
+/// The token that clients send. Plain nginx passes it on; the gateway replaces it by a key.
 pub const CLIENT_TOKEN: &str = "bench-client-token";
-/// The variable that the gateway reads it from.
+/// The environment variable from which the gateway reads the token.
 pub const CLIENT_TOKEN_VARIABLE: &str = "BENCH_CLIENT_TOKEN";
 
-/// What nginx answers by itself, at once.
+/// A location that nginx itself responds to, at once.
 pub const RETURN: &str = "/return";
 
 const REDLOCK: &str = include_str!("../../redlock.lua");
 const DICTLOCK: &str = include_str!("../../dictlock.lua");
 
-/// An nginx to be configured.
+/// The parameters of a configuration.
 pub struct Site<'a> {
     pub routes: &'a [Route],
     pub groups: &'a [Group],
     pub module: &'a Path,
     pub mock: u16,
     pub port: u16,
-    /// Where its files are.
+    /// The directory for files.
     pub dir: &'a Path,
 }
 
 impl Site<'_> {
-    /// Both sides stream unbuffered: the gateway does so for every event stream, whatever
-    /// `proxy_buffering` says, so the comparison has to say it for plain nginx.
+    /// The configuration. Plain nginx gets `proxy_buffering off`, because the gateway never buffers
+    /// event streams.
     pub fn config(&self) -> Result<String> {
         let (load, leases, auth) = if self.is_lua() {
             self.lua()?
@@ -86,7 +86,7 @@ impl Site<'_> {
         Ok((load, leases, "openai_auth off;"))
     }
 
-    /// Without the module, so that neither costs the other anything.
+    /// A configuration with Lua leases and without the module, so that neither affects the other.
     fn lua(&self) -> Result<(String, String, &'static str)> {
         let module = self.routes.iter().find_map(|route| route.lease.lua());
         let module = module.unwrap_or_default();
@@ -94,8 +94,8 @@ impl Site<'_> {
             let file = self.dir.join(name).with_extension("lua");
             fs::write(file, text).while_doing("writing Lua")?;
         }
-        // Each request has a timer, and by default there may be 256. A node that is late is no
-        // error to the module either.
+        // Each request has a timer, and the default limit is 256. A late node is not logged as an
+        // error, as in the module.
         let leases = format!(
             "lua_package_path '{}/?.lua;;';
     lua_shared_dict leases 8m;
@@ -116,7 +116,7 @@ impl Site<'_> {
     }
 }
 
-/// What loads OpenResty's Lua.
+/// The directives that load OpenResty's Lua module.
 pub fn load_lua() -> String {
     let modules = ["ndk_http_module", "ngx_http_lua_module"];
     modules
@@ -124,9 +124,10 @@ pub fn load_lua() -> String {
         .concat()
 }
 
-/// A whole configuration, of what is loaded and what is served.
+/// A whole configuration, from what to load and what to put into `http`.
 pub fn whole(load: &str, http: &str) -> String {
-    // The worker of a root's nginx would be nobody, who may not enter the directory.
+    // If root starts nginx, the worker's default user is nobody, which has no access to the
+    // directory.
     let user = if geteuid().is_root() {
         "user root;"
     } else {

@@ -1,8 +1,8 @@
-//! Medians of what was measured again and again.
+//! Medians of repeated measurements.
 
 use serde::Serialize;
 
-/// The middle of some values, and how far they lie apart.
+/// Median, minimum and maximum of some values.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Spread {
     pub median: f64,
@@ -11,7 +11,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of no values, all three are NaN.
+    /// Without values, all three are NaN.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
         let mut sorted: Vec<f64> = values.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
@@ -24,18 +24,18 @@ impl Spread {
         }
     }
 
-    /// Of `b / a`, pair by pair.
+    /// The spread of `b / a`, pair by pair.
     pub fn of_ratios(a: &[f64], b: &[f64]) -> Self {
         Self::of(a.iter().zip(b).map(|(a, b)| b / a))
     }
 
-    /// Of `b - a`, pair by pair.
+    /// The spread of `b - a`, pair by pair.
     pub fn of_differences(a: &[f64], b: &[f64]) -> Self {
         Self::of(a.iter().zip(b).map(|(a, b)| b - a))
     }
 }
 
-/// The value that a share of the sorted values lie below or on; NaN of none.
+/// The quantile `share` (0 to 1) of sorted values; NaN without values.
 pub fn quantile(sorted: &[f64], share: f64) -> f64 {
     let rank = (share * sorted.len() as f64).ceil() as usize;
     let at = rank.clamp(1, sorted.len().max(1)) - 1;

@@ -1,4 +1,4 @@
-//! The system calls of a process, counted by strace.
+//! Counts the system calls of a process with strace.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::error::{Error, Result, While};
 use crate::process::{Process, await_that};
 
-/// A process under observation, which slows it a lot.
+/// A process under strace, which slows it down considerably.
 pub struct Strace {
     process: Process,
     dir: TempDir,
@@ -39,7 +39,7 @@ impl Strace {
         Ok(strace)
     }
 
-    /// How often each call was made.
+    /// The number of calls by name.
     pub fn finish(mut self) -> Result<BTreeMap<String, u64>> {
         self.process.signal(Signal::INT);
         self.process.stop();
@@ -60,7 +60,7 @@ fn traced(pid: u32) -> Result<bool> {
     Ok(tracer.is_some_and(|pid| pid.trim() != "0"))
 }
 
-/// `  1234 epoll_wait`; the heading, the rules and the total are no calls.
+/// Parses a line such as `  1234 epoll_wait`. `None` for the heading, the rules and the total.
 fn count(line: &str) -> Option<(String, u64)> {
     let (calls, name) = line.trim().split_once(char::is_whitespace)?;
     let name = name.trim();

@@ -1,4 +1,4 @@
-//! A client of our own, for what wrk cannot tell: the first token, and streams that stay open.
+//! A client for what wrk cannot measure: the first token, and streams that stay open.
 
 use std::time::{Duration, Instant};
 
@@ -8,24 +8,24 @@ use tokio::net::TcpStream;
 use crate::error::{Error, Result, While};
 use crate::site::CLIENT_TOKEN;
 
-/// The model that it asks for.
+/// The model in the requests.
 pub const MODEL: &str = "gpt-4o-mini";
 
-/// A question of ordinary length, for this client and for wrk.
+/// A request body of ordinary length, for this client and for wrk.
 pub const BODY: &str = r#"{"model":"gpt-4o-mini","stream":true,"messages":[{"role":"system","content":"You are a helpful assistant."},{"role":"user","content":"What is the capital of France?"}],"temperature":0.2,"max_tokens":64}"#;
 
 const OK: &[u8] = b"HTTP/1.1 200 ";
 
-/// A request that is sent again and again.
+/// A request that can be sent repeatedly.
 #[derive(Clone, Debug)]
 pub struct Request {
     path: String,
     bytes: Vec<u8>,
-    /// Events of the whole answer, `[DONE]` included.
+    /// The number of events in a complete response, including `[DONE]`.
     events: usize,
 }
 
-/// When an answer's parts came, counted from the sending of the request.
+/// When parts of a response arrived, counted from the sending of the request.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
     pub first: Duration,
@@ -33,7 +33,7 @@ pub struct Times {
 }
 
 impl Request {
-    /// A streamed chat of so many words, with so much time between them.
+    /// A streamed chat request for a number of words with a delay between them.
     pub fn chat(path: &str, words: usize, delay: Duration) -> Self {
         let head = format!(
             "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\
@@ -57,7 +57,7 @@ impl Request {
     }
 }
 
-/// A connection that is kept.
+/// A persistent connection.
 pub struct Client {
     connection: TcpStream,
     got: Vec<u8>,
@@ -74,7 +74,7 @@ impl Client {
         })
     }
 
-    /// Sends the request, and returns when the first event of its answer is there.
+    /// Sends the request, and returns when the first event of the response has arrived.
     pub async fn begin(&mut self, request: &Request) -> Result<Begun> {
         self.got.clear();
         let start = Instant::now();
@@ -94,19 +94,19 @@ impl Client {
         }
     }
 
-    /// Sends the request and reads the whole answer.
+    /// Sends the request, and reads the whole response.
     pub async fn exchange(&mut self, request: &Request) -> Result<Times> {
         let begun = self.begin(request).await?;
         self.end(begun, request).await
     }
 
-    /// Reads the rest of an answer.
+    /// Reads the rest of a response.
     pub async fn end(&mut self, begun: Begun, request: &Request) -> Result<Times> {
         while !self.got.ends_with(b"\r\n0\r\n\r\n") {
             self.read(request).await?;
         }
         let whole = begun.start.elapsed();
-        // A chunk with the usage is one more.
+        // A chunk with the usage does not count.
         let usage = count(&self.got, b"\"choices\":[],\"usage\"");
         let events = count(&self.got, b"data: ") - usage;
         if events != request.events || count(&self.got, b"data: [DONE]") != 1 {
@@ -127,7 +127,7 @@ impl Client {
     }
 }
 
-/// A stream whose first event has come.
+/// A stream whose first event has arrived.
 pub struct Begun {
     start: Instant,
     first: Duration,

@@ -1,4 +1,4 @@
-//! `mock-upstream bench`: what tokens take, seen by a client.
+//! `mock-upstream bench`: measures the latency of tokens as a client.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use crate::error::{Error, Result, While};
 use crate::lab::Lab;
 use crate::site::CLIENT_TOKEN;
 
-/// What it tells.
+/// The output of the tool.
 #[derive(Debug, Deserialize)]
 pub struct Told {
     pub sides: Vec<Side>,
 }
 
-/// What it tells of a URL.
+/// The results for one URL.
 #[derive(Debug, Deserialize)]
 pub struct Side {
     url: String,
@@ -22,12 +22,12 @@ pub struct Side {
     failures: BTreeMap<String, u64>,
     pub streams_per_second: f64,
     client_saturated: Option<String>,
-    /// By measure and percentile, in milliseconds.
+    /// Latencies in milliseconds, by measure and percentile.
     latencies: BTreeMap<String, BTreeMap<String, f64>>,
 }
 
 impl Side {
-    /// In milliseconds.
+    /// A latency in milliseconds.
     pub fn latency(&self, measure: &str, percentile: &str) -> f64 {
         let measure = self.latencies.get(measure);
         let value = measure.and_then(|of| of.get(&format!("{percentile}_ms")));
@@ -35,7 +35,7 @@ impl Side {
     }
 }
 
-/// Runs it on the clients' cores. A stream that fails is an error.
+/// Runs the tool on the cores of the clients. Failed streams are an error.
 pub fn bench(lab: &Lab, urls: &[String], args: &[&str]) -> Result<Told> {
     let told = try_bench(lab, urls, args)?;
     match told.sides.iter().find(|side| side.failed > 0) {
@@ -47,7 +47,7 @@ pub fn bench(lab: &Lab, urls: &[String], args: &[&str]) -> Result<Told> {
     }
 }
 
-/// The same for others' servers: streams that fail are told.
+/// The same for servers that are not ours: failed streams are only reported.
 #[expect(clippy::print_stdout, reason = "the program's output")]
 pub fn try_bench(lab: &Lab, urls: &[String], args: &[&str]) -> Result<Told> {
     let mut command = lab.cores.for_others(&lab.mock);

@@ -1,4 +1,4 @@
-//! Load by wrk.
+//! Load with wrk.
 
 use std::fs;
 use std::path::Path;
@@ -9,18 +9,18 @@ use crate::error::{Error, Result, While};
 use crate::lab::Lab;
 use crate::stream::BODY;
 
-/// An answer that takes longer is an error, not a busy machine.
+/// A response that takes longer is an error, not the effect of a busy machine.
 const TIMEOUT: &str = "10s";
 
-/// What wrk tells at the end, by way of its script.
+/// The results that wrk's script prints.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Tally {
     pub requests: u32,
-    /// How long it ran, in microseconds.
+    /// The duration in microseconds.
     pub elapsed: f64,
-    /// Connections, reads and writes that failed, statuses above 399, time-outs.
+    /// Failed connections, reads and writes, statuses above 399, timeouts.
     errors: [u64; 5],
-    /// Of the whole answer, in microseconds.
+    /// Of complete responses, in microseconds.
     pub p50: f64,
     pub p99: f64,
 }
@@ -31,12 +31,12 @@ impl Tally {
     }
 }
 
-/// Runs wrk in one thread; any error of it or of a request is one of ours.
+/// Runs wrk in one thread. Any error of wrk or of a request is an error.
 pub fn run(lab: &Lab, url: &str, token: &str, connections: usize, seconds: u64) -> Result<Tally> {
     run_script(lab, url, &script(token), connections, seconds)
 }
 
-/// The same with requests of a script's own.
+/// The same with the requests of a script.
 pub fn run_script(
     lab: &Lab,
     url: &str,

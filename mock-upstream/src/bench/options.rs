@@ -8,35 +8,35 @@ use clap::{Args, ValueEnum};
 
 use crate::duration::parse_duration;
 
-/// When requests are sent that do not wait for one another.
+/// Intervals between the requests of an open loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Arrivals {
-    /// At equal distances.
+    /// At equal intervals.
     Constant,
-    /// At random, as independent users would.
+    /// At random intervals, as of independent users (a Poisson process).
     Poisson,
 }
 
-/// What load, on whom, and what is told about it.
+/// The load, its targets, and the output.
 #[derive(Debug, Clone, Args)]
 pub struct Options {
     /// Base URL, such as http://127.0.0.1:8080/v1 or https://api.openai.com/v1
     #[arg(value_name = "URL", required_unless_present = "compare")]
     pub url: Option<String>,
 
-    /// Measures two base URLs in turn, and tells what the second one adds
+    /// Measures two base URLs alternately, and reports how much longer the second one takes
     #[arg(long, num_args = 2, value_names = ["URL_A", "URL_B"], conflicts_with = "url")]
     pub compare: Option<Vec<String>>,
 
-    /// Closed loop: so many streams at once, each sends its next request when the last has ended
+    /// Closed loop: number of streams; each sends its next request when the previous one has ended
     #[arg(long, short = 'c', value_name = "NUMBER", default_value = "64")]
     pub streams: NonZeroU32,
 
-    /// Open loop: so many requests a second, whether answers come or not
+    /// Open loop: requests per second, sent whether or not responses arrive
     #[arg(long, short = 'r', value_name = "NUMBER", value_parser = rate)]
     pub rate: Option<f64>,
 
-    /// How the requests of an open loop are spread
+    /// Intervals between the requests of an open loop
     #[arg(long, value_enum, default_value = "poisson")]
     pub arrivals: Arrivals,
 
@@ -44,15 +44,15 @@ pub struct Options {
     #[arg(long, short = 'd', value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub duration: Duration,
 
-    /// Requests of this time at the start are not counted
+    /// Time at the start whose requests are not counted; in addition to --duration
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = parse_duration)]
     pub warmup: Duration,
 
-    /// How often --compare changes from one URL to the other and back
+    /// How often --compare measures both URLs
     #[arg(long, value_name = "NUMBER", default_value = "4")]
     pub rounds: NonZeroU32,
 
-    /// The longest that a request may take
+    /// Timeout of a request
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     pub timeout: Duration,
 
@@ -64,7 +64,7 @@ pub struct Options {
     #[arg(long, default_value = "gpt-4o-mini")]
     pub model: String,
 
-    /// File with the request body, in place of the built-in one
+    /// File with the request body, instead of the built-in one
     #[arg(long, value_name = "FILE")]
     pub body: Option<PathBuf>,
 
@@ -76,15 +76,15 @@ pub struct Options {
     #[arg(long, value_name = "NAME", default_value = "OPENAI_API_KEY")]
     pub key_env: String,
 
-    /// Threads that send, each with its share of the load
+    /// Threads, each with an equal share of the load
     #[arg(long, value_name = "NUMBER", default_value = "1")]
     pub threads: NonZeroUsize,
 
-    /// Number that Poisson arrivals are drawn by
+    /// Seed of the random intervals
     #[arg(long, default_value = "1")]
     pub seed: u64,
 
-    /// Writes the results as JSON; - for standard output, in place of the table
+    /// Writes the results as JSON; - prints them instead of the table
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 

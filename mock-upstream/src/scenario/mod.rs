@@ -50,29 +50,29 @@ impl Scenario {
 
     /// Name and meaning of the settings that are for all answers together.
     pub const SETTINGS: &'static [(&'static str, &'static str)] = &[
-        (
-            "seed",
-            "number that shares and latencies are drawn by [default: 0]",
-        ),
+        ("seed", "seed of shares and latencies [default: 0]"),
         (
             "double-at",
-            "so many requests in flight double all times, twice as many treble them",
+            "this many requests in progress double all times, twice as many treble them",
         ),
-        ("models", "models that there are, separated by commas"),
+        ("models", "names of the models, separated by commas"),
         (
             "journal",
             "requests that /__mock/requests keeps [default: 1000]",
         ),
-        ("rpm", "requests a minute of each key"),
-        ("tpm", "tokens a minute of each key, of prompts and answers"),
+        ("rpm", "requests per minute of each key"),
+        (
+            "tpm",
+            "tokens per minute of each key, of prompts and answers",
+        ),
         (
             "quota",
-            "tokens of each key in all; then 429 insufficient_quota",
+            "total number of tokens of each key; when it is used up, 429 insufficient_quota",
         ),
-        ("slow", "so many times slower in everything"),
+        ("slow", "factor for all times"),
         (
             "state",
-            "of each key: good, revoked (401) or out_of_quota (429)",
+            "state of each key: good, revoked (401) or out_of_quota (429)",
         ),
     ];
 

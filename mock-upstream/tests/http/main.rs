@@ -5,7 +5,7 @@
 mod admin;
 mod answers;
 mod bench;
-#[expect(dead_code, reason = "some of it is for the other tests")]
+#[expect(dead_code, reason = "the other test program uses the rest")]
 mod capture;
 mod echo;
 mod endpoints;

@@ -10,5 +10,5 @@ mod program;
 mod start;
 mod ways;
 #[path = "../http/wire.rs"]
-#[expect(dead_code, reason = "some of it is for the other tests")]
+#[expect(dead_code, reason = "the other test program uses the rest")]
 mod wire;

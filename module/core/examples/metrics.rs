@@ -1,5 +1,5 @@
 //! Prints the metrics of a gateway with some traffic, for `promtool check metrics`.
-#![allow(clippy::print_stdout, reason = "it is what the example is for")]
+#![allow(clippy::print_stdout, reason = "the output of the example")]
 
 use openai_core::circuit::{CircuitState, CircuitView, Counts};
 use openai_core::lease::{Cause, KeyView};
@@ -107,6 +107,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         circuits: &circuits,
         quotas: &[],
         active_users: 2,
+        keys_refused: true,
     };
     print!("{}", render(&metrics, &live, None));
     Ok(())

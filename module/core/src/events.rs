@@ -1,4 +1,4 @@
-//! Events of the log: severity and format.
+//! Log events: severity and format.
 
 use serde_json::{Map, Value};
 
@@ -45,8 +45,8 @@ impl Severity {
         Self::ALL.into_iter().find(|level| level.as_str() == name)
     }
 
-    /// Parses the variable `LOG_LEVEL`, which other programs read, too: in any case, and with
-    /// Python's names.
+    /// Parses the value of the environment variable `LOG_LEVEL`, in any case. Other programs read
+    /// this variable, too, so Python's names `warning` and `critical` are accepted.
     #[must_use]
     pub fn of_variable(value: &str) -> Option<Self> {
         match value.trim().to_ascii_lowercase().as_str() {
@@ -57,7 +57,8 @@ impl Severity {
     }
 }
 
-/// The log line of an event: a JSON object.
+/// Formats an event as a line of the log: a JSON object with `fields`, `timestamp`, `level` and
+/// `event`. Ignores `fields` if it is not an object.
 #[must_use]
 pub fn line(timestamp: String, level: Severity, event: &str, fields: Value) -> String {
     let mut line = match fields {

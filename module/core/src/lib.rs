@@ -8,6 +8,7 @@ pub mod admin;
 pub mod attempts;
 pub mod circuit;
 pub mod clients;
+mod digits;
 pub mod echo;
 pub mod events;
 pub mod keys;
@@ -18,3 +19,5 @@ pub mod redlock;
 pub mod routes;
 pub mod trace;
 mod window;
+
+pub use digits::digits;

@@ -22,10 +22,10 @@ const DEAREST: f64 = 1e6;
 /// Why a price file is invalid.
 #[derive(Debug, Error)]
 pub enum PricesError {
-    /// It is not JSON of this form.
+    /// The file is not JSON of the documented form.
     #[error("{0}")]
     Form(#[from] serde_json::Error),
-    /// An implausible price.
+    /// A price is negative or implausibly high.
     #[error("model \"{model}\": a price must be 0 to {DEAREST} dollars for a million tokens")]
     Price {
         /// The model.
@@ -40,7 +40,7 @@ pub struct Prices {
     models: HashMap<String, Price>,
 }
 
-/// Units per token.
+/// Prices of a model, in units per token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Price {
     input: u64,
@@ -64,8 +64,7 @@ struct Entry {
 }
 
 fn units(dollars: f64) -> Option<u64> {
-    // Prices have at most six decimals; further digits come from JSON's numbers and are rounded
-    // off.
+    // Prices are rounded to six decimals, which also removes the error of the conversion to `f64`.
     (0.0..=DEAREST)
         .contains(&dollars)
         .then(|| (dollars * 1e6).round() as u64)
@@ -125,7 +124,8 @@ impl Prices {
         Some(u64::try_from(cost).unwrap_or(u64::MAX))
     }
 
-    /// A dated version (`gpt-4o-2024-08-06`) without its own price has the price of its model.
+    /// Price of a model. A dated version (`gpt-4o-2024-08-06`) without its own price has the price
+    /// of the undated model.
     fn price(&self, model: &str) -> Option<Price> {
         let found = self.models.get(model);
         found.or_else(|| self.models.get(undated(model)?)).copied()
@@ -142,7 +142,7 @@ fn undated(model: &str) -> Option<&str> {
     shape.then_some(name)
 }
 
-/// A cost in dollars, exact.
+/// Formats a cost as a number of dollars, without rounding.
 #[must_use]
 pub fn dollars(units: u64) -> String {
     let text = format!(

@@ -4,11 +4,11 @@ use bytemuck::{Pod, Zeroable};
 
 const BUCKETS: usize = 10;
 
-/// Counts in ten buckets; the oldest is dropped at a time.
+/// Counts in ten buckets, each for a tenth of the window. The oldest bucket is dropped as a whole.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct Window {
-    /// Number of the newest bucket, counted from the clock's zero.
+    /// Number of the newest bucket, counted from the zero of the clock.
     newest: u64,
     all: [u32; BUCKETS],
     failed: [u32; BUCKETS],
@@ -47,7 +47,8 @@ impl Window {
     /// Drops buckets that are too old.
     fn slide(&mut self, window_ms: u32, now_ms: u64) {
         let bucket = now_ms / u64::from(window_ms / BUCKETS as u32).max(1);
-        // Processes read the clock at different times: one may be slightly behind.
+        // Processes read the clock at different times, so a time may be in the previous bucket. The
+        // newest bucket counts it.
         if bucket == self.newest || bucket.checked_add(1) == Some(self.newest) {
             return;
         }

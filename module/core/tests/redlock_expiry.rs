@@ -13,8 +13,8 @@ mod model;
 use model::Store;
 use openai_core::redlock::reply;
 use openai_core::redlock::{
-    Candidates, Command, Drift, Fence, Holder, Lease, NodeId, Nonce, Proposal, Quorum, Release,
-    ReleaseAction, ReleaseEvent, Renewal, RenewalAction, RenewalEvent, Slot, Timing, Unlocked,
+    Candidates, Command, Drift, Fence, Holder, NodeId, Nonce, Proposal, Quorum, ReleaseCommand,
+    ReleaseEvent, Renewal, RenewalAction, RenewalEvent, Slot, SlotLock, Timing, Unlock,
 };
 
 const TTL: u64 = 1_000;
@@ -39,13 +39,13 @@ fn proposal() -> Proposal {
 }
 
 /// Three nodes, and a lease acquired on them at time 0.
-fn three_nodes_with_a_lease() -> (Vec<Store>, Lease) {
+fn three_nodes_with_a_lease() -> (Vec<Store>, SlotLock) {
     let mut stores = vec![Store::default(); 3];
     let command = Command::Acquire(proposal().into());
     for store in &mut stores {
         store.run(&command, 0);
     }
-    let lease = Lease {
+    let lease = SlotLock {
         slot: Slot::new("k", 0).unwrap(),
         nonce: Nonce(7),
         fence: Fence::new(100).unwrap(),
@@ -54,33 +54,60 @@ fn three_nodes_with_a_lease() -> (Vec<Store>, Lease) {
     (stores, lease)
 }
 
-fn unlock(stores: &mut [Store], lease: &Lease, now: u64) -> Option<ReleaseAction> {
-    let (mut release, action) = Release::new(Quorum::of(3).unwrap(), lease, false);
-    let ReleaseAction::Send { to, command } = action else {
-        panic!("{action:?}");
-    };
-    assert_eq!(to.len(), 3);
-    let mut outcomes = to.iter().filter_map(|node| {
-        let value = stores[usize::from(node.0)].run(&command, now);
-        release.step(ReleaseEvent::Answered(
-            node,
-            reply::release(&value).unwrap().count,
-        ))
+/// Releases the lease everywhere; returns on how many nodes it was held.
+fn unlock(stores: &mut [Store], lease: &SlotLock, now: u64) -> u64 {
+    let mut release = Unlock::new(Quorum::of(3).unwrap());
+    let command = Command::Release(ReleaseCommand {
+        slots: [lease.slot.clone()].into(),
+        nonce: lease.nonce,
+        ends: None,
     });
-    let outcome = outcomes.next();
-    assert_eq!(outcomes.next(), None, "one outcome");
-    outcome
+    let (mut released, mut decided) = (0, 0);
+    for (node, store) in (0..).map(NodeId).zip(stores) {
+        let count = reply::release(&store.run(&command, now)).unwrap().count;
+        released += count;
+        decided += u32::from(release.step(ReleaseEvent::Answered(node, count)));
+    }
+    assert_eq!(decided, 1, "one outcome");
+    assert!(release.is_over() && release.is_gone());
+    released
+}
+
+#[test]
+fn a_release_is_decided_once() {
+    use ReleaseEvent::{Answered, Failed};
+    let node = NodeId;
+    for (events, decides) in [
+        (
+            [Answered(node(0), 1), Answered(node(1), 1), Failed(node(2))],
+            1,
+        ),
+        (
+            [Answered(node(0), 0), Answered(node(1), 0), Failed(node(2))],
+            1,
+        ),
+        (
+            [Answered(node(0), 1), Answered(node(1), 0), Failed(node(2))],
+            2,
+        ),
+        ([Failed(node(0)), Failed(node(1)), Failed(node(2))], 2),
+    ] {
+        let mut release = Unlock::new(Quorum::of(3).unwrap());
+        for (at, event) in events.into_iter().enumerate() {
+            assert_eq!(release.step(event), at == decides, "{events:?}, {at}");
+            assert!(!release.step(event), "an answer that comes twice");
+        }
+        assert!(release.is_over() && !release.is_gone());
+    }
 }
 
 #[test]
 fn unlocking_before_and_after_expiry() {
     let (mut stores, lease) = three_nodes_with_a_lease();
-    let released = Some(ReleaseAction::Done(Unlocked::Released));
-    let not_held = Some(ReleaseAction::Done(Unlocked::NotHeld));
-    assert_eq!(unlock(&mut stores, &lease, 10), released);
-    assert_eq!(unlock(&mut stores, &lease, 11), not_held, "twice");
+    assert_eq!(unlock(&mut stores, &lease, 10), 3);
+    assert_eq!(unlock(&mut stores, &lease, 11), 0, "twice");
     let (mut stores, lease) = three_nodes_with_a_lease();
-    assert_eq!(unlock(&mut stores, &lease, TTL + 1), not_held, "expired");
+    assert_eq!(unlock(&mut stores, &lease, TTL + 1), 0, "expired");
     assert!(
         stores.iter().all(|store| store.locks.is_empty()),
         "no lock is left"
@@ -96,8 +123,7 @@ fn unlocking_leaves_the_next_holder_alone() {
     for store in &mut stores {
         store.run(&Command::Acquire(next.clone().into()), TTL + 1);
     }
-    let outcome = unlock(&mut stores, &lease, TTL + 2);
-    assert_eq!(outcome, Some(ReleaseAction::Done(Unlocked::NotHeld)));
+    assert_eq!(unlock(&mut stores, &lease, TTL + 2), 0);
     assert!(
         stores
             .iter()
@@ -105,7 +131,7 @@ fn unlocking_leaves_the_next_holder_alone() {
     );
 }
 
-fn extend(stores: &mut [Store], lease: &Lease, now: u64) -> Vec<RenewalAction> {
+fn extend(stores: &mut [Store], lease: &SlotLock, now: u64) -> Vec<RenewalAction> {
     let quorum = Quorum::of(3).unwrap();
     let batch = [lease.clone()];
     let (mut renewal, mut actions) = Renewal::new(quorum, TIMING, quorum.all(), &batch, now);

@@ -8,7 +8,7 @@
 
 use openai_core::redlock::reply::{Ballot, Refusal, RefusalCause};
 use openai_core::redlock::{
-    Acquire, AcquireAction, AcquireEvent, AcquireFailure, AcquireOptions, Candidates, Drift,
+    AcquireAction, AcquireEvent, AcquireFailure, AcquireOptions, Acquisition, Candidates, Drift,
     ErrorKind, Fence, Holder, NodeId, NodeSet, Nonce, Proposal, Quorum, RetryDelay, Slot, SlotSet,
 };
 
@@ -100,7 +100,7 @@ fn check_row(nodes: u8, row: &[Conduct]) {
     let quorum = Quorum::of(nodes).unwrap();
     let needed = usize::from(nodes / 2 + 1);
     assert_eq!(usize::from(quorum.needed()), needed);
-    let (mut acquire, sent) = Acquire::new(attempt(nodes), 50);
+    let (mut acquire, sent) = Acquisition::new(attempt(nodes), 50);
     assert!(matches!(&sent[..], [AcquireAction::Send { to, .. }] if *to == quorum.all()));
     let count = |of: &[Conduct], what| of.iter().filter(|&&conduct| conduct == what).count();
     let mut actions = Vec::new();
@@ -180,7 +180,7 @@ fn check_row(nodes: u8, row: &[Conduct]) {
 #[test]
 fn a_quorum_that_comes_too_late_is_none() {
     for elapsed in [0, 493, 494, 495, 988, 1_000, 5_000] {
-        let (mut acquire, _send) = Acquire::new(attempt(3), 50);
+        let (mut acquire, _send) = Acquisition::new(attempt(3), 50);
         let mut actions = Vec::new();
         for node in 0..2 {
             actions.extend(acquire.step(50 + elapsed, event(NodeId(node), Grants)));
@@ -197,11 +197,11 @@ fn a_quorum_that_comes_too_late_is_none() {
 fn nodes_that_are_not_asked_still_count() {
     let mut lame = attempt(5);
     lame.ask = [NodeId(0), NodeId(1), NodeId(9)].into_iter().collect();
-    let (acquire, actions) = Acquire::new(lame.clone(), 0);
+    let (acquire, actions) = Acquisition::new(lame.clone(), 0);
     assert_eq!(actions, [AcquireAction::Failed(AcquireFailure::NoQuorum)]);
     assert!(acquire.is_drained());
     lame.ask.insert(NodeId(4));
-    let (mut acquire, _send) = Acquire::new(lame, 0);
+    let (mut acquire, _send) = Acquisition::new(lame, 0);
     assert_eq!(acquire.step(1, event(NodeId(0), Grants)), []);
     assert_eq!(
         acquire.step(1, event(NodeId(2), Grants)),

@@ -4,7 +4,7 @@ use ngx::ffi::{ngx_conf_t, ngx_http_conf_ctx_t, ngx_http_upstream_conf_t};
 
 use crate::text::bytes_of;
 
-/// The modules that send requests to upstreams, each by a directive that ends in `_pass`.
+/// The modules that send requests to upstreams. Each has a directive that ends in `_pass`.
 const SENDERS: [&CStr; 5] = [
     c"ngx_http_proxy_module",
     c"ngx_http_grpc_module",
@@ -13,18 +13,17 @@ const SENDERS: [&CStr; 5] = [
     c"ngx_http_scgi_module",
 ];
 
-/// The host that a location's requests are sent to, with its port if that is stated, or the
-/// name of its `upstream` block. `None` where it is not known before a request: it is made
-/// of variables.
+/// The host that a location sends requests to, with its port if the configuration states one, or
+/// the name of the `upstream` block. `None` if the location sends no requests, or if the host
+/// contains variables and is only known when a request arrives.
 ///
 /// # Safety
-/// `cf` must be the configuration of a location while it is merged, after the modules that
-/// send have merged theirs.
+/// `cf` must be in merge_loc_conf of a location, after the modules in `SENDERS` have merged theirs.
 pub(crate) unsafe fn stated(cf: *mut ngx_conf_t) -> Option<String> {
-    // SAFETY: nginx ends the list of modules by null; a module's context is of the HTTP kind
-    // by its name, so that each location has a configuration of it. nginx's own modules
-    // begin these with an ngx_http_upstream_conf_t, whose upstream is null or lives as long
-    // as the configuration.
+    // SAFETY: cf->ctx->loc_conf is that of the location being merged (see `merge_location`).
+    // nginx's list of modules ends with null. The names are those of HTTP modules of nginx itself,
+    // so loc_conf has a configuration of each at its ctx_index, and that begins with an
+    // ngx_http_upstream_conf_t. Its `upstream` is null or lives as long as the configuration.
     unsafe {
         let context = (*cf).ctx.cast::<ngx_http_conf_ctx_t>();
         let mut module = (*(*cf).cycle).modules;

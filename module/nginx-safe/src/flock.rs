@@ -5,18 +5,20 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-/// How often to try.
+/// The number of tries, 10 ms apart: five seconds.
 const TRIES: u32 = 500;
 
-/// A lock between processes, on a folder. It ends when dropped, or with the process.
+/// An exclusive lock on a directory, between processes. Dropping it, or the end of the process,
+/// releases it.
 pub struct FolderLock(#[expect(dead_code, reason = "holds the lock")] File);
 
 impl FolderLock {
-    /// Takes the lock, within some seconds. Not for the event loop.
+    /// Takes the lock. Blocks for up to five seconds, then returns an error of kind `TimedOut`. Do
+    /// not call it in the event loop.
     pub fn take(folder: &Path) -> io::Result<Self> {
         let folder = File::open(folder)?;
         for _ in 0..TRIES {
-            // SAFETY: a system call on a descriptor that is open.
+            // SAFETY: a system call on an open descriptor.
             let done = unsafe { libc::flock(folder.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
             if done == 0 {
                 return Ok(Self(folder));

@@ -1,4 +1,5 @@
 use core::ptr::NonNull;
+use std::io::{self, Write as _};
 use std::panic;
 use std::sync::OnceLock;
 
@@ -6,15 +7,16 @@ use ngx::ffi::{
     NGX_LOG_ALERT, NGX_LOG_DEBUG, NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_INFO, NGX_LOG_NOTICE,
     NGX_LOG_WARN, ngx_log_t,
 };
-use ngx::log::ngx_cycle_log;
 use ngx::ngx_log_error;
 
-/// How much a line of the error log matters.
+use crate::process;
+
+/// The level of a line in the error log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// `emerg`: nginx cannot start or go on.
+    /// `emerg`: nginx cannot start or continue.
     Emergency,
-    /// `alert`: a fault of the program.
+    /// `alert`: an error of the program itself.
     Alert,
     /// `error`: something failed.
     Error,
@@ -42,47 +44,60 @@ impl Level {
     }
 }
 
-/// Whether lines of this level are written at all.
+/// Whether the running cycle logs lines of this level. Always `false` in a thread that is not
+/// nginx's.
 pub fn is_logged(level: Level) -> bool {
-    // SAFETY: nginx keeps the log of a cycle for as long as the cycle.
-    unsafe { ngx_cycle_log().as_ref().log_level >= level.number() as usize }
+    // SAFETY: the log of the running cycle, which is not destroyed during a call (Cycle).
+    process::is_inside()
+        && unsafe { process::cycle_log().as_ref().log_level >= level.number() as usize }
 }
 
-/// Writes to the error log of the running cycle.
+/// Writes to the error log of the running cycle. Does nothing in a thread that is not nginx's.
 pub fn write(level: Level, message: &str) {
-    write_to(ngx_cycle_log(), level, message);
+    if process::is_inside() {
+        write_to(process::cycle_log(), level, message);
+    }
 }
 
 pub(crate) fn write_to(log: NonNull<ngx_log_t>, level: Level, message: &str) {
-    // SAFETY (of the macro's dereference): nginx keeps the log of a cycle or of a
-    // connection for as long as the cycle or the connection.
+    // SAFETY (of the macro's dereference): nginx keeps the log of a cycle or a connection as long
+    // as the cycle or the connection.
     ngx_log_error!(level.number(), log.as_ptr(), "{message}");
 }
 
-/// Sends the messages of panics to the error log instead of standard error.
-pub(crate) fn route_panics() {
+/// The module's name, for messages about panics.
+static NAME: OnceLock<&str> = OnceLock::new();
+
+/// Writes messages about panics to the error log instead of standard error.
+pub(crate) fn route_panics(name: &'static str) {
+    let _ = NAME.set(name);
+    // The closure captures nothing, so that boxing it allocates nothing, which would leak when the
+    // module is unloaded.
     panic::set_hook(Box::new(|info| {
+        let name = NAME.get().unwrap_or(&"");
         let place = info.location().map(ToString::to_string).unwrap_or_default();
-        write(
-            Level::Alert,
-            &format!("openai: panicked at {place}; the request is dropped"),
-        );
+        if process::is_inside() {
+            let message = format!("{name}: panicked at {place}; the request is dropped");
+            write(Level::Alert, &message);
+        } else {
+            let _ = writeln!(io::stderr(), "{name}: a thread panicked at {place}");
+        }
     }));
 }
 
-/// What a module makes of its messages about the configuration, given the words of the
-/// directive that they are about.
+/// Turns a message about the configuration into a form that may be logged, given the words of the
+/// directive that it is about.
 pub(crate) type Show = fn(message: &str, words: &[&str]) -> String;
 
 static SHOW: OnceLock<Show> = OnceLock::new();
 
-/// Sets what becomes of messages about the configuration: they may repeat a secret.
+/// Sets the function for messages about the configuration, which may repeat a secret.
 pub(crate) fn show_by(show: Show) {
-    // It is the same each time that a configuration is read.
+    // Each configuration sets the same function.
     let _ = SHOW.set(show);
 }
 
-/// A message about the configuration as it may be written.
+/// A message about the configuration in a form that may be logged.
 pub(crate) fn shown(message: &str, words: &[&str]) -> String {
     SHOW.get()
         .map_or_else(|| message.to_owned(), |show| show(message, words))

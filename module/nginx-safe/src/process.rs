@@ -1,29 +1,75 @@
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::cell::Cell;
+use core::ptr::NonNull;
 
 use ngx::ffi::{
     NGX_PROCESS_HELPER, NGX_PROCESS_SIGNALLER, NGX_PROCESS_SINGLE, ngx_current_msec, ngx_cycle,
-    ngx_cycle_t, ngx_parent, ngx_pid, ngx_process, ngx_test_config, ngx_timeofday, ngx_worker,
+    ngx_cycle_t, ngx_exiting, ngx_log_t, ngx_parent, ngx_pid, ngx_process, ngx_test_config,
+    ngx_timeofday, ngx_worker,
 };
 
 use crate::config::parse::ConfResult;
 
-/// The configuration cycle that a process runs.
-#[derive(Clone, Copy)]
-pub struct Cycle(pub(crate) *mut ngx_cycle_t);
+/// What a thread may do with nginx. A thread only moves to later stages.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ThreadStage {
+    /// Nothing: the thread is not nginx's.
+    Outside,
+    /// Read configurations: the process has no event loop yet.
+    Configures,
+    /// Everything: the process has an event loop.
+    Serves,
+    /// Use what needs no events: the event loop has ended, and the pool of the cycle is about to be
+    /// destroyed.
+    Ends,
+}
 
-impl Cycle {
-    /// That of this process.
-    pub fn running() -> Self {
-        // SAFETY: set before any module is initialised in a process.
-        Self(unsafe { ngx_cycle }.cast())
-    }
+thread_local! {
+    static STAGE: Cell<ThreadStage> = const { Cell::new(ThreadStage::Outside) };
+}
+
+/// Moves this thread, which is nginx's, to a stage unless it is past it.
+pub(crate) fn enter(stage: ThreadStage) {
+    STAGE.set(STAGE.get().max(stage));
+}
+
+/// Whether this is nginx's thread, the only one that may read and write nginx's variables.
+pub(crate) fn is_inside() -> bool {
+    STAGE.get() != ThreadStage::Outside
+}
+
+/// Whether this thread runs an event loop.
+pub(crate) fn has_events() -> bool {
+    STAGE.get() == ThreadStage::Serves
+}
+
+/// Panics in a thread that is not nginx's, which could read a variable while nginx writes it.
+#[track_caller]
+fn assert_inside() {
+    assert!(is_inside(), "not nginx's thread");
+}
+
+/// The cycle that this process runs.
+pub(crate) fn cycle() -> NonNull<ngx_cycle_t> {
+    assert_inside();
+    // SAFETY: nginx sets ngx_cycle before it reads the first configuration, and never to null.
+    unsafe { NonNull::new_unchecked(ngx_cycle.cast()) }
+}
+
+/// The log of the current cycle. It is valid as long as the cycle.
+pub(crate) fn cycle_log() -> NonNull<ngx_log_t> {
+    // SAFETY: each cycle has a log, and so has the cycle that nginx uses while a process exits.
+    unsafe { NonNull::new_unchecked(cycle().as_ref().log) }
 }
 
 /// Both clocks as nginx read them at the start of this turn of the event loop.
+///
+/// # Panics
+/// In a thread that is not nginx's.
 pub fn clocks() -> Clocks {
+    assert_inside();
     let time = ngx_timeofday();
     Clocks {
-        // SAFETY: a plain word that only this thread writes; monotonic since nginx 1.13.
+        // SAFETY: a plain word that only nginx's thread writes (Thread), and this is that thread.
         mono_ms: unsafe { ngx_current_msec } as u64,
         wall_us: (time.sec as u64) * 1_000_000 + (time.msec as u64) * 1_000,
     }
@@ -32,83 +78,93 @@ pub fn clocks() -> Clocks {
 /// A reading of nginx's clocks.
 #[derive(Clone, Copy)]
 pub struct Clocks {
-    /// Monotonic milliseconds.
+    /// Milliseconds of the monotonic clock, since an unspecified start.
     pub mono_ms: u64,
-    /// Wall-clock microseconds.
+    /// Microseconds since the Unix epoch, in steps of a millisecond.
     pub wall_us: u64,
 }
 
-/// This process.
+/// The id of this process.
 pub fn process_id() -> u32 {
-    // SAFETY: written once, before any module code runs in the process.
+    // SAFETY: a plain word. nginx writes it at its start and after each fork, before it calls a
+    // module in the new process.
     unsafe { ngx_pid as u32 }
 }
 
-/// The process that starts the workers.
+/// In a worker, the id of the master. Without a master, the id of this process.
 pub fn master_id() -> u32 {
-    // SAFETY: written once, before any module code runs in the process.
-    match unsafe { ngx_process as u32 } {
+    match kind() {
         NGX_PROCESS_SINGLE => process_id(),
-        // SAFETY: as above.
+        // SAFETY: as for `process_id`.
         _ => unsafe { ngx_parent as u32 },
     }
 }
 
-/// Whether this process serves requests without a master.
-static ALONE: AtomicBool = AtomicBool::new(false);
-
-/// The process begins to serve requests.
-pub(crate) fn note_start() {
-    // SAFETY: written once, before modules are initialised in a process.
-    let alone = unsafe { ngx_process as u32 == NGX_PROCESS_SINGLE };
-    ALONE.store(alone, Ordering::Relaxed);
+/// The kind of this process: one of NGX_PROCESS_*.
+fn kind() -> u32 {
+    assert_inside();
+    // SAFETY: a plain word that only nginx's thread writes (Thread), and this is that thread.
+    unsafe { ngx_process as u32 }
 }
 
-/// Whether a configuration can be read. Without a master, nginx does not tell modules that
-/// the process goes over to another one, and frees the zone and the settings that it runs by.
-pub(crate) fn may_configure() -> ConfResult {
-    if ALONE.load(Ordering::Relaxed) {
-        return Err("openai: no reload with \"master_process off\"; restart nginx".into());
+/// Fails if the process must not read another configuration: without a master, after the first one.
+/// nginx does not tell modules there that the process changes to another cycle, and frees the zones
+/// and configurations in use. A module that the first configuration did not use would never be
+/// started.
+pub(crate) fn may_configure(name: &str) -> ConfResult {
+    // SAFETY: the cycle is live; conf_ctx is null until nginx has read the first configuration.
+    let reloads = unsafe { !cycle().as_ref().conf_ctx.is_null() };
+    if reloads && kind() == NGX_PROCESS_SINGLE {
+        return Err(format!(
+            "{name}: no reload with \"master_process off\"; restart nginx"
+        ));
     }
     Ok(())
 }
 
 /// Whether this run only tests the configuration (`nginx -t`).
 pub fn is_testing() -> bool {
-    // SAFETY: written once, while nginx reads its command line.
+    // SAFETY: a plain word that nginx writes while it reads its command line, before it calls a
+    // module.
     unsafe { ngx_test_config != 0 }
 }
 
-/// Whether this is the first of the workers of its configuration: the one to say what
-/// all of them would.
+/// Whether this worker is shutting down: it finishes its requests and accepts no more.
+pub(crate) fn is_exiting() -> bool {
+    assert_inside();
+    // SAFETY: a plain word that only nginx's thread writes (Thread), and this is that thread.
+    unsafe { ngx_exiting != 0 }
+}
+
+/// Whether this is the first worker of its configuration, which logs what all of them would log.
+/// Also `true` in the master, and in the cache manager and loader.
 pub fn is_first_worker() -> bool {
-    // SAFETY: written once, before modules are initialised in a process.
+    // SAFETY: a plain word that nginx writes after the fork, before it calls a module in the
+    // worker.
     unsafe { ngx_worker == 0 }
 }
 
 /// The version of this nginx.
 pub fn nginx_version() -> String {
-    // nginx loads no module that was built for another version.
+    // nginx only loads modules that were built for its own version.
     let version = ngx::ffi::NGINX_VERSION.to_str();
     version.unwrap_or_default().to_owned()
 }
 
-/// Whether this process serves requests: not the cache manager and loader.
+/// `false` in the cache manager and the cache loader.
 pub fn serves_requests() -> bool {
-    // SAFETY: written once, before modules are initialised in a process.
-    unsafe { ngx_process as u32 != NGX_PROCESS_HELPER }
+    kind() != NGX_PROCESS_HELPER
 }
 
-/// Whether this run only sends a signal (`nginx -s`): it parses the
-/// configuration in the caller's environment, which need not be the server's.
+/// Whether this process only sends a signal (`nginx -s`). It reads the configuration in the
+/// caller's environment, which may differ from the server's.
 pub(crate) fn only_signals() -> bool {
-    // SAFETY: written once, while nginx reads its command line.
-    unsafe { ngx_process as u32 == NGX_PROCESS_SIGNALLER }
+    kind() == NGX_PROCESS_SIGNALLER
 }
 
 /// Whether a process exists.
 pub fn alive(pid: u32) -> bool {
-    // SAFETY: signal 0 only asks.
+    // SAFETY: signal 0 only checks whether the process exists.
     let found = unsafe { libc::kill(pid as libc::pid_t, 0) } == 0;
     found || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
 }
@@ -124,9 +180,9 @@ pub fn monotonic_ms() -> u64 {
     time.tv_sec as u64 * 1_000 + time.tv_nsec as u64 / 1_000_000
 }
 
-/// The name of this machine, as nginx logs it.
+/// The host name of this machine, in the form that nginx logs.
 pub fn host_name() -> String {
-    // SAFETY: filled before modules are initialised, and not changed after.
-    let name = unsafe { (*ngx_cycle).hostname };
+    // SAFETY: the text is in the pool of the cycle, which is not destroyed during a call (Cycle).
+    let name = unsafe { cycle().as_ref().hostname };
     String::from_utf8_lossy(crate::text::bytes_of(&name)).into_owned()
 }

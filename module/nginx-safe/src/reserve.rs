@@ -1,7 +1,7 @@
-//! The module's allocator: the system's, and a reserve for when that has nothing left.
+//! The module's global allocator: the system's, with a reserve for when the system has no memory.
 //!
-//! nginx refuses a request that it gets no memory for. Rust ends the process, and with it
-//! every stream of the worker. The reserve lets the module bring its requests to their end.
+//! When nginx gets no memory, it rejects a request. Rust ends the process, and all streams of the
+//! worker with it. The reserve lets the module finish its requests.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
@@ -10,7 +10,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::alloc::System;
 
-/// It takes no memory until it is used.
+/// The size of the reserve in bytes. Its pages use no memory until they are written to.
 const SIZE: usize = 1 << 20;
 
 #[global_allocator]
@@ -31,18 +31,18 @@ struct Reserved {
 #[repr(C, align(64))]
 struct Region {
     bytes: [u8; SIZE],
-    /// How many of the first bytes have been given out since all were free.
+    /// The number of bytes at the start that have been allocated since the region was last empty.
     used: usize,
-    /// How many pieces of those are in use.
+    /// The number of allocations that have not been freed.
     live: usize,
 }
 
-// SAFETY: the counts of the region are touched by `Reserved::with` only, by one thread at a
-// time; its bytes by those they are given to.
+// SAFETY: `used` and `live` are only accessed in `Reserved::with`, by one thread at a time. Each
+// byte is only accessed by the owner of the allocation that contains it.
 unsafe impl Sync for Reserved {}
 
 impl Reserved {
-    /// Runs `change`, which must neither allocate nor panic, on the region.
+    /// Runs `change` on the region while no other thread does. `change` must not allocate or panic.
     fn with<T>(&self, change: impl FnOnce(*mut Region) -> T) -> T {
         while self.taken.swap(true, Ordering::Acquire) {
             spin_loop();
@@ -60,7 +60,7 @@ impl Reserved {
     #[cold]
     fn spare(&self, layout: Layout) -> *mut u8 {
         self.with(|region| {
-            // SAFETY: a static, which nobody else refers to the counts of now; the piece
+            // SAFETY: `with` excludes other accesses to the counters of this static. The allocation
             // ends within its bytes.
             unsafe {
                 let start = region.cast::<u8>();
@@ -81,7 +81,7 @@ impl Reserved {
     #[cold]
     fn give_back(&self) {
         self.with(|region| {
-            // SAFETY: as in `spare`.
+            // SAFETY: `with` excludes other accesses to the counters of this static.
             unsafe {
                 (*region).live -= 1;
                 if (*region).live == 0 {
@@ -92,11 +92,11 @@ impl Reserved {
     }
 }
 
-// SAFETY: a piece is the system's, or one of the region that nobody else has until it is given
-// back; which of both, its address tells.
+// SAFETY: an allocation comes from the system, or is a part of the region that is not given out
+// again until it is freed. Its address tells which.
 unsafe impl GlobalAlloc for Reserved {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees that the size is not zero.
         let place = unsafe { System.alloc(layout) };
         if place.is_null() {
             return self.spare(layout);
@@ -105,14 +105,14 @@ unsafe impl GlobalAlloc for Reserved {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees that the size is not zero.
         let place = unsafe { System.alloc_zeroed(layout) };
         if !place.is_null() {
             return place;
         }
         let place = self.spare(layout);
         if !place.is_null() {
-            // SAFETY: a piece of that size.
+            // SAFETY: the allocation has that size.
             unsafe { place.write_bytes(0, layout.size()) };
         }
         place
@@ -122,13 +122,15 @@ unsafe impl GlobalAlloc for Reserved {
         if self.owns(place) {
             return self.give_back();
         }
-        // SAFETY: the caller's, of a piece of the system's.
+        // SAFETY: the caller guarantees that this is a live allocation with this layout. It is not
+        // in the region, so it comes from the system.
         unsafe { System.dealloc(place, layout) }
     }
 
     unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: the caller's. A piece of the reserve, or one that the system cannot make
-        // larger, is moved.
+        // SAFETY: the caller guarantees that this is a live allocation with this layout, and a
+        // valid new size. An allocation in the region, or one that the system cannot resize, is
+        // copied to a new one.
         unsafe {
             if !self.owns(place) {
                 let moved = System.realloc(place, layout, size);

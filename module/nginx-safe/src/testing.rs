@@ -1,4 +1,4 @@
-//! What tests need of nginx: it has not been started, but its pools and mutexes work.
+//! Parts of nginx for tests. nginx has not been started, but its pools and mutexes work.
 
 use core::mem;
 use core::ptr;
@@ -6,35 +6,40 @@ use std::sync::Once;
 
 use ngx::ffi::{
     ngx_create_pool, ngx_cycle, ngx_cycle_t, ngx_destroy_pool, ngx_http_request_t, ngx_log_t,
-    ngx_pagesize, ngx_pagesize_shift, ngx_palloc, ngx_pcalloc, ngx_pool_t, ngx_slab_sizes_init,
-    ngx_time_init,
+    ngx_pagesize, ngx_pagesize_shift, ngx_palloc, ngx_pcalloc, ngx_pid, ngx_pool_t,
+    ngx_slab_sizes_init, ngx_time_init,
 };
 
-/// How many HTTP modules a request has a place for.
+use crate::process::{self, ThreadStage};
+
+/// The number of entries for HTTP modules in `ctx` of a request.
 pub(crate) const MODULES: usize = 4;
 
-/// Does what nginx does first at its start.
+/// The first steps of nginx's start.
 pub(crate) fn set_up() {
     static DONE: Once = Once::new();
-    // SAFETY: nothing else of nginx runs before, and these are its own steps.
+    // SAFETY: nginx itself does not run. These are the first steps of its start, taken once.
     DONE.call_once(|| unsafe {
         ngx_pagesize = libc::sysconf(libc::_SC_PAGESIZE) as usize;
         ngx_pagesize_shift = ngx_pagesize.trailing_zeros() as usize;
+        ngx_pid = libc::getpid();
         ngx_time_init();
         ngx_slab_sizes_init();
         let cycle: &'static mut ngx_cycle_t = Box::leak(Box::new(mem::zeroed()));
         cycle.log = log();
         ngx_cycle = cycle;
     });
+    // The thread of each test takes the place of nginx's thread.
+    process::enter(ThreadStage::Configures);
 }
 
-/// A log that takes nothing, and lives as long as the program.
+/// A log that discards all messages and is never freed.
 fn log() -> *mut ngx_log_t {
-    // SAFETY: zeros are a log of no level.
+    // SAFETY: an all-zero ngx_log_t is valid, and has a level that logs nothing.
     unsafe { Box::leak(Box::new(mem::zeroed())) }
 }
 
-/// A pool, and what comes of it.
+/// A pool of nginx, and objects in it.
 pub(crate) struct TestPool(pub(crate) *mut ngx_pool_t);
 
 impl TestPool {
@@ -46,9 +51,9 @@ impl TestPool {
         Self(pool)
     }
 
-    /// So many bytes, as nginx allocates them.
+    /// A copy of the bytes in the pool.
     pub(crate) fn bytes(&self, bytes: &[u8]) -> *mut u8 {
-        // SAFETY: a live pool; the piece is as long as `bytes`.
+        // SAFETY: the pool is live. The new block has the size of `bytes`.
         unsafe {
             let place = ngx_palloc(self.0, bytes.len()).cast::<u8>();
             ptr::copy_nonoverlapping(bytes.as_ptr(), place, bytes.len());
@@ -56,13 +61,13 @@ impl TestPool {
         }
     }
 
-    /// Zeros, which are a valid record of C.
+    /// A zeroed `T` in the pool.
     pub(crate) fn zeros<T>(&self) -> *mut T {
-        // SAFETY: a live pool.
+        // SAFETY: the pool is live.
         unsafe { ngx_pcalloc(self.0, size_of::<T>()).cast() }
     }
 
-    /// A request without anything.
+    /// A request with a pool and a `ctx`, and otherwise zeroed.
     pub(crate) fn request(&self) -> *mut ngx_http_request_t {
         let r = self.zeros::<ngx_http_request_t>();
         // SAFETY: a fresh record.
@@ -73,11 +78,19 @@ impl TestPool {
         }
         r
     }
+
+    /// A cycle with this pool, and otherwise zeroed.
+    pub(crate) fn cycle(&self) -> *mut ngx_cycle_t {
+        let cycle = self.zeros::<ngx_cycle_t>();
+        // SAFETY: a fresh record.
+        unsafe { (*cycle).pool = self.0 };
+        cycle
+    }
 }
 
 impl Drop for TestPool {
     fn drop(&mut self) {
-        // SAFETY: made by `new`, and nobody has it after this.
+        // SAFETY: made by `new`, and not used afterwards.
         unsafe { ngx_destroy_pool(self.0) }
     }
 }

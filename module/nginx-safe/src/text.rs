@@ -1,29 +1,59 @@
+//! Values and texts in nginx's pools.
+
+use core::ffi::c_void;
+use core::ptr::{self, NonNull};
 use core::slice;
 
-use ngx::ffi::{ngx_pnalloc, ngx_pool_t, ngx_str_t};
+use ngx::ffi::{ngx_pnalloc, ngx_pool_cleanup_add, ngx_pool_t, ngx_str_t};
 
-/// The bytes of an nginx string, which nginx keeps for as long as its owner.
+use crate::guard;
+
+/// The bytes of an nginx string.
 pub fn bytes_of(text: &ngx_str_t) -> &[u8] {
     if text.len == 0 || text.data.is_null() {
         return &[];
     }
-    // SAFETY: a non-empty ngx_str_t points at `len` initialised bytes that live
-    // as long as the structure that holds it.
+    // SAFETY: a non-empty ngx_str_t points to `len` initialised bytes, which live as long as the
+    // struct that contains it (Lists).
     unsafe { slice::from_raw_parts(text.data, text.len) }
 }
 
-/// A copy of `bytes` in a pool; `None` when memory is short.
+/// Moves a value into a pool, which drops it when the pool is destroyed. `None` if memory runs out.
+///
+/// # Safety
+/// `pool` must be a live pool.
+pub(crate) unsafe fn keep_in<T: 'static>(pool: *mut ngx_pool_t, value: T) -> Option<NonNull<T>> {
+    const { assert!(align_of::<T>() <= ngx::ffi::NGX_ALIGNMENT) };
+    // SAFETY: the caller guarantees the pool. ngx_pool_cleanup_add returns null, or an entry
+    // without a handler. Its data has the requested size, which must not be zero, and is aligned to
+    // NGX_ALIGNMENT.
+    unsafe {
+        let cleanup = ngx_pool_cleanup_add(pool, size_of::<T>().max(1)).as_mut()?;
+        let place = cleanup.data.cast::<T>();
+        place.write(value);
+        cleanup.handler = Some(drop_kept::<T>);
+        NonNull::new(place)
+    }
+}
+
+unsafe extern "C" fn drop_kept<T>(place: *mut c_void) {
+    // SAFETY: `keep_in` has written the value. A pool runs each cleanup once, before it frees its
+    // memory (Pool).
+    guard((), || unsafe { ptr::drop_in_place(place.cast::<T>()) });
+}
+
+/// Copies `bytes` into a pool. `None` if memory runs out.
 ///
 /// # Safety
 /// `pool` must be a live pool.
 pub(crate) unsafe fn copy_into(pool: *mut ngx_pool_t, bytes: &[u8]) -> Option<ngx_str_t> {
-    // SAFETY: the caller vouches for the pool; the new block has room for `bytes`.
+    // SAFETY: the caller guarantees the pool. The new block has room for `bytes`.
     unsafe {
         let data = ngx_pnalloc(pool, bytes.len().max(1)).cast::<u8>();
         if data.is_null() {
             return None;
         }
-        core::ptr::copy_nonoverlapping(bytes.as_ptr(), data, bytes.len());
+        ptr::copy_nonoverlapping(bytes.as_ptr(), data, bytes.len());
         Some(ngx_str_t {
             len: bytes.len(),
             data,
@@ -31,7 +61,7 @@ pub(crate) unsafe fn copy_into(pool: *mut ngx_pool_t, bytes: &[u8]) -> Option<ng
     }
 }
 
-/// An nginx string over bytes that outlive every use of it.
+/// An nginx string that refers to static bytes.
 pub(crate) fn lent(bytes: &'static [u8]) -> ngx_str_t {
     ngx_str_t {
         len: bytes.len(),

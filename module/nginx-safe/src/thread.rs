@@ -1,37 +1,79 @@
-use core::mem::MaybeUninit;
+use core::ffi::c_void;
+use core::mem::{self, MaybeUninit};
 use core::ptr;
 use std::io;
 use std::thread::{self, JoinHandle};
 
-/// Work in a thread of its own, so that the event loop goes on.
+use crate::process;
+
+/// A closure that runs in a thread of its own, so that it does not block the event loop. If this
+/// value is dropped, the thread continues until it has finished or the process ends.
+///
+/// The closure cannot use nginx: the types of this crate that refer to nginx are not `Send`, and
+/// the functions that read nginx's variables check the thread.
+///
+/// ```compile_fail,E0277
+/// fn send(timer: nginx_safe::Timer) {
+///     let _ = nginx_safe::Background::start(move || drop(timer));
+/// }
+/// ```
 pub struct Background<T>(JoinHandle<T>);
 
 impl<T: Send + 'static> Background<T> {
-    /// Begins it. It must touch nothing of nginx's.
+    /// Starts the thread. Fails with `Unsupported` in a process without an event loop.
     pub fn start(work: impl FnOnce() -> T + Send + 'static) -> io::Result<Self> {
-        // Signals are the event loop's: a thread inherits that it gets none.
+        if !process::has_events() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        stay_loaded()?;
+        // Signals must be handled by the event loop's thread: the new thread inherits a mask that
+        // blocks all of them.
         let mask = block_signals();
         let started = thread::Builder::new().spawn(work);
-        // SAFETY: the mask that `block_signals` got from the system.
+        // SAFETY: a system call with the mask that `block_signals` has got from the system.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const mask, ptr::null_mut()) };
         Ok(Self(started?))
     }
 
-    /// Whether it is over.
+    /// Whether the closure has finished.
     pub fn is_over(&self) -> bool {
         self.0.is_finished()
     }
 
-    /// What came of it; waits for it. `None` if it panicked.
+    /// The result of the closure; blocks until it has finished. `None` if it panicked.
     pub fn result(self) -> Option<T> {
         self.0.join().ok()
     }
 }
 
+/// Keeps this shared object loaded until the process ends. Otherwise nginx would unload it together
+/// with the cycle, while a thread may still run its code.
+fn stay_loaded() -> io::Result<()> {
+    let base = |place: *const c_void| {
+        // SAFETY: an all-zero Dl_info is valid, and dladdr fills it. It does not read the memory at
+        // `place`.
+        unsafe {
+            let mut found: libc::Dl_info = mem::zeroed();
+            (libc::dladdr(place, &raw mut found) != 0).then_some(found)
+        }
+    };
+    let own = base(stay_loaded as *const c_void);
+    let own = own.ok_or_else(|| io::Error::other("a code without a name"))?;
+    // SAFETY: the name is that of a loaded object, and RTLD_NOLOAD prevents loading another one.
+    let kept = unsafe {
+        let flags = libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE;
+        libc::dlopen(own.dli_fname, flags)
+    };
+    if kept.is_null() {
+        return Err(io::Error::other("the module cannot be kept loaded"));
+    }
+    Ok(())
+}
+
 fn block_signals() -> libc::sigset_t {
     let mut all = MaybeUninit::<libc::sigset_t>::zeroed();
     let mut before = MaybeUninit::<libc::sigset_t>::zeroed();
-    // SAFETY: both calls write the sets that they are given; zero is a valid set, too.
+    // SAFETY: both calls initialise the sets that they are given; an all-zero set is valid too.
     unsafe {
         libc::sigfillset(all.as_mut_ptr());
         libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());

@@ -1,4 +1,4 @@
-//! Replaces `decrypt` and `key` in a build without the feature `age`: every encrypted file is refused.
+//! Replaces `decrypt` and `key` in a build without the feature `age`: encrypted files are rejected.
 
 use zeroize::Zeroizing;
 
@@ -9,23 +9,23 @@ use crate::OpenError;
 #[non_exhaustive]
 pub struct EncryptionKey;
 
-/// Why a text is no key. Every text is one here.
+/// The errors of [`EncryptionKey::parse`]. There are none in this build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {}
+pub enum EncryptionKeyError {}
 
 impl EncryptionKey {
-    /// Takes any text.
+    /// Accepts any text, and ignores it.
     ///
     /// # Errors
     /// None.
-    pub fn parse(_text: &str) -> Result<Self, KeyError> {
+    pub fn parse(_text: &str) -> Result<Self, EncryptionKeyError> {
         Ok(Self)
     }
 }
 
 pub(crate) fn decrypt(
     _bytes: &[u8],
-    _key: Result<&EncryptionKey, KeyError>,
+    _key: Result<&EncryptionKey, EncryptionKeyError>,
 ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
     Err(OpenError::Unsupported)
 }

@@ -8,11 +8,11 @@ use zeroize::Zeroizing;
 
 use crate::key::Kind;
 use crate::open::MOST_WORK;
-use crate::{EncryptionKey, KeyError, OpenError};
+use crate::{EncryptionKey, EncryptionKeyError, OpenError};
 
 pub(crate) fn decrypt(
     bytes: &[u8],
-    key: Result<&EncryptionKey, KeyError>,
+    key: Result<&EncryptionKey, EncryptionKeyError>,
 ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
     let key = key.map_err(OpenError::Key)?;
     let decryptor = Decryptor::new_buffered(ArmoredReader::new(bytes)).map_err(reason)?;
@@ -28,7 +28,7 @@ pub(crate) fn decrypt(
         }
     }
     .map_err(reason)?;
-    // Room for all of it: a vector that grows leaves copies behind.
+    // Enough capacity for everything: a growing vector leaves copies of secrets in freed memory.
     let mut text = Zeroizing::new(Vec::with_capacity(bytes.len()));
     reader
         .read_to_end(&mut text)

@@ -1,4 +1,4 @@
-//! Making an encrypted file.
+//! Encrypts the content of a file.
 
 use std::io::{self, Write};
 
@@ -10,33 +10,33 @@ use zeroize::Zeroizing;
 use crate::EncryptionKey;
 use crate::key::Kind;
 
-/// Rounds of scrypt for a passphrase, as a power of two: 64 MiB, a fifth of a second.
-/// Every worker of nginx spends them when the file changes.
+/// The work factor of scrypt for a passphrase, as a power of two: 64 MiB of memory, and a fifth of
+/// a second, which each worker of nginx spends when the file changes.
 const WORK: u8 = 16;
 
-/// For whom a file is encrypted.
+/// The key to encrypt a file with.
 pub enum Recipient<'a> {
-    /// Who has the key.
+    /// The value of `ENCRYPTION_KEY`: its passphrase, or its first identity.
     Key(&'a EncryptionKey),
-    /// Who has the identity of this public key, `age1…`.
+    /// The public key of an identity, `age1…`.
     Public(&'a str),
 }
 
-/// Why nothing was encrypted.
+/// The errors of [`encrypt`].
 #[derive(Debug, thiserror::Error)]
 pub enum EncryptError {
-    /// Not `age1…`.
-    #[error("the recipient is no public key of age, age1...")]
+    /// The text is not a public key, `age1…`.
+    #[error("the recipient is not a public key of age (age1...)")]
     Recipient,
-    /// Nothing else can be said of it.
-    #[error("it cannot be encrypted: {0}")]
+    /// Encryption failed for another reason.
+    #[error("cannot be encrypted: {0}")]
     Failed(#[from] io::Error),
 }
 
-/// Encrypts a file, as text (age's armor).
+/// Encrypts the content of a file. The result is text (age's armor).
 ///
 /// # Errors
-/// When the recipient is none.
+/// If the public key is invalid, or encryption fails.
 pub fn encrypt(plain: &[u8], recipient: &Recipient<'_>) -> Result<Vec<u8>, EncryptError> {
     let recipient: Box<dyn age::Recipient> = match recipient {
         Recipient::Public(text) => {
@@ -61,7 +61,7 @@ pub fn encrypt(plain: &[u8], recipient: &Recipient<'_>) -> Result<Vec<u8>, Encry
     Ok(writer.finish()?.finish()?)
 }
 
-/// Makes an identity: the secret one for `ENCRYPTION_KEY`, and the public key.
+/// Generates an identity. Returns the secret identity, for `ENCRYPTION_KEY`, and its public key.
 #[must_use]
 pub fn generate() -> (Zeroizing<String>, String) {
     let identity = x25519::Identity::generate();

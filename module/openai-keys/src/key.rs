@@ -1,55 +1,65 @@
-//! The key that files are encrypted with.
+//! The value of `ENCRYPTION_KEY`.
 
 use std::fmt;
 
 use age::secrecy::SecretString;
 use age::x25519::Identity;
 
-/// What every age identity begins with.
+/// The prefix of age identities.
 const IDENTITY: &str = "AGE-SECRET-KEY-";
 
-/// The value of `ENCRYPTION_KEY`.
+/// A parsed value of `ENCRYPTION_KEY`. Its `Debug` output contains no secret.
 pub struct EncryptionKey(pub(crate) Kind);
 
 pub(crate) enum Kind {
-    /// The first is the one to encrypt with.
+    /// All are tried for decryption; the first is used for encryption.
     Identities(Vec<Identity>),
     Passphrase(SecretString),
 }
 
-/// Why a text is no key.
+/// The errors of [`EncryptionKey::parse`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
-    /// There is none.
+pub enum EncryptionKeyError {
+    /// The text is empty.
     #[error("ENCRYPTION_KEY is not set")]
     Empty,
-    /// It looks like an identity.
-    #[error("ENCRYPTION_KEY is no valid age identity")]
+    /// The text contains the prefix of an identity, but also an invalid word, or only comments.
+    #[error("ENCRYPTION_KEY is not a valid age identity")]
     Identity,
 }
 
 impl EncryptionKey {
-    /// Reads age identities (several, old ones after the new one, separated by commas
-    /// or white space), or else a passphrase.
+    /// Parses age identities or a passphrase. Several identities are separated by commas or white
+    /// space, the newest first; lines that begin with `#` are comments, as in the output of
+    /// `age-keygen`. Any other text is a passphrase.
     ///
     /// # Errors
-    /// When there is nothing, or what begins as an identity is none.
-    pub fn parse(text: &str) -> Result<Self, KeyError> {
+    /// If the text is empty, or contains an identity and anything that is not a valid one.
+    pub fn parse(text: &str) -> Result<Self, EncryptionKeyError> {
         let text = text.trim();
         if text.is_empty() {
-            return Err(KeyError::Empty);
+            return Err(EncryptionKeyError::Empty);
         }
-        if !text.starts_with(IDENTITY) {
+        if !words(text).any(|word| word.starts_with(IDENTITY)) {
             return Ok(Self(Kind::Passphrase(SecretString::from(text.to_owned()))));
         }
-        let words = text.split(|c: char| c == ',' || c.is_whitespace());
-        let identities = words
-            .filter(|word| !word.is_empty())
-            .map(|word| word.parse().map_err(|_| KeyError::Identity));
-        Ok(Self(Kind::Identities(
-            identities.collect::<Result<_, _>>()?,
-        )))
+        let lines = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with('#'));
+        let identities = lines
+            .flat_map(words)
+            .map(|word| word.parse().map_err(|_| EncryptionKeyError::Identity));
+        let identities: Vec<Identity> = identities.collect::<Result<_, _>>()?;
+        if identities.is_empty() {
+            return Err(EncryptionKeyError::Identity);
+        }
+        Ok(Self(Kind::Identities(identities)))
     }
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| c == ',' || c.is_whitespace())
+        .filter(|word| !word.is_empty())
 }
 
 impl fmt::Debug for EncryptionKey {

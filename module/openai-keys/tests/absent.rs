@@ -1,4 +1,4 @@
-//! A build without the feature `age` recognizes encrypted files, and refuses them.
+//! A build without the feature `age` recognizes and rejects encrypted files.
 #![cfg(not(feature = "age"))]
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! The tool as operators use it.
+//! The command-line tool.
 #![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::fs;
@@ -47,7 +47,7 @@ impl Bed {
         command.args(words).current_dir(self.dir.path());
         let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut tool = pipes.stderr(Stdio::piped()).spawn().expect("it runs");
-        // It may have seen a mistake before it read anything.
+        // The tool may have failed before it read its input.
         let _ = tool
             .stdin
             .take()
@@ -165,7 +165,7 @@ fn mistakes_are_told_in_one_line() {
         );
         assert_refused(
             &run(Some("AGE-SECRET-KEY-1X"), "sealed"),
-            "no valid age identity",
+            "not a valid age identity",
         );
         assert_refused(
             &run(Some(&bed.key), "damaged"),
@@ -188,12 +188,12 @@ fn mistakes_are_told_in_one_line() {
 #[test]
 fn check_names_every_line_that_is_wrong() {
     let bed = Bed::new();
-    bed.file("bad", "sk-test-1\nsk-test-2 slots=0\n\nsk-test-3,sk-test-4\nsk-test-1 id=again\nsk-test-5 sk-test-6\n");
+    bed.file("bad", "sk-test-1\nsk-test-2 slots=0\n\nsk-test-3,sk-test-4\nsk-test-1 id=again\nsk-test-5 sk-test-6\nsk-test-7 id=sk-test-8\nsk-test-9 slots=sk-test-0\n");
     let output = bed.run(&["check", "bad"]);
     assert_eq!(output.status.code(), Some(1));
     let said = said(&output);
     let lines: Vec<&str> = said.lines().collect();
-    assert_eq!(lines.len(), 4, "{said}");
+    assert_eq!(lines.len(), 6, "{said}");
     assert!(
         lines[0].contains("file:bad, line 2: invalid slots"),
         "{said}"

@@ -1,4 +1,4 @@
-//! Script calls as bytes.
+//! Script calls packed as Redis commands.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ thread_local! {
     static DIGESTS: OnceCell<HashMap<Script, String>> = const { OnceCell::new() };
 }
 
-/// The call by the script's digest, as nodes that have it loaded take it.
+/// Packs the call with the script's digest (`EVALSHA`), for nodes that have loaded the script.
 pub fn by_digest(call: &ScriptCall) -> Vec<u8> {
     DIGESTS.with(|digests| {
         let digests = digests.get_or_init(|| {
@@ -24,7 +24,8 @@ pub fn by_digest(call: &ScriptCall) -> Vec<u8> {
     })
 }
 
-/// The call with the script's text, for a node that has forgotten it.
+/// Packs the call with the script's text (`EVAL`), for a node that does not have the script any
+/// more.
 pub fn in_full(call: &ScriptCall) -> Vec<u8> {
     packed("EVAL", call.script.source(), call)
 }

@@ -1,5 +1,5 @@
-//! The commands that lock a slot and unlock it, packed once. Only nonce, fence and time
-//! differ from lease to lease; they are written into a copy.
+//! Packed commands that lock and unlock a slot. They are packed once for each slot. Only nonce,
+//! fence and time differ between leases, and are written into a copy.
 
 use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
@@ -11,14 +11,14 @@ use openai_core::redlock::{
 
 use super::call;
 
-/// The commands of one slot.
+/// The commands that lock and unlock one slot.
 pub struct SlotCommands {
     /// The slot.
     pub slot: Slot,
     names: Rc<PoolNames>,
     ttl_ms: u64,
     packed: OnceCell<Option<Packed>>,
-    /// The fence that this worker has proposed last.
+    /// The last fence that this worker has proposed for the slot.
     proposed: Cell<Fence>,
 }
 
@@ -27,7 +27,7 @@ struct Packed {
     release: Form,
 }
 
-/// Packed commands with blanks.
+/// Packed commands with the positions of the parts that vary.
 struct Form {
     text: Vec<u8>,
     nonces: Vec<usize>,
@@ -35,13 +35,14 @@ struct Form {
     starts: Vec<usize>,
 }
 
-/// What fills the blanks: of the length that the real ones have.
+/// Values that stand for the variable parts. They have the same length as real values.
 const NONCE: u128 = u128::MAX;
 const FENCE: u64 = 1_111_111_111_111_111;
 const START: u64 = 2_222_222_222_222;
 
 impl SlotCommands {
-    /// The commands of a slot of a pool, whose locks live for so long.
+    /// Makes the commands of a slot of a pool. `ttl_ms` is the time to live of its locks in
+    /// milliseconds.
     pub fn new(slot: Slot, names: Rc<PoolNames>, ttl_ms: u64) -> Self {
         Self {
             slot,
@@ -52,14 +53,14 @@ impl SlotCommands {
         }
     }
 
-    /// The highest fence of the slot that is known here, if that was granted before.
+    /// The highest known fence of the slot; `granted` is the highest that has been granted.
     pub fn known_fence(&self, granted: u64) -> Fence {
         Fence::new(granted)
             .unwrap_or_default()
             .max(self.proposed.get())
     }
 
-    /// Notes a fence that is going to be proposed.
+    /// Notes a fence that is about to be proposed.
     pub fn propose(&self, fence: Fence) {
         self.proposed.set(fence);
     }
@@ -69,7 +70,8 @@ impl SlotCommands {
         self.packed.get_or_init(pack).as_ref()
     }
 
-    /// Writes the commands that take the slot; `false` when there are none that fit.
+    /// Appends the commands that lock the slot to `out`. `false` if the values do not fit the
+    /// packed commands; a script must be used then.
     pub fn take(
         &self,
         owner: &str,
@@ -80,8 +82,8 @@ impl SlotCommands {
         packed.is_some_and(|packed| packed.take.fill(nonce, fence.get(), start_ms, out))
     }
 
-    /// Writes the command that gives the slot back; if nodes may yet be told to prolong
-    /// the lock, with its fence.
+    /// Appends the command that releases the lock to `out`. `ends` is the fence of the lock if
+    /// nodes may still receive a renewal of it.
     pub fn release(&self, owner: &str, nonce: Nonce, ends: Option<Fence>, out: &mut Vec<u8>) {
         let packed = self.packed(owner).filter(|_| ends.is_none());
         if !packed.is_some_and(|packed| packed.release.fill(nonce, FENCE, START, out)) {
@@ -89,7 +91,7 @@ impl SlotCommands {
         }
     }
 
-    /// The same as a call, for a node that has forgotten the script.
+    /// The script call that releases the lock, for a node that does not have the script any more.
     pub fn release_call(&self, nonce: Nonce, ends: Option<Fence>) -> ScriptCall {
         let slots = [self.slot.clone()].into();
         let release = Command::Release(ReleaseCommand { slots, nonce, ends });
@@ -105,7 +107,7 @@ fn plain(words: &[String]) -> Vec<u8> {
     command.get_packed_command()
 }
 
-/// What a node is tried with, in all pools, and how many commands that are.
+/// The commands that check whether a node works, for all pools, and their number.
 pub fn check(pools: &[Rc<PoolNames>]) -> (Rc<[u8]>, usize) {
     let commands = pools.iter().flat_map(|names| NodeCheck::commands(names));
     let mut packed: Vec<_> = commands.map(|words| plain(&words)).collect();
@@ -121,7 +123,7 @@ impl Packed {
     fn new(slot: &Slot, names: &PoolNames, owner: &str, ttl_ms: u64) -> Option<Self> {
         let nonce = Nonce(NONCE);
         let proposal = Proposal {
-            candidates: Candidates::in_order(vec![slot.clone()]).ok()?,
+            candidates: Candidates::in_order(vec![slot.clone()])?,
             nonce,
             ttl_ms,
             fence: Fence::new(FENCE)?,
@@ -140,7 +142,7 @@ impl Packed {
         });
         let release = call::by_digest(&ScriptCall::new(&release, names));
         let (take, release) = (Form::new(take), Form::new(release));
-        // Unless a name looks like a blank.
+        // Not if a name contains one of the placeholder values.
         let sound = take.blanks() == (1, 2, 1) && release.blanks() == (1, 0, 0);
         sound.then_some(Self { take, release })
     }

@@ -1,10 +1,10 @@
-//! Groups of independent Redis servers that keep locks: connections, attempts to take
-//! locks, renewals, releases and the queue of all machines.
+//! Groups of independent Redis servers that keep locks: connections, attempts to take locks,
+//! renewals, releases, and a queue shared by all machines.
 //!
-//! [`Group`] is a state machine over a [`Transport`]: it has no socket, clock, thread or
-//! event loop. Its owner passes in time, tells it which connection has something to read
-//! or write, and acts on the [`GroupEvent`]s that every call returns. The decisions (votes,
-//! validity, fences, circuits) are in [`openai_core::redlock`].
+//! [`Group`] is a state machine over a [`Transport`]: it has no socket, clock, thread or event
+//! loop. Its owner passes in the time, reports when a connection can be read or written, and
+//! handles the [`GroupEvent`]s that calls append. The decisions (votes, validity, fences, circuits)
+//! are in [`openai_core::redlock`].
 #![forbid(unsafe_code)]
 
 mod call;
@@ -18,6 +18,6 @@ mod transport;
 mod tests;
 
 pub use commands::SlotCommands;
-pub use group::{AttemptKey, Counts, GiveBack, Group, GroupEvent, Kept, LockRequest, Setup};
+pub use group::{GiveBack, Group, GroupCounts, GroupEvent, Kept, LockRequest, Operation, Setup};
 pub use node::{NodeCounts, NodeReport, NodeState, NodeTarget};
 pub use transport::{Connection, GroupTimer, NodeEvent, Transport};

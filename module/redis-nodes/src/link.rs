@@ -1,5 +1,5 @@
-//! One connection to one Redis node: commands go out in order, replies come back
-//! in order.
+//! One connection to a Redis node. Commands are sent in order, and replies arrive in the same
+//! order.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,33 +11,34 @@ use openai_core::redlock::{
 
 use crate::transport::Connection;
 
-/// What is sent and not answered may not grow past this.
+/// Maximum number of commands whose replies are outstanding.
 const MOST_WAITING: usize = 64 * 1024;
-/// How much is read at once.
+/// The number of bytes read at once.
 const CHUNK: usize = 16 * 1024;
 
-/// Something that has arrived.
+/// Data received from a node.
 pub enum Arrival<N> {
-    /// The reply to the command of that name, and how many microseconds after it was pushed.
+    /// The reply to the command with this name, and the microseconds since it was pushed.
     Reply(N, u64, Value),
-    /// Sent without being asked for: a message on a channel.
+    /// A message on a channel, which is not a reply.
     Message(Vec<Value>),
 }
 
-/// A command whose reply is due.
+/// A command whose reply is outstanding.
 struct Owing<N> {
     name: N,
-    /// In microseconds.
+    /// When it was pushed, in microseconds.
     sent_us: u64,
-    /// How many replies it takes, and those that have come; of one, none is kept.
+    /// The number of replies to combine, and those received so far. A single reply is not stored.
     parts: usize,
     come: Vec<Value>,
 }
 
-/// A connection, with what is under way on it. `N` names a command to its sender.
+/// A connection with its outstanding commands. `N` is the caller's name for a command.
 pub struct Link<C, N> {
     connection: C,
-    /// What has arrived: of this, so much, of which so much has been taken.
+    /// A receive buffer. The first `filled` bytes contain data, of which `taken` bytes have been
+    /// processed.
     arrived: Vec<u8>,
     filled: usize,
     taken: usize,
@@ -61,8 +62,8 @@ impl<C: Connection, N> Link<C, N> {
         }
     }
 
-    /// Puts packed commands behind the others; [`Link::flush`] sends them. Of several
-    /// the replies make one array. Gives the name back when too much is under way.
+    /// Appends packed commands; [`Link::flush`] sends them. If `commands` is more than one, their
+    /// replies are combined into one array. Returns the name if too many replies are outstanding.
     pub fn push(&mut self, packed: &[u8], commands: usize, name: N, now_us: u64) -> Result<(), N> {
         if self.waiting.len() >= MOST_WAITING {
             return Err(name);
@@ -77,7 +78,7 @@ impl<C: Connection, N> Link<C, N> {
         Ok(())
     }
 
-    /// Sends what the socket takes.
+    /// Sends as many bytes as the socket accepts.
     pub fn flush(&mut self) -> io::Result<()> {
         if !self.connected && !self.connection.connected()? {
             return Ok(());
@@ -95,7 +96,7 @@ impl<C: Connection, N> Link<C, N> {
         Ok(())
     }
 
-    /// Takes the next thing that has arrived, if there is one.
+    /// The next reply or message; `None` if more must be received first.
     pub fn next(&mut self, now_us: u64) -> io::Result<Option<Arrival<N>>> {
         if !self.connected {
             return Ok(None);
@@ -111,7 +112,7 @@ impl<C: Connection, N> Link<C, N> {
             };
             self.taken += length;
             let arrival = match sent {
-                // That a channel has been subscribed to is the answer to SUBSCRIBE.
+                // A server confirms SUBSCRIBE by a push message instead of a reply.
                 Sent::Push(parts) if is_subscription(&parts) => self.answer(Value::Nil, now_us)?,
                 Sent::Push(parts) => Some(Arrival::Message(parts)),
                 Sent::Reply(value) => self.answer(value, now_us)?,
@@ -122,7 +123,7 @@ impl<C: Connection, N> Link<C, N> {
         }
     }
 
-    /// Reads more; whether there was any.
+    /// Receives more data; `false` if there is none at present.
     fn receive(&mut self) -> io::Result<bool> {
         self.arrived.copy_within(self.taken..self.filled, 0);
         self.filled -= self.taken;
@@ -141,7 +142,8 @@ impl<C: Connection, N> Link<C, N> {
         }
     }
 
-    /// A reply to the command whose turn it is: the last one names it.
+    /// Assigns a reply to the first outstanding command. Returns the result once the command's last
+    /// reply has arrived.
     fn answer(&mut self, value: Value, now_us: u64) -> io::Result<Option<Arrival<N>>> {
         let Some(owing) = self.waiting.front_mut() else {
             return Err(io::ErrorKind::InvalidData.into());
@@ -162,13 +164,13 @@ impl<C: Connection, N> Link<C, N> {
         Some(Arrival::Reply(name, now_us.saturating_sub(sent_us), value))
     }
 
-    /// For how many microseconds the next reply has been due.
+    /// How many microseconds ago the command whose reply is next was pushed.
     pub fn owing_us(&self, now_us: u64) -> Option<u64> {
         let owing = self.waiting.front()?;
         Some(now_us.saturating_sub(owing.sent_us))
     }
 
-    /// What was under way when the connection broke.
+    /// The names of the outstanding commands, after the connection has failed.
     pub fn into_waiting(self) -> impl Iterator<Item = N> {
         self.waiting.into_iter().map(|owing| owing.name)
     }

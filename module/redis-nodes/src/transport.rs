@@ -1,5 +1,4 @@
-//! What a group needs of its surroundings: connections, two timers, a precise clock and
-//! a log.
+//! The environment of a group: connections, two timers, a clock and a log.
 
 use std::io;
 
@@ -20,7 +19,7 @@ pub trait Connection {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
 }
 
-/// Where a group's connections come from, and what else it needs. Each group has its own.
+/// The environment of a group. Each group has its own.
 pub trait Transport {
     /// The address of a node.
     type Target;
@@ -31,8 +30,8 @@ pub trait Transport {
     /// has succeeded or failed, and whenever the connection may be read or written again.
     fn connect(&mut self, target: &Self::Target, node: NodeId) -> io::Result<Self::Connection>;
 
-    /// Starts a timer, or starts it anew: the function that belongs to it is to be called
-    /// after so many milliseconds.
+    /// Starts or restarts a timer: the function named at [`GroupTimer`] must be called after
+    /// `after_ms` milliseconds.
     fn start(&mut self, timer: GroupTimer, after_ms: u64);
 
     /// A monotonic clock in microseconds, by which round trips are measured.
@@ -51,21 +50,22 @@ pub enum GroupTimer {
     Wake,
 }
 
-/// A change of a node's state that is worth a line in a log.
+/// A change of a node's state, to be logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeEvent<'a> {
-    /// The connection failed or could not be made; logged once until the node is up again.
+    /// The connection failed, or could not be established. Reported once until the node is up
+    /// again.
     Down {
-        /// What has failed.
+        /// The error.
         reason: &'a str,
     },
-    /// There is a connection again.
+    /// The node is connected again.
     Up,
-    /// It answers commands with this error, so it does not vote.
+    /// The node answers commands with this error, so it does not vote.
     Failing {
         /// The error.
         error: ErrorKind,
     },
-    /// It votes again.
+    /// The node votes again.
     Voting,
 }

@@ -1,20 +1,20 @@
-//! The metrics, as Prometheus reads them.
+//! The metrics in the format of Prometheus.
 
 use nginx_safe::{Answer, Request};
 use openai_core::clients::Client;
 use openai_core::metrics::{
-    ACTIVE_SECONDS, CONTENT_TYPE, Day, Live, LiveCircuit, LiveKey, LivePool, LiveQuota,
+    ACTIVE_SECONDS, CONTENT_TYPE, Day, Live, LiveCircuit, LiveKey, LivePool, LiveQuota, render,
 };
 
 use crate::config::{Main, Pool, Store};
 use crate::gateway::Context;
-use crate::pool::{self, locks};
-use crate::telemetry::metrics::change;
+use crate::pool::{self, PoolStanding, locks};
+use crate::telemetry::metrics::{self, change};
 use crate::telemetry::now;
 
-/// The metrics, or those that the request's client may see.
+/// The metrics that the request's client may see.
 pub(super) fn answer(request: Request<'_>) -> Answer {
-    // Where no token is asked for, the location says who may see all of it.
+    // Without a token check, the location's configuration decides who sees all metrics.
     let client = request
         .main_conf::<Main>()
         .zip(request.recalled::<Context>());
@@ -39,57 +39,44 @@ pub(super) fn answer(request: Request<'_>) -> Answer {
     }
 }
 
-/// The metrics, or those that are about one service.
+/// All metrics, or those of one service.
 fn text(main: &Main, service: Option<&str>) -> Option<String> {
-    let standing = pool::standing(main.taken_over()?)?;
-    let pools = main.pools.iter().zip(&standing.gauges);
-    let pools: Vec<_> = pools
-        .map(|(pool, now)| LivePool {
+    let standing = pool::standing(main)?;
+    let named = || main.pools.iter().zip(&standing.pools);
+    let pools: Vec<_> = named()
+        .map(|(pool, PoolStanding { gauges, .. })| LivePool {
             name: &pool.name,
-            held: now.held,
-            waiting: now.waiting,
-            slots: now.slots,
+            held: gauges.held,
+            waiting: gauges.waiting,
+            slots: gauges.slots,
             nodes: nodes(pool),
         })
         .collect();
-    let keys: Vec<_> = standing
-        .keys
-        .iter()
-        .filter_map(|&(at, view)| {
-            let pool = main.pools.get(at)?;
-            Some((pool, pool.keys.get(view.key)?, view))
-        })
-        .collect();
-    let keys: Vec<_> = keys
-        .iter()
-        .map(|(pool, key, view)| LiveKey {
+    let keys = named().flat_map(|(pool, standing)| {
+        let keys = standing.keys.iter();
+        keys.map(|(key, view)| LiveKey {
             pool: &pool.name,
             id: &key.id,
             view: *view,
         })
-        .collect();
-    let upstreams = main.upstreams.borrow();
-    let circuits: Vec<_> = upstreams
-        .iter()
-        .zip(&standing.circuits)
-        .filter_map(|(upstream, status)| {
-            Some(LiveCircuit {
-                upstream: &upstream.name,
-                status: (*status)?,
-            })
-        })
-        .collect();
+    });
+    let keys: Vec<_> = keys.collect();
+    let circuits = standing.circuits.iter();
+    let circuits = circuits.map(|(_, upstream, status)| LiveCircuit {
+        upstream,
+        status: *status,
+    });
+    let circuits: Vec<_> = circuits.collect();
     let clients = main.clients.iter().flat_map(|clients| clients.as_slice());
     let bounded: Vec<_> = clients.filter(|c| !c.quota.limits().is_empty()).collect();
     let today = Day::of(now().wall_us);
-    // The text is made of a copy: nobody waits for it.
-    let (copy, used, active_users) = change(main.metrics.shared?, |board| {
+    let (used, active_users) = change(main.metrics.shared?, |metrics| {
         let used = bounded
             .iter()
-            .map(|client| board.used_by(&client.name, today));
+            .map(|client| metrics.used_by(&client.name, today));
         let used: Vec<_> = used.collect();
         let since = (now().wall_us / 1_000_000).saturating_sub(ACTIVE_SECONDS);
-        (board.copy(), used, board.seen_since(since.max(1)))
+        (used, metrics.seen_since(since.max(1)))
     })?;
     let quotas = bounded.iter().zip(&used).flat_map(|(client, used)| {
         client.quota.limits().iter().map(|limit| LiveQuota {
@@ -106,11 +93,14 @@ fn text(main: &Main, service: Option<&str>) -> Option<String> {
         circuits: &circuits,
         quotas: &quotas,
         active_users,
+        keys_refused: pool::key_files::are_refused(),
     };
-    copy.render(&live, service)
+    // The text is made from a copy, so that other workers do not wait for the mutex.
+    let mut copy = metrics::copy(main.metrics.shared?)?;
+    Some(render(&copy.metrics().ok()?, &live, service))
 }
 
-/// How many nodes of its group can vote as this worker sees them, and how many there are.
+/// Number of the pool's nodes that can vote according to this worker, and of all its nodes.
 fn nodes(pool: &Pool) -> Option<(u32, u32)> {
     let Store::Redlock { group, names, .. } = &pool.store else {
         return None;

@@ -1,108 +1,54 @@
 //! The lock service, in a location with `openai_api`.
 //!
-//! A request does all of its work in PRECONTENT, where it can read its body and wait
-//! for a slot as any other; the content handler then sends what has come of it.
+//! A request is processed in PRECONTENT, where it can read its body and wait for a slot
+//! like any other request. The content handler then sends the response.
 
-mod dispatch;
 mod locks;
 mod metrics;
 mod reports;
 mod status;
 pub mod variables;
 
-pub use dispatch::{Access, Precontent};
-pub use locks::prolonged;
-
-use std::cell::{Cell, RefCell};
-
-use nginx_safe::{Answer, Content, Flow, Request};
-use openai_core::admin::{self, Access as Who, Acquire, Extend, MAX_BODY, Problem, Release, Route};
+use nginx_safe::{Answer, Content, Request};
+use openai_core::admin::{
+    self, Access, Acquire, ApiRoute, Extend, MAX_BODY, Page, Problem, Release,
+};
 use openai_core::clients::{Client, Role};
-use openai_core::lease::LeaseHandle;
 use openai_wire::ApiError;
 use serde::Serialize;
 
-use self::locks::Call;
-use crate::config::{Answers, Location, Main};
-use crate::gateway::access::client_of;
-use crate::gateway::refusal::refuse;
-use crate::gateway::{Context, Stage};
+use crate::config::{Answers, Location};
+use crate::gateway::refusal::UNAVAILABLE;
+use crate::gateway::{Context, Exchange, Pending, Service, Stage, Step, client_of};
 
-/// What the lock service keeps of a request.
-#[derive(Default)]
-pub struct Service {
-    /// What the request asks for, while it waits for something.
-    call: RefCell<Option<Call>>,
-    /// The lock that it is about.
-    lock: Cell<Option<LeaseHandle>>,
-    /// What has come of it; the content handler sends it.
-    answer: RefCell<Option<Answer>>,
-}
+/// The lock service.
+pub struct LockService;
 
-impl Service {
-    /// That of a request, if it is one of the lock service.
-    pub fn of(ctx: &Context) -> Option<&Self> {
-        ctx.service.get()?.downcast_ref()
+impl Service for LockService {
+    fn is_public(request: &Request<'_>) -> bool {
+        matches!(asked(request), Ok(route) if route.access() == Access::Public)
+    }
+
+    fn step(exchange: Exchange<'_>, stage: Stage) -> Step {
+        let decided = match stage {
+            Stage::Fresh => exchange.begin(),
+            Stage::Body => exchange.body_read(),
+            Stage::Route => exchange.seek(),
+            Stage::Leased => exchange.leased(),
+            Stage::Refused(refusal) => Err(exchange.refused(refusal)),
+            // Stages of requests that are sent upstream.
+            _ => Err(unavailable()),
+        };
+        decided.unwrap_or_else(|problem| exchange.answer(refusal(&problem)))
+    }
+
+    fn prolonged(exchange: Exchange<'_>, until_ms: Option<u64>) -> Step {
+        exchange.prolonged(until_ms)
     }
 }
 
-/// A request on its way through PRECONTENT.
-#[derive(Clone, Copy)]
-pub struct Here<'a> {
-    request: Request<'a>,
-    ctx: &'a Context,
-    service: &'a Service,
-    main: &'a Main,
-    location: &'a Location,
-}
-
-/// What has been decided, or that it takes longer.
-type Decided = Result<Option<Answer>, Problem>;
-
-/// Whether anybody may ask for this path, without a token.
-pub fn is_public(request: &Request<'_>) -> bool {
-    matches!(asked(request), Ok(route) if route.access() == Who::Public)
-}
-
-/// PRECONTENT of such a location.
-pub fn run<'a>(
-    request: Request<'a>,
-    ctx: &'a Context,
-    main: &'a Main,
-    location: &'a Location,
-) -> Flow {
-    ctx.service.get_or_init(|| Box::new(Service::default()));
-    let Some(service) = Service::of(ctx) else {
-        return Flow::Answer(500);
-    };
-    let here = Here {
-        request,
-        ctx,
-        service,
-        main,
-        location,
-    };
-    let decided = match ctx.stage.get() {
-        Stage::Fresh => match here.begin() {
-            Ok(Begun::Decided(answer)) => Ok(Some(answer)),
-            Ok(Begun::Reads(flow)) => return flow,
-            Err(problem) => Err(problem),
-        },
-        Stage::Body => here.body_read(),
-        Stage::Leased => here.leased(),
-        Stage::Refused(refusal) => Err(Problem::of(refusal)),
-        Stage::Waiting | Stage::Prolonging => return Flow::Pause,
-        // Those of requests that are sent.
-        _ => return Flow::Decline,
-    };
-    let answer = match decided {
-        Ok(Some(answer)) => answer,
-        Ok(None) => return request.park(),
-        Err(problem) => refusal(&problem),
-    };
-    ctx.stage.set(Stage::Done);
-    *service.answer.borrow_mut() = Some(answer);
-    Flow::Decline
+fn unavailable() -> Problem {
+    Problem::of(UNAVAILABLE)
 }
 
 /// Answers the requests of a location with `openai_api` or `openai_metrics`.
@@ -118,62 +64,68 @@ impl Content for Handler {
     }
 }
 
-/// What has come of a request in PRECONTENT.
+/// The response that was made in PRECONTENT.
 fn answer(request: Request<'_>) -> Answer {
-    let service = request.context::<Context>().and_then(Service::of);
-    let answer = service.and_then(|service| service.answer.take());
+    let call = request.context::<Context>().and_then(Context::lock_call);
+    let answer = call.and_then(|call| call.answer.take());
     answer.unwrap_or_else(|| refusal(&Problem::of(ApiError::Internal)))
 }
 
-enum Begun {
-    Decided(Answer),
-    Reads(Flow),
-}
+impl<'a> Exchange<'a> {
+    /// The response to a request that got no lock, which the metrics count by this error.
+    fn refused(self, refusal: ApiError) -> Problem {
+        self.ctx.refusal.error.set(Some(refusal));
+        Problem::of(refusal)
+    }
 
-impl<'a> Here<'a> {
-    fn begin(self) -> Result<Begun, Problem> {
-        // An internal redirect may have led here.
-        self.service.call.take();
-        self.service.answer.take();
+    /// Stores the response that the content handler sends.
+    fn answer(self, answer: Answer) -> Step {
+        *self.ctx.as_lock_call().answer.borrow_mut() = Some(answer);
+        Step::Next(Stage::Done)
+    }
+
+    fn begin(self) -> Result<Step, Problem> {
         let route = asked(&self.request);
-        let access = route.as_ref().map_or(Who::Client, Route::access);
-        if access != Who::Public {
-            // The access phase has not asked for a token if an address was enough.
-            let client = self.client()?;
-            if access == Who::Admin && client.role != Role::Admin {
+        let access = route.as_ref().map_or(Access::Client, ApiRoute::access);
+        if access != Access::Public {
+            // Under `satisfy any` the client's address may have been enough, so that no
+            // token was checked.
+            let client = self.caller()?;
+            if access == Access::Admin && client.role != Role::Admin {
                 return Err(Problem::admin_only());
             }
         }
         let route = route?;
         if route.has_body() {
             if self.request.announced_length() > Some(MAX_BODY) {
-                return Ok(Begun::Reads(refuse(self.ctx, ApiError::RequestTooLarge)));
+                return Err(Problem::of(ApiError::RequestTooLarge));
             }
-            *self.service.call.borrow_mut() = Some(Call::Body(route));
-            self.ctx.stage.set(Stage::Body);
-            return Ok(Begun::Reads(Flow::ReadBody));
+            *self.ctx.as_lock_call().call.borrow_mut() = Some(Pending::Body(route));
+            return Ok(Step::Wait(Stage::Body, None));
         }
         let answer = match route {
-            Route::Index => json(200, &admin::Index::new()),
-            Route::Health => reports::health(self),
-            Route::SystemInfo => reports::system_info(self),
-            Route::Docs => Ok(page(admin::page())),
-            Route::OpenApi => Ok(text(200, b"application/json", admin::document())),
-            Route::Active => reports::active(self),
-            Route::Stats => reports::stats(self),
-            Route::ForceRelease(id) => locks::force_release(self, &id),
-            Route::Cleanup => locks::clean_up(self),
-            Route::StatusPage => Ok(status_page()),
-            Route::Status => status::status(self),
-            Route::Metrics => Ok(metrics::answer(self.request)),
-            // They have bodies.
-            Route::Acquire | Route::Release | Route::Extend => Err(Problem::no_such_path()),
+            ApiRoute::Index => json(200, &admin::Index::new()),
+            ApiRoute::Health => reports::health(self),
+            ApiRoute::SystemInfo => reports::system_info(self),
+            ApiRoute::Docs => Ok(self.docs()),
+            ApiRoute::OpenApi => Ok(text(200, b"application/json", admin::document())),
+            ApiRoute::Active => reports::active(self),
+            ApiRoute::Stats => reports::stats(self),
+            ApiRoute::ForceRelease(id) => locks::force_release(self, &id),
+            ApiRoute::Cleanup => locks::clean_up(self),
+            ApiRoute::StatusPage => Ok(page(&admin::STATUS_PAGE)),
+            ApiRoute::Status => status::status(self),
+            ApiRoute::Metrics => Ok(metrics::answer(self.request)),
+            // These have bodies.
+            ApiRoute::Acquire | ApiRoute::Release | ApiRoute::Extend => {
+                Err(Problem::no_such_path())
+            }
         };
-        answer.map(Begun::Decided)
+        Ok(self.answer(answer?))
     }
 
-    fn body_read(self) -> Decided {
-        let call = self.service.call.take();
+    fn body_read(self) -> Result<Step, Problem> {
+        let call = self.ctx.as_lock_call().call.take();
         if self.request.body_length() > MAX_BODY {
             return Err(Problem::of(ApiError::RequestTooLarge));
         }
@@ -185,29 +137,49 @@ impl<'a> Here<'a> {
             return Err(Problem::of(ApiError::Internal));
         }
         match call {
-            Some(Call::Body(Route::Acquire)) => self.acquire(Acquire::parse(&body)?),
-            Some(Call::Body(Route::Extend)) => self.extend(&Extend::parse(&body)?),
-            Some(Call::Body(Route::Release)) => self.release(&Release::parse(&body)?).map(Some),
+            Some(Pending::Body(ApiRoute::Acquire)) => self.acquire(Acquire::parse(&body)?),
+            Some(Pending::Body(ApiRoute::Extend)) => self.extend(&Extend::parse(&body)?),
+            Some(Pending::Body(ApiRoute::Release)) => {
+                let answer = self.release(&Release::parse(&body)?)?;
+                Ok(self.answer(answer))
+            }
             _ => Err(Problem::of(ApiError::Internal)),
         }
     }
 
-    /// Who asks.
-    fn client(self) -> Result<&'a Client, Problem> {
+    /// The documentation page, or a file of it.
+    fn docs(self) -> Answer {
+        match admin::docs_file(self.request.query()) {
+            None => page(&admin::DOCS_PAGE),
+            Some((media_type, body)) => Answer {
+                status: 200,
+                media_type,
+                headers: vec![
+                    (b"Content-Encoding", "gzip".into()),
+                    (b"Cache-Control", "max-age=3600".into()),
+                    (b"X-Content-Type-Options", "nosniff".into()),
+                ],
+                body: body.into(),
+            },
+        }
+    }
+
+    /// The client that sent the request.
+    fn caller(self) -> Result<&'a Client, Problem> {
         let clients = self.main.clients.as_ref();
         let clients = clients.ok_or(Problem::of(ApiError::MissingToken))?;
-        // Another module's check may have been enough for the access phase.
-        let at = match self.ctx.client.get() {
+        // Under `satisfy any` another module's check may have been enough.
+        let at = match self.ctx.access.client.get() {
             Some(at) => at,
             None => client_of(&self.request).map_err(Problem::of)?,
         };
-        self.ctx.client.set(Some(at));
+        self.ctx.access.client.set(Some(at));
         let client = clients.as_slice().get(at);
         client.ok_or(Problem::of(ApiError::Internal))
     }
 }
 
-fn asked(request: &Request<'_>) -> Result<Route, Problem> {
+fn asked(request: &Request<'_>) -> Result<ApiRoute, Problem> {
     let text = |bytes| str::from_utf8(bytes).map_err(|_| Problem::no_such_path());
     admin::route(text(request.method())?, text(request.path())?)
 }
@@ -231,26 +203,18 @@ fn text(status: u16, media_type: &'static [u8], body: &'static str) -> Answer {
     }
 }
 
-fn page(body: &'static str) -> Answer {
-    const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
-    let mut page = text(200, b"text/html; charset=utf-8", body);
-    page.headers
-        .push((b"Content-Security-Policy", POLICY.into()));
-    page
-}
-
-fn status_page() -> Answer {
-    let mut page = text(200, b"text/html; charset=utf-8", admin::status_page());
+fn page(page: &'static Page) -> Answer {
+    let mut answer = text(200, b"text/html; charset=utf-8", &page.html);
     for (name, value) in [
-        (&b"Content-Security-Policy"[..], admin::status_policy()),
+        (&b"Content-Security-Policy"[..], &page.policy[..]),
         (b"Referrer-Policy", "no-referrer"),
         (b"X-Content-Type-Options", "nosniff"),
-        // A newer module brings a newer page.
+        // A newer module may have a newer page.
         (b"Cache-Control", "no-cache"),
     ] {
-        page.headers.push((name, value.into()));
+        answer.headers.push((name, value.into()));
     }
-    page
+    answer
 }
 
 fn refusal(problem: &Problem) -> Answer {

@@ -1,25 +1,23 @@
-//! What there is to tell of the gateway: who holds what, and how it does.
+//! Reports on the gateway: its health, pools, locks and stats.
 
 use std::rc::Rc;
 
 use nginx_safe::{Answer, nginx_version};
 use openai_core::admin::{
-    ActiveLock, ActiveLocks, Context, Health, HealthStatus, LockKind, PoolFacts, PoolInfo, Problem,
-    RECENT_DAYS, Stats, StatsQuery, SystemInfo, UpstreamFacts, lock_id, rfc3339,
+    ActiveLock, ActiveLocks, Health, HealthStatus, LockContext, LockKind, PoolFacts, PoolInfo,
+    Problem, RECENT_DAYS, Stats, StatsQuery, SystemInfo, UpstreamFacts, lock_id, rfc3339,
 };
 use openai_core::circuit::Counts;
-use openai_core::lease::{
-    Avoid, HeldBy, Holding, Outlook, PoolGauges, PoolId, ServiceLock, holder_of,
-};
+use openai_core::lease::{HeldBy, Holding, PoolGauges, PoolId, ServiceLock, holder_of};
 use openai_core::metrics::Day;
-use openai_wire::ApiError;
 
-use super::{Here, json};
+use super::{json, unavailable};
 use crate::config::{Main, Pool, PoolKey, Store};
-use crate::pool::{self, in_zone, locks};
+use crate::gateway::Exchange;
+use crate::pool::{self, PoolStanding, Standing, in_zone, locks};
 use crate::telemetry::{metrics, now};
 
-/// Both clocks, to tell a moment of one in terms of the other.
+/// Both clocks at one moment, to convert times of the monotonic clock to wall-clock time.
 #[derive(Clone, Copy)]
 pub(super) struct Clock(openai_core::lease::Now);
 
@@ -32,12 +30,12 @@ impl Clock {
         rfc3339(self.0.wall_us)
     }
 
-    /// So many milliseconds from now.
+    /// The wall-clock time this many milliseconds from now.
     pub(super) fn after(self, ms: u64) -> String {
         self.time(self.0.mono_ms.saturating_add(ms))
     }
 
-    /// A moment of the monotonic clock.
+    /// The wall-clock time of a moment of the monotonic clock.
     pub(super) fn time(self, mono_ms: u64) -> String {
         let ahead = mono_ms.saturating_sub(self.0.mono_ms) * 1_000;
         let ago = self.0.mono_ms.saturating_sub(mono_ms) * 1_000;
@@ -45,31 +43,28 @@ impl Clock {
     }
 }
 
-/// The pool and the key that the zone means, in the configuration.
+/// The configured pool and key with these ids in the zone.
 pub(super) fn key_of(main: &Main, pool: PoolId, key: u32) -> Option<(&Pool, Rc<PoolKey>)> {
-    let pool = pool_of(main, pool)?;
-    Some((pool, pool.keys.get(key)?))
+    let (at, pool) = pool_of(main, pool)?;
+    Some((pool, pool::key(at, key)?))
 }
 
-fn pool_of(main: &Main, pool: PoolId) -> Option<&Pool> {
-    let at = main
-        .taken_over()?
-        .pools
-        .iter()
-        .position(|known| known.id == pool)?;
-    main.pools.get(at)
+fn pool_of(main: &Main, pool: PoolId) -> Option<(usize, &Pool)> {
+    let known = pool::taken_over()?;
+    let at = known.pools.iter().position(|known| known.id == pool)?;
+    Some((at, main.pools.get(at)?))
 }
 
-/// A lock as listings show it.
+/// A service lock as listings show it.
 pub(super) fn lock(main: &Main, lock: &ServiceLock, clock: Clock) -> Option<ActiveLock> {
-    let context = Context::from_text(&lock.context);
+    let context = LockContext::from_text(&lock.context);
     Some(ActiveLock {
         lock_id: lock_id(lock.handle.nonce()),
         kind: LockKind::Lock,
         service_name: Some(lock.service.clone()),
         client: Some(lock.client.clone()),
         request_id: Some(lock.request.clone()),
-        pool: pool_of(main, lock.pool)?.name.clone(),
+        pool: pool_of(main, lock.pool)?.1.name.clone(),
         key_id: key_of(main, lock.pool, lock.key).map(|(_, key)| key.id.clone()),
         slot: lock.ordinal,
         fence: lock.fence,
@@ -97,7 +92,7 @@ fn holding(main: &Main, held: &Holding, clock: Clock) -> Option<ActiveLock> {
         service_name: client.clone(),
         client,
         request_id: None,
-        pool: pool_of(main, held.pool)?.name.clone(),
+        pool: pool_of(main, held.pool)?.1.name.clone(),
         key_id: key_of(main, held.pool, held.key).map(|(_, key)| key.id.clone()),
         slot: held.ordinal,
         fence: held.fence,
@@ -108,28 +103,15 @@ fn holding(main: &Main, held: &Holding, clock: Clock) -> Option<ActiveLock> {
     })
 }
 
-pub(super) fn unavailable() -> Problem {
-    Problem::of(ApiError::LockUnavailable { retry_after: 1 })
-}
-
-impl<'a> Here<'a> {
-    /// Whether all keys of a pool are revoked or out of quota, and not just over their
-    /// rates.
-    fn is_unusable(self, at: usize) -> bool {
-        let outlook = self.main.taken_over();
-        let outlook = outlook.and_then(|known| pool::outlook(known, at, Avoid::default()));
-        matches!(outlook, Some(Outlook::Unhealthy { .. }))
-    }
-
-    /// The pools of the location: their positions, and how the zone knows them.
+impl<'a> Exchange<'a> {
+    /// The pools of the location, with their positions and their ids in the zone.
     pub(super) fn pools(self) -> impl Iterator<Item = (usize, &'a Pool, PoolId)> {
-        let known = self.main.taken_over().map_or(&[][..], |known| &known.pools);
+        let known = pool::taken_over();
         let positions = self.location.api.pools().iter();
-        positions.filter_map(|&at| Some((at, self.main.pools.get(at)?, known.get(at)?.id)))
-    }
-
-    fn gauges(self, at: usize) -> Option<PoolGauges> {
-        pool::gauges(self.main.taken_over()?, at)
+        positions.filter_map(move |&at| {
+            let id = known.as_ref()?.pools.get(at)?.id;
+            Some((at, self.main.pools.get(at)?, id))
+        })
     }
 
     fn holdings(self) -> Option<Vec<Holding>> {
@@ -141,8 +123,8 @@ impl<'a> Here<'a> {
     }
 }
 
-/// What is held, by pool, key and slot.
-pub(super) fn held(here: Here<'_>, clock: Clock) -> Result<Vec<ActiveLock>, Problem> {
+/// All leases and service locks of the location's pools, sorted by pool, key and slot.
+pub(super) fn held(here: Exchange<'_>, clock: Clock) -> Result<Vec<ActiveLock>, Problem> {
     let held = here.holdings().ok_or_else(unavailable)?;
     let held = held
         .iter()
@@ -152,10 +134,10 @@ pub(super) fn held(here: Here<'_>, clock: Clock) -> Result<Vec<ActiveLock>, Prob
     Ok(locks)
 }
 
-pub(super) fn active(here: Here<'_>) -> Result<Answer, Problem> {
+pub(super) fn active(here: Exchange<'_>) -> Result<Answer, Problem> {
     let clock = Clock::now();
     let mut locks = held(here, clock)?;
-    if let Some(service) = here.client()?.sees_only() {
+    if let Some(service) = here.caller()?.sees_only() {
         locks.retain(|lock| lock.client.as_deref() == Some(service));
     }
     let answer = ActiveLocks {
@@ -166,8 +148,8 @@ pub(super) fn active(here: Here<'_>) -> Result<Answer, Problem> {
     json(200, &answer)
 }
 
-/// There is no lock of that name; but a request may have a lease.
-pub(super) fn none_but_a_request(here: Here<'_>, id: u128) -> Problem {
+/// The error for an id that is not a service lock's: it may be that of a request's lease.
+pub(super) fn none_but_a_request(here: Exchange<'_>, id: u128) -> Problem {
     let held = here.holdings().unwrap_or_default();
     if held.iter().any(|held| held.id == id) {
         return Problem::held_by_request();
@@ -175,8 +157,9 @@ pub(super) fn none_but_a_request(here: Here<'_>, id: u128) -> Problem {
     Problem::no_such_lock()
 }
 
-pub(super) fn health(here: Here<'_>) -> Result<Answer, Problem> {
-    let health = health_of(here);
+pub(super) fn health(here: Exchange<'_>) -> Result<Answer, Problem> {
+    let standing = pool::standing(here.main).unwrap_or_default();
+    let health = health_of(here, &standing);
     let code = if health.status == HealthStatus::Unhealthy {
         503
     } else {
@@ -185,7 +168,7 @@ pub(super) fn health(here: Here<'_>) -> Result<Answer, Problem> {
     json(code, &health)
 }
 
-pub(super) fn health_of(here: Here<'_>) -> Health {
+pub(super) fn health_of(here: Exchange<'_>, standing: &Standing) -> Health {
     let pools = here.pools().map(|(_, pool, _)| pool);
     let recent = metrics::recent(here.main, pools);
     let recent = recent
@@ -193,19 +176,21 @@ pub(super) fn health_of(here: Here<'_>) -> Health {
         .chain(std::iter::repeat(Counts::default()));
     let pools = here.pools().zip(recent);
     let pools: Vec<_> = pools
-        .map(|((at, pool, id), recent)| pool_facts(here, at, pool, id, recent))
+        .map(|((at, pool, _), recent)| pool_facts(here, pool, standing.pools.get(at), recent))
         .collect();
-    Health::of(&pools, &upstreams(here), Clock::now().timestamp())
+    Health::of(&pools, &upstreams(here, standing), Clock::now().timestamp())
 }
 
-fn pool_facts(here: Here<'_>, at: usize, pool: &Pool, id: PoolId, recent: Counts) -> PoolFacts {
-    let (keys_cooling_down, keys) = in_zone(|zone| zone.cooling_of(id)).unwrap_or_default();
+fn pool_facts(
+    here: Exchange<'_>,
+    pool: &Pool,
+    standing: Option<&PoolStanding>,
+    recent: Counts,
+) -> PoolFacts {
     let mut facts = PoolFacts {
         pool: pool.name.clone(),
-        gauges: here.gauges(at),
-        keys,
-        keys_cooling_down,
-        is_unusable: keys > 0 && keys_cooling_down == keys && here.is_unusable(at),
+        gauges: standing.map(|standing| standing.gauges),
+        is_unusable: standing.is_some_and(PoolStanding::is_unusable),
         recent,
         ..PoolFacts::default()
     };
@@ -224,31 +209,17 @@ fn pool_facts(here: Here<'_>, at: usize, pool: &Pool, id: PoolId, recent: Counts
     facts
 }
 
-/// The upstreams that requests of the location's pools go to.
-pub(super) fn upstreams(here: Here<'_>) -> Vec<UpstreamFacts> {
-    let main = here.main;
-    let Some(known) = main.taken_over() else {
-        return vec![];
-    };
-    let served = main.served.borrow();
-    let here_too = |at: usize| {
+/// The upstreams to which requests with keys of the location's pools go.
+fn upstreams(here: Exchange<'_>, standing: &Standing) -> Vec<UpstreamFacts> {
+    let served = here.main.served.borrow();
+    let is_here = |at: usize| {
         let mut pools = served.iter().filter(|&&(upstream, _)| upstream == at);
         pools.any(|(_, pool)| here.location.api.pools().contains(pool))
     };
-    let now = now();
-    let circuits = in_zone(|zone| {
-        let circuits = known.circuits.iter();
-        let circuits = circuits.map(|&id| zone.circuit_status(id?, now));
-        circuits.collect::<Vec<_>>()
-    });
-    let upstreams = main.upstreams.borrow();
-    let known = upstreams.iter().zip(circuits.unwrap_or_default());
-    let known = known.enumerate().filter(|&(at, _)| here_too(at));
-    let facts = known.filter_map(|(_, (upstream, circuit))| {
-        Some(UpstreamFacts {
-            upstream: upstream.name.clone(),
-            circuit: circuit?,
-        })
+    let circuits = standing.circuits.iter().filter(|(at, ..)| is_here(*at));
+    let facts = circuits.map(|(_, upstream, circuit)| UpstreamFacts {
+        upstream: upstream.clone(),
+        circuit: *circuit,
     });
     facts.collect()
 }
@@ -261,27 +232,24 @@ pub(super) fn backend(pool: &Pool) -> &'static str {
     }
 }
 
-/// How long the zone has been there.
+/// Age of the zone, in seconds.
 pub(super) fn uptime_seconds(clock: Clock) -> Option<u64> {
     let wall_us = clock.0.wall_us;
     let started_us = in_zone(|zone| zone.started_us(wall_us))?;
     Some(wall_us.saturating_sub(started_us) / 1_000_000)
 }
 
-pub(super) fn system_info(here: Here<'_>) -> Result<Answer, Problem> {
+pub(super) fn system_info(here: Exchange<'_>) -> Result<Answer, Problem> {
     let clock = Clock::now();
     let uptime_seconds = uptime_seconds(clock).ok_or_else(unavailable)?;
+    let standing = pool::standing(here.main).ok_or_else(unavailable)?;
     let info = |(at, pool, _): (usize, &Pool, PoolId)| {
-        let gauges = here.gauges(at).unwrap_or_default();
+        let standing = standing.pools.get(at);
+        let gauges = standing.map_or_else(PoolGauges::default, |standing| standing.gauges);
         PoolInfo {
             pool: pool.name.clone(),
             backend: backend(pool).to_owned(),
-            keys: pool
-                .keys
-                .newest()
-                .iter()
-                .map(|key| key.id.clone())
-                .collect(),
+            keys: pool::key_ids_of(at).unwrap_or_default(),
             slots: gauges.slots,
             held: gauges.held,
             waiting: gauges.waiting,
@@ -297,9 +265,9 @@ pub(super) fn system_info(here: Here<'_>) -> Result<Answer, Problem> {
     json(200, &answer)
 }
 
-pub(super) fn stats(here: Here<'_>) -> Result<Answer, Problem> {
+pub(super) fn stats(here: Exchange<'_>) -> Result<Answer, Problem> {
     let asked = StatsQuery::parse(here.request.query())?;
-    let client = here.client()?;
+    let client = here.caller()?;
     let service = match (client.sees_only(), asked.service.as_deref()) {
         (None, service) => service,
         (Some(own), asked) if asked.is_none_or(|name| name == own) => Some(own),

@@ -1,4 +1,4 @@
-//! What the status page shows.
+//! The data of the status page.
 
 use std::collections::BTreeMap;
 
@@ -7,23 +7,23 @@ use openai_core::admin::{
     CircuitStatus, GatewayStatus, KeyStatus, NodeStatus, PoolStatus, Problem, ServiceMetrics,
     Waiters,
 };
-use openai_core::circuit;
+use openai_core::circuit::CircuitView;
 use openai_core::lease::{Cause, KeyView, Waiting, holder_of};
 use openai_core::metrics::{Counters, OUTCOMES};
 use openai_core::prices::UNITS_PER_DOLLAR;
 use openai_wire::Verdict;
 
-use super::reports::{self, Clock, health_of, unavailable};
-use super::{Here, json};
+use super::reports::{self, Clock, health_of};
+use super::{json, unavailable};
 use crate::config::{Pool, Store};
+use crate::gateway::Exchange;
 use crate::pool::{self, in_zone, locks};
 use crate::telemetry::metrics;
 
-pub(super) fn status(here: Here<'_>) -> Result<Answer, Problem> {
+pub(super) fn status(here: Exchange<'_>) -> Result<Answer, Problem> {
     let clock = Clock::now();
-    let known = here.main.taken_over().ok_or_else(unavailable)?;
-    let standing = pool::standing(known).ok_or_else(unavailable)?;
-    let health = health_of(here);
+    let standing = pool::standing(here.main).ok_or_else(unavailable)?;
+    let health = health_of(here, &standing);
     let pools: Vec<_> = here.pools().collect();
     let ids: Vec<_> = pools.iter().map(|&(_, _, id)| id).collect();
     let waiting = in_zone(|zone| zone.waiters(&ids)).ok_or_else(unavailable)?;
@@ -31,11 +31,10 @@ pub(super) fn status(here: Here<'_>) -> Result<Answer, Problem> {
         .iter()
         .zip(health.pools)
         .map(|(&(at, pool, id), does)| {
-            let keys = standing.keys.iter().filter(|&&(of, _)| of == at);
-            let keys = keys.filter_map(|(_, view)| {
-                let id = pool.keys.get(view.key)?.id.clone();
-                Some(key(id, view, clock))
-            });
+            let keys = standing.pools.get(at).map_or(&[][..], |pool| &pool.keys);
+            let keys = keys
+                .iter()
+                .map(|(pool_key, view)| key(pool_key.id.clone(), view, clock));
             let mut keys: Vec<_> = keys.collect();
             keys.sort_by(|a, b| a.key_id.cmp(&b.key_id));
             let waiting = waiting.iter().filter(|waiter| waiter.pool == id);
@@ -54,9 +53,8 @@ pub(super) fn status(here: Here<'_>) -> Result<Answer, Problem> {
             }
         });
     let pools = pools.collect();
-    let upstreams = here.main.upstreams.borrow();
-    let circuits = upstreams.iter().zip(&standing.circuits);
-    let circuits = circuits.filter_map(|(up, status)| Some(circuit(&up.name, (*status)?, clock)));
+    let circuits = standing.circuits.iter();
+    let circuits = circuits.map(|(_, upstream, view)| circuit(upstream, view, clock));
     let answer = GatewayStatus {
         status: health.status,
         findings: health.findings,
@@ -96,8 +94,8 @@ fn key(id: String, view: &KeyView, clock: Clock) -> KeyStatus {
     }
 }
 
-/// Who waits, in the order of service, as far as priorities tell.
-fn waiters<'w>(here: Here<'_>, waiting: impl Iterator<Item = &'w Waiting>) -> Vec<Waiters> {
+/// Waiting requests by priority and client; the highest priority first.
+fn waiters<'w>(here: Exchange<'_>, waiting: impl Iterator<Item = &'w Waiting>) -> Vec<Waiters> {
     let mut counts = BTreeMap::<_, u32>::new();
     for waiter in waiting {
         *counts
@@ -129,7 +127,7 @@ fn nodes(pool: &Pool) -> Vec<NodeStatus> {
     locks::node_states(*group, names).unwrap_or_default()
 }
 
-fn circuit(upstream: &str, status: circuit::CircuitView, clock: Clock) -> CircuitStatus {
+fn circuit(upstream: &str, status: &CircuitView, clock: Clock) -> CircuitStatus {
     CircuitStatus {
         upstream: upstream.to_owned(),
         state: status.state.as_str().to_owned(),

@@ -1,187 +1,114 @@
-//! `$openai_*`: what logs and other directives can ask of a request.
+//! The variables `$openai_*`, for logs and other directives.
 
 use nginx_safe::{Request, Value, Variable, Variables};
 use openai_core::admin::lock_id;
-use openai_core::lease::{Cause, KeyView, PoolGauges};
+use openai_core::lease::{Cause, PoolGauges};
 use openai_core::prices;
 use openai_core::redlock::PoolNames;
 use openai_wire::usage::Source;
 use openai_wire::{Tokens, Verdict};
 use serde_json::json;
 
-use super::Service;
 use crate::config::{Location, Main, Pool, Store};
 use crate::gateway::trace::{self, Ids};
 use crate::gateway::{Context, usage};
-use crate::pool::{self, Lease, circuits, locks};
+use crate::pool::{self, Lease, locks};
+use crate::telemetry::wall_time;
 
 pub const ALL: Variables = Variables {
     prefix: "openai_",
     all: DECLARED,
 };
 
+const fn variable(name: &'static str, read: fn(Request<'_>) -> Value) -> Variable {
+    Variable { name, read }
+}
+
 const DECLARED: &[Variable] = &[
-    Variable {
-        name: "openai_pool",
-        read: pool,
-    },
-    Variable {
-        name: "openai_key_id",
-        read: key_id,
-    },
-    Variable {
-        name: "openai_slot",
-        read: slot,
-    },
-    Variable {
-        name: "openai_lease_id",
-        read: lease_id,
-    },
-    Variable {
-        name: "openai_fence",
-        read: fence,
-    },
-    Variable {
-        name: "openai_lease_status",
-        read: lease_status,
-    },
-    Variable {
-        name: "openai_wait_ms",
-        read: wait_ms,
-    },
-    Variable {
-        name: "openai_hold_ms",
-        read: hold_ms,
-    },
-    Variable {
-        name: "openai_attempts",
-        read: attempts,
-    },
-    Variable {
-        name: "openai_verdict",
-        read: |r| {
-            text(
-                context(&r)
-                    .and_then(|ctx| ctx.retries.borrow().verdict)
-                    .map(Verdict::as_str),
-            )
-        },
-    },
-    Variable {
-        name: "openai_service",
-        read: service,
-    },
-    Variable {
-        name: "openai_role",
-        read: role,
-    },
-    Variable {
-        name: "openai_model",
-        read: model,
-    },
-    Variable {
-        name: "openai_upstream_model",
-        read: upstream_model,
-    },
-    Variable {
-        name: "openai_upstream",
-        read: upstream,
-    },
-    Variable {
-        name: "openai_route",
-        read: |r| {
-            let known = context(&r).zip(r.main_conf::<Main>());
-            text(known.and_then(|(ctx, main)| ctx.pattern(main)))
-        },
-    },
-    Variable {
-        name: "openai_stream",
-        read: stream,
-    },
-    Variable {
-        name: "openai_user",
-        read: user,
-    },
-    Variable {
-        name: "openai_pool_held",
-        read: |r| gauge(&r, |g| g.held),
-    },
-    Variable {
-        name: "openai_pool_waiting",
-        read: |r| gauge(&r, |g| g.waiting),
-    },
-    Variable {
-        name: "openai_pool_slots",
-        read: |r| gauge(&r, |g| g.slots),
-    },
-    Variable {
-        name: "openai_pool_keys",
-        read: pool_keys,
-    },
-    Variable {
-        name: "openai_pool_nodes",
-        read: |r| of_group(&r, locks::nodes),
-    },
-    Variable {
-        name: "openai_pool_locks",
-        read: |r| of_group(&r, locks::status),
-    },
-    Variable {
-        name: "openai_circuits",
-        read: circuits,
-    },
-    Variable {
-        name: "openai_lock_rounds",
-        read: lock_rounds,
-    },
-    Variable {
-        name: "openai_prompt_tokens",
-        read: |r| tokens(&r, |tokens| tokens.prompt),
-    },
-    Variable {
-        name: "openai_completion_tokens",
-        read: |r| tokens(&r, |tokens| tokens.completion),
-    },
-    Variable {
-        name: "openai_cached_tokens",
-        read: |r| tokens(&r, |tokens| tokens.cached),
-    },
-    Variable {
-        name: "openai_reasoning_tokens",
-        read: |r| tokens(&r, |tokens| tokens.reasoning),
-    },
-    Variable {
-        name: "openai_usage",
-        read: |r| {
-            usage::told(&r).map_or(Value::Missing, |(_, used)| {
-                Value::Text(used.source.as_str())
-            })
-        },
-    },
-    Variable {
-        name: "openai_first_token_ms",
-        read: first_token_ms,
-    },
-    Variable {
-        name: "openai_cost",
-        read: cost,
-    },
-    Variable {
-        name: "openai_trace_id",
-        read: |r| of_trace(&r, |ids| ids.parent.trace_id()),
-    },
-    Variable {
-        name: "openai_span_id",
-        read: |r| of_trace(&r, |ids| ids.parent.span_id()),
-    },
-    Variable {
-        name: "openai_request_id",
-        read: |r| trace::logged_id(&r).map_or(Value::Missing, |id| Value::Bytes(id.to_vec())),
-    },
-    Variable {
-        name: "openai_lock_votes",
-        read: lock_votes,
-    },
+    variable("openai_pool", pool),
+    variable("openai_key_id", |r| {
+        text(context(&r).and_then(Context::key_id).as_deref())
+    }),
+    variable("openai_slot", |r| {
+        number(lease(&r).map(|(l, _)| l.grant.ordinal))
+    }),
+    variable("openai_lease_id", lease_id),
+    variable("openai_fence", |r| {
+        number(lease(&r).map(|(l, _)| l.grant.fence))
+    }),
+    variable("openai_lease_status", lease_status),
+    variable("openai_wait_ms", |r| {
+        number(context(&r).map(Context::waited_ms))
+    }),
+    variable("openai_hold_ms", |r| {
+        number(context(&r).and_then(Context::held_ms))
+    }),
+    variable("openai_attempts", |r| {
+        let made = context(&r).map(|ctx| ctx.retries.borrow().attempts);
+        number(made.filter(|&n| n > 0))
+    }),
+    variable("openai_verdict", |r| {
+        text(
+            context(&r)
+                .and_then(|ctx| ctx.attempt.borrow().verdict)
+                .map(Verdict::as_str),
+        )
+    }),
+    variable("openai_service", |r| text(client(&r).map(|c| &*c.name))),
+    variable("openai_role", |r| word(client(&r).map(|c| c.role.as_str()))),
+    variable("openai_model", model),
+    variable("openai_upstream_model", upstream_model),
+    variable("openai_upstream", upstream),
+    variable("openai_route", |r| {
+        let known = context(&r).zip(r.main_conf::<Main>());
+        text(known.and_then(|(ctx, main)| ctx.pattern(main)))
+    }),
+    variable("openai_stream", stream),
+    variable("openai_user", |r| {
+        text(context(&r).and_then(|ctx| ctx.head.read.get()?.user.as_str()))
+    }),
+    variable("openai_pool_held", |r| gauge(&r, |g| g.held)),
+    variable("openai_pool_waiting", |r| gauge(&r, |g| g.waiting)),
+    variable("openai_pool_slots", |r| gauge(&r, |g| g.slots)),
+    variable("openai_pool_keys", pool_keys),
+    variable("openai_pool_nodes", |r| of_group(&r, locks::nodes)),
+    variable("openai_pool_locks", |r| of_group(&r, locks::status)),
+    variable("openai_circuits", circuits),
+    variable("openai_lock_rounds", |r| {
+        let rounds = context(&r).map(|ctx| ctx.retries.borrow().rounds);
+        number(rounds.filter(|&rounds| rounds > 0))
+    }),
+    variable("openai_prompt_tokens", |r| {
+        tokens(&r, |tokens| tokens.prompt)
+    }),
+    variable("openai_completion_tokens", |r| {
+        tokens(&r, |tokens| tokens.completion)
+    }),
+    variable("openai_cached_tokens", |r| {
+        tokens(&r, |tokens| tokens.cached)
+    }),
+    variable("openai_reasoning_tokens", |r| {
+        tokens(&r, |tokens| tokens.reasoning)
+    }),
+    variable("openai_usage", |r| {
+        word(usage::told(&r).map(|(_, used)| used.source.as_str()))
+    }),
+    variable("openai_first_token_ms", |r| {
+        number(context(&r).and_then(usage::first_token_ms))
+    }),
+    variable("openai_cost", cost),
+    variable("openai_trace_id", |r| {
+        of_trace(&r, |ids| ids.parent.trace_id())
+    }),
+    variable("openai_span_id", |r| {
+        of_trace(&r, |ids| ids.parent.span_id())
+    }),
+    variable("openai_request_id", |r| {
+        trace::logged_id(&r).map_or(Value::Missing, |id| Value::Bytes(id.to_vec()))
+    }),
+    variable("openai_lock_votes", |r| {
+        number(context(&r).and_then(|ctx| ctx.wait().votes))
+    }),
 ];
 
 fn context<'a>(request: &Request<'a>) -> Option<&'a Context> {
@@ -198,14 +125,15 @@ fn text(found: Option<&str>) -> Value {
     })
 }
 
-/// How often the request has been sent upstream.
-fn attempts(request: Request<'_>) -> Value {
-    let made = context(&request).map(|ctx| ctx.retries.borrow().attempts);
-    made.filter(|&n| n > 0)
-        .map_or(Value::Missing, |n| Value::Bytes(n.to_string().into_bytes()))
+fn word(found: Option<&'static str>) -> Value {
+    found.map_or(Value::Missing, Value::Text)
 }
 
-/// The pool of the lease; without one, that of the target, or of the location.
+fn number(found: Option<impl Into<u64>>) -> Value {
+    found.map_or(Value::Missing, |number| Value::Number(number.into()))
+}
+
+/// Pool of the lease; without one, of the target, or of the location.
 fn pool(request: Request<'_>) -> Value {
     let leased = lease(&request).and_then(|(lease, main)| main.pools.get(lease.pool));
     text(
@@ -221,50 +149,14 @@ fn here<'a>(request: &Request<'a>) -> Option<(usize, &'a Pool)> {
     chosen.or_else(|| main.first_pool(request.location::<Location>()?))
 }
 
-fn key_id(request: Request<'_>) -> Value {
-    text(context(&request).and_then(Context::key_id).as_deref())
-}
-
-fn slot(request: Request<'_>) -> Value {
-    lease(&request).map_or(Value::Missing, |(l, _)| {
-        Value::Number(l.grant.ordinal.into())
-    })
-}
-
 fn lease_id(request: Request<'_>) -> Value {
     let lease = lease(&request).map(|(l, _)| pool::lease_id(&l.grant));
-    let lock = || {
-        Some(lock_id(
-            Service::of(context(&request)?)?.lock.get()?.nonce(),
-        ))
-    };
+    let lock = || Some(lock_id(context(&request)?.lock_call()?.lock.get()?.nonce()));
     text(lease.or_else(lock).as_deref())
 }
 
-fn fence(request: Request<'_>) -> Value {
-    lease(&request).map_or(Value::Missing, |(l, _)| Value::Number(l.grant.fence))
-}
-
 fn lease_status(request: Request<'_>) -> Value {
-    Value::Text(context(&request).map_or("none", |ctx| ctx.wait.get().status.as_str()))
-}
-
-fn wait_ms(request: Request<'_>) -> Value {
-    context(&request).map_or(Value::Missing, |ctx| Value::Number(ctx.waited_ms()))
-}
-
-fn hold_ms(request: Request<'_>) -> Value {
-    context(&request)
-        .and_then(Context::held_ms)
-        .map_or(Value::Missing, Value::Number)
-}
-
-fn service(request: Request<'_>) -> Value {
-    text(client(&request).map(|client| client.name.as_str()))
-}
-
-fn role(request: Request<'_>) -> Value {
-    client(&request).map_or(Value::Missing, |client| Value::Text(client.role.as_str()))
+    Value::Text(context(&request).map_or("none", |ctx| ctx.wait().status.as_str()))
 }
 
 fn client<'a>(request: &Request<'a>) -> Option<&'a openai_core::clients::Client> {
@@ -272,10 +164,10 @@ fn client<'a>(request: &Request<'a>) -> Option<&'a openai_core::clients::Client>
 }
 
 fn model(request: Request<'_>) -> Value {
-    text(context(&request).and_then(|ctx| ctx.head.get()?.model.as_str()))
+    text(context(&request).and_then(|ctx| ctx.head.read.get()?.model.as_str()))
 }
 
-/// The model that goes upstream.
+/// Model in the upstream request.
 fn upstream_model(request: Request<'_>) -> Value {
     let alias = context(&request)
         .zip(request.main_conf::<Main>())
@@ -283,29 +175,22 @@ fn upstream_model(request: Request<'_>) -> Value {
     alias.map_or_else(|| model(request), |alias| text(Some(&alias.model)))
 }
 
-/// Where this attempt goes.
+/// Upstream of the current attempt.
 fn upstream(request: Request<'_>) -> Value {
     let target = context(&request).and_then(Context::chosen);
     text(target.and_then(|target| target.upstream).as_deref())
 }
 
-fn user(request: Request<'_>) -> Value {
-    text(context(&request).and_then(|ctx| ctx.head.get()?.user.as_str()))
-}
-
-/// What the client asked for; unknown when the body was not looked at.
+/// Whether the client asked for a stream; missing if the body was not read.
 fn stream(request: Request<'_>) -> Value {
-    match context(&request).and_then(|ctx| ctx.head.get()) {
-        Some(head) => Value::Text(if head.stream == Some(true) {
-            "true"
-        } else {
-            "false"
-        }),
-        None => Value::Missing,
-    }
+    let head = context(&request).and_then(|ctx| ctx.head.read.get());
+    word(head.map(|head| match head.stream {
+        Some(true) => "true",
+        _ => "false",
+    }))
 }
 
-/// What there is to tell of the group that the location's pool locks slots on.
+/// A report on the group whose nodes hold the locks of the location's pool.
 fn of_group(request: &Request<'_>, tell: fn(usize, &PoolNames) -> Option<String>) -> Value {
     let told = here(request).and_then(|(_, pool)| match &pool.store {
         Store::Redlock { group, names, .. } => tell(*group, names),
@@ -314,25 +199,24 @@ fn of_group(request: &Request<'_>, tell: fn(usize, &PoolNames) -> Option<String>
     text(told.as_deref())
 }
 
+/// The circuits of all upstreams, as JSON.
 fn circuits(request: Request<'_>) -> Value {
-    text(
-        request
-            .main_conf::<Main>()
-            .and_then(circuits::listing)
-            .as_deref(),
-    )
-}
-
-fn lock_rounds(request: Request<'_>) -> Value {
-    let rounds = context(&request).map(|ctx| ctx.wait.get().rounds);
-    rounds
-        .filter(|&rounds| rounds > 0)
-        .map_or(Value::Missing, |rounds| Value::Number(rounds.into()))
-}
-
-fn lock_votes(request: Request<'_>) -> Value {
-    let votes = context(&request).and_then(|ctx| ctx.wait.get().votes);
-    votes.map_or(Value::Missing, |votes| Value::Number(votes.into()))
+    let standing = request.main_conf::<Main>().and_then(pool::standing);
+    let listed = standing.map(|standing| {
+        let circuits = standing.circuits.into_iter();
+        let listed = circuits.map(|(_, name, view)| {
+            json!({
+                "name": name,
+                "state": view.state.as_str(),
+                "share": f64::from(view.share().0) / 100.0,
+                "requests": view.all,
+                "trips": view.trips,
+                "until": view.until_ms.map(wall_time),
+            })
+        });
+        serde_json::Value::Array(listed.collect()).to_string()
+    });
+    text(listed.as_deref())
 }
 
 fn of_trace(request: &Request<'_>, pick: fn(&Ids) -> &[u8]) -> Value {
@@ -341,16 +225,10 @@ fn of_trace(request: &Request<'_>, pick: fn(&Ids) -> &[u8]) -> Value {
 
 fn tokens(request: &Request<'_>, pick: fn(Tokens) -> u64) -> Value {
     let used = usage::told(request).filter(|(_, used)| used.source != Source::None);
-    used.map_or(Value::Missing, |(_, used)| Value::Number(pick(used.tokens)))
+    number(used.map(|(_, used)| pick(used.tokens)))
 }
 
-fn first_token_ms(request: Request<'_>) -> Value {
-    context(&request)
-        .and_then(usage::first_token_ms)
-        .map_or(Value::Missing, Value::Number)
-}
-
-/// In dollars; unknown when the model has no price.
+/// Cost in dollars; missing if the model has no price.
 fn cost(request: Request<'_>) -> Value {
     let cost = usage::told(&request)
         .zip(request.main_conf::<Main>())
@@ -358,14 +236,15 @@ fn cost(request: Request<'_>) -> Value {
     text(cost.map(prices::dollars).as_deref())
 }
 
-/// How each key of the location's pool does, as JSON.
+/// The keys of the location's pool, as JSON.
 fn pool_keys(request: Request<'_>) -> Value {
-    let told = here(&request).and_then(|(at, pool)| {
-        let known = request.main_conf::<Main>()?.taken_over()?;
-        let views = pool::listing(known, at)?;
-        let tell = |view: KeyView| {
-            let key = pool.keys.get(view.key)?;
-            Some(json!({
+    let pool = here(&request).and_then(|(at, _)| {
+        let standing = pool::standing(request.main_conf::<Main>()?)?;
+        standing.pools.into_iter().nth(at)
+    });
+    let listed = pool.map(|pool| {
+        let listed = pool.keys.iter().map(|(key, view)| {
+            json!({
                 "id": key.id,
                 "state": view.state().as_str(),
                 "cause": view.cause.map(Cause::as_str),
@@ -377,16 +256,14 @@ fn pool_keys(request: Request<'_>) -> Value {
                 "tokens_left": view.tokens,
                 "last_error": Some(view.last_error).filter(|&status| status != 0),
                 "failures": view.failures,
-            }))
-        };
-        let told: Vec<_> = views.into_iter().filter_map(tell).collect();
-        serde_json::to_string(&told).ok()
+            })
+        });
+        serde_json::Value::Array(listed.collect()).to_string()
     });
-    text(told.as_deref())
+    text(listed.as_deref())
 }
 
 fn gauge(request: &Request<'_>, pick: fn(PoolGauges) -> u32) -> Value {
-    let gauges = here(request)
-        .and_then(|(at, _)| pool::gauges(request.main_conf::<Main>()?.taken_over()?, at));
-    gauges.map_or(Value::Missing, |gauges| Value::Number(pick(gauges).into()))
+    let gauges = here(request).and_then(|(at, _)| pool::gauges(at));
+    number(gauges.map(pick))
 }

@@ -1,140 +1,110 @@
-//! `openai_api` and what bounds the locks that it gives.
+//! `openai_api`, and the limits of the locks that it gives.
 
-use std::ffi::CStr;
+use nginx_safe::{Conf, ConfResult, Mistake};
 
-use nginx_safe::{Args, Conf, ConfResult, Directive, Scope};
+use super::lines::{self, Placed, Read};
+use super::values::{self, DAY, SECOND};
+use super::{Answers, Location, Main};
 
-use super::{Answers, Location, Main, values};
-
-/// How long locks last, unless `openai_lock_ttl` says else.
+/// Shortest and longest duration of locks without `openai_lock_ttl`, in milliseconds.
 const TTL_MS: (u64, u64) = (1_000, 3_600_000);
 
-/// What the levels say of locks; `None` is inherited.
+/// Settings of the lock service at one level; `None` is inherited.
 #[derive(Default)]
 pub struct Api {
-    pools: Option<Pools>,
-    ttl_ms: Option<(u64, u64)>,
-    shows_key: Option<bool>,
+    pub(super) pools: Option<Placed<Pools>>,
+    pub(super) ttl_ms: Option<(u64, u64)>,
+    pub(super) shows_key: Option<bool>,
 }
 
-enum Pools {
+#[derive(Clone)]
+pub(super) enum Pools {
     All,
     Named(Vec<String>),
-    /// Their positions.
+    /// Positions of the pools in the configuration.
     Known(Vec<usize>),
 }
 
 impl Api {
-    /// Whether the location is answered by the lock service.
+    /// Whether the lock service answers requests of the location.
     pub fn is_served(&self) -> bool {
         self.pools.is_some()
     }
 
-    /// The positions of the pools that it gives locks of; the first by default.
+    /// Positions of the pools whose keys it locks. The first is the default.
     pub fn pools(&self) -> &[usize] {
-        match &self.pools {
+        match self.pools.as_ref().map(|placed| &placed.value) {
             Some(Pools::Known(pools)) => pools,
             _ => &[],
         }
     }
 
-    /// The bounds of how long a lock lasts.
+    /// Shortest and longest duration of a lock, in milliseconds.
     pub fn ttl_ms(&self) -> (u64, u64) {
         self.ttl_ms.unwrap_or(TTL_MS)
     }
 
-    /// Whether a lock's owner is told the key.
+    /// Whether the owner of a lock receives the key.
     pub fn shows_key(&self) -> bool {
         self.shows_key.unwrap_or(false)
     }
 
-    pub(super) fn inherit(&mut self, above: &Self, main: &Main) -> ConfResult {
-        self.ttl_ms = self.ttl_ms.or(above.ttl_ms);
-        self.shows_key = self.shows_key.or(above.shows_key);
-        let known = match &self.pools {
-            None | Some(Pools::Known(_)) => return Ok(()),
-            Some(Pools::All) => (0..main.pools.len()).collect(),
-            Some(Pools::Named(names)) => {
-                let known = |name: &String| {
-                    let at = main.pool_named(name);
-                    at.ok_or_else(|| format!("openai_api: no pool \"{name}\""))
-                };
-                names.iter().map(known).collect::<ConfResult<Vec<_>>>()?
-            }
+    /// Looks up the pools by their names.
+    pub(super) fn resolve(&mut self, main: &Main) -> Result<(), Mistake> {
+        let Some(placed) = &self.pools else {
+            return Ok(());
         };
+        let known = match &placed.value {
+            Pools::Known(_) => return Ok(()),
+            Pools::All => Ok((0..main.pools.len()).collect()),
+            Pools::Named(names) => names.iter().map(|name| main.known_pool(name)).collect(),
+        };
+        let known: Vec<_> =
+            known.map_err(|e: String| placed.mistake(format!("openai_api: {e}")))?;
         if known.is_empty() {
-            return Err("openai_api: there is no pool".into());
+            return Err(placed.mistake("openai_api: needs an \"openai_pool\" block in http"));
         }
         if main.clients.is_none() {
-            return Err("openai_api: needs an \"openai_clients\" block".into());
+            return Err(placed.mistake("openai_api: needs an \"openai_clients\" block in http"));
         }
-        self.pools = Some(Pools::Known(known));
+        self.pools = Some(placed.with(Pools::Known(known)));
         Ok(())
     }
 }
 
-pub struct OpenaiApi;
-
-impl Directive for OpenaiApi {
-    type Target = Location;
-    const NAME: &'static CStr = c"openai_api";
-    const SCOPE: Scope = Scope::Location;
-    const ARGS: Args = Args::Many;
-
-    fn read(conf: &mut Conf, target: &mut Location) -> Result<(), Option<String>> {
-        let words = conf.words()?;
-        let names: Vec<String> = words.iter().skip(1).map(ToString::to_string).collect();
-        if target.api.pools.is_some() {
-            return Err(Some("is a duplicate".into()));
-        }
-        let twice = |(at, name): (usize, &String)| names[..at].contains(name);
-        if let Some((_, name)) = names.iter().enumerate().find(|&pair| twice(pair)) {
-            return Err(Some(format!("\"{name}\" is a duplicate")));
-        }
-        target.api.pools = Some(match names.as_slice() {
-            [all] if all == "on" => Pools::All,
-            _ => Pools::Named(names),
-        });
-        target.answers = Some(Answers::Api);
-        Ok(conf.serve_content()?)
-    }
+/// Reads `openai_api`.
+pub fn read(conf: &mut Conf, location: &mut Location) -> Read {
+    lines::directive(conf, |line| {
+        line.many(&mut location.api.pools, |names| {
+            pools(names).map(|pools| Placed::new(conf, pools))
+        })
+    })?;
+    location.answers = Some(Answers::Api);
+    Ok(conf.serve_content()?)
 }
 
-pub struct LockTtl;
-
-impl Directive for LockTtl {
-    type Target = Location;
-    const NAME: &'static CStr = c"openai_lock_ttl";
-    const SCOPE: Scope = Scope::Everywhere;
-    const ARGS: Args = Args::Two;
-
-    fn read(conf: &mut Conf, target: &mut Location) -> Result<(), Option<String>> {
-        if target.api.ttl_ms.is_some() {
-            return Err(Some("is a duplicate".into()));
+fn pools(names: &[&str]) -> ConfResult<Pools> {
+    for (at, name) in names.iter().enumerate() {
+        if names[..at].contains(name) {
+            return Err(format!("\"{name}\" is a duplicate, remove one of them"));
         }
-        let words = conf.words()?;
-        let time = |at: usize| values::time_ms(words.get(at).copied().unwrap_or_default());
-        let (least, most) = (time(1)?, time(2)?);
-        if least < 1_000 || most > 7 * 86_400_000 || least > most {
-            return Err(Some(format!(
-                "\"{} {}\" is out of range, it must be from 1s to 7d, the shortest first",
-                words[1], words[2]
-            )));
-        }
-        target.api.ttl_ms = Some((least, most));
-        Ok(())
     }
+    Ok(match names {
+        ["on"] => Pools::All,
+        _ => Pools::Named(names.iter().map(ToString::to_string).collect()),
+    })
 }
 
-pub struct LockKey;
-
-impl Directive for LockKey {
-    type Target = Location;
-    const NAME: &'static CStr = c"openai_lock_key";
-    const SCOPE: Scope = Scope::Everywhere;
-    const ARGS: Args = Args::Flag;
-
-    fn read(conf: &mut Conf, target: &mut Location) -> Result<(), Option<String>> {
-        super::location::once(conf, &mut target.api.shows_key, values::flag)
+/// Reads the shortest and the longest duration of a lock.
+pub fn ttl(words: &[&str]) -> ConfResult<(u64, u64)> {
+    let [least, most] = words else {
+        return Err("takes two arguments".into());
+    };
+    let time = values::time(SECOND..=7 * DAY);
+    match (time(least)?, time(most)?) {
+        (least, most) if least <= most => Ok((least, most)),
+        _ => Err(format!(
+            "\"{least} {most}\" is out of range, the shortest time comes first: \"{most} {least}\""
+        )),
     }
 }

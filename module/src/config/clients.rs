@@ -1,74 +1,65 @@
 //! `openai_clients`: who may use the gateway.
 
-use std::ffi::CStr;
+use nginx_safe::{Conf, ConfResult};
+use openai_core::clients::{ClientDirective, Clients, Measure, QuotaDirective, TokenSource};
 
-use nginx_safe::{Args, Block, Conf, ConfResult, Directive, Scope};
-use openai_core::clients::{ClientDirective, Clients, QuotaDirective, TokenSource};
-
+use super::lines::{self, Placed, Read};
 use super::{Main, source};
 
-pub struct ClientsBlock;
-
-impl Directive for ClientsBlock {
-    type Target = Main;
-    const NAME: &'static CStr = c"openai_clients";
-    const SCOPE: Scope = Scope::Http;
-    const ARGS: Args = Args::Block;
-
-    fn read(conf: &mut Conf, main: &mut Main) -> Result<(), Option<String>> {
-        if main.clients.is_some() {
-            return Err(Some("is a duplicate".into()));
-        }
-        let (mut clients, mut quotas) = (Clients::default(), vec![]);
-        let read = |conf: &Conf, line: Block<'_>| {
-            read_line(conf, line.words, &mut clients, &mut quotas)
-                .map_err(|e| format!("openai_clients: {e}"))
-        };
-        conf.block(read).map_err(|()| None)?;
-        if conf.environment("DEV_MODE").as_deref() == Some("true") {
-            clients = clients.with_dev_tokens().map_err(|e| e.to_string())?;
-            conf.warn(
-                "openai_clients: DEV_MODE is on: the tokens that everyone knows are accepted",
-            );
-        }
-        if clients.as_slice().is_empty() && !conf.only_signals() {
-            return Err(Some("has no \"client\"".into()));
-        }
-        if !conf.only_signals() {
-            clients.bound(&quotas).map_err(|e| format!("quota: {e}"))?;
-        }
-        main.clients = Some(clients);
-        Ok(())
+/// Reads the block.
+pub fn read(conf: &mut Conf, main: &mut Main) -> Read {
+    if main.clients.is_some() {
+        return Err(Some(
+            "is a duplicate, put all clients into one block".into(),
+        ));
     }
+    let mut clients = Clients::default();
+    let (mut quotas, mut places) = (vec![], vec![]);
+    lines::block(conf, &["client", "quota"], |conf, line| match line.name {
+        "client" => client(conf, line.values, &mut clients),
+        _ => {
+            let quota = QuotaDirective::parse(line.values).map_err(|e| e.to_string())?;
+            let mut limits = quota.quota.limits().iter();
+            if limits.any(|limit| limit.measure == Measure::Cost) {
+                let placed = || Placed::new(conf, quota.whose.to_string());
+                main.by_cost.get_or_insert_with(placed);
+            }
+            quotas.push(quota);
+            places.push(conf.position());
+            Ok(())
+        }
+    })?;
+    let dev_mode = source::environment(conf, "DEV_MODE").as_str() == "true";
+    clients = clients.with_dev_mode(dev_mode).map_err(|e| e.to_string())?;
+    if dev_mode {
+        conf.warn("openai_clients: DEV_MODE is on: the public development tokens are accepted");
+    }
+    if !conf.only_signals() {
+        if clients.as_slice().is_empty() {
+            return Err(Some(
+                "has no \"client\", add \"client NAME env:NAME;\" or \"client NAME file:PATH;\""
+                    .into(),
+            ));
+        }
+        clients.bound(&quotas).map_err(|(at, e)| {
+            if let Some(place) = places.get(at) {
+                conf.reject_later(&place.mistake(format!("openai_clients: quota: {e}")));
+            }
+            None
+        })?;
+    }
+    main.clients = Some(clients);
+    Ok(())
 }
 
-fn read_line(
-    conf: &Conf,
-    words: &[&str],
-    clients: &mut Clients,
-    quotas: &mut Vec<QuotaDirective>,
-) -> ConfResult {
-    let [name, parameters @ ..] = words else {
-        return Ok(());
-    };
-    if *name == "quota" {
-        quotas.push(QuotaDirective::parse(parameters).map_err(|e| format!("quota: {e}"))?);
-        return Ok(());
-    }
-    if *name != "client" {
-        return Err(format!("unknown directive \"{name}\""));
-    }
-    let directive = ClientDirective::parse(parameters).map_err(|e| format!("client: {e}"))?;
+fn client(conf: &Conf, parameters: &[&str], clients: &mut Clients) -> ConfResult {
+    let directive = ClientDirective::parse(parameters).map_err(|e| e.to_string())?;
     if conf.only_signals() {
         return Ok(());
     }
     let text = match &directive.source {
-        TokenSource::Env(name) => source::environment(conf, name),
-        TokenSource::File(path) => {
-            source::file(conf, path, false).map_err(|e| format!("client: {e}"))?
-        }
+        TokenSource::Env(name) => source::required(conf, name)?,
+        TokenSource::File(path) => source::file(conf, path, false)?,
     };
-    clients
-        .add(&directive, &text)
-        .map_err(|e| format!("client: {e}"))
+    clients.add(&directive, &text).map_err(|e| e.to_string())
 }

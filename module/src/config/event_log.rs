@@ -1,49 +1,39 @@
-//! `openai_event_log`: a log of our own events.
+//! `openai_event_log`: a separate log of the module's events.
 
-use std::ffi::CStr;
-
-use nginx_safe::{Args, Conf, Directive, Level, LineLog, Scope};
+use nginx_safe::{Conf, Level};
 use openai_core::events::Severity;
 
-use super::Main;
+use super::lines::Read;
+use super::{Main, source};
 
-/// Holds the level, unless the directive does.
+/// Environment variable with the level, if the directive has none.
 const VARIABLE: &str = "LOG_LEVEL";
 
-pub struct EventLog;
-
-impl Directive for EventLog {
-    type Target = Main;
-    const NAME: &'static CStr = c"openai_event_log";
-    const SCOPE: Scope = Scope::Http;
-    const ARGS: Args = Args::Many;
-
-    fn read(conf: &mut Conf, main: &mut Main) -> Result<(), Option<String>> {
-        let level = match conf.words()?.as_slice() {
-            [_, _] => None,
-            [_, _, level] => Some(named("", level, Severity::parse(level))?),
-            _ => return Err(Some("needs a path, and may have a level".into())),
-        };
-        if main.event_log.is_some() {
-            return Err(Some("is a duplicate".into()));
-        }
-        let level = match (level, conf.environment(VARIABLE)) {
-            (Some(level), _) => level,
-            (None, Some(value)) if !value.is_empty() => {
-                named("LOG_LEVEL: ", &value, Severity::of_variable(&value))?
-            }
-            (None, _) => Severity::Info,
-        };
-        let least = match level {
-            Severity::Error => Level::Error,
-            Severity::Warn => Level::Warn,
-            Severity::Notice => Level::Notice,
-            Severity::Info => Level::Info,
-            Severity::Debug => Level::Debug,
-        };
-        main.event_log = Some(LineLog::open(conf, least)?);
-        Ok(())
+/// Reads `openai_event_log`.
+pub fn read(conf: &mut Conf, main: &mut Main) -> Read {
+    let level = match conf.words()?.as_slice() {
+        [_, _] => None,
+        [_, _, level] => Some(named("", level, Severity::parse(level))?),
+        _ => return Err(Some("needs a path, and optionally a level".into())),
+    };
+    if main.has_event_log {
+        return Err(Some("is a duplicate, remove one of them".into()));
     }
+    let value = source::environment(conf, VARIABLE);
+    let level = match level {
+        Some(level) => level,
+        None if value.is_empty() => Severity::Info,
+        None => named("LOG_LEVEL: ", &value, Severity::of_variable(&value))?,
+    };
+    let least = match level {
+        Severity::Error => Level::Error,
+        Severity::Warn => Level::Warn,
+        Severity::Notice => Level::Notice,
+        Severity::Info => Level::Info,
+        Severity::Debug => Level::Debug,
+    };
+    main.has_event_log = true;
+    conf.open_line_log(least)
 }
 
 fn named(place: &str, value: &str, level: Option<Severity>) -> Result<Severity, String> {

@@ -1,15 +1,14 @@
 //! The keys of a pool, and where they come from.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 
 use nginx_safe::{Conf, ConfResult};
 use openai_core::keys::{Fingerprint, KeyDirective, KeyList, KeySource, KeySpec};
-use openai_core::lease::KeyConfig;
+use openai_core::lease::{KeyConfig, id_hash};
 use openai_core::redlock::{NameError, Slot};
-use rustc_hash::FxHashMap;
 use zeroize::Zeroizing;
 
+use super::pool;
 use super::source::{self, Stamp};
 
 /// A key of a pool.
@@ -41,16 +40,18 @@ impl PoolKey {
         self.id == other.id && all(self) == all(other)
     }
 
-    pub fn for_zone(&self) -> KeyConfig {
+    /// The key as the zone knows it; `is_locked` if its id names locks on nodes.
+    pub fn for_zone(&self, is_locked: bool) -> KeyConfig {
         KeyConfig {
             fingerprint: *self.fingerprint.as_bytes(),
             weight: self.weight,
             slots: self.slots,
             line: self.line,
+            id: if is_locked { id_hash(&self.id) } else { 0 },
         }
     }
 
-    /// Its slots by ordinal, as Redlock nodes know them.
+    /// Its slots by ordinal, with their names on Redlock nodes.
     pub fn slots(&self) -> Result<Vec<Slot>, NameError> {
         let slots = (0..self.slots).map(|ordinal| Slot::new(&self.id, ordinal));
         slots.collect()
@@ -64,69 +65,14 @@ fn bearer(key: &str) -> Rc<Zeroizing<Vec<u8>>> {
     Rc::new(value)
 }
 
-/// The keys of a pool, which may change while requests have some of them.
-#[derive(Default)]
-pub struct KeyTable {
-    /// The newest, in the order of their sources.
-    newest: RefCell<Vec<Rc<PoolKey>>>,
-    /// By their indexes in the zone; with those that are gone, but not free yet.
-    indexed: RefCell<FxHashMap<u32, Rc<PoolKey>>>,
-}
-
-impl KeyTable {
-    pub fn new(keys: Vec<Rc<PoolKey>>) -> Self {
-        Self {
-            newest: RefCell::new(keys),
-            indexed: RefCell::default(),
-        }
-    }
-
-    /// The newest keys.
-    pub fn newest(&self) -> Vec<Rc<PoolKey>> {
-        self.newest.borrow().clone()
-    }
-
-    /// How many keys there are.
-    pub fn len(&self) -> usize {
-        self.newest.borrow().len()
-    }
-
-    /// A key by its index in the zone.
-    pub fn get(&self, index: u32) -> Option<Rc<PoolKey>> {
-        self.indexed.borrow().get(&index).cloned()
-    }
-
-    /// All keys with their indexes in the zone.
-    pub fn indexed(&self) -> Vec<(u32, Rc<PoolKey>)> {
-        let indexed = self.indexed.borrow();
-        let keys = indexed.iter().map(|(&index, key)| (index, Rc::clone(key)));
-        keys.collect()
-    }
-
-    /// Forgets keys that are gone.
-    pub fn retain(&self, mut is_there: impl FnMut(u32) -> bool) {
-        self.indexed
-            .borrow_mut()
-            .retain(|&index, _| is_there(index));
-    }
-
-    /// Puts newer keys in the place of the newest, with their indexes in the zone.
-    pub fn replace(&self, keys: Vec<Rc<PoolKey>>, indexes: &[u32]) {
-        let mut indexed = self.indexed.borrow_mut();
-        let new = indexes.iter().copied().zip(keys.iter().cloned());
-        indexed.extend(new);
-        *self.newest.borrow_mut() = keys;
-    }
-}
-
 /// A `key` line, with what is needed to read it again.
-pub struct Source {
+pub struct KeyLine {
     directive: KeyDirective,
     from: From,
 }
 
 enum From {
-    /// What cannot change while nginx runs.
+    /// Environment variable or literal: cannot change while nginx runs.
     Text(Zeroizing<String>),
     File {
         path: String,
@@ -134,11 +80,14 @@ enum From {
     },
 }
 
-impl Source {
+impl KeyLine {
     pub fn parse(conf: &Conf, parameters: &[&str]) -> ConfResult<Self> {
         let directive = KeyDirective::parse(parameters).map_err(|e| e.to_string())?;
         let from = match &directive.source {
-            KeySource::Env(name) => From::Text(source::environment(conf, name)),
+            KeySource::Env(name) if directive.optional => {
+                From::Text(source::environment(conf, name))
+            }
+            KeySource::Env(name) => From::Text(source::required(conf, name)?),
             KeySource::Literal(key) => From::Text(Zeroizing::new(key.expose().to_owned())),
             KeySource::File(path) => {
                 let path = conf.full_path(path)?;
@@ -147,6 +96,10 @@ impl Source {
             }
         };
         Ok(Self { directive, from })
+    }
+
+    pub fn source(&self) -> &KeySource {
+        &self.directive.source
     }
 
     /// Adds its keys; `secret` is the value of `ENCRYPTION_KEY`.
@@ -163,7 +116,7 @@ impl Source {
         keys.add(&self.directive, text).map_err(|e| e.to_string())
     }
 
-    /// The path of its file, and what that was like before it was read.
+    /// The path of its file, and the file's stamp from before it was read.
     pub fn file(&self) -> Option<(&str, Option<Stamp>)> {
         match &self.from {
             From::Text(_) => None,
@@ -174,7 +127,7 @@ impl Source {
 
 /// Where the keys of all pools come from.
 pub struct Sources {
-    pub pools: Vec<(String, Vec<Source>)>,
+    pub pools: Vec<(String, Vec<KeyLine>)>,
     /// The value of `ENCRYPTION_KEY`.
     pub secret: Zeroizing<String>,
 }
@@ -182,10 +135,10 @@ pub struct Sources {
 impl Sources {
     pub fn files(&self) -> impl Iterator<Item = (&str, Option<Stamp>)> {
         let sources = self.pools.iter().flat_map(|(_, sources)| sources);
-        sources.filter_map(Source::file)
+        sources.filter_map(KeyLine::file)
     }
 
-    /// What the files are like now.
+    /// Current stamps of the files.
     pub fn stamps(&self) -> Vec<Option<Stamp>> {
         self.files().map(|(path, _)| Stamp::of(path)).collect()
     }
@@ -200,9 +153,7 @@ impl Sources {
                     .map_err(|e| format!("openai_pool \"{name}\": key: {e}"))?;
             }
             if keys.keys().is_empty() {
-                return Err(format!(
-                    "openai_pool \"{name}\" has no keys: its sources are all empty"
-                ));
+                return Err(format!("openai_pool: {}", pool::no_keys(name)));
             }
             Ok(keys.into_keys())
         });

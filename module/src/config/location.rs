@@ -1,21 +1,19 @@
-//! The directives that may stand in `http`, `server` and `location`.
+//! Directives of the levels `http`, `server` and `location`.
 
-use std::ffi::CStr;
 use std::rc::Rc;
 
-use nginx_safe::{
-    Args, Conf, ConfResult, ContentHandler, Directive, LocationConf, Scope, argument,
-};
+use nginx_safe::{Conf, ConfResult, LocationConf, Mistake, missing_semicolon};
 use openai_core::routes::TargetName;
 
 use super::abort::ClientAbort;
 use super::api::Api;
-use super::next_key::NextKey;
+use super::lines::{self, Placed, Read};
+use super::next_key::{Conditions, NextKey};
 use super::trace::Trace;
 use super::usage::Usage;
 use super::{Main, Target, values};
 
-/// What to do with a body that cannot be looked at.
+/// What to do with a body that cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Otherwise {
     #[default]
@@ -23,89 +21,96 @@ pub enum Otherwise {
     Reject,
 }
 
-/// What of ours answers the requests of a location in place of an upstream.
+/// The part of the module that answers the requests of a location, without an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answers {
     Api,
     Metrics,
 }
 
-/// What a level says; `None` is inherited.
+/// Settings at one level; `None` is inherited.
 #[derive(Default)]
 pub struct Location {
-    /// An `if` block goes on with the handler of its location.
+    /// An `if` or `limit_except` block without a handler inherits that of its location.
     pub answers: Option<Answers>,
-    choice: Option<Choice>,
-    auth: Option<bool>,
-    inspect: Option<bool>,
-    inspect_max: Option<usize>,
-    oversize: Option<Otherwise>,
-    invalid: Option<Otherwise>,
-    /// Whether a client token is asked for here.
+    choice: Option<Placed<Choice>>,
+    pub(super) auth: Option<Placed<bool>>,
+    pub(super) inspect: Option<bool>,
+    pub(super) inspect_max: Option<usize>,
+    pub(super) oversize: Option<Otherwise>,
+    pub(super) invalid: Option<Otherwise>,
+    /// Whether requests need a client token.
     asks_token: bool,
     pub(super) next_key: NextKey,
     pub api: Api,
     pub(super) usage: Usage,
     pub(super) trace: Trace,
     pub(super) client_abort: Option<ClientAbort>,
-    content: ContentHandler,
-    /// The position of the upstream that targets without one go to, for its circuit.
+    sends: bool,
+    /// Position of the upstream for targets that name none, if it has a circuit.
     upstream: Option<usize>,
 }
 
-/// Where keys come from: what `openai` or `openai_route` says.
+/// Source of keys: the value of `openai` or `openai_route`.
 #[derive(Clone)]
 enum Choice {
     Off,
-    /// By names that have not been looked up yet.
+    /// Names that have not been looked up yet.
     NamedTargets(Vec<TargetName>),
     NamedRoutes(String),
     Targets(Rc<[Target]>),
-    /// The position of the `openai_routes`.
+    /// Position of the `openai_routes` block.
     Routes(usize),
 }
 
 impl Location {
     /// Whether requests get a key here.
     pub fn serves(&self) -> bool {
-        let chosen = matches!(self.choice, Some(Choice::Targets(_) | Choice::Routes(_)));
-        chosen && !self.api.is_served()
+        self.has_pool() && self.answers.is_none()
     }
 
-    /// The targets of requests here, unless they are routed by their model.
+    fn has_pool(&self) -> bool {
+        matches!(self.choice(), Some(Choice::Targets(_) | Choice::Routes(_)))
+    }
+
+    fn choice(&self) -> Option<&Choice> {
+        self.choice.as_ref().map(|placed| &placed.value)
+    }
+
+    /// The targets of all requests; `None` if requests are routed by model or get no key.
     pub fn targets(&self) -> Option<Rc<[Target]>> {
-        match &self.choice {
+        match self.choice() {
             Some(Choice::Targets(targets)) => Some(targets.clone()),
             _ => None,
         }
     }
 
-    /// The position of the `openai_routes` that requests are routed by here.
+    /// Position of the `openai_routes` block that routes the requests.
     pub fn routes(&self) -> Option<usize> {
-        match self.choice {
-            Some(Choice::Routes(at)) => Some(at),
+        match self.choice() {
+            Some(Choice::Routes(at)) => Some(*at),
             _ => None,
         }
     }
 
-    /// The position of the upstream that a target goes to here.
+    /// Position of the upstream to which requests with this target go.
     pub fn upstream_of(&self, target: &Target) -> Option<usize> {
         target.circuit.or(self.upstream)
     }
 
-    /// Whether a client token is asked for here.
+    /// Whether requests need a client token.
     pub fn asks_token(&self) -> bool {
         self.asks_token
     }
 
-    /// Whether requests here are the gateway's, so that errors have its form.
+    /// Whether the location belongs to the gateway, so that its errors have OpenAI's form.
     pub fn is_gateway(&self) -> bool {
         self.asks_token || self.serves() || self.api.is_served()
     }
 
-    /// Whether requests here are sent on by a handler, to which a key can be given.
+    /// Whether a handler sends the requests upstream and can add a key.
     pub fn sends(&self) -> bool {
-        self.content.is_set()
+        self.sends
     }
 
     pub fn inspects(&self) -> bool {
@@ -128,7 +133,7 @@ impl Location {
         &self.usage
     }
 
-    /// What becomes of an answer whose client has left.
+    /// What to do with the upstream's response when the client has left.
     pub fn client_abort(&self) -> ClientAbort {
         self.client_abort.unwrap_or_default()
     }
@@ -141,54 +146,88 @@ impl Location {
         &self.next_key
     }
 
-    fn resolve(&mut self, main: &Main) -> ConfResult {
-        match &self.choice {
-            Some(Choice::NamedTargets(names)) => {
-                let targets = main.targets(names).map_err(|e| format!("openai: {e}"))?;
-                self.choice = Some(Choice::Targets(targets));
+    fn resolve(&mut self, main: &Main, conf: &Conf) -> Result<(), Mistake> {
+        if let Some(placed) = &self.choice {
+            let found = match &placed.value {
+                Choice::NamedTargets(names) => targets(main, names, conf)
+                    .map(Choice::Targets)
+                    .map_err(|e| format!("openai: {e}")),
+                Choice::NamedRoutes(name) => main
+                    .known_routes(name)
+                    .map(Choice::Routes)
+                    .map_err(|e| format!("openai_route: {e}")),
+                known => Ok(known.clone()),
+            };
+            let found = found.map_err(|e| placed.mistake(e))?;
+            if matches!(found, Choice::Routes(_)) && !self.inspects() {
+                return Err(placed
+                    .mistake("openai_route: \"openai_inspect off\" hides the model, remove it"));
             }
-            Some(Choice::NamedRoutes(name)) => {
-                let at = main.routes_named(name);
-                let at = at.ok_or_else(|| format!("openai_route: no openai_routes \"{name}\""))?;
-                self.choice = Some(Choice::Routes(at));
-            }
-            _ => {}
+            self.choice = Some(placed.with(found));
         }
-        if self.routes().is_some() && !self.inspects() {
-            return Err("openai_route: \"openai_inspect off\" hides the model".into());
+        let auth = self.auth.as_ref().filter(|auth| auth.value);
+        if let Some(auth) = auth.filter(|_| main.clients.is_none()) {
+            let needs = "openai_auth: \"on\" needs an \"openai_clients\" block in http";
+            return Err(auth.mistake(needs));
         }
-        let serves = self.serves() || self.api.is_served();
-        if self.auth == Some(true) && main.clients.is_none() {
-            return Err("openai_auth: \"on\" needs an \"openai_clients\" block".into());
-        }
-        // The API is never open, whatever the levels above say of what they serve.
-        self.asks_token =
-            self.api.is_served() || self.auth.unwrap_or(serves && main.clients.is_some());
+        // The lock service always needs a token. Other locations with a pool need one by
+        // default, also if the module answers their requests.
+        let auth = self.auth.as_ref().map(|auth| auth.value);
+        let asks = auth.unwrap_or(self.has_pool() && main.clients.is_some());
+        self.asks_token = self.api.is_served() || asks;
         Ok(())
+    }
+}
+
+/// Looks up the pools that `openai` names.
+fn targets(main: &Main, names: &[TargetName], conf: &Conf) -> ConfResult<Rc<[Target]>> {
+    main.targets(names).map_err(|e| {
+        let unknown = |name: &&TargetName| main.pool_named(&name.pool).is_none();
+        let unknown = names.iter().skip(1).find(unknown);
+        // If this directive lacks its semicolon, the name of the next one is among its targets.
+        let next = unknown.filter(|name| conf.has_directive(&name.pool));
+        next.map_or(e, |next| missing_semicolon(&next.pool))
+    })
+}
+
+/// Copies each field that is not set from the level above.
+macro_rules! inherit {
+    ($own:ident, $above:ident: $($($field:ident).+),+ $(,)?) => {
+        $(inherit_field(&mut $own.$($field).+, &$above.$($field).+);)+
+    };
+}
+
+fn inherit_field<T: Clone>(own: &mut Option<T>, above: &Option<T>) {
+    if own.is_none() {
+        own.clone_from(above);
     }
 }
 
 impl LocationConf for Location {
     type Main = Main;
 
-    fn inherit(&mut self, above: &Self, main: &Main) -> ConfResult {
-        self.choice = self.choice.take().or_else(|| above.choice.clone());
-        self.answers = self.answers.or(above.answers);
-        self.auth = self.auth.or(above.auth);
-        self.inspect = self.inspect.or(above.inspect);
-        self.inspect_max = self.inspect_max.or(above.inspect_max);
-        self.oversize = self.oversize.or(above.oversize);
-        self.invalid = self.invalid.or(above.invalid);
-        self.next_key.inherit(&above.next_key);
-        self.api.inherit(&above.api, main)?;
-        self.usage.inherit(&above.usage);
-        self.trace.inherit(&above.trace);
-        self.client_abort = self.client_abort.or(above.client_abort);
-        self.resolve(main)
+    fn inherit(&mut self, above: &Self, main: &Main, conf: &Conf) -> Result<(), Mistake> {
+        inherit!(
+            self, above:
+            choice, auth, inspect, inspect_max, oversize, invalid, client_abort,
+            api.ttl_ms, api.shows_key,
+            next_key.conditions, next_key.tries, next_key.timeout_ms, next_key.header,
+            trace.on, trace.process_time,
+            usage.read, usage.include,
+        );
+        // Set here once, because it is read for each response.
+        let conditions = &mut self.next_key.conditions;
+        conditions.get_or_insert_with(Conditions::by_default);
+        self.api.resolve(main)?;
+        self.resolve(main, conf)
+    }
+
+    fn continues(&mut self, above: &Self) {
+        inherit!(self, above: answers, api.pools);
     }
 
     fn found_upstream(&mut self, name: &str, main: &Main) {
-        let lists = match &self.choice {
+        let lists = match self.choice.as_ref().map(|placed| &placed.value) {
             Some(Choice::Targets(targets)) => std::slice::from_ref(targets),
             Some(Choice::Routes(at)) => main.routes.get(*at).map_or(&[][..], |r| &r.targets),
             _ => return,
@@ -204,11 +243,15 @@ impl LocationConf for Location {
         }
     }
 
-    fn content(&self) -> &ContentHandler {
-        &self.content
+    fn found_handler(&mut self) {
+        self.sends = true;
     }
 
-    fn needs_key(&self) -> bool {
+    fn is_own(&self) -> bool {
+        self.answers.is_some()
+    }
+
+    fn is_wrapped(&self) -> bool {
         self.serves()
     }
 
@@ -217,116 +260,46 @@ impl LocationConf for Location {
     }
 }
 
-pub(super) fn once<T>(
-    conf: &Conf,
-    place: &mut Option<T>,
-    parse: impl FnOnce(&str) -> ConfResult<T>,
-) -> Result<(), Option<String>> {
-    let value = argument(conf)?;
-    if place.is_some() {
-        return Err(Some(format!("\"{value}\" is a duplicate")));
-    }
-    *place = Some(parse(&value)?);
-    Ok(())
+/// Reads `pass` or `reject`.
+pub fn otherwise(text: &str) -> ConfResult<Otherwise> {
+    let words = [("pass", Otherwise::Pass), ("reject", Otherwise::Reject)];
+    values::one_of(&words)(text)
 }
 
-fn otherwise(text: &str) -> ConfResult<Otherwise> {
-    match text {
-        "pass" => Ok(Otherwise::Pass),
-        "reject" => Ok(Otherwise::Reject),
-        _ => Err(format!(
-            "invalid value \"{text}\", it must be \"pass\" or \"reject\""
-        )),
-    }
+/// Reads `openai`.
+pub fn openai(conf: &mut Conf, location: &mut Location) -> Read {
+    choose(conf, location, |names| {
+        let targets = TargetName::parse_list(names.iter().copied());
+        targets.map(Choice::NamedTargets).map_err(|e| e.to_string())
+    })
 }
 
-pub struct OpenaiPool;
-
-impl Directive for OpenaiPool {
-    type Target = Location;
-    const NAME: &'static CStr = c"openai";
-    const SCOPE: Scope = Scope::Everywhere;
-    const ARGS: Args = Args::Many;
-
-    fn read(conf: &mut Conf, target: &mut Location) -> Result<(), Option<String>> {
-        let words = conf.words()?;
-        let names = words.get(1..).unwrap_or_default();
-        choose(target, names, || {
-            let targets = TargetName::parse_list(names.iter().copied());
-            targets.map(Choice::NamedTargets).map_err(|e| e.to_string())
-        })
-    }
+/// Reads `openai_route`.
+pub fn route(conf: &mut Conf, location: &mut Location) -> Read {
+    choose(conf, location, |names| {
+        Ok(Choice::NamedRoutes(names.concat()))
+    })
 }
 
-pub struct OpenaiRoute;
-
-impl Directive for OpenaiRoute {
-    type Target = Location;
-    const NAME: &'static CStr = c"openai_route";
-    const SCOPE: Scope = Scope::Everywhere;
-    const ARGS: Args = Args::One;
-
-    fn read(conf: &mut Conf, target: &mut Location) -> Result<(), Option<String>> {
-        let name = argument(conf)?;
-        choose(target, &[&name], || Ok(Choice::NamedRoutes(name.clone())))
-    }
-}
-
-/// Notes where keys come from; `openai` and `openai_route` say it in turn of each other.
+/// Stores the source of keys. `openai` and `openai_route` exclude each other.
 fn choose(
-    target: &mut Location,
-    words: &[&str],
-    read: impl FnOnce() -> ConfResult<Choice>,
-) -> Result<(), Option<String>> {
-    if target.choice.is_some() {
-        let said = words.join(" ");
-        return Err(Some(format!(
-            "\"{said}\" is a duplicate: one \"openai\" or \"openai_route\" a level"
-        )));
-    }
-    target.choice = Some(if *words == ["off"] {
-        Choice::Off
-    } else {
-        read()?
-    });
-    Ok(())
-}
-
-macro_rules! directive {
-    ($type:ident, $name:literal, $args:ident, $field:ident, $parse:expr) => {
-        pub struct $type;
-        impl Directive for $type {
-            type Target = Location;
-            const NAME: &'static CStr = $name;
-            const SCOPE: Scope = Scope::Everywhere;
-            const ARGS: Args = Args::$args;
-            fn read(conf: &mut Conf, target: &mut Location) -> Result<(), Option<String>> {
-                once(conf, &mut target.$field, $parse)
-            }
+    conf: &Conf,
+    location: &mut Location,
+    read: impl FnOnce(&[&str]) -> ConfResult<Choice>,
+) -> Read {
+    lines::directive(conf, |line| {
+        if location.choice.is_some() {
+            let said = line.values.join(" ");
+            return Err(format!(
+                "\"{said}\" is a duplicate: a block can have one \"openai\" or \"openai_route\""
+            ));
         }
-    };
+        line.many(&mut location.choice, |names| {
+            let choice = match names {
+                ["off"] => Choice::Off,
+                _ => read(names)?,
+            };
+            Ok(Placed::new(conf, choice))
+        })
+    })
 }
-
-directive!(Auth, c"openai_auth", Flag, auth, values::flag);
-directive!(Inspect, c"openai_inspect", Flag, inspect, values::flag);
-directive!(
-    InspectMaxSize,
-    c"openai_inspect_max_size",
-    One,
-    inspect_max,
-    values::size
-);
-directive!(
-    InspectOversize,
-    c"openai_inspect_oversize",
-    One,
-    oversize,
-    otherwise
-);
-directive!(
-    InspectInvalid,
-    c"openai_inspect_invalid",
-    One,
-    invalid,
-    otherwise
-);

@@ -1,10 +1,11 @@
-//! The directives, and the configuration they make.
+//! The directives, and the configuration that they make.
 
 mod abort;
 mod api;
 mod clients;
 mod event_log;
 mod keys;
+mod lines;
 mod location;
 mod next_key;
 mod policy;
@@ -21,78 +22,124 @@ mod values;
 mod watch;
 mod zone;
 
-pub use abort::{ClientAbort, OnClientAbort};
-pub use api::{LockKey, LockTtl, OpenaiApi};
-pub use clients::ClientsBlock;
-pub use event_log::EventLog;
-pub use keys::{KeyTable, PoolKey, Sources};
-pub use location::{
-    Answers, Auth, Inspect, InspectInvalid, InspectMaxSize, InspectOversize, Location, OpenaiPool,
-    OpenaiRoute, Otherwise,
-};
-pub use next_key::{AttemptsHeader, NextKeyOn, NextKeyTimeout, NextKeyTries};
-pub use pool::{Pool, PoolBlock, Store};
+pub use abort::ClientAbort;
+pub use keys::{PoolKey, Sources};
+pub use location::{Answers, Location, Otherwise};
+pub use pool::{Pool, Store};
 pub use probe::ProbeSettings;
-pub use redlock::{NodeAddress, RedlockBlock, RedlockGroup};
-pub use routes::{RouteBlock, RoutesBlock, Target};
+pub use redlock::{NodeAddress, RedlockGroup};
+pub use routes::{RouteBlock, Target};
 pub use source::Stamp;
-pub use trace::{ProcessTimeHeader, TraceOn};
-pub use upstream::{Upstream, UpstreamBlock};
-pub use usage::{
-    IncludeUsage, Metrics, MetricsConfig, PricesFile, SnapshotSettings, StatsFile, StatsZone,
-    UsageOn,
-};
-pub use watch::KeyWatch;
-pub use zone::ZoneSize;
+pub use upstream::Upstream;
+pub use usage::{MetricsContent, SnapshotSettings};
+pub use zone::Needs;
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
+use std::ffi::CStr;
 use std::sync::Arc;
 
-use nginx_safe::{Conf, ConfResult, LineLog, MainConf, SharedZone};
-use openai_core::circuit::CircuitId;
-use openai_core::clients::{Clients, Measure};
-use openai_core::lease::{PoolConfig, PoolId};
+use nginx_safe::{Args, Commands, Conf, Directive, MainConf, Mistake, Scope, SharedZone, command};
+use openai_core::clients::Clients;
+use openai_core::lease::PoolConfig;
 use openai_core::prices::Prices;
 
-/// What the `http` block says.
+use lines::Placed;
+use next_key::Conditions;
+use values::DAY;
+use zone::ZoneSize;
+
+/// Makes the table of directives.
+macro_rules! commands {
+    ($($name:literal $scope:ident $args:ident $target:ident $read:expr;)+) => {
+        Commands::new([$({
+            struct Entry;
+            impl Directive for Entry {
+                type Target = $target;
+                const NAME: &'static CStr = $name;
+                const SCOPE: Scope = Scope::$scope;
+                const ARGS: Args = Args::$args;
+                fn read(conf: &mut Conf, target: &mut $target) -> lines::Read {
+                    let read: fn(&mut Conf, &mut $target) -> lines::Read = $read;
+                    read(conf, target)
+                }
+            }
+            command::<Entry>()
+        },)+])
+    };
+}
+
+/// Stores the arguments of a directive in a field; `placed`: with its position.
+macro_rules! note {
+    (placed $($field:ident).+, $read:expr) => {
+        |conf, target| {
+            lines::directive(conf, |line| {
+                line.one(&mut target.$($field).+, lines::placed(conf, $read))
+            })
+        }
+    };
+    ($how:ident $($field:ident).+, $read:expr) => {
+        |conf, target| lines::directive(conf, |line| line.$how(&mut target.$($field).+, $read))
+    };
+}
+
+/// The directives: levels, number of arguments, target, and reader.
+pub const COMMANDS: Commands<31> = commands! {
+    c"openai_zone" Http One Main note!(placed zone, zone::zone);
+    c"openai_pool" Http NamedBlock Main pool::read;
+    c"openai_redlock" Http NamedBlock Main redlock::read;
+    c"openai_key_watch" Http One Main note!(one key_watch, values::or_off(values::time(100..=DAY)));
+    c"openai_upstream" Http NamedBlock Main upstream::read;
+    c"openai_clients" Http Block Main clients::read;
+    c"openai_routes" Http NamedBlock Main routes::read;
+    c"openai_prices" Http One Main usage::prices;
+    c"openai_stats" Http One Main note!(placed metrics.zone, usage::zone);
+    c"openai_stats_file" Http Many Main usage::stats_file;
+    c"openai_event_log" Http Many Main event_log::read;
+    c"openai" Everywhere Many Location location::openai;
+    c"openai_route" Everywhere One Location location::route;
+    c"openai_auth" Everywhere Flag Location note!(placed auth, values::flag);
+    c"openai_inspect" Everywhere Flag Location note!(one inspect, values::flag);
+    c"openai_inspect_max_size" Everywhere One Location note!(one inspect_max, values::size);
+    c"openai_inspect_oversize" Everywhere One Location note!(one oversize, location::otherwise);
+    c"openai_inspect_invalid" Everywhere One Location note!(one invalid, location::otherwise);
+    c"openai_api" Location Many Location api::read;
+    c"openai_lock_ttl" Everywhere Two Location note!(many api.ttl_ms, api::ttl);
+    c"openai_lock_key" Everywhere Flag Location note!(one api.shows_key, values::flag);
+    c"openai_next_key" Everywhere Many Location note!(many next_key.conditions, Conditions::parse);
+    c"openai_next_key_tries" Everywhere One Location note!(one next_key.tries, next_key::tries);
+    c"openai_next_key_timeout" Everywhere One Location note!(one next_key.timeout_ms, values::time_ms);
+    c"openai_attempts_header" Everywhere Flag Location note!(one next_key.header, values::flag);
+    c"openai_usage" Everywhere Flag Location note!(one usage.read, values::flag);
+    c"openai_include_usage" Everywhere Flag Location note!(one usage.include, values::flag);
+    c"openai_metrics" Location None Location usage::metrics;
+    c"openai_client_abort" Everywhere Many Location note!(many client_abort, ClientAbort::parse);
+    c"openai_trace" Everywhere Flag Location note!(one trace.on, values::flag);
+    c"openai_process_time_header" Everywhere Flag Location note!(one trace.process_time, values::flag);
+};
+
+/// Settings of the `http` block.
 #[derive(Default)]
 pub struct Main {
-    pub zone: zone::Declared,
+    zone: Option<Placed<ZoneSize>>,
     pub pools: Vec<Pool>,
     pub groups: Vec<RedlockGroup>,
     pub routes: Vec<RouteBlock>,
     pub clients: Option<Clients>,
+    /// Name in the first quota that limits costs.
+    by_cost: Option<Placed<String>>,
     pub prices: Option<Prices>,
     pub metrics: usage::MetricsConfig,
-    /// Where events go besides nginx's error log.
-    pub event_log: Option<LineLog>,
-    /// Locations add those that only they name.
+    /// Whether events go to a separate log besides nginx's error log.
+    has_event_log: bool,
+    /// Locations add upstreams that only they use.
     pub upstreams: RefCell<Vec<Upstream>>,
-    /// Which upstreams are asked with the keys of which pools.
+    /// Pairs of positions: an upstream, and a pool whose keys are sent there.
     pub served: RefCell<Vec<(usize, usize)>>,
     pub shared: Option<SharedZone>,
-    /// How often key files are looked at, unless they are not.
-    key_watch: watch::Interval,
-    /// Where keys come from, if they are watched.
+    /// Interval for checking key files, in milliseconds; `Some(None)` if they are not watched.
+    key_watch: Option<Option<u64>>,
+    /// Sources of the keys, if they are watched.
     pub sources: Option<Arc<Sources>>,
-    channels: usize,
-    taken_over: OnceCell<TakenOver>,
-}
-
-/// The configuration as the shared zone knows it.
-pub struct TakenOver {
-    pub generation: u64,
-    /// Names this machine in the queues of Redlock pools, with this configuration.
-    pub instance: String,
-    pub pools: Vec<KnownPool>,
-    /// The circuits of the upstreams, in the configuration's order; those that there was
-    /// room for.
-    pub circuits: Vec<Option<CircuitId>>,
-}
-
-/// A pool as the shared zone knows it.
-pub struct KnownPool {
-    pub id: PoolId,
 }
 
 impl Main {
@@ -101,18 +148,14 @@ impl Main {
         self.pools.iter().position(|pool| pool.name == name)
     }
 
-    /// The pool of the first target of all requests of a location, and its position.
+    /// The pool of the first target, and its position, if all requests of the location have
+    /// the same targets.
     pub fn first_pool(&self, place: &Location) -> Option<(usize, &Pool)> {
         let at = place.targets()?.first()?.pool;
         self.pools.get(at).map(|pool| (at, pool))
     }
 
-    /// How the shared zone knows this configuration.
-    pub fn taken_over(&self) -> Option<&TakenOver> {
-        self.taken_over.get()
-    }
-
-    /// Whether machines tell each other of their totals.
+    /// Whether machines share their stats through a group.
     pub fn shares_stats(&self) -> bool {
         self.pools.iter().any(|pool| match &pool.store {
             Store::Redlock { group, .. } => {
@@ -123,24 +166,14 @@ impl Main {
         })
     }
 
-    /// The pools with their newest keys, for the zone.
+    /// The pools with their keys, for the zone.
     pub fn for_zone(&self) -> Vec<PoolConfig> {
         self.pools.iter().map(Pool::for_zone).collect()
-    }
-
-    /// Notes how the shared zone knows this configuration: once.
-    pub fn take_over(&self, known: TakenOver) {
-        let _ = self.taken_over.set(known);
-    }
-
-    /// How many workers may want to be woken.
-    pub fn channels(&self) -> usize {
-        self.channels
     }
 }
 
 impl MainConf for Main {
-    fn complete(&mut self, conf: &Conf) -> ConfResult {
+    fn complete(&mut self, conf: &Conf) -> Result<(), Mistake> {
         self.warn_of_shared_keys(conf);
         self.check_quotas()?;
         self.resolve_stores()?;
@@ -149,24 +182,29 @@ impl MainConf for Main {
             return Ok(());
         }
         self.watch_keys(conf);
-        self.channels = (4 * conf.workers()).max(16);
-        let zone = SharedZone::declare(conf, self.zone.name(), self.zone.size(), self);
-        self.shared = Some(zone.map_err(|e| format!("openai_zone: {e}"))?);
+        let needs = Needs {
+            channels: (4 * conf.workers()).max(16),
+            pools: self.for_zone(),
+            at: self.zone.as_ref().map(|zone| zone.at.clone()),
+        };
+        let zone = self.zone.as_ref();
+        let (name, size) = zone.map_or(("openai", 8 << 20), |zone| zone.value.named());
+        let shared = SharedZone::declare(conf, name, size, needs);
+        self.shared = Some(shared.map_err(|e| lines::mistake(zone, format!("openai_zone: {e}")))?);
         self.metrics.declare(conf)
     }
 }
 
 impl Main {
-    /// Exclusivity is kept within a pool: a key in two of them is leased by both.
+    /// Warns of a key in two pools: each pool leases its slots independently.
     fn warn_of_shared_keys(&self, conf: &Conf) {
         for (at, pool) in self.pools.iter().enumerate() {
             for other in &self.pools[..at] {
-                let others = other.keys.newest();
-                let known = |f| others.iter().any(|k| k.fingerprint == f);
-                if let Some(key) = pool.keys.newest().iter().find(|k| known(k.fingerprint)) {
+                let known = |f| other.keys.iter().any(|k| k.fingerprint == f);
+                if let Some(key) = pool.keys.iter().find(|k| known(k.fingerprint)) {
                     conf.warn(&format!(
                         "openai_pool: the key \"{}\" of pool \"{}\" is also in pool \"{}\"; \
-                         each pool leases it on its own",
+                         the pools lease it independently of each other",
                         key.id, pool.name, other.name
                     ));
                 }
@@ -176,29 +214,25 @@ impl Main {
 }
 
 impl Main {
-    /// Nothing would ever come to a bound of costs that nobody knows.
-    fn check_quotas(&self) -> ConfResult {
-        let mut clients = self.clients.iter().flat_map(|clients| clients.as_slice());
-        let by_cost = clients.find(|client| {
-            let mut limits = client.quota.limits().iter();
-            limits.any(|limit| limit.measure == Measure::Cost)
-        });
-        match by_cost.filter(|_| self.prices.is_none()) {
-            Some(client) => Err(format!(
-                "openai_clients: the quota of \"{}\" has a cost, which needs \"openai_prices\"",
-                client.name
-            )),
+    /// Without prices, costs are unknown and a quota of costs would never be reached.
+    fn check_quotas(&self) -> Result<(), Mistake> {
+        match self.by_cost.as_ref().filter(|_| self.prices.is_none()) {
+            Some(quota) => Err(quota.mistake(format!(
+                "openai_clients: quota: the cost limit of \"{}\" needs \
+                 \"openai_prices PATH;\" in http",
+                quota.value
+            ))),
             None => Ok(()),
         }
     }
 
-    fn resolve_stores(&mut self) -> ConfResult {
+    fn resolve_stores(&mut self) -> Result<(), Mistake> {
         let groups = &self.groups;
         for pool in &mut self.pools {
-            pool.resolve_store(groups)
-                .map_err(|e| format!("openai_pool \"{}\": {e}", pool.name))?;
+            pool.resolve_store(groups)?;
         }
-        // A node that lost its memory must not vote on locks that it may have known.
+        // A node that has lost its data must not vote until the locks that it may have
+        // granted are over.
         for (at, group) in self.groups.iter_mut().enumerate() {
             let uses =
                 |pool: &&Pool| matches!(&pool.store, Store::Redlock { group, .. } if *group == at);
@@ -207,18 +241,22 @@ impl Main {
             if let (Some(renewal), Some(shortest)) = (group.renewal_ms, shortest)
                 && renewal > shortest / 2
             {
-                return Err(format!(
-                    "openai_redlock \"{}\": renew: {renewal}ms is more than half of a lease_ttl, {shortest}ms",
+                let (renewal, most) = (values::as_time(renewal), values::as_time(shortest / 2));
+                return Err(group.at.mistake(format!(
+                    "openai_redlock \"{}\": renew: {renewal} is too long, it must be up to \
+                     {most}, half of the shortest lease_ttl",
                     group.name
-                ));
+                )));
             }
             if let (Some(stated), Some(longest)) = (group.quarantine_ms, longest)
                 && stated < longest
             {
-                return Err(format!(
-                    "openai_redlock \"{}\": quarantine: {stated}ms is shorter than a lease_ttl, {longest}ms",
+                let (stated, least) = (values::as_time(stated), values::as_time(longest));
+                return Err(group.at.mistake(format!(
+                    "openai_redlock \"{}\": quarantine: {stated} is too short, it must be \
+                     {least} or more, the longest lease_ttl",
                     group.name
-                ));
+                )));
             }
             group.quarantine_ms = group.quarantine_ms.or(longest);
         }

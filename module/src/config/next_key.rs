@@ -1,21 +1,20 @@
-//! `openai_next_key` and its kin: which answers another key may cure, and how often
-//! to try.
+//! `openai_next_key` and related directives: after which failures to try another key, and
+//! how often.
 
-use std::ffi::CStr;
-
-use nginx_safe::{Args, Conf, ConfResult, Directive, Scope, argument};
+use nginx_safe::ConfResult;
 use openai_core::attempts::Fault;
+use openai_core::digits;
 
-use super::{Location, values};
+use super::values;
 
 const MOST_TRIES: u32 = 100;
 
-/// The faults that send a request on with another key.
+/// Failures after which a request is tried with another key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conditions {
     error: bool,
     timeout: bool,
-    /// A bit for each status from 400.
+    /// One bit for each status from 400.
     statuses: [u64; 4],
 }
 
@@ -26,7 +25,7 @@ impl Conditions {
         statuses: [0; 4],
     };
 
-    fn by_default() -> Self {
+    pub fn by_default() -> Self {
         let mut all = Self {
             error: true,
             timeout: true,
@@ -46,7 +45,7 @@ impl Conditions {
         true
     }
 
-    /// Whether the fault is one of them.
+    /// Whether the fault is one of these failures.
     pub fn hold(&self, fault: Fault) -> bool {
         match fault {
             Fault::Error => self.error,
@@ -58,7 +57,7 @@ impl Conditions {
         }
     }
 
-    fn parse(words: &[&str]) -> ConfResult<Self> {
+    pub fn parse(words: &[&str]) -> ConfResult<Self> {
         let mut said = Self::NONE;
         for word in words {
             let known = match *word {
@@ -73,46 +72,36 @@ impl Conditions {
                 }
                 _ => word
                     .strip_prefix("http_")
-                    .and_then(|digits| digits.parse().ok())
+                    .and_then(digits)
                     .is_some_and(|status| said.add_status(status)),
             };
             if !known {
-                return Err(format!(
-                    "invalid value \"{word}\", it must be \"off\" alone, or any of \"error\", \
-                     \"timeout\" and \"http_400\" to \"http_599\""
-                ));
+                let wanted = "\"off\" alone, or any of \"error\", \"timeout\" and \"http_400\" to \
+                              \"http_599\"";
+                return Err(values::invalid(word, wanted));
             }
         }
         Ok(said)
     }
 }
 
-/// What a level says of further attempts; `None` is inherited.
+/// Settings of retries at one level; `None` is inherited.
 #[derive(Default)]
 pub struct NextKey {
-    conditions: Option<Conditions>,
-    tries: Option<u32>,
-    timeout_ms: Option<u64>,
-    header: Option<bool>,
+    pub(super) conditions: Option<Conditions>,
+    pub(super) tries: Option<u32>,
+    pub(super) timeout_ms: Option<u64>,
+    pub(super) header: Option<bool>,
 }
 
 impl NextKey {
-    pub fn inherit(&mut self, above: &Self) {
-        self.conditions = self.conditions.or(above.conditions);
-        self.tries = self.tries.or(above.tries);
-        self.timeout_ms = self.timeout_ms.or(above.timeout_ms);
-        self.header = self.header.or(above.header);
-        // Looked at with each answer: not made anew each time.
-        self.conditions.get_or_insert_with(Conditions::by_default);
-    }
-
-    /// Whether a fault sends a request on.
+    /// Whether to try another key after this fault.
     pub fn cures(&self, fault: Fault) -> bool {
         self.conditions.is_some_and(|known| known.hold(fault))
     }
 
-    /// How many attempts a request may make, those not counted whose key turns out to be
-    /// invalid or out of quota.
+    /// Maximum number of attempts. Attempts on a connection that the upstream had closed,
+    /// or with a key that is invalid or out of quota, do not count.
     pub fn tries(&self) -> u32 {
         match self.tries {
             None => 3,
@@ -121,7 +110,8 @@ impl NextKey {
         }
     }
 
-    /// For how long after the first lease was asked for another attempt may begin.
+    /// Time after the first request for a lease within which another attempt may begin, in
+    /// milliseconds.
     pub fn timeout_ms(&self) -> u64 {
         match self.timeout_ms {
             None => 30_000,
@@ -130,61 +120,13 @@ impl NextKey {
         }
     }
 
-    /// Whether answers tell how many attempts were made.
+    /// Whether responses have a header with the number of attempts.
     pub fn tells(&self) -> bool {
         self.header.unwrap_or(false)
     }
 }
 
-pub struct NextKeyOn;
-
-impl Directive for NextKeyOn {
-    type Target = Location;
-    const NAME: &'static CStr = c"openai_next_key";
-    const SCOPE: Scope = Scope::Everywhere;
-    const ARGS: Args = Args::Many;
-
-    fn read(conf: &mut Conf, target: &mut Location) -> Result<(), Option<String>> {
-        let words = conf.words()?;
-        let place = &mut target.next_key.conditions;
-        let said = Conditions::parse(words.get(1..).unwrap_or_default());
-        values::once(place, said).map_err(Some)
-    }
+/// Reads the maximum number of attempts; 0 means `MOST_TRIES`.
+pub fn tries(text: &str) -> ConfResult<u32> {
+    values::number(0..=MOST_TRIES)(text)
 }
-
-fn tries(text: &str) -> ConfResult<u32> {
-    let tries = text.parse::<u32>().ok().filter(|n| *n <= MOST_TRIES);
-    tries.ok_or_else(|| format!("invalid value \"{text}\", it must be from 0 to 100"))
-}
-
-macro_rules! directive {
-    ($type:ident, $name:literal, $args:ident, $field:ident, $parse:expr) => {
-        pub struct $type;
-        impl Directive for $type {
-            type Target = Location;
-            const NAME: &'static CStr = $name;
-            const SCOPE: Scope = Scope::Everywhere;
-            const ARGS: Args = Args::$args;
-            fn read(conf: &mut Conf, target: &mut Location) -> Result<(), Option<String>> {
-                let said = $parse(&argument(conf)?);
-                values::once(&mut target.next_key.$field, said).map_err(Some)
-            }
-        }
-    };
-}
-
-directive!(NextKeyTries, c"openai_next_key_tries", One, tries, tries);
-directive!(
-    NextKeyTimeout,
-    c"openai_next_key_timeout",
-    One,
-    timeout_ms,
-    values::time_ms
-);
-directive!(
-    AttemptsHeader,
-    c"openai_attempts_header",
-    Flag,
-    header,
-    values::flag
-);

@@ -1,14 +1,12 @@
-//! `limit`, `cool_down` and `ramp` of a pool: how its keys' health is kept.
+//! `limit`, `cool_down` and `ramp` of a pool: limits and cool-downs of its keys.
 
 use nginx_safe::ConfResult;
 use openai_core::lease::KeyPolicy;
 
-use super::values;
+use super::lines::{self, Line};
+use super::values::{self, DAY};
 
-/// The longest cool-down.
-const DAY_MS: u64 = 86_400_000;
-
-/// What the lines of a pool say of its keys' health.
+/// Lines of a pool about the limits and cool-downs of its keys.
 #[derive(Default)]
 pub struct Said {
     limit: Option<(u32, u32)>,
@@ -16,7 +14,7 @@ pub struct Said {
     ramp: Option<bool>,
 }
 
-/// Times of a `cool_down`, in milliseconds.
+/// Arguments of `cool_down`, in milliseconds.
 #[derive(Default)]
 struct CoolDown {
     rate_limited: Option<u64>,
@@ -26,13 +24,12 @@ struct CoolDown {
 }
 
 impl Said {
-    /// Reads a line, if it is one of these.
-    pub fn read(&mut self, name: &str, words: &[&str]) -> Option<ConfResult> {
-        match name {
-            "limit" => Some(values::once(&mut self.limit, limit(words))),
-            "cool_down" => Some(values::once(&mut self.cool_down, cool_down(words))),
-            "ramp" => Some(values::once(&mut self.ramp, ramp(words))),
-            _ => None,
+    /// Reads one of these lines.
+    pub fn read(&mut self, line: &Line<'_>) -> ConfResult {
+        match line.name {
+            "limit" => line.many(&mut self.limit, limit),
+            "cool_down" => line.many(&mut self.cool_down, cool_down),
+            _ => line.one(&mut self.ramp, values::flag),
         }
     }
 
@@ -57,69 +54,46 @@ impl Said {
 
 fn limit(words: &[&str]) -> ConfResult<(u32, u32)> {
     let (mut rpm, mut tpm) = (None, None);
-    for (name, value) in parameters(words)? {
-        match name {
-            "rpm" => values::once(&mut rpm, a_minute(value)),
-            "tpm" => values::once(&mut tpm, a_minute(value)),
-            _ => return Err(format!("invalid parameter \"{name}={value}\"")),
-        }
-        .map_err(|e| format!("{name}: {e}"))?;
-    }
+    let a_minute = values::number(1..=1_000_000_000);
+    parameters(words, &["rpm", "tpm"], |line| match line.name {
+        "rpm" => line.one(&mut rpm, &a_minute),
+        _ => line.one(&mut tpm, &a_minute),
+    })?;
     Ok((rpm.unwrap_or_default(), tpm.unwrap_or_default()))
 }
 
 fn cool_down(words: &[&str]) -> ConfResult<CoolDown> {
     let mut times = CoolDown::default();
-    for (name, value) in parameters(words)? {
-        let time = match name {
+    let names = ["rate_limited", "quota_exceeded", "invalid_key", "max"];
+    parameters(words, &names, |line| {
+        let time = match line.name {
             "rate_limited" => &mut times.rate_limited,
             "quota_exceeded" => &mut times.quota_exceeded,
             "invalid_key" => &mut times.invalid_key,
-            "max" => &mut times.max,
-            _ => return Err(format!("invalid parameter \"{name}={value}\"")),
+            _ => &mut times.max,
         };
-        values::once(time, up_to_a_day(value)).map_err(|e| format!("{name}: {e}"))?;
-    }
-    let rate = times
-        .rate_limited
-        .unwrap_or(KeyPolicy::default().rate_limited_ms);
-    if times.max.is_some_and(|max| max < rate) {
-        return Err("max is shorter than rate_limited".into());
+        line.one(time, values::time(1..=DAY))
+    })?;
+    let default = KeyPolicy::default().rate_limited_ms;
+    let rate_limited = times.rate_limited.unwrap_or(default);
+    if let Some(max) = times.max.filter(|max| *max < rate_limited) {
+        let (max, least) = (values::as_time(max), values::as_time(rate_limited));
+        return Err(format!(
+            "max={max} is shorter than rate_limited={least}, it must be {least} or more"
+        ));
     }
     Ok(times)
 }
 
-fn ramp(words: &[&str]) -> ConfResult<bool> {
-    match words {
-        [value] => values::flag(value),
-        _ => Err("takes one argument".into()),
-    }
-}
-
-fn parameters<'a>(words: &'a [&'a str]) -> ConfResult<Vec<(&'a str, &'a str)>> {
+/// Reads one or more parameters.
+fn parameters(
+    words: &[&str],
+    names: &[&str],
+    read: impl FnMut(&Line<'_>) -> ConfResult,
+) -> ConfResult {
     if words.is_empty() {
-        return Err("takes one or more parameters".into());
+        let names = names.join("=, ");
+        return Err(format!("takes one or more parameters of {names}="));
     }
-    let split = |word: &&'a str| {
-        word.split_once('=')
-            .ok_or_else(|| format!("invalid parameter \"{word}\""))
-    };
-    words.iter().map(split).collect()
-}
-
-fn a_minute(value: &str) -> ConfResult<u32> {
-    let number = value
-        .parse()
-        .ok()
-        .filter(|n| (1..=1_000_000_000).contains(n));
-    number.ok_or_else(|| format!("invalid value \"{value}\", it must be from 1 to 1000000000"))
-}
-
-fn up_to_a_day(value: &str) -> ConfResult<u64> {
-    match values::time_ms(value)? {
-        ms @ 1..=DAY_MS => Ok(ms),
-        _ => Err(format!(
-            "\"{value}\" is out of range, it must be from 1ms to 1d"
-        )),
-    }
+    lines::parameters(words, names, read)
 }

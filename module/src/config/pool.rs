@@ -1,23 +1,30 @@
 //! `openai_pool`: a named pool of API keys.
 
-use std::ffi::CStr;
 use std::rc::Rc;
 
-use nginx_safe::{Args, Block, Conf, ConfResult, Directive, Scope, argument};
-use openai_core::echo::begins_like_a_key;
-use openai_core::keys::KeyList;
+use nginx_safe::{Conf, ConfResult, Mistake, is_testing};
+use openai_core::keys::{KeyList, KeySource, KeySpec};
 use openai_core::lease::{Balance, KeyPolicy, MAX_POOL_NAME, PoolConfig};
 use openai_core::redlock::PoolNames;
 
-use super::keys::{KeyTable, PoolKey, Source};
-use super::{Main, RedlockGroup, policy, source, values};
+use super::keys::{KeyLine, PoolKey};
+use super::lines::{self, Placed, Read};
+use super::values::{self, DAY};
+use super::{Main, RedlockGroup, policy, source};
 
-/// A pool of keys, as its block states it.
+const BALANCES: [(&str, Balance); 4] = [
+    ("round_robin", Balance::RoundRobin),
+    ("weighted", Balance::Weighted),
+    ("least_busy", Balance::LeastBusy),
+    ("random", Balance::Random),
+];
+
+/// A pool of keys, as configured.
 pub struct Pool {
     pub name: String,
-    pub keys: Rc<KeyTable>,
-    /// Where its keys come from, until the configuration is complete.
-    pub sources: Vec<Source>,
+    pub keys: Vec<Rc<PoolKey>>,
+    /// Sources of its keys; empty once the configuration is complete.
+    pub sources: Vec<KeyLine>,
     pub wait_ms: u64,
     pub ttl_ms: u64,
     pub store: Store,
@@ -41,30 +48,33 @@ pub enum Store {
     Redlock {
         /// The position of the group in the configuration.
         group: usize,
-        /// The names of the pool's keys there.
+        /// Names of the pool's entries in Redis.
         names: Rc<PoolNames>,
-        /// Whether leases are exclusive on this machine only while there is no quorum.
+        /// Whether slots are leased without a lock, thus exclusively on this machine only,
+        /// while too few nodes can vote.
         fallback: bool,
     },
-    /// Not looked up yet.
-    Named { group: String, fallback: bool },
+    /// A group that has not been looked up yet, and whether to fall back.
+    Named(Placed<(String, bool)>),
 }
 
 impl Pool {
-    /// Finds the group that the pool names.
-    pub fn resolve_store(&mut self, groups: &[RedlockGroup]) -> ConfResult {
-        let Store::Named {
-            group: name,
-            fallback,
-        } = &self.store
-        else {
+    /// Looks up the group that the pool names.
+    pub fn resolve_store(&mut self, groups: &[RedlockGroup]) -> Result<(), Mistake> {
+        let Store::Named(placed) = &self.store else {
             return Ok(());
         };
+        let (name, fallback) = &placed.value;
+        let mistake = |e| placed.mistake(format!("openai_pool \"{}\": {e}", self.name));
         let group = groups.iter().position(|group| group.name == *name);
-        let group = group.ok_or_else(|| format!("store: no openai_redlock \"{name}\""))?;
-        let names = groups[group].names(&self.name)?;
-        for key in self.keys.newest() {
-            key.slots().map_err(|e| format!("key: {e}"))?;
+        let group = group.ok_or_else(|| {
+            let known = groups.iter().map(|group| &*group.name);
+            let none = lines::none_named("group", "openai_redlock", name, known);
+            mistake(format!("store: {none}"))
+        })?;
+        let names = groups[group].names(&self.name).map_err(mistake)?;
+        for key in &self.keys {
+            key.slots().map_err(|e| mistake(format!("key: {e}")))?;
         }
         self.store = Store::Redlock {
             group,
@@ -75,22 +85,23 @@ impl Pool {
     }
 
     pub fn for_zone(&self) -> PoolConfig {
-        let keys = self.keys.newest();
+        let is_locked = !matches!(self.store, Store::Shm);
+        let keys = self.keys.iter().map(|key| key.for_zone(is_locked));
         PoolConfig {
             name: self.name.clone(),
             balance: self.balance,
             queue: self.queue,
             policy: self.policy,
-            keys: keys.iter().map(|key| key.for_zone()).collect(),
+            keys: keys.collect(),
         }
     }
 }
 
-/// The directives of a block, each of which may stand once but for `key`.
+/// Directives of a block. Only `key` may occur several times.
 #[derive(Default)]
 struct Said {
     keys: KeyList,
-    sources: Vec<Source>,
+    sources: Vec<KeyLine>,
     /// Whether there is a `key` line.
     has_key: bool,
     balance: Option<Balance>,
@@ -101,46 +112,57 @@ struct Said {
     policy: policy::Said,
 }
 
-pub struct PoolBlock;
+/// Names of the directives in a block.
+const LINES: [&str; 9] = [
+    "key",
+    "balance",
+    "lease_ttl",
+    "wait",
+    "queue",
+    "store",
+    "limit",
+    "cool_down",
+    "ramp",
+];
 
-impl Directive for PoolBlock {
-    type Target = Main;
-    const NAME: &'static CStr = c"openai_pool";
-    const SCOPE: Scope = Scope::Http;
-    const ARGS: Args = Args::NamedBlock;
+/// Error message for a pool whose sources contain no key.
+pub fn no_keys(pool: &str) -> String {
+    format!("\"{pool}\" has no keys: its sources are all empty, and one must have a key")
+}
 
-    fn read(conf: &mut Conf, main: &mut Main) -> Result<(), Option<String>> {
-        let name = argument(conf)?;
-        let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-        let is_name = !name.is_empty() && name.chars().all(plain);
-        if !is_name || name == "off" || begins_like_a_key(&name) {
-            return Err(Some(format!("invalid name \"{name}\"")));
-        }
-        if name.len() > MAX_POOL_NAME {
-            return Err(Some(format!(
-                "\"{name}\" is longer than {MAX_POOL_NAME} bytes"
-            )));
-        }
-        if main.pool_named(&name).is_some() {
-            return Err(Some(format!("\"{name}\" is a duplicate")));
-        }
-        let mut said = Said::default();
-        let read = |conf: &Conf, line: Block<'_>| {
-            read_line(conf, line.words, &mut said)
-                .map_err(|e| format!("openai_pool \"{name}\": {e}"))
-        };
-        conf.block(read).map_err(|()| None)?;
-        if !said.has_key {
-            return Err(Some(format!("\"{name}\" has no \"key\"")));
-        }
-        if said.keys.keys().is_empty() && !conf.only_signals() {
-            return Err(Some(format!(
-                "\"{name}\" has no keys: its sources are all empty"
-            )));
-        }
-        main.pools.push(said.into_pool(name));
-        Ok(())
+/// Reads an `openai_pool` block.
+pub fn read(conf: &mut Conf, main: &mut Main) -> Read {
+    let name = lines::name(conf, "off", |name| main.pool_named(name).is_some())?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    if !name.chars().all(plain) {
+        let wanted = "of the characters A-Z a-z 0-9 . _ -";
+        return Err(Some(values::invalid(&name, wanted)));
     }
+    if name.len() > MAX_POOL_NAME {
+        return Err(Some(format!(
+            "\"{name}\" is longer than {MAX_POOL_NAME} bytes"
+        )));
+    }
+    let mut said = Said::default();
+    lines::block(conf, &LINES, |conf, line| match line.name {
+        "key" => read_key(conf, &name, line.values, &mut said),
+        "balance" => line.one(&mut said.balance, values::one_of(&BALANCES)),
+        "lease_ttl" => line.one(&mut said.ttl_ms, values::time(100..=DAY)),
+        "wait" => line.one(&mut said.wait_ms, values::time_ms),
+        "queue" => line.one(&mut said.queue, values::number(0..=1_000_000)),
+        "store" => line.many(&mut said.store, |words| store(conf, words)),
+        _ => said.policy.read(line),
+    })?;
+    if !said.has_key {
+        return Err(Some(format!(
+            "\"{name}\" has no \"key\", add \"key env:NAME;\" or \"key file:PATH;\""
+        )));
+    }
+    if said.keys.keys().is_empty() && !conf.only_signals() {
+        return Err(Some(no_keys(&name)));
+    }
+    main.pools.push(said.into_pool(name));
+    Ok(())
 }
 
 impl Said {
@@ -149,7 +171,7 @@ impl Said {
         let keys = keys.map(|key| Rc::new(PoolKey::new(key))).collect();
         Pool {
             name,
-            keys: Rc::new(KeyTable::new(keys)),
+            keys,
             sources: self.sources,
             balance: self.balance.unwrap_or_default(),
             ttl_ms: self.ttl_ms.unwrap_or(30_000),
@@ -161,83 +183,59 @@ impl Said {
     }
 }
 
-fn read_line(conf: &Conf, words: &[&str], said: &mut Said) -> ConfResult {
-    let [name, values @ ..] = words else {
-        return Ok(());
-    };
-    if *name == "key" {
-        said.has_key = true;
-        return read_key(conf, values, said).map_err(|e| format!("key: {e}"));
-    }
-    if *name == "store" {
-        return values::once(&mut said.store, store(values)).map_err(|e| format!("store: {e}"));
-    }
-    if let Some(read) = said.policy.read(name, values) {
-        return read.map_err(|e| format!("{name}: {e}"));
-    }
-    let [value] = values else {
-        return Err(match *name {
-            "balance" | "lease_ttl" | "wait" | "queue" => {
-                format!("{name}: takes one argument")
-            }
-            _ => format!("unknown directive \"{name}\""),
-        });
-    };
-    match *name {
-        "balance" => values::once(&mut said.balance, balance(value)),
-        "lease_ttl" => values::once(&mut said.ttl_ms, ttl(value)),
-        "wait" => values::once(&mut said.wait_ms, values::time_ms(value)),
-        "queue" => values::once(&mut said.queue, queue(value)),
-        _ => return Err(format!("unknown directive \"{name}\"")),
-    }
-    .map_err(|e| format!("{name}: {e}"))
-}
-
-fn read_key(conf: &Conf, parameters: &[&str], said: &mut Said) -> ConfResult {
-    let source = Source::parse(conf, parameters)?;
+fn read_key(conf: &Conf, pool: &str, parameters: &[&str], said: &mut Said) -> ConfResult {
+    said.has_key = true;
+    let source = KeyLine::parse(conf, parameters)?;
     if !conf.only_signals() {
         let secret = source.file().map(|_| source::secret(conf));
+        let known = said.keys.keys().len();
         source.add_to(&mut said.keys, &secret.unwrap_or_default())?;
+        if is_testing() {
+            let added = said.keys.since(known);
+            warn_of_unlikely(conf, pool, source.source(), added);
+        }
         said.sources.push(source);
     }
     Ok(())
 }
 
-fn store(values: &[&str]) -> ConfResult<Store> {
+/// Warns of a `key` directive whose keys do not have the form of OpenAI's.
+fn warn_of_unlikely<'a>(
+    conf: &Conf,
+    pool: &str,
+    source: &KeySource,
+    keys: impl Iterator<Item = (&'a KeySpec, &'a str)>,
+) {
+    let mut unlikely = keys.filter(|(key, _)| !key.looks_like_openai());
+    let Some((_, place)) = unlikely.next() else {
+        return;
+    };
+    let more = match unlikely.count() {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    let variable = match source {
+        KeySource::Literal(_) => "if it is the name of a variable, write \"env:NAME\"; ",
+        _ => "",
+    };
+    conf.warn(&format!(
+        "openai_pool \"{pool}\": key: {place}{more}: not in the form of an OpenAI key (\"sk-\" and at least 20 \
+         characters in all); {variable}ignore this for keys of other providers"
+    ));
+}
+
+fn store(conf: &Conf, values: &[&str]) -> ConfResult<Store> {
     let (group, fallback) = match *values {
         ["shm"] => return Ok(Store::Shm),
         ["shm", ..] => return Err("shm takes no parameter".into()),
         [group] => (group, false),
         [group, "fallback=shm"] => (group, true),
-        [_, parameter] => return Err(format!("invalid parameter \"{parameter}\"")),
-        _ => return Err("takes one or two arguments".into()),
+        [_, parameter] => {
+            let wanted = "\"fallback=shm\" or nothing";
+            return Err(values::invalid(parameter, wanted));
+        }
+        _ => return Err("takes shm, or a group and optionally fallback=shm".into()),
     };
-    let group = group.to_string();
-    Ok(Store::Named { group, fallback })
-}
-
-fn balance(value: &str) -> ConfResult<Balance> {
-    match value {
-        "round_robin" => Ok(Balance::RoundRobin),
-        "weighted" => Ok(Balance::Weighted),
-        "least_busy" => Ok(Balance::LeastBusy),
-        "random" => Ok(Balance::Random),
-        _ => Err(format!(
-            "invalid value \"{value}\", it must be \"round_robin\", \"weighted\", \"least_busy\" or \"random\""
-        )),
-    }
-}
-
-fn ttl(value: &str) -> ConfResult<u64> {
-    match values::time_ms(value)? {
-        ms @ 100..=86_400_000 => Ok(ms),
-        _ => Err(format!(
-            "\"{value}\" is out of range, it must be from 100ms to 1d"
-        )),
-    }
-}
-
-fn queue(value: &str) -> ConfResult<u32> {
-    let waiters = value.parse::<u32>().ok().filter(|n| *n <= 1_000_000);
-    waiters.ok_or_else(|| format!("invalid value \"{value}\", it must be from 0 to 1000000"))
+    let named = (group.to_string(), fallback);
+    Ok(Store::Named(Placed::new(conf, named)))
 }

@@ -1,18 +1,19 @@
-//! `probe` in `openai_upstream`: how an upstream is asked off the path of requests.
+//! `probe` in `openai_upstream`: how an upstream is probed, independently of client requests.
 
 use std::net::ToSocketAddrs;
 
 use nginx_safe::{Address, Conf, ConfResult, Tls};
 use url::{Position, Url};
 
+use super::lines;
 use super::tls::TlsLines;
-use super::values;
+use super::values::{self, HOUR};
 
-/// How to probe.
+/// How to probe an upstream.
 pub struct ProbeSettings {
     pub address: Address,
     pub tls: Option<Tls>,
-    /// The request, up to the value of `Authorization`.
+    /// Request, up to the value of `Authorization`.
     pub head: String,
     pub interval_ms: u64,
 }
@@ -23,15 +24,13 @@ pub fn read(conf: &Conf, words: &[&str]) -> ConfResult<ProbeSettings> {
         return Err("takes a URL".into());
     };
     let (mut interval, mut trusted) = (None, None);
-    for parameter in parameters {
-        match parameter.split_once('=') {
-            Some(("interval", time)) => values::once(&mut interval, time_ms(time)),
-            Some(("trusted", file)) => values::once(&mut trusted, Ok(file.to_string())),
-            _ => return Err(format!("invalid parameter \"{parameter}\"")),
+    lines::parameters(parameters, &["interval", "trusted"], |line| {
+        match line.name {
+            "interval" => line.one(&mut interval, values::time(100..=HOUR)),
+            _ => line.one(&mut trusted, |file| Ok(file.to_string())),
         }
-        .map_err(|e| format!("{parameter}: {e}"))?;
-    }
-    let invalid = || format!("\"{url}\" is no http:// or https:// URL");
+    })?;
+    let invalid = || values::invalid(url, "an http:// or https:// URL without user and password");
     let parsed = Url::parse(url).map_err(|_| invalid())?;
     let plain = parsed.username().is_empty() && parsed.password().is_none();
     let (Some(host), Some(port), true) = (parsed.host_str(), parsed.port_or_known_default(), plain)
@@ -61,17 +60,10 @@ pub fn read(conf: &Conf, words: &[&str]) -> ConfResult<ProbeSettings> {
     Ok(ProbeSettings {
         address: Address::Tcp(address.ok_or_else(|| format!("host not found in \"{url}\""))?),
         tls,
-        // As nginx asks upstreams itself: an answer that ends with the connection.
+        // HTTP/1.0, so that the response ends with the connection.
         head: format!(
             "GET {path} HTTP/1.0\r\nHost: {host}{port}\r\nConnection: close\r\nAuthorization: "
         ),
         interval_ms: interval.unwrap_or(10_000),
     })
-}
-
-fn time_ms(text: &str) -> ConfResult<u64> {
-    match values::time_ms(text)? {
-        ms @ 100..=3_600_000 => Ok(ms),
-        _ => Err("out of range, it must be from 100ms to 1h".into()),
-    }
 }

@@ -1,22 +1,21 @@
 //! `openai_redlock`: a group of independent Redis masters that lock slots by quorum.
 
-use std::ffi::CStr;
 use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use nginx_safe::{
-    Address, Args, Block, Conf, ConfResult, Directive, Scope, Tls, TlsName, argument,
-};
+use nginx_safe::{Address, Conf, ConfResult, Position, Tls, TlsName};
 use openai_core::echo;
 use openai_core::redlock::{Drift, MAX_NODES, PoolNames, Quorum, RetryDelay, ShareNames};
 use redis::{ConnectionAddr, IntoConnectionInfo};
 use zeroize::Zeroizing;
 
+use super::lines::{self, Line, Read};
 use super::tls::TlsLines;
-use super::{Main, source, values};
+use super::values::{self, HOUR, SECOND};
+use super::{Main, source};
 
-/// The address of a node, and whether TLS is spoken there.
+/// Address of a node, and its TLS settings if it uses TLS.
 #[derive(Clone)]
 pub struct NodeAddress {
     pub address: Address,
@@ -25,7 +24,7 @@ pub struct NodeAddress {
 
 type NodeTarget = redis_nodes::NodeTarget<NodeAddress>;
 
-/// A group, as its block states it.
+/// A group, as configured.
 pub struct RedlockGroup {
     pub name: String,
     pub nodes: Vec<NodeTarget>,
@@ -33,20 +32,23 @@ pub struct RedlockGroup {
     pub timeout_ms: u64,
     pub drift: Drift,
     pub retry: RetryDelay,
-    /// None: the longest TTL of the pools that use it.
+    /// How long a node without data grants no locks. Default: the longest TTL of the pools
+    /// that use the group.
     pub quarantine_ms: Option<u64>,
     pub bootstrap: bool,
     pub renewal_ms: Option<u64>,
-    /// How often in a row a lock passes to the next lease without being given back.
+    /// Maximum number of times in a row that a lock is handed to the next lease.
     pub hand_over: u32,
-    /// How often totals are shared; none if not at all.
+    /// Interval between rounds of sharing stats, in milliseconds; `None` if stats are not shared.
     pub stats_ms: Option<u64>,
     pub share_names: Rc<ShareNames>,
     prefix: String,
+    /// Position of the block.
+    pub(super) at: Position,
 }
 
 impl RedlockGroup {
-    /// The names of a pool's keys in Redis.
+    /// Names of a pool's entries in Redis.
     pub fn names(&self, pool: &str) -> ConfResult<Rc<PoolNames>> {
         PoolNames::new(&self.prefix, pool)
             .map(Rc::new)
@@ -54,16 +56,16 @@ impl RedlockGroup {
     }
 }
 
-struct Node {
+struct NodeLine {
     target: NodeTarget,
-    /// The URL's host, if it asks for TLS.
+    /// Host of a `rediss://` URL.
     tls_host: Option<String>,
 }
 
 #[derive(Default)]
 struct Said {
-    nodes: Vec<Node>,
-    sources: usize,
+    nodes: Vec<NodeLine>,
+    has_node: bool,
     password: Option<Rc<Zeroizing<String>>>,
     timeout_ms: Option<u64>,
     drift: Option<Drift>,
@@ -78,37 +80,72 @@ struct Said {
     tls: TlsLines,
 }
 
-pub struct RedlockBlock;
-
-impl Directive for RedlockBlock {
-    type Target = Main;
-    const NAME: &'static CStr = c"openai_redlock";
-    const SCOPE: Scope = Scope::Http;
-    const ARGS: Args = Args::NamedBlock;
-
-    fn read(conf: &mut Conf, main: &mut Main) -> Result<(), Option<String>> {
-        let name = argument(conf)?;
-        if echo::begins_like_a_key(&name) {
-            return Err(Some(format!("invalid name \"{name}\"")));
-        }
-        if name == "shm" || main.groups.iter().any(|group| group.name == name) {
-            return Err(Some(format!("\"{name}\" is a duplicate")));
-        }
-        let mut said = Said::default();
-        let read = |conf: &Conf, line: Block<'_>| {
-            read_line(conf, line.words, &mut said)
-                .map_err(|e| format!("openai_redlock \"{name}\": {e}"))
-        };
-        conf.block(read).map_err(|()| None)?;
-        main.groups.push(said.into_group(conf, name).map_err(Some)?);
-        Ok(())
-    }
+/// Reads an `openai_redlock` block.
+pub fn read(conf: &mut Conf, main: &mut Main) -> Read {
+    let is_taken = |name: &str| main.groups.iter().any(|group| group.name == name);
+    let name = lines::name(conf, "shm", is_taken)?;
+    let (mut said, at) = (Said::default(), conf.position());
+    lines::block(conf, &LINES, |conf, line| said.read(conf, line))?;
+    let group = said.into_group(conf, name, at)?;
+    main.groups.push(group);
+    Ok(())
 }
 
+/// Names of the directives in a block.
+const LINES: [&str; 17] = [
+    "node",
+    "password",
+    "node_timeout",
+    "drift",
+    "renew",
+    "retry_delay",
+    "retry_jitter",
+    "quarantine",
+    "bootstrap",
+    "hand_over",
+    "stats_interval",
+    "prefix",
+    "tls_trusted_certificate",
+    "tls_verify",
+    "tls_name",
+    "tls_certificate",
+    "tls_certificate_key",
+];
+
 impl Said {
-    fn into_group(self, conf: &Conf, name: String) -> ConfResult<RedlockGroup> {
-        if self.sources == 0 {
-            return Err(format!("\"{name}\" has no \"node\""));
+    fn read(&mut self, conf: &Conf, line: &Line<'_>) -> ConfResult {
+        let delay = |least| values::time(least..=10 * SECOND);
+        let stats = values::or_off(values::time(100..=HOUR));
+        let text = |value: &str| Ok(value.to_string());
+        match line.name {
+            "node" => {
+                self.has_node = true;
+                line.one(&mut None, |value| read_nodes(conf, value, &mut self.nodes))
+            }
+            "password" => line.one(&mut self.password, |value| password(conf, value)),
+            "node_timeout" => line.one(&mut self.timeout_ms, delay(1)),
+            "drift" => line.one(&mut self.drift, drift),
+            "renew" => line.one(&mut self.renewal_ms, values::time(10..=HOUR)),
+            "retry_delay" => line.one(&mut self.retry_ms, delay(1)),
+            "retry_jitter" => line.one(&mut self.jitter_ms, delay(0)),
+            "quarantine" => line.one(&mut self.quarantine_ms, values::time_ms),
+            "bootstrap" => line.one(&mut self.bootstrap, values::flag),
+            "hand_over" => line.one(&mut self.hand_over, values::number(0..=100_000)),
+            "stats_interval" => line.one(&mut self.stats_ms, stats),
+            "prefix" => line.one(&mut self.prefix, prefix),
+            "tls_trusted_certificate" => line.one(&mut self.tls.trusted, text),
+            "tls_verify" => line.one(&mut self.tls.verify, values::flag),
+            "tls_name" => line.one(&mut self.tls.name, TlsName::new),
+            "tls_certificate" => line.one(&mut self.tls.certificate, text),
+            _ => line.one(&mut self.tls.key, text),
+        }
+    }
+
+    fn into_group(self, conf: &Conf, name: String, at: Position) -> ConfResult<RedlockGroup> {
+        if !self.has_node {
+            return Err(format!(
+                "\"{name}\" has no \"node\", add \"node redis://HOST:PORT;\""
+            ));
         }
         let mut nodes =
             secured(conf, self.nodes, self.tls).map_err(|e| format!("\"{name}\": {e}"))?;
@@ -147,12 +184,13 @@ impl Said {
                 .map(Rc::new)
                 .map_err(|e| e.to_string())?,
             prefix,
+            at,
         })
     }
 }
 
 /// The nodes, with TLS for those that ask for it.
-fn secured(conf: &Conf, mut nodes: Vec<Node>, lines: TlsLines) -> ConfResult<Vec<NodeTarget>> {
+fn secured(conf: &Conf, mut nodes: Vec<NodeLine>, lines: TlsLines) -> ConfResult<Vec<NodeTarget>> {
     if nodes.iter().any(|node| node.tls_host.is_some()) {
         let tls = lines.prepare(conf)?;
         for node in &mut nodes {
@@ -160,67 +198,16 @@ fn secured(conf: &Conf, mut nodes: Vec<Node>, lines: TlsLines) -> ConfResult<Vec
             node.target.address.tls = host.map(|host| tls.of(host)).transpose()?;
         }
     } else if let Some(line) = lines.any()
-        && !(nodes.is_empty() && conf.only_signals())
+        && !conf.only_signals()
     {
-        return Err(format!("{line}: the group has no rediss:// node"));
+        return Err(format!(
+            "{line}: the group has no rediss:// node; use rediss:// in \"node\", or remove it"
+        ));
     }
     Ok(nodes.into_iter().map(|node| node.target).collect())
 }
 
-fn read_line(conf: &Conf, words: &[&str], said: &mut Said) -> ConfResult {
-    let [name, value] = words else {
-        let name = words.first().unwrap_or(&"");
-        return Err(format!("{name}: takes one argument"));
-    };
-    match *name {
-        "node" => {
-            said.sources += 1;
-            read_nodes(conf, value, &mut said.nodes)
-        }
-        "password" => values::once(&mut said.password, password(conf, value)),
-        "node_timeout" => values::once(&mut said.timeout_ms, between(value, 1, 10_000)),
-        "drift" => values::once(&mut said.drift, drift(value)),
-        "renew" => values::once(&mut said.renewal_ms, between(value, 10, 3_600_000)),
-        "retry_delay" => values::once(&mut said.retry_ms, between(value, 1, 10_000)),
-        "retry_jitter" => values::once(&mut said.jitter_ms, between(value, 0, 10_000)),
-        "quarantine" => values::once(&mut said.quarantine_ms, values::time_ms(value)),
-        "bootstrap" => values::once(&mut said.bootstrap, values::flag(value)),
-        "hand_over" => values::once(&mut said.hand_over, count(value)),
-        "stats_interval" => values::once(&mut said.stats_ms, stats_interval(value)),
-        "prefix" => values::once(&mut said.prefix, prefix(value)),
-        "tls_trusted_certificate" => values::once(&mut said.tls.trusted, Ok(value.to_string())),
-        "tls_verify" => values::once(&mut said.tls.verify, values::flag(value)),
-        "tls_name" => values::once(&mut said.tls.name, TlsName::new(value)),
-        "tls_certificate" => values::once(&mut said.tls.certificate, Ok(value.to_string())),
-        "tls_certificate_key" => values::once(&mut said.tls.key, Ok(value.to_string())),
-        _ => return Err(format!("unknown directive \"{name}\"")),
-    }
-    .map_err(|e| format!("{name}: {e}"))
-}
-
-fn between(value: &str, least: u64, most: u64) -> ConfResult<u64> {
-    let ms = values::time_ms(value)?;
-    if (least..=most).contains(&ms) {
-        return Ok(ms);
-    }
-    Err(format!(
-        "\"{value}\" is out of range, it must be from {least}ms to {most}ms"
-    ))
-}
-
-fn stats_interval(value: &str) -> ConfResult<Option<u64>> {
-    match value {
-        "off" => Ok(None),
-        time => between(time, 100, 3_600_000).map(Some),
-    }
-}
-
-fn count(value: &str) -> ConfResult<u32> {
-    let count = value.parse::<u32>().ok().filter(|n| *n <= 100_000);
-    count.ok_or_else(|| format!("invalid value \"{value}\", it must be from 0 to 100000"))
-}
-
-/// The share of the TTL that clocks may run apart by.
+/// Reads the share of the TTL by which clocks may drift apart.
 fn drift(value: &str) -> ConfResult<Drift> {
     let share = value
         .strip_suffix('%')
@@ -230,9 +217,7 @@ fn drift(value: &str) -> ConfResult<Drift> {
             ppm: (percent * 10_000.0) as u32,
             ..Drift::default()
         }),
-        _ => Err(format!(
-            "invalid value \"{value}\", it must be from 0% to 50%"
-        )),
+        _ => Err(values::invalid(value, "from 0% to 50%")),
     }
 }
 
@@ -243,48 +228,51 @@ fn prefix(value: &str) -> ConfResult<String> {
 
 fn password(conf: &Conf, value: &str) -> ConfResult<Rc<Zeroizing<String>>> {
     let text = match (value.strip_prefix("env:"), value.strip_prefix("file:")) {
-        (Some(name), _) => source::environment(conf, name),
+        (Some(name), _) => source::required(conf, name)?,
         (_, Some(path)) => source::file(conf, path, false)?,
-        _ => return Err("must be env:NAME or file:PATH".into()),
+        _ => return Err("it must be env:NAME or file:PATH, not the password itself".into()),
     };
     let text = text.trim();
     if text.is_empty() && !conf.only_signals() {
-        let place = value.strip_prefix("env:").map(echo::variable);
-        return Err(match place {
-            Some(name) => format!("env:{name} is empty"),
-            None => format!("{value} is empty"),
-        });
+        return Err(format!("{value} is empty, write the password to it"));
     }
     Ok(Rc::new(Zeroizing::new(text.to_string())))
 }
 
-fn read_nodes(conf: &Conf, value: &str, nodes: &mut Vec<Node>) -> ConfResult {
+fn read_nodes(conf: &Conf, value: &str, nodes: &mut Vec<NodeLine>) -> ConfResult {
     let Some(name) = value.strip_prefix("env:") else {
-        return add(nodes, node(value)?);
+        // A URL with a user or a query may contain a password: do not show it.
+        return node(value).and_then(|node| add(nodes, node)).map_err(|e| {
+            match value.contains(['@', '?']) {
+                true => e,
+                false => format!("\"{value}\": {e}"),
+            }
+        });
     };
-    let urls = source::environment(conf, name);
+    let urls = source::required(conf, name)?;
     let urls = urls.split(',').map(str::trim).filter(|url| !url.is_empty());
     let before = nodes.len();
     for (number, url) in (1..).zip(urls) {
-        // The address may carry a password: it is not shown.
+        // The URL may contain a password: do not show it.
         node(url)
             .and_then(|node| add(nodes, node))
             .map_err(|e| format!("env:{}, URL {number}: {e}", echo::variable(name)))?;
     }
     if nodes.len() == before && !conf.only_signals() {
-        return Err(format!("env:{} holds no URL", echo::variable(name)));
+        return Err(format!(
+            "env:{} contains no URL, it must have redis://HOST:PORT",
+            echo::variable(name)
+        ));
     }
     Ok(())
 }
 
-fn add(nodes: &mut Vec<Node>, node: Node) -> ConfResult {
-    let same = |known: &Node| {
-        let (known, new) = (&known.target, &node.target);
-        known.address.address == new.address.address && known.database == new.database
-    };
+fn add(nodes: &mut Vec<NodeLine>, node: NodeLine) -> ConfResult {
+    // Databases of one server are not independent.
+    let same = |known: &NodeLine| known.target.address.address == node.target.address.address;
     if nodes.iter().any(same) {
         return Err(format!(
-            "{} stands twice: nodes must be independent",
+            "{} is listed twice, remove one of them: nodes must be independent",
             node.target.name
         ));
     }
@@ -292,8 +280,8 @@ fn add(nodes: &mut Vec<Node>, node: Node) -> ConfResult {
     Ok(())
 }
 
-/// A node by its URL. Host names are resolved here, once.
-fn node(url: &str) -> ConfResult<Node> {
+/// Reads the URL of a node. Its host name is resolved once, here.
+fn node(url: &str) -> ConfResult<NodeLine> {
     let rewritten;
     let (url, is_tls) = match (url.strip_prefix("unix:"), url.strip_prefix("rediss:")) {
         (Some(path), _) if !path.starts_with("//") => {
@@ -301,9 +289,9 @@ fn node(url: &str) -> ConfResult<Node> {
             (rewritten.as_str(), false)
         }
         (_, Some(rest)) => {
-            // As in #insecure: what others take for an option.
+            // Other programs take `#insecure` as an option: do not ignore it silently.
             if rest.contains('#') {
-                return Err("a rediss:// URL has no # here; see tls_verify".into());
+                return Err("a rediss:// URL must not contain #; see tls_verify".into());
             }
             rewritten = format!("redis:{rest}");
             (rewritten.as_str(), true)
@@ -312,7 +300,7 @@ fn node(url: &str) -> ConfResult<Node> {
     };
     let info = url
         .into_connection_info()
-        .map_err(|_| "not the URL of a Redis server".to_string())?;
+        .map_err(|_| "not a URL, it must be redis://HOST:PORT, rediss://HOST:PORT or unix:PATH")?;
     let (name, address, host) = match info.addr() {
         ConnectionAddr::Tcp(host, port) => {
             let name = format!("{host}:{port}");
@@ -320,7 +308,8 @@ fn node(url: &str) -> ConfResult<Node> {
                 .to_socket_addrs()
                 .ok()
                 .and_then(|mut a| a.next());
-            let address = found.ok_or_else(|| format!("host not found in \"{name}\""))?;
+            let address = found
+                .ok_or_else(|| format!("host not found in \"{name}\", check its name and DNS"))?;
             (name, Address::Tcp(address), Some(host.clone()))
         }
         ConnectionAddr::Unix(path) => (
@@ -328,7 +317,7 @@ fn node(url: &str) -> ConfResult<Node> {
             Address::Unix(PathBuf::from(path)),
             None,
         ),
-        _ => return Err("only redis://, rediss:// and unix: are supported".into()),
+        _ => return Err("it must begin with redis://, rediss:// or unix:".into()),
     };
     let settings = info.redis_settings();
     let target = NodeTarget {
@@ -340,7 +329,7 @@ fn node(url: &str) -> ConfResult<Node> {
             .map(|p| Rc::new(Zeroizing::new(p.to_string()))),
         database: settings.db(),
     };
-    Ok(Node {
+    Ok(NodeLine {
         target,
         tls_host: host.filter(|_| is_tls),
     })

@@ -1,43 +1,52 @@
 //! `openai_routes`: which targets serve which models.
 
-use std::ffi::CStr;
 use std::rc::Rc;
 
-use nginx_safe::{Args, Block, Conf, ConfResult, Directive, Scope, argument};
+use nginx_safe::{Conf, ConfResult, Mistake, Position};
 use openai_core::routes::{RouteLines, Routes, TargetName};
 
 use super::Main;
+use super::lines::{self, Read};
 
-/// Where a request may go.
+/// A pool and an upstream for requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The position of the pool that its key is leased from.
+    /// Position of the pool from which the key is leased.
     pub pool: usize,
-    /// The upstream that `$openai_upstream` tells.
+    /// Name of the upstream: the value of `$openai_upstream`.
     pub upstream: Option<Rc<str>>,
-    /// The position of that upstream, for its circuit.
+    /// Position of this upstream, to which the circuit belongs.
     pub circuit: Option<usize>,
 }
 
-/// A block, as it is stated.
+/// An `openai_routes` block.
 pub struct RouteBlock {
     pub name: String,
     pub routes: Routes,
-    /// For each list of the routes, its targets in the order of preference.
+    /// For each list of the routes, its targets in order of preference.
     pub targets: Vec<Rc<[Target]>>,
+    /// Position of each list in the configuration file.
+    places: Vec<Position>,
 }
 
 impl Main {
-    /// The position of the `openai_routes` of this name.
+    /// Position of the `openai_routes` block with this name.
     pub fn routes_named(&self, name: &str) -> Option<usize> {
         self.routes.iter().position(|block| block.name == name)
     }
 
-    /// Finds the pools that a list of targets names.
+    /// Like [`Main::routes_named`], but fails if there is none.
+    pub(super) fn known_routes(&self, name: &str) -> ConfResult<usize> {
+        self.routes_named(name).ok_or_else(|| {
+            let known = self.routes.iter().map(|block| &*block.name);
+            lines::none_named("routes", "openai_routes", name, known)
+        })
+    }
+
+    /// Looks up the pools and upstreams of a list of targets.
     pub fn targets(&self, names: &[TargetName]) -> ConfResult<Rc<[Target]>> {
         let target = |name: &TargetName| {
-            let pool = self.pool_named(&name.pool);
-            let pool = pool.ok_or_else(|| format!("no pool \"{}\"", name.pool))?;
+            let pool = self.known_pool(&name.pool)?;
             let circuit = name.upstream.as_deref().map(|name| self.upstream(name));
             let circuit = circuit.transpose()?;
             if let Some(upstream) = circuit {
@@ -52,7 +61,15 @@ impl Main {
         names.iter().map(target).collect()
     }
 
-    /// Notes that requests with keys of a pool go to an upstream.
+    /// Position of the pool with this name; fails if there is none.
+    pub(super) fn known_pool(&self, name: &str) -> ConfResult<usize> {
+        self.pool_named(name).ok_or_else(|| {
+            let known = self.pools.iter().map(|pool| &*pool.name);
+            lines::none_named("pool", "openai_pool", name, known)
+        })
+    }
+
+    /// Records that requests with keys of a pool go to an upstream.
     pub(super) fn note_served(&self, upstream: usize, pool: usize) {
         let mut served = self.served.borrow_mut();
         if !served.contains(&(upstream, pool)) {
@@ -60,50 +77,40 @@ impl Main {
         }
     }
 
-    /// Finds the pools that routes name, once all have been read.
-    pub(super) fn resolve_routes(&mut self) -> ConfResult {
+    /// Looks up the targets of all routes, once all blocks have been read.
+    pub(super) fn resolve_routes(&mut self) -> Result<(), Mistake> {
         for at in 0..self.routes.len() {
             let block = &self.routes[at];
-            let targets = block.routes.lists().iter().map(|list| self.targets(list));
-            let targets = targets.collect::<Result<_, _>>();
-            let targets = targets.map_err(|e| format!("openai_routes \"{}\": {e}", block.name))?;
+            let lists = block.routes.lists().iter().zip(&block.places);
+            let targets = lists.map(|(list, place)| {
+                let mistake = |e| place.mistake(format!("openai_routes \"{}\": {e}", block.name));
+                self.targets(list).map_err(mistake)
+            });
+            let targets = targets.collect::<Result<_, _>>()?;
             self.routes[at].targets = targets;
         }
         Ok(())
     }
 }
 
-pub struct RoutesBlock;
-
-impl Directive for RoutesBlock {
-    type Target = Main;
-    const NAME: &'static CStr = c"openai_routes";
-    const SCOPE: Scope = Scope::Http;
-    const ARGS: Args = Args::NamedBlock;
-
-    fn read(conf: &mut Conf, main: &mut Main) -> Result<(), Option<String>> {
-        let name = argument(conf)?;
-        if name == "off" || name.is_empty() {
-            return Err(Some(format!("invalid name \"{name}\"")));
+/// Reads an `openai_routes` block.
+pub fn read(conf: &mut Conf, main: &mut Main) -> Read {
+    let name = lines::name(conf, "off", |name| main.routes_named(name).is_some())?;
+    let (mut routes, mut places) = (RouteLines::default(), vec![]);
+    lines::block(conf, &["model", "otherwise", "alias"], |conf, line| {
+        let read = routes.read(line.name, line.values);
+        // All lines except aliases have a list of targets.
+        if line.name != "alias" {
+            places.push(conf.position());
         }
-        if main.routes_named(&name).is_some() {
-            return Err(Some(format!("\"{name}\" is a duplicate")));
-        }
-        let mut lines = RouteLines::default();
-        let read = |_: &Conf, line: Block<'_>| {
-            let [directive, words @ ..] = line.words else {
-                return Ok(());
-            };
-            let read = lines.read(directive, words);
-            read.map_err(|e| format!("openai_routes \"{name}\": {directive}: {e}"))
-        };
-        conf.block(read).map_err(|()| None)?;
-        let routes = lines.finish().map_err(|e| format!("\"{name}\" {e}"))?;
-        main.routes.push(RouteBlock {
-            name,
-            routes,
-            targets: Vec::new(),
-        });
-        Ok(())
-    }
+        read.map_err(|e| e.to_string())
+    })?;
+    let routes = routes.finish().map_err(|e| format!("\"{name}\" {e}"))?;
+    main.routes.push(RouteBlock {
+        name,
+        routes,
+        targets: Vec::new(),
+        places,
+    });
+    Ok(())
 }

@@ -1,58 +1,94 @@
-//! Where secrets are read from.
+//! Reading of secrets. `nginx -s` reads none, because the environment of the shell may
+//! differ from the server's.
 
 use nginx_safe::{Conf, ConfResult};
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 
+use openai_core::echo;
 use openai_keys::EncryptionKey;
 use zeroize::Zeroizing;
 
-/// The largest file of keys or tokens that is read.
-const MOST: u64 = 16 << 20;
-
-/// The value of an environment variable; empty when it is not set.
+/// Value of an environment variable; empty if it is not set, and under `nginx -s`.
 pub fn environment(conf: &Conf, name: &str) -> Zeroizing<String> {
+    if conf.only_signals() {
+        return Zeroizing::default();
+    }
     Zeroizing::new(conf.environment(name).unwrap_or_default())
 }
 
-/// The value of `ENCRYPTION_KEY`: kept for workers too, also when no file is
-/// encrypted yet.
+/// Value of an environment variable that must be set and not empty; empty under `nginx -s`.
+pub fn required(conf: &Conf, name: &str) -> ConfResult<Zeroizing<String>> {
+    if conf.only_signals() {
+        return Ok(Zeroizing::default());
+    }
+    let value = conf.environment(name).map(Zeroizing::new);
+    let lacks = match &value {
+        Some(text) if !text.trim().is_empty() => return Ok(value.unwrap_or_default()),
+        Some(_) => "is empty",
+        None => "is not set",
+    };
+    Err(format!(
+        "env:{}: this environment variable {lacks}; set it where nginx is started, and in the \
+         shell for \"nginx -t\"",
+        echo::variable(name)
+    ))
+}
+
+/// Value of `ENCRYPTION_KEY`. Workers keep it even if no file is encrypted yet.
 pub fn secret(conf: &Conf) -> Zeroizing<String> {
     environment(conf, openai_keys::VARIABLE)
 }
 
-/// The text of a file, which may be encrypted; empty when `optional` and it is not
-/// there.
+/// Text of a file, decrypted if necessary; empty if `optional` and there is no file, and
+/// under `nginx -s`.
 pub fn file(conf: &Conf, path: &str, optional: bool) -> ConfResult<Zeroizing<String>> {
+    if conf.only_signals() {
+        return Ok(Zeroizing::default());
+    }
     let full = conf.full_path(path)?;
     read(&full, optional, &secret(conf)).map_err(|e| format!("file:{path}: {e}"))
 }
 
-/// As [`file`], with the full path and the value of `ENCRYPTION_KEY`.
+/// Like [`file`], with the full path and the value of `ENCRYPTION_KEY`.
 pub fn read(path: &str, optional: bool, key: &str) -> ConfResult<Zeroizing<String>> {
-    let bytes = match bytes(path) {
+    let bytes = File::open(path).and_then(|file| {
+        let length = file.metadata()?.len();
+        openai_keys::read(file, usize::try_from(length).unwrap_or(usize::MAX))
+    });
+    let bytes = match bytes {
         Ok(bytes) => bytes,
         Err(e) if optional && e.kind() == ErrorKind::NotFound => return Ok(Zeroizing::default()),
-        Err(e) => return Err(e.to_string()),
+        Err(e) => return Err(unread(&e)),
     };
     let key = EncryptionKey::parse(key);
     openai_keys::open(bytes, key.as_ref().map_err(|e| *e)).map_err(|e| e.to_string())
 }
 
-/// What tells one state of a file from another: which file it is, and when it was
-/// last changed.
+/// Error message for a file that cannot be read, with a remedy if one is known.
+pub fn unread(e: &io::Error) -> String {
+    let remedy = match e.kind() {
+        ErrorKind::NotFound => "create it, or correct the path",
+        ErrorKind::PermissionDenied => "give nginx's user the permission to read it",
+        ErrorKind::IsADirectory => "name a file",
+        _ => return e.to_string(),
+    };
+    format!("{e}; {remedy}")
+}
+
+/// Identifies the state of a file: which file it is, and when it was last changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     file: (u64, u64),
     len: u64,
     content: (i64, i64),
-    // With the owner and the mode: whether it can be read may change, too.
+    // Also changes with owner and mode, which decide whether workers can read the file.
     inode: (i64, i64),
 }
 
 impl Stamp {
-    /// That of the file that the path leads to now, if any.
+    /// Stamp of the file at this path now; `None` if there is none.
     pub fn of(path: &str) -> Option<Self> {
         let about = fs::metadata(path).ok()?;
         Some(Self {
@@ -62,16 +98,4 @@ impl Stamp {
             inode: (about.ctime(), about.ctime_nsec()),
         })
     }
-}
-
-fn bytes(path: &str) -> std::io::Result<Zeroizing<Vec<u8>>> {
-    let file = File::open(path)?;
-    let len = file.metadata()?.len();
-    // Room for all of it: a vector that grows leaves copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(len.min(MOST) as usize + 1));
-    file.take(MOST + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MOST {
-        return Err(std::io::Error::other("larger than 16 MiB"));
-    }
-    Ok(bytes)
 }

@@ -1,8 +1,8 @@
-//! `tls_*`: how the `rediss://` nodes of a group are spoken to.
+//! `tls_*`: TLS for the `rediss://` nodes of a group.
 
 use nginx_safe::{Conf, ConfResult, Tls, TlsContext, TlsName};
 
-/// What the lines of a group say.
+/// The `tls_*` lines of a group.
 #[derive(Default)]
 pub struct TlsLines {
     pub trusted: Option<String>,
@@ -12,14 +12,14 @@ pub struct TlsLines {
     pub key: Option<String>,
 }
 
-/// What the nodes of a group have in common.
+/// TLS settings that the nodes of a group share.
 pub struct GroupTls {
     context: TlsContext,
     name: Option<TlsName>,
 }
 
 impl TlsLines {
-    /// The name of one that is there.
+    /// Name of the first of these directives that is present.
     pub fn any(&self) -> Option<&'static str> {
         let is_there = [
             ("tls_trusted_certificate", self.trusted.is_some()),
@@ -64,11 +64,11 @@ impl TlsLines {
 }
 
 impl GroupTls {
-    /// For the node at this host.
+    /// Settings for the node at this host.
     pub fn of(&self, host: &str) -> ConfResult<Tls> {
         let name = self.name.clone().map_or_else(|| TlsName::new(host), Ok);
         Ok(Tls {
-            context: self.context,
+            context: self.context.clone(),
             name: name?,
         })
     }

@@ -1,29 +1,31 @@
-//! `openai_upstream`: the circuit of an upstream, and those of upstreams without a block.
+//! `openai_upstream`: circuits of upstreams, including those without a block.
 
-use std::ffi::CStr;
 use std::rc::Rc;
 
-use nginx_safe::{Args, Block, Conf, ConfResult, Directive, Scope, argument};
+use nginx_safe::{Conf, ConfResult};
 use openai_core::circuit::{CircuitSettings, Share};
+use openai_core::digits;
 use openai_core::echo::begins_like_a_key;
 use openai_core::lease::MAX_CIRCUITS;
 use openai_core::routes::MAX_UPSTREAM;
 
-use super::{Main, ProbeSettings, probe, values};
+use super::lines::{self, Read};
+use super::values::{self, HOUR, SECOND};
+use super::{Main, ProbeSettings, probe};
 
 /// An upstream with a circuit.
 pub struct Upstream {
     pub name: String,
-    /// Whether it has neither a block nor a target that names it: locations send to it.
+    /// Whether it has no block and no target names it: it is only used by a location.
     pub implied: bool,
     pub circuit: CircuitSettings,
-    /// How it is asked off the path of requests, if it is.
+    /// How it is probed, if it is.
     pub probe: Option<Rc<ProbeSettings>>,
 }
 
 impl Main {
-    /// The position of the upstream of this name, with the defaults if it has no block.
-    /// Once all blocks have been read.
+    /// Position of the upstream with this name. It gets default settings if it has no
+    /// block, so call this after all blocks have been read.
     pub fn upstream(&self, name: &str) -> ConfResult<usize> {
         let known = self.upstreams.borrow().iter().position(|u| u.name == name);
         match known {
@@ -33,8 +35,8 @@ impl Main {
         Ok(known.unwrap_or_default())
     }
 
-    /// The same of an upstream that a location sends to, though no target names it. `None`
-    /// if it cannot have a circuit: that is no reason to refuse a configuration.
+    /// Position of an upstream that a location uses, although no target names it. `None` if
+    /// it cannot have a circuit: the configuration is valid nevertheless.
     pub fn implied_upstream(&self, name: &str) -> Option<usize> {
         let mut upstreams = self.upstreams.borrow_mut();
         if let Some(known) = upstreams.iter().position(|u| u.name == name) {
@@ -87,42 +89,43 @@ struct Said {
     failures: Option<Option<u32>>,
     requests: Option<u32>,
     window_ms: Option<u32>,
-    /// The first time, and the longest.
+    /// Duration of the first opening, and the longest, in milliseconds.
     open_ms: Option<(u32, Option<u32>)>,
     probes: Option<u32>,
     probe: Option<ProbeSettings>,
 }
 
-pub struct UpstreamBlock;
+/// Names of the directives in a block.
+const LINES: [&str; 7] = [
+    "errors", "failures", "requests", "window", "open", "probes", "probe",
+];
 
-impl Directive for UpstreamBlock {
-    type Target = Main;
-    const NAME: &'static CStr = c"openai_upstream";
-    const SCOPE: Scope = Scope::Http;
-    const ARGS: Args = Args::NamedBlock;
-
-    fn read(conf: &mut Conf, main: &mut Main) -> Result<(), Option<String>> {
-        let name = argument(conf)?;
-        if main.upstreams.get_mut().iter().any(|u| u.name == name) {
-            return Err(Some(format!("\"{name}\" is a duplicate")));
-        }
-        let mut said = Said::default();
-        let read = |conf: &Conf, line: Block<'_>| {
-            read_line(conf, line.words, &mut said)
-                .map_err(|e| format!("openai_upstream \"{name}\": {e}"))
-        };
-        conf.block(read).map_err(|()| None)?;
-        let probe = said.probe.take().map(Rc::new);
-        main.add_upstream(name, said.circuit(), probe)?;
-        Ok(())
-    }
+/// Reads an `openai_upstream` block.
+pub fn read(conf: &mut Conf, main: &mut Main) -> Read {
+    let upstreams = main.upstreams.get_mut();
+    let name = lines::name(conf, "", |name| upstreams.iter().any(|u| u.name == name))?;
+    let mut said = Said::default();
+    let share = values::or_off(share);
+    let failures = values::or_off(values::number(1..=1_000_000));
+    lines::block(conf, &LINES, |conf, line| match line.name {
+        "errors" => line.one(&mut said.errors, &share),
+        "failures" => line.one(&mut said.failures, &failures),
+        "requests" => line.one(&mut said.requests, values::number(1..=1_000_000)),
+        "window" => line.one(&mut said.window_ms, values::time(SECOND..=HOUR)),
+        "open" => line.many(&mut said.open_ms, open),
+        "probes" => line.one(&mut said.probes, values::number(1..=1_000)),
+        _ => line.many(&mut said.probe, |words| probe::read(conf, words)),
+    })?;
+    let probe = said.probe.take().map(Rc::new);
+    main.add_upstream(name, said.circuit(), probe)?;
+    Ok(())
 }
 
 impl Said {
     fn circuit(self) -> CircuitSettings {
         let default = CircuitSettings::default();
         let (open_ms, longest) = self.open_ms.unwrap_or((default.open_ms, None));
-        // Without a share the circuit never opens, unless a number is stated.
+        // With `errors off` the circuit opens only if `failures` is set.
         let failures = match self.errors {
             Some(None) => None,
             _ => default.failures,
@@ -139,87 +142,30 @@ impl Said {
     }
 }
 
-fn read_line(conf: &Conf, words: &[&str], said: &mut Said) -> ConfResult {
-    let [name, values @ ..] = words else {
-        return Ok(());
-    };
-    if *name == "open" {
-        return values::once(&mut said.open_ms, open(values)).map_err(|e| format!("open: {e}"));
-    }
-    if *name == "probe" {
-        return values::once(&mut said.probe, probe::read(conf, values))
-            .map_err(|e| format!("probe: {e}"));
-    }
-    let [value] = values else {
-        return Err(match *name {
-            "errors" | "failures" | "requests" | "window" | "probes" => {
-                format!("{name}: takes one argument")
-            }
-            _ => format!("unknown directive \"{name}\""),
-        });
-    };
-    match *name {
-        "errors" => values::once(&mut said.errors, errors(value)),
-        "failures" => values::once(&mut said.failures, failures(value)),
-        "requests" => values::once(&mut said.requests, number(value, 1_000_000)),
-        "window" => values::once(&mut said.window_ms, between(value, 1_000, 3_600_000)),
-        "probes" => values::once(&mut said.probes, number(value, 1_000)),
-        _ => return Err(format!("unknown directive \"{name}\"")),
-    }
-    .map_err(|e| format!("{name}: {e}"))
-}
-
-fn errors(value: &str) -> ConfResult<Option<Share>> {
-    if value == "off" {
-        return Ok(None);
-    }
-    let percent = value
-        .strip_suffix('%')
-        .and_then(|number| number.parse::<u32>().ok());
+fn share(value: &str) -> ConfResult<Share> {
+    let percent = value.strip_suffix('%').and_then(digits);
     match percent {
-        Some(percent @ 1..=100) => Ok(Some(Share(percent * 100))),
-        _ => Err(format!(
-            "invalid value \"{value}\", it must be from 1% to 100%, or \"off\""
-        )),
+        Some(percent @ 1..=100) => Ok(Share(percent * 100)),
+        _ => Err(values::invalid(value, "from 1% to 100%")),
     }
 }
 
-fn failures(value: &str) -> ConfResult<Option<u32>> {
-    match value {
-        "off" => Ok(None),
-        _ => number(value, 1_000_000).map(Some),
-    }
-}
-
-/// The first time that the circuit is open, and the longest, if it is stated.
-fn open(values: &[&str]) -> ConfResult<(u32, Option<u32>)> {
-    let time = |value| between(value, 100, 3_600_000);
-    match *values {
-        [first] => Ok((time(first)?, None)),
-        [first, parameter] => {
-            let longest = parameter
-                .strip_prefix("max=")
-                .ok_or_else(|| format!("invalid parameter \"{parameter}\""))?;
-            let (first, longest_ms) = (time(first)?, time(longest)?);
-            if longest_ms < first {
-                return Err(format!("max={longest} is shorter than the time itself"));
-            }
-            Ok((first, Some(longest_ms)))
+/// Reads the duration of the first opening, and the longest if it is given.
+fn open(words: &[&str]) -> ConfResult<(u32, Option<u32>)> {
+    let [first, parameters @ ..] = words else {
+        return Err("takes a time".into());
+    };
+    let time = values::time::<u32>(100..=HOUR);
+    let (first, mut longest) = (time(first)?, None);
+    lines::parameters(parameters, &["max"], |line| line.one(&mut longest, &time))?;
+    match longest {
+        Some(longest) if longest < first => {
+            let least = values::as_time(first.into());
+            Err(format!(
+                "{} is shorter than the first time, it must be {least} or more",
+                parameters.concat()
+            ))
         }
-        _ => Err("takes one or two arguments".into()),
+        _ => Ok((first, longest)),
     }
-}
-
-fn number(value: &str, most: u32) -> ConfResult<u32> {
-    let number = value.parse::<u32>().ok();
-    number
-        .filter(|number| (1..=most).contains(number))
-        .ok_or_else(|| format!("invalid value \"{value}\", it must be from 1 to {most}"))
-}
-
-fn between(value: &str, least: u32, most: u32) -> ConfResult<u32> {
-    let ms = u32::try_from(values::time_ms(value)?).ok();
-    ms.filter(|ms| (least..=most).contains(ms)).ok_or_else(|| {
-        format!("\"{value}\" is out of range, it must be from {least}ms to {most}ms")
-    })
 }

@@ -1,8 +1,25 @@
-//! Sizes and times as nginx writes them.
+//! Values of directives: sizes, times, numbers and choices.
+
+use std::ops::RangeInclusive;
 
 use nginx_safe::ConfResult;
+use openai_core::digits;
 
-/// A size: bytes, or with `k`, `m` or `g`.
+/// Milliseconds in a second, an hour and a day.
+pub const SECOND: u64 = 1_000;
+pub const HOUR: u64 = 3_600 * SECOND;
+pub const DAY: u64 = 24 * HOUR;
+
+/// The units of times, in milliseconds; the largest first.
+const TIMES: [(&str, u64); 5] = [
+    ("d", DAY),
+    ("h", HOUR),
+    ("m", 60 * SECOND),
+    ("s", SECOND),
+    ("ms", 1),
+];
+
+/// Reads a size in bytes, or with the unit `k`, `m` or `g`.
 pub fn size(text: &str) -> ConfResult<usize> {
     let (digits, unit) = split(text);
     let factor = match unit {
@@ -12,54 +29,97 @@ pub fn size(text: &str) -> ConfResult<usize> {
         "g" | "G" => Some(1 << 30),
         _ => None,
     };
-    let value = digits
-        .parse::<usize>()
-        .ok()
-        .zip(factor)
-        .and_then(|(n, f)| n.checked_mul(f));
-    value.ok_or_else(|| format!("invalid size \"{text}\""))
+    let value = digits.parse::<usize>().ok().zip(factor);
+    let value = value.and_then(|(n, f)| n.checked_mul(f));
+    value.ok_or_else(|| {
+        format!("invalid size \"{text}\", it must be a number, in bytes or with k, m or g, as 32m")
+    })
 }
 
-/// A time in milliseconds: seconds, or with `ms`, `s`, `m`, `h` or `d`.
+/// Reads a time, in milliseconds. The unit is `ms`, `s`, `m`, `h` or `d`; seconds if there is none.
 pub fn time_ms(text: &str) -> ConfResult<u64> {
     let (digits, unit) = split(text);
-    let factor = match unit {
-        "ms" => Some(1),
-        "" | "s" => Some(1_000),
-        "m" => Some(60_000),
-        "h" => Some(3_600_000),
-        "d" => Some(86_400_000),
-        _ => None,
-    };
+    let unit = if unit.is_empty() { "s" } else { unit };
+    let factor = TIMES.iter().find(|(name, _)| *name == unit);
     let value = digits.parse::<u32>().ok().zip(factor);
     value
-        .map(|(n, f)| u64::from(n) * f)
-        .ok_or_else(|| format!("invalid time \"{text}\""))
+        .map(|(n, (_, factor))| u64::from(n) * factor)
+        .ok_or_else(|| {
+            format!(
+                "invalid time \"{text}\", it must be a number with one unit: ms, s, m, h or d, as 90s"
+            )
+        })
 }
 
-/// `on` or `off`.
-pub fn flag(text: &str) -> ConfResult<bool> {
-    match text {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err(format!(
-            "invalid value \"{text}\", it must be \"on\" or \"off\""
-        )),
+/// Reads a time within this range, in milliseconds.
+pub fn time<T: TryFrom<u64>>(range: RangeInclusive<u64>) -> impl Fn(&str) -> ConfResult<T> {
+    move |text| {
+        let known = time_ms(text).ok();
+        let ms = known.filter(|ms| range.contains(ms));
+        ms.and_then(|ms| T::try_from(ms).ok()).ok_or_else(|| {
+            let (least, most) = (as_time(*range.start()), as_time(*range.end()));
+            let wanted = format!("it must be from {least} to {most}");
+            match known {
+                Some(_) => format!("\"{text}\" is out of range, {wanted}"),
+                None => format!("invalid time \"{text}\", {wanted}, with one unit"),
+            }
+        })
     }
+}
+
+/// Formats a time with the largest unit that divides it.
+pub fn as_time(ms: u64) -> String {
+    let unit = TIMES
+        .iter()
+        .find(|(_, factor)| ms >= *factor && ms.is_multiple_of(*factor));
+    let (name, factor) = unit.unwrap_or(&("ms", 1));
+    format!("{}{name}", ms / factor)
+}
+
+/// Reads a number within this range.
+pub fn number(range: RangeInclusive<u32>) -> impl Fn(&str) -> ConfResult<u32> {
+    move |text| {
+        let number = digits(text).filter(|number| range.contains(number));
+        number.ok_or_else(|| {
+            let wanted = format!("a number from {} to {}", range.start(), range.end());
+            invalid(text, &wanted)
+        })
+    }
+}
+
+/// Reads one of these words, and returns its value.
+pub fn one_of<T: Copy>(words: &[(&str, T)]) -> impl Fn(&str) -> ConfResult<T> {
+    move |text| {
+        let found = words.iter().find(|(word, _)| *word == text);
+        found.map(|&(_, value)| value).ok_or_else(|| {
+            let quoted: Vec<_> = words
+                .iter()
+                .map(|(word, _)| format!("\"{word}\""))
+                .collect();
+            invalid(text, &quoted.join(" or "))
+        })
+    }
+}
+
+/// Reads `on` or `off`.
+pub fn flag(text: &str) -> ConfResult<bool> {
+    one_of(&[("on", true), ("off", false)])(text)
+}
+
+/// Reads `off` as `None`, and any other value with `read`.
+pub fn or_off<T>(read: impl Fn(&str) -> ConfResult<T>) -> impl Fn(&str) -> ConfResult<Option<T>> {
+    move |text| match text {
+        "off" => Ok(None),
+        _ => read(text).map(Some).map_err(|e| format!("{e}, or \"off\"")),
+    }
+}
+
+/// Error message for an invalid value; `wanted` says what is valid.
+pub fn invalid(text: &str, wanted: &str) -> String {
+    format!("invalid value \"{text}\", it must be {wanted}")
 }
 
 fn split(text: &str) -> (&str, &str) {
-    text.split_at(
-        text.find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(text.len()),
-    )
-}
-
-/// Notes what a line of a block says that may stand once.
-pub fn once<T>(place: &mut Option<T>, value: ConfResult<T>) -> ConfResult {
-    if place.is_some() {
-        return Err("is a duplicate".into());
-    }
-    *place = Some(value?);
-    Ok(())
+    let unit = text.find(|c: char| !c.is_ascii_digit());
+    text.split_at(unit.unwrap_or(text.len()))
 }

@@ -1,57 +1,51 @@
-//! `openai_zone`: the shared memory that leases live in.
+//! `openai_zone`: the shared memory for leases.
 
-use std::ffi::CStr;
+use nginx_safe::{ConfResult, Position, SharedZone};
+use openai_core::lease::{Capacity, PoolConfig};
 
-use nginx_safe::{Args, Conf, Directive, Scope, argument};
-use openai_core::lease::Capacity;
+use super::values;
 
-use super::{Main, values};
+/// Requirements of a configuration on the zone for leases.
+pub struct Needs {
+    /// Maximum number of workers that can be woken.
+    pub channels: usize,
+    pub pools: Vec<PoolConfig>,
+    /// Position of the directive, if it is present.
+    pub at: Option<Position>,
+}
 
-const DEFAULT_NAME: &str = "openai";
-const DEFAULT_SIZE: usize = 8 << 20;
-/// nginx's slab allocator takes some pages for itself.
-const SLAB_PAGES: usize = 8 * 4096;
+/// The name and the size of a shared zone.
+pub struct ZoneSize {
+    name: String,
+    size: usize,
+}
 
-/// The zone's name and size, if the configuration gives them.
-#[derive(Default)]
-pub struct Declared(Option<(String, usize)>);
-
-impl Declared {
-    pub fn name(&self) -> &str {
-        self.0.as_ref().map_or(DEFAULT_NAME, |(name, _)| name)
+impl ZoneSize {
+    pub fn new(name: &str, size: usize) -> Self {
+        let name = name.to_string();
+        Self { name, size }
     }
 
-    pub fn size(&self) -> usize {
-        self.0.as_ref().map_or(DEFAULT_SIZE, |&(_, size)| size)
+    /// Reads `NAME:SIZE`. The size must allow for `least` bytes besides nginx's own.
+    pub fn parse(text: &str, least: usize) -> ConfResult<Self> {
+        let least = SharedZone::size_for(least);
+        let (name, size) = text.split_once(':').unwrap_or_default();
+        match values::size(size) {
+            Ok(size) if !name.is_empty() && size >= least => Ok(Self::new(name, size)),
+            Ok(_) if !name.is_empty() => Err(format!(
+                "\"{text}\" is too small, it must have {}k or more",
+                least.div_ceil(1024)
+            )),
+            _ => Err(values::invalid(text, "NAME:SIZE, as openai:8m")),
+        }
+    }
+
+    pub fn named(&self) -> (&str, usize) {
+        (&self.name, self.size)
     }
 }
 
-pub struct ZoneSize;
-
-impl Directive for ZoneSize {
-    type Target = Main;
-    const NAME: &'static CStr = c"openai_zone";
-    const SCOPE: Scope = Scope::Http;
-    const ARGS: Args = Args::One;
-
-    fn read(conf: &mut Conf, main: &mut Main) -> Result<(), Option<String>> {
-        let value = argument(conf)?;
-        if main.zone.0.is_some() {
-            return Err(Some(format!("\"{value}\" is a duplicate")));
-        }
-        let invalid = || format!("invalid value \"{value}\", it must be NAME:SIZE");
-        let (name, size) = value.split_once(':').ok_or_else(invalid)?;
-        let size = values::size(size).map_err(|_| invalid())?;
-        if name.is_empty() {
-            return Err(Some(invalid()));
-        }
-        let least = Capacity::bytes_for(1, 1, 1).next_multiple_of(4096) + SLAB_PAGES;
-        if size < least {
-            return Err(Some(format!(
-                "\"{value}\" is too small, it needs {least} bytes or more"
-            )));
-        }
-        main.zone.0 = Some((name.to_string(), size));
-        Ok(())
-    }
+/// Reads the name and the size of the zone for leases.
+pub fn zone(text: &str) -> ConfResult<ZoneSize> {
+    ZoneSize::parse(text, Capacity::bytes_for(1, 1, 1))
 }

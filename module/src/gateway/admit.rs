@@ -1,41 +1,32 @@
-//! Whether a request may be sent: by the quota of its client, and by the circuit of its
-//! upstream.
+//! Checks whether a request may be sent: the quota of its client, and the circuit of its upstream.
 
 use openai_wire::ApiError;
 
-use super::{Context, Exchange, Stage, Step};
-use crate::config::Main;
+use super::{Exchange, Stage, Step};
 use crate::pool::circuits;
 use crate::telemetry::metrics;
 
-/// Sees whether the client may use more.
-pub fn quota(exchange: Exchange<'_>) -> Step {
-    match within_quota(exchange.ctx, exchange.main) {
-        Ok(()) => Step::Next(Stage::Route),
-        Err(refusal) => Step::Refuse(refusal),
+/// Refuses the request if its client has used up a quota.
+pub(super) fn quota(exchange: Exchange<'_>) -> Step {
+    match exchange.ctx.client(exchange.main) {
+        Some(client) if metrics::is_used_up(exchange.main, client) => {
+            Step::Refuse(ApiError::QuotaPassed)
+        }
+        _ => Step::Next(Stage::Route),
     }
 }
 
-/// Whether the client may use more.
-pub fn within_quota(ctx: &Context, main: &Main) -> Result<(), ApiError> {
-    match ctx.client(main) {
-        Some(client) if metrics::is_used_up(main, client) => Err(ApiError::QuotaPassed),
-        _ => Ok(()),
-    }
-}
-
-/// Asks the circuit of the chosen target's upstream for permission, unless the request has
-/// it: it may have opened while the request waited for a key. The outcome has to be told to
-/// it then.
+/// Gets a permit of the chosen upstream's circuit, unless the request already has one: the
+/// circuit may have opened while the request waited for a key. The result must be reported
+/// to the circuit.
 pub(super) fn permit(exchange: Exchange<'_>) -> Step {
-    let ctx = exchange.ctx;
-    if ctx.permit.get().is_none()
-        && let Some(id) = exchange.circuit()
-    {
-        ctx.permit.set(circuits::admit(id));
-        if ctx.permit.get().is_none() {
+    let has_permit = exchange.ctx.attempt.borrow().permit.is_some();
+    if !has_permit && let Some(id) = exchange.circuit() {
+        let permit = circuits::admit(id);
+        if permit.is_none() {
             return Step::Retry;
         }
+        exchange.ctx.attempt.borrow_mut().permit = permit;
     }
     Step::Next(Stage::Send)
 }

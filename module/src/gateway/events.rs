@@ -10,7 +10,7 @@ use crate::gateway::{Context, trace};
 use crate::pool;
 use crate::telemetry::{event, is_logged};
 
-/// A lease is lost; `false` if its request is gone.
+/// Logs a lost lease; returns `false` if its request is gone.
 pub fn lease_lost(token: Token, handle: LeaseHandle) -> bool {
     let tell_of = |request: Request<'_>| {
         let ctx = request.recalled::<Context>()?;
@@ -21,8 +21,8 @@ pub fn lease_lost(token: Token, handle: LeaseHandle) -> bool {
     token.with(tell_of).flatten().is_some()
 }
 
-/// Writes an event, with what names the request: its id, its lease, its client, and how long
-/// it has taken so far.
+/// Writes an event with the fields that identify the request: its id, lease, client and
+/// processing time so far.
 pub fn tell(request: &Request<'_>, ctx: &Context, level: Level, name: &str, mut fields: Value) {
     if !is_logged(level) {
         return;

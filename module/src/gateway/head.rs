@@ -1,25 +1,19 @@
-//! Looking at the head of a JSON body as it lies there.
+//! Reads the head of a JSON request body in place.
 
-use nginx_safe::Request;
 use openai_wire::{ApiError, Head, HeadError, HeadScanner};
 
-use super::{Exchange, Stage, Step};
-use crate::config::{Location, Otherwise};
+use super::{Exchange, Stage, Step, usage};
+use crate::config::Otherwise;
 
-/// Looks at the head of the request, once.
+/// Reads the head of the request body, unless that has been done.
 pub(super) fn read(exchange: Exchange<'_>) -> Step {
-    let Exchange {
-        request,
-        ctx,
-        location,
-        ..
-    } = exchange;
+    let Exchange { request, ctx, .. } = exchange;
     if request.headers_named(b"authorization").nth(1).is_some() {
         return Step::Refuse(ApiError::Status(400));
     }
-    if ctx.head.get().is_none() && !request.is_subrequest() {
-        match look(&request, location) {
-            Ok(Some(head)) => drop(ctx.head.set(head)),
+    if ctx.head.read.get().is_none() && !request.is_subrequest() {
+        match look(exchange) {
+            Ok(Some(head)) => drop(ctx.head.read.set(head)),
             Ok(None) => {}
             Err(refusal) => return Step::Refuse(refusal),
         }
@@ -27,10 +21,16 @@ pub(super) fn read(exchange: Exchange<'_>) -> Step {
     Step::Next(Stage::Admit)
 }
 
-/// The head of the request's body; `None` when there is none to be had.
-fn look(request: &Request<'_>, location: &Location) -> Result<Option<Head>, ApiError> {
+/// Head of the request body; `None` if the body is not read.
+fn look(exchange: Exchange<'_>) -> Result<Option<Head>, ApiError> {
+    let Exchange {
+        request,
+        ctx,
+        location,
+        ..
+    } = exchange;
     let length = request.body_length();
-    // OpenAI's clients announce JSON in requests without a body, too.
+    // OpenAI's clients send the content type JSON also in requests without a body.
     if length == 0 || !location.inspects() || !is_json(request.content_type()) {
         return Ok(None);
     }
@@ -44,21 +44,15 @@ fn look(request: &Request<'_>, location: &Location) -> Result<Option<Head>, ApiE
     if !request.body_pieces(|piece| scanner.feed(piece)) {
         return Err(ApiError::Internal);
     }
-    judge(scanner.finish(), location.invalid())
-}
-
-fn judge(found: Result<Head, HeadError>, invalid: Otherwise) -> Result<Option<Head>, ApiError> {
-    match (found, invalid) {
-        (
-            Ok(Head {
-                wrong_kind: Some(field),
-                ..
-            }),
-            Otherwise::Reject,
-        ) => Err(ApiError::WrongKind(field)),
-        (Ok(head), _) => Ok(Some(head)),
-        (Err(_), Otherwise::Reject) => Err(ApiError::MalformedBody),
-        (Err(_), Otherwise::Pass) => Ok(None),
+    let (wrong, head) = match scanner.finish() {
+        Ok(head) => (head.wrong_kind.map(ApiError::WrongKind), Some(head)),
+        // The body of other endpoints may be any JSON value: no field of it is needed.
+        Err(HeadError::NotAnObject) if !usage::has_tokens(&request, ctx) => (None, None),
+        Err(_) => (Some(ApiError::MalformedBody), None),
+    };
+    match wrong.filter(|_| location.invalid() == Otherwise::Reject) {
+        Some(refusal) => Err(refusal),
+        None => Ok(head),
     }
 }
 

@@ -1,47 +1,40 @@
-//! Failover: an attempt that another key may cure is made again, before the client
-//! has seen anything of it.
+//! Failover: judges the response of an attempt, and decides whether to try another key
+//! before the client receives any of it.
 
-use nginx_safe::{AnswerHead, AttemptDecision, Level, Request};
-use openai_core::attempts::Fault;
+use nginx_safe::{AnswerHead, Level};
+use openai_core::attempts::{
+    AfterFailure, Budget, Failure, Fault, after_failure, may_be_cured, no_healthy_key,
+};
 use openai_core::circuit::CircuitOutcome;
-use openai_core::lease::{AttemptReport, KeyChange, Outlook};
+use openai_core::lease::{AttemptReport, KeyChange};
 use openai_wire::limits::forbids_retry;
-use openai_wire::{ApiError, ErrorHead, Limits, Verdict, verdict};
+use openai_wire::{ErrorHead, Limits, Verdict, verdict};
 use serde_json::json;
 
-use super::refusal::seconds;
-use super::{Context, Exchange, Stage, events, route};
+use super::{Exchange, Stage, Step, events};
 use crate::config::Pool;
-use crate::pool::{self, Lease, circuits, locks};
+use crate::pool::{self, Lease, circuits, locks, notes};
 use crate::telemetry::now;
 
-/// An attempt that is under way, with the key that it has.
+/// The response goes to the client.
+const KEEP: Step = Step::Next(Stage::Done);
+
+/// A running attempt with its lease.
 struct Running<'a> {
     exchange: Exchange<'a>,
     lease: Lease,
 }
 
-/// How an attempt has failed.
-#[derive(Clone, Copy)]
-struct Failed {
-    fault: Fault,
-    verdict: Verdict,
-    /// Whether that tells nothing: the upstream has closed a connection while it was idle.
-    stale: bool,
-    /// Whether nothing can be sent with the key for now.
-    key_is_cooling: bool,
-}
-
-/// The upstream's answer begins: it is judged, and kept or not.
-pub fn answer_begun(request: Request<'_>, head: &AnswerHead<'_>) -> AttemptDecision {
-    let Some(running) = running(request) else {
-        return AttemptDecision::Keep;
+/// Judges the upstream's response when its header has arrived.
+pub(super) fn answer(exchange: Exchange<'_>, head: &AnswerHead<'_>) -> Step {
+    let Some(running) = running(exchange) else {
+        return KEEP;
     };
     let status = head.status();
-    let judged_by_body = matches!(status, 401..=403 | 429);
-    let body = if judged_by_body { head.body() } else { &[] };
-    if judged_by_body && head.may_grow() && ErrorHead::of(body).code.is_none() {
-        return AttemptDecision::Undecided;
+    let by_body = matches!(status, 401..=403 | 429);
+    let body = if by_body { head.body() } else { &[] };
+    if by_body && head.may_grow() && ErrorHead::of(body).code.is_none() {
+        return Step::Wait(Stage::Done, None);
     }
     let verdict = verdict(status, body);
     let mut limits = Limits::default();
@@ -52,13 +45,10 @@ pub fn answer_begun(request: Request<'_>, head: &AnswerHead<'_>) -> AttemptDecis
         is_final |= status >= 400 && forbids_retry(name, value);
     }
     let key_is_cooling = running.report(verdict, limits, status);
-    // What a client can bring about with any key, another key does not cure. And what the
-    // upstream says of a key that it does not take is not about another key.
-    let cured = !(judged_by_body && verdict == Verdict::ClientError);
-    if status < 400 || !cured || (is_final && !is_unusable(verdict)) {
-        return AttemptDecision::Keep;
+    if !may_be_cured(status, verdict, by_body, is_final) {
+        return KEEP;
     }
-    running.next(Failed {
+    running.next(Failure {
         fault: Fault::Status(status),
         verdict,
         stale: false,
@@ -66,52 +56,27 @@ pub fn answer_begun(request: Request<'_>, head: &AnswerHead<'_>) -> AttemptDecis
     })
 }
 
-/// Whether the verdict excludes the key from all requests: it is invalid or out of quota.
-fn is_unusable(verdict: Verdict) -> bool {
-    matches!(verdict, Verdict::InvalidKey | Verdict::QuotaExceeded)
-}
-
-/// No answer has come.
-pub fn attempt_failed(request: Request<'_>, status: u16, reused: bool) -> AttemptDecision {
-    let fault = match status {
-        502 => Fault::Error,
-        504 => Fault::Timeout,
-        _ => return AttemptDecision::Keep,
+/// Handles an attempt without a response. `reused`: whether its connection had been used before.
+pub(super) fn no_answer(exchange: Exchange<'_>, fault: Fault, reused: bool) -> Step {
+    let Some(running) = running(exchange) else {
+        return KEEP;
     };
-    let Some(running) = running(request) else {
-        return AttemptDecision::Keep;
-    };
+    let verdict = Verdict::UpstreamError;
     let stale = reused && fault == Fault::Error;
     if stale {
-        let ctx = running.exchange.ctx;
-        ctx.permit
-            .take()
-            .inspect(|&permit| circuits::unknown(permit));
-        ctx.retries.borrow_mut().verdict = Some(Verdict::UpstreamError);
+        running.told(verdict).inspect(|&it| circuits::unknown(it));
     } else {
-        running.report(Verdict::UpstreamError, Limits::default(), 0);
+        running.report(verdict, Limits::default(), 0);
     }
-    running.next(Failed {
+    running.next(Failure {
         fault,
-        verdict: Verdict::UpstreamError,
+        verdict,
         stale,
         key_is_cooling: false,
     })
 }
 
-/// Releases the lease of an attempt whose upstream connection is closed.
-pub fn attempt_over(request: Request<'_>) {
-    if let Some(ctx) = request.recalled::<Context>() {
-        ctx.let_go();
-        ctx.stage.set(match ctx.refusal.get() {
-            None => Stage::Again,
-            Some(refusal) => Stage::Refused(refusal),
-        });
-    }
-}
-
-fn running(request: Request<'_>) -> Option<Running<'_>> {
-    let exchange = Exchange::of(request)?;
+fn running(exchange: Exchange<'_>) -> Option<Running<'_>> {
     let lease = exchange.ctx.held()?;
     Some(Running { exchange, lease })
 }
@@ -122,16 +87,23 @@ impl Running<'_> {
         self.exchange.main.pools.get(self.lease.pool)
     }
 
-    /// Tells the zone what the attempt says of the key; whether that is out now.
+    /// Stores the verdict and takes the permit, with which the caller must report the result.
+    fn told(&self, verdict: Verdict) -> Option<openai_core::circuit::Permit> {
+        let mut attempt = self.exchange.ctx.attempt.borrow_mut();
+        attempt.verdict = Some(verdict);
+        attempt.permit.take()
+    }
+
+    /// Reports the attempt to the zone and logs changes of state. Returns whether the key
+    /// is cooling down.
     fn report(&self, verdict: Verdict, limits: Limits, status: u16) -> bool {
         let Exchange { ctx, main, .. } = self.exchange;
-        ctx.retries.borrow_mut().verdict = Some(verdict);
         let random = match verdict {
             Verdict::RateLimited | Verdict::UpstreamError => pool::random(),
             _ => 0,
         };
         let outcome = match verdict {
-            Verdict::UpstreamError if route::fails_again(ctx) => CircuitOutcome::RepeatedFailure,
+            Verdict::UpstreamError if ctx.fails_again() => CircuitOutcome::RepeatedFailure,
             Verdict::UpstreamError => CircuitOutcome::Failure,
             _ => CircuitOutcome::Success,
         };
@@ -141,7 +113,10 @@ impl Running<'_> {
             status,
             random,
         };
-        let permit = ctx.permit.take();
+        let permit = self.told(verdict);
+        if notes::success(&self.lease.grant, &report, permit) {
+            return false;
+        }
         let told = pool::in_zone(|zone| {
             let change = permit.and_then(|permit| zone.outcome(permit, outcome, now(), random));
             let turn = zone.report(&self.lease.grant, &report, now());
@@ -187,103 +162,80 @@ impl Running<'_> {
         events::tell(&request, ctx, level, name, fields);
     }
 
-    /// Whether the request is to be sent again, or what else becomes of it.
-    fn next(&self, failed: Failed) -> AttemptDecision {
+    /// Decides what follows a failed attempt, and logs it.
+    fn next(&self, failure: Failure) -> Step {
         let Exchange {
             request,
             ctx,
             location,
             ..
         } = self.exchange;
-        let Failed { fault, verdict, .. } = failed;
+        let fault = failure.fault;
         let is_left = ctx.attempt.borrow().answer.is_left;
         if !location.next_key().cures(fault) || request.is_subrequest() || is_left {
-            return AttemptDecision::Keep;
+            return KEEP;
         }
-        let unusable = is_unusable(verdict) && failed.key_is_cooling;
         let attempt = {
             let mut retries = ctx.retries.borrow_mut();
-            if unusable || failed.stale {
+            if !failure.counts() {
                 retries.uncounted += 1;
             }
-            if !unusable {
+            if !failure.excludes_key() {
                 retries.avoid.push(self.lease.grant.key);
             }
             retries.attempts
         };
-        if verdict == Verdict::UpstreamError && !failed.stale {
-            route::note_error(ctx, fault);
+        if failure.is_upstream_error() {
+            ctx.note_error(fault);
         }
-        let over = self.is_over(failed);
-        let what = match fault {
-            Fault::Error => json!("error"),
-            Fault::Timeout => json!("timeout"),
-            Fault::Status(status) => json!(status),
+        let after = self.after(&failure);
+        let (what, status) = match fault {
+            Fault::Error => ("error", None),
+            Fault::Timeout => ("timeout", None),
+            Fault::Status(status) => ("status", Some(status)),
         };
         let fields = json!({
             "key_id": ctx.key_id(),
             "attempt": attempt,
             "fault": what,
-            "again": over.is_none(),
+            "status": status,
+            "again": matches!(after, AfterFailure::Again(_)),
         });
         self.tell(Level::Warn, "attempt_failed", fields);
-        match over {
-            None => AttemptDecision::Over,
-            Some(None) => AttemptDecision::Keep,
-            Some(Some(refusal)) => {
-                ctx.refusal.set(Some(refusal));
-                AttemptDecision::Over
-            }
+        match after {
+            AfterFailure::Again(_) => Step::Next(Stage::Again),
+            AfterFailure::Keep => KEEP,
+            AfterFailure::Refuse(refusal) => Step::Refuse(refusal),
         }
     }
 
-    /// Why there is no use in another attempt, if so: with the answer that the
-    /// client gets in place of the upstream's.
-    ///
-    /// An answer that tells of the key is not for the client: its own token is in
-    /// order, and others of the gateway's keys may be free sooner.
-    fn is_over(&self, failed: Failed) -> Option<Option<ApiError>> {
-        let (ctx, verdict) = (self.exchange.ctx, failed.verdict);
-        let next = self.exchange.location.next_key();
-        let (since, counted) = {
-            let retries = ctx.retries.borrow();
-            (
-                now().mono_ms.saturating_sub(retries.first_asked_ms),
-                retries.attempts.saturating_sub(retries.uncounted),
-            )
+    fn after(&self, failure: &Failure) -> AfterFailure {
+        let exchange = self.exchange;
+        let limits = exchange.location.next_key();
+        let attempts = {
+            let retries = exchange.ctx.retries.borrow();
+            retries.attempts.saturating_sub(retries.uncounted)
         };
-        let unusable = is_unusable(verdict);
-        if counted >= next.tries() || since >= next.timeout_ms() {
-            return Some(unusable.then(|| self.no_healthy_key()));
+        let budget = Budget {
+            attempts,
+            tries: limits.tries(),
+            since_ms: exchange.since_first_ms(),
+            timeout_ms: limits.timeout_ms(),
+        };
+        let only_key = pool::key_count(self.lease.pool).is_none_or(|keys| keys == 1);
+        let after = after_failure(
+            failure,
+            &budget,
+            only_key,
+            || exchange.next_target(),
+            || no_healthy_key(exchange.outlook(self.lease.pool)),
+        );
+        if let AfterFailure::Again(at) = after
+            && failure.is_upstream_error()
+        {
+            let pause_ms = exchange.pause_ms(at);
+            exchange.ctx.retries.borrow_mut().pause_ms = pause_ms;
         }
-        let refusal = match route::next(self.exchange) {
-            Ok(at) => {
-                if verdict == Verdict::UpstreamError && !failed.stale {
-                    let pause_ms = route::pause_ms(self.exchange, at);
-                    ctx.retries.borrow_mut().pause_ms = pause_ms;
-                }
-                return None;
-            }
-            Err(refusal) => refusal,
-        };
-        // The only key's own word on when it returns is the best there is.
-        let only = self.pool().is_none_or(|pool| pool.keys.len() == 1);
-        let own = unusable || (verdict == Verdict::RateLimited && !only);
-        Some(own.then_some(refusal))
-    }
-
-    /// There has been no time, or no more attempts, to look for one.
-    fn no_healthy_key(&self) -> ApiError {
-        let known = self.exchange.main.taken_over();
-        let avoid = self.exchange.ctx.retries.borrow().avoid;
-        let outlook = known.and_then(|known| pool::outlook(known, self.lease.pool, avoid));
-        let soonest_ms = match outlook {
-            Some(Outlook::Unhealthy { soonest_ms } | Outlook::CoolingDown { soonest_ms }) => {
-                soonest_ms
-            }
-            _ => 0,
-        };
-        let retry_after = seconds(soonest_ms);
-        ApiError::NoHealthyKey { retry_after }
+        after
     }
 }

@@ -1,29 +1,14 @@
-//! What is counted of a request at its end.
+//! Metrics of a request at its end.
 
-use nginx_safe::{Flow, Phase, PhaseHandler, Request};
-use openai_core::metrics::{Day, Endpoint, Http, Outcome, PoolRequest, Record};
-use openai_wire::ApiError;
+use nginx_safe::Request;
+use openai_core::metrics::{Day, Endpoint, Http, Outcome, PoolRequest, Record, RequestEnd};
 
-use super::release::ended;
-use super::stream::usage;
-use super::{Context, LeaseStatus};
+use super::{CLIENT_LEFT, Context, LeaseStatus, usage};
 use crate::config::{Location, Main, Pool};
 use crate::telemetry::{metrics, now};
 
-pub struct Log;
-
-impl PhaseHandler for Log {
-    const PHASE: Phase = Phase::Log;
-
-    fn run(request: Request<'_>) -> Flow {
-        ended(request);
-        add(&request);
-        Flow::Decline
-    }
-}
-
-/// Adds a request that has ended: once.
-pub fn add(request: &Request<'_>) {
+/// Adds an ended request to the metrics, once.
+pub(super) fn add(request: &Request<'_>) {
     let (Some(main), Some(location)) =
         (request.main_conf::<Main>(), request.location::<Location>())
     else {
@@ -37,7 +22,7 @@ pub fn add(request: &Request<'_>) {
     else {
         return;
     };
-    if ctx.is_some_and(|ctx| ctx.counted.replace(true)) {
+    if ctx.is_some_and(|ctx| ctx.log.counted.replace(true)) {
         return;
     }
     let http = (!request.is_subrequest()).then(|| {
@@ -47,53 +32,53 @@ pub fn add(request: &Request<'_>) {
         };
         Http::new(request.method(), endpoint, request.answer_status())
     });
-    let key = ctx.and_then(Context::lease).and_then(|lease| {
-        let pool = main.pools.get(lease.pool)?;
-        pool.keys.get(lease.grant.key)
-    });
-    let asked = ctx.and_then(|ctx| {
-        let leased = ctx.lease().and_then(|lease| main.pools.get(lease.pool));
-        let meant = || ctx.pool(main).or_else(|| main.first_pool(location));
-        let pool = match leased {
-            Some(pool) => pool,
-            None if location.sends() => meant()?.1,
-            None => return None,
-        };
-        let key = key.as_ref().map_or("", |key| key.id.as_str());
-        Some(done(request, location, main, ctx, pool, key))
-    });
+    let leased = ctx.and_then(|ctx| main.pools.get(ctx.lease()?.pool));
+    let meant = || {
+        let pool = ctx?.pool(main).or_else(|| main.first_pool(location));
+        let is_sent = location.sends() || location.api.is_served();
+        pool.filter(|_| is_sent).map(|(_, pool)| pool)
+    };
+    let pool = leased.or_else(meant);
+    let asked = ctx.zip(pool);
     let now = now();
     let record = Record {
         http,
         day: Day::of(now.wall_us),
         ended_ms: now.mono_ms,
         duration_ms: request.age_ms(),
-        request: asked,
+        request: asked.map(|(ctx, pool)| done(request, location, main, ctx, pool)),
     };
-    if record.http.is_some() || record.request.is_some() {
-        let client = ctx.and_then(|ctx| ctx.client(main));
-        metrics::add(shared, &record, client.map(|client| client.name.as_str()));
+    if record.http.is_none() && record.request.is_none() {
+        return;
     }
+    let client = ctx.and_then(|ctx| ctx.client(main));
+    let key = ctx.and_then(|ctx| ctx.attempt.borrow().key.clone());
+    let names = [
+        client.map_or("", |client| &client.name),
+        pool.map_or("", |pool| &pool.name),
+        key.as_ref().map_or("", |key| &key.id),
+        ctx.map_or("", |ctx| usage::model(main, ctx)),
+    ];
+    metrics::add(shared, record, names);
 }
 
-fn done<'a>(
-    request: &Request<'a>,
+/// The record of a request to a pool; its names are added later.
+fn done(
+    request: &Request<'_>,
     location: &Location,
-    main: &'a Main,
-    ctx: &'a Context,
-    pool: &'a Pool,
-    key: &'a str,
-) -> PoolRequest<'a> {
-    let client = ctx.client(main);
+    main: &Main,
+    ctx: &Context,
+    pool: &Pool,
+) -> PoolRequest<'static> {
     let model = usage::model(main, ctx);
     let used = usage::of(request, ctx);
     usage::note_nonsense(ctx, &pool.name, model);
-    let asked = ctx.wait.get().status != LeaseStatus::None;
+    let asked = ctx.wait().status != LeaseStatus::None;
     PoolRequest {
-        service: client.map_or("", |client| client.name.as_str()),
-        pool: &pool.name,
-        key,
-        model,
+        service: "",
+        pool: "",
+        key: "",
+        model: "",
         known_model: main.prices.as_ref().is_some_and(|p| p.knows(model)),
         outcome: outcome(request, ctx, location),
         attempts: ctx.retries.borrow().attempts,
@@ -106,58 +91,23 @@ fn done<'a>(
     }
 }
 
-/// nginx's status of a request whose client left before an answer.
-pub const CLIENT_LEFT: u16 = 499;
-
 fn outcome(request: &Request<'_>, ctx: &Context, location: &Location) -> Outcome {
-    let status = ctx.wait.get().status;
-    match (status, ctx.refusal.get()) {
-        (LeaseStatus::Lost, _) => return Outcome::LeaseLost,
-        (
-            _,
-            Some(
-                ApiError::NoKeyAvailable { .. }
-                | ApiError::QueueFull { .. }
-                | ApiError::KeysRateLimited { .. },
-            ),
-        ) => return Outcome::NoKey,
-        (
-            _,
-            Some(
-                ApiError::LockUnavailable { .. }
-                | ApiError::NoHealthyKey { .. }
-                | ApiError::UpstreamsOpen { .. },
-            ),
-        ) => return Outcome::Unavailable,
-        (_, Some(_)) => return Outcome::Refused,
-        _ => {}
-    }
-    let (leased, answered, is_complete, is_left) = {
-        let attempt = ctx.attempt.borrow();
-        let answer = &attempt.answer;
-        (
-            attempt.lease.is_some(),
-            answer.status,
-            answer.is_complete,
-            answer.is_left,
-        )
+    let attempt = ctx.attempt.borrow();
+    let (status, answer) = (attempt.wait.status, &attempt.answer);
+    let client_left = || {
+        status == LeaseStatus::Waiting
+            || answer.is_left
+            || request.answer_status() == CLIENT_LEFT
+            || (!answer.is_complete && request.client_is_gone())
     };
-    let left = status == LeaseStatus::Waiting
-        || is_left
-        || request.answer_status() == CLIENT_LEFT
-        || (!is_complete && request.client_is_gone());
-    if left {
-        return Outcome::Aborted;
-    }
-    match (leased, answered) {
-        (false, _) => Outcome::Refused,
-        // A lock has been taken: there is no upstream.
-        _ if location.api.is_served() => Outcome::Success,
-        (true, None) => Outcome::UpstreamError,
-        (true, Some(_)) if !is_complete => Outcome::Incomplete,
-        (true, Some(429)) => Outcome::RateLimited,
-        (true, Some(500..)) => Outcome::UpstreamError,
-        (true, Some(400..)) => Outcome::ClientError,
-        (true, Some(_)) => Outcome::Success,
-    }
+    let refusal = ctx.refusal.error.get();
+    Outcome::of(&RequestEnd {
+        lease_lost: status == LeaseStatus::Lost,
+        refusal,
+        client_left: refusal.is_none() && client_left(),
+        leased: attempt.lease.is_some(),
+        is_lock: location.api.is_served(),
+        status: answer.status,
+        is_complete: answer.is_complete,
+    })
 }

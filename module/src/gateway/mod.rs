@@ -1,118 +1,359 @@
-//! The path of a request: who asks, for which key, and when that ends.
+//! The request path.
 //!
-//! A file a step, in this order: `access` (the client), `head` (model and other fields),
-//! `route` (the targets), `admit` (quota, and the permission of a circuit), `lease` (a key,
-//! for which it may wait), `send`, `judge` (whether the answer is kept), `stream`,
-//! `release`, `log`. Steps do not call each other: [`run`] acts on what they return.
+//! One file per step: `access` (client), `head` (model and other fields), `admit` (quota;
+//! later the circuit's permit), `route` (targets), `lease` (a key; may wait), `send`,
+//! `judge` (keep the response or try again), `stream`, `release`, `log`. Steps do not call
+//! each other. This file calls them from nginx's phases, filters and hooks, and on events.
+//! Steps that decide what follows return a [`Step`], on which only [`Driver`] acts.
 
-pub mod access;
-pub mod admit;
+mod access;
+mod admit;
 mod context;
 pub mod events;
 mod exchange;
 mod head;
 mod judge;
-pub mod lease;
+mod lease;
 mod log;
-mod pause;
 pub mod refusal;
 mod release;
 mod route;
 mod send;
-pub mod stream;
+mod stream;
 pub mod trace;
-mod waiting;
+pub mod usage;
 
-pub use context::{Context, LeaseStatus, Reply, Stage, Wishes};
+pub use access::client_of;
+pub use context::{Acquiring, Context, Extending, LeaseStatus, Pending, Reply, Stage, Wishes};
 pub use exchange::Exchange;
-pub use judge::{answer_begun, attempt_failed, attempt_over};
-pub use log::{CLIENT_LEFT, Log, add};
-pub use release::{answer_complete, ended};
-pub use stream::broken::answer_broken;
-pub use stream::usage;
-pub use waiting::hear;
 
-use nginx_safe::{Flow, Request};
+use std::marker::PhantomData;
+
+use nginx_safe::{
+    AnswerHead, AttemptDecision, Chunk, Ending, Filter, Flow, LocationConf, PhaseHandler, Piece,
+    Request, Timer, Token,
+};
+use openai_core::attempts::Fault;
+use openai_core::lease::LeaseHandle;
 use openai_wire::ApiError;
 
+use self::refusal::{UNAVAILABLE, refuse};
 use crate::config::{Location, Main};
+use crate::pool::News;
 
-/// What comes after a step.
+/// nginx's status of a request whose client left before a response.
+pub const CLIENT_LEFT: u16 = 499;
+
+/// What follows a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// This stage.
+    /// Continue with this stage.
     Next(Stage),
-    /// The stage that is noted, once an event runs the request again.
-    Wait,
-    /// Another target: the circuit of the chosen one is open.
+    /// Wait for an event, then continue with this stage. The wait is limited if a number of
+    /// milliseconds is given.
+    Wait(Stage, Option<u64>),
+    /// Choose another target, because the circuit of the chosen one is open.
     Retry,
-    /// An answer of the gateway's own.
+    /// Refuse the request with this error.
     Refuse(ApiError),
 }
 
-/// Takes a request as far as it goes: PRECONTENT of a location that the lock service does
-/// not answer.
-pub fn run(request: Request<'_>, location: &Location, main: &Main) -> Flow {
-    if !location.serves() || !location.sends() {
-        release::leave_pool(&request);
-        // In an `if` block without a handler there may be that of another block, which
-        // cannot be given a key.
-        let stray = location.serves() && request.has_handler();
-        return if stray {
-            Flow::Answer(500)
-        } else {
-            Flow::Decline
-        };
+/// Answers the requests of some locations instead of an upstream: the lock service. The
+/// quota check and the lease are the same as for other requests; the service implements all
+/// other stages.
+pub trait Service: 'static {
+    /// Whether the request needs no token.
+    fn is_public(request: &Request<'_>) -> bool;
+    /// Performs a stage.
+    fn step(exchange: Exchange<'_>, stage: Stage) -> Step;
+    /// Handles the nodes' answer to the extension of a lock. They keep it until `until_ms`;
+    /// `None` if they do not, or have not answered in time.
+    fn prolonged(exchange: Exchange<'_>, until_ms: Option<u64>) -> Step;
+}
+
+/// The driver: takes requests from step to step.
+pub struct Driver<S>(PhantomData<S>);
+
+impl<S: Service> Driver<S> {
+    /// Runs the steps of a request until it must wait or is done.
+    fn run(exchange: Exchange<'_>) -> Flow {
+        let ctx = exchange.ctx;
+        let is_service = exchange.location.api.is_served();
+        let mut turned_away = 0;
+        if ctx.stage() == Stage::Fresh {
+            // With `satisfy any`, another check may have admitted a request without a token.
+            ctx.refusal.error.set(None);
+        }
+        loop {
+            let step = match ctx.stage() {
+                Stage::Waiting | Stage::Pausing | Stage::Prolonging => return Flow::Pause,
+                Stage::Done => return Flow::Decline,
+                Stage::Admit => admit::quota(exchange),
+                Stage::Lease => lease::take(exchange),
+                stage if is_service => S::step(exchange, stage),
+                Stage::Fresh => Step::Wait(Stage::Body, None),
+                Stage::Body => head::read(exchange),
+                Stage::Route => route::find(exchange),
+                Stage::Again => route::pause(exchange),
+                Stage::Target => route::choose(exchange),
+                Stage::Leased => admit::permit(exchange),
+                Stage::Send => send::send(exchange),
+                Stage::Refused(refusal) => return refuse(ctx, refusal),
+            };
+            // `Retry` is the only step that leads back. A target whose circuit is open is
+            // not chosen again unless its circuit has changed meanwhile; the limit below
+            // ends the loop even then.
+            turned_away += usize::from(step == Step::Retry);
+            let targets = || ctx.targets().map_or(0, |targets| targets.len());
+            let step = match turned_away > 0 && turned_away > targets() {
+                true => Step::Refuse(ApiError::UpstreamsOpen { retry_after: 1 }),
+                false => step,
+            };
+            Self::enter(ctx, step);
+            match step {
+                Step::Wait(Stage::Body, _) => return Flow::ReadBody,
+                Step::Wait(..) => return Flow::Wait,
+                _ => {}
+            }
+        }
     }
-    let Some(ctx) = access::context_of(&request) else {
-        return Flow::Answer(500);
-    };
-    let exchange = Exchange {
-        request,
-        ctx,
-        location,
-        main,
-    };
-    loop {
-        let step = match ctx.stage.get() {
-            Stage::Fresh => {
-                ctx.stage.set(Stage::Body);
-                return Flow::ReadBody;
+
+    /// Stores the next stage, and starts a timer if the wait for it is limited.
+    fn enter(ctx: &Context, step: Step) {
+        ctx.enter(match step {
+            Step::Next(stage) | Step::Wait(stage, _) => stage,
+            Step::Retry => {
+                ctx.put_last();
+                ctx.begin_attempt();
+                Stage::Target
             }
-            Stage::Body => head::read(exchange),
-            Stage::Admit => admit::quota(exchange),
-            Stage::Route => route::find(exchange),
-            Stage::Again => pause::before_attempt(exchange),
-            Stage::Target => route::choose(exchange),
-            Stage::Lease => lease::take(exchange),
-            Stage::Leased => admit::permit(exchange),
-            Stage::Send => send::send(exchange),
-            Stage::Waiting | Stage::Pausing | Stage::Prolonging => return Flow::Pause,
-            Stage::Refused(refusal) => Step::Refuse(refusal),
-            Stage::Done => return Flow::Decline,
+            Step::Refuse(refusal) => Stage::Refused(refusal),
+        });
+        if let Step::Wait(_, Some(ms)) = step {
+            let mut deadline = Timer::new(false, Self::timed_out, ctx.token.number());
+            deadline.start(ms);
+            ctx.attempt.borrow_mut().deadline = Some(deadline);
+        }
+    }
+
+    /// Continues a waiting request after an event, unless it must wait longer.
+    fn resume(exchange: Exchange<'_>, step: Step) {
+        let Exchange { request, ctx, .. } = exchange;
+        Self::enter(ctx, step);
+        if !matches!(step, Step::Wait(..)) {
+            ctx.attempt.borrow_mut().deadline = None;
+            request.go_on();
+        }
+    }
+
+    /// Handles the end of the time that a request may wait.
+    fn timed_out(tag: u64) {
+        Token::of(tag).with(|request| {
+            let exchange = Exchange::of(request)?;
+            let step = match exchange.ctx.stage() {
+                Stage::Waiting => lease::timed_out(exchange),
+                Stage::Pausing => Step::Next(Stage::Target),
+                Stage::Prolonging => S::prolonged(exchange, None),
+                _ => return None,
+            };
+            Self::resume(exchange, step);
+            Some(())
+        });
+    }
+
+    /// Handles a message about a wait or a lease; `false` if the request is gone or does
+    /// not wait for it.
+    pub fn hear(token: Token, news: News) -> bool {
+        if let News::Lost(handle) = news {
+            let is_told = events::lease_lost(token, handle);
+            token.conclude(move |request| Self::lost(request, handle));
+            return is_told;
+        }
+        let hears = |request: Request<'_>| {
+            let exchange = Exchange::of(request)?;
+            let step = match (exchange.ctx.stage(), news) {
+                (Stage::Waiting, news) => lease::hear(exchange, news)?,
+                (Stage::Prolonging, News::Prolonged(until_ms)) => S::prolonged(exchange, until_ms),
+                _ => return None,
+            };
+            Self::resume(exchange, step);
+            Some(())
         };
+        token.with(hears).flatten().is_some()
+    }
+
+    /// Decides how a request ends that has lost its lease.
+    fn lost(request: Request<'_>, handle: LeaseHandle) -> Option<Ending> {
+        let exchange = Exchange::of(request)?;
+        let ctx = exchange.ctx;
+        ctx.held().filter(|lease| lease.grant.handle == handle)?;
+        if ctx.wishes().is_none() {
+            return Some(stream::lost::ending(&request, ctx));
+        }
+        // A request to the lock service has no response of an upstream.
+        if ctx.stage() == Stage::Prolonging {
+            Self::resume(exchange, Step::Refuse(UNAVAILABLE));
+        }
+        None
+    }
+
+    /// Judges the upstream's response when its header has arrived.
+    pub fn answer_begun(request: Request<'_>, head: &AnswerHead<'_>) -> AttemptDecision {
+        Self::decide(request, |exchange| judge::answer(exchange, head))
+    }
+
+    /// Judges an attempt without a response; `status` is what nginx would answer.
+    pub fn attempt_failed(request: Request<'_>, status: u16, reused: bool) -> AttemptDecision {
+        let fault = match status {
+            502 => Fault::Error,
+            504 => Fault::Timeout,
+            _ => return AttemptDecision::Keep,
+        };
+        Self::decide(request, |exchange| {
+            judge::no_answer(exchange, fault, reused)
+        })
+    }
+
+    fn decide(request: Request<'_>, judge: impl FnOnce(Exchange<'_>) -> Step) -> AttemptDecision {
+        let Some(exchange) = Exchange::of(request) else {
+            return AttemptDecision::Keep;
+        };
+        let step = judge(exchange);
         match step {
-            Step::Next(stage) => ctx.stage.set(stage),
-            Step::Wait => return request.park(),
-            Step::Retry => ctx.stage.set(leave_target(ctx)),
-            Step::Refuse(refusal) => {
-                ctx.stage.set(Stage::Refused(refusal));
-                return refusal::refuse(ctx, refusal);
-            }
+            Step::Next(Stage::Done) => return AttemptDecision::Keep,
+            Step::Wait(..) => return AttemptDecision::Undecided,
+            Step::Refuse(refusal) => exchange.ctx.refusal.error.set(Some(refusal)),
+            Step::Next(_) | Step::Retry => {}
+        }
+        Self::enter(exchange.ctx, step);
+        AttemptDecision::Over
+    }
+}
+
+/// Called when an attempt is over and its upstream connection closed. The request then runs
+/// through PRECONTENT again.
+pub fn attempt_over(request: Request<'_>) {
+    if let Some(ctx) = request.recalled::<Context>() {
+        match ctx.stage() {
+            Stage::Again => ctx.begin_attempt(),
+            _ => ctx.let_go(),
         }
     }
 }
 
-/// Gives up what the request has of its target, whose circuit is open. Others come before it
-/// from now on.
-fn leave_target(ctx: &Context) -> Stage {
-    ctx.let_go();
-    route::put_last(ctx);
-    Stage::Target
+/// Called when the upstream has sent its whole response; the client may not have it yet.
+pub fn answer_complete(request: Request<'_>) {
+    release::answer_complete(request);
 }
 
-/// A subrequest is done; it has no log phase of its own.
-pub fn subrequest_done(request: Request<'_>) {
-    ended(request);
-    add(&request);
+/// The last data for the client of a response that breaks off; `None` if there is none.
+pub fn answer_broken(request: &Request<'_>, status: u16) -> Option<&'static [u8]> {
+    stream::broken::answer_broken(request, status)
+}
+
+/// Called when a request or subrequest has ended.
+pub fn ended(request: Request<'_>) {
+    release::ended(request);
+    log::add(&request);
+}
+
+/// Handler of the ACCESS phase.
+pub struct AccessPhase<S>(PhantomData<S>);
+
+impl<S: Service> PhaseHandler for AccessPhase<S> {
+    fn run(request: Request<'_>) -> Flow {
+        let location = request.location::<Location>();
+        let Some(location) = location.filter(|location| location.asks_token()) else {
+            return Flow::Decline;
+        };
+        if location.api.is_served() && S::is_public(&request) {
+            return Flow::Decline;
+        }
+        let Some(ctx) = Context::of(&request) else {
+            return Flow::Answer(500);
+        };
+        match client_of(&request) {
+            Ok(client) => {
+                ctx.access.client.set(Some(client));
+                Flow::Pass
+            }
+            Err(refusal) => refuse(ctx, refusal),
+        }
+    }
+}
+
+/// Handler of the PRECONTENT phase.
+pub struct PrecontentPhase<S>(PhantomData<S>);
+
+impl<S: Service> PhaseHandler for PrecontentPhase<S> {
+    fn run(request: Request<'_>) -> Flow {
+        let (Some(location), Some(main)) =
+            (request.location::<Location>(), request.main_conf::<Main>())
+        else {
+            return Flow::Decline;
+        };
+        let gets_key = location.serves() && location.sends();
+        if !gets_key && !location.api.is_served() {
+            release::leave_pool(request);
+            // An `if` block without a handler may run the handler of another block, which
+            // cannot be given a key.
+            let stray = location.serves() && request.has_handler();
+            return match stray {
+                true => Flow::Answer(500),
+                false => Flow::Decline,
+            };
+        }
+        match Context::of(&request) {
+            Some(ctx) => Driver::<S>::run(Exchange {
+                request,
+                ctx,
+                location,
+                main,
+            }),
+            None => Flow::Answer(500),
+        }
+    }
+}
+
+/// Filter of responses.
+pub struct AnswerFilter;
+
+impl Filter for AnswerFilter {
+    fn header(request: Request<'_>) -> bool {
+        let location = request.location::<Location>();
+        let Some(location) = location.filter(|location| location.is_gateway()) else {
+            return true;
+        };
+        if request.is_from_cache() && !request.is_error_page() {
+            // A background refresh of the cache may need this slot.
+            release::ended(request);
+        }
+        stream::header(&request, location);
+        // A client that leaves later is noticed while the body is sent.
+        !(location.drains()
+            && request.is_upstream_answer()
+            && request.client_is_gone()
+            && stream::client_left(&request))
+    }
+
+    fn body<'a>(request: Request<'a>, chunk: Chunk<'_>) -> Piece<'a> {
+        let Some(ctx) = request.context::<Context>() else {
+            return Piece::Keep;
+        };
+        match stream::body(request, ctx, chunk) {
+            stream::Passing::Piece(piece) => piece,
+            stream::Passing::Rest => {
+                release::answer_complete(request);
+                stream::rest(&request, ctx)
+            }
+        }
+    }
+
+    fn sent_last(request: Request<'_>) {
+        stream::sent_last(request);
+    }
+
+    fn client_left(request: Request<'_>) -> bool {
+        stream::client_left(&request)
+    }
 }

@@ -1,28 +1,32 @@
-//! The lease ends with the upstream's answer; in the LOG phase at the latest.
+//! Releases the lease when the upstream's response is complete, in the LOG phase at the latest.
 
 use nginx_safe::Request;
 
-use super::Context;
-use super::stream::usage;
+use super::{Context, usage};
 
-/// The upstream has given its whole answer; the client may not have it yet.
-pub fn answer_complete(request: Request<'_>) {
+/// Called when the upstream has sent its whole response; the client may not have it yet.
+pub(super) fn answer_complete(request: Request<'_>) {
     if let Some(ctx) = request.recalled::<Context>() {
         ctx.attempt.borrow_mut().answer.is_complete = true;
+        end(&request, ctx);
     }
-    ended(request);
 }
 
-/// Settles the usage and releases the lease, when nothing more is expected from the upstream.
-pub fn ended(request: Request<'_>) {
+/// Called when nothing more is expected from the upstream.
+pub(super) fn ended(request: Request<'_>) {
     if let Some(ctx) = request.recalled::<Context>() {
-        usage::settle(&request, ctx);
-        ctx.let_go();
+        end(&request, ctx);
     }
+}
+
+/// Settles the usage and releases the lease.
+fn end(request: &Request<'_>, ctx: &Context) {
+    usage::settle(request, ctx);
+    ctx.let_go();
 }
 
 /// Releases the lease of a request that was redirected internally to a location without a pool.
-pub(super) fn leave_pool(request: &Request<'_>) {
+pub(super) fn leave_pool(request: Request<'_>) {
     if request.is_internal()
         && let Some(ctx) = request.recalled::<Context>()
     {

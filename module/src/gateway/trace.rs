@@ -1,4 +1,4 @@
-//! The ids by which a request is found again: in logs, upstream, and at the client's.
+//! Ids of a request in logs, upstream requests and responses.
 
 use std::cell::RefCell;
 
@@ -12,12 +12,12 @@ use crate::gateway::Context;
 
 const TRACEPARENT: HeaderName = HeaderName::new(b"traceparent", b"traceparent");
 const REQUEST_ID: HeaderName = HeaderName::new(b"X-Request-ID", b"x-request-id");
-/// Where the client finds our id when the upstream has told one of its own.
+/// Header with the gateway's id, which does not conflict with an id of the upstream.
 const GATEWAY_ID: HeaderName = HeaderName::new(b"X-Gateway-Request-ID", b"x-gateway-request-id");
 const PROCESS_TIME: HeaderName = HeaderName::new(b"X-Process-Time", b"x-process-time");
 
 thread_local! {
-    /// Not the worker's own, which there is only where there are pools.
+    /// Not the worker's generator, which exists only if there are pools.
     static RANDOM: RefCell<StdRng> = RefCell::new(StdRng::from_os_rng());
 }
 
@@ -25,40 +25,43 @@ thread_local! {
 #[derive(Clone)]
 pub struct Ids {
     pub parent: TraceParent,
-    /// Whether the trace is the client's, so that its `tracestate` goes on with it.
+    /// Whether the client began the trace, so that its `tracestate` is passed on.
     continued: bool,
     pub request_id: Box<[u8]>,
 }
 
-/// The ids of a request, made at the first look; `None` where `openai_trace` is off.
+/// Ids of a request, created at first use; `None` where `openai_trace` is off and outside
+/// the gateway's locations.
 pub fn ids<'a>(request: &Request<'a>) -> Option<&'a Ids> {
     let location = request.location::<Location>()?;
     (location.trace().is_on() && location.is_gateway()).then(|| made(request))?
 }
 
-/// The same, wherever the request is.
+/// Ids of a request in any location, created at first use.
 fn made<'a>(request: &Request<'a>) -> Option<&'a Ids> {
     let known = request.recalled::<Context>();
     let ctx = known.or_else(|| request.attach(Context::new))?;
-    Some(ctx.trace.get_or_init(|| Box::new(make(request))))
+    Some(ctx.log.trace.get_or_init(|| Box::new(make(request))))
 }
 
-/// The id of a request, for an event or an error that names it: the client is told the same.
+/// Id of a request for an event or an error. The client receives the same id.
 pub fn id<'a>(request: &Request<'a>) -> Option<&'a str> {
     str::from_utf8(&made(request)?.request_id).ok()
 }
 
-/// The id of a request for its line in the log: where `openai_trace` is off, only a request
-/// with an event or an error has one.
+/// Id of a request for the access log. Where `openai_trace` is off, only requests with an
+/// event or an error have one.
 pub fn logged_id<'a>(request: &Request<'a>) -> Option<&'a [u8]> {
-    let ids = ids(request).or_else(|| Some(&**request.recalled::<Context>()?.trace.get()?))?;
+    let ids = ids(request).or_else(|| Some(&**request.recalled::<Context>()?.log.trace.get()?))?;
     Some(&ids.request_id)
 }
 
 fn make(request: &Request<'_>) -> Ids {
     let main = request.main_request();
     if request.is_subrequest()
-        && let Some(ids) = main.recalled::<Context>().and_then(|ctx| ctx.trace.get())
+        && let Some(ids) = main
+            .recalled::<Context>()
+            .and_then(|ctx| ctx.log.trace.get())
     {
         return (**ids).clone();
     }
@@ -78,12 +81,12 @@ fn random_u128(random: &mut StdRng) -> u128 {
     u128::from(random.next_u64()) << 64 | u128::from(random.next_u64())
 }
 
-/// A header that comes several times says nothing.
+/// The only value of a header; `None` if the header occurs several times.
 fn only<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
     values.next().filter(|_| values.next().is_none())
 }
 
-/// What goes upstream in place of what the client has sent.
+/// Headers of the upstream request that replace those of the client.
 pub fn sent(request: &Request<'_>) -> Option<SentHeaders> {
     let ids = ids(request)?;
     Some(SentHeaders {
@@ -98,11 +101,11 @@ pub fn sent(request: &Request<'_>) -> Option<SentHeaders> {
     })
 }
 
-/// Has the answer tell the request's id, and how long it took. An error of the gateway's own
-/// tells the id also where `openai_trace` is off.
+/// Adds the request's id and processing time to the response. An error of the gateway has
+/// the id even where `openai_trace` is off.
 ///
-/// Clients of OpenAI read the provider's own id in `X-Request-ID`, and as one value only:
-/// ours stands there for those answers that bring none.
+/// OpenAI's clients read the provider's id from `X-Request-ID` and expect one value. The
+/// gateway's id is sent in this header only if the response has none.
 pub fn tell(request: &Request<'_>, location: &Location, is_own_error: bool) {
     if request.is_subrequest() {
         return;

@@ -1,66 +1,69 @@
 //! Asking the zone for a lease.
 
-use std::cell::Cell;
 use std::rc::Rc;
 
-use nginx_safe::{Cycle, Token};
+use nginx_safe::Token;
 use openai_core::circuit::{Admission, CircuitId, Permit};
-use openai_core::lease::{Avoid, Grant, LeaseHandle, Outlook, WaitTicket, Want};
+use openai_core::lease::{Avoid, Grant, LeaseHandle, Outlook, PoolId, WaitTicket, Want};
 
 use super::leases::{Lease, keep};
 use super::locks;
+use super::taken_over::taken_over;
 use super::waiters::watch_expiry;
 use super::zone::{enter, with};
-use crate::config::{Main, PoolKey, Store, TakenOver};
+use crate::config::{Main, PoolKey, Store};
 use crate::telemetry::now;
 
-/// What came of asking for a lease.
+/// Result of asking for a lease.
 pub enum Asked {
+    /// The request has a lease of this slot, and the key.
     Leased(Lease, Rc<PoolKey>),
-    /// The slot is leased here; it has to be locked.
+    /// The slot is leased on this machine; the nodes are now asked to lock it.
     Locks(LeaseHandle),
     Waits(WaitTicket),
+    /// The queue is full, or no slot is free and the request may not wait.
     QueueFull,
-    /// The circuit of its upstream is open.
+    /// The circuit of the chosen upstream is open.
     Open,
-    /// All keys are out for longer than it may wait: the first returns in so many milliseconds.
+    /// All keys cool down for longer than the request may wait; milliseconds until the
+    /// first returns.
     CoolingDown(u64),
-    /// All keys are revoked or out of quota: the first is tried again in so many milliseconds.
+    /// All keys are invalid or out of quota; milliseconds until the first is tried again.
     Unhealthy(u64),
+    /// There is no zone, this worker is not in it, or the key is unknown here.
     Unavailable,
 }
 
-/// A request for a lease.
-pub struct Ask<'a> {
+/// What a request asks of the zone.
+pub struct Ask {
     /// The position of the pool in the configuration.
     pub pool: usize,
     pub ttl_ms: u64,
     pub priority: i32,
-    /// How long it may wait for a slot; 0 for not at all.
+    /// Longest time to wait for a slot, in milliseconds; 0 to never wait.
     pub wait_ms: u64,
-    /// Its place among those of its priority, when it has waited before.
+    /// Position in the queue within its priority, if the request has waited before.
     pub arrival: Option<u64>,
-    /// The tokens that it is estimated to take; 0 if unknown.
+    /// Estimated number of tokens; 0 if unknown.
     pub tokens: u32,
-    /// The keys that it has tried.
+    /// Keys that the request has already tried.
     pub avoid: Avoid,
-    /// Whom it is for, as listings shall say.
-    pub holder: u64,
-    /// The circuit of the upstream that it is to go to.
+    /// Number of the client, by which listings find its name; 0 without a client.
+    pub holder: u32,
+    /// Circuit of the upstream to which the request will be sent.
     pub circuit: Option<CircuitId>,
-    /// Takes the circuit's leave to send the request, if that can be done at once.
-    pub permit: &'a Cell<Option<Permit>>,
 }
 
-/// Asks for a lease.
-pub fn ask(main: &Main, known: &TakenOver, ask: &Ask<'_>, token: Token) -> Asked {
+/// Asks the zone for a lease. A grant may come with a permit of the circuit; without one,
+/// ask for the permit later.
+pub fn ask(main: &Main, ask: &Ask, token: Token) -> (Asked, Option<Permit>) {
     if with(|_| ()).is_none() {
-        // There were too many workers at the start; some may have gone since.
-        enter(main, Cycle::running());
+        // The zone had no free worker entry at start; one may be free now.
+        enter(main);
     }
     let pool = ask.pool;
-    let Some(id) = known.pools.get(pool).map(|pool| pool.id) else {
-        return Asked::Unavailable;
+    let Some(id) = id_of(pool) else {
+        return (Asked::Unavailable, None);
     };
     let locked = matches!(
         main.pools.get(pool).map(|pool| &pool.store),
@@ -88,15 +91,16 @@ pub fn ask(main: &Main, known: &TakenOver, ask: &Ask<'_>, token: Token) -> Asked
                 return Found::Open;
             }
             if let Some(grant) = zone.acquire(&want, now) {
-                // A probe is counted: not before the slot is locked, which may be in vain.
+                // In a half-open circuit a permit reserves one of few probes. Reserve it
+                // only when the request can be sent: locking the slot may still fail.
                 let at_once =
                     |&id: &CircuitId| !locked || grant.lock.is_some() || zone.circuit_is_closed(id);
-                if let Some(id) = ask.circuit.filter(at_once)
-                    && let Admission::Permitted(permit) = zone.admit(id, now)
-                {
-                    ask.permit.set(Some(permit));
-                }
-                return Found::Slot(grant);
+                let admission = ask.circuit.filter(at_once).map(|id| zone.admit(id, now));
+                let permit = match admission {
+                    Some(Admission::Permitted(permit)) => Some(permit),
+                    _ => None,
+                };
+                return Found::Slot(grant, permit);
             }
             match zone.outlook(&want, now) {
                 Outlook::CoolingDown { soonest_ms } if soonest_ms > ask.wait_ms => {
@@ -108,9 +112,11 @@ pub fn ask(main: &Main, known: &TakenOver, ask: &Ask<'_>, token: Token) -> Asked
             }
         })
     });
-    match asked.flatten() {
+    let asked = match asked.flatten() {
         None => Asked::Unavailable,
-        Some(Found::Slot(grant)) => keep(main, pool, &grant, token, &ask.avoid),
+        Some(Found::Slot(grant, permit)) => {
+            return (keep(main, pool, &grant, token, &ask.avoid), permit);
+        }
         Some(Found::Queued(ticket)) => {
             watch_expiry();
             locks::waits(main, pool, ask.priority);
@@ -120,12 +126,18 @@ pub fn ask(main: &Main, known: &TakenOver, ask: &Ask<'_>, token: Token) -> Asked
         Some(Found::CoolingDown(soonest_ms)) => Asked::CoolingDown(soonest_ms),
         Some(Found::Unhealthy(soonest_ms)) => Asked::Unhealthy(soonest_ms),
         Some(Found::Open) => Asked::Open,
-    }
+    };
+    (asked, None)
 }
 
-/// What the zone has for a request.
+/// Id of a pool in the zone, by its position in the configuration.
+fn id_of(pool: usize) -> Option<PoolId> {
+    Some(taken_over()?.pools.get(pool)?.id)
+}
+
+/// What the zone returned.
 enum Found {
-    Slot(Grant),
+    Slot(Grant, Option<Permit>),
     Queued(WaitTicket),
     QueueFull,
     CoolingDown(u64),
@@ -133,9 +145,9 @@ enum Found {
     Open,
 }
 
-/// What a request that has tried these keys can hope for in a pool.
-pub fn outlook(known: &TakenOver, pool: usize, avoid: Avoid) -> Option<Outlook> {
-    let id = known.pools.get(pool)?.id;
+/// Why a pool has no key for a request that has tried the keys in `avoid`.
+pub fn outlook(pool: usize, avoid: Avoid) -> Option<Outlook> {
+    let id = id_of(pool)?;
     with(|worker| {
         let want = Want {
             pool: id,

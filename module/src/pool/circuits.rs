@@ -1,18 +1,16 @@
-//! The circuits of upstreams: their outcomes, their changes in the log, their listing.
+//! Circuits of upstreams: registration, permits, and log events of their changes.
 
 use nginx_safe::Level;
-use openai_core::circuit::{
-    Admission, CircuitChange, CircuitId, CircuitOutcome, CircuitView, Permit,
-};
+use openai_core::circuit::{Admission, CircuitChange, CircuitId, CircuitOutcome, Permit};
 use openai_core::lease::Zone;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::config::Main;
 use crate::pool;
-use crate::telemetry::{event, now, wall_time};
+use crate::telemetry::{event, now};
 
-/// Enters the circuits into the zone, those first that the configuration names: there
-/// may be no room for all others.
+/// Registers the circuits in the zone. Upstreams that the configuration names come first,
+/// because the zone may not have room for all.
 pub fn enter(main: &Main, zone: &mut Zone<'_>) -> Vec<Option<CircuitId>> {
     let upstreams = main.upstreams.borrow();
     let mut entered = vec![None; upstreams.len()];
@@ -26,7 +24,7 @@ pub fn enter(main: &Main, zone: &mut Zone<'_>) -> Vec<Option<CircuitId>> {
     entered
 }
 
-/// Asks for leave to send a request.
+/// Gives a permit to send a request; `None` while the circuit is open.
 pub fn admit(id: CircuitId) -> Option<Permit> {
     match pool::in_zone(|zone| zone.admit(id, now()))? {
         Admission::Permitted(permit) => Some(permit),
@@ -34,15 +32,15 @@ pub fn admit(id: CircuitId) -> Option<Permit> {
     }
 }
 
-/// For how long no request may go, if so.
+/// For how many milliseconds no request may be sent; `None` if one may be sent now.
 pub fn open_for(id: Option<CircuitId>) -> Option<u64> {
     let now = now();
     let until_ms = pool::in_zone(|zone| zone.circuit_open(id?, now))?;
     Some(until_ms?.saturating_sub(now.mono_ms))
 }
 
-/// A request that was let through has not been sent, or ended before anything could
-/// be told of its upstream. That matters of probes only: others may go without an end.
+/// Returns the permit of a request that was not sent, or that ended without a result about
+/// the upstream. Only probes must be returned; other permits reserve nothing.
 pub fn unknown(permit: Permit) {
     if !permit.probe {
         return;
@@ -50,9 +48,10 @@ pub fn unknown(permit: Permit) {
     pool::in_zone(|zone| zone.outcome(permit, CircuitOutcome::Unknown, now(), 0));
 }
 
-/// Writes a change to the log.
+/// Logs a change of a circuit.
 pub fn tell(main: &Main, circuit: CircuitId, change: CircuitChange) {
-    let known = main.taken_over().map_or(&[][..], |known| &known.circuits);
+    let known = pool::taken_over();
+    let known = known.as_ref().map_or(&[][..], |known| &known.circuits);
     let upstreams = main.upstreams.borrow();
     let at = known.iter().position(|&id| id == Some(circuit));
     tell_of(
@@ -61,7 +60,7 @@ pub fn tell(main: &Main, circuit: CircuitId, change: CircuitChange) {
     );
 }
 
-/// The same, of an upstream by its name.
+/// Logs a change of a circuit, by the name of its upstream.
 pub fn tell_of(upstream: Option<&str>, change: CircuitChange) {
     match change {
         CircuitChange::Opened {
@@ -85,29 +84,4 @@ pub fn tell_of(upstream: Option<&str>, change: CircuitChange) {
             event(Level::Warn, "circuit_closed", fields);
         }
     }
-}
-
-/// All circuits, as JSON.
-pub fn listing(main: &Main) -> Option<String> {
-    let known = main.taken_over()?;
-    let now = now();
-    let standing: Vec<Option<CircuitView>> = pool::in_zone(|zone| {
-        let standing = known.circuits.iter();
-        standing.map(|&id| zone.circuit_status(id?, now)).collect()
-    })?;
-    let upstreams = main.upstreams.borrow();
-    let listed = upstreams.iter().zip(standing);
-    let listed = listed.filter_map(|(upstream, status)| Some(line(&upstream.name, status?)));
-    Some(Value::Array(listed.collect()).to_string())
-}
-
-fn line(upstream: &str, status: CircuitView) -> Value {
-    json!({
-        "name": upstream,
-        "state": status.state.as_str(),
-        "share": f64::from(status.share().0) / 100.0,
-        "requests": status.all,
-        "trips": status.trips,
-        "until": status.until_ms.map(wall_time),
-    })
 }

@@ -1,9 +1,9 @@
 //! Key files that change while the worker runs.
 //!
-//! Each worker looks at them for itself, reads them anew when they have changed, and
-//! brings what it read to the zone: see [`openai_core::lease::Zone::change_keys`]. What
-//! it brings depends on the files alone, so that workers come to agree; a mistake in
-//! one of them keeps all keys as they are.
+//! Each worker checks the files at an interval, reads them again when they have changed,
+//! and passes the keys to the zone: see [`openai_core::lease::Zone::change_keys`]. The keys
+//! depend on the files alone, so all workers come to the same result. If one file has an
+//! error, no key changes.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -17,24 +17,26 @@ use openai_core::lease::{ChangeError, PoolConfig};
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::json;
 
-use crate::config::{KeyTable, Main, PoolKey, Sources, Stamp, Store};
+use super::keys::KeyTable;
+use super::taken_over::taken_over;
+use crate::config::{Main, PoolKey, Sources, Stamp, Store};
 use crate::pool::{self, locks};
 use crate::telemetry::event;
 
-/// How long files must stay as they are before they are read: whoever writes in place
-/// may not have finished.
+/// How long files must stay unchanged before they are read, in milliseconds. A program that
+/// rewrites a file in place may not have finished.
 const SETTLE_MS: u64 = 100;
-/// How often to see whether they have been read.
+/// Interval for checking whether the background thread has finished reading.
 const POLL_MS: u64 = 10;
-/// After so many looks at files that could not be taken, they are read again: it may
-/// not have been their fault.
+/// Files with an error are read again after this many checks, even if unchanged: the cause
+/// may be outside of them.
 const RETRY: u32 = 10;
-/// How many ids a line of the log names.
+/// Maximum number of ids in one log event.
 const NAMED: usize = 8;
 
 type Stamps = Vec<Option<Stamp>>;
 
-/// What was found in the files.
+/// Keys read from the files, and the files' stamps before and after reading.
 struct Look {
     before: Stamps,
     after: Stamps,
@@ -53,10 +55,10 @@ fn look(sources: &Sources) -> Look {
 }
 
 struct Watched {
-    /// As the zone is told of it.
+    /// Settings passed to the zone; the keys are replaced at every change.
     config: PoolConfig,
     keys: Rc<KeyTable>,
-    /// Whether ids name locks on other machines.
+    /// Whether locks on the nodes, which other machines use too, are named by the ids of the keys.
     is_locked: bool,
 }
 
@@ -65,31 +67,32 @@ struct Watch {
     pools: Vec<Watched>,
     interval_ms: u64,
     timer: Timer,
-    /// What the files were like when they were last read, and when last looked at.
+    /// Stamps of the files when they were last read, and when they were last checked.
     read: Stamps,
     seen: Stamps,
     reading: Option<Background<Look>>,
-    /// What is wrong with them, and how often they have been looked at since.
+    /// The error in the files, and the number of checks since it was found.
     mistake: Option<(String, u32)>,
-    /// The newest generation that other workers brought.
+    /// Newest generation of keys that another worker has announced.
     newer: u64,
-    /// Whether requests may have keys of this worker.
-    begun: bool,
 }
 
 thread_local! {
     static WATCH: RefCell<Option<Watch>> = const { RefCell::new(None) };
 }
 
-/// Begins to watch, if the configuration says so.
+/// Starts to watch the key files, if the configuration says so.
 pub fn start(main: &Main) {
     let Some((sources, interval_ms)) = main.sources.clone().zip(main.key_watch_ms()) else {
         return;
     };
-    let pools = main.pools.iter().zip(main.for_zone());
-    let pools = pools.map(|(pool, config)| Watched {
-        config,
-        keys: Rc::clone(&pool.keys),
+    let Some(known) = taken_over() else {
+        return;
+    };
+    let pools = main.pools.iter().zip(&known.pools);
+    let pools = pools.map(|(pool, known)| Watched {
+        config: pool.for_zone(),
+        keys: Rc::clone(&known.keys),
         is_locked: !matches!(pool.store, Store::Shm),
     });
     let readable = all_readable(&sources);
@@ -103,12 +106,11 @@ pub fn start(main: &Main) {
         reading: None,
         mistake: None,
         newer: 0,
-        begun: false,
     };
     if !readable {
         watch.read.clone_from(&watch.seen);
     }
-    // The master may have read them long ago: this worker takes the place of another.
+    // The master may have read the files long ago, if this worker replaces one that died.
     let late = watch.read != watch.seen || pool::newer_keys().is_some();
     let next = if late {
         let found = look(&watch.sources);
@@ -117,7 +119,6 @@ pub fn start(main: &Main) {
         Some(interval_ms)
     };
     if let Some(ms) = next {
-        watch.begun = true;
         watch.timer.start(ms);
         WATCH.set(Some(watch));
     }
@@ -127,7 +128,7 @@ pub fn stop() {
     WATCH.take();
 }
 
-/// Another worker has found other keys.
+/// Reads the files soon, because another worker has brought keys of a newer generation.
 pub fn hurry(generation: u64) {
     WATCH.with_borrow_mut(|watch| {
         if let Some(watch) = watch
@@ -150,7 +151,7 @@ fn all_readable(sources: &Sources) -> bool {
                 let fields = json!({
                     "file": path,
                     "error": e.to_string(),
-                    "hint": "workers cannot read it: changed keys are taken by nginx -s reload only",
+                    "hint": "workers cannot read it: changes take effect at reload only",
                 });
                 event(Level::Warn, "keys_not_watched", fields);
             }
@@ -159,19 +160,24 @@ fn all_readable(sources: &Sources) -> bool {
     all
 }
 
+/// Whether this worker has found an error in changed key files.
+pub fn are_refused() -> bool {
+    WATCH.with_borrow(|watch| watch.as_ref().is_some_and(|watch| watch.mistake.is_some()))
+}
+
 fn tick() {
     WATCH.with_borrow_mut(|place| {
         let next = place.as_mut().and_then(Watch::tick);
         match (place.as_mut(), next) {
             (Some(watch), Some(ms)) => watch.timer.start(ms),
-            // There is a newer configuration.
+            // A newer configuration is in force: stop watching.
             _ => *place = None,
         }
     });
 }
 
 impl Watch {
-    /// When to look again, if at all.
+    /// Milliseconds until the next check; `None` to stop watching.
     fn tick(&mut self) -> Option<u64> {
         if let Some(reading) = self.reading.take() {
             if !reading.is_over() {
@@ -233,30 +239,27 @@ impl Watch {
         }
     }
 
-    /// Puts other keys in the place of the old ones; `false` if that is not for this
-    /// worker to do any more.
+    /// Replaces the keys; `Ok(false)` if a newer configuration is in force and this worker
+    /// must not change keys any more.
     fn change(&mut self, found: Vec<Vec<KeySpec>>) -> ConfResult<bool> {
-        pool::in_zone(|zone| {
-            for pool in &self.pools {
-                pool.keys.retain(|key| zone.is_in_use(key));
-            }
-        });
+        pool::forget_keys(self.pools.iter().map(|pool| &*pool.keys));
         let mut fresh = Vec::with_capacity(found.len());
         for (pool, keys) in self.pools.iter().zip(found) {
-            fresh.push(pool.adopt(keys, self.begun)?);
+            fresh.push(pool.adopt(keys)?);
         }
         let configs: Vec<_> = self.pools.iter().zip(&fresh).map(Watched::with).collect();
         let Some(changed) = pool::change_keys(&configs) else {
-            // The worker has no part in the zone.
+            // This worker is not in the zone.
             return Ok(true);
         };
         let changed = match changed {
             Ok(changed) => changed,
             Err(ChangeError::Superseded) => return Ok(false),
             Err(ChangeError::Misfit(e)) => return Err(format!("openai_zone: {e}")),
+            Err(e @ ChangeError::Renamed(_)) => return Err(e.to_string()),
         };
         let indexes: Vec<_> = changed.accepted.pools.iter().map(|(_, k)| &k[..]).collect();
-        // The place in the zone of a key that is gone may be another pool's by now.
+        // The index of a removed key may already belong to a key of another pool.
         let taken: FxHashSet<_> = indexes.iter().copied().flatten().copied().collect();
         for ((pool, fresh), indexes) in self.pools.iter().zip(fresh).zip(indexes) {
             if changed.first {
@@ -271,10 +274,11 @@ impl Watch {
 }
 
 impl Watched {
-    /// The keys that were found; those that are known already as they are.
+    /// The keys that were read; unchanged keys keep their existing object.
     ///
-    /// Once it has `begun`, keys whose ids name locks keep their ids.
-    fn adopt(&self, found: Vec<KeySpec>, begun: bool) -> ConfResult<Vec<Rc<PoolKey>>> {
+    /// A key of a Redlock pool must keep its id until the next reload. The zone checks this for
+    /// all workers; here the message can name both ids.
+    fn adopt(&self, found: Vec<KeySpec>) -> ConfResult<Vec<Rc<PoolKey>>> {
         let known = self.keys.indexed().into_iter();
         let known: FxHashMap<_, _> = known.map(|(_, key)| (key.fingerprint, key)).collect();
         let says = |e: String| format!("openai_pool \"{}\": key: {e}", self.config.name);
@@ -283,7 +287,7 @@ impl Watched {
             let old = known.get(&key.fingerprint);
             if self.is_locked {
                 key.slots().map_err(|e| says(e.to_string()))?;
-                if let Some(old) = old.filter(|old| begun && old.id != key.id) {
+                if let Some(old) = old.filter(|old| old.id != key.id) {
                     return Err(says(format!(
                         "\"{}\" would be \"{}\" now, but other machines know it by its id",
                         old.id, key.id
@@ -297,13 +301,14 @@ impl Watched {
     }
 
     fn with((pool, keys): (&Self, &Vec<Rc<PoolKey>>)) -> PoolConfig {
+        let keys = keys.iter().map(|key| key.for_zone(pool.is_locked));
         PoolConfig {
-            keys: keys.iter().map(|key| key.for_zone()).collect(),
+            keys: keys.collect(),
             ..pool.config.clone()
         }
     }
 
-    /// Says which keys are others.
+    /// Logs which keys were added, removed and changed.
     fn tell(&self, fresh: &[Rc<PoolKey>]) {
         let old = self.keys.newest();
         let [was, is] = [&old[..], fresh].map(|keys| {

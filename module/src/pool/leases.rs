@@ -8,33 +8,34 @@ use serde_json::json;
 use slotmap::new_key_type;
 
 use super::asking::Asked;
+use super::taken_over::key;
 use super::waiters::{collect, watch_expiry};
-use super::zone::{in_zone, with};
+use super::zone::{Worker, in_zone, with};
 use super::{locks, news};
 use crate::config::{Main, Store};
 use crate::telemetry::{event, now};
 
 new_key_type! {
-    /// A lease's place in the list of those to renew.
+    /// Entry in this worker's list of leases to renew.
     pub struct LeaseKey;
 }
 
-/// A lease of a slot, as the request that has it knows it.
+/// A lease, as the request that holds it knows it.
 #[derive(Clone, Copy, Debug)]
 pub struct Lease {
     pub grant: Grant,
     /// The position of its pool in the configuration.
     pub pool: usize,
-    /// None when its lock is what is renewed.
+    /// `None` when its lock on the nodes is renewed instead.
     pub renewal: Option<LeaseKey>,
 }
 
-/// Makes a lease of a slot that was granted: at once, or once it is locked.
+/// Makes a lease of a granted slot, or has it locked on the nodes first if its pool needs a lock.
 pub fn keep(main: &Main, at: usize, grant: &Grant, token: Token, avoid: &Avoid) -> Asked {
     let pool = main.pools.get(at);
-    let key = pool.and_then(|pool| pool.keys.get(grant.key));
+    let key = key(at, grant.key);
     let (Some(pool), Some(key)) = (pool, key) else {
-        // Cannot be: the zone grants only what this worker knows.
+        // Not expected: the zone grants only keys that this worker knows.
         event(
             Level::Alert,
             "unknown_key",
@@ -62,12 +63,12 @@ pub fn keep(main: &Main, at: usize, grant: &Grant, token: Token, avoid: &Avoid) 
     Asked::Leased(lease, key)
 }
 
-/// Has a lease renewed for as long as it is held.
+/// Renews a lease at every interval until it is removed from the list.
 pub fn renew(grant: &Grant, token: Token) -> Option<LeaseKey> {
     with(|worker| worker.leases.insert((grant.handle, token)))
 }
 
-/// Makes a lease a service's: nobody renews it any more.
+/// Turns a lease into a service lock, which this worker no longer renews.
 pub fn entrust(lease: &Lease, terms: &Terms<'_>) -> Result<ServiceLock, EntrustError> {
     let handle = lease.grant.handle;
     let entrusted = in_zone(|zone| zone.entrust(handle, terms, now()));
@@ -80,7 +81,7 @@ pub fn entrust(lease: &Lease, terms: &Terms<'_>) -> Result<ServiceLock, EntrustE
     Ok(lock)
 }
 
-/// Ends a service's lock that the nodes have, too, and gives it back there.
+/// Ends a service lock that is also on the nodes, and releases it there.
 pub fn reclaim(id: u128, state: ServiceState) {
     let reclaimed = with(|worker| {
         let to = (worker.id, locks::give_back_ms());
@@ -105,7 +106,7 @@ pub fn release(lease: &Lease) {
     }
 }
 
-/// Ends a lease that nobody came to hold.
+/// Releases a granted slot whose request is gone.
 pub(super) fn give_back(grant: &Grant) {
     match grant.lock {
         Some(lock) => locks::give_back(grant, lock),
@@ -113,14 +114,15 @@ pub(super) fn give_back(grant: &Grant) {
     }
 }
 
-/// The name of a lease, for logs and headers.
+/// Id of a lease in logs and headers: its nonce as 32 hexadecimal digits.
 pub fn lease_id(grant: &Grant) -> String {
     format!("{:032x}", grant.handle.nonce())
 }
 
-/// Renews all leases, and ends those that nobody else will.
+/// Renews this worker's leases, expires overdue leases of any worker, and takes back what dead
+/// workers have.
 pub(super) fn renew_all() {
-    // What waiters were served with lapses by `expire`, below.
+    // Collect first: `expire`, below, ends leases of served waiters that are overdue.
     collect();
     let mut lost: Vec<(LeaseHandle, Token)> = vec![];
     with(|worker| {
@@ -129,23 +131,37 @@ pub(super) fn renew_all() {
             .iter()
             .map(|(key, &lease)| (key, lease))
             .collect();
-        let refused = worker.change(|zone| {
+        let renewed = worker.change(|zone| {
             let now = now();
             let refused = leases
                 .into_iter()
                 .filter(|(_, (h, _))| zone.renew(*h, now) == Err(Lost));
             let refused: Vec<_> = refused.collect();
             zone.expire(now);
-            refused
+            (refused, zone.pids().collect::<Vec<_>>())
         });
-        for (key, lease) in refused.into_iter().flatten() {
+        let (refused, pids) = renewed.unwrap_or_default();
+        for (key, lease) in refused {
             worker.leases.remove(key);
             lost.push(lease);
         }
+        bury_dead(worker, pids);
         worker.renewal.start(worker.renewal_ms);
     });
     collect();
     for (handle, token) in lost {
         news::lost(Some(token), handle);
+    }
+}
+
+/// Removes dead workers from the zone. A worker that dies while it shuts down is not replaced, so
+/// none that starts does this.
+fn bury_dead(worker: &mut Worker, mut pids: Vec<u32>) {
+    // Tested without the zone's mutex; only those found dead are tested again, because their
+    // numbers may have been given to new workers.
+    pids.retain(|&pid| !nginx_safe::alive(pid));
+    if !pids.is_empty() {
+        let dead = |pid| pids.contains(&pid) && !nginx_safe::alive(pid);
+        worker.change(|zone| zone.bury_dead(now(), dead));
     }
 }

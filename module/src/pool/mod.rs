@@ -1,14 +1,16 @@
-//! Leases of this worker: its part of the shared zone, what it renews, who waits, and the
-//! locks on nodes.
+//! This worker's leases: its part of the shared zone, renewals, waiters, and the locks on nodes.
 
 mod asking;
 pub mod circuits;
 pub mod key_files;
+mod keys;
 mod leases;
 pub mod locks;
 mod news;
 mod nodes;
+pub mod notes;
 pub mod probes;
+mod taken_over;
 mod views;
 mod waiters;
 mod zone;
@@ -16,6 +18,9 @@ mod zone;
 pub use asking::{Ask, Asked, ask, outlook};
 pub use leases::{Lease, entrust, keep, lease_id, reclaim, release, renew};
 pub use news::{News, on_news};
-pub use views::{gauges, listing, standing};
+pub use taken_over::{KnownPool, TakenOver, key, key_count, key_ids_of, take_over, taken_over};
+pub use views::{PoolStanding, Standing, gauges, standing};
 pub use waiters::{leave, watch_expiry};
-pub use zone::{change, change_keys, enter, in_zone, leave_zone, newer_keys, random, request_id};
+pub use zone::{
+    change, change_keys, enter, forget_keys, in_zone, leave_zone, newer_keys, random, request_id,
+};

@@ -1,4 +1,4 @@
-//! What requests hear of their waits and leases.
+//! Messages to requests about their waits and leases.
 
 use std::cell::Cell;
 
@@ -9,51 +9,50 @@ use serde_json::json;
 
 use crate::telemetry::event;
 
-/// What a request hears.
+/// A message to a request about its wait or its lease.
 pub enum News {
-    /// It waits no longer: it has been served with a slot. Its place among those of its
-    /// priority is for when it has to wait again.
+    /// The request has been granted a slot and left the queue. `arrival` is its position
+    /// there within its priority, in case it must wait again.
     Served { grant: Grant, arrival: u64 },
-    /// The slot is locked on the nodes, so many of which have granted that. The lock was
-    /// `asked` for under this name.
+    /// The nodes have locked the slot, with this number of votes. `asked` is the handle
+    /// that the lease had when the lock was requested.
     Locked {
         asked: LeaseHandle,
         grant: Grant,
         votes: u8,
     },
-    /// No quorum can be had: the slot is leased on this machine only.
+    /// Too few nodes can vote: the slot is leased on this machine only.
     FallBack(Grant),
-    /// The nodes are asked once more for the same slot.
+    /// The nodes are asked again for the same slots.
     NextRound,
-    /// The slot turned out to be held elsewhere.
+    /// The slot is held by another machine; ask the zone for another.
     AskAgain,
-    /// Too few nodes can be asked.
+    /// The slot is not locked, because too few nodes can vote, and must not be used without a lock.
     Unavailable,
-    /// The nodes have been asked to keep its lock for longer, and do until then; `None` if
-    /// they do not.
+    /// The nodes keep the lock until this time; `None` if they do not.
     Prolonged(Option<u64>),
     /// The lease is lost.
     Lost(LeaseHandle),
 }
 
-/// Tells a request; `false` when it has no use for that any more, as when it is gone.
+/// Passes a message to a request; returns `false` if the request is gone or does not wait for it.
 pub type Hear = fn(Token, News) -> bool;
 
 thread_local! {
     static HEAR: Cell<Hear> = const { Cell::new(|_, _| false) };
 }
 
-/// Registers what tells requests.
+/// Registers the function that passes messages to requests.
 pub fn on_news(hear: Hear) {
     HEAR.set(hear);
 }
 
-/// Tells a request.
+/// Passes a message to a request.
 pub(super) fn tell(token: Token, news: News) -> bool {
     HEAR.get()(token, news)
 }
 
-/// A lease is lost, of a request that may still be there.
+/// Reports a lost lease to its request, or logs it if the request is gone.
 pub(super) fn lost(token: Option<Token>, handle: LeaseHandle) {
     let is_told = token.is_some_and(|token| tell(token, News::Lost(handle)));
     if !is_told {

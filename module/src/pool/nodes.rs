@@ -14,13 +14,13 @@ use crate::telemetry::event;
 /// A group of nodes on nginx's event loop.
 pub type Group = redis_nodes::Group<NginxTransport>;
 
-/// The monotonic clock, read now: a lock must not be believed valid because the clock
-/// was not looked at.
+/// Milliseconds of the monotonic clock. Reads the clock instead of nginx's cached time,
+/// which may be too old to decide whether a lock is still valid.
 pub fn clock() -> u64 {
     nginx_safe::monotonic_ms()
 }
 
-/// What a group is called for. It is passed through nginx as a number.
+/// The reason for calling a group. It is passed through nginx as a number.
 pub enum Call {
     /// The connection to a node can be read or written, or has failed.
     Node(usize),
@@ -32,7 +32,7 @@ const TIMEOUT: u64 = 0xff;
 const WAKE: u64 = 0xfe;
 
 impl Call {
-    /// The group, and what it is called for.
+    /// Decodes the group's number and the reason from an argument.
     pub fn of(argument: u64) -> (usize, Self) {
         let call = match argument & 0xff {
             TIMEOUT => Self::Timer(GroupTimer::Timeout),
@@ -46,17 +46,17 @@ impl Call {
 /// The transport of one group.
 pub struct NginxTransport {
     call: fn(u64),
-    /// The argument that means the first node of the group.
+    /// Argument for the first node of the group.
     base: u64,
     timeout: Timer,
     wake: Timer,
-    /// When it was made.
+    /// Start of [`Transport::clock_us`].
     origin: Instant,
 }
 
 impl NginxTransport {
-    /// The transport of the group of this number. `call` is called with arguments that
-    /// [`Call::of`] reads.
+    /// The transport of the group with this number. `call` receives the arguments that
+    /// [`Call::of`] decodes.
     pub fn new(group: usize, call: fn(u64)) -> Self {
         let base = (group as u64) << 8;
         Self {

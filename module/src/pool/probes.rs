@@ -1,7 +1,7 @@
-//! Probes, off the path of requests: of upstreams whose circuit is not closed, and of
-//! keys that are about to come back after they were revoked or out of quota.
+//! Probes that are not part of requests: of upstreams whose circuit is not closed, and of
+//! keys whose cool-down for `invalid_key` or `quota_exceeded` is about to end.
 //!
-//! Of all workers one probes an upstream in each interval; see
+//! In each interval one of the workers probes an upstream: see
 //! [`openai_core::lease::Zone::claim_probe`].
 
 use std::cell::RefCell;
@@ -16,15 +16,18 @@ use rustc_hash::FxHashMap;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::config::{KeyTable, Main, PoolKey, ProbeSettings};
+use super::keys::KeyTable;
+use super::taken_over::{KnownPool, taken_over};
+use super::zone::with;
+use crate::config::{Main, PoolKey, ProbeSettings};
 use crate::pool::{self, circuits, in_zone};
 use crate::telemetry::{event, now};
 
-/// No answer is waited for any longer.
+/// Timeout of a probe, in milliseconds.
 const PATIENCE_MS: u64 = 10_000;
-/// No answer is read any further.
+/// Maximum size of a probe's response, in bytes.
 const MOST_OF_ANSWER: usize = 64 << 10;
-/// How many keys are probed at once.
+/// Maximum number of keys that are probed per upstream and interval.
 const MOST_KEYS: usize = 16;
 
 /// An upstream to be probed.
@@ -33,15 +36,15 @@ struct Subject {
     circuit: CircuitId,
     settings: Rc<ProbeSettings>,
     pools: Vec<PoolId>,
-    /// The names of these pools, and their keys.
+    /// Names and keys of these pools.
     keys: Vec<(String, Rc<KeyTable>)>,
     timer: Timer,
 }
 
-/// A probe under way.
+/// A running probe.
 struct Probe {
     subject: usize,
-    /// The key that is probed; else the upstream is.
+    /// Index of the probed key in the zone; `None` if the upstream is probed.
     key: Option<u32>,
     peer: Peer,
     request: Zeroizing<Vec<u8>>,
@@ -61,9 +64,9 @@ thread_local! {
     static PROBER: RefCell<Prober> = RefCell::default();
 }
 
-/// Begins to probe the upstreams that the configuration wants probed.
+/// Starts probing the upstreams that have probes in the configuration.
 pub fn start(main: &Main) {
-    let Some(known) = main.taken_over() else {
+    let Some(known) = taken_over() else {
         return;
     };
     let (upstreams, served) = (main.upstreams.borrow(), main.served.borrow());
@@ -73,32 +76,30 @@ pub fn start(main: &Main) {
             continue;
         };
         let pools = served.iter().filter(|(upstream, _)| *upstream == at);
-        let pools: Vec<_> = pools.map(|&(_, pool)| pool).collect();
+        let pools = pools.filter_map(|&(_, pool)| known.pools.get(pool));
+        let pools: Vec<_> = pools.collect();
         let mut timer = Timer::new(true, tick, subjects.len() as u64);
         timer.start(settings.interval_ms);
         subjects.push(Subject {
             name: upstream.name.clone(),
             circuit,
             settings: Rc::clone(settings),
-            keys: keys(main, &pools),
-            pools: pools
-                .iter()
-                .filter_map(|&pool| Some(known.pools.get(pool)?.id))
-                .collect(),
+            keys: keys(&pools),
+            pools: pools.iter().map(|pool| pool.id).collect(),
             timer,
         });
     }
     PROBER.with_borrow_mut(|prober| prober.subjects = subjects);
 }
 
-fn keys(main: &Main, pools: &[usize]) -> Vec<(String, Rc<KeyTable>)> {
-    let pools = pools.iter().filter_map(|&at| main.pools.get(at));
+fn keys(pools: &[&KnownPool]) -> Vec<(String, Rc<KeyTable>)> {
+    let pools = pools.iter();
     pools
         .map(|pool| (pool.name.clone(), Rc::clone(&pool.keys)))
         .collect()
 }
 
-/// The worker ends.
+/// Ends all probes when the worker exits.
 pub fn stop() {
     PROBER.take();
 }
@@ -116,24 +117,29 @@ fn tick(at: u64) {
 }
 
 impl Subject {
-    /// What is to be probed: the upstream for itself (`None`), and keys. `None` when
-    /// another worker sees to it.
+    /// The upstream (`None`) and the keys to probe now. `None` if another worker probes
+    /// them in this interval.
     fn due(&self) -> Option<Vec<Option<u32>>> {
         let (now, interval) = (now(), self.settings.interval_ms);
-        in_zone(|zone| {
-            if !zone.claim_probe(self.circuit, interval, now) {
-                return None;
-            }
-            let status = zone.circuit_status(self.circuit, now);
-            let open = status.is_some_and(|status| status.state != CircuitState::Closed);
-            let keys = self.pools.iter().flat_map(|&pool| zone.listing(pool, now));
-            let returning = keys.filter(|key| {
-                let judged = matches!(key.cause, Some(Cause::QuotaExceeded | Cause::InvalidKey));
-                judged && key.left_ms <= 2 * interval
-            });
-            let keys = returning.map(|key| Some(key.key)).take(MOST_KEYS);
-            Some(open.then_some(None).into_iter().chain(keys).collect())
+        with(|worker| {
+            let id = worker.id;
+            worker.change(|zone| {
+                if !zone.claim_probe(self.circuit, id, interval, now) {
+                    return None;
+                }
+                let status = zone.circuit_status(self.circuit, now);
+                let open = status.is_some_and(|status| status.state != CircuitState::Closed);
+                let keys = self.pools.iter().flat_map(|&pool| zone.listing(pool, now));
+                let returning = keys.filter(|key| {
+                    let judged =
+                        matches!(key.cause, Some(Cause::QuotaExceeded | Cause::InvalidKey));
+                    judged && key.left_ms <= 2 * interval
+                });
+                let keys = returning.map(|key| Some(key.key)).take(MOST_KEYS);
+                Some(open.then_some(None).into_iter().chain(keys).collect())
+            })
         })
+        .flatten()
         .flatten()
     }
 
@@ -143,10 +149,10 @@ impl Subject {
         pools.find_map(|(pool, keys)| Some((pool.as_str(), keys.get(index)?)))
     }
 
-    /// A key to ask an upstream with: one in order, if there is one.
+    /// The key for a probe of the upstream: preferably one that is not cooling down.
     fn any_key(&self) -> Option<Rc<PoolKey>> {
         let now = now();
-        // Not those of the tables: some of them may be gone.
+        // The key tables may contain removed keys; the zone lists current ones.
         let known = in_zone(|zone| {
             let keys = self.pools.iter().flat_map(|&pool| zone.listing(pool, now));
             keys.collect::<Vec<_>>()
@@ -202,7 +208,7 @@ impl Prober {
     }
 }
 
-/// Its connection has something to say.
+/// Handles an event of a probe's connection.
 fn heard(number: u64) {
     PROBER.with_borrow_mut(|prober| {
         let Some(probe) = prober.probes.get_mut(&number) else {
@@ -219,7 +225,7 @@ fn late(number: u64) {
 }
 
 impl Probe {
-    /// Sends and reads as much as can be; what has come of it, once that can be said.
+    /// Sends and reads as much as possible. Returns the verdict as soon as it is known.
     fn go_on(&mut self) -> Option<Verdict> {
         match self.peer.connected() {
             Ok(true) => {}
@@ -254,7 +260,7 @@ impl Probe {
 }
 
 impl Subject {
-    /// Tells the zone what a probe has shown.
+    /// Reports the result of a probe to the zone, and logs a change of state.
     fn conclude(&self, key: Option<u32>, verdict: Verdict) {
         let Some(index) = key else {
             let good = verdict != Verdict::UpstreamError;

@@ -1,17 +1,19 @@
-//! What the zone holds: gauges, keys and circuits.
+//! The state of pools, keys and circuits.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use openai_core::circuit::CircuitView;
-use openai_core::lease::{KeyView, PoolGauges, PoolId};
+use openai_core::lease::{KeyView, PoolGauges};
 
+use super::taken_over::taken_over;
 use super::zone::in_zone;
-use crate::config::TakenOver;
+use crate::config::{Main, PoolKey};
 use crate::telemetry::now;
 
-/// What a pool holds now, over all workers.
-pub fn gauges(known: &TakenOver, pool: usize) -> Option<PoolGauges> {
-    let id = known.pools.get(pool)?.id;
+/// Counts of a pool, over all workers.
+pub fn gauges(pool: usize) -> Option<PoolGauges> {
+    let id = taken_over()?.pools.get(pool)?.id;
     in_zone(|zone| {
         zone.expire(now());
         zone.gauges(id)
@@ -19,50 +21,59 @@ pub fn gauges(known: &TakenOver, pool: usize) -> Option<PoolGauges> {
 }
 
 /// All pools, keys and circuits at one moment.
+#[derive(Default)]
 pub struct Standing {
     /// In the order of the configuration.
-    pub gauges: Vec<PoolGauges>,
-    /// Keys, with the positions of their pools.
-    pub keys: Vec<(usize, KeyView)>,
-    /// In the order of the upstreams.
-    pub circuits: Vec<Option<CircuitView>>,
+    pub pools: Vec<PoolStanding>,
+    /// For each circuit, the position of its upstream in the configuration, and its name.
+    pub circuits: Vec<(usize, String, CircuitView)>,
 }
 
-/// How everything does: one look at the zone.
-pub fn standing(known: &TakenOver) -> Option<Standing> {
-    let positions = known
-        .pools
-        .iter()
-        .enumerate()
-        .map(|(at, pool)| (pool.id, at));
-    let positions: HashMap<PoolId, usize> = positions.collect();
+/// A pool and its keys.
+pub struct PoolStanding {
+    pub gauges: PoolGauges,
+    pub keys: Vec<(Rc<PoolKey>, KeyView)>,
+}
+
+impl PoolStanding {
+    /// Whether all keys are invalid or out of quota, and not just over their rates.
+    pub fn is_unusable(&self) -> bool {
+        let is_unusable = |view: &KeyView| view.cause.is_some_and(|cause| !cause.is_passing());
+        !self.keys.is_empty() && self.keys.iter().all(|(_, view)| is_unusable(view))
+    }
+}
+
+/// State of all pools, keys and circuits; `None` if this worker is not in a zone.
+pub fn standing(main: &Main) -> Option<Standing> {
+    let known = taken_over()?;
     let now = now();
     let (gauges, keys, circuits) = in_zone(|zone| {
         zone.expire(now);
-        let gauges: Vec<_> = known
-            .pools
-            .iter()
-            .map(|pool| zone.gauges(pool.id))
-            .collect();
+        let gauges = known.pools.iter().map(|pool| zone.gauges(pool.id));
+        let gauges: Vec<_> = gauges.collect();
         let circuits = known.circuits.iter();
         let circuits: Vec<_> = circuits.map(|&id| zone.circuit_status(id?, now)).collect();
         (gauges, zone.keys(now), circuits)
     })?;
-    let keys = keys.into_iter();
-    let keys = keys.filter_map(|(pool, view)| Some((*positions.get(&pool)?, view)));
-    Some(Standing {
+    let pools = gauges.into_iter().map(|gauges| PoolStanding {
         gauges,
-        keys: keys.collect(),
-        circuits,
-    })
-}
-
-/// How each key of a pool does.
-pub fn listing(known: &TakenOver, pool: usize) -> Option<Vec<KeyView>> {
-    let id = known.pools.get(pool)?.id;
-    in_zone(|zone| {
-        let now = now();
-        zone.expire(now);
-        zone.listing(id, now)
+        keys: vec![],
+    });
+    let mut pools: Vec<_> = pools.collect();
+    let positions = known.pools.iter().enumerate();
+    let positions: HashMap<_, _> = positions.map(|(at, pool)| (pool.id, at)).collect();
+    for (id, view) in keys {
+        let at = positions.get(&id).copied().unwrap_or(usize::MAX);
+        let key = known.pools.get(at).and_then(|pool| pool.keys.get(view.key));
+        if let Some((pool, key)) = pools.get_mut(at).zip(key) {
+            pool.keys.push((key, view));
+        }
+    }
+    let upstreams = main.upstreams.borrow();
+    let circuits = upstreams.iter().zip(circuits).enumerate();
+    let circuits = circuits.filter_map(|(at, (up, view))| Some((at, up.name.clone(), view?)));
+    Some(Standing {
+        pools,
+        circuits: circuits.collect(),
     })
 }

@@ -1,4 +1,4 @@
-//! Requests that wait for a slot, and how they are served.
+//! Requests that wait for a slot.
 
 use nginx_safe::{Token, Watcher};
 use openai_core::lease::{Cancelled, Served, WaitTicket};
@@ -9,7 +9,7 @@ use super::news::{self, News};
 use super::zone::{in_zone, with};
 use crate::telemetry::now;
 
-/// Gives up a place in the queue.
+/// Leaves the queue, and releases the slot if one has just been granted.
 pub fn leave(ticket: WaitTicket) {
     let left = with(|worker| worker.change(|zone| zone.cancel(ticket))).flatten();
     if let Some(Cancelled::Served(grant)) = left {
@@ -17,7 +17,7 @@ pub fn leave(ticket: WaitTicket) {
     }
 }
 
-/// The eventfd by which other workers tell that a waiter of ours was served.
+/// Handles the signal of another worker that has granted slots to this worker's waiters.
 pub(super) struct Mail;
 
 impl Watcher for Mail {
@@ -26,25 +26,25 @@ impl Watcher for Mail {
     }
 }
 
-/// Hands out the leases that our waiters were served with.
+/// Passes the leases that have been granted to this worker's waiters to them.
 pub(super) fn collect() {
     let mut served: Vec<Served> = vec![];
     let mut newer = None;
-    let watched = with(|worker| {
+    with(|worker| {
         let id = worker.id;
-        let waits = worker.change(|zone| {
+        let deadline = worker.change(|zone| {
             served.extend(std::iter::from_fn(|| zone.collect(id, now())));
             newer = zone.newer_keys(id);
-            zone.has_waiters()
+            zone.next_deadline().filter(|_| zone.has_waiters())
         });
-        waits != Some(true) || worker.expiry.is_started()
+        // A waiter whose lease expired before it was collected waits again, and the worker that
+        // watched the deadline may have exited.
+        if let Some(deadline) = deadline.flatten() {
+            worker.watch(deadline);
+        }
     });
     if let Some(generation) = newer {
         key_files::hurry(generation);
-    }
-    if watched == Some(false) {
-        // One that was served too late waits again.
-        watch_expiry();
     }
     for Served {
         tag,
@@ -59,15 +59,13 @@ pub(super) fn collect() {
     }
 }
 
-/// Has waiters served when the next lease ends: on another machine, or of a worker
-/// that stands still, nobody else does it.
+/// Starts the timer that serves waiters when the next deadline of a slot passes. Nothing
+/// else serves them if the slot is held by another machine or by a worker that hangs.
 pub fn watch_expiry() {
     with(|worker| {
         let next = worker.change(|zone| zone.next_deadline().filter(|_| zone.has_waiters()));
         if let Some(deadline) = next.flatten() {
-            worker
-                .expiry
-                .start(deadline.saturating_sub(now().mono_ms).max(1));
+            worker.watch(deadline);
         }
     });
 }

@@ -1,20 +1,24 @@
-//! The shared zone, and a worker's part in it.
+//! The shared zone, and this worker's access to it.
 
 use std::cell::RefCell;
 
-use nginx_safe::{ConfResult, Cycle, Level, SharedZone, Timer, Token, ZoneContent};
+use nginx_safe::{ConfResult, Level, SharedZone, Timer, Token, ZoneContent};
 use openai_core::lease::{ChangeError, Changed, LeaseHandle, PoolConfig, WakeSet, WorkerId, Zone};
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 use serde_json::json;
 use slotmap::SlotMap;
 
+use super::keys::KeyTable;
 use super::leases::{self, LeaseKey};
+use super::notes::{self, Note};
+use super::taken_over::taken_over;
 use super::{key_files, locks, probes, waiters};
-use crate::config::Main;
+use crate::config::{Main, Needs};
 use crate::telemetry::{event, now, snapshot};
 
-/// The longest that waiters of a worker without a channel go unseen.
+/// Longest time until a worker without an eventfd notices that its waiters were served, in
+/// milliseconds.
 const UNSIGNALLED_MS: u64 = 100;
 
 pub(super) struct Worker {
@@ -25,9 +29,13 @@ pub(super) struct Worker {
     pub(super) leases: SlotMap<LeaseKey, (LeaseHandle, Token)>,
     pub(super) renewal: Timer,
     pub(super) renewal_ms: u64,
-    /// Due when the next lease ends that waiters may be served from.
+    /// Due at the next deadline of a slot, while requests wait.
     pub(super) expiry: Timer,
     pub(super) mail: Timer,
+    /// Changes that are applied with the next change of the zone, and the timer that
+    /// applies them otherwise.
+    pub(super) notes: Vec<Note>,
+    pub(super) noting: Timer,
 }
 
 thread_local! {
@@ -48,7 +56,7 @@ pub fn change<T>(shared: SharedZone, act: impl FnOnce(&mut Zone<'_>) -> T) -> Op
     Some(done)
 }
 
-/// As [`change`], and leaves the waking to the caller.
+/// Like [`change`], but the caller must wake the workers.
 pub fn change_quietly<T>(
     shared: SharedZone,
     act: impl FnOnce(&mut Zone<'_>) -> T,
@@ -64,9 +72,10 @@ pub fn change_quietly<T>(
     })?
 }
 
-/// Takes a place in the zone, if there is a zone: `Some(false)` when it is full.
-pub fn enter(main: &Main, cycle: Cycle) -> Option<bool> {
-    let (shared, known) = main.shared.zip(main.taken_over())?;
+/// Registers this worker in the zone and starts its timers. `None` without a zone;
+/// `Some(false)` if the zone has no free worker entry.
+pub fn enter(main: &Main) -> Option<bool> {
+    let (shared, known) = main.shared.zip(taken_over())?;
     let (pid, generation) = (nginx_safe::process_id(), known.generation);
     let dead = |pid| !nginx_safe::alive(pid);
     let id = change(shared, |zone| zone.enroll(pid, generation, now(), dead)).flatten();
@@ -80,10 +89,7 @@ pub fn enter(main: &Main, cycle: Cycle) -> Option<bool> {
         .min()
         .unwrap_or(30_000);
     let mut renewal_ms = shortest / 3;
-    let watched = shared
-        .channel(id.index())
-        .is_some_and(|fd| nginx_safe::watch::<waiters::Mail>(cycle, fd));
-    if !watched {
+    if !shared.watch::<waiters::Mail>(id.index()) {
         renewal_ms = renewal_ms.min(UNSIGNALLED_MS);
         let recheck = json!({ "recheck_ms": renewal_ms });
         event(Level::Warn, "worker_without_channel", recheck);
@@ -100,6 +106,8 @@ pub fn enter(main: &Main, cycle: Cycle) -> Option<bool> {
         renewal_ms,
         expiry: Timer::new(true, |_| waiters::expire(), 0),
         mail: Timer::new(true, |_| waiters::collect(), 0),
+        notes: vec![],
+        noting: Timer::new(true, |_| notes::apply(), 0),
     };
     WORKER.with_borrow_mut(|place| *place = Some(worker));
     locks::start(main);
@@ -109,29 +117,30 @@ pub fn enter(main: &Main, cycle: Cycle) -> Option<bool> {
     Some(true)
 }
 
-/// Strikes the worker off; what it still holds is free at once.
+/// Removes this worker from the zone, which releases its leases and queue entries.
 pub fn leave_zone() {
-    if let Some(worker) = WORKER.take() {
-        change(worker.shared, |zone| zone.dismiss(worker.id, now()));
+    if let Some(mut worker) = WORKER.take() {
+        let id = worker.id;
+        worker.change(|zone| zone.dismiss(id, now()));
     }
 }
 
-/// Chance.
+/// A random number; 0 if this worker is not in a zone.
 pub fn random() -> u64 {
     with(|worker| worker.random.next_u64()).unwrap_or_default()
 }
 
-/// A name for a request that has none.
+/// A new id for a request, as 32 hexadecimal digits.
 pub fn request_id() -> Option<String> {
     with(|worker| format!("{:032x}", worker.nonce()))
 }
 
-/// Changes the zone as this worker.
+/// Changes the zone as this worker; `None` if it is not in one.
 pub fn in_zone<T>(act: impl FnOnce(&mut Zone<'_>) -> T) -> Option<T> {
     with(|worker| worker.change(act)).flatten()
 }
 
-/// Brings keys that have been read anew to the zone.
+/// Passes the pools with newly read keys to the zone.
 pub fn change_keys(pools: &[PoolConfig]) -> Option<Result<Changed, ChangeError>> {
     with(|worker| {
         let id = worker.id;
@@ -144,7 +153,15 @@ pub fn change_keys(pools: &[PoolConfig]) -> Option<Result<Changed, ChangeError>>
     .flatten()
 }
 
-/// The generation of keys that other workers have, and this one has not.
+/// Forgets the keys that have no lease and that this worker cannot get.
+pub fn forget_keys<'a>(tables: impl Iterator<Item = &'a KeyTable>) {
+    with(|worker| {
+        let id = worker.id;
+        worker.change(|zone| tables.for_each(|keys| keys.retain(|key| zone.is_in_use(key, id))))
+    });
+}
+
+/// The newest generation of keys, if other workers have it and this one does not.
 pub fn newer_keys() -> Option<u64> {
     with(|worker| {
         let id = worker.id;
@@ -158,13 +175,19 @@ impl Worker {
         (u128::from(self.random.next_u64()) << 64) | u128::from(self.random.next_u64())
     }
 
-    /// Changes the zone. Own waiters are seen to later in this turn of the event
-    /// loop, without a system call.
+    /// Applies the notes, changes the zone, and wakes the workers whose waiters were
+    /// served. This worker serves its own later in this turn of the event loop, without a
+    /// system call.
     pub(super) fn change<T>(&mut self, act: impl FnOnce(&mut Zone<'_>) -> T) -> Option<T> {
-        let watched = |zone: &mut Zone<'_>| (act(zone), zone.take_alarm());
+        let (id, notes) = (self.id, &mut self.notes);
+        let watched = |zone: &mut Zone<'_>| {
+            zone.act_for(id);
+            notes.drain(..).for_each(|note| note.apply(zone));
+            (act(zone), zone.take_alarm())
+        };
         let ((done, alarm), wakes) = change_quietly(self.shared, watched)?;
         if let Some(at) = alarm {
-            self.expiry.start(at.saturating_sub(now().mono_ms).max(1));
+            self.watch(at);
         }
         for worker in wakes.iter() {
             if worker == self.id {
@@ -177,28 +200,42 @@ impl Worker {
     }
 }
 
-impl ZoneContent for Main {
-    const DIRECTIVE: &'static str = "openai_zone";
-    const KIND: usize = 0;
-
-    fn channels(&self) -> usize {
-        Main::channels(self)
-    }
-
-    fn format(&self, bytes: &mut [u8]) -> ConfResult {
-        let zone = Zone::format(bytes).map_err(|e| misfit(self, &e))?;
-        zone.check(&self.for_zone()).map_err(|e| misfit(self, &e))
-    }
-
-    fn adopt(&self, bytes: &mut [u8], interrupted: bool) -> ConfResult {
-        let mut zone = Zone::open(bytes).map_err(|e| misfit(self, &e))?;
-        if interrupted {
-            zone.recover(now());
-        }
-        zone.check(&self.for_zone()).map_err(|e| misfit(self, &e))
+impl Worker {
+    /// Starts the timer that serves waiters at a time on the monotonic clock.
+    pub(super) fn watch(&mut self, deadline_ms: u64) {
+        let left_ms = deadline_ms.saturating_sub(now().mono_ms);
+        self.expiry.start(left_ms.max(1));
     }
 }
 
-fn misfit(main: &Main, error: &dyn std::error::Error) -> String {
-    format!("openai_zone \"{}\": {error}", main.zone.name())
+impl ZoneContent for Needs {
+    const DIRECTIVE: &'static str = "openai_zone";
+    const TAG: [u8; 8] = *b"oalease\x00";
+
+    fn channels(&self) -> usize {
+        self.channels
+    }
+
+    fn format(&self, bytes: &mut [u8]) -> ConfResult {
+        let zone = Zone::format(bytes).map_err(|e| e.to_string())?;
+        self.check(&zone)
+    }
+
+    fn adopt(&self, bytes: &mut [u8], interrupted: bool) -> ConfResult {
+        let mut zone = Zone::open(bytes).map_err(|e| e.to_string())?;
+        if interrupted {
+            zone.recover(now());
+        }
+        self.check(&zone)
+    }
+}
+
+impl Needs {
+    /// Fails if the zone is too small for the pools.
+    fn check(&self, zone: &Zone<'_>) -> ConfResult {
+        zone.check(&self.pools).map_err(|e| match &self.at {
+            Some(at) => format!("{e} in {at}"),
+            None => format!("{e}; set it by \"openai_zone NAME:SIZE;\" in http"),
+        })
+    }
 }

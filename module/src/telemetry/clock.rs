@@ -1,8 +1,8 @@
-//! The time.
+//! The clocks.
 
 use openai_core::lease::Now;
 
-/// Both clocks, as nginx last read them.
+/// Monotonic clock and wall clock, as nginx last read them.
 pub fn now() -> Now {
     let clocks = nginx_safe::clocks();
     Now {

@@ -1,5 +1,5 @@
-//! Our own events: a JSON object each, behind nginx's prefix in its error log, and as a
-//! line in the log of `openai_event_log`.
+//! Events of the module: one JSON object per line, behind nginx's prefix in its error log,
+//! and in the log of `openai_event_log`.
 
 use nginx_safe::Level;
 use std::time::{Duration, UNIX_EPOCH};
@@ -12,8 +12,7 @@ pub fn is_logged(level: Level) -> bool {
     nginx_safe::is_logged(level) || nginx_safe::takes_line(level)
 }
 
-/// Writes an event. Fields name leases, keys and services by id; no secret is
-/// ever passed here.
+/// Writes an event. Fields name leases, keys and services by id; no secret is ever passed here.
 pub fn event(level: Level, name: &str, fields: Value) {
     let (in_error_log, in_own) = (nginx_safe::is_logged(level), nginx_safe::takes_line(level));
     if !in_error_log && !in_own {
@@ -29,7 +28,8 @@ pub fn event(level: Level, name: &str, fields: Value) {
     }
 }
 
-/// A moment of the monotonic clock, as the wall clock will show it.
+/// Wall-clock time of a future moment of the monotonic clock, in RFC 3339; a past one is
+/// shown as now.
 pub fn wall_time(mono_ms: u64) -> String {
     let clocks = nginx_safe::clocks();
     let ahead = mono_ms.saturating_sub(clocks.mono_ms);

@@ -1,10 +1,13 @@
-//! What is counted of all requests, in the zone that all workers share.
+//! Metrics of all requests, in a zone that all workers share.
 
-use nginx_safe::{ConfResult, Level, SharedZone, ZoneContent};
+use std::cell::RefCell;
+
+use nginx_safe::{ConfResult, Level, SharedZone, Timer, ZoneContent};
 use openai_core::circuit::Counts;
 use openai_core::clients::Client;
 use openai_core::metrics::{
-    ByDay, Counters, Day, MetricsZone, QuotaReached, Record, StatsSums, UsageReport,
+    ByDay, Counters, Day, MetricsCopy, MetricsZone, PoolRequest, QuotaReached, Record, StatsSums,
+    UsageReport,
 };
 use openai_core::redlock::share::{RowId, RowSums};
 use rand::rngs::StdRng;
@@ -12,11 +15,11 @@ use rand::{RngCore, SeedableRng};
 use serde_json::json;
 
 use super::{event, now};
-use crate::config::{Main, MetricsConfig, Pool};
+use crate::config::{Main, MetricsContent, Pool};
 
-impl ZoneContent for MetricsConfig {
+impl ZoneContent for MetricsContent {
     const DIRECTIVE: &'static str = "openai_stats";
-    const KIND: usize = 1;
+    const TAG: [u8; 8] = *b"oalease\x01";
 
     fn channels(&self) -> usize {
         0
@@ -26,12 +29,11 @@ impl ZoneContent for MetricsConfig {
         let number = StdRng::from_os_rng().next_u64();
         let made =
             MetricsZone::format(bytes).map(|mut metrics| metrics.identity().instance = number);
-        made.map_err(|e| format!("openai_stats \"{}\": {e}", self.name()))
+        made.map_err(|e| e.to_string())
     }
 
     fn adopt(&self, bytes: &mut [u8], interrupted: bool) -> ConfResult {
-        let metrics = MetricsZone::open(bytes);
-        let mut metrics = metrics.map_err(|e| format!("openai_stats \"{}\": {e}", self.name()))?;
+        let mut metrics = MetricsZone::open(bytes).map_err(|e| e.to_string())?;
         if interrupted {
             metrics.recover();
         }
@@ -39,18 +41,79 @@ impl ZoneContent for MetricsConfig {
     }
 }
 
-pub fn change<T>(shared: SharedZone, act: impl FnOnce(&mut MetricsZone<'_>) -> T) -> Option<T> {
-    shared.with(|bytes, interrupted| {
-        let mut metrics = MetricsZone::open(bytes).ok()?;
-        if interrupted {
-            // A process died while it added to the totals.
-            metrics.recover();
+/// Requests that have ended in this turn of the event loop, to be added together.
+#[derive(Default)]
+struct Batch {
+    /// Each with the ends of its names in `names`: service, pool, key, model.
+    ended: Vec<(Record<'static>, [usize; 4])>,
+    names: String,
+    shared: Option<SharedZone>,
+    due: Option<Timer>,
+}
+
+thread_local! {
+    static BATCH: RefCell<Batch> = RefCell::default();
+}
+
+impl Batch {
+    fn add_to(&mut self, metrics: &mut MetricsZone<'_>) {
+        let seen = now().wall_us / 1_000_000;
+        // Taken, so that a panic leaves no names behind.
+        let mut names = std::mem::take(&mut self.names);
+        let mut from = 0;
+        for (record, ends) in self.ended.drain(..) {
+            let [service, pool, key, model] = ends.map(|end| {
+                let start = std::mem::replace(&mut from, end);
+                names.get(start..end).unwrap_or_default()
+            });
+            let request = record.request.map(|request| PoolRequest {
+                service,
+                pool,
+                key,
+                model,
+                ..request
+            });
+            metrics.add(&Record { request, ..record });
+            if !service.is_empty() {
+                metrics.see(service, seen);
+            }
         }
-        Some(act(&mut metrics))
+        names.clear();
+        self.names = names;
+    }
+}
+
+/// Changes the metrics while holding their mutex, after this worker's ended requests are added.
+pub fn change<T>(shared: SharedZone, act: impl FnOnce(&mut MetricsZone<'_>) -> T) -> Option<T> {
+    shared.with(|bytes, interrupted| Some(act(&mut complete(bytes, interrupted)?)))?
+}
+
+/// The metrics, including this worker's ended requests.
+fn complete(bytes: &mut [u8], interrupted: bool) -> Option<MetricsZone<'_>> {
+    let mut metrics = MetricsZone::open(bytes).ok()?;
+    if interrupted {
+        // A process died while it added to the metrics.
+        metrics.recover();
+    }
+    BATCH.with_borrow_mut(|batch| batch.add_to(&mut metrics));
+    Some(metrics)
+}
+
+/// A copy of the metrics without earlier days, including this worker's ended requests.
+pub fn copy(shared: SharedZone) -> Option<MetricsCopy> {
+    shared.with(|bytes, interrupted| {
+        complete(bytes, interrupted)?;
+        MetricsCopy::of(bytes).ok()
     })?
 }
 
-/// Has the totals begin at zero for all that the configuration names.
+/// Adds this worker's ended requests.
+pub fn flush() {
+    let shared = BATCH.with_borrow(|batch| batch.shared.filter(|_| !batch.ended.is_empty()));
+    shared.map(|shared| change(shared, |_| ()));
+}
+
+/// Creates rows with zeros for the clients, pools and keys of the configuration.
 pub fn introduce(main: &Main) {
     let Some(shared) = main.metrics.shared else {
         return;
@@ -60,19 +123,19 @@ pub fn introduce(main: &Main) {
             metrics.introduce(Some(&client.name), None);
         }
         for pool in &main.pools {
-            for key in pool.keys.newest() {
+            for key in &pool.keys {
                 metrics.introduce(None, Some((&pool.name, key.id.as_str())));
             }
         }
     });
 }
 
-/// What other machines know the totals by.
+/// Number by which other machines identify these stats.
 pub fn instance(shared: SharedZone) -> Option<u64> {
     change(shared, |metrics| metrics.identity().instance)
 }
 
-/// What has been counted here, by day and the name of the row, from a day on.
+/// Counts of this machine from a day on, by day and row name.
 pub fn by_day(shared: SharedZone, since: Day) -> ByDay {
     let rows = change(shared, |metrics| {
         metrics.rows_by_day(since).collect::<Vec<_>>()
@@ -85,7 +148,8 @@ pub fn by_day(shared: SharedZone, since: Day) -> ByDay {
     sums
 }
 
-/// Notes what other machines have counted; for how much of it there is no room.
+/// Raises the counts of other machines to at least these values. Returns the number of rows
+/// for which there was no room.
 pub fn raise_others(shared: SharedZone, today: Day, rows: &[(RowId, RowSums)]) -> Option<usize> {
     let rows = rows.iter().map(|(row, sums)| {
         let day = Day::from_number(row.day.into());
@@ -94,7 +158,7 @@ pub fn raise_others(shared: SharedZone, today: Day, rows: &[(RowId, RowSums)]) -
     change(shared, |metrics| metrics.raise_others(today, rows))
 }
 
-/// What has been counted since a day, of all services or of one.
+/// Sums since a day, or of all stored days; of all services or of one.
 pub fn stats(main: &Main, since: Option<Day>, service: Option<&str>) -> Option<StatsSums> {
     let today = Day::of(now().wall_us);
     change(main.metrics.shared?, |metrics| {
@@ -102,7 +166,7 @@ pub fn stats(main: &Main, since: Option<Day>, service: Option<&str>) -> Option<S
     })
 }
 
-/// Whether a client has used as much as it may; the first time it is told in the log.
+/// Whether a client has used up a quota. Logs it the first time.
 pub fn is_used_up(main: &Main, client: &Client) -> bool {
     if client.quota.limits().is_empty() {
         return false;
@@ -135,7 +199,7 @@ pub fn is_used_up(main: &Main, client: &Client) -> bool {
     true
 }
 
-/// Adds what a service says it has done with a lock.
+/// Adds what a service reports about a lock.
 pub fn report(main: &Main, report: &UsageReport<'_>) {
     if let Some(shared) = main.metrics.shared {
         let day = Day::of(now().wall_us);
@@ -143,18 +207,30 @@ pub fn report(main: &Main, report: &UsageReport<'_>) {
     }
 }
 
-/// Adds a request that has ended, and notes when its client was last seen.
-pub fn add(shared: SharedZone, record: &Record<'_>, client: Option<&str>) {
-    let seen = now().wall_us / 1_000_000;
-    change(shared, |metrics| {
-        metrics.add(record);
-        if let Some(client) = client {
-            metrics.see(client, seen);
-        }
+/// Adds an ended request, and the time when its client was last seen, later in this turn of
+/// the event loop. `names`: service, pool, key and model; empty if there is none.
+pub fn add(shared: SharedZone, record: Record<'static>, names: [&str; 4]) {
+    BATCH.with_borrow_mut(|batch| {
+        let ends = names.map(|name| {
+            batch.names.push_str(name);
+            batch.names.len()
+        });
+        batch.ended.push((record, ends));
+        batch.shared = Some(shared);
+        let due = batch
+            .due
+            .get_or_insert_with(|| Timer::new(true, |_| flush(), 0));
+        due.soon();
     });
 }
 
-/// The requests of pools in the last minute.
+/// Adds the remaining requests, when the worker exits.
+pub fn stop() {
+    flush();
+    BATCH.take();
+}
+
+/// Requests of each pool in the last minute, and how many failed.
 pub fn recent<'a>(main: &Main, pools: impl Iterator<Item = &'a Pool>) -> Vec<Counts> {
     let now_ms = now().mono_ms;
     let told = main.metrics.shared.and_then(|shared| {
@@ -167,7 +243,7 @@ pub fn recent<'a>(main: &Main, pools: impl Iterator<Item = &'a Pool>) -> Vec<Cou
     told.unwrap_or_default()
 }
 
-/// What has been counted since the beginning, by service.
+/// Counters of each service since the metrics began.
 pub fn services(main: &Main) -> Vec<(String, Counters)> {
     let told = main
         .metrics

@@ -1,4 +1,4 @@
-//! What is told of the gateway: events, and what is counted.
+//! Events and metrics.
 
 mod clock;
 mod event;

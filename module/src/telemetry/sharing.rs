@@ -1,4 +1,4 @@
-//! MetricsConfig that machines share: what this one has counted is written to the nodes of a
+//! Metrics that machines share: what this one has counted is written to the nodes of a
 //! group, and what the others have is read from there.
 //!
 //! This is a state machine: the caller sends the calls that it returns, and passes the
@@ -16,65 +16,49 @@ use openai_core::redlock::share::{Instance, RowId, RowSums, Sharing};
 use openai_core::redlock::{ErrorKind, NodeId, NodeSet, ScriptCall, ShareNames, Value};
 use serde_json::json;
 
-use super::{event, metrics, now};
-use crate::config::{KeyTable, Main, RedlockGroup};
+use super::{event, metrics, now, snapshot};
+use crate::config::{Main, RedlockGroup};
 
-/// How many rows are noted in the zone at once: others wait for its mutex.
+/// Maximum number of rows that are written to the zone at once, because other workers wait
+/// for its mutex.
 const MOST_NOTED: usize = 32;
 
-/// A group by which totals are shared.
+/// A group through which stats are shared.
 struct Channel {
-    /// The place of its first node among all nodes.
+    /// Index of its first node among the nodes of all channels.
     first: usize,
     nodes: usize,
     names: Rc<ShareNames>,
     interval_ms: u64,
-    /// Nodes that have refused.
+    /// Nodes whose last reply was an error.
     refused: NodeSet,
 }
 
-/// What rows may be about.
-struct Known {
-    services: Vec<String>,
-    /// Pools, with their keys.
-    pools: Vec<(String, Rc<KeyTable>)>,
-}
+/// The names of pools, each with the ids of its keys.
+pub type KeyIds = Vec<(String, Vec<String>)>;
 
-impl Known {
-    fn of(main: &Main) -> Self {
-        let clients = main.clients.iter().flat_map(|clients| clients.as_slice());
-        let pools = main.pools.iter();
-        Self {
-            services: clients.map(|client| client.name.clone()).collect(),
-            pools: pools
-                .map(|pool| (pool.name.clone(), Rc::clone(&pool.keys)))
-                .collect(),
-        }
-    }
-
-    fn names(&self) -> SharedNames {
-        let pools = self.pools.iter().map(|(name, keys)| {
-            let ids = keys.newest().iter().map(|key| key.id.clone()).collect();
-            (name.as_str(), ids)
-        });
-        SharedNames::new(self.services.iter().map(String::as_str), pools)
-    }
+/// The names that rows may have.
+fn names_of(services: &[String], keys: KeyIds) -> SharedNames {
+    let pools = keys.iter();
+    let pools = pools.map(|(name, ids)| (name.as_str(), ids.clone()));
+    SharedNames::new(services.iter().map(String::as_str), pools)
 }
 
 struct Sharer {
-    known: Known,
+    services: Vec<String>,
     names: Rc<RefCell<SharedNames>>,
-    board: SharedZone,
+    zone: SharedZone,
     sharing: Sharing,
-    /// By group.
+    /// By group; `None` if the group shares no stats.
     channels: Vec<Option<Channel>>,
-    /// From which day on own rows may have changed.
+    /// First day whose rows of this machine may have changed.
     since: Day,
     looked: Day,
-    /// What has been heard of others and not been noted; of the newest day last.
+    /// Received counts of other machines that have not been written to the zone; the newest
+    /// day last.
     heard: Vec<(RowId, RowSums)>,
     note: Timer,
-    /// Whether it has been said that there is no room for what others say.
+    /// Whether it has been logged that the zone has no room for the counts of other machines.
     is_full: bool,
 }
 
@@ -97,9 +81,9 @@ fn today() -> Day {
     Day::of(now().wall_us)
 }
 
-/// Begins to share totals by those of the groups that are in use.
-pub fn start(main: &Main, in_use: &[bool]) {
-    let Some(board) = main.metrics.shared else {
+/// Starts to share stats through those of the groups that are in use.
+pub fn start(main: &Main, keys: KeyIds, in_use: &[bool]) {
+    let Some(zone) = main.metrics.shared else {
         return;
     };
     let mut first = 0;
@@ -116,17 +100,18 @@ pub fn start(main: &Main, in_use: &[bool]) {
         Some(channel)
     };
     let channels = main.groups.iter().zip(in_use).map(channel).collect();
-    let Some(instance) = metrics::instance(board).filter(|_| first > 0) else {
+    let Some(instance) = metrics::instance(zone).filter(|_| first > 0) else {
         return;
     };
-    let known = Known::of(main);
-    let names = Rc::new(RefCell::new(known.names()));
+    let clients = main.clients.iter().flat_map(|clients| clients.as_slice());
+    let services: Vec<_> = clients.map(|client| client.name.clone()).collect();
+    let names = Rc::new(RefCell::new(names_of(&services, keys)));
     let accepting = Rc::clone(&names);
     let accepts = move |row: &RowId, sums: &RowSums| accepting.borrow().accept(row, sums, today());
     let mut sharer = Sharer {
-        known,
+        services,
         names,
-        board,
+        zone,
         sharing: Sharing::new(Instance(instance), KEPT_DAYS, first).accepting(accepts),
         channels,
         since: Day::default(),
@@ -137,26 +122,26 @@ pub fn start(main: &Main, in_use: &[bool]) {
     };
     if is_first_worker() {
         sharer.count();
-        sharer.remember(main);
+        sharer.remember();
     }
     SHARER.set(Some(sharer));
 }
 
-/// There are other keys.
-pub fn keys_changed() {
+/// Sets the names that rows may have, after the keys have changed.
+pub fn keys_changed(keys: KeyIds) {
     sharer(|sharer| {
-        let names = sharer.known.names();
+        let names = names_of(&sharer.services, keys);
         *sharer.names.borrow_mut() = names;
     });
 }
 
-/// How often a group is to be talked to, if this worker is to do that.
+/// Milliseconds between two rounds with a group; `None` if this worker does not share.
 pub fn interval_ms(group: usize) -> Option<u64> {
     let interval_ms = |sharer: &mut Sharer| Some(sharer.channels.get(group)?.as_ref()?.interval_ms);
     sharer(interval_ms).flatten().filter(|_| is_first_worker())
 }
 
-/// There is a new connection to a node.
+/// Handles a new connection to a node.
 pub fn opened(group: usize, node: NodeId) {
     sharer(|sharer| {
         if let Some(at) = sharer.place(group, node) {
@@ -165,7 +150,7 @@ pub fn opened(group: usize, node: NodeId) {
     });
 }
 
-/// It is time to talk to a group: how many nodes it has.
+/// Starts a round with all nodes of a group, and returns their number.
 pub fn begin_round(group: usize) -> Option<usize> {
     let nodes = |sharer: &mut Sharer| {
         sharer.count();
@@ -178,7 +163,8 @@ pub fn begin_round(group: usize) -> Option<usize> {
     sharer(nodes).flatten()
 }
 
-/// What a node is to be asked next, if there is anything; under this name.
+/// The next command for a node, if there is one. `id` names the node's data set if it has
+/// no id yet.
 pub fn next(group: usize, node: NodeId, id: u64) -> Option<ScriptCall> {
     let next = |sharer: &mut Sharer| {
         let at = sharer.place(group, node)?;
@@ -188,16 +174,17 @@ pub fn next(group: usize, node: NodeId, id: u64) -> Option<ScriptCall> {
     sharer(next).flatten()
 }
 
-/// Takes in the answer of a node; why it is none, if that is news.
+/// Handles a node's reply. Returns an error if it is the first in a row; never for a lost
+/// connection.
 pub fn answered(group: usize, node: NodeId, value: &Value) -> Option<ErrorKind> {
     sharer(|sharer| sharer.answered(group, node, value)).flatten()
 }
 
-/// What is still to be told when a worker ends.
+/// The last commands of a worker that exits.
 pub struct LastWords(Sharer);
 
-/// The worker ends: what has been counted is told once more, as far as the sockets take
-/// it, by each worker. So nothing is lost by the last one.
+/// Stops sharing when the worker exits. Every worker sends its last commands, as far as the
+/// sockets accept them, so that the last counts are not lost.
 pub fn stop() -> Option<LastWords> {
     let mut sharer = SHARER.take()?;
     sharer.since = today().before(1);
@@ -206,7 +193,7 @@ pub fn stop() -> Option<LastWords> {
 }
 
 impl LastWords {
-    /// What a node is to be told.
+    /// The last commands for a node.
     pub fn of(&mut self, group: usize, node: NodeId, id: u64) -> Vec<ScriptCall> {
         let at = self.0.place(group, node);
         let channel = self.0.channels.get(group).and_then(Option::as_ref);
@@ -217,7 +204,7 @@ impl LastWords {
     }
 }
 
-/// Notes in the zone what has been heard.
+/// Writes received counts to the zone.
 fn note() {
     let missed = sharer(|sharer| {
         let from = sharer.heard.len().saturating_sub(MOST_NOTED);
@@ -225,53 +212,49 @@ fn note() {
         if !sharer.heard.is_empty() {
             sharer.note.start(1);
         }
-        let missed = metrics::raise_others(sharer.board, today(), &heard);
+        let missed = metrics::raise_others(sharer.zone, today(), &heard);
         missed.is_some_and(|missed| missed > 0 && !std::mem::replace(&mut sharer.is_full, true))
     });
     if missed == Some(true) {
-        let fields = json!({ "hint": "openai_stats needs more room for other machines' totals" });
+        let fields =
+            json!({ "hint": "the stats of other machines do not fit: enlarge openai_stats" });
         event(Level::Warn, "stats_not_kept", fields);
     }
 }
 
 impl Sharer {
-    /// The place of a node among all.
+    /// Index of a node among the nodes of all channels.
     fn place(&self, group: usize, node: NodeId) -> Option<usize> {
         let channel = self.channels.get(group)?.as_ref()?;
         let node = usize::from(node.0);
         (node < channel.nodes).then_some(channel.first + node)
     }
 
-    /// Looks what has been counted here.
+    /// Reads the counts of this machine from the zone.
     fn count(&mut self) {
         let today = today();
-        for ((day, name), counters) in metrics::by_day(self.board, self.since) {
+        for ((day, name), counters) in metrics::by_day(self.zone, self.since) {
             self.sharing.count(row(day, name), &counters.to_sums());
         }
-        // A day that is over may have come to more just after the last look.
+        // Requests may have been added to the day of the last look after it.
         self.since = std::mem::replace(&mut self.looked, today);
         let oldest = today.before(KEPT_DAYS);
         self.sharing.forget_before(oldest.number());
     }
 
-    /// Reads what the nginx before has left: nodes may not have been told all of it.
-    fn remember(&mut self, main: &Main) {
-        let former = main
-            .metrics
-            .snapshot
-            .as_ref()
-            .map(|kept| kept.former.borrow());
-        let Some((instance, rows)) = former.as_ref().and_then(|former| former.as_ref()) else {
+    /// Reads the counts of the previous nginx from its snapshot: nodes may lack some of them.
+    fn remember(&mut self) {
+        let Some((instance, rows)) = snapshot::take_former() else {
             return;
         };
         for ((day, name), counters) in rows {
-            let row = row(*day, name.clone());
-            let of = Instance(*instance);
-            self.sharing.know(of, row, &counters.to_sums());
+            let of = Instance(instance);
+            self.sharing.know(of, row(day, name), &counters.to_sums());
         }
     }
 
-    /// Takes in an answer; why it is none, if that is news.
+    /// Handles a node's reply. Returns an error if it is the first in a row; never for a
+    /// lost connection.
     fn answered(&mut self, group: usize, node: NodeId, value: &Value) -> Option<ErrorKind> {
         let at = self.place(group, node)?;
         let done = self.sharing.answered(at, value);

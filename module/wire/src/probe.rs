@@ -4,7 +4,7 @@ use memchr::memmem;
 
 use super::verdict::{ErrorHead, Verdict, verdict};
 
-/// Maximum length of a response that is read.
+/// Maximum length of a response that is read, in bytes.
 const ENOUGH: usize = 16 << 10;
 
 /// Judges the part of a response received so far; `None` if more is needed. `ended` means that

@@ -1,8 +1,8 @@
-//! Runs nemeses at full length: see [`e2e::nemesis`].
+//! Runs nemesis scenarios at full length: see [`e2e::nemesis`].
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a program that reports"
+    reason = "the program's output"
 )]
 
 use std::path::PathBuf;
@@ -13,35 +13,35 @@ use std::time::Duration;
 use clap::Parser;
 use e2e::nemesis::{Pace, Report, SCENARIOS, Scenario, Schedule, Size, run, table};
 
-/// Exclusivity of leases while Redis servers, links, workers and clients fail.
+/// Tests that leases are exclusive while Redis servers, links, workers and clients fail.
 ///
-/// Prints a line of JSON for each scenario, and a table at the end. Ends with 1 when something was
-/// not as it must be.
+/// Prints a line of JSON for each scenario, and a table at the end. The exit status is 1 if a check
+/// failed.
 #[derive(Parser)]
 #[command(name = "nemesis")]
 struct Args {
-    /// Which scenarios; all unless named.
+    /// Scenarios to run; by default all.
     #[arg(value_parser = named)]
     scenarios: Vec<&'static Scenario>,
-    /// How long each runs at least.
+    /// Minimum duration of each scenario in seconds.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// How many leases each grants at least.
+    /// Minimum number of leases that each scenario grants.
     #[arg(long, default_value_t = 20_000)]
     grants: u64,
-    /// What the faults are made from.
+    /// Seed of the faults.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many clients there are.
+    /// Number of clients.
     #[arg(long, default_value_t = 64)]
     clients: usize,
-    /// Runs them as the end-to-end suite does, for some seconds each.
+    /// Runs each scenario for a few seconds, as the end-to-end suite does.
     #[arg(long, conflicts_with_all = ["seconds", "grants", "clients"])]
     short: bool,
-    /// Keeps the logs of both gateways in a folder for each scenario there.
+    /// Keeps the logs of both gateways, in a subdirectory for each scenario.
     #[arg(long, value_name = "DIRECTORY")]
     logs: Option<PathBuf>,
-    /// Shows what would be done, the first so many rounds, and does nothing.
+    /// Prints the first rounds of the schedule instead of running them.
     #[arg(long, value_name = "ROUNDS")]
     show: Option<usize>,
 }
@@ -49,7 +49,7 @@ struct Args {
 fn named(name: &str) -> Result<&'static Scenario, String> {
     Scenario::named(name).ok_or_else(|| {
         let names: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
-        format!("there are {}", names.join(", "))
+        format!("expected one of {}", names.join(", "))
     })
 }
 

@@ -30,7 +30,7 @@ pub struct Faults {
 
 impl Faults {
     /// Compiles the library.
-    #[expect(clippy::new_without_default, reason = "it runs a compiler")]
+    #[expect(clippy::new_without_default, reason = "new() runs a compiler")]
     pub fn new() -> Self {
         let dir = crate::gateway::directory();
         let source = dir.path().join("faults.c");

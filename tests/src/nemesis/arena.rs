@@ -70,9 +70,12 @@ impl Arena {
         wait_until("all nodes vote", || arena.is_healthy());
         // As they do for workers that a reload starts: those go by the servers' age, which is told
         // in whole seconds.
-        let quarantine = ttl.as_secs_f64().ceil();
+        let quarantine = ttl.as_millis().div_ceil(1_000);
         wait_until("all nodes are old enough", || {
-            arena.nodes.iter().all(|node| age(node) >= quarantine)
+            arena
+                .nodes
+                .iter()
+                .all(|node| u128::from(node.age()) >= quarantine)
         });
         arena
     }
@@ -131,7 +134,7 @@ impl Arena {
             if zone_is_free(gateway) {
                 self.stopped[at] = Some(Stopped {
                     pid,
-                    ports: ports_to(pid, upstream),
+                    ports: ports_to(pid, upstream).into_iter().collect(),
                     from,
                 });
                 return;
@@ -171,16 +174,6 @@ fn workers(gateway: &Gateway) -> Vec<i32> {
         workers.len() == gateway.plan().workers
     });
     workers
-}
-
-/// For how many seconds a server has run.
-fn age(node: &Redis) -> f64 {
-    let info = node.ask("INFO server");
-    let line = info
-        .lines()
-        .find_map(|line| line.strip_prefix("uptime_in_seconds:"));
-    line.and_then(|age| age.trim().parse().ok())
-        .expect("a server tells its age")
 }
 
 /// Whether the gateway's other worker can use the shared memory.

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-/// The local ports of a process's TCP connections to a port of 127.0.0.1.
-pub(crate) fn ports_to(pid: i32, port: u16) -> Vec<u16> {
+/// The local ports of a process's TCP connections to a port of 127.0.0.1. While others open and
+/// close sockets, the kernel's table can repeat a line, or lack one.
+pub(crate) fn ports_to(pid: i32, port: u16) -> BTreeSet<u16> {
     let sockets: BTreeSet<String> = fs::read_dir(format!("/proc/{pid}/fd"))
         .expect("the process runs")
         .filter_map(|file| fs::read_link(file.ok()?.path()).ok())
@@ -32,6 +33,7 @@ pub(crate) fn ports_to(pid: i32, port: u16) -> Vec<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wait::wait_until;
     use std::net::{TcpListener, TcpStream};
     use std::process;
 
@@ -42,7 +44,9 @@ mod tests {
         let client = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
         let ours = client.local_addr().expect("connected").port();
         let pid = i32::try_from(process::id()).expect("a process id");
-        assert_eq!(ports_to(pid, port), [ours]);
+        wait_until("the connection is found", || {
+            ports_to(pid, port) == BTreeSet::from([ours])
+        });
         drop(client);
         assert!(!ports_to(pid, port).contains(&ours));
     }

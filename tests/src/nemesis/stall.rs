@@ -1,7 +1,7 @@
 //! How long the machine kept the system's processes waiting for a CPU. What is promised rests on
 //! their running: a worker that does not is no better than one that was stopped.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs;
 use std::process;
 use std::sync::Arc;
@@ -9,7 +9,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::arena::NODE_TIMEOUT;
+
 const PERIOD: Duration = Duration::from_millis(10);
+/// Waits add up over so many periods, a node timeout: on a busy machine a process that has to
+/// answer in time waits often, and not for long each time.
+const PERIODS: usize = (NODE_TIMEOUT.as_millis() / PERIOD.as_millis()) as usize;
 /// After so many periods, new processes are looked for.
 const LOOK: usize = 10;
 
@@ -30,7 +35,7 @@ impl Stalls {
         Self(seen)
     }
 
-    /// The longest wait so far.
+    /// The longest wait so far, of one process within a node timeout.
     pub(crate) fn longest(&self) -> Duration {
         Duration::from_millis(self.0.longest_ms.load(Ordering::Relaxed))
     }
@@ -43,31 +48,58 @@ impl Drop for Stalls {
 }
 
 fn watch(seen: &Seen) {
-    let mut waited: HashMap<u32, u64> = HashMap::new();
+    let mut waits: HashMap<u32, Waits> = HashMap::new();
+    let mut own = Waits::default();
     let mut period = 0;
     while !seen.over.load(Ordering::Relaxed) {
         if period % LOOK == 0 {
             let mut found = HashMap::new();
             for pid in descendants(process::id()) {
-                if let Some(now) = waited.get(&pid).copied().or_else(|| wait_ns(pid)) {
-                    found.insert(pid, now);
-                }
+                let known = waits.remove(&pid);
+                found.extend(known.or_else(|| Waits::of(pid)).map(|waits| (pid, waits)));
             }
-            waited = found;
+            waits = found;
         }
         period += 1;
         let before = Instant::now();
         thread::sleep(PERIOD);
-        let own = before.elapsed().saturating_sub(PERIOD).as_nanos() as u64;
-        let mut longest = own;
-        for (&pid, before) in &mut waited {
+        let late = before.elapsed().saturating_sub(PERIOD);
+        let mut longest = own.add(late.as_nanos() as u64);
+        for (&pid, waits) in &mut waits {
             if let Some(now) = wait_ns(pid) {
-                longest = longest.max(now.saturating_sub(*before));
-                *before = now;
+                longest = longest.max(waits.add(now.saturating_sub(waits.counted)));
+                waits.counted = now;
             }
         }
         seen.longest_ms
             .fetch_max(longest / 1_000_000, Ordering::Relaxed);
+    }
+}
+
+/// How long a process has waited.
+#[derive(Default)]
+struct Waits {
+    /// So far, in nanoseconds.
+    counted: u64,
+    /// In the last periods.
+    recent: VecDeque<u64>,
+}
+
+impl Waits {
+    fn of(pid: u32) -> Option<Self> {
+        Some(Self {
+            counted: wait_ns(pid)?,
+            recent: VecDeque::new(),
+        })
+    }
+
+    /// Adds a wait; the sum of the last periods.
+    fn add(&mut self, ns: u64) -> u64 {
+        self.recent.push_back(ns);
+        if self.recent.len() > PERIODS {
+            self.recent.pop_front();
+        }
+        self.recent.iter().sum()
     }
 }
 

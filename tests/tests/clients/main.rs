@@ -1,5 +1,5 @@
 //! Programs that others wrote, from registries of other languages: OpenAI's clients (PyPI, npm),
-//! Schemathesis (PyPI), and the status page in Chromium.
+//! Schemathesis (PyPI), and the pages for people in Chromium.
 //!
 //! They are a target of their own so that all other tests need the registry of Rust crates only.
 #![allow(
@@ -20,6 +20,8 @@ mod keys;
 #[allow(dead_code, reason = "the target `e2e` uses all of it")]
 mod locks;
 
+mod docs_page;
+mod examples;
 mod mock;
 mod python;
 mod schemathesis;

@@ -195,7 +195,7 @@ fn it_says_when_it_cannot_tell() {
     let mut browser = signed_in(&bed);
     browser.wait_text("#summary", "No problems");
     bed.gateway.quit();
-    browser.wait_text("#trouble", "This is not the present");
+    browser.wait_text("#trouble", "This data is out of date");
     assert_eq!(
         browser.eval("document.body.classList.contains('stale')"),
         true

@@ -36,7 +36,11 @@ macro_rules! on_each_configuration {
 pub const SERVICE: &str = Shipped::TOKEN;
 pub const ADMIN: &str = "token-of-an-admin";
 pub const PASSWORD: &str = "password-of-redis";
-pub const KEYS: [&str; 3] = ["sk-e2e-primary", "sk-e2e-second", "sk-e2e-third"];
+pub const KEYS: [&str; 3] = [
+    "sk-e2e-the-primary-key",
+    "sk-e2e-the-second-key",
+    "sk-e2e-the-third-key",
+];
 
 /// A chat that streams.
 pub const STREAM: &str =
@@ -76,7 +80,7 @@ impl Config {
     pub fn access_log(self) -> &'static str {
         match self {
             Self::MakeRun => "logs/access.json",
-            Self::Production | Self::Container => "openai.json",
+            Self::Production | Self::Container => "openai.log",
         }
     }
 
@@ -84,8 +88,8 @@ impl Config {
     pub fn event_log(self) -> &'static str {
         match self {
             Self::MakeRun => "logs/events.json",
-            Self::Production => "openai-events.json",
-            Self::Container => "openai.json",
+            Self::Production => "openai-events.log",
+            Self::Container => "openai.log",
         }
     }
 }
@@ -304,6 +308,8 @@ pub fn prepare(config: Config, upstream: u16) -> (Vec<Redis>, Shipped) {
     let urls: Vec<String> = nodes.iter().map(Redis::url).collect();
     // Each worker sees the servers on its own: of one it can be known when it does.
     let shipped = shipped.replace("worker_processes auto;", "worker_processes 1;");
+    // With patience for a busy machine.
+    let shipped = shipped.add("openai_redlock locks", "node_timeout 2s;");
     let shipped = shipped.with("REDIS_URL", &urls.join(","));
     (nodes, shipped.with("REDIS_PASSWORD", PASSWORD))
 }

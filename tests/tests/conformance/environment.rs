@@ -56,7 +56,7 @@ fn more_keys_are_separated_by_commas(config: Config) {
     let bed = Bed::with(config, |shipped| {
         shipped.with(
             "OPENAI_API_KEYS",
-            "sk-e2e-second, sk-e2e-third,sk-e2e-fourth,",
+            "sk-e2e-the-second-key, sk-e2e-the-third-key,sk-e2e-fourth,",
         )
     });
     let ids = key_ids(&bed);

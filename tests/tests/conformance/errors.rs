@@ -89,7 +89,7 @@ fn let_go(held: Vec<(JoinHandle<Answer>, Exchange)>) {
 fn no_key_is_free_within_the_wait(config: Config) {
     let upstream = RawUpstream::bind();
     let bed = Bed::before_raw(config, &upstream, |shipped| {
-        shipped.set("openai_pool main", "wait 300ms;")
+        shipped.set("openai_pool main", "wait 2s;")
     });
     let held = hold_all(&bed, &upstream);
     let refused = chat().error(429, "rate_limit_exceeded", "no_key_available");

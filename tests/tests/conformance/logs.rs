@@ -17,10 +17,12 @@ on_each_configuration!(
 fn each_request_is_a_line_of_json(config: Config) {
     let bed = Bed::start(config);
     let call = bed.chat(STREAM).header("x-request-id", "conformance-1");
+    let call = call.header("user-agent", "conformance/1 (\"quoted\")");
     call.send().expect_status(200);
     bed.call("GET", "/v1/models").send().expect_status(401);
     bed.chat(CHAT)
         .header("x-mock-status", "400")
+        .header("x-request-id", "conformance-2")
         .send()
         .expect_status(400);
     let line = bed.access_log("the stream", |line| line["request_id"] == "conformance-1");
@@ -32,14 +34,21 @@ fn each_request_is_a_line_of_json(config: Config) {
         "lock_id": "<text>",
         "service_name": config.service(),
         "processing_time_ms": "<integer>",
+        "status": 200,
+        "attempts": 1,
+        "verdict": "ok",
+        "user_agent": "conformance/1 (\"quoted\")",
     });
     assert_shape("a stream", &shape, &line);
     let refused = bed.access_log("the refusal", |line| line["path"] == "/v1/models");
     let shape = json!({
         "timestamp": "<time>", "level": "warn", "event": "<text>", "request_id": "<text>",
-        "processing_time_ms": "<integer>",
+        "processing_time_ms": "<integer>", "status": 401, "attempts": null, "verdict": "",
     });
     assert_shape("a refusal", &shape, &refused);
+    let failed = bed.access_log("the error", |line| line["request_id"] == "conformance-2");
+    let shape = json!({"status": 400, "attempts": 1, "verdict": "client_error"});
+    assert_shape("an error of the upstream", &shape, &failed);
     // All lines, and no two requests by one id.
     let mut all: Vec<Value> = json_lines(&bed.read(config.access_log()));
     all.retain(|line| line["event"] == "request");

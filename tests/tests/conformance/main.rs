@@ -19,6 +19,7 @@ mod shape;
 
 mod environment;
 mod errors;
+mod headers;
 mod lock_service;
 mod logs;
 mod metrics;

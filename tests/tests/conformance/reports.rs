@@ -161,7 +161,7 @@ fn the_document_names_every_path(config: Config) {
     }
     for page in ["/docs", "/redoc"] {
         let page = bed.call("GET", page).send().expect_status(200);
-        assert!(page.text().contains("/v1/lock/acquire"), "{}", page.text());
+        assert!(page.text().contains("openapi.json"), "{}", page.text());
     }
     bed.end();
 }

@@ -86,13 +86,13 @@ fn every_client_is_known_by_its_name_and_role() {
         .file("ops.token", "# of the operators\n\n  token-of-ops  \n")
         .clients(
             "client labeling-service env:SERVICE_TOKEN;
-             client other env:OTHER_TOKEN role=service priority=9;
+             client another env:OTHER_TOKEN role=service priority=9;
              client ops file:{dir}/ops.token role=admin;",
         )
         .start();
     let known = [
         (TOKEN, "labeling-service", "service"),
-        ("token-of-another", "other", "service"),
+        ("token-of-another", "another", "service"),
         ("token-of-ops", "ops", "admin"),
     ];
     for (token, ..) in known {
@@ -137,11 +137,15 @@ fn auth_on_guards_a_location_without_a_pool() {
 fn with_satisfy_any_an_allowed_address_needs_no_token() {
     let gateway = plan()
         .location("satisfy any; allow 127.0.0.1; deny all;")
+        .server("location = /metrics { openai_auth off; access_log off; openai_metrics; }")
         .start();
     gateway.chat().send().expect_status(200);
     gateway.chat().token("wrong").send().expect_status(200);
     let lines = gateway.logged(2);
     assert!(lines.iter().all(|line| line.key_id == "main"));
+    let metrics = gateway.get("/metrics").send().expect_status(200);
+    let series = "openai_pool_requests_total{pool=\"main\",status=\"success\"} 2";
+    assert!(metrics.text().contains(series), "{}", metrics.text());
 }
 
 #[test]

@@ -107,6 +107,32 @@ fn what_is_sound_passes_where_a_directive_asks_for_it() {
 }
 
 #[test]
+fn json_that_is_no_object_passes_where_nothing_is_read_from_it() {
+    let upstream = RawUpstream::bind();
+    let gateway = rejecting().upstream(upstream.address()).start();
+    let post = |path: &str, body: &str| {
+        Call::new("POST", gateway.url(path))
+            .header("content-type", "application/json")
+            .body(body.to_owned())
+    };
+    for body in ["[1, {\"model\": 5}]", " \"text\" ", "17", "null"] {
+        let client = post("/v1/vector_stores/v/search", body).spawn();
+        let mut exchange = upstream.accept();
+        assert!(exchange.body == body.as_bytes(), "{body}");
+        exchange.answer();
+        client.join().expect("an answer").expect_status(200);
+        let refusal = post("/v1/embeddings", body).send().refusal();
+        assert_eq!(refusal.status, 400, "{body}");
+    }
+    for body in ["[1,", "no json", "1 2"] {
+        let refusal = post("/v1/vector_stores/v/search", body).send().refusal();
+        assert_eq!(refusal.status, 400, "{body}");
+    }
+    let wrong = post("/v1/vector_stores/v/search", r#"{"model":5}"#).send();
+    assert_eq!(wrong.refusal().param.as_deref(), Some("model"));
+}
+
+#[test]
 fn only_json_is_looked_at() {
     let gateway = rejecting().start();
     for kind in [

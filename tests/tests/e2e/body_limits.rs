@@ -66,12 +66,12 @@ fn a_body_of_32_mib_is_looked_at_in_memory_and_in_a_file() {
 #[test]
 fn a_body_above_the_limit_passes_unseen() {
     let gateway = Plan::new().location("openai_inspect_max_size 1k;").start();
-    for (body, model) in [(large(100), "gpt-4o"), (large(2_000), "")] {
+    for body in [large(100), large(2_000)] {
         gateway.chat_with(body).send().expect_status(200);
-        let lines = gateway.access_log();
-        let requests = lines.lines().count().max(1);
-        assert_eq!(gateway.logged(requests).pop().expect("a line").model, model);
     }
+    let lines = gateway.logged(2);
+    let models: Vec<_> = lines.iter().map(|line| line.model.as_str()).collect();
+    assert_eq!(models, ["gpt-4o", ""]);
 }
 
 #[test]

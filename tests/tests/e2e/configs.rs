@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use e2e::{Call, Flavour, Redis, Shipped, wait_until, workspace};
+use e2e::{Call, Flavour, Redis, Shipped, VARIABLES, wait_until, workspace};
 use mock_upstream::{DenyToken, MockServer, Scenario};
 
 /// A mock that refuses a client's token.
@@ -39,46 +39,6 @@ fn every_configuration_loads() {
     }
 }
 
-/// The examples of a page that are whole configurations, or what stands in `http`.
-fn examples(page: &str) -> Vec<String> {
-    let text = fs::read_to_string(workspace().join(page)).expect("the page");
-    let blocks = text.split("```").skip(1).step_by(2);
-    let examples = blocks.filter_map(|block| block.strip_prefix("nginx\n"));
-    let with_pool = examples.filter(|example| example.contains("openai_pool main {"));
-    let whole = with_pool.map(|example| match example.contains("load_module ") {
-        true => example.to_owned(),
-        false => format!(
-            "load_module modules/ngx_http_openai_module.so;\nevents {{}}\nhttp {{\n{example}}}\n"
-        ),
-    });
-    // nginx looks names up when it reads them, and a test has no DNS.
-    whole
-        .map(|example| example.replace("https://api.openai.com", "https://127.0.0.1"))
-        .collect()
-}
-
-#[test]
-fn the_examples_of_the_readme_and_the_guide_load() {
-    for (page, least) in [("README.md", 2), ("docs/guides/install.md", 1)] {
-        let examples = examples(page);
-        assert!(examples.len() >= least, "{page}: {examples:?}");
-        for example in examples {
-            let example = example.replace("openai_log_format.conf", "log_format.conf");
-            let shipped = Shipped::prepare_text(&example, 1)
-                .with("WEB_TOKEN", "token-of-the-web")
-                .with("BATCH_TOKEN", "token-of-the-batch");
-            fs::create_dir(shipped.path().join("openai")).expect("the directory is writable");
-            let test = shipped
-                .file("openai/keys", "sk-e2e-a\n")
-                .file("openai/web.token", "token-of-the-web\n")
-                .file("openai/ops.token", "token-of-the-ops\n")
-                .test();
-            assert!(test.ok, "{page}: {}", test.output);
-            assert!(test.emergencies().is_empty(), "{page}: {}", test.output);
-        }
-    }
-}
-
 /// It needs no Redis to load, but addresses and a password.
 #[test]
 fn the_configuration_of_several_machines_loads() {
@@ -104,8 +64,11 @@ fn the_configuration_of_several_machines_loads() {
         .arg(&config)
         .env("REDIS_URL", urls)
         .env("REDIS_PASSWORD", "password-of-redis")
-        .env("PRIMARY_OPENAI_API_KEY", "sk-e2e-primary")
-        .env("OPENAI_API_KEYS", "sk-e2e-second,sk-e2e-third")
+        .env("PRIMARY_OPENAI_API_KEY", "sk-e2e-the-primary-key")
+        .env(
+            "OPENAI_API_KEYS",
+            "sk-e2e-the-second-key,sk-e2e-the-third-key",
+        )
         .env("SERVICE_TOKEN", Shipped::TOKEN)
         .env("ADMIN_TOKEN", "token-of-an-admin")
         .env_remove("DEV_MODE")
@@ -130,15 +93,24 @@ fn streams(name: &str, path: &str, key: &str) -> e2e::RunningShipped {
 
 #[test]
 fn the_minimal_configuration_serves() {
-    streams("minimal.conf", "/v1/chat/completions", "sk-e2e-primary").stop();
+    streams(
+        "minimal.conf",
+        "/v1/chat/completions",
+        "sk-e2e-the-primary-key",
+    )
+    .stop();
 }
 
 #[test]
 fn the_configuration_of_production_serves_and_logs_json() {
-    let running = streams("production.conf", "/v1/chat/completions", "sk-e2e-primary");
-    let line = running.line_of("openai.json", "chat/completions");
+    let running = streams(
+        "production.conf",
+        "/v1/chat/completions",
+        "sk-e2e-the-primary-key",
+    );
+    let line = running.line_of("openai.log", "chat/completions");
     let line: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
-    assert_eq!(line["status"], "200");
+    assert_eq!(line["status"], 200);
     assert_eq!(line["event"], "request");
     assert_eq!(line["service_name"], "labeling-service");
     assert_eq!(line["key_id"], "primary");
@@ -159,11 +131,11 @@ fn the_configuration_of_production_serves_and_logs_json() {
         .token("wrong")
         .send()
         .expect_status(401);
-    let line = running.line_of("openai.json", "/v1/models");
+    let line = running.line_of("openai.log", "/v1/models");
     let line: serde_json::Value = serde_json::from_str(&line).expect("a line of JSON");
     assert_eq!(
         (&line["status"], &line["lease_status"]),
-        (&"401".into(), &"none".into())
+        (&401.into(), &"none".into())
     );
     running.stop();
 }
@@ -176,11 +148,14 @@ pub(crate) fn locks(running: &e2e::RunningShipped) {
             .token(Shipped::TOKEN)
             .send()
     };
-    let health = Call::new("GET", url("/health")).send().expect_status(200);
-    assert_eq!(health.json()["status"], "healthy");
+    // With locks on nodes, once these are connected.
+    let health = Call::new("GET", url("/health"));
+    wait_until("the gateway is healthy", || {
+        health.send().json()["status"] == "healthy"
+    });
     let asked = serde_json::json!({"service_name": "labeling-service",
         "resource_type": "openai_api", "dimension": "c_role", "content_type": "candidate",
-        "estimated_duration": 300, "request_id": "uuid-here"});
+        "estimated_duration": 300, "request_id": "uuid-here", "wait_ms": 10_000});
     let answer = post("/v1/lock/acquire", asked).expect_status(200).json();
     let lock = &answer["lock_info"];
     assert_eq!(lock["status"], "acquired");
@@ -209,20 +184,30 @@ pub(crate) fn locks(running: &e2e::RunningShipped) {
 
 #[test]
 fn the_configuration_of_several_pools_serves_from_each() {
-    streams("pools.conf", "/v1/chat/completions", "sk-e2e-primary").stop();
+    streams(
+        "pools.conf",
+        "/v1/chat/completions",
+        "sk-e2e-the-primary-key",
+    )
+    .stop();
     streams("pools.conf", "/batch/v1/chat/completions", "sk-e2e-a").stop();
 }
 
 #[test]
 fn the_configuration_of_several_providers_routes() {
-    streams("routes.conf", "/v1/chat/completions", "sk-e2e-primary").stop();
+    streams(
+        "routes.conf",
+        "/v1/chat/completions",
+        "sk-e2e-the-primary-key",
+    )
+    .stop();
     let mock = mock();
     let running = Shipped::prepare("routes.conf", mock.addr().port()).start();
     let url = format!("http://127.0.0.1:{}/v1/chat/completions", running.port());
     for (requests, (model, key)) in (1..).zip([
         ("llama", "not-a-secret"),
-        ("fast", "sk-e2e-primary"),
-        ("o3", "sk-e2e-primary"),
+        ("fast", "sk-e2e-the-primary-key"),
+        ("o3", "sk-e2e-the-primary-key"),
     ]) {
         Call::json(url.clone(), format!(r#"{{"model":"{model}"}}"#))
             .send()
@@ -236,7 +221,7 @@ fn the_configuration_of_several_providers_routes() {
 
 #[test]
 fn the_configuration_of_make_run_serves() {
-    let running = streams("run.conf", "/v1/chat/completions", "sk-e2e-primary");
+    let running = streams("run.conf", "/v1/chat/completions", "sk-e2e-the-primary-key");
     locks(&running);
     let event = running.line_of("logs/events.json", "lock_acquired");
     let event: serde_json::Value = serde_json::from_str(&event).expect("a line of JSON");
@@ -251,6 +236,7 @@ fn of_run(environment: &[(&str, &str)]) -> String {
     let mut command = Command::new(script);
     command
         .arg("config")
+        .env("ENV_FILE", "/nonexistent")
         .env_remove("REDIS_URL")
         .env_remove("REDIS_PASSWORD");
     let output = command
@@ -259,6 +245,34 @@ fn of_run(environment: &[(&str, &str)]) -> String {
         .expect("bash");
     assert!(output.status.success());
     String::from_utf8(output.stdout).expect("text")
+}
+
+/// The file sets what the environment does not, and is not executed.
+#[test]
+fn make_run_reads_a_file_of_variables() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("env");
+    let example = fs::read_to_string(workspace().join("nginx/env.example")).expect("the example");
+    for name in VARIABLES {
+        assert!(
+            example.contains(&format!("{name}=")),
+            "{name} is in the example"
+        );
+    }
+    let all = example.lines().map(|line| match line.strip_prefix('#') {
+        Some(rest) if rest.starts_with(|c: char| c.is_ascii_uppercase()) => rest,
+        _ => line,
+    });
+    fs::write(&file, all.collect::<Vec<_>>().join("\n")).expect("the directory is writable");
+    let file = file.display().to_string();
+    let with_file = of_run(&[("ENV_FILE", &file)]);
+    assert_eq!(
+        with_file,
+        of_run(&[("REDIS_URL", "x"), ("REDIS_PASSWORD", "x")])
+    );
+    let plain = of_run(&[]);
+    assert_ne!(with_file, plain);
+    assert_eq!(of_run(&[("ENV_FILE", &file), ("REDIS_URL", "")]), plain);
 }
 
 #[test]

@@ -63,6 +63,23 @@ fn otherwise_the_two_tokens_are_refused() {
 }
 
 #[test]
+fn in_dev_mode_the_two_tokens_may_be_those_of_clients() {
+    let plan = Plan::new()
+        .environment("SERVICE_TOKEN", "dev-token")
+        .clients("client app env:SERVICE_TOKEN;");
+    let gateway = plan.clone().environment("DEV_MODE", "true").start();
+    for token in ["dev-token", "admin-token"] {
+        gateway.chat().token(token).send().expect_status(200);
+    }
+    let lines = gateway.logged(2);
+    let known: Vec<_> = lines.iter().map(|line| line.service.as_str()).collect();
+    assert_eq!(known, ["app", "dev-admin"]);
+    let test = plan.check();
+    assert!(!test.ok);
+    assert!(test.output.contains("DEV_MODE"), "{}", test.output);
+}
+
+#[test]
 fn dev_mode_survives_a_reload() {
     let mut gateway = plan().environment("DEV_MODE", "true").start();
     gateway.reload(|plan| plan);

@@ -142,6 +142,38 @@ fn a_token_in_any_other_header_does_not_arrive_upstream() {
     }
 }
 
+/// nginx reads the values of these variables from the client's headers, not from a list.
+#[test]
+fn a_token_does_not_arrive_upstream_by_a_variable() {
+    let upstream = RawUpstream::bind();
+    let variables = "proxy_set_header User-Agent $http_user_agent; \
+                     proxy_set_header Cookie $http_cookie; proxy_set_header Referer $http_referer; \
+                     proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; \
+                     proxy_set_header X-Cookie $cookie_session; proxy_set_header X-Via $http_via;";
+    let gateway = with_clients()
+        .location(variables)
+        .upstream(upstream.address())
+        .start();
+    for name in ["User-Agent", "Cookie", "Referer", "X-Forwarded-For", "Via"] {
+        let mut client = gateway.connect();
+        let own = format!("Authorization: Bearer {TOKEN}\r\n{name}: session={TOKEN}\r\n");
+        client.send(post(&own, "{}"));
+        let mut exchange = upstream.accept();
+        assert!(!exchange.head.contains(TOKEN), "{name}: {}", exchange.head);
+        exchange.answer();
+        client.answer().expect_status(200);
+    }
+    let text = "Authorization: Bearer {TOKEN}\r\nUser-Agent: mine\r\nCookie: session=1\r\n";
+    let mut client = gateway.connect();
+    client.send(post(&text.replace("{TOKEN}", TOKEN), "{}"));
+    let mut exchange = upstream.accept();
+    for line in ["User-Agent: mine", "Cookie: session=1", "X-Cookie: 1"] {
+        assert!(exchange.head.contains(line), "{line}: {}", exchange.head);
+    }
+    exchange.answer();
+    client.answer().expect_status(200);
+}
+
 /// Where no token is asked for, what looks like a credential does not go upstream either.
 #[test]
 fn credentials_do_not_arrive_upstream_where_no_token_is_asked_for() {

@@ -1,7 +1,7 @@
 //! Locations inside a proxied one: those without a handler of their own serve files, as in nginx
 //! without the module.
 
-use e2e::{Plan, RawUpstream, closed_port};
+use e2e::{Call, Plan, RawUpstream, closed_port};
 
 /// `/v1/` with locations for files inside it, in a plan whose only slot is to be of no interest.
 fn plan(inner: &str) -> Plan {
@@ -99,6 +99,67 @@ fn a_method_that_is_limited_is_sent_with_a_key() {
     for line in gateway.logged(2) {
         assert_eq!(line.key_id, "main");
     }
+}
+
+/// Where requests need a token, those that the module answers itself need one as well.
+#[test]
+fn metrics_below_a_pool_are_not_open() {
+    let gateway = Plan::new()
+        .environment("TOKEN", "token-of-a-client")
+        .clients("client app env:TOKEN;")
+        .server("openai main; location = /metrics { openai_metrics; if ($arg_x) { set $y 1; } }")
+        .start();
+    for path in ["/metrics", "/metrics?x=1"] {
+        let refused = gateway.get(path).send().refusal();
+        assert_eq!(refused.status, 401);
+        let metrics = gateway.get(path).token("token-of-a-client").send();
+        metrics.expect_status(200);
+    }
+}
+
+/// Blocks inside the locations of the lock service and of the metrics are answered as these.
+#[test]
+fn blocks_inside_locations_that_the_module_answers() {
+    let gateway = Plan::new()
+        .environment("TOKEN", "token-of-a-client")
+        .clients("client app env:TOKEN;")
+        .server(
+            "openai main;
+             location = /health { openai_api main; if ($arg_x) { set $y 1; } }
+             location /v1/lock/ {
+                openai_api main;
+                if ($arg_x) { set $y 1; }
+                limit_except GET { allow all; }
+             }
+             location = /metrics { openai_auth off; openai_metrics; if ($arg_x) { set $y 1; } }
+             location = /proxied { openai_api main; if ($arg_x) { proxy_pass http://upstream; } }",
+        )
+        .start();
+    for query in ["", "?x=1"] {
+        let get = |path: &str| gateway.get(&format!("{path}{query}"));
+        let health = get("/health").send().expect_status(200).json();
+        assert_eq!(health["status"], "healthy");
+        let metrics = get("/metrics").send().expect_status(200);
+        assert!(metrics.text().contains("openai_"), "{}", metrics.text());
+        let body = r#"{"service_name":"labeling"}"#;
+        let url = gateway.url(&format!("/v1/lock/acquire{query}"));
+        let lock = Call::json(&url, body).token("token-of-a-client").send();
+        let lock = lock.expect_status(200).json();
+        gateway.wait_held(1, 0);
+        let body = format!(
+            r#"{{"service_name":"labeling","lock_id":{}}}"#,
+            lock["lock_info"]["lock_id"]
+        );
+        let url = gateway.url(&format!("/v1/lock/release{query}"));
+        let released = Call::json(&url, body).token("token-of-a-client").send();
+        released.expect_status(200);
+        gateway.wait_held(0, 0);
+    }
+    let refused = gateway.get("/proxied?x=1").send().refusal();
+    assert_eq!(refused.status, 401);
+    let proxied = gateway.get("/proxied?x=1").token("token-of-a-client");
+    proxied.send();
+    assert_eq!(gateway.logged(10).last().expect("a line").key_id, "main");
 }
 
 /// nginx goes on with the handler of the first block, and with the configuration of the last.

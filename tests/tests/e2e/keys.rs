@@ -24,7 +24,7 @@ fn used(gateway: &Gateway, keys: &[&str]) -> Vec<String> {
 #[test]
 fn keys_come_from_variables_files_and_the_configuration() {
     let gateway = Plan::new()
-        .environment("PRIMARY_OPENAI_API_KEY", "sk-e2e-primary")
+        .environment("PRIMARY_OPENAI_API_KEY", "sk-e2e-the-primary-key")
         .environment("OPENAI_API_KEYS", "sk-e2e-list-1, sk-e2e-list-2 ,")
         .file(
             "keys",
@@ -39,7 +39,7 @@ fn keys_come_from_variables_files_and_the_configuration() {
         )
         .start();
     let keys = [
-        "sk-e2e-primary",
+        "sk-e2e-the-primary-key",
         "sk-e2e-list-1",
         "sk-e2e-list-2",
         "sk-e2e-file-1",

@@ -153,3 +153,19 @@ fn a_probe_over_tls_is_believed_from_who_is_vouched_for() {
     wait_until("a probe succeeds", || state(&known) == "closed");
     assert_eq!(second.stats().totals.requests, 1);
 }
+
+/// The address that an older configuration probes may be the one that does not work.
+#[test]
+fn workers_of_an_older_configuration_do_not_probe() {
+    let probed = |address: &str| format!("{CIRCUIT} probe http://{address} interval=400ms;");
+    let mut gateway = plan(KEY, &probed("127.0.0.1:1")).start();
+    let slow = gateway.chat().header("x-mock-words", "1000");
+    let mut running = slow.header("x-mock-delay", "100ms").events();
+    assert!(running.next().is_some(), "the stream has begun");
+    let other = "key sk-e2e-main-0001 id=main slots=2;";
+    gateway.reload(|_| plan(other, &probed("127.0.0.1:1")));
+    break_it(&gateway);
+    gateway.reload(|_| plan(other, &probed("{upstream}")));
+    wait_until("a probe succeeds", || state(&gateway) == "closed");
+    drop(running);
+}

@@ -3,6 +3,8 @@
 
 use e2e::{Plan, RawUpstream, Refusal, closed_port};
 
+use crate::reload;
+
 /// `http` with an upstream that refuses, under the name `nobody`.
 fn nobody() -> String {
     format!("upstream nobody {{ server 127.0.0.1:{}; }}", closed_port())
@@ -91,6 +93,31 @@ fn error_page_may_lead_from_the_pool_to_a_location_without_one() {
     gateway.wait_held(0, 0);
     exchange.answer();
     client.join().expect("an answer").expect_status(200);
+}
+
+/// nginx marks the request as done before, and its client may stay for the next one.
+#[test]
+fn post_action_may_wait_for_a_slot() {
+    let upstream = RawUpstream::bind();
+    let gateway = Plan::new()
+        .server(
+            "location = /told { post_action /after; return 200 told; }
+             location = /after { internal; openai main; proxy_pass http://upstream; }",
+        )
+        .upstream(upstream.address())
+        .start();
+    let holder = reload::stream(&gateway, &upstream);
+    let mut client = gateway.connect();
+    client.send("GET /told HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    client.read_until("told");
+    gateway.wait_held(1, 1);
+    assert!(!upstream.is_called(), "the slot is held");
+    reload::end(holder);
+    let mut exchange = upstream.accept();
+    assert!(exchange.head.contains(e2e::KEY), "{}", exchange.head);
+    exchange.answer();
+    gateway.wait_held(0, 0);
+    drop(client);
 }
 
 /// What the header filter makes of the second error must not hide what is known of the request.

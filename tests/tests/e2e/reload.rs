@@ -1,6 +1,9 @@
 //! Reloads while streams run: none is lost, no slot is lent twice.
 
-use e2e::{Events, Exchange, Gateway, Plan, RawUpstream, wait_until};
+use std::fs;
+
+use e2e::{Events, Exchange, Gateway, Plan, RawClient, RawUpstream, post, wait_until};
+use openai_keys::{Recipient, encrypt, generate};
 
 pub(crate) fn start(pool: &str) -> (Gateway, RawUpstream) {
     let upstream = RawUpstream::bind();
@@ -36,6 +39,40 @@ fn key_of(exchange: &Exchange) -> String {
         .header("authorization")
         .unwrap_or_default()
         .replace("Bearer sk-e2e-", "")
+}
+
+/// `nginx -s` runs in the shell of an operator, whose variables are not those of the server.
+#[test]
+fn a_signal_needs_no_variables() {
+    let (secret, public) = generate();
+    let sealed = |text: &[u8]| {
+        let sealed = encrypt(text, &Recipient::Public(&public)).expect("encrypted");
+        String::from_utf8(sealed).expect("armor")
+    };
+    let gateway = Plan::new()
+        .environment("ENCRYPTION_KEY", &secret)
+        .environment("LOG_LEVEL", "debug")
+        .environment("URLS", "redis://127.0.0.1:1")
+        .environment("TOKEN", "token-of-a-client")
+        .file("password", &sealed(b"pa-ss-word"))
+        .file("keys", &sealed(b"sk-e2e-main-0001"))
+        .pool("main", "key file:{dir}/keys;")
+        .clients("client app env:TOKEN; client another file:{dir}/password;")
+        .http("openai_redlock locks { node env:URLS; password file:{dir}/password; }")
+        .http("openai_event_log {dir}/events.log;")
+        .start();
+    for shell in [
+        &[][..],
+        &[
+            ("ENCRYPTION_KEY", "AGE-SECRET-KEY-1"),
+            ("LOG_LEVEL", "loud"),
+            ("URLS", "http://nowhere.invalid"),
+            ("TOKEN", "short"),
+        ],
+    ] {
+        let sent = gateway.signal_from_shell("reopen", shell);
+        assert!(sent.ok, "{}", sent.output);
+    }
 }
 
 #[test]
@@ -233,4 +270,80 @@ fn a_reload_with_a_mistake_leaves_everything_as_it_was() {
     let client = gateway.chat().spawn();
     upstream.accept().answer();
     client.join().expect("an answer").expect_status(200);
+}
+
+/// How many eventfds the master has.
+fn eventfds(gateway: &mut Gateway) -> usize {
+    let list = fs::read_dir(format!("/proc/{}/fd", gateway.nginx().master_pid()));
+    let links = list.expect("a master").filter_map(|entry| {
+        let link = fs::read_link(entry.ok()?.path()).ok()?;
+        Some(link.to_string_lossy().into_owned())
+    });
+    links.filter(|link| link == "anon_inode:[eventfd]").count()
+}
+
+#[test]
+fn the_master_closes_what_a_dropped_zone_had() {
+    let mut gateway = Plan::new().start();
+    let at_first = eventfds(&mut gateway);
+    assert!(at_first > 0, "the zone has eventfds");
+    for others in ["", "http {}"] {
+        gateway.reload_others(others);
+        assert_eq!(eventfds(&mut gateway), 0, "with \"{others}\"");
+        gateway.reload(|plan| plan);
+        assert_eq!(eventfds(&mut gateway), at_first);
+        gateway.chat().send().expect_status(200);
+    }
+}
+
+/// The worker that learns when a key returns may exit before that time.
+#[test]
+fn a_waiter_is_served_when_the_key_returns_although_the_worker_that_noted_it_is_gone() {
+    let upstream = RawUpstream::bind();
+    let pool = "key sk-e2e-a; lease_ttl 60s; wait 60s;";
+    let plan = Plan::new()
+        .pool("main", pool)
+        .location("openai_next_key off;")
+        .upstream(upstream.address());
+    let mut gateway = plan.start();
+    let first = gateway.chat().spawn();
+    let mut limited = upstream.accept();
+    gateway.reload(|plan| plan);
+    let waiting = gateway.chat().spawn();
+    gateway.wait_held(1, 1);
+    limited.send(
+        "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nConnection: close\r\n\
+         Content-Length: 0\r\n\r\n",
+    );
+    first.join().expect("an answer").expect_status(429);
+    upstream.accept().answer();
+    waiting.join().expect("an answer").expect_status(200);
+}
+
+/// nginx does not replace a worker that dies while it shuts down.
+#[test]
+fn a_worker_that_is_killed_while_it_shuts_down_blocks_no_slot() {
+    let upstream = RawUpstream::bind();
+    let mut gateway = Plan::new()
+        .pool("main", "key sk-e2e-a; lease_ttl 9s; wait 60s;")
+        .upstream(upstream.address())
+        .loses_workers()
+        .start();
+    let old = gateway.nginx().worker_pids()[0];
+    let port = gateway.port();
+    let clients = (0..4).map(|_| {
+        let mut client = RawClient::connect(port);
+        client.send(post("", "{}"));
+        client
+    });
+    let _clients: Vec<_> = clients.collect();
+    let _running = upstream.accept();
+    gateway.wait_held(1, 3);
+    gateway.reload(|plan| plan);
+    let waiting = gateway.chat().spawn();
+    gateway.wait_held(1, 4);
+    // Each of its waiters would get the slot for the life of a lease.
+    gateway.nginx().kill_worker(old);
+    upstream.accept().answer();
+    waiting.join().expect("an answer").expect_status(200);
 }

@@ -8,7 +8,7 @@ fn start() -> (Gateway, RawUpstream) {
     let upstream = RawUpstream::bind();
     let gateway = Plan::new()
         .workers(2)
-        .pool("main", "key sk-e2e-main-0001 id=main; lease_ttl 1s;")
+        .pool("main", "key sk-e2e-main-0001 id=main; lease_ttl 3s;")
         .location("add_header X-Worker $pid;")
         .upstream(upstream.address())
         .start();

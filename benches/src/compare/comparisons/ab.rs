@@ -1,4 +1,4 @@
-//! The module beside an older build of it: the same configuration, the same load, in turn.
+//! The module compared with an older build: the same configuration and load, in turn.
 
 use super::redlock::redlock;
 use super::throughput::CONNECTIONS;
@@ -12,11 +12,12 @@ use crate::report::{Finding, Report, Target, Unit};
 use crate::route::{Group, Route};
 use crate::spread::Spread;
 
-/// What a change may cost of nginx's core, for each request.
+/// The maximum increase of nginx's time on its core for each request.
 const TARGET: Target = Target::AtMost(1.02);
 
-/// What is measured, and how it is served. Directives and variables that the older module lacks must not
-/// come in here. The first one is served without a lease: the cost of a module that has nothing to do.
+/// Name and route of each case. They must not use directives or variables that the older module
+/// lacks. The first case has no lease: it shows the cost of a module that does nothing for the
+/// request.
 const CASES: [(&str, Route); 3] = [
     ("plain", Route::PLAIN),
     ("shared memory", Route::gateway("keys-64", 64, 1)),
@@ -32,7 +33,7 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     };
     let mock = Mock::start(lab)?;
     let routes = CASES.map(|(_, route)| route);
-    // Servers of their own for each: what one module keeps there is nothing to the other.
+    // Separate servers for each module, so that neither sees the other's data.
     let servers = [Redis::group(lab, 3)?, Redis::group(lab, 3)?];
     let start = |lab: &Lab, servers: &[Redis]| {
         let group = Group {
@@ -58,7 +59,7 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     new.finish()
 }
 
-/// The time of nginx's worker on its core, for a request.
+/// Compares the time of nginx's worker on its core for each request.
 fn core(what: &str, old: &Rounds, new: &Rounds) -> Finding {
     Finding {
         target: TARGET,

@@ -1,4 +1,4 @@
-//! What the lease adds to the first token and to the last, at the speed at which models answer.
+//! What the lease adds to the time of the first token and of the last, at the speed of real models.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -19,12 +19,12 @@ use crate::stream::{Client, Request, Times};
 const STREAMS: usize = 512;
 const WORDS: usize = 64;
 const DELAY: Duration = Duration::from_millis(20);
-/// Each client asks so often in a row: 1,536 answers a round.
+/// The number of requests that each client sends in succession: 1,536 responses in a round.
 const ANSWERS: usize = 3;
 
 const ROUTES: [Route; 2] = [Route::PLAIN, Route::gateway("keys-512", STREAMS, 1)];
 
-/// Percentiles of the rounds of one side, in microseconds.
+/// Percentiles of one side in each round, in microseconds.
 #[derive(Default)]
 struct Percentiles {
     first_p50: Vec<f64>,
@@ -86,7 +86,8 @@ fn sorted_micros(times: impl Iterator<Item = Duration>) -> Vec<f64> {
     micros
 }
 
-/// All clients at once, spread evenly over the time that an answer takes.
+/// Runs all clients at the same time. Their starts are spread evenly over the duration of a
+/// response.
 fn measure(side: &Side<'_>) -> Result<Vec<Times>> {
     let request = Rc::new(Request::chat(&side.route.path(), WORDS, DELAY));
     let port = side.nginx.port();

@@ -1,4 +1,4 @@
-//! Requests a second with few keys and with many.
+//! Requests per second with few keys and with many.
 
 use super::throughput::{CONNECTIONS, compare};
 use crate::error::Result;
@@ -12,7 +12,8 @@ use crate::route::Route;
 const FEW: Route = Route::gateway("keys-10", 10, 8);
 const MANY: Route = Route::gateway("keys-10000", 10_000, 8);
 
-/// Each has an nginx of its own: work that grows with the zone would slow both in one.
+/// Each side has an nginx of its own: in a common one, work that grows with the zone would slow
+/// down both.
 pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     let mock = Mock::start(lab)?;
     let few = Nginx::start(lab, &mock, &[FEW])?;

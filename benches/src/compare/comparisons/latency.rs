@@ -1,4 +1,4 @@
-//! What the lease adds to the time of an answer, for clients that ask as fast as they can.
+//! What the lease adds to the duration of a response, for clients without pauses.
 
 use crate::error::Result;
 use crate::lab::Lab;
@@ -11,8 +11,8 @@ use crate::spread::Spread;
 
 const ROUTES: [Route; 2] = [Route::PLAIN, Route::gateway("keys-64", 64, 1)];
 
-/// One client sees the path itself. Sixty-four keep nginx busy all the time: their answers take
-/// as long as their turn does to come, so only the ratio says something.
+/// Number of clients, and the targets. One client measures the path itself. 64 clients keep nginx
+/// busy, so that the duration of a response depends on the queue, and only the ratio is meaningful.
 const CLIENTS: [(usize, Target, Target); 2] = [
     (1, Target::AtMost(60.0), Target::None),
     (64, Target::None, Target::None),
@@ -39,7 +39,7 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     nginx.finish()
 }
 
-/// The difference of two times.
+/// Compares the medians of two durations.
 pub fn added(name: String, target: Target, plain: &[f64], gateway: &[f64]) -> Finding {
     let middle = |values: &[f64]| Spread::of(values.iter().copied()).median;
     let note = format!(

@@ -1,4 +1,4 @@
-//! Locks taken and given back over HTTP, beside an nginx that answers at once.
+//! Calls of the lock service over HTTP, compared with an nginx that responds at once.
 
 use super::redlock::redlock;
 use super::throughput::{CONNECTIONS, compare};
@@ -14,10 +14,10 @@ use crate::route::{Group, Route};
 use crate::site::{CLIENT_TOKEN, RETURN};
 use crate::wrk;
 
-/// More slots than clients: nobody is refused, also while slots are being given back.
+/// More slots than clients, so that no call is rejected, even while slots are being released.
 const SLOTS: usize = 256;
 
-/// Each call that takes a lock is followed by one that gives one back.
+/// A script for wrk: after each call that acquires a lock, one that releases a lock.
 fn calls(pool: &str) -> String {
     format!(
         r#"local headers = {{ ["Authorization"] = "Bearer {CLIENT_TOKEN}" }}
@@ -43,7 +43,7 @@ end
     )
 }
 
-/// As much work for wrk, but for the bodies.
+/// A script for wrk that does as much work, but sends no bodies.
 const BARE: &str = "function request() return wrk.format('GET') end\n\
                     function response(status, headers, body) body:find('acquired', 1, true) end\n";
 

@@ -1,4 +1,4 @@
-//! What nginx's worker needs for a stream that is open.
+//! The memory that nginx's worker uses for an open stream.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::stream::{Client, Request};
 
 const STREAMS: usize = 2_000;
 const ROUTES: [Route; 2] = [Route::PLAIN, Route::gateway("keys-2000", STREAMS, 1)];
-/// Memory hardly varies.
+/// Memory use hardly varies.
 const ROUNDS: usize = 3;
 
 pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
@@ -46,17 +46,17 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     })
 }
 
-/// Bytes a stream. A fresh nginx each time: a heap that has been large stays so.
+/// Bytes for each stream. Starts a new nginx each time, because a heap does not shrink.
 fn measure(lab: &Lab, mock: &Mock, route: &Route) -> Result<f64> {
     let nginx = Nginx::start(lab, mock, &ROUTES)?;
     let quick = Request::chat(&route.path(), 3, Duration::ZERO);
-    // It shows its first word, and the second after everything is over.
+    // The second word does not arrive before the measurement is over.
     let slow = Request::chat(&route.path(), 2, Duration::from_secs(600));
     let grown = runtime()?.block_on(async {
         let mut client = Client::connect(nginx.port()).await?;
         client.exchange(&quick).await?;
         let before = memory(nginx.worker())?;
-        // One after the other: each is open before the next begins, all stay open.
+        // Opens one stream after the other. All stay open.
         let mut streams = Vec::with_capacity(STREAMS);
         for _ in 0..STREAMS {
             let mut client = Client::connect(nginx.port()).await?;

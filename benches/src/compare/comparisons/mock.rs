@@ -1,4 +1,5 @@
-//! Our mock beside one of the usual design, in OpenResty's Lua: a core for the server, one for the client.
+//! The mock compared with a typical one in OpenResty's Lua. The server and the client have a core
+//! each.
 
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ const DELAY_MS: f64 = 50.0;
 const HELD: usize = 8_000;
 const HELD_FOR: Duration = Duration::from_secs(60);
 
-/// A mock under load.
+/// A mock that is measured.
 struct Side {
     /// Its base URL.
     url: String,
@@ -54,7 +55,7 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     nginx.finish()
 }
 
-/// What the rounds of both sides gave: Lua's, ours.
+/// The results of all rounds: the Lua mock, then ours.
 type Both = [Vec<f64>; 2];
 
 fn middle(values: &[f64]) -> f64 {
@@ -107,7 +108,7 @@ fn ratio(name: String, target: Target, rates: Both, note: String) -> Finding {
     }
 }
 
-/// How far words are from where they should be, and what that costs in streams a second.
+/// Measures how exactly words are paced, and how many streams per second that allows.
 fn pace(lab: &Lab, report: &mut Report, sides: &[Side; 2]) -> Result<()> {
     let streams = STREAMS.to_string();
     let (mut rates, mut errors) = (Both::default(), Both::default());
@@ -147,7 +148,7 @@ fn pace(lab: &Lab, report: &mut Report, sides: &[Side; 2]) -> Result<()> {
     })
 }
 
-/// The tool that measures, against what is known: words that leave every 20 ms.
+/// Checks the measuring tool against a known value: words that are sent every 20 ms.
 fn tool(lab: &Lab, report: &mut Report, mock: &Mock) -> Result<()> {
     let known = ["-H", "X-Mock-Words: 64", "-H", "X-Mock-Delay: 20ms"];
     let load = ["--rate", "50", "--arrivals", "constant", "-d", "4s"];
@@ -169,7 +170,7 @@ fn tool(lab: &Lab, report: &mut Report, mock: &Mock) -> Result<()> {
     Ok(())
 }
 
-/// Streams that stay open: each says its first word, and the last one after a minute.
+/// Keeps streams open: each sends its first word at once, and the last one after a minute.
 fn hold(report: &mut Report, mock: &Mock) -> Result<()> {
     let request = Request::chat("/v1/chat/completions", 2, HELD_FOR);
     let lost = runtime()?.block_on(async {

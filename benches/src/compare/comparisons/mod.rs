@@ -1,4 +1,4 @@
-//! What is compared, a file each.
+//! The comparisons, one in each file.
 
 mod ab;
 mod first_token;
@@ -23,46 +23,47 @@ use crate::report::Report;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Comparison {
-    /// Requests a second, 64 connections
+    /// Requests per second, 64 connections
     Throughput,
-    /// Requests a second with the usage of answers read, asked for and taken out
+    /// Requests per second when usage is read, and when the usage chunk is requested and removed
     Usage,
-    /// Time of whole answers, 1 and 64 clients as fast as they can
+    /// Duration of responses, with 1 and with 64 clients without pauses
     Latency,
-    /// Time of the first token and of the last, 512 clients at reading speed
+    /// Time to the first and to the last token, 512 streams at the speed of real models
     FirstToken,
-    /// Time of the first token and between tokens, and 4,000 open streams, by `mock-upstream bench`
+    /// Time to the first token and between tokens, and 4,000 open streams, by `mock-upstream bench`
     Streams,
-    /// Memory of an open stream
+    /// Memory per open stream
     Memory,
-    /// Requests a second with 10 and with 10,000 keys
+    /// Requests per second with 10 and with 10,000 keys
     Keys,
-    /// Requests a second when most of them wait for a key
+    /// Requests per second when most of them wait for a key
     Waiting,
-    /// Requests a second and added time with leases on Redis servers, beside plain and Lua
+    /// Requests per second and added time with leases on Redis servers; also of plain nginx and Lua
     Redlock,
-    /// Calls of the lock service a second, beside `return 200`
+    /// Calls of the lock service per second, compared with `return 200`
     Locks,
-    /// System calls of nginx's worker for a request, counted by strace
+    /// System calls of nginx's worker per request, counted by strace
     RedlockSyscalls,
-    /// The mock beside one in OpenResty's Lua: streams a second, pace, 8,000 open streams
+    /// The mock compared with one in OpenResty's Lua: streams per second, pace, 8,000 open streams
     Mock,
-    /// Other gateways: LiteLLM, and OpenResty's Lua; a table in Markdown
+    /// Other gateways: LiteLLM and OpenResty's Lua; prints a table in Markdown
     Peers,
-    /// The module beside an older build of it, named by `--old`
+    /// The module compared with an older build, `--old`
     Ab,
 }
 
 impl Comparison {
-    /// All but the peers, which are not ours to install unasked, and `ab`, which needs an older module.
+    /// All comparisons that need nothing further: `peers` would install LiteLLM, and `ab` needs an
+    /// older module.
     pub fn all() -> Vec<Self> {
         let all = Self::value_variants().iter().copied();
         all.filter(|comparison| !matches!(comparison, Self::Peers | Self::Ab))
             .collect()
     }
 
-    /// How often each side is measured unless `--rounds` says otherwise. A change of some percent shows in
-    /// more rounds than a difference from plain nginx does.
+    /// The default number of rounds. Changes of a few percent need more rounds than the difference
+    /// from plain nginx.
     pub fn rounds(self) -> usize {
         if self == Self::Ab { 15 } else { 7 }
     }

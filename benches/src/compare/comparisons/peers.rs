@@ -1,4 +1,4 @@
-//! Gateways side by side before the same mock, under the same load; told as a table in Markdown.
+//! Gateways compared with the same mock and the same load. The result is a table in Markdown.
 
 use std::fmt::Write as _;
 
@@ -18,9 +18,9 @@ use crate::spread::Spread;
 use crate::tool::try_bench;
 use crate::wrk;
 
-/// The slowest of them answers some dozens of requests a second.
+/// The slowest gateway handles only dozens of requests per second.
 const SECONDS: u64 = 5;
-/// Slots enough for all streams.
+/// Enough slots for all streams.
 const SLOTS: usize = 1024;
 const ROUTES: [Route; 3] = [
     Route::PLAIN,
@@ -30,7 +30,7 @@ const ROUTES: [Route; 3] = [
 const DICT: Route = Route::gateway("dict", SLOTS, 1).leased(Lease::LuaDict);
 const LUA: Route = Route::gateway("lua", SLOTS, 1).leased(Lease::Lua);
 
-/// Ten requests a second are few for all of them: what is seen is the path, not a queue.
+/// Ten requests per second are few for each gateway, so that the path is measured and not a queue.
 const FEW: [&str; 10] = [
     "--rate",
     "10",
@@ -43,7 +43,7 @@ const FEW: [&str; 10] = [
     "-d",
     "5s",
 ];
-/// 512 streams that would be 400 a second.
+/// 512 streams, which correspond to 400 requests per second.
 const MANY: [&str; 10] = [
     "-c",
     "512",
@@ -57,14 +57,14 @@ const MANY: [&str; 10] = [
     "5s",
 ];
 
-/// A gateway, and what its rounds gave.
+/// A gateway with its results.
 struct Peer {
     name: &'static str,
     /// Its base URL.
     url: String,
     pid: u32,
     rate: Vec<f64>,
-    /// Its time on its core, in microseconds a request.
+    /// Time of its process on its core, in microseconds per request.
     core: Vec<f64>,
     first_p50: Vec<f64>,
     first_p99: Vec<f64>,
@@ -146,7 +146,7 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
         ),
     ];
     for peer in &peers {
-        // Connections, caches and heaps as they are after a while.
+        // Warm-up: connections, caches and heaps.
         try_bench(
             lab,
             std::slice::from_ref(&peer.url),
@@ -169,7 +169,7 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Requests a second of ours by those of the others with a lease, and of LiteLLM.
+/// The ratios of requests per second between ours and other gateways with leases, and LiteLLM.
 fn findings(peers: &[Peer; 6]) -> Vec<Finding> {
     let [_, shm, redlock, dict, lua, litellm] = peers;
     let pairs = [(shm, dict), (redlock, lua), (shm, litellm)];

@@ -1,5 +1,5 @@
-//! Leases on Redis servers: locked and given back for every request, or handed over, beside plain
-//! `proxy_pass`, and beside Lua that does the same.
+//! Leases on Redis servers, locked and released for each request or handed over, compared with
+//! plain `proxy_pass` and with the same in Lua.
 
 use super::latency::added;
 use super::throughput::{CONNECTIONS, compare};
@@ -12,23 +12,23 @@ use crate::redis::Redis;
 use crate::report::{Report, Target};
 use crate::route::{Group, Lease, Route};
 
-/// More slots than clients: nobody waits, also while slots are being given back.
+/// More slots than clients, so that no client waits, even while slots are being released.
 const ENOUGH: usize = 256;
-/// Three quarters of the clients wait at any time. With half of them, all slots that end in one turn
-/// of the event loop find nobody left to be handed over to now and then.
+/// Three quarters of the clients wait at any time. With half of them waiting, it can happen that
+/// all slots released in one turn of the event loop find no waiter.
 const SCARCE: usize = 16;
 
-/// A way to keep leases on Redis servers.
+/// A configuration of leases on Redis servers.
 struct Case {
     what: &'static str,
     route: Route,
     servers: usize,
-    /// Whether one server more is listed, which does not answer.
+    /// Whether the group has one more server, which does not answer.
     hung: bool,
     hand_over: Option<u32>,
-    /// Its requests a second by those of plain nginx.
+    /// The target for its requests per second, relative to plain nginx.
     share: Target,
-    /// What it adds to the p50 of one client, in microseconds; none: nothing new, not measured.
+    /// The target for what it adds to the p50 of one client, in microseconds; `None`: not measured.
     added: Option<Target>,
 }
 
@@ -56,7 +56,7 @@ impl Case {
     }
 }
 
-/// Its group has the name of the route.
+/// A route with leases in the group of the same name.
 pub const fn redlock(name: &'static str, slots: usize) -> Route {
     Route::gateway(name, slots, 1).leased(Lease::Redlock(name))
 }

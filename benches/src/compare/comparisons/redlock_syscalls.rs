@@ -1,5 +1,4 @@
-//! What a lease on Redis servers costs in system calls, when many requests share a turn of the
-//! event loop.
+//! System calls for each lease on Redis servers, when many requests share a turn of the event loop.
 
 use std::collections::BTreeMap;
 
@@ -19,10 +18,10 @@ use crate::strace::Strace;
 use crate::wrk;
 
 const ROUTES: [Route; 2] = [Route::PLAIN, redlock("redlock-3", 256)];
-/// Counts hardly vary.
+/// Counts of system calls hardly vary.
 const ROUNDS: usize = 3;
 
-/// Calls a request, by their names.
+/// Calls per request, by name.
 type Calls = BTreeMap<String, f64>;
 
 pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {

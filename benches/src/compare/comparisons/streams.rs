@@ -1,5 +1,5 @@
-//! What the gateway adds to tokens, beside plain nginx and beside no nginx at all, by
-//! `mock-upstream bench`; and thousands of open streams.
+//! What the gateway adds to the latency of tokens, compared with plain nginx and with no nginx,
+//! measured by `mock-upstream bench`; and thousands of open streams.
 
 use crate::error::Result;
 use crate::lab::Lab;
@@ -10,7 +10,7 @@ use crate::route::Route;
 use crate::spread::Spread;
 use crate::tool::{Told, bench};
 
-/// 64 words at 20 ms take 1.28 s: with 400 new ones a second 512 streams are open.
+/// 64 words at 20 ms take 1.28 s. With 400 new streams per second, 512 are open.
 const READING: [&str; 12] = [
     "-H",
     "X-Mock-Words: 64",
@@ -25,7 +25,7 @@ const READING: [&str; 12] = [
     "--rounds",
     "2",
 ];
-/// 21 words at 500 ms take 10 s: after so long 4,000 streams are open.
+/// 21 words at 500 ms take 10 s. After that time, 4,000 streams are open.
 const OPEN: [&str; 12] = [
     "-H",
     "X-Mock-Words: 21",
@@ -41,7 +41,7 @@ const OPEN: [&str; 12] = [
     "1",
 ];
 
-/// Slots for all, also when streams pile up: nobody waits.
+/// Enough slots even when streams pile up, so that no client waits.
 const ROUTES: [Route; 2] = [Route::PLAIN, Route::gateway("keys-8000", 8_000, 1)];
 
 pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
@@ -57,7 +57,8 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
         for _ in 0..lab.rounds.min(3) {
             rounds.push(bench(lab, &[other.clone(), gateway.clone()], &READING)?);
         }
-        // Against no nginx at all there is no target: most of it is what any proxy costs.
+        // There is no target in comparison with no nginx: most of the difference is the cost of any
+        // proxy.
         let target = |micros| match name {
             "plain" => Target::AtMost(micros),
             _ => Target::None,
@@ -88,7 +89,7 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     nginx.finish()
 }
 
-/// What the second side adds to the first.
+/// The latency that the second side adds to the first.
 fn added(
     name: String,
     rounds: &[Told],

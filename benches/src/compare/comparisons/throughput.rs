@@ -1,4 +1,4 @@
-//! Requests a second: a lease for each, against plain `proxy_pass`.
+//! Requests per second with a lease for each, compared with plain `proxy_pass`.
 
 use crate::error::Result;
 use crate::lab::Lab;
@@ -12,7 +12,7 @@ use crate::spread::Spread;
 pub const CONNECTIONS: usize = 64;
 const TARGET: Target = Target::AtLeast(0.85);
 
-/// Each pool has a slot for every connection: nobody waits.
+/// Each pool has a slot for every connection, so that no client waits.
 const ROUTES: [Route; 4] = [
     Route::PLAIN,
     Route::gateway("keys-64", 64, 1),
@@ -41,7 +41,7 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     nginx.finish()
 }
 
-/// The ratio of the requests a second, and of the time on nginx's core.
+/// Compares requests per second, and the time on nginx's core.
 pub fn compare(
     name: String,
     target: Target,

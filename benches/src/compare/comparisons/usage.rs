@@ -1,5 +1,6 @@
-//! Requests a second with the usage of answers read, against not read; and with the chunk
-//! that tells it asked for and taken out, against passed on to clients that asked.
+//! Requests per second when the module reads the usage of responses, compared with not reading it;
+//! and when it requests and removes the usage chunk, compared with clients that request it
+//! themselves.
 
 use super::throughput::{CONNECTIONS, compare};
 use crate::error::Result;
@@ -14,7 +15,8 @@ const TARGET: Target = Target::AtLeast(0.95);
 
 const UNREAD: Route = Route::gateway("usage-off", 64, 1).with("openai_usage off;");
 const READ: Route = Route::gateway("usage-on", 64, 1);
-/// A client that asks for itself, with the body that the gateway makes of one that does not.
+/// A client that requests the usage itself, with the body that the gateway makes from one that does
+/// not.
 const ASKED: Route = Route::gateway("usage-asked", 64, 1).with(
     r#"proxy_set_body '{"model":"gpt-4o-mini","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"system","content":"You are a helpful assistant."},{"role":"user","content":"What is the capital of France?"}],"temperature":0.2,"max_tokens":64}';"#,
 );

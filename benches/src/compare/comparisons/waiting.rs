@@ -1,4 +1,4 @@
-//! Requests a second when 56 of 64 clients wait at any time: each lease is handed over.
+//! Requests per second when 56 of 64 clients wait at any time, so that each lease is handed over.
 
 use super::throughput::{CONNECTIONS, compare};
 use crate::error::Result;

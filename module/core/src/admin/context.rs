@@ -10,12 +10,12 @@ use crate::lease::MAX_CONTEXT;
 const MAX_FIELDS: usize = 16;
 const MAX_FIELD_NAME: usize = 64;
 const MAX_TEXT: usize = 256;
-/// These fields take precedence if there are too many.
+/// Fields that are kept first if there are too many.
 const FIRST: [&str; 3] = ["dimension", "content_type", "template"];
 
 /// Context of a lock: short texts, shown in listings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Context {
+pub struct LockContext {
     /// The texts by field name.
     #[serde(rename = "c")]
     pub fields: BTreeMap<String, String>,
@@ -24,8 +24,8 @@ pub struct Context {
     pub truncated: bool,
 }
 
-impl Context {
-    /// Keeps the text fields within the size limits; drops other fields.
+impl LockContext {
+    /// Keeps the text fields within the size limits; drops fields of other types.
     #[must_use]
     pub fn of(fields: &BTreeMap<String, Value>) -> Self {
         let first = |name: &str| FIRST.iter().position(|f| *f == name).unwrap_or(FIRST.len());

@@ -11,22 +11,18 @@ use crate::lease::PoolGauges;
 /// Minimum number of requests in the last minute before a share of failures matters.
 const FEWEST: u32 = 5;
 
-/// Facts about a pool.
+/// Facts about a pool from which its health is derived.
 #[derive(Clone, Debug, Default)]
 pub struct PoolFacts {
     /// Name.
     pub pool: String,
     /// Current state; `None` when the zone does not contain the pool.
     pub gauges: Option<PoolGauges>,
-    /// Number of keys.
-    pub keys: u32,
-    /// Number of keys that are cooling down.
-    pub keys_cooling_down: u32,
     /// Whether all keys are invalid or out of quota.
     pub is_unusable: bool,
     /// The Redis nodes, if the pool has any.
     pub nodes: Vec<NodeStatus>,
-    /// Number of nodes that must vote.
+    /// Number of nodes that must vote; 0 if the pool needs no nodes.
     pub needed: usize,
     /// Whether leases fall back to this machine when too few nodes vote.
     pub falls_back: bool,
@@ -34,10 +30,10 @@ pub struct PoolFacts {
     pub recent: Counts,
 }
 
-/// Facts about an upstream.
+/// Facts about an upstream from which its health is derived.
 #[derive(Clone, Debug)]
 pub struct UpstreamFacts {
-    /// Its name.
+    /// Name.
     pub upstream: String,
     /// State and counts of its circuit.
     pub circuit: CircuitView,
@@ -63,10 +59,10 @@ pub struct Finding {
     /// `degraded`, or `unhealthy` for a pool that cannot lease.
     #[schema(inline)]
     pub status: HealthStatus,
-    /// The subject.
+    /// What has the problem.
     #[schema(inline)]
     pub subject: Subject,
-    /// The name of the pool or upstream, or the address of the node.
+    /// Name of the pool or upstream, or address of the node.
     pub name: String,
     /// Description of the problem.
     pub message: String,
@@ -131,8 +127,8 @@ impl PoolFacts {
             slots: gauges.slots,
             held: gauges.held,
             waiting: gauges.waiting,
-            keys: self.keys,
-            keys_cooling_down: self.keys_cooling_down,
+            keys: gauges.keys,
+            keys_cooling_down: gauges.keys_cooling_down,
             nodes: self.nodes.iter().map(|node| node.state.clone()).collect(),
             recent_requests: self.recent.all,
             recent_failed: self.recent.failed,
@@ -155,10 +151,11 @@ impl PoolFacts {
         }
     }
 
-    /// A finding if keys are missing or cooling down.
+    /// A finding if the pool has no slots, or some of its keys are cooling down.
     fn lease(&self) -> Option<Finding> {
         let pool = &self.pool;
-        if self.gauges.is_none_or(|gauges| gauges.slots == 0) {
+        let gauges = self.gauges.unwrap_or_default();
+        if gauges.slots == 0 {
             return Some(self.finding(
                 HealthStatus::Unhealthy,
                 Subject::Pool,
@@ -166,7 +163,7 @@ impl PoolFacts {
                 "Check the error log for messages about its keys and openai_zone.",
             ));
         }
-        let (cooling, all) = (self.keys_cooling_down, self.keys);
+        let (cooling, all) = (gauges.keys_cooling_down, gauges.keys);
         if cooling == 0 {
             return None;
         }

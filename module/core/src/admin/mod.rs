@@ -1,10 +1,11 @@
-//! The lock service: its paths, its bodies, and their OpenAPI document.
+//! The HTTP API of the gateway: its paths, its bodies, and their OpenAPI document.
 //!
-//! This module parses requests and builds answers. The nginx module carries requests out.
+//! This module parses requests and builds responses. The nginx module executes the requests.
 
 mod context;
 mod document;
 mod health;
+mod openai;
 mod page;
 mod parse;
 mod problem;
@@ -17,10 +18,10 @@ mod status;
 mod tests;
 mod time;
 
-pub use context::Context;
+pub use context::LockContext;
 pub use document::document;
 pub use health::{Finding, PoolFacts, Subject, UpstreamFacts};
-pub use page::page;
+pub use page::{DOCS_PAGE, Page, STATUS_PAGE, docs_file};
 pub use problem::Problem;
 pub use request::{Acquire, Extend, MAX_BODY, Release, ReportedUsage};
 pub use response::{
@@ -28,21 +29,20 @@ pub use response::{
     HealthStatus, Index, LockInfo, LockKind, LockStatus, PoolHealth, PoolInfo, ReleaseResponse,
     SystemInfo, UpstreamHealth,
 };
-pub use route::{Access, Route, route};
+pub use route::{Access, ApiRoute, route};
 pub use stats::{RECENT_DAYS, Stats, StatsQuery};
 pub use status::{
     CircuitStatus, GatewayStatus, KeyStatus, NodeStatus, PoolStatus, ServiceMetrics, Waiters,
-    status_page, status_policy,
 };
 pub use time::rfc3339;
 
-/// The id of a lock: 32 hexadecimal digits.
+/// Formats the id of a lock: 32 hexadecimal digits.
 #[must_use]
 pub fn lock_id(id: u128) -> String {
     format!("{id:032x}")
 }
 
-/// Parses a lock id.
+/// Parses the id of a lock; `None` unless it consists of 32 lower-case hexadecimal digits.
 #[must_use]
 pub fn parse_lock_id(text: &str) -> Option<u128> {
     let plain = text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));

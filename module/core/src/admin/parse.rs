@@ -5,7 +5,7 @@ use serde_json::error::Category;
 
 use super::problem::Problem;
 
-/// Parses a body.
+/// Parses a body. The error names the invalid field.
 pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
@@ -18,7 +18,7 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 
 fn explain(field: &str, error: &serde_json::Error) -> Problem {
     let text = error.to_string();
-    // Without line and column, which are of no use to programs.
+    // Without line and column.
     let text = text.split(" at line ").next().unwrap_or_default();
     if error.classify() != Category::Data {
         return Problem::malformed(text);

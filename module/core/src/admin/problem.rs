@@ -6,18 +6,18 @@ use utoipa::ToSchema;
 
 use crate::lease::ServiceState;
 
-/// An error answer.
+/// An error response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The HTTP status.
     pub status: u16,
     /// The error.
     error: ErrorDetail,
-    /// Seconds of `Retry-After`, where waiting helps.
+    /// Seconds for the header `Retry-After`, if the request may succeed later.
     pub retry_after: Option<u32>,
     /// Whether a retry cannot succeed.
     pub is_final: bool,
-    /// The methods of the header `Allow`.
+    /// The value of the header `Allow`, for status 405.
     pub allow: Option<&'static str>,
 }
 
@@ -30,14 +30,14 @@ pub(super) struct ErrorResponse {
 /// An error, in the form of OpenAI's API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct ErrorDetail {
-    /// Message for people.
+    /// Description of the error.
     message: String,
-    /// The kind of error.
+    /// Type of the error.
     #[schema(example = "invalid_request_error")]
     r#type: &'static str,
-    /// The field that caused the error.
+    /// The field or parameter that caused the error; null if none.
     param: Option<String>,
-    /// Code for programs.
+    /// Code of the error; null if it has none.
     #[schema(example = "invalid_type")]
     code: Option<&'static str>,
 }
@@ -68,7 +68,7 @@ impl Problem {
         self
     }
 
-    /// One of the gateway's common errors.
+    /// One of the gateway's common errors, with its status, code and message.
     #[must_use]
     pub fn of(error: ApiError) -> Self {
         let mut problem = Self::new(error.status(), error.code(), error.message());
@@ -78,13 +78,13 @@ impl Problem {
         problem
     }
 
-    /// No such path.
+    /// 404: the path does not exist.
     #[must_use]
     pub fn no_such_path() -> Self {
         Self::new(404, None, "The path does not exist.")
     }
 
-    /// The path exists for other methods only.
+    /// 405: the path exists only for the methods in `allow`.
     #[must_use]
     pub fn method_not_allowed(allow: &'static str) -> Self {
         let message = format!("This path accepts {allow} only.");
@@ -94,68 +94,68 @@ impl Problem {
         }
     }
 
-    /// The body is not a JSON object.
+    /// 400: the body is not valid JSON.
     #[must_use]
     pub fn malformed(reason: &str) -> Self {
         Self::new(400, None, format!("The body is not valid JSON: {reason}."))
     }
 
-    /// A field is missing.
+    /// 422: a field is missing.
     #[must_use]
     pub fn missing(field: &str) -> Self {
         let message = format!("Missing required parameter: '{field}'.");
         Self::new(422, Some("missing_required_parameter"), message).about(field)
     }
 
-    /// A field has a wrong type.
+    /// 422: a field has a wrong type.
     #[must_use]
     pub fn wrong_kind(field: &str, reason: &str) -> Self {
         let message = format!("Invalid type for '{field}': {reason}.");
         Self::new(422, Some("invalid_type"), message).about(field)
     }
 
-    /// A field has an invalid value.
+    /// 422: a field has an invalid value.
     #[must_use]
     pub fn wrong_value(field: &str, wanted: &str) -> Self {
         let message = format!("Invalid value for '{field}': {wanted}.");
         Self::new(422, Some("invalid_value"), message).about(field)
     }
 
-    /// Only administrators may do that.
+    /// 403: the operation requires the token of an administrator.
     #[must_use]
     pub fn admin_only() -> Self {
         let message = "This requires the token of an administrator.";
         Self::new(403, Some("admin_required"), message)
     }
 
-    /// The client may not see the stats of other services.
+    /// 403: the client may not see the stats of other services.
     #[must_use]
     pub fn not_your_service() -> Self {
         let message = "A client may see its own stats only.";
         Self::new(403, Some("admin_required"), message).about("service")
     }
 
-    /// The service does not exist.
+    /// 404: the service does not exist.
     #[must_use]
     pub fn no_such_service() -> Self {
         let message = "The service does not exist.";
         Self::new(404, Some("service_not_found"), message).about("service")
     }
 
-    /// The lock belongs to another service.
+    /// 403: the lock belongs to another service.
     #[must_use]
     pub fn not_owner() -> Self {
         let message = "The lock belongs to another service.";
         Self::new(403, Some("not_lock_owner"), message)
     }
 
-    /// The lock does not exist, or no longer.
+    /// 404: the lock does not exist, or no longer.
     #[must_use]
     pub fn no_such_lock() -> Self {
         Self::new(404, Some("lock_not_found"), "The lock does not exist.").about("lock_id")
     }
 
-    /// The pool does not exist, or not at this location.
+    /// 404: the pool does not exist, or not at this location.
     #[must_use]
     pub fn no_such_pool() -> Self {
         Self::new(
@@ -166,14 +166,14 @@ impl Problem {
         .about("pool")
     }
 
-    /// The slot is held by a request of the gateway, not by a service lock.
+    /// 409: the slot is held by a request of the gateway, not by a service lock.
     #[must_use]
     pub fn held_by_request() -> Self {
         let message = "This is the lease of a running request; it ends with the request.";
         Self::new(409, Some("held_by_request"), message).about("lock_id")
     }
 
-    /// The lock has ended.
+    /// 409: the lock has ended.
     #[must_use]
     pub fn ended(state: ServiceState) -> Self {
         let (code, message) = match state {
@@ -188,7 +188,7 @@ impl Problem {
         Self::new(409, Some(code), message).about("lock_id")
     }
 
-    /// The zone has no room for another lock.
+    /// 503: the zone has no room for another lock.
     #[must_use]
     pub fn table_full() -> Self {
         let message = "The gateway has no room for another lock.";

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use openai_wire::usage::MOST_TOKENS;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 use serde_json::{Number, Value};
 use utoipa::ToSchema;
 
-use super::context::Context;
+use super::context::LockContext;
 use super::parse::parse;
 use super::parse_lock_id;
 use super::problem::Problem;
 use crate::clients::PRIORITIES;
+use crate::echo::without_secrets;
 use crate::lease::{MAX_NAME, MAX_REQUEST};
 
 /// Maximum length of a body, in bytes.
@@ -20,12 +22,10 @@ pub const MAX_BODY: u64 = 64 << 10;
 const DEFAULT_DURATION: u64 = 300;
 const MAX_DURATION: u64 = 31_536_000;
 const MAX_WAIT_MS: u64 = 3_600_000;
-/// Maximum number of tokens that one lock can report.
-const MAX_TOKENS: u64 = 100_000_000;
 /// Maximum length of an error message in the log, in bytes.
 const MAX_ERROR: usize = 256;
 
-/// What is to be locked.
+/// Kind of resource to lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 enum ResourceType {
     /// A slot of an API key.
@@ -33,12 +33,12 @@ enum ResourceType {
     OpenaiApi,
 }
 
-/// Request for a lock. All further string fields (`dimension`, `content_type`, `template`, …) are
-/// context: stored with the lock, shortened if necessary, and shown in listings. Other further
-/// fields are ignored.
+/// Request for a lock. Additional string fields (`dimension`, `content_type`, `template`, …) are the
+/// context of the lock. They are stored with it, shortened if necessary, and shown in listings.
+/// Additional fields of other types are ignored.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 pub(super) struct AcquireRequest {
-    /// The name of the service. The owner of the lock is this service of the token's client.
+    /// Name of the service. The lock belongs to this service of the client that sends the token.
     #[schema(
         min_length = 1,
         max_length = 64,
@@ -46,19 +46,19 @@ pub(super) struct AcquireRequest {
         example = "labeling-service"
     )]
     service_name: String,
-    /// What is to be locked: a slot of an API key.
+    /// Kind of resource to lock: `openai_api`, a slot of an API key, is the only one.
     #[schema(inline)]
-    #[expect(dead_code, reason = "there is but one: to be read is to be checked")]
+    #[expect(dead_code, reason = "there is only one value; parsing it is the check")]
     resource_type: Option<ResourceType>,
-    /// The key pool, one of those of this location; the first of them by default.
+    /// The key pool: one of the pools of this location. Default: the first of them.
     #[schema(max_length = 64)]
     pool: Option<String>,
-    /// Requested duration of the lock in whole seconds. The gateway limits it: see `expires_at`
-    /// in the answer. 300 by default.
+    /// Requested duration of the lock in whole seconds. The gateway can limit it: the response
+    /// contains the result as `expires_at`. Default: 300.
     #[serde(default, deserialize_with = "whole")]
     #[schema(value_type = Option<u64>, minimum = 1, maximum = 31_536_000, example = 300)]
     estimated_duration: Option<i64>,
-    /// Identifies this request. The same request gets the same lock again while it is held.
+    /// Identifier of this request. A repeated request gets the same lock while it is held.
     #[schema(
         min_length = 1,
         max_length = 128,
@@ -66,12 +66,11 @@ pub(super) struct AcquireRequest {
         example = "uuid-here"
     )]
     request_id: Option<String>,
-    /// Priority in the queue; higher is served first. By default the priority of the client.
+    /// Priority in the queue; higher priorities are served first. Default: the client's priority.
     #[serde(default, deserialize_with = "whole")]
     #[schema(value_type = Option<i64>, minimum = -1000, maximum = 1000)]
     priority: Option<i64>,
-    /// How long to wait for a free slot, in milliseconds, limited to the pool's `wait`. 0 by
-    /// default.
+    /// How long to wait for a free slot, in milliseconds; at most the pool's `wait`. Default: 0.
     #[serde(default, deserialize_with = "whole")]
     #[schema(value_type = Option<u64>, minimum = 0, maximum = 3_600_000)]
     wait_ms: Option<i64>,
@@ -82,7 +81,7 @@ pub(super) struct AcquireRequest {
 /// Request to release a lock.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 pub(super) struct ReleaseRequest {
-    /// The lock.
+    /// Id of the lock.
     #[schema(max_length = 128, example = "0123456789abcdef0123456789abcdef")]
     lock_id: String,
     /// The name of the service that holds the lock.
@@ -93,13 +92,13 @@ pub(super) struct ReleaseRequest {
         example = "labeling-service"
     )]
     service_name: String,
-    /// The usage under this lock.
+    /// Usage while the lock was held.
     usage_stats: Option<UsageStats>,
     #[serde(flatten)]
     _rest: BTreeMap<String, Value>,
 }
 
-/// Usage under a lock. It is counted once and logged.
+/// Usage while a lock was held. It is counted once and logged.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, ToSchema)]
 pub(super) struct UsageStats {
     /// Whether the work succeeded.
@@ -111,7 +110,7 @@ pub(super) struct UsageStats {
     #[serde(default, deserialize_with = "whole")]
     #[schema(value_type = Option<u64>, minimum = 0, maximum = 100_000_000)]
     tokens_used: Option<i64>,
-    /// Error message.
+    /// Error message for the log.
     error_message: Option<String>,
     #[serde(flatten)]
     _rest: BTreeMap<String, Value>,
@@ -120,7 +119,7 @@ pub(super) struct UsageStats {
 /// Request to extend a lock.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 pub(super) struct ExtendRequest {
-    /// The lock.
+    /// Id of the lock.
     #[schema(max_length = 128, example = "0123456789abcdef0123456789abcdef")]
     lock_id: String,
     /// The name of the service that holds the lock.
@@ -131,7 +130,7 @@ pub(super) struct ExtendRequest {
         example = "labeling-service"
     )]
     service_name: String,
-    /// New duration from now, in whole seconds. It never shortens the lock. 300 by default.
+    /// New duration from now, in whole seconds. It never shortens the lock. Default: 300.
     #[serde(default, deserialize_with = "whole")]
     #[schema(value_type = Option<u64>, minimum = 1, maximum = 31_536_000, example = 300)]
     estimated_duration: Option<i64>,
@@ -148,14 +147,14 @@ pub struct Acquire {
     pub request: Option<String>,
     /// The key pool, if stated.
     pub pool: Option<String>,
-    /// Requested duration.
+    /// Requested duration in milliseconds.
     pub duration_ms: u64,
     /// Priority in the queue, if stated.
     pub priority: Option<i32>,
-    /// Waiting time.
+    /// How long to wait for a slot, in milliseconds.
     pub wait_ms: u64,
-    /// Context.
-    pub context: Context,
+    /// Context of the lock, for listings.
+    pub context: LockContext,
 }
 
 /// A parsed request to release a lock.
@@ -165,7 +164,7 @@ pub struct Release {
     pub id: Option<u128>,
     /// Name of the service.
     pub service: String,
-    /// The usage.
+    /// The usage under the lock.
     pub outcome: ReportedUsage,
 }
 
@@ -178,12 +177,12 @@ pub struct ReportedUsage {
     pub duration_s: Option<f64>,
     /// Number of tokens used.
     pub tokens: Option<u64>,
-    /// Error message for the log: shortened, and without parts of keys.
+    /// Error message for the log: shortened, and without secrets.
     pub error: Option<String>,
 }
 
 impl ReportedUsage {
-    /// Whether there is anything to count.
+    /// Whether the service reported a result, tokens or an error.
     #[must_use]
     pub fn is_told(&self) -> bool {
         self.success.is_some() || self.tokens.is_some() || self.error.is_some()
@@ -196,21 +195,13 @@ impl ReportedUsage {
     }
 }
 
-/// A text for the log, without keys: OpenAI's messages contain parts of them.
+/// Removes secrets from a text for the log, since OpenAI's messages contain parts of keys, and
+/// truncates it.
 fn told(text: &str) -> String {
-    let mut parts = text.split("sk-");
-    let mut safe = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let is_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '*' | '.');
-        safe.push_str("sk-\u{2026}");
-        safe.push_str(part.trim_start_matches(is_key));
-    }
-    let end = (0..=MAX_ERROR.min(safe.len())).rev();
-    safe.truncate(
-        end.into_iter()
-            .find(|&at| safe.is_char_boundary(at))
-            .unwrap_or_default(),
-    );
+    let mut safe = without_secrets(text);
+    let mut ends = (0..=MAX_ERROR.min(safe.len())).rev();
+    let end = ends.find(|&at| safe.is_char_boundary(at));
+    safe.truncate(end.unwrap_or_default());
     safe
 }
 
@@ -221,7 +212,7 @@ pub struct Extend {
     pub id: Option<u128>,
     /// Name of the service.
     pub service: String,
-    /// New duration from now.
+    /// New duration from now, in milliseconds.
     pub duration_ms: u64,
 }
 
@@ -229,7 +220,7 @@ impl Acquire {
     /// Parses a body.
     ///
     /// # Errors
-    /// The invalid field.
+    /// When the body is not valid JSON, or a field is missing or invalid.
     pub fn parse(body: &[u8]) -> Result<Self, Problem> {
         let asked: AcquireRequest = parse(body)?;
         let service = printable("service_name", asked.service_name, MAX_NAME)?;
@@ -251,7 +242,7 @@ impl Acquire {
             duration_ms: duration_ms(asked.estimated_duration)?,
             priority: priority.transpose()?,
             wait_ms,
-            context: Context::of(&asked.rest),
+            context: LockContext::of(&asked.rest),
         })
     }
 }
@@ -260,7 +251,7 @@ impl Release {
     /// Parses a body.
     ///
     /// # Errors
-    /// The invalid field.
+    /// When the body is not valid JSON, or a field is missing or invalid.
     pub fn parse(body: &[u8]) -> Result<Self, Problem> {
         let asked: ReleaseRequest = parse(body)?;
         let stats = asked.usage_stats.unwrap_or_default();
@@ -270,7 +261,7 @@ impl Release {
             return Err(Problem::wrong_value("usage_stats.actual_duration", wanted));
         }
         let tokens = stats.tokens_used;
-        let tokens = tokens.map(|n| within("usage_stats.tokens_used", n, 0, MAX_TOKENS));
+        let tokens = tokens.map(|n| within("usage_stats.tokens_used", n, 0, MOST_TOKENS));
         Ok(Self {
             id: parse_lock_id(&asked.lock_id),
             service: printable("service_name", asked.service_name, MAX_NAME)?,
@@ -288,7 +279,7 @@ impl Extend {
     /// Parses a body.
     ///
     /// # Errors
-    /// The invalid field.
+    /// When the body is not valid JSON, or a field is missing or invalid.
     pub fn parse(body: &[u8]) -> Result<Self, Problem> {
         let asked: ExtendRequest = parse(body)?;
         Ok(Self {
@@ -312,7 +303,7 @@ fn within(field: &str, value: i64, least: u64, most: u64) -> Result<u64, Problem
     fits.ok_or_else(|| Problem::wrong_value(field, &wanted()))
 }
 
-/// Checks that a name is printable.
+/// Checks that a text has 1 to `most` printable ASCII characters.
 fn printable(field: &str, text: String, most: usize) -> Result<String, Problem> {
     let plain = text.bytes().all(|b| matches!(b, b' '..=b'~'));
     if text.is_empty() || text.len() > most || !plain {
@@ -329,12 +320,12 @@ fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<Option<i64>, D::Error> {
     };
     let rounded = || {
         let float = number.as_f64().filter(|f| f.fract() == 0.0)?;
-        // Up to this value every whole number is exact.
+        // Up to this value, 2^53, every whole number is exact in an `f64`.
         (float.abs() <= 9_007_199_254_740_992.0).then_some(float as i64)
     };
     match number.as_i64().or_else(rounded) {
         Some(whole) => Ok(Some(whole)),
-        // Out of range of all fields.
+        // A whole number that is out of the range of every field.
         None if number.as_f64().is_some_and(|f| f.fract() == 0.0) => Ok(Some(i64::MAX)),
         None => Err(D::Error::custom("expected a whole number")),
     }

@@ -1,4 +1,4 @@
-//! Answer bodies.
+//! Response bodies.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ pub struct LockInfo {
     #[schema(pattern = "^[0-9a-f]{32}$")]
     pub lock_id: String,
     /// The API key; null if the gateway does not disclose it (`openai_lock_key`), and in the
-    /// answer to `extend` while the key is cooling down.
+    /// response to `extend` while the key is cooling down.
     #[schema(example = "sk-...")]
     pub api_key: Option<String>,
     /// Id of the API key.
@@ -41,25 +41,25 @@ pub struct LockInfo {
     pub slot: u32,
     /// The key pool.
     pub pool: String,
-    /// Increases with every lock on the slot.
+    /// Fencing token: increases with every lock on the slot.
     pub fence: u64,
-    /// When it was acquired.
+    /// When the lock was acquired.
     #[schema(format = DateTime, example = "2024-07-28T10:00:00Z")]
     pub acquired_at: String,
-    /// When it expires unless extended.
+    /// When the lock expires unless it is extended.
     #[schema(format = DateTime, example = "2024-07-28T10:05:00Z")]
     pub expires_at: String,
-    /// The service's identifier of the request.
+    /// Identifier of the request, as stated by the service or generated.
     pub request_id: String,
     /// `acquired`, or `extended`.
     #[schema(inline)]
     pub status: LockStatus,
 }
 
-/// Answer to a request for a lock or for its extension.
+/// Response to `acquire` and `extend`.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct AcquireResponse {
-    /// True.
+    /// Always true.
     pub success: bool,
     /// The lock.
     pub lock_info: LockInfo,
@@ -68,21 +68,21 @@ pub struct AcquireResponse {
     pub timestamp: String,
 }
 
-/// Answer to a release.
+/// Response to `release`.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ReleaseResponse {
-    /// True: the lock is no longer held.
+    /// Always true: the lock is no longer held.
     pub success: bool,
     /// Id of the lock.
     pub lock_id: String,
-    /// State of the lock: `released` by this call or an earlier one, or how it had ended before.
+    /// `released`, by this call or an earlier one; otherwise how the lock had ended before.
     #[schema(inline)]
     pub status: LockStatus,
     /// Id of the API key.
     pub key_id: Option<String>,
     /// Number of the slot.
     pub slot: u32,
-    /// How long it was held, in milliseconds.
+    /// How long the lock was held, in milliseconds.
     pub held_ms: u64,
     /// Current time.
     #[schema(format = DateTime)]
@@ -93,7 +93,7 @@ pub struct ReleaseResponse {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LockKind {
-    /// A service, with a lock.
+    /// A lock of a service.
     Lock,
     /// A request through the gateway.
     Request,
@@ -108,11 +108,12 @@ pub struct ActiveLock {
     /// Kind of holder.
     #[schema(inline)]
     pub kind: LockKind,
-    /// The service, as stated by the client; for a request, the client.
+    /// Name of the service, as stated by the client; for a request, name of the client.
     pub service_name: Option<String>,
-    /// The client, by its token.
+    /// Name of the client to which the token belongs.
     pub client: Option<String>,
-    /// The service's identifier of the request.
+    /// Identifier of the request, as stated by the service or generated; null for a request through
+    /// the gateway.
     pub request_id: Option<String>,
     /// The key pool.
     pub pool: String,
@@ -120,12 +121,12 @@ pub struct ActiveLock {
     pub key_id: Option<String>,
     /// Number of the slot of the key.
     pub slot: u32,
-    /// Increases with every lease on the slot.
+    /// Fencing token: increases with every lease on the slot.
     pub fence: u64,
-    /// When it was acquired.
+    /// When the slot was acquired.
     #[schema(format = DateTime)]
     pub acquired_at: String,
-    /// When it expires. The lease of a request is renewed before.
+    /// When the lock or lease expires. The lease of a request is renewed before that time.
     #[schema(format = DateTime)]
     pub expires_at: String,
     /// Context stated by the service.
@@ -146,10 +147,10 @@ pub struct ActiveLocks {
     pub timestamp: String,
 }
 
-/// Answer to a release by an administrator.
+/// Response to `force-release`.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ForceReleaseResponse {
-    /// True: the lock is no longer held.
+    /// Always true: the lock is no longer held.
     pub success: bool,
     /// Whether this call has ended the lock.
     pub released: bool,
@@ -163,14 +164,14 @@ pub struct ForceReleaseResponse {
     pub timestamp: String,
 }
 
-/// Answer to a clean-up.
+/// Response to `cleanup-expired`.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct CleanupResponse {
-    /// True.
+    /// Always true.
     pub success: bool,
-    /// Number of expired locks that were removed.
+    /// Number of expired locks whose records were removed.
     pub cleaned: usize,
-    /// Their ids.
+    /// Ids of these locks.
     pub lock_ids: Vec<String>,
     /// Current time.
     #[schema(format = DateTime)]
@@ -183,9 +184,9 @@ pub struct CleanupResponse {
 pub enum HealthStatus {
     /// No problems.
     Healthy,
-    /// It works, but with problems.
+    /// Works, but has problems.
     Degraded,
-    /// It does not work.
+    /// Does not work.
     Unhealthy,
 }
 
@@ -196,12 +197,12 @@ pub struct Index {
     pub name: &'static str,
     /// Version of the module.
     pub version: &'static str,
-    /// The paths by name.
+    /// Paths of the API, by name.
     pub links: BTreeMap<&'static str, &'static str>,
 }
 
 impl Index {
-    /// The answer of this version.
+    /// The index of this version of the module.
     #[must_use]
     pub fn new() -> Self {
         let links = [
@@ -251,7 +252,7 @@ pub struct Health {
 /// Health of a key pool.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct PoolHealth {
-    /// Name.
+    /// Name of the pool.
     pub pool: String,
     /// Health of the pool as a whole.
     #[schema(inline)]
@@ -266,7 +267,7 @@ pub struct PoolHealth {
     pub keys: u32,
     /// Number of keys that are cooling down.
     pub keys_cooling_down: u32,
-    /// States of its Redis nodes, in their order; empty without nodes.
+    /// States of its Redis nodes, in the order of the configuration; empty without nodes.
     pub nodes: Vec<String>,
     /// Requests in the last minute.
     pub recent_requests: u32,
@@ -277,10 +278,10 @@ pub struct PoolHealth {
 /// Health of an upstream.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct UpstreamHealth {
-    /// Its name.
+    /// Name of the upstream.
     pub upstream: String,
-    /// `degraded` when its circuit is not closed, or at least half of five or more attempts
-    /// failed.
+    /// `degraded` when its circuit is not closed, or when there were at least five attempts in the
+    /// last minute and at least half of them failed.
     #[schema(inline)]
     pub status: HealthStatus,
     /// State of its circuit: `closed`, `open` or `half_open`.
@@ -310,7 +311,7 @@ pub struct SystemInfo {
 /// A key pool.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct PoolInfo {
-    /// Name.
+    /// Name of the pool.
     pub pool: String,
     /// Scope of the slots' exclusivity: `shm` on this machine, `redlock` on several machines.
     pub backend: String,

@@ -15,7 +15,7 @@ pub enum Access {
 
 /// An operation of the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Route {
+pub enum ApiRoute {
     /// Name, version and paths.
     Index,
     /// Health.
@@ -34,7 +34,7 @@ pub enum Route {
     Extend,
     /// List the held slots.
     Active,
-    /// End a lock as an administrator; the lock id is as in the path.
+    /// End a lock as an administrator. Contains the lock id as it is in the path.
     ForceRelease(String),
     /// Remove expired locks.
     Cleanup,
@@ -48,7 +48,7 @@ pub enum Route {
     Metrics,
 }
 
-impl Route {
+impl ApiRoute {
     /// The required role.
     #[must_use]
     pub fn access(&self) -> Access {
@@ -68,7 +68,7 @@ impl Route {
         }
     }
 
-    /// The method.
+    /// The HTTP method.
     fn method(&self) -> &'static str {
         match self {
             Self::Acquire | Self::Release | Self::Extend | Self::Cleanup => "POST",
@@ -112,9 +112,9 @@ impl Route {
 /// Finds the operation of a request.
 ///
 /// # Errors
-/// When there is no such path, or not for this method.
-pub fn route(method: &str, path: &str) -> Result<Route, Problem> {
-    let route = Route::of(path).ok_or(Problem::no_such_path())?;
+/// When the path does not exist, or does not accept the method.
+pub fn route(method: &str, path: &str) -> Result<ApiRoute, Problem> {
+    let route = ApiRoute::of(path).ok_or(Problem::no_such_path())?;
     let wanted = route.method();
     if method == wanted || (wanted == "GET" && method == "HEAD") {
         return Ok(route);

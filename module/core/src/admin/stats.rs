@@ -1,4 +1,4 @@
-//! Query and answer of `GET /v1/stats`.
+//! Query and response of `GET /v1/stats`.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::problem::Problem;
-use crate::keys::is_name;
+use crate::keys::{NAMES, is_name};
 use crate::metrics::{Counters, Day, OUTCOMES, StatsRow, StatsSums};
 use crate::prices::UNITS_PER_DOLLAR;
 
-/// The query.
+/// A parsed query string.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StatsQuery {
     /// The service, if stated.
@@ -23,7 +23,7 @@ impl StatsQuery {
     /// Parses the part after the question mark. Unknown parameters are ignored.
     ///
     /// # Errors
-    /// The invalid parameter.
+    /// When a parameter is repeated or invalid.
     pub fn parse(query: &[u8]) -> Result<Self, Problem> {
         let (mut service, mut since) = (None, None);
         for (name, value) in form_urlencoded::parse(query) {
@@ -37,8 +37,8 @@ impl StatsQuery {
             }
         }
         if service.as_deref().is_some_and(|name| !is_name(name)) {
-            let wanted = "expected 1 to 64 of the characters A-Z a-z 0-9 . _ -";
-            return Err(Problem::wrong_value("service", wanted));
+            let wanted = format!("expected {NAMES}");
+            return Err(Problem::wrong_value("service", &wanted));
         }
         let day = |text: String| {
             let wanted = "expected a date, as 2025-08-15, or a time, as 2025-08-15T00:00:00Z";
@@ -68,7 +68,7 @@ pub struct TokenSums {
     pub estimated: u64,
 }
 
-/// Sums.
+/// Sums of requests, attempts, tokens, cost and times.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Sums {
     /// Requests of all outcomes.
@@ -81,7 +81,8 @@ pub struct Sums {
     /// Tokens by kind.
     #[schema(inline)]
     pub tokens: TokenSums,
-    /// Known cost in dollars; null when nothing is known.
+    /// Cost in dollars of tokens with a known price; null if tokens were used, but none with a known
+    /// price.
     pub cost_dollars: Option<f64>,
     /// Requests that used tokens without a known price.
     pub unpriced_requests: u64,
@@ -93,7 +94,7 @@ pub struct Sums {
 
 impl From<&Counters> for Sums {
     fn from(counters: &Counters) -> Self {
-        let outcomes = OUTCOMES.into_iter().zip(counters.requests);
+        let outcomes = OUTCOMES.into_iter().zip(counters.outcomes());
         let is_known = counters.cost > 0 || counters.unpriced == 0;
         Self {
             requests: counters.requests.iter().sum(),
@@ -118,8 +119,8 @@ impl From<&Counters> for Sums {
 /// Sums of a service, over all machines that share stats.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ServiceSums {
-    /// Name of the client; empty for requests without one, `other` for clients beyond the table's
-    /// size.
+    /// Name of the client; empty for requests without a client, `other` for clients for which the
+    /// table has no room.
     pub service: String,
     /// The sums.
     #[serde(flatten)]
@@ -129,7 +130,7 @@ pub struct ServiceSums {
 /// Sums of a model.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ModelSums {
-    /// The model; empty if unknown, `other` for models beyond the table's size.
+    /// The model; empty if unknown, `other` for models for which the table has no room.
     pub model: String,
     /// The sums.
     #[serde(flatten)]
@@ -151,7 +152,7 @@ pub struct PoolSums {
 pub struct KeySums {
     /// The pool.
     pub pool: String,
-    /// Id of the key; empty for requests without one.
+    /// Id of the key; empty for requests that got no key.
     pub key_id: String,
     /// The sums.
     #[serde(flatten)]
@@ -164,11 +165,13 @@ pub const RECENT_DAYS: u32 = 30;
 /// Sums since a day.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Stats {
-    /// The first day counted, in UTC: that of `since`, or the first that is stored.
+    /// First day of the sums, in UTC: that of the parameter `since`, or the first that is stored.
     #[schema(format = Date, example = "2025-08-15")]
     pub since: String,
-    /// Known cost of the last 30 days in dollars, including today; null when nothing is known.
-    /// This and the next two fields cover the listed services, whatever `since` is.
+    /// Cost of the last 30 days in dollars, including today; null in the same cases as
+    /// `cost_dollars`. Like
+    /// `total_tokens` and `request_count`, it covers the listed services, and does not depend on
+    /// `since`.
     pub total_cost: Option<f64>,
     /// Prompt and completion tokens of the last 30 days.
     pub total_tokens: u64,
@@ -176,15 +179,15 @@ pub struct Stats {
     pub request_count: u64,
     /// Sums of all listed services.
     pub total: Sums,
-    /// The part of the total that other machines have counted; null if none.
+    /// Part of `total` that other machines have counted; null if there is none.
     pub elsewhere: Option<Sums>,
-    /// By service: only the requested one, or that of the token.
+    /// Sums by service: all services, or only the requested service or that of the token.
     pub services: Vec<ServiceSums>,
-    /// By model; only when all services are listed.
+    /// Sums by model; null unless all services are listed.
     pub models: Option<Vec<ModelSums>>,
-    /// By pool; only when all services are listed.
+    /// Sums by pool; null unless all services are listed.
     pub pools: Option<Vec<PoolSums>>,
-    /// By key; only when all services are listed.
+    /// Sums by key; null unless all services are listed.
     pub keys: Option<Vec<KeySums>>,
     /// Current time.
     #[schema(format = DateTime)]
@@ -192,7 +195,8 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Builds the answer for all services or for one; `recent` contains the last [`RECENT_DAYS`].
+    /// Builds the response for all services or for one. `recent` contains the sums of the last
+    /// [`RECENT_DAYS`] days.
     #[must_use]
     pub fn of(
         figures: &StatsSums,
@@ -200,7 +204,7 @@ impl Stats {
         service: Option<&str>,
         timestamp: String,
     ) -> Self {
-        let add = |sum: Counters, line: &StatsRow| sum.plus(&line.here).plus(&line.elsewhere);
+        let add = |sum: Counters, line: &StatsRow| sum.plus(&line.sum());
         let recent: Sums = (&recent.services.iter().fold(Counters::default(), add)).into();
         let nothing = StatsRow {
             name: service.unwrap_or_default().to_owned(),
@@ -210,22 +214,20 @@ impl Stats {
         if service.is_some() && services.is_empty() {
             services.push(&nothing);
         }
-        let sum = |of: fn(&StatsRow) -> &Counters| {
-            let add = |sum: Counters, line: &&StatsRow| sum.plus(of(line));
-            services.iter().fold(Counters::default(), add)
-        };
-        let (here, elsewhere) = (sum(|line| &line.here), sum(|line| &line.elsewhere));
+        let lines = services.iter().copied();
+        let total = lines.clone().fold(Counters::default(), add);
+        let elsewhere = lines.fold(Counters::default(), |sum, line| sum.plus(&line.elsewhere));
         let by_service = |line: &&StatsRow| ServiceSums {
             service: line.name.clone(),
-            sums: (&line.here.plus(&line.elsewhere)).into(),
+            sums: (&line.sum()).into(),
         };
         let by_model = |line: &StatsRow| ModelSums {
             model: line.name.clone(),
-            sums: (&line.here.plus(&line.elsewhere)).into(),
+            sums: (&line.sum()).into(),
         };
         let by_pool = |line: &StatsRow| PoolSums {
             pool: line.name.clone(),
-            sums: (&line.here.plus(&line.elsewhere)).into(),
+            sums: (&line.sum()).into(),
         };
         let by_key = |line: &StatsRow| {
             let (pool, key) = line
@@ -235,7 +237,7 @@ impl Stats {
             KeySums {
                 pool: pool.to_owned(),
                 key_id: key.to_owned(),
-                sums: (&line.here.plus(&line.elsewhere)).into(),
+                sums: (&line.sum()).into(),
             }
         };
         let all = service.is_none();
@@ -244,7 +246,7 @@ impl Stats {
             total_cost: recent.cost_dollars,
             total_tokens: recent.tokens.total,
             request_count: recent.requests,
-            total: (&here.plus(&elsewhere)).into(),
+            total: (&total).into(),
             elsewhere: (elsewhere != Counters::default()).then(|| (&elsewhere).into()),
             services: services.iter().map(by_service).collect(),
             models: all.then(|| figures.models.iter().map(by_model).collect()),

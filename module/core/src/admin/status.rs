@@ -1,42 +1,12 @@
-//! The status page at `/status`, and the data that it polls.
+//! The data that the status page polls.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use super::health::Finding;
 use super::response::{ActiveLock, HealthStatus};
-
-const PAGE: &str = include_str!("status/page.html");
-const STYLE: &str = include_str!("status/page.css");
-const SCRIPT: &str = include_str!("status/page.js");
-
-/// The page as HTML. It contains no data; its script requests `/v1/status`.
-#[must_use]
-pub fn status_page() -> &'static str {
-    static MADE: OnceLock<String> = OnceLock::new();
-    MADE.get_or_init(|| PAGE.replace("{style}", STYLE).replace("{script}", SCRIPT))
-}
-
-/// The page's `Content-Security-Policy`: only its own style and script, by hash, and requests to
-/// its own origin.
-#[must_use]
-pub fn status_policy() -> &'static str {
-    static MADE: OnceLock<String> = OnceLock::new();
-    MADE.get_or_init(|| {
-        let hash = |text| format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(text)));
-        let (style, script) = (hash(STYLE), hash(SCRIPT));
-        format!(
-            "default-src 'none'; style-src {style}; script-src {script}; connect-src 'self'; \
-             img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-        )
-    })
-}
 
 /// Current state of the gateway.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -50,7 +20,7 @@ pub struct GatewayStatus {
     pub version: String,
     /// Version of nginx.
     pub nginx: String,
-    /// Age of the shared memory, in seconds.
+    /// Age of the shared memory in seconds; reloads do not reset it.
     pub uptime_seconds: u64,
     /// The key pools.
     pub pools: Vec<PoolStatus>,
@@ -68,7 +38,7 @@ pub struct GatewayStatus {
 /// State of a key pool.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct PoolStatus {
-    /// Name.
+    /// Name of the pool.
     pub pool: String,
     /// Scope of the slots' exclusivity: `shm` on this machine, `redlock` on several machines.
     pub backend: String,
@@ -81,7 +51,7 @@ pub struct PoolStatus {
     pub held: u32,
     /// Number of waiting requests.
     pub waiting: u32,
-    /// The waiting requests by client and priority.
+    /// Waiting requests by client and priority.
     pub waiters: Vec<Waiters>,
     /// Its API keys.
     pub keys: Vec<KeyStatus>,
@@ -89,16 +59,16 @@ pub struct PoolStatus {
     pub recent_requests: u32,
     /// Failed requests in the last minute, without failures caused by clients.
     pub recent_failed: u32,
-    /// State of its Redis nodes, as seen by the answering worker; empty without nodes.
+    /// States of its Redis nodes, as observed by the worker that answers; empty without nodes.
     pub nodes: Vec<NodeStatus>,
 }
 
 /// Waiting requests of a client.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Waiters {
-    /// The client; null if unknown.
+    /// Name of the client; null if unknown.
     pub client: Option<String>,
-    /// Requests with a higher priority are served first.
+    /// Priority; requests with a higher priority are served first.
     pub priority: i32,
     /// Number of requests.
     pub count: u32,
@@ -107,7 +77,7 @@ pub struct Waiters {
 /// State of an API key.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct KeyStatus {
-    /// Id.
+    /// Id of the key.
     pub key_id: String,
     /// `active`, `cooling_down` or `probation`.
     pub state: String,
@@ -121,17 +91,17 @@ pub struct KeyStatus {
     pub in_flight: u32,
     /// Number of slots.
     pub slots: u32,
-    /// Number of leases that the key may have now.
+    /// Maximum number of leases in the current state.
     pub may_have: u32,
-    /// Requests left of the provider's limit; null if unknown.
+    /// Requests that remain of the provider's limit; null if unknown.
     pub requests_left: Option<i64>,
-    /// Tokens left of the provider's limit; null if unknown.
+    /// Tokens that remain of the provider's limit; null if unknown.
     pub tokens_left: Option<i64>,
     /// Status of the last unsuccessful response; null before the first.
     pub last_error: Option<u16>,
     /// Consecutive failures.
     pub failures: u32,
-    /// Attempts with the key, by verdict.
+    /// Attempts with the key, by verdict, since nginx started.
     pub attempts: BTreeMap<String, u32>,
 }
 
@@ -140,7 +110,7 @@ pub struct KeyStatus {
 pub struct NodeStatus {
     /// Address.
     pub node: String,
-    /// `up`, or the problem.
+    /// `up`, `suspect`, `failing`, `quarantined` or `down`.
     pub state: String,
     /// The error with which a `failing` node answers.
     #[schema(example = "OOM")]
@@ -152,19 +122,19 @@ pub struct NodeStatus {
 /// State of the circuit of an upstream.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct CircuitStatus {
-    /// The upstream.
+    /// Name of the upstream.
     pub upstream: String,
     /// `closed`, `open` or `half_open`.
     pub state: String,
-    /// Attempts in the window.
+    /// Attempts in the window of the circuit, without repeated failures of the same request.
     pub attempts: u32,
-    /// Failed attempts in the window.
+    /// Failed attempts in the window of the circuit, without repeated failures of the same request.
     pub failures: u32,
     /// Attempts in the last minute.
     pub recent_attempts: u32,
     /// Failed attempts in the last minute.
     pub recent_failed: u32,
-    /// How often the circuit has opened since it was last closed.
+    /// Number of times that the circuit has opened since it was last closed.
     pub trips: u32,
     /// When probes may begin; null unless the circuit is open.
     #[schema(format = DateTime)]
@@ -174,7 +144,7 @@ pub struct CircuitStatus {
 /// Metrics of a service.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ServiceMetrics {
-    /// Name; empty for requests without a client.
+    /// Name of the client; empty for requests without a client.
     pub service: String,
     /// Requests by outcome.
     pub requests: BTreeMap<String, u64>,

@@ -1,13 +1,27 @@
-//! Retries of a request after upstream errors: how many, and after which delay.
+//! The attempts of a request: which target, how many, after which delay, and the error if there is
+//! no other.
 
+mod choice;
+mod ending;
+mod refusal;
 #[cfg(test)]
 mod tests;
 
+pub use choice::{Prospect, TargetSet, choose};
+pub use ending::{AfterFailure, Budget, Failure, after_failure, may_be_cured};
+pub use refusal::{in_vain, no_healthy_key, seconds};
+
+use openai_wire::Head;
+
+/// Upper limit of the estimated tokens of a prompt: images are long in JSON, not in tokens.
+const MAX_PROMPT_TOKENS: u64 = 32_768;
+const BYTES_PER_TOKEN: u64 = 4;
+
 /// Number of equal failures after which a request is not sent to the same upstream again.
 pub const SAME_FAULT: usize = 2;
-/// Bound of the delay before the second attempt; doubled for each further one.
+/// Maximum delay before the second attempt, in milliseconds; doubled for each further one.
 const FIRST_PAUSE_MS: u64 = 100;
-/// Longest delay.
+/// Highest value of that maximum.
 const LONGEST_PAUSE_MS: u64 = 5_000;
 
 /// Why an attempt failed.
@@ -26,17 +40,17 @@ pub enum Fault {
 pub struct UpstreamErrors(Vec<(usize, Fault)>);
 
 impl UpstreamErrors {
-    /// Adds an error of an upstream. Returns whether the request must not be sent to it again: it
-    /// has failed in the same way [`SAME_FAULT`] times.
+    /// Adds an error of an upstream. Returns whether the request must not be sent to the upstream
+    /// again, because the upstream has failed in the same way [`SAME_FAULT`] times.
     pub fn note(&mut self, upstream: usize, fault: Fault) -> bool {
         self.0.push((upstream, fault));
         let same = self.0.iter().filter(|&&known| known == (upstream, fault));
         same.count() >= SAME_FAULT
     }
 
-    /// The delay before the next attempt at an upstream. 0 if the upstream has not failed this
-    /// request; otherwise a random time up to a bound that doubles with each error (full jitter).
-    /// The delay ends within `left_ms`, the time in which another attempt may begin.
+    /// The delay before the next attempt at an upstream, in milliseconds. 0 if the upstream has not
+    /// failed this request; otherwise a random time up to a maximum that doubles with each error
+    /// (full jitter). The delay ends within `left_ms`, the time in which another attempt may begin.
     #[must_use]
     pub fn pause_ms(&self, upstream: usize, left_ms: u64, random: u64) -> u64 {
         let errors = self.0.iter().filter(|&&(known, _)| known == upstream);
@@ -52,4 +66,14 @@ impl UpstreamErrors {
     pub fn clear(&mut self) {
         self.0.clear();
     }
+}
+
+/// The number of tokens that a request may use, estimated from the length of its body and from
+/// the tokens that it allows for the response.
+#[must_use]
+pub fn estimated_tokens(head: &Head, body_length: u64) -> u32 {
+    let prompt = (body_length / BYTES_PER_TOKEN).min(MAX_PROMPT_TOKENS);
+    let each = u64::from(head.max_tokens.unwrap_or_default());
+    let answers = each * u64::from(head.choices.unwrap_or(1));
+    u32::try_from(prompt + answers).unwrap_or(u32::MAX)
 }

@@ -1,4 +1,7 @@
+use openai_wire::{ApiError, Head, Verdict};
+
 use super::*;
+use crate::lease::Outlook;
 
 #[test]
 fn the_same_fault_of_an_upstream_is_met_twice() {
@@ -45,4 +48,202 @@ fn a_pause_ends_within_the_time_limit() {
             assert!(pause < left_ms.max(1), "{pause} of {left_ms}");
         }
     }
+}
+
+fn chosen(prospects: &[Prospect], later: &[usize], never: &[usize]) -> Result<usize, ApiError> {
+    let [later, never] = [later, never].map(|all| {
+        let mut set = TargetSet::default();
+        all.iter().for_each(|&at| set.add(at));
+        set
+    });
+    choose(prospects.len(), later, never, |at| prospects[at])
+}
+
+fn cooling(soonest_ms: u64, in_time: bool) -> Prospect {
+    Prospect::CoolingDown {
+        soonest_ms,
+        in_time,
+    }
+}
+
+const OPEN: Prospect = Prospect::Open { ms: 1_500 };
+const UNHEALTHY: Prospect = Prospect::Unhealthy { soonest_ms: 9_001 };
+
+#[test]
+fn the_first_target_with_a_key_is_chosen() {
+    use Prospect::{Key, None};
+    assert_eq!(chosen(&[Key, Key], &[], &[]), Ok(0));
+    assert_eq!(chosen(&[None, OPEN, UNHEALTHY, Key], &[], &[]), Ok(3));
+    assert_eq!(chosen(&[Key, Key, Key], &[0], &[]), Ok(1), "others first");
+    assert_eq!(chosen(&[Key, None], &[0], &[]), Ok(0), "but it is one");
+    assert_eq!(chosen(&[Key, Key], &[0], &[1]), Ok(0));
+    assert_eq!(chosen(&[cooling(10, true), Key], &[], &[]), Ok(1));
+    let waits = [cooling(10, false), cooling(20, true), cooling(5, true)];
+    assert_eq!(chosen(&waits, &[], &[]), Ok(1), "the first in time");
+}
+
+#[test]
+fn a_target_that_is_found_ends_the_search() {
+    let set = TargetSet::default();
+    let mut asked = vec![];
+    let found = choose(3, set, set, |at| {
+        asked.push(at);
+        if at == 1 { Prospect::Key } else { OPEN }
+    });
+    assert_eq!((found, asked), (Ok(1), vec![0, 1]));
+}
+
+#[test]
+fn without_a_target_the_reason_is_told() {
+    let limited = |retry_after| Err(ApiError::KeysRateLimited { retry_after });
+    let unhealthy = |retry_after| Err(ApiError::NoHealthyKey { retry_after });
+    let late = cooling(4_200, false);
+    assert_eq!(chosen(&[late, UNHEALTHY], &[], &[]), limited(5));
+    assert_eq!(
+        chosen(&[late, OPEN], &[], &[]),
+        limited(2),
+        "whichever is sooner"
+    );
+    assert_eq!(
+        chosen(&[OPEN, UNHEALTHY], &[], &[]),
+        Err(ApiError::UpstreamsOpen { retry_after: 2 })
+    );
+    assert_eq!(
+        chosen(&[UNHEALTHY, Prospect::None], &[], &[]),
+        unhealthy(10)
+    );
+    assert_eq!(chosen(&[Prospect::None], &[], &[]), unhealthy(1));
+    assert_eq!(chosen(&[Prospect::Key], &[], &[0]), unhealthy(1));
+    assert_eq!(chosen(&[], &[], &[]), unhealthy(1));
+}
+
+#[test]
+fn a_request_that_waited_in_vain_is_told_why() {
+    let cool = Some(Outlook::CoolingDown { soonest_ms: 2_001 });
+    let unhealthy = Some(Outlook::Unhealthy { soonest_ms: 100 });
+    let none = |retry_after| ApiError::NoKeyAvailable { retry_after };
+    assert_eq!(in_vain(Some(Outlook::Busy), false, 0), none(1));
+    assert_eq!(in_vain(None, false, 3_999), none(3));
+    assert_eq!(in_vain(Some(Outlook::Tried), false, 60_000), none(5));
+    let full = |retry_after| ApiError::QueueFull { retry_after };
+    assert_eq!(in_vain(Some(Outlook::Busy), true, 2_000), full(2));
+    assert_eq!(in_vain(cool, true, 2_000), full(3));
+    assert_eq!(
+        in_vain(cool, false, 2_000),
+        ApiError::KeysRateLimited { retry_after: 3 }
+    );
+    for queue_full in [false, true] {
+        assert_eq!(
+            in_vain(unhealthy, queue_full, 2_000),
+            ApiError::NoHealthyKey { retry_after: 1 }
+        );
+    }
+}
+
+#[test]
+fn a_retry_after_is_at_least_a_second() {
+    assert_eq!([0, 1, 1_000, 1_001].map(seconds), [1, 1, 1, 2]);
+    assert_eq!(seconds(u64::MAX), u32::MAX);
+}
+
+#[test]
+fn only_what_another_key_may_cure_is_tried_again() {
+    use Verdict::{ClientError, InvalidKey, Ok, RateLimited, UpstreamError};
+    assert!(!may_be_cured(200, Ok, false, false));
+    assert!(may_be_cured(500, UpstreamError, false, false));
+    assert!(may_be_cured(400, ClientError, false, false));
+    assert!(!may_be_cured(403, ClientError, true, false));
+    assert!(may_be_cured(429, RateLimited, true, false));
+    assert!(!may_be_cured(429, RateLimited, true, true));
+    assert!(
+        may_be_cured(401, InvalidKey, true, true),
+        "is about the key"
+    );
+}
+
+fn failure(verdict: Verdict) -> Failure {
+    Failure {
+        fault: Fault::Status(500),
+        verdict,
+        stale: false,
+        key_is_cooling: true,
+    }
+}
+
+#[test]
+fn attempts_that_say_nothing_do_not_count() {
+    assert!(failure(Verdict::UpstreamError).counts());
+    assert!(failure(Verdict::UpstreamError).is_upstream_error());
+    assert!(failure(Verdict::RateLimited).counts());
+    assert!(!failure(Verdict::InvalidKey).counts());
+    let stale = Failure {
+        stale: true,
+        ..failure(Verdict::UpstreamError)
+    };
+    assert!(!stale.counts() && !stale.is_upstream_error());
+    let still_used = Failure {
+        key_is_cooling: false,
+        ..failure(Verdict::QuotaExceeded)
+    };
+    assert!(still_used.counts() && !still_used.excludes_key());
+}
+
+#[test]
+fn retries_end_with_the_budget_or_the_targets() {
+    const NO_KEY: ApiError = ApiError::NoHealthyKey { retry_after: 7 };
+    const NO_TARGET: ApiError = ApiError::UpstreamsOpen { retry_after: 3 };
+    let budget = Budget {
+        attempts: 1,
+        tries: 3,
+        since_ms: 10,
+        timeout_ms: 30_000,
+    };
+    let after = |verdict, budget: Budget, only_key, next| {
+        after_failure(&failure(verdict), &budget, only_key, || next, || NO_KEY)
+    };
+    let (keep, refused) = (AfterFailure::Keep, AfterFailure::Refuse(NO_TARGET));
+    let used_up = [
+        Budget {
+            attempts: 3,
+            ..budget
+        },
+        Budget {
+            since_ms: 30_000,
+            ..budget
+        },
+    ];
+    for used_up in used_up {
+        for verdict in [Verdict::UpstreamError, Verdict::RateLimited] {
+            assert_eq!(after(verdict, used_up, false, Ok(0)), keep);
+        }
+        assert_eq!(
+            after(Verdict::InvalidKey, used_up, false, Ok(0)),
+            AfterFailure::Refuse(NO_KEY),
+            "the client's own token is valid"
+        );
+    }
+    for verdict in [Verdict::UpstreamError, Verdict::InvalidKey] {
+        assert_eq!(after(verdict, budget, true, Ok(2)), AfterFailure::Again(2));
+    }
+    let none = Err(NO_TARGET);
+    assert_eq!(after(Verdict::UpstreamError, budget, false, none), keep);
+    assert_eq!(after(Verdict::RateLimited, budget, true, none), keep);
+    assert_eq!(after(Verdict::RateLimited, budget, false, none), refused);
+    assert_eq!(after(Verdict::QuotaExceeded, budget, true, none), refused);
+}
+
+#[test]
+fn tokens_are_estimated_from_the_body_and_the_limit() {
+    let head = |max_tokens, choices| Head {
+        max_tokens,
+        choices,
+        ..Head::default()
+    };
+    assert_eq!(estimated_tokens(&head(None, None), 400), 100);
+    assert_eq!(estimated_tokens(&head(Some(50), None), 400), 150);
+    assert_eq!(estimated_tokens(&head(Some(50), Some(3)), 400), 250);
+    let images = estimated_tokens(&head(None, None), 20 << 20);
+    assert_eq!(images, 32_768);
+    let most = head(Some(u32::MAX), Some(u32::MAX));
+    assert_eq!(estimated_tokens(&most, u64::MAX), u32::MAX);
 }

@@ -15,7 +15,7 @@ const PROBE_WAIT_MS: u64 = 1_000;
 /// Circuit-breaker permit to send one request. Its result must be reported once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Permit {
-    /// The circuit that gave it.
+    /// The circuit that gave the permit.
     pub circuit: CircuitId,
     round: u32,
     /// Whether the request is a probe of a failed upstream.
@@ -53,8 +53,9 @@ pub enum CircuitOutcome {
     Success,
     /// Connection refused or broken, timeout, or a response of 5xx.
     Failure,
-    /// A failure of a request that this upstream had failed before. It does not count: the
-    /// retries of one request alone do not open a circuit.
+    /// A failure of a request that this upstream had failed before. Does not count while the
+    /// circuit is closed: the retries of one request alone do not open it. Counts as a failed
+    /// probe.
     RepeatedFailure,
     /// The request was not sent, or ended before the result was known.
     Unknown,
@@ -82,7 +83,7 @@ pub enum CircuitChange {
         all: u32,
         /// Failed requests in the window; 0 when a probe failed.
         failed: u32,
-        /// Consecutive failures.
+        /// Consecutive failures; 0 when a probe failed.
         consecutive: u32,
     },
     /// The circuit closed: its probes succeeded.
@@ -161,7 +162,8 @@ impl Circuit {
         })
     }
 
-    /// The time before which no request may be sent; `None` if one may be sent now.
+    /// Time on the monotonic clock before which no request may be sent; `None` if one may be sent
+    /// now.
     pub(crate) fn closed_to_all(&self, now_ms: u64) -> Option<u64> {
         match self.state() {
             CircuitState::Closed => None,
@@ -182,7 +184,8 @@ impl Circuit {
         self.state() == CircuitState::Closed
     }
 
-    /// Counts the result of a permitted request. `random` spreads the probes of many machines.
+    /// Counts the result of a permitted request. `random` adds jitter to the time of the next
+    /// probe.
     pub(crate) fn note(
         &mut self,
         permit: Permit,
@@ -203,8 +206,7 @@ impl Circuit {
         }
     }
 
-    /// Whether this process should run the periodic probe now. Returns `true` in one process,
-    /// once per interval.
+    /// Claims the periodic probe. Returns `true` for one process per interval.
     pub(crate) fn claim_probe(&mut self, interval_ms: u64, now_ms: u64) -> bool {
         // The timers of processes are not synchronized, so a call slightly before the interval
         // ends counts.
@@ -215,7 +217,7 @@ impl Circuit {
         due
     }
 
-    /// Takes the result of a periodic probe, which does not depend on client requests.
+    /// Applies the result of a periodic probe, which is independent of client requests.
     pub(crate) fn probed_aside(
         &mut self,
         good: bool,

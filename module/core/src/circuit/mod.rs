@@ -7,7 +7,8 @@
 //! it again, for longer.
 //!
 //! The record is plain old data in the shared zone, used by all workers. Whatever its bytes
-//! contain, a circuit permits a request again within the longest open time of its settings.
+//! contain, a circuit permits a request again within the longest open time of its settings or a
+//! minute, whichever is longer.
 
 mod breaker;
 mod record;

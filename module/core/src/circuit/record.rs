@@ -23,7 +23,7 @@ pub struct Circuit {
     name_len: u32,
     /// Serial number of the circuit in this table entry; 0 for an unused entry.
     pub(crate) serial: u32,
-    /// Newest configuration that contains the upstream.
+    /// Newest generation whose configuration contains the upstream.
     pub(crate) generation: u64,
 
     /// Limits that open the circuit; 0 disables one.
@@ -36,7 +36,8 @@ pub struct Circuit {
     probes: u32,
 
     pub(super) state: u32,
-    /// Changes with each state. Results of requests sent in an earlier state are ignored.
+    /// Incremented with each change of the state. Results of requests sent in an earlier state are
+    /// ignored.
     pub(super) round: u32,
     /// How often the circuit has opened since it was last closed.
     pub(super) trips: u32,

@@ -17,9 +17,10 @@ pub struct CircuitSettings {
     pub requests: u32,
     /// Length of the window, in milliseconds.
     pub window_ms: u32,
-    /// How long the circuit is open the first time; doubled with each failed probe.
+    /// How long the circuit is open the first time, in milliseconds; doubled with each failed
+    /// probe.
     pub open_ms: u32,
-    /// Longest open time, without the jitter of up to a quarter.
+    /// Longest open time in milliseconds, without the jitter of up to a quarter.
     pub open_max_ms: u32,
     /// Number of concurrent probes, and of successes that close the circuit.
     pub probes: u32,
@@ -45,8 +46,8 @@ impl CircuitSettings {
         self.errors.is_some() || self.failures.is_some()
     }
 
-    /// How long to stay open after `trips` consecutive openings. `random` adds up to a quarter,
-    /// to spread the probes of many machines.
+    /// Time in milliseconds to stay open after `trips` consecutive openings. `random` adds up to a
+    /// quarter, to spread the probes of many machines.
     pub(super) fn open_for(&self, trips: u32, random: u64) -> u64 {
         let factor = 1u64 << trips.min(31);
         let ms = u64::from(self.open_ms).saturating_mul(factor);
@@ -54,7 +55,7 @@ impl CircuitSettings {
         ms + random % (ms / 4 + 1)
     }
 
-    /// The longest time that the circuit can be open.
+    /// The longest time that the circuit can be open, in milliseconds.
     pub(super) fn longest_ms(&self) -> u64 {
         let longest = u64::from(self.open_max_ms.max(1));
         longest + longest / 4

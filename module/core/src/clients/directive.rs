@@ -6,16 +6,19 @@ use super::{ClientError, PRIORITIES, Role};
 use crate::echo;
 use crate::keys::{KeySource, OptionError, is_name, once, unknown};
 
+/// The options of a client, as shown in messages.
+const OPTIONS: &str = "role=, priority=";
+
 /// The parameters of one `client` directive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientDirective {
     /// Name of the service.
     pub name: String,
-    /// Source of its token.
+    /// Source of the token.
     pub source: TokenSource,
-    /// `role=`.
+    /// The option `role=`.
     pub role: Role,
-    /// `priority=`.
+    /// The option `priority=`.
     pub priority: i32,
 }
 
@@ -38,13 +41,11 @@ impl ClientDirective {
             return Err(ClientError::Incomplete);
         };
         if !is_name(name) {
-            return Err(ClientError::Name {
-                name: (*name).to_owned(),
-            });
+            return Err(ClientError::Name((*name).to_owned()));
         }
         let name = (*name).to_owned();
         let Some(source) = TokenSource::parse(source) else {
-            return Err(ClientError::Source { name });
+            return Err(ClientError::Source(name));
         };
         let (mut role, mut priority) = (None, None);
         for (position, option) in (3..).zip(options) {
@@ -53,8 +54,11 @@ impl ClientDirective {
                 Some(("priority", value)) => {
                     once(&mut priority, "priority", parse_priority(value)?)?;
                 }
-                Some((name, _)) => return Err(unknown(name, position).into()),
-                None => return Err(OptionError::NotAnOption { position }.into()),
+                Some((name, _)) => return Err(unknown(name, position, OPTIONS).into()),
+                None => {
+                    let known = OPTIONS;
+                    return Err(OptionError::NotAnOption { position, known }.into());
+                }
             }
         }
         let (role, priority) = (role.unwrap_or_default(), priority.unwrap_or_default());
@@ -76,7 +80,7 @@ impl TokenSource {
         }
     }
 
-    /// The token in the text of the source; empty when there is none.
+    /// The token in the content of the source; empty when there is none.
     pub(super) fn token<'a>(&self, text: &'a str) -> &'a str {
         match self {
             Self::Env(_) => text.trim(),
@@ -101,7 +105,7 @@ impl fmt::Display for TokenSource {
 }
 
 fn parse_role(value: &str) -> Result<Role, OptionError> {
-    Role::parse(value).ok_or_else(|| invalid("role", value, "service or admin"))
+    Role::parse(value).ok_or_else(|| OptionError::invalid("role", value, "service or admin"))
 }
 
 fn parse_priority(value: &str) -> Result<i32, OptionError> {
@@ -109,13 +113,5 @@ fn parse_priority(value: &str) -> Result<i32, OptionError> {
         .parse()
         .ok()
         .filter(|priority| PRIORITIES.contains(priority));
-    priority.ok_or_else(|| invalid("priority", value, "a number from -1000 to 1000"))
-}
-
-fn invalid(name: &'static str, value: &str, wanted: &'static str) -> OptionError {
-    OptionError::Invalid {
-        name,
-        value: value.to_owned(),
-        wanted,
-    }
+    priority.ok_or_else(|| OptionError::invalid("priority", value, "a number from -1000 to 1000"))
 }

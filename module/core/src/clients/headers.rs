@@ -7,7 +7,8 @@ use crate::keys::is_header_text;
 
 const SCHEME: &[u8] = b"bearer";
 
-/// The token of `Authorization: Bearer <token>`.
+/// The token in the value of the header `Authorization`, `Bearer <token>`. `None` for another
+/// scheme or an invalid token.
 #[must_use]
 pub fn bearer_token(authorization: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = authorization.split_at_checked(SCHEME.len())?;
@@ -18,7 +19,7 @@ pub fn bearer_token(authorization: &[u8]) -> Option<&[u8]> {
     service_token(rest)
 }
 
-/// The token of `X-Service-Token: <token>`.
+/// The token in the value of the header `X-Service-Token`; `None` if it is invalid.
 #[must_use]
 pub fn service_token(value: &[u8]) -> Option<&[u8]> {
     Some(value.trim_ascii()).filter(|token| is_header_text(token))
@@ -28,7 +29,7 @@ pub fn service_token(value: &[u8]) -> Option<&[u8]> {
 /// upstream. Ignores case, and treats `_` as `-`, as many servers do.
 #[must_use]
 pub fn is_credential_header(name: &[u8]) -> bool {
-    // Few headers have one of these lengths.
+    // Comparing the length first rules out most headers.
     let own: &[u8] = match name.len() {
         7 => b"api-key",
         9 => b"x-api-key",
@@ -43,7 +44,7 @@ pub fn is_credential_header(name: &[u8]) -> bool {
     })
 }
 
-/// The secret part of a credential header, after the scheme.
+/// The secret in the value of a credential header: the last word, without the scheme.
 #[must_use]
 pub fn secret_of(value: &[u8]) -> &[u8] {
     let value = value.trim_ascii();
@@ -53,8 +54,8 @@ pub fn secret_of(value: &[u8]) -> &[u8] {
         .unwrap_or(value)
 }
 
-/// Whether a header's value contains a secret from [`secret_of`]. A secret too short to be a
-/// token must be the whole value, or all after the scheme.
+/// Whether a header's value contains a secret that [`secret_of`] returned. A secret too short to be
+/// a token must be the whole value, or the last word of the value.
 #[must_use]
 pub fn tells_secret(value: &[u8], secret: &[u8]) -> bool {
     if secret.is_empty() || secret.len() > value.len() {

@@ -12,7 +12,7 @@ pub use directive::{ClientDirective, TokenSource};
 pub use error::{ClientError, TokenError};
 pub use headers::{bearer_token, is_credential_header, secret_of, service_token, tells_secret};
 pub(crate) use quota::LIMITS;
-pub use quota::{Limit, Measure, Period, Quota, QuotaDirective, Whose};
+pub use quota::{Measure, Period, Quota, QuotaDirective, QuotaLimit, Whose};
 pub use table::Clients;
 
 use std::fmt;
@@ -25,13 +25,13 @@ pub const PRIORITIES: std::ops::RangeInclusive<i32> = -1000..=1000;
 pub struct Client {
     /// Name of the service.
     pub name: String,
-    /// Its role.
+    /// Role of the client.
     pub role: Role,
-    /// Its priority in the queue, within [`PRIORITIES`].
+    /// Priority in the queue, within [`PRIORITIES`].
     pub priority: i32,
-    /// Its quota.
+    /// Quota of the client.
     pub quota: Quota,
-    /// The SHA-256 of its token.
+    /// SHA-256 of the token.
     digest: [u8; 32],
 }
 
@@ -46,7 +46,7 @@ impl Client {
     }
 }
 
-/// Without the digest, from which a weak token could be guessed.
+/// Omits the digest, from which a weak token could be guessed.
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")

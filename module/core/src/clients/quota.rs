@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::ClientError;
+use crate::digits;
 use crate::keys::{OptionError, is_name, unknown};
 use crate::metrics::QuotaUsage;
 use crate::prices::UNITS_PER_DOLLAR;
@@ -14,7 +15,7 @@ pub enum Measure {
     Requests,
     /// Tokens of prompts and completions.
     Tokens,
-    /// Cost.
+    /// Cost of the tokens.
     Cost,
 }
 
@@ -29,19 +30,22 @@ pub enum Period {
 
 /// A limit of a quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limit {
+pub struct QuotaLimit {
     /// What is limited.
     pub measure: Measure,
     /// The period.
     pub period: Period,
-    /// The amount; costs are in units of [`crate::prices`].
+    /// Maximum amount in the period; costs are in units of [`crate::prices`].
     pub most: u64,
 }
+
+/// The options of a quota, as shown in messages.
+const OPTIONS: &str = "requests=, tokens=, cost=";
 
 /// Number of combinations of measure and period.
 pub(crate) const LIMITS: usize = 6;
 
-impl Limit {
+impl QuotaLimit {
     /// Name of the measure.
     #[must_use]
     pub const fn measure(&self) -> &'static str {
@@ -61,7 +65,7 @@ impl Limit {
         }
     }
 
-    /// An amount for output: costs in dollars.
+    /// Converts an amount for output: costs to dollars, other amounts unchanged.
     #[must_use]
     pub fn shown(&self, amount: u64) -> f64 {
         match self.measure {
@@ -91,9 +95,21 @@ impl Limit {
 
     fn parse(name: &str, value: &str) -> Option<Result<Self, OptionError>> {
         let (measure, name, wanted) = match name {
-            "requests" => (Measure::Requests, "requests", "a number, as 1000/day"),
-            "tokens" => (Measure::Tokens, "tokens", "a number, as 1000000/month"),
-            "cost" => (Measure::Cost, "cost", "dollars, as 2.50/day"),
+            "requests" => (
+                Measure::Requests,
+                "requests",
+                "a number per day or month, as 1000/day",
+            ),
+            "tokens" => (
+                Measure::Tokens,
+                "tokens",
+                "a number per day or month, as 1000000/month",
+            ),
+            "cost" => (
+                Measure::Cost,
+                "cost",
+                "dollars per day or month, as 2.50/day",
+            ),
             _ => return None,
         };
         let parsed = value.split_once('/').and_then(|(most, period)| {
@@ -104,7 +120,7 @@ impl Limit {
             };
             let most = match measure {
                 Measure::Cost => dollars(most)?,
-                _ => whole(most)?,
+                _ => digits(most)?,
             };
             Some(Self {
                 measure,
@@ -112,53 +128,44 @@ impl Limit {
                 most,
             })
         });
-        Some(parsed.ok_or_else(|| OptionError::Invalid {
-            name,
-            value: value.to_owned(),
-            wanted,
-        }))
+        Some(parsed.ok_or_else(|| OptionError::invalid(name, value, wanted)))
     }
 }
 
-/// Digits only; `parse` would accept a sign.
-fn whole(text: &str) -> Option<u64> {
-    let plain = text.bytes().all(|byte| byte.is_ascii_digit());
-    plain.then(|| text.parse().ok()).flatten()
-}
-
-/// Dollars in units, exactly.
+/// Converts dollars to units of [`crate::prices`] without rounding. `None` with more than 12
+/// decimals.
 fn dollars(text: &str) -> Option<u64> {
     let (dollars, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let unit = UNITS_PER_DOLLAR / 10_u64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
     if unit == 0 {
         return None;
     }
-    let units = whole(dollars)?.checked_mul(UNITS_PER_DOLLAR)?;
-    units.checked_add(whole(fraction)?.checked_mul(unit)?)
+    let units = digits::<u64>(dollars)?.checked_mul(UNITS_PER_DOLLAR)?;
+    units.checked_add(digits::<u64>(fraction)?.checked_mul(unit)?)
 }
 
 /// The limits of a client.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Quota(Vec<Limit>);
+pub struct Quota(Vec<QuotaLimit>);
 
 impl Quota {
     /// The limits.
     #[must_use]
-    pub fn limits(&self) -> &[Limit] {
+    pub fn limits(&self) -> &[QuotaLimit] {
         &self.0
     }
 
     fn parse(words: &[&str]) -> Result<Self, OptionError> {
-        let mut limits: Vec<Limit> = vec![];
+        let mut limits: Vec<QuotaLimit> = vec![];
         for (position, word) in (2..).zip(words) {
-            let (name, value) = word
-                .split_once('=')
-                .ok_or(OptionError::NotAnOption { position })?;
-            let limit = Limit::parse(name, value).ok_or_else(|| unknown(name, position))??;
+            let (name, value) = word.split_once('=').ok_or(OptionError::NotAnOption {
+                position,
+                known: OPTIONS,
+            })?;
+            let limit = QuotaLimit::parse(name, value);
+            let limit = limit.ok_or_else(|| unknown(name, position, OPTIONS))??;
             if limits.iter().any(|other| other.kind() == limit.kind()) {
-                return Err(OptionError::Repeated {
-                    name: limit.measure(),
-                });
+                return Err(OptionError::Repeated(limit.measure()));
             }
             limits.push(limit);
         }
@@ -166,10 +173,10 @@ impl Quota {
     }
 }
 
-/// The clients that a line applies to.
+/// The clients to which a quota applies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Whose {
-    /// A client, instead of the quota for all.
+    /// One client. Its quota replaces the one for all clients.
     Of(String),
     /// All clients without their own quota.
     All,
@@ -206,9 +213,7 @@ impl QuotaDirective {
             "*" => Whose::All,
             name if is_name(name) => Whose::Of(name.to_owned()),
             name => {
-                return Err(ClientError::Name {
-                    name: name.to_owned(),
-                });
+                return Err(ClientError::Name(name.to_owned()));
             }
         };
         let quota = match limits {

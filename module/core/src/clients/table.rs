@@ -1,4 +1,4 @@
-//! The table of clients, with lookup in constant time.
+//! The table of clients. The time of a lookup does not depend on which client is found.
 
 use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
@@ -8,10 +8,11 @@ use super::{
     bearer_token, service_token,
 };
 use crate::keys::is_header_text;
+use crate::metrics::{MAX_SERVICES, OTHER};
 
 pub(super) const MIN_TOKEN: usize = 8;
 
-/// The development clients: token, name, role.
+/// The development clients, which have publicly known tokens: token, name, role.
 const DEV_CLIENTS: [(&str, &str, Role); 2] = [
     ("dev-token", "dev", Role::Service),
     ("admin-token", "dev-admin", Role::Admin),
@@ -28,7 +29,7 @@ impl Clients {
     /// variable or the content of the file, empty when there is none.
     ///
     /// # Errors
-    /// When it contains no valid and safe token, or another client has the same name or token.
+    /// When it contains no valid token, or another client has the same name or token.
     pub fn add(&mut self, directive: &ClientDirective, text: &str) -> Result<(), ClientError> {
         let name = directive.name.clone();
         let token = directive.source.token(text);
@@ -39,13 +40,14 @@ impl Clients {
             });
         }
         if !is_header_text(token.as_bytes()) {
-            return Err(ClientError::InvalidToken { name });
+            return Err(ClientError::InvalidToken(name));
         }
         if token.len() < MIN_TOKEN {
-            return Err(ClientError::ShortToken { name });
+            return Err(ClientError::ShortToken(name));
         }
-        if DEV_CLIENTS.iter().any(|(dev, ..)| *dev == token) {
-            return Err(ClientError::DevToken { name });
+        // The name of the metrics row that counts all clients without a row of their own.
+        if name == OTHER {
+            return Err(ClientError::Reserved(name));
         }
         let (role, priority) = (directive.role, directive.priority);
         self.push(Client {
@@ -57,21 +59,31 @@ impl Clients {
         })
     }
 
-    /// Adds the clients `dev` and `dev-admin`, whose tokens are publicly known. For development
-    /// only.
+    /// Applies the development mode after all clients have been added. In development mode the
+    /// publicly known development tokens are accepted: for each of them that no client has, the
+    /// client `dev` or `dev-admin` is added.
     ///
     /// # Errors
-    /// When a client has one of these names.
-    pub fn with_dev_tokens(mut self) -> Result<Self, ClientError> {
+    /// When a client has one of these tokens outside development mode, or one of these names in
+    /// development mode.
+    pub fn with_dev_mode(mut self, is_on: bool) -> Result<Self, ClientError> {
         for (token, name, role) in DEV_CLIENTS {
             let digest = digest(token.as_bytes());
-            self.push(Client {
-                name: name.to_owned(),
-                role,
-                priority: 0,
-                quota: Quota::default(),
-                digest,
-            })?;
+            let owner = self.clients.iter().find(|client| client.digest == digest);
+            match owner {
+                Some(owner) if !is_on => {
+                    let name = owner.name.clone();
+                    return Err(ClientError::DevToken(name));
+                }
+                None if is_on => self.push(Client {
+                    name: name.to_owned(),
+                    role,
+                    priority: 0,
+                    quota: Quota::default(),
+                    digest,
+                })?,
+                _ => {}
+            }
         }
         Ok(self)
     }
@@ -79,18 +91,22 @@ impl Clients {
     /// Assigns quotas to the clients. A client's own quota replaces the quota for all.
     ///
     /// # Errors
-    /// When a client has two quotas, or does not exist.
-    pub fn bound(&mut self, quotas: &[QuotaDirective]) -> Result<(), ClientError> {
+    /// When a client has two quotas or does not exist, or when there are more clients than the
+    /// metrics have rows for. The number is the index of the quota in `quotas`.
+    pub fn bound(&mut self, quotas: &[QuotaDirective]) -> Result<(), (usize, ClientError)> {
         for (at, QuotaDirective { whose, .. }) in quotas.iter().enumerate() {
             if quotas[..at].iter().any(|other| other.whose == *whose) {
                 let whose = whose.to_string();
-                return Err(ClientError::SameQuota { whose });
+                return Err((at, ClientError::SameQuota(whose)));
             }
             if let Whose::Of(name) = whose
                 && !self.clients.iter().any(|client| client.name == *name)
             {
-                return Err(ClientError::NobodysQuota { name: name.clone() });
+                return Err((at, ClientError::NobodysQuota(name.clone())));
             }
+        }
+        if !quotas.is_empty() && self.clients.len() > MAX_SERVICES {
+            return Err((0, ClientError::TooMany(MAX_SERVICES)));
         }
         for client in &mut self.clients {
             let own = |line: &&QuotaDirective| matches!(&line.whose, Whose::Of(name) if *name == client.name);
@@ -105,7 +121,7 @@ impl Clients {
     fn push(&mut self, client: Client) -> Result<(), ClientError> {
         for other in &self.clients {
             if other.name == client.name {
-                return Err(ClientError::SameName { name: client.name });
+                return Err(ClientError::SameName(client.name));
             }
             if other.digest == client.digest {
                 let first = other.name.clone();
@@ -125,29 +141,30 @@ impl Clients {
         &self.clients
     }
 
-    /// The client with this token.
+    /// The position of the client with this token.
     ///
-    /// The time does not depend on the client's position, or on whether it exists.
+    /// The time does not depend on the position, or on whether there is such a client.
     #[must_use]
-    pub fn find(&self, token: &[u8]) -> Option<&Client> {
+    pub fn find(&self, token: &[u8]) -> Option<usize> {
         let digest = digest(token);
         let mut found = u32::MAX;
         for (index, client) in (0_u32..).zip(&self.clients) {
             found.conditional_assign(&index, client.digest.ct_eq(&digest));
         }
-        self.clients.get(found as usize)
+        let found = found as usize;
+        (found < self.clients.len()).then_some(found)
     }
 
-    /// The client of a request, by the values of `Authorization` and `X-Service-Token`. The first
-    /// with a client's token decides.
+    /// The position of a request's client, by the values of the headers `Authorization` and
+    /// `X-Service-Token`. The first one that contains a client's token decides.
     ///
     /// # Errors
-    /// When there is no token, or none of a client.
+    /// When there is no token, or no client has one of the tokens.
     pub fn identify(
         &self,
         authorization: Option<&[u8]>,
         service: Option<&[u8]>,
-    ) -> Result<&Client, TokenError> {
+    ) -> Result<usize, TokenError> {
         let bearer = authorization.and_then(bearer_token);
         let service = service.and_then(service_token);
         if bearer.is_none() && service.is_none() {

@@ -11,18 +11,19 @@ const MASK: &str = "***";
 const KEY_PREFIXES: [&str; 3] = ["sk-", "sk_", "AGE-SECRET-KEY-"];
 /// Minimum number of letters and digits of a secret without such a prefix.
 const LONG: usize = 20;
-/// The same for a secret without digits and changes of case.
+/// Minimum length of a word that is a secret although it has fewer changes than other secrets.
 const VERY_LONG: usize = 40;
-/// Minimum number of different letters and digits.
+/// Minimum number of different letters and digits in such a word.
 const DISTINCT: u32 = 8;
-/// Minimum number of changes between letters and digits, or between cases, in random text.
+/// Minimum number of changes between letters and digits, or from lower to upper case, in a secret.
 const CHANGES: usize = 5;
 /// Suffixes of the names of options and parameters that contain secrets.
 const SECRET_NAMES: [&str; 7] = [
     "password", "passwd", "secret", "token", "api_key", "api-key", "apikey",
 ];
 
-/// A message about a directive with these arguments, without secrets and control characters.
+/// Prepares a message about a directive for the log: masks secrets and escapes control characters.
+/// `words` are the name and the arguments of the directive.
 #[must_use]
 pub fn message(text: &str, words: &[&str]) -> String {
     let mut text = Cow::Borrowed(text);
@@ -50,21 +51,15 @@ pub fn without_secrets(text: &str) -> String {
     shown
 }
 
-/// Whether a value looks like a key, a token or a password.
-#[must_use]
-pub fn looks_secret(value: &str) -> bool {
-    tokens(value).any(|token| masked(token).is_some())
-}
-
-/// The name of an environment variable, if it looks like one; otherwise it may be the password
-/// itself.
+/// Returns the name of an environment variable if it looks like one. Otherwise returns a mask,
+/// because it may be a password.
 #[must_use]
 pub fn variable(name: &str) -> &str {
     let usual = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
     if name.bytes().all(usual) { name } else { MASK }
 }
 
-/// Whether a value has a prefix of keys.
+/// Whether a value begins with a known prefix of keys, in any case.
 #[must_use]
 pub fn begins_like_a_key(value: &str) -> bool {
     KEY_PREFIXES.iter().any(|prefix| {
@@ -73,7 +68,7 @@ pub fn begins_like_a_key(value: &str) -> bool {
     })
 }
 
-/// Escapes control characters and others that affect a terminal.
+/// Escapes control characters and other characters that affect a terminal.
 #[must_use]
 pub fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
@@ -89,7 +84,7 @@ pub fn one_line(text: &str) -> String {
     line
 }
 
-/// The part of an argument that is not secret: the scheme of its source, or the option's name.
+/// The part of an argument that is not secret: the type of its source, or the name of the option.
 fn kept(word: &str) -> &str {
     let end = word.find([':', '=']).map_or(0, |at| at + 1);
     let name = &word[..end];
@@ -100,7 +95,7 @@ fn kept(word: &str) -> &str {
     }
 }
 
-/// Words, and the text between them.
+/// Splits a text into words and the text between them.
 fn tokens(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -140,7 +135,8 @@ fn without_userinfo(word: &str) -> Option<String> {
     (from < at).then(|| format!("{}{MASK}{}", &word[..from], &word[at..]))
 }
 
-/// Masks the parts of a word between `=`, `:` and the like.
+/// Masks the first secret among the parts of a word, which are separated by `=`, `:` and similar
+/// characters, and everything after it. `None` when there is no secret.
 fn masked_parts(word: &str) -> Option<String> {
     let mut from = 0;
     loop {
@@ -190,13 +186,15 @@ fn secret_at(part: &str) -> Option<usize> {
     None
 }
 
-/// Whether a text is a prefix of keys followed by more.
+/// Whether a text begins with a known prefix of keys, followed by a letter or digit, or by `*` in a
+/// partly masked key.
 fn is_key(text: &str) -> bool {
     let mut prefixes = KEY_PREFIXES.iter().filter(|prefix| {
         let head = text.get(..prefix.len());
         head.is_some_and(|head| head.eq_ignore_ascii_case(prefix))
     });
-    prefixes.any(|prefix| text[prefix.len()..].starts_with(char::is_alphanumeric))
+    prefixes
+        .any(|prefix| text[prefix.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '*'))
 }
 
 /// Whether a text is long and looks random.
@@ -220,7 +218,7 @@ fn distinct(text: &str) -> u32 {
     seen.count_ones()
 }
 
-/// Number of changes between letters and digits, or between cases, without an initial capital.
+/// Number of changes between letters and digits, or from lower to upper case.
 fn changes(word: &str) -> usize {
     let pairs = word.as_bytes().windows(2);
     let changes = pairs.filter(|pair| {

@@ -38,7 +38,6 @@ fn what_looks_like_a_secret_is_masked() {
         ("tls_password=hunter2", "tls_password=***"),
     ] {
         assert_eq!(without_secrets(text), shown);
-        assert!(looks_secret(text), "{text}");
     }
 }
 
@@ -93,7 +92,7 @@ fn a_message_is_one_line() {
     assert_eq!(message("x\nsk-abc", &["d", "x\nsk-abc"]), "***");
 }
 
-/// For every input: no panic, one line, and no key.
+/// For any text around a key, the message is one line and does not contain the key.
 #[test]
 fn no_key_is_told_in_whatever_stands_around_it() {
     let around = [

@@ -23,31 +23,38 @@ pub enum KeyError {
         /// The error.
         error: OptionError,
     },
-    /// The key has characters that a header cannot contain, or looks like something else.
-    #[error("{place} is not a key: a key is visible ASCII without spaces and commas")]
-    Invalid {
-        /// Location of the key.
-        place: String,
-    },
+    /// The key is empty, has characters that a header or a list of keys cannot contain, or looks
+    /// like an option.
+    #[error(
+        "{0} is not a key: a key is visible ASCII without spaces and commas; write a line for each key"
+    )]
+    Invalid(String),
     /// A source without keys that is not optional.
-    #[error("\"{place}\" contains no key")]
-    Empty {
-        /// The source.
-        place: String,
-    },
+    #[error("\"{0}\" contains no key; write one into it, or add \"optional\"")]
+    Empty(String),
     /// The pool already has this key.
-    #[error("keys \"{first}\" and \"{second}\" are the same key")]
+    #[error(
+        "{place}: keys \"{first}\" and \"{second}\" are the same key, see {other}; remove one of them"
+    )]
     SameKey {
+        /// Location of the second key.
+        place: String,
         /// Id of the first key.
         first: String,
         /// Id of the second key.
         second: String,
+        /// Location of the first key.
+        other: String,
     },
     /// The pool already has this id.
-    #[error("two keys have the id \"{id}\"")]
+    #[error("{place}: two keys have the id \"{id}\", see {other}; choose another id")]
     SameId {
+        /// Location of the second key.
+        place: String,
         /// The id.
         id: String,
+        /// Location of the first key.
+        other: String,
     },
 }
 
@@ -55,23 +62,24 @@ pub enum KeyError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OptionError {
     /// Unknown option.
-    #[error("unknown option \"{name}\"")]
+    #[error("unknown option \"{name}\", it must be one of {known}")]
     Unknown {
-        /// The name.
+        /// The name of the option.
         name: String,
+        /// Description of the known options.
+        known: &'static str,
     },
     /// Not in the form of an option. The text is not shown, since it may be a key.
-    #[error("parameter {position} is not an option")]
+    #[error("parameter {position} is not an option, it must be one of {known}")]
     NotAnOption {
-        /// Position, counted from the key as the first parameter.
+        /// Position among the parameters, from 1.
         position: usize,
+        /// Description of the known options.
+        known: &'static str,
     },
     /// Repeated option.
-    #[error("option \"{name}\" is repeated")]
-    Repeated {
-        /// The option's name.
-        name: &'static str,
-    },
+    #[error("option \"{0}\" is repeated, remove one of them")]
+    Repeated(&'static str),
     /// Invalid value.
     #[error("invalid {name} {value:?}: {wanted} expected")]
     Invalid {
@@ -82,4 +90,15 @@ pub enum OptionError {
         /// Description of valid values.
         wanted: &'static str,
     },
+}
+
+impl OptionError {
+    /// The error for a value of an option.
+    pub(crate) fn invalid(name: &'static str, value: &str, wanted: &'static str) -> Self {
+        Self::Invalid {
+            name,
+            value: value.to_owned(),
+            wanted,
+        }
+    }
 }

@@ -20,7 +20,7 @@ impl Fingerprint {
         Self(half)
     }
 
-    /// Its bytes.
+    /// The bytes of the fingerprint.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; LEN] {
         &self.0
@@ -33,7 +33,7 @@ impl From<[u8; LEN]> for Fingerprint {
     }
 }
 
-/// Lower-case hexadecimal; a precision limits the digits.
+/// Writes lower-case hexadecimal digits. A precision limits their number.
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = f.precision().unwrap_or(2 * LEN).min(2 * LEN);

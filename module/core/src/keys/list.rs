@@ -1,6 +1,6 @@
 //! The keys of one pool, from all its sources.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::options::{id, is_option};
 use super::source::is_key;
@@ -10,8 +10,10 @@ use super::{Fingerprint, KeyDirective, KeyError, KeyOptions, KeySource, KeySpec,
 #[derive(Debug, Default)]
 pub struct KeyList {
     keys: Vec<KeySpec>,
+    /// Locations of the keys for error messages, in the order of `keys`.
+    places: Vec<String>,
     by_fingerprint: HashMap<Fingerprint, usize>,
-    ids: HashSet<String>,
+    by_id: HashMap<String, usize>,
 }
 
 /// A key of a source.
@@ -20,6 +22,7 @@ struct Entry<'a> {
     options: KeyOptions,
     /// The options as written.
     text: String,
+    place: String,
 }
 
 impl KeyList {
@@ -59,7 +62,7 @@ impl KeyList {
         added.filter_map(Result::err).collect()
     }
 
-    /// Adds a key; with a number if it is one of several.
+    /// Adds a key. `number` is its position if the directive has several keys.
     fn add_entry(
         &mut self,
         directive: &KeyDirective,
@@ -80,7 +83,13 @@ impl KeyList {
         &self.keys
     }
 
-    /// The keys.
+    /// The keys from an index on, each with its location.
+    pub fn since(&self, first: usize) -> impl Iterator<Item = (&KeySpec, &str)> {
+        let places = self.places.iter().map(String::as_str);
+        self.keys.iter().zip(places).skip(first)
+    }
+
+    /// Returns the keys, in the order of the configuration.
     #[must_use]
     pub fn into_keys(self) -> Vec<KeySpec> {
         self.keys
@@ -95,14 +104,22 @@ impl KeyList {
         let shared = &directive.options;
         let fingerprint = Fingerprint::of(entry.key.as_bytes());
         let id = id.unwrap_or_else(|| self.default_id(fingerprint));
-        if let Some(first) = self.by_fingerprint.get(&fingerprint) {
-            let first = self.keys[*first].id.clone();
-            return Err(KeyError::SameKey { first, second: id });
+        let place = entry.place.clone();
+        if let Some(&first) = self.by_fingerprint.get(&fingerprint) {
+            return Err(KeyError::SameKey {
+                place,
+                first: self.keys[first].id.clone(),
+                second: id,
+                other: self.places[first].clone(),
+            });
         }
-        if !self.ids.insert(id.clone()) {
-            return Err(KeyError::SameId { id });
+        if let Some(&first) = self.by_id.get(&id) {
+            let other = self.places[first].clone();
+            return Err(KeyError::SameId { place, id, other });
         }
         self.by_fingerprint.insert(fingerprint, self.keys.len());
+        self.by_id.insert(id.clone(), self.keys.len());
+        self.places.push(place);
         self.keys.push(KeySpec {
             secret: Secret::new(entry.key),
             id,
@@ -116,7 +133,7 @@ impl KeyList {
 
     fn default_id(&self, fingerprint: Fingerprint) -> String {
         let id = format!("k-{fingerprint:.8}");
-        let taken = self.ids.contains(&id) && !self.by_fingerprint.contains_key(&fingerprint);
+        let taken = self.by_id.contains_key(&id) && !self.by_fingerprint.contains_key(&fingerprint);
         if taken {
             format!("k-{fingerprint:.16}")
         } else {
@@ -125,7 +142,8 @@ impl KeyList {
     }
 }
 
-/// Hash of the lines that configure a key.
+/// Hash of a key's configuration, without the key: source and options of its directive, and the
+/// options on its line of a file.
 fn line(directive: &KeyDirective, own: &str) -> u64 {
     let text = format!("{}\n{}\n{own}", directive.source, directive.text);
     let [a, b, c, d, e, f, g, h, ..] = *Fingerprint::of(text.as_bytes()).as_bytes();
@@ -141,9 +159,7 @@ fn entries<'a>(source: &KeySource, text: &'a str) -> Vec<Result<Entry<'a>, KeyEr
 }
 
 fn empty(directive: &KeyDirective) -> KeyError {
-    KeyError::Empty {
-        place: directive.source.to_string(),
-    }
+    KeyError::Empty(directive.source.to_string())
 }
 
 fn env_entries<'a>(source: &KeySource, text: &'a str) -> Vec<Result<Entry<'a>, KeyError>> {
@@ -188,11 +204,12 @@ fn line_entry<'a>(
 
 fn entry(key: &str, place: impl Fn() -> String) -> Result<Entry<'_>, KeyError> {
     if !is_key(key) || is_option(key) {
-        return Err(KeyError::Invalid { place: place() });
+        return Err(KeyError::Invalid(place()));
     }
     Ok(Entry {
         key,
         options: KeyOptions::default(),
         text: String::new(),
+        place: place(),
     })
 }

@@ -13,7 +13,7 @@ mod tests;
 pub use error::{KeyError, OptionError};
 pub use fingerprint::Fingerprint;
 pub use list::KeyList;
-pub(crate) use name::is_name;
+pub(crate) use name::{NAMES, is_name};
 pub use options::{KeyDirective, KeyOptions};
 pub(crate) use options::{once, unknown};
 pub use secret::Secret;
@@ -31,8 +31,19 @@ pub struct KeySpec {
     pub fingerprint: Fingerprint,
     /// Number of slots: concurrent leases.
     pub slots: u16,
-    /// Weight.
+    /// Share of the pool's leases, relative to the weights of the other keys; see
+    /// [`crate::lease::Balance`].
     pub weight: u16,
-    /// Hash of its lines: the directive, and its line in a file. Does not depend on the secret.
+    /// Hash of the key's configuration: its directive, and its options in a file. It does not
+    /// depend on the secret.
     pub line: u64,
+}
+
+impl KeySpec {
+    /// Whether the key has the form of OpenAI's: `sk-`, and at least 20 bytes in all.
+    #[must_use]
+    pub fn looks_like_openai(&self) -> bool {
+        let key = self.secret.expose();
+        key.starts_with("sk-") && key.len() >= 20
+    }
 }

@@ -2,7 +2,8 @@
 
 use std::num::NonZeroU16;
 
-use super::{KeyError, KeySource, OptionError, is_name};
+use super::{KeyError, KeySource, NAMES, OptionError, is_name};
+use crate::digits;
 
 /// A parsed `key` directive.
 #[derive(Debug, Clone)]
@@ -20,15 +21,19 @@ pub struct KeyDirective {
 /// Options of a key, in a directive or in a line of a key file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyOptions {
-    /// `id=`.
+    /// The option `id=`. In a directive with several keys it is the prefix of their ids.
     pub id: Option<String>,
-    /// `slots=`.
+    /// The option `slots=`: number of concurrent leases.
     pub slots: Option<NonZeroU16>,
-    /// `weight=`.
+    /// The option `weight=`.
     pub weight: Option<NonZeroU16>,
 }
 
 const OPTIONAL: &str = "optional";
+
+/// The options on a line of a key file, and those of a directive, as shown in messages.
+const OF_LINE: &str = "id=, slots=, weight=";
+const OF_DIRECTIVE: &str = "id=, slots=, weight=, optional";
 
 impl KeyDirective {
     /// Parses the parameters: the source, then the options in any order.
@@ -50,9 +55,9 @@ impl KeyDirective {
         };
         for (position, option) in (2..).zip(options) {
             if *option != OPTIONAL {
-                directive.options.set(option, position)?;
+                directive.options.set(option, position, OF_DIRECTIVE)?;
             } else if directive.optional {
-                return Err(OptionError::Repeated { name: OPTIONAL }.into());
+                return Err(OptionError::Repeated(OPTIONAL).into());
             } else {
                 directive.optional = true;
             }
@@ -66,20 +71,25 @@ impl KeyOptions {
     pub(super) fn of_line<'a>(words: impl Iterator<Item = &'a str>) -> Result<Self, OptionError> {
         let mut options = Self::default();
         for (position, word) in (2..).zip(words) {
-            options.set(word, position)?;
+            options.set(word, position, OF_LINE)?;
         }
         Ok(options)
     }
 
-    fn set(&mut self, option: &str, position: usize) -> Result<(), OptionError> {
+    fn set(
+        &mut self,
+        option: &str,
+        position: usize,
+        known: &'static str,
+    ) -> Result<(), OptionError> {
         let Some((name, value)) = option.split_once('=') else {
-            return Err(OptionError::NotAnOption { position });
+            return Err(OptionError::NotAnOption { position, known });
         };
         match name {
             "id" => once(&mut self.id, "id", id(value)?),
             "slots" => once(&mut self.slots, "slots", count("slots", value)?),
             "weight" => once(&mut self.weight, "weight", count("weight", value)?),
-            _ => Err(unknown(name, position)),
+            _ => Err(unknown(name, position, known)),
         }
     }
 }
@@ -92,7 +102,7 @@ pub(super) fn is_option(word: &str) -> bool {
 }
 
 /// The error for an unknown option. Its name is shown only if it cannot be a key.
-pub(crate) fn unknown(name: &str, position: usize) -> OptionError {
+pub(crate) fn unknown(name: &str, position: usize, known: &'static str) -> OptionError {
     let harmless = (1..=16).contains(&name.len())
         && name
             .bytes()
@@ -100,9 +110,10 @@ pub(crate) fn unknown(name: &str, position: usize) -> OptionError {
     if harmless {
         OptionError::Unknown {
             name: name.to_owned(),
+            known,
         }
     } else {
-        OptionError::NotAnOption { position }
+        OptionError::NotAnOption { position, known }
     }
 }
 
@@ -114,7 +125,7 @@ pub(crate) fn once<T>(
 ) -> Result<(), OptionError> {
     match option.replace(value) {
         None => Ok(()),
-        Some(_) => Err(OptionError::Repeated { name }),
+        Some(_) => Err(OptionError::Repeated(name)),
     }
 }
 
@@ -123,22 +134,9 @@ pub(super) fn id(value: &str) -> Result<String, OptionError> {
     if is_name(value) {
         return Ok(value.to_owned());
     }
-    let wanted = "1 to 64 of the characters A-Z a-z 0-9 . _ -";
-    Err(OptionError::Invalid {
-        name: "id",
-        value: value.to_owned(),
-        wanted,
-    })
+    Err(OptionError::invalid("id", value, NAMES))
 }
 
 fn count(name: &'static str, value: &str) -> Result<NonZeroU16, OptionError> {
-    let digits = value.bytes().all(|byte| byte.is_ascii_digit());
-    digits
-        .then(|| value.parse().ok())
-        .flatten()
-        .ok_or_else(|| OptionError::Invalid {
-            name,
-            value: value.to_owned(),
-            wanted: "a number from 1 to 65535",
-        })
+    digits(value).ok_or_else(|| OptionError::invalid(name, value, "a number from 1 to 65535"))
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// A secret: cleared from memory when dropped, and never printed.
+/// A secret text. It is cleared from memory when dropped, and never printed.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
 
@@ -15,7 +15,7 @@ impl Secret {
         Self(Zeroizing::new(text.to_owned()))
     }
 
-    /// The secret, only for sending or hashing it.
+    /// The secret text. Use it only for sending or hashing.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

@@ -38,14 +38,13 @@ impl KeySource {
             Some("") => Err(KeyError::FilePath),
             Some(path) => Ok(Self::File(path.to_owned())),
             None if is_key(text) => Ok(Self::Literal(Secret::new(text))),
-            None => Err(KeyError::Invalid {
-                place: "the first parameter".to_owned(),
-            }),
+            None => Err(KeyError::Invalid("the first parameter".to_owned())),
         }
     }
 }
 
-/// As in the configuration, but without a literal key.
+/// Writes the source as in the configuration, but without a literal key or a variable's name that
+/// may be a secret.
 impl fmt::Display for KeySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

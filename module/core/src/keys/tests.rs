@@ -6,7 +6,7 @@ fn directive(parameters: &[&str]) -> KeyDirective {
     KeyDirective::parse(parameters).expect("a valid directive")
 }
 
-/// The keys of directives with the contents of their sources.
+/// The keys of a pool, from the parameters of its directives and the contents of their sources.
 fn pool(sources: &[(&[&str], &str)]) -> Result<Vec<KeySpec>, KeyError> {
     let mut list = KeyList::default();
     for (parameters, text) in sources {
@@ -15,7 +15,7 @@ fn pool(sources: &[(&[&str], &str)]) -> Result<Vec<KeySpec>, KeyError> {
     Ok(list.into_keys())
 }
 
-/// The keys of a pool, for comparison.
+/// Secret, id, slots and weight of each key, for comparison.
 fn summary(keys: &[KeySpec]) -> Vec<(&str, &str, u16, u16)> {
     keys.iter()
         .map(|key| (key.secret.expose(), &*key.id, key.slots, key.weight))
@@ -71,10 +71,7 @@ fn sources_are_variables_files_or_keys() {
     }
     assert_eq!(shown("file:"), Err(KeyError::FilePath));
     for text in ["", "sk a", "sk-a,sk-b", "sk-é", "sk-a\r\nX-Evil: 1"] {
-        assert!(
-            matches!(shown(text), Err(KeyError::Invalid { .. })),
-            "{text}"
-        );
+        assert!(matches!(shown(text), Err(KeyError::Invalid(_))), "{text}");
     }
 }
 
@@ -113,19 +110,25 @@ fn a_wrong_option_is_named() {
             &["env:K", "weight="],
             r#"invalid weight "": a number from 1 to 65535 expected"#,
         ),
-        (&["env:K", "slot=1"], r#"unknown option "slot""#),
-        (&["env:K", "id=a", "id=b"], r#"option "id" is repeated"#),
+        (
+            &["env:K", "slot=1"],
+            r#"unknown option "slot", it must be one of id=, slots=, weight=, optional"#,
+        ),
+        (
+            &["env:K", "id=a", "id=b"],
+            r#"option "id" is repeated, remove one of them"#,
+        ),
         (
             &["env:K", "slots=1", "slots=1"],
-            r#"option "slots" is repeated"#,
+            r#"option "slots" is repeated, remove one of them"#,
         ),
         (
             &["env:K", "optional", "optional"],
-            r#"option "optional" is repeated"#,
+            r#"option "optional" is repeated, remove one of them"#,
         ),
         (
             &["env:K", "slots=1", "often"],
-            "parameter 3 is not an option",
+            "parameter 3 is not an option, it must be one of id=, slots=, weight=, optional",
         ),
     ] {
         let error = KeyDirective::parse(parameters).expect_err("a mistake");
@@ -205,7 +208,7 @@ fn a_mistake_in_a_source_is_placed() {
     );
     assert_eq!(
         mistake(&["file:keys"], "sk-a optional"),
-        "file:keys, line 1: parameter 2 is not an option"
+        "file:keys, line 1: parameter 2 is not an option, it must be one of id=, slots=, weight="
     );
     for (source, text, place) in [
         ("file:keys", "sk-a\nslots=2", "file:keys, line 2"),
@@ -214,8 +217,9 @@ fn a_mistake_in_a_source_is_placed() {
         ("env:KEYS", "sk-a\r\nX-Evil: 1", "env:KEYS, item 1"),
         ("env:KEYS", "sk-a\0", "env:KEYS, item 1"),
     ] {
-        let wanted =
-            format!("{place} is not a key: a key is visible ASCII without spaces and commas");
+        let wanted = format!(
+            "{place} is not a key: a key is visible ASCII without spaces and commas; write a line for each key"
+        );
         assert_eq!(mistake(&[source], text), wanted);
     }
 }
@@ -229,7 +233,7 @@ fn an_empty_source_must_be_optional() {
     ] {
         assert_eq!(
             mistake(&[source], text),
-            format!("\"{source}\" contains no key")
+            format!("\"{source}\" contains no key; write one into it, or add \"optional\"")
         );
         let keys = pool(&[(&[source, "optional"], text)]);
         assert!(keys.expect("a pool").is_empty());
@@ -260,23 +264,31 @@ fn a_pool_has_no_key_twice() {
         (&["env:B", "id=b"], "sk-b,sk-a"),
     ]);
     let wanted = KeyError::SameKey {
+        place: "env:B, item 2".to_owned(),
         first: "a".to_owned(),
         second: "b-2".to_owned(),
+        other: "env:A, item 1".to_owned(),
     };
     assert_eq!(twice.err(), Some(wanted));
     assert_eq!(
         mistake(&["env:A"], "abc,abc"),
-        r#"keys "k-ba7816bf" and "k-ba7816bf" are the same key"#
+        "env:A, item 2: keys \"k-ba7816bf\" and \"k-ba7816bf\" are the same key, see env:A, \
+         item 1; remove one of them"
     );
 }
 
 #[test]
 fn a_pool_has_no_id_twice() {
     let twice = pool(&[(&["env:A", "id=a"], "sk-a"), (&["env:B", "id=a"], "sk-b")]);
-    assert_eq!(twice.err(), Some(KeyError::SameId { id: "a".to_owned() }));
+    let wanted = KeyError::SameId {
+        place: "env:B, item 1".to_owned(),
+        id: "a".to_owned(),
+        other: "env:A, item 1".to_owned(),
+    };
+    assert_eq!(twice.err(), Some(wanted));
     assert_eq!(
         mistake(&["file:f"], "sk-a id=x\nsk-b id=x"),
-        r#"two keys have the id "x""#
+        r#"file:f, line 2: two keys have the id "x", see file:f, line 1; choose another id"#
     );
 }
 

@@ -1,22 +1,23 @@
 //! Accounting of a key's leases against the provider's limits.
 //!
-//! Each response states how much of the limits remains. Every lease is subtracted from that until
-//! the next response. The value in a response is corrected by the leases granted since the lease
-//! of that response.
+//! A response states how much of the limits remains. Each lease is subtracted from that remainder
+//! until the next response. The remainder in a response is reduced by the leases granted after the
+//! lease of that response, because they may not be included in it.
 
 use openai_wire::limits::{Limit, Limits};
 
 use super::acquire::Grant;
 use super::policy::Cause;
-use super::record::{KeyHealth, Left, SlotRecord};
+use super::record::{Left, SlotRecord};
 use super::release::{LeaseHandle, Lost};
 use super::time::Now;
 use super::zone::Zone;
 
-/// Assumed length of a limit's period when no response has stated one.
+/// Assumed length of a limit's period in milliseconds, used when the stated period has ended and no
+/// response has stated a new one.
 const UNTOLD_MS: u64 = 1_000;
 
-/// Position of a lease among the leases of its key.
+/// Position of a lease among the leases of its key, and its estimated tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Account {
     pub(crate) serial: u64,
@@ -37,11 +38,11 @@ impl Account {
 }
 
 impl Zone<'_> {
-    /// Charges a lease to its key: a request is going to be sent.
+    /// Charges a lease to its key, before the request is sent.
     pub(crate) fn account(&mut self, slot: u32, tokens: u32, now: Now) {
         let slot = &mut self.slots[slot as usize];
         let key = slot.key as usize;
-        let health = &mut self.health[key];
+        let health = &mut self.keys[key];
         health.grants += 1;
         slot.serial = health.grants;
         slot.sent = health.sent;
@@ -49,7 +50,7 @@ impl Zone<'_> {
         slot.tokens = tokens;
         health.sent = health.sent.wrapping_add(1);
         health.spent = health.spent.wrapping_add(tokens);
-        let pool = &self.pools[self.keys[key].pool as usize];
+        let pool = &self.pools[health.pool as usize];
         let told = health.requests.reset_ms | health.tokens.reset_ms != 0;
         if told || pool.rpm | pool.tpm != 0 {
             health.requests.take(1, now);
@@ -59,34 +60,35 @@ impl Zone<'_> {
         }
     }
 
-    /// Reverses the charge of a lease: no request is sent with it.
+    /// Reverses the charge of a lease with which no request is sent.
     pub(crate) fn take_back(&mut self, slot: u32, now: Now) {
         let slot = &mut self.slots[slot as usize];
         let key = slot.key as usize;
         let tokens = core::mem::take(&mut slot.tokens);
-        let health = &mut self.health[key];
+        let health = &mut self.keys[key];
         health.sent = health.sent.wrapping_sub(1);
         health.spent = health.spent.wrapping_sub(tokens);
-        health.requests.left += 1;
-        health.tokens.left += i64::from(tokens);
-        let pool = &self.pools[self.keys[key].pool as usize];
+        health.requests.left = health.requests.left.saturating_add(1);
+        health.tokens.left = health.tokens.left.saturating_add(i64::from(tokens));
+        let pool = &self.pools[health.pool as usize];
         health.debit(pool, -1, -i64::from(tokens), now);
         self.reckon(key, now);
     }
 
     /// Reverses the charge of a lease with which no request was or will be sent. The caller must
-    /// still call [`Zone::release`] or [`Zone::taken_elsewhere`].
+    /// still call [`Zone::release`] or [`Zone::taken_elsewhere`]. Fails if the lease is lost.
     pub fn unused(&mut self, handle: LeaseHandle, now: Now) -> Result<(), Lost> {
         self.holds(handle)?;
         self.take_back(handle.slot, now);
         Ok(())
     }
 
-    /// Replaces the estimated tokens by the tokens that the request used, for the configured
-    /// limit.
+    /// Corrects the configured token limit of the key: replaces the request's estimated tokens by
+    /// the tokens that it used.
     pub fn settle(&mut self, grant: &Grant, tokens: u64, now: Now) {
         let key = grant.key as usize;
-        let Some(record) = self.keys.get(key) else {
+        let record = self.keys.get(key);
+        let Some(record) = record.filter(|record| record.made == grant.key_made) else {
             return;
         };
         let pool = &self.pools[record.pool as usize];
@@ -95,7 +97,7 @@ impl Zone<'_> {
             .min(i64::MAX >> 20);
         let more = used - i64::from(grant.account.tokens);
         if pool.tpm != 0 && more != 0 {
-            self.health[key].debit(pool, 0, more, now);
+            self.keys[key].debit(pool, 0, more, now);
             self.reckon(key, now);
             self.offer(key, now);
         }
@@ -103,7 +105,7 @@ impl Zone<'_> {
 
     /// Stores the provider's limits as a response states them.
     pub(crate) fn learn(&mut self, key: usize, grant: &Grant, limits: &Limits, now: Now) {
-        let health = &mut self.health[key];
+        let health = &mut self.keys[key];
         let own = &grant.account;
         let sent = health.sent.wrapping_sub(own.sent).wrapping_sub(1) as i32;
         let spent = health
@@ -118,15 +120,16 @@ impl Zone<'_> {
         }
     }
 
-    /// Starts a cool-down if the key has used up a limit, and ends it if that no longer holds.
+    /// Starts a cool-down when the key has used up a limit, moves its end when the limits change,
+    /// and ends it when no limit is used up. A cool-down that a response caused is not changed.
     pub(crate) fn reckon(&mut self, key: usize, now: Now) {
-        let health = &self.health[key];
+        let health = &self.keys[key];
         let short = self.short(key, now);
         let counted = !Cause::from_word(health.cause).is_by_response();
         match short {
             Some((cause, until)) if health.until_ms == 0 => self.cool_down(key, cause, until, now),
             Some((cause, until)) if counted => {
-                let health = &mut self.health[key];
+                let health = &mut self.keys[key];
                 health.cause = cause as u32;
                 health.until_ms = until;
                 self.cooling_keys().update(key as u32);
@@ -134,16 +137,16 @@ impl Zone<'_> {
             }
             None if counted && health.until_ms != 0 => {
                 self.cooling_keys().remove(key as u32);
-                self.health[key].until_ms = 0;
+                self.keys[key].until_ms = 0;
                 self.count_cooling(key, -1);
             }
             _ => {}
         }
     }
 
-    /// The used-up limit that lasts longest: its cause and its end.
+    /// The used-up limit that is restored last: the cause, and the time on the monotonic clock.
     fn short(&self, key: usize, now: Now) -> Option<(Cause, u64)> {
-        let health = &self.health[key];
+        let health = &self.keys[key];
         let pool = &self.pools[self.keys[key].pool as usize];
         let told = [health.requests, health.tokens].into_iter();
         let told = told.filter_map(|left| left.short_until(now)).max();
@@ -160,8 +163,8 @@ impl Zone<'_> {
         if tokens == 0 {
             return true;
         }
-        let health: &KeyHealth = &self.health[key as usize];
-        let pool = &self.pools[self.keys[key as usize].pool as usize];
+        let health = &self.keys[key as usize];
+        let pool = &self.pools[health.pool as usize];
         health.tokens.has(tokens.into(), now) && health.has_tokens(pool, tokens.into(), now)
     }
 }
@@ -177,7 +180,7 @@ impl Left {
             return;
         }
         if !self.is_known(now) {
-            // The period is over: the limit is whole again.
+            // The period is over: the full limit is available again.
             if self.full == 0 {
                 *self = bytemuck::Zeroable::zeroed();
                 return;
@@ -188,8 +191,8 @@ impl Left {
         self.left = self.left.saturating_sub(amount);
     }
 
-    /// Stores the stated remainder minus the leases since then; `false` if the response states
-    /// none.
+    /// Stores the stated remainder minus the leases granted since then. Returns `false` if the
+    /// response states no remainder.
     fn learn(&mut self, told: &Limit, since: i32, now: Now) -> bool {
         let (Some(left), Some(reset_ms)) = (told.left, told.reset_ms) else {
             return false;

@@ -31,18 +31,24 @@ pub struct Grant {
     pub lock: Option<Lock>,
     /// Fence of the last lock of this machine on the slot; 0 for none.
     pub last_fence: u64,
+    /// Whether a successful response can change the key's state: the key has failed, or is on
+    /// probation.
+    pub can_recover: bool,
+    /// Generation that made the key's record. A lost lease may outlive its key, whose index is then
+    /// reused.
+    pub(crate) key_made: u64,
     /// Position among the key's leases.
     pub(crate) account: Account,
 }
 
 /// The recipient of a lease.
-pub(crate) struct Recipient {
+pub(crate) struct Grantee {
     pub(crate) owner: u32,
     pub(crate) nonce: [u64; 2],
-    pub(crate) ttl_ms: u64,
+    pub(crate) ttl_ms: u32,
     pub(crate) tokens: u32,
     /// Number of the client, see [`super::service::holder_of`].
-    pub(crate) holder: u64,
+    pub(crate) holder: u32,
 }
 
 impl Zone<'_> {
@@ -51,17 +57,18 @@ impl Zone<'_> {
         self.expire(now);
         let pool = self.pool_for(want)?;
         let key = self.choose(pool, want, now)?;
-        let to = Recipient {
+        let to = Grantee {
             owner: want.worker.0,
             nonce: nonce_words(want.nonce),
-            ttl_ms: want.ttl_ms,
+            ttl_ms: want.short_ttl_ms(),
             tokens: want.tokens,
             holder: want.holder,
         };
         Some(self.grant(key, to, now))
     }
 
-    /// The pool of the request, if the worker's configuration contains it.
+    /// Index of the requested pool; `None` if the pool is unused or newer than the worker's
+    /// configuration.
     pub(crate) fn pool_for(&self, want: &Want) -> Option<usize> {
         let pool = want.pool.0 as usize;
         let record = self.pools.get(pool)?;
@@ -69,7 +76,7 @@ impl Zone<'_> {
     }
 
     /// Grants the first free slot of `key`, which must have one.
-    pub(crate) fn grant(&mut self, key: usize, to: Recipient, now: Now) -> Grant {
+    pub(crate) fn grant(&mut self, key: usize, to: Grantee, now: Now) -> Grant {
         let slot = self.keys[key].free_slot;
         let pool = self.keys[key].pool as usize;
         let fence = now.wall_us.max(self.header.fence + 1);
@@ -80,7 +87,7 @@ impl Zone<'_> {
         record.nonce = to.nonce;
         record.fence = fence;
         record.granted_ms = now.mono_ms;
-        record.deadline_ms = now.mono_ms.saturating_add(to.ttl_ms);
+        record.deadline_ms = now.mono_ms.saturating_add(to.ttl_ms.into());
         record.ttl_ms = to.ttl_ms;
         record.owner = to.owner;
         record.holder = to.holder;
@@ -99,13 +106,13 @@ impl Zone<'_> {
     /// Advances the key's pass by one stride.
     fn charge(&mut self, key: usize, pool: usize) {
         let weighted = Balance::from_word(self.pools[pool].balance) == Balance::Weighted;
-        let key = &mut self.keys[key];
+        let rank = &mut self.ranks[key];
         let pool = &mut self.pools[pool];
-        // A key that was unavailable does not catch up on missed turns.
-        pool.pass = pool.pass.max(key.pass);
-        key.pass = pool.pass
+        // A key that was unavailable is not compensated for missed turns.
+        pool.pass = pool.pass.max(rank.pass);
+        rank.pass = pool.pass
             + if weighted {
-                STRIDE / u64::from(key.weight.max(1))
+                STRIDE / u64::from(self.keys[key].weight.max(1))
             } else {
                 STRIDE
             };
@@ -114,6 +121,7 @@ impl Zone<'_> {
     /// The lease on a held slot.
     pub(crate) fn granted(&self, slot: u32) -> Grant {
         let record = &self.slots[slot as usize];
+        let health = &self.keys[record.key as usize];
         Grant {
             handle: LeaseHandle {
                 slot,
@@ -126,6 +134,8 @@ impl Zone<'_> {
             deadline_ms: record.deadline_ms,
             lock: Lock::of(record),
             last_fence: record.lock_fence,
+            can_recover: health.failures | health.probation != 0,
+            key_made: health.made,
             account: Account::of(record),
         }
     }

@@ -1,9 +1,9 @@
 //! Other free slots for a lease.
 //!
-//! A slot that is free on this machine may be held on another. So a request for a lock names
+//! A slot that is free on this machine may be held on another. Therefore a request for a lock names
 //! several slots at once, and the lease moves to the slot that was locked.
 
-use super::acquire::{Grant, Recipient};
+use super::acquire::{Grant, Grantee};
 use super::avoid::Avoid;
 use super::record::{NONE, presence};
 use super::release::LeaseHandle;
@@ -69,11 +69,12 @@ impl Zone<'_> {
         let wanted = self.keys.get(key as usize)?;
         let fits = wanted.state == presence::CURRENT
             && wanted.pool == self.keys[left.key as usize].pool
+            && !self.is_too_new(wanted)
             && Self::has_room(wanted);
         if !fits || !self.draw(key as usize, ordinal) {
             return None;
         }
-        let to = Recipient {
+        let to = Grantee {
             owner: left.owner,
             nonce: left.nonce,
             ttl_ms: left.ttl_ms,

@@ -1,10 +1,10 @@
 //! Configured limits of each key, as token buckets.
 //!
-//! A bucket holds one minute's worth and refills continuously. Levels are counted in units of
-//! 1/60,000, so that a limit of `n` per minute refills `n` units per millisecond without
-//! rounding.
+//! A bucket holds the limit of one minute and refills continuously. Levels are counted in units of
+//! 1/60,000 of a request or token, so that a limit of `n` per minute refills `n` units per
+//! millisecond without rounding.
 
-use super::record::{KeyHealth, PoolRecord};
+use super::record::{KeyRecord, PoolRecord};
 use super::time::Now;
 
 const UNITS: i64 = 60_000;
@@ -16,8 +16,8 @@ fn units(amount: i64) -> i64 {
     amount.saturating_mul(UNITS).clamp(-MOST, MOST)
 }
 
-impl KeyHealth {
-    /// Takes an amount from the buckets; a negative amount is returned.
+impl KeyRecord {
+    /// Takes an amount from the buckets. A negative amount is put back.
     pub(crate) fn debit(&mut self, pool: &PoolRecord, requests: i64, tokens: i64, now: Now) {
         if pool.rpm | pool.tpm == 0 {
             return;
@@ -28,8 +28,9 @@ impl KeyHealth {
         self.filled_ms = now.mono_ms.max(1);
     }
 
-    /// Time until both buckets are usable; `None` if they are. Usable means one whole request and
-    /// any token, as a request may take more tokens than there are.
+    /// Milliseconds until both buckets are usable; `None` if they are usable now. The request
+    /// bucket must contain one request. The token bucket only must not be empty, because a request
+    /// may take more tokens than are left.
     pub(crate) fn wait_ms(&self, pool: &PoolRecord, now: Now) -> Option<u64> {
         if pool.rpm | pool.tpm == 0 {
             return None;

@@ -1,8 +1,10 @@
 //! Choosing the key of a lease.
 
+use arrayvec::ArrayVec;
+
 use super::avoid::MAX_AVOIDED;
 use super::queue::Want;
-use super::record::{Balance, KeyRecord};
+use super::record::{Balance, KeyRank, KeyRecord};
 use super::time::Now;
 use super::zone::{Zone, ranks_before};
 
@@ -30,7 +32,7 @@ impl Zone<'_> {
         }
         let chosen = match balance {
             Balance::Random => self.first_fit(draws(listed, want.nonce), want, now),
-            _ => self.first_fit(InOrder::new(self.keys, listed, balance), want, now),
+            _ => self.first_fit(InOrder::new(self, listed, balance), want, now),
         };
         if chosen.is_some() || want.generation == self.header.generation {
             return chosen;
@@ -44,8 +46,9 @@ impl Zone<'_> {
         self.first_fit(roomy, want, now)
     }
 
-    /// The first key that the request has not tried and that has enough tokens left. Otherwise
-    /// the first with any tokens left, otherwise one that was tried.
+    /// The first key that the request has not tried and that has enough tokens left. Otherwise the
+    /// first untried key, otherwise the first tried one unless the request excludes these. Examines
+    /// at most [`LOOKED_AT`] untried keys.
     fn first_fit(
         &self,
         candidates: impl Iterator<Item = u32>,
@@ -87,24 +90,24 @@ fn draws(listed: &[u32], random: u128) -> impl Iterator<Item = u32> {
         .filter_map(|at| listed.get(at as usize).copied())
 }
 
-/// The first keys of a heap, in order.
+/// Iterator over the first keys of a heap, in order.
 struct InOrder<'a> {
     keys: &'a [KeyRecord],
+    ranks: &'a [KeyRank],
     listed: &'a [u32],
     balance: Balance,
     /// Heap positions that may come next: the children of those visited.
-    next: [u32; CANDIDATES + 1],
-    len: usize,
+    next: ArrayVec<u32, { CANDIDATES + 1 }>,
 }
 
 impl<'a> InOrder<'a> {
-    fn new(keys: &'a [KeyRecord], listed: &'a [u32], balance: Balance) -> Self {
+    fn new(zone: &'a Zone<'_>, listed: &'a [u32], balance: Balance) -> Self {
         Self {
-            keys,
+            keys: zone.keys,
+            ranks: zone.ranks,
             listed,
             balance,
-            next: [0; CANDIDATES + 1],
-            len: 1,
+            next: [0].into_iter().collect(),
         }
     }
 }
@@ -114,19 +117,16 @@ impl Iterator for InOrder<'_> {
 
     fn next(&mut self) -> Option<u32> {
         let key = |at: &u32| self.listed.get(*at as usize).copied();
-        let places = self.next[..self.len].iter().enumerate();
+        let places = self.next.iter().enumerate();
         let known = places.filter_map(|(n, at)| Some((n, *at, key(at)?)));
         let (n, at, first) = known.reduce(|a, b| {
-            let sooner = ranks_before(self.keys, self.balance, b.2, a.2);
+            let sooner = ranks_before(self.keys, self.ranks, self.balance, b.2, a.2);
             if sooner { b } else { a }
         })?;
-        // One position is removed and two are added; the array has room for the most keys that
-        // are examined.
+        // Replaces a position with its two children. The array has room for the maximum number of
+        // examined keys.
         self.next[n] = 2 * at + 1;
-        if let Some(place) = self.next.get_mut(self.len) {
-            *place = 2 * at + 2;
-            self.len += 1;
-        }
+        let _ = self.next.try_push(2 * at + 2);
         Some(first)
     }
 }

@@ -6,6 +6,7 @@ use crate::circuit::{
 };
 
 use super::time::Now;
+use super::worker::WorkerId;
 use super::zone::Zone;
 
 impl Zone<'_> {
@@ -63,19 +64,21 @@ impl Zone<'_> {
         }
     }
 
-    /// The time before which no request may be sent; `None` if one may be sent now.
+    /// Time on the monotonic clock before which no request may be sent; `None` if one may be sent
+    /// now.
     #[must_use]
     pub fn circuit_open(&self, id: CircuitId, now: Now) -> Option<u64> {
         self.circuit_of(id)?.closed_to_all(now.mono_ms)
     }
 
-    /// Whether the circuit is closed, so that a permit reserves no probe.
+    /// Whether the circuit is closed or no longer exists, so that a permit reserves no probe.
     #[must_use]
     pub fn circuit_is_closed(&self, id: CircuitId) -> bool {
         self.circuit_of(id).is_none_or(Circuit::is_closed)
     }
 
-    /// Counts the result of a permitted request. `random` spreads the probes of many machines.
+    /// Counts the result of a permitted request. `random` adds jitter to the time of the next
+    /// probe.
     pub fn outcome(
         &mut self,
         permit: Permit,
@@ -87,13 +90,25 @@ impl Zone<'_> {
         circuit.note(permit, outcome, now.mono_ms, random)
     }
 
-    /// Whether this process should run the periodic probe of the upstream now.
-    pub fn claim_probe(&mut self, id: CircuitId, interval_ms: u64, now: Now) -> bool {
+    /// Claims the periodic probe of the upstream. Returns `true` for one worker per interval.
+    /// A worker of an older configuration never probes: the upstream's address and the keys may
+    /// have changed since.
+    pub fn claim_probe(
+        &mut self,
+        id: CircuitId,
+        worker: WorkerId,
+        interval_ms: u64,
+        now: Now,
+    ) -> bool {
+        if self.generation_of(worker).is_none() {
+            return false;
+        }
         let circuit = self.circuit_mut(id);
         circuit.is_some_and(|circuit| circuit.claim_probe(interval_ms, now.mono_ms))
     }
 
-    /// Takes the result of a periodic probe of the upstream.
+    /// Applies the result of a periodic probe of the upstream. `random` adds jitter to the time of
+    /// the next probe.
     pub fn probed_upstream(
         &mut self,
         id: CircuitId,

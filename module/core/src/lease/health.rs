@@ -1,4 +1,4 @@
-//! KeyHealth of keys: cool-downs and probation.
+//! Health of keys: cool-downs and probation.
 //!
 //! A key that is *cooling down* is in a heap ordered by the end of the cool-down and is not
 //! leased. [`Zone::expire`] ends the cool-down. A key whose cool-down was caused by a response is
@@ -13,7 +13,7 @@ use openai_wire::verdict::Verdict;
 
 use super::acquire::Grant;
 use super::policy::{AttemptReport, Cause, KeyChange, KeyPolicy};
-use super::record::{KeyHealth, presence};
+use super::record::{KeyRecord, presence};
 use super::time::Now;
 use super::zone::Zone;
 
@@ -31,14 +31,16 @@ impl Zone<'_> {
     /// lease has ended. Call [`Zone::take_alarm`] afterwards.
     pub fn report(&mut self, grant: &Grant, report: &AttemptReport, now: Now) -> Option<KeyChange> {
         let key = grant.key as usize;
-        if self.keys.get(key)?.state == presence::UNUSED {
+        let record = self.keys.get(key)?;
+        if record.state == presence::UNUSED || record.made != grant.key_made {
             return None;
         }
-        let before = self.health[key];
-        let attempts = &mut self.health[key].attempts[report.verdict as usize];
+        let health = &mut self.keys[key];
+        let before = CoolDown::of(health);
+        let attempts = &mut health.attempts[report.verdict as usize];
         *attempts = attempts.wrapping_add(1);
         if report.verdict != Verdict::Ok && report.status != 0 {
-            self.health[key].last_error = report.status.into();
+            health.last_error = report.status.into();
         }
         self.learn(key, grant, &report.limits, now);
         let cause = match report.verdict {
@@ -52,20 +54,20 @@ impl Zone<'_> {
         } else if report.verdict == Verdict::Ok {
             self.clear(key, grant, now);
         }
-        change_of(&before, &self.health[key])
+        before.change(&self.keys[key])
     }
 
     /// Whether the key is cooling down.
     #[must_use]
     pub fn is_cooling_down(&self, key: u32, now: Now) -> bool {
-        let health = self.health.get(key as usize);
+        let health = self.keys.get(key as usize);
         health.is_some_and(|health| health.until_ms > now.mono_ms)
     }
 
     /// Remaining milliseconds of a cool-down that a response has caused; `None` without one.
     #[must_use]
     pub fn cooling_ms(&self, key: u32, now: Now) -> Option<u64> {
-        let health = self.health.get(key as usize)?;
+        let health = self.keys.get(key as usize)?;
         let left = health
             .until_ms
             .checked_sub(now.mono_ms)
@@ -85,32 +87,35 @@ impl Zone<'_> {
         now: Now,
     ) -> Option<KeyChange> {
         let key = key as usize;
-        if self.keys.get(key)?.state == presence::UNUSED {
+        let record = self.keys.get(key)?;
+        if record.state == presence::UNUSED || self.is_too_new(record) {
             return None;
         }
-        let before = self.health[key];
-        // Every node reports it to every worker, at slightly different times.
+        let health = &self.keys[key];
+        let before = CoolDown::of(health);
+        // Every node reports a cool-down to every worker, at slightly different times.
         let known = before.until_ms != 0 && Cause::from_word(before.cause) >= cause;
         if known && until_ms <= before.until_ms.saturating_add(SAME_MS) {
             return None;
         }
-        let cancelled = before.cancelled_ms != 0;
-        if cancelled && until_ms <= before.cancelled_ms.saturating_add(SAME_MS) {
+        let cancelled = health.cancelled_ms != 0;
+        if cancelled && until_ms <= health.cancelled_ms.saturating_add(SAME_MS) {
             return None;
         }
-        self.health[key].failures = before.failures.max(failures);
+        self.keys[key].failures = before.failures.max(failures);
         self.cool_down(key, cause, until_ms, now);
-        change_of(&before, &self.health[key])
+        before.change(&self.keys[key])
     }
 
     /// Applies the result of a periodic probe with a key that is invalid or out of quota: extends
     /// its cool-down or ends it.
     pub fn probed_key(&mut self, key: u32, verdict: Verdict, now: Now) -> Option<KeyChange> {
         let key = key as usize;
-        if self.keys.get(key)?.state == presence::UNUSED {
+        let record = self.keys.get(key)?;
+        if record.state == presence::UNUSED || self.is_too_new(record) {
             return None;
         }
-        let before = self.health[key];
+        let before = CoolDown::of(&self.keys[key]);
         let cause = Cause::from_word(before.cause);
         if before.until_ms == 0 || cause < Cause::QuotaExceeded {
             return None;
@@ -120,23 +125,22 @@ impl Zone<'_> {
         let (cause, wait) = match verdict {
             Verdict::InvalidKey => (Cause::InvalidKey, invalid_key_for(&policy, failures)),
             Verdict::QuotaExceeded => (Cause::QuotaExceeded, policy.quota_exceeded_ms),
-            // Probes list models, which needs no quota. So they cannot show that a quota is
-            // restored.
+            // A probe lists models, which needs no quota. It cannot show that a quota is restored.
             Verdict::Ok if cause == Cause::InvalidKey => {
-                self.health[key].failures = 0;
+                self.keys[key].failures = 0;
                 self.end_cool_down(key, now);
                 return Some(KeyChange::Recovered);
             }
             _ => return None,
         };
-        self.health[key].failures = failures;
+        self.keys[key].failures = failures;
         self.cool_down(key, cause, now.mono_ms.saturating_add(wait), now);
-        change_of(&before, &self.health[key])
+        before.change(&self.keys[key])
     }
 
     fn blame(&mut self, key: usize, grant: &Grant, cause: Cause, report: &AttemptReport, now: Now) {
         let policy = KeyPolicy::of(&self.pools[self.keys[key].pool as usize]);
-        let health = &mut self.health[key];
+        let health = &mut self.keys[key];
         let news = grant.account.serial >= health.cool_down_serial;
         if news {
             health.failures = health.failures.saturating_add(1);
@@ -161,9 +165,10 @@ impl Zone<'_> {
 
     fn clear(&mut self, key: usize, grant: &Grant, now: Now) {
         let ramps = self.pools[self.keys[key].pool as usize].ramp != 0;
-        let slots = self.keys[key].slots;
-        let health = &mut self.health[key];
-        if grant.account.serial < health.cool_down_serial {
+        let health = &mut self.keys[key];
+        let slots = health.slots;
+        let is_sound = health.failures | health.probation == 0;
+        if is_sound || grant.account.serial < health.cool_down_serial {
             return;
         }
         health.failures = 0;
@@ -183,7 +188,7 @@ impl Zone<'_> {
         if until_ms <= now.mono_ms {
             return;
         }
-        let health = &mut self.health[key];
+        let health = &mut self.keys[key];
         if cause.is_by_response() {
             health.cool_down_serial = health.grants + 1;
             health.cancelled_ms = 0;
@@ -205,7 +210,7 @@ impl Zone<'_> {
     /// Ends the cool-down of a key whose configuration line has changed, and puts the key on
     /// probation. The caller must rebuild the derived state.
     pub(crate) fn cancel_cool_down(&mut self, key: usize) {
-        let health = &mut self.health[key];
+        let health = &mut self.keys[key];
         if health.until_ms == 0 {
             return;
         }
@@ -214,26 +219,26 @@ impl Zone<'_> {
         health.failures = 0;
         health.requests = bytemuck::Zeroable::zeroed();
         health.tokens = bytemuck::Zeroable::zeroed();
-        // Responses to requests sent before now do not change the key's state.
+        // Responses to requests sent before now neither count as failures nor end the probation.
         health.cool_down_serial = health.grants + 1;
         health.probation_serial = health.grants + 1;
         health.probation = 1;
     }
 
-    /// Ends a cool-down whose time has come.
+    /// Ends a cool-down. The key is then on probation if the cause or the pool's `ramp` requires
+    /// it.
     pub(crate) fn end_cool_down(&mut self, key: usize, now: Now) {
         self.cooling_keys().remove(key as u32);
         let pool = self.keys[key].pool as usize;
         let ramps = self.pools[pool].ramp != 0;
-        let in_use = self.keys[key].in_use;
-        let health = &mut self.health[key];
+        let health = &mut self.keys[key];
         health.until_ms = 0;
         let cause = Cause::from_word(health.cause);
         // A key that was invalid or out of quota is tested with one request.
         if cause >= Cause::QuotaExceeded || cause.is_by_response() && ramps {
             health.probation = 1;
             health.probation_serial = health.grants + 1;
-            health.left_out = in_use;
+            health.left_out = health.in_use;
         }
         self.count_cooling(key, -1);
         self.reckon(key, now);
@@ -249,32 +254,28 @@ impl Zone<'_> {
         self.rank(key);
     }
 
-    /// Requests an alarm if requests wait for the key's pool.
+    /// Sets the alarm of [`Zone::take_alarm`] if requests wait for the key's pool.
     pub(crate) fn ring(&mut self, key: usize) {
         self.alarm |= self.pools[self.keys[key].pool as usize].waiting > 0;
     }
 
     /// Sets the number of leases that the key's health allows.
     pub(crate) fn set_cap(&mut self, key: usize) {
-        let (health, record) = (&self.health[key], &mut self.keys[key]);
-        record.cap = match health {
-            KeyHealth { until_ms: 1.., .. } => 0,
-            KeyHealth { probation: 0, .. } => record.slots,
-            KeyHealth {
-                probation,
-                left_out,
-                ..
-            } => record.slots.min(left_out.saturating_add(*probation)),
+        let key = &mut self.keys[key];
+        key.cap = match (key.until_ms, key.probation) {
+            (1.., _) => 0,
+            (0, 0) => key.slots,
+            (0, probation) => key.slots.min(key.left_out.saturating_add(probation)),
         };
     }
 
-    /// Adjusts the probation when a lease from before it ends.
+    /// Adjusts the key's limit of leases when a lease ends that was granted before the probation.
     pub(crate) fn leave_probation(&mut self, slot: u32) {
         let slot = &self.slots[slot as usize];
         let key = slot.key as usize;
-        let health = &mut self.health[key];
-        if slot.serial < health.probation_serial {
-            health.left_out = health.left_out.saturating_sub(1);
+        let health = &mut self.keys[key];
+        if health.left_out > 0 && slot.serial < health.probation_serial {
+            health.left_out -= 1;
             self.set_cap(key);
         }
     }
@@ -283,7 +284,7 @@ impl Zone<'_> {
     pub(crate) fn leave_out_of_probation(&mut self, slot: u32) {
         let slot = &mut self.slots[slot as usize];
         let key = slot.key as usize;
-        let health = &mut self.health[key];
+        let health = &mut self.keys[key];
         if slot.serial >= health.probation_serial {
             slot.serial = 0;
             health.left_out += u32::from(health.probation_serial > 0);
@@ -294,7 +295,7 @@ impl Zone<'_> {
 
     /// Whether the key is active, so that a slot may be handed from lease to lease.
     pub(crate) fn is_active(&self, key: usize) -> bool {
-        self.health[key].until_ms == 0 && self.health[key].probation == 0
+        self.keys[key].until_ms == 0 && self.keys[key].probation == 0
     }
 }
 
@@ -308,15 +309,33 @@ fn doubled(first_ms: u64, failures: u32, most_ms: u64) -> u64 {
     first_ms.saturating_mul(factor).min(most_ms)
 }
 
-fn change_of(before: &KeyHealth, after: &KeyHealth) -> Option<KeyChange> {
-    let cause = Cause::from_word(after.cause);
-    let changed = (before.until_ms, before.cause) != (after.until_ms, after.cause);
-    if after.until_ms != 0 && cause.is_by_response() && changed {
-        return Some(KeyChange::CoolingDown {
-            cause,
-            until_ms: after.until_ms,
-            failures: after.failures,
-        });
+/// A key's cool-down and failures before a change.
+struct CoolDown {
+    until_ms: u64,
+    cause: u32,
+    failures: u32,
+}
+
+impl CoolDown {
+    fn of(key: &KeyRecord) -> Self {
+        Self {
+            until_ms: key.until_ms,
+            cause: key.cause,
+            failures: key.failures,
+        }
     }
-    (before.failures > 0 && after.failures == 0).then_some(KeyChange::Recovered)
+
+    /// The change from `self` to `after`, if any. Changes of a counted limit are not reported.
+    fn change(&self, after: &KeyRecord) -> Option<KeyChange> {
+        let cause = Cause::from_word(after.cause);
+        let changed = (self.until_ms, self.cause) != (after.until_ms, after.cause);
+        if after.until_ms != 0 && cause.is_by_response() && changed {
+            return Some(KeyChange::CoolingDown {
+                cause,
+                until_ms: after.until_ms,
+                failures: after.failures,
+            });
+        }
+        (self.failures > 0 && after.failures == 0).then_some(KeyChange::Recovered)
+    }
 }

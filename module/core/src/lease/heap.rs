@@ -59,12 +59,29 @@ impl<O: Order> Heap<'_, O> {
         }
     }
 
-    fn settle(&mut self, at: usize) {
-        let at = self.sift_up(at);
-        self.sift_down(at);
+    /// Moves the item at a position down to a leaf, then up to its place: moved items mostly belong
+    /// near the leaves.
+    fn settle(&mut self, mut at: usize) {
+        let id = self.items[at];
+        let items = &mut self.items[..*self.len as usize];
+        while let Some(&left) = items.get(2 * at + 1) {
+            let mut child = 2 * at + 1;
+            let mut first = left;
+            if let Some(&right) = items.get(child + 1)
+                && self.order.before(right, left)
+            {
+                child += 1;
+                first = right;
+            }
+            items[at] = first;
+            self.order.placed(first, at as u32);
+            at = child;
+        }
+        items[at] = id;
+        self.sift_up(at);
     }
 
-    fn sift_up(&mut self, mut at: usize) -> usize {
+    fn sift_up(&mut self, mut at: usize) {
         let id = self.items[at];
         while at > 0 {
             let parent = (at - 1) / 2;
@@ -74,27 +91,6 @@ impl<O: Order> Heap<'_, O> {
             }
             self.set(at, above);
             at = parent;
-        }
-        self.set(at, id);
-        at
-    }
-
-    fn sift_down(&mut self, mut at: usize) {
-        let id = self.items[at];
-        let len = *self.len as usize;
-        loop {
-            let mut child = 2 * at + 1;
-            if child >= len {
-                break;
-            }
-            if child + 1 < len && self.order.before(self.items[child + 1], self.items[child]) {
-                child += 1;
-            }
-            if !self.order.before(self.items[child], id) {
-                break;
-            }
-            self.set(at, self.items[child]);
-            at = child;
         }
         self.set(at, id);
     }

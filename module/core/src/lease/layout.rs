@@ -2,18 +2,20 @@
 
 use core::mem::size_of;
 
+use bytemuck::{Pod, Zeroable};
 use thiserror::Error;
 
 use crate::circuit::Circuit;
 
 use super::record::{
-    KeyHealth, KeyRecord, NONE, PoolRecord, SlotRecord, WaiterRecord, WorkerRecord, ZoneHeader,
+    CACHE_LINES, KeyRank, KeyRecord, NONE, PoolRecord, SlotRecord, WaiterRecord, WorkerRecord,
+    ZoneHeader,
 };
 use super::service;
 
 pub(crate) const MAGIC: u64 = u64::from_be_bytes(*b"oailease");
 /// Increased whenever the layout of a record changes.
-pub(crate) const LAYOUT: u64 = 11;
+pub(crate) const LAYOUT: u64 = 13;
 
 /// Maximum number of concurrent workers, including those of older configurations.
 pub(crate) const WORKERS: usize = 256;
@@ -36,36 +38,36 @@ pub enum LayoutError {
     Misaligned,
 }
 
-/// How many records of each kind a zone holds.
+/// Number of records of each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
-    /// KeyRecord pools.
-    pub pools: usize,
-    /// WorkerRecord processes.
-    pub workers: usize,
-    /// API keys, over all pools.
-    pub keys: usize,
-    /// Slots, over all keys.
-    pub slots: usize,
-    /// Waiting requests, over all pools.
-    pub waiters: usize,
-    /// Locks of services, over all pools.
-    pub services: usize,
+    /// Number of API keys over all pools; also the number of slots and of waiters.
+    pub(crate) units: usize,
+    /// Number of service locks over all pools.
+    pub(crate) services: usize,
 }
 
-const FIXED: usize = size_of::<ZoneHeader>()
-    + POOLS * size_of::<PoolRecord>()
-    + WORKERS * size_of::<WorkerRecord>()
-    + MAX_CIRCUITS * size_of::<Circuit>();
-const HEAP_ITEM: usize = size_of::<u32>();
-/// One key, one slot and one waiter, with their heap entries.
+/// The part of the zone that does not depend on its size.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Fixed {
+    pub(crate) header: ZoneHeader,
+    pub(crate) pools: [PoolRecord; POOLS],
+    pub(crate) workers: [WorkerRecord; WORKERS],
+    pub(crate) circuits: [Circuit; MAX_CIRCUITS],
+}
+
+const TABLES: usize = 8;
+/// Bytes of the fixed part, and the most that the alignment of the tables takes.
+const FIXED: usize = size_of::<Fixed>() + TABLES * CACHE_LINES;
+/// One key, one slot and one waiter, with their entries in the four heaps.
 const UNIT: usize = size_of::<KeyRecord>()
-    + size_of::<KeyHealth>()
+    + size_of::<KeyRank>()
     + size_of::<SlotRecord>()
     + size_of::<WaiterRecord>()
-    + 4 * HEAP_ITEM;
+    + 4 * size_of::<u32>();
 
-/// A service lock. Service locks take an eighth of the zone.
+/// Bytes of a service lock. Service locks take at most an eighth of the zone.
 const SERVICE: usize = size_of::<service::ServiceRecord>() + size_of::<service::ServiceTexts>();
 const MOST_SERVICES: usize = 4096;
 
@@ -73,27 +75,33 @@ fn services_in(bytes: usize) -> usize {
     (bytes / 8 / SERVICE).min(MOST_SERVICES)
 }
 
+/// Takes a table of `count` records from the beginning of the bytes.
+pub(crate) fn carve<'a, T: Pod>(
+    bytes: &mut &'a mut [u8],
+    count: usize,
+) -> Result<&'a mut [T], LayoutError> {
+    let size = count * size_of::<T>();
+    let whole = core::mem::take(bytes);
+    let length = whole.len();
+    let halves = whole.split_at_mut_checked(size.next_multiple_of(CACHE_LINES));
+    let (table, rest) = halves.ok_or(LayoutError::TooSmall(length))?;
+    *bytes = rest;
+    bytemuck::try_cast_slice_mut(&mut table[..size]).map_err(|_| LayoutError::Misaligned)
+}
+
 impl Capacity {
-    /// The capacity of a zone of this size.
+    /// The capacity of a zone of this size in bytes. Fails if there is no room for a key.
     pub fn of(bytes: usize) -> Result<Self, LayoutError> {
-        // An even number keeps the records after the four-byte heap entries aligned.
         let services = services_in(bytes);
         let left = bytes.saturating_sub(FIXED + services * SERVICE);
-        let units = (left / UNIT).min(NONE as usize / 2) & !1;
+        let units = (left / UNIT).min(NONE as usize / 2);
         if units == 0 {
             return Err(LayoutError::TooSmall(bytes));
         }
-        Ok(Self {
-            pools: POOLS,
-            workers: WORKERS,
-            keys: units,
-            slots: units,
-            waiters: units,
-            services,
-        })
+        Ok(Self { units, services })
     }
 
-    /// Size of a zone for that many keys, slots and waiters.
+    /// Size in bytes of a zone for that many keys, slots and waiters.
     #[must_use]
     pub fn bytes_for(keys: usize, slots: usize, waiters: usize) -> usize {
         let rest = FIXED + (keys.max(slots).max(waiters) + 1) * UNIT;

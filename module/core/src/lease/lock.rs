@@ -17,7 +17,7 @@ pub struct Lock {
     nonce: [u64; 2],
     /// The fence that a quorum accepted.
     pub fence: u64,
-    /// End of its validity on the monotonic clock. Never 0.
+    /// End of the lock's validity on the monotonic clock; never 0.
     pub deadline_ms: u64,
 }
 
@@ -32,7 +32,7 @@ impl Lock {
         }
     }
 
-    /// Proves to the nodes that the lock is this one.
+    /// The nonce, which proves ownership to the nodes.
     #[must_use]
     pub fn nonce(&self) -> u128 {
         nonce_of(self.nonce)
@@ -50,24 +50,26 @@ impl Lock {
 /// Conditions for handing a lock to the next waiter instead of releasing it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HandOver {
-    /// Maximum number of consecutive hand-overs; at most the number of fences in a block.
+    /// Maximum number of consecutive hand-overs. It is also limited by the number of fences in a
+    /// block.
     pub most: u32,
     /// Whether a waiter of another worker may get the lock. False while a command to the nodes is
     /// outstanding that could lock the slot again after the other worker has released it.
     pub to_others: bool,
-    /// Longest time that this machine may keep the lock while others wait, in milliseconds.
+    /// Longest time in milliseconds that this machine may keep the lock while other machines wait;
+    /// `None` for no limit.
     pub longest_ms: Option<u32>,
     /// Minimum remaining validity, in milliseconds.
     pub left_ms: u64,
-    /// Generation of the waiters that may get the lock: same configuration, so the same names and
-    /// nodes.
+    /// Generation of the waiters that may get the lock. They have the same configuration, hence the
+    /// same names and nodes.
     pub generation: u64,
 }
 
 /// What happened to the slot of an ended lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// It is free, or granted to a waiter that must lock it first.
+    /// The slot is free, or granted to a waiter that must lock it first.
     Free,
     /// A waiter has the slot and the lock.
     HandedOver,
@@ -76,7 +78,7 @@ pub enum Ended {
 }
 
 impl Zone<'_> {
-    /// Stores the lock on the slot of a lease. The lease ends with the lock.
+    /// Stores the lock on the slot of a lease. The deadline of the lease becomes that of the lock.
     pub fn locked(&mut self, handle: LeaseHandle, lock: Lock) -> Result<Grant, Lost> {
         self.holds(handle)?;
         let slot = &mut self.slots[handle.slot as usize];
@@ -84,6 +86,7 @@ impl Zone<'_> {
         slot.lock_fence = lock.fence;
         slot.lock_deadline_ms = lock.deadline_ms;
         slot.fence = lock.fence;
+        self.header.fence = self.header.fence.max(lock.fence);
         slot.handed = 0;
         slot.locked_ms = slot.granted_ms as u32;
         self.move_deadline(handle.slot, lock.deadline_ms);
@@ -117,7 +120,13 @@ impl Zone<'_> {
             let waiter = &self.waiters[waiter as usize];
             let same = waiter.generation == rule.generation;
             let near = rule.to_others || waiter.owner == record.owner;
-            lasts && fair && kept && same && near && in_block && record.handed < rule.most
+            lasts
+                && fair
+                && kept
+                && same
+                && near
+                && in_block
+                && u32::from(record.handed) < rule.most
         };
         let next = self.next_for(key).filter(may);
         let Some(waiter) = next else {
@@ -131,7 +140,7 @@ impl Zone<'_> {
         slot.owner = next.owner;
         slot.ttl_ms = next.ttl_ms;
         slot.holder = next.holder;
-        // The next lock gets a fence of another block.
+        // Within the block of this lock: the next lock has another block.
         slot.fence = lock.fence + u64::from(slot.handed);
         slot.granted_ms = now.mono_ms;
         self.account(handle.slot, next.tokens, now);
@@ -147,8 +156,12 @@ impl Zone<'_> {
         Ok(())
     }
 
-    /// Offers a slot that another machine has released to waiters of this machine.
+    /// Frees a slot that another machine has released, and offers it to waiters of this machine.
     pub fn freed_elsewhere(&mut self, key: u32, ordinal: u32, now: Now) {
+        let record = self.keys.get(key as usize);
+        if record.is_none_or(|record| self.is_too_new(record)) {
+            return;
+        }
         let held = &self.deadlines[..self.header.deadlines as usize];
         let found = held.iter().copied().find(|&slot| {
             let slot = &self.slots[slot as usize];

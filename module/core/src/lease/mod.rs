@@ -2,16 +2,16 @@
 //!
 //! The zone is plain old data: fixed tables of pools, keys, slots, waiters and workers that refer
 //! to each other by index, so that each process can map it at a different address. The holder of
-//! the zone's mutex opens a [`Zone`] over the bytes and calls it. Nothing here blocks, allocates
-//! or reads a clock.
+//! the zone's mutex opens a [`Zone`] over the bytes and calls its methods. They do not block or
+//! read a clock. Granting and ending leases does not allocate.
 //!
 //! Slot records (held or free, by whom, until when) are authoritative. Heaps, free lists and
 //! counters are derived from them. If a process dies while it holds the mutex, only the derived
 //! part can be inconsistent; [`Zone::recover`] rebuilds it.
 //!
 //! A configuration has a *generation*. After a reload the workers of the old configuration keep
-//! running beside the new ones. Each grants only keys of its own configuration, while slots stay
-//! exclusive across all workers. Keys that change without a reload also create a generation.
+//! running beside the new ones. A worker is granted only keys of its own configuration, while slots
+//! stay exclusive across all workers. Keys that change without a reload also create a generation.
 
 mod account;
 mod acquire;
@@ -39,7 +39,7 @@ mod zone;
 
 pub use acquire::Grant;
 pub use avoid::{Avoid, MAX_AVOIDED};
-pub use change::{ChangeError, Changed};
+pub use change::{ChangeError, Changed, id_hash};
 pub use layout::{Capacity, LayoutError, MAX_CIRCUITS};
 pub use lock::{Ended, HandOver, Lock};
 pub use outlook::{KeyState, KeyView, Outlook};

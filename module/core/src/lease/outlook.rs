@@ -4,7 +4,7 @@ use openai_wire::Verdict;
 
 use super::policy::Cause;
 use super::queue::Want;
-use super::record::presence;
+use super::record::{KeyRecord, presence};
 use super::time::Now;
 use super::zone::{PoolId, Zone};
 
@@ -13,7 +13,7 @@ use super::zone::{PoolId, Zone};
 pub enum Outlook {
     /// Some keys are not cooling down: a slot is free or will become free.
     Busy,
-    /// All keys are cooling down, at least one of them for a rate or a limit only.
+    /// All keys are cooling down, at least one of them because of a rate limit or a used-up limit.
     CoolingDown {
         /// Milliseconds until the first of those cool-downs ends.
         soonest_ms: u64,
@@ -23,7 +23,7 @@ pub enum Outlook {
         /// Milliseconds until the first cool-down ends.
         soonest_ms: u64,
     },
-    /// The request has tried all keys and must not get one again.
+    /// The request has tried all keys and must not get any of them again.
     Tried,
 }
 
@@ -38,7 +38,7 @@ pub struct KeyView {
     pub left_ms: u64,
     /// Whether the key is on probation.
     pub on_probation: bool,
-    /// Leases on it.
+    /// Held slots, including those that are held on other machines.
     pub in_use: u32,
     /// Number of slots.
     pub slots: u32,
@@ -57,7 +57,7 @@ pub struct KeyView {
 }
 
 impl KeyView {
-    /// Its state.
+    /// State of the key.
     #[must_use]
     pub const fn state(&self) -> KeyState {
         match self {
@@ -75,7 +75,7 @@ impl KeyView {
 pub enum KeyState {
     /// All of its slots may be leased.
     Active,
-    /// None may, until a time and for a cause.
+    /// None of its slots may be leased until the cool-down ends.
     CoolingDown,
     /// Its cool-down is over. Few of its slots may be leased until requests have succeeded.
     Probation,
@@ -118,38 +118,30 @@ impl Zone<'_> {
             if want.avoid.forbids(at as u32) {
                 continue;
             }
-            let health = &self.health[at];
-            let left = health.until_ms.saturating_sub(now.mono_ms);
+            let left = key.until_ms.saturating_sub(now.mono_ms);
             if left == 0 {
                 return Outlook::Busy;
             }
             let sooner = |other: Option<u64>| Some(other.map_or(left, |ms| ms.min(left)));
             all = sooner(all);
-            if Cause::from_word(health.cause).is_passing() {
+            if Cause::from_word(key.cause).is_passing() {
                 passing = sooner(passing);
             }
         }
         match (passing, all) {
             (Some(soonest_ms), _) => Outlook::CoolingDown { soonest_ms },
             (None, Some(soonest_ms)) => Outlook::Unhealthy { soonest_ms },
-            // Newer keys have replaced all that the worker knows. It will read them soon.
+            // The worker's keys have all been replaced by newer ones, which it will read soon.
             (None, None) if !knows_any && !newest => Outlook::Busy,
             (None, None) => Outlook::Tried,
         }
-    }
-
-    /// Number of a pool's keys that are cooling down, and of all its keys.
-    #[must_use]
-    pub fn cooling_of(&self, pool: PoolId) -> (u32, u32) {
-        let pool = &self.pools[pool.0 as usize];
-        (pool.cooling, pool.keys)
     }
 
     /// The keys of a pool of the newest configuration.
     #[must_use]
     pub fn listing(&self, pool: PoolId, now: Now) -> Vec<KeyView> {
         let keys = self.keys.iter().enumerate();
-        let of_pool = keys.filter(|(_, key)| key.state == presence::CURRENT && key.pool == pool.0);
+        let of_pool = keys.filter(|(_, key)| self.is_listed(key) && key.pool == pool.0);
         of_pool.map(|(at, _)| self.view(at, now)).collect()
     }
 
@@ -157,28 +149,32 @@ impl Zone<'_> {
     #[must_use]
     pub fn keys(&self, now: Now) -> Vec<(PoolId, KeyView)> {
         let keys = self.keys.iter().enumerate();
-        let active = keys.filter(|(_, key)| key.state == presence::CURRENT);
+        let active = keys.filter(|(_, key)| self.is_listed(key));
         active
             .map(|(at, key)| (PoolId(key.pool), self.view(at, now)))
             .collect()
     }
 
+    fn is_listed(&self, key: &KeyRecord) -> bool {
+        key.state == presence::CURRENT && !self.is_too_new(key)
+    }
+
     fn view(&self, at: usize, now: Now) -> KeyView {
-        let (key, health) = (&self.keys[at], &self.health[at]);
-        let left_ms = health.until_ms.saturating_sub(now.mono_ms);
+        let key = &self.keys[at];
+        let left_ms = key.until_ms.saturating_sub(now.mono_ms);
         KeyView {
             key: at as u32,
-            cause: (left_ms > 0).then(|| Cause::from_word(health.cause)),
+            cause: (left_ms > 0).then(|| Cause::from_word(key.cause)),
             left_ms,
-            on_probation: left_ms == 0 && health.probation != 0,
+            on_probation: left_ms == 0 && key.probation != 0,
             in_use: key.in_use,
             slots: key.slots,
             cap: key.cap,
-            requests: health.requests.known(now),
-            tokens: health.tokens.known(now),
-            last_error: health.last_error as u16,
-            failures: health.failures,
-            attempts: health.attempts,
+            requests: key.requests.known(now),
+            tokens: key.tokens.known(now),
+            last_error: key.last_error as u16,
+            failures: key.failures,
+            attempts: key.attempts,
         }
     }
 }

@@ -12,16 +12,18 @@ pub struct KeyPolicy {
     pub rpm: u32,
     /// Tokens per minute per key; 0 for no limit.
     pub tpm: u32,
-    /// Bound of the first cool-down of a rate limit whose response states no time; doubles with
-    /// each failure.
+    /// Maximum of the first, random cool-down after a rate limit whose response states no time, in
+    /// milliseconds. Doubles with each failure.
     pub rate_limited_ms: u64,
-    /// Highest value of that bound.
+    /// Highest value to which that maximum is doubled.
     pub rate_limited_max_ms: u64,
-    /// Cool-down of a key that is out of quota.
+    /// Cool-down of a key that is out of quota, in milliseconds.
     pub quota_exceeded_ms: u64,
-    /// First cool-down of an invalid key; doubles with each failure, up to an hour.
+    /// First cool-down of an invalid key, in milliseconds; doubles with each failure, up to an
+    /// hour.
     pub invalid_key_ms: u64,
-    /// Whether every key is on probation after a cool-down that a response caused.
+    /// Whether a key is on probation after every cool-down that a response caused. If not, only
+    /// keys that were invalid or out of quota are.
     pub ramp: bool,
 }
 
@@ -63,7 +65,7 @@ impl KeyPolicy {
     }
 }
 
-/// Cause of a cool-down. Later ones are more serious.
+/// Cause of a cool-down, in ascending order of severity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u32)]
 pub enum Cause {
@@ -102,7 +104,7 @@ impl Cause {
         }
     }
 
-    /// Whether a response caused the cool-down, and not a count of leases.
+    /// Whether a response caused the cool-down, rather than a count of leases.
     pub(crate) fn is_by_response(self) -> bool {
         self >= Self::RateLimited
     }
@@ -114,7 +116,7 @@ impl Cause {
     }
 }
 
-/// The result of an attempt, as it concerns the key.
+/// The part of an attempt's result that concerns the key.
 #[derive(Clone, Copy, Debug)]
 pub struct AttemptReport {
     /// The verdict.
@@ -139,6 +141,6 @@ pub enum KeyChange {
         /// Consecutive failures.
         failures: u32,
     },
-    /// The key has served a request after failures.
+    /// A request or a probe with the key has succeeded after failures.
     Recovered,
 }

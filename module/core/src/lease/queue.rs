@@ -3,7 +3,7 @@
 
 use thiserror::Error;
 
-use super::acquire::{Grant, Recipient};
+use super::acquire::{Grant, Grantee};
 use super::avoid::Avoid;
 use super::record::{NONE, nonce_words, presence, slot_state, waiter_state};
 use super::time::Now;
@@ -34,7 +34,7 @@ pub struct Want {
     /// Keys that the request has tried.
     pub avoid: Avoid,
     /// Number of the client for listings, see [`super::holder_of`].
-    pub holder: u64,
+    pub holder: u32,
 }
 
 /// A request's entry in the queue.
@@ -44,7 +44,7 @@ pub struct WaitTicket {
     nonce: [u64; 2],
 }
 
-/// Neither the pool's queue nor the zone has room for another waiter.
+/// The pool's queue or the zone has no room for another waiter.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("the queue is full")]
 pub struct QueueFull;
@@ -71,6 +71,13 @@ pub struct Served {
     pub arrival: u64,
 }
 
+impl Want {
+    /// The TTL as slots and waiters store it.
+    pub(crate) fn short_ttl_ms(&self) -> u32 {
+        u32::try_from(self.ttl_ms).unwrap_or(u32::MAX)
+    }
+}
+
 impl Zone<'_> {
     /// Adds a request to the queue. Call it when [`Zone::acquire`] granted nothing, under the
     /// same mutex.
@@ -93,7 +100,7 @@ impl Zone<'_> {
         record.arrival = want.arrival.unwrap_or(self.header.arrivals);
         record.generation = want.generation;
         record.tag = want.tag;
-        record.ttl_ms = want.ttl_ms;
+        record.ttl_ms = want.short_ttl_ms();
         record.pool = want.pool.0;
         record.owner = want.worker.0;
         record.priority = want.priority;
@@ -163,7 +170,7 @@ impl Zone<'_> {
         }
     }
 
-    /// Whether the slot granted to a waiter is still under its lease.
+    /// Whether the slot granted to a waiter is still held under that lease.
     fn is_current(&self, waiter: u32) -> bool {
         let waiter = &self.waiters[waiter as usize];
         self.slots.get(waiter.slot as usize).is_some_and(|slot| {
@@ -197,7 +204,7 @@ impl Zone<'_> {
             let pool = self.keys[key].pool as usize;
             self.waiting_in(pool).remove(waiter);
             let next = self.waiters[waiter as usize];
-            let to = Recipient {
+            let to = Grantee {
                 owner: next.owner,
                 nonce: next.nonce,
                 ttl_ms: next.ttl_ms,
@@ -232,8 +239,8 @@ impl Zone<'_> {
         if may(&first) {
             return Some(first);
         }
-        // Happens only just after a reload, while old and new workers wait together, and when the
-        // first waiter has tried the key.
+        // Only while requests of older and newer workers wait together, or when the first waiter
+        // must not get this key again.
         waiting
             .iter()
             .copied()

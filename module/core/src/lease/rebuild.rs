@@ -1,5 +1,7 @@
 //! Rebuilding the derived part of the zone from its records.
 
+use std::collections::HashMap;
+
 use super::record::{NONE, presence, slot_state, waiter_state};
 use super::time::Now;
 use super::zone::Zone;
@@ -15,15 +17,33 @@ impl Zone<'_> {
         }
     }
 
-    /// Rebuilds heaps, lists and counters. Drops records with invalid references; leases are
-    /// never dropped.
+    /// Rebuilds heaps, lists and counters. Drops records with invalid references. Leases on slots
+    /// of valid keys are kept.
     pub(crate) fn rebuild(&mut self) {
+        self.return_to_current();
         self.drop_broken_records();
+        self.free_ended_service_slots();
         self.lay_out_segments();
         self.list_slots();
         self.list_keys();
         self.list_waiters();
         self.rebuild_services();
+    }
+
+    /// Makes pools and keys current again if they were retired for a configuration that was not
+    /// completed.
+    fn return_to_current(&mut self) {
+        for key in self.keys.iter_mut() {
+            if key.state == presence::RETIRED && key.retired > self.header.generation {
+                key.state = presence::CURRENT;
+            }
+            if key.state == presence::CURRENT
+                && let Some(pool) = self.pools.get_mut(key.pool as usize)
+                && pool.state == presence::RETIRED
+            {
+                pool.state = presence::CURRENT;
+            }
+        }
     }
 
     fn drop_broken_records(&mut self) {
@@ -34,13 +54,13 @@ impl Zone<'_> {
             if key.state > presence::RETIRED || homeless {
                 key.state = presence::UNUSED;
             }
-            key.heap_at = NONE;
+            key.cooling_at = NONE;
             key.free_slot = NONE;
             key.in_use = 0;
+            key.left_out = 0;
         }
-        for health in self.health.iter_mut() {
-            health.heap_at = NONE;
-            health.left_out = 0;
+        for rank in self.ranks.iter_mut() {
+            rank.heap_at = NONE;
         }
         for slot in self.slots.iter_mut() {
             let key = self.keys.get(slot.key as usize);
@@ -64,8 +84,7 @@ impl Zone<'_> {
         }
     }
 
-    /// Assigns each pool its part of the two shared heaps. Pools of the newest configuration come
-    /// first: their room has been checked.
+    /// Assigns each pool its part of the two shared heaps.
     fn lay_out_segments(&mut self) {
         let mut active = vec![0u32; self.pools.len()];
         let mut slots = vec![0u32; self.pools.len()];
@@ -73,33 +92,14 @@ impl Zone<'_> {
             active[key.pool as usize] += 1;
             slots[key.pool as usize] += key.slots;
         }
-        let mut waiting = vec![0u32; self.pools.len()];
-        for waiter in self
-            .waiters
-            .iter()
-            .filter(|w| w.state != waiter_state::UNUSED)
-        {
-            waiting[waiter.pool as usize] += 1;
-        }
+        let rooms = self.rooms_for_waiters(&slots);
         let (mut keys_at, mut waiting_at) = (0, 0);
-        for state in [presence::CURRENT, presence::RETIRED] {
-            for (at, pool) in self
-                .pools
-                .iter_mut()
-                .enumerate()
-                .filter(|(_, p)| p.state == state)
-            {
-                pool.available_at = keys_at;
-                keys_at += active[at];
-                let left = self.waiting.len() as u32 - waiting_at;
-                pool.waiting_at = waiting_at;
-                // Requests that return from slots they could not lock need room, too.
-                let room = pool.queue.saturating_add(slots[at]);
-                pool.waiting_room = room.max(waiting[at]).min(left);
-                waiting_at += pool.waiting_room;
-            }
-        }
-        for pool in self.pools.iter_mut() {
+        for ((pool, active), room) in self.pools.iter_mut().zip(active).zip(rooms) {
+            pool.available_at = keys_at;
+            keys_at += active;
+            pool.waiting_at = waiting_at;
+            pool.waiting_room = room;
+            waiting_at += room;
             pool.available = 0;
             pool.waiting = 0;
             pool.held = 0;
@@ -107,6 +107,39 @@ impl Zone<'_> {
             pool.keys = 0;
             pool.cooling = 0;
         }
+    }
+
+    /// Number of waiters for which each pool has room, given its number of slots.
+    ///
+    /// Requests that wait have room in any case. Next come the queues of the newest configuration,
+    /// which [`Zone::check`] has checked, then its slots: requests that could not lock their slot
+    /// return to the queue and need room, too. The queues of retired pools come last.
+    fn rooms_for_waiters(&self, slots: &[u32]) -> Vec<u32> {
+        let mut rooms = vec![0u32; self.pools.len()];
+        for waiter in self
+            .waiters
+            .iter()
+            .filter(|w| w.state != waiter_state::UNUSED)
+        {
+            rooms[waiter.pool as usize] += 1;
+        }
+        let mut left = self.waiting.len() as u32 - rooms.iter().sum::<u32>();
+        for (state, with_slots) in [
+            (presence::CURRENT, false),
+            (presence::CURRENT, true),
+            (presence::RETIRED, true),
+        ] {
+            for ((pool, room), slots) in self.pools.iter().zip(&mut rooms).zip(slots) {
+                if pool.state == state {
+                    let slots = if with_slots { *slots } else { 0 };
+                    let wanted = pool.queue.saturating_add(slots);
+                    let more = wanted.saturating_sub(*room).min(left);
+                    *room += more;
+                    left -= more;
+                }
+            }
+        }
+        rooms
     }
 
     fn list_slots(&mut self) {
@@ -119,8 +152,8 @@ impl Zone<'_> {
             match slot.state {
                 slot_state::HELD => {
                     self.header.fence = self.header.fence.max(slot.fence);
-                    self.keys[key].in_use += 1;
-                    let health = &mut self.health[key];
+                    let health = &mut self.keys[key];
+                    health.in_use += 1;
                     health.left_out += u32::from(slot.serial < health.probation_serial);
                     self.pools[self.keys[key].pool as usize].held += 1;
                     self.held_slots().push(at as u32);
@@ -143,7 +176,7 @@ impl Zone<'_> {
             if self.keys[key].state == presence::UNUSED {
                 continue;
             }
-            if self.health[key].until_ms != 0 {
+            if self.keys[key].until_ms != 0 {
                 self.cooling_keys().push(key as u32);
             }
             self.set_cap(key);
@@ -151,7 +184,7 @@ impl Zone<'_> {
                 let pool = &mut self.pools[self.keys[key].pool as usize];
                 pool.slots += self.keys[key].slots;
                 pool.keys += 1;
-                pool.cooling += u32::from(self.health[key].until_ms != 0);
+                pool.cooling += u32::from(self.keys[key].until_ms != 0);
                 self.rank(key);
             }
         }
@@ -162,16 +195,17 @@ impl Zone<'_> {
         for worker in self.workers.iter_mut() {
             worker.mailbox = NONE;
         }
+        // The process may have died after it granted a slot, before it noted that in the waiter.
+        let held = (0..).zip(self.slots.iter());
+        let held = held.filter(|(_, slot)| slot.state == slot_state::HELD);
+        let held: HashMap<_, _> = held.map(|(at, s)| ((s.nonce, s.owner), at)).collect();
         for at in (0..self.waiters.len()).rev() {
             let waiter = self.waiters[at];
-            let served = self.slots.get(waiter.slot as usize).is_some_and(|slot| {
-                slot.state == slot_state::HELD
-                    && slot.nonce == waiter.nonce
-                    && slot.owner == waiter.owner
-            });
+            let slot = held.get(&(waiter.nonce, waiter.owner));
             if waiter.state == waiter_state::UNUSED {
                 self.forget(at as u32);
-            } else if served {
+            } else if let Some(&slot) = slot {
+                self.waiters[at].slot = slot;
                 self.waiters[at].state = waiter_state::SERVED;
                 self.post(waiter.owner as usize, at as u32);
             } else {

@@ -21,6 +21,9 @@ pub struct KeyConfig {
     pub slots: u32,
     /// Hash of the key's configuration line. A changed line ends a cool-down.
     pub line: u64,
+    /// [`super::id_hash`] of the id if it names locks on nodes; otherwise 0. Only another
+    /// configuration can change it.
+    pub id: u64,
 }
 
 /// A pool of the configuration.
@@ -63,40 +66,29 @@ pub enum ReconcileError {
 pub struct Accepted {
     /// Generation number.
     pub generation: u64,
-    /// For each pool, in the configuration's order: its index and the indexes of its keys.
+    /// For each pool, in the configuration's order: its index and the indexes of its keys. A key
+    /// that was left out has an index that no key has.
     pub pools: Vec<(PoolId, Vec<u32>)>,
 }
 
 impl Zone<'_> {
-    /// Checks that the zone can accept a configuration, whatever is leased.
+    /// Checks that the zone can accept a configuration, regardless of what is leased.
     pub fn check(&self, pools: &[PoolConfig]) -> Result<(), ReconcileError> {
-        if pools.iter().any(|p| p.name.len() > MAX_POOL_NAME) {
-            return Err(ReconcileError::NameTooLong);
-        }
-        // Everything that older workers may still hold counts in full: it may not be released by
-        // the time the configuration is applied.
+        self.check_pools(pools)?;
+        // Everything that older workers may still hold counts in full, because it may not be
+        // released before the configuration is applied.
         let retained = self.pools.iter().filter(|p| p.state != presence::UNUSED);
-        let old_queue: usize = retained.clone().map(|p| p.waiting as usize).sum();
+        let old_queue: usize = retained.map(|p| p.waiting as usize).sum();
         let queue: usize = pools.iter().map(|pool| pool.queue as usize).sum();
-        let added = pools
-            .iter()
-            .filter(|p| self.pool_named(&p.name).is_none())
-            .count();
         let (keys, slots) = self.needs(pools);
         let waiters = old_queue + queue;
         let megabytes = megabytes_for(keys, slots, waiters);
-        fits(
-            "pools",
-            retained.count() + added,
-            self.pools.len(),
-            megabytes,
-        )?;
         fits("keys", keys, self.keys.len(), megabytes)?;
         fits("slots", slots, self.slots.len(), megabytes)?;
         fits("waiters", waiters, self.waiters.len(), megabytes)
     }
 
-    /// Checks that there is room for other keys in the same pools.
+    /// Checks that there is room for a changed set of keys in the same pools.
     pub(crate) fn check_keys(&self, pools: &[PoolConfig]) -> Result<(), ReconcileError> {
         let (keys, slots) = self.needs(pools);
         let megabytes = megabytes_for(keys, slots, self.waiters.len());
@@ -123,12 +115,52 @@ impl Zone<'_> {
     }
 
     /// Applies a configuration that [`Zone::check`] accepted.
+    ///
+    /// What happened since then cannot make it fail, because nginx's master would exit. Requests
+    /// that have begun to wait are in the table already. If workers have brought other keys and the
+    /// room does not suffice any more, the last keys and slots of the configuration are left out
+    /// until the next change.
+    ///
+    /// # Errors
+    /// When the configuration does not fit even without retired keys and waiters, so that it cannot
+    /// have been checked.
     pub fn accept(&mut self, pools: &[PoolConfig], now: Now) -> Result<Accepted, ReconcileError> {
         self.drop_departed();
+        self.check_alone(pools)?;
         let accepted = self.enter(pools)?;
         self.header.configured = accepted.generation;
         self.offer_all(now);
         Ok(accepted)
+    }
+
+    /// Checks that the configuration fits without regard to keys and waiters of older ones.
+    fn check_alone(&self, pools: &[PoolConfig]) -> Result<(), ReconcileError> {
+        self.check_pools(pools)?;
+        let keys = pools.iter().flat_map(|pool| &pool.keys);
+        let slots: usize = keys.clone().map(|key| key.slots as usize).sum();
+        let keys = keys.count();
+        let megabytes = megabytes_for(keys, slots, 0);
+        fits("keys", keys, self.keys.len(), megabytes)?;
+        fits("slots", slots, self.slots.len(), megabytes)
+    }
+
+    /// Checks the names and the number of the pools.
+    fn check_pools(&self, pools: &[PoolConfig]) -> Result<(), ReconcileError> {
+        if pools.iter().any(|p| p.name.len() > MAX_POOL_NAME) {
+            return Err(ReconcileError::NameTooLong);
+        }
+        let retained = self.pools.iter().filter(|p| p.state != presence::UNUSED);
+        let added = pools
+            .iter()
+            .filter(|p| self.pool_named(&p.name).is_none())
+            .count();
+        let megabytes = megabytes_for(0, 0, 0);
+        fits(
+            "pools",
+            retained.count() + added,
+            self.pools.len(),
+            megabytes,
+        )
     }
 
     /// Grants all free slots to waiters.
@@ -141,7 +173,8 @@ impl Zone<'_> {
         }
     }
 
-    /// Creates a generation of these pools and keys.
+    /// Creates a generation of these pools and keys. Leaves out keys and slots for which there is
+    /// no room.
     pub(crate) fn enter(&mut self, pools: &[PoolConfig]) -> Result<Accepted, ReconcileError> {
         let generation = self.header.generation + 1;
         self.retire_all(generation);
@@ -155,14 +188,16 @@ impl Zone<'_> {
         for (config, (pool, keys)) in pools.iter().zip(&mut accepted) {
             for key in &config.keys {
                 let at = match known.get(&(pool.0, key.fingerprint)) {
-                    Some(&at) => at,
-                    None => self.new_key(&mut unused, key, *pool)?,
+                    Some(&at) => Some(at),
+                    None => self.new_key(&mut unused, key, *pool),
                 };
-                self.enter_key(at, key, generation);
-                keys.push(at as u32);
+                if let Some(at) = at {
+                    self.enter_key(at, key, generation);
+                }
+                keys.push(at.map_or(NONE, |at| at as u32));
             }
         }
-        self.enter_slots()?;
+        self.enter_slots();
         self.header.generation = generation;
         self.rebuild();
         Ok(Accepted {
@@ -244,54 +279,48 @@ impl Zone<'_> {
         Ok(at)
     }
 
-    fn new_key(
-        &mut self,
-        from: &mut usize,
-        config: &KeyConfig,
-        pool: PoolId,
-    ) -> Result<usize, ReconcileError> {
+    fn new_key(&mut self, from: &mut usize, config: &KeyConfig, pool: PoolId) -> Option<usize> {
         let free = self
             .keys
             .iter()
             .skip(*from)
             .position(|k| k.state == presence::UNUSED);
-        let Some(free) = free else {
-            return Err(self.full("keys", self.keys.len()));
-        };
-        let at = *from + free;
+        let at = *from + free?;
         *from = at + 1;
         let blank: KeyRecord = bytemuck::Zeroable::zeroed();
-        self.health[at] = bytemuck::Zeroable::zeroed();
-        self.health[at].heap_at = NONE;
         self.keys[at] = KeyRecord {
             fingerprint: config.fingerprint,
+            made: self.header.generation + 1,
             pool: pool.0,
-            heap_at: NONE,
+            cooling_at: NONE,
             free_slot: NONE,
-            pass: self.pools[pool.0 as usize].pass,
             ..blank
         };
-        Ok(at)
+        self.ranks[at].heap_at = NONE;
+        self.forget_service_locks_of(at as u32);
+        self.ranks[at].pass = self.pools[pool.0 as usize].pass;
+        Some(at)
     }
 
     fn enter_key(&mut self, at: usize, config: &KeyConfig, generation: u64) {
         let key = &mut self.keys[at];
-        // Retired by a generation in between, whose workers do not know it. (All keys have just
-        // been retired by this very generation.)
+        // `retire_all` has just retired all current keys for this generation. A key with another
+        // value was left out by an earlier generation, whose workers do not know it.
         if key.state == presence::UNUSED || key.retired != generation {
             key.born = generation;
         }
         key.weight = config.weight;
         key.slots = config.slots;
+        key.id = config.id;
         key.state = presence::CURRENT;
-        if self.health[at].line != config.line {
-            self.health[at].line = config.line;
+        if self.keys[at].line != config.line {
+            self.keys[at].line = config.line;
             self.cancel_cool_down(at);
         }
     }
 
-    /// Creates the slots that the configuration demands.
-    fn enter_slots(&mut self) -> Result<(), ReconcileError> {
+    /// Creates the slots that the configuration demands, as far as there is room.
+    fn enter_slots(&mut self) {
         let mut present: HashMap<(u32, u32), ()> = HashMap::new();
         for slot in self.slots.iter().filter(|s| s.state != slot_state::UNUSED) {
             present.insert((slot.key, slot.ordinal), ());
@@ -311,7 +340,7 @@ impl Zone<'_> {
                     .skip(unused)
                     .position(|s| s.state == slot_state::UNUSED);
                 let Some(free) = free else {
-                    return Err(self.full("slots", self.slots.len()));
+                    return;
                 };
                 let at = unused + free;
                 unused = at + 1;
@@ -322,7 +351,6 @@ impl Zone<'_> {
                 self.slots[at].state = slot_state::FREE;
             }
         }
-        Ok(())
     }
 
     fn full(&self, what: &'static str, room: usize) -> ReconcileError {
@@ -353,8 +381,12 @@ fn fits(
     })
 }
 
-/// A sufficient size in MiB, with one page in sixteen for the slab allocator.
+/// Two pages of the largest size in use, 64 KiB.
+const PAGES: usize = 2 << 16;
+
+/// A sufficient size of the zone in MiB. It includes a sixteenth of the size and two pages for the
+/// slab allocator.
 fn megabytes_for(keys: usize, slots: usize, waiters: usize) -> usize {
     let bytes = Capacity::bytes_for(keys, slots, waiters);
-    (bytes + bytes / 16).div_ceil(1 << 20)
+    (bytes + bytes / 16 + PAGES).div_ceil(1 << 20)
 }

@@ -5,6 +5,9 @@ use openai_wire::Verdict;
 
 use super::avoid::Avoid;
 
+/// Bytes of two cache lines, which processors load together. All tables are aligned to them.
+pub(crate) const CACHE_LINES: usize = 128;
+
 /// No index: the end of a list, or not in a heap.
 pub(crate) const NONE: u32 = u32::MAX;
 
@@ -49,9 +52,9 @@ pub(crate) mod presence {
 
 /// States of a slot.
 pub(crate) mod slot_state {
-    pub(crate) const UNUSED: u32 = 0;
-    pub(crate) const FREE: u32 = 1;
-    pub(crate) const HELD: u32 = 2;
+    pub(crate) const UNUSED: u16 = 0;
+    pub(crate) const FREE: u16 = 1;
+    pub(crate) const HELD: u16 = 2;
 }
 
 /// States of a waiter.
@@ -67,8 +70,8 @@ pub(crate) mod waiter_state {
 pub(crate) struct ZoneHeader {
     pub(crate) magic: u64,
     pub(crate) layout: u64,
-    /// The newest generation: of the newest configuration, or of keys that its
-    /// workers have read since.
+    /// The newest generation: that of the newest configuration, or of keys that its workers have
+    /// read since.
     pub(crate) generation: u64,
     /// The first generation of the newest configuration.
     pub(crate) configured: u64,
@@ -76,11 +79,8 @@ pub(crate) struct ZoneHeader {
     pub(crate) fence: u64,
     /// The arrival number of the next waiter.
     pub(crate) arrivals: u64,
-    pub(crate) pools: u32,
-    pub(crate) workers: u32,
-    pub(crate) keys: u32,
-    pub(crate) slots: u32,
-    pub(crate) waiters: u32,
+    /// Number of keys, of slots and of waiters for which the zone has room.
+    pub(crate) units: u32,
     pub(crate) free_slot: u32,
     pub(crate) free_waiter: u32,
     /// Number of held slots in the heap of deadlines.
@@ -135,65 +135,78 @@ pub(crate) struct WorkerRecord {
     pub(crate) mailbox: u32,
 }
 
+/// A key. The fields that most requests read or change come first, in the first [`CACHE_LINES`]
+/// bytes.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct KeyRecord {
-    pub(crate) fingerprint: [u8; 16],
-    pub(crate) born: u64,
-    /// First generation that does not contain the key; 0 if none.
-    pub(crate) retired: u64,
-    pub(crate) pass: u64,
     pub(crate) state: u32,
     pub(crate) pool: u32,
-    pub(crate) weight: u32,
     pub(crate) slots: u32,
     pub(crate) in_use: u32,
     pub(crate) free_slot: u32,
-    pub(crate) heap_at: u32,
     /// Number of leases that the key's health allows; 0 during a cool-down.
     pub(crate) cap: u32,
-}
-
-/// KeyHealth of a key. Kept apart from the keys, so that those stay small for the heaps.
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-pub(crate) struct KeyHealth {
+    pub(crate) born: u64,
     /// End of the cool-down; 0 when there is none.
     pub(crate) until_ms: u64,
     /// Number of leases granted so far.
     pub(crate) grants: u64,
-    /// First lease after the last response that caused a cool-down. Earlier leases do not change
-    /// the key's state.
-    pub(crate) cool_down_serial: u64,
-    /// First lease of the last probation.
-    pub(crate) probation_serial: u64,
-    /// Remaining limits as last stated by the provider.
-    pub(crate) requests: Left,
-    pub(crate) tokens: Left,
-    /// Levels of the buckets of the configured limits; see `buckets`.
-    pub(crate) request_level: i64,
-    pub(crate) token_level: i64,
-    pub(crate) filled_ms: u64,
     /// Number of leases with a request, and the sum of their estimated tokens; modulo 2^32.
     pub(crate) sent: u32,
     pub(crate) spent: u32,
-    pub(crate) cause: u32,
     /// Consecutive failures.
     pub(crate) failures: u32,
     /// Number of leases allowed on probation; 0 in other states.
     pub(crate) probation: u32,
-    /// Leases that the probation does not count.
+    /// Remaining limits as last stated by the provider.
+    pub(crate) requests: Left,
+    pub(crate) tokens: Left,
+    pub(crate) cause: u32,
+    /// Number of held slots that do not count against `probation`: leased before it, or held on
+    /// other machines.
     pub(crate) left_out: u32,
-    /// Status of the last unsuccessful response.
-    pub(crate) last_error: u32,
-    pub(crate) heap_at: u32,
     /// Attempts with the key by verdict, modulo 2^32.
     pub(crate) attempts: [u32; Verdict::ALL.len()],
+    /// Status of the last unsuccessful response.
+    pub(crate) last_error: u32,
+    pub(crate) weight: u32,
+    /// Position in the heap of cool-downs.
+    pub(crate) cooling_at: u32,
+    pub(crate) spare: u32,
+    /// First lease after the last response that caused a cool-down. Responses to earlier leases
+    /// neither count as failures nor end a probation.
+    pub(crate) cool_down_serial: u64,
+    /// First lease of the last probation.
+    pub(crate) probation_serial: u64,
+    /// Levels of the buckets of the configured limits; see `buckets`.
+    pub(crate) request_level: i64,
+    pub(crate) token_level: i64,
+    pub(crate) filled_ms: u64,
+    /// First generation that does not contain the key; 0 if none.
+    pub(crate) retired: u64,
     /// Hash of the key's configuration line.
     pub(crate) line: u64,
-    /// End of a cool-down that was cancelled because the line had changed. Other machines may
-    /// still report it.
+    /// End of a cool-down that was cancelled because the key's configuration line had changed.
+    /// Other machines may still report it.
     pub(crate) cancelled_ms: u64,
+    pub(crate) fingerprint: [u8; 16],
+    /// Generation that made the record. Unlike `born`, it stays when the key is left out for a while.
+    pub(crate) made: u64,
+    /// Hash of the id that names the key's locks on nodes; 0 if there are none.
+    pub(crate) id: u64,
+}
+
+const _: () = assert!(size_of::<KeyRecord>() == 2 * CACHE_LINES);
+
+/// The position of a key in the order of its pool. Kept apart from the key records, so that the
+/// heaps access little memory.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct KeyRank {
+    pub(crate) pass: u64,
+    pub(crate) heap_at: u32,
+    pub(crate) spare: u32,
 }
 
 /// What remains of one of the provider's limits.
@@ -203,10 +216,11 @@ pub(crate) struct Left {
     pub(crate) left: i64,
     /// The whole limit; 0 when unknown.
     pub(crate) full: i64,
-    /// When the limit is whole again; 0 when nothing is known.
+    /// When the full limit is available again, on the monotonic clock; 0 when nothing is known.
     pub(crate) reset_ms: u64,
 }
 
+/// A slot. Fields that only locks need come last.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct SlotRecord {
@@ -214,17 +228,11 @@ pub(crate) struct SlotRecord {
     pub(crate) fence: u64,
     pub(crate) granted_ms: u64,
     pub(crate) deadline_ms: u64,
-    /// The machine's lock on the slot; none when the deadline is 0.
-    pub(crate) lock_nonce: [u64; 2],
-    pub(crate) lock_fence: u64,
-    pub(crate) lock_deadline_ms: u64,
-    /// TTL that a renewal adds, in the configuration of the holder.
-    pub(crate) ttl_ms: u64,
     /// Number of the lease among the leases of its key, from 1; 0 for none.
     pub(crate) serial: u64,
-    /// Number of the client; see [`super::service::holder_of`].
-    pub(crate) holder: u64,
-    pub(crate) state: u32,
+    pub(crate) state: u16,
+    /// Number of consecutive hand-overs of the lock.
+    pub(crate) handed: u16,
     pub(crate) key: u32,
     pub(crate) ordinal: u32,
     /// The worker that holds the slot, [`super::service::SERVICE`], or [`NONE`] while the slot is
@@ -232,17 +240,24 @@ pub(crate) struct SlotRecord {
     pub(crate) owner: u32,
     pub(crate) next_free: u32,
     pub(crate) heap_at: u32,
-    /// Number of consecutive hand-overs of the lock.
-    pub(crate) handed: u32,
-    /// When the lock was taken, on the monotonic clock; low bits only.
-    pub(crate) locked_ms: u32,
     /// The key's `sent` and `spent` before the lease.
     pub(crate) sent: u32,
     pub(crate) spent: u32,
     /// Estimated tokens of the lease.
     pub(crate) tokens: u32,
-    pub(crate) spare: u32,
+    /// TTL that a renewal adds, in the configuration of the holder.
+    pub(crate) ttl_ms: u32,
+    /// Number of the client; see [`super::service::holder_of`].
+    pub(crate) holder: u32,
+    /// When the lock was taken, on the monotonic clock; low bits only.
+    pub(crate) locked_ms: u32,
+    /// End of the machine's lock on the slot; 0 without a lock.
+    pub(crate) lock_deadline_ms: u64,
+    pub(crate) lock_fence: u64,
+    pub(crate) lock_nonce: [u64; 2],
 }
+
+const _: () = assert!(size_of::<SlotRecord>() == CACHE_LINES);
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -252,8 +267,8 @@ pub(crate) struct WaiterRecord {
     pub(crate) generation: u64,
     /// The worker's identifier of the request.
     pub(crate) tag: u64,
-    pub(crate) ttl_ms: u64,
-    pub(crate) holder: u64,
+    pub(crate) ttl_ms: u32,
+    pub(crate) holder: u32,
     pub(crate) state: u32,
     pub(crate) pool: u32,
     pub(crate) owner: u32,

@@ -8,7 +8,7 @@ use super::time::Now;
 use super::zone::Zone;
 
 /// Identifies a lease in calls that renew or release it: the slot, and the nonce that proves that
-/// the slot is still under that lease.
+/// the slot is still held under that lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LeaseHandle {
     pub(crate) slot: u32,
@@ -17,8 +17,8 @@ pub struct LeaseHandle {
 }
 
 impl LeaseHandle {
-    /// The handle of the lease on a slot that has this random number. The zone refuses it
-    /// unless there is such a lease.
+    /// Handle of the lease with this nonce on a slot. Operations fail with [`Lost`] if there is no
+    /// such lease.
     #[must_use]
     pub fn new(slot: u32, nonce: u128) -> Self {
         Self {
@@ -27,14 +27,14 @@ impl LeaseHandle {
         }
     }
 
-    /// The random number that names the lease.
+    /// The nonce of the lease.
     #[must_use]
     pub fn nonce(&self) -> u128 {
         nonce_of(self.nonce)
     }
 }
 
-/// The slot is free or under another lease.
+/// The slot is free or held under another lease.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("the lease is lost")]
 pub struct Lost;
@@ -49,12 +49,12 @@ impl Zone<'_> {
 
     /// Moves the deadline of a lease to one TTL from now and returns it.
     ///
-    /// An expired lease whose slot has not been granted again is renewed as well: under the
-    /// zone's mutex its holder is certain.
+    /// An expired lease whose slot has not been granted again is renewed as well: while the caller
+    /// holds the zone's mutex, no other lease on the slot can exist.
     pub fn renew(&mut self, handle: LeaseHandle, now: Now) -> Result<u64, Lost> {
         self.holds(handle)?;
         let slot = &mut self.slots[handle.slot as usize];
-        let deadline = now.mono_ms.saturating_add(slot.ttl_ms);
+        let deadline = now.mono_ms.saturating_add(slot.ttl_ms.into());
         slot.deadline_ms = deadline;
         self.held_slots().update(handle.slot);
         Ok(deadline)

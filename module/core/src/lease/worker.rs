@@ -1,6 +1,6 @@
-//! WorkerRecord processes: registration, and clean-up after a worker has died.
+//! Worker processes: registration, and clean-up after a worker has died.
 
-use super::record::{NONE, slot_state, waiter_state};
+use super::record::{KeyRecord, NONE, slot_state, waiter_state};
 use super::time::Now;
 use super::zone::Zone;
 
@@ -50,8 +50,8 @@ impl WakeSet {
 impl Zone<'_> {
     /// Registers a worker, after cleaning up after dead ones.
     ///
-    /// A worker with the same number and configuration may still be alive: when a binary upgrade
-    /// is called off, nginx starts workers beside those that are shutting down.
+    /// A worker with the same number and configuration may still be alive: when a binary upgrade is
+    /// cancelled, nginx starts workers beside those that are shutting down.
     ///
     /// `None` when there are too many workers.
     pub fn enroll(
@@ -61,18 +61,48 @@ impl Zone<'_> {
         now: Now,
         mut dead: impl FnMut(u32) -> bool,
     ) -> Option<WorkerId> {
-        for at in 0..self.workers.len() {
-            let worker = self.workers[at];
-            if worker.pid != 0 && (worker.pid == pid || dead(worker.pid)) {
-                self.dismiss(WorkerId(at as u32), now);
-            }
-        }
+        self.bury_dead(now, |other| other == pid || dead(other));
         let at = self.workers.iter().position(|w| w.pid == 0)?;
         let worker = &mut self.workers[at];
         worker.generation = generation;
         worker.mailbox = NONE;
         worker.pid = pid;
         Some(WorkerId(at as u32))
+    }
+
+    /// Process ids of the registered workers.
+    pub fn pids(&self) -> impl Iterator<Item = u32> {
+        let pids = self.workers.iter().map(|worker| worker.pid);
+        pids.filter(|&pid| pid != 0)
+    }
+
+    /// Removes dead workers and returns their number.
+    ///
+    /// Call it from time to time: nginx does not replace a worker that dies while it shuts down, so
+    /// [`Zone::enroll`] may not be called.
+    pub fn bury_dead(&mut self, now: Now, mut dead: impl FnMut(u32) -> bool) -> usize {
+        let mut buried = 0;
+        for at in 0..self.workers.len() {
+            let pid = self.workers[at].pid;
+            if pid != 0 && dead(pid) {
+                self.dismiss(WorkerId(at as u32), now);
+                buried += 1;
+            }
+        }
+        buried
+    }
+
+    /// States which worker changes the zone, until it is opened again. Where it names a key by its
+    /// index, keys that are newer than its configuration are then not affected: it may know the
+    /// index as that of a removed key.
+    pub fn act_for(&mut self, worker: WorkerId) {
+        self.acting = Some(worker);
+    }
+
+    /// Whether the key is newer than the configuration of the worker that changes the zone.
+    pub(crate) fn is_too_new(&self, key: &KeyRecord) -> bool {
+        let worker = self.acting.map(|worker| self.workers.get(worker.index()));
+        worker.is_some_and(|worker| worker.is_none_or(|worker| worker.generation < key.made))
     }
 
     /// Removes a worker and releases its leases and queue entries.
@@ -96,15 +126,19 @@ impl Zone<'_> {
                 continue;
             }
             if record.lock_deadline_ms > now.mono_ms {
-                // No process of this machine can release the lock: it expires by itself.
+                // No process of this machine can release the lock. It expires on the nodes.
                 self.leave_elsewhere(slot as u32, record.lock_deadline_ms);
             } else {
                 self.free(slot as u32, now);
             }
         }
+        if self.has_waiters() {
+            // The timer for the next deadline may have been this worker's.
+            self.wake_all_but(worker);
+        }
     }
 
-    /// The oldest configuration of a living worker.
+    /// Oldest generation of a registered worker; `u64::MAX` if there are none.
     pub(crate) fn oldest_generation(&self) -> u64 {
         let living = self.workers.iter().filter(|w| w.pid != 0);
         living.map(|w| w.generation).min().unwrap_or(u64::MAX)

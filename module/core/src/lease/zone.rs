@@ -3,13 +3,13 @@
 use crate::circuit::Circuit;
 
 use super::heap::{Heap, Order};
-use super::layout::{Capacity, LAYOUT, LayoutError, MAGIC, MAX_CIRCUITS};
+use super::layout::{Capacity, Fixed, LAYOUT, LayoutError, MAGIC, carve};
 use super::record::{
-    Balance, KeyHealth, KeyRecord, MAX_POOL_NAME, NONE, PoolRecord, SlotRecord, WaiterRecord,
+    Balance, KeyRank, KeyRecord, MAX_POOL_NAME, NONE, PoolRecord, SlotRecord, WaiterRecord,
     WorkerRecord, ZoneHeader, presence, slot_state,
 };
 use super::service;
-use super::worker::WakeSet;
+use super::worker::{WakeSet, WorkerId};
 
 /// The index of a pool in the zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,12 +18,16 @@ pub struct PoolId(pub(crate) u32);
 /// Current state of a pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolGauges {
-    /// Leased slots.
+    /// Held slots, including those that are held on other machines.
     pub held: u32,
     /// Waiting requests.
     pub waiting: u32,
     /// Slots of the newest configuration.
     pub slots: u32,
+    /// Keys of the newest configuration.
+    pub keys: u32,
+    /// Keys that are cooling down.
+    pub keys_cooling_down: u32,
 }
 
 /// The zone, opened by the holder of its mutex.
@@ -33,7 +37,7 @@ pub struct Zone<'a> {
     pub(crate) workers: &'a mut [WorkerRecord],
     pub(crate) circuits: &'a mut [Circuit],
     pub(crate) keys: &'a mut [KeyRecord],
-    pub(crate) health: &'a mut [KeyHealth],
+    pub(crate) ranks: &'a mut [KeyRank],
     pub(crate) slots: &'a mut [SlotRecord],
     pub(crate) waiters: &'a mut [WaiterRecord],
     pub(crate) available: &'a mut [u32],
@@ -44,19 +48,8 @@ pub struct Zone<'a> {
     pub(crate) notes: &'a mut [service::ServiceTexts],
     pub(crate) wakes: WakeSet,
     pub(crate) alarm: bool,
-}
-
-fn carve<T: bytemuck::Pod>(
-    bytes: &mut [u8],
-    count: usize,
-) -> Result<(&mut [T], &mut [u8]), LayoutError> {
-    let size = count * size_of::<T>();
-    if size > bytes.len() {
-        return Err(LayoutError::TooSmall(bytes.len()));
-    }
-    let (head, rest) = bytes.split_at_mut(size);
-    let records = bytemuck::try_cast_slice_mut(head).map_err(|_| LayoutError::Misaligned)?;
-    Ok((records, rest))
+    /// The worker that changes the zone; see [`Zone::act_for`].
+    pub(crate) acting: Option<WorkerId>,
 }
 
 impl<'a> Zone<'a> {
@@ -72,11 +65,7 @@ impl<'a> Zone<'a> {
             configured: 0,
             fence: 0,
             arrivals: 0,
-            pools: capacity.pools as u32,
-            workers: capacity.workers as u32,
-            keys: capacity.keys as u32,
-            slots: capacity.slots as u32,
-            waiters: capacity.waiters as u32,
+            units: capacity.units as u32,
             free_slot: NONE,
             free_waiter: NONE,
             deadlines: 0,
@@ -94,37 +83,39 @@ impl<'a> Zone<'a> {
         let zone = Self::divide(bytes, capacity)?;
         if zone.header.magic != MAGIC
             || zone.header.layout != LAYOUT
-            || zone.header.keys as usize != capacity.keys
+            || zone.header.units as usize != capacity.units
         {
             return Err(LayoutError::Foreign);
         }
         Ok(zone)
     }
 
-    fn divide(bytes: &'a mut [u8], capacity: Capacity) -> Result<Self, LayoutError> {
-        let size = bytes.len();
-        let (header, rest) = carve::<ZoneHeader>(bytes, 1)?;
-        let header = header.first_mut().ok_or(LayoutError::TooSmall(size))?;
-        let (pools, rest) = carve(rest, capacity.pools)?;
-        let (workers, rest) = carve(rest, capacity.workers)?;
-        let (circuits, rest) = carve(rest, MAX_CIRCUITS)?;
-        let (keys, rest) = carve(rest, capacity.keys)?;
-        let (health, rest) = carve(rest, capacity.keys)?;
-        let (slots, rest) = carve(rest, capacity.slots)?;
-        let (waiters, rest) = carve(rest, capacity.waiters)?;
-        let (available, rest) = carve(rest, capacity.keys)?;
-        let (deadlines, rest) = carve(rest, capacity.slots)?;
-        let (waiting, rest) = carve(rest, capacity.waiters)?;
-        let (cooling, rest) = carve(rest, capacity.keys)?;
-        let (services, rest) = carve(rest, capacity.services)?;
-        let (notes, _) = carve(rest, capacity.services)?;
+    fn divide(mut bytes: &'a mut [u8], capacity: Capacity) -> Result<Self, LayoutError> {
+        let Capacity { units, services } = capacity;
+        let rest = &mut bytes;
+        let [fixed] = carve::<Fixed>(rest, 1)? else {
+            return Err(LayoutError::Misaligned);
+        };
+        let Fixed {
+            header,
+            pools,
+            workers,
+            circuits,
+        } = fixed;
+        let (keys, ranks) = (carve(rest, units)?, carve(rest, units)?);
+        let (slots, waiters) = (carve(rest, units)?, carve(rest, units)?);
+        let heaps = carve(rest, 4 * units)?;
+        let (by_key, by_request) = heaps.split_at_mut(2 * units);
+        let (available, cooling) = by_key.split_at_mut(units);
+        let (deadlines, waiting) = by_request.split_at_mut(units);
+        let (services, notes) = (carve(rest, services)?, carve(rest, services)?);
         Ok(Self {
             header,
             pools,
             workers,
             circuits,
             keys,
-            health,
+            ranks,
             slots,
             waiters,
             available,
@@ -135,6 +126,7 @@ impl<'a> Zone<'a> {
             notes,
             wakes: WakeSet::default(),
             alarm: false,
+            acting: None,
         })
     }
 
@@ -145,8 +137,9 @@ impl<'a> Zone<'a> {
         core::mem::take(&mut self.wakes)
     }
 
-    /// When [`Zone::expire`] must be called, if that may be earlier than before: since the zone
-    /// was opened a key began a cool-down while requests wait for its pool.
+    /// Time at which [`Zone::expire`] must be called, on the monotonic clock. `None` unless, since
+    /// the zone was opened, a cool-down has begun or changed while requests wait for the key's
+    /// pool.
     #[must_use]
     pub fn take_alarm(&mut self) -> Option<u64> {
         core::mem::take(&mut self.alarm).then(|| self.next_deadline())?
@@ -168,10 +161,12 @@ impl<'a> Zone<'a> {
             held: pool.held,
             waiting: pool.waiting,
             slots: pool.slots,
+            keys: pool.keys,
+            keys_cooling_down: pool.cooling,
         }
     }
 
-    /// When the first lease expires or the first cool-down ends.
+    /// Time on the monotonic clock at which the first lease expires or the first cool-down ends.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
         self.next_expiry()
@@ -193,7 +188,7 @@ impl<'a> Zone<'a> {
         if self.header.cooling == 0 {
             return None;
         }
-        Some(self.health[self.cooling[0] as usize].until_ms)
+        Some(self.keys[self.cooling[0] as usize].until_ms)
     }
 
     /// Whether any request waits, in any pool.
@@ -202,7 +197,7 @@ impl<'a> Zone<'a> {
         self.pools.iter().any(|pool| pool.waiting > 0)
     }
 
-    /// Number of held slots of all pools.
+    /// Number of held slots of all pools, including those that are held on other machines.
     #[must_use]
     pub fn held(&self) -> u32 {
         self.header.deadlines
@@ -230,7 +225,7 @@ impl<'a> Zone<'a> {
         })
     }
 
-    /// The pool's keys with a free slot, as a heap.
+    /// The pool's keys that have room for another lease, as a heap.
     pub(crate) fn available_keys(&mut self, pool: usize) -> Heap<'_, ByRank<'_>> {
         let p = &mut self.pools[pool];
         let from = p.available_at as usize;
@@ -239,6 +234,7 @@ impl<'a> Zone<'a> {
             len: &mut p.available,
             order: ByRank {
                 keys: self.keys,
+                ranks: self.ranks,
                 balance: Balance::from_word(p.balance),
             },
         }
@@ -258,9 +254,7 @@ impl<'a> Zone<'a> {
         Heap {
             items: self.cooling,
             len: &mut self.header.cooling,
-            order: ByCoolDownEnd {
-                health: self.health,
-            },
+            order: ByCoolDownEnd { keys: self.keys },
         }
     }
 
@@ -304,7 +298,7 @@ impl<'a> Zone<'a> {
     pub(crate) fn rank(&mut self, key: usize) {
         let record = &self.keys[key];
         let pool = record.pool as usize;
-        let listed = record.heap_at != NONE;
+        let listed = self.ranks[key].heap_at != NONE;
         let wanted = record.state == presence::CURRENT && Self::has_room(record);
         let mut heap = self.available_keys(pool);
         match (listed, wanted) {
@@ -322,32 +316,39 @@ impl<'a> Zone<'a> {
 
 /// Keys in the order in which they are granted.
 pub(crate) struct ByRank<'a> {
-    keys: &'a mut [KeyRecord],
+    keys: &'a [KeyRecord],
+    ranks: &'a mut [KeyRank],
     balance: Balance,
 }
 
 impl Order for ByRank<'_> {
     fn before(&self, a: u32, b: u32) -> bool {
-        ranks_before(self.keys, self.balance, a, b)
+        ranks_before(self.keys, self.ranks, self.balance, a, b)
     }
     fn placed(&mut self, id: u32, at: u32) {
-        self.keys[id as usize].heap_at = at;
+        self.ranks[id as usize].heap_at = at;
     }
     fn place(&self, id: u32) -> u32 {
-        self.keys[id as usize].heap_at
+        self.ranks[id as usize].heap_at
     }
 }
 
-pub(crate) fn ranks_before(keys: &[KeyRecord], balance: Balance, a: u32, b: u32) -> bool {
-    let (x, y) = (&keys[a as usize], &keys[b as usize]);
+pub(crate) fn ranks_before(
+    keys: &[KeyRecord],
+    ranks: &[KeyRank],
+    balance: Balance,
+    a: u32,
+    b: u32,
+) -> bool {
     if balance == Balance::LeastBusy {
+        let (x, y) = (&keys[a as usize], &keys[b as usize]);
         let busy_x = u64::from(x.in_use) * u64::from(y.weight);
         let busy_y = u64::from(y.in_use) * u64::from(x.weight);
         if busy_x != busy_y {
             return busy_x < busy_y;
         }
     }
-    (x.pass, a) < (y.pass, b)
+    (ranks[a as usize].pass, a) < (ranks[b as usize].pass, b)
 }
 
 /// Held slots, ordered by deadline.
@@ -369,18 +370,18 @@ impl Order for ByDeadline<'_> {
 
 /// Keys in a cool-down, ordered by its end.
 pub(crate) struct ByCoolDownEnd<'a> {
-    health: &'a mut [KeyHealth],
+    keys: &'a mut [KeyRecord],
 }
 
 impl Order for ByCoolDownEnd<'_> {
     fn before(&self, a: u32, b: u32) -> bool {
-        self.health[a as usize].until_ms < self.health[b as usize].until_ms
+        self.keys[a as usize].until_ms < self.keys[b as usize].until_ms
     }
     fn placed(&mut self, id: u32, at: u32) {
-        self.health[id as usize].heap_at = at;
+        self.keys[id as usize].cooling_at = at;
     }
     fn place(&self, id: u32) -> u32 {
-        self.health[id as usize].heap_at
+        self.keys[id as usize].cooling_at
     }
 }
 

@@ -7,15 +7,14 @@
 //! Closing a day is atomic: its sums are marked as pending until all are stored, then the next
 //! day is recorded. The remaining steps can be repeated without changing the result.
 
-use core::sync::atomic::{Ordering, compiler_fence};
-
 use bytemuck::{Pod, Zeroable};
 
 use super::day::Day;
 use super::record::Outcome;
 use super::row::{Counters, Row};
 use super::snapshot::SnapshotIdentity;
-use crate::clients::{LIMITS, Limit, Period, Quota};
+use super::words::{add, each, fence};
+use crate::clients::{LIMITS, Period, Quota, QuotaLimit};
 
 /// Number of days stored besides the current one: this month and the month before.
 pub const KEPT_DAYS: u32 = 62;
@@ -44,19 +43,11 @@ impl QuotaUsage {
     }
 
     fn plus(self, other: Self) -> Self {
-        Self {
-            requests: self.requests.saturating_add(other.requests),
-            tokens: self.tokens.saturating_add(other.tokens),
-            cost: self.cost.saturating_add(other.cost),
-        }
+        each(self, &other, u64::saturating_add)
     }
 
     fn minus(self, other: Self) -> Self {
-        Self {
-            requests: self.requests.saturating_sub(other.requests),
-            tokens: self.tokens.saturating_sub(other.tokens),
-            cost: self.cost.saturating_sub(other.cost),
-        }
+        each(self, &other, u64::saturating_sub)
     }
 }
 
@@ -64,7 +55,7 @@ impl QuotaUsage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QuotaReached {
     /// The limit.
-    pub limit: Limit,
+    pub limit: QuotaLimit,
     /// The amount used.
     pub used: u64,
     /// Whether this has not been reported yet.
@@ -150,11 +141,12 @@ impl DailyStats<'_> {
         self.begin(rows);
     }
 
-    /// The point of no return: from here on the day counts as closed.
+    /// Records the next day. From here on, [`DailyStats::recover`] completes the change instead of
+    /// discarding it.
     pub(super) fn decide(&mut self, day: Day) {
-        compiler_fence(Ordering::SeqCst);
+        fence();
         self.head.next = day.number().into();
-        compiler_fence(Ordering::SeqCst);
+        fence();
     }
 
     /// Completes or discards what a process that died has left unfinished.
@@ -162,7 +154,7 @@ impl DailyStats<'_> {
         if self.head.next != 0 {
             self.begin(rows);
         }
-        self.add_up(rows, false);
+        self.add_up(rows, self.head.day, false);
     }
 
     /// Stores the sums of the current day, marked as pending.
@@ -175,7 +167,7 @@ impl DailyStats<'_> {
         }
         let mut from = 0;
         for (at, row) in rows.iter().enumerate() {
-            if row.label.hash == 0 || row.counters == self.begun[at] {
+            if row.hash == 0 || row.counters == self.begun[at] {
                 continue;
             }
             let Some(place) = self.free(from) else { break };
@@ -195,9 +187,10 @@ impl DailyStats<'_> {
             *begun = row.counters;
         }
         let another = month(next) != month(self.head.day);
+        self.add_up(rows, next, another);
+        fence();
         self.head.day = next;
-        self.add_up(rows, another);
-        compiler_fence(Ordering::SeqCst);
+        fence();
         self.head.next = 0;
     }
 
@@ -219,9 +212,21 @@ impl DailyStats<'_> {
         found(self.tags)
     }
 
-    /// Computes the months from the sums of their days.
-    pub(super) fn add_up(&mut self, rows: &[Row], another_month: bool) {
-        let (today, first) = (self.head.day, month(self.head.day));
+    /// The sum with this tag, zero at first; `None` if there is no room.
+    fn entry(&mut self, tag: SumTag) -> Option<&mut Counters> {
+        let known = self.tags.iter().position(|&known| known == tag);
+        let place = known.or_else(|| self.free(0))?;
+        if known.is_none() {
+            self.sums[place] = Counters::default();
+            fence();
+            self.tags[place] = tag;
+        }
+        Some(&mut self.sums[place])
+    }
+
+    /// Computes the months from the sums of their days, up to today.
+    pub(super) fn add_up(&mut self, rows: &[Row], today: u64, another_month: bool) {
+        let first = month(today);
         for (row, month) in rows.iter().zip(self.months.iter_mut()) {
             month.others_today = QuotaUsage::zeroed();
             month.others_month = QuotaUsage::zeroed();
@@ -265,7 +270,7 @@ impl DailyStats<'_> {
     /// The first quota that a service has used up, if any.
     pub(super) fn passed(&mut self, at: usize, row: &Row, quota: &Quota) -> Option<QuotaReached> {
         let used = self.used(at, row);
-        let reached = |limit: &&Limit| limit.used(&used) >= limit.most;
+        let reached = |limit: &&QuotaLimit| limit.used(&used) >= limit.most;
         let limit = *quota.limits().iter().find(reached)?;
         let since = match limit.period {
             Period::Day => self.today(),
@@ -298,40 +303,15 @@ impl DailyStats<'_> {
                 past = past.since(&sum);
             } else if day >= today.before(KEPT_DAYS) {
                 let tag = SumTag::new(day.number().into(), at, 0);
-                let known = self.tags.iter().position(|&known| known == tag);
-                if let Some(place) = known.or_else(|| self.free(0)) {
-                    let sums = &mut self.sums[place];
-                    *sums = if known.is_some() {
-                        sums.plus(&sum)
-                    } else {
-                        sum
-                    };
-                    self.tags[place] = tag;
+                if let Some(stored) = self.entry(tag) {
+                    add(stored, &sum);
                 }
             }
         }
-        self.begun[at] = self.begun[at].plus(&past);
+        add(&mut self.begun[at], &past);
         if let Some(month) = self.months.get_mut(at) {
             month.begun = month.begun.plus(before_month);
         }
-    }
-
-    /// Stores the sum of other machines for a row and a day.
-    pub(super) fn set_others(&mut self, rows: &[Row], at: usize, day: Day, sum: &Counters) -> bool {
-        let number = u64::from(day.number());
-        let tag = SumTag::new(number, at, SumTag::OTHERS);
-        let known = self.tags.iter().position(|&known| known == tag);
-        let Some(place) = known.or_else(|| self.free(0)) else {
-            return false;
-        };
-        if self.sums[place] == *sum && known.is_some() {
-            return true;
-        }
-        self.sums[place] = *sum;
-        compiler_fence(Ordering::SeqCst);
-        self.tags[place] = tag;
-        self.add_up(rows, false);
-        true
     }
 
     /// Number of stored sums.
@@ -351,13 +331,7 @@ impl DailyStats<'_> {
         if is_full && self.tags.iter().all(|tag| tag.day() >= day.number().into()) {
             return false;
         }
-        let Some(place) = self.free(0) else {
-            return false;
-        };
-        self.sums[place] = *sum;
-        compiler_fence(Ordering::SeqCst);
-        self.tags[place] = tag;
-        true
+        self.entry(tag).map(|stored| *stored = *sum).is_some()
     }
 
     /// The current day.
@@ -367,18 +341,19 @@ impl DailyStats<'_> {
 
     /// The first stored day; `None` before the first request.
     pub(super) fn first(&self) -> Option<Day> {
-        let days = self.sums(false).chain(self.sums(true)).map(|(day, ..)| day);
+        let days = self.sums().map(|(_, day, ..)| day);
         let today = (self.head.day != 0).then(|| self.today());
         days.chain(today).min()
     }
 
-    /// The stored sums of this machine or of others: day, row, sum.
-    pub(super) fn sums(&self, others: bool) -> impl Iterator<Item = (Day, usize, &Counters)> {
+    /// The stored sums: whether of other machines, day, row, sum.
+    pub(super) fn sums(&self) -> impl Iterator<Item = (bool, Day, usize, &Counters)> {
         let tags = self.tags.iter().zip(&*self.sums);
-        tags.filter(move |(tag, _)| {
-            **tag != SumTag::NONE && !tag.is(SumTag::PENDING) && tag.is(SumTag::OTHERS) == others
-        })
-        .map(|(tag, sum)| (Day::from_number(tag.day()), tag.row(), sum))
+        tags.filter(|(tag, _)| **tag != SumTag::NONE && !tag.is(SumTag::PENDING))
+            .map(|(tag, sum)| {
+                let others = tag.is(SumTag::OTHERS);
+                (others, Day::from_number(tag.day()), tag.row(), sum)
+            })
     }
 }
 

@@ -31,7 +31,7 @@ impl Day {
         })
     }
 
-    /// Its number.
+    /// The number of the day since 1970-01-01.
     #[must_use]
     pub const fn number(self) -> u32 {
         self.0

@@ -16,12 +16,11 @@ pub(super) struct Histogram {
 }
 
 impl Histogram {
-    /// Number of words; the last one is the sum.
-    pub(super) const WORDS: usize = size_of::<Self>() / size_of::<u64>();
-
-    /// Index of the word that counts such a duration.
-    pub(super) fn word(ms: u64) -> usize {
-        BOUNDS.partition_point(|&bound| bound < ms)
+    /// Counts a duration.
+    pub(super) fn note(&mut self, ms: u64) {
+        let count = &mut self.counts[BOUNDS.partition_point(|&bound| bound < ms)];
+        *count = count.saturating_add(1);
+        self.sum_ms = self.sum_ms.saturating_add(ms);
     }
 
     /// For each bound, the number of durations up to it.

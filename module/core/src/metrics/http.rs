@@ -5,7 +5,6 @@ use std::sync::LazyLock;
 use bytemuck::{Pod, Zeroable};
 
 use super::histogram::Histogram;
-use super::undo_log::Additions;
 
 pub(super) const METHODS: [&str; 8] = [
     "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "other",
@@ -108,14 +107,6 @@ impl Http {
     pub(super) const fn cell(self) -> usize {
         self.endpoint.0 * METHODS.len() + self.method
     }
-
-    /// The amounts that the request adds to the words of its [`Cell`].
-    pub(super) fn more(self, duration_ms: u64) -> Additions {
-        let mut additions = Additions::default();
-        additions.push(self.status, 1);
-        additions.push_time(STATUSES.len(), duration_ms);
-        additions
-    }
 }
 
 /// The requests of a method and an endpoint.
@@ -124,6 +115,15 @@ impl Http {
 pub(super) struct Cell {
     pub(super) statuses: [u64; STATUSES.len()],
     pub(super) duration: Histogram,
+}
+
+impl Cell {
+    /// Counts a request of this method and endpoint.
+    pub(super) fn note(&mut self, http: Http, duration_ms: u64) {
+        let count = &mut self.statuses[http.status];
+        *count = count.saturating_add(1);
+        self.duration.note(duration_ms);
+    }
 }
 
 pub(super) const CELLS: usize = METHODS.len() * ENDPOINTS.len();

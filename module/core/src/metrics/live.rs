@@ -4,7 +4,7 @@ use openai_wire::Verdict;
 
 use super::exposition::{Exposition, Labels, labels};
 use crate::circuit::CircuitView;
-use crate::clients::Limit;
+use crate::clients::QuotaLimit;
 use crate::lease::KeyView;
 
 /// Current state of a pool.
@@ -48,7 +48,7 @@ pub struct LiveQuota<'a> {
     /// The client.
     pub service: &'a str,
     /// The limit.
-    pub limit: Limit,
+    pub limit: QuotaLimit,
     /// The amount used.
     pub used: u64,
 }
@@ -71,6 +71,8 @@ pub struct Live<'a> {
     pub quotas: &'a [LiveQuota<'a>],
     /// Clients with a request in the last [`ACTIVE_SECONDS`].
     pub active_users: usize,
+    /// Whether changed key files have an error, so that the keys stayed as they were.
+    pub keys_refused: bool,
 }
 
 impl Live<'_> {
@@ -88,10 +90,15 @@ impl Live<'_> {
                 "Clients with a request that ended in the last 5 minutes.",
                 std::iter::once((&String::new(), self.active_users as f64)),
             );
+            all.gauges(
+                "openai_keys_refused",
+                "1 while changed key files have an error and the keys stay as they were.",
+                std::iter::once((&String::new(), f64::from(u8::from(self.keys_refused)))),
+            );
         }
         all.gauges(
             "openai_gateway_info",
-            "The version of the module.",
+            "Always 1; the label version is the version of the module.",
             std::iter::once((&labels([("version", self.version)]), 1.0)),
         );
     }
@@ -181,7 +188,7 @@ impl Live<'_> {
         let circuits = named(self.circuits, |it| labels([("upstream", it.upstream)]));
         all.gauges(
             "openai_circuit_state",
-            "1 for the state that the upstream's circuit is in: closed, open, half_open. Others are absent.",
+            "1 for the state of the upstream's circuit: closed, open or half_open. Others are absent.",
             circuits.iter().map(|(labels, circuit)| {
                 let state = circuit.status.state.as_str();
                 (Labels::with(labels, "state", state), 1.0)
@@ -194,12 +201,12 @@ impl Live<'_> {
         };
         of(
             "openai_circuit_attempts",
-            "Attempts in the window of the upstream's circuit.",
+            "Attempts in the window of the upstream's circuit, without repeated failures of the same request.",
             |status| status.all,
         );
         of(
             "openai_circuit_failures",
-            "Failed attempts in the window of the upstream's circuit.",
+            "Failed attempts in the window of the upstream's circuit, without repeated failures of the same request.",
             |status| status.failed,
         );
         of(

@@ -6,12 +6,13 @@
 //!
 //! [`DailyStats`](daily::DailyStats) stores sums per day, as far as there is room.
 //!
-//! The holder of the zone's mutex opens a [`MetricsZone`] over the bytes. Adding a request is
-//! atomic: changed words are recorded in an undo log, and [`MetricsZone::recover`] restores them
-//! when a process died in between.
+//! The holder of the zone's mutex opens a [`MetricsZone`] over the bytes. If it dies while it adds
+//! a request, some sums contain that request and others do not. A row is found only once its name
+//! is complete. [`MetricsZone::recover`] recomputes what follows from the rows.
 
 mod daily;
 mod day;
+mod end;
 mod exposition;
 mod histogram;
 mod http;
@@ -27,19 +28,20 @@ mod stats;
 #[cfg(test)]
 mod tests;
 mod text;
-mod undo_log;
+mod words;
 mod zone;
 
 pub use daily::{KEPT_DAYS, QuotaReached, QuotaUsage};
 pub use day::Day;
+pub use end::RequestEnd;
 pub use exposition::CONTENT_TYPE;
 pub use http::{Endpoint, Http};
 pub use live::{ACTIVE_SECONDS, Live, LiveCircuit, LiveKey, LivePool, LiveQuota};
 pub use record::{OUTCOMES, Outcome, PoolRequest, Record};
 pub use report::UsageReport;
-pub use row::{Counters, hash};
+pub use row::{Counters, OTHER, hash};
 pub use shared::SharedNames;
 pub use snapshot::{ByDay, Snapshot, SnapshotError, SnapshotIdentity, SnapshotOwner, UsedRows};
 pub use stats::{StatsRow, StatsSums};
 pub use text::render;
-pub use zone::{MetricsCopy, MetricsZone, MetricsZoneError};
+pub use zone::{MAX_SERVICES, MetricsCopy, MetricsZone, MetricsZoneError};

@@ -8,30 +8,37 @@ use bytemuck::{Pod, Zeroable};
 
 use super::histogram::{BOUNDS, Histogram};
 use super::http::{STATUSES, status_of};
-use super::record::OUTCOMES;
-use super::row::{Counters, Times};
+use super::record::{OUTCOMES, Outcome};
+use super::row::Times;
+use super::words::{add, words, words_mut};
 
 /// Numbers by name, without zeros.
 pub(super) type NamedCounts = BTreeMap<Cow<'static, str>, u64>;
 
 /// Names of the words of [`Counters`], in order.
 pub(super) static COUNTERS: LazyLock<Vec<String>> = LazyLock::new(|| {
-    const REST: [&str; 11] = [
+    let first = [
         "attempts",
-        "retries",
         "prompt",
         "completion",
-        "cached",
-        "reasoning",
-        "estimated",
         "cost",
-        "unpriced",
         "wait_ms",
         "hold_ms",
     ];
-    const { assert!((OUTCOMES.len() + REST.len()) * 8 == size_of::<Counters>()) };
-    let outcomes = OUTCOMES.iter().map(|outcome| outcome.as_str());
-    outcomes.chain(REST).map(str::to_owned).collect()
+    let last = [
+        "retries",
+        "cached",
+        "reasoning",
+        "estimated",
+        "unpriced",
+        "failed_locks",
+    ];
+    let outcomes = OUTCOMES.map(Outcome::as_str);
+    [&first[..], &outcomes, &last]
+        .concat()
+        .into_iter()
+        .map(str::to_owned)
+        .collect()
 });
 
 /// Names of the words of [`Histogram`].
@@ -48,8 +55,10 @@ pub(super) static STATUS: LazyLock<Vec<String>> = LazyLock::new(|| {
 });
 
 pub(super) fn to_named<T: Pod>(names: &'static [String], record: &T) -> NamedCounts {
-    let words: &[u64] = bytemuck::cast_slice(bytemuck::bytes_of(record));
-    let named = names.iter().zip(words).filter(|(_, word)| **word > 0);
+    let named = names
+        .iter()
+        .zip(words(record))
+        .filter(|(_, word)| **word > 0);
     named
         .map(|(name, word)| (Cow::Borrowed(name.as_str()), *word))
         .collect()
@@ -57,48 +66,23 @@ pub(super) fn to_named<T: Pod>(names: &'static [String], record: &T) -> NamedCou
 
 pub(super) fn from_named<T: Pod + Zeroable>(names: &[String], saved: &NamedCounts) -> T {
     let mut record = T::zeroed();
-    let words: &mut [u64] = bytemuck::cast_slice_mut(bytemuck::bytes_of_mut(&mut record));
-    for (name, word) in names.iter().zip(words) {
+    for (name, word) in names.iter().zip(words_mut(&mut record)) {
         *word = saved.get(name.as_str()).copied().unwrap_or_default();
     }
     record
 }
 
-pub(super) fn add<T: Pod>(record: &mut T, more: &T) {
-    let words: &mut [u64] = bytemuck::cast_slice_mut(bytemuck::bytes_of_mut(record));
-    let more: &[u64] = bytemuck::cast_slice(bytemuck::bytes_of(more));
-    for (word, more) in words.iter_mut().zip(more) {
-        *word = word.saturating_add(*more);
-    }
-}
-
 pub(super) fn named_times(times: &Times) -> BTreeMap<String, NamedCounts> {
-    let Times {
-        duration,
-        wait,
-        hold,
-        first_token,
-    } = times;
-    let all = [
-        ("duration", duration),
-        ("wait", wait),
-        ("hold", hold),
-        ("first_token", first_token),
-    ];
-    let named = all.map(|(name, times)| (name.to_owned(), to_named(&HISTOGRAM, times)));
+    let mut times = *times;
+    let named = times.each().into_iter();
     named
-        .into_iter()
+        .map(|(name, histogram)| (name.to_owned(), to_named(&HISTOGRAM, histogram)))
         .filter(|(_, words)| !words.is_empty())
         .collect()
 }
 
 pub(super) fn add_times(times: &mut Times, saved: &BTreeMap<String, NamedCounts>) {
-    for (name, histogram) in [
-        ("duration", &mut times.duration),
-        ("wait", &mut times.wait),
-        ("hold", &mut times.hold),
-        ("first_token", &mut times.first_token),
-    ] {
+    for (name, histogram) in times.each() {
         if let Some(words) = saved.get(name) {
             add(histogram, &from_named::<Histogram>(&HISTOGRAM, words));
         }

@@ -6,6 +6,7 @@ use openai_wire::usage::Source;
 use super::day::Day;
 use super::record::{OUTCOMES, Outcome, PoolRequest};
 use super::row::Counters;
+use super::words::add;
 use super::zone::{MetricsTable, MetricsZone, TABLES};
 
 /// Usage that a service reports with the release of a lock. The request for the lock itself is
@@ -25,8 +26,8 @@ pub struct UsageReport<'a> {
 }
 
 impl MetricsZone<'_> {
-    /// Adds a report. Its tokens count as prompt tokens of an unknown model, a failure as an
-    /// upstream error.
+    /// Adds a report. Its tokens count as prompt tokens of an unknown model. It does not count as a
+    /// request.
     pub fn report(&mut self, day: Day, report: &UsageReport<'_>) {
         self.turn(day);
         let request = PoolRequest {
@@ -48,15 +49,12 @@ impl MetricsZone<'_> {
             first_token_ms: None,
         };
         let mut counters = Counters::of(&request);
-        if !report.failed {
-            counters.requests = [0; OUTCOMES.len()];
-        }
-        let more = counters.more();
+        counters.requests = [0; OUTCOMES.len()];
+        counters.failed_locks = report.failed.into();
         for table in TABLES {
             let at = self.place(table, &request);
-            self.add_to_row(at, &more);
+            add(&mut self.rows[at].counters, &counters);
         }
-        self.close();
     }
 
     /// Stores the time of a service's last request, in seconds since 1970.

@@ -5,35 +5,31 @@ use openai_wire::Tokens;
 use openai_wire::usage::Source;
 
 use super::histogram::Histogram;
-use super::record::{OUTCOMES, PoolRequest};
-use super::undo_log::{Additions, words};
+use super::record::{OUTCOMES, Outcome, PoolRequest};
+use super::words::{each, words};
 use crate::prices::UNITS_PER_DOLLAR;
 
 /// Maximum length of a row's name: pool and key, or model.
 pub(super) const NAME: usize = 132;
 /// Name of the row for names without a row.
-pub(super) const OTHER: &str = "other";
+pub const OTHER: &str = "other";
 
 /// Name of a row.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct Label {
-    /// Not 0 in a used row.
-    pub(super) hash: u64,
     length: u32,
     name: [u8; NAME],
 }
 
 impl Label {
-    pub(super) fn new(name: &str) -> Option<Self> {
+    /// A label with the first bytes of a name.
+    pub(super) fn new(name: &str) -> Self {
         let mut label = Self::zeroed();
+        let length = name.len().min(NAME);
+        label.name[..length].copy_from_slice(&name.as_bytes()[..length]);
+        label.length = length as u32;
         label
-            .name
-            .get_mut(..name.len())?
-            .copy_from_slice(name.as_bytes());
-        label.hash = hash(name);
-        label.length = name.len() as u32;
-        Some(label)
     }
 
     /// Whether the name fits into a row.
@@ -58,7 +54,7 @@ const MOST_COST_A_DAY: u64 = 1_000_000 * UNITS_PER_DOLLAR;
 
 /// Hash of a name, never 0.
 ///
-/// FNV-1a. Collisions that somebody provokes do little harm, since the rows are few.
+/// FNV-1a. Deliberate collisions do little harm, since there are few rows.
 #[must_use]
 pub fn hash(name: &str) -> u64 {
     let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
@@ -67,34 +63,37 @@ pub fn hash(name: &str) -> u64 {
     hash | 1
 }
 
-/// What is counted.
+/// What is counted. What most requests add to comes first, within the first cache line of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Counters {
-    /// Requests by outcome, in the order of their numbers.
-    pub requests: [u64; OUTCOMES.len()],
     /// Attempts.
     pub attempts: u64,
-    /// Attempts other than the first of a request.
-    pub retries: u64,
     /// Prompt tokens.
     pub prompt: u64,
     /// Completion tokens.
     pub completion: u64,
+    /// Cost in units of [`crate::prices`].
+    pub cost: u64,
+    /// Total waiting time for leases.
+    pub wait_ms: u64,
+    /// Total time that leases were held.
+    pub hold_ms: u64,
+    /// Requests by outcome, in the order of their numbers.
+    pub requests: [u64; OUTCOMES.len()],
+    /// Attempts other than the first of a request.
+    pub retries: u64,
     /// Cached prompt tokens.
     pub cached: u64,
     /// Reasoning tokens, a part of the completion tokens.
     pub reasoning: u64,
     /// Estimated prompt and completion tokens.
     pub estimated: u64,
-    /// Cost in units of [`crate::prices`].
-    pub cost: u64,
     /// Requests that used tokens without a price.
     pub unpriced: u64,
-    /// Total waiting time for leases.
-    pub wait_ms: u64,
-    /// Total time that leases were held.
-    pub hold_ms: u64,
+    /// Locks whose service has reported a failure. Each was counted as a request when it was
+    /// acquired.
+    pub failed_locks: u64,
 }
 
 impl Default for Counters {
@@ -104,17 +103,32 @@ impl Default for Counters {
 }
 
 impl Counters {
+    /// Requests by outcome, in the order of their numbers. A lock whose service has reported a
+    /// failure is an upstream error, and not the success that it was counted as when it was
+    /// acquired.
+    #[must_use]
+    pub fn outcomes(&self) -> [u64; OUTCOMES.len()] {
+        let mut outcomes = self.requests;
+        // Locks of an earlier day may have been reported as failed today.
+        let failed = self.failed_locks.min(outcomes[Outcome::Success as usize]);
+        outcomes[Outcome::Success as usize] -= failed;
+        outcomes[Outcome::UpstreamError as usize] += failed;
+        outcomes
+    }
+
     /// The difference to an earlier state.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
-        self.each(before, u64::saturating_sub)
+        each(*self, before, u64::saturating_sub)
     }
 
     /// Whether one machine can have counted this on one day.
     #[must_use]
     pub fn is_plausible_day(&self) -> bool {
-        let words: &[u64] = bytemuck::cast_slice(bytemuck::bytes_of(self));
-        let rest = words.iter().filter(|&&word| word > MOST_A_DAY).count();
+        let rest = words(self)
+            .iter()
+            .filter(|&&word| word > MOST_A_DAY)
+            .count();
         let cost = usize::from(self.cost > MOST_A_DAY);
         rest == cost && self.cost <= MOST_COST_A_DAY
     }
@@ -122,24 +136,12 @@ impl Counters {
     /// The sum of both.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
-        self.each(other, u64::saturating_add)
+        each(*self, other, u64::saturating_add)
     }
 
     /// The higher value of each counter.
     pub(super) fn highest(&self, other: &Self) -> Self {
-        self.each(other, u64::max)
-    }
-
-    fn each(&self, other: &Self, act: fn(u64, u64) -> u64) -> Self {
-        let mut both = *self;
-        let words: &mut [u64] = bytemuck::cast_slice_mut(bytemuck::bytes_of_mut(&mut both));
-        for (word, other) in words
-            .iter_mut()
-            .zip(bytemuck::cast_slice(bytemuck::bytes_of(other)))
-        {
-            *word = act(*word, *other);
-        }
-        both
+        each(*self, other, u64::max)
     }
 
     /// The counts of one request.
@@ -173,29 +175,20 @@ impl Counters {
         more.requests[request.outcome as usize] = 1;
         more
     }
-
-    /// The same, as additions to the words of a [`Row`].
-    pub(super) fn more(mut self) -> Additions {
-        let mut additions = Additions::default();
-        for (word, &n) in words(&mut self).iter().enumerate() {
-            additions.push(Row::COUNTERS + word, n);
-        }
-        additions
-    }
 }
 
 /// A row of a table.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct Row {
-    pub(super) label: Label,
+    /// Hash of the name, written after the name. Not 0 in a used row.
+    pub(super) hash: u64,
     pub(super) counters: Counters,
+    pub(super) label: Label,
 }
 
-impl Row {
-    /// Index of the first word of the counters.
-    const COUNTERS: usize = size_of::<Label>() / size_of::<u64>();
-}
+// Rows begin on a cache line.
+const _: () = assert!(size_of::<Row>().is_multiple_of(64));
 
 /// Histograms of a row of services, models or pools. There are too many keys for such rows.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -208,21 +201,29 @@ pub(super) struct Times {
 }
 
 impl Times {
-    /// The additions of a request to the words.
-    pub(super) fn more(request: &PoolRequest<'_>, duration_ms: u64) -> Additions {
-        let mut additions = Additions::default();
-        let times = [
+    /// The histograms, by their names in snapshots.
+    pub(super) fn each(&mut self) -> [(&'static str, &mut Histogram); 4] {
+        [
+            ("duration", &mut self.duration),
+            ("wait", &mut self.wait),
+            ("hold", &mut self.hold),
+            ("first_token", &mut self.first_token),
+        ]
+    }
+
+    /// Counts the durations of a request.
+    pub(super) fn note(&mut self, request: &PoolRequest<'_>, duration_ms: u64) {
+        let all = [
             Some(duration_ms),
             request.wait_ms,
             request.hold_ms,
             request.first_token_ms,
         ];
-        for (at, ms) in times.into_iter().enumerate() {
+        for ((_, histogram), ms) in self.each().into_iter().zip(all) {
             if let Some(ms) = ms {
-                additions.push_time(at * Histogram::WORDS, ms);
+                histogram.note(ms);
             }
         }
-        additions
     }
 }
 

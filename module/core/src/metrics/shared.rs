@@ -1,5 +1,6 @@
 //! Sharing of stats between machines: rows by day.
 
+use core::mem::offset_of;
 use std::collections::HashSet;
 
 use super::daily::KEPT_DAYS;
@@ -7,11 +8,28 @@ use super::day::Day;
 use super::record::OUTCOMES;
 use super::row::{Counters, OTHER};
 use super::snapshot::Snapshot;
+use super::words::{words, words_mut};
 use super::zone::{MetricsTable, MetricsZone, TABLES};
 use crate::redlock::share::{RowId, RowSums};
 
-/// Number of sums besides those of outcomes.
-const PLAIN: usize = 11;
+/// The first counters in the format for other machines. The outcomes follow, since more of them
+/// may be added.
+const PLAIN: [usize; 11] = [
+    offset_of!(Counters, attempts),
+    offset_of!(Counters, prompt),
+    offset_of!(Counters, completion),
+    offset_of!(Counters, cached),
+    offset_of!(Counters, reasoning),
+    offset_of!(Counters, estimated),
+    offset_of!(Counters, cost),
+    offset_of!(Counters, unpriced),
+    offset_of!(Counters, wait_ms),
+    offset_of!(Counters, hold_ms),
+    offset_of!(Counters, retries),
+];
+/// Index of the sum of failed locks: behind the outcomes, and behind those still to be added.
+const FAILED_LOCKS: usize = 32;
+const _: () = assert!(PLAIN.len() + OUTCOMES.len() <= FAILED_LOCKS);
 
 /// Prefixes of row names, by table.
 const LETTERS: [&str; TABLES.len()] = ["s", "m", "p", "k"];
@@ -22,49 +40,33 @@ pub(super) fn shared_name(table: MetricsTable, name: &str) -> String {
 }
 
 impl Counters {
-    /// The format for other machines. Outcomes come last, since more of them may be added.
+    /// The format for other machines. There is room behind the outcomes, since more of them may
+    /// be added.
     #[must_use]
     pub fn to_sums(&self) -> RowSums {
-        let mut sums = [0; PLAIN + OUTCOMES.len()];
-        let (plain, outcomes) = sums.split_at_mut(PLAIN);
-        plain.copy_from_slice(&[
-            self.attempts,
-            self.prompt,
-            self.completion,
-            self.cached,
-            self.reasoning,
-            self.estimated,
-            self.cost,
-            self.unpriced,
-            self.wait_ms,
-            self.hold_ms,
-            self.retries,
-        ]);
-        outcomes.copy_from_slice(&self.requests);
+        let words = words(self);
+        let mut sums = [0; FAILED_LOCKS + 1];
+        for (at, offset) in PLAIN.into_iter().enumerate() {
+            sums[at] = words[offset / size_of::<u64>()];
+        }
+        sums[PLAIN.len()..][..OUTCOMES.len()].copy_from_slice(&self.requests);
+        sums[FAILED_LOCKS] = self.failed_locks;
         RowSums::new(&sums)
     }
 
     /// Parses the format of other machines.
     #[must_use]
     pub fn from_sums(sums: &RowSums) -> Self {
-        let mut requests = [0; OUTCOMES.len()];
-        for (at, outcome) in requests.iter_mut().enumerate() {
-            *outcome = sums.get(PLAIN + at);
+        let mut counters = Self::default();
+        let words = words_mut(&mut counters);
+        for (at, offset) in PLAIN.into_iter().enumerate() {
+            words[offset / size_of::<u64>()] = sums.get(at);
         }
-        Self {
-            requests,
-            attempts: sums.get(0),
-            prompt: sums.get(1),
-            completion: sums.get(2),
-            cached: sums.get(3),
-            reasoning: sums.get(4),
-            estimated: sums.get(5),
-            cost: sums.get(6),
-            unpriced: sums.get(7),
-            wait_ms: sums.get(8),
-            hold_ms: sums.get(9),
-            retries: sums.get(10),
+        for (at, count) in counters.requests.iter_mut().enumerate() {
+            *count = sums.get(PLAIN.len() + at);
         }
+        counters.failed_locks = sums.get(FAILED_LOCKS);
+        counters
     }
 }
 
@@ -121,17 +123,9 @@ impl MetricsZone<'_> {
     /// The sums of this machine by day, with the row names used between machines. A day can be
     /// listed twice; both count then.
     pub fn rows_by_day(&self, since: Day) -> impl Iterator<Item = (Day, String, Counters)> {
-        let over = self.daily.sums(false);
-        let over = over.map(|(day, at, sum)| (day, at, *sum));
-        let now = self.rows.iter().zip(&*self.daily.begun).enumerate();
-        let now = now.map(|(at, (row, begun))| {
-            let sum = row.counters.since(begun);
-            (self.daily.today(), at, sum)
-        });
-        let wanted = move |day: Day, sum: &Counters| day >= since && *sum != Counters::default();
-        over.chain(now)
-            .filter(move |(day, _, sum)| wanted(*day, sum))
-            .filter_map(|(day, at, sum)| Some((day, self.shared_name(at)?, sum)))
+        self.sums_by_day()
+            .filter(move |(others, day, ..)| !others && *day >= since)
+            .filter_map(|(_, day, at, sum)| Some((day, self.shared_name(at)?, sum)))
     }
 
     /// Raises the sums of other machines by day to at least these values. Rows have the names of
@@ -152,7 +146,8 @@ impl MetricsZone<'_> {
             let is_raised = row.is_some_and(|at| self.daily.raise_others(at, day, &sums));
             missed += usize::from(!is_raised);
         }
-        self.daily.add_up(self.rows, false);
+        let day = self.daily.today().number().into();
+        self.daily.add_up(self.rows, day, false);
         missed
     }
 
@@ -163,12 +158,11 @@ impl MetricsZone<'_> {
     }
 
     fn is_half_full(&self, table: MetricsTable) -> bool {
-        let rows = &self.rows[self.range(table)];
-        let used = rows.iter().filter(|row| row.label.hash != 0).count();
-        2 * used >= rows.len()
+        // With the row `other`.
+        2 * (self.count_names(table) + 1) >= self.range(table).len()
     }
 
-    /// The row of a name; created if necessary and possible.
+    /// The row of a name from another machine, created if there is room.
     fn row_of(&mut self, name: &str) -> Option<usize> {
         let (letter, name) = name.split_once(':')?;
         let table = TABLES[LETTERS.iter().position(|&known| known == letter)?];

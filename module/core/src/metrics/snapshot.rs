@@ -12,10 +12,11 @@ use super::day::Day;
 use super::histogram::Histogram;
 use super::http::{CELLS, Cell, ENDPOINTS, METHODS, STATUSES, endpoint_of, method_of};
 use super::named_counts::{
-    COUNTERS, HISTOGRAM, NamedCounts, STATUS, add, add_times, from_named, named_times, to_named,
+    COUNTERS, HISTOGRAM, NamedCounts, STATUS, add_times, from_named, named_times, to_named,
 };
 use super::row::{Counters, OTHER, Row, Times};
 use super::shared::shared_name;
+use super::words::add;
 use super::zone::{MetricsTable, MetricsZone, TABLES};
 
 const FORMAT: u32 = 1;
@@ -80,7 +81,7 @@ impl SnapshotOwner {
     /// Parses the first line of a file.
     ///
     /// # Errors
-    /// When it is not that of a snapshot.
+    /// When the file is not a snapshot, or a later version has written it.
     pub fn parse(bytes: &[u8]) -> Result<Self, SnapshotError> {
         FirstLine::parse(bytes).map(|line| line.owner)
     }
@@ -131,16 +132,14 @@ pub struct SnapshotIdentity {
     pub parent_pid: u64,
     /// See [`SnapshotOwner::turn`].
     pub turn: u64,
-    /// Whether it is still to be reported that the file was invalid.
+    /// Whether an invalid file is still to be reported.
     pub is_rejected: u64,
 }
 
 /// A copy of the used rows of a zone.
 pub struct UsedRows {
     rows: Vec<(MetricsTable, usize, Row, Option<Times>)>,
-    today: Day,
-    now: Vec<Counters>,
-    /// Stored sums: whether of other machines, day, row, sum.
+    /// Sums by day: whether of other machines, day, row, sum.
     sums: Vec<(bool, Day, usize, Counters)>,
     cells: Vec<Cell>,
 }
@@ -231,10 +230,7 @@ impl Snapshot {
         for row in &mut self.rows {
             for (day, words) in std::mem::take(&mut row.days) {
                 let others = row.others.entry(day).or_default();
-                for (name, more) in words {
-                    let sum = others.entry(name).or_default();
-                    *sum = sum.saturating_add(more);
-                }
+                add_named(others, words);
             }
         }
         self
@@ -250,12 +246,9 @@ impl Snapshot {
                 continue;
             };
             let others = row.others.iter().filter(|_| others);
-            for (day, words) in row.days.iter().chain(others) {
-                if let Some(day) = Day::parse(day) {
-                    let name = shared_name(table, &row.name);
-                    let sum = sums.entry((day, name)).or_default();
-                    *sum = sum.plus(&from_named(&COUNTERS, words));
-                }
+            for (day, sum) in parsed(row.days.iter().chain(others)) {
+                let name = shared_name(table, &row.name);
+                add(sums.entry((day, name)).or_default(), &sum);
             }
         }
         sums
@@ -265,18 +258,13 @@ impl Snapshot {
 impl From<UsedRows> for Snapshot {
     fn from(copy: UsedRows) -> Self {
         let mut saved = BTreeMap::new();
-        for ((table, at, row, times), now) in copy.rows.iter().zip(&copy.now) {
-            let mut days = BTreeMap::new();
-            if *now != Counters::default() {
-                days.insert(copy.today.to_string(), to_named(&COUNTERS, now));
-            }
+        for (table, at, row, times) in &copy.rows {
             let row = SnapshotRow {
                 table: table.name().to_owned(),
                 name: row.label.name().to_owned(),
                 total: to_named(&COUNTERS, &row.counters),
                 times: times.as_ref().map(named_times).unwrap_or_default(),
-                days,
-                others: BTreeMap::new(),
+                ..SnapshotRow::default()
             };
             saved.insert(*at, row);
         }
@@ -291,9 +279,7 @@ impl From<UsedRows> for Snapshot {
             };
             // A day can have been closed twice when the clock went back.
             let sums = days.entry(day.to_string()).or_default();
-            for (name, more) in to_named(&COUNTERS, sum) {
-                *sums.entry(name).or_default() += more;
-            }
+            add_named(sums, to_named(&COUNTERS, sum));
         }
         // A row may contain only sums of other machines.
         saved.retain(|_, row| {
@@ -332,26 +318,20 @@ impl MetricsZone<'_> {
     /// Copies the used rows, to be saved.
     #[must_use]
     pub fn used_rows(&self) -> UsedRows {
-        let (mut rows, mut now) = (vec![], vec![]);
+        let mut rows = vec![];
         for table in TABLES {
             for at in self.range(table) {
                 let row = self.rows[at];
-                if row.label.hash != 0 {
+                if row.hash != 0 {
                     rows.push((table, at, row, self.times.get(at).copied()));
-                    now.push(row.counters.since(&self.daily.begun[at]));
                 }
             }
         }
         // Reserved at once, since other processes wait for the mutex.
-        let mut sums = Vec::with_capacity(self.daily.kept());
-        for others in [false, true] {
-            let some = self.daily.sums(others);
-            sums.extend(some.map(|(day, at, sum)| (others, day, at, *sum)));
-        }
+        let mut sums = Vec::with_capacity(self.daily.kept() + rows.len());
+        sums.extend(self.sums_by_day());
         UsedRows {
             rows,
-            today: self.daily.today(),
-            now,
             sums,
             cells: self.cells.to_vec(),
         }
@@ -365,22 +345,18 @@ impl MetricsZone<'_> {
                 continue;
             };
             let at = self.claim(table, &row.name);
-            let names = &*COUNTERS;
-            let total: Counters = from_named(names, &row.total);
-            self.rows[at].counters = self.rows[at].counters.plus(&total);
-            let days = row.days.iter().filter_map(|(day, words)| {
-                Some((Day::parse(day)?, from_named::<Counters>(names, words)))
-            });
-            self.daily.add_past(at, &total, days);
+            let total: Counters = from_named(&COUNTERS, &row.total);
+            // First: if the process died in between, earlier days would else count as the current
+            // one.
+            self.daily.add_past(at, &total, parsed(&row.days));
+            add(&mut self.rows[at].counters, &total);
             if let Some(times) = self.times.get_mut(at) {
                 add_times(times, &row.times);
             }
-            if !row.others.is_empty() && row.name != OTHER && table == MetricsTable::Services {
-                for (day, words) in &row.others {
-                    if let Some(day) = Day::parse(day) {
-                        self.set_others(today, day, &row.name, &from_named(names, words));
-                    }
-                }
+            if row.name != OTHER && table == MetricsTable::Services {
+                let name = shared_name(table, &row.name);
+                let others = parsed(&row.others).map(|(day, sum)| (day, &*name, sum));
+                self.raise_others(today, others);
             }
         }
         for saved in &saved.http {
@@ -405,6 +381,21 @@ impl MetricsZone<'_> {
 fn checksum(body: &[u8]) -> String {
     let digest = Sha256::digest(body);
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Sums by day; entries with an invalid day are skipped.
+fn parsed<'s>(
+    days: impl IntoIterator<Item = (&'s String, &'s NamedCounts)>,
+) -> impl Iterator<Item = (Day, Counters)> {
+    let days = days.into_iter();
+    days.filter_map(|(day, words)| Some((Day::parse(day)?, from_named(&COUNTERS, words))))
+}
+
+fn add_named(words: &mut NamedCounts, more: NamedCounts) {
+    for (name, more) in more {
+        let word = words.entry(name).or_default();
+        *word = word.saturating_add(more);
+    }
 }
 
 fn subtract(words: &mut NamedCounts, before: Option<&NamedCounts>) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::daily::{QuotaReached, QuotaUsage};
 use super::day::Day;
 use super::row::Counters;
+use super::words::add;
 use super::zone::{MetricsTable, MetricsZone};
 use crate::clients::Quota;
 
@@ -17,6 +18,14 @@ pub struct StatsRow {
     pub here: Counters,
     /// Sums of other machines.
     pub elsewhere: Counters,
+}
+
+impl StatsRow {
+    /// Sums of all machines.
+    #[must_use]
+    pub fn sum(&self) -> Counters {
+        self.here.plus(&self.elsewhere)
+    }
 }
 
 /// Sums since a day, by service, model, pool and key.
@@ -58,6 +67,18 @@ impl MetricsZone<'_> {
         self.daily.passed(at, &self.rows[at], quota)
     }
 
+    /// Sums by day, without zeros: whether of other machines, day, row, sum. A day can be listed
+    /// twice; both count then.
+    pub(super) fn sums_by_day(&self) -> impl Iterator<Item = (bool, Day, usize, Counters)> {
+        let over = self.daily.sums();
+        let over = over.map(|(others, day, at, sum)| (others, day, at, *sum));
+        let today = self.daily.today();
+        let now = self.rows.iter().zip(&*self.daily.begun).enumerate();
+        let now = now.map(move |(at, (row, begun))| (false, today, at, row.counters.since(begun)));
+        over.chain(now)
+            .filter(|(.., sum)| *sum != Counters::default())
+    }
+
     /// Sums since a day, or of all stored days: of all services or of one.
     pub fn stats(&mut self, today: Day, since: Option<Day>, service: Option<&str>) -> StatsSums {
         self.turn(today);
@@ -66,23 +87,10 @@ impl MetricsZone<'_> {
         let only = service.map(|name| self.known(MetricsTable::Services, name));
         let wanted = |day: Day, at: usize| day >= since && only.is_none_or(|only| only == Some(at));
         let mut sums = BTreeMap::<usize, (Counters, Counters)>::new();
-        for (day, at, sum) in self.daily.sums(false) {
+        for (others, day, at, sum) in self.sums_by_day() {
             if wanted(day, at) {
-                let (here, _) = sums.entry(at).or_default();
-                *here = here.plus(sum);
-            }
-        }
-        for (day, at, sum) in self.daily.sums(true) {
-            if wanted(day, at) {
-                let (_, elsewhere) = sums.entry(at).or_default();
-                *elsewhere = elsewhere.plus(sum);
-            }
-        }
-        let now = self.daily.today();
-        for (at, row) in self.rows.iter().enumerate() {
-            if wanted(now, at) && row.counters != self.daily.begun[at] {
-                let (here, _) = sums.entry(at).or_default();
-                *here = here.plus(&row.counters.since(&self.daily.begun[at]));
+                let (here, elsewhere) = sums.entry(at).or_default();
+                add(if others { elsewhere } else { here }, &sum);
             }
         }
         let lines = |table| {

@@ -8,10 +8,10 @@ use super::exposition::{Exposition, Labels, labels};
 use super::histogram::Histogram;
 use super::http::{self, Cell};
 use super::live::Live;
-use super::named_counts::add;
 use super::record::OUTCOMES;
 use super::row::{Counters, Row, Times};
-use super::zone::{MetricsCopy, MetricsTable, MetricsZone, TABLES};
+use super::words::add;
+use super::zone::{MetricsTable, MetricsZone, TABLES};
 use crate::prices::UNITS_PER_DOLLAR;
 
 /// A row and its labels.
@@ -114,6 +114,11 @@ pub fn render(metrics: &MetricsZone<'_>, live: &Live<'_>, service: Option<&str>)
         "Requests by service and outcome.",
         outcomes(&services),
     );
+    all.counters(
+        "openai_service_failed_locks_total",
+        "Locks whose service reported a failure, by service.",
+        each(&services, |c| c.failed_locks as f64),
+    );
     all.histograms(
         "openai_service_request_duration_seconds",
         "Time from a request's first byte to the last byte of its response, by service.",
@@ -176,7 +181,7 @@ pub fn render(metrics: &MetricsZone<'_>, live: &Live<'_>, service: Option<&str>)
     );
     all.counters(
         "openai_retries_total",
-        "Retries by pool: further attempts, with another key or at another upstream.",
+        "Retries by pool: attempts except the first of each request.",
         each(&pools, |c| c.retries as f64),
     );
     all.histograms(
@@ -213,13 +218,6 @@ pub fn render(metrics: &MetricsZone<'_>, live: &Live<'_>, service: Option<&str>)
     all.0
 }
 
-impl MetricsCopy {
-    /// The text of [`render`]; `None` if the copy is invalid.
-    pub fn render(mut self, live: &Live<'_>, service: Option<&str>) -> Option<String> {
-        Some(render(&self.metrics().ok()?, live, service))
-    }
-}
-
 fn add_http(all: &mut Exposition, metrics: &MetricsZone<'_>) {
     let cells = metrics.cells.iter().enumerate();
     let used = cells.filter(|(_, cell)| cell.duration.count() > 0);
@@ -241,7 +239,7 @@ fn add_http(all: &mut Exposition, metrics: &MetricsZone<'_>) {
     );
 }
 
-/// The same by endpoint of the API, over all methods.
+/// Writes the requests by endpoint of the API, over all methods.
 fn add_api(all: &mut Exposition, metrics: &MetricsZone<'_>) {
     let mut sums = BTreeMap::<&str, Cell>::new();
     for (at, cell) in metrics.cells.iter().enumerate() {

@@ -4,20 +4,22 @@ use bytemuck::{Pod, Zeroable};
 use core::ops::Range;
 use thiserror::Error;
 
-use super::daily::{DailyState, DailyStats, KEPT_DAYS, ServiceMonth, SumTag};
+use super::daily::{DailyState, DailyStats, ServiceMonth, SumTag};
 use super::day::Day;
 use super::http::{CELLS, Cell};
 use super::record::{Outcome, PoolRequest, Record};
 use super::row::{Counters, Label, NAME, OTHER, Row, Times, hash, join};
 use super::snapshot::SnapshotIdentity;
-use super::undo_log::{Additions, Parts, UndoLog, UndoTarget, words};
+use super::words::{add, fence};
 use crate::window::Window;
 
 const MAGIC: u64 = u64::from_be_bytes(*b"oaistats");
 /// Increased whenever the layout of a record changes.
-const LAYOUT: u64 = 6;
+const LAYOUT: u64 = 8;
 
 const SERVICES: usize = 256;
+/// Number of services that certainly have a row of their own, when all are introduced first.
+pub const MAX_SERVICES: usize = (SERVICES - 1) * 3 / 4 - 1;
 const MODELS: usize = 128;
 const POOLS: usize = 256;
 /// Number of rows with histograms.
@@ -73,7 +75,7 @@ struct MetricsHeader {
     rows: u64,
     /// Capacity of stored sums per day.
     sums: u64,
-    /// Number of used rows by table.
+    /// Number of named rows by table, without `other`.
     used: [u64; TABLES.len()],
 }
 
@@ -84,8 +86,22 @@ pub struct MetricsCopy {
 }
 
 impl MetricsCopy {
+    /// Copies the bytes of a zone without the sums by day, which are last.
+    ///
+    /// # Errors
+    /// When another program or version created the zone.
+    pub fn of(bytes: &mut [u8]) -> Result<Self, MetricsZoneError> {
+        let rows = MetricsZone::open(bytes)?.rows.len();
+        let size = Shape { rows, sums: 0 }.size();
+        let words = bytemuck::cast_slice(&bytes[..size]).to_vec();
+        Ok(Self { words, rows })
+    }
+
     /// The copied metrics.
-    pub(super) fn metrics(&mut self) -> Result<MetricsZone<'_>, MetricsZoneError> {
+    ///
+    /// # Errors
+    /// When the copied bytes are not those of a zone.
+    pub fn metrics(&mut self) -> Result<MetricsZone<'_>, MetricsZoneError> {
         let shape = Shape {
             rows: self.rows,
             sums: 0,
@@ -128,21 +144,18 @@ impl Shape {
 /// The metrics zone, opened by the holder of its mutex.
 pub struct MetricsZone<'a> {
     header: &'a mut MetricsHeader,
-    undo: &'a mut UndoLog,
     pub(super) cells: &'a mut [Cell],
     pub(super) times: &'a mut [Times],
     pub(super) rows: &'a mut [Row],
     pub(super) daily: DailyStats<'a>,
     /// Time of the last request of each service, in seconds since 1970.
     pub(super) seen: &'a mut [u64],
-    /// Windows of the last minute by pool row, not covered by the undo log: an incomplete change
-    /// affects that minute only.
+    /// Windows of the last minute by pool row.
     pub(super) recent: &'a mut [Window],
 }
 
 impl<'a> MetricsZone<'a> {
     const FIXED: usize = size_of::<MetricsHeader>()
-        + size_of::<UndoLog>()
         + CELLS * size_of::<Cell>()
         + TIMED * size_of::<Times>()
         + size_of::<DailyState>()
@@ -175,9 +188,8 @@ impl<'a> MetricsZone<'a> {
         };
         for table in TABLES {
             let first = metrics.range(table).start;
-            if let Some(label) = Label::new(OTHER) {
-                metrics.rows[first].label = label;
-            }
+            metrics.rows[first].label = Label::new(OTHER);
+            metrics.rows[first].hash = hash(OTHER);
         }
         Ok(metrics)
     }
@@ -200,7 +212,9 @@ impl<'a> MetricsZone<'a> {
     fn divide(bytes: &'a mut [u8], shape: Shape) -> Result<Self, MetricsZoneError> {
         let size = bytes.len();
         let (header, rest) = carve::<MetricsHeader>(bytes, 1)?;
-        let (undo, rest) = carve::<UndoLog>(rest, 1)?;
+        // First, so that rows begin on a cache line.
+        let (rows, rest) = carve(rest, shape.rows)?;
+        let (begun, rest) = carve(rest, shape.rows)?;
         let (cells, rest) = carve(rest, CELLS)?;
         let (times, rest) = carve(rest, TIMED)?;
         let (head, rest) = carve::<DailyState>(rest, 1)?;
@@ -208,21 +222,15 @@ impl<'a> MetricsZone<'a> {
         let (months, rest) = carve(rest, SERVICES)?;
         let (seen, rest) = carve(rest, SERVICES)?;
         let (recent, rest) = carve(rest, POOLS)?;
-        let (rows, rest) = carve(rest, shape.rows)?;
-        let (begun, rest) = carve(rest, shape.rows)?;
         let (tags, rest) = carve(rest, shape.sums)?;
         let (sums, _) = carve(rest, shape.sums)?;
-        let (Some(header), Some(undo), Some(head), Some(identity)) = (
-            header.first_mut(),
-            undo.first_mut(),
-            head.first_mut(),
-            identity.first_mut(),
-        ) else {
+        let (Some(header), Some(head), Some(identity)) =
+            (header.first_mut(), head.first_mut(), identity.first_mut())
+        else {
             return Err(MetricsZoneError::TooSmall(size));
         };
         Ok(Self {
             header,
-            undo,
             cells,
             times,
             rows,
@@ -239,30 +247,6 @@ impl<'a> MetricsZone<'a> {
         })
     }
 
-    /// Copies the metrics.
-    #[must_use]
-    pub fn copy(&self) -> MetricsCopy {
-        let rows = self.rows.len();
-        let size = Shape { rows, sums: 0 }.size();
-        let mut words: Vec<u64> = Vec::with_capacity(size / size_of::<u64>());
-        for part in [
-            bytemuck::bytes_of(&*self.header),
-            bytemuck::bytes_of(&*self.undo),
-            bytemuck::cast_slice(self.cells),
-            bytemuck::cast_slice(self.times),
-            bytemuck::bytes_of(&*self.daily.head),
-            bytemuck::bytes_of(&*self.daily.identity),
-            bytemuck::cast_slice(self.daily.months),
-            bytemuck::cast_slice(self.seen),
-            bytemuck::cast_slice(self.recent),
-            bytemuck::cast_slice(self.rows),
-            bytemuck::cast_slice(self.daily.begun),
-        ] {
-            words.extend_from_slice(bytemuck::cast_slice(part));
-        }
-        MetricsCopy { words, rows }
-    }
-
     /// The rows of a table; the first is `other`.
     pub(super) fn range(&self, table: MetricsTable) -> Range<usize> {
         match table {
@@ -273,27 +257,44 @@ impl<'a> MetricsZone<'a> {
         }
     }
 
-    /// Repairs what a process that died has left unfinished.
+    /// Repairs what a process that died has left unfinished: counts the named rows again, and
+    /// completes or discards the end of a day.
     pub fn recover(&mut self) {
-        self.put_back();
+        for table in TABLES {
+            self.header.used[table as usize] = self.count_names(table) as u64;
+        }
         self.daily.recover(self.rows);
     }
 
-    /// Reverts an incomplete change.
-    fn put_back(&mut self) {
-        self.undo.put_back(Parts {
-            used: &mut self.header.used,
-            cells: self.cells,
-            rows: self.rows,
-            times: self.times,
-        });
+    /// Number of named rows of a table, without `other`.
+    pub(super) fn count_names(&self, table: MetricsTable) -> usize {
+        let rows = self.rows[self.range(table)].iter().skip(1);
+        rows.filter(|row| row.hash != 0).count()
     }
 
     /// Adds an ended request.
+    ///
+    /// The words of the sums are increased one after another. If the process dies in between, the
+    /// sums already written contain the request and the others do not. This is not repaired: it
+    /// concerns at most one request, no sum becomes lower, and each remains a valid number.
     pub fn add(&mut self, record: &Record<'_>) {
         self.turn(record.day);
-        self.change(record);
-        self.undo.close();
+        if let Some(request) = &record.request {
+            let counters = Counters::of(request);
+            for table in TABLES {
+                let at = self.place(table, request);
+                if table == MetricsTable::Pools {
+                    self.note_recent(at, request.outcome, record.ended_ms);
+                }
+                add(&mut self.rows[at].counters, &counters);
+                if let Some(times) = self.times.get_mut(at) {
+                    times.note(request, record.duration_ms);
+                }
+            }
+        }
+        if let Some(http) = record.http {
+            self.cells[http.cell()].note(http, record.duration_ms);
+        }
     }
 
     /// Begins a new day if necessary.
@@ -301,40 +302,6 @@ impl<'a> MetricsZone<'a> {
         if self.daily.is_over(day) {
             self.daily.roll(self.rows, day);
         }
-    }
-
-    /// Makes the changes and leaves the undo log open.
-    pub(super) fn change(&mut self, record: &Record<'_>) {
-        if let Some(request) = &record.request {
-            let counters = Counters::of(request).more();
-            let times = Times::more(request, record.duration_ms);
-            for table in TABLES {
-                let at = self.place(table, request);
-                if table == MetricsTable::Pools {
-                    self.note_recent(at, request.outcome, record.ended_ms);
-                }
-                self.add_to_row(at, &counters);
-                if let Some(row) = self.times.get_mut(at) {
-                    let row = words(row);
-                    self.undo.add(UndoTarget::Times, at, row, &times);
-                }
-            }
-        }
-        if let Some(http) = record.http {
-            let cell = words(&mut self.cells[http.cell()]);
-            let more = http.more(record.duration_ms);
-            self.undo.add(UndoTarget::Cell, http.cell(), cell, &more);
-        }
-    }
-
-    pub(super) fn add_to_row(&mut self, at: usize, counters: &Additions) {
-        let row = words(&mut self.rows[at]);
-        self.undo.add(UndoTarget::Row, at, row, counters);
-    }
-
-    /// Completes the change.
-    pub(super) fn close(&mut self) {
-        self.undo.close();
     }
 
     /// The row for a request; created if necessary.
@@ -346,38 +313,12 @@ impl<'a> MetricsZone<'a> {
             MetricsTable::Pools => request.pool,
             MetricsTable::Keys => join(&mut joined, request.pool, request.key),
         };
-        let first = self.range(table).start;
-        if !Label::may_be(name) {
-            return first;
-        }
-        let at = self.find(table, name);
-        if self.rows[at].label.hash != 0 {
-            return at;
-        }
         // Clients can request models that do not exist.
         let may = table != MetricsTable::Models
             || request.known_model
             || request.outcome == Outcome::Success
             || name.is_empty();
-        if !may {
-            return first;
-        }
-        self.name(table, at, name);
-        at
-    }
-
-    /// Assigns a name to a free row. The row is used once its hash is set.
-    fn name(&mut self, table: MetricsTable, at: usize, name: &str) {
-        let Some(mut label) = Label::new(name) else {
-            return;
-        };
-        let hash = std::mem::take(&mut label.hash);
-        let used = &mut self.header.used;
-        self.undo
-            .set(UndoTarget::Used, 0, used, table as usize, |used| used + 1);
-        self.rows[at].label = label;
-        let row = words(&mut self.rows[at]);
-        self.undo.set(UndoTarget::Row, at, row, 0, |_| hash);
+        self.claim_if(may, table, name)
     }
 
     /// The row with this name, a free row for it, or `other`.
@@ -388,8 +329,13 @@ impl<'a> MetricsZone<'a> {
         let start = hash as usize % own.len();
         for step in 0..own.len() {
             let at = own.start + (start + step) % own.len();
-            let known = &self.rows[at].label;
-            if known.hash == hash && known.bytes() == name.as_bytes() {
+            let known = &self.rows[at];
+            // Only names of models are compared: clients choose them, and could choose some whose
+            // hashes collide. All others are in the configuration. The labels of keys are in other
+            // cache lines than their counters.
+            let is_same =
+                || table != MetricsTable::Models || known.label.bytes() == name.as_bytes();
+            if known.hash == hash && is_same() {
                 return at;
             }
             if known.hash == 0 {
@@ -400,13 +346,13 @@ impl<'a> MetricsZone<'a> {
         first
     }
 
-    /// The used rows of a table.
+    /// The used rows of a table; `other` only if it has counted requests.
     pub(super) fn used(&self, table: MetricsTable) -> impl Iterator<Item = (&Row, Option<&Times>)> {
         let (range, other) = (self.range(table), self.range(table).start);
         let rows = range.map(|at| (at, &self.rows[at], self.times.get(at)));
         rows.filter(move |(at, row, _)| {
             let counts = row.counters.requests.iter().any(|&n| n > 0);
-            row.label.hash != 0 && (*at != other || counts)
+            row.hash != 0 && (*at != other || counts)
         })
         .map(|(_, row, times)| (row, times))
     }
@@ -427,55 +373,38 @@ impl<'a> MetricsZone<'a> {
 
     /// The row with this name, created if there is room; otherwise `other`.
     pub(super) fn claim(&mut self, table: MetricsTable, name: &str) -> usize {
+        self.claim_if(true, table, name)
+    }
+
+    /// The row with this name. If there is none, it is created if `may` is set and there is room;
+    /// otherwise `other`.
+    fn claim_if(&mut self, may: bool, table: MetricsTable, name: &str) -> usize {
+        let first = self.range(table).start;
         if !Label::may_be(name) {
-            return self.range(table).start;
+            return first;
         }
         let at = self.find(table, name);
-        if self.rows[at].label.hash == 0 {
-            self.name(table, at, name);
-            self.undo.close();
+        if self.rows[at].hash != 0 {
+            return at;
         }
+        if !may {
+            return first;
+        }
+        self.header.used[table as usize] += 1;
+        self.rows[at].label = Label::new(name);
+        // A row is found by its hash: from then on its name is complete. Before, nothing is
+        // counted in it, since another name could get the row.
+        fence();
+        self.rows[at].hash = hash(name);
+        fence();
         at
-    }
-
-    /// The counts of this machine by service and day, since a day, including the current one.
-    pub fn days(&self, since: Day) -> impl Iterator<Item = (Day, &str, Counters)> {
-        let over = self.daily.sums(false).map(|(day, at, sum)| (day, at, *sum));
-        let now = self.range(MetricsTable::Services).map(|at| {
-            let sum = self.rows[at].counters.since(&self.daily.begun[at]);
-            (self.daily.today(), at, sum)
-        });
-        over.chain(now)
-            .filter(move |&(day, at, ref sum)| {
-                day >= since && at < SERVICES && *sum != Counters::zeroed()
-            })
-            .map(|(day, at, sum)| (day, self.rows[at].label.name(), sum))
-    }
-
-    /// Sets the sum of other machines for a service and a day, replacing an earlier one. `false`
-    /// if there is no room, or the day is not stored.
-    pub fn set_others(&mut self, today: Day, day: Day, service: &str, sum: &Counters) -> bool {
-        self.turn(today);
-        // The clock of another machine may be ahead by less than a day.
-        if day < today.before(KEPT_DAYS) || day.before(1) > today {
-            return false;
-        }
-        self.introduce(Some(service), None);
-        let row = self.known(MetricsTable::Services, service);
-        row.is_some_and(|at| self.daily.set_others(self.rows, at, day, sum))
-    }
-
-    /// The sums set by [`MetricsZone::set_others`], since a day.
-    pub fn others(&self, since: Day) -> impl Iterator<Item = (Day, &str, &Counters)> {
-        let sums = self.daily.sums(true).filter(move |&(day, ..)| day >= since);
-        sums.map(|(day, at, sum)| (day, self.rows[at].label.name(), sum))
     }
 
     /// The row with this name, if it has its own.
     pub(super) fn known(&self, table: MetricsTable, name: &str) -> Option<usize> {
         let at = Label::may_be(name).then(|| self.find(table, name))?;
-        let label = &self.rows[at].label;
-        (label.hash != 0 && label.bytes() == name.as_bytes()).then_some(at)
+        let row = &self.rows[at];
+        (row.hash != 0 && row.label.bytes() == name.as_bytes()).then_some(at)
     }
 }
 

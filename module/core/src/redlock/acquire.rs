@@ -1,11 +1,11 @@
-//! One attempt to acquire a lease: from the proposal to the last late vote.
+//! One attempt to acquire a lock: from the proposal to the last late vote.
 
 use std::sync::Arc;
 
 use super::attempt::{AcquireAction, AcquireEvent, AcquireFailure, AcquireOptions};
 use super::command::{Command, ReleaseCommand};
 use super::fence::Fence;
-use super::lease::Lease;
+use super::lease::SlotLock;
 use super::node::{NodeId, NodeSet, Quorum};
 use super::proposal::Proposal;
 use super::reply::Ballot;
@@ -17,16 +17,17 @@ use super::timing::{RetryDelay, Timing};
 enum AcquireState {
     Open,
     Won(usize),
-    /// Failed, or abandoned after success.
+    /// Failed, or abandoned before or after success.
     Over,
 }
 
-/// One attempt to acquire a lease.
+/// One attempt to acquire a lock.
 ///
-/// It is decided by the vote that makes a quorum, or makes one impossible. Keep it and feed it
-/// votes until [`Acquire::is_drained`]: it releases grants that arrive late.
+/// The attempt is decided when a quorum has granted a candidate, when no quorum is possible any
+/// more, or when the lock would end too soon. Pass votes to it until [`Acquisition::is_drained`]:
+/// it releases grants that arrive late.
 #[derive(Debug)]
-pub struct Acquire {
+pub struct Acquisition {
     quorum: Quorum,
     proposal: Arc<Proposal>,
     retry: RetryDelay,
@@ -36,13 +37,13 @@ pub struct Acquire {
     tally: Tally,
     /// Nodes that may still execute the command.
     unheard: NodeSet,
-    /// The fence stated by each node that voted.
+    /// For each node that voted: the fence that it stated with a refusal, otherwise 0.
     fences: Vec<(NodeId, Fence)>,
     outcome: AcquireState,
 }
 
-impl Acquire {
-    /// Starts an attempt. The lease's validity counts from `now`.
+impl Acquisition {
+    /// Starts an attempt. The validity of the lock counts from `now`.
     #[must_use]
     pub fn new(attempt: AcquireOptions, now: u64) -> (Self, Vec<AcquireAction>) {
         let configured = attempt.quorum.all();
@@ -118,14 +119,14 @@ impl Acquire {
         self.tally.granted(index).len()
     }
 
-    /// The nodes that have not answered.
+    /// The nodes that have neither answered nor timed out.
     #[must_use]
     pub fn pending(&self) -> NodeSet {
         self.tally.pending()
     }
 
-    /// Whether the attempt is decided and no node's first answer is outstanding. Nodes that timed
-    /// out may still answer; feed those votes, too.
+    /// Whether the attempt is decided and each node has answered or timed out. Nodes that timed out
+    /// may still answer; pass these votes, too.
     #[must_use]
     pub fn is_drained(&self) -> bool {
         self.outcome != AcquireState::Open && self.tally.pending().is_empty()
@@ -139,8 +140,8 @@ impl Acquire {
         self.unheard.is_empty()
     }
 
-    /// The fence that the next proposal must exceed to be accepted by a quorum; known when no
-    /// vote is outstanding. A minority of nodes cannot raise it.
+    /// The fence that the next proposal must exceed to be accepted by a quorum; 0 while votes are
+    /// outstanding. A minority of nodes cannot raise it.
     #[must_use]
     pub fn highest_fence(&self) -> Fence {
         if !self.tally.pending().is_empty() {
@@ -200,7 +201,8 @@ impl Acquire {
         }
     }
 
-    /// Releases whatever a node that seemed to fail may have granted, except the acquired slot.
+    /// Releases all candidates except the acquired slot on a node that failed but may have granted
+    /// one.
     fn sweep(&self, node: NodeId, actions: &mut Vec<AcquireAction>) {
         let wanted = match self.outcome {
             AcquireState::Open => return,
@@ -229,7 +231,7 @@ impl Acquire {
             return;
         };
         self.outcome = AcquireState::Won(index);
-        let lease = Lease {
+        let lease = SlotLock {
             slot,
             nonce: self.proposal.nonce,
             fence: self.proposal.fence,

@@ -1,7 +1,7 @@
-//! Input and output of an attempt to acquire a lease.
+//! Input and output of an attempt to acquire a lock.
 
 use super::command::{Command, ReleaseCommand};
-use super::lease::Lease;
+use super::lease::SlotLock;
 use super::node::{NodeId, NodeSet, Quorum};
 use super::proposal::Proposal;
 use super::reply::Ballot;
@@ -35,7 +35,7 @@ pub enum AcquireEvent {
     Erred(NodeId, ErrorKind),
     /// A node did not answer in time.
     TimedOut(NodeId),
-    /// The lease is no longer wanted: the client left, or the acquired lease is being released.
+    /// The lock is no longer wanted: the client left, or the acquired lock is being released.
     /// Grants that still arrive are released.
     Abandoned,
 }
@@ -58,32 +58,33 @@ pub enum AcquireAction {
         /// The command.
         command: ReleaseCommand,
     },
-    /// The lease is acquired. Late votes still matter.
+    /// The lock is acquired. Late votes still matter.
     Won {
         /// Index of the candidate.
         index: usize,
-        /// The lease.
-        lease: Lease,
+        /// The lock.
+        lease: SlotLock,
     },
     /// The vote was split: try again with these candidates, shuffled again, and with a new nonce
     /// and fence.
     Retry {
-        /// Delay before the retry.
+        /// Delay before the retry, in milliseconds.
         after_ms: u64,
         /// The candidates, by index.
         candidates: SlotSet,
     },
-    /// No lease.
+    /// No lock was acquired.
     Failed(AcquireFailure),
 }
 
-/// Why there is no lease.
+/// Why no lock was acquired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AcquireFailure {
     /// Every candidate is held.
     #[error("every candidate is held")]
     Busy {
-        /// When the first of the conflicting leases ends unless it is renewed.
+        /// Milliseconds until the first of the conflicting locks ends unless it is renewed; `None`
+        /// if unknown.
         wait_ms: Option<u64>,
     },
     /// Too many nodes failed.
@@ -92,13 +93,13 @@ pub enum AcquireFailure {
     /// Too many nodes are in quarantine after losing their data.
     #[error("too many nodes are in quarantine, for {wait_ms} ms")]
     Quarantine {
-        /// When a quorum is out of quarantine.
+        /// Milliseconds until a quorum is out of quarantine.
         wait_ms: u64,
     },
-    /// The votes came so late that the lease would end too soon.
+    /// The votes came so late that the lock would end too soon.
     #[error("the votes came too late")]
     TooLate,
-    /// [`AcquireEvent::Abandoned`].
+    /// The attempt ended with [`AcquireEvent::Abandoned`].
     #[error("abandoned")]
     Abandoned,
 }

@@ -68,7 +68,6 @@ impl ScriptCall {
                 Self::on_queue(Script::Enqueue, names, args)
             }
             Command::Leave { waiter } => Self::on_queue(Script::Leave, names, vec![waiter.clone()]),
-            Command::Head => Self::on_queue(Script::Head, names, Vec::new()),
             Command::List { slots } => Self {
                 script: Script::List,
                 keys: slots.iter().map(|slot| names.lock(slot)).collect(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::fence::Fence;
-use super::lease::{Lease, Nonce};
+use super::lease::{Nonce, SlotLock};
 use super::names::{NameError, checked};
 use super::proposal::Proposal;
 use super::slots::Slot;
@@ -15,20 +15,18 @@ pub enum Command {
     Acquire(Arc<Proposal>),
     /// Release slots; answered by [`super::reply::release`].
     Release(ReleaseCommand),
-    /// Extend leases; answered by [`super::reply::renew`].
+    /// Extend locks; answered by [`super::reply::renew`].
     Renew(RenewCommand),
     /// Join the queue; answered by [`super::reply::enqueue`].
     Enqueue(Enlist),
-    /// Leave the queue; answered by [`super::reply::leave`].
+    /// Leave the queue. The answer does not matter.
     Leave {
         /// The waiter's name, see [`Enlist::waiter`].
         waiter: String,
     },
-    /// Return the head of the queue; answered by [`super::reply::head`].
-    Head,
     /// Return which slots are held; answered by [`super::reply::list`].
     List {
-        /// The slots. A node does nothing else meanwhile, so pass some hundreds at most.
+        /// The slots. A node executes nothing else meanwhile, so pass some hundreds at most.
         slots: Arc<[Slot]>,
     },
 }
@@ -45,12 +43,13 @@ pub struct ReleaseCommand {
     pub ends: Option<Fence>,
 }
 
-/// Leases to be extended.
+/// Locks to be extended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RenewCommand {
-    /// The leases. A node does nothing else meanwhile, so pass some hundreds at most.
-    pub leases: Arc<[Lease]>,
-    /// Minimum remaining TTL, counted from the node's receipt. A longer TTL is not shortened.
+    /// The locks. A node executes nothing else meanwhile, so pass some hundreds at most.
+    pub leases: Arc<[SlotLock]>,
+    /// Minimum remaining TTL in milliseconds, counted from the node's receipt. A longer TTL is not
+    /// shortened.
     pub ttl_ms: u64,
 }
 
@@ -63,7 +62,8 @@ pub struct Enlist {
 }
 
 impl Enlist {
-    /// The waiter `ticket` of `instance`, for at most `wait_ms`.
+    /// The waiter with number `ticket` of `instance`, which waits for at most `wait_ms`. Fails if
+    /// `instance` is not a valid name.
     pub fn new(
         instance: &str,
         ticket: u64,
@@ -83,7 +83,7 @@ impl Enlist {
         &self.waiter
     }
 
-    /// Its priority.
+    /// The waiter's priority.
     #[must_use]
     pub fn priority(&self) -> Priority {
         self.priority
@@ -109,7 +109,7 @@ impl Priority {
         Self(number.clamp(-Self::LIMIT, Self::LIMIT))
     }
 
-    /// Distance from the highest priority, which is 0.
+    /// Distance from the highest priority, whose rank is 0.
     #[must_use]
     pub fn rank(self) -> u64 {
         u64::from((Self::LIMIT - self.0).unsigned_abs())

@@ -1,7 +1,7 @@
 //! Cool-downs, exchanged between machines.
 //!
-//! This is advice, not a lock: the report of one node suffices to start a cool-down. Durations
-//! are exchanged instead of times, so clocks do not matter.
+//! A record is advice, not a lock: the report of one node suffices to start a cool-down. Machines
+//! exchange durations instead of times, so that differences between their clocks do not matter.
 
 use super::call::ScriptCall;
 use super::names::PoolNames;
@@ -17,7 +17,7 @@ pub const MAX_RECALLED: usize = 256;
 /// A cool-down of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CoolDown {
-    /// The cause; one of those that a response shows.
+    /// The cause; one of those that a response can have.
     pub cause: Cause,
     /// Consecutive failures.
     pub failures: u32,
@@ -26,7 +26,7 @@ pub struct CoolDown {
 }
 
 impl CoolDown {
-    /// The call that stores it and notifies other machines.
+    /// The call that stores the cool-down of a key and notifies other machines.
     #[must_use]
     pub fn note(&self, key: &str, names: &PoolNames) -> ScriptCall {
         let Self {
@@ -64,7 +64,7 @@ impl CoolDown {
         records.filter_map(cool_down).collect()
     }
 
-    /// Parses a message of the channel: the key and its cool-down.
+    /// Parses a message of the channel [`PoolNames::cool_downs`]: the key and its cool-down.
     #[must_use]
     pub fn told(message: &[u8]) -> Option<(&str, Self)> {
         let (key, cool_down) = str::from_utf8(message).ok()?.split_once(' ')?;

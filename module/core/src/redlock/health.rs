@@ -5,9 +5,10 @@
 pub struct SuspectPolicy {
     /// Number of consecutive timeouts that make a node suspect.
     pub suspect_after: u32,
-    /// Delay of the first probe.
+    /// Delay of the first probe, in milliseconds.
     pub probe_min_ms: u64,
-    /// Longest interval between probes; it doubles from probe to probe.
+    /// Longest interval between probes, in milliseconds. The interval doubles with each failed
+    /// probe.
     pub probe_max_ms: u64,
 }
 
@@ -23,7 +24,8 @@ enum NodeState {
     },
 }
 
-/// Health of a node. A suspect node is neither asked nor waited for, but it counts in N.
+/// Health of a node. A suspect node is neither asked nor waited for, but it counts in the number of
+/// configured nodes.
 #[derive(Clone, Copy, Debug)]
 pub struct NodeHealth {
     policy: SuspectPolicy,
@@ -31,7 +33,7 @@ pub struct NodeHealth {
 }
 
 impl NodeHealth {
-    /// A new node, which is asked.
+    /// A node that is not suspect.
     #[must_use]
     pub fn new(policy: SuspectPolicy) -> Self {
         Self {
@@ -46,14 +48,14 @@ impl NodeHealth {
         matches!(self.state, NodeState::Suspect { .. })
     }
 
-    /// The node answered in time, possibly with an error. Do not call it for answers after the
-    /// timeout: otherwise every attempt would wait for a slow node.
+    /// Records that the node answered in time, possibly with an error. Do not call it for answers
+    /// after the timeout: otherwise every attempt would wait for a slow node.
     pub fn answered(&mut self) {
         self.state = NodeState::Up { timeouts: 0 };
     }
 
-    /// The node did not answer in time, or there is no connection. `random` spreads the probes of
-    /// many clients over a quarter of the interval.
+    /// Records that the node did not answer in time, or that there is no connection. `random`
+    /// spreads the probes of many clients over a quarter of the interval.
     pub fn timed_out(&mut self, now: u64, random: u64) {
         let interval = match self.state {
             NodeState::Up { timeouts }
@@ -77,20 +79,7 @@ impl NodeHealth {
         };
     }
 
-    /// When to call [`NodeHealth::probe`] next.
-    #[must_use]
-    pub fn next_probe(&self) -> Option<u64> {
-        match self.state {
-            NodeState::Suspect {
-                probe_at,
-                probing: false,
-                ..
-            } => Some(probe_at),
-            _ => None,
-        }
-    }
-
-    /// Whether to send a `PING` now. Its result must be reported.
+    /// Whether to send a `PING` now. Its result must be reported to this value.
     #[must_use]
     pub fn probe(&mut self, now: u64) -> bool {
         match &mut self.state {

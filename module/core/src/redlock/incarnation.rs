@@ -1,4 +1,4 @@
-//! Detection of nodes that may have lost leases since the last connection.
+//! Detection of nodes that may have lost locks since the last connection.
 
 use thiserror::Error;
 
@@ -9,7 +9,7 @@ pub struct ServerInfo {
     pub run_id: String,
     /// Uptime in seconds.
     pub uptime_s: u64,
-    /// Whether it is a replica.
+    /// Whether the server is a replica.
     pub replica: bool,
     /// The eviction policy.
     pub maxmemory_policy: Option<String>,
@@ -18,13 +18,13 @@ pub struct ServerInfo {
 /// Why a server cannot be a node of a group.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Mistrust {
-    /// The text is not that of `INFO`.
+    /// The text is not a complete answer to `INFO`.
     #[error("INFO without run_id or uptime_in_seconds")]
     Garbage,
-    /// Nodes are independent masters.
+    /// The server is a replica. Nodes must be independent masters.
     #[error("the node is a replica")]
     Replica,
-    /// It may evict locks.
+    /// The server may evict locks.
     #[error("maxmemory-policy is {0}, it must be noeviction")]
     Evicts(String),
 }
@@ -53,7 +53,7 @@ impl ServerInfo {
         Ok(info)
     }
 
-    /// Whether the configuration keeps locks safe.
+    /// Checks that the server is a master that evicts no keys.
     pub fn check(&self) -> Result<(), Mistrust> {
         if self.replica {
             return Err(Mistrust::Replica);
@@ -65,23 +65,13 @@ impl ServerInfo {
     }
 }
 
-/// What a node preserves over a restart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// Possibly nothing, or an older state.
-    Lossy,
-    /// Everything it has acknowledged: `appendfsync always`.
-    EveryWrite,
-}
-
 /// One run of a node's process, as seen by one client.
 ///
-/// The guard key detects a node that comes back empty. This detects a node that comes back with
-/// an old snapshot, guard key included. Until [`Incarnation::trusted_at`] the node is not asked
-/// for grants; renewals and releases are sent.
+/// A node that comes back empty is detected by the guard key. An incarnation detects a node that
+/// comes back with an old snapshot, which contains the guard key. Until [`Incarnation::trusted_at`]
+/// the node is not asked for grants; renewals and releases are sent.
 #[derive(Clone, Debug)]
 pub struct Incarnation {
-    durability: Durability,
     quarantine_ms: u64,
     run_id: String,
     trusted_at: u64,
@@ -90,11 +80,10 @@ pub struct Incarnation {
 }
 
 impl Incarnation {
-    /// A node that has never been connected.
+    /// A node to which there has been no connection.
     #[must_use]
-    pub fn new(durability: Durability, quarantine_ms: u64) -> Self {
+    pub fn new(quarantine_ms: u64) -> Self {
         Self {
-            durability,
             quarantine_ms,
             run_id: String::new(),
             trusted_at: 0,
@@ -102,21 +91,19 @@ impl Incarnation {
         }
     }
 
-    /// The node answered on a connection made since the last [`Incarnation::connected`].
+    /// Records that the node answered on a connection made since the last
+    /// [`Incarnation::connected`].
     pub fn answered(&mut self, now: u64) {
         self.last_seen = Some(now);
     }
 
-    /// A connection was made; `info` is the answer to `INFO`, its first command.
+    /// Records a new connection. `info` is the answer to `INFO`, its first command.
     pub fn connected(&mut self, info: &ServerInfo, now: u64) {
         let before = self.last_seen.replace(now);
         if info.run_id == self.run_id {
             return;
         }
         self.run_id.clone_from(&info.run_id);
-        if self.durability == Durability::EveryWrite {
-            return;
-        }
         let mut uptime = info.uptime_s.saturating_mul(1_000);
         if let Some(before) = before {
             // The uptime is measured by the node's wall clock, which may have jumped.
@@ -126,7 +113,7 @@ impl Incarnation {
         self.trusted_at = self.trusted_at.max(now.saturating_add(left));
     }
 
-    /// From when on the node may be asked for grants.
+    /// Time from which the node may be asked for grants.
     #[must_use]
     pub fn trusted_at(&self) -> u64 {
         self.trusted_at

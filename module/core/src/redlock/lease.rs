@@ -1,4 +1,4 @@
-//! A lease, as its holder knows it.
+//! A lock, as its holder knows it.
 
 use std::fmt;
 
@@ -15,21 +15,21 @@ impl fmt::Display for Nonce {
     }
 }
 
-/// A lease granted by a quorum.
+/// The lock of a slot, granted by a quorum.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lease {
+pub struct SlotLock {
     /// The slot.
     pub slot: Slot,
     /// Proves ownership.
     pub nonce: Nonce,
-    /// Orders the leases on the slot.
+    /// Orders the locks of the slot.
     pub fence: Fence,
-    /// End of the lease, on the holder's monotonic clock.
+    /// End of the lock, on the holder's monotonic clock.
     pub deadline_ms: u64,
 }
 
-impl Lease {
-    /// Whether the holder may still use the lease.
+impl SlotLock {
+    /// Whether the holder may still use the lock.
     #[must_use]
     pub fn is_valid(&self, now: u64) -> bool {
         now < self.deadline_ms

@@ -15,12 +15,14 @@ const MAX_PREFIX: usize = 64;
 /// A name that cannot be part of a Redis key.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum NameError {
-    /// Braces would change the hash tag; blanks would break logs and `redis-cli`.
+    /// A prefix that is too long, or has characters other than visible ASCII, or braces. Braces
+    /// would change the hash tag; blanks would break logs and `redis-cli`.
     #[error(
         "\"{0}\" is not a valid key prefix: up to {MAX_PREFIX} visible ASCII characters without braces"
     )]
     Prefix(String),
-    /// Characters other than letters, digits, `.`, `_` and `-`, or too long.
+    /// A name that is empty or too long, or has characters other than letters, digits, `.`, `_` and
+    /// `-`.
     #[error("\"{0}\" is not a valid name: up to 64 letters, digits, '.', '_' and '-'")]
     Name(String),
 }
@@ -48,16 +50,16 @@ pub struct PoolNames {
 }
 
 impl PoolNames {
-    /// The keys of `pool`, with `prefix`, which may be empty.
+    /// The names of the keys of `pool`. All begin with `prefix`, which may be empty.
     pub fn new(prefix: &str, pool: &str) -> Result<Self, NameError> {
         let prefix = checked_prefix(prefix)?;
         let base = format!("{prefix}{{{}}}:", checked(pool)?).into();
         Ok(Self { base })
     }
 
-    /// The lock of a slot: a string that expires. It contains the holder's nonce, the fence, and
-    /// for listings who holds it since when. Every Redlock client that uses the same name
-    /// competes for the same slot.
+    /// The lock of a slot: a string that expires. It contains the holder's nonce and the fence, and
+    /// for listings the owner, its request and the start time. Every Redlock client that uses the
+    /// same name competes for the same slot.
     #[must_use]
     pub fn lock(&self, slot: &Slot) -> String {
         [&self.base, "l:", slot.field()].concat()
@@ -76,7 +78,8 @@ impl PoolNames {
         self.suffixed("e")
     }
 
-    /// When the node was first seen without this key.
+    /// The guard: the time in milliseconds when the node was first seen without this key, or 0
+    /// after the quarantine.
     #[must_use]
     pub fn guard(&self) -> String {
         self.suffixed("g")
@@ -94,7 +97,7 @@ impl PoolNames {
         self.suffixed("qd")
     }
 
-    /// The channel that notifies an instance that one of its waiters may try.
+    /// The channel on which an instance is notified that one of its waiters may try to lock a slot.
     pub fn wake_channel(&self, instance: &str) -> Result<String, NameError> {
         Ok([&self.wake_prefix(), checked(instance)?].concat())
     }
@@ -139,7 +142,7 @@ impl PoolNames {
 pub struct ShareNames([String; 3]);
 
 impl ShareNames {
-    /// The keys of a group, with `prefix`, which may be empty.
+    /// The names of the keys of a group. All begin with `prefix`, which may be empty.
     pub fn new(prefix: &str) -> Result<Self, NameError> {
         let prefix = checked_prefix(prefix)?;
         Ok(Self(
@@ -147,8 +150,8 @@ impl ShareNames {
         ))
     }
 
-    /// The keys: the id of the node's data set with its change counter; the rows; the rows in the
-    /// order of their last change.
+    /// The keys: id and change counter of the node's data set; the rows; the rows in the order of
+    /// their last change.
     #[must_use]
     pub fn keys(&self) -> &[String; 3] {
         &self.0

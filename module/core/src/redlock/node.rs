@@ -72,14 +72,15 @@ impl FromIterator<NodeId> for NodeSet {
     }
 }
 
-/// The number of configured nodes that must agree.
+/// A group of nodes and the number of them that must agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quorum {
     nodes: u8,
 }
 
 impl Quorum {
-    /// The majority of `nodes` configured nodes, however many are alive.
+    /// The majority of `nodes` configured nodes, however many of them are alive. `None` unless
+    /// `nodes` is from 1 to [`MAX_NODES`].
     #[must_use]
     pub fn of(nodes: u8) -> Option<Self> {
         (1..=MAX_NODES).contains(&nodes).then_some(Self { nodes })
@@ -91,7 +92,7 @@ impl Quorum {
         self.nodes
     }
 
-    /// ⌊N/2⌋+1.
+    /// Number of nodes that must agree: ⌊N/2⌋+1.
     #[must_use]
     pub fn needed(self) -> u8 {
         self.nodes / 2 + 1

@@ -1,8 +1,8 @@
 //! Periodic checks that a node executes commands.
 //!
-//! A node can answer in time and still be unusable: it is out of memory, has too few replicas,
-//! may not write, or a key of the pool has a wrong type. An attempt to acquire a lock shows that,
-//! but only while there are requests and only where the node is asked. The check is a few
+//! A node can answer in time and still be unusable: it is out of memory, has too few replicas, may
+//! not write, or a key of the pool has a wrong type. Attempts to acquire locks show that, too, but
+//! only while there are requests and only if the node is asked. The check consists of a few
 //! commands that change nothing and that a node rejects for the same reasons.
 
 use super::call::ScriptCall;
@@ -10,13 +10,13 @@ use super::command::Command;
 use super::names::PoolNames;
 use super::value::{ErrorKind, Value};
 
-/// Interval of the checks.
+/// Interval of the checks while they succeed.
 const CALM_MS: u64 = 5_000;
-/// Interval while a node fails them.
+/// Interval of the checks while they fail.
 const REFUSED_MS: u64 = 500;
-/// Minimum interval after an error of another command.
+/// Minimum time between two checks when another command has been answered with an error.
 const HURRY_MS: u64 = 100;
-/// A member of no set, and a value that is never written.
+/// Name of a lock and of a set member that do not exist.
 const NOTHING: &str = "check";
 
 /// A change shown by a check.
@@ -38,13 +38,13 @@ pub struct NodeCheck {
 }
 
 impl NodeCheck {
-    /// The error with which the node fails, if it does.
+    /// The error with which the node fails the check, if it does.
     #[must_use]
     pub fn refuses(&self) -> Option<ErrorKind> {
         self.refuses
     }
 
-    /// Whether to send a check now. Its answer must be reported.
+    /// Whether to send a check now. If so, its answer must be passed to [`NodeCheck::answered`].
     #[must_use]
     pub fn is_due(&mut self, now: u64) -> bool {
         let due = !self.under_way && self.next_at <= now;
@@ -55,13 +55,13 @@ impl NodeCheck {
         due
     }
 
-    /// Another command was answered with an error: the next check is due soon.
+    /// Makes the next check due soon, because another command was answered with an error.
     pub fn hurry(&mut self) {
         let soon = self.last_at.saturating_add(HURRY_MS);
         self.next_at = self.next_at.min(soon);
     }
 
-    /// Processes the answer to a check.
+    /// Processes the answer to a check and returns the change, if any.
     pub fn answered(&mut self, reply: &Value, now: u64) -> Option<NodeCheckChange> {
         self.under_way = false;
         let refuses = first_error(reply);
@@ -87,7 +87,7 @@ impl NodeCheck {
         ]
     }
 
-    /// A script call that reads nothing.
+    /// A script call without keys. It fails on a node that does not execute scripts.
     #[must_use]
     pub fn call(names: &PoolNames) -> ScriptCall {
         let slots = [].into();
@@ -95,7 +95,7 @@ impl NodeCheck {
     }
 }
 
-/// The first error in an answer. A missing script is not an error: its text is sent then.
+/// The first error in an answer. A missing script is not an error: the caller sends its text.
 #[must_use]
 pub fn first_error(reply: &Value) -> Option<ErrorKind> {
     match reply {

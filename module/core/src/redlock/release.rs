@@ -1,7 +1,5 @@
-//! Releasing a lease on every node.
+//! Releasing a lock on every node.
 
-use super::command::{Command, ReleaseCommand};
-use super::lease::Lease;
 use super::node::{NodeId, NodeSet, Quorum};
 
 /// An event of a release.
@@ -13,34 +11,9 @@ pub enum ReleaseEvent {
     Failed(NodeId),
 }
 
-/// What the caller must do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReleaseAction {
-    /// Send a command to these nodes, including those that seemed to fail.
-    Send {
-        /// The nodes.
-        to: NodeSet,
-        /// The command.
-        command: Command,
-    },
-    /// The release is complete.
-    Done(Unlocked),
-}
-
-/// Result of a release.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unlocked {
-    /// A quorum had the lease and has released it.
-    Released,
-    /// No quorum had the lease: it had expired.
-    NotHeld,
-    /// Too few nodes answered. Where the lease was not released it expires.
-    Unknown,
-}
-
 /// A release under way.
 #[derive(Debug)]
-pub struct Release {
+pub struct Unlock {
     quorum: Quorum,
     pending: NodeSet,
     released: u8,
@@ -48,10 +21,11 @@ pub struct Release {
     done: bool,
 }
 
-impl Release {
-    /// A release on every configured node, for callers that send the commands themselves.
+impl Unlock {
+    /// A release on every configured node, since a node that has not answered may have the lock,
+    /// too.
     #[must_use]
-    pub fn of(quorum: Quorum) -> Self {
+    pub fn new(quorum: Quorum) -> Self {
         Self {
             quorum,
             pending: quorum.all(),
@@ -61,58 +35,34 @@ impl Release {
         }
     }
 
-    /// Starts a release on every configured node: also a node that never answered may have the
-    /// lease. Set `retold` if renewals may still be under way.
-    #[must_use]
-    pub fn new(quorum: Quorum, lease: &Lease, retold: bool) -> (Self, ReleaseAction) {
-        let release = Self::of(quorum);
-        let command = Command::Release(ReleaseCommand {
-            slots: [lease.slot.clone()].into(),
-            nonce: lease.nonce,
-            ends: Some(lease.fence).filter(|_| retold),
-        });
-        let to = release.pending;
-        (release, ReleaseAction::Send { to, command })
-    }
-
     /// Whether all nodes have answered or failed.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.pending.is_empty()
     }
 
-    /// Whether no node has the lock any more.
+    /// Whether all nodes have answered, so that no node has the lock any more.
     #[must_use]
     pub fn is_gone(&self) -> bool {
         self.released + self.not_held == self.quorum.nodes()
     }
 
-    /// Processes an event.
-    #[must_use]
-    pub fn step(&mut self, event: ReleaseEvent) -> Option<ReleaseAction> {
+    /// Processes an event. Returns `true` once, when the release is decided: a quorum has released
+    /// the lock, so many nodes did not have it that no quorum can have had it, or each node has
+    /// answered or failed. On nodes that failed, the lock expires.
+    pub fn step(&mut self, event: ReleaseEvent) -> bool {
         let (ReleaseEvent::Answered(node, _) | ReleaseEvent::Failed(node)) = event;
         if !self.pending.remove(node) {
-            return None;
+            return false;
         }
         match event {
             ReleaseEvent::Answered(_, 0) => self.not_held += 1,
             ReleaseEvent::Answered(..) => self.released += 1,
             ReleaseEvent::Failed(_) => {}
         }
-        let needed = self.quorum.needed();
-        let outcome = if self.released >= needed {
-            Unlocked::Released
-        } else if self.not_held > self.quorum.spare() {
-            Unlocked::NotHeld
-        } else if self.pending.is_empty() {
-            Unlocked::Unknown
-        } else {
-            return None;
-        };
-        if self.done {
-            return None;
-        }
-        self.done = true;
-        Some(ReleaseAction::Done(outcome))
+        let decided = self.released >= self.quorum.needed()
+            || self.not_held > self.quorum.spare()
+            || self.pending.is_empty();
+        decided && !std::mem::replace(&mut self.done, true)
     }
 }

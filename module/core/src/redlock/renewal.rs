@@ -1,7 +1,7 @@
-//! Renewal of leases: one batch, one script call per node.
+//! Renewal of locks: one batch, one script call per node.
 
 use super::command::{Command, RenewCommand};
-use super::lease::Lease;
+use super::lease::SlotLock;
 use super::node::{NodeId, NodeSet, Quorum};
 use super::reply::Renewed;
 use super::timing::Timing;
@@ -9,13 +9,13 @@ use super::timing::Timing;
 /// An event of a renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RenewalEvent<'a> {
-    /// A node voted on each lease that was sent, in order.
+    /// A node voted on each lock that was sent, in order.
     Voted(NodeId, &'a [Renewed]),
     /// A node answered with an error, or not in time.
     Failed(NodeId),
 }
 
-/// What the caller must do. Leases are identified by their index in the batch.
+/// What the caller must do. Locks are identified by their index in the batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RenewalAction {
     /// Send a command to these nodes.
@@ -25,22 +25,22 @@ pub enum RenewalAction {
         /// The command.
         command: Command,
     },
-    /// Call [`Lease::extend`].
+    /// A quorum extended the lock: call [`SlotLock::extend`].
     Extended {
-        /// Index of the lease.
+        /// Index of the lock.
         lease: usize,
         /// The new deadline.
         deadline_ms: u64,
     },
-    /// Less than a quorum extended the lease: it keeps its deadline. Try again until then, and
-    /// release nothing.
+    /// Fewer nodes than a quorum extended the lock. It keeps its deadline: try again until then,
+    /// and release nothing.
     Kept {
-        /// Index of the lease.
+        /// Index of the lock.
         lease: usize,
     },
-    /// The lease is lost: stop the work done under it.
+    /// The lock is lost: stop the work done under it.
     Lost {
-        /// Index of the lease.
+        /// Index of the lock.
         lease: usize,
     },
 }
@@ -63,7 +63,7 @@ struct Item {
     state: ItemState,
 }
 
-/// The renewal of a batch of leases of one pool.
+/// The renewal of a batch of locks of one pool.
 #[derive(Debug)]
 pub struct Renewal {
     quorum: Quorum,
@@ -72,18 +72,18 @@ pub struct Renewal {
     items: Vec<Item>,
     /// Nodes that were asked and have not voted.
     unheard: NodeSet,
-    /// Those of them that have not failed.
+    /// Nodes of `unheard` that have not failed.
     pending: NodeSet,
 }
 
 impl Renewal {
-    /// Starts a renewal. Leases past their deadline are lost at once and are not sent.
+    /// Starts a renewal. Locks past their deadline are lost at once and are not sent.
     #[must_use]
     pub fn new(
         quorum: Quorum,
         timing: Timing,
         ask: NodeSet,
-        batch: &[Lease],
+        batch: &[SlotLock],
         now: u64,
     ) -> (Self, Vec<RenewalAction>) {
         let (mut items, mut leases, mut actions) = (Vec::new(), Vec::new(), Vec::new());
@@ -151,7 +151,7 @@ impl Renewal {
         actions
     }
 
-    /// The nodes that have not answered.
+    /// The nodes that have neither answered nor failed.
     #[must_use]
     pub fn pending(&self) -> NodeSet {
         self.pending
@@ -165,7 +165,7 @@ impl Renewal {
             if item.state == ItemState::Final {
                 continue;
             }
-            // Checked first: after its deadline the holder has stopped using the lease, even if a
+            // Checked first: after its deadline the holder has stopped using the lock, even if a
             // quorum has extended it.
             if now >= item.deadline_ms || item.denied >= needed {
                 item.state = ItemState::Final;

@@ -1,7 +1,7 @@
 //! Answers to commands as typed values.
 //!
-//! A node that answers with an error or with invalid data has failed; the [`ErrorKind`] is its
-//! vote.
+//! A node that answers with an error or with invalid data has failed; the [`ErrorKind`] is the
+//! reason.
 
 use super::fence::Fence;
 use super::slots::{Candidates, SlotSet};
@@ -21,12 +21,11 @@ pub enum Ballot {
 pub struct Refusal {
     /// The cause.
     pub cause: RefusalCause,
-    /// Remaining time in milliseconds, if known: of the quarantine, or of the lease that ends
-    /// first.
+    /// Remaining time in milliseconds, if known: of the quarantine, or of the lock that ends first.
     pub wait_ms: Option<u64>,
-    /// The highest conflicting fence.
+    /// The highest fence recorded for the free candidates; 0 if unknown.
     pub fence: Fence,
-    /// Candidates that are free nevertheless.
+    /// Candidates that are free on the node.
     pub free: SlotSet,
 }
 
@@ -35,25 +34,25 @@ pub struct Refusal {
 pub enum RefusalCause {
     /// Every candidate is held.
     Busy,
-    /// Candidates are free, but were granted with a higher fence before.
+    /// Candidates are free, but the fences recorded for them are not lower.
     Fence,
     /// The node has recently come back empty.
     Quarantine,
 }
 
-/// A node's vote on the renewal of one lease.
+/// A node's vote on the renewal of one lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renewed {
     /// Extended.
     Prolonged,
-    /// The node had lost the lease and has restored it.
+    /// The node had lost the lock and has restored it.
     Restored,
     /// Another client holds the slot.
     Taken,
-    /// The node has restored the lease, but had granted the slot with a higher fence in between.
-    /// This does not matter if a quorum has extended it. Counts from the next renewal on.
+    /// The node has restored the lock, but a higher fence has been recorded for the slot. This is
+    /// not a vote for the lock; the node votes again from the next renewal on.
     Superseded,
-    /// The lease was released on this node and has not been restored.
+    /// The lock was released on this node before, and has not been restored.
     Ended,
     /// The node could not write.
     Failed,
@@ -73,15 +72,13 @@ pub struct Released {
 pub struct Held {
     /// The slot's index in the command.
     pub index: usize,
-    /// The holder's nonce. Other Redlock clients may use any text.
-    pub nonce: String,
     /// Remaining time in milliseconds; `None` without expiry.
     pub left_ms: Option<u64>,
-    /// The value of the lock; our clients store the holder in it, too.
+    /// The value of the lock.
     pub meta: String,
 }
 
-/// The vote on a proposal of one slot, sent by [`super::TakeCall`].
+/// Parses the vote on a proposal of one slot, sent by [`super::TakeCall`].
 fn taken(set: &Value, fenced: &Value, guard: &Value) -> Result<Ballot, ErrorKind> {
     let open = matches!(guard, Value::Bytes(born) if born == b"0");
     match (set, fenced) {
@@ -99,7 +96,7 @@ fn taken(set: &Value, fenced: &Value, guard: &Value) -> Result<Ballot, ErrorKind
     }
 }
 
-/// The vote on a proposal.
+/// Parses the vote on a proposal.
 pub fn acquire(value: &Value, candidates: &Candidates) -> Result<Ballot, ErrorKind> {
     let count = candidates.slots().len();
     let index = |value: &Value| match value {
@@ -131,7 +128,7 @@ pub fn acquire(value: &Value, candidates: &Candidates) -> Result<Ballot, ErrorKi
                 Ballot::Refused(Refusal {
                     cause,
                     wait_ms: u64::try_from(*wait).ok(),
-                    // Ignores a fence that none of our clients can have made.
+                    // A fence above the maximum was not proposed by this module.
                     fence: number(fence).and_then(Fence::new).unwrap_or_default(),
                     free,
                 })
@@ -142,7 +139,7 @@ pub fn acquire(value: &Value, candidates: &Candidates) -> Result<Ballot, ErrorKi
     .ok_or(ErrorKind::Garbage)
 }
 
-/// Number of released slots, and the notified waiter.
+/// Parses the answer to a release.
 pub fn release(value: &Value) -> Result<Released, ErrorKind> {
     let [given_up, next] = array(value)? else {
         return Err(ErrorKind::Garbage);
@@ -153,7 +150,7 @@ pub fn release(value: &Value) -> Result<Released, ErrorKind> {
     })
 }
 
-/// The votes on the renewal of `leases` leases, in order.
+/// Parses the votes on the renewal of `leases` locks, in order.
 pub fn renew(value: &Value, leases: usize) -> Result<Vec<Renewed>, ErrorKind> {
     let votes = array(value)?;
     if votes.len() != leases {
@@ -171,37 +168,20 @@ pub fn renew(value: &Value, leases: usize) -> Result<Vec<Renewed>, ErrorKind> {
     votes.iter().map(vote).collect()
 }
 
-/// Number of waiters beside the new one.
+/// Parses the answer to [`super::Command::Enqueue`]: the number of other waiters.
 pub fn enqueue(value: &Value) -> Result<u64, ErrorKind> {
     count(value)
 }
 
-/// Whether the waiter was in the queue.
-pub fn leave(value: &Value) -> Result<bool, ErrorKind> {
-    Ok(count(value)? > 0)
-}
-
-/// The head of the queue.
-pub fn head(value: &Value) -> Result<Option<String>, ErrorKind> {
-    match value {
-        Value::Nil => Ok(None),
-        value => text(value).map(Some),
-    }
-}
-
-/// Which of `slots` slots are held.
+/// Parses the answer to [`super::Command::List`] for `slots` slots: those that are held.
 pub fn list(value: &Value, slots: usize) -> Result<Vec<Held>, ErrorKind> {
     let held = |value: &Value| match array(value)? {
         [Value::Int(index), holder, Value::Int(left)] => {
-            let meta = text(holder)?;
+            let index = usize::try_from(*index).ok().filter(|&index| index < slots);
             Ok(Held {
-                index: usize::try_from(*index)
-                    .ok()
-                    .filter(|&index| index < slots)
-                    .ok_or(ErrorKind::Garbage)?,
-                nonce: meta.split('\n').next().unwrap_or_default().to_owned(),
+                index: index.ok_or(ErrorKind::Garbage)?,
                 left_ms: u64::try_from(*left).ok(),
-                meta,
+                meta: text(holder)?,
             })
         }
         _ => Err(ErrorKind::Garbage),
@@ -209,7 +189,7 @@ pub fn list(value: &Value, slots: usize) -> Result<Vec<Held>, ErrorKind> {
     array(value)?.iter().map(held).collect()
 }
 
-fn array(value: &Value) -> Result<&[Value], ErrorKind> {
+pub(super) fn array(value: &Value) -> Result<&[Value], ErrorKind> {
     match value {
         Value::Array(values) => Ok(values),
         Value::Error(kind) => Err(*kind),

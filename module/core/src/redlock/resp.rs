@@ -4,9 +4,10 @@ use thiserror::Error;
 
 use super::value::{ErrorKind, Value};
 
-/// Maximum length of a reply. `INFO` has some thousands of bytes, more with many clients.
+/// Maximum length of a string, in bytes; an incomplete message may have twice as many. The answer
+/// to `INFO` has some thousands of bytes, more with many clients.
 const MOST_BYTES: usize = 256 << 10;
-/// Maximum length of a list. A renewal has some hundreds of items.
+/// Maximum number of items in a list. The answer to a renewal has some hundreds.
 const MOST_ITEMS: usize = 4 << 10;
 /// Maximum nesting of lists.
 const DEEPEST: usize = 8;
@@ -25,7 +26,7 @@ pub enum Sent {
 #[error("not a reply of a Redis server")]
 pub struct Garbage;
 
-/// Parses the first message and returns it with its length; `None` while it is incomplete.
+/// Parses the first message and returns it with its length in bytes; `None` while it is incomplete.
 pub fn read(bytes: &[u8]) -> Result<Option<(Sent, usize)>, Garbage> {
     let mut reader = Reader { bytes, at: 0 };
     let read = match bytes.first() {
@@ -90,7 +91,7 @@ impl<'a> Reader<'a> {
         self.at += length + 2;
         Ok(match kind {
             b'!' => Value::Error(kind_of(text)),
-            // Three letters and a colon state the format of the text.
+            // The text begins with its format, three letters and a colon.
             b'=' => Value::Bytes(text.get(4..).unwrap_or_default().to_vec()),
             _ => Value::Bytes(text.to_vec()),
         })

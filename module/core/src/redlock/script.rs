@@ -1,28 +1,20 @@
 //! The scripts that nodes run.
 
-macro_rules! with_waiters {
-    ($file:literal) => {
-        concat!(include_str!("scripts/waiters.lua"), include_str!($file))
-    };
-}
-
-/// A script. Each is a pure function of its keys, its arguments and the node's clock, and is
-/// atomic: if a node rejects writes (out of memory, read-only), the first write fails.
+/// A script. Its effect depends only on the values of its keys, its arguments and the node's clock.
+/// It is atomic: if a node rejects writes (out of memory, read-only), the first write fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Script {
     /// Locks the first free candidate.
     Acquire,
     /// Releases slots.
     Release,
-    /// Extends leases.
+    /// Extends locks, and restores those that the node has lost.
     Renew,
     /// Adds a waiter to the queue.
     Enqueue,
     /// Removes a waiter from the queue.
     Leave,
-    /// Returns the head of the queue.
-    Head,
-    /// Returns which slots are held.
+    /// Returns which locks or cool-downs exist, with their values and remaining times.
     List,
     /// Stores a cool-down.
     NoteCoolDown,
@@ -34,13 +26,12 @@ pub enum Script {
 
 impl Script {
     /// All scripts, to be loaded on connect.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 9] = [
         Self::Acquire,
         Self::Release,
         Self::Renew,
         Self::Enqueue,
         Self::Leave,
-        Self::Head,
         Self::List,
         Self::NoteCoolDown,
         Self::Share,
@@ -59,9 +50,11 @@ impl Script {
                 include_str!("scripts/wake.lua"),
             ),
             Self::Renew => include_str!("scripts/renew.lua"),
-            Self::Enqueue => with_waiters!("scripts/enqueue.lua"),
+            Self::Enqueue => concat!(
+                include_str!("scripts/waiters.lua"),
+                include_str!("scripts/enqueue.lua"),
+            ),
             Self::Leave => include_str!("scripts/leave.lua"),
-            Self::Head => with_waiters!("scripts/head.lua"),
             Self::List => include_str!("scripts/list.lua"),
             Self::NoteCoolDown => include_str!("scripts/note_cool_down.lua"),
             Self::Share => include_str!("scripts/share.lua"),

@@ -2,27 +2,25 @@
 
 use std::sync::Arc;
 
-use thiserror::Error;
-
 use super::names::{NameError, checked};
 
 /// Maximum number of candidates of an attempt.
 pub const MAX_CANDIDATES: usize = 16;
 
-/// A slot of a key, held by at most one lease.
+/// A slot of a key, locked by at most one client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Slot {
     field: Arc<str>,
 }
 
 impl Slot {
-    /// The slot with this number of the key with this id.
+    /// The slot number `ordinal` of the key with this id. Fails if the id is not a valid name.
     pub fn new(key: &str, ordinal: u32) -> Result<Self, NameError> {
         let field = format!("{}:{ordinal}", checked(key)?).into();
         Ok(Self { field })
     }
 
-    /// `<key>:<slot>`, as used in hashes and notifications.
+    /// `<key>:<ordinal>`: the name of the slot in Redis keys, sorted sets and notifications.
     #[must_use]
     pub fn field(&self) -> &str {
         &self.field
@@ -71,52 +69,17 @@ impl FromIterator<usize> for SlotSet {
     }
 }
 
-/// Why a list of candidates is invalid.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub enum CandidatesError {
-    /// The list is empty.
-    #[error("no candidate")]
-    None,
-    /// More than [`MAX_CANDIDATES`].
-    #[error("{0} candidates, the limit is {MAX_CANDIDATES}")]
-    TooMany(usize),
-    /// A slot is repeated.
-    #[error("a candidate is repeated")]
-    Twice,
-}
-
 /// The slots of an attempt, in the order in which every node tries them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidates(Arc<[Slot]>);
 
 impl Candidates {
-    /// Shuffles the slots. Attempts that start with the same slot would split the votes.
-    pub fn shuffled(mut slots: Vec<Slot>, mut random: u64) -> Result<Self, CandidatesError> {
-        for last in (1..slots.len()).rev() {
-            // splitmix64, which is statistically sound for any seed.
-            random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut word = random;
-            word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            word ^= word >> 31;
-            slots.swap(last, (word % (last as u64 + 1)) as usize);
-        }
-        Self::in_order(slots)
-    }
-
-    /// Keeps the order.
-    pub fn in_order(slots: Vec<Slot>) -> Result<Self, CandidatesError> {
-        if slots.is_empty() {
-            return Err(CandidatesError::None);
-        }
-        if slots.len() > MAX_CANDIDATES {
-            return Err(CandidatesError::TooMany(slots.len()));
-        }
+    /// The slots in this order: 1 to [`MAX_CANDIDATES`], none of them repeated.
+    #[must_use]
+    pub fn in_order(slots: Vec<Slot>) -> Option<Self> {
         let twice = (1..slots.len()).any(|at| slots[..at].contains(&slots[at]));
-        if twice {
-            return Err(CandidatesError::Twice);
-        }
-        Ok(Self(slots.into()))
+        let fits = (1..=MAX_CANDIDATES).contains(&slots.len()) && !twice;
+        fits.then(|| Self(slots.into()))
     }
 
     /// The slots, in order.

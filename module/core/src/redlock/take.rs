@@ -1,10 +1,11 @@
 //! A proposal of one slot as plain commands, which are faster than a script.
 //!
-//! The commands set the lock if the slot is free, raise the fence, and read the guard. The guard
-//! is read last, so that the vote of a node that lost its data in between does not count. A vote
-//! counts if all three succeeded. If only the lock was set, it is a stray grant and is released.
-//! A fence raised in vain remains and only makes the next one higher. A failed vote does not
-//! state which fence to exceed or how long to wait; [`super::Script::Acquire`] does.
+//! The commands set the lock if the slot is free, raise the fence, and read the guard. The guard is
+//! read last, so that the vote of a node that lost its data in between does not count. A vote
+//! counts if all three succeeded. If only the lock was set, it is a stray grant and is released. A
+//! fence that was raised without a grant remains; it only makes the next fence higher. The answer
+//! of a node that does not grant the slot states neither the fence to exceed nor the time to wait;
+//! that of [`super::Script::Acquire`] does.
 
 use super::names::PoolNames;
 use super::proposal::Proposal;
@@ -18,7 +19,7 @@ pub struct TakeCall {
 }
 
 impl TakeCall {
-    /// The commands for a proposal's first slot.
+    /// The commands that lock `slot` for a proposal.
     #[must_use]
     pub fn new(proposal: &Proposal, slot: &Slot, names: &PoolNames) -> Self {
         let words = |words: &[&str]| words.iter().map(ToString::to_string).collect();

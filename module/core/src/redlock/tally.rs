@@ -83,14 +83,14 @@ impl Tally {
     /// The candidate with the most grants, and their number.
     pub(super) fn leader(&self, candidates: &Candidates) -> (usize, u8) {
         let counts = (0..candidates.slots().len()).map(|index| (index, self.granted(index).len()));
-        // The first of equals.
+        // `max_by_key` returns the last of equal elements, so `rev` makes the first candidate win.
         counts
             .rev()
             .max_by_key(|&(_, count)| count)
             .unwrap_or_default()
     }
 
-    /// Whether so many nodes failed that no quorum is left.
+    /// Whether so many nodes failed or were not asked that no quorum is possible.
     pub(super) fn is_down(&self) -> bool {
         self.lacking() > self.quorum.spare()
     }
@@ -107,7 +107,7 @@ impl Tally {
         })
     }
 
-    /// Remaining time until enough nodes are out of quarantine, if quarantine prevents a quorum.
+    /// Milliseconds until enough nodes are out of quarantine, if quarantine prevents a quorum.
     pub(super) fn quarantine(&self) -> Option<u64> {
         let confined = self
             .refusals()
@@ -123,7 +123,7 @@ impl Tally {
         waits.get(must_end).copied()
     }
 
-    /// When the first conflicting lease ends.
+    /// Milliseconds until the first conflicting lock ends, if known.
     pub(super) fn first_end(&self) -> Option<u64> {
         self.refusals().filter_map(|refusal| refusal.wait_ms).min()
     }

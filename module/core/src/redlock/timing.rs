@@ -1,11 +1,11 @@
-//! Validity of leases, and delays of retries.
+//! Validity of locks, and delays of retries.
 
 /// Allowance for clocks that run at different speeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drift {
     /// Parts per million of the TTL.
     pub ppm: u32,
-    /// Constant part, for the granularity of clocks and of Redis's expiry.
+    /// Constant part in milliseconds, for the granularity of clocks and of Redis's expiry.
     pub margin_ms: u64,
 }
 
@@ -28,7 +28,8 @@ impl Drift {
             .saturating_add(self.margin_ms)
     }
 
-    /// A TTL of which at least `valid_ms` remain; the shortest, or one millisecond more.
+    /// The shortest TTL, or one millisecond more, that leaves at least `valid_ms` after the
+    /// allowance.
     #[must_use]
     pub fn ttl_for(self, valid_ms: u64) -> u64 {
         let net = u128::from(valid_ms) + u128::from(self.margin_ms) + 1;
@@ -37,31 +38,31 @@ impl Drift {
     }
 }
 
-/// How long a lease lasts.
+/// How long a lock is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// TTL of a lock on the nodes.
+    /// TTL of a lock on the nodes, in milliseconds.
     pub ttl_ms: u64,
     /// Allowance, subtracted from the TTL.
     pub drift: Drift,
 }
 
 impl Timing {
-    /// Remaining validity of a lease requested at `start`.
+    /// Remaining validity in milliseconds of a lock requested at `start`.
     #[must_use]
     pub fn validity(&self, start: u64, now: u64) -> u64 {
         self.deadline(start).saturating_sub(now)
     }
 
-    /// End of a lease requested at `start`.
+    /// End of the validity of a lock requested at `start`.
     #[must_use]
     pub fn deadline(&self, start: u64) -> u64 {
         let net = self.ttl_ms.saturating_sub(self.drift.of(self.ttl_ms));
         start.saturating_add(net)
     }
 
-    /// Whether a lease requested at `start` is worth taking now. It must last longer than it took
-    /// to acquire, otherwise it could not be renewed in time.
+    /// Whether a lock requested at `start` is worth taking now. It must last longer than it took to
+    /// acquire, otherwise it could not be renewed in time.
     #[must_use]
     pub fn worthwhile(&self, start: u64, now: u64) -> bool {
         now.saturating_sub(start) < self.validity(start, now)
@@ -73,13 +74,14 @@ impl Timing {
 pub struct RetryDelay {
     /// Minimum in milliseconds.
     pub min_ms: u64,
-    /// Maximum random addition.
+    /// Maximum random addition in milliseconds.
     pub jitter_ms: u64,
 }
 
 impl RetryDelay {
-    /// The delay after an attempt that took `elapsed` milliseconds. It is longer than the
-    /// attempt, so that of two clients that split the votes one is first.
+    /// The delay in milliseconds after an attempt that took `elapsed` milliseconds. It is longer
+    /// than the attempt, so that one of two clients that split the votes can finish before the
+    /// other.
     #[must_use]
     pub fn after(self, elapsed: u64, random: u64) -> u64 {
         let least = self.min_ms.max(elapsed.saturating_add(1));

@@ -3,7 +3,7 @@
 /// An answer of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// Nothing.
+    /// A null.
     Nil,
     /// An integer.
     Int(i64),
@@ -26,7 +26,7 @@ pub enum ErrorKind {
     OutOfMemory,
     /// It cannot persist data and therefore rejects writes.
     Misconfigured,
-    /// It is running a script that does not end.
+    /// It is running a script that has exceeded the time limit.
     Busy,
     /// It does not have the script: send its text.
     NoScript,
@@ -42,8 +42,8 @@ pub enum ErrorKind {
     WrongType,
     /// Any other error.
     Other,
-    /// The lock was set, but the fence is too low or the node had lost its data. The script
-    /// returns more details.
+    /// The lock was set, but the fence is too low or the node had lost its data. The answer of
+    /// [`super::Script::Acquire`] has more details.
     Unsure,
     /// The connection broke before an answer came.
     Disconnected,
@@ -51,51 +51,49 @@ pub enum ErrorKind {
     Garbage,
 }
 
+/// The names in logs. Those in capitals are the names that Redis uses.
+const NAMES: [(ErrorKind, &str); 15] = [
+    (ErrorKind::ReadOnly, "READONLY"),
+    (ErrorKind::Loading, "LOADING"),
+    (ErrorKind::OutOfMemory, "OOM"),
+    (ErrorKind::Misconfigured, "MISCONF"),
+    (ErrorKind::Busy, "BUSY"),
+    (ErrorKind::NoScript, "NOSCRIPT"),
+    (ErrorKind::Denied, "NOAUTH"),
+    (ErrorKind::NoPermission, "NOPERM"),
+    (ErrorKind::MasterDown, "MASTERDOWN"),
+    (ErrorKind::NoReplicas, "NOREPLICAS"),
+    (ErrorKind::WrongType, "WRONGTYPE"),
+    (ErrorKind::Other, "ERR"),
+    (ErrorKind::Unsure, "unsure"),
+    (ErrorKind::Disconnected, "disconnected"),
+    (ErrorKind::Garbage, "garbage"),
+];
+
 impl ErrorKind {
     /// Classifies an error by its text, with or without the leading `-`.
     #[must_use]
     pub fn classify(message: &str) -> Self {
         let message = message.strip_prefix('-').unwrap_or(message);
         if message.starts_with("ERR Protocol error: unauthenticated") {
-            // The answer to a call as long as ours without a password; the node disconnects then.
+            // The answer of Redis to an unauthenticated call with many arguments; it then
+            // disconnects.
             return Self::Denied;
         }
-        match message.split_ascii_whitespace().next().unwrap_or_default() {
-            "READONLY" => Self::ReadOnly,
-            "LOADING" => Self::Loading,
-            "OOM" => Self::OutOfMemory,
-            "MISCONF" => Self::Misconfigured,
-            "BUSY" => Self::Busy,
-            "NOSCRIPT" => Self::NoScript,
-            "NOAUTH" | "WRONGPASS" => Self::Denied,
-            "NOPERM" => Self::NoPermission,
-            "WRONGTYPE" => Self::WrongType,
-            "MASTERDOWN" => Self::MasterDown,
-            "NOREPLICAS" => Self::NoReplicas,
-            _ => Self::Other,
-        }
+        let name = match message.split_ascii_whitespace().next() {
+            Some("WRONGPASS") => "NOAUTH",
+            Some(name) if name.bytes().all(|b| b.is_ascii_uppercase()) => name,
+            _ => "ERR",
+        };
+        let known = NAMES.iter().find(|(_, known)| *known == name);
+        known.map_or(Self::Other, |&(kind, _)| kind)
     }
 
-    /// The name in logs and listings; for errors of Redis, Redis's name.
+    /// The name in logs and listings; for errors of Redis, the name that Redis uses.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ReadOnly => "READONLY",
-            Self::Loading => "LOADING",
-            Self::OutOfMemory => "OOM",
-            Self::Misconfigured => "MISCONF",
-            Self::Busy => "BUSY",
-            Self::NoScript => "NOSCRIPT",
-            Self::Denied => "NOAUTH",
-            Self::NoPermission => "NOPERM",
-            Self::MasterDown => "MASTERDOWN",
-            Self::NoReplicas => "NOREPLICAS",
-            Self::WrongType => "WRONGTYPE",
-            Self::Other => "ERR",
-            Self::Unsure => "unsure",
-            Self::Disconnected => "disconnected",
-            Self::Garbage => "garbage",
-        }
+        let known = NAMES.iter().find(|(kind, _)| *kind == self);
+        known.map_or("ERR", |&(_, name)| name)
     }
 
     /// Whether the node may have executed the command nevertheless.

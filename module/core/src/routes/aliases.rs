@@ -9,11 +9,11 @@ pub struct Alias {
     pub name: String,
     /// The model that is sent upstream.
     pub model: String,
-    /// Whether responses contain the alias again.
+    /// Whether responses name the alias instead of the model.
     pub restore: bool,
 }
 
-/// The aliases of a block.
+/// The aliases of an `openai_routes` block.
 #[derive(Debug, Default)]
 pub(super) struct Aliases {
     all: Vec<Alias>,

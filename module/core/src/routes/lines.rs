@@ -6,7 +6,7 @@ use super::aliases::Aliases;
 use super::table::{PatternTable, Patterns};
 use super::{Alias, RouteError, Routes, TargetName};
 
-/// A block while it is parsed.
+/// An `openai_routes` block while it is parsed.
 #[derive(Debug, Default)]
 pub struct RouteLines {
     aliases: Aliases,
@@ -20,7 +20,7 @@ impl RouteLines {
     /// MODEL [restore]`.
     ///
     /// # Errors
-    /// What is wrong with the line.
+    /// When the line is invalid.
     pub fn read(&mut self, name: &str, words: &[&str]) -> Result<(), RouteError> {
         match name {
             "model" => self.model(words),
@@ -81,10 +81,11 @@ impl RouteLines {
             .ok_or_else(|| RouteError::Duplicate(name.to_owned()))
     }
 
-    /// The routes, after all lines.
+    /// Returns the routes of the block, after all of its lines.
     ///
     /// # Errors
-    /// When there are none, or an alias has no route.
+    /// When there are no routes, an alias stands for another alias, or no route serves the model of
+    /// an alias.
     pub fn finish(self) -> Result<Routes, RouteError> {
         if self.lists.is_empty() {
             return Err(RouteError::Empty);

@@ -26,7 +26,7 @@ use aliases::Aliases;
 use openai_wire::head::{Captured, MAX_MODEL};
 use table::PatternTable;
 
-/// The routes of a block.
+/// The routes of an `openai_routes` block.
 #[derive(Debug)]
 pub struct Routes {
     aliases: Aliases,
@@ -48,20 +48,27 @@ pub struct Routed {
 }
 
 impl Routes {
-    /// Finds the route for a request's model. A request without a model goes to `otherwise`, or
-    /// to the first targets if there is none. `None` when no target serves the model.
+    /// Finds the route for a request's model. A model whose name is too long to be stored goes to
+    /// the targets of the pattern `*`, or to `otherwise`. A request without a model goes to
+    /// `otherwise`, or to the first targets if there is none. `None` when no target serves the
+    /// model.
     #[must_use]
     pub fn find(&self, model: &Captured<MAX_MODEL>) -> Option<Routed> {
-        let unmatched = |list| Routed {
+        let unnamed = |pattern, list| Routed {
             alias: None,
-            pattern: None,
+            pattern,
             list,
         };
         let asked = match model {
             Captured::Text(text) => text,
-            // No pattern is that long.
-            Captured::TooLong => return self.otherwise.map(unmatched),
-            Captured::Absent => return Some(unmatched(self.otherwise.unwrap_or(0))),
+            Captured::TooLong => {
+                let any = self
+                    .table
+                    .any()
+                    .map(|(pattern, list)| unnamed(Some(pattern), list));
+                return any.or_else(|| Some(unnamed(None, self.otherwise?)));
+            }
+            Captured::Absent => return Some(unnamed(None, self.otherwise.unwrap_or(0))),
         };
         let alias = self.aliases.find(asked);
         let model = alias.and_then(|at| self.aliases.get(at));
@@ -87,7 +94,8 @@ impl Routes {
         self.aliases.get(routed.alias?)
     }
 
-    /// The matching pattern, or `otherwise`.
+    /// The matching pattern, or `otherwise`; `None` for a request without a model if there is no
+    /// `otherwise`.
     #[must_use]
     pub fn pattern(&self, routed: Routed) -> Option<&str> {
         match routed.pattern {

@@ -100,6 +100,12 @@ impl PatternTable {
         Some((found, self.all[found].list))
     }
 
+    /// The pattern `*`, and its target list.
+    pub(super) fn any(&self) -> Option<(usize, usize)> {
+        let found = self.prefixes.find("")?;
+        Some((found, self.all[found].list))
+    }
+
     fn regex(&self, model: &str) -> Option<usize> {
         let mut regexes = self.regexes.iter();
         regexes

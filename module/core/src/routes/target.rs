@@ -66,7 +66,8 @@ impl fmt::Display for TargetName {
     }
 }
 
-/// A name, or an address with a port: what may follow `http://`.
+/// Whether the name may be that of an upstream: a name or an address with a port, as may follow
+/// `http://`.
 fn is_upstream(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:[]".contains(&byte);
     (1..=MAX_UPSTREAM).contains(&name.len()) && name.bytes().all(plain)

@@ -72,6 +72,21 @@ fn a_star_alone_is_any_model() {
 }
 
 #[test]
+fn a_name_that_is_too_long_matches_a_star_alone() {
+    let long = "a".repeat(MAX_MODEL + 1);
+    let lines = [
+        "model a* ~a to=first",
+        "model * to=any",
+        "otherwise to=other",
+    ];
+    assert_found(&routes(&lines), &long, "*", "any");
+    assert_found(&routes(&lines[1..2]), &long, "*", "any");
+    let without = routes(&[lines[0], lines[2]]);
+    assert_found(&without, &long, "otherwise", "other");
+    assert_eq!(found(&routes(&lines[..1]), &long), None);
+}
+
+#[test]
 fn without_a_model_otherwise_or_the_first_targets_serve() {
     let lines = ["model ~x to=first", "model a to=second", "alias b a"];
     let of = |routes: &Routes, model| routes.find(&model).map(|routed| routed.list);

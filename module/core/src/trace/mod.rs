@@ -1,17 +1,17 @@
 //! W3C Trace Context and request ids.
 //!
-//! Random numbers are passed in. Headers of clients are untrusted: only valid ones are forwarded.
+//! Random numbers are passed in. Headers of clients are not trusted: only valid ones are forwarded.
 
 /// The length of a `traceparent` of version 00.
 const LENGTH: usize = 55;
 
-/// The `traceparent` to be sent: the client's trace or a new one, with our span.
+/// The `traceparent` to be sent: the client's trace or a new one, with the span of this gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceParent([u8; LENGTH]);
 
-/// The flags defined so far: the caller may have recorded the trace, and the trace id is random.
+/// The defined flags: the caller may have recorded the trace, and the trace id is random.
 const KNOWN_FLAGS: u8 = 0b11;
-/// Every request is logged.
+/// The flag `sampled`, set for new traces: every request is logged.
 const SAMPLED: u8 = 0b01;
 
 impl TraceParent {
@@ -39,7 +39,7 @@ impl TraceParent {
         Some(Self(text))
     }
 
-    /// Begins a trace.
+    /// Begins a new trace with the span `span`. Ids of 0 are invalid and replaced by 1.
     pub fn begun(trace: u128, span: u64) -> Self {
         let mut text = [b'-'; LENGTH];
         text[..2].copy_from_slice(b"00");
@@ -59,7 +59,7 @@ impl TraceParent {
         &self.0[3..35]
     }
 
-    /// The id of our span, 16 hexadecimal digits.
+    /// The id of the gateway's span, 16 hexadecimal digits.
     pub fn span_id(&self) -> &[u8] {
         &self.0[36..52]
     }
@@ -74,7 +74,7 @@ pub fn is_request_id(text: &[u8]) -> bool {
     (1..=LONGEST_ID).contains(&text.len()) && text.iter().all(sane)
 }
 
-/// Prefix of new request ids, as OpenAI's.
+/// Prefix of new request ids, the same as OpenAI's.
 const ID_PREFIX: &[u8; 4] = b"req_";
 
 /// A new request id: `req_` and 32 hexadecimal digits.
@@ -104,7 +104,7 @@ fn value(digit: u8) -> Option<u8> {
     }
 }
 
-/// Writes the lowest digits of a number.
+/// Writes the lowest digits of a number in hexadecimal.
 fn write(mut number: u128, digits: &mut [u8]) {
     for digit in digits.iter_mut().rev() {
         *digit = b"0123456789abcdef"[(number & 0xf) as usize];

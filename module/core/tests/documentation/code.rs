@@ -98,24 +98,21 @@ pub fn directives() -> BTreeSet<String> {
     at_least(30, "directives", names)
 }
 
-/// All parameters of blocks.
+/// All parameters of blocks: their readers are given lists of them.
 pub fn parameters() -> BTreeSet<String> {
-    let text = code("module/src/config") + &code("module/core/src/routes");
-    let mut names = BTreeSet::new();
-    for pattern in [
-        r#""([a-z_]+)" => (?:Some\()?values::once\(\s*&mut (?:said|self)\."#,
-        r#""([a-z_]+)" => \{\s*said\.sources"#,
-        r#""([a-z_]+)" => self\.[a-z_]+\(words\)"#,
-        r#"\*name [!=]= "([a-z_]+)""#,
-    ] {
-        names.extend(matches(&text, pattern));
-    }
-    at_least(35, "parameters of blocks", names)
+    let text = code("module/src/config");
+    let lists = [
+        r"(?s)const LINES: \[&str; \d+\] = \[(.*?)\]",
+        r"(?s)lines::block\(conf, &\[(.*?)\]",
+    ];
+    let lists = lists.iter().flat_map(|pattern| matches(&text, pattern));
+    let names = lists.flat_map(|list| matches(&list, r#""([a-z_]+)""#));
+    at_least(35, "parameters of blocks", names.collect())
 }
 
 /// All variables, with their dollar sign.
 pub fn variables() -> BTreeSet<String> {
-    let names = matches(&code("module/src"), r#"name: "(openai_[a-z_]+)""#);
+    let names = matches(&code("module/src"), r#"variable\(\s*"(openai_[a-z_]+)""#);
     at_least(35, "variables", names)
         .into_iter()
         .map(|name| format!("${name}"))
@@ -153,7 +150,7 @@ pub fn metrics() -> BTreeMap<String, String> {
 pub fn error_codes() -> BTreeSet<String> {
     let mut codes = matches(
         &code("module/wire/src/error"),
-        r#": "[a-z_]+" / "([a-z_]+)""#,
+        r#" "[a-z_]+" / "([a-z_]+)""#,
     );
     let problems = fs::read_to_string(root().join("module/core/src/admin/problem.rs"));
     let problems = problems.expect("the errors of the lock service");
@@ -176,7 +173,7 @@ pub fn paths() -> BTreeSet<String> {
 /// Variables of the environment that the module itself reads.
 pub fn environment() -> BTreeSet<String> {
     let text = code("module/src") + &code("module/openai-keys/src");
-    let mut names = matches(&text, r#"\benvironment\("([A-Z_]+)"\)"#);
+    let mut names = matches(&text, r#"\benvironment\(conf, "([A-Z_]+)"\)"#);
     names.extend(matches(&text, r#"const VARIABLE: &str = "([A-Z_]+)""#));
     at_least(3, "variables of the environment", names)
 }

@@ -1,8 +1,9 @@
 //! `docs/reference` has an entry for every name of the code, and no other.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 
-use crate::code;
+use crate::code::{self, matches, root};
 use crate::pages::Page;
 
 /// Fails if the two differ, and says how.
@@ -92,6 +93,22 @@ fn events() {
         (name.to_owned(), level.into_iter().collect::<String>())
     });
     assert_same_with("events", &code::events(), &described.collect());
+}
+
+/// Fields of the access log.
+#[test]
+fn access_log() {
+    let format = fs::read_to_string(root().join("nginx/log_format.conf"));
+    let fields = matches(
+        &format.expect("the log format"),
+        r#"(?m)^    '"([a-z_]+)":"#,
+    );
+    assert!(fields.len() > 40, "{fields:?}");
+    let page = Page::read("docs/reference/access-log.md");
+    let rows = page.text.lines().filter(|line| line.starts_with("| `"));
+    let names = rows.filter_map(|row| row.split('|').nth(1));
+    let names = names.flat_map(|cell| matches(cell, "`([a-z_]+)`"));
+    assert_same("access log", &fields, &names.collect());
 }
 
 #[test]

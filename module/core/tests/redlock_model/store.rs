@@ -40,16 +40,8 @@ fn int(number: usize) -> Value {
     Value::Int(number as i64)
 }
 
-/// What a lock has beside its nonce.
 fn meta(proposal: &Proposal) -> String {
-    let Proposal {
-        nonce,
-        fence,
-        holder,
-        ..
-    } = proposal;
-    let (start, owner, request) = (holder.start_ms(), holder.owner(), holder.request());
-    format!("{nonce}\n{fence}\n{start}\n{owner}\n{request}")
+    proposal.holder.meta(proposal.nonce, proposal.fence)
 }
 
 fn in_quarantine(left: u64) -> Value {
@@ -66,7 +58,6 @@ impl Store {
             Command::Renew(renew) => self.renew(renew, now),
             Command::Enqueue(enlist) => self.enqueue(enlist, now),
             Command::Leave { waiter } => Value::Int(self.queue.remove(waiter).is_some().into()),
-            Command::Head => self.head(now).map_or(Value::Nil, |waiter| bytes(&waiter)),
             Command::List { slots } => self.list(slots, now),
         }
     }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use openai_core::redlock::{
-    Candidates, Command, Enlist, Fence, Holder, Lease, Nonce, PoolNames, Priority, Proposal,
-    ReleaseCommand, RenewCommand, Slot,
+    Candidates, Command, Enlist, Fence, Holder, Nonce, PoolNames, Priority, Proposal,
+    ReleaseCommand, RenewCommand, Slot, SlotLock,
 };
 
 use crate::model::Store;
@@ -54,7 +54,7 @@ pub fn ending(slots: &[u32], nonce: u128, ends: Option<u64>) -> Command {
 }
 
 pub fn renew(leases: &[(u32, u128, u64)], ttl_ms: u64) -> Command {
-    let lease = |&(ordinal, nonce, number): &(u32, u128, u64)| Lease {
+    let lease = |&(ordinal, nonce, number): &(u32, u128, u64)| SlotLock {
         slot: slot(ordinal),
         nonce: Nonce(nonce),
         fence: fence(number),

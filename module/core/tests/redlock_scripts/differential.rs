@@ -53,7 +53,7 @@ fn random_command(rng: &mut Rng, at: usize) -> Command {
     // Mostly ascending, but not always above earlier fences.
     let fence = (at as u64 + 20).saturating_sub(rng.within(0, 40)) + 1;
     let slots = some_slots(rng);
-    match rng.within(0, 9) {
+    match rng.within(0, 8) {
         0..=2 => {
             let slots = slots.into_iter().map(slot).collect();
             let mut proposal = proposal(slots, nonce, fence);
@@ -71,7 +71,6 @@ fn random_command(rng: &mut Rng, at: usize) -> Command {
         7 => Command::Leave {
             waiter: format!("host-1:{}", rng.within(1, 9)),
         },
-        8 => Command::Head,
         _ => Command::List {
             slots: (0..4).map(slot).collect(),
         },

@@ -11,7 +11,7 @@ use crate::config::parse::{Conf, ConfResult};
 use crate::config::tagged;
 use crate::guard;
 
-/// Where a directive may stand.
+/// The contexts in which a directive is allowed.
 #[derive(Clone, Copy)]
 pub enum Scope {
     /// In `http` only.
@@ -22,7 +22,7 @@ pub enum Scope {
     Location,
 }
 
-/// What a directive takes.
+/// The arguments of a directive.
 #[derive(Clone, Copy)]
 pub enum Args {
     /// Nothing.
@@ -41,29 +41,49 @@ pub enum Args {
     NamedBlock,
 }
 
-/// A directive: what it is called, where it stands, and what it does to the
-/// configuration of its level.
+/// A directive: its name, the contexts that allow it, and how it changes the configuration.
 pub trait Directive: 'static {
-    /// The configuration it writes to: [`Scope::Http`] directives get the main
-    /// one, the others that of their location.
+    /// The configuration that the directive changes: the main configuration for [`Scope::Http`],
+    /// otherwise that of the location.
     type Target: 'static;
-    /// Its name.
+    /// The name of the directive.
     const NAME: &'static CStr;
-    /// Where it may stand.
+    /// The contexts that allow it.
     const SCOPE: Scope;
-    /// How many arguments it takes.
+    /// Its arguments.
     const ARGS: Args;
 
-    /// Reads it. `Err(Some(..))` is said to the operator after the directive's
-    /// name; `Err(None)` when the reason has been said already.
+    /// Reads the directive. `Err(Some(reason))` is logged after the directive's name; `Err(None)`
+    /// means that the reason has already been logged.
     fn read(conf: &mut Conf, target: &mut Self::Target) -> Result<(), Option<String>>;
 }
 
-/// A module's directives, closed by [`end`].
-pub type Commands<const N: usize> = [ngx_command_t; N];
+/// The module's table of directives in nginx's format: it ends with an empty entry.
+#[repr(C)]
+pub struct Commands<const N: usize> {
+    all: [Command; N],
+    end: Command,
+}
 
-/// The entry of a directive in the module's table.
-pub const fn command<D: Directive>() -> ngx_command_t {
+impl<const N: usize> Commands<N> {
+    /// Creates a table of these directives.
+    pub const fn new(all: [Command; N]) -> Self {
+        let end = Command(ngx_command_t::empty());
+        Self { all, end }
+    }
+
+    /// The number of directives.
+    pub const fn count(&self) -> usize {
+        N
+    }
+}
+
+/// An entry of the module's table of directives, made by [`command`].
+#[repr(transparent)]
+pub struct Command(ngx_command_t);
+
+/// Makes the table entry of a directive.
+pub const fn command<D: Directive>() -> Command {
     let name = D::NAME.to_bytes();
     let (place, conf) = match D::SCOPE {
         Scope::Http => (NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET),
@@ -82,7 +102,7 @@ pub const fn command<D: Directive>() -> ngx_command_t {
         Args::Block => NGX_CONF_BLOCK | NGX_CONF_NOARGS,
         Args::NamedBlock => NGX_CONF_BLOCK | NGX_CONF_TAKE1,
     };
-    ngx_command_t {
+    Command(ngx_command_t {
         name: ngx_str_t {
             len: name.len(),
             data: name.as_ptr().cast_mut(),
@@ -92,12 +112,7 @@ pub const fn command<D: Directive>() -> ngx_command_t {
         conf,
         offset: 0,
         post: core::ptr::null_mut(),
-    }
-}
-
-/// The end of a table of directives.
-pub const fn end() -> ngx_command_t {
-    ngx_command_t::empty()
+    })
 }
 
 unsafe extern "C" fn set_entry<D: Directive>(
@@ -107,24 +122,38 @@ unsafe extern "C" fn set_entry<D: Directive>(
 ) -> *mut c_char {
     guard(NGX_CONF_ERROR, || {
         let mut conf = Conf(cf);
-        // SAFETY: `target` is what our create_main_conf or create_loc_conf made,
-        // by the offset in the directive's entry; nobody else refers to it while
-        // nginx reads the configuration.
+        // SAFETY: by the offset in the directive's entry, nginx passes what create_main_conf or
+        // create_loc_conf of this module returned, made by `tagged::make`. nginx holds no other
+        // reference to it while it reads the configuration (Configuration).
         let target = unsafe { tagged::find::<D::Target>(target).map(|mut found| found.as_mut()) };
         let read = match target {
             Some(target) => D::read(&mut conf, target),
-            None => Err(Some("stands where it has no configuration".into())),
+            None => Err(Some("is not allowed here".into())),
         };
         match read {
             Ok(()) => NGX_CONF_OK,
             Err(reason) => {
                 if let Some(reason) = reason {
+                    let reason = without_semicolon(&conf).unwrap_or(reason);
                     conf.reject(&format!("{}: {reason}", D::NAME.to_string_lossy()));
                 }
                 NGX_CONF_ERROR
             }
         }
     })
+}
+
+/// The message for a rejected directive if one of its arguments is the name of a directive: the `;`
+/// between them is missing.
+fn without_semicolon(conf: &Conf) -> Option<String> {
+    let words = conf.words().ok()?;
+    let next = words.iter().skip(2).find(|word| conf.has_directive(word))?;
+    Some(missing_semicolon(next))
+}
+
+/// The message that a `;` is missing before the directive `next`.
+pub fn missing_semicolon(next: &str) -> String {
+    format!("\";\" is missing before \"{next}\"")
 }
 
 /// The argument of a [`Args::Flag`] or [`Args::One`] directive.

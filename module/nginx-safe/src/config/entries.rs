@@ -1,8 +1,8 @@
-//! The functions of ours that are known again by their address.
+//! Callbacks of the module that are recognised by their address.
 //!
-//! The address of a generic function is neither unique nor always the same: it may be
-//! compiled more than once, and equal functions may become one. So each address is taken
-//! once, by a static of the module; nginx gets it from there, and so does who compares.
+//! The address of a generic function is not unique: it may be compiled more than once, and equal
+//! functions may be merged. Therefore a static of the module takes each address once. nginx gets
+//! the address from that static, and comparisons use it too.
 
 use core::ffi::c_void;
 
@@ -19,20 +19,20 @@ pub(crate) type Entry = unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int
 type SubrequestEntry =
     unsafe extern "C" fn(*mut ngx_http_request_t, *mut c_void, ngx_int_t) -> ngx_int_t;
 
-/// The functions of a module that nginx calls, each by its one address.
+/// The callbacks of a module, each with a single address.
 pub struct Entries {
     pub(crate) precontent: Entry,
     pub(crate) content: Entry,
     pub(crate) process_header: Entry,
     pub(crate) subrequest: SubrequestEntry,
-    /// What answers a location in place of an upstream.
+    /// The content handler of locations that the module answers itself.
     pub(crate) answer: Entry,
     /// See [`Wrapped::attempt_over`].
     pub(crate) attempt_over: fn(Request<'_>),
 }
 
 impl Entries {
-    /// For the one static of a module: see [`crate::export_module`].
+    /// Makes the value for the module's static: see [`crate::export_module`].
     pub const fn of<M: Wrapped>() -> Self {
         Self {
             precontent: phase_entry::<M::Precontent>,

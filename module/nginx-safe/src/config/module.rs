@@ -1,88 +1,136 @@
+use core::cell::Cell;
 use core::ffi::{c_char, c_void};
 use core::ptr;
 
-use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK, Pool};
+use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 use ngx::ffi::{
-    ngx_conf_t, ngx_core_conf_t, ngx_core_module, ngx_cycle_t, ngx_http_core_loc_conf_t,
-    ngx_http_core_module, ngx_http_module_t, ngx_int_t, ngx_module_t,
+    NGX_HTTP_MODULE, ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_core_loc_conf_t,
+    ngx_http_core_module, ngx_http_handler_pt, ngx_http_module_t, ngx_int_t, ngx_module_t,
+    ngx_uint_t,
 };
 use ngx::http::HttpModuleConfExt;
 
 use crate::config::entries::Entries;
-use crate::config::parse::{Conf, ConfResult, status};
+use crate::config::parse::{Conf, ConfResult, Mistake, status};
 use crate::config::registered;
 use crate::config::tagged::{self, Tagged};
 use crate::config::variable::{self, Variables};
 use crate::destination;
 use crate::filter::chain::{self, Filter};
 use crate::guard;
+use crate::in_force;
 use crate::log;
-use crate::process::{self, Cycle};
-use crate::request::content::Content;
-use crate::request::phase::{self, PhaseHandler, phase_entry};
-use crate::upstream::wrap::{ContentHandler, Wrapped};
+use crate::process::{self, ThreadStage};
+use crate::request::content::{ANSWERED, Content};
+use crate::request::handle::Request;
+use crate::request::phase::{self, Phase, PhaseHandler, log_entry, phase_entry};
+use crate::text::bytes_of;
+use crate::upstream::wrap::Wrapped;
 
-/// An HTTP module, as nginx meets it.
-pub trait HttpModule: 'static {
+/// A module that [`export_module`](crate::export_module) has exported.
+///
+/// ```compile_fail,E0200
+/// struct Mine;
+///
+/// impl nginx_safe::export::Exported for Mine {
+///     fn record() -> *const nginx_safe::export::Record {
+///         std::ptr::null()
+///     }
+///
+///     fn entries() -> &'static nginx_safe::export::Entries {
+///         unreachable!()
+///     }
+/// }
+/// ```
+///
+/// # Safety
+/// `record` returns the static that nginx loads as the module, and `entries` the callbacks of the
+/// same module.
+pub unsafe trait Exported: 'static {
+    /// The module's record, which nginx reads.
+    fn record() -> *const Record;
+    /// The module's callbacks that are recognised by their address.
+    fn entries() -> &'static Entries;
+}
+
+/// An HTTP module. [`export_module`](crate::export_module) exports it to nginx.
+pub trait HttpModule: Exported {
     /// The configuration of the `http` block.
     type Main: MainConf;
     /// The configuration of a location.
     type Location: LocationConf<Main = Self::Main>;
-    /// The handler in ACCESS.
+    /// The handler in the ACCESS phase.
     type Access: PhaseHandler;
-    /// The handler in PRECONTENT.
+    /// The handler in the PRECONTENT phase.
     type Precontent: PhaseHandler;
-    /// The handler in LOG.
-    type Log: PhaseHandler;
-    /// The filter of headers and bodies.
+    /// The header and body filter.
     type Filter: Filter;
-    /// What answers the locations of [`Conf::serve_content`].
+    /// The content of locations with [`Conf::serve_content`].
     type Content: Content;
+    /// The prefix of the module's log messages.
+    const NAME: &'static str;
     /// The variables of the module.
     const VARIABLES: Variables;
 
-    /// The module's record, which [`crate`] exports to nginx.
-    fn record() -> *const ngx_module_t;
-    /// Its functions that are known by their address, likewise.
-    fn entries() -> &'static Entries;
-    /// A message about a directive of these words as it may be written: without what looks
-    /// like a secret, on one line.
+    /// Returns `message`, an error about a directive that consists of `words`, in a form that may
+    /// be logged: on one line, and without anything that looks like a secret.
     fn show(message: &str, words: &[&str]) -> String;
-    /// The configuration is about to be taken into use; in the master.
+    /// Called when a configuration is about to take effect, in the process that read it: the
+    /// master, the single process without a master, or `nginx -t`.
     fn commit(main: &Self::Main) -> ConfResult;
-    /// A worker starts.
-    fn start(main: &Self::Main, cycle: Cycle) -> ConfResult;
-    /// A worker ends.
+    /// Called when a request ends, and when a subrequest ends for which [`Request::tell_end`] was
+    /// called. It can be called more than once for the same request.
+    ///
+    /// [`Request::tell_end`]: crate::Request::tell_end
+    fn ended(request: Request<'_>);
+    /// Called when a process with an event loop starts: a worker, the cache manager or the cache
+    /// loader. [`serves_requests`](crate::serves_requests) tells them apart.
+    fn start(main: &Self::Main) -> ConfResult;
+    /// Called when a worker ends, but not when the cache manager or the cache loader does.
     fn stop();
-    /// All workers have ended; in the master.
+    /// Called in the master after all workers have ended, or at the end of a process without a
+    /// master.
     fn finish(main: &Self::Main);
 }
 
 /// The configuration of the `http` block.
 pub trait MainConf: Default + 'static {
-    /// All directives have been read.
-    fn complete(&mut self, conf: &Conf) -> ConfResult;
+    /// Called once all directives have been read.
+    fn complete(&mut self, conf: &Conf) -> Result<(), Mistake>;
 }
 
-/// The configuration of a location, and of the levels above it.
+/// The configuration of a location, an `if` block, a server or the `http` block.
 pub trait LocationConf: Default + 'static {
     /// The configuration of the `http` block.
     type Main;
-    /// Takes over from the level above what this one does not say.
-    fn inherit(&mut self, above: &Self, main: &Self::Main) -> ConfResult;
-    /// The upstream that requests here are sent to, if the configuration says it.
+    /// Inherits from the level above what this level does not set.
+    fn inherit(&mut self, above: &Self, main: &Self::Main, conf: &Conf) -> Result<(), Mistake>;
+    /// Inherits the content handler of the level above: this is an `if` or `limit_except` block
+    /// without one of its own. Called before [`LocationConf::inherit`].
+    fn continues(&mut self, above: &Self);
+    /// Called when the location has a content handler that is not this crate's wrapper: that of
+    /// another module, such as `proxy_pass`, or that of [`Conf::serve_content`] if
+    /// [`LocationConf::is_own`] returns `false`. [`Request::send_with`] can use it to send
+    /// requests.
+    fn found_handler(&mut self);
+    /// Called with the name of the upstream that requests of this location are sent to, if the
+    /// configuration states one.
     fn found_upstream(&mut self, name: &str, main: &Self::Main);
-    /// The location's content handler.
-    fn content(&self) -> &ContentHandler;
-    /// Whether requests are sent with a key only: the content handler is wrapped.
-    fn needs_key(&self) -> bool;
-    /// Whether [`Filter::client_left`] is to be asked here.
+    /// Whether the module itself answers requests here: [`Conf::serve_content`] was called for this
+    /// location, or for the location whose handler this block inherits.
+    fn is_own(&self) -> bool;
+    /// Whether the content handler is wrapped, so that requests are only sent by
+    /// [`Request::send_with`].
+    ///
+    /// [`Request::send_with`]: crate::Request::send_with
+    fn is_wrapped(&self) -> bool;
+    /// Whether [`Filter::client_left`] is called for requests of this location.
     fn drains(&self) -> bool;
 }
 
 pub(crate) fn the_module<M: HttpModule>() -> &'static ngx_module_t {
-    // SAFETY: the record is a static; nginx writes its index when it loads the
-    // module, before anything reads it.
+    // SAFETY: `Exported` requires that the record is the static that nginx loads. nginx writes the
+    // indices in it before it first calls the module, and afterwards only reads it.
     unsafe { &*M::record() }
 }
 
@@ -100,42 +148,44 @@ pub const fn callbacks<M: Wrapped>() -> ngx_http_module_t {
     }
 }
 
-fn said(conf: &Conf, result: ConfResult) -> bool {
-    if let Err(message) = &result {
-        conf.reject(message);
+fn said(conf: &Conf, result: Result<(), Mistake>) -> bool {
+    if let Err(mistake) = &result {
+        conf.reject_later(mistake);
     }
     result.is_ok()
 }
 
 unsafe extern "C" fn preconfiguration<M: HttpModule>(cf: *mut ngx_conf_t) -> ngx_int_t {
     guard(status(false), || {
+        in_force::begin();
         registered::register::<M>();
-        log::route_panics();
+        log::route_panics(M::NAME);
         log::show_by(M::show);
         let conf = Conf(cf);
-        let ready = process::may_configure().and_then(|()| variable::declare::<M>(&conf));
-        status(said(&conf, ready))
+        let ready = process::may_configure(M::NAME).and_then(|()| variable::declare::<M>(&conf));
+        status(said(&conf, ready.map_err(Mistake::from)))
     })
 }
 
 unsafe extern "C" fn postconfiguration<M: HttpModule>(cf: *mut ngx_conf_t) -> ngx_int_t {
     guard(status(false), || {
         let conf = Conf(cf);
-        let added = phase::add(&conf, M::Access::PHASE, phase_entry::<M::Access>)
-            .and_then(|()| phase::add(&conf, M::Precontent::PHASE, M::entries().precontent))
-            .and_then(|()| phase::add(&conf, M::Log::PHASE, phase_entry::<M::Log>))
+        let added = phase::add(&conf, Phase::Access, phase_entry::<M::Access>)
+            .and_then(|()| phase::add(&conf, Phase::Precontent, M::entries().precontent))
+            .and_then(|()| phase::add(&conf, Phase::Log, log_entry::<M>))
             .and_then(|()| variable::check::<M>(&conf));
         chain::install::<M::Filter>();
-        status(said(&conf, added))
+        status(said(&conf, added.map_err(Mistake::from)))
     })
 }
 
 unsafe extern "C" fn create<T: Default + 'static>(cf: *mut ngx_conf_t) -> *mut c_void {
     guard(ptr::null_mut(), || {
-        // SAFETY: the pool of the configuration being read; it drops the value
-        // when the cycle ends.
-        let pool = unsafe { Pool::from_ngx_pool((*cf).pool) };
-        tagged::make::<T>(&pool)
+        // create_main_conf is the first callback that nginx calls.
+        process::enter(ThreadStage::Configures);
+        // SAFETY: nginx passes the live ngx_conf_t of the configuration being read. Its pool is
+        // that of the cycle (Call, Pool).
+        unsafe { tagged::make::<T>((*cf).pool) }
     })
 }
 
@@ -145,9 +195,13 @@ unsafe extern "C" fn init_main<M: HttpModule>(
 ) -> *mut c_char {
     guard(NGX_CONF_ERROR, || {
         let conf = Conf(cf);
-        // SAFETY: what `create` made; nobody else refers to it now.
+        // SAFETY: nginx passes what `create` made, and holds no other reference to it
+        // (Configuration).
         let main = unsafe { tagged::find::<M::Main>(main).map(|mut found| found.as_mut()) };
-        let done = main.map_or(Err("no configuration".into()), |main| main.complete(&conf));
+        let done = main.map_or_else(
+            || Err(Mistake::from("no configuration".to_owned())),
+            |main| main.complete(&conf),
+        );
         if said(&conf, done) {
             NGX_CONF_OK
         } else {
@@ -163,23 +217,49 @@ unsafe extern "C" fn merge_location<M: Wrapped>(
 ) -> *mut c_char {
     guard(NGX_CONF_ERROR, || {
         let conf = Conf(cf);
-        // SAFETY: what `create` made, two different levels; cf's context is that of
-        // the http block while locations are merged.
-        let (above, own, main) = unsafe {
+        // SAFETY: nginx passes what `create` made for two different levels (Configuration). While
+        // it merges, cf->ctx is the context of the http block, with loc_conf replaced by that of
+        // the location being merged. init_main_conf of this module has been called before.
+        let (notes_above, notes, above, own, main) = unsafe {
             (
+                tagged::notes(above),
+                tagged::notes(own),
                 tagged::find::<M::Location>(above).map(|found| found.as_ref()),
                 tagged::find::<M::Location>(own).map(|mut found| found.as_mut()),
                 main_of_conf::<M>(cf),
             )
         };
-        let (Some(above), Some(own), Some(main)) = (above, own, main) else {
+        // SAFETY: as above: cf->ctx->loc_conf is that of the location being merged.
+        let core = unsafe {
+            let core_module = &raw const ngx_http_core_module;
+            (*cf).http_location_conf_unchecked::<ngx_http_core_loc_conf_t>(&*core_module)
+        };
+        let (Some(above), Some(own), Some(main), Some(mut core)) = (above, own, main, core) else {
             return NGX_CONF_ERROR;
         };
-        let done = own.inherit(above, main);
-        // SAFETY: while locations are merged, cf's context is that of this one.
-        unsafe { wrap_content::<M>(cf, own, above) };
-        if own.content().is_set() {
-            // SAFETY: as above; the modules that send have merged theirs before.
+        // SAFETY: each location has a configuration of the core module. There is no other reference
+        // to it now.
+        let is_continued = match answered_once::<M>(unsafe { core.as_ref() }, own) {
+            Ok(is_continued) => is_continued,
+            Err(message) => {
+                said(&conf, Err(message.into()));
+                return NGX_CONF_ERROR;
+            }
+        };
+        if is_continued {
+            own.continues(above);
+        }
+        let done = own.inherit(above, main, &conf);
+        if let Some((notes, above)) = notes.zip(notes_above) {
+            // SAFETY: as above; the reference used before is not used any more.
+            let core = unsafe { core.as_mut() };
+            wrap_content::<M>(core, own, &notes.handler, &above.handler);
+        }
+        if notes.is_some_and(|notes| notes.handler.get().is_some()) {
+            own.found_handler();
+            // SAFETY: cf->ctx->loc_conf is that of the location being merged. nginx merges module
+            // by module, in the order of its list. The modules that send requests come before this
+            // one in the list.
             if let Some(name) = unsafe { destination::stated(cf) } {
                 own.found_upstream(&name, main);
             }
@@ -197,62 +277,80 @@ unsafe extern "C" fn merge_location<M: Wrapped>(
 /// # Safety
 /// `cf` must be of the `http` block or within it; main configurations must be complete.
 unsafe fn main_of_conf<'a, M: HttpModule>(cf: *mut ngx_conf_t) -> Option<&'a M::Main> {
-    // SAFETY: the caller's; what `create` made lives as long as the cycle.
+    // SAFETY: the caller guarantees the position of `cf`. What `create` made lives as long as the
+    // cycle, and is only read after init_main_conf.
     unsafe {
         let main = (*cf).http_main_conf_unchecked::<Tagged<M::Main>>(the_module::<M>())?;
         Some(tagged::find::<M::Main>(main.as_ptr().cast())?.as_ref())
     }
 }
 
-/// Puts our content handler in front of the location's own.
-///
-/// # Safety
-/// `cf` must be the configuration of the location whose levels these are.
-unsafe fn wrap_content<M: Wrapped>(cf: *mut ngx_conf_t, own: &M::Location, above: &M::Location) {
-    let entry = M::entries().content;
-    let core_module = &raw const ngx_http_core_module;
-    // SAFETY: every location has the core module's configuration.
-    let core =
-        unsafe { (*cf).http_location_conf_unchecked::<ngx_http_core_loc_conf_t>(&*core_module) };
-    let Some(mut core) = core else { return };
-    // SAFETY: as above; nobody else refers to it now.
-    let core = unsafe { core.as_mut() };
-    let content = own.content();
-    if content.own.get() {
+/// Checks that a location with [`Conf::serve_content`] has no other content handler. Returns
+/// whether this is an `if` or `limit_except` block without a content handler of its own.
+fn answered_once<M: Wrapped>(
+    core: &ngx_http_core_loc_conf_t,
+    own: &M::Location,
+) -> ConfResult<bool> {
+    let is_ours = |handler| core::ptr::fn_addr_eq(handler, M::entries().answer);
+    match core.handler {
+        Some(handler) if own.is_own() && !is_ours(handler) => {
+            let name = String::from_utf8_lossy(bytes_of(&core.name));
+            Err(format!("location \"{name}\": {ANSWERED}"))
+        }
+        handler => Ok(core.noname() != 0 && handler.is_none()),
+    }
+}
+
+/// Notes the location's content handler, and replaces it with the wrapper if
+/// [`LocationConf::is_wrapped`].
+fn wrap_content<M: Wrapped>(
+    core: &mut ngx_http_core_loc_conf_t,
+    own: &M::Location,
+    noted: &Cell<ngx_http_handler_pt>,
+    above: &Cell<ngx_http_handler_pt>,
+) {
+    if own.is_own() {
+        // For an `if` block without a handler, nginx keeps that of the location; for
+        // `limit_except` it does not.
+        if core.lmt_excpt() != 0 {
+            core.handler = Some(M::entries().answer);
+        }
         return;
     }
+    let entry = M::entries().content;
     match core.handler {
         Some(theirs) if !core::ptr::fn_addr_eq(theirs, entry) => {
-            content.theirs.set(Some(theirs));
-            if own.needs_key() {
+            noted.set(Some(theirs));
+            if own.is_wrapped() {
                 core.handler = Some(entry);
             }
         }
-        // An `if` block goes on with the handler of its location. A nested location and a
-        // `limit_except` block do not.
+        // For an `if` block without a handler, nginx keeps that of the location. For a nested
+        // location and a `limit_except` block it does not.
         _ if core.noname() != 0 && core.lmt_excpt() == 0 => {
-            content.theirs.set(above.content().theirs.get());
+            noted.set(above.get());
         }
         _ => {}
     }
 }
 
-fn with_main<M: HttpModule>(
+/// Calls `run` with the main configuration, if there is an http block.
+///
+/// # Safety
+/// `cycle` must be a live cycle.
+unsafe fn with_main<M: HttpModule>(
     cycle: *mut ngx_cycle_t,
-    run: impl FnOnce(&M::Main) -> ConfResult,
+    run: impl FnOnce(Option<&M::Main>) -> ConfResult,
 ) -> ngx_int_t {
     guard(status(false), || {
-        // SAFETY: nginx passes the cycle being started. Without an http block we
-        // have no configuration, and nothing to do.
+        // SAFETY: the caller guarantees the cycle. Its conf_ctx has no http context if the
+        // configuration has no http block; the result is `None` then.
         let main =
             unsafe { (*cycle).http_main_conf_unchecked::<Tagged<M::Main>>(the_module::<M>()) };
-        // SAFETY: what `create` made; it lives as long as the cycle.
+        // SAFETY: what `create` made lives as long as the cycle.
         let main = main.and_then(|main| unsafe { tagged::find::<M::Main>(main.as_ptr().cast()) });
-        let Some(main) = main else {
-            return status(true);
-        };
-        // SAFETY: as above; nobody changes it any more.
-        let done = run(unsafe { main.as_ref() });
+        // SAFETY: as above; a configuration is only read once it is complete.
+        let done = run(main.map(|main| unsafe { main.as_ref() }));
         if let Err(message) = &done {
             log::write(log::Level::Emergency, message);
         }
@@ -260,103 +358,138 @@ fn with_main<M: HttpModule>(
     })
 }
 
-/// Called in the master with a new configuration.
+/// The `init_module` callback: a new configuration takes effect.
 ///
 /// # Safety
-/// For nginx alone, with the cycle being started.
-pub unsafe extern "C" fn init_module<M: HttpModule>(cycle: *mut ngx_cycle_t) -> ngx_int_t {
-    with_main::<M>(cycle, M::commit)
+/// To be called by nginx only, with the cycle being started.
+unsafe extern "C" fn init_module<M: HttpModule>(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    let run = |main: Option<&M::Main>| {
+        let Some(main) = main else {
+            // SAFETY: nginx calls init_module just before it starts the cycle.
+            unsafe { in_force::abandon() };
+            return Ok(());
+        };
+        // SAFETY: nginx passes the cycle whose configuration it has just read. It has an http
+        // block.
+        unsafe { in_force::replace(cycle)? };
+        M::commit(main)
+    };
+    // SAFETY: nginx passes the live cycle.
+    unsafe { with_main::<M>(cycle, run) }
 }
 
-/// Called when a worker starts.
+/// The `init_process` callback: a worker or a cache process starts.
 ///
 /// # Safety
-/// For nginx alone, with the cycle being started.
-pub unsafe extern "C" fn init_process<M: HttpModule>(cycle: *mut ngx_cycle_t) -> ngx_int_t {
-    with_main::<M>(cycle, |main| {
-        process::note_start();
-        M::start(main, Cycle(cycle))
-    })
+/// To be called by nginx only, with the cycle being started.
+unsafe extern "C" fn init_process<M: HttpModule>(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    let run = |main: Option<&M::Main>| {
+        main.map_or(Ok(()), |main| {
+            process::enter(ThreadStage::Serves);
+            M::start(main)
+        })
+    };
+    // SAFETY: nginx passes the live cycle.
+    unsafe { with_main::<M>(cycle, run) }
 }
 
-/// Called when a worker ends.
+/// The `exit_process` callback: a worker ends.
 ///
 /// # Safety
-/// For nginx alone, with its cycle.
-pub unsafe extern "C" fn exit_process<M: HttpModule>(_cycle: *mut ngx_cycle_t) {
+/// To be called by nginx only, with the cycle that the process runs.
+unsafe extern "C" fn exit_process<M: HttpModule>(_cycle: *mut ngx_cycle_t) {
     guard((), M::stop);
+    process::enter(ThreadStage::Ends);
 }
 
-/// Called when the master ends.
+/// The `exit_master` callback: the master ends.
 ///
 /// # Safety
-/// For nginx alone, with its cycle.
-pub unsafe extern "C" fn exit_master<M: HttpModule>(cycle: *mut ngx_cycle_t) {
-    with_main::<M>(cycle, |main| {
-        M::finish(main);
+/// To be called by nginx only, with the cycle that the process runs.
+unsafe extern "C" fn exit_master<M: HttpModule>(cycle: *mut ngx_cycle_t) {
+    let run = |main: Option<&M::Main>| {
+        main.map(M::finish);
         Ok(())
-    });
+    };
+    // SAFETY: nginx passes the live cycle.
+    unsafe { with_main::<M>(cycle, run) };
 }
 
-/// How many workers the configuration asks for, while it is read.
-pub(crate) fn worker_processes(cycle: *mut ngx_cycle_t) -> usize {
-    // SAFETY: the core module's configuration is there before any http block.
-    unsafe {
-        let core = *(*cycle).conf_ctx.add(ngx_core_module.index);
-        core.cast::<*mut c_void>()
-            .cast::<ngx_core_conf_t>()
-            .as_ref()
+/// The record of a module, as nginx defines it.
+pub type Record = ngx_module_t;
+
+/// The callbacks of an HTTP module.
+pub type Callbacks = ngx_http_module_t;
+
+/// Makes the record of a module with these callbacks and directives.
+pub const fn record<M: Wrapped>(
+    callbacks: *const Callbacks,
+    commands: *mut ngx_command_t,
+) -> Record {
+    ngx_module_t {
+        ctx: callbacks.cast_mut().cast(),
+        commands,
+        type_: NGX_HTTP_MODULE as ngx_uint_t,
+        init_module: Some(init_module::<M>),
+        init_process: Some(init_process::<M>),
+        exit_process: Some(exit_process::<M>),
+        exit_master: Some(exit_master::<M>),
+        ..ngx_module_t::default()
     }
-    .map_or(1, |core| core.worker_processes.max(1) as usize)
 }
 
-/// Exports a module under the name that `load_module` looks for.
+/// Exports a module under the symbol that `load_module` looks up, with the directives of a constant
+/// [`Commands`](crate::Commands).
 ///
-/// The order table puts it where auxiliary filters stand: before the copy filter in
-/// the list, so after it in the chain, where bodies have been read into memory.
-/// (ngx's own macro leaves the order open, which puts the module last.)
+/// The order table places the module where auxiliary filters belong: before the copy filter in
+/// nginx's list, and therefore after it in the filter chain, where bodies are in memory. (The macro
+/// of the `ngx` crate has no order table, which places the module last.)
 #[macro_export]
 macro_rules! export_module {
-    ($name:ident, $module:ty, $commands:ident) => {
-        static CALLBACKS: $crate::raw::ngx_http_module_t = $crate::callbacks::<$module>();
+    ($name:ident, $module:ty, $commands:path) => {
+        const _: () = {
+            static CALLBACKS: $crate::export::Callbacks = $crate::export::callbacks::<$module>();
 
-        static ENTRIES: $crate::Entries = $crate::Entries::of::<$module>();
+            static ENTRIES: $crate::export::Entries = $crate::export::Entries::of::<$module>();
 
-        #[doc(hidden)]
-        #[allow(non_upper_case_globals, reason = "the name nginx looks for")]
-        #[unsafe(no_mangle)]
-        pub static mut $name: $crate::raw::ngx_module_t = $crate::raw::ngx_module_t {
-            ctx: (&raw const CALLBACKS).cast_mut().cast(),
-            commands: (&raw mut $commands).cast(),
-            type_: $crate::raw::NGX_HTTP_MODULE as $crate::raw::ngx_uint_t,
-            init_module: Some($crate::init_module::<$module>),
-            init_process: Some($crate::init_process::<$module>),
-            exit_process: Some($crate::exit_process::<$module>),
-            exit_master: Some($crate::exit_master::<$module>),
-            ..$crate::raw::ngx_module_t::default()
+            static mut COMMANDS: $crate::Commands<{ $commands.count() }> = $commands;
+
+            #[allow(non_upper_case_globals, reason = "the name nginx looks for")]
+            #[unsafe(no_mangle)]
+            pub static mut $name: $crate::export::Record =
+                $crate::export::record::<$module>(&raw const CALLBACKS, (&raw mut COMMANDS).cast());
+
+            #[allow(non_upper_case_globals, reason = "the name nginx looks for")]
+            #[unsafe(no_mangle)]
+            pub static mut ngx_modules: [*const $crate::export::Record; 2] =
+                [&raw const $name, ::core::ptr::null()];
+
+            #[allow(non_upper_case_globals, reason = "the name nginx looks for")]
+            #[unsafe(no_mangle)]
+            pub static mut ngx_module_names: [*const ::core::ffi::c_char; 2] = [
+                concat!(stringify!($name), "\0").as_ptr().cast(),
+                ::core::ptr::null(),
+            ];
+
+            #[allow(non_upper_case_globals, reason = "the name nginx looks for")]
+            #[unsafe(no_mangle)]
+            pub static mut ngx_module_order: [*const ::core::ffi::c_char; 3] = [
+                concat!(stringify!($name), "\0").as_ptr().cast(),
+                c"ngx_http_copy_filter_module".as_ptr(),
+                ::core::ptr::null(),
+            ];
+
+            // SAFETY: `record` is the static that `load_module` looks up, and ENTRIES is made from
+            // the same type.
+            unsafe impl $crate::export::Exported for $module {
+                fn record() -> *const $crate::export::Record {
+                    &raw const $name
+                }
+
+                fn entries() -> &'static $crate::export::Entries {
+                    &ENTRIES
+                }
+            }
         };
-
-        #[doc(hidden)]
-        #[allow(non_upper_case_globals, reason = "the name nginx looks for")]
-        #[unsafe(no_mangle)]
-        pub static mut ngx_modules: [*const $crate::raw::ngx_module_t; 2] =
-            [&raw const $name, ::core::ptr::null()];
-
-        #[doc(hidden)]
-        #[allow(non_upper_case_globals, reason = "the name nginx looks for")]
-        #[unsafe(no_mangle)]
-        pub static mut ngx_module_names: [*const ::core::ffi::c_char; 2] = [
-            concat!(stringify!($name), "\0").as_ptr().cast(),
-            ::core::ptr::null(),
-        ];
-
-        #[doc(hidden)]
-        #[allow(non_upper_case_globals, reason = "the name nginx looks for")]
-        #[unsafe(no_mangle)]
-        pub static mut ngx_module_order: [*const ::core::ffi::c_char; 3] = [
-            concat!(stringify!($name), "\0").as_ptr().cast(),
-            c"ngx_http_copy_filter_module".as_ptr(),
-            ::core::ptr::null(),
-        ];
     };
 }

@@ -1,74 +1,164 @@
 use core::ffi::{c_char, c_void};
-use core::ptr;
+use core::fmt;
+use core::ptr::{self, NonNull};
+use std::rc::Rc;
 
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 use ngx::ffi::{
-    NGX_ERROR, NGX_LOG_EMERG, NGX_LOG_WARN, NGX_OK, ngx_array_push, ngx_command_t,
+    NGX_ERROR, NGX_HTTP_MODULE, NGX_LOG_EMERG, NGX_LOG_WARN, NGX_OK, ngx_array_push, ngx_command_t,
     ngx_conf_full_name, ngx_conf_parse, ngx_conf_t, ngx_core_conf_t, ngx_core_module, ngx_int_t,
-    ngx_str_t,
+    ngx_str_t, ngx_uint_t,
 };
 use ngx::ngx_conf_log_error;
 
+use crate::log::{Level, write_to};
 use crate::process::only_signals;
 use crate::text::{bytes_of, copy_into};
 
-/// What is wrong with a directive, as the line in the log shall say it.
+/// The result of reading a directive; the error is the text that is logged.
 pub type ConfResult<T = ()> = Result<T, String>;
 
-/// The configuration while nginx reads it.
+/// The file and line of a directive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    file: Rc<str>,
+    line: usize,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+impl Position {
+    /// An error about the directive at this position.
+    pub fn mistake(&self, message: impl Into<String>) -> Mistake {
+        Mistake {
+            message: message.into(),
+            at: Some(self.clone()),
+        }
+    }
+}
+
+/// An error in directives that have already been read, with its position if known.
+#[derive(Debug)]
+pub struct Mistake {
+    message: String,
+    at: Option<Position>,
+}
+
+impl From<String> for Mistake {
+    fn from(message: String) -> Self {
+        Self { message, at: None }
+    }
+}
+
+/// The configuration while nginx reads it. Borrowed for one callback.
 pub struct Conf(pub(crate) *mut ngx_conf_t);
 
-/// One directive inside a block of ours.
+/// One directive inside a block that [`Conf::block`] reads.
 pub struct Block<'a> {
-    /// Its name and arguments.
+    /// The name and the arguments of the directive.
     pub words: &'a [&'a str],
 }
 
 impl Conf {
     fn raw(&self) -> &ngx_conf_t {
-        // SAFETY: nginx passes a live ngx_conf_t to every configuration callback,
-        // and a Conf never outlives the callback.
+        // SAFETY: nginx passes a live ngx_conf_t to each configuration callback, and a `Conf` does
+        // not outlive the callback (Call).
         unsafe { &*self.0 }
     }
 
     /// The name and the arguments of the directive being read.
     pub fn words(&self) -> ConfResult<Vec<&str>> {
-        // SAFETY: while a directive is read, args is an array of ngx_str_t.
+        // SAFETY: while nginx reads a directive, `args` is an array of ngx_str_t.
         let args = unsafe { (*self.raw().args).as_slice::<ngx_str_t>() };
         let text = |word| str::from_utf8(bytes_of(word)).map_err(|_| "not UTF-8".to_string());
         args.iter().map(text).collect()
     }
 
-    /// Says what is wrong, with file and line.
+    /// Logs an error with the file and line being read.
     pub fn reject(&self, message: &str) {
         let message = self.shown(message);
-        // SAFETY (of the macro): `self.0` is live, see `raw`.
+        // SAFETY (of the macro): the ngx_conf_t is live during the callback that a `Conf` is
+        // borrowed for.
         ngx_conf_log_error!(NGX_LOG_EMERG, self.0, "{message}");
     }
 
-    /// Says what is doubtful, with file and line.
+    /// Logs an error in directives that have already been read, with its own position if known.
+    pub fn reject_later(&self, mistake: &Mistake) {
+        let mut message = self.shown(&mistake.message);
+        if let Some(at) = &mistake.at {
+            message = format!("{message} in {at}");
+        }
+        if let Some(log) = NonNull::new(self.raw().log) {
+            write_to(log, Level::Emergency, &message);
+        }
+    }
+
+    /// The position of the directive being read.
+    pub fn position(&self) -> Position {
+        // SAFETY: `conf_file` is null or the file being read, with the name that nginx opened.
+        let (file, line) = unsafe {
+            let file = self.raw().conf_file.as_ref();
+            file.map_or((&[][..], 0), |file| (bytes_of(&file.file.name), file.line))
+        };
+        Position {
+            file: String::from_utf8_lossy(file).into(),
+            line,
+        }
+    }
+
+    /// Whether a loaded HTTP module has a directive of this name.
+    pub fn has_directive(&self, name: &str) -> bool {
+        // SAFETY: the cycle's list of modules ends with null. The directives of a module are null
+        // or an array that ends with an empty name. Both live as long as the modules are loaded.
+        unsafe {
+            let mut module = (*self.raw().cycle).modules;
+            while let Some(known) = (*module).as_ref() {
+                let is_http = known.type_ == NGX_HTTP_MODULE as ngx_uint_t;
+                let mut command = if is_http {
+                    known.commands
+                } else {
+                    ptr::null_mut()
+                };
+                while let Some(known) = command.as_ref().filter(|known| known.name.len > 0) {
+                    if bytes_of(&known.name) == name.as_bytes() {
+                        return true;
+                    }
+                    command = command.add(1);
+                }
+                module = module.add(1);
+            }
+        }
+        false
+    }
+
+    /// Logs a warning with the file and line being read.
     pub fn warn(&self, message: &str) {
         let message = self.shown(message);
-        // SAFETY (of the macro): `self.0` is live, see `raw`.
+        // SAFETY (of the macro): the ngx_conf_t is live during the callback that a `Conf` is
+        // borrowed for.
         ngx_conf_log_error!(NGX_LOG_WARN, self.0, "{message}");
     }
 
-    /// What may be told of a message: arguments that are echoed in it may be secrets.
+    /// A message in a form that may be logged: the arguments repeated in it may be secrets.
     fn shown(&self, message: &str) -> String {
         crate::log::shown(message, &self.words().unwrap_or_default())
     }
 
-    /// Reads a block of ours, a directive at a time. The first that is refused
-    /// ends it; what is wrong with it has then been said.
-    #[expect(clippy::result_unit_err, reason = "what is wrong has been said")]
+    /// Reads a block, calling `read` for each directive in it. Stops at the first error, which is
+    /// logged before this returns.
+    #[expect(clippy::result_unit_err, reason = "the error has been logged")]
     pub fn block(
         &mut self,
         mut read: impl FnMut(&Self, Block<'_>) -> ConfResult,
     ) -> Result<(), ()> {
         let mut reader: &mut Reader<'_> = &mut read;
-        // SAFETY: the pointers that are put into cf live on this frame, which
-        // outlasts ngx_conf_parse; nginx expects exactly this use of handler and
-        // handler_conf (see the map and types blocks), and cf is put back after.
+        // SAFETY: the pointers stored in cf point to this frame, which outlives the call of
+        // ngx_conf_parse. nginx's own blocks (map, types) use handler and handler_conf in the same
+        // way. All fields of cf are restored afterwards.
         let answer = unsafe {
             let saved = *self.0;
             (*self.0).handler = Some(block_entry);
@@ -84,10 +174,12 @@ impl Conf {
         }
     }
 
-    /// A path as nginx means it: relative ones start at the configuration's folder.
+    /// Resolves a path as nginx does: relative paths start at the directory of the configuration
+    /// file.
     pub fn full_path(&self, path: &str) -> ConfResult<String> {
-        // SAFETY: the pool and the cycle belong to the configuration being read;
-        // ngx_conf_full_name needs a NUL-terminated name and replaces it in place.
+        // SAFETY: the pool and the cycle belong to the configuration being read, so they are live.
+        // ngx_conf_full_name expects a NUL-terminated name in pool memory, and replaces it in
+        // place.
         unsafe {
             let mut name = path.as_bytes().to_vec();
             name.push(0);
@@ -100,16 +192,17 @@ impl Conf {
         }
     }
 
-    /// An environment variable of the starting process. It is kept for workers
-    /// and for the next binary too (`env NAME;`), which else would start without.
+    /// An environment variable of the process that reads the configuration. The variable is also
+    /// kept for workers and for the next binary, as by `env NAME;`; nginx would remove it
+    /// otherwise.
     pub fn environment(&self, name: &str) -> Option<String> {
         self.keep_environment(name);
         std::env::var(name).ok()
     }
 
     fn keep_environment(&self, name: &str) {
-        // SAFETY: conf_ctx is filled with the core module's configuration before
-        // any http block is read, and `env` is an initialised array of ngx_str_t.
+        // SAFETY: nginx creates the configurations of core modules before it reads the first
+        // directive. `env` is an initialised array of ngx_str_t.
         unsafe {
             let core = *(*self.raw().cycle).conf_ctx.add(ngx_core_module.index);
             let core = core.cast::<*mut c_void>().cast::<ngx_core_conf_t>();
@@ -124,7 +217,7 @@ impl Conf {
             if known {
                 return;
             }
-            // nginx looks at the byte behind a name, for a "=".
+            // nginx reads the byte after each name, to find a "=".
             let with_nul = [name.as_bytes(), &[0]].concat();
             if let Some(mut name) = copy_into(self.raw().pool, &with_nul) {
                 name.len -= 1;
@@ -136,13 +229,19 @@ impl Conf {
         }
     }
 
-    /// How many workers the configuration asks for.
+    /// The number of workers in the configuration; at least 1.
     pub fn workers(&self) -> usize {
-        crate::config::module::worker_processes(self.raw().cycle)
+        // SAFETY: nginx lends the ngx_conf_t while it reads the configuration of its cycle. It
+        // creates the configurations of core modules, and sets conf_ctx, before the first directive.
+        let core = unsafe {
+            let core = *(*self.raw().cycle).conf_ctx.add(ngx_core_module.index);
+            core.cast::<ngx_core_conf_t>().as_ref()
+        };
+        core.map_or(1, |core| core.worker_processes.max(1) as usize)
     }
 
-    /// Whether the secrets that the configuration names need not be there:
-    /// `nginx -s reload` runs in the caller's environment.
+    /// Whether this process only sends a signal (`nginx -s reload`). It runs in the caller's
+    /// environment, in which the secrets named in the configuration may be missing.
     pub fn only_signals(&self) -> bool {
         only_signals()
     }
@@ -156,8 +255,8 @@ unsafe extern "C" fn block_entry(
     reader: *mut c_void,
 ) -> *mut c_char {
     crate::guard(NGX_CONF_ERROR, || {
-        // SAFETY: `reader` is the pointer that Conf::block put into handler_conf;
-        // it lives on the frame below ngx_conf_parse, which called us.
+        // SAFETY: `reader` is the pointer that `Conf::block` stored in handler_conf. It points to
+        // the frame of `Conf::block`, which is waiting for ngx_conf_parse.
         let read: &mut &mut Reader<'_> = unsafe { &mut *reader.cast() };
         let conf = Conf(cf);
         let said = conf

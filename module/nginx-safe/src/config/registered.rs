@@ -1,7 +1,6 @@
-//! The module that this shared object exports, for code that does not name its type.
+//! The module that this shared object exports, for code that is not generic over its type.
 //!
-//! There is one: a second [`crate::export_module`] would define the symbols that nginx
-//! looks for twice.
+//! There is only one: a second [`crate::export_module`] would define nginx's symbols twice.
 
 use core::ptr;
 use std::sync::OnceLock;
@@ -12,19 +11,20 @@ use ngx::ffi::ngx_module_t;
 use crate::config::entries::Entries;
 use crate::config::module::{HttpModule, the_module};
 
-/// The module's position in the arrays that nginx keeps for HTTP modules.
+/// The module's index in the arrays that nginx keeps for HTTP modules (`ctx_index`).
 ///
-/// nginx gives a module its position before it reads the first configuration, and does not
+/// nginx assigns it at the first `http` block it reads, before it calls the module, and does not
 /// change it while the module is loaded.
 static POSITION: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-/// The module's record, which is known among the modules of a cycle by its address.
+/// The module's record. Its address identifies the module in a cycle's list of modules.
 static RECORD: AtomicPtr<ngx_module_t> = AtomicPtr::new(ptr::null_mut());
 
-/// Its functions.
+/// The module's callbacks.
 static ENTRIES: OnceLock<&'static Entries> = OnceLock::new();
 
-/// Notes the module: to be called first of all that nginx has it do with a configuration.
+/// Stores the module. Called in preconfiguration, before the first directive of an `http` block is
+/// read.
 pub(crate) fn register<M: HttpModule>() {
     let module = the_module::<M>();
     POSITION.store(module.ctx_index, Ordering::Relaxed);
@@ -32,13 +32,13 @@ pub(crate) fn register<M: HttpModule>() {
     let _ = ENTRIES.set(M::entries());
 }
 
-/// The position of the module in the arrays of a request, which exists only under a
-/// configuration that has been read.
+/// The module's index in the arrays of a request. Valid as soon as an `http` block has been read,
+/// so whenever there is a request.
 pub(crate) fn position() -> usize {
     POSITION.load(Ordering::Relaxed)
 }
 
-/// Has the module be at this position.
+/// Sets the module's index.
 #[cfg(test)]
 pub(crate) fn place_at(position: usize) {
     POSITION.store(position, Ordering::Relaxed);
@@ -49,7 +49,7 @@ pub(crate) fn record() -> *const ngx_module_t {
     RECORD.load(Ordering::Relaxed)
 }
 
-/// The module's functions that are known by their address.
+/// The module's callbacks that are recognised by their address; `None` before registration.
 pub(crate) fn entries() -> Option<&'static Entries> {
     ENTRIES.get().copied()
 }

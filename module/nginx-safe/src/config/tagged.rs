@@ -1,41 +1,67 @@
-//! Configurations as nginx keeps them: by pointers without a type.
+//! Configurations behind nginx's untyped pointers, with their Rust type.
 
 use core::any::TypeId;
+use core::cell::Cell;
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
-use ngx::core::Pool;
+use ngx::ffi::{ngx_http_handler_pt, ngx_pool_t};
 
-/// A configuration, and what tells its type.
+use crate::text::keep_in;
+
+/// A configuration and what this crate stores with it.
 #[repr(C)]
 pub(crate) struct Tagged<T> {
-    kind: TypeId,
+    notes: Notes,
     value: T,
 }
 
-/// Makes a configuration; null when memory is short.
-///
-/// The pool drops it when it is destroyed.
-pub(crate) fn make<T: Default + 'static>(pool: &Pool) -> *mut c_void {
-    const { assert!(align_of::<Tagged<T>>() <= ngx::ffi::NGX_ALIGNMENT) };
-    let made = Tagged {
-        kind: TypeId::of::<T>(),
-        value: T::default(),
-    };
-    pool.allocate(made).cast()
+/// The first field of each configuration, whatever its type.
+pub(crate) struct Notes {
+    kind: TypeId,
+    /// The content handler set by the location's own directive (`proxy_pass`).
+    pub(crate) handler: Cell<ngx_http_handler_pt>,
 }
 
-/// The configuration at this place, if there is one of this type.
+/// Allocates a configuration with its default value; null if memory runs out.
 ///
 /// # Safety
-/// Null, or what [`make`] has made for any type and nobody has dropped.
+/// `pool` must be live. The pool drops the configuration when it is destroyed.
+pub(crate) unsafe fn make<T: Default + 'static>(pool: *mut ngx_pool_t) -> *mut c_void {
+    let made = Tagged {
+        notes: Notes {
+            kind: TypeId::of::<T>(),
+            handler: Cell::new(None),
+        },
+        value: T::default(),
+    };
+    // SAFETY: the caller guarantees that the pool is live.
+    let kept = unsafe { keep_in(pool, made) };
+    kept.map_or(ptr::null_mut(), |kept| kept.as_ptr().cast())
+}
+
+/// The configuration at `place`, if it is of type `T`.
+///
+/// # Safety
+/// `place` must be null, or made by [`make`] for any type and not yet dropped.
 pub(crate) unsafe fn find<T: 'static>(place: *mut c_void) -> Option<NonNull<T>> {
     let tagged = place.cast::<Tagged<T>>();
-    // SAFETY: the caller's. The tag comes first, whatever the type, and is never written.
+    // SAFETY: the caller guarantees that `place` is null or made by `make`. The cast is correct
+    // because `kind` is checked.
     unsafe {
-        if tagged.is_null() || ptr::addr_of!((*tagged).kind).read() != TypeId::of::<T>() {
+        if notes(place)?.kind != TypeId::of::<T>() {
             return None;
         }
         NonNull::new(&raw mut (*tagged).value)
     }
+}
+
+/// The notes of the configuration at `place`; `None` if that is null.
+///
+/// # Safety
+/// As for [`find`], for `'a`.
+pub(crate) unsafe fn notes<'a>(place: *const c_void) -> Option<&'a Notes> {
+    // SAFETY: the caller guarantees that `place` is null or made by `make`. The notes are the first
+    // field of a `repr(C)` struct, and only shared references to them are made.
+    unsafe { place.cast::<Notes>().as_ref() }
 }

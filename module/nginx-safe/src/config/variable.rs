@@ -16,38 +16,39 @@ use crate::text::{bytes_of, copy_into};
 
 /// The value of a variable.
 pub enum Value {
-    /// Nginx writes `-` to logs.
+    /// No value: nginx writes `-` to logs.
     Missing,
     /// A fixed text.
     Text(&'static str),
     /// A number, written in decimal.
     Number(u64),
-    /// Bytes made for this request.
+    /// Bytes; they are copied into the pool of the request.
     Bytes(Vec<u8>),
 }
 
-/// A variable: its name, and what it says of a request.
+/// A variable and the function that computes its value.
 pub struct Variable {
     /// Its name, without the dollar sign.
     pub name: &'static str,
-    /// Reads its value.
+    /// Computes its value for a request.
     pub read: fn(Request<'_>) -> Value,
 }
 
-/// Variables whose names begin alike.
+/// Variables with a common prefix.
 pub struct Variables {
-    /// How all names begin.
+    /// The prefix of all names.
     pub prefix: &'static str,
-    /// All of them.
+    /// The variables.
     pub all: &'static [Variable],
 }
 
-/// Declares variables; they are read anew each time, as leases come and go.
+/// Declares the module's variables. They are not cacheable, because their values change during a
+/// request.
 ///
-/// They are not in nginx's hash of variables, whose default size has no room for that many
-/// beside those of other modules. A configuration names a variable by its index, for which
-/// no hash is needed. What looks variables up by their names while requests run (SSI, Lua,
-/// njs) finds them by the prefix.
+/// They are left out of nginx's hash of variables, whose default size is too small for them in
+/// addition to those of other modules. A configuration refers to a variable by its index, which
+/// needs no hash. Code that looks up variables by name at run time (SSI, Lua, njs) finds them by
+/// the prefix.
 pub(crate) fn declare<M: HttpModule>(conf: &Conf) -> ConfResult {
     for variable in M::VARIABLES.all {
         let data = ptr::from_ref(variable).expose_provenance();
@@ -64,8 +65,8 @@ type Getter = unsafe extern "C" fn(
 ) -> ngx_int_t;
 
 fn add(conf: &Conf, name: &'static str, flag: u32, getter: Getter, data: usize) -> ConfResult {
-    // SAFETY: called from preconfiguration; nginx copies the name. What `data` points at, if
-    // the getter uses it, is static.
+    // SAFETY: the caller is preconfiguration, where nginx allows variables to be added. nginx
+    // copies the name. `data` is 0 or the address of a static `Variable`.
     unsafe {
         let cf: *mut ngx_conf_t = conf.0;
         let mut text = ngx_str_t {
@@ -84,11 +85,11 @@ fn add(conf: &Conf, name: &'static str, flag: u32, getter: Getter, data: usize) 
     Ok(())
 }
 
-/// Refuses names that the configuration uses and nobody has declared: nginx would take any
-/// name with our prefix for one of ours.
+/// Rejects variables that the configuration uses but no module declares. Without this check, nginx
+/// would accept any name with the module's prefix.
 pub(crate) fn check<M: HttpModule>(conf: &Conf) -> ConfResult {
-    // SAFETY: called from postconfiguration, where the core module's main configuration has
-    // the variables that are used, and the keys of those that are declared.
+    // SAFETY: the caller is postconfiguration, where the core module's main configuration has
+    // arrays of the variables in use and of the keys of declared variables.
     unsafe {
         let cf: *mut ngx_conf_t = conf.0;
         let module = &raw const ngx_http_core_module;
@@ -109,22 +110,23 @@ pub(crate) fn check<M: HttpModule>(conf: &Conf) -> ConfResult {
     Ok(())
 }
 
-/// Reads the variable whose name `data` points at: that is what nginx passes for a prefix.
+/// Reads a variable by its name. For a prefix variable, nginx passes the address of the name.
 unsafe extern "C" fn get_by_name<M: HttpModule>(
     r: *mut ngx_http_request_t,
     value: *mut ngx_http_variable_value_t,
     data: usize,
 ) -> ngx_int_t {
-    // SAFETY: nginx passes the address of the name that has been looked up.
+    // SAFETY: for a prefix variable, nginx passes the address of the name that was looked up.
     let name = unsafe { bytes_of(&*ptr::with_exposed_provenance::<ngx_str_t>(data)) };
     let mut all = M::VARIABLES.all.iter();
     match all.find(|variable| variable.name.as_bytes() == name) {
-        // SAFETY: a live request, and a value to fill.
+        // SAFETY: nginx passes a live request and a value to fill; `data` is the address of a
+        // static `Variable`.
         Some(variable) => unsafe {
             get_entry(r, value, ptr::from_ref(variable).expose_provenance())
         },
         None => {
-            // SAFETY: as above.
+            // SAFETY: nginx passes a value to fill.
             unsafe { (*value).set_not_found(1) };
             NGX_OK as ngx_int_t
         }
@@ -137,20 +139,16 @@ unsafe extern "C" fn get_entry(
     data: usize,
 ) -> ngx_int_t {
     guard(NGX_ERROR as ngx_int_t, || {
-        // SAFETY: `data` is the address of an entry of a static table, set above;
-        // nginx passes a live request and a value to fill.
-        let (variable, value) = unsafe {
-            (
-                &*ptr::with_exposed_provenance::<Variable>(data),
-                &mut *value,
-            )
-        };
-        // SAFETY: live request.
+        // SAFETY: `data` is the address of an entry of a static table, from `declare` or
+        // `get_by_name`.
+        let variable = unsafe { &*ptr::with_exposed_provenance::<Variable>(data) };
+        // SAFETY: nginx passes a live request (Call).
         let found = (variable.read)(unsafe { Request::borrow(r) });
         let number;
         let bytes: &[u8] = match &found {
             Value::Missing => {
-                value.set_not_found(1);
+                // SAFETY: nginx passes a value to fill.
+                unsafe { (*value).set_not_found(1) };
                 return NGX_OK as ngx_int_t;
             }
             Value::Text(text) => text.as_bytes(),
@@ -160,15 +158,18 @@ unsafe extern "C" fn get_entry(
             }
             Value::Bytes(bytes) => bytes,
         };
-        // SAFETY: the request's pool outlives the value.
+        // SAFETY: nginx passes a live request; its pool lives as long as the value.
         let Some(text) = (unsafe { copy_into((*r).pool, bytes) }) else {
             return NGX_ERROR as ngx_int_t;
         };
-        value.set_len(text.len as u32);
-        value.set_valid(1);
-        value.set_no_cacheable(1);
-        value.set_not_found(0);
-        value.data = text.data;
+        // SAFETY: nginx passes a value to fill.
+        unsafe {
+            (*value).set_len(text.len as u32);
+            (*value).set_valid(1);
+            (*value).set_no_cacheable(1);
+            (*value).set_not_found(0);
+            (*value).data = text.data;
+        }
         NGX_OK as ngx_int_t
     })
 }

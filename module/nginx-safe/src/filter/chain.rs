@@ -1,7 +1,6 @@
 use core::cell::{Cell, OnceCell};
 use core::ffi::CStr;
 use core::ptr;
-use std::rc::Rc;
 
 use ngx::ffi::{
     NGX_AGAIN, NGX_DONE, NGX_ERROR, NGX_HTTP_MODULE, NGX_OK, ngx_buf_t, ngx_chain_t, ngx_cycle,
@@ -11,35 +10,37 @@ use ngx::ffi::{
 
 use crate::config::registered;
 use crate::filter::cut::{self, Cutter};
-use crate::filter::edit::Editor;
 use crate::guard;
+use crate::request::context;
 use crate::request::handle::Request;
+use crate::upstream::attempt::UpstreamEnd;
 
-/// What a module sees of answers on their way to the client.
+/// A header and body filter for responses to clients.
 pub trait Filter: 'static {
-    /// The status and headers are about to be sent; `false` if they are not to be, since
-    /// [`Filter::client_left`] has said so.
+    /// Called before the status and the headers are sent. Returns `false` if they are not to be
+    /// sent because [`Filter::client_left`] has returned `true`.
     fn header(request: Request<'_>) -> bool;
-    /// A piece of the body is about to be sent.
+    /// Called for each piece of the body before it is sent. Returns what to do with it.
     fn body<'a>(request: Request<'a>, chunk: Chunk<'_>) -> Piece<'a>;
-    /// A [`Piece::Last`] has been passed on, and what other filters have made of that.
+    /// Called after a [`Piece::Last`], or a [`Piece::Edit`] that is the last, has been passed to
+    /// the next filter.
     fn sent_last(request: Request<'_>);
-    /// The client is gone; whether its answer is to be read to the end all the same. It
-    /// then comes as [`Piece::Discard`].
+    /// Called when the client has closed its connection. Returns whether to read the rest of the
+    /// response from the upstream nevertheless; its pieces then become [`Piece::Discard`].
     fn client_left(request: Request<'_>) -> bool;
 }
 
-/// A piece of a body, as it comes to the filter.
+/// A piece of a body: the chain that nginx passes to a body filter.
 #[derive(Clone, Copy)]
 pub struct Chunk<'a>(Option<&'a ngx_chain_t>);
 
 impl<'a> Chunk<'a> {
-    /// Whether nothing of it is in memory.
+    /// Whether no byte of it is in memory.
     pub fn is_empty(self) -> bool {
         self.parts().next().is_none()
     }
 
-    /// Whether it is nothing but the end of the body.
+    /// Whether it consists only of the mark that ends the body.
     pub fn is_end(self) -> bool {
         let mut buffers = self.buffers();
         let first = buffers.next();
@@ -51,7 +52,8 @@ impl<'a> Chunk<'a> {
         let mut next = self.0;
         std::iter::from_fn(move || {
             let link = next?;
-            // SAFETY: the links of a chain are null-terminated, and each has a buffer.
+            // SAFETY: a chain ends with a null link, and each link has a buffer (Lists). Both are
+            // live while the filters run.
             unsafe {
                 next = link.next.as_ref();
                 link.buf.as_ref()
@@ -59,58 +61,58 @@ impl<'a> Chunk<'a> {
         })
     }
 
-    /// What of it is in memory.
+    /// Its bytes that are in memory, one slice per buffer.
     pub fn parts(self) -> impl Iterator<Item = &'a [u8]> {
         self.buffers().filter_map(|buffer| {
             let length = in_memory(buffer)?;
-            // SAFETY: such a buffer has initialised bytes from `pos` to `last`, which
-            // stay while the filters run.
+            // SAFETY: the bytes of a buffer in memory are initialised from `pos` to `last` (Lists),
+            // and are not freed while the filters run.
             Some(unsafe { core::slice::from_raw_parts(buffer.pos, length) })
         })
     }
 }
 
-/// How many bytes of a buffer are in memory, if there are any.
+/// The number of bytes of a buffer that are in memory; `None` if there are none.
 pub(crate) fn in_memory(buffer: &ngx_buf_t) -> Option<usize> {
     let length = (buffer.last as usize).saturating_sub(buffer.pos as usize);
     let held = buffer.temporary() | buffer.memory() | buffer.mmap() != 0;
     (held && length > 0).then_some(length)
 }
 
-/// What becomes of a piece of a body.
+/// What to do with a piece of a body.
 pub enum Piece<'a> {
-    /// It goes on as it is.
+    /// Pass it on unchanged.
     Keep,
-    /// This goes in its place, as the whole body.
+    /// Pass on these bytes instead, as the whole body.
     Replace(Vec<u8>),
-    /// It is dropped: its replacement has gone before.
+    /// Drop it: a [`Piece::Replace`] has already replaced the whole body.
     Drop,
-    /// Parts of it are taken out, for answers only that nginx does not buffer; then it
-    /// goes on as the editor makes it. What is cut may be the last one, as [`Piece::Last`].
-    Edit(Option<Cutter<'a>>, Option<Rc<Editor>>, bool),
-    /// Nothing is sent, and the request is left alone.
-    Hold,
-    /// It is dropped: the client is gone.
+    /// Remove parts of it with the cutter, if there is one, then edit it as set by
+    /// [`Request::edit_answer`], and pass on the rest. With a cutter, a response that nginx buffers
+    /// fails as with [`Piece::Fail`]. The flag says that this is the last piece, as with
+    /// [`Piece::Last`].
+    Edit(Option<Cutter<'a>>, bool),
+    /// Drop it: the client has closed its connection.
     Discard,
-    /// The answer is cut off.
+    /// Report an error to nginx, which closes the connection before the response is complete.
     Fail,
-    /// It goes on as the last one: see [`Request::is_rest_of_answer`].
+    /// Pass it on as the last piece: see [`Request::is_rest_of_answer`].
     Last,
-    /// The end of a body whose last piece has gone as such.
+    /// Drop it: it is the end of a body whose last piece has been passed on as [`Piece::Last`].
     Ended,
 }
 
 thread_local! {
-    /// Whether no other module's filter is before ours.
+    /// Whether no other module's filter runs before ours.
     static IS_FIRST: OnceCell<bool> = const { OnceCell::new() };
     static NEXT: Cell<(ngx_http_output_header_filter_pt, ngx_http_output_body_filter_pt)> =
         const { Cell::new((None, None)) };
 }
 
-/// Puts the filter on top of those that are there.
+/// Adds the filter at the front of the filter chain.
 pub(crate) fn install<F: Filter>() {
-    // SAFETY: called from postconfiguration, the time at which nginx has modules
-    // put themselves on top of the chain; workers inherit both words by fork.
+    // SAFETY: the caller is postconfiguration, where nginx has modules add themselves at the front
+    // of the chain. Workers inherit these variables when they are forked.
     unsafe {
         NEXT.set((ngx_http_top_header_filter, ngx_http_top_body_filter));
         ngx_http_top_header_filter = Some(header_entry::<F>);
@@ -119,36 +121,36 @@ pub(crate) fn install<F: Filter>() {
 }
 
 impl Request<'_> {
-    /// Whether this is the rest of an upstream's answer, which is not buffered: then it
-    /// may go as [`Piece::Last`], in one write with the end of the body. nginx would send
-    /// that end by a write of its own, once this has gone ([`Piece::Ended`]).
+    /// Whether the piece is the rest of an unbuffered upstream response. Such a piece can be passed
+    /// on as [`Piece::Last`], so that it is sent in one write together with the end of the body.
+    /// Otherwise nginx sends the end in a separate write afterwards ([`Piece::Ended`]).
     pub fn is_rest_of_answer(&self, chunk: Chunk<'_>) -> bool {
         let r = self.get();
-        // SAFETY: null or a live upstream.
+        // SAFETY: `upstream` is null or in the pool of the live request (Upstream).
         let Some(u) = (unsafe { r.upstream.as_ref() }) else {
             return false;
         };
         if u.length != 0 || u.buffering() != 0 || u.peer.connection.is_null() {
             return false;
         }
-        // SAFETY: null or a chain of the upstream's.
+        // SAFETY: `out_bufs` is null or a chain of the upstream.
         let all = Chunk(unsafe { u.out_bufs.as_ref() });
         let last = chunk.buffers().last().filter(|b| b.last_buf() == 0);
         let rest = last.zip(all.buffers().last());
         rest.is_some_and(|(last, of_all)| ptr::eq(last, of_all))
-            // Of a part, the slice filter has more to come.
+            // A 206 may be one of several parts: the slice filter sends more.
             && u.headers_in.status_n != 206
             && u.headers_in.trailers.part.nelts == 0
             && r.expect_trailers() == 0
             && !self.is_subrequest()
             && r.post_action() == 0
-            // A filter before ours may have more to say at the end.
+            // A filter that runs before ours may add bytes at the end.
             && IS_FIRST.with(|is| *is.get_or_init(|| is_first(registered::record())))
     }
 }
 
-/// Those of nginx that are before every filter of a module that is added to it, and pass
-/// on what lies in memory.
+/// The filters of nginx that always run before those of an added module, and add nothing to a body
+/// in memory.
 const BEFORE: [&CStr; 4] = [
     c"ngx_http_copy_filter_module",
     c"ngx_http_range_body_filter_module",
@@ -156,14 +158,14 @@ const BEFORE: [&CStr; 4] = [
     c"ngx_http_slice_filter_module",
 ];
 
-/// Whether no filter is before those of this module: what is last in nginx's list of
-/// modules comes first.
+/// Whether no filter runs before those of this module. The filter of the module that is last in
+/// nginx's list runs first.
 ///
-/// The `index` of a module is not its position in that list, as dynamic modules are inserted.
+/// The `index` of a module is not its position in that list, because dynamic modules are inserted.
 fn is_first(ours: *const ngx_module_t) -> bool {
     let mut found = false;
-    // SAFETY: the cycle that this process runs. nginx ends its list of modules with null;
-    // the records are static and have names.
+    // SAFETY: ngx_cycle is the cycle that this process runs. nginx ends its list of modules with
+    // null. The records are static, and nginx sets their names when it adds them.
     unsafe {
         let mut next = (*ngx_cycle).modules;
         while let Some(module) = (*next).as_ref() {
@@ -178,11 +180,17 @@ fn is_first(ours: *const ngx_module_t) -> bool {
     found
 }
 
+/// Sets `last_buf` on the last buffer of the chain, unless the request is a subrequest.
+///
 /// # Safety
-/// A chain that nginx passes to body filters, of a main request.
-unsafe fn mark_last(mut chain: *mut ngx_chain_t) {
-    // SAFETY: links are null-terminated and have buffers each.
+/// `r` must be live, and `chain` be what nginx passes to its body filters.
+unsafe fn mark_last(r: *mut ngx_http_request_t, mut chain: *mut ngx_chain_t) {
+    // SAFETY: the caller guarantees that request and chain are live. A chain ends with a null link,
+    // and each link has a buffer (Lists).
     unsafe {
+        if r != (*r).main {
+            return;
+        }
         while let Some(link) = chain.as_ref() {
             if link.next.is_null() {
                 (*link.buf).set_last_buf(1);
@@ -193,62 +201,99 @@ unsafe fn mark_last(mut chain: *mut ngx_chain_t) {
 }
 
 unsafe extern "C" fn header_entry<F: Filter>(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: nginx calls filters with a live request.
-    let request = unsafe { Request::borrow(r) };
-    if !guard(true, || F::header(request)) {
-        request.discard_header();
-        return NGX_OK as ngx_int_t;
-    }
-    match NEXT.get().0 {
-        // SAFETY: the filter that was on top before ours.
-        Some(next) => unsafe { next(r) },
-        None => NGX_ERROR as ngx_int_t,
-    }
+    // SAFETY: nginx calls header filters with a live request (Call).
+    guard(NGX_ERROR as ngx_int_t, || unsafe { pass_header::<F>(r) })
 }
 
 unsafe extern "C" fn body_entry<F: Filter>(
     r: *mut ngx_http_request_t,
     chain: *mut ngx_chain_t,
 ) -> ngx_int_t {
-    // SAFETY: nginx calls filters with a live request.
+    // SAFETY: nginx calls body filters with a live request, and a chain or null (Call).
+    guard(NGX_ERROR as ngx_int_t, || unsafe {
+        pass_body::<F>(r, chain)
+    })
+}
+
+/// # Safety
+/// `r` must be a live request whose header nginx is about to send.
+unsafe fn pass_header<F: Filter>(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: the caller guarantees that the request is live.
     let request = unsafe { Request::borrow(r) };
-    // SAFETY: null or a chain that nginx passes to its body filters.
+    if let Some(state) = context::state(request) {
+        // The editor belongs to an earlier response to this request.
+        state.editor.take();
+    }
+    if !guard(true, || F::header(request)) {
+        request.discard_header();
+        return NGX_OK as ngx_int_t;
+    }
+    match NEXT.get().0 {
+        // SAFETY: `next` is the filter that was at the front before ours; nginx's filters take a
+        // live request.
+        Some(next) => unsafe { next(r) },
+        None => NGX_ERROR as ngx_int_t,
+    }
+}
+
+/// # Safety
+/// `r` must be live, and `chain` be what nginx passes to its body filters: a chain or null.
+unsafe fn pass_body<F: Filter>(r: *mut ngx_http_request_t, chain: *mut ngx_chain_t) -> ngx_int_t {
+    // SAFETY: the caller guarantees that the request is live.
+    let request = unsafe { Request::borrow(r) };
+    // SAFETY: the caller guarantees that this is a chain or null.
     let seen = Chunk(unsafe { chain.as_ref() });
+    // If nginx has finalized the upstream after a failure, `give_up` has stored how to continue.
+    let see = || match request.upstream_end() {
+        UpstreamEnd::None => Some(F::body(request, seen)),
+        UpstreamEnd::Broken(words) => Some(Piece::Replace(words.to_vec())),
+        UpstreamEnd::Attempt => None,
+    };
+    let Some(piece) = guard(Some(Piece::Keep), see) else {
+        return NGX_DONE as ngx_int_t;
+    };
     let (came, mut chain, mut editor, mut cut_out) = (chain, chain, None, ptr::null_mut());
     let mut is_last = false;
-    match guard(Piece::Keep, || F::body(request, seen)) {
+    match piece {
         Piece::Keep => {}
         Piece::Replace(body) => {
-            request.drop_pieces(chain);
+            // SAFETY: `chain` is what nginx passed to this body filter.
+            unsafe { request.drop_pieces(chain) };
             chain = request.chain_of(&body, true);
             if chain.is_null() {
-                // The client has been told of a length.
+                // The client has received the announced length.
                 return NGX_ERROR as ngx_int_t;
             }
         }
         Piece::Drop => {
-            request.drop_pieces(chain);
+            // SAFETY: `chain` is what nginx passed to this body filter.
+            unsafe { request.drop_pieces(chain) };
             chain = ptr::null_mut();
         }
-        Piece::Edit(cutter, by, last) => {
+        Piece::Edit(cutter, last) => {
             if last {
-                // SAFETY: the chain that has come, of a main request.
-                unsafe { mark_last(chain) };
+                // SAFETY: `r` and `chain` are what nginx passed to this body filter.
+                unsafe { mark_last(r, chain) };
                 is_last = true;
             }
             if let Some(cutter) = cutter {
-                // SAFETY: live request, and the chain that has come.
+                if request.is_buffered() {
+                    return NGX_ERROR as ngx_int_t;
+                }
+                // SAFETY: `r` and `chain` are what nginx passed to this body filter; the response
+                // is not buffered.
                 let Some(left) = (unsafe { cut::cut(r, chain, cutter) }) else {
                     return NGX_ERROR as ngx_int_t;
                 };
                 if left.is_null() && !chain.is_null() {
-                    // All is taken out, or held back.
+                    // All bytes have been removed or are held back.
                     return NGX_OK as ngx_int_t;
                 }
                 (chain, cut_out) = (left, left);
             }
-            if let Some(by) = by {
-                // SAFETY: as above.
+            if let Some(by) = request.editor() {
+                // SAFETY: `chain` comes from nginx or from `cut`; the editor belongs to this
+                // request, and so does the pool.
                 let edited = guard(None, || unsafe { by.edited((*r).pool, chain) });
                 let Some(edited) = edited else {
                     return NGX_ERROR as ngx_int_t;
@@ -257,25 +302,26 @@ unsafe extern "C" fn body_entry<F: Filter>(
                 editor = Some(by);
             }
         }
-        Piece::Hold => return NGX_DONE as ngx_int_t,
         Piece::Discard => {
-            request.discard(chain);
+            // SAFETY: `chain` is what nginx passed to this body filter.
+            unsafe { request.discard(chain) };
             return NGX_OK as ngx_int_t;
         }
         Piece::Fail => return NGX_ERROR as ngx_int_t,
         Piece::Last => {
-            // SAFETY: the chain that has come, of a main request.
-            unsafe { mark_last(chain) };
+            // SAFETY: `r` and `chain` are what nginx passed to this body filter.
+            unsafe { mark_last(r, chain) };
             is_last = true;
         }
         Piece::Ended => {
-            // SAFETY: a live request and its connection.
+            // SAFETY: the request is live, and so is its connection (Call).
             let waits = unsafe { (*r).buffered() != 0 || (*(*r).connection).buffered() != 0 };
             return if waits { NGX_AGAIN } else { NGX_OK as i32 } as ngx_int_t;
         }
     }
     let rc = match NEXT.get().1 {
-        // SAFETY: the filter that was on top before ours.
+        // SAFETY: `next` is the filter that was at the front before ours. nginx's filters take a
+        // live request, and a chain or null.
         Some(next) => unsafe { next(r, chain) },
         None => NGX_ERROR as ngx_int_t,
     };
@@ -283,16 +329,17 @@ unsafe extern "C" fn body_entry<F: Filter>(
         guard((), || F::sent_last(request));
     }
     if let Some(editor) = editor {
-        // SAFETY: the chain that it has made, and that has just been passed on.
+        // SAFETY: `chain` was made by `edited` of the same editor, and has just been passed on.
         unsafe { editor.sent(chain) };
     }
-    // SAFETY: the links that have been made here, if any.
+    // SAFETY: `cut_out` is null, or was made by `cut` for this request and has been passed on.
     unsafe { cut::forget(r, cut_out) };
     if rc == NGX_ERROR as ngx_int_t
         && request.may_be_drained()
         && guard(false, || F::client_left(request))
     {
-        request.discard(came);
+        // SAFETY: `came` is what nginx passed to this body filter.
+        unsafe { request.discard(came) };
         return NGX_OK as ngx_int_t;
     }
     rc

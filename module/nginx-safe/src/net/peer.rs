@@ -10,15 +10,16 @@ use ngx::ffi::{
     ngx_event_get_peer, ngx_event_t, ngx_handle_read_event, ngx_handle_write_event, ngx_int_t,
     ngx_peer_connection_t, ngx_str_t, sockaddr,
 };
-use ngx::log::ngx_cycle_log;
 
 use crate::guard;
 use crate::net::tls::{Tls, TlsSession};
+use crate::process;
 
-/// `ngx_connection_log_error_e`: errors of this connection are logged as info.
+/// NGX_ERROR_INFO of `ngx_connection_log_error_e`: errors of this connection are logged at level
+/// `info`.
 const NGX_ERROR_INFO: u32 = 2;
 
-/// Where a peer listens.
+/// The address of a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// A TCP port.
@@ -36,45 +37,51 @@ impl core::fmt::Display for Address {
     }
 }
 
-/// A connection of ours on nginx's event loop. Dropping it closes it.
+/// An outgoing connection on nginx's event loop. Dropping it closes it.
 pub struct Peer {
     connection: NonNull<ngx_connection_t>,
-    /// Whom to call; the connection's `data` points here, too.
-    call: NonNull<Call>,
+    /// The callback. The connection's `data` points to it too.
+    call: NonNull<PeerCall>,
     tls: Option<TlsSession>,
 }
 
-struct Call {
+struct PeerCall {
     call: fn(u64),
     argument: u64,
 }
 
 impl Peer {
-    /// Begins to connect, over TLS if it is given. `call(argument)` is called when that is done or has
-    /// failed, and whenever there is something to read or room to write.
+    /// Begins to connect, over TLS if `tls` is given. `call(argument)` is called when connecting
+    /// has finished or failed, and whenever there is something to read or room to write. Use
+    /// [`Peer::connected`] to find out.
+    ///
+    /// # Errors
+    /// `Unsupported` where there is no event loop; otherwise the connection could not be started.
     pub fn connect(
         address: &Address,
         tls: Option<&Tls>,
         call: fn(u64),
         argument: u64,
     ) -> io::Result<Self> {
+        if !process::has_events() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         let socket = address_of(address)?;
         let name = address.to_string();
         let mut name = ngx_str_t {
             len: name.len(),
             data: name.as_ptr().cast_mut(),
         };
-        // SAFETY: all-zero bits are a valid ngx_peer_connection_t; nginx reads the
-        // address and the name during this call only. The connection it gives is
-        // ours until ngx_close_connection.
+        // SAFETY: an all-zero ngx_peer_connection_t is valid. nginx reads the address and the name
+        // during this call only. The connection that it returns is ours until ngx_close_connection.
         unsafe {
             let mut peer: ngx_peer_connection_t = core::mem::zeroed();
             peer.sockaddr = (&raw const socket.storage).cast_mut().cast::<sockaddr>();
             peer.socklen = socket.length;
             peer.name = &raw mut name;
             peer.get = Some(ngx_event_get_peer);
-            peer.log = ngx_cycle_log().as_ptr();
-            // What goes wrong is said once, by whom it concerns.
+            peer.log = process::cycle_log().as_ptr();
+            // The caller logs errors; nginx's own message is only for level `info`.
             peer.set_log_error(NGX_ERROR_INFO);
             let rc = ngx_event_connect_peer(&raw mut peer);
             if rc != NGX_OK as ngx_int_t && rc != NGX_AGAIN as ngx_int_t {
@@ -83,7 +90,7 @@ impl Peer {
             let connection =
                 NonNull::new(peer.connection).ok_or(io::ErrorKind::ConnectionRefused)?;
             let c = connection.as_ptr();
-            let call = NonNull::from(Box::leak(Box::new(Call { call, argument })));
+            let call = NonNull::from(Box::leak(Box::new(PeerCall { call, argument })));
             (*c).data = call.as_ptr().cast();
             (*(*c).read).handler = Some(event_entry);
             (*(*c).write).handler = Some(event_entry);
@@ -105,21 +112,32 @@ impl Peer {
         self.connection.as_ptr()
     }
 
-    /// Whether it is connected: `Ok(false)` when that is not decided yet. Over TLS it is
-    /// once the handshake is done, and the peer is who it should be.
+    /// The connection, as long as there is an event loop. Afterwards the end of the process closes
+    /// it.
+    fn open(&self) -> io::Result<*mut ngx_connection_t> {
+        if process::has_events() {
+            Ok(self.raw())
+        } else {
+            Err(io::ErrorKind::NotConnected.into())
+        }
+    }
+
+    /// Whether the connection is ready for data; `Ok(false)` while that is undecided. Over TLS it
+    /// is ready once the handshake has succeeded and the certificate has been verified.
     pub fn connected(&mut self) -> io::Result<bool> {
+        let c = self.open()?;
         let shakes_hands = self.tls.as_ref().is_some_and(TlsSession::has_begun);
         if !shakes_hands && !self.is_reached()? {
             return Ok(false);
         }
-        let c = self.raw();
-        // SAFETY: our connection, which has been established.
+        // SAFETY: `open` has checked that the event loop has not ended, so the connection is open;
+        // it is connected now.
         let handshake = |tls: &mut TlsSession| unsafe { tls.handshake(c) };
         self.tls.as_mut().map_or(Ok(true), handshake)
     }
 
     fn is_reached(&self) -> io::Result<bool> {
-        // SAFETY: an open connection; SO_ERROR tells how a connect has ended.
+        // SAFETY: the connection is open until Drop. SO_ERROR is the result of connect.
         unsafe {
             if (*(*self.raw()).write).ready() == 0 {
                 return Ok(false);
@@ -144,15 +162,15 @@ impl Peer {
         said.unwrap_or_else(|| kind.into())
     }
 
-    /// Sends what the socket takes; zero when it takes nothing now.
+    /// Sends as many bytes as the socket accepts, and returns their number; zero if it accepts none
+    /// at present.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if bytes.is_empty() {
             return Ok(0);
         }
-        // SAFETY: an open connection, whose `send` nginx has set; it reads `bytes`
-        // only.
+        let c = self.open()?;
+        // SAFETY: an open connection, whose `send` nginx has set. It only reads `bytes`.
         unsafe {
-            let c = self.raw();
             let send = (*c).send.ok_or(io::ErrorKind::NotConnected)?;
             let sent = send(c, bytes.as_ptr().cast_mut(), bytes.len());
             if sent == NGX_AGAIN as isize {
@@ -163,8 +181,8 @@ impl Peer {
             }
             usize::try_from(sent).map_err(|_| {
                 if self.tls.is_some() {
-                    // Why the peer has left may have arrived: it did not like our
-                    // certificate, say.
+                    // A TLS alert may have arrived with the reason why the peer closed the
+                    // connection, such as a rejected certificate.
                     let _ = self.read(&mut [0]);
                 }
                 self.error(io::ErrorKind::BrokenPipe)
@@ -175,10 +193,10 @@ impl Peer {
 
 impl Read for Peer {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // SAFETY: an open connection, whose `recv` nginx has set; it writes at most
-        // the length given.
+        let c = self.open()?;
+        // SAFETY: an open connection, whose `recv` nginx has set. It writes at most the given
+        // length.
         unsafe {
-            let c = self.raw();
             let recv = (*c).recv.ok_or(io::ErrorKind::NotConnected)?;
             let read = recv(c, buffer.as_mut_ptr(), buffer.len());
             if read == NGX_AGAIN as isize {
@@ -194,8 +212,14 @@ impl Read for Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // SAFETY: ours, and open until here; nginx takes its events back, and nothing
-        // refers to the call any more.
+        if !process::has_events() {
+            // The process is ending. nginx's timer tree and queues may refer to events that have
+            // been freed, so nothing is removed from them. What the connection refers to is leaked.
+            core::mem::forget(self.tls.take());
+            return;
+        }
+        // SAFETY: the connection is ours, and open until here. ngx_close_connection removes its
+        // events from nginx's timer tree and queues, so that nothing refers to `call` any more.
         unsafe {
             let c = self.raw();
             if let Some(tls) = &mut self.tls {
@@ -208,11 +232,12 @@ impl Drop for Peer {
 }
 
 pub(crate) unsafe extern "C" fn event_entry(event: *mut ngx_event_t) {
-    // SAFETY: `data` of a connection's events is the connection, and its `data`
-    // the box of an open Peer. Both words are copied out: the call may drop it.
+    // SAFETY: `data` of a connection's event is the connection, and the connection's `data` is the
+    // `PeerCall` of an open `Peer`. Both fields are copied first, because the callback may drop the
+    // `Peer`.
     let (call, argument) = unsafe {
         let connection = (*event).data.cast::<ngx_connection_t>();
-        let call = (*connection).data.cast::<Call>();
+        let call = (*connection).data.cast::<PeerCall>();
         ((*call).call, (*call).argument)
     };
     guard((), || call(argument));
@@ -224,8 +249,8 @@ struct Socket {
 }
 
 fn address_of(address: &Address) -> io::Result<Socket> {
-    // SAFETY: all-zero bits are a valid sockaddr_storage; each form is written
-    // into it where it fits, by its own definition.
+    // SAFETY: an all-zero sockaddr_storage is valid, and is large and aligned enough for each type
+    // of address.
     unsafe {
         let mut storage: libc::sockaddr_storage = core::mem::zeroed();
         let place = &raw mut storage;
@@ -261,5 +286,40 @@ fn address_of(address: &Address) -> io::Result<Socket> {
             storage,
             length: length as libc::socklen_t,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::{ThreadStage, enter};
+    use crate::testing::TestPool;
+
+    unsafe extern "C" fn never(_: *mut ngx_connection_t, _: *mut u8, _: usize) -> isize {
+        unreachable!("called after the event loop")
+    }
+
+    #[test]
+    fn a_connection_is_not_used_once_the_event_loop_has_ended() {
+        let pool = TestPool::new();
+        let connection = NonNull::new(pool.zeros::<ngx_connection_t>()).expect("memory");
+        // SAFETY: a fresh record.
+        unsafe {
+            (*connection.as_ptr()).recv = Some(never);
+            (*connection.as_ptr()).send = Some(never);
+        }
+        let call = Box::leak(Box::new(PeerCall {
+            call: |_| {},
+            argument: 0,
+        }));
+        let mut peer = Peer {
+            connection,
+            call: NonNull::from(call),
+            tls: None,
+        };
+        enter(ThreadStage::Ends);
+        assert!(peer.connected().is_err());
+        assert!(peer.send(b"a").is_err());
+        assert!(peer.read(&mut [0]).is_err());
     }
 }

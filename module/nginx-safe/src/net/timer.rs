@@ -7,13 +7,12 @@ use ngx::ffi::{
     ngx_event_handler_pt, ngx_event_t, ngx_int_t, ngx_msec_t, ngx_post_event, ngx_posted_events,
     ngx_uint_t,
 };
-use ngx::log::ngx_cycle_log;
 
 use crate::guard;
-use crate::process::Cycle;
+use crate::process;
 
 unsafe extern "C" {
-    // From ngx_channel.h, which the bindings leave out.
+    // From ngx_channel.h, which is not part of the bindings.
     fn ngx_add_channel_event(
         cycle: *mut ngx_cycle_t,
         fd: c_int,
@@ -22,17 +21,17 @@ unsafe extern "C" {
     ) -> ngx_int_t;
 }
 
-/// NGX_READ_EVENT, which bindgen cannot read, of an nginx with epoll: on Linux
-/// every one has it, whichever method it uses.
+/// NGX_READ_EVENT of an nginx that is built with epoll, as each is on Linux; the event method in
+/// use does not matter. bindgen cannot read the macro.
 const READ_EVENT: ngx_int_t = (libc::EPOLLIN | libc::EPOLLRDHUP) as ngx_int_t;
-/// NGX_WRITE_EVENT and NGX_CLEAR_EVENT, likewise.
+/// NGX_WRITE_EVENT and NGX_CLEAR_EVENT of such an nginx.
 pub(crate) const WRITE_EVENT: ngx_int_t = libc::EPOLLOUT as ngx_int_t;
 pub(crate) const CLEAR_EVENT: ngx_uint_t = libc::EPOLLET as u32 as ngx_uint_t;
 
 /// A timer of the event loop. Dropping it stops it.
 pub struct Timer {
-    /// Ours alone, but nginx's tree and queues refer to it: a raw pointer, not a
-    /// box, which would have to be the only reference.
+    /// A raw pointer, not a box: nginx's timer tree and queues refer to the event, and a box would
+    /// have to be its only reference.
     timed: NonNull<TimedCall>,
 }
 
@@ -44,13 +43,17 @@ struct TimedCall {
 }
 
 impl Timer {
-    /// A stopped timer that will call `call(argument)`.
+    /// Makes a stopped timer, which will call `call(argument)`.
     ///
-    /// A `patient` one does not keep a worker that shuts down from leaving.
+    /// A worker that shuts down does not wait for a `patient` timer.
+    ///
+    /// # Panics
+    /// If there is no event loop: in the master, and in threads that are not nginx's.
     pub fn new(patient: bool, call: fn(u64), argument: u64) -> Self {
-        // SAFETY: all-zero bits are a valid, idle ngx_event_t.
+        assert!(process::has_events(), "a timer without an event loop");
+        // SAFETY: an all-zero ngx_event_t is valid, and neither armed nor posted.
         let mut event: ngx_event_t = unsafe { mem::zeroed() };
-        event.log = ngx_cycle_log().as_ptr();
+        event.log = process::cycle_log().as_ptr();
         event.handler = Some(timer_entry);
         event.set_cancelable(patient.into());
         let timed = Box::into_raw(Box::new(TimedCall {
@@ -58,7 +61,7 @@ impl Timer {
             call,
             argument,
         }));
-        // SAFETY: just made.
+        // SAFETY: the box has just been made.
         let timed = unsafe {
             (*timed).event.data = timed.cast();
             NonNull::new_unchecked(timed)
@@ -67,15 +70,20 @@ impl Timer {
     }
 
     fn event(&self) -> *mut ngx_event_t {
-        // SAFETY: ours until Drop.
+        // SAFETY: the box is ours until Drop.
         unsafe { &raw mut (*self.timed.as_ptr()).event }
     }
 
-    /// Starts it, or starts it anew.
+    /// Starts the timer to expire in `ms` milliseconds; restarts it if it is running. Does nothing
+    /// after the event loop has ended.
     pub fn start(&mut self, ms: u64) {
+        if !process::has_events() {
+            return;
+        }
         let event = self.event();
-        // SAFETY: the event stays where it is while it is armed; Drop disarms it.
-        // nginx would leave an armed timer alone that is off by less than 300 ms.
+        // SAFETY: the event is not moved while it is armed, and Drop disarms it (Event loop). A
+        // running timer is deleted first, because ngx_add_timer ignores a change of less than 300
+        // ms.
         unsafe {
             if (*event).timer_set() != 0 {
                 ngx_del_timer(event);
@@ -84,15 +92,20 @@ impl Timer {
         }
     }
 
-    /// Whether it is due some time.
+    /// Whether the timer is running.
     pub fn is_started(&self) -> bool {
-        // SAFETY: ours until Drop.
+        // SAFETY: the box is ours until Drop.
         unsafe { (*self.event()).timer_set() != 0 }
     }
 
-    /// Has it called later in this turn of the event loop.
+    /// Calls the callback later in this turn of the event loop. Does nothing after the event loop
+    /// has ended.
     pub fn soon(&mut self) {
-        // SAFETY: as for `start`.
+        if !process::has_events() {
+            return;
+        }
+        // SAFETY: the event is not moved while it is in the queue, and Drop removes it (Event
+        // loop).
         unsafe { ngx_post_event(self.event(), &raw mut ngx_posted_events) }
     }
 }
@@ -100,12 +113,18 @@ impl Timer {
 impl Drop for Timer {
     fn drop(&mut self) {
         let event = self.event();
-        // SAFETY: disarms an event that is armed; nothing refers to it any more.
+        // SAFETY: the event is removed from nginx's timer tree and queue before it is freed (Event
+        // loop). When the process is ending, its neighbours there may have been freed, so that an
+        // event which is in either is leaked instead.
         unsafe {
-            if (*event).timer_set() != 0 {
+            let (is_set, is_posted) = ((*event).timer_set() != 0, (*event).posted() != 0);
+            if (is_set || is_posted) && !process::has_events() {
+                return;
+            }
+            if is_set {
                 ngx_del_timer(event);
             }
-            if (*event).posted() != 0 {
+            if is_posted {
                 ngx_delete_posted_event(event);
             }
             drop(Box::from_raw(self.timed.as_ptr()));
@@ -114,8 +133,8 @@ impl Drop for Timer {
 }
 
 unsafe extern "C" fn timer_entry(event: *mut ngx_event_t) {
-    // SAFETY: `data` of our events is the box they lie in. Both words are copied
-    // out first: the call may drop the timer.
+    // SAFETY: nginx calls this with an event of a `TimedCall`, whose `data` points to that. Both
+    // fields are copied first, because the callback may drop the timer.
     let (call, argument) = unsafe {
         let timed = (*event).data.cast::<TimedCall>();
         ((*timed).call, (*timed).argument)
@@ -123,25 +142,31 @@ unsafe extern "C" fn timer_entry(event: *mut ngx_event_t) {
     guard((), || call(argument));
 }
 
-/// Has `W::woken` called whenever the eventfd is signalled.
-pub fn watch<W: Watcher>(cycle: Cycle, fd: i32) -> bool {
-    // SAFETY: called at the start of a worker, with its own cycle and a descriptor
-    // that stays open. A channel event is not reported as a leftover connection
-    // when the worker leaves.
-    let added = unsafe { ngx_add_channel_event(cycle.0, fd, READ_EVENT, Some(watch_entry::<W>)) };
+/// Calls `W::woken` whenever the eventfd is signalled; returns `false` without an event loop.
+///
+/// The event is a channel event, because nginx does not report those as open connections when the
+/// worker exits.
+pub(crate) fn watch<W: Watcher>(fd: i32) -> bool {
+    if !process::has_events() {
+        return false;
+    }
+    let cycle = process::cycle().as_ptr();
+    // SAFETY: the cycle of this process, which has an event loop and runs this cycle until it ends
+    // (Cycle). ngx_add_channel_event accepts any descriptor that the event method can watch.
+    let added = unsafe { ngx_add_channel_event(cycle, fd, READ_EVENT, Some(watch_entry::<W>)) };
     added == NGX_OK as ngx_int_t
 }
 
-/// Who is called when a watched eventfd is signalled.
+/// The receiver of signals on an eventfd.
 pub trait Watcher: 'static {
-    /// The eventfd was signalled.
+    /// Called after the eventfd was signalled.
     fn woken();
 }
 
 unsafe extern "C" fn watch_entry<W: Watcher>(event: *mut ngx_event_t) {
     let mut count = [0u8; 8];
-    // SAFETY: `data` of a channel event is its connection; reads eight bytes into
-    // a buffer of eight. Nothing to read is no news: the event may be stale.
+    // SAFETY: `data` of a channel event is its connection. `read` writes at most eight bytes, the
+    // length of `count`. Its error is ignored: the event may be stale.
     unsafe {
         let connection = (*event).data.cast::<ngx_connection_t>();
         let _ = libc::read(

@@ -8,26 +8,26 @@ use ngx::ffi::{ngx_buf_t, ngx_chain_t};
 
 use crate::request::handle::Request;
 
-/// How much of a body in a temporary file is read at a time.
+/// The number of bytes read at a time from a body in a temporary file.
 const PIECE: usize = 64 * 1024;
 
 impl Request<'_> {
-    /// The length of the body that has been read.
+    /// The length in bytes of the request body as far as it has been read.
     pub fn body_length(&self) -> u64 {
         self.body_buffers().map(|b| length(&b)).sum()
     }
 
-    /// Shows the body, piece by piece, in memory where it is in memory. `false`
-    /// when a temporary file could not be read.
+    /// Calls `see` for each piece of the body in order. Pieces in a temporary file are read into
+    /// memory. `false` if reading fails.
     pub fn body_pieces(&self, mut see: impl FnMut(&[u8])) -> bool {
         for buffer in self.body_buffers() {
             if length(&buffer) == 0 {
-                // The last of a chunked body may have no memory at all.
+                // The last buffer of a chunked body may have null pointers.
                 continue;
             }
             if buffer.in_file() == 0 {
-                // SAFETY: pos and last bound the initialised bytes of a buffer of
-                // the request body, which lives as long as the request.
+                // SAFETY: the bytes of a body buffer in memory are initialised from `pos` to `last`
+                // (Lists), and live as long as the request.
                 see(unsafe { slice::from_raw_parts(buffer.pos, length(&buffer) as usize) });
             } else if !file_pieces(&buffer, &mut see) {
                 return false;
@@ -37,8 +37,8 @@ impl Request<'_> {
     }
 
     fn body_buffers(&self) -> impl Iterator<Item = ngx_buf_t> {
-        // SAFETY: null before the body is read; then a chain whose buffers stay
-        // as long as the request.
+        // SAFETY: `request_body` is null before the body is read, and otherwise in the pool of the
+        // request, as are the links and buffers of `bufs`.
         let mut link: *mut ngx_chain_t = unsafe {
             self.get()
                 .request_body
@@ -46,10 +46,10 @@ impl Request<'_> {
                 .map_or(core::ptr::null_mut(), |body| body.bufs)
         };
         std::iter::from_fn(move || {
-            // SAFETY: as above; links are null-terminated.
+            // SAFETY: a link of that chain, or the null after its last link (Lists).
             let part = unsafe { link.as_ref()? };
             link = part.next;
-            // SAFETY: every link of a request body has a buffer.
+            // SAFETY: each link of a chain has a buffer (Lists).
             Some(unsafe { *part.buf })
         })
     }
@@ -63,8 +63,8 @@ pub(crate) fn length(buffer: &ngx_buf_t) -> u64 {
 }
 
 fn file_pieces(buffer: &ngx_buf_t, see: &mut impl FnMut(&[u8])) -> bool {
-    // SAFETY: a buffer in a file has a file, open for as long as the request; it
-    // is only borrowed here, not closed.
+    // SAFETY: a buffer with `in_file` has a file, whose descriptor is open as long as the request.
+    // ManuallyDrop keeps this from closing it.
     let file = unsafe {
         let Some(file) = buffer.file.as_ref() else {
             return false;

@@ -12,42 +12,53 @@ use crate::config::registered;
 use crate::guard;
 use crate::request::handle::Request;
 
-/// An answer of our own.
+/// A response of the module itself.
 pub struct Answer {
     /// The status.
     pub status: u16,
     /// The `Content-Type`.
     pub media_type: &'static [u8],
-    /// Other headers.
+    /// Further headers: names and values.
     pub headers: Vec<(&'static [u8], Cow<'static, str>)>,
     /// The body.
     pub body: Cow<'static, [u8]>,
 }
 
-/// What answers the requests of a location in place of an upstream: see [`Conf::serve_content`].
+/// The content handler of locations with [`Conf::serve_content`].
 pub trait Content: 'static {
-    /// The answer to a request that has passed all phases before.
+    /// The response to a request, which has passed all earlier phases.
     fn answer(request: Request<'_>) -> Answer;
 }
 
+/// The error of a location with two content handlers.
+pub(crate) const ANSWERED: &str = "another directive answers the requests of this location, too";
+
 impl Conf {
-    /// Has the location that is being read answered by the module.
+    /// Makes the module answer the requests of the location being read, by [`Content::answer`].
+    ///
+    /// # Errors
+    /// If the location already has a content handler.
     pub fn serve_content(&self) -> ConfResult {
         let entry = registered::entries().ok_or("no module")?.answer;
         let module = &raw const ngx_http_core_module;
-        // SAFETY: cf is live and that of a location, all of which have the core
-        // module's configuration; nobody else refers to it now.
+        // SAFETY: cf is live, and its context is that of a location. Each location has a
+        // configuration of the core module, and there is no other reference to it now
+        // (Configuration).
         unsafe {
             let core = (*self.0).http_location_conf_unchecked::<ngx_http_core_loc_conf_t>(&*module);
             let mut core = core.ok_or("no http core module")?;
-            core.as_mut().handler = Some(entry);
+            let core = core.as_mut();
+            if core.handler.is_some() {
+                return Err(ANSWERED.into());
+            }
+            core.handler = Some(entry);
         }
         Ok(())
     }
 }
 
 impl<'a> Request<'a> {
-    /// How long the client says that its body is.
+    /// The request's `Content-Length` in bytes; `None` if it has none.
     pub fn announced_length(&self) -> Option<u64> {
         u64::try_from(self.get().headers_in.content_length_n).ok()
     }
@@ -55,8 +66,8 @@ impl<'a> Request<'a> {
 
 pub(crate) unsafe extern "C" fn answer_entry<C: Content>(r: *mut ngx_http_request_t) -> ngx_int_t {
     guard(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t, || {
-        // SAFETY: nginx calls content handlers with a live request; what is left of
-        // its body is read and dropped, as by nginx's own handlers.
+        // SAFETY: nginx calls content handlers with a live request (Call). The rest of its body is
+        // discarded first, as nginx's own handlers do.
         unsafe {
             let rc = ngx_http_discard_request_body(r);
             if rc != NGX_OK as ngx_int_t {
@@ -69,14 +80,15 @@ pub(crate) unsafe extern "C" fn answer_entry<C: Content>(r: *mut ngx_http_reques
 }
 
 /// # Safety
-/// A live request in its content phase, of which nothing has been sent.
+/// The request must be live and in its content phase, and nothing of its response sent.
 unsafe fn send(request: Request<'_>, answer: &Answer) -> ngx_int_t {
     let r = request.raw;
     request.announce_answer(answer.media_type, answer.body.len());
     for (name, value) in &answer.headers {
         request.add_answer_header(name, value.as_bytes());
     }
-    // SAFETY: as the caller says.
+    // SAFETY: the caller guarantees that the request is live, and nothing of its response sent.
+    // `chain` comes from the pool of the request.
     unsafe {
         (*r).headers_out.status = usize::from(answer.status);
         let rc = ngx_http_send_header(r);

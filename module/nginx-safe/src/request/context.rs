@@ -12,6 +12,7 @@ use slotmap::{DefaultKey, Key, KeyData, SlotMap};
 use zeroize::Zeroizing;
 
 use crate::config::registered;
+use crate::filter::edit::Editor;
 use crate::guard;
 use crate::request::handle::Request;
 use crate::request::headers::SentHeaders;
@@ -19,14 +20,14 @@ use crate::upstream::attempt::Hooks;
 use crate::upstream::rewrite::Rewrite;
 
 thread_local! {
-    /// The requests of this worker that have a context. What outlives a call into
-    /// nginx (a timer, a place in a queue) names a request by its token, and finds
-    /// nothing once the request is gone.
+    /// The requests of this worker that have a context. Whatever outlives a call from nginx (a
+    /// timer, an entry in a queue) refers to a request by its token, which finds nothing after the
+    /// request has been freed.
     static LIVE: RefCell<SlotMap<DefaultKey, NonNull<ngx_http_request_t>>> =
         RefCell::new(SlotMap::new());
 }
 
-/// Names a request for as long as it lives, and nothing after.
+/// A reference to a request by number. It finds nothing after the request has been freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Token(u64);
 
@@ -36,22 +37,27 @@ impl Token {
         self.0
     }
 
-    /// The token that has this number; one that names no request finds none.
+    /// The token with this number. If there is no such request, it finds nothing.
     pub fn of(number: u64) -> Self {
         Self(number)
     }
 
-    /// Calls `run` with the request, if it is still there.
+    /// Calls `run` with the request; `None` if the request has been freed.
     pub fn with<T>(self, run: impl FnOnce(Request<'_>) -> T) -> Option<T> {
         let found = self.find()?;
-        // SAFETY: `find` has just found it; no call that is lent a request frees it.
+        // SAFETY: `find` has just found the request. Safe code cannot end a request during a call
+        // that borrows it.
         Some(run(unsafe { Request::borrow(found.as_ptr()) }))
     }
 
-    /// The request, if it is still there: the pool cleanup below takes the entry out before
-    /// nginx frees the request's memory.
+    /// The request, unless it has been freed: [`cleanup_entry`] removes it from [`LIVE`] before
+    /// nginx frees its memory. `None` also while the pool of the request runs its cleanups.
     pub(crate) fn find(self) -> Option<NonNull<ngx_http_request_t>> {
-        LIVE.with_borrow(|live| live.get(self.key()).copied())
+        let found = LIVE.with_borrow(|live| live.get(self.key()).copied())?;
+        // SAFETY: the request is live, and so is its main request, which owns the pool of both.
+        // nginx sets the main request's `pool` to null before it destroys the pool.
+        let pool = unsafe { (*(*found.as_ptr()).main).pool };
+        (!pool.is_null()).then_some(found)
     }
 
     fn key(self) -> DefaultKey {
@@ -59,19 +65,20 @@ impl Token {
     }
 }
 
-/// A context as it lies in the request's pool, behind what this crate notes of the request.
+/// A context in the pool of its request, after the state that this crate keeps for the request.
 ///
-/// A pool cleanup owns it, not `r->cleanup`: nginx runs the latter before the log
-/// phase. Internal redirects zero `r->ctx`; the cleanup list still leads here.
+/// A pool cleanup owns it, not an entry of `r->cleanup`, because nginx runs the latter before the
+/// LOG phase. An internal redirect clears `r->ctx`; [`find`] then looks for the context in the list
+/// of cleanups.
 #[repr(C)]
 struct StoredContext<T> {
-    state: State,
+    state: RequestState,
     value: T,
 }
 
-/// What every holder begins with: whose it is, what it holds, and what is noted of its
-/// request.
-pub(crate) struct State {
+/// The first field of each [`StoredContext`], whatever its type: the state that this crate keeps
+/// for a request.
+pub(crate) struct RequestState {
     request: *mut ngx_http_request_t,
     token: Token,
     kind: TypeId,
@@ -82,6 +89,7 @@ pub(crate) struct State {
     pub(crate) create_request: Cell<CreateRequest>,
     pub(crate) finalize_request: Cell<FinalizeRequest>,
     pub(crate) hooks: Hooks,
+    pub(crate) editor: RefCell<Option<Rc<Editor>>>,
     pub(crate) read_handler: Cell<ngx_http_event_handler_pt>,
     pub(crate) subrequest: Cell<(ngx_http_post_subrequest_pt, *mut c_void)>,
 }
@@ -90,31 +98,33 @@ pub(crate) type CreateRequest = Option<unsafe extern "C" fn(*mut ngx_http_reques
 
 pub(crate) type FinalizeRequest = Option<unsafe extern "C" fn(*mut ngx_http_request_t, ngx_int_t)>;
 
-/// The place for the module's context: to be read and written only at once, as nginx clears
-/// it at an internal redirect.
+/// The position of the module's context in `r->ctx`. Read or write it at once: nginx clears it at
+/// an internal redirect.
 ///
 /// # Safety
 /// `r` must be live.
 unsafe fn slot(r: *mut ngx_http_request_t) -> *mut *mut c_void {
-    // SAFETY: nginx gives every request an array with a place for each HTTP module.
+    // SAFETY: the caller guarantees that the request is live. Its `ctx` is an array with an entry
+    // for each HTTP module.
     unsafe { (*r).ctx.add(registered::position()) }
 }
 
-/// What the holder at `place` begins with.
+/// The state of the [`StoredContext`] at `place`; `None` if that is null.
 ///
 /// # Safety
-/// A holder of any kind that lives for `'a`, or null.
-unsafe fn state_at<'a>(place: *const c_void) -> Option<&'a State> {
-    // SAFETY: the caller's; only shared references to a holder are ever made.
-    unsafe { place.cast::<State>().as_ref() }
+/// `place` must be null, or a `StoredContext` of any type that lives for `'a`.
+unsafe fn state_at<'a>(place: *const c_void) -> Option<&'a RequestState> {
+    // SAFETY: the caller guarantees the pointer. The state is the first field of a `repr(C)`
+    // struct, and only shared references to a stored context are made.
+    unsafe { place.cast::<RequestState>().as_ref() }
 }
 
-/// The context in the holder at `place`, if it is of this type.
+/// The context at `place`, if it is of type `T`.
 ///
 /// # Safety
 /// As for [`state_at`].
 unsafe fn value_at<'a, T: 'static>(place: *const c_void) -> Option<&'a T> {
-    // SAFETY: the caller's; the state tells the type of the holder.
+    // SAFETY: the caller guarantees the pointer. The cast is correct because `kind` is checked.
     unsafe {
         if state_at(place)?.kind != TypeId::of::<T>() {
             return None;
@@ -123,23 +133,26 @@ unsafe fn value_at<'a, T: 'static>(place: *const c_void) -> Option<&'a T> {
     }
 }
 
-/// What is noted of `r` in this pass through the phases.
-pub(crate) fn state<'a>(r: *mut ngx_http_request_t) -> Option<&'a State> {
-    // SAFETY: live request; the place is null or holds what `attach` put there.
-    unsafe { state_at(*slot(r)) }
+/// The state of a request, unless an internal redirect has cleared it.
+pub(crate) fn state<'a>(request: Request<'a>) -> Option<&'a RequestState> {
+    // SAFETY: a `Request` is live for `'a`. The entry is null or what `attach` has stored, which
+    // the pool keeps as long as the request.
+    unsafe { state_at(*slot(request.raw)) }
 }
 
-/// The context that `r` has in this pass through the phases.
-pub(crate) fn current<'a, T: 'static>(r: *mut ngx_http_request_t) -> Option<&'a T> {
+/// The context of a request, unless an internal redirect has cleared it.
+pub(crate) fn current<'a, T: 'static>(request: Request<'a>) -> Option<&'a T> {
     // SAFETY: as for `state`.
-    unsafe { value_at(*slot(r)) }
+    unsafe { value_at(*slot(request.raw)) }
 }
 
-/// The holder that `r` had before an internal redirect; null if there is none.
-fn find(r: *mut ngx_http_request_t) -> *mut c_void {
-    // SAFETY: walks the request's own cleanup list; an entry with our handler has
-    // a holder as its data. Subrequests share the pool of their main request, hence
-    // the comparison of requests.
+/// The stored context of a request, found in the pool's list of cleanups, so that an internal
+/// redirect does not matter. Null if there is none.
+fn find(request: Request<'_>) -> *mut c_void {
+    let r = request.raw;
+    // SAFETY: a `Request` is live, and so is its pool. A cleanup with this handler has a stored
+    // context as its data. A subrequest shares the pool of its main request, so the request must be
+    // compared.
     unsafe {
         let mut entry = (*(*r).pool).cleanup;
         while !entry.is_null() {
@@ -156,31 +169,31 @@ fn find(r: *mut ngx_http_request_t) -> *mut c_void {
     core::ptr::null_mut()
 }
 
-/// What was noted of `r` before an internal redirect.
-pub(crate) fn recall_state<'a>(r: *mut ngx_http_request_t) -> Option<&'a State> {
-    // SAFETY: null or a holder of the request's.
-    unsafe { state_at(find(r)) }
+/// The state of a request, also after an internal redirect has cleared it.
+pub(crate) fn recall_state<'a>(request: Request<'a>) -> Option<&'a RequestState> {
+    // SAFETY: `find` returns null, or a stored context that the pool keeps as long as the request.
+    unsafe { state_at(find(request)) }
 }
 
-/// The context that `r` had before an internal redirect.
-pub(crate) fn recall<'a, T: 'static>(r: *mut ngx_http_request_t) -> Option<&'a T> {
+/// The context of a request, also after an internal redirect has cleared it.
+pub(crate) fn recall<'a, T: 'static>(request: Request<'a>) -> Option<&'a T> {
     // SAFETY: as for `recall_state`.
-    unsafe { value_at(find(r)) }
+    unsafe { value_at(find(request)) }
 }
 
-/// Puts the context that `r` had before an internal redirect back in its place.
-pub(crate) fn adopt<'a, T: 'static>(r: *mut ngx_http_request_t) -> Option<&'a T> {
-    let holder = find(r);
-    // SAFETY: as for `recall_state`; live request.
+/// Restores the context of a request after an internal redirect has cleared it.
+pub(crate) fn adopt<'a, T: 'static>(request: Request<'a>) -> Option<&'a T> {
+    let holder = find(request);
+    // SAFETY: as for `recall_state`; the request is live.
     unsafe {
         let value = value_at(holder)?;
-        *slot(r) = holder;
+        *slot(request.raw) = holder;
         Some(value)
     }
 }
 
-/// An entry of [`LIVE`] that no pool cleanup removes yet. Dropping it removes it: also when
-/// the context cannot be made.
+/// An entry of [`LIVE`] that no pool cleanup will remove yet. Dropping it removes the entry, for
+/// the case that the context cannot be made.
 struct Entry(DefaultKey);
 
 impl Drop for Entry {
@@ -189,19 +202,20 @@ impl Drop for Entry {
     }
 }
 
-/// Gives `r` a context; `None` when memory is short.
+/// Makes a context for a request. `None` if memory runs out.
 pub(crate) fn attach<'a, T: 'static>(
-    r: *mut ngx_http_request_t,
+    request: Request<'a>,
     make: impl FnOnce(Token) -> T,
 ) -> Option<&'a T> {
     const { assert!(align_of::<StoredContext<T>>() <= ngx::ffi::NGX_ALIGNMENT) };
-    let request = NonNull::new(r)?;
-    let entry = Entry(LIVE.with_borrow_mut(|live| live.insert(request)));
+    let r = request.raw;
+    let live = NonNull::new(r)?;
+    let entry = Entry(LIVE.with_borrow_mut(|all| all.insert(live)));
     let token = Token(entry.0.data().as_ffi());
     let value = make(token);
-    // SAFETY: the pool of a live request. ngx_pool_cleanup_add returns null or an entry whose
-    // data has the size asked for and is aligned to NGX_ALIGNMENT, which is checked above. The
-    // data is written before the entry has a handler.
+    // SAFETY: the pool of a live request. ngx_pool_cleanup_add returns null, or an entry whose data
+    // has the requested size and is aligned to NGX_ALIGNMENT, which is checked above. The data is
+    // written before the handler is set.
     unsafe {
         let cleanup = ngx_pool_cleanup_add((*r).pool, size_of::<StoredContext<T>>());
         if cleanup.is_null() {
@@ -209,7 +223,7 @@ pub(crate) fn attach<'a, T: 'static>(
         }
         let holder = (*cleanup).data.cast::<StoredContext<T>>();
         holder.write(StoredContext {
-            state: State {
+            state: RequestState {
                 request: r,
                 token,
                 kind: TypeId::of::<T>(),
@@ -220,6 +234,7 @@ pub(crate) fn attach<'a, T: 'static>(
                 create_request: Default::default(),
                 finalize_request: Default::default(),
                 hooks: Hooks::default(),
+                editor: Default::default(),
                 read_handler: Default::default(),
                 subrequest: Cell::new((None, core::ptr::null_mut())),
             },
@@ -233,16 +248,16 @@ pub(crate) fn attach<'a, T: 'static>(
     }
 }
 
-/// By its address the cleanups of holders are known among those of a pool: so it is taken
-/// once, here.
+/// Identifies the cleanups of stored contexts by its address. A static, because a function may have
+/// several addresses.
 static CLEANUP: unsafe extern "C" fn(*mut c_void) = cleanup_entry;
 
 unsafe extern "C" fn cleanup_entry(data: *mut c_void) {
     guard((), || {
-        // SAFETY: runs once, when nginx destroys the pool, after the log phase; the data is
-        // a holder, and its state names what drops one of its kind.
+        // SAFETY: a pool runs each cleanup once, when it is destroyed (Pool). The data is a stored
+        // context, and its `drop` is for the type of that.
         unsafe {
-            let state = data.cast::<State>();
+            let state = data.cast::<RequestState>();
             LIVE.with_borrow_mut(|live| live.remove((*state).token.key()));
             ((*state).drop)(data);
         }
@@ -250,8 +265,8 @@ unsafe extern "C" fn cleanup_entry(data: *mut c_void) {
 }
 
 /// # Safety
-/// A `StoredContext<T>`, which is not used after.
+/// `holder` must be a live `StoredContext<T>`, and not be used afterwards.
 unsafe fn drop_holder<T>(holder: *mut c_void) {
-    // SAFETY: the caller's.
+    // SAFETY: as required of the caller.
     unsafe { core::ptr::drop_in_place(holder.cast::<StoredContext<T>>()) }
 }

@@ -1,4 +1,4 @@
-//! Requests that are ended outside of their phases.
+//! Ends requests outside of their phases.
 
 use core::cell::RefCell;
 use std::collections::VecDeque;
@@ -11,7 +11,7 @@ use ngx::ffi::{
 use crate::guard;
 use crate::net::timer::Timer;
 use crate::request::context::Token;
-use crate::request::handle::Request;
+use crate::request::handle::{Request, is_done};
 
 /// How to end a request. Its upstream, if there is one, is finalized first.
 #[derive(Clone, Copy)]
@@ -37,10 +37,10 @@ thread_local! {
 }
 
 impl Token {
-    /// Has `decide` called later in this turn of the event loop, if the request is still
-    /// there; it says how the request ends, if it does.
+    /// Calls `decide` later in this turn of the event loop, unless the request has been freed by
+    /// then. The request ends as `decide` returns; `None` does not end it.
     ///
-    /// Not at once: the caller may be in the midst of a call with that very request.
+    /// This is deferred, because the caller may be inside a call that borrows the same request.
     pub fn conclude(self, decide: impl FnOnce(Request<'_>) -> Option<Ending> + 'static) {
         DUE.with_borrow_mut(|due| {
             due.waiting.push_back((self, Box::new(decide)));
@@ -51,14 +51,14 @@ impl Token {
     }
 }
 
-/// The event loop's call: nobody has a request now.
+/// The timer's callback: runs directly in the event loop, so no other call borrows a request.
 fn conclude_all() {
     DUE.take().waiting.into_iter().for_each(|(token, decide)| {
         guard((), || {
             let ending = token.with(decide).flatten();
             if let Some((r, ending)) = token.find().zip(ending) {
-                // SAFETY: `find` has just found it alive; what `decide` was lent ended
-                // with its call, and nobody else is in a call with a request.
+                // SAFETY: `find` has just found the request. The borrow of `decide` has ended, and
+                // the event loop calls this from no other callback (Event loop).
                 unsafe { end(r.as_ptr(), ending) }
             }
         });
@@ -66,12 +66,17 @@ fn conclude_all() {
 }
 
 /// # Safety
-/// `r` must be live; it may be gone afterwards.
+/// `r` must be live. It may be freed by this call.
 unsafe fn end(r: *mut ngx_http_request_t, ending: Ending) {
-    // SAFETY: live request, which `cut_upstream` keeps. Its connection is not freed before
-    // ngx_http_run_posted_requests returns, which nginx calls after every event of the
-    // connection.
+    // SAFETY: the caller guarantees that the request is live. A request that nginx has already
+    // finalized is skipped: to finalize it twice would release the reference of another user.
+    // `cut_upstream` does not free the request. The connection record stays valid until
+    // ngx_http_run_posted_requests returns: nginx's own event handlers call it in the same way
+    // after they have finalized a request.
     unsafe {
+        if is_done(r) {
+            return;
+        }
         let connection = (*r).connection;
         Request::borrow(r).cut_upstream();
         let rc = match ending {
@@ -88,8 +93,9 @@ unsafe fn end(r: *mut ngx_http_request_t, ending: Ending) {
 /// `r` must be live, and its header sent.
 unsafe fn send_last(r: *mut ngx_http_request_t, words: &[u8]) -> ngx_int_t {
     const FAILED: ngx_int_t = NGX_ERROR as ngx_int_t;
-    // SAFETY: the caller's. Ending by an error would lose what is still in the buffers; a
-    // last buffer is sent on as the client takes it, and the connection is closed after.
+    // SAFETY: the caller guarantees that the request is live and its header sent. The chain comes
+    // from the pool of the request. Ending with an error would lose data that is still buffered;
+    // after a last buffer, nginx sends everything and then closes the connection.
     unsafe {
         (*r).set_keepalive(0);
         let chain = Request::borrow(r).chain_of(words, false);

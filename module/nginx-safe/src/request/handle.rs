@@ -1,20 +1,20 @@
 use core::marker::PhantomData;
 
 use ngx::ffi::{
-    NGX_AGAIN, NGX_DONE, NGX_HTTP_SPECIAL_RESPONSE, NGX_OK, ngx_handle_read_event,
-    ngx_http_block_reading, ngx_http_core_run_phases, ngx_http_finalize_request,
-    ngx_http_post_request, ngx_http_read_client_request_body, ngx_http_request_t,
-    ngx_http_test_reading, ngx_int_t, ngx_post_event, ngx_posted_events,
+    NGX_AGAIN, NGX_DONE, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_SPECIAL_RESPONSE, NGX_OK,
+    ngx_handle_read_event, ngx_http_block_reading, ngx_http_core_run_phases,
+    ngx_http_finalize_request, ngx_http_post_request, ngx_http_read_client_request_body,
+    ngx_http_request_empty_handler, ngx_http_request_t, ngx_http_test_reading, ngx_int_t,
+    ngx_post_event, ngx_posted_events,
 };
 
 use crate::config::module::{LocationConf, MainConf};
 use crate::config::{registered, tagged};
 use crate::guard;
 use crate::request::context::{self, Token};
-use crate::request::phase::Flow;
 use crate::text::bytes_of;
 
-/// A request, for the length of one call from nginx.
+/// A request, borrowed for one call from nginx.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
     pub(crate) raw: *mut ngx_http_request_t,
@@ -23,7 +23,7 @@ pub struct Request<'a> {
 
 impl<'a> Request<'a> {
     /// # Safety
-    /// `raw` must be a live request, and stay so for `'a`.
+    /// `raw` must be a live request, and stay live for `'a`.
     pub(crate) unsafe fn borrow(raw: *mut ngx_http_request_t) -> Self {
         Self {
             raw,
@@ -31,37 +31,39 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Fields that no one else changes during a call.
+    /// The fields of the request. Do not keep the reference during a call into nginx.
     pub(crate) fn get(&self) -> &'a ngx_http_request_t {
-        // SAFETY: see `borrow`. nginx is single-threaded; the reference is used
-        // for reading a field at a time and not kept across calls into nginx.
+        // SAFETY: a `Request` is live for `'a`, and only nginx's thread uses it (Thread). Callers
+        // read one field at a time, and do not keep the reference during calls into nginx, which
+        // may write to the request.
         unsafe { &*self.raw }
     }
 
-    /// The module's context of this type, if this pass through the phases has one.
+    /// The module's context of type `T`, unless an internal redirect has cleared it.
     pub fn context<T: 'static>(&self) -> Option<&'a T> {
-        context::current(self.raw)
+        context::current(*self)
     }
 
-    /// The module's context, also when an internal redirect has hidden it.
+    /// The module's context of type `T`, also after an internal redirect has cleared it.
     pub fn recalled<T: 'static>(&self) -> Option<&'a T> {
-        self.context().or_else(|| context::recall(self.raw))
+        self.context().or_else(|| context::recall(*self))
     }
 
-    /// Makes the context from before an internal redirect that of this pass.
+    /// Restores the module's context of type `T` after an internal redirect has cleared it, and
+    /// returns it.
     pub fn adopt<T: 'static>(&self) -> Option<&'a T> {
-        context::adopt(self.raw)
+        context::adopt(*self)
     }
 
-    /// Makes a context, for as long as the request lives.
+    /// Makes a context that lives as long as the request. `None` if memory runs out.
     pub fn attach<T: 'static>(&self, make: impl FnOnce(Token) -> T) -> Option<&'a T> {
-        context::attach(self.raw, make)
+        context::attach(*self, make)
     }
 
-    /// The module's configuration of the location that serves the request.
+    /// The module's configuration of the location that handles the request.
     pub fn location<T: LocationConf>(&self) -> Option<&'a T> {
-        // SAFETY: loc_conf has a place for each HTTP module; ours is what our
-        // create_loc_conf made, and lives as long as the cycle.
+        // SAFETY: loc_conf has an entry for each HTTP module. The entry of this module was made by
+        // its create_loc_conf, and lives as long as the cycle.
         unsafe {
             let place = *(*self.raw).loc_conf.add(registered::position());
             Some(tagged::find::<T>(place)?.as_ref())
@@ -70,14 +72,15 @@ impl<'a> Request<'a> {
 
     /// The module's configuration of the `http` block.
     pub fn main_conf<T: MainConf>(&self) -> Option<&'a T> {
-        // SAFETY: as for `location`.
+        // SAFETY: main_conf has an entry for each HTTP module. The entry of this module was made by
+        // its create_main_conf, and lives as long as the cycle.
         unsafe {
             let place = *(*self.raw).main_conf.add(registered::position());
             Some(tagged::find::<T>(place)?.as_ref())
         }
     }
 
-    /// The method, as it was sent.
+    /// The method as the client sent it.
     pub fn method(&self) -> &'a [u8] {
         bytes_of(&self.get().method_name)
     }
@@ -88,26 +91,26 @@ impl<'a> Request<'a> {
         whole.split(|&byte| byte == b'?').next().unwrap_or(whole)
     }
 
-    /// Its arguments: what follows the question mark.
+    /// The arguments, without the question mark.
     pub fn query(&self) -> &'a [u8] {
         bytes_of(&self.get().args)
     }
 
-    /// How long ago its first byte came, in milliseconds.
+    /// Milliseconds since nginx began to read the request.
     pub fn age_ms(&self) -> u64 {
         let r = self.get();
         let began = (r.start_sec as u64) * 1_000 + r.start_msec as u64;
         (crate::clocks().wall_us / 1_000).saturating_sub(began)
     }
 
-    /// Whether it came here by an internal redirect, or is a subrequest.
+    /// Whether this is a subrequest, or a request after an internal redirect.
     pub fn is_internal(&self) -> bool {
         self.get().internal() != 0
     }
 
-    /// The request that it is a subrequest of, or itself.
+    /// The main request; the request itself if it is not a subrequest.
     pub fn main_request(&self) -> Self {
-        // SAFETY: a main request outlives its subrequests.
+        // SAFETY: a main request outlives its subrequests (References).
         unsafe { Self::borrow(self.get().main) }
     }
 
@@ -116,32 +119,17 @@ impl<'a> Request<'a> {
         self.raw != self.get().main
     }
 
-    /// Has the phases stand still until [`Request::go_on`]; meanwhile a client
-    /// that leaves ends the request at once.
-    pub fn park(&self) -> Flow {
-        // SAFETY: live request and connection; as limit_req does before a delay.
-        unsafe {
-            let read = (*(*self.raw).connection).read;
-            if ngx_handle_read_event(read, 0) != NGX_OK as ngx_int_t {
-                return Flow::Answer(500);
-            }
-            (*self.raw).read_event_handler = Some(ngx_http_test_reading);
-            (*self.raw).write_event_handler = Some(ngx_http_core_run_phases);
-            // The client may have left while the body was read: that event has
-            // been spent on a handler that did not look.
-            if (*read).ready() != 0 {
-                ngx_post_event(read, &raw mut ngx_posted_events);
-            }
-        }
-        Flow::Pause
-    }
-
-    /// Lets a parked request run again, from nginx's event loop.
+    /// Makes a request that waits ([`Flow::Wait`](crate::Flow::Wait)) run again, from nginx's event
+    /// loop. Has no effect on a request that does not wait.
     pub fn go_on(&self) {
-        // SAFETY: a posted event of a connection that closes is taken back by
-        // nginx. The write handler of a main request is run by its connection's
-        // event; any other request has to be posted to be run after it.
+        // SAFETY: a `Request` is live, and so is its connection. nginx removes the posted event if
+        // the connection is closed. The connection's event runs the write handler of the request in
+        // `data`; any other request has to be posted, and runs after that. A finalized subrequest
+        // is skipped: its write handler may use an upstream that has been freed.
         unsafe {
+            if is_done(self.raw) {
+                return;
+            }
             (*self.raw).read_event_handler = Some(ngx_http_block_reading);
             let connection = (*self.raw).connection;
             if (*connection).data != self.raw.cast() {
@@ -152,14 +140,52 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Reads the whole body, then runs the phases again: perhaps at once, and to the end of
-/// the request.
+/// Whether nginx has finalized a request. Before `post_action` nginx sets `done` on a main request
+/// too, but then runs the phases again with a write handler. A main request that is over has the
+/// empty handler.
 ///
 /// # Safety
-/// `r` must be live and in the call of a phase's handler, which returns what this does.
+/// `r` must be live.
+pub(crate) unsafe fn is_done(r: *mut ngx_http_request_t) -> bool {
+    const EMPTY: unsafe extern "C" fn(*mut ngx_http_request_t) = ngx_http_request_empty_handler;
+    // SAFETY: the caller guarantees that the request is live.
+    let (done, main, handler) = unsafe { ((*r).done() != 0, (*r).main, (*r).write_event_handler) };
+    let is_empty = handler.is_none_or(|handler| core::ptr::fn_addr_eq(handler, EMPTY));
+    done && (r != main || is_empty)
+}
+
+/// Stops the phases of a request until [`Request::go_on`]. If the client closes its connection in
+/// the meantime, nginx ends the request.
+///
+/// # Safety
+/// `r` must be live and in a phase handler, which returns the result of this function.
+pub(crate) unsafe fn park(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: the caller guarantees that the request is live, and so is its connection. limit_req
+    // does the same before a delay.
+    unsafe {
+        let read = (*(*r).connection).read;
+        if ngx_handle_read_event(read, 0) != NGX_OK as ngx_int_t {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+        }
+        (*r).read_event_handler = Some(ngx_http_test_reading);
+        (*r).write_event_handler = Some(ngx_http_core_run_phases);
+        // If the client closed its connection while the body was read, the event was handled by a
+        // handler that ignored it.
+        if (*read).ready() != 0 {
+            ngx_post_event(read, &raw mut ngx_posted_events);
+        }
+    }
+    NGX_AGAIN as ngx_int_t
+}
+
+/// Reads the whole request body, then runs the phases again. This can happen during the call, and
+/// can end the request.
+///
+/// # Safety
+/// `r` must be live and in a phase handler, which returns the result of this function.
 pub(crate) unsafe fn read_body(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: the way of the mirror module: the read holds a reference of its own, which
-    // finalize(NGX_DONE) gives back.
+    // SAFETY: the caller guarantees that the request is live. ngx_http_read_client_request_body
+    // takes a reference, which finalizing with NGX_DONE releases. The mirror module does the same.
     unsafe {
         let rc = ngx_http_read_client_request_body(r, Some(body_entry));
         if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t {
@@ -172,7 +198,7 @@ pub(crate) unsafe fn read_body(r: *mut ngx_http_request_t) -> ngx_int_t {
 
 unsafe extern "C" fn body_entry(r: *mut ngx_http_request_t) {
     guard((), || {
-        // SAFETY: nginx calls the handler with the request whose body it has read.
+        // SAFETY: nginx calls this with the live request whose body it has read.
         unsafe {
             (*r).write_event_handler = Some(ngx_http_core_run_phases);
             ngx_http_core_run_phases(r);

@@ -7,7 +7,7 @@ use ngx::ffi::{
 use crate::request::handle::Request;
 use crate::text::{bytes_of, copy_into, lent};
 
-/// Headers as nginx keeps them: a list of arrays.
+/// An iterator over nginx's list of headers, which is a list of arrays.
 pub(crate) struct HeadersIn {
     part: *mut ngx_list_part_t,
     at: usize,
@@ -15,15 +15,15 @@ pub(crate) struct HeadersIn {
 
 impl HeadersIn {
     /// # Safety
-    /// `r` must be live, and its header list not be added to meanwhile.
+    /// `r` must be live, and no header be added while the iterator is used.
     pub(crate) unsafe fn of(r: *mut ngx_http_request_t) -> Self {
-        // SAFETY: the caller vouches for `r`.
+        // SAFETY: the caller guarantees that the request is live.
         let part = unsafe { &raw mut (*r).headers_in.headers.part };
         Self { part, at: 0 }
     }
 
     /// # Safety
-    /// `list` must hold headers, and not be added to meanwhile.
+    /// `list` must contain headers, and no header be added while the iterator is used.
     pub(crate) unsafe fn of_list(list: &ngx_list_t) -> Self {
         let part = (&raw const list.part).cast_mut();
         Self { part, at: 0 }
@@ -33,8 +33,8 @@ impl HeadersIn {
 impl Iterator for HeadersIn {
     type Item = *mut ngx_table_elt_t;
     fn next(&mut self) -> Option<Self::Item> {
-        // SAFETY: the parts of an nginx list hold `nelts` elements each, and the
-        // last one's `next` is null.
+        // SAFETY: each part of an nginx list has `nelts` elements, and `next` of the last part is
+        // null (Lists).
         unsafe {
             while self.at >= (*self.part).nelts {
                 self.part = ptr::NonNull::new((*self.part).next)?.as_ptr();
@@ -48,35 +48,48 @@ impl Iterator for HeadersIn {
 }
 
 /// # Safety
-/// `header` must be an element of a live header list.
+/// `header` must be an element of a live list of headers.
 pub(crate) unsafe fn is_named(header: *mut ngx_table_elt_t, lowercase: &[u8]) -> bool {
-    // SAFETY: nginx fills key in every element.
+    // SAFETY: nginx sets `key` in each element.
     unsafe { bytes_of(&(*header).key).eq_ignore_ascii_case(lowercase) }
 }
 
-/// The name of a header, as nginx wants to have it.
+/// The name of a header, in the forms that nginx uses.
 #[derive(Clone, Copy)]
 pub struct HeaderName {
     name: &'static [u8],
     lower: &'static [u8],
-    /// By which `proxy_set_header` finds it: that of nginx's ngx_hash_key_lc().
+    /// The value of nginx's ngx_hash_key_lc(), by which `proxy_set_header` finds the header.
     hash: usize,
 }
 
 impl HeaderName {
-    /// `lower` is the same in lower case.
+    /// Makes a name; `lower` must be `name` in lower case.
+    ///
+    /// ```compile_fail,E0080
+    /// const SHORT: nginx_safe::HeaderName = nginx_safe::HeaderName::new(b"X-Name", b"x");
+    /// # fn main() { SHORT; }
+    /// ```
+    ///
+    /// # Panics
+    /// If the two differ otherwise than by case. A constant then does not compile.
     pub const fn new(name: &'static [u8], lower: &'static [u8]) -> Self {
+        // nginx stores only one length for both.
+        assert!(name.len() == lower.len(), "two different names");
         let (mut hash, mut at) = (0usize, 0);
         while at < lower.len() {
+            let is_same = name[at].to_ascii_lowercase() == lower[at];
+            assert!(is_same, "two different names");
             hash = hash.wrapping_mul(31).wrapping_add(lower[at] as usize);
             at += 1;
         }
         Self { name, lower, hash }
     }
 
-    /// A header of this name, over bytes that outlive every use of it.
+    /// A header with this name. It refers to `value`, which must live as long as the header is
+    /// used.
     pub(crate) fn with(&self, value: &[u8]) -> ngx_table_elt_t {
-        // SAFETY: zeros are a header without anything, whatever fields the version has.
+        // SAFETY: an all-zero ngx_table_elt_t is valid, in all versions of the struct.
         let mut element: ngx_table_elt_t = unsafe { core::mem::zeroed() };
         element.hash = self.hash;
         element.key = lent(self.name);
@@ -89,17 +102,17 @@ impl HeaderName {
     }
 }
 
-/// Headers that go upstream in place of the client's.
+/// Headers to send to the upstream in place of the client's.
 #[derive(Default)]
 pub struct SentHeaders {
-    /// Names in lower case of those of the client's that do not go.
+    /// Names, in lower case, of the client's headers that are not sent.
     pub without: &'static [&'static [u8]],
-    /// The headers to send instead, with their values.
+    /// Headers to send, with their values.
     pub with: Vec<(HeaderName, Box<[u8]>)>,
 }
 
 impl SentHeaders {
-    /// Whether one of them has this name, as variables spell it.
+    /// Whether `without` or `with` contains this name, written as in a variable (`x_name`).
     pub(crate) fn has(&self, name: &[u8]) -> bool {
         let spelt = |&byte: &u8| if byte == b'-' { b'_' } else { byte };
         let without = self.without.iter().copied();
@@ -111,9 +124,10 @@ impl SentHeaders {
 }
 
 impl<'a> Request<'a> {
-    /// The values of a request header, in their order; the name in lower case.
+    /// The values of a request header, in their order. `name` is in lower case.
     pub fn headers_named(&self, name: &'static [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        // SAFETY: the request is live, and headers are not added while we look.
+        // SAFETY: a `Request` is live for `'a`. nginx adds request headers only while it reads the
+        // header, before it calls a module's phases.
         unsafe {
             HeadersIn::of(self.raw)
                 .filter(move |&h| is_named(h, name))
@@ -121,41 +135,41 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The request's `Content-Type`, empty when there is none.
+    /// The request's `Content-Type`; empty if it has none.
     pub fn content_type(&self) -> &'a [u8] {
-        // SAFETY: null or an element of the header list.
+        // SAFETY: null or an element of the request's list of headers.
         match unsafe { self.get().headers_in.content_type.as_ref() } {
             Some(header) => bytes_of(&header.value),
             None => &[],
         }
     }
 
-    /// Whether the answer has a header.
+    /// Whether the response has a header of this name.
     pub fn answers_with(&self, name: HeaderName) -> bool {
         self.answer_headers(name).next().is_some()
     }
 
     fn answer_headers(&self, name: HeaderName) -> impl Iterator<Item = *mut ngx_table_elt_t> {
-        // SAFETY: live request, to whose headers nothing is added meanwhile; one whose
-        // hash is zero is not sent.
+        // SAFETY: the request is live, and no header is added while the iterator is used. nginx
+        // does not send elements whose hash is zero.
         unsafe {
             HeadersIn::of_list(&self.get().headers_out.headers)
                 .filter(move |&h| (*h).hash != 0 && is_named(h, name.lower))
         }
     }
 
-    /// Gives the answer a header in place of any of that name.
+    /// Sets a response header, in place of all of that name. `None` if memory runs out.
     pub fn set_answer_header(&self, name: HeaderName, value: &[u8]) -> Option<()> {
-        // SAFETY: elements of the live request's list.
+        // SAFETY: elements of the list of a live request; the name and value are not changed.
         self.answer_headers(name)
             .for_each(|h| unsafe { (*h).hash = 0 });
         self.add_answer_header(name.name, value)
     }
 
-    /// Adds a header to the answer.
+    /// Adds a response header. `None` if memory runs out.
     pub fn add_answer_header(&self, name: &'static [u8], value: &[u8]) -> Option<()> {
-        // SAFETY: live request; the new element is written in full before nginx
-        // sees it, zeros first as newer versions have more fields.
+        // SAFETY: the request is live. The new element is zeroed before its fields are set, because
+        // newer versions of nginx have more fields.
         unsafe {
             let value: ngx_str_t = copy_into((*self.raw).pool, value)?;
             let header = ngx_list_push(&raw mut (*self.raw).headers_out.headers);

@@ -7,32 +7,39 @@ use ngx::ffi::{
 use ngx::http::HttpModuleConfExt;
 
 use crate::config::entries::Entry;
+use crate::config::module::HttpModule;
 use crate::config::parse::{Conf, ConfResult};
 use crate::guard;
 use crate::request::handle::{self, Request};
 
-/// What nginx shall do after a handler.
+/// What nginx does after a phase handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
-    /// Nothing to say: go on with the next handler.
+    /// Continue with the next handler.
     Decline,
-    /// Passed: under `satisfy any` no other access check is needed.
+    /// Allow the request: with `satisfy any`, no other access check is needed.
     Pass,
-    /// Stand still until an event runs the phases again.
+    /// Stop the phases until [`Request::go_on`]. If the client closes its connection in the
+    /// meantime, nginx ends the request.
+    Wait,
+    /// Keep waiting: the event that ran the phases changed nothing.
     Pause,
     /// Read the whole body, in memory or into a temporary file, then run the phase again.
     ReadBody,
-    /// End with this status, by `error_page` if there is one for it.
+    /// End the request with this status, and the `error_page` for it if there is one.
     Answer(u16),
 }
 
 impl Flow {
     /// # Safety
-    /// `r` must be the live request whose handler has said this, and nobody use it after.
+    /// `r` must be live and in the phase handler that returned this value, and not be used by the
+    /// caller afterwards.
     unsafe fn follow(self, r: *mut ngx_http_request_t) -> ngx_int_t {
         match self {
-            // SAFETY: the caller's.
+            // SAFETY: the caller guarantees that the request is live and in a phase handler.
             Self::ReadBody => unsafe { handle::read_body(r) },
+            // SAFETY: the caller guarantees that the request is live and in a phase handler.
+            Self::Wait => unsafe { handle::park(r) },
             Self::Decline => NGX_DECLINED as ngx_int_t,
             Self::Pass => NGX_OK as ngx_int_t,
             Self::Pause => NGX_AGAIN as ngx_int_t,
@@ -41,34 +48,33 @@ impl Flow {
     }
 }
 
-/// The phases that we have handlers in.
+/// The phases in which the module has handlers.
 #[derive(Clone, Copy)]
-pub enum Phase {
-    /// After `limit_req`, where access is decided.
+pub(crate) enum Phase {
+    /// Access checks; after `limit_req`.
     Access,
-    /// The last before content is made.
+    /// The last phase before the content handler.
     Precontent,
-    /// After the response.
+    /// After the response has been sent.
     Log,
 }
 
-/// A handler of a phase.
+/// A handler of a phase before the content phase.
 pub trait PhaseHandler: 'static {
-    /// The phase.
-    const PHASE: Phase;
-    /// Called with each request that reaches the phase.
+    /// Called for each request that reaches the phase, and again when the request continues after
+    /// [`Flow::Wait`] or [`Flow::ReadBody`].
     fn run(request: Request<'_>) -> Flow;
 }
 
-/// Adds a handler to a phase.
+/// Adds a handler to a phase. Fails if memory runs out.
 pub(crate) fn add(conf: &Conf, phase: Phase, entry: Entry) -> ConfResult {
     let phase = match phase {
         Phase::Access => ngx_http_phases_NGX_HTTP_ACCESS_PHASE,
         Phase::Precontent => ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE,
         Phase::Log => ngx_http_phases_NGX_HTTP_LOG_PHASE,
     };
-    // SAFETY: called from postconfiguration, where the core module's main
-    // configuration and its arrays of handlers exist.
+    // SAFETY: the caller is postconfiguration, where the core module's main configuration has an
+    // initialised array of handlers for each phase.
     unsafe {
         let cf: *mut ngx_conf_t = conf.0;
         let core_module = &raw const ngx_http_core_module;
@@ -89,18 +95,25 @@ pub(crate) unsafe extern "C" fn phase_entry<H: PhaseHandler>(
     r: *mut ngx_http_request_t,
 ) -> ngx_int_t {
     guard(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t, || {
-        // SAFETY: nginx calls phase handlers with a live request, and does not use it when
-        // they say that it goes on later.
+        // SAFETY: nginx calls phase handlers with a live request (Call). It does not use the
+        // request after a handler has returned NGX_AGAIN.
         unsafe { H::run(Request::borrow(r)).follow(r) }
     })
 }
 
-/// Where a handler stands in the phases of a request's configuration.
+pub(crate) unsafe extern "C" fn log_entry<M: HttpModule>(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: nginx calls log handlers with a live request (Call).
+    guard((), || M::ended(unsafe { Request::borrow(r) }));
+    NGX_OK as ngx_int_t
+}
+
+/// The index of a handler in the phase engine's table; `None` if it is not in it.
 ///
 /// # Safety
 /// `r` must be live.
 pub(crate) unsafe fn index_of(r: *mut ngx_http_request_t, own: Entry) -> Option<ngx_int_t> {
-    // SAFETY: the engine's table ends with an entry without a checker.
+    // SAFETY: the caller guarantees that the request is live, so its main_conf has the core
+    // module's configuration. The phase engine's table ends with an entry without a checker.
     unsafe {
         let core_module = &raw const ngx_http_core_module;
         let main = *(*r).main_conf.add((*core_module).ctx_index);

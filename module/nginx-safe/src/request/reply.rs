@@ -10,12 +10,12 @@ use crate::text::{bytes_of, copy_into, lent};
 use crate::upstream::abort::count_as_sent;
 
 impl Request<'_> {
-    /// The status of the answer.
+    /// The status of the response.
     pub fn answer_status(&self) -> u16 {
         self.get().headers_out.status as u16
     }
 
-    /// Whether nginx made the answer up for an error: the body is its own page.
+    /// Whether the response is an error page that nginx has generated.
     pub fn is_error_page(&self) -> bool {
         let r = self.get();
         let out = &r.headers_out;
@@ -27,50 +27,51 @@ impl Request<'_> {
             && !self.is_upstream_answer()
     }
 
-    /// The media type of the answer, without parameters.
+    /// The media type of the response, without parameters.
     pub(crate) fn answer_type(&self) -> &[u8] {
         let out = &self.get().headers_out;
         let whole = bytes_of(&out.content_type);
         whole.get(..out.content_type_len).unwrap_or(whole)
     }
 
-    /// Whether the answer is an event stream.
+    /// Whether the response is an event stream.
     pub fn answers_events(&self) -> bool {
         self.answer_type()
             .eq_ignore_ascii_case(b"text/event-stream")
     }
 
-    /// Has the body filter see all of the answer: parts that lie in files are read.
-    /// Call it from the header filter.
+    /// Makes nginx read the parts of the response that are in files, so that the body filter gets
+    /// all bytes in memory. Call it from the header filter.
     pub fn want_in_memory(&self) {
-        // SAFETY: live request; as filters do that look into bodies.
+        // SAFETY: the request is live. Filters that read bodies set this flag in their header
+        // filter.
         unsafe { (*self.raw).set_filter_need_in_memory(1) };
     }
 
-    /// Whether the client has closed its connection, or takes nothing any more.
+    /// Whether the connection to the client has failed, or sending to the client has timed out.
     pub fn client_is_gone(&self) -> bool {
-        // SAFETY: a live request's connection.
+        // SAFETY: a live request has a live connection.
         let connection = unsafe { &*self.get().connection };
         connection.error() != 0 || connection.timedout() != 0
     }
 
-    /// Whether the client can tell where an answer of unknown length ends, or whether it
-    /// has been cut off: by HTTP/1.1 and later.
+    /// Whether the client can tell the end of a response of unknown length from an interrupted one.
+    /// This needs HTTP/1.1 or later.
     pub fn sees_end_of_answer(&self) -> bool {
         self.get().http_version >= NGX_HTTP_VERSION_11 as usize
     }
 
-    /// The length of the answer, when it is known beforehand.
+    /// The length of the response in bytes, if it is known in advance.
     pub fn answer_length(&self) -> Option<u64> {
         u64::try_from(self.get().headers_out.content_length_n).ok()
     }
 
-    /// Gives the answer another type and length, from within the header filter.
-    /// The body follows by [`crate::Filter::body`].
+    /// Gives the response another media type and a length in bytes. Call it from the header filter;
+    /// [`crate::Filter::body`] then provides the body.
     pub fn announce_answer(&self, media_type: &'static [u8], length: usize) {
-        // SAFETY: live request whose headers have not been sent; as the modules
-        // that make answers of their own do. The fields are written through a raw pointer:
-        // `forget_length` writes to the same structure.
+        // SAFETY: the request is live. nginx's modules set these fields before the header is sent,
+        // and so does the caller. They are written through a raw pointer, because `forget_length`
+        // writes to the same struct.
         unsafe {
             let out = &raw mut (*self.raw).headers_out;
             (*out).content_type = lent(media_type);
@@ -82,11 +83,12 @@ impl Request<'_> {
         }
     }
 
-    /// The body is going to be another one, from within the header filter: nobody knows
-    /// its length, and no part of it can be asked for.
+    /// Declares that the body will be changed: its length becomes unknown, and ranges of it cannot
+    /// be requested. Call it from the header filter.
     pub fn body_changes(&self) {
-        // SAFETY: live request whose header has not been sent; as nginx's own filters do
-        // that change a body. The header is null or an element of the answer's list.
+        // SAFETY: the request is live. nginx's filters that change a body do the same before the
+        // header is sent, and so does the caller. `accept_ranges` is null or an element of the
+        // response's list of headers.
         unsafe {
             (*self.raw).set_allow_ranges(0);
             let ranges = (*self.raw).headers_out.accept_ranges;
@@ -98,12 +100,13 @@ impl Request<'_> {
         }
     }
 
-    /// The length of the answer is not known any more.
+    /// Makes the length of the response unknown.
     ///
     /// # Safety
-    /// Its header has not been sent.
+    /// The header must not have been sent.
     pub(crate) unsafe fn forget_length(&self) {
-        // SAFETY: live request; the header is null or an element of the answer's list.
+        // SAFETY: the request is live. `content_length` is null or an element of the response's
+        // list of headers.
         unsafe {
             let out = &mut (*self.raw).headers_out;
             out.content_length_n = -1;
@@ -114,10 +117,11 @@ impl Request<'_> {
         }
     }
 
-    /// A chain of one buffer with a copy of `bytes`.
+    /// A chain of one buffer with a copy of `bytes`; null if memory runs out. `last` marks the end
+    /// of the body.
     pub(crate) fn chain_of(&self, bytes: &[u8], last: bool) -> *mut ngx_chain_t {
-        // SAFETY: live request; buffer and link come zeroed from its pool, and the
-        // copied bytes live as long.
+        // SAFETY: the request is live. The zeroed buffer, the link and the copy come from its pool;
+        // both fields of the link are set.
         unsafe {
             let pool = (*self.raw).pool;
             let Some(text) = copy_into(pool, bytes) else {
@@ -144,9 +148,12 @@ impl Request<'_> {
         }
     }
 
-    /// Marks what was to be sent as sent.
-    pub(crate) fn drop_pieces(&self, chain: *mut ngx_chain_t) {
-        // SAFETY: a chain that nginx passed to a body filter.
+    /// Marks the buffers of a chain as sent.
+    ///
+    /// # Safety
+    /// `chain` must be what nginx passed to the body filter of this request: a chain or null.
+    pub(crate) unsafe fn drop_pieces(&self, chain: *mut ngx_chain_t) {
+        // SAFETY: the caller guarantees the chain (Lists).
         unsafe { count_as_sent(chain, ptr::null()) };
     }
 
@@ -160,25 +167,26 @@ impl Request<'_> {
         self.get().header_sent() != 0
     }
 
-    /// nginx's handler that finalizes the upstream, until it has been finalized.
+    /// nginx's handler that finalizes the upstream; `None` if there is no upstream, or it has been
+    /// finalized.
     fn upstream_cleanup(&self) -> ngx_http_cleanup_pt {
-        // SAFETY: `upstream` is null or in the request's pool. nginx sets its `cleanup` in
-        // ngx_http_upstream_init_request, to a place in the request's list of cleanups, and to
-        // null when it finalizes the upstream.
+        // SAFETY: `upstream` is null or in the pool of the request (Upstream).
+        // ngx_http_upstream_init_request sets its `cleanup` to the handler of an entry in
+        // `r->cleanup`; nginx sets it to null when it finalizes the upstream.
         unsafe { *self.get().upstream.as_ref()?.cleanup.as_ref()? }
     }
 
-    /// Finalizes the upstream, if there is one, and keeps the request. The caller ends it.
+    /// Finalizes the upstream, if there is one. Does not end the request; the caller does.
     ///
     /// # Safety
-    /// No reference to the upstream is used afterwards.
+    /// No reference to the upstream may be used afterwards.
     pub(crate) unsafe fn cut_upstream(&self) {
         let r = self.raw;
         let Some(handler) = self.upstream_cleanup() else {
             return;
         };
-        // SAFETY: live request. The handler, ngx_http_upstream_cleanup, finalizes the request
-        // with NGX_DONE, which releases the reference that is taken here.
+        // SAFETY: a `Request` is live. The handler, ngx_http_upstream_cleanup, finalizes the
+        // request with NGX_DONE, which releases the reference that is taken here (References).
         unsafe {
             (*(*r).main).set_count((*(*r).main).count() + 1);
             handler(r.cast());

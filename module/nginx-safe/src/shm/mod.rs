@@ -5,136 +5,230 @@ use core::cell::Cell;
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 use core::slice;
-use core::sync::atomic::{AtomicU32, Ordering, fence};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 
 use ngx::ffi::{
-    ngx_conf_t, ngx_cycle, ngx_int_t, ngx_pagesize, ngx_shared_memory_add, ngx_shm_zone_t,
-    ngx_shmtx_lock, ngx_shmtx_unlock, ngx_slab_alloc, ngx_slab_pool_t,
+    ngx_conf_t, ngx_cycle, ngx_int_t, ngx_pagesize, ngx_pid_t, ngx_shared_memory_add,
+    ngx_shm_zone_t, ngx_shmtx_force_unlock, ngx_shmtx_lock, ngx_shmtx_t, ngx_shmtx_trylock,
+    ngx_shmtx_unlock, ngx_slab_alloc, ngx_slab_pool_t,
 };
 
 use crate::config::parse::{Conf, ConfResult, status};
 use crate::guard;
+use crate::in_force;
 use crate::log::{Level, write_to};
-use crate::text::copy_into;
+use crate::net::timer::{Watcher, watch};
+use crate::process;
+use crate::text::{bytes_of, copy_into, keep_in};
 
-/// The most workers that can be woken across processes.
+/// The maximum number of channels, and so of processes that can be woken.
 const MOST_CHANNELS: usize = 256;
 
-/// The first page of the zone; the content follows on the next.
+/// The maximum number of pages that nginx's slab allocator and [`Root`] use in a small zone.
+const OWN_PAGES: usize = 8;
+
+/// The first page that is allocated in the zone. The content starts on the next page.
 #[repr(C)]
 struct Root {
-    /// Not zero while somebody changes the content.
+    /// Not zero while a process changes the content.
     busy: AtomicU32,
     channels: u32,
-    /// Descriptors of eventfds. The master opens them before it forks, so the
-    /// number means the same in every worker, whatever its configuration.
+    /// Descriptors of eventfds. The master opens them before it forks, so that they are the same in
+    /// all workers, also in those of other configurations.
     channel: [i32; MOST_CHANNELS],
     len: usize,
 }
 
-/// What lives in a shared zone, as its owner sees it.
+/// The content of a shared zone.
 pub trait ZoneContent: 'static {
-    /// The directive that declares it, which its errors begin with.
+    /// The directive that declares the zone; the prefix of its error messages.
     const DIRECTIVE: &'static str;
-    /// Tells it from the other zones of the module.
-    const KIND: usize;
+    /// Distinguishes the zone from those of other modules, and from the other zones of this module.
+    /// It begins with an ASCII character. It must not change between builds of the module: after an
+    /// upgrade, the new build finds the existing zone by it.
+    const TAG: [u8; 8];
 
-    /// How many processes at once may want to be woken.
+    /// The number of channels: how many processes can be woken at the same time.
     fn channels(&self) -> usize;
-    /// Makes the content of a fresh zone.
+    /// Initialises the content of a new zone.
     fn format(&self, bytes: &mut [u8]) -> ConfResult;
-    /// Sees whether the content of an older cycle can be gone on with.
-    /// `interrupted`: a process died in the middle of a change.
+    /// Takes over the content of an earlier cycle, or fails. `interrupted` says that a process died
+    /// during a change.
     fn adopt(&self, bytes: &mut [u8], interrupted: bool) -> ConfResult;
 }
 
-fn tag<C: ZoneContent>() -> *mut c_void {
-    ptr::without_provenance_mut(0x6f61_6c65_6173_6500 + C::KIND)
+/// The tag by which nginx compares zones. Other modules use the address of their record, which
+/// never equals a number that begins with an ASCII character.
+const fn tag<C: ZoneContent>() -> usize {
+    const { assert!(C::TAG[0] > 0 && C::TAG[0].is_ascii()) };
+    usize::from_be_bytes(C::TAG)
 }
 
-/// A shared zone: bytes behind nginx's slab mutex, which nginx itself frees when
-/// a worker dies with it.
+/// A shared zone of the configuration in force: bytes protected by nginx's slab mutex, which nginx
+/// releases when a worker dies while holding it.
+///
+/// The value is a number, not a pointer, so that it can be kept and copied freely. Each call looks
+/// up the zone. It finds none before the configuration is in force, after that has ended, and in
+/// threads that are not nginx's.
+///
+/// The bytes do not outlive the call:
+///
+/// ```compile_fail,E0521
+/// fn keep(zone: nginx_safe::SharedZone) {
+///     let mut kept: Option<&'static mut [u8]> = None;
+///     zone.with(|bytes, _| kept = Some(bytes));
+/// }
+/// ```
 #[derive(Clone, Copy)]
-pub struct SharedZone(NonNull<ngx_shm_zone_t>);
+pub struct SharedZone {
+    tag: usize,
+}
 
 impl SharedZone {
-    /// Declares the zone. `content` is asked when the memory is there; it lives
-    /// in the configuration, as long as the cycle.
+    /// The minimum size of a zone with room for `bytes` bytes of content, which must not be more
+    /// than some pages. In bytes, a multiple of the system's page size.
+    pub fn size_for(bytes: usize) -> usize {
+        // SAFETY: a plain word that nginx sets before it reads a configuration.
+        let page = unsafe { ngx_pagesize };
+        bytes.next_multiple_of(page) + OWN_PAGES * page
+    }
+
+    /// Declares the zone in the configuration being read, which owns `content`. nginx calls
+    /// `content` once the zone is mapped. Fails if the size is too small, another zone has the
+    /// name, or memory runs out.
     pub fn declare<C: ZoneContent>(
         conf: &Conf,
         name: &str,
         size: usize,
-        content: &C,
+        content: C,
     ) -> ConfResult<Self> {
-        // SAFETY: conf is live; name is copied into its pool, as nginx keeps it.
-        // The tag is only compared: a constant one lets a rebuilt module find the
-        // zone of its predecessor.
+        let tag = tag::<C>();
+        // SAFETY: a `Conf` is live, and so is its pool. The content and the name are in that pool,
+        // which lives as long as the record of the zone (Cycle). nginx compares the tag and does
+        // not dereference it. It sets ngx_pagesize before it reads a configuration.
         unsafe {
+            // nginx does not check that the zone has room for its slab pool.
+            if size < Self::size_for(0) {
+                return Err("the zone is too small".into());
+            }
             let cf: *mut ngx_conf_t = conf.0;
+            let content = keep_in((*cf).pool, content).ok_or("no memory")?;
             let mut name = copy_into((*cf).pool, name.as_bytes()).ok_or("no memory")?;
-            let zone = ngx_shared_memory_add(cf, &raw mut name, size, tag::<C>());
-            let zone = NonNull::new(zone).ok_or("the zone's name is in use")?;
-            (*zone.as_ptr()).init = Some(init_entry::<C>);
-            (*zone.as_ptr()).data = ptr::from_ref(content).cast_mut().cast();
-            Ok(Self(zone))
+            let own = ptr::without_provenance_mut(tag);
+            let zone = ngx_shared_memory_add(cf, &raw mut name, size, own);
+            let record = zone.as_mut().ok_or("the zone's name is in use")?;
+            record.init = Some(init_entry::<C>);
+            record.data = content.as_ptr().cast();
+            in_force::declare_zone(tag, zone)?;
         }
+        Ok(Self { tag })
     }
 
-    fn slab(self) -> *mut ngx_slab_pool_t {
-        // SAFETY: the zone record lives as long as the cycle that declared it.
-        unsafe { (*self.0.as_ptr()).shm.addr.cast() }
+    fn root(self) -> Option<(*mut ngx_slab_pool_t, NonNull<Root>)> {
+        let zone = in_force::zone(self.tag)?;
+        // SAFETY: the zone's record and memory live as long as the configuration is in force, which
+        // does not end during a call from nginx (Cycle).
+        unsafe { root_of(zone) }
     }
 
-    fn root(self) -> Option<NonNull<Root>> {
-        let slab = self.slab();
-        if slab.is_null() {
-            return None;
-        }
-        // SAFETY: after init_entry, `data` of the slab pool is our Root or null.
-        NonNull::new(unsafe { (*slab).data.cast() })
-    }
-
-    /// Runs `change` on the content with the zone's mutex held. The flag tells
-    /// that a process died, or panicked, in the middle of an earlier change. `None` when
-    /// there is no content yet, and from within another change: the mutex would never be
-    /// free, and its content would have two owners.
+    /// Runs `change` on the content while holding the zone's mutex. The flag says that a process
+    /// died or panicked during an earlier change.
+    ///
+    /// `None` if there is no such zone, and if the call is inside another change, of this or any
+    /// other zone: it would wait for itself, or two workers could wait for each other.
     pub fn with<T>(self, change: impl FnOnce(&mut [u8], bool) -> T) -> Option<T> {
-        let root = self.root()?;
-        let held = Held::take(self.slab(), root)?;
-        // SAFETY: the content follows the root's page and is `len` bytes long; the
-        // mutex makes this the only reference to it, over all processes.
-        let bytes = unsafe {
-            let start = root.as_ptr().cast::<u8>().add(ngx_pagesize);
-            slice::from_raw_parts_mut(start, (*root.as_ptr()).len)
-        };
-        let answer = change(bytes, held.interrupted);
-        held.finish();
-        Some(answer)
+        let (slab, root) = self.root()?;
+        // SAFETY: `root` has just looked up the zone; the configuration in force does not end
+        // during a call from nginx (Cycle).
+        unsafe { change_content(slab, root, change) }
     }
 
-    /// The eventfd of a process, if it has one.
-    pub fn channel(self, at: usize) -> Option<i32> {
-        let root = self.root()?;
-        // SAFETY: written once, when the zone was made.
+    /// The eventfd of a channel, if the zone has so many.
+    fn channel(self, at: usize) -> Option<i32> {
+        let (_, root) = self.root()?;
+        // SAFETY: these fields are written only while the zone is created, before the master forks.
         let (count, channel) = unsafe { ((*root.as_ptr()).channels, &(*root.as_ptr()).channel) };
         (at < count as usize)
             .then(|| channel.get(at).copied())
             .flatten()
     }
 
-    /// Wakes the process that watches the channel.
+    /// Wakes the process that watches the channel. Does nothing if there is no such channel.
     pub fn signal(self, at: usize) {
         if let Some(fd) = self.channel(at) {
             let one = 1u64.to_ne_bytes();
-            // SAFETY: writes eight bytes to a descriptor that the master opened
-            // and nobody closes. A full counter wakes as well: the result is no news.
+            // SAFETY: writes eight bytes to an eventfd. The master opened it before it forked, and
+            // closes its own descriptor only when the zone is no longer in force. If the counter is
+            // full, the process is woken anyway, so the result is ignored.
             let _ = unsafe { libc::write(fd, one.as_ptr().cast(), one.len()) };
+        }
+    }
+
+    /// Calls `W::woken` in this process whenever the channel is signalled, until the process ends.
+    /// `false` if there is no such channel, or the process has no event loop.
+    pub fn watch<W: Watcher>(self, at: usize) -> bool {
+        self.channel(at).is_some_and(watch::<W>)
+    }
+}
+
+/// The slab pool and the root of a zone. `None` if the zone has not been created yet.
+///
+/// # Safety
+/// `zone` must be the live record of a zone of this crate, whose memory, if it is mapped, begins
+/// with nginx's slab pool.
+unsafe fn root_of(zone: *mut ngx_shm_zone_t) -> Option<(*mut ngx_slab_pool_t, NonNull<Root>)> {
+    // SAFETY: the caller guarantees the zone. `data` of its slab pool is null, or the root that
+    // `create` has made.
+    unsafe {
+        let slab: *mut ngx_slab_pool_t = (*zone).shm.addr.cast();
+        let root = NonNull::new(slab.as_ref()?.data.cast())?;
+        Some((slab, root))
+    }
+}
+
+/// Closes this process's descriptors of the channels of a zone that the next configuration does not
+/// use. Workers of earlier configurations keep theirs.
+///
+/// # Safety
+/// As for [`root_of`].
+pub(crate) unsafe fn close_channels(zone: *mut ngx_shm_zone_t) {
+    // SAFETY: the caller guarantees the zone. Only `create` writes to these fields.
+    unsafe {
+        let Some((_, root)) = root_of(zone) else {
+            return;
+        };
+        let root = &raw const *root.as_ptr();
+        let channels = (&(*root).channel)[..(*root).channels as usize].iter();
+        for fd in channels {
+            libc::close(*fd);
         }
     }
 }
 
-/// The zone's mutex, held.
-struct Held {
+/// Runs `change` on the content of a zone: see [`SharedZone::with`].
+///
+/// # Safety
+/// The arguments must come from [`root_of`], and the zone live until this returns.
+unsafe fn change_content<T>(
+    slab: *mut ngx_slab_pool_t,
+    root: NonNull<Root>,
+    change: impl FnOnce(&mut [u8], bool) -> T,
+) -> Option<T> {
+    // SAFETY: the caller guarantees the zone until after `held` is dropped.
+    let held = unsafe { ZoneGuard::take(slab, root)? };
+    // SAFETY: the content starts one page after the root, and is `len` bytes long. While this
+    // process holds the slab mutex, there is no other reference to it in any process (Zone).
+    let bytes = unsafe {
+        let start = root.as_ptr().cast::<u8>().add(ngx_pagesize);
+        slice::from_raw_parts_mut(start, (*root.as_ptr()).len)
+    };
+    let answer = change(bytes, held.interrupted);
+    held.finish();
+    Some(answer)
+}
+
+/// The zone's mutex while it is held. Dropping it releases the mutex.
+struct ZoneGuard {
     slab: *mut ngx_slab_pool_t,
     root: NonNull<Root>,
     interrupted: bool,
@@ -142,34 +236,27 @@ struct Held {
 }
 
 thread_local! {
-    /// The zones whose mutex this process holds.
-    static CHANGING: Cell<[*mut ngx_slab_pool_t; MOST_ZONES]> =
-        const { Cell::new([ptr::null_mut(); MOST_ZONES]) };
+    /// Whether this process holds the mutex of a zone.
+    static HOLDS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// As many zones as the module has kinds of.
-const MOST_ZONES: usize = 2;
-
-/// Puts `to` in the place of `from`; `false` if there is none.
-fn exchange(from: *mut ngx_slab_pool_t, to: *mut ngx_slab_pool_t) -> bool {
-    CHANGING.with(|changing| {
-        let mut zones = changing.get();
-        let place = zones.iter_mut().find(|zone| **zone == from);
-        let found = place.map(|place| *place = to).is_some();
-        changing.set(zones);
-        found
-    })
-}
-
-impl Held {
-    fn take(slab: *mut ngx_slab_pool_t, root: NonNull<Root>) -> Option<Self> {
-        if CHANGING.get().contains(&slab) || !exchange(ptr::null_mut(), slab) {
+impl ZoneGuard {
+    /// # Safety
+    /// As for [`change_content`], until the value is dropped.
+    unsafe fn take(slab: *mut ngx_slab_pool_t, root: NonNull<Root>) -> Option<Self> {
+        if HOLDS.replace(true) {
             return None;
         }
-        // SAFETY: a live slab pool; ngx_shmtx_lock is an opaque call, so nothing
-        // moves across it.
+        // SAFETY: the caller guarantees the zone. nginx releases the mutex of a process that has
+        // died (Zone). The compiler moves no access across the call, because it does not know the
+        // function.
         unsafe {
-            ngx_shmtx_lock(&raw mut (*slab).mutex);
+            let mutex = &raw mut (*slab).mutex;
+            if process::is_exiting() {
+                lock_of_any(mutex);
+            } else {
+                ngx_shmtx_lock(mutex);
+            }
             let interrupted = (*root.as_ptr()).busy.swap(1, Ordering::SeqCst) != 0;
             fence(Ordering::SeqCst);
             Some(Self {
@@ -186,17 +273,39 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+/// Locks a mutex that may be in a zone of an earlier configuration. When a worker dies, nginx only
+/// releases its mutexes in zones of the newest configuration. If a reload has removed a zone, only
+/// the workers that are shutting down use it, so they have to release it.
+///
+/// # Safety
+/// `mutex` must be in a live zone.
+unsafe fn lock_of_any(mutex: *mut ngx_shmtx_t) {
+    // SAFETY: the caller guarantees the mutex. Its word is zero or the id of the process that holds
+    // it. ngx_shmtx_force_unlock changes it only if it still contains that id.
+    unsafe {
+        while ngx_shmtx_trylock(mutex) == 0 {
+            let holder = AtomicUsize::from_ptr((*mutex).lock.cast()).load(Ordering::SeqCst);
+            if holder != 0 && !process::alive(holder as u32) {
+                ngx_shmtx_force_unlock(mutex, holder as ngx_pid_t);
+            } else {
+                libc::sched_yield();
+            }
+        }
+    }
+}
+
+impl Drop for ZoneGuard {
     fn drop(&mut self) {
-        // SAFETY: we hold the mutex. After a panic the busy mark stays, and the
-        // next holder rebuilds.
+        // SAFETY: `take` requires that the zone lives until this drop. This process holds its
+        // mutex. After a panic, `busy` remains set, which tells the next holder to rebuild the
+        // content.
         unsafe {
             if self.whole {
                 (*self.root.as_ptr()).busy.store(0, Ordering::SeqCst);
             }
             ngx_shmtx_unlock(&raw mut (*self.slab).mutex);
         }
-        exchange(self.slab, ptr::null_mut());
+        HOLDS.set(false);
     }
 }
 
@@ -205,24 +314,36 @@ unsafe extern "C" fn init_entry<C: ZoneContent>(
     old: *mut c_void,
 ) -> ngx_int_t {
     guard(status(false), || {
-        // SAFETY: nginx passes the zone that we declared, its memory mapped and
-        // its slab pool made; `data` is the content given to `declare`.
-        let (content, shared) = unsafe {
-            (
-                &*(*zone).data.cast::<C>(),
-                SharedZone(NonNull::new_unchecked(zone)),
-            )
+        // SAFETY: nginx calls this once in a cycle, with the record that `declare` has filled. The
+        // memory is mapped and begins with a slab pool; `data` is the content, and `exists` is set
+        // on platforms that find existing memory. The content and the name live as long as the
+        // cycle.
+        let (content, name, reused) = unsafe {
+            let reused = !old.is_null() || (*zone).shm.exists != 0;
+            let name = String::from_utf8_lossy(bytes_of(&(*zone).shm.name));
+            (&*(*zone).data.cast::<C>(), name, reused)
         };
-        // SAFETY: as above; `exists` is set where a platform finds old memory.
-        let reused = !old.is_null() || unsafe { (*zone).shm.exists } != 0;
-        let done = if reused {
-            let adopted = shared.with(|bytes, interrupted| content.adopt(bytes, interrupted));
-            adopted.unwrap_or_else(|| Err("the zone is empty".into()))
-        } else {
-            create_first(shared, content)
+        let of_content = |e| format!("{} \"{name}\": {e}", C::DIRECTIVE);
+        // SAFETY: nginx passes a zone whose memory is mapped and begins with a slab pool.
+        let done = unsafe {
+            let made = if reused {
+                Ok(())
+            } else {
+                create_first(zone, content)
+            };
+            made.and_then(|()| {
+                let changed = root_of(zone).and_then(|(slab, root)| {
+                    change_content(slab, root, |bytes, interrupted| match reused {
+                        true => content.adopt(bytes, interrupted),
+                        false => content.format(bytes),
+                    })
+                });
+                let changed = changed.unwrap_or_else(|| Err("the zone is empty".into()));
+                changed.map_err(of_content)
+            })
         };
         if let Err(message) = &done {
-            // SAFETY: the zone's log is that of the cycle being made.
+            // SAFETY: `shm.log` is the log of the cycle that nginx is creating.
             if let Some(log) = NonNull::new(unsafe { (*zone).shm.log }) {
                 write_to(log, Level::Emergency, &crate::log::shown(message, &[]));
             }
@@ -231,12 +352,17 @@ unsafe extern "C" fn init_entry<C: ZoneContent>(
     })
 }
 
-/// nginx offers no old memory when the zone's name or size has changed. What the
-/// workers of the running configuration hold is in the old zone, and would be
-/// given out a second time.
-fn create_first<C: ZoneContent>(zone: SharedZone, content: &C) -> ConfResult {
-    // SAFETY: before the first configuration is in use, `ngx_cycle` is a cycle
-    // without zones; else it is the running one.
+/// Creates a zone, unless it would replace one of the running configuration. nginx does not pass
+/// the existing memory if the name or the size of a zone has changed. Workers of the running
+/// configuration would continue to use the old zone, and what they hold there could be given out
+/// again in the new one.
+///
+/// # Safety
+/// As for [`create`].
+unsafe fn create_first<C: ZoneContent>(zone: *mut ngx_shm_zone_t, content: &C) -> ConfResult {
+    let own: *mut c_void = ptr::without_provenance_mut(tag::<C>());
+    // SAFETY: `ngx_cycle` is null, a cycle without zones before the first configuration is in
+    // force, or the running cycle. Its list of zones ends with null (Lists).
     let replaced = unsafe {
         let mut part = ngx_cycle
             .as_ref()
@@ -244,7 +370,7 @@ fn create_first<C: ZoneContent>(zone: SharedZone, content: &C) -> ConfResult {
         let mut found = false;
         while let Some(zones) = part.and_then(|p| p.as_ref()) {
             let first = zones.elts.cast::<ngx_shm_zone_t>();
-            found |= (0..zones.nelts).any(|at| (*first.add(at)).tag == tag::<C>());
+            found |= (0..zones.nelts).any(|at| (*first.add(at)).tag == own);
             part = Some(zones.next.cast_const());
         }
         found
@@ -256,28 +382,35 @@ fn create_first<C: ZoneContent>(zone: SharedZone, content: &C) -> ConfResult {
             C::DIRECTIVE
         ));
     }
-    create(zone, content)
+    // SAFETY: as required of the caller.
+    unsafe { create(zone, content) }
 }
 
-fn create<C: ZoneContent>(zone: SharedZone, content: &C) -> ConfResult {
-    let slab = zone.slab();
-    // SAFETY: the slab pool is fresh and this is the only process that has it.
-    // All free pages are one run, so one allocation takes them.
+/// Allocates the root of a zone, and opens the channels.
+///
+/// # Safety
+/// `zone` must be the record of a zone whose memory is mapped, and contains a slab pool from which
+/// nothing has been allocated.
+unsafe fn create<C: ZoneContent>(zone: *mut ngx_shm_zone_t, content: &C) -> ConfResult {
+    // SAFETY: the caller guarantees the zone. No other process uses it yet. All free pages of a new
+    // slab pool are adjacent, so that one allocation gets them all.
     let root = unsafe {
+        let slab: *mut ngx_slab_pool_t = (*zone).shm.addr.cast();
         (*slab).set_log_nomem(0);
         let len = (*slab).pfree * ngx_pagesize;
         let root = ngx_slab_alloc(slab, len).cast::<Root>();
-        let Some(root) = NonNull::new(root).filter(|_| len > 2 * ngx_pagesize) else {
+        if root.is_null() || len <= 2 * ngx_pagesize {
             return Err(format!("{}: the zone is too small", C::DIRECTIVE));
-        };
-        ptr::write_bytes(root.as_ptr().cast::<u8>(), 0, ngx_pagesize);
-        (*root.as_ptr()).len = len - ngx_pagesize;
-        (*slab).data = root.as_ptr().cast();
+        }
+        ptr::write_bytes(root.cast::<u8>(), 0, ngx_pagesize);
+        (*root).len = len - ngx_pagesize;
+        (*slab).data = root.cast();
         root
     };
     let wanted = content.channels().min(MOST_CHANNELS);
     for at in 0..wanted {
-        // SAFETY: plain system call. Close-on-exec: the next binary makes its own zone.
+        // SAFETY: a system call without pointers. Close-on-exec, because a new binary creates its
+        // own zone.
         let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
         if fd < 0 {
             return Err(format!(
@@ -286,12 +419,11 @@ fn create<C: ZoneContent>(zone: SharedZone, content: &C) -> ConfResult {
                 std::io::Error::last_os_error()
             ));
         }
-        // SAFETY: the root is ours, see above.
+        // SAFETY: the root has just been allocated, and no other process uses it yet.
         unsafe {
-            (*root.as_ptr()).channel[at] = fd;
-            (*root.as_ptr()).channels = at as u32 + 1;
+            (*root).channel[at] = fd;
+            (*root).channels = at as u32 + 1;
         }
     }
-    zone.with(|bytes, _| content.format(bytes))
-        .unwrap_or(Ok(()))
+    Ok(())
 }

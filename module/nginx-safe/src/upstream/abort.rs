@@ -1,32 +1,37 @@
-//! Clients that leave in mid-answer, whose answers are read on for their owner.
+//! Reads a response to its end after the client has closed its connection, where the module wants
+//! it.
 //!
-//! nginx ends a request when it sees that its client is gone. Where the owner wants
-//! the rest of the answer, nginx's own reading of the upstream goes on, with its
-//! timeouts and parsers, and our body filter takes what comes. The client's connection
-//! stays marked as failed: so nginx ends the request when the upstream is done.
+//! nginx ends a request when it notices that the client has closed its connection. Where the module
+//! wants the rest of the response, nginx continues to read the upstream, with its own timeouts and
+//! parsers, and the body filter receives the data. The client's connection stays marked as failed,
+//! so that nginx ends the request when the upstream has finished.
 
 use core::ptr;
 
 use ngx::ffi::{
-    NGX_HTTP_CLIENT_CLOSED_REQUEST, ngx_buf_t, ngx_chain_t, ngx_del_timer, ngx_http_block_reading,
-    ngx_http_request_empty_handler, ngx_http_request_t, ngx_http_upstream_t, ngx_module_t,
-    ngx_output_chain_ctx_t, ngx_post_event, ngx_posted_events,
+    NGX_DONE, NGX_HTTP_CLIENT_CLOSED_REQUEST, ngx_buf_t, ngx_chain_t, ngx_del_timer,
+    ngx_http_block_reading, ngx_http_finalize_request, ngx_http_request_empty_handler,
+    ngx_http_request_t, ngx_http_upstream_t, ngx_int_t, ngx_module_t, ngx_output_chain_ctx_t,
+    ngx_post_event, ngx_posted_events,
 };
 
 use crate::filter::chain::Filter;
 use crate::guard;
-use crate::request::context::{self, State};
+use crate::request::context::{self, RequestState};
 use crate::request::handle::Request;
 use crate::upstream::attempt::ngx_http_copy_filter_module;
 use crate::upstream::wrap::Wrapped;
 
-/// Has the owner asked first when the client leaves.
+/// Calls [`Filter::client_left`] before nginx ends a request because the client has closed its
+/// connection.
 ///
 /// # Safety
-/// To be called from the `create_request` of a live request's upstream.
-pub(crate) unsafe fn watch<M: Wrapped>(r: *mut ngx_http_request_t, state: &State) {
-    // SAFETY: nginx has just set both handlers, for as long as the upstream has not
-    // answered, or until it is done. Reading alone tells of a client that leaves.
+/// `r` must be live, and the call be in the `create_request` of its upstream.
+pub(crate) unsafe fn watch<M: Wrapped>(r: *mut ngx_http_request_t, state: &RequestState) {
+    // SAFETY: the caller guarantees that the request is live. ngx_http_upstream_init_request has
+    // just set both handlers, unless nginx is to ignore a closed connection, and keeps them until
+    // it sends the response or finalizes the upstream. The read handler alone is enough to notice a
+    // closed connection.
     unsafe {
         state.read_handler.set((*r).read_event_handler);
         (*r).read_event_handler = Some(read_entry::<M>);
@@ -34,16 +39,20 @@ pub(crate) unsafe fn watch<M: Wrapped>(r: *mut ngx_http_request_t, state: &State
     }
 }
 
-/// Something has come from the client, or its end.
+/// The read handler: the client has sent something, or closed its connection.
 unsafe extern "C" fn read_entry<M: Wrapped>(r: *mut ngx_http_request_t) {
     guard((), || {
-        let state = context::state(r);
+        // SAFETY: nginx calls the handler with a live request (Call).
+        let request = unsafe { Request::borrow(r) };
+        let state = context::state(request);
         let Some((theirs, state)) = state.and_then(|h| Some((h.read_handler.get()?, h))) else {
             return;
         };
-        // SAFETY: live request; `theirs` is nginx's handler, which looks whether the client
-        // is gone. It ends the request then, but only notes it of an answer that it may
-        // cache. A request that it ends for another reason lives until its posted end.
+        // SAFETY: the request is live. `theirs` is nginx's handler, which checks the client's
+        // connection. If that is closed, it finalizes the upstream, or only marks the connection as
+        // failed if the response is cacheable. It also finalizes the upstream if it cannot remove
+        // an event. The reference taken here keeps the request until it is either given back or
+        // released with NGX_DONE (References).
         unsafe {
             let upstream = (*r).upstream;
             let asked = upstream.as_ref().is_some_and(|u| {
@@ -52,53 +61,63 @@ unsafe extern "C" fn read_entry<M: Wrapped>(r: *mut ngx_http_request_t) {
             if !asked {
                 return theirs(r);
             }
+            let main = (*r).main;
+            (*main).set_count((*main).count() + 1);
             (*upstream).set_cacheable(1);
             theirs(r);
             (*upstream).set_cacheable(0);
+            if (*upstream).cleanup.is_null() {
+                return ngx_http_finalize_request(r, NGX_DONE as ngx_int_t);
+            }
+            (*main).set_count((*main).count() - 1);
             let connection = (*r).connection;
             if (*connection).error() == 0 {
                 return;
             }
-            if !M::Filter::client_left(Request::borrow(r)) {
+            if !M::Filter::client_left(request) {
                 return theirs(r);
             }
             state.read_handler.set(None);
             (*r).read_event_handler = Some(ngx_http_block_reading);
             let_held_go(r);
-            // What waited for the client goes on.
+            // Writing to the client continues, and fails at once.
             ngx_post_event((*connection).write, &raw mut ngx_posted_events);
         }
     });
 }
 
-/// Whether nginx reads the answer to its end for itself.
+/// Whether nginx itself needs the response to its end.
 fn is_kept(upstream: &ngx_http_upstream_t) -> bool {
     upstream.cacheable() != 0 || upstream.store() != 0
 }
 
 impl Request<'_> {
-    /// Whether an answer whose client is gone may be read on.
+    /// Whether the client has closed its connection, and the rest of the response may still be
+    /// read.
     pub(crate) fn may_be_drained(&self) -> bool {
-        // SAFETY: null or a live upstream, as long as the request.
+        // SAFETY: `upstream` is null or in the pool of the live request (Upstream).
         let upstream = unsafe { self.get().upstream.as_ref() };
-        // Once nginx is done with the upstream, what it says of the client is right.
+        // After nginx has finalized the upstream, its own error for the client is used.
         let runs = |u: &ngx_http_upstream_t| !u.peer.connection.is_null() && !is_kept(u);
         self.client_is_gone() && upstream.is_some_and(runs)
     }
 
-    /// Takes what was to be sent to a client that is gone.
-    pub(crate) fn discard(&self, chain: *mut ngx_chain_t) {
-        // SAFETY: a chain that nginx has passed to our body filter, and a live request.
+    /// Drops a chain for a client that has closed its connection.
+    ///
+    /// # Safety
+    /// `chain` must be what nginx passed to the body filter of this request: a chain or null.
+    pub(crate) unsafe fn discard(&self, chain: *mut ngx_chain_t) {
+        // SAFETY: the request is live, and the caller guarantees the chain (Lists).
         unsafe {
             count_as_sent(chain, ptr::null());
             let_held_go(self.raw);
         }
     }
 
-    /// Takes the header of an answer whose client was gone before it.
+    /// Drops the header of a response for a client that has closed its connection.
     pub(crate) fn discard_header(&self) {
-        // SAFETY: live request whose header is about to be sent. The status is nginx's
-        // for such a client.
+        // SAFETY: the request is live, and its header about to be sent. nginx uses the same status
+        // when a client closes its connection.
         unsafe {
             (*self.raw).set_header_sent(1);
             (*self.raw).headers_out.status = NGX_HTTP_CLIENT_CLOSED_REQUEST as usize;
@@ -106,20 +125,20 @@ impl Request<'_> {
     }
 }
 
-/// Gives the upstream its buffers back that wait to be sent to a client that is gone.
+/// Returns buffers to the upstream that wait to be sent to a client that has closed its connection.
 ///
 /// # Safety
-/// `r` must be live, its client gone, and nothing of its answer be sent any more.
+/// `r` must be live, the client's connection have failed, and nothing more of its response be sent.
 unsafe fn let_held_go(r: *mut ngx_http_request_t) {
-    // SAFETY: whoever reads an answer (the upstream, its pipe, the copy filter, which
-    // nginx gives a context for that) has a list of what it waits for; filters below ours
-    // that still refer to it are not called again. What the copy filter has yet to pass on,
-    // the pipe waits for as well.
+    // SAFETY: the caller guarantees that the request is live. Each reader of the response (the
+    // upstream, its pipe, and the copy filter, whose context nginx makes itself) has a list of the
+    // buffers that it waits for. Later filters that still refer to these buffers are not called
+    // again. The pipe also waits for what the copy filter has not passed on yet.
     unsafe {
         #[cfg(ngx_feature = "http_v2")]
         if (*r).stream.as_ref().is_some_and(|stream| stream.queued > 0) {
-            // The frames that are under way must be sent as they have been announced; nginx
-            // calls again when they are.
+            // Announced HTTP/2 frames must be sent completely. nginx calls the filters again
+            // afterwards.
             return;
         }
         let copy: *const ngx_module_t = &raw const ngx_http_copy_filter_module;
@@ -144,12 +163,12 @@ unsafe fn let_held_go(r: *mut ngx_http_request_t) {
     }
 }
 
-/// Counts buffers as sent, until there is `rest`.
+/// Marks the buffers of a chain as sent, up to but not including `rest`.
 ///
 /// # Safety
-/// A chain that ends with null, whose links have buffers each.
+/// A chain that ends with null, and whose links each have a buffer.
 pub(crate) unsafe fn count_as_sent(mut link: *mut ngx_chain_t, rest: *const ngx_buf_t) {
-    // SAFETY: the caller's.
+    // SAFETY: as required of the caller.
     unsafe {
         while let Some(part) = link.as_mut().filter(|part| !ptr::eq(part.buf, rest)) {
             let buffer = &mut *part.buf;

@@ -1,7 +1,8 @@
-//! Attempts: one sending of a request upstream, judged when its answer begins, and
-//! where need be made again before the client has seen anything of it.
+//! Attempts to send a request to an upstream. An attempt is judged when its response begins, and
+//! can be repeated as long as nothing of it has been sent to the client.
 
 use core::cell::Cell;
+use core::marker::PhantomData;
 
 use ngx::ffi::{
     NGX_AGAIN, NGX_ERROR, NGX_HTTP_HEAD, NGX_HTTP_UPSTREAM_INVALID_HEADER, NGX_OK,
@@ -10,7 +11,7 @@ use ngx::ffi::{
 
 use crate::config::registered;
 use crate::guard;
-use crate::request::context::{self, State};
+use crate::request::context::{self, RequestState};
 use crate::request::handle::Request;
 use crate::request::headers::HeadersIn;
 use crate::request::phase;
@@ -18,53 +19,56 @@ use crate::text::bytes_of;
 use crate::upstream::wrap::Wrapped;
 
 unsafe extern "C" {
-    /// nginx declares it in no header.
+    /// Not declared in any header of nginx.
     pub(crate) static ngx_http_copy_filter_module: ngx_module_t;
 }
 
-/// What becomes of an attempt.
+/// What to do with an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptDecision {
-    /// Its answer goes to the client.
+    /// Send its response to the client.
     Keep,
-    /// More of the answer's body is needed to tell.
+    /// Wait for more of the response body before deciding.
     Undecided,
-    /// It is over; the request comes back to PRECONTENT.
+    /// Drop its response, and run the request again from PRECONTENT.
     Over,
 }
 
-/// The hooks of an upstream that stood there before ours, and where an attempt is.
+/// The original hooks of an upstream, and the state of the current attempt.
 #[derive(Default)]
 pub(crate) struct Hooks {
     process_header: Cell<Handler>,
     reinit_request: Cell<Handler>,
-    /// The header has been read, and the body is awaited.
+    /// The response header has been read; more of the body is needed to decide.
     undecided: Cell<bool>,
-    /// The answer is the client's.
+    /// The response is to be sent to the client.
     kept: Cell<bool>,
-    /// nginx has given the attempt up; `keepalive` as it was before.
+    /// nginx has given up, and the attempt is to be repeated. Contains the previous value of
+    /// `r->keepalive`.
     given_up: Cell<Option<u32>>,
-    /// The answer has broken off; what the client is still to be told.
+    /// The response was interrupted; the last bytes to send to the client.
     last_words: Cell<Option<&'static [u8]>>,
 }
 
-/// What it means that nginx is done with an upstream that has not answered, or not wholly.
-pub enum End {
-    /// The end of an attempt, which the client is not to see: say [`crate::Piece::Hold`].
+/// How the filters continue after nginx has finalized an upstream that failed.
+pub(crate) enum UpstreamEnd {
+    /// There was no failure.
+    None,
+    /// Send nothing: the request runs again.
     Attempt,
-    /// The answer has broken off: these are the last words to the client.
+    /// The response was interrupted: send these bytes, and end it.
     Broken(&'static [u8]),
 }
 
 impl Hooks {
-    /// Puts our handler of headers before the one that stands there now. A module's
-    /// own handlers may set it anew, or leave it as it is.
+    /// Installs the `process_header` of this crate in front of the present one. To be called again
+    /// after calls of the upstream module, which may replace it.
     ///
     /// # Safety
-    /// A live upstream.
+    /// The upstream must be live.
     unsafe fn lead<M: Wrapped>(&self, upstream: *mut ngx_http_upstream_t) {
         let ours = M::entries().process_header;
-        // SAFETY: the caller's.
+        // SAFETY: the caller guarantees that the upstream is live.
         unsafe {
             let stands = (*upstream).process_header;
             if !stands.is_some_and(|h| core::ptr::fn_addr_eq(h, ours)) {
@@ -77,43 +81,53 @@ impl Hooks {
 
 type Handler = Option<unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t>;
 
-/// The beginning of an upstream's answer.
+/// The header of an upstream's response, and the beginning of its body.
 pub struct AnswerHead<'a> {
-    upstream: &'a ngx_http_upstream_t,
+    /// A pointer, since the holder may call [`Request::stream_answer`], which changes the upstream.
+    upstream: *const ngx_http_upstream_t,
     bodiless: bool,
+    lent: PhantomData<&'a ngx_http_upstream_t>,
 }
 
 impl<'a> AnswerHead<'a> {
-    /// The status.
-    pub fn status(&self) -> u16 {
-        self.upstream.headers_in.status_n as u16
+    /// The upstream, for the time of one function that calls no other code.
+    fn upstream(&self) -> &ngx_http_upstream_t {
+        // SAFETY: the upstream is live during the call that the value is lent for, and nothing
+        // changes it while the function runs.
+        unsafe { &*self.upstream }
     }
 
-    /// Its headers: names as they came, and values.
+    /// The status.
+    pub fn status(&self) -> u16 {
+        self.upstream().headers_in.status_n as u16
+    }
+
+    /// The headers: names as received, and values.
     pub fn headers(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-        // SAFETY: the upstream's header has been read: its list is complete, and
-        // lies in the request's pool.
+        // SAFETY: nginx has read the header, so its list is complete. The list is in the pool of
+        // the request.
         unsafe {
-            HeadersIn::of_list(&self.upstream.headers_in.headers)
+            HeadersIn::of_list(&self.upstream().headers_in.headers)
                 .map(|header| (bytes_of(&(*header).key), bytes_of(&(*header).value)))
         }
     }
 
-    /// What has come of the body, as it came: with the frame of chunks, if there is one.
+    /// The part of the body that has been received, in its raw form: with chunk headers if it is
+    /// chunked.
     pub fn body(&self) -> &'a [u8] {
-        let buffer = &self.upstream.buffer;
+        let buffer = &self.upstream().buffer;
         let length = (buffer.last as usize).saturating_sub(buffer.pos as usize);
         if buffer.pos.is_null() || length == 0 {
             return &[];
         }
-        // SAFETY: nginx has read into the buffer from `pos` to `last`, and reads on
-        // only after the call that has lent us the upstream.
+        // SAFETY: nginx has read the bytes from `pos` to `last`. It reads more only after the call
+        // that the upstream is borrowed for.
         unsafe { core::slice::from_raw_parts(buffer.pos, length) }
     }
 
-    /// Whether more of the body is sure to come, and there is room for it.
+    /// Whether more of the body must come, and there is room for it in the buffer.
     pub fn may_grow(&self) -> bool {
-        let u = self.upstream;
+        let u = self.upstream();
         if self.bodiless || u.buffer.last == u.buffer.end {
             return false;
         }
@@ -124,17 +138,17 @@ impl<'a> AnswerHead<'a> {
     }
 }
 
-/// Puts our hooks before those of a prepared upstream.
+/// Installs the hooks of this crate in an upstream that its module has prepared.
 ///
 /// # Safety
-/// A live upstream.
-pub(crate) unsafe fn hook<M: Wrapped>(state: &State, upstream: *mut ngx_http_upstream_t) {
+/// The upstream must be live.
+pub(crate) unsafe fn hook<M: Wrapped>(state: &RequestState, upstream: *mut ngx_http_upstream_t) {
     let hooks = &state.hooks;
     hooks.undecided.set(false);
     hooks.kept.set(false);
     hooks.given_up.set(None);
     hooks.last_words.set(None);
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees that the upstream is live.
     unsafe {
         hooks.lead::<M>(upstream);
         hooks.reinit_request.set((*upstream).reinit_request);
@@ -142,17 +156,19 @@ pub(crate) unsafe fn hook<M: Wrapped>(state: &State, upstream: *mut ngx_http_ups
     }
 }
 
-/// nginx sends the request to another server of the upstream, by its own choice.
+/// The `reinit_request` hook: nginx is about to send the request to another server of the upstream.
 unsafe extern "C" fn reinit_request_entry<M: Wrapped>(r: *mut ngx_http_request_t) -> ngx_int_t {
     guard(NGX_ERROR as ngx_int_t, || {
-        let state = context::state(r);
+        // SAFETY: nginx calls the hook with a live request (Upstream).
+        let state = context::state(unsafe { Request::borrow(r) });
         let theirs = state.and_then(|h| Some((h, h.hooks.reinit_request.get()?)));
         let Some((state, theirs)) = theirs else {
             return NGX_ERROR as ngx_int_t;
         };
         state.hooks.undecided.set(false);
         state.hooks.kept.set(false);
-        // SAFETY: live request with an upstream; `theirs` stood here before.
+        // SAFETY: the request is live and has an upstream, as nginx calls its hook. `theirs` is the
+        // original hook.
         unsafe {
             let rc = theirs(r);
             state.hooks.lead::<M>((*r).upstream);
@@ -165,39 +181,43 @@ pub(crate) unsafe extern "C" fn process_header_entry<M: Wrapped>(
     r: *mut ngx_http_request_t,
 ) -> ngx_int_t {
     guard(NGX_ERROR as ngx_int_t, || {
-        let state = context::state(r);
+        // SAFETY: nginx calls the hook with a live request (Upstream).
+        let request = unsafe { Request::borrow(r) };
+        let state = context::state(request);
         let theirs = state.and_then(|h| Some((h, h.hooks.process_header.get()?)));
         let Some((state, theirs)) = theirs else {
             return NGX_ERROR as ngx_int_t;
         };
         let hooks = &state.hooks;
         if !hooks.undecided.get() {
-            // SAFETY: live request whose upstream's header is being read; `theirs`
-            // is what parses it, and may leave the rest to another parser.
+            // SAFETY: the request is live, and the header of its upstream is being read. `theirs`
+            // is the original hook or parser; it may install another parser for the rest of the
+            // header.
             unsafe {
                 let version = (*r).http_version;
                 let rc = theirs(r);
                 let upstream = (*r).upstream;
                 hooks.lead::<M>(upstream);
-                // A header out of the cache is no answer of the upstream.
+                // A header from the cache is not a response of the upstream.
                 if rc != NGX_OK as ngx_int_t || (*r).cached() != 0 {
                     return rc;
                 }
-                // Bytes without a status line nginx takes for HTTP/0.9, and would
-                // give the client as they are.
+                // nginx takes bytes without a status line for HTTP/0.9, and would pass them to the
+                // client.
                 if (*upstream).headers_in.status_n == 0 {
                     (*r).http_version = version;
                     return NGX_HTTP_UPSTREAM_INVALID_HEADER as ngx_int_t;
                 }
             }
         }
-        // SAFETY: as above.
-        let (request, head) = unsafe {
-            let head = AnswerHead {
-                upstream: &*(*r).upstream,
+        // SAFETY: the upstream is in the pool of the live request (Upstream). nginx does not read
+        // more during the call that the head is borrowed for.
+        let head = unsafe {
+            AnswerHead {
+                upstream: (*r).upstream,
                 bodiless: (*r).method == NGX_HTTP_HEAD as usize,
-            };
-            (Request::borrow(r), head)
+                lent: PhantomData,
+            }
         };
         let verdict = M::answer_begun(request, &head);
         hooks.undecided.set(verdict == AttemptDecision::Undecided);
@@ -206,38 +226,43 @@ pub(crate) unsafe extern "C" fn process_header_entry<M: Wrapped>(
             AttemptDecision::Keep => NGX_OK as ngx_int_t,
             AttemptDecision::Undecided => NGX_AGAIN as ngx_int_t,
             AttemptDecision::Over => {
-                // SAFETY: live request; the reference is the one that nginx gives
-                // back when, for the error, it finalizes an upstream that has been
-                // finalized already. `head` is not used any more.
+                // SAFETY: the request is live. Because of NGX_ERROR, nginx finalizes the upstream
+                // again; as it has been finalized already, nginx only releases one reference, the
+                // one taken here (References). `head` is not used any more.
                 unsafe {
                     (*(*r).main).set_count((*(*r).main).count() + 1);
                     request.cut_upstream();
                 }
-                come_back(request);
+                run_again(request);
                 NGX_ERROR as ngx_int_t
             }
         }
     })
 }
 
-/// nginx gives an upstream up that has not answered, or not wholly: `rc` is what it would
-/// tell the client. Has it tell nothing if the owner wants another attempt, and asks the
-/// owner for last words on an answer that has broken off.
+/// Handles the failure of an upstream: it has not responded, or not completely. `rc` is the status
+/// that nginx would send. If the module wants another attempt, nginx sends nothing. If the response
+/// was interrupted, the module provides its last bytes.
 ///
 /// # Safety
-/// To be called from `finalize_request` of a live request's upstream.
-pub(crate) unsafe fn give_up<M: Wrapped>(r: *mut ngx_http_request_t, state: &State, rc: ngx_int_t) {
+/// `r` must be live, and the call be in the `finalize_request` of its upstream.
+pub(crate) unsafe fn give_up<M: Wrapped>(
+    r: *mut ngx_http_request_t,
+    state: &RequestState,
+    rc: ngx_int_t,
+) {
     let Ok(status @ 500..=599) = u16::try_from(rc) else {
         return;
     };
-    // SAFETY: the caller's. After its finalizer, nginx ends an unanswered request by
-    // `rc`, but flushes one whose header has been sent, and then ends it by what the
-    // filters say of that: `answer_held` says NGX_DONE, which gives back the
-    // reference that is taken here and leaves the request alone.
+    // SAFETY: the caller guarantees the request. After this hook, nginx ends the request with `rc`
+    // unless the upstream's `header_sent` is set. If it is set, nginx sends a flush through the
+    // filters and finalizes the request with their result. `pass_body` returns NGX_DONE then (see
+    // `upstream_end`), which releases the reference taken here and leaves the request alone
+    // (References).
     unsafe {
         let upstream = (*r).upstream;
         if (*r).header_sent() != 0 {
-            // nginx goes on to flush what has been sent, and closes the connection.
+            // nginx flushes what has been sent, through the filters, and closes the connection.
             let words = M::answer_broken(Request::borrow(r), status);
             state.hooks.last_words.set(words);
             return;
@@ -245,9 +270,8 @@ pub(crate) unsafe fn give_up<M: Wrapped>(r: *mut ngx_http_request_t, state: &Sta
         if (*upstream).header_sent() != 0 || (*r).header_only() != 0 {
             return;
         }
-        // A page of nginx's own goes in the place of an answer that has been judged
-        // (`proxy_intercept_errors`). Of a server that it has given up, nginx has
-        // forgotten the address.
+        // A response that was kept can be replaced by nginx's own page (`proxy_intercept_errors`).
+        // If nginx has given up a server, `sockaddr` is null.
         if state.hooks.kept.get() && !(*upstream).peer.sockaddr.is_null() {
             return;
         }
@@ -262,39 +286,44 @@ pub(crate) unsafe fn give_up<M: Wrapped>(r: *mut ngx_http_request_t, state: &Sta
 }
 
 impl Request<'_> {
-    /// Whether what nginx sends now comes of an upstream that it is done with. Ask in
-    /// the body filter.
-    pub fn upstream_end(&self) -> Option<End> {
-        let state = context::state(self.raw)?;
+    /// How to continue after nginx has finalized the upstream. Call it once in each call of the
+    /// body filter: it resets the state.
+    pub(crate) fn upstream_end(&self) -> UpstreamEnd {
+        let Some(state) = context::state(*self) else {
+            return UpstreamEnd::None;
+        };
         if let Some(words) = state.hooks.last_words.take() {
-            return Some(End::Broken(words));
+            return UpstreamEnd::Broken(words);
         }
-        let keepalive = state.hooks.given_up.take()?;
-        // SAFETY: live request whose header has not been sent. The copy filter has
-        // made its context for a flush, before the filters have said what they need
-        // of this answer: it makes another for the answer itself.
+        let Some(keepalive) = state.hooks.given_up.take() else {
+            return UpstreamEnd::None;
+        };
+        // SAFETY: the request is live, and its header has not been sent. The copy filter has made
+        // its context for the flush, before the other filters have set what they need for the
+        // response. Without a context, it makes another one for the response.
         unsafe {
             (*self.raw).set_keepalive(keepalive);
             let copy = &raw const ngx_http_copy_filter_module;
             *(*self.raw).ctx.add((*copy).ctx_index) = core::ptr::null_mut();
         }
-        come_back(*self);
-        Some(End::Attempt)
+        run_again(*self);
+        UpstreamEnd::Attempt
     }
 }
 
-/// Sends a request through PRECONTENT once more, from the event loop.
-fn come_back(request: Request<'_>) {
+/// Runs a request again from PRECONTENT, from the event loop.
+fn run_again(request: Request<'_>) {
     let r = request.raw;
     let Some(entries) = registered::entries() else {
         return;
     };
-    (entries.attempt_over)(request);
-    if let Some(state) = context::state(r) {
+    // A panic must not prevent the request from running again.
+    guard((), || (entries.attempt_over)(request));
+    if let Some(state) = context::state(request) {
         state.authorization.take();
     }
-    // SAFETY: live request without an upstream connection; its body has been read,
-    // and its handler for the content phase is set by the phases anew.
+    // SAFETY: the request is live, and its upstream has been finalized. Its body has been read. The
+    // phases set its content handler again.
     unsafe {
         #[cfg(ngx_feature = "http_cache")]
         {

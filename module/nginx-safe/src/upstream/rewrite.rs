@@ -4,52 +4,57 @@ use core::ptr;
 use std::rc::Rc;
 
 use ngx::ffi::{
-    ngx_alloc_chain_link, ngx_buf_t, ngx_chain_t, ngx_http_request_t, ngx_pcalloc,
-    ngx_pool_cleanup_add, ngx_pool_t, off_t,
+    ngx_alloc_chain_link, ngx_buf_t, ngx_chain_t, ngx_http_core_main_conf_t, ngx_http_core_module,
+    ngx_http_request_t, ngx_http_variable_t, ngx_pcalloc, ngx_pool_cleanup_add, ngx_pool_t,
+    ngx_table_elt_t, off_t,
 };
 
 use crate::guard;
 use crate::request::body::length;
 use crate::request::context;
 use crate::request::handle::Request;
-use crate::text::copy_into;
+use crate::text::{bytes_of, copy_into};
 
-/// A part of a request's body that goes upstream as something else.
+/// A range of a request body that is replaced on its way to the upstream.
 #[derive(Clone, Debug)]
 pub struct Rewrite {
-    /// Where it lies, in bytes from the start of the body.
+    /// The range, in bytes from the start of the body.
     pub range: Range<u64>,
-    /// What to send in its place.
+    /// The bytes to send instead.
     pub with: Rc<[u8]>,
 }
 
 impl Request<'_> {
-    /// Has the body go upstream with these parts, none of which overlap, rewritten. The
-    /// body itself, which any later attempt or location sees, is not touched.
+    /// Replaces these ranges, which must not overlap, in the body sent to the upstream. The body
+    /// itself does not change: later attempts and locations see the original.
     pub fn rewrite_body(&self, mut rewrites: Vec<Rewrite>) {
-        // From behind, so that each lies where it did when those after it are done.
+        // Last range first, so that the offsets of the others stay valid.
         rewrites.sort_by_key(|rewrite| core::cmp::Reverse(rewrite.range.start));
-        if let Some(state) = context::state(self.raw) {
+        if let Some(state) = context::state(*self) {
             *state.rewrites.borrow_mut() = rewrites;
         }
     }
 }
 
-/// The body as it goes upstream, for as long as the request to the upstream is made.
+/// Replaces the request body while the request to the upstream is made. Dropping it restores the
+/// content length.
 pub(crate) struct Rewritten {
     r: *mut ngx_http_request_t,
     theirs: off_t,
+    /// The client's header. Without it, `$content_length` is the new length.
+    header: *mut ngx_table_elt_t,
 }
 
 impl Rewritten {
-    /// `None` when memory is short, or the file of the body cannot be mapped.
+    /// `None` if memory runs out, or the body's file cannot be mapped.
     ///
     /// # Safety
-    /// `r` must be a live request, in the `create_request` of its upstream.
+    /// `r` must be live, and the call be in the `create_request` of its upstream, which the value
+    /// must not outlive.
     pub(crate) unsafe fn new(r: *mut ngx_http_request_t, rewrites: &[Rewrite]) -> Option<Self> {
-        // SAFETY: nginx has set request_bufs to the chain of the body, which
-        // create_request copies the buffers of. What the new chain consists of is in
-        // the request's pool.
+        // SAFETY: the caller guarantees the request. nginx has set request_bufs to the chain of the
+        // body; create_request copies its buffers into a chain of its own. The new chain is in the
+        // pool of the request.
         unsafe {
             let upstream = (*r).upstream.as_mut()?;
             let theirs = (*r).headers_in.content_length_n;
@@ -63,22 +68,56 @@ impl Rewritten {
                 (*r).headers_in.content_length_n = length;
             }
             upstream.request_bufs = chain;
-            Some(Self { r, theirs })
+            let header = (*r).headers_in.content_length;
+            if !rewrites.is_empty() {
+                (*r).headers_in.content_length = ptr::null_mut();
+                forget_length(r);
+            }
+            Some(Self { r, theirs, header })
         }
     }
 }
 
 impl Drop for Rewritten {
     fn drop(&mut self) {
-        // SAFETY: as in `new`.
-        unsafe { (*self.r).headers_in.content_length_n = self.theirs }
+        // SAFETY: the value does not outlive the hook, during which the request is live.
+        unsafe {
+            (*self.r).headers_in.content_length_n = self.theirs;
+            if (*self.r).headers_in.content_length != self.header {
+                (*self.r).headers_in.content_length = self.header;
+                forget_length(self.r);
+            }
+        }
     }
 }
 
-/// A chain like this one, with the rewritten part in a buffer of its own.
+/// Removes the cached value of `$content_length`, so that nginx evaluates it again.
 ///
 /// # Safety
-/// A live pool, and a chain of a body that lives no shorter.
+/// `r` must be live.
+unsafe fn forget_length(r: *mut ngx_http_request_t) {
+    // SAFETY: the caller guarantees the request. Its array of values has an entry for each indexed
+    // variable of the configuration.
+    unsafe {
+        let module = &raw const ngx_http_core_module;
+        let main = *(*r).main_conf.add((*module).ctx_index);
+        let variables = &(*main.cast::<ngx_http_core_main_conf_t>()).variables;
+        let variables = variables.as_slice::<ngx_http_variable_t>().iter();
+        let named = variables
+            .enumerate()
+            .filter(|(_, variable)| bytes_of(&variable.name) == b"content_length");
+        for (index, _) in named {
+            let value = (*r).variables.add(index);
+            (*value).set_valid(0);
+            (*value).set_not_found(0);
+        }
+    }
+}
+
+/// A copy of the chain with one range replaced.
+///
+/// # Safety
+/// The pool must be live, and the chain be of a body that lives at least as long.
 unsafe fn rewritten(
     pool: *mut ngx_pool_t,
     mut link: *mut ngx_chain_t,
@@ -87,8 +126,8 @@ unsafe fn rewritten(
     let mut first = ptr::null_mut();
     let mut end: *mut *mut ngx_chain_t = &raw mut first;
     let mut at = 0;
-    // SAFETY: links are null-terminated and have buffers each; `end` is the place of
-    // the next link, in `first` or in the link before.
+    // SAFETY: a chain ends with a null link, and each link has a buffer (Lists). `end` points to
+    // `first`, or to `next` of the last new link.
     unsafe {
         let mut add = |buffer: ngx_buf_t| {
             let link = ngx_alloc_chain_link(pool).as_mut()?;
@@ -127,10 +166,11 @@ unsafe fn rewritten(
     Some(first)
 }
 
-/// Bytes of a buffer in memory. nginx sends a buffer once more from its `start`.
+/// A part of a buffer in memory. `start` is set as well, because nginx sends a buffer again from
+/// there.
 fn slice(buffer: &ngx_buf_t, from: u64, to: u64, ends: bool) -> ngx_buf_t {
     let mut part = *buffer;
-    // The last of a chunked body may have no memory at all.
+    // The last buffer of a chunked body may have null pointers.
     part.pos = buffer.pos.wrapping_add(from as usize);
     part.last = buffer.pos.wrapping_add(to as usize);
     part.start = part.pos;
@@ -143,9 +183,10 @@ fn slice(buffer: &ngx_buf_t, from: u64, to: u64, ends: bool) -> ngx_buf_t {
 }
 
 /// # Safety
-/// A live pool.
+/// The pool must be live.
 unsafe fn replacement(pool: *mut ngx_pool_t, with: &[u8]) -> Option<ngx_buf_t> {
-    // SAFETY: the copy lives as long as the pool; zeros are a buffer of nothing.
+    // SAFETY: the caller guarantees that the pool is live; the copy lives as long. An all-zero
+    // ngx_buf_t is valid.
     unsafe {
         let text = copy_into(pool, with)?;
         let mut buffer: ngx_buf_t = core::mem::zeroed();
@@ -158,19 +199,19 @@ unsafe fn replacement(pool: *mut ngx_pool_t, with: &[u8]) -> Option<ngx_buf_t> {
     }
 }
 
-/// A buffer whose bytes are in memory: those of a file are mapped. When nginx sends a
-/// request once more (`proxy_next_upstream`), it takes a file from its first byte and
-/// without gaps, so that no part of it could be left out.
+/// A buffer whose bytes are in memory: the bytes of a file are mapped. A part of a file could not
+/// be left out otherwise: when nginx sends a request again (`proxy_next_upstream`), it sends the
+/// file from its first byte and without gaps.
 ///
 /// # Safety
-/// A live pool, and a buffer of a body that lives no shorter.
+/// The pool must be live, and the buffer be of a body that lives at least as long.
 unsafe fn in_memory(pool: *mut ngx_pool_t, buffer: ngx_buf_t) -> Option<ngx_buf_t> {
     if buffer.in_file() == 0 || length(&buffer) == 0 {
         return Some(buffer);
     }
-    // SAFETY: a buffer in a file has a file, open for as long as the request; nobody
-    // else writes to a body's temporary file, or cuts it. The cleanup undoes the
-    // mapping with the request.
+    // SAFETY: a buffer with `in_file` has a file, which is open as long as the request. Only nginx
+    // writes to the temporary file of a body, and has finished; it never truncates it. The cleanup
+    // removes the mapping when the pool is destroyed.
     unsafe {
         let cleanup = ngx_pool_cleanup_add(pool, size_of::<Mapping>()).as_mut()?;
         let size = buffer.file_last as usize;
@@ -205,7 +246,7 @@ struct Mapping {
 
 unsafe extern "C" fn unmap(data: *mut c_void) {
     guard((), || {
-        // SAFETY: what `in_memory` left; runs once, when nginx destroys the pool.
+        // SAFETY: `in_memory` has written the data. A pool runs each cleanup once (Pool).
         unsafe {
             let Mapping { start, size } = data.cast::<Mapping>().read();
             libc::munmap(start, size);

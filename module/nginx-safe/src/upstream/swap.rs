@@ -3,7 +3,7 @@ use core::marker::PhantomData;
 use memchr::memmem;
 use ngx::ffi::{
     NGX_LOG_DEBUG_HTTP, ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_request_t,
-    ngx_http_variable_t, ngx_http_variable_value_t, ngx_list_part_t, ngx_table_elt_t,
+    ngx_http_variable_t, ngx_http_variable_value_t, ngx_list_part_t, ngx_list_t, ngx_table_elt_t,
 };
 use smallvec::SmallVec;
 
@@ -11,19 +11,22 @@ use crate::request::headers::{HeaderName, HeadersIn, SentHeaders, is_named};
 use crate::text::bytes_of;
 use crate::upstream::wrap::Wrapped;
 
-/// The request's headers with the client's credentials left out and ours put in.
+/// Replaces the client's credentials in the request headers by the module's, until it is dropped.
 ///
-/// That lasts no longer than the making of the request to the upstream: whatever
-/// nginx does next (connect, fail, redirect to another location) sees the
-/// client's own headers, which are not touched.
+/// It exists only while the request to the upstream is made. Whatever nginx does afterwards
+/// (connect, fail, redirect to another location) uses the client's headers, which have not been
+/// changed.
 pub(crate) struct Swapped<'a, M: Wrapped> {
     r: *mut ngx_http_request_t,
-    theirs: ngx_list_part_t,
-    /// What the request's header list consists of meanwhile.
+    theirs: ngx_list_t,
+    /// The elements of the request's list of headers in the meantime.
     _ours: Vec<ngx_table_elt_t>,
+    /// The client's headers that contain a credential, with the lengths of their values. They are
+    /// empty in the meantime: nginx reads the values of some variables from them (`$http_cookie`).
+    hidden: Vec<(*mut ngx_table_elt_t, usize)>,
     authorization: &'a [u8],
     more: Option<&'a SentHeaders>,
-    /// Values that nginx had kept of the client's credentials.
+    /// Cached values of variables that contain the client's credentials.
     kept: Vec<(usize, ngx_http_variable_value_t)>,
     debug: usize,
     module: PhantomData<M>,
@@ -31,15 +34,17 @@ pub(crate) struct Swapped<'a, M: Wrapped> {
 
 impl<'a, M: Wrapped> Swapped<'a, M> {
     /// # Safety
-    /// `r` must be live; nobody adds request headers until the value is dropped.
+    /// `r` must be live until the value is dropped. A request header that is added in the meantime
+    /// is lost then.
     pub(crate) unsafe fn new(
         r: *mut ngx_http_request_t,
         authorization: &'a [u8],
         more: Option<&'a SentHeaders>,
     ) -> Self {
-        // SAFETY: elements are copied, which nginx itself does with a subrequest's
-        // header list; the list's first part is put back by Drop. nginx reads the
-        // list when it creates the upstream request, which happens in between.
+        // SAFETY: the caller guarantees that the request is live. The list is replaced by one of a
+        // single part, which is full: ngx_list_push adds another part to it and leaves the Vec
+        // alone. Drop restores the list, and the elements of the client's headers, of which only
+        // lengths are changed. nginx reads the list in `create_request`, which is called in between.
         unsafe {
             let without = more.map_or(&[][..], |more| more.without);
             let mut ours: Vec<ngx_table_elt_t> = Vec::with_capacity(16);
@@ -50,29 +55,40 @@ impl<'a, M: Wrapped> Swapped<'a, M> {
                 } else if !is_named(header, b"accept-encoding")
                     && !without.iter().any(|name| is_named(header, name))
                 {
-                    // Without it the answer is one that can be looked into. Else a
-                    // client could have an error of its own cost every key.
+                    // Without Accept-Encoding, the response is not compressed, so that it can be
+                    // read.
                     ours.push(*header);
                 }
             }
+            let mut hidden = vec![];
             if !secrets.is_empty() {
                 let tells =
                     |value: &[u8]| secrets.iter().any(|secret| M::tells_secret(value, secret));
                 ours.retain(|header| !tells(bytes_of(&header.value)));
+                hidden.extend(
+                    HeadersIn::of(r)
+                        .filter(|&header| tells(bytes_of(&(*header).value)))
+                        .map(|header| (header, (*header).value.len)),
+                );
             }
             let mut kept = vec![];
             put_aside(r, &secrets, |name| hides::<M>(name, more), &mut kept);
             ours.push(AUTHORIZATION.with(authorization));
             let with = more.into_iter().flat_map(|more| &more.with);
             ours.extend(with.map(|(name, value)| name.with(value)));
-            let part = &raw mut (*r).headers_in.headers.part;
-            let theirs = *part;
-            *part = ngx_list_part_t {
+            for &(header, _) in &hidden {
+                (*header).value.len = 0;
+            }
+            let list = &raw mut (*r).headers_in.headers;
+            let theirs = *list;
+            (*list).part = ngx_list_part_t {
                 elts: ours.as_mut_ptr().cast(),
                 nelts: ours.len(),
                 next: core::ptr::null_mut(),
             };
-            // A debug log would show the request to the upstream, with the key.
+            (*list).last = &raw mut (*list).part;
+            (*list).nalloc = ours.len();
+            // The debug log would contain the request to the upstream, with the credentials.
             let log = (*(*r).connection).log;
             let debug = (*log).log_level & NGX_LOG_DEBUG_HTTP as usize;
             (*log).log_level &= !debug;
@@ -80,6 +96,7 @@ impl<'a, M: Wrapped> Swapped<'a, M> {
                 r,
                 theirs,
                 _ours: ours,
+                hidden,
                 authorization,
                 more,
                 kept,
@@ -92,9 +109,13 @@ impl<'a, M: Wrapped> Swapped<'a, M> {
 
 impl<M: Wrapped> Drop for Swapped<'_, M> {
     fn drop(&mut self) {
-        // SAFETY: as in `new`.
+        // SAFETY: the value does not outlive the hook, during which the request and its connection
+        // are live. The indices in `kept` come from the same request.
         unsafe {
-            (*self.r).headers_in.headers.part = self.theirs;
+            (*self.r).headers_in.headers = self.theirs;
+            for (header, length) in self.hidden.drain(..) {
+                (*header).value.len = length;
+            }
             let ours = [M::secret_of(self.authorization)];
             put_aside(
                 self.r,
@@ -112,15 +133,15 @@ impl<M: Wrapped> Drop for Swapped<'_, M> {
 
 const AUTHORIZATION: HeaderName = HeaderName::new(b"Authorization", b"authorization");
 
-/// Whether what the client says in a header does not go upstream; the name as variables
-/// spell it.
+/// Whether the client's header of this name is not sent to the upstream. The name is written as in
+/// a variable (`x_name`).
 fn hides<M: Wrapped>(name: &[u8], more: Option<&SentHeaders>) -> bool {
     M::is_credential(name) || more.is_some_and(|more| more.has(name))
 }
 
-/// Makes nginx forget the values of variables that tell of a credential, and gives
-/// them to `kept`: those of the headers that `hides` names, and any that contain one of
-/// the `secrets`, made of them by `map` or `set`.
+/// Removes cached values of variables that contain a credential, and appends them to `kept`: the
+/// variables of headers for which `hides` returns `true`, and those whose value contains one of
+/// `secrets`, for example by `map` or `set`.
 ///
 /// # Safety
 /// `r` must be live.
@@ -130,8 +151,9 @@ unsafe fn put_aside(
     hides: impl Fn(&[u8]) -> bool,
     kept: &mut Vec<(usize, ngx_http_variable_value_t)>,
 ) {
-    // SAFETY: a request has as many values as the configuration has indexed
-    // variables; a valid value points at `len` bytes that live as long.
+    // SAFETY: the caller guarantees that the request is live. Its array of values has an entry for
+    // each indexed variable of the configuration. A valid value points to `len` bytes that live as
+    // long.
     unsafe {
         let module = &raw const ngx_http_core_module;
         let main = *(*r).main_conf.add((*module).ctx_index);

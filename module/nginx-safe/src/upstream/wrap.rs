@@ -1,4 +1,3 @@
-use core::cell::Cell;
 use std::rc::Rc;
 
 use ngx::ffi::{
@@ -11,10 +10,10 @@ use ngx::ffi::{
 use zeroize::Zeroizing;
 
 use crate::config::module::{HttpModule, LocationConf};
-use crate::config::registered;
+use crate::config::{registered, tagged};
 use crate::guard;
 use crate::net::timer::{CLEAR_EVENT, WRITE_EVENT};
-use crate::request::context::{self, State};
+use crate::request::context::{self, RequestState};
 use crate::request::handle::Request;
 use crate::request::headers::SentHeaders;
 use crate::request::phase;
@@ -23,90 +22,79 @@ use crate::upstream::attempt::{self, AnswerHead, AttemptDecision};
 use crate::upstream::rewrite::Rewritten;
 use crate::upstream::swap::Swapped;
 
-/// The content handler of a location, and what is known of it.
-#[derive(Default)]
-pub struct ContentHandler {
-    /// What the location's own directive (`proxy_pass`) has set.
-    pub(crate) theirs: Cell<ngx_http_handler_pt>,
-    /// Whether it is one of the module's own, by [`crate::Conf::serve_content`].
-    pub own: Cell<bool>,
-}
-
-impl ContentHandler {
-    /// Whether there is a handler, to which a key can be given.
-    pub fn is_set(&self) -> bool {
-        self.theirs.get().is_some()
-    }
-}
-
-/// What a wrapped request tells its owner.
+/// Callbacks for requests that the module sends through the content handler of another module.
 pub trait Wrapped: HttpModule {
-    /// Whether a request header of this name holds a credential of the client.
+    /// Whether a request header of this name contains a credential of the client.
     fn is_credential(name: &[u8]) -> bool;
     /// The secret in the value of such a header.
     fn secret_of(value: &[u8]) -> &[u8];
-    /// Whether the value of another header tells that secret.
+    /// Whether the value of another header contains that secret.
     fn tells_secret(value: &[u8], secret: &[u8]) -> bool;
-    /// The upstream has given its whole answer; the client may not have it yet.
+    /// Called when the upstream's response is complete, or the content handler has used no
+    /// upstream. Parts of it may not have been sent to the client yet.
     fn answer_complete(request: Request<'_>);
-    /// The upstream's answer begins, and the client has seen nothing of it.
+    /// Called when the header of the upstream's response has been read, before anything is sent to
+    /// the client. After [`AttemptDecision::Undecided`], called again when more has been read.
     fn answer_begun(request: Request<'_>, head: &AnswerHead<'_>) -> AttemptDecision;
-    /// nginx is about to answer with `status` in place of an upstream that could not
-    /// be reached, or has not answered. `reused`: by a connection kept from before.
-    /// [`AttemptDecision::Undecided`] is the same as [`AttemptDecision::Keep`] here.
+    /// Called when nginx is about to send `status` because the upstream could not be reached or has
+    /// not responded. `reused` says that the connection was kept from an earlier request.
+    /// [`AttemptDecision::Undecided`] means the same as [`AttemptDecision::Keep`] here.
     fn attempt_failed(request: Request<'_>, status: u16, reused: bool) -> AttemptDecision;
-    /// The upstream's answer has broken off, for which nginx has this status; what is to
-    /// end it in place of the rest.
+    /// Called when the upstream's response was interrupted; `status` is nginx's error. Returns
+    /// bytes to send instead of the rest.
     fn answer_broken(request: Request<'_>, status: u16) -> Option<&'static [u8]>;
-    /// The connection of an attempt that was [`AttemptDecision::Over`] is closed.
+    /// Called after the connection of an attempt with [`AttemptDecision::Over`] has been closed.
     fn attempt_over(request: Request<'_>);
-    /// A subrequest is done; it has no log phase of its own.
-    fn subrequest_done(request: Request<'_>);
 }
 
 impl Request<'_> {
-    /// Has the location's own content handler (`proxy_pass`) send `authorization`
-    /// in place of whatever credentials the client sent, and `headers` in place of its.
+    /// Makes the location's own content handler (`proxy_pass`) send `authorization` in place of the
+    /// client's credentials, and `headers` in place of the client's headers.
     ///
-    /// The client's headers are as they were before and after: neither a log line
-    /// nor a later location ever sees the value. `false` when the location has no
-    /// handler that could send it.
-    pub fn send_with<L: LocationConf>(
+    /// The client's headers are only replaced while the request to the upstream is made, so that
+    /// log lines and later locations never see the value. `false` if the location has no content
+    /// handler that can send it, or the request has no context.
+    pub fn send_with(
         &self,
         authorization: Rc<Zeroizing<Vec<u8>>>,
         headers: Option<SentHeaders>,
     ) -> bool {
-        let place = self.location::<L>().map(LocationConf::content);
-        let (Some(state), Some(place), Some(entries)) =
-            (context::state(self.raw), place, registered::entries())
-        else {
+        let known = context::state(*self).zip(registered::entries());
+        let Some((state, entries)) = known.filter(|_| self.own_handler().is_some()) else {
             return false;
         };
-        if !place.is_set() {
-            return false;
-        }
-        // SAFETY: live request. It has this handler, unless another module has put its
-        // own in front of it.
+        // SAFETY: the request is live. Its content handler already is this one, unless another
+        // module has replaced it.
         unsafe { (*self.raw).content_handler = Some(entries.content) };
         *state.authorization.borrow_mut() = Some(authorization);
         *state.headers.borrow_mut() = headers.map(Rc::new);
         true
     }
 
-    /// Whether a content handler will be called, rather than nginx look for a file.
+    /// The content handler set by the location's own directive.
+    fn own_handler(&self) -> ngx_http_handler_pt {
+        // SAFETY: a live request has an entry in loc_conf for each HTTP module. The entry of this
+        // module was made by `create`, and lives as long as the cycle.
+        let notes = unsafe { tagged::notes(*(*self.raw).loc_conf.add(registered::position())) };
+        notes.and_then(|notes| notes.handler.get())
+    }
+
+    /// Whether a content handler will be called. Otherwise nginx serves a file.
     pub fn has_handler(&self) -> bool {
         self.get().content_handler.is_some()
     }
 
-    /// Has [`Wrapped::subrequest_done`] called at the end of a subrequest.
+    /// Makes nginx call [`HttpModule::ended`] at the end of a subrequest, for which there is no LOG
+    /// phase.
     pub fn tell_end(&self) {
-        let known = context::state(self.raw).zip(registered::entries());
+        let known = context::state(*self).zip(registered::entries());
         let Some((state, entries)) = known else {
             return;
         };
         let own = entries.subrequest;
-        // SAFETY: live subrequest; its post_subrequest is null or set by its maker,
-        // and ours calls on to that. The record is in the request's pool.
+        // SAFETY: the request is live. `post_subrequest` is null or valid for the life of the
+        // subrequest; `subrequest_entry` calls the original handler. The new record is in the pool
+        // of the request.
         unsafe {
             let theirs = (*self.raw).post_subrequest;
             if let Some(theirs) = theirs.as_ref() {
@@ -132,35 +120,38 @@ impl Request<'_> {
     }
 
     fn upstream(&self) -> Option<&ngx_http_upstream_t> {
-        // SAFETY: null or a live upstream, as long as the request.
+        // SAFETY: `upstream` is null or in the pool of the live request (Upstream).
         unsafe { (*self.raw).upstream.as_ref() }
     }
 
-    /// Whether the answer that is being sent is the upstream's own.
+    /// Whether the response being sent comes from the upstream, directly or from the cache.
     pub fn is_upstream_answer(&self) -> bool {
         self.upstream().is_some_and(|u| {
-            // nginx takes the connection away before it answers in its stead.
+            // nginx closes the connection before it sends its own response instead.
             let cached = self.get().cached() != 0;
             u.headers_in.status_n != 0 && (!u.peer.connection.is_null() || cached)
         })
     }
 
-    /// Whether the answer comes from nginx's cache, so that no upstream is asked.
+    /// Whether the response comes from nginx's cache, so that no request is sent to an upstream.
     pub fn is_from_cache(&self) -> bool {
         self.get().cached() != 0
     }
 
-    /// Whether nginx keeps the upstream's answer in buffers of its own, or in a cache.
+    /// Whether nginx buffers the upstream's response, which it also does to cache it.
     pub fn is_buffered(&self) -> bool {
         self.upstream().is_some_and(|u| u.buffering() != 0)
     }
 
-    /// Has each piece of the upstream's answer sent on when it arrives. Call it
-    /// from the header filter: nginx decides after it.
+    /// Disables buffering of the upstream's response, unless it is cached or stored. Call it from
+    /// the header filter: nginx decides afterwards.
     pub fn stream_answer(&self) {
-        // SAFETY: live upstream. A cached or stored answer needs its buffers.
+        // SAFETY: `upstream` is null or in the pool of the live request (Upstream). `buffering`
+        // must not change after the header has been sent, or if the response is cached or stored,
+        // because nginx then uses its buffers.
         unsafe {
             if let Some(u) = (*self.raw).upstream.as_mut()
+                && (*self.raw).header_sent() == 0
                 && u.cacheable() == 0
                 && u.store() == 0
             {
@@ -173,49 +164,53 @@ impl Request<'_> {
 pub(crate) unsafe extern "C" fn content_entry<M: Wrapped>(r: *mut ngx_http_request_t) -> ngx_int_t {
     let failed = NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
     guard(failed, || {
-        // SAFETY: nginx calls content handlers with a live request.
+        // SAFETY: nginx calls content handlers with a live request (Call).
         let request = unsafe { Request::borrow(r) };
         let Some(place) = request.location::<M::Location>() else {
             return failed;
         };
-        // An `if` block without a handler may follow one that had one.
-        let Some(content) = place.content().theirs.get() else {
+        // The handler may come from an earlier `if` block, while the present one has none.
+        let Some(content) = request.own_handler() else {
             return failed;
         };
-        if !place.needs_key() {
-            // SAFETY: as above; `content` is the handler of this location.
+        if !place.is_wrapped() {
+            // SAFETY: the request is live. `content` is the original content handler of its
+            // location, which nginx would call itself.
             return unsafe { content(r) };
         }
-        // Without a key of ours it is not called: it would send the client's token.
-        match context::state(r) {
+        // Without `send_with`, the handler would send the client's credentials.
+        match context::state(request) {
             Some(state) if state.authorization.borrow().is_some() => {
-                // SAFETY: as above.
+                // SAFETY: the request is live and in its content phase, and `content` is the
+                // content handler of its location.
                 unsafe { send_wrapped::<M>(request, state, content) }
             }
             Some(_) => failed,
-            // A clone (a slice, the refresh of a cache) begins in this phase.
-            None => through_precontent::<M>(r),
+            // A subrequest that is a clone (a slice, a cache update) starts in the content phase.
+            // SAFETY: nginx calls content handlers with a live request.
+            None => unsafe { through_precontent::<M>(r) },
         }
     })
 }
 
 /// # Safety
-/// A live request in its content phase, and the handler of its location.
+/// The request must be live and in its content phase, and `content` be the content handler of its
+/// location.
 unsafe fn send_wrapped<M: Wrapped>(
     request: Request<'_>,
-    state: &State,
+    state: &RequestState,
     content: unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t,
 ) -> ngx_int_t {
     let r = request.raw;
-    // SAFETY: the body has been read, so the handler goes as far as
-    // ngx_http_upstream_init, which does nothing while `aio` is set and the
-    // connection's write event is active: that leaves the moment to wrap what it has
-    // prepared. Then it is called again, to do its work.
+    // SAFETY: the caller guarantees request and handler. The body has been read, so the handler
+    // calls ngx_http_upstream_init before it returns. That does nothing while `aio` is set and the
+    // connection's write event is active, so the hooks of the prepared upstream can be replaced
+    // here. ngx_http_upstream_init is then called again, without `aio`.
     unsafe {
         if !activate_writing(r) || !reserve_state(r) {
             return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
         }
-        // One may be left from before an internal redirect.
+        // A request that was redirected internally may have an earlier upstream.
         let before = (*r).upstream;
         let redirects = (*r).uri_changes();
         (*r).set_aio(1);
@@ -224,19 +219,19 @@ unsafe fn send_wrapped<M: Wrapped>(
         (*r).set_aio(0);
         let made = (*r).upstream;
         if (*r).uri_changes() != redirects {
-            // The handler has sent the request to another location, which may have no
-            // pool: then its upstream is still to be started.
-            let needs_key = request
+            // The handler has redirected the request to another location. If that is not wrapped,
+            // `aio` has kept its upstream from starting.
+            let is_wrapped = request
                 .location::<M::Location>()
-                .is_none_or(M::Location::needs_key);
-            if held && made != before && rc == NGX_DONE as ngx_int_t && !needs_key {
+                .is_none_or(M::Location::is_wrapped);
+            if held && made != before && rc == NGX_DONE as ngx_int_t && !is_wrapped {
                 ngx_http_upstream_init(r);
             }
             ngx_post_event((*(*r).connection).write, &raw mut ngx_posted_events);
             return rc;
         }
         if made == before {
-            // What `aio` has held back of an answer is sent.
+            // `aio` may have delayed sending a response.
             ngx_post_event((*(*r).connection).write, &raw mut ngx_posted_events);
             M::answer_complete(request);
             return own_answer(r, rc);
@@ -253,14 +248,15 @@ unsafe fn send_wrapped<M: Wrapped>(
     }
 }
 
-/// Has the kernel tell when the client's connection can be written to, as
-/// ngx_http_upstream_init does. There it may end the request, behind our back.
+/// Adds the write event of the client's connection, if necessary. ngx_http_upstream_init does this
+/// too, but if it fails there, the request is finalized inside the content handler.
 ///
 /// # Safety
 /// `r` must be live.
 unsafe fn activate_writing(r: *mut ngx_http_request_t) -> bool {
-    // SAFETY: the connection of a live request; a stream of HTTP/2 or HTTP/3 has one that
-    // the kernel knows nothing of. The event is added once, as long as it is not active.
+    // SAFETY: the caller guarantees that the request is live, and so is its connection. Streams of
+    // HTTP/2 and HTTP/3 have connections without a socket, and are excluded. The event is only
+    // added if it is not active.
     unsafe {
         #[cfg(ngx_feature = "http_v2")]
         if !(*r).stream.is_null() {
@@ -280,14 +276,16 @@ unsafe fn activate_writing(r: *mut ngx_http_request_t) -> bool {
     }
 }
 
-/// Makes room for the state of one more attempt. Where ngx_http_upstream_init cannot make it,
-/// it takes the request for one that has been finalized before, and leaves it to hang.
+/// Makes sure that nginx can add a state for one more attempt. If ngx_http_upstream_init cannot, it
+/// fails before it has set `cleanup`, and therefore assumes that the request has already been
+/// finalized: the request would hang.
 ///
 /// # Safety
 /// `r` must be live.
 unsafe fn reserve_state(r: *mut ngx_http_request_t) -> bool {
-    // SAFETY: null before the first attempt, or an array in the request's pool. What is pushed
-    // is taken back, and is the next that nginx pushes.
+    // SAFETY: the caller guarantees that the request is live. `upstream_states` is null before the
+    // first attempt, or an array in the pool of the request. The pushed element is removed again,
+    // and becomes the next one that nginx pushes.
     unsafe {
         let states = (*r).upstream_states;
         if states.is_null() {
@@ -301,15 +299,15 @@ unsafe fn reserve_state(r: *mut ngx_http_request_t) -> bool {
     }
 }
 
-/// What becomes of a request whose handler has prepared no upstream: what the handler says,
-/// if it has answered itself, has refused the request, or goes on with it later.
+/// The result of a content handler that has prepared no upstream: its own result if it has sent a
+/// response, rejected the request or will continue later; 502 otherwise.
 ///
 /// # Safety
 /// `r` must be live.
 unsafe fn own_answer(r: *mut ngx_http_request_t, rc: ngx_int_t) -> ngx_int_t {
     const DONE: ngx_int_t = NGX_DONE as ngx_int_t;
     const DECLINED: ngx_int_t = NGX_DECLINED as ngx_int_t;
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees that the request is live.
     let answered = unsafe { (*r).header_sent() != 0 };
     match rc {
         _ if answered => rc,
@@ -318,10 +316,13 @@ unsafe fn own_answer(r: *mut ngx_http_request_t, rc: ngx_int_t) -> ngx_int_t {
     }
 }
 
-/// Sends a request that begins in the content phase through PRECONTENT first.
-fn through_precontent<M: Wrapped>(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: live request; the caller finalizes with NGX_DONE, which gives back
-    // the reference that is taken here.
+/// Runs PRECONTENT for a request that starts in the content phase.
+///
+/// # Safety
+/// To be called from the content handler of the live request `r`.
+unsafe fn through_precontent<M: Wrapped>(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: the caller guarantees the request. It finalizes the request with the
+    // result NGX_DONE, which releases the reference taken here (References).
     unsafe {
         let Some(index) = phase::index_of(r, M::entries().precontent) else {
             return NGX_ERROR as ngx_int_t;
@@ -336,7 +337,9 @@ fn through_precontent<M: Wrapped>(r: *mut ngx_http_request_t) -> ngx_int_t {
 
 unsafe extern "C" fn create_request_entry<M: Wrapped>(r: *mut ngx_http_request_t) -> ngx_int_t {
     guard(NGX_ERROR as ngx_int_t, || {
-        let state = context::state(r);
+        // SAFETY: nginx calls the hook with a live request (Upstream).
+        let request = unsafe { Request::borrow(r) };
+        let state = context::state(request);
         let made =
             state.and_then(|h| Some((h.create_request.get()?, h.authorization.borrow().clone()?)));
         let Some((create, authorization)) = made else {
@@ -345,11 +348,11 @@ unsafe extern "C" fn create_request_entry<M: Wrapped>(r: *mut ngx_http_request_t
         let rewrites = state.map(|h| h.rewrites.borrow().clone());
         let rewrites = rewrites.unwrap_or_default();
         let headers = state.and_then(|h| h.headers.borrow().clone());
-        // SAFETY: live request whose upstream request is being made; `create` is
-        // the handler that stood here before.
+        // SAFETY: the request is live, and the request to its upstream is being made. `create` is
+        // the original hook. The replacements are dropped before this returns.
         unsafe {
             if let Some(state) = state
-                && Request::borrow(r)
+                && request
                     .location::<M::Location>()
                     .is_some_and(LocationConf::drains)
             {
@@ -365,24 +368,26 @@ unsafe extern "C" fn create_request_entry<M: Wrapped>(r: *mut ngx_http_request_t
     })
 }
 
-/// nginx is done with the upstream. Only after a whole answer (`rc` is zero) is
-/// the connection of no use any more; else it is closed right after this.
+/// The `finalize_request` hook: nginx has finished with the upstream. `rc` is zero only if the
+/// response is complete. nginx closes the connection or keeps it for reuse after this call.
 unsafe extern "C" fn finalize_request_entry<M: Wrapped>(r: *mut ngx_http_request_t, rc: ngx_int_t) {
     guard((), || {
+        // SAFETY: nginx calls the hook with a live request, before it closes the upstream's
+        // connection (Upstream).
+        let request = unsafe { Request::borrow(r) };
         if rc == NGX_OK as ngx_int_t {
-            // SAFETY: live request, whose upstream nginx is about to give up.
-            M::answer_complete(unsafe { Request::borrow(r) });
+            M::answer_complete(request);
         }
-        let state = context::state(r);
+        let state = context::state(request);
         if let Some(state) = state {
-            // SAFETY: as above.
+            // SAFETY: the request is live, and this is the `finalize_request` of its upstream.
             unsafe { attempt::give_up::<M>(r, state, rc) };
         }
         let theirs = state
-            .or_else(|| context::recall_state(r))
+            .or_else(|| context::recall_state(request))
             .and_then(|h| h.finalize_request.get());
         if let Some(theirs) = theirs {
-            // SAFETY: the handler that stood here before.
+            // SAFETY: `theirs` is the original hook, called with nginx's arguments.
             unsafe { theirs(r, rc) }
         }
     });
@@ -394,12 +399,13 @@ pub(crate) unsafe extern "C" fn subrequest_entry<M: Wrapped>(
     rc: ngx_int_t,
 ) -> ngx_int_t {
     guard(NGX_ERROR as ngx_int_t, || {
-        // SAFETY: nginx calls it with the subrequest that ends, once or more.
+        // SAFETY: nginx calls post_subrequest with the live subrequest, once or more.
         let request = unsafe { Request::borrow(r) };
-        let state = context::state(r).or_else(|| context::recall_state(r));
-        M::subrequest_done(request);
+        let state = context::state(request).or_else(|| context::recall_state(request));
+        M::ended(request);
         match state.map(|h| h.subrequest.get()) {
-            // SAFETY: the handler and data that the subrequest's maker had set.
+            // SAFETY: the original handler and its data, as set by the module that made the
+            // subrequest.
             Some((Some(theirs), data)) => unsafe { theirs(r, data, rc) },
             _ => rc,
         }

@@ -1,4 +1,4 @@
-//! `openai-keys check`: what nginx would find in a file.
+//! `openai-keys check`: shows which keys nginx would find in a file.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -26,7 +26,7 @@ impl Check {
         }
     }
 
-    /// Whether the file is encrypted, its keys, and what is wrong with the rest.
+    /// Returns whether the file is encrypted, its keys, and the errors in other lines.
     fn look(&self) -> Result<(bool, KeyList, Vec<String>), String> {
         let name = self.input.name();
         let source = format!("file:{name}");

@@ -1,4 +1,4 @@
-//! The tool.
+//! The command-line tool.
 
 mod check;
 mod files;
@@ -9,14 +9,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use openai_keys::{EncryptionKey, KeyError, Recipient, VARIABLE};
+use openai_core::echo::without_secrets;
+use openai_keys::{EncryptionKey, EncryptionKeyError, Recipient, VARIABLE};
 use zeroize::Zeroizing;
 
 /// Encrypts, decrypts and checks files of API keys for nginx's openai module.
 ///
-/// The key is the environment variable ENCRYPTION_KEY: an age identity (AGE-SECRET-KEY-1...,
-/// see `openai-keys generate`), or a passphrase. Encrypted files are those of age:
-/// `age --decrypt` reads them, and what `age` encrypted is read here.
+/// The environment variable ENCRYPTION_KEY contains an age identity (AGE-SECRET-KEY-1..., see
+/// `openai-keys generate`) or a passphrase. Encrypted files have the format of age: `age --decrypt`
+/// can decrypt them, and this tool can decrypt files that `age` has encrypted.
 #[derive(Parser)]
 #[command(version)]
 pub struct Arguments {
@@ -26,13 +27,13 @@ pub struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make an age identity for ENCRYPTION_KEY; its public key goes to standard error
+    /// Generate an age identity for ENCRYPTION_KEY; print its public key to standard error
     Generate(Generate),
     /// Encrypt a file
     Encrypt(Encrypt),
     /// Decrypt a file
     Decrypt(Decrypt),
-    /// Say what keys a file holds, by their ids, or which lines are wrong
+    /// List the keys of a file, by their ids, and the lines that have errors
     Check(Check),
 }
 
@@ -48,7 +49,7 @@ struct Encrypt {
     input: Input,
     #[command(flatten)]
     output: Output,
-    /// Encrypt for the owner of this public key, age1..., instead of with ENCRYPTION_KEY
+    /// Encrypt with this public key (age1...) instead of ENCRYPTION_KEY
     #[arg(short, long)]
     recipient: Option<String>,
 }
@@ -65,24 +66,24 @@ struct Decrypt {
 struct Check {
     #[command(flatten)]
     input: Input,
-    /// As in the `key` directive: id=ID slots=N weight=N
+    /// Parameters as of the `key` directive: id=ID slots=N weight=N
     options: Vec<String>,
 }
 
 #[derive(Args)]
 struct Input {
-    /// The file; - is standard input
+    /// File to read; - is standard input
     file: PathBuf,
 }
 
 #[derive(Args)]
 struct Output {
-    /// Write to this file, which must not exist, with mode 0600
+    /// File to create, with mode 0600; it must not exist [default: standard output]
     #[arg(short, long)]
     output: Option<PathBuf>,
 }
 
-/// Does what it is told; what is wrong goes to standard error in one line.
+/// Runs the command. Errors go to standard error, in one line each.
 pub fn run(arguments: &Arguments) -> ExitCode {
     let done = match &arguments.command {
         Command::Generate(generate) => generate.run(),
@@ -96,8 +97,10 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
+/// Prints an error. It may quote a line of a key file, so secrets are masked.
 fn fail(message: &str) -> ExitCode {
-    // Nobody is left to tell when standard error is closed.
+    let message = without_secrets(message);
+    // There is no other way to report an error if standard error is closed.
     let _ = writeln!(io::stderr(), "openai-keys: {message}");
     ExitCode::FAILURE
 }
@@ -120,7 +123,7 @@ impl Encrypt {
             return Err(format!("{name}: is encrypted already"));
         }
         let key = match &self.recipient {
-            Some(_) => Err(KeyError::Empty),
+            Some(_) => Err(EncryptionKeyError::Empty),
             None => environment(),
         };
         let recipient = match (&self.recipient, &key) {
@@ -160,7 +163,7 @@ fn open(bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<String>, openai_keys::Ope
     openai_keys::open(bytes, key.as_ref().map_err(|e| *e))
 }
 
-fn environment() -> Result<EncryptionKey, KeyError> {
+fn environment() -> Result<EncryptionKey, EncryptionKeyError> {
     let value = Zeroizing::new(env::var(VARIABLE).unwrap_or_default());
     EncryptionKey::parse(&value)
 }

@@ -1,12 +1,12 @@
-//! Taking locks.
+//! Attempts to lock a slot.
 
 use std::rc::Rc;
 
-use openai_core::lease::Lock;
+use openai_core::lease::{LeaseHandle, Lock};
 use openai_core::redlock::{
-    Acquire, AcquireAction, AcquireEvent, AcquireFailure, Candidates, Command, ErrorKind, Holder,
-    MAX_CANDIDATES, NodeId, NodeSet, Nonce, PoolNames, Proposal, ReleaseCommand, ScriptCall, Slot,
-    reply::Ballot,
+    AcquireAction, AcquireEvent, AcquireFailure, Acquisition, Candidates, Command, ErrorKind,
+    Holder, MAX_CANDIDATES, NodeId, NodeSet, Nonce, PoolNames, Proposal, ReleaseCommand,
+    ScriptCall, Slot, reply::Ballot,
 };
 use rand::RngCore;
 
@@ -15,11 +15,9 @@ use super::{AttemptKey, Attempting, GiveBack, Group, GroupEvent, LockRequest, Or
 use crate::call::by_digest;
 use crate::transport::Transport;
 
-/// How soon to look again whether enough nodes are connected.
-const OPENING_MS: u64 = 5;
-
-/// How many slots an attempt asks for: one while the first is always free, as on a
-/// machine that has the nodes to itself; many while others hold slots.
+/// How many slots an attempt proposes. One as long as the first is always free, as on a machine
+/// that uses the nodes alone; more while others hold slots. The second field counts the attempts
+/// since the last change; their first slot was free.
 pub(super) struct Width(usize, u32);
 
 impl Default for Width {
@@ -42,24 +40,43 @@ impl Width {
     }
 }
 
+/// An attempt that has been postponed until enough nodes can vote.
+pub(super) struct Deferred {
+    attempt: LockRequest,
+    /// When it was requested, by the monotonic clock in milliseconds; `wall_us` is the same by the
+    /// wall clock.
+    now: u64,
+    wall_us: u64,
+}
+
 impl<T: Transport> Group<T> {
-    /// Tries to lock a slot.
+    /// Tries to lock a slot. If too few nodes can vote, but enough connections are being
+    /// established, the attempt is postponed until [`Group::flush`].
     pub fn attempt(
         &mut self,
         attempt: LockRequest,
         now: u64,
         wall_us: u64,
         done: &mut Vec<GroupEvent>,
-    ) -> Option<AttemptKey> {
+    ) {
+        let voters = self.voters(attempt.names.base(), now);
+        if voters.len() < self.quorum.needed() && self.may_soon_vote(now) {
+            self.deferred.push(Deferred {
+                attempt,
+                now,
+                wall_us,
+            });
+            return;
+        }
         let nonce = u128::from(self.random.next_u64()) << 64 | u128::from(self.random.next_u64());
         let mut slots = vec![attempt.first.slot.clone()];
         slots.extend_from_slice(&attempt.others);
-        let Ok(candidates) = Candidates::in_order(slots) else {
+        let Some(candidates) = Candidates::in_order(slots) else {
             done.push(GroupEvent::Unavailable {
                 tag: attempt.tag,
                 handle: attempt.handle,
             });
-            return None;
+            return;
         };
         let known = attempt.first.known_fence(attempt.last_fence);
         let (fence, start_ms) = (self.fence.propose(wall_us, known), wall_us / 1_000);
@@ -73,16 +90,6 @@ impl<T: Transport> Group<T> {
             quarantine_ms: self.setup.quarantine_ms,
             bootstrap: false,
         };
-        let voters = self.voters(attempt.names.base(), now);
-        if voters.len() < self.quorum.needed() && self.may_soon_vote(now) {
-            let (tag, handle) = (attempt.tag, attempt.handle);
-            done.push(GroupEvent::Busy {
-                tag,
-                handle,
-                wait_ms: OPENING_MS,
-            });
-            return None;
-        }
         let ask = openai_core::redlock::AcquireOptions {
             quorum: self.quorum,
             ask: voters,
@@ -104,7 +111,7 @@ impl<T: Transport> Group<T> {
             let command = Command::Acquire(ask.proposal.clone().into());
             Rc::new(ScriptCall::new(&command, &attempt.names))
         });
-        let (acquire, actions) = Acquire::new(ask, now);
+        let (acquire, actions) = Acquisition::new(ask, now);
         let due = now + self.setup.timeout_ms;
         let key = self.attempts.insert(Attempting {
             acquire,
@@ -117,18 +124,38 @@ impl<T: Transport> Group<T> {
             due,
         });
         self.act(key, actions, now, done);
-        self.forget_drained(key).then_some(key)
+        self.forget_drained(key);
     }
 
-    /// Whether a quorum may be there in a moment: connections are being made.
+    /// Starts postponed attempts, unless they have to wait longer.
+    pub(super) fn make_deferred(&mut self, now: u64, done: &mut Vec<GroupEvent>) {
+        for deferred in std::mem::take(&mut self.deferred) {
+            let waited_us = now.saturating_sub(deferred.now) * 1_000;
+            self.attempt(deferred.attempt, now, deferred.wall_us + waited_us, done);
+        }
+    }
+
+    /// Whether enough nodes for a quorum are being connected, or have just been connected.
     fn may_soon_vote(&self, now: u64) -> bool {
-        let settling = self.nodes.iter().filter(|node| node.is_settling(now));
-        settling.count() >= usize::from(self.quorum.needed())
+        let settling = self.those(|node| node.is_settling(now));
+        settling.len() >= self.quorum.needed()
     }
 
-    /// Nobody wants the lock any more. What has been granted is given back.
-    pub fn abandon(&mut self, key: AttemptKey, now: u64, done: &mut Vec<GroupEvent>) {
-        self.step(key, AcquireEvent::Abandoned, now, done);
+    /// Gives up the attempts for a lease. Locks that have been granted are released.
+    pub fn abandon(&mut self, handle: LeaseHandle, now: u64, done: &mut Vec<GroupEvent>) {
+        let mut deferred = self.deferred.iter();
+        if let Some(at) = deferred.position(|deferred| deferred.attempt.handle == handle) {
+            self.deferred.swap_remove(at);
+            self.counts.abandoned += 1;
+            done.push(GroupEvent::Abandoned { handle });
+            return;
+        }
+        // An earlier attempt for the lease may still receive votes.
+        let keys = self.attempts.iter();
+        let keys = keys.filter(|(_, attempting)| attempting.attempt.handle == handle);
+        for key in keys.map(|(key, _)| key).collect::<Vec<_>>() {
+            self.step(key, AcquireEvent::Abandoned, now, done);
+        }
     }
 
     pub(super) fn step(
@@ -147,21 +174,21 @@ impl<T: Transport> Group<T> {
         self.forget_drained(key);
     }
 
-    /// Drops an attempt that nothing more can come of; whether it goes on.
-    fn forget_drained(&mut self, key: AttemptKey) -> bool {
+    /// Drops an attempt if its votes no longer matter.
+    fn forget_drained(&mut self, key: AttemptKey) {
         let Some(attempting) = self.attempts.get(key) else {
-            return false;
+            return;
         };
         let drained = attempting.acquire.is_drained();
-        // Of one that was won, late votes still tell something.
+        // Late votes of a successful attempt matter: see `is_heard`.
         if drained && (!attempting.won || attempting.acquire.is_heard()) {
             self.unheard.remove(&attempting.nonce.0);
             self.attempts.remove(key);
         }
-        !drained
     }
 
-    /// Whether no node can take a lock up any more.
+    /// Whether no node can still process the proposal of this lock. Until then, it must be released
+    /// on the same connections.
     pub fn is_heard(&self, lock: &Lock) -> bool {
         !self.unheard.contains(&lock.nonce())
     }
@@ -243,22 +270,19 @@ impl<T: Transport> Group<T> {
         }
     }
 
-    /// Sends a proposal: the plain commands that have been packed, or its script.
+    /// Sends a proposal to nodes: the packed plain commands, or the script call.
     fn propose(&mut self, key: AttemptKey, to: NodeSet, now: u64, done: &mut Vec<GroupEvent>) {
         let call = self.attempts.get(key).and_then(|a| a.call.clone());
         let mut packed = std::mem::take(&mut self.packed);
-        let commands = if let Some(call) = call {
-            packed = by_digest(&call);
-            1
-        } else {
-            3
+        let commands = match call {
+            Some(call) => {
+                packed = by_digest(&call);
+                1
+            }
+            None => 3,
         };
         for node in to.iter() {
-            let order = Order::Acquire(key);
-            let sent = match commands {
-                1 => self.send(node, &packed, order),
-                several => self.send_several(node, &packed, several, order),
-            };
+            let sent = self.send(node, &packed, commands, Order::Acquire(key));
             if sent.is_err() {
                 let event = AcquireEvent::Erred(node, ErrorKind::Disconnected);
                 self.step(key, event, now, done);
@@ -269,7 +293,8 @@ impl<T: Transport> Group<T> {
         self.arm();
     }
 
-    /// A node took a lock that must not count; a script will tell why.
+    /// Handles a reply that leaves open why a node did not grant the lock. The next attempts use
+    /// scripts, whose replies say why.
     pub(super) fn unsure(&mut self, node: NodeId, key: AttemptKey, names: &Rc<PoolNames>) {
         self.careful = true;
         if let Some(attempting) = self.attempts.get_mut(key) {
@@ -278,7 +303,7 @@ impl<T: Transport> Group<T> {
         self.see_guard(node, names, false);
     }
 
-    /// How many slots to ask for besides the one that is leased.
+    /// The number of slots to propose in addition to the slot of the lease.
     pub fn alternatives(&self) -> usize {
         self.width.0 - 1
     }
@@ -296,14 +321,14 @@ impl<T: Transport> Group<T> {
         }
     }
 
-    /// How long to leave alone a slot that is held elsewhere: until its lease
-    /// ends, if that is soon; it may be given up before, without word of it.
+    /// How long to wait before a slot that is held elsewhere is tried again, in milliseconds: until
+    /// its lock expires, but at most 100 to 200, because it can be released earlier without notice.
     fn patience(&mut self, wait_ms: Option<u64>) -> u64 {
         let most = 100 + self.random.next_u64() % 100;
         wait_ms.unwrap_or(most).clamp(1, most)
     }
 
-    /// Gives back a lock that no lease has.
+    /// Releases a lock that belongs to no lease.
     pub fn give_back_lock(&mut self, names: &PoolNames, slot: Slot, lock: GiveBack) {
         let command = ReleaseCommand {
             slots: [slot].into(),
@@ -314,11 +339,7 @@ impl<T: Transport> Group<T> {
     }
 
     pub(super) fn give_back(&mut self, to: NodeSet, command: ReleaseCommand, names: &PoolNames) {
-        let call = Rc::new(ScriptCall::new(&Command::Release(command), names));
-        let packed = by_digest(&call);
-        for node in to.iter() {
-            // Where there is no connection, the grant ends by itself.
-            let _ = self.send(node, &packed, Order::Stray(Rc::clone(&call)));
-        }
+        let call = ScriptCall::new(&Command::Release(command), names);
+        self.tell(to, call, Order::GiveBack);
     }
 }

@@ -1,57 +1,50 @@
-//! Keys that are out: this machine's word to others, and theirs.
+//! Cool-downs of keys, shared between machines.
 
 use std::rc::Rc;
 
-use openai_core::redlock::{CoolDown, MAX_RECALLED, NodeId, PoolNames, Value};
+use openai_core::redlock::{CoolDown, MAX_RECALLED, NodeId, NodeSet, PoolNames, Value};
 
 use super::{Group, GroupEvent, Order};
-use crate::call::by_digest;
+use crate::node::Node;
 use crate::transport::Transport;
 
-/// How often a node is asked that cannot tell by itself.
+/// How often a node that cannot push messages is asked.
 const ASK_MS: u64 = 2_000;
 
 impl<T: Transport> Group<T> {
-    /// Tells other machines that a key is out.
+    /// Tells other machines that a key is cooling down.
     pub fn announce_cool_down(&mut self, names: &PoolNames, key: &str, cool_down: CoolDown) {
-        let call = Rc::new(cool_down.note(key, names));
-        let packed = by_digest(&call);
-        for node in self.quorum.all().iter() {
-            let _ = self.send(node, &packed, Order::Stray(Rc::clone(&call)));
-        }
+        let call = cool_down.note(key, names);
+        self.tell(self.quorum.all(), call, Order::Notice);
     }
 
-    /// Asks a node which of the keys are out.
+    /// Asks a node which of these keys are cooling down. The reply becomes
+    /// [`GroupEvent::CoolingDown`] events.
     pub fn recall(&mut self, node: NodeId, names: &Rc<PoolNames>, keys: &[String]) {
         for keys in keys.chunks(MAX_RECALLED) {
-            let packed = by_digest(&CoolDown::recall(keys, names));
-            let _ = self.send(node, &packed, Order::Recall(Rc::clone(names), keys.into()));
+            let call = CoolDown::recall(keys, names);
+            self.tell(NodeSet::only(node), call, |call| {
+                Order::Recall(Rc::clone(names), keys.into(), call)
+            });
         }
     }
 
-    /// The nodes that can be asked.
+    /// The nodes that commands can be sent to.
     pub fn open_nodes(&self) -> Vec<NodeId> {
-        let open = |id: &NodeId| {
-            let node = self.nodes.get(usize::from(id.0));
-            node.is_some_and(|node| node.is_open())
-        };
-        self.quorum.all().iter().filter(open).collect()
+        self.those(Node::is_open).iter().collect()
     }
 
-    /// The nodes to be asked by now, since they send no messages.
+    /// The nodes to ask now because they cannot push messages; none if they were asked recently.
     pub fn silent_nodes(&mut self, now: u64) -> Vec<NodeId> {
         if now < self.ask_at {
             return Vec::new();
         }
         self.ask_at = now + ASK_MS;
-        let silent = |id: &NodeId| {
-            let node = self.nodes.get(usize::from(id.0));
-            node.is_some_and(|node| node.is_open() && !node.sends_messages())
-        };
-        self.quorum.all().iter().filter(silent).collect()
+        let silent = self.those(|node| node.is_open() && !node.sends_messages());
+        silent.iter().collect()
     }
 
-    /// Whether a message is word of a key that is out.
+    /// Handles a message about a cool-down. `false` if the message is about something else.
     pub(super) fn is_cool_down_message(
         &self,
         channel: &[u8],
@@ -73,7 +66,7 @@ impl<T: Transport> Group<T> {
     }
 }
 
-/// What a node has told of keys that are out.
+/// Turns the reply to [`Group::recall`] into events.
 pub(super) fn recalled(
     names: &Rc<PoolNames>,
     keys: &[String],

@@ -1,7 +1,7 @@
-//! Quarantine as the nodes' own guards have it.
+//! Quarantine of nodes, as recorded by the guard keys on the nodes themselves.
 //!
-//! A node that came back empty begins its quarantine when its guard is next looked
-//! at: that is done as soon as it is there again, not when it is first asked for a
+//! The quarantine of a node that came back without data begins when a script first finds its guard
+//! key missing. Therefore the guard is read as soon as the node is connected, not at its first
 //! vote.
 
 use std::rc::Rc;
@@ -9,25 +9,24 @@ use std::rc::Rc;
 use openai_core::redlock::{ErrorKind, NodeId, NodeSet, PoolNames, Script, ScriptCall, Value};
 
 use super::{Group, Order};
-use crate::call::by_digest;
 use crate::transport::Transport;
 
-/// What the guards of a pool tell of it.
+/// What the guards of the nodes say about a pool.
 #[derive(Clone, Copy)]
 pub(super) enum Sight {
-    /// These nodes have never heard of it, or have forgotten it.
+    /// Nothing is certain. These nodes do not know the pool: they have never had it, or have lost
+    /// it.
     Unsure(NodeSet),
-    /// No node of a quorum has heard of it, and none knows it: with `bootstrap`,
-    /// nobody has had a lock yet, and there is nothing to wait for. These nodes
-    /// have been told so.
+    /// The pool is new: a quorum of nodes does not know it, and no node does. With `bootstrap`, no
+    /// lock can exist yet, so there is no quarantine. These nodes have been told to end theirs.
     New(NodeSet),
-    /// Locks may have been taken.
+    /// Locks may exist.
     Known,
 }
 
 impl<T: Transport> Group<T> {
-    /// Asks a node that has come up what it knows: first of keys that are out, so that
-    /// they are known when it has its first vote.
+    /// Asks a newly connected node which of these keys are cooling down, and then reads its guards.
+    /// In this order, the cool-downs are known before its first vote.
     pub fn greet(&mut self, node: NodeId, keys: Vec<(Rc<PoolNames>, Vec<String>)>) {
         for (names, keys) in keys {
             self.recall(node, &names, &keys);
@@ -35,7 +34,7 @@ impl<T: Transport> Group<T> {
         self.see_guards(node);
     }
 
-    /// Looks at the guards of a node that has come up, one for each pool.
+    /// Reads the guards of a node, one for each pool.
     fn see_guards(&mut self, node: NodeId) {
         for names in self.setup.pools.clone() {
             self.see_guard(node, &names, false);
@@ -43,12 +42,14 @@ impl<T: Transport> Group<T> {
     }
 
     pub(super) fn see_guard(&mut self, node: NodeId, names: &Rc<PoolNames>, bootstrap: bool) {
-        let call = Rc::new(self.look_at_guard(names, bootstrap));
-        let packed = by_digest(&call);
-        let _ = self.send(node, &packed, Order::Guard(Rc::clone(names), call));
+        let call = self.look_at_guard(names, bootstrap);
+        self.tell(NodeSet::only(node), call, |call| {
+            Order::Guard(Rc::clone(names), call)
+        });
     }
 
-    /// A proposal without candidates.
+    /// A call of the acquire script without candidates, which only reads the guard. With
+    /// `bootstrap`, it also ends the quarantine.
     fn look_at_guard(&self, names: &PoolNames, bootstrap: bool) -> ScriptCall {
         let bootstrap = u8::from(bootstrap).to_string();
         let quarantine = self.setup.quarantine_ms.to_string();
@@ -67,7 +68,7 @@ impl<T: Transport> Group<T> {
         }
     }
 
-    /// What a node's guard has told.
+    /// Handles the reply to [`Self::see_guard`].
     pub(super) fn heard_of_guard(
         &mut self,
         node: NodeId,
@@ -87,19 +88,12 @@ impl<T: Transport> Group<T> {
         }
     }
 
-    /// Looks again at the guards of nodes in quarantine, which another worker may
-    /// have opened meanwhile.
+    /// Reads the guards of nodes in quarantine again: another worker may have ended it.
     pub(super) fn see_closed_guards(&mut self, now: u64) {
         for names in self.setup.pools.clone() {
-            for node in self.quorum.all().iter() {
-                let at = usize::from(node.0);
-                if self
-                    .nodes
-                    .get(at)
-                    .is_some_and(|n| n.is_confined(names.base(), now))
-                {
-                    self.see_guard(node, &names, false);
-                }
+            let confined = self.those(|node| node.is_confined(names.base(), now));
+            for node in confined.iter() {
+                self.see_guard(node, &names, false);
             }
         }
     }
@@ -121,7 +115,8 @@ impl<T: Transport> Group<T> {
                 }
             }
             (Sight::Unsure(nodes), false) => {
-                // Or another worker has seen that it is new, and is opening them.
+                // The pool is not new, or another worker found it new and is ending the
+                // quarantines.
                 let nodes = *nodes;
                 *sight = Sight::Known;
                 for node in nodes.iter() {
@@ -136,7 +131,7 @@ impl<T: Transport> Group<T> {
         }
     }
 
-    /// Notes for how long a node grants nothing, if that is what it says.
+    /// Notes the quarantine of a node for a pool if the reply says so; returns whether it does.
     pub(super) fn note_quarantine(
         &mut self,
         node: NodeId,
@@ -159,7 +154,7 @@ impl<T: Transport> Group<T> {
     }
 }
 
-/// Whether a node would grant: its guard is there, and open.
+/// Whether the reply says that the guard exists and the quarantine is over.
 fn is_free(value: &Value) -> bool {
     let Value::Array(parts) = value else {
         return false;

@@ -1,4 +1,4 @@
-//! How a group is made, and what it is asked to do.
+//! Configuration of a group, and parameters of its operations.
 
 use std::rc::Rc;
 
@@ -8,65 +8,67 @@ use openai_core::redlock::{Drift, Fence, PoolNames, RetryDelay, Slot};
 use crate::commands::SlotCommands;
 use crate::node::NodeTarget;
 
-/// How a group is made.
+/// Configuration of a group.
 pub struct Setup<A> {
-    /// The number of the group, which outcomes name it by.
+    /// The number of the group, by which events refer to it.
     pub number: usize,
     /// The nodes, in the order of the configuration.
     pub nodes: Vec<NodeTarget<A>>,
-    /// How long a node may take to answer.
+    /// The time in milliseconds after which a node counts as not answering.
     pub timeout_ms: u64,
-    /// What is subtracted from a lock's time to live, as clocks differ.
+    /// What to subtract from a lock's time to live because clocks may run at different speeds.
     pub drift: Drift,
-    /// How soon a split vote is repeated.
+    /// The delay before a new attempt after a split vote.
     pub retry: RetryDelay,
-    /// For how long a node that came back empty grants no locks.
+    /// The quarantine in milliseconds: how long a node that came back without data grants no locks.
     pub quarantine_ms: u64,
-    /// Whether a pool that no node has heard of needs no quarantine.
+    /// Whether to skip the quarantine for a pool that no node knows.
     pub bootstrap: bool,
-    /// The pools that use it.
+    /// The pools that use the group.
     pub pools: Vec<Rc<PoolNames>>,
-    /// The name of this worker, as other machines see it on its locks.
+    /// The name of this worker, stored with its locks for other machines to see.
     pub owner: String,
-    /// The name of this machine in queues: the same for all its workers.
+    /// The name of this machine in queues, shared by all its workers.
     pub instance: String,
 }
 
-/// A lock that is wanted.
+/// Parameters of an attempt to lock a slot.
 pub struct LockRequest {
     /// The pool.
     pub names: Rc<PoolNames>,
     /// The slot of the lease.
     pub first: Rc<SlotCommands>,
-    /// Other slots that are as good.
+    /// Other slots of the pool that may be locked instead.
     pub others: Vec<Slot>,
-    /// Whether to ask by script, which tells more.
+    /// Whether to use the script. It is slower than plain commands, but its reply says why a node
+    /// refuses.
     pub by_script: bool,
-    /// The lock's time to live.
+    /// The lock's time to live in milliseconds.
     pub ttl_ms: u64,
-    /// The lease of the first slot on this machine.
+    /// The local lease of the first slot.
     pub handle: LeaseHandle,
-    /// The fence of the last lock of that slot that is known here.
+    /// The last fence of the first slot that is known on this machine.
     pub last_fence: u64,
-    /// Passed through to the outcome.
+    /// A value of the caller, returned in events.
     pub tag: u64,
 }
 
-/// A lock to be given back.
+/// A lock to release.
 #[derive(Clone, Copy)]
 pub struct GiveBack {
     /// The lock.
     pub lock: Lock,
-    /// Whether nodes may still receive a command that prolongs it, from any worker.
+    /// Whether nodes may still receive a renewal of the lock, from any worker.
     pub retold: bool,
-    /// Whether [`GroupEvent::Gone`](super::GroupEvent::Gone) is wanted.
+    /// Whether to report [`GroupEvent::Gone`](super::GroupEvent::Gone). The caller then repeats the
+    /// release until it is reported.
     pub settles: bool,
     /// Its lease.
     pub handle: LeaseHandle,
 }
 
 impl GiveBack {
-    /// The fence up to which nodes must not put a lock back.
+    /// The fence up to which nodes must not restore a lock of the slot.
     pub(super) fn ends(&self) -> Option<Fence> {
         Fence::new(self.lock.fence).filter(|_| self.retold)
     }

@@ -1,10 +1,11 @@
-//! A group of nodes: attempts, locks to prolong and to give back, an entry in the queue
-//! of all machines.
+//! A group of nodes: attempts to take locks, renewals and releases, and this machine's entries in
+//! the queues.
 
 mod attempts;
 mod cool_downs;
 mod guards;
 mod inputs;
+mod missed;
 mod outcome;
 mod queue;
 mod renewals;
@@ -16,8 +17,8 @@ use std::rc::Rc;
 
 use openai_core::lease::LeaseHandle;
 use openai_core::redlock::{
-    Acquire, Candidates, FenceClock, NodeId, NodeSet, Nonce, Operation, PoolNames, Quorum, Release,
-    ReleaseCommand, Renewal, ScriptCall,
+    Acquisition, Candidates, FenceClock, NodeId, NodeSet, Nonce, PoolNames, Quorum, ReleaseCommand,
+    Renewal, ScriptCall, Unlock,
 };
 use rand::RngCore;
 use rand::rngs::StdRng;
@@ -28,21 +29,24 @@ use crate::call::by_digest;
 use crate::commands::{self, SlotCommands};
 use crate::node::{Node, NodeReport, Rules};
 use crate::transport::Transport;
+use missed::Missed;
 
 pub use inputs::{GiveBack, LockRequest, Setup};
-pub use outcome::{Counts, GroupEvent, Kept};
+pub use outcome::{GroupCounts, GroupEvent, Kept};
 
 new_key_type! {
-    /// Names an attempt to take a lock.
-    pub struct AttemptKey;
+    struct AttemptKey;
+    /// Identifies an operation on a lock. There can be several on one lock at the same time, and
+    /// replies to one must not complete another.
+    pub struct Operation;
     struct UnlockKey;
     struct RenewalKey;
 }
 
-/// A command that is under way.
+/// A command whose reply is outstanding.
 struct Sent {
     order: Order,
-    /// Whether it carried the script's text.
+    /// Whether the command contains the script's text.
     in_full: bool,
 }
 
@@ -51,33 +55,36 @@ enum Order {
     Acquire(AttemptKey),
     Unlock(UnlockKey, Rc<SlotCommands>, GiveBack),
     Renew(RenewalKey),
-    Stray(Rc<ScriptCall>),
+    /// Releases locks that belong to no lease; the reply is ignored.
+    GiveBack(Rc<ScriptCall>),
+    /// A cool-down, or the removal of a queue entry; the reply is ignored.
+    Notice(Rc<ScriptCall>),
     Enqueue(Rc<PoolNames>, Rc<ScriptCall>),
-    /// Whether the node's guard lets it vote.
+    /// Reads a guard of the node.
     Guard(Rc<PoolNames>, Rc<ScriptCall>),
-    /// Which of these keys are out.
-    Recall(Rc<PoolNames>, Rc<[String]>),
+    /// Asks which of these keys are cooling down.
+    Recall(Rc<PoolNames>, Rc<[String]>, Rc<ScriptCall>),
     Share(Rc<ScriptCall>),
 }
 
 struct Attempting {
-    acquire: Acquire,
+    acquire: Acquisition,
     attempt: LockRequest,
     candidates: Candidates,
-    /// None when plain commands were sent.
+    /// `None` if plain commands were sent.
     call: Option<Rc<ScriptCall>>,
     nonce: Nonce,
-    /// Whether a node was unsure.
+    /// Whether a node's reply left open why it did not grant the lock.
     unsure: bool,
     won: bool,
     due: u64,
 }
 
 struct Unlocking {
-    release: Release,
+    release: Unlock,
     handle: LeaseHandle,
     settles: bool,
-    /// The nodes that have told a waiter of another machine.
+    /// The nodes that have notified a waiter on another machine.
     for_others: NodeSet,
     due: u64,
 }
@@ -85,53 +92,56 @@ struct Unlocking {
 struct Renewing {
     renewal: Renewal,
     of: Purpose,
-    /// How many leases nodes are asked about: those that had not ended before.
+    /// The number of locks in the command: those that had not expired before.
     asked: usize,
     call: Rc<ScriptCall>,
     due: u64,
 }
 
-/// For whom locks are prolonged.
+/// What a renewal is for.
 enum Purpose {
-    /// For the leases that have them.
+    /// The locks of these leases.
     Leases(Vec<LeaseHandle>),
-    /// For somebody who waits, or nobody: one lock.
+    /// One lock, for a call of [`Group::keep_for`].
     Operation(Operation),
 }
 
-/// A group of nodes, as one worker is connected to it.
+/// A group of nodes, with the connections of one worker to them.
 pub struct Group<T: Transport> {
     transport: T,
     setup: Setup<T::Target>,
     quorum: Quorum,
     nodes: Vec<Node<T, Sent>>,
+    /// For each node, the releases that it has missed.
+    missed: Vec<Missed>,
     attempts: SlotMap<AttemptKey, Attempting>,
+    deferred: Vec<attempts::Deferred>,
     unlocks: SlotMap<UnlockKey, Unlocking>,
     renewals: SlotMap<RenewalKey, Renewing>,
     fence: FenceClock,
-    /// Locks that were won and that a node may yet take up, by their nonces.
+    /// Nonces of acquired locks whose proposal some node may still process.
     unheard: FxHashSet<u128>,
-    queues: Vec<queue::Entry>,
+    queues: Vec<queue::QueueEntry>,
     woken: FxHashMap<(usize, String), NodeSet>,
     width: attempts::Width,
-    /// Whether to ask by script, which tells more.
+    /// Whether attempts use the script, because a reply to plain commands did not say enough.
     careful: bool,
     /// Whether a node is too old for the plain commands (before Redis 6.2).
     scripts_only: bool,
-    /// What has been packed last.
+    /// A buffer for packed commands.
     packed: Vec<u8>,
-    /// What the guards of each pool tell, by the beginning of the pool's names.
+    /// What is known of the guards of each pool, by the prefix of the pool's names.
     sights: FxHashMap<String, guards::Sight>,
-    /// When nodes that send no messages are asked next.
+    /// When to ask nodes that cannot push messages again.
     ask_at: u64,
-    /// Counts of attempts.
-    pub counts: Counts,
+    /// Counters of attempts.
+    pub counts: GroupCounts,
     random: StdRng,
     timeout_set: bool,
 }
 
 impl<T: Transport> Group<T> {
-    /// A group without connections; [`Group::tend`] makes them.
+    /// Makes a group without connections; [`Group::tend`] establishes them.
     pub fn new(mut setup: Setup<T::Target>, quorum: Quorum, random: StdRng, transport: T) -> Self {
         let channels = |names: &Rc<PoolNames>| {
             let wakes = names.wake_channel(&setup.instance).ok();
@@ -147,6 +157,7 @@ impl<T: Transport> Group<T> {
         let targets = std::mem::take(&mut setup.nodes);
         let node = |(at, target)| Node::new(NodeId(at), target, rules.clone());
         Self {
+            missed: targets.iter().map(|_| Missed::default()).collect(),
             nodes: (0..).zip(targets).map(node).collect(),
             transport,
             queues: vec![],
@@ -158,54 +169,44 @@ impl<T: Transport> Group<T> {
             setup,
             quorum,
             attempts: SlotMap::with_key(),
+            deferred: vec![],
             unlocks: SlotMap::with_key(),
             renewals: SlotMap::with_key(),
             fence: FenceClock::default(),
             unheard: FxHashSet::default(),
             sights: FxHashMap::default(),
             ask_at: 0,
-            counts: Counts::default(),
+            counts: GroupCounts::default(),
             random,
             timeout_set: false,
         }
     }
 
-    /// The nodes to ask. Suspects only when there are too few without them: it may
-    /// be this machine that is slow.
+    /// The nodes for which `is_so` returns `true`.
+    fn those(&self, is_so: impl Fn(&Node<T, Sent>) -> bool) -> NodeSet {
+        let nodes = (0..).map(NodeId).zip(&self.nodes);
+        let those = nodes.filter(|(_, node)| is_so(node));
+        those.map(|(id, _)| id).collect()
+    }
+
+    /// The nodes to ask for a vote. Suspect nodes are only included if there is no quorum without
+    /// them: this machine itself may be slow.
     fn voters(&self, pool: &str, now: u64) -> NodeSet {
-        let those = |votes: fn(&Node<T, Sent>, &str, u64) -> bool| -> NodeSet {
-            let nodes = self.nodes.iter().enumerate();
-            nodes
-                .filter(|(_, node)| votes(node, pool, now))
-                .map(|(at, _)| NodeId(at as u8))
-                .collect()
-        };
-        let prompt = those(Node::votes);
+        let prompt = self.those(|node| node.votes(pool, now));
         if prompt.len() >= self.quorum.needed() {
             return prompt;
         }
-        those(Node::may_vote)
+        self.those(|node| node.may_vote(pool, now))
     }
 
-    /// Nodes that can be asked to keep what they have: in quarantine, too.
-    fn keepers(&self) -> NodeSet {
-        let open = |(_, node): &(usize, &Node<T, Sent>)| node.is_open();
-        self.nodes
-            .iter()
-            .enumerate()
-            .filter(open)
-            .map(|(at, _)| NodeId(at as u8))
-            .collect()
-    }
-
-    /// How each node does, for a pool.
+    /// A report of each node, for a pool.
     pub fn reports(&self, names: &PoolNames, now: u64) -> impl Iterator<Item = NodeReport<'_>> {
         self.nodes
             .iter()
             .map(move |node| node.report(names.base(), now))
     }
 
-    /// An event of a node's connection.
+    /// Handles an event of a node's connection: it can be read or written, or has failed.
     pub fn node_event(&mut self, node: usize, now: u64, done: &mut Vec<GroupEvent>) {
         let mut heard = vec![];
         if let Some(node) = self.nodes.get_mut(node) {
@@ -214,8 +215,9 @@ impl<T: Transport> Group<T> {
         self.hear(node, heard, now, done);
     }
 
-    /// Sends what has been pushed in this turn of the event loop.
+    /// Starts postponed attempts, and sends all commands of this turn of the event loop.
     pub fn flush(&mut self, now: u64, done: &mut Vec<GroupEvent>) {
+        self.make_deferred(now, done);
         for at in 0..self.nodes.len() {
             let mut heard = vec![];
             self.nodes[at].flush(now, &mut self.transport, &mut heard);
@@ -223,7 +225,7 @@ impl<T: Transport> Group<T> {
         }
     }
 
-    /// Keeps connections up; to be called now and then.
+    /// Maintains connections, checks nodes and sends missed releases. Call it periodically.
     pub fn tend(&mut self, now: u64, done: &mut Vec<GroupEvent>) {
         self.see_closed_guards(now);
         for at in 0..self.nodes.len() {
@@ -231,11 +233,14 @@ impl<T: Transport> Group<T> {
             let random = self.random.next_u64();
             self.nodes[at].tend(now, random, &mut self.transport, &mut heard);
             self.hear(at, heard, now, done);
+            self.catch_up(NodeId(at as u8));
         }
     }
 
-    /// Gives back what may yet be granted. No answer will be heard any more.
+    /// Releases all locks that nodes may still grant. Call it before the group is dropped; replies
+    /// are not read any more.
     pub fn end(&mut self, now: u64, done: &mut Vec<GroupEvent>) {
+        self.deferred.clear();
         let open = self.attempts.values().filter(|a| !a.won).map(|a| {
             let slots = a.candidates.slots().into();
             (
@@ -254,14 +259,14 @@ impl<T: Transport> Group<T> {
         self.flush(now, done);
     }
 
-    /// Asks a node about totals that machines share; whether it can be asked.
+    /// Sends a call about shared stats to a node. `false` if it is not connected.
     pub fn share(&mut self, node: NodeId, call: ScriptCall) -> bool {
         let packed = by_digest(&call);
-        self.send(node, &packed, Order::Share(Rc::new(call)))
+        self.send(node, &packed, 1, Order::Share(Rc::new(call)))
             .is_ok()
     }
 
-    /// What a node is called in logs.
+    /// The name of a node in logs.
     pub fn node_name(&self, node: NodeId) -> &str {
         let node = self.nodes.get(usize::from(node.0));
         node.map_or("", |node| node.name())

@@ -1,69 +1,72 @@
-//! What a group reports to its owner.
+//! Events of a group.
 
 use std::rc::Rc;
 
 use openai_core::lease::{LeaseHandle, Lock};
-use openai_core::redlock::{CoolDown, NodeId, Operation, PoolNames, Value};
+use openai_core::redlock::{CoolDown, NodeId, PoolNames, Value};
 
-/// What nodes have answered to an operation on a lock.
+use super::Operation;
+
+/// The result of [`Group::keep_for`](super::Group::keep_for).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
-    /// A majority keeps it, so that it is valid until then.
+    /// A majority of nodes has renewed the lock: it is valid until this time in milliseconds.
     Until(u64),
-    /// Too few nodes keep it.
+    /// Too few nodes have renewed the lock.
     Refused,
-    /// A majority answers that somebody else holds it.
+    /// A majority of nodes has replied that the lock is held by another lease.
     Lost,
 }
 
-/// What has come of something. A handle is that of the lease concerned; a tag is that of
-/// the [`LockRequest`](super::Attempt).
+/// An event of a group. `handle` is the lease concerned. `tag` is that of the
+/// [`LockRequest`](super::LockRequest).
 #[derive(Debug)]
 pub enum GroupEvent {
     /// A lock was taken.
     Locked {
-        /// Of the attempt.
+        /// The tag of the request.
         tag: u64,
         /// The lease.
         handle: LeaseHandle,
         /// The lock.
         lock: Lock,
-        /// Which of the slots is locked.
+        /// The index of the locked slot: 0 for the first, otherwise 1 plus its index in `others`.
         choice: usize,
-        /// How many nodes had granted it by then.
+        /// The number of nodes that had granted it by then.
         votes: u8,
     },
-    /// It is held elsewhere, or the votes were split; worth trying again then.
+    /// The slots are held elsewhere, or the votes were split. Another attempt can succeed later.
     Busy {
-        /// Of the attempt.
+        /// The tag of the request.
         tag: u64,
         /// The lease.
         handle: LeaseHandle,
-        /// In how many milliseconds to try again.
+        /// When to try again, in milliseconds from now.
         wait_ms: u64,
     },
-    /// Too little has been learnt; the next attempt has to ask by script.
+    /// The replies left open why the attempt failed. The next attempt must use the script.
     Unsure {
-        /// Of the attempt.
+        /// The tag of the request.
         tag: u64,
         /// The lease.
         handle: LeaseHandle,
     },
-    /// No quorum can be had.
+    /// There is no quorum, or the attempt took too long.
     Unavailable {
-        /// Of the attempt.
+        /// The tag of the request.
         tag: u64,
         /// The lease.
         handle: LeaseHandle,
     },
-    /// A lock was given back.
+    /// A release is decided: a majority has released the lock, too few nodes had it, or too few
+    /// replied. On a node that has not released it, it expires.
     Unlocked {
         /// The lease.
         handle: LeaseHandle,
-        /// Whether a waiter on another machine has been told.
+        /// Whether a waiter on another machine has been notified.
         for_others: bool,
     },
-    /// No node has the lock any more; comes after [`GroupEvent::Unlocked`].
+    /// No node has the lock any more. Follows [`GroupEvent::Unlocked`].
     Gone {
         /// The lease.
         handle: LeaseHandle,
@@ -73,76 +76,77 @@ pub enum GroupEvent {
         /// The lease.
         handle: LeaseHandle,
     },
-    /// A lock was prolonged.
+    /// A lock was renewed.
     Prolonged {
         /// The lease.
         handle: LeaseHandle,
-        /// Until when it is valid.
+        /// The new end of its validity, in milliseconds of the monotonic clock.
         deadline_ms: u64,
     },
-    /// The result of [`Group::keep_for`](super::Group::keep_for); may come again.
+    /// The result of [`Group::keep_for`](super::Group::keep_for). It can be reported more than
+    /// once.
     Concluded {
-        /// The operation that was passed to it.
+        /// The operation that was passed to `keep_for`.
         operation: Operation,
         /// The result.
         kept: Kept,
     },
-    /// Somebody else holds the lock.
+    /// A majority of nodes has replied that the lock is held by another lease.
     Lost {
         /// The lease.
         handle: LeaseHandle,
     },
-    /// Commands can be sent to a node from now on; see [`Group::greet`](super::Group::greet).
+    /// A node is connected; see [`Group::greet`](super::Group::greet).
     Opened {
         /// The number of the group.
         group: usize,
         /// The node.
         node: NodeId,
     },
-    /// A node says that a key cannot be used.
+    /// A node says that a key is cooling down.
     CoolingDown {
         /// The pool.
         names: Rc<PoolNames>,
         /// The id of the key.
         key: String,
-        /// Why, and for how long.
+        /// The cause, and the end.
         cool_down: CoolDown,
     },
-    /// The answer of a node to a call of [`Group::share`](super::Group::share).
+    /// The reply of a node to a call of [`Group::share`](super::Group::share).
     Shared {
         /// The number of the group.
         group: usize,
         /// The node.
         node: NodeId,
-        /// The answer.
+        /// The reply.
         value: Value,
     },
-    /// Another machine has given up a slot, and it is the turn of this one.
+    /// Another machine has released a slot, and this machine is the next in the queue.
     Freed {
         /// The pool.
         names: Rc<PoolNames>,
-        /// The slot, as nodes know it.
+        /// The name of the slot on the nodes.
         field: String,
     },
 }
 
-/// Counts of attempts since the worker began.
+/// Counters of attempts since the worker started.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Counts {
-    /// Locks that were taken.
+pub struct GroupCounts {
+    /// Locks acquired.
     pub locked: u64,
-    /// Locks that passed from lease to lease; counted by the owner of the group.
+    /// Locks passed from one lease to the next; counted by the owner of the group.
     pub handed_over: u64,
-    /// Attempts that found the slots held elsewhere, or split votes.
+    /// Attempts that failed because the slots were held elsewhere or the votes were split.
     pub busy: u64,
-    /// Attempts that had no quorum.
+    /// Attempts that failed for lack of a quorum.
     pub no_quorum: u64,
     /// Attempts that failed because nodes were in quarantine.
     pub quarantine: u64,
-    /// Attempts that took too long to be of use.
+    /// Attempts that acquired the lock too late to use it.
     pub too_late: u64,
     /// Attempts that were abandoned.
     pub abandoned: u64,
-    /// Locks that somebody else holds.
+    /// Renewals that found the lock held by another lease.
     pub lost: u64,
 }

@@ -1,8 +1,8 @@
-//! The queue of all machines: an entry for the waiters of this one, and messages about
-//! slots that others give up.
+//! The queue of all machines: one entry for the waiters of this machine, and messages about slots
+//! that other machines release.
 //!
-//! All workers of a machine share one entry and one channel. A machine that takes
-//! a lock while others wait goes to the end: machines take turns within a priority.
+//! All workers of a machine share one entry and one channel. A machine that takes a lock while
+//! others wait moves to the end, so that machines take turns within a priority.
 
 use std::rc::Rc;
 
@@ -11,20 +11,19 @@ use openai_core::redlock::{
 };
 
 use super::{Group, GroupEvent, Order};
-use crate::call::by_digest;
 use crate::transport::{GroupTimer, Transport};
 
-/// For how long nodes keep an entry that is not renewed.
+/// How long nodes keep an entry that is not renewed.
 const ENTRY_MS: u64 = 2_000;
 const RENEW_MS: u64 = 600;
-/// How long to wait for other nodes to say, too, that a slot is free: the first
-/// one has it from a release that is still on its way to them.
+/// How long to wait until more nodes report that a slot is free: the release reaches the nodes at
+/// different times.
 const WAKE_MS: u64 = 3;
-/// What a node may have us remember.
+/// Maximum number of released slots to remember.
 const MOST_WOKEN: usize = 1_024;
 
 /// The entry of this machine in the queue of a pool.
-pub(super) struct Entry {
+pub(super) struct QueueEntry {
     names: Rc<PoolNames>,
     priority: i32,
     renew_at: u64,
@@ -33,12 +32,17 @@ pub(super) struct Entry {
 }
 
 impl<T: Transport> Group<T> {
-    fn entry(&mut self, names: &PoolNames) -> Option<&mut Entry> {
-        let same = |entry: &&mut Entry| entry.names.base() == names.base();
+    fn entry(&self, names: &PoolNames) -> Option<&QueueEntry> {
+        let same = |entry: &&QueueEntry| entry.names.base() == names.base();
+        self.queues.iter().find(same)
+    }
+
+    fn entry_mut(&mut self, names: &PoolNames) -> Option<&mut QueueEntry> {
+        let same = |entry: &&mut QueueEntry| entry.names.base() == names.base();
         self.queues.iter_mut().find(same)
     }
 
-    /// The pools in whose queues this worker has put a entry.
+    /// The pools in whose queues this worker has an entry.
     pub fn queued_in(&self) -> Vec<Rc<PoolNames>> {
         self.queues
             .iter()
@@ -46,16 +50,15 @@ impl<T: Transport> Group<T> {
             .collect()
     }
 
-    /// Whether there is an entry for a waiter of this priority.
+    /// Whether there is an entry with at least this priority.
     pub fn is_queued(&self, names: &PoolNames, priority: i32) -> bool {
-        self.queues
-            .iter()
-            .any(|entry| entry.names.base() == names.base() && entry.priority >= priority)
+        let entry = self.entry(names);
+        entry.is_some_and(|entry| entry.priority >= priority)
     }
 
-    /// Somebody waits here, with this priority at most.
+    /// Adds or renews the entry for a pool, with the highest priority of the local waiters.
     pub fn queue_up(&mut self, names: &Rc<PoolNames>, priority: i32, now: u64) {
-        match self.entry(names) {
+        match self.entry_mut(names) {
             Some(entry) if entry.priority != priority => {
                 entry.priority = priority;
                 entry.renew_at = now + RENEW_MS;
@@ -63,7 +66,7 @@ impl<T: Transport> Group<T> {
             }
             Some(entry) if entry.renew_at > now => return,
             Some(entry) => entry.renew_at = now + RENEW_MS,
-            None => self.queues.push(Entry {
+            None => self.queues.push(QueueEntry {
                 names: Rc::clone(names),
                 priority,
                 renew_at: now + RENEW_MS,
@@ -73,7 +76,8 @@ impl<T: Transport> Group<T> {
         self.enlist(names, priority);
     }
 
-    /// It was our turn; others wait, too.
+    /// Moves the entry to the end of the queue if other machines wait too. Called after a lock was
+    /// taken.
     pub fn requeue(&mut self, names: &Rc<PoolNames>, priority: i32) {
         if self.is_crowded(names) {
             self.leave(names);
@@ -81,7 +85,7 @@ impl<T: Transport> Group<T> {
         }
     }
 
-    /// Nobody waits here any more.
+    /// Removes the entry for a pool: there are no local waiters any more.
     pub fn unqueue(&mut self, names: &Rc<PoolNames>) {
         let before = self.queues.len();
         self.queues
@@ -91,11 +95,10 @@ impl<T: Transport> Group<T> {
         }
     }
 
-    /// Whether waiters on other machines are known of.
+    /// Whether enough nodes know of waiters on other machines.
     pub fn is_crowded(&self, names: &PoolNames) -> bool {
-        self.queues.iter().any(|entry| {
-            entry.names.base() == names.base() && entry.crowded.len() > self.quorum.spare()
-        })
+        let entry = self.entry(names);
+        entry.is_some_and(|entry| entry.crowded.len() > self.quorum.spare())
     }
 
     fn enlist(&mut self, names: &Rc<PoolNames>, priority: i32) {
@@ -103,12 +106,10 @@ impl<T: Transport> Group<T> {
         let Ok(enlist) = Enlist::new(&self.setup.instance, 0, priority, ENTRY_MS) else {
             return;
         };
-        let call = Rc::new(ScriptCall::new(&Command::Enqueue(enlist), names));
-        let packed = by_digest(&call);
-        for node in self.quorum.all().iter() {
-            let order = Order::Enqueue(Rc::clone(names), Rc::clone(&call));
-            let _ = self.send(node, &packed, order);
-        }
+        let call = ScriptCall::new(&Command::Enqueue(enlist), names);
+        self.tell(self.quorum.all(), call, |call| {
+            Order::Enqueue(Rc::clone(names), call)
+        });
     }
 
     fn leave(&mut self, names: &PoolNames) {
@@ -116,16 +117,13 @@ impl<T: Transport> Group<T> {
             return;
         };
         let waiter = enlist.waiter().to_owned();
-        let call = Rc::new(ScriptCall::new(&Command::Leave { waiter }, names));
-        let packed = by_digest(&call);
-        for node in self.quorum.all().iter() {
-            let _ = self.send(node, &packed, Order::Stray(Rc::clone(&call)));
-        }
+        let call = ScriptCall::new(&Command::Leave { waiter }, names);
+        self.tell(self.quorum.all(), call, Order::Notice);
     }
 
     pub(super) fn enqueued(&mut self, node: NodeId, names: &PoolNames, value: &Value) {
         let others = reply::enqueue(value).unwrap_or_default();
-        let Some(entry) = self.entry(names) else {
+        let Some(entry) = self.entry_mut(names) else {
             return;
         };
         if others > 0 {
@@ -135,8 +133,8 @@ impl<T: Transport> Group<T> {
         }
     }
 
-    /// A node has told us of a slot that has been given up. That counts once a
-    /// quorum has, or after a moment.
+    /// Handles the message of a node that a slot has been released. It takes effect once a quorum
+    /// of nodes has sent it, or after [`WAKE_MS`].
     pub(super) fn woken(
         &mut self,
         node: NodeId,
@@ -168,7 +166,8 @@ impl<T: Transport> Group<T> {
         }
     }
 
-    /// Those who have not told us by now will not.
+    /// Handles the expiry of [`GroupTimer::Wake`]: the messages so far take effect without a
+    /// quorum.
     pub fn wake(&mut self, done: &mut Vec<GroupEvent>) {
         let woken = std::mem::take(&mut self.woken);
         done.extend(woken.into_keys().map(|key| self.freed(key)));

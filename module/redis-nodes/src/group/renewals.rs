@@ -1,22 +1,25 @@
-//! Prolonging locks.
+//! Renewal of locks.
 
 use std::rc::Rc;
 
 use openai_core::lease::{LeaseHandle, Lock};
 use openai_core::redlock::{
-    Command, Fence, Lease, NodeSet, Nonce, Operation, PoolNames, Renewal, RenewalAction,
-    RenewalEvent, ScriptCall, Slot, Timing,
+    Command, Fence, NodeSet, Nonce, PoolNames, Renewal, RenewalAction, RenewalEvent, ScriptCall,
+    Slot, SlotLock, Timing,
 };
 
-use super::{Counts, Group, GroupEvent, Kept, Order, Purpose, RenewalKey, Renewing};
+use super::{
+    Group, GroupCounts, GroupEvent, Kept, Operation, Order, Purpose, RenewalKey, Renewing,
+};
 use crate::call::by_digest;
+use crate::node::Node;
 use crate::transport::Transport;
 
-/// How many locks a node is asked about at once.
+/// Maximum number of locks in one command.
 const MOST: usize = 256;
 
 impl<T: Transport> Group<T> {
-    /// Prolongs the locks of leases.
+    /// Renews the locks of leases. `ttl_ms` is their new time to live in milliseconds.
     pub fn prolong(
         &mut self,
         names: &PoolNames,
@@ -34,9 +37,9 @@ impl<T: Transport> Group<T> {
         self.arm();
     }
 
-    /// Has the nodes keep a lock so that it is valid for that long from now at least. It
-    /// is concluded by their answers, by the node timeout, or at once if there is nobody
-    /// to ask.
+    /// Renews one lock so that it is valid for at least `valid_ms` from now. The result is reported
+    /// as [`GroupEvent::Concluded`]: when nodes have replied, after the node timeout, or at once if
+    /// no node is connected.
     pub fn keep_for(
         &mut self,
         names: &PoolNames,
@@ -46,21 +49,21 @@ impl<T: Transport> Group<T> {
         now: u64,
         done: &mut Vec<GroupEvent>,
     ) {
-        // Who asks knows whether it has ended meanwhile.
+        // The caller knows whether the lock has expired in the meantime.
         let lease = lease_of(slot, lock, u64::MAX);
         let of = Purpose::Operation(operation);
         self.ask_to_keep(names, self.ttl_for(valid_ms), &[lease], of, now, done);
         self.arm();
     }
 
-    /// For how long nodes are asked to keep a lock that is to be valid for so long.
+    /// The time to live to request for a lock that must be valid for `valid_ms`.
     pub fn ttl_for(&self, valid_ms: u64) -> u64 {
         self.setup.drift.ttl_for(valid_ms)
     }
 
-    /// When an operation that begins now has been concluded.
+    /// The time by which an operation that starts now is concluded.
     pub fn concluded_by(&self, now: u64) -> u64 {
-        // Timeouts are looked for every half of one.
+        // Timeouts are checked once per half a timeout.
         now + 2 * self.setup.timeout_ms
     }
 
@@ -68,14 +71,16 @@ impl<T: Transport> Group<T> {
         &mut self,
         names: &PoolNames,
         ttl_ms: u64,
-        leases: &[Lease],
+        leases: &[SlotLock],
         of: Purpose,
         now: u64,
         done: &mut Vec<GroupEvent>,
     ) {
         let drift = self.setup.drift;
         let timing = Timing { ttl_ms, drift };
-        let (renewal, actions) = Renewal::new(self.quorum, timing, self.keepers(), leases, now);
+        // Nodes in quarantine renew as well.
+        let keepers = self.those(Node::is_open);
+        let (renewal, actions) = Renewal::new(self.quorum, timing, keepers, leases, now);
         let call = actions.iter().find_map(|action| match action {
             RenewalAction::Send {
                 command: command @ Command::Renew(renew),
@@ -101,7 +106,7 @@ impl<T: Transport> Group<T> {
             .get(key)
             .map_or(NodeSet::default(), |r| r.renewal.pending());
         for node in to.iter() {
-            if self.send(node, &packed, Order::Renew(key)).is_err() {
+            if self.send(node, &packed, 1, Order::Renew(key)).is_err() {
                 self.renewal_step(key, RenewalEvent::Failed(node), now, done);
             }
         }
@@ -137,8 +142,8 @@ impl<T: Transport> Group<T> {
     }
 }
 
-fn lease_of(slot: &Slot, lock: &Lock, deadline_ms: u64) -> Lease {
-    Lease {
+fn lease_of(slot: &Slot, lock: &Lock, deadline_ms: u64) -> SlotLock {
+    SlotLock {
         slot: slot.clone(),
         nonce: Nonce(lock.nonce()),
         fence: Fence::new(lock.fence).unwrap_or_default(),
@@ -149,7 +154,7 @@ fn lease_of(slot: &Slot, lock: &Lock, deadline_ms: u64) -> Lease {
 fn note_renewals(
     of: &Purpose,
     actions: &[RenewalAction],
-    counts: &mut Counts,
+    counts: &mut GroupCounts,
     done: &mut Vec<GroupEvent>,
 ) {
     for action in actions {
@@ -172,7 +177,7 @@ fn note_renewals(
                     handle,
                     deadline_ms,
                 }),
-                // It keeps its end.
+                // The lock keeps its deadline.
                 Kept::Refused => None,
                 Kept::Lost => Some(GroupEvent::Lost { handle }),
             }),

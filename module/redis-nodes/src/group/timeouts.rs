@@ -1,4 +1,4 @@
-//! Nodes that do not answer in time.
+//! Timeouts of nodes.
 
 use openai_core::redlock::{AcquireEvent, NodeSet, ReleaseEvent, RenewalEvent};
 use rand::RngCore;
@@ -7,14 +7,15 @@ use slotmap::{Key, SlotMap};
 use super::{Group, GroupEvent};
 use crate::transport::{GroupTimer, Transport};
 
-/// What is due, of the things that are under way.
+/// The keys of the entries for which `is_late` returns `true`.
 fn late<K: Key, T>(things: &SlotMap<K, T>, is_late: impl Fn(&T) -> bool) -> Vec<K> {
     let late = things.iter().filter(|(_, thing)| is_late(thing));
     late.map(|(key, _)| key).collect()
 }
 
 impl<T: Transport> Group<T> {
-    /// Gives up on nodes that have not answered in time.
+    /// Handles the expiry of [`GroupTimer::Timeout`]: nodes that have not replied in time count as
+    /// failed.
     pub fn timeouts(&mut self, now: u64, done: &mut Vec<GroupEvent>) {
         self.timeout_set = false;
         let mut slow = NodeSet::default();
@@ -46,7 +47,8 @@ impl<T: Transport> Group<T> {
         self.arm();
     }
 
-    /// One timer for all: they all have the same patience, so the first is due first.
+    /// Starts the timer, unless it runs or nothing is outstanding. One timer is enough, because all
+    /// operations have the same timeout.
     pub(super) fn arm(&mut self) {
         let idle = self.attempts.is_empty() && self.unlocks.is_empty() && self.renewals.is_empty();
         if !self.timeout_set && !idle {

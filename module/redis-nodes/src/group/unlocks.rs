@@ -1,15 +1,15 @@
-//! Giving locks back.
+//! Release of locks.
 
 use std::rc::Rc;
 
-use openai_core::redlock::{NodeId, NodeSet, Nonce, Release, ReleaseAction, ReleaseEvent};
+use openai_core::redlock::{NodeId, NodeSet, Nonce, ReleaseEvent, Unlock};
 
 use super::{GiveBack, Group, GroupEvent, Order, UnlockKey, Unlocking};
 use crate::commands::SlotCommands;
 use crate::transport::Transport;
 
 impl<T: Transport> Group<T> {
-    /// Gives a lock back; [`GroupEvent::Unlocked`] tells when that is done.
+    /// Releases a lock on all nodes. [`GroupEvent::Unlocked`] reports that this is decided.
     pub fn unlock(
         &mut self,
         slot: &Rc<SlotCommands>,
@@ -19,7 +19,7 @@ impl<T: Transport> Group<T> {
     ) {
         let nonce = Nonce(lock.lock.nonce());
         let key = self.unlocks.insert(Unlocking {
-            release: Release::of(self.quorum),
+            release: Unlock::new(self.quorum),
             handle: lock.handle,
             settles: lock.settles,
             for_others: NodeSet::default(),
@@ -28,10 +28,11 @@ impl<T: Transport> Group<T> {
         let mut packed = std::mem::take(&mut self.packed);
         packed.clear();
         slot.release(&self.setup.owner, nonce, lock.ends(), &mut packed);
-        // Also those that never seemed to grant it.
+        // Nodes that seemed not to grant the lock may have it as well.
         for node in self.quorum.all().iter() {
             let order = Order::Unlock(key, Rc::clone(slot), lock);
-            if self.send(node, &packed, order).is_err() {
+            if let Err(order) = self.send(node, &packed, 1, order) {
+                self.miss(node, order);
                 self.unlocked(key, ReleaseEvent::Failed(node), done);
             }
         }
@@ -39,7 +40,7 @@ impl<T: Transport> Group<T> {
         self.arm();
     }
 
-    /// Notes whom a node has told of the slot that it gave up.
+    /// Notes whether a node has passed the released slot to a waiter on another machine.
     pub(super) fn note_next(&mut self, key: UnlockKey, node: NodeId, next: Option<&str>) {
         let other = next.is_some_and(|waiter| {
             waiter.rsplit_once(':').map(|(instance, _)| instance) != Some(&self.setup.instance)
@@ -58,7 +59,7 @@ impl<T: Transport> Group<T> {
         let Some(unlocking) = self.unlocks.get_mut(key) else {
             return;
         };
-        if let Some(ReleaseAction::Done(_)) = unlocking.release.step(event) {
+        if unlocking.release.step(event) {
             done.push(GroupEvent::Unlocked {
                 handle: unlocking.handle,
                 for_others: unlocking.for_others.len() > self.quorum.spare(),

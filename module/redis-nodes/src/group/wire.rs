@@ -1,39 +1,52 @@
-//! What goes to nodes, and what they answer.
+//! Commands to nodes, and their replies.
 
 use std::rc::Rc;
 
 use openai_core::redlock::{
-    AcquireEvent, CoolDown, ErrorKind, NodeId, Nonce, ReleaseEvent, RenewalEvent, Value, reply,
+    AcquireEvent, ErrorKind, NodeId, NodeSet, Nonce, ReleaseEvent, RenewalEvent, ScriptCall, Value,
+    reply,
 };
 
 use super::cool_downs::recalled;
 use super::{Group, GroupEvent, Order, Sent};
-use crate::call::in_full;
+use crate::call::{by_digest, in_full};
 use crate::node::Heard;
 use crate::transport::Transport;
 
 impl<T: Transport> Group<T> {
-    pub(super) fn send(&mut self, node: NodeId, packed: &[u8], order: Order) -> Result<(), ()> {
-        let now_us = self.transport.clock_us();
-        let node = self.nodes.get_mut(usize::from(node.0)).ok_or(())?;
-        let in_full = false;
-        node.send(packed, 1, Sent { order, in_full }, now_us)
-            .map_err(|_| ())
-    }
-
-    /// Sends plain commands.
-    pub(super) fn send_several(
+    /// Sends packed commands, whose replies are combined into one. Returns the order if the node is
+    /// not connected.
+    pub(super) fn send(
         &mut self,
         node: NodeId,
         packed: &[u8],
         commands: usize,
         order: Order,
-    ) -> Result<(), ()> {
+    ) -> Result<(), Order> {
         let now_us = self.transport.clock_us();
-        let node = self.nodes.get_mut(usize::from(node.0)).ok_or(())?;
-        let in_full = true;
+        let Some(node) = self.nodes.get_mut(usize::from(node.0)) else {
+            return Err(order);
+        };
+        let in_full = false;
         node.send(packed, commands, Sent { order, in_full }, now_us)
-            .map_err(|_| ())
+            .map_err(|sent| sent.order)
+    }
+
+    /// Sends a call to these nodes. To nodes that are not connected, a release is sent later; other
+    /// calls are dropped.
+    pub(super) fn tell(
+        &mut self,
+        nodes: NodeSet,
+        call: impl Into<Rc<ScriptCall>>,
+        order: impl Fn(Rc<ScriptCall>) -> Order,
+    ) {
+        let call = call.into();
+        let packed = by_digest(&call);
+        for node in nodes.iter() {
+            if let Err(order) = self.send(node, &packed, 1, order(Rc::clone(&call))) {
+                self.miss(node, order);
+            }
+        }
     }
 
     pub(super) fn hear(
@@ -51,6 +64,7 @@ impl<T: Transport> Group<T> {
                 }
                 Heard::Reply(sent, value) => self.replied(node, sent.order, &value, now, done),
                 Heard::Opened => {
+                    self.catch_up(node);
                     let group = self.setup.number;
                     done.push(GroupEvent::Opened { group, node });
                 }
@@ -72,6 +86,7 @@ impl<T: Transport> Group<T> {
         done: &mut Vec<GroupEvent>,
     ) {
         let error = Value::Error(ErrorKind::Disconnected);
+        self.miss(node, order.clone());
         self.replied(node, order, &error, now, done);
     }
 
@@ -89,11 +104,12 @@ impl<T: Transport> Group<T> {
                 let nonce = Nonce(lock.lock.nonce());
                 Some(Rc::new(slot.release_call(nonce, lock.ends())))
             }
-            Order::Stray(call)
+            Order::GiveBack(call)
+            | Order::Notice(call)
             | Order::Enqueue(_, call)
             | Order::Guard(_, call)
+            | Order::Recall(_, _, call)
             | Order::Share(call) => Some(Rc::clone(call)),
-            Order::Recall(names, keys) => Some(Rc::new(CoolDown::recall(keys, names))),
         };
         let now_us = self.transport.clock_us();
         let (Some(call), Some(to)) = (call, self.nodes.get_mut(usize::from(node.0))) else {
@@ -117,10 +133,10 @@ impl<T: Transport> Group<T> {
         done: &mut Vec<GroupEvent>,
     ) {
         match order {
-            Order::Stray(_) => {}
+            Order::GiveBack(_) | Order::Notice(_) => {}
             Order::Enqueue(names, _) => self.enqueued(node, &names, value),
             Order::Guard(names, _) => self.heard_of_guard(node, &names, value, now),
-            Order::Recall(names, keys) => recalled(&names, &keys, value, done),
+            Order::Recall(names, keys, _) => recalled(&names, &keys, value, done),
             Order::Share(_) => done.push(GroupEvent::Shared {
                 group: self.setup.number,
                 node,
@@ -173,7 +189,7 @@ impl<T: Transport> Group<T> {
     }
 }
 
-/// Whether a node took a lock by SET and has not understood ZADD.
+/// Whether the reply shows a server before Redis 6.2: SET succeeded, and ZADD was rejected.
 fn is_too_old(value: &Value) -> bool {
     let Value::Array(parts) = value else {
         return false;

@@ -1,4 +1,4 @@
-//! What a connection to a node begins with.
+//! The first commands on a connection to a node.
 
 use openai_core::redlock::{ErrorKind, Script};
 
@@ -6,7 +6,7 @@ use super::NodeTarget;
 use crate::link::Link;
 use crate::transport::Connection;
 
-/// What a reply belongs to.
+/// The command that a reply belongs to.
 pub enum Owed<N> {
     Auth,
     Hello,
@@ -19,8 +19,8 @@ pub enum Owed<N> {
     Command(N),
 }
 
-/// Puts what a fresh connection begins with on its way; returns how many replies
-/// it takes to be open.
+/// Pushes the first commands on a new connection. Returns their number: the node is open after so
+/// many replies.
 pub fn greet<C: Connection, N, A>(
     link: &mut Link<C, Owed<N>>,
     target: &NodeTarget<A>,

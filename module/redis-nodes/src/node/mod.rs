@@ -1,4 +1,4 @@
-//! A node: its connection, kept up in the background, and what is known of it.
+//! A node: its connection, which is re-established in the background, and its state.
 
 mod greeting;
 mod report;
@@ -8,7 +8,7 @@ pub use report::{NodeCounts, NodeReport, NodeState};
 use std::rc::Rc;
 
 use openai_core::redlock::{
-    Durability, Incarnation, Mistrust, NodeCheck, NodeCheckChange, NodeHealth, NodeId, ServerInfo,
+    Incarnation, Mistrust, NodeCheck, NodeCheckChange, NodeHealth, NodeId, ServerInfo,
     SuspectPolicy, Value, first_error,
 };
 use rustc_hash::FxHashMap;
@@ -17,16 +17,16 @@ use crate::link::{Arrival, Link};
 use crate::transport::{NodeEvent, Transport};
 use greeting::{Owed, greet, refusal};
 
-/// The address of a node, and how to log in there.
+/// The address and the login data of a node.
 #[derive(Clone)]
 pub struct NodeTarget<A> {
-    /// Its name in logs: without user and password.
+    /// The name in logs; contains no user or password.
     pub name: String,
-    /// The address, as the transport takes it.
+    /// The address, in the transport's form.
     pub address: A,
-    /// The user, if it is not the default one.
+    /// The user; `None` for Redis's default user.
     pub user: Option<String>,
-    /// The password, if it asks for one.
+    /// The password, if the node requires one.
     pub password: Option<Rc<zeroize::Zeroizing<String>>>,
     /// The number of the database.
     pub database: i64,
@@ -35,11 +35,11 @@ pub struct NodeTarget<A> {
 const RECONNECT_MIN_MS: u64 = 100;
 const RECONNECT_MAX_MS: u64 = 5_000;
 const CONNECT_MS: u64 = 2_000;
-/// How long a worker that has just begun waits for its first connections.
+/// How long attempts of a new worker wait for its first connections.
 const FIRST_MS: u64 = 1_000;
-/// A connection that has lasted for so long is no failure.
+/// How long a connection must last to reset the reconnection delay.
 const LASTING_MS: u64 = 2_000;
-/// A connection that owes a reply for so long is given up.
+/// How long a reply may be outstanding before the connection is closed.
 const STALE_US: u64 = 5_000_000;
 const CIRCUIT: SuspectPolicy = SuspectPolicy {
     suspect_after: 2,
@@ -51,7 +51,7 @@ enum Line<C, N> {
     Down {
         again_at: u64,
     },
-    /// Connecting, or being set up.
+    /// Connecting, or waiting for the replies to the first commands.
     Opening {
         link: Link<C, Owed<N>>,
         since: u64,
@@ -60,29 +60,29 @@ enum Line<C, N> {
     Open(Link<C, Owed<N>>),
 }
 
-/// What happened on a node.
+/// A result of a node's connection.
 pub enum Heard<N> {
     Reply(N, Value),
     /// The connection broke before the reply.
     Broken(N),
-    /// It can be sent commands from now on.
+    /// Commands can be sent to the node from now on.
     Opened,
-    /// A channel that was subscribed to says this.
+    /// A message on a subscribed channel.
     Message {
         channel: Vec<u8>,
         text: Vec<u8>,
     },
 }
 
-/// What all nodes of a group are treated by.
+/// Settings that all nodes of a group share.
 #[derive(Clone)]
 pub struct Rules {
     pub timeout_ms: u64,
     pub quarantine_ms: u64,
     pub bootstrap: bool,
-    /// What to subscribe to.
+    /// The channels to subscribe to.
     pub channels: Rc<[String]>,
-    /// What a node is tried with: packed, and how many commands.
+    /// The packed commands of a node check, and their number.
     pub check: (Rc<[u8]>, usize),
 }
 
@@ -95,17 +95,17 @@ pub struct Node<T: Transport, N> {
     incarnation: Incarnation,
     rules: Rules,
     bootstrap: bool,
-    /// Whether it sends messages beside replies.
+    /// Whether the node can push messages (RESP3).
     pushes: bool,
-    /// Smoothed, in microseconds.
+    /// Moving average, in microseconds.
     round_trip_us: Option<u64>,
     pub counts: NodeCounts,
-    /// Until when it has said that it grants nothing in a pool, by the beginning of
-    /// the pool's names.
+    /// When the quarantine ends that the node has reported for a pool, by the prefix of the pool's
+    /// names. In the past if it has none.
     quarantine: FxHashMap<String, u64>,
-    /// Whether it owed an answer for too long when last seen to.
+    /// Whether a reply was overdue at the last call of [`Node::tend`].
     was_stale: bool,
-    /// When it was last opened.
+    /// When the connection was last opened, in milliseconds.
     opened: Option<u64>,
     failures: u32,
     said_down: bool,
@@ -119,7 +119,7 @@ impl<T: Transport, N> Node<T, N> {
             line: Line::Down { again_at: 0 },
             health: NodeHealth::new(CIRCUIT),
             check: NodeCheck::default(),
-            incarnation: Incarnation::new(Durability::Lossy, rules.quarantine_ms),
+            incarnation: Incarnation::new(rules.quarantine_ms),
             bootstrap: rules.bootstrap,
             rules,
             pushes: false,
@@ -133,7 +133,7 @@ impl<T: Transport, N> Node<T, N> {
         }
     }
 
-    /// Its name in logs.
+    /// The name in logs.
     pub fn name(&self) -> &str {
         &self.target.name
     }
@@ -143,18 +143,18 @@ impl<T: Transport, N> Node<T, N> {
         matches!(self.line, Line::Open(_))
     }
 
-    /// Whether it tells by itself what others have told it.
+    /// Whether it pushes messages.
     pub fn sends_messages(&self) -> bool {
         self.pushes
     }
 
-    /// Whether it is worth asking for a vote in a pool.
+    /// Whether to ask it for votes in a pool.
     pub fn votes(&self, pool: &str, now: u64) -> bool {
         self.state(pool, now) == NodeState::Up
     }
 
-    /// Whether it may be asked when too few others vote: a suspect, or one that may do
-    /// again what it is asked.
+    /// Whether to ask it for votes if there is no quorum otherwise: it may also be suspect, or may
+    /// have recovered from an error.
     pub fn may_vote(&self, pool: &str, now: u64) -> bool {
         matches!(
             self.state(pool, now),
@@ -162,7 +162,7 @@ impl<T: Transport, N> Node<T, N> {
         )
     }
 
-    /// How it does, for a pool.
+    /// A report, for a pool.
     pub fn report(&self, pool: &str, now: u64) -> NodeReport<'_> {
         NodeReport {
             name: &self.target.name,
@@ -177,7 +177,7 @@ impl<T: Transport, N> Node<T, N> {
         if self.is_open() && self.check.refuses().is_some() {
             return NodeState::Failing;
         }
-        // Its guard has to be looked at first.
+        // Without an entry, its guard has not been read yet.
         let Some(&until) = self.quarantine.get(pool) else {
             return NodeState::Down;
         };
@@ -190,7 +190,7 @@ impl<T: Transport, N> Node<T, N> {
         }
     }
 
-    /// Whether it is coming up, and may vote in a moment.
+    /// Whether it may be able to vote soon: it is connecting, or was opened just now.
     pub fn is_settling(&self, now: u64) -> bool {
         let first = self.opened.is_none() && self.failures == 0;
         let (since, patience) = match self.line {
@@ -202,13 +202,13 @@ impl<T: Transport, N> Node<T, N> {
         now <= since + patience.max(self.rules.timeout_ms)
     }
 
-    /// Whether it has said that it grants nothing in a pool for now.
+    /// Whether it is connected and has reported a quarantine for a pool that has not ended.
     pub fn is_confined(&self, pool: &str, now: u64) -> bool {
         self.is_open() && self.quarantine.get(pool).is_some_and(|&until| now < until)
     }
 
-    /// Sends commands that go by one name; gives it back when there is no connection
-    /// for them.
+    /// Sends commands, whose replies are combined under one name. Returns the name if the node is
+    /// not connected.
     pub fn send(&mut self, packed: &[u8], commands: usize, name: N, now_us: u64) -> Result<(), N> {
         self.push(packed, commands, Owed::Command(name), now_us)
     }
@@ -235,7 +235,7 @@ impl<T: Transport, N> Node<T, N> {
         self.health.timed_out(now, random);
     }
 
-    /// Sends what is waiting to be sent.
+    /// Sends buffered commands.
     pub fn flush(&mut self, now: u64, transport: &mut T, heard: &mut Vec<Heard<N>>) {
         let sent = match &mut self.line {
             Line::Open(link) | Line::Opening { link, .. } => link.flush(),
@@ -246,7 +246,7 @@ impl<T: Transport, N> Node<T, N> {
         }
     }
 
-    /// Takes in what has arrived.
+    /// Processes received data.
     pub fn arrived(&mut self, now: u64, transport: &mut T, heard: &mut Vec<Heard<N>>) {
         self.flush(now, transport, heard);
         let now_us = transport.clock_us();
@@ -261,7 +261,8 @@ impl<T: Transport, N> Node<T, N> {
                 Ok(Some(Arrival::Reply(owed, after_us, reply))) => {
                     self.note_round_trip(after_us, now);
                     if let Owed::Hello = owed {
-                        // An older server knows no pushes, and is asked now and then.
+                        // Servers before Redis 6 have no RESP3; they are asked periodically
+                        // instead.
                         self.pushes = matches!(reply, Value::Array(_));
                     }
                     if let Err(reason) = self.answered(owed, reply, now, transport, heard) {
@@ -274,14 +275,14 @@ impl<T: Transport, N> Node<T, N> {
     }
 
     fn note_round_trip(&mut self, after_us: u64, now: u64) {
-        // One that always answers late is not to be waited for.
+        // Attempts must not wait for a node that always answers late.
         if after_us <= self.rules.timeout_ms * 1_000 {
             self.health.answered();
         } else if self.health.is_suspect() {
-            // A probe, maybe: the next one may be in time.
+            // The reply may be that of a probe: schedule the next one.
             self.health.timed_out(now, now);
         }
-        // The greetings' answers tell nothing yet of what it remembers.
+        // Replies to the first commands do not show whether the node still has its data.
         if self.is_open() {
             if self.opened.is_some_and(|at| at + LASTING_MS < now) {
                 self.failures = 0;
@@ -337,15 +338,15 @@ impl<T: Transport, N> Node<T, N> {
         let info = info.and_then(|info| info.check().map(|()| info));
         let info = info.map_err(|e: Mistrust| e.to_string())?;
         self.incarnation.connected(&info, now);
-        // Only at first sight: one that comes back empty later has to wait.
+        // Only at the first connection: a node that comes back later without data must wait.
         if std::mem::take(&mut self.bootstrap) {
             self.incarnation.bootstrap();
         }
         Ok(())
     }
 
-    /// Open once all that was sent to set it up has been answered; tells when it
-    /// has become so.
+    /// Counts a reply to the first commands. Opens the node after the last one, and returns whether
+    /// it did.
     fn settle(&mut self, transport: &mut T) -> bool {
         let Line::Opening { owed, .. } = &mut self.line else {
             return false;
@@ -377,12 +378,12 @@ impl<T: Transport, N> Node<T, N> {
         }
     }
 
-    /// The node says itself that it grants nothing in a pool until then.
+    /// Notes that the node has reported a quarantine for a pool until the given time.
     pub fn in_quarantine(&mut self, pool: &str, until: u64) {
         self.quarantine.insert(pool.to_owned(), until);
     }
 
-    /// Keeps the connection up; to be called now and then.
+    /// Maintains the connection and checks the node. Call it periodically.
     pub fn tend(&mut self, now: u64, random: u64, transport: &mut T, heard: &mut Vec<Heard<N>>) {
         match &mut self.line {
             Line::Down { again_at } if *again_at <= now => self.open(now, random, transport),
@@ -392,7 +393,8 @@ impl<T: Transport, N> Node<T, N> {
             }
             Line::Opening { .. } => {}
             Line::Open(link) => {
-                // Twice: after a standstill of ours the answers are there, unread.
+                // Only at the second time: after this process was stopped, replies may have arrived
+                // that have not been read.
                 let now_us = transport.clock_us();
                 let stale = link.owing_us(now_us).is_some_and(|owing| owing > STALE_US);
                 if stale && std::mem::replace(&mut self.was_stale, stale) {
@@ -411,7 +413,7 @@ impl<T: Transport, N> Node<T, N> {
         }
     }
 
-    /// Has it do what changes nothing, if it is time; whether it was.
+    /// Sends a node check if one is due; returns whether it was.
     fn try_out(&mut self, now: u64, now_us: u64) -> bool {
         let due = self.check.is_due(now);
         if due {

@@ -1,33 +1,33 @@
-//! The state of a node, as it is reported.
+//! The reported state of a node.
 
 use openai_core::redlock::ErrorKind;
 
-/// What is known of a node.
+/// A report of a node, for a pool.
 pub struct NodeReport<'a> {
     /// Its name in logs.
     pub name: &'a str,
     /// Its state.
     pub state: NodeState,
-    /// By which error it refuses what it is asked, if it does.
+    /// The error with which the node rejects commands, if it does.
     pub refuses: Option<ErrorKind>,
-    /// Smoothed, in microseconds.
+    /// The average round trip in microseconds.
     pub round_trip_us: Option<u64>,
-    /// What it has done.
+    /// The counters of the node.
     pub counts: NodeCounts,
 }
 
 /// The state of a node, for a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeState {
-    /// It is asked for votes.
+    /// It is connected and asked for votes.
     Up,
-    /// It did not answer in time, more than once.
+    /// It has not answered in time at least twice in succession.
     Suspect,
-    /// It answers with errors.
+    /// It answers commands with errors.
     Failing,
-    /// It lost its memory not long ago, and grants no locks yet.
+    /// It lost its data recently, and grants no locks yet.
     Quarantined,
-    /// There is no connection.
+    /// It is not connected, or its guard has not been read yet.
     Down,
 }
 
@@ -44,15 +44,15 @@ impl NodeState {
     }
 }
 
-/// What a node has done since the worker began.
+/// Counters of a node since the worker started.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NodeCounts {
-    /// Proposals that it granted.
+    /// Proposals granted.
     pub granted: u64,
-    /// Proposals that it refused.
+    /// Proposals refused.
     pub refused: u64,
-    /// Proposals that it answered with an error, or with nonsense.
+    /// Proposals answered with an error or an invalid reply.
     pub failed: u64,
-    /// Answers that did not come in time.
+    /// Replies that did not arrive in time.
     pub timeouts: u64,
 }

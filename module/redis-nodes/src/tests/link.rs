@@ -1,4 +1,4 @@
-//! A connection whose bytes arrive and leave in pieces, or that breaks.
+//! Connections whose bytes arrive and leave in pieces, or that fail.
 
 use std::io;
 
@@ -16,7 +16,7 @@ fn link() -> (Far, Link<Scripted, u32>) {
     (far, link)
 }
 
-/// Owes one reply to each command, which are named 1, 2, and so on.
+/// A link on which `count` commands, named 1, 2 and so on, wait for one reply each.
 fn owing(count: u32) -> (Far, Link<Scripted, u32>) {
     let (far, mut link) = link();
     for name in 1..=count {

@@ -1,4 +1,4 @@
-//! The connection to a node: set up, broken, silent, refused, and made again.
+//! The connection to a node: setup, failure, silence, refusal and reconnection.
 
 use std::io;
 use std::rc::Rc;
@@ -11,9 +11,9 @@ use crate::node::{Heard, Node, NodeState, NodeTarget, Rules};
 
 const POOL: &str = "t:{p}:";
 const TRIAL: &str = "TRIAL\r\n";
-/// The answer to HELLO of a server that knows RESP3.
+/// The reply to HELLO of a server with RESP3.
 const NEW: &str = "%1\r\n$6\r\nserver\r\n$5\r\nredis\r\n";
-/// And of one that does not.
+/// The reply to HELLO of a server without RESP3.
 const OLD: &str = "-ERR unknown command 'HELLO'\r\n";
 const SUBSCRIBED: &str = ">3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n";
 
@@ -50,13 +50,13 @@ fn bed(target: NodeTarget<&'static str>) -> Bed {
     }
 }
 
-/// The answer to INFO.
+/// The reply to INFO.
 fn info(run_id: &str, role: &str) -> String {
     let text = format!("run_id:{run_id}\r\nuptime_in_seconds:1000\r\nrole:{role}\r\n");
     format!("${}\r\n{text}\r\n", text.len())
 }
 
-/// The answers to SCRIPT LOAD of all scripts.
+/// The replies to SCRIPT LOAD of all scripts.
 fn loaded() -> String {
     "$3\r\nsha\r\n".repeat(Script::ALL.len())
 }
@@ -73,7 +73,7 @@ impl Bed {
         self.tend();
     }
 
-    /// The connection can be read and written.
+    /// Reports that the connection can be read and written.
     fn arrived(&mut self) {
         self.bench.now_us = self.now * 1_000;
         self.node
@@ -112,7 +112,7 @@ impl Bed {
         self.node.report(POOL, self.now).state
     }
 
-    /// Connects, and has the server answer all that a connection begins with.
+    /// Connects, and sends the server's replies to the first commands.
     fn open(&mut self, hello: &str, run_id: &str) -> Far {
         self.tend();
         let far = self.bench.last();
@@ -276,7 +276,7 @@ fn one_that_answers_nothing_any_more_is_given_up() {
     bed.wait(5_000);
     bed.wait(50);
     assert!(bed.node.is_open());
-    // It might have answered while this process stood still.
+    // At the first call, the reply could have arrived while this process was stopped.
     bed.wait(50);
     assert!(far.is_closed());
     assert_eq!(bed.heard(), ["1 broken"]);
@@ -299,7 +299,7 @@ fn a_suspect_is_probed_and_votes_again_when_it_answers() {
     assert_eq!(far.received(), "");
     bed.wait(1);
     assert_eq!(far.received(), "*1\r\n$4\r\nPING\r\n");
-    // Too late to count.
+    // After the timeout, so the reply does not count.
     bed.now += 51;
     far.sends("+PONG\r\n");
     bed.arrived();

@@ -1,4 +1,4 @@
-//! Connections that do what a script says, and a transport that makes them.
+//! Connections that follow a script, and a transport that makes them.
 
 use std::cell::{RefCell, RefMut};
 use std::collections::VecDeque;
@@ -9,7 +9,7 @@ use openai_core::redlock::NodeId;
 
 use crate::transport::{Connection, GroupTimer, NodeEvent, Transport};
 
-/// What a read meets next.
+/// The result of the next read.
 enum Step {
     Bytes(Vec<u8>),
     /// Nothing has arrived yet.
@@ -23,13 +23,13 @@ struct Wire {
     connecting: bool,
     refused: bool,
     steps: VecDeque<Step>,
-    /// How many bytes the next sends take; any number when empty.
+    /// The number of bytes that each of the next sends accepts; all if empty.
     takes: VecDeque<usize>,
     sent: Vec<u8>,
     closed: bool,
 }
 
-/// The far end of a [`Scripted`] connection.
+/// The remote end of a [`Scripted`] connection.
 #[derive(Clone, Default)]
 pub struct Far(Rc<RefCell<Wire>>);
 
@@ -42,13 +42,13 @@ impl Far {
         Scripted(self.clone())
     }
 
-    /// These bytes arrive, with one read at most.
+    /// Makes these bytes arrive. A read returns no more than them.
     pub fn sends(&self, bytes: impl AsRef<[u8]>) {
         let bytes = bytes.as_ref().to_vec();
         self.wire().steps.push_back(Step::Bytes(bytes));
     }
 
-    /// The bytes arrive one by one.
+    /// Makes the bytes arrive one by one.
     pub fn sends_slowly(&self, bytes: &str) {
         for byte in bytes.bytes() {
             self.sends([byte]);
@@ -64,7 +64,7 @@ impl Far {
         self.wire().steps.push_back(Step::Failure(kind));
     }
 
-    /// The connection is not established until [`Far::accepts`].
+    /// Delays the connection until [`Far::accepts`].
     pub fn hesitates(&self) {
         self.wire().connecting = true;
     }
@@ -77,12 +77,12 @@ impl Far {
         self.wire().refused = true;
     }
 
-    /// The next sends take so many bytes each.
+    /// Limits the number of bytes that each of the next sends accepts.
     pub fn takes(&self, lengths: &[usize]) {
         self.wire().takes = lengths.iter().copied().collect();
     }
 
-    /// What was received since the last call.
+    /// The bytes received since the last call.
     pub fn received(&self) -> String {
         String::from_utf8(std::mem::take(&mut self.wire().sent)).unwrap()
     }
@@ -135,12 +135,12 @@ impl Drop for Scripted {
     }
 }
 
-/// Makes scripted connections, and keeps what is logged.
+/// A transport that makes scripted connections, and records log entries.
 #[derive(Default)]
 pub struct Bench {
-    /// The far ends of the connections made so far.
+    /// The remote ends of the connections made so far.
     pub made: Vec<Far>,
-    /// Whether connections cannot even be begun.
+    /// Whether connecting fails at once.
     pub unreachable: bool,
     pub log: Vec<String>,
     pub now_us: u64,

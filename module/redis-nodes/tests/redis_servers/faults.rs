@@ -1,4 +1,4 @@
-//! Nodes that are killed, come back empty, answer errors, forget scripts or stand still.
+//! Nodes that are killed, restart without data, answer with errors, lose scripts or are stopped.
 
 use redis_nodes::{GroupEvent, NodeState};
 
@@ -46,7 +46,7 @@ fn a_connection_that_breaks_while_it_is_asked_is_a_vote_less() {
         let (mut locked, mut failed) = (0, 0);
         for _ in 0..20 {
             servers[2].stop();
-            let (handle, _) = here.ask(&[0], false);
+            let handle = here.ask(&[0], false);
             servers[2].restart();
             let decided = |outcome: &GroupEvent| match outcome {
                 GroupEvent::Locked { handle: of, .. } | GroupEvent::Busy { handle: of, .. } => {
@@ -69,6 +69,37 @@ fn a_connection_that_breaks_while_it_is_asked_is_a_vote_less() {
 
 #[test]
 #[ignore = "needs redis-server; see main.rs"]
+fn a_lock_that_is_given_back_while_a_node_is_not_connected_ends_there_as_well() {
+    run(async {
+        let servers = Server::start_all(3);
+        let mut here = Worker::start("here", &servers).await;
+        let (first, _) = here.lock(0).await;
+        let (second, _) = here.lock(1).await;
+        let keys = [0, 1].map(|slot| here.names.lock(&here.slot(slot).slot));
+        let held = || {
+            let exist = |key| servers[0].ask(&["EXISTS", key]);
+            keys.iter()
+                .map(String::as_str)
+                .map(exist)
+                .collect::<Vec<_>>()
+        };
+        here.until("node 0 has both locks", |_| held() == [":1", ":1"])
+            .await;
+        // The command is sent on a connection that the node has closed.
+        servers[0].ask(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+        here.unlock(0, first).await;
+        here.until_state(0, NodeState::Down).await;
+        assert_eq!(held(), [":1", ":1"]);
+        // The command cannot be sent.
+        here.unlock(1, second).await;
+        here.until_up(3).await;
+        here.until("node 0 has no lock", |_| held() == [":0", ":0"])
+            .await;
+    });
+}
+
+#[test]
+#[ignore = "needs redis-server; see main.rs"]
 fn a_node_that_comes_back_empty_does_not_vote_for_the_quarantine() {
     run(async {
         let mut servers = Server::start_all(3);
@@ -77,7 +108,8 @@ fn a_node_that_comes_back_empty_does_not_vote_for_the_quarantine() {
         servers[0].restart();
         here.until_state(0, NodeState::Quarantined).await;
         let began = here.now();
-        // One of the two that remember is away: a majority would include the empty one.
+        // Stop one of the two nodes that have data: a majority would have to include the empty
+        // node.
         servers[1].kill();
         here.until_state(1, NodeState::Down).await;
         let outcome = here.try_lock(&[1], true).await;
@@ -102,7 +134,7 @@ fn a_node_that_answers_errors_does_not_vote_until_it_obeys() {
         let servers = Server::start_all(3);
         let mut here = Worker::start("here", &servers).await;
         servers[2].ask(&["CONFIG", "SET", "maxmemory", "1"]);
-        // The first attempt finds it out, and does without.
+        // The first attempt notices the error, and succeeds without the node.
         let (lock, votes) = here.lock(0).await;
         assert_eq!(votes, 2);
         here.until_state(2, NodeState::Failing).await;
@@ -157,7 +189,7 @@ fn a_silent_node_is_waited_for_twice_and_a_silent_majority_is_an_outage() {
             servers[0].stop();
             let (lock, _) = here.lock(0).await;
             here.unlock(0, lock).await;
-            // Asked until it has been silent twice.
+            // The node is asked until it has not answered twice.
             while here.states()[0] == NodeState::Up {
                 let (lock, _) = here.lock(0).await;
                 here.unlock(0, lock).await;

@@ -1,7 +1,7 @@
 //! Groups over tokio and real redis-servers.
 //!
-//! The tests are ignored by a plain `cargo test`, as they need `redis-server`;
-//! `make test-redis` installs it and runs them.
+//! A plain `cargo test` ignores these tests, because they need `redis-server`. `make test-redis`
+//! installs it and runs them.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! A redis-server on a port of its own.
+//! A redis-server on a free port.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,16 +7,16 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use std::{env, fs, process};
 
-/// Killed when dropped.
+/// A running redis-server. Dropping the value kills it.
 pub struct Server {
     child: Option<Child>,
     port: u16,
 }
 
 impl Server {
-    /// An empty one, which saves nothing.
+    /// Starts a server without data, which saves nothing.
     pub fn start() -> Self {
-        // Another process may take the port before the server does.
+        // Another process may take the port before the server does, so this is tried again.
         for _ in 0..10 {
             let free = TcpListener::bind("127.0.0.1:0").unwrap();
             let port = free.local_addr().unwrap().port();
@@ -29,7 +29,7 @@ impl Server {
         panic!("redis-server does not start");
     }
 
-    /// Any number of them.
+    /// Starts `count` servers.
     pub fn start_all(count: usize) -> Vec<Self> {
         (0..count).map(|_| Self::start()).collect()
     }
@@ -61,7 +61,7 @@ impl Server {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
-    /// Ends it at once; what it knew is lost.
+    /// Kills the server; its data is lost.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
@@ -69,18 +69,18 @@ impl Server {
         }
     }
 
-    /// Starts it again on its port, empty.
+    /// Restarts the server on the same port, without data.
     pub fn restart(&mut self) {
         self.kill();
         assert!(self.try_start(), "redis-server does not start again");
     }
 
-    /// Has it stand still: connections stay, nothing is answered.
+    /// Stops the process: connections stay open, but nothing is answered.
     pub fn stop(&self) {
         self.signal("-STOP");
     }
 
-    /// Has it go on.
+    /// Continues the stopped process.
     pub fn go_on(&self) {
         self.signal("-CONT");
     }
@@ -91,7 +91,7 @@ impl Server {
         assert!(status.success());
     }
 
-    /// The first line of the answer to a command, and the text if it is one.
+    /// Sends a command. Returns the first line of the reply, and the text if the reply is one.
     pub fn ask(&self, words: &[&str]) -> String {
         let mut stream = BufReader::new(TcpStream::connect(self.address()).unwrap());
         let timeout = Some(Duration::from_secs(10));

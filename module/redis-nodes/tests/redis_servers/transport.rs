@@ -1,4 +1,4 @@
-//! Connections and timers by tokio, on one thread.
+//! A transport with tokio's connections and timers, on one thread.
 
 use std::cell::RefCell;
 use std::io;
@@ -14,14 +14,14 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::sleep;
 
-/// What a group is to be called for.
+/// An event for a group.
 #[derive(Clone, Copy, Debug)]
 pub enum Happening {
     Node(usize),
     Timer(GroupTimer),
 }
 
-/// What is logged of nodes, for tests to look at.
+/// The log entries about nodes.
 pub type Log = Rc<RefCell<Vec<String>>>;
 
 pub struct Tokio {
@@ -90,13 +90,13 @@ impl Transport for Tokio {
 
 #[derive(Default)]
 struct Shared {
-    /// The connection once it is made, or why it was not.
+    /// The connection once it is established, or the error.
     stream: RefCell<Option<io::Result<TcpStream>>>,
-    /// Signalled when everything has been read, or nothing more can be written.
+    /// Notified when all data has been read, or no more can be written.
     used_up: Notify,
 }
 
-/// Connects, and tells whenever there is something to read or room to write.
+/// Connects, and reports whenever the connection can be read or written.
 async fn attend(
     target: SocketAddr,
     shared: Rc<Shared>,
@@ -146,7 +146,8 @@ impl Connection for Socket {
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.with(|stream| stream.try_write(bytes)) {
-            // What these tests send fits into a socket's buffer, or is sent by a later flush.
+            // These tests send no more than fits into a socket's buffer. A later flush would send
+            // the rest.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             sent => sent,
         }
@@ -164,7 +165,7 @@ impl Connection for Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         self.task.abort();
-        // The task may hold the connection until it is next run.
+        // The task may keep the connection until it runs next.
         self.shared.stream.borrow_mut().take();
     }
 }

@@ -11,7 +11,7 @@ use openai_core::redlock::{Drift, PoolNames, Quorum, RetryDelay, Slot};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use redis_nodes::{
-    AttemptKey, GiveBack, Group, GroupEvent, GroupTimer, LockRequest, NodeState, NodeTarget, Setup,
+    GiveBack, Group, GroupEvent, GroupTimer, LockRequest, NodeState, NodeTarget, Setup,
     SlotCommands,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -25,7 +25,7 @@ pub const TTL: u64 = 30_000;
 pub const QUARANTINE: u64 = 1_000;
 pub const NODE_TIMEOUT: u64 = 400;
 const TEND: Duration = Duration::from_millis(50);
-/// How long anything may take.
+/// The maximum time to wait for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs a test on one thread.
@@ -35,7 +35,7 @@ pub fn run(test: impl Future<Output = ()>) {
     runtime.block_on(LocalSet::new().run_until(test));
 }
 
-/// Nonces that no other worker and no other run has.
+/// A generator whose nonces no other worker and no other run has.
 fn random(machine: &str) -> StdRng {
     StdRng::seed_from_u64(RandomState::new().hash_one(machine))
 }
@@ -53,14 +53,14 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker of a machine, connected to all servers.
+    /// Starts a worker of a machine, and waits until it is connected to all servers.
     pub async fn start(machine: &str, servers: &[Server]) -> Self {
         let mut worker = Self::begin(machine, servers);
         worker.until_up(servers.len()).await;
         worker
     }
 
-    /// The same, without waiting for connections.
+    /// Starts a worker without waiting for connections.
     pub fn begin(machine: &str, servers: &[Server]) -> Self {
         let names = Rc::new(PoolNames::new("t:", "p").unwrap());
         let target = |(at, server): (usize, &Server)| NodeTarget {
@@ -114,13 +114,13 @@ impl Worker {
         Rc::clone(&self.slots[slot])
     }
 
-    /// A new name for a lease.
+    /// A new handle of a lease.
     pub fn handle(&self) -> LeaseHandle {
         self.serial.set(self.serial.get() + 1);
         LeaseHandle::new(0, self.serial.get().into())
     }
 
-    /// Acts on the next thing that happens, or sees to connections.
+    /// Handles the next event, or maintains the connections.
     async fn pump(&mut self) {
         let left = self.tend_at.saturating_duration_since(Instant::now());
         let happening = timeout(left, self.happenings.recv()).await;
@@ -137,7 +137,7 @@ impl Worker {
         self.settle(done);
     }
 
-    /// Keeps what has come of things, and sends what has been pushed.
+    /// Records the group's events, and sends what has been pushed.
     pub fn settle(&mut self, mut done: Vec<GroupEvent>) {
         for outcome in &done {
             if let GroupEvent::Opened { node, .. } = outcome {
@@ -166,7 +166,7 @@ impl Worker {
         }
     }
 
-    /// Runs until an outcome comes, or takes one that has come.
+    /// Runs until there is an event for which `wanted` returns `true`, and removes it.
     pub async fn outcome(
         &mut self,
         what: &str,
@@ -182,13 +182,13 @@ impl Worker {
         }
     }
 
-    /// How each node does.
+    /// The state of each node.
     pub fn states(&self) -> Vec<NodeState> {
         let reports = self.group.reports(&self.names, self.now());
         reports.map(|report| report.state).collect()
     }
 
-    /// Runs until so many nodes vote.
+    /// Runs until `count` nodes vote.
     pub async fn until_up(&mut self, count: usize) {
         let up = |worker: &Self| {
             let states = worker.states();
@@ -201,15 +201,15 @@ impl Worker {
             .await;
     }
 
-    /// Runs until a node does so.
+    /// Runs until a node is in this state.
     pub async fn until_state(&mut self, node: usize, state: NodeState) {
         let what = format!("node {node} is {}", state.as_str());
         self.until(&what, |worker| worker.states()[node] == state)
             .await;
     }
 
-    /// Begins to lock a slot, or one of others.
-    pub fn ask(&mut self, slots: &[usize], by_script: bool) -> (LeaseHandle, Option<AttemptKey>) {
+    /// Starts an attempt to lock one of these slots.
+    pub fn ask(&mut self, slots: &[usize], by_script: bool) -> LeaseHandle {
         let handle = self.handle();
         let others = slots[1..].iter();
         let attempt = LockRequest {
@@ -225,14 +225,14 @@ impl Worker {
         let (now, mut done) = (self.now(), vec![]);
         let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let wall_us = wall.unwrap().as_micros() as u64;
-        let key = self.group.attempt(attempt, now, wall_us, &mut done);
+        self.group.attempt(attempt, now, wall_us, &mut done);
         self.settle(done);
-        (handle, key)
+        handle
     }
 
-    /// Locks a slot, or one of others; what has come of it.
+    /// Tries to lock one of these slots, and returns the result.
     pub async fn try_lock(&mut self, slots: &[usize], by_script: bool) -> GroupEvent {
-        let (wanted, _) = self.ask(slots, by_script);
+        let wanted = self.ask(slots, by_script);
         let decided = |outcome: &GroupEvent| match outcome {
             GroupEvent::Locked { handle, .. }
             | GroupEvent::Busy { handle, .. }
@@ -243,7 +243,7 @@ impl Worker {
         self.outcome("an attempt is decided", decided).await
     }
 
-    /// Locks a slot, which must be possible; also how many nodes had voted for it.
+    /// Locks a slot, which must succeed. Returns the lock and the number of votes for it.
     pub async fn lock(&mut self, slot: usize) -> (Lock, u8) {
         let mut outcome = self.try_lock(&[slot], false).await;
         if let GroupEvent::Unsure { .. } = outcome {
@@ -255,13 +255,18 @@ impl Worker {
         }
     }
 
-    /// Gives a lock back; whether a waiter of another machine has been told.
+    /// Releases a lock. Returns whether a waiter on another machine has been notified.
     pub async fn unlock(&mut self, slot: usize, lock: Lock) -> bool {
+        self.give_back(slot, lock, true).await
+    }
+
+    /// The same. `retold` says whether nodes may still receive a renewal of the lock.
+    pub async fn give_back(&mut self, slot: usize, lock: Lock, retold: bool) -> bool {
         let handle = self.handle();
         let give_back = GiveBack {
             lock,
-            retold: true,
-            settles: true,
+            retold,
+            settles: false,
             handle,
         };
         let (now, mut done) = (self.now(), vec![]);

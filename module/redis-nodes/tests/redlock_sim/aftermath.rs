@@ -1,18 +1,18 @@
-//! Checks after a history: nothing is stuck.
+//! Checks at the end of a history that nothing remains locked.
 
 use openai_core::redlock::{
-    Acquire, AcquireAction, AcquireEvent, AcquireOptions, Candidates, Command, Fence, FenceClock,
-    Holder, Nonce, Proposal, Quorum, RetryDelay, Slot, reply,
+    AcquireAction, AcquireEvent, AcquireOptions, Acquisition, Candidates, Command, Fence,
+    FenceClock, Holder, Nonce, Proposal, Quorum, RetryDelay, Slot, reply,
 };
 
 use crate::plan::{QUARANTINE, TIMING, TTL};
 use crate::world::World;
 
-/// Longer than a TTL by the slowest clock.
+/// One TTL by the slowest clock.
 const LAPSE: u64 = TTL + TTL / 50;
 
 impl World {
-    /// A lock that a node still shows, if any.
+    /// A lock that is still on a node, if any.
     pub fn holds_any(&self) -> Option<String> {
         self.nodes.iter().find_map(|node| {
             let now = node.clock.at(self.now);
@@ -21,8 +21,8 @@ impl World {
         })
     }
 
-    /// One TTL after the last message every slot must be free, and a new client without any
-    /// knowledge must be able to acquire it.
+    /// Checks that one TTL after the last message every slot is free, and that a new client without
+    /// any knowledge can acquire it.
     pub fn check_aftermath(&mut self) {
         let busy = self.nodes.iter().map(|node| node.busy_until).max();
         self.now = self.now.max(busy.unwrap_or(0)) + LAPSE;
@@ -67,7 +67,7 @@ impl World {
             random: 0,
         };
         let command = Command::Acquire(attempt.proposal.clone().into());
-        let (mut acquire, _send) = Acquire::new(attempt, self.now);
+        let (mut acquire, _send) = Acquisition::new(attempt, self.now);
         let mut won = false;
         for id in quorum.all().iter() {
             let node = &mut self.nodes[usize::from(id.0)];

@@ -1,4 +1,4 @@
-//! How a client acquires a lease.
+//! Attempts of a client to acquire a lease.
 
 use std::rc::Rc;
 
@@ -12,11 +12,11 @@ use crate::plan::{NODE_TIMEOUT, TTL};
 const WALL: i64 = 1_700_000_000_000_000;
 
 impl Client {
-    /// Asks for a slot, or for any.
+    /// Starts an attempt for the slot `first`, or for any slot.
     pub(super) fn ask(&mut self, real: u64, first: Option<usize>) {
         let count = self.slots.len() as u64;
         let first = first.unwrap_or_else(|| self.rng.within(0, count - 1) as usize);
-        // As a worker does it, or all that there are.
+        // As many alternatives as a worker would propose, or all slots.
         let most = match self.rng.percent(50) {
             true => self.group.alternatives(),
             false => self.slots.len(),
@@ -27,7 +27,6 @@ impl Client {
             serial: self.serial,
             handle,
             options: std::iter::once(first).chain(others.take(most)).collect(),
-            attempt: None,
         });
         if self.rng.percent(5) {
             let after = self.rng.within(0, 2 * NODE_TIMEOUT);
@@ -59,19 +58,19 @@ impl Client {
         };
         let now = self.clock.at(real);
         let group = &mut self.group;
-        asking.attempt = group.attempt(request, now, wall as u64, &mut self.done);
+        group.attempt(request, now, wall as u64, &mut self.done);
     }
 
     pub(super) fn abandon(&mut self, real: u64, serial: u64) {
         let asking = self.asking.as_ref();
         let attempt = asking.filter(|asking| asking.serial == serial);
-        if let Some(attempt) = attempt.and_then(|asking| asking.attempt) {
+        if let Some(handle) = attempt.map(|asking| asking.handle) {
             let now = self.clock.at(real);
-            self.group.abandon(attempt, now, &mut self.done);
+            self.group.abandon(handle, now, &mut self.done);
         }
     }
 
-    /// All slots are held, or the votes were split.
+    /// Handles a failed attempt: all slots are held, or the votes were split.
     pub(super) fn is_refused(&mut self, real: u64, wait_ms: u64) {
         if self.rng.percent(20) {
             let now = self.clock.at(real);

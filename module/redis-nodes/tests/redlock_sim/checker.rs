@@ -1,4 +1,4 @@
-//! Invariants of every history.
+//! Invariants that each history must satisfy.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,10 +7,10 @@ use openai_core::redlock::Nonce;
 
 use crate::model::Store;
 
-/// Makes the counts by which one sees whether histories are worth checking.
+/// Defines the counters that show whether histories are worth checking.
 macro_rules! counts {
     ($($name:ident)*) => {
-        /// What has happened in histories, and how often.
+        /// How often something has happened in histories.
         #[derive(Clone, Copy, Debug, Default)]
         pub struct Counts {
             $(pub $name: u64,)*
@@ -41,14 +41,14 @@ struct Tenure {
     until: u64,
 }
 
-/// Checks grants as they happen, in real time.
+/// Checks grants when they happen, in real time.
 #[derive(Debug, Default)]
 pub struct Checker {
     tenures: BTreeMap<String, Tenure>,
     fences: BTreeMap<String, u64>,
-    /// The nonces of the locks that were won.
+    /// The nonces of all acquired locks.
     nonces: BTreeSet<String>,
-    /// From when a lock, by slot and nonce, must not be on any node.
+    /// The time from which a lock, identified by slot and nonce, must not be on any node.
     gone: BTreeMap<(String, String), u64>,
     pub counts: Counts,
     pub violation: Option<String>,
@@ -90,7 +90,7 @@ impl Checker {
         }
     }
 
-    /// A lease is handed over with this fence.
+    /// A lease has been handed over with this fence.
     pub fn passed(&mut self, from: (usize, u64), to: (usize, u64), slot: &str) {
         let last = self.fences.get(slot).copied().unwrap_or(0);
         let (client, fence) = to;
@@ -121,7 +121,7 @@ impl Checker {
         }
     }
 
-    /// The holder stops using the lease.
+    /// The holder has stopped using the lease.
     pub fn ended(&mut self, client: usize, slot: &str, fence: u64) {
         let own = |tenure: &Tenure| tenure.client == client && tenure.fence == fence;
         if self.tenures.get(slot).is_some_and(own) {
@@ -129,18 +129,18 @@ impl Checker {
         }
     }
 
-    /// The lock must not be on any node from then on.
+    /// A lock must not be on any node from this time on.
     pub fn gone(&mut self, slot: &str, lock: &Lock, from: u64) {
         let lock = (slot.to_owned(), Nonce(lock.nonce()).to_string());
         self.gone.entry(lock).or_insert(from);
     }
 
-    /// A node was asked to give up the locks of this nonce.
+    /// A node has been asked to release the locks with this nonce.
     pub fn released(&mut self, nonce: &str) {
         self.counts.strays += u64::from(!self.nonces.contains(nonce));
     }
 
-    /// Checks that a node has no lock that must be gone.
+    /// Checks that a node has no lock that must not be on any node.
     pub fn check_gone(&mut self, now: u64, store: &Store) {
         for (slot, lock) in &store.locks {
             let from = self.gone.get(&(slot.clone(), lock.nonce.clone()));

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use openai_core::lease::{LeaseHandle, Lock};
-use openai_core::redlock::{Operation, Operations, PoolNames, Quorum, RetryDelay, Slot};
+use openai_core::redlock::{PoolNames, Quorum, RetryDelay, Slot};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use redis_nodes::{AttemptKey, Group, GroupEvent, GroupTimer, NodeTarget, Setup, SlotCommands};
+use redis_nodes::{Group, GroupEvent, GroupTimer, NodeTarget, Operation, Setup, SlotCommands};
+use slotmap::SlotMap;
 
 use crate::checker::Checker;
 use crate::machine::{Call, Machine};
@@ -21,16 +22,15 @@ const RETRY: RetryDelay = RetryDelay {
     min_ms: 2,
     jitter_ms: 20,
 };
-/// How often connections are seen to.
+/// Interval of connection maintenance.
 const TEND: u64 = 100;
 
 /// An attempt to take a lock that has not been decided.
 pub struct Asking {
     pub serial: u64,
     pub handle: LeaseHandle,
-    /// The slots that would do.
+    /// The acceptable slots.
     pub options: Vec<usize>,
-    pub attempt: Option<AttemptKey>,
 }
 
 /// A lease with its lock.
@@ -66,17 +66,16 @@ pub struct Client {
     pub(super) serial: u64,
     pub(super) asking: Option<Asking>,
     pub(super) lease: Option<Held>,
-    /// Locks that were given back, by their leases.
+    /// Released locks, by their leases.
     pub(super) given_back: HashMap<LeaseHandle, (usize, Lock)>,
     /// State shared by the workers of a machine.
     pub(super) machine: Rc<RefCell<Machine>>,
-    pub(super) operations: Operations<Call>,
-    /// The operation that gets the answers about a lock, when the rule of separate operations is
-    /// broken.
+    pub(super) operations: SlotMap<Operation, Call>,
+    /// The operation that all replies about a lock complete, when that rule is disabled.
     pub(super) latest: BTreeMap<u128, Operation>,
     /// Whether the client has crashed.
     crashed: bool,
-    /// Whether connections are not seen to any more: silent ones are never given up.
+    /// Whether connections are not maintained any more, so that silent ones stay open.
     is_over: bool,
     pub(super) outputs: Vec<Output>,
 }
@@ -146,7 +145,7 @@ impl Client {
             lease: None,
             given_back: HashMap::new(),
             machine,
-            operations: Operations::default(),
+            operations: SlotMap::default(),
             latest: BTreeMap::new(),
             crashed: false,
             is_over: false,
@@ -162,7 +161,7 @@ impl Client {
         self.outputs.push(Output::Timer(after, timer));
     }
 
-    /// A new name for a lease.
+    /// A new handle of a lease.
     pub(super) fn handle(&mut self) -> LeaseHandle {
         self.serial += 1;
         let nonce = u128::from(self.serial) << 32 | self.id as u128;
@@ -173,7 +172,7 @@ impl Client {
         self.slots[slot].slot.field()
     }
 
-    /// The client crashes.
+    /// Crashes the client.
     pub fn crash(&mut self, checker: &mut Checker) {
         self.crashed = true;
         let mut machine = self.machine.borrow_mut();
@@ -246,8 +245,9 @@ impl Client {
             }
         }
         self.group.tend(now, &mut self.done);
-        // Where a rule is broken some calls are never answered.
-        let is_called = real < END + 2 * TTL && self.operations.iter().next().is_some();
+        // A client that is stopped at the end gets its replies later. If a rule is disabled, some
+        // calls are never answered.
+        let is_called = real < END + 5 * TTL && !self.operations.is_empty();
         let asks = self.asking.is_some() || is_called;
         self.is_over = real >= END && self.lease.is_none() && !asks && !self.owes(now);
         if !self.is_over {
@@ -255,7 +255,7 @@ impl Client {
         }
     }
 
-    /// Acts on what has come of things, and sends what there is to be sent.
+    /// Handles the group's events, and sends what has been pushed.
     fn settle(&mut self, real: u64, checker: &mut Checker) {
         loop {
             if self.done.is_empty() {
@@ -334,12 +334,12 @@ impl Client {
         }
     }
 
-    /// Takes the attempt of this lease.
+    /// Removes and returns the attempt for this lease.
     fn asked(&mut self, handle: LeaseHandle) -> Option<Asking> {
         self.asking.take_if(|asking| asking.handle == handle)
     }
 
-    /// Whether it neither has a lease nor is about to.
+    /// Whether the client has no lease and no attempt, and waits for none.
     pub(super) fn is_idle(&self) -> bool {
         let waits = self.machine.borrow().expects(self.id);
         self.lease.is_none() && self.asking.is_none() && !waits
@@ -349,9 +349,9 @@ impl Client {
         self.lease.is_some_and(|held| held.serial == serial)
     }
 
-    /// Checks that every call has been answered, and adds up the counts.
+    /// Checks that all calls have been answered, and adds the counters to the checker's.
     pub fn finish(&self, checker: &mut Checker) {
-        let open = self.operations.iter().count();
+        let open = self.operations.len();
         if open > 0 && !self.crashed {
             let id = self.id;
             checker.stuck(format!("{open} calls of client {id} are not answered"));
@@ -363,7 +363,7 @@ impl Client {
     }
 }
 
-/// The nodes that a client takes for all of them.
+/// The nodes that a client uses: all of them, or with [`Sabotage::Quorum`] only some.
 fn nodes_of(id: usize, plan: &Plan, sabotage: Option<Sabotage>) -> Vec<usize> {
     let all = usize::from(plan.nodes);
     let count = match sabotage {

@@ -1,26 +1,26 @@
-//! State shared by the workers of a machine: locks that are handed over, and service locks.
+//! State shared by the workers of a machine: locks that are being handed over, and service locks.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use openai_core::lease::{LeaseHandle, Lock};
-use openai_core::redlock::{Fence, Operation};
-use redis_nodes::Kept;
+use openai_core::redlock::Fence;
+use redis_nodes::{Kept, Operation};
 
 use crate::checker::Checker;
 use crate::client::{Client, Held};
 use crate::message::{Output, Timer};
 use crate::plan::{END, NODE_TIMEOUT, Sabotage, TIMING, TTL};
 
-/// How much longer nodes may keep locks because of late commands.
+/// How much longer nodes may keep a lock because commands arrive late.
 const SLACK: u64 = 2 * TTL;
 
 pub struct Machine {
-    /// Number of its services in the checker.
+    /// The number by which the checker knows the machine's services.
     name: usize,
     /// Workers that wait for a hand-over.
     pub waiting: Vec<usize>,
-    /// Locks under way to a worker.
+    /// Locks on their way to a worker.
     mail: Vec<(usize, Held)>,
     services: Vec<Service>,
     /// The fence of the last lock of each slot.
@@ -34,13 +34,14 @@ struct Service {
     lock: Lock,
     fence: u64,
     until: u64,
-    /// Until when nodes may keep it; 0 when they do not have it.
+    /// Until when nodes may keep the lock; 0 if they do not have it.
     asked: u64,
     tended: u64,
     held: bool,
 }
 
-/// What an operation is for: a lock by its number, and its end; `None` if nobody asked.
+/// The purpose of an operation: a service lock by its index, and its requested end; `None` if no
+/// service requested it.
 #[derive(Clone, Copy, Debug)]
 pub struct Call {
     service: usize,
@@ -58,12 +59,12 @@ impl Machine {
         }))
     }
 
-    /// Whether a worker waits for a lock, or one is on its way to it.
+    /// Whether a worker waits for a lock, or a lock is on its way to it.
     pub fn expects(&self, worker: usize) -> bool {
         self.waiting.contains(&worker) || self.mail.iter().any(|&(to, _)| to == worker)
     }
 
-    /// No node has a service's lock any more.
+    /// No node has this service lock any more.
     pub fn settled(&mut self, handle: LeaseHandle) {
         let mut services = self.services.iter_mut();
         if let Some(service) = services.find(|service| service.handle == handle) {
@@ -156,7 +157,7 @@ impl Client {
         let service = &machine.services[at];
         let (until, is_held) = (service.until, service.is_held(now));
         drop(machine);
-        // After earlier proposals on the same connections.
+        // Renew the lock, on the connections that carried its proposals.
         if is_held {
             self.keep(real, at, Some(until));
         }
@@ -165,7 +166,7 @@ impl Client {
         }
     }
 
-    /// Whether the machine has to see to locks of services.
+    /// Whether the machine has service locks to maintain.
     pub(super) fn owes(&self, now: u64) -> bool {
         let machine = self.machine.borrow();
         let mut services = machine.services.iter();
@@ -178,7 +179,7 @@ impl Client {
         let again = self.rng.within(1, TTL / 4);
         let held: Vec<_> = {
             let machine = self.machine.borrow();
-            // At the end some are left to expire.
+            // At the end, some locks are left to expire.
             let is_left = |service: &Service| real >= END && service.lock.nonce() % 4 < 2;
             let held = |service: &Service| service.is_held(now) && !is_left(service);
             let held = |&at: &usize| held(&machine.services[at]);
@@ -249,7 +250,7 @@ impl Client {
         }
     }
 
-    /// Releases an ended lock on the nodes.
+    /// Releases an expired service lock on the nodes.
     fn settle_service(&mut self, real: u64, at: usize) {
         let machine = self.machine.borrow();
         let service = &machine.services[at];
@@ -258,7 +259,7 @@ impl Client {
         self.give_back(real, slot, lock, (handle, true));
     }
 
-    /// Extends a lock on the nodes to that time, or to its end.
+    /// Renews a service lock on the nodes, up to the given time or its end.
     fn keep(&mut self, real: u64, at: usize, until: Option<u64>) {
         let now = self.clock.at(real);
         let mut machine = self.machine.borrow_mut();
@@ -268,8 +269,7 @@ impl Client {
         let (slot, lock) = (service.slot, service.lock);
         drop(machine);
         let call = Call { service: at, until };
-        let due = self.group.concluded_by(now);
-        let operation = self.operations.begin(call, due);
+        let operation = self.operations.insert(call);
         self.latest.insert(lock.nonce(), operation);
         let lock = (&self.slots[slot].slot, &lock);
         let done = &mut self.done;
@@ -277,7 +277,7 @@ impl Client {
             .keep_for(&self.names, valid, lock, operation, now, done);
     }
 
-    /// What nodes have answered to an operation.
+    /// Handles the result of an operation.
     pub(super) fn concluded(
         &mut self,
         real: u64,
@@ -291,7 +291,7 @@ impl Client {
             let nonce = self.machine.borrow().services[call.service].lock.nonce();
             operation = self.latest[&nonce];
         }
-        let Some(call) = self.operations.conclude(operation) else {
+        let Some(call) = self.operations.remove(operation) else {
             return;
         };
         let now = self.clock.at(real);
@@ -329,7 +329,7 @@ impl Service {
         self.held && now < self.until
     }
 
-    /// Whether nodes may keep it.
+    /// Whether nodes may still have the lock.
     fn is_owed(&self, now: u64) -> bool {
         self.asked > 0 && self.asked + SLACK > now
     }

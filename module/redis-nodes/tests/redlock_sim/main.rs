@@ -1,15 +1,14 @@
-//! Groups of nodes in virtual time: clients with the real state machines, nodes that run a
-//! model of the scripts, and a network, clocks and processes that misbehave.
+//! Simulation of groups of nodes in virtual time: clients with the real state machines, nodes with
+//! a model of the scripts, and faults of the network, clocks and processes.
 //!
-//! Clients and nodes exchange the bytes of the real protocol. `REDLOCK_SIM_HISTORIES=100000`
-//! runs so many histories, `REDLOCK_SIM_SEED=7` the one with that seed. A failure names its
-//! seed.
+//! Clients and nodes exchange the bytes of the real protocol. `REDLOCK_SIM_HISTORIES=100000` sets
+//! the number of histories, `REDLOCK_SIM_SEED=7` selects one. A failure prints its seed.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
-    reason = "a test fails by panicking, and tells what it ran"
+    reason = "a test fails by panicking, and prints what it ran"
 )]
 
 mod aftermath;
@@ -43,7 +42,7 @@ use world::World;
 
 /// Default number of histories.
 const HISTORIES: u64 = 500;
-/// How many are tried to find one that goes wrong.
+/// Maximum number of histories to search for a violation.
 const SEARCHED: u64 = 20_000;
 
 fn number(name: &str) -> Option<u64> {
@@ -51,18 +50,18 @@ fn number(name: &str) -> Option<u64> {
     Some(text.parse().expect("a number"))
 }
 
-/// What goes wrong in a history.
+/// The faults in a history.
 #[derive(Clone, Copy)]
 enum Kind {
-    /// Anything.
+    /// All kinds of faults.
     Random,
-    /// Messages are late, and no node forgets anything.
+    /// Late messages; no node loses data.
     Late,
-    /// Nothing.
+    /// No faults.
     Calm,
 }
 
-/// Runs the history of a seed; what went wrong, if something did.
+/// Runs the history of a seed. Returns the violation, if there was one.
 fn run(seed: u64, sabotage: Option<Sabotage>, kind: Kind) -> Result<Counts, String> {
     let mut rng = Rng::new(seed);
     let plan = match kind {
@@ -73,7 +72,7 @@ fn run(seed: u64, sabotage: Option<Sabotage>, kind: Kind) -> Result<Counts, Stri
     let mut world = World::new(plan, sabotage, rng);
     let counts = world.run();
     let left_over = match kind {
-        // Nothing may be left when nobody has anything to say.
+        // No lock may remain on a node after all messages have been processed.
         Kind::Calm => world.holds_any(),
         Kind::Random | Kind::Late => {
             world.check_aftermath();
@@ -89,12 +88,12 @@ fn run(seed: u64, sabotage: Option<Sabotage>, kind: Kind) -> Result<Counts, Stri
     }
 }
 
-/// The seed that is asked for, or so many.
+/// The seeds to run: the selected one, or the given number.
 fn seeds(count: u64) -> Range<u64> {
     number("REDLOCK_SIM_SEED").map_or(0..count, |seed| seed..seed + 1)
 }
 
-/// Runs the histories of some seeds; none may go wrong.
+/// Runs the histories of some seeds, none of which may violate an invariant.
 fn run_all(seeds: Range<u64>, kind: Kind) -> Counts {
     let mut counts = Counts::default();
     for seed in seeds {
@@ -142,8 +141,8 @@ fn without_a_rule_something_is_left_over() {
     }
 }
 
-/// Searches for a history that goes wrong without a rule, and not with it. The search begins
-/// at a seed where one was found before, which only saves time.
+/// Searches for a history that violates an invariant when a rule is disabled, and does not
+/// otherwise. The search starts at a seed where such a history was found before, to save time.
 fn find(rule: Sabotage, near: u64, kind: Kind) {
     let fault = |seed| Some((seed, run(seed, Some(rule), kind).err()?));
     let (seed, violation) = (near..SEARCHED)

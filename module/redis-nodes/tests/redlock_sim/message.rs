@@ -1,4 +1,4 @@
-//! What clients have to be called for, and what they do to the world.
+//! Events for clients, and their effects outside of the network.
 
 #[derive(Clone, Debug)]
 pub enum Timer {
@@ -11,18 +11,18 @@ pub enum Timer {
     WaitedOut,
     /// A lock has been handed over.
     Mail,
-    /// A call for a service lock.
+    /// A call of a service for its lock.
     Serve,
     /// Maintenance of service locks.
     Tend,
-    /// Connections are seen to.
+    /// Maintenance of connections.
     TendNodes,
 }
 
-/// What a client does to the world, beside what it does to the network.
+/// An effect of a client outside of the network.
 #[derive(Debug)]
 pub enum Output {
-    /// A timer in that many milliseconds.
+    /// Starts a timer, in milliseconds.
     Timer(u64, Timer),
     /// Notifies another worker of the machine at once.
     Tell(usize, Timer),

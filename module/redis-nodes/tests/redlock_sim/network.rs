@@ -1,4 +1,4 @@
-//! The virtual network as clients see it: connections, and timers of groups.
+//! The virtual network from the clients' side: connections, and the timers of groups.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -10,7 +10,7 @@ use redis_nodes::{Connection, GroupTimer, NodeEvent, Transport};
 
 use crate::plan::Clock;
 
-/// How much a connection takes before somebody has to wait until it takes more.
+/// Number of bytes that a connection buffers before writing has to wait.
 const WINDOW: usize = 16 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,25 +20,25 @@ pub enum State {
     Refused,
 }
 
-/// A connection, as both ends see it.
+/// A connection, from both ends.
 pub struct Socket {
     pub client: usize,
-    /// The node as the client calls it.
+    /// The client's number of the node.
     pub node: NodeId,
-    /// The node itself.
+    /// The simulation's number of the node.
     pub real: usize,
     pub state: State,
     pub arrived: VecDeque<u8>,
-    /// Nothing arrives any more.
+    /// Whether the end of the stream has been reached.
     pub ended: bool,
     pub written: Vec<u8>,
-    /// It did not take all that was to be written.
+    /// Whether it accepted only a part of the bytes to write.
     pub is_full: bool,
-    /// The client has closed it.
+    /// Whether the client has closed it.
     pub is_closed: bool,
 }
 
-/// What a client has done, for the world to carry out.
+/// An action of a client for the world to execute.
 #[derive(Clone, Copy, Debug)]
 pub enum Deed {
     Connected(usize),

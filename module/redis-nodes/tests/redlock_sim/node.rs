@@ -1,18 +1,18 @@
-//! A node: its memory, its clock, its lives, and the commands that it knows.
+//! A node: its data, clock and restarts, and the commands that it implements.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use openai_core::redlock::{
-    Candidates, Command, Enlist, ErrorKind, Fence, Holder, Lease, Nonce, PoolNames, Priority,
-    Proposal, ReleaseCommand, RenewCommand, Script, Slot, Value,
+    Candidates, Command, Enlist, ErrorKind, Fence, Holder, Nonce, PoolNames, Priority, Proposal,
+    ReleaseCommand, RenewCommand, Script, Slot, SlotLock, Value,
 };
 
 use crate::model::Store;
 use crate::plan::{Clock, Sabotage};
 use crate::resp;
 
-/// For how long nodes have been up when a history begins, in seconds.
+/// The uptime of nodes at the start of a history, in seconds.
 const UPTIME: u64 = 1_000;
 
 static DIGESTS: LazyLock<HashMap<String, Script>> = LazyLock::new(|| {
@@ -21,10 +21,10 @@ static DIGESTS: LazyLock<HashMap<String, Script>> = LazyLock::new(|| {
     scripts.map(|script| (digest(script), script)).collect()
 });
 
-/// What a node knows of a connection.
+/// The state of a connection on the node.
 #[derive(Default)]
 pub struct Session {
-    /// What has arrived of a request.
+    /// The received part of an incomplete request.
     inbox: Vec<u8>,
     pub channels: Vec<String>,
 }
@@ -33,19 +33,19 @@ pub struct SimNode {
     pub store: Store,
     pub snapshot: Store,
     pub clock: Clock,
-    /// Its life: connections to an earlier one are broken.
+    /// The number of its restarts. Connections from before a restart are broken.
     pub life: u64,
     started: u64,
     pub busy_until: u64,
     pub down_until: u64,
-    /// The scripts that it has in its cache.
+    /// The scripts in its cache.
     scripts: Vec<Script>,
-    /// Whether it tells nobody that it was restarted.
+    /// Whether it hides its restarts.
     hides_restarts: bool,
     names: PoolNames,
-    /// How many locks it has put back.
+    /// The number of locks that renewals have restored.
     pub restored: u64,
-    /// The nonces of the locks that were given back.
+    /// The nonces of released locks.
     pub released: Vec<String>,
     /// Messages to be sent to subscribers: channel and text.
     pub published: Vec<(String, String)>,
@@ -54,7 +54,7 @@ pub struct SimNode {
 impl SimNode {
     pub fn new(clock: Clock, empty: &Store, names: &PoolNames, sabotage: Option<Sabotage>) -> Self {
         let store = Store {
-            // The node has been in use for long.
+            // The node was in use long before the history.
             guard: Some(0),
             ..empty.clone()
         };
@@ -90,7 +90,7 @@ impl SimNode {
         self.scripts.clear();
     }
 
-    /// Runs the commands that some bytes complete, and writes the replies.
+    /// Executes the commands that these bytes complete, and writes the replies.
     pub fn receive(&mut self, session: &mut Session, bytes: &[u8], now: u64, out: &mut Vec<u8>) {
         let mut inbox = std::mem::take(&mut session.inbox);
         inbox.extend_from_slice(bytes);
@@ -136,7 +136,7 @@ impl SimNode {
                 self.store.raise_fence(field, fence.parse().unwrap())
             }
             ["GET", _] => self.store.guard(),
-            // What a node is tried with.
+            // The commands of a node check.
             ["SET", _, _, "XX", ..] => Value::Nil,
             ["ZADD", _, "XX", ..] => Value::Int(0),
             ["EVALSHA", digest, rest @ ..] => match DIGESTS.get(*digest) {
@@ -194,7 +194,7 @@ impl SimNode {
                 })
             }
             Script::Renew => {
-                let lease = |words: &[&str]| Lease {
+                let lease = |words: &[&str]| SlotLock {
                     slot: slot(words[0]),
                     nonce: nonce(words[1]),
                     fence: fence(words[2]),

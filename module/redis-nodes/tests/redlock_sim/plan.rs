@@ -6,7 +6,7 @@ use crate::rng::Rng;
 
 pub const TTL: u64 = 1_000;
 pub const QUARANTINE: u64 = TTL;
-/// As long as any answer takes that is not late.
+/// The node timeout. Any reply that is not late arrives sooner.
 pub const NODE_TIMEOUT: u64 = 100;
 /// When clients stop acquiring leases.
 pub const END: u64 = 8 * TTL;
@@ -33,7 +33,7 @@ pub fn names() -> PoolNames {
 /// A rule that is disabled, to show that the checker detects it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sabotage {
-    /// Clients count a majority of some of the nodes.
+    /// Clients use only some of the nodes, and count a majority of these.
     Quorum,
     /// Nodes that lost their data grant at once.
     Guard,
@@ -128,9 +128,9 @@ pub struct Plan {
     pub clients: Vec<(Clock, i64)>,
     pub workers: usize,
     pub latency: u64,
-    /// Of so many messages in a thousand, one breaks or silences its connection.
+    /// How many messages in a thousand break or silence their connection.
     pub cut: u64,
-    /// So many messages in a hundred are late.
+    /// How many messages in a hundred are late.
     pub delay: u64,
     /// Time, node or client, and fault.
     pub faults: Vec<(u64, usize, Fault)>,
@@ -170,7 +170,7 @@ impl Plan {
                 .push((rng.within(0, END), rng.next() as usize, fault));
         }
         if !plan.faults.iter().any(|(_, _, fault)| fault.forgets()) && rng.percent(50) {
-            // Nodes that keep their data need no clock for ascending fences.
+            // If nodes keep their data, fences ascend even when wall clocks are wrong.
             let behind = rng.within(0, MOST_BEHIND) as i64;
             plan.clients[..workers]
                 .iter_mut()
@@ -179,8 +179,8 @@ impl Plan {
         plan
     }
 
-    /// Messages are late, and nothing else goes wrong. The workers of one machine hand locks
-    /// over, and have so many slots that what is late mostly finds its slot free.
+    /// A plan with late messages as the only fault. The workers of one machine hand locks over, and
+    /// there are enough slots that a late message usually finds its slot free.
     pub fn late(rng: &mut Rng) -> Self {
         let calm = Self::calm(rng);
         Self {
@@ -195,7 +195,7 @@ impl Plan {
         }
     }
 
-    /// A plan without faults: useless grants must be released, not left to expire.
+    /// A plan without faults. Locks that were granted in vain must be released, not left to expire.
     pub fn calm(rng: &mut Rng) -> Self {
         Self {
             cut: 0,
@@ -205,15 +205,15 @@ impl Plan {
         }
     }
 
-    /// Whether nodes do what a client asks in its order, and forget nothing: connections
-    /// last as long as their clients.
+    /// Whether nodes execute each client's commands in order, and lose no data: no connection ends
+    /// before its client does.
     pub fn is_orderly(&self) -> bool {
         let is_of_client = |fault: &Fault| matches!(fault, Fault::Pause(_) | Fault::Crash);
         let mut faults = self.faults.iter();
         self.cut == 0 && faults.all(|(_, _, fault)| is_of_client(fault))
     }
 
-    /// Whether there are no faults, so that messages arrive within `latency`.
+    /// Whether there are no faults, so that each message arrives within `latency`.
     pub fn is_calm(&self) -> bool {
         self.cut == 0 && self.delay == 0 && self.faults.is_empty()
     }

@@ -1,9 +1,9 @@
-//! Requests as a node reads them, and what it writes.
+//! Reads requests, and writes replies, as a node.
 
 use openai_core::redlock::Value;
 
-/// Reads the first request of some bytes, as its words, with its length. `None` while it
-/// is not complete.
+/// Reads the first request, and returns its words and its length in bytes. `None` if it is
+/// incomplete.
 pub fn request(bytes: &[u8]) -> Option<(Vec<&str>, usize)> {
     let mut at = 0;
     let count = number(bytes, &mut at, b'*')?;
@@ -47,7 +47,7 @@ pub fn write(value: &Value, out: &mut Vec<u8>) {
     }
 }
 
-/// Writes something that nobody has asked for.
+/// Writes a push message.
 pub fn write_push(words: &[&str], out: &mut Vec<u8>) {
     out.extend_from_slice(format!(">{}\r\n", words.len()).as_bytes());
     for word in words {

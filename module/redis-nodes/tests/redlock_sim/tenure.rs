@@ -38,7 +38,7 @@ impl Client {
             handed: 0,
             retold: false,
         });
-        // Nobody would maintain it later.
+        // After the end, service locks would not be maintained.
         if self.rng.percent(25) && real < END {
             return self.entrust(real, checker);
         }
@@ -91,7 +91,7 @@ impl Client {
         let Some(own) = self.lease.filter(|own| own.handle == handle) else {
             return;
         };
-        // An earlier renewal may know better than this one.
+        // The lock may have been renewed by an earlier operation.
         if own.lock.deadline_ms > self.clock.at(real) && self.rng.percent(50) {
             return;
         }
@@ -100,7 +100,7 @@ impl Client {
         self.end_lease(real, tell, checker);
     }
 
-    /// Stops the work under the lease, and optionally releases it on the nodes.
+    /// Stops using the lease, and releases it on the nodes if `tell` is set.
     pub(super) fn end_lease(&mut self, real: u64, tell: bool, checker: &mut Checker) {
         let Some(held) = self.lease.take() else {
             return;
@@ -123,17 +123,20 @@ impl Client {
         lock: Lock,
         (handle, retold): (LeaseHandle, bool),
     ) {
+        // The checker checks the release of service locks and of half of the leases. Missed
+        // releases of the others are repeated to the nodes.
+        let is_lease = self.given_back.contains_key(&handle);
         let give_back = GiveBack {
             lock,
             retold: retold && self.sabotage != Some(Sabotage::Ends),
-            settles: true,
+            settles: !is_lease || lock.nonce().is_multiple_of(2),
             handle,
         };
         let (now, slot) = (self.clock.at(real), &self.slots[slot]);
         self.group.unlock(slot, give_back, now, &mut self.done);
     }
 
-    /// No node has a lock any more that was given back.
+    /// No node has a released lock any more.
     pub(super) fn gone(&mut self, real: u64, handle: LeaseHandle, checker: &mut Checker) {
         if let Some((slot, lock)) = self.given_back.remove(&handle) {
             checker.gone(self.field(slot), &lock, real);

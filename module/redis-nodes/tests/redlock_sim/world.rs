@@ -17,7 +17,7 @@ use crate::plan::{Fault, Plan, Sabotage, TTL, names};
 use crate::resp;
 use crate::rng::Rng;
 
-/// How soon a connection takes more of what it did not take.
+/// The delay until a connection accepts more bytes, in milliseconds.
 const DRAIN: u64 = 1;
 
 enum Happening {
@@ -27,25 +27,26 @@ enum Happening {
     Request(usize, Vec<u8>),
     /// Bytes arrive at the client.
     Reply(usize, Vec<u8>),
-    /// The client sees that a connection is broken.
+    /// The client notices that a connection is broken.
     Broken(usize),
-    /// There is room to write again.
+    /// The connection accepts more bytes.
     Drained(usize),
-    /// The timer of a group, by how often it had been started.
+    /// A timer of a group, with the number of times it had been started.
     GroupTimer(usize, GroupTimer, u64),
     Timer(usize, Timer),
     Fault(usize, Fault),
 }
 
-/// A connection, as only the network knows it.
+/// The network's state of a connection.
 #[derive(Default)]
 struct Line {
-    /// Which life of the node it leads to.
+    /// The node's number of restarts when the connection was made.
     life: u64,
     session: Session,
-    /// Nothing gets through any more.
+    /// Whether no more data is transferred.
     is_cut: bool,
-    /// When the last bytes to the node arrive, and to the client: they stay in order.
+    /// When the last bytes arrive at the node and at the client, so that later ones do not overtake
+    /// them.
     last: [u64; 2],
 }
 
@@ -54,16 +55,16 @@ pub struct World {
     pub now: u64,
     pub nodes: Vec<SimNode>,
     pub checker: Checker,
-    /// The data of an empty node.
+    /// The data of a node that has lost its own.
     empty: Store,
     clients: Vec<Client>,
     network: Shared,
     lines: Vec<Line>,
     /// How often each timer of each client's group has been started.
     timers: BTreeMap<(usize, bool), u64>,
-    /// Until when each client is stopped, or crashed.
+    /// When each stopped or crashed client continues.
     stopped: Vec<u64>,
-    /// What is going to happen, by when; at the same time, in the order of planning.
+    /// Future events, by time and, at the same time, by number.
     agenda: BTreeMap<(u64, u64), Happening>,
     count: u64,
     rng: Rng,
@@ -114,7 +115,7 @@ impl World {
         world
     }
 
-    /// Runs until nothing is left to happen.
+    /// Runs until there are no more events.
     pub fn run(&mut self) -> Counts {
         for client in 0..self.clients.len() {
             self.carry_out(client);
@@ -142,7 +143,7 @@ impl World {
             && self.stopped[client] > self.now
         {
             if self.stopped[client] < u64::MAX {
-                // Before what was planned later.
+                // With its old number, it comes before events that are created later.
                 self.agenda
                     .insert((self.stopped[client], number), happening);
             }
@@ -187,7 +188,7 @@ impl World {
         }
     }
 
-    /// The client that a happening is told to.
+    /// The client that an event is for.
     fn client_of(&self, happening: &Happening) -> Option<usize> {
         match *happening {
             Happening::Connected(socket)
@@ -212,7 +213,7 @@ impl World {
         self.carry_out(client);
     }
 
-    /// A node reads: also what its client has sent before it closed the connection.
+    /// A node reads bytes, including those sent before its client closed the connection.
     fn request(&mut self, number: u64, socket: usize, bytes: Vec<u8>) {
         let real = self.network.borrow().sockets[socket].real;
         let (node, line) = (&mut self.nodes[real], &mut self.lines[socket]);
@@ -264,7 +265,7 @@ impl World {
         self.convey(socket, 1, Happening::Reply(socket, bytes));
     }
 
-    /// Does what a client has done to the network, and starts its timers.
+    /// Executes the actions of a client on the network, and starts its timers.
     fn carry_out(&mut self, client: usize) {
         for output in self.clients[client].outputs() {
             match output {
@@ -309,7 +310,7 @@ impl World {
         self.convey(socket, 0, Happening::Request(socket, bytes));
     }
 
-    /// Has something arrive at the other end of a connection, late or never.
+    /// Schedules an event at the other end of a connection. It can be late or get lost.
     fn convey(&mut self, socket: usize, direction: usize, what: Happening) {
         if self.lines[socket].is_cut {
             return;
@@ -327,8 +328,7 @@ impl World {
         self.at(at, what);
     }
 
-    /// Nothing gets through a connection any more. What is on its way arrives all the same;
-    /// its client learns of it soon, or never.
+    /// Cuts a connection. Data that is on its way still arrives; the client notices soon or never.
     fn cut(&mut self, socket: usize) {
         self.checker.counts.broken += 1;
         self.lines[socket].is_cut = true;

@@ -1,22 +1,25 @@
-//! Locks taken.
+//! Acquiring locks.
 
 use nginx_safe::Answer;
 use openai_core::admin::{Acquire, LockStatus, Problem};
+use openai_core::attempts::seconds;
 use openai_core::lease::{EntrustError, ServiceLock, Terms};
 use openai_wire::ApiError;
 use serde_json::json;
 
-use super::{Acquiring, Call, cooling_ms, tell, unavailable};
-use crate::api::{Decided, Here};
+use super::{await_nodes, cooling_ms, tell};
+use crate::api::unavailable;
 use crate::config::Store;
-use crate::gateway::{Exchange, Step, Wishes, admit, lease, refusal};
+use crate::gateway::refusal::UNAVAILABLE;
+use crate::gateway::{Acquiring, Exchange, Pending, Stage, Step, Wishes};
 use crate::pool::{self, in_zone, locks};
 use crate::telemetry::now;
 
-impl<'a> Here<'a> {
-    pub(in crate::api) fn acquire(self, mut asked: Acquire) -> Decided {
-        let client = self.client()?.name.clone();
-        let at = self.pool(asked.pool.as_deref())?;
+impl Exchange<'_> {
+    /// Handles a request for a lock. The client's quota is checked next.
+    pub(in crate::api) fn acquire(self, mut asked: Acquire) -> Result<Step, Problem> {
+        let client = self.caller()?.name.clone();
+        let pool = self.pool_named(asked.pool.as_deref())?;
         let (least, most) = self.location.api.ttl_ms();
         asked.duration_ms = asked.duration_ms.clamp(least, most);
         if let Some(request) = &asked.request {
@@ -25,44 +28,40 @@ impl<'a> Here<'a> {
                 zone.service_lock_for(&client, &asked.service, request)
             });
             if let Some(known) = known.ok_or_else(unavailable)? {
-                return self.granted_again(&known).map(Some);
+                return self.granted_again(&known).map(|it| self.answer(it));
             }
         }
-        admit::within_quota(self.ctx, self.main).map_err(Problem::of)?;
         let request = asked.request.clone().or_else(pool::request_id);
-        self.ctx.wishes.set(Some(Wishes {
-            priority: asked.priority,
-            wait_ms: asked.wait_ms,
-        }));
-        let call = Acquiring {
+        self.await_call(Pending::Acquire(Box::new(Acquiring {
             asked,
+            pool,
             request: request.ok_or_else(unavailable)?,
             client,
             locked_until_ms: None,
+        })));
+        Ok(Step::Next(Stage::Admit))
+    }
+
+    /// Asks for the lease that becomes the lock.
+    pub(in crate::api) fn seek(self) -> Result<Step, Problem> {
+        let call = self.ctx.as_lock_call();
+        let (pool, wishes) = match &*call.call.borrow() {
+            Some(Pending::Acquire(call)) => {
+                let wishes = Wishes {
+                    priority: call.asked.priority,
+                    wait_ms: call.asked.wait_ms,
+                };
+                (call.pool, wishes)
+            }
+            _ => return Err(unavailable()),
         };
-        *self.service.call.borrow_mut() = Some(Call::Acquire(Box::new(call)));
-        let pool = self.main.pools.get(at).ok_or_else(unavailable)?;
-        self.ctx.choose_pool(at);
-        match lease::seek(self.exchange(), at, pool) {
-            Step::Next(_) => self.leased(),
-            Step::Wait => Ok(None),
-            Step::Refuse(refusal) => Err(Problem::of(refusal)),
-            Step::Retry => Err(unavailable()),
-        }
+        call.wishes.set(Some(wishes));
+        self.ctx.choose_pool(pool);
+        Ok(Step::Next(Stage::Lease))
     }
 
-    /// The request as one that asks for a lease.
-    fn exchange(self) -> Exchange<'a> {
-        Exchange {
-            request: self.request,
-            ctx: self.ctx,
-            location: self.location,
-            main: self.main,
-        }
-    }
-
-    /// The position of the pool of this name, or of the first.
-    fn pool(self, name: Option<&str>) -> Result<usize, Problem> {
+    /// Position of the location's pool with this name; of its first pool without a name.
+    fn pool_named(self, name: Option<&str>) -> Result<usize, Problem> {
         let pools = self.location.api.pools();
         let named = |at: &usize| {
             let pool = self.main.pools.get(*at).map(|pool| pool.name.as_str());
@@ -72,16 +71,20 @@ impl<'a> Here<'a> {
         found.ok_or_else(Problem::no_such_pool)
     }
 
-    /// The request has a lease, and makes a lock of it; or its lock has been prolonged.
-    pub(in crate::api) fn leased(self) -> Decided {
-        match self.service.call.take() {
-            Some(Call::Acquire(call)) => self.entrust(*call),
-            Some(Call::Extend(call)) => self.extended(call.lock.handle, call.granted).map(Some),
+    /// Turns the lease into a lock; or answers the extension of a lock, once the nodes have.
+    pub(in crate::api) fn leased(self) -> Result<Step, Problem> {
+        let call = self.ctx.as_lock_call().call.take();
+        match call {
+            Some(Pending::Acquire(call)) => self.entrust(*call),
+            Some(Pending::Extend(call)) => {
+                let answer = self.extended(call.lock.handle, call.granted)?;
+                Ok(self.answer(answer))
+            }
             _ => Err(unavailable()),
         }
     }
 
-    fn entrust(self, call: Acquiring) -> Decided {
+    fn entrust(self, call: Acquiring) -> Result<Step, Problem> {
         let lease = self.ctx.lease().ok_or_else(unavailable)?;
         let pool = self.main.pools.get(lease.pool).ok_or_else(unavailable)?;
         let is_shared = matches!(pool.store, Store::Redlock { .. });
@@ -89,14 +92,13 @@ impl<'a> Here<'a> {
             Some(until_ms) => until_ms,
             None if is_shared => {
                 let for_ms = call.asked.duration_ms;
-                *self.service.call.borrow_mut() = Some(Call::Acquire(Box::new(call)));
+                self.await_call(Pending::Acquire(Box::new(call)));
                 let within_ms = locks::prolong_lease(lease.grant.handle, for_ms, self.ctx.token);
                 let Some(within_ms) = within_ms else {
                     self.ctx.let_go();
-                    return Err(unavailable());
+                    return Err(self.refused(UNAVAILABLE));
                 };
-                self.await_nodes(within_ms);
-                return Ok(None);
+                return Ok(await_nodes(within_ms));
             }
             None => now().mono_ms + call.asked.duration_ms,
         };
@@ -110,7 +112,7 @@ impl<'a> Here<'a> {
             request: &call.request,
             context: &call.asked.context.to_text(),
             until_ms,
-            // Nodes have been asked before; they count from when they hear of it.
+            // Counted from now: nodes were asked before, but count from when they receive it.
             asked_ms: asked_ms.unwrap_or_default(),
         };
         let lock = match pool::entrust(&lease, &terms) {
@@ -118,17 +120,22 @@ impl<'a> Here<'a> {
             Err(problem) => {
                 self.ctx.let_go();
                 return match problem {
-                    EntrustError::Known(lock) => self.granted_again(&lock).map(Some),
-                    EntrustError::CoolingDown => {
-                        let refusal = refusal::in_vain(self.exchange());
-                        Err(Problem::of(refusal))
+                    EntrustError::Known(lock) => {
+                        self.granted_again(&lock).map(|it| self.answer(it))
                     }
-                    EntrustError::Full => Err(Problem::table_full()),
-                    EntrustError::Lost => Err(unavailable()),
+                    EntrustError::CoolingDown => {
+                        let refusal = self.in_vain(false);
+                        Err(self.refused(refusal))
+                    }
+                    EntrustError::Full => {
+                        self.refused(UNAVAILABLE);
+                        Err(Problem::table_full())
+                    }
+                    EntrustError::Lost => Err(self.refused(UNAVAILABLE)),
                 };
             }
         };
-        // From here on the lease is the service's.
+        // The lease now belongs to the service lock.
         self.ctx.attempt.borrow_mut().holds = false;
         tell(
             "lock_acquired",
@@ -136,15 +143,16 @@ impl<'a> Here<'a> {
             &lock,
             json!({ "wait_ms": self.ctx.waited_ms() }),
         );
-        self.granted(&lock, LockStatus::Acquired).map(Some)
+        let answer = self.granted(&lock, LockStatus::Acquired)?;
+        Ok(self.answer(answer))
     }
 
-    /// The request has the lock already. Its key is not told while it is cooling down: who
-    /// has not heard of the lock would begin to use it.
+    /// Answers a repeated request with its existing lock, unless the key is cooling down: a
+    /// caller that has not received the first answer would begin to use the key.
     fn granted_again(self, lock: &ServiceLock) -> Result<Answer, Problem> {
         match cooling_ms(lock) {
             Some(left_ms) => Err(Problem::of(ApiError::NoKeyAvailable {
-                retry_after: refusal::seconds(left_ms),
+                retry_after: seconds(left_ms),
             })),
             None => self.granted(lock, LockStatus::Acquired),
         }

@@ -1,53 +1,37 @@
-//! Locks taken, prolonged and given back.
+//! Acquiring, extending and releasing locks.
 
 mod acquire;
 mod extend;
 mod release;
 
-pub use extend::prolonged;
 pub(super) use release::{clean_up, force_release};
 
 use nginx_safe::{Answer, Level, Request};
-use openai_core::admin::{Acquire, AcquireResponse, LockInfo, LockStatus, Problem, Route, lock_id};
+use openai_core::admin::{AcquireResponse, LockInfo, LockStatus, Problem, lock_id};
 use openai_core::lease::ServiceLock;
-use openai_wire::ApiError;
 use serde_json::json;
 
 use super::reports::{self, Clock};
-use super::{Here, json};
-use crate::gateway::events;
+use super::{json, unavailable};
+use crate::gateway::{Exchange, Pending, Stage, Step, events};
 use crate::pool::in_zone;
 use crate::telemetry::{event, is_logged, now};
 
-/// What a request asks of the lock service, while it waits for something.
-pub enum Call {
-    /// Its body is being read.
-    Body(Route),
-    /// It waits for a slot, or for the nodes to lock it for longer.
-    Acquire(Box<Acquiring>),
-    /// It waits for the nodes to prolong its lock.
-    Extend(Box<Extending>),
+/// How much longer a request waits than the nodes have time to answer, in milliseconds.
+const PATIENCE_MS: u64 = 1_000;
+
+/// Waits for the nodes' answer, which comes within `within_ms`. A worker that shuts down
+/// waits for it.
+fn await_nodes(within_ms: u64) -> Step {
+    Step::Wait(Stage::Prolonging, Some(within_ms + PATIENCE_MS))
 }
 
-pub struct Acquiring {
-    asked: Acquire,
-    request: String,
-    client: String,
-    /// Until when the nodes keep the lock.
-    locked_until_ms: Option<u64>,
-}
+impl Exchange<'_> {
+    /// Stores the call while the request waits.
+    fn await_call(self, call: Pending) {
+        *self.ctx.as_lock_call().call.borrow_mut() = Some(call);
+    }
 
-pub struct Extending {
-    lock: ServiceLock,
-    /// Whether the nodes keep it for as long as was asked.
-    granted: bool,
-}
-
-fn unavailable() -> Problem {
-    Problem::of(ApiError::LockUnavailable { retry_after: 1 })
-}
-
-impl Here<'_> {
     fn granted(self, lock: &ServiceLock, status: LockStatus) -> Result<Answer, Problem> {
         let clock = Clock::now();
         let (pool, key) =
@@ -77,9 +61,9 @@ impl Here<'_> {
         json(200, &answer)
     }
 
-    /// The lock of that name, if the caller owns it.
+    /// The lock with this id, if the caller owns it.
     fn own(self, id: Option<u128>, service: &str) -> Result<ServiceLock, Problem> {
-        let client = self.client()?;
+        let client = self.caller()?;
         let id = id.ok_or_else(Problem::no_such_lock)?;
         let found = in_zone(|zone| {
             zone.expire(now());
@@ -87,7 +71,10 @@ impl Here<'_> {
         });
         let lock = found.ok_or_else(unavailable)?;
         let lock = lock.ok_or_else(Problem::no_such_lock)?;
-        self.service.lock.set(Some(lock.handle));
+        self.ctx.as_lock_call().lock.set(Some(lock.handle));
+        if !lock.is_known() {
+            return Err(unavailable());
+        }
         if lock.client != client.name || lock.service != service {
             return Err(Problem::not_owner());
         }
@@ -95,12 +82,12 @@ impl Here<'_> {
     }
 }
 
-/// For how much longer the key of a lock is cooling down, if it is.
+/// Remaining cool-down of a lock's key, in milliseconds.
 fn cooling_ms(lock: &ServiceLock) -> Option<u64> {
     in_zone(|zone| zone.cooling_ms(lock.key, now())).flatten()
 }
 
-/// A line about a lock, for those who want them all.
+/// Logs an event about a lock at level info.
 fn tell(name: &str, request: &Request<'_>, lock: &ServiceLock, mut fields: serde_json::Value) {
     if !is_logged(Level::Info) {
         return;
@@ -116,11 +103,11 @@ fn tell(name: &str, request: &Request<'_>, lock: &ServiceLock, mut fields: serde
     event(Level::Info, name, fields);
 }
 
-/// Who has done what to what is not theirs.
-fn audit(here: Here<'_>, action: &str, what: serde_json::Value) -> Result<(), Problem> {
-    let admin = &here.client()?.name;
+/// Logs what an administrator has done to the locks of others.
+fn audit(here: Exchange<'_>, action: &str, what: serde_json::Value) -> Result<(), Problem> {
+    let admin = &here.caller()?.name;
     let mut fields = json!({ "action": action, "admin": admin, "what": what });
-    if let Some(lock) = here.service.lock.get() {
+    if let Some(lock) = here.ctx.as_lock_call().lock.get() {
         fields["lock_id"] = lock_id(lock.nonce()).into();
     }
     events::tell(&here.request, here.ctx, Level::Warn, "audit", fields);

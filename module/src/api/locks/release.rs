@@ -1,4 +1,4 @@
-//! Locks given back: by their services, by administrators, or since they are over.
+//! Releasing locks: by their services, by administrators, or because they have expired.
 
 use nginx_safe::Answer;
 use openai_core::admin::{
@@ -9,17 +9,18 @@ use openai_core::lease::{ServiceLock, ServiceState};
 use openai_core::metrics::UsageReport;
 use serde_json::json;
 
-use super::{audit, tell, unavailable};
+use super::{audit, tell};
 use crate::api::reports::{self, Clock};
-use crate::api::{Here, json};
+use crate::api::{json, unavailable};
+use crate::gateway::Exchange;
 use crate::pool::{self, in_zone};
 use crate::telemetry::{metrics, now};
 
-/// How many locks a line of the log names.
+/// Maximum number of lock ids in one log event.
 const MOST_TOLD: usize = 32;
 
-impl Here<'_> {
-    /// Counts what was done with a lock, once, whatever has become of it.
+impl Exchange<'_> {
+    /// Counts the usage that a service reports for a lock: once, whatever the lock's state.
     fn count(self, lock: &ServiceLock, outcome: &ReportedUsage) -> bool {
         let id = lock.handle.nonce();
         let is_news = || in_zone(|zone| zone.tell_service_lock(id)) == Some(true);
@@ -50,7 +51,7 @@ impl Here<'_> {
         if was_held || counts {
             let outcome = &asked.outcome;
             let fields = json!({
-                "status": status_of(lock.state),
+                "lock_status": status_of(lock.state),
                 "success": outcome.success,
                 "error_message": outcome.error,
                 "actual_duration": outcome.duration_s,
@@ -73,7 +74,7 @@ impl Here<'_> {
     }
 }
 
-/// Ends a lock; what it is then.
+/// Ends a lock and returns its new state.
 fn end(lock: &ServiceLock, state: ServiceState) -> Option<ServiceLock> {
     let id = lock.handle.nonce();
     if lock.lock.is_some() {
@@ -94,7 +95,7 @@ fn status_of(state: ServiceState) -> LockStatus {
     }
 }
 
-pub(in crate::api) fn force_release(here: Here<'_>, id: &str) -> Result<Answer, Problem> {
+pub(in crate::api) fn force_release(here: Exchange<'_>, id: &str) -> Result<Answer, Problem> {
     let id = parse_lock_id(id).ok_or_else(Problem::no_such_lock)?;
     let found = in_zone(|zone| {
         zone.expire(now());
@@ -103,7 +104,10 @@ pub(in crate::api) fn force_release(here: Here<'_>, id: &str) -> Result<Answer, 
     let Some(mut lock) = found.ok_or_else(unavailable)? else {
         return Err(reports::none_but_a_request(here, id));
     };
-    here.service.lock.set(Some(lock.handle));
+    here.ctx.as_lock_call().lock.set(Some(lock.handle));
+    if !lock.is_known() {
+        return Err(unavailable());
+    }
     let released = lock.state == ServiceState::Held;
     if released {
         lock = end(&lock, ServiceState::Forced).ok_or_else(unavailable)?;
@@ -131,11 +135,11 @@ pub(in crate::api) fn force_release(here: Here<'_>, id: &str) -> Result<Answer, 
     json(200, &answer)
 }
 
-pub(in crate::api) fn clean_up(here: Here<'_>) -> Result<Answer, Problem> {
+pub(in crate::api) fn clean_up(here: Exchange<'_>) -> Result<Answer, Problem> {
     let gone = in_zone(|zone| zone.clean_service_locks(now())).ok_or_else(unavailable)?;
     let ids = gone.iter().map(|lock| lock_id(lock.handle.nonce()));
     let lock_ids: Vec<_> = ids.collect();
-    // nginx cuts long lines of its error log off.
+    // nginx truncates long lines of its error log.
     let some = lock_ids.get(..MOST_TOLD).unwrap_or(&lock_ids);
     let fields = json!({ "cleaned": lock_ids.len(), "lock_ids": some });
     audit(here, "cleanup_expired", fields)?;

@@ -1,72 +1,131 @@
-//! The attempts that a request makes.
+//! The attempts of a request.
 
 use std::rc::Rc;
 
-use nginx_safe::Editor;
-use openai_core::attempts::UpstreamErrors;
+use nginx_safe::Timer;
+use openai_core::attempts::{TargetSet, UpstreamErrors};
+use openai_core::circuit::Permit;
 use openai_core::lease::Avoid;
 use openai_wire::usage::UsageStripper;
 use openai_wire::{EventEnd, Verdict};
 
+use super::{LeaseStatus, Wait};
 use crate::config::PoolKey;
-use crate::gateway::stream::usage::Meter;
+use crate::gateway::usage::Meter;
 use crate::pool::Lease;
+use crate::telemetry::now;
 
-/// The attempts that have been made, and what has failed.
+/// The attempts so far and their failures.
 #[derive(Default)]
 pub struct Retries {
-    /// How often the request has been sent.
+    /// Number of times the request has been sent.
     pub attempts: u32,
-    /// How many of these do not count: they met a kept connection that the upstream had
-    /// closed, or a key that is invalid or out of quota.
+    /// Number of attempts that do not count, because the upstream had closed a kept
+    /// connection, or because the key is invalid or out of quota.
     pub uncounted: u32,
-    /// When the first lease was asked for.
+    /// When the first lease was asked for, in milliseconds.
     pub first_asked_ms: u64,
-    /// The keys that were of no use, and the targets: a bit for each.
+    /// The keys that have failed.
     pub avoid: Avoid,
-    pub failed: u64,
-    /// The targets whose upstream has failed it too often in the same way.
-    pub spent: u64,
+    /// Targets that are chosen last, because their upstream has failed this request or its
+    /// circuit was open.
+    pub failed: TargetSet,
+    /// Targets that are not chosen again, because their upstream has failed too often in
+    /// the same way.
+    pub spent: TargetSet,
     pub errors: UpstreamErrors,
-    /// How long to pause before the next attempt.
+    /// Delay before the next attempt, in milliseconds.
     pub pause_ms: u64,
-    /// What the last answer says.
-    pub verdict: Option<Verdict>,
+    /// Position in the queue within its priority, once the request has waited.
+    pub arrival: Option<u64>,
+    /// Number of rounds in which the nodes were asked for a lock.
+    pub rounds: u32,
 }
 
-/// One attempt: from its lease to the end of its answer. A new one begins with a new lease.
+/// One attempt: from the choice of its target to the end of the response. A new attempt
+/// replaces the whole state except what is logged until it has a lease: see
+/// [`Attempt::after`].
 #[derive(Default)]
 pub struct Attempt {
-    /// The lease, also once it has ended.
+    /// The wait for the lease.
+    pub wait: Wait,
+    /// Timer that ends a wait, a pause, or the reading of a response.
+    pub deadline: Option<Timer>,
+    /// Circuit-breaker permit; the result is still pending.
+    pub permit: Option<Permit>,
+    /// The current or last lease.
     pub lease: Option<Lease>,
-    /// Its key.
+    /// Key of the lease.
     pub key: Option<Rc<PoolKey>>,
-    /// Whether the lease is still ours to release.
+    /// Whether the request still holds the lease.
     pub holds: bool,
-    /// How long it was held.
+    /// How long the lease was held, in milliseconds.
     pub held_ms: u64,
-    pub answer: Answer,
+    /// Verdict on the response.
+    pub verdict: Option<Verdict>,
+    pub answer: UpstreamAnswer,
 }
 
-/// The upstream's answer.
+impl Attempt {
+    /// The attempt after another. Until it has a lease, logs and metrics show the lease,
+    /// verdict and wait of the previous one.
+    pub fn after(before: &Self) -> Self {
+        Self {
+            wait: Wait {
+                status: before.wait.status,
+                votes: before.wait.votes,
+                took_ms: before.wait.took_ms,
+                ..Wait::default()
+            },
+            lease: before.lease,
+            key: before.key.clone(),
+            held_ms: before.held_ms,
+            verdict: before.verdict,
+            ..Self::default()
+        }
+    }
+
+    /// Stores the lease that the request has got.
+    pub fn leased(&mut self, lease: Lease, key: Rc<PoolKey>, status: LeaseStatus) {
+        self.wait.is_over();
+        self.wait.status = status;
+        self.lease = Some(lease);
+        self.key = Some(key);
+        self.holds = true;
+        self.verdict = None;
+    }
+
+    /// The lease that the request holds now.
+    pub fn held(&self) -> Option<Lease> {
+        self.lease.filter(|_| self.holds)
+    }
+
+    /// Marks the lease as ended and returns it if the request held it.
+    pub fn end(&mut self) -> Option<Lease> {
+        let lease = self.held()?;
+        self.holds = false;
+        self.held_ms = now().mono_ms.saturating_sub(lease.grant.granted_ms);
+        Some(lease)
+    }
+}
+
+/// The upstream's response.
 #[derive(Default)]
-pub struct Answer {
-    /// Its status, once it goes to the client.
+pub struct UpstreamAnswer {
+    /// Status, once the response goes to the client.
     pub status: Option<u16>,
-    /// Where it is, if it is an event stream.
+    /// Position relative to the ends of events, if the response is an event stream.
     pub events: Option<EventEnd>,
-    /// Reads its usage.
+    /// Reads the usage from the response.
     pub meter: Option<Meter>,
-    /// Takes what the gateway has asked a stream for out of it.
+    /// Removes the usage chunk that the gateway, but not the client, has asked for.
     pub stripper: Option<UsageStripper>,
-    /// What restores the name of an alias in it.
-    pub editor: Option<Rc<Editor>>,
-    /// Whether the upstream has given all of it.
+    /// Whether the upstream has sent all of it.
     pub is_complete: bool,
-    /// How many bytes more of it may be read, once its client is gone.
+    /// Maximum number of further bytes to read after the client has left.
     pub draining: Option<u64>,
-    /// Whether the client was gone before it was whole.
+    /// Whether the client left before the response was complete.
     pub is_left: bool,
-    /// Whether the end of the body has gone with its last piece.
+    /// Whether the end of the body was sent together with the last data.
     pub is_joined: bool,
 }

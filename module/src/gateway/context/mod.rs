@@ -1,96 +1,76 @@
-//! What a request carries from step to step.
+//! State of a request, which its steps share.
 
+mod access;
 mod attempt;
+mod head;
+mod lock;
+mod log;
+mod refusal;
 mod route;
 mod wait;
 
+pub use access::AccessState;
 pub use attempt::{Attempt, Retries};
+pub use head::HeadState;
+pub use lock::{Acquiring, Extending, LockCall, Pending, Wishes};
+pub use log::LogState;
+pub use refusal::{RefusalState, Reply};
 pub use route::Route;
-pub use wait::{LeaseStatus, Wait, Wishes};
+pub use wait::{LeaseStatus, Wait};
 
-use std::any::Any;
 use std::cell::{Cell, OnceCell, RefCell};
-use std::rc::Rc;
 
-use nginx_safe::{Request, Timer, Token};
-use openai_core::circuit::Permit;
-use openai_core::clients::Client;
-use openai_core::metrics::Endpoint;
-use openai_wire::{ApiError, Head};
+use nginx_safe::{Request, Token};
+use openai_wire::ApiError;
 
-use super::trace::Ids;
-use crate::config::{Main, PoolKey};
 use crate::pool::{self, Lease, circuits, locks};
 use crate::telemetry::now;
 
-/// Where a request is on the request path: what is done next, or what it waits for.
+/// Position of a request on its path: the next step, or what it waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stage {
     #[default]
     Fresh,
-    /// Its body has been asked for; its head is to be looked at.
+    /// Its body is being read; its head is read next.
     Body,
-    /// The quota of its client is to be looked at.
+    /// The quota of its client is checked next.
     Admit,
-    /// Its targets are to be found.
+    /// Its targets are found next.
     Route,
-    /// An attempt is over, and another to be made.
+    /// An attempt is over, and another one follows.
     Again,
-    /// It pauses before that one, without a lease.
+    /// It pauses before the next attempt, without a lease.
     Pausing,
-    /// A target is to be chosen.
+    /// A target is chosen next.
     Target,
-    /// A lease is to be asked for.
+    /// A lease is asked for next.
     Lease,
     /// It is in the queue, or its slot is being locked.
     Waiting,
     /// It has a lease.
     Leased,
-    /// The lock of a service is being prolonged on the nodes.
+    /// The nodes are asked to extend a service lock.
     Prolonging,
-    /// It may be sent.
+    /// It is sent next.
     Send,
-    /// It is to be refused.
+    /// It is refused next.
     Refused(ApiError),
     /// It has been sent, or answered.
     Done,
 }
 
-/// What has been sent in place of an answer of nginx's own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Reply {
-    #[default]
-    Nginx,
-    Announced(ApiError),
-    Sent,
-}
-
-/// The context of a request.
+/// State of a request, with a part for each step.
 pub struct Context {
     pub token: Token,
-    pub stage: Cell<Stage>,
-    /// The position of the client in the table of clients.
-    pub client: Cell<Option<usize>>,
-    pub head: OnceCell<Head>,
-    endpoint: Cell<Option<Endpoint>>,
+    stage: Cell<Stage>,
+    pub access: AccessState,
+    pub head: HeadState,
     pub route: RefCell<Route>,
-    pub wait: Cell<Wait>,
-    /// Ends a wait, a pause, or the reading of an answer.
-    pub deadline: RefCell<Option<Timer>>,
     pub retries: RefCell<Retries>,
-    /// The permission of a circuit, until the outcome is told.
-    pub permit: Cell<Option<Permit>>,
     pub attempt: RefCell<Attempt>,
-    pub refusal: Cell<Option<ApiError>>,
-    pub reply: Cell<Reply>,
-    /// What a caller of the lock service wishes; `None` of a request that is sent upstream.
-    pub wishes: Cell<Option<Wishes>>,
-    /// What the lock service keeps of it.
-    pub service: OnceCell<Box<dyn Any>>,
-    /// Whether it has been counted.
-    pub counted: Cell<bool>,
-    /// Its ids, once somebody has asked for them.
-    pub trace: OnceCell<Box<Ids>>,
+    pub refusal: RefusalState,
+    pub log: LogState,
+    lock: OnceCell<Box<LockCall>>,
 }
 
 impl Context {
@@ -98,55 +78,71 @@ impl Context {
         Self {
             token,
             stage: Cell::default(),
-            client: Cell::default(),
-            head: OnceCell::new(),
-            endpoint: Cell::default(),
+            access: AccessState::default(),
+            head: HeadState::default(),
             route: RefCell::default(),
-            wait: Cell::default(),
-            deadline: RefCell::default(),
             retries: RefCell::default(),
-            permit: Cell::default(),
             attempt: RefCell::default(),
-            refusal: Cell::default(),
-            reply: Cell::default(),
-            wishes: Cell::default(),
-            service: OnceCell::new(),
-            counted: Cell::default(),
-            trace: OnceCell::new(),
+            refusal: RefusalState::default(),
+            log: LogState::default(),
+            lock: OnceCell::new(),
         }
     }
 
-    /// An internal redirect has sent the request through the phases anew.
-    pub fn restart(&self) {
+    /// The context of the request. Creates it if there is none, and resets it after an
+    /// internal redirect.
+    pub fn of<'a>(request: &Request<'a>) -> Option<&'a Self> {
+        if let Some(ctx) = request.context::<Self>() {
+            return Some(ctx);
+        }
+        if let Some(ctx) = request.adopt::<Self>() {
+            ctx.restart();
+            return Some(ctx);
+        }
+        request.attach(Self::new)
+    }
+
+    /// Resets the context, because an internal redirect runs the phases again.
+    fn restart(&self) {
         self.let_go();
         let Wait {
             asked_ms, took_ms, ..
-        } = self.wait.get();
-        self.wait.set(Wait {
-            asked_ms,
-            took_ms,
-            ..Wait::default()
-        });
+        } = self.wait();
+        self.attempt.take();
+        self.note_wait(|wait| (wait.asked_ms, wait.took_ms) = (asked_ms, took_ms));
         self.route.take();
         self.retries.take();
-        self.attempt.take();
-        self.endpoint.set(None);
+        self.head.restart();
         self.stage.set(Stage::Fresh);
-        self.refusal.set(None);
-        self.wishes.set(None);
+        self.refusal.error.set(None);
+        if let Some(lock) = self.lock.get() {
+            lock.restart();
+        }
     }
 
-    /// Gives up the place in the queue and the lease, whichever there is.
+    pub fn stage(&self) -> Stage {
+        self.stage.get()
+    }
+
+    /// Sets the next stage. Only the driver calls this.
+    pub(super) fn enter(&self, stage: Stage) {
+        self.stage.set(stage);
+    }
+
+    /// Leaves the queue and releases the lease and the permit, as far as the request has them.
     pub fn let_go(&self) {
-        self.deadline.take();
-        if let Some(permit) = self.permit.take() {
+        let (permit, ticket, locking, lease) = {
+            let mut attempt = self.attempt.borrow_mut();
+            attempt.deadline = None;
+            let wait = &mut attempt.wait;
+            let (ticket, locking) = (wait.ticket.take(), wait.locking.take());
+            if ticket.is_some() || locking.is_some() {
+                wait.is_over();
+            }
+            (attempt.permit.take(), ticket, locking, attempt.end())
+        };
+        if let Some(permit) = permit {
             circuits::unknown(permit);
-        }
-        let mut wait = self.wait.get();
-        let (ticket, locking) = (wait.ticket.take(), wait.locking.take());
-        if ticket.is_some() || locking.is_some() {
-            wait.is_over();
-            self.wait.set(wait);
         }
         if let Some(ticket) = ticket {
             pool::leave(ticket);
@@ -154,66 +150,52 @@ impl Context {
         if let Some(handle) = locking {
             locks::end(handle);
         }
-        if let Some(lease) = self.end_attempt() {
+        if let Some(lease) = lease {
             pool::release(&lease);
         }
     }
 
-    /// The lease is not the request's any more: what was held, if it was.
-    pub fn end_attempt(&self) -> Option<Lease> {
-        let mut attempt = self.attempt.borrow_mut();
-        let lease = attempt.lease.filter(|_| attempt.holds)?;
-        attempt.holds = false;
-        attempt.held_ms = now().mono_ms.saturating_sub(lease.grant.granted_ms);
-        Some(lease)
+    /// Ends the current attempt and begins the next one.
+    pub fn begin_attempt(&self) {
+        self.let_go();
+        let next = Attempt::after(&self.attempt.borrow());
+        // Drop the previous attempt while nothing is borrowed.
+        drop(self.attempt.replace(next));
     }
 
-    /// A new attempt begins, with this lease. The state of the one before is dropped as a whole.
-    pub fn begin_attempt(&self, lease: Lease, key: Rc<PoolKey>, status: LeaseStatus) {
-        let mut wait = self.wait.get();
-        wait.is_over();
-        wait.status = status;
-        self.wait.set(wait);
-        if self.lease().is_some() {
-            // What is dropped is dropped when nothing is borrowed.
-            drop(self.attempt.take());
-        }
-        let mut attempt = self.attempt.borrow_mut();
-        attempt.lease = Some(lease);
-        attempt.key = Some(key);
-        attempt.holds = true;
-        self.stage.set(Stage::Leased);
+    /// State of the call, if this is a request to the lock service.
+    pub fn lock_call(&self) -> Option<&LockCall> {
+        self.lock.get().map(|lock| &**lock)
     }
 
-    /// The endpoint of the request's path.
-    pub fn endpoint(&self, request: &Request<'_>) -> Endpoint {
-        let known = self.endpoint.get();
-        let endpoint = known.unwrap_or_else(|| Endpoint::of(request.path()));
-        self.endpoint.set(Some(endpoint));
-        endpoint
+    /// State of the call; creates it. Use it for requests to the lock service only.
+    pub fn as_lock_call(&self) -> &LockCall {
+        self.lock.get_or_init(Box::default)
     }
 
-    /// Whose request it is.
-    pub fn client<'a>(&self, main: &'a Main) -> Option<&'a Client> {
-        main.clients.as_ref()?.as_slice().get(self.client.get()?)
+    /// What a caller of the lock service asks for; `None` if the request is sent upstream.
+    pub fn wishes(&self) -> Option<Wishes> {
+        self.lock.get()?.wishes.get()
     }
 
-    /// Changes what is known of the wait.
+    /// The current or last wait for a lease.
+    pub fn wait(&self) -> Wait {
+        self.attempt.borrow().wait
+    }
+
+    /// Changes the state of the wait.
     pub fn note_wait(&self, change: impl FnOnce(&mut Wait)) {
-        let mut wait = self.wait.get();
-        change(&mut wait);
-        self.wait.set(wait);
+        change(&mut self.attempt.borrow_mut().wait);
     }
 
-    /// The lease, also once it has ended.
+    /// The current or last lease.
     pub fn lease(&self) -> Option<Lease> {
         self.attempt.borrow().lease
     }
 
     /// The lease that the request holds now.
     pub fn held(&self) -> Option<Lease> {
-        let attempt = self.attempt.borrow();
-        attempt.lease.filter(|_| attempt.holds)
+        self.attempt.borrow().held()
     }
 
     /// The id of the key of the last lease.
@@ -222,7 +204,7 @@ impl Context {
         attempt.key.as_ref().map(|key| key.id.clone())
     }
 
-    /// How long the lease has been held, or was.
+    /// How long the current or last lease has been held, in milliseconds.
     pub fn held_ms(&self) -> Option<u64> {
         let attempt = self.attempt.borrow();
         let lease = attempt.lease?;
@@ -232,9 +214,9 @@ impl Context {
         })
     }
 
-    /// How long it waited for the lease, or has waited.
+    /// How long the request has waited for the current or last lease, in milliseconds.
     pub fn waited_ms(&self) -> u64 {
-        let mut wait = self.wait.get();
+        let mut wait = self.wait();
         if wait.ticket.is_some() || wait.locking.is_some() {
             wait.is_over();
         }

@@ -1,26 +1,27 @@
-//! Where a request may go.
+//! The route of a request.
 
 use std::rc::Rc;
 
+use openai_core::attempts::{Fault, TargetSet};
 use openai_core::routes::{Alias, Routed};
 
 use super::Context;
 use crate::config::{Main, Pool, Target};
 use crate::telemetry::now;
 
-/// Where a request may go.
+/// The route of a request.
 #[derive(Default)]
 pub struct Route {
-    /// The `openai_routes` that routed it, and where to.
+    /// Position of the `openai_routes` block that routed it, and the result.
     pub routed: Option<(usize, Routed)>,
-    /// The targets, in the order of preference.
+    /// The targets, in order of preference.
     pub targets: Option<Rc<[Target]>>,
-    /// Which of them was chosen.
+    /// Index of the chosen target.
     pub chosen: Option<usize>,
 }
 
 impl Context {
-    /// The targets of the request, in the order of preference.
+    /// The targets of the request, in order of preference.
     pub fn targets(&self) -> Option<Rc<[Target]>> {
         self.route.borrow().targets.clone()
     }
@@ -31,7 +32,7 @@ impl Context {
         route.targets.as_ref()?.get(route.chosen?).cloned()
     }
 
-    /// The pool of the target that was chosen, and its position.
+    /// Pool of the chosen target, and its position in the configuration.
     pub fn pool<'a>(&self, main: &'a Main) -> Option<(usize, &'a Pool)> {
         let at = {
             let route = self.route.borrow();
@@ -46,13 +47,13 @@ impl Context {
         main.routes.get(at)?.routes.pattern(routed)
     }
 
-    /// The alias that the request asked for.
+    /// The alias that the request asked for, if its model is one.
     pub fn alias<'a>(&self, main: &'a Main) -> Option<&'a Alias> {
         let (at, routed) = self.route.borrow().routed?;
         main.routes.get(at)?.routes.alias(routed)
     }
 
-    /// Has the request ask for a key of one pool, wherever it goes.
+    /// Makes the request ask for a key of this pool, whatever the route is.
     pub fn choose_pool(&self, pool: usize) {
         let target = Target {
             pool,
@@ -65,5 +66,42 @@ impl Context {
             chosen: Some(0),
         };
         self.note_wait(|wait| wait.asked_ms = now().mono_ms);
+    }
+
+    /// Whether the upstream of the chosen target has failed the request before.
+    pub fn fails_again(&self) -> bool {
+        let failed = self.retries.borrow().failed;
+        let chosen = self.route.borrow().chosen;
+        chosen.is_some_and(|at| failed.contains(at))
+    }
+
+    /// Marks the targets with the chosen upstream to be chosen last.
+    pub fn put_last(&self) {
+        let (set, _) = self.with_same_upstream();
+        self.retries.borrow_mut().failed.add_all(set);
+    }
+
+    /// Records that the chosen upstream has failed the request.
+    pub fn note_error(&self, fault: Fault) {
+        let (set, upstream) = self.with_same_upstream();
+        let mut retries = self.retries.borrow_mut();
+        retries.failed.add_all(set);
+        if retries.errors.note(upstream, fault) {
+            retries.spent.add_all(set);
+        }
+    }
+
+    /// Targets with the same upstream as the chosen one, and the index of the first of them.
+    fn with_same_upstream(&self) -> (TargetSet, usize) {
+        let mut set = TargetSet::default();
+        let mut first = 0;
+        if let Some((targets, chosen)) = self.targets().zip(self.chosen()) {
+            let same = targets.iter().enumerate().rev();
+            for (at, _) in same.filter(|(_, target)| target.upstream == chosen.upstream) {
+                set.add(at);
+                first = at;
+            }
+        }
+        (set, first)
     }
 }

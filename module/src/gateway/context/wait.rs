@@ -4,24 +4,24 @@ use openai_core::lease::{LeaseHandle, WaitTicket};
 
 use crate::telemetry::now;
 
-/// How the request for a lease went.
+/// State or result of the request for a lease.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LeaseStatus {
     #[default]
     None,
     Immediate,
-    /// Still in the queue: seen in logs of clients that left.
+    /// Still waiting. Logged for clients that left meanwhile.
     Waiting,
     Waited,
     Timeout,
     QueueFull,
     Lost,
     Unavailable,
-    /// All keys were out for longer than it may wait.
+    /// All keys were cooling down for longer than the request may wait.
     CoolingDown,
-    /// All keys were revoked or out of quota.
+    /// All keys were invalid or out of quota.
     Unhealthy,
-    /// Without a lock, since no quorum was to be had.
+    /// Leased without a lock, because too few nodes could vote.
     Fallback,
 }
 
@@ -43,30 +43,18 @@ impl LeaseStatus {
     }
 }
 
-/// What a caller wishes of the lease that is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wishes {
-    /// Its own is the client's.
-    pub priority: Option<i32>,
-    /// How long to wait for a slot, at most.
-    pub wait_ms: u64,
-}
-
-/// How the wait for a lease goes, or went.
+/// State of the wait for a lease.
 #[derive(Clone, Copy, Default)]
 pub struct Wait {
     pub status: LeaseStatus,
     pub ticket: Option<WaitTicket>,
-    /// The lease whose slot is being locked on other machines.
+    /// The lease whose slot is being locked on the nodes.
     pub locking: Option<LeaseHandle>,
-    /// How often a lock has been asked for, and how many nodes granted the last one.
-    pub rounds: u32,
+    /// Number of nodes that granted the lock.
     pub votes: Option<u8>,
-    /// Its place among those of its priority, when it has waited before.
-    pub arrival: Option<u64>,
-    /// Whether it has been in the queue.
+    /// Whether the request was in the queue.
     pub is_queued: bool,
-    /// When the last lease was asked for, and how long that took.
+    /// When the lease was asked for, and how long that took, in milliseconds.
     pub asked_ms: u64,
     pub took_ms: u64,
 }

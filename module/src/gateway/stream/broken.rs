@@ -1,4 +1,4 @@
-//! An answer that breaks off in mid-stream: the upstream falls silent, or its connection breaks.
+//! Responses that break off: the upstream times out, or its connection breaks.
 
 use nginx_safe::{Level, Request};
 use openai_wire::ApiError;
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::gateway::{Context, events};
 
-/// The last words to the client, where there is a form and a place for them.
+/// The last event for the client, if the response can take one.
 pub fn answer_broken(request: &Request<'_>, status: u16) -> Option<&'static [u8]> {
     let error = match status {
         502 => ApiError::UpstreamUnavailable,
@@ -29,7 +29,7 @@ pub fn answer_broken(request: &Request<'_>, status: u16) -> Option<&'static [u8]
     tells.then(|| error.sse_frame())
 }
 
-/// Whether the answer is an event stream in which another event can stand now.
+/// Whether the response is an event stream and can take another event now.
 pub fn takes_event(request: &Request<'_>, ctx: &Context) -> bool {
     let events = ctx.attempt.borrow().answer.events;
     events.is_some_and(|end| end.is_between())

@@ -1,5 +1,5 @@
-//! A client that leaves before its answer is whole: where that is wanted, the answer is
-//! read to its end all the same, so that its usage is known. The lease is held meanwhile.
+//! Clients that leave before their response is complete. With `openai_client_abort drain`,
+//! the response is read to its end so that its usage is known. The lease is held meanwhile.
 
 use nginx_safe::{Chunk, Ending, Level, Piece, Request, Timer, Token};
 use serde_json::json;
@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::config::{ClientAbort, Location};
 use crate::gateway::{CLIENT_LEFT, Context, Reply, events, usage};
 
-/// The client is gone: whether its answer is to be read on.
+/// Called when the client has left. Returns whether its response is read on.
 pub fn client_left(request: &Request<'_>) -> bool {
     let known = request
         .location::<Location>()
@@ -29,7 +29,7 @@ pub fn client_left(request: &Request<'_>) -> bool {
         };
         (tells, answer.is_complete)
     };
-    if !tells || request.is_subrequest() || ctx.reply.get() != Reply::Nginx {
+    if !tells || request.is_subrequest() || ctx.refusal.reply.get() != Reply::Nginx {
         return false;
     }
     if !is_complete {
@@ -39,13 +39,13 @@ pub fn client_left(request: &Request<'_>) -> bool {
         ctx.attempt.borrow_mut().answer.is_left = true;
         let mut bound = Timer::new(false, |tag| cut_off(Token::of(tag)), ctx.token.number());
         bound.start(time_ms);
-        *ctx.deadline.borrow_mut() = Some(bound);
+        ctx.attempt.borrow_mut().deadline = Some(bound);
     }
     ctx.attempt.borrow_mut().answer.draining = Some(size);
     true
 }
 
-/// A piece of the answer that nobody waits for has been read.
+/// Discards a piece of a response whose client has left; fails when the size limit is exceeded.
 pub fn pass<'a>(request: &Request<'_>, ctx: &Context, left: u64, chunk: Chunk<'_>) -> Piece<'a> {
     let read: usize = chunk.parts().map(<[u8]>::len).sum();
     match left.checked_sub(read as u64) {
@@ -60,7 +60,7 @@ pub fn pass<'a>(request: &Request<'_>, ctx: &Context, left: u64, chunk: Chunk<'_
     }
 }
 
-/// The time is up.
+/// Ends the request when the time limit has passed.
 fn cut_off(token: Token) {
     token.conclude(|request| {
         let draining = |ctx: &&Context| ctx.attempt.borrow().answer.draining.is_some();

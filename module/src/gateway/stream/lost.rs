@@ -1,45 +1,30 @@
-//! A lease that is lost while its request runs: the key is somebody else's now.
+//! Requests that lose their lease while they run. Another request may use the key by then.
 
-use nginx_safe::{Ending, Request, Token};
-use openai_core::lease::LeaseHandle;
+use nginx_safe::{Ending, Request};
 use openai_wire::ApiError;
 
 use super::broken::takes_event;
-use crate::gateway::{Context, LeaseStatus, Stage};
+use crate::gateway::{Context, LeaseStatus};
 
-/// Where a request of the lock service is whose lease is lost.
-const UNAVAILABLE: Stage = Stage::Refused(ApiError::LockUnavailable { retry_after: 1 });
-
-/// Ends the upstream's answer, and tells the client why.
-pub fn lost(token: Token, handle: LeaseHandle) {
-    token.conclude(move |request| ending(request, handle));
-}
-
-fn ending(request: Request<'_>, handle: LeaseHandle) -> Option<Ending> {
-    let ctx = request.recalled::<Context>()?;
-    ctx.held().filter(|lease| lease.grant.handle == handle)?;
-    if ctx.wishes.get().is_some() {
-        // The lock service's: there is no answer of an upstream.
-        if ctx.stage.get() == Stage::Prolonging {
-            ctx.stage.set(UNAVAILABLE);
-            request.go_on();
-        }
-        return None;
+/// Ends the upstream's response, and tells the client why if possible.
+pub fn ending(request: &Request<'_>, ctx: &Context) -> Ending {
+    {
+        let mut attempt = ctx.attempt.borrow_mut();
+        // The slot may already belong to another request: do not release it.
+        attempt.end();
+        attempt.wait.status = LeaseStatus::Lost;
     }
-    // It is somebody else's by now: there is nothing to release.
-    ctx.end_attempt();
-    ctx.note_wait(|wait| wait.status = LeaseStatus::Lost);
     let refusal = ApiError::LeaseLost;
     if !request.has_upstream() {
-        return Some(Ending::BreakOff);
+        return Ending::BreakOff;
     }
     if !request.is_header_sent() {
-        ctx.refusal.set(Some(refusal));
-        return Some(Ending::Answer(refusal.status()));
+        ctx.refusal.error.set(Some(refusal));
+        return Ending::Answer(refusal.status());
     }
-    if takes_event(&request, ctx) {
-        return Some(Ending::Words(refusal.sse_frame()));
+    if takes_event(request, ctx) {
+        return Ending::Words(refusal.sse_frame());
     }
-    // The response cannot take an event: the client sees it break off.
-    Some(Ending::BreakOff)
+    // The response cannot take an event: close the connection.
+    Ending::BreakOff
 }

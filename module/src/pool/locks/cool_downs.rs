@@ -1,4 +1,4 @@
-//! Keys that are out, on this machine or as others have told.
+//! Cool-downs of keys that machines tell each other through the nodes.
 
 use std::rc::Rc;
 
@@ -20,7 +20,7 @@ impl LockedKey {
     }
 }
 
-/// Tells other machines that a key is out, if its pool is on several.
+/// Announces a cool-down to other machines, if the key belongs to a Redlock pool.
 pub fn announce_cool_down(key: u32, cause: Cause, failures: u32, until_ms: u64) {
     let locked_key = LOCKS.with(|locks| locks.try_borrow().ok()?.locked_keys.get(&key).cloned());
     let Some(locked_key) = locked_key else { return };
@@ -38,19 +38,19 @@ pub fn announce_cool_down(key: u32, cause: Cause, failures: u32, until_ms: u64) 
     });
 }
 
-/// A node is there: it may know of keys that are out.
+/// Asks a newly connected node which keys are cooling down.
 pub(super) fn greet(group: usize, node: NodeId) {
     let keys = keys_of(group);
     with(group, |member, _, _| member.group.greet(node, keys));
 }
 
-/// Asks nodes that cannot tell by themselves.
+/// Asks the nodes that cannot send messages by themselves.
 pub(super) fn ask_silent_nodes(group: usize) {
     let silent = with(group, |member, _, _| member.group.silent_nodes(clock()));
     ask(group, silent.unwrap_or_default());
 }
 
-/// Asks all nodes: there are keys that they have not been asked for.
+/// Asks all connected nodes, after the list of keys has changed.
 pub(super) fn ask_all_nodes(group: usize) {
     let all = with(group, |member, _, _| member.group.open_nodes());
     ask(group, all.unwrap_or_default());
@@ -67,7 +67,7 @@ fn ask(group: usize, nodes: Vec<NodeId>) {
     }
 }
 
-/// The ids of all keys that are locked on a group, by their pools.
+/// Ids of all keys that are locked on the nodes of a group, by pool.
 fn keys_of(group: usize) -> Vec<(Rc<PoolNames>, Vec<String>)> {
     LOCKS.with_borrow(|locks| {
         let mut pools: FxHashMap<usize, (Rc<PoolNames>, Vec<String>)> = FxHashMap::default();
@@ -84,7 +84,7 @@ fn keys_of(group: usize) -> Vec<(Rc<PoolNames>, Vec<String>)> {
     })
 }
 
-/// A node says that a key is out.
+/// Applies a cool-down that a node reports.
 pub(super) fn heard(names: &PoolNames, id: &str, cool_down: CoolDown) {
     let name = [names.base(), id, ":0"].concat();
     let Some((key, _)) = LOCKS.with_borrow(|locks| locks.named.get(&name).copied()) else {

@@ -1,8 +1,8 @@
-//! Changes that come while the locks are being changed.
+//! Changes of the locks that are requested while the locks are borrowed.
 //!
-//! To connect to a node nginx may need a connection, and closes an idle one to have it.
-//! What ends with that one (its request, a lease, a wait) is heard of while the locks are
-//! borrowed. It waits here, in order, for the next change.
+//! To connect to a node, nginx may close an idle connection to free its connection entry.
+//! That can end a request, a lease or a wait while the locks are borrowed. Such a change is
+//! stored here and made, in order, before the next one.
 
 use std::cell::RefCell;
 
@@ -24,7 +24,7 @@ thread_local! {
     static LATE: RefCell<Vec<Change>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Makes a change: after those that came before it, and not while the locks are borrowed.
+/// Makes a change after all earlier ones, or stores it while the locks are borrowed.
 pub(super) fn make(change: Change) {
     if LOCKS.with(|locks| locks.try_borrow_mut().is_err()) {
         return LATE.with_borrow_mut(|late| late.push(change));
@@ -33,7 +33,7 @@ pub(super) fn make(change: Change) {
     change.make();
 }
 
-/// Makes the changes that have had to wait.
+/// Makes the stored changes.
 pub(super) fn make_late() {
     let late = LATE.with_borrow_mut(std::mem::take);
     late.into_iter().for_each(Change::make);

@@ -1,4 +1,4 @@
-//! Groups as this worker is connected to them: started, tended, stopped.
+//! This worker's connections to groups: start, maintenance, end.
 
 use std::rc::Rc;
 
@@ -17,38 +17,40 @@ use super::waiting::see_to_queues;
 use super::{
     LOCKS, Lockable, LockedKey, Locks, cool_downs, end_locked, late, services, sharing, with,
 };
-use crate::config::{Main, PoolKey, RedlockGroup, Store, TakenOver};
+use crate::config::{Main, PoolKey, RedlockGroup, Store};
 use crate::pool::in_zone;
 use crate::pool::nodes::{Call, Group, NginxTransport, clock};
+use crate::pool::taken_over::{TakenOver, key_ids, taken_over};
 use crate::telemetry::now;
 
-/// How often connections are seen to.
+/// Connection maintenance interval, in milliseconds.
 const TEND_MS: u64 = 50;
-/// For how long a lock is handed from lease to lease while other machines wait.
+/// How long a lock may be handed from lease to lease while other machines wait, in milliseconds.
 const FAIR_MS: u32 = 1_000;
 
 pub(super) struct Member {
     pub(super) group: Group,
     pub(super) generation: u64,
     pools: Vec<(Rc<PoolNames>, PoolId)>,
-    /// Whether leases without a lock are being given out.
+    /// Whether leases are given out without a lock because too few nodes can vote.
     pub(super) fallen_back: bool,
-    /// How often in a row a lock may be handed over, and how long it must last then.
+    /// Maximum number of consecutive hand-overs of a lock, and its minimum remaining
+    /// validity in milliseconds.
     hand_over: (u32, u64),
     pub(super) renewal_ms: u64,
     pub(super) flush: Timer,
     pub(super) late_flush: Timer,
     renewal: Timer,
-    /// Due when a lock of a service ends.
+    /// Due when the next service lock ends.
     pub(super) ends: Timer,
     tend: Timer,
-    /// Due when totals are to be shared.
+    /// Due when stats are shared next.
     pub(super) share: Timer,
 }
 
 /// Connects to the groups that pools use.
 pub fn start(main: &Main) {
-    let Some(known) = main.taken_over() else {
+    let Some(known) = taken_over() else {
         return;
     };
     let members = main.groups.iter().enumerate().map(|(at, group)| {
@@ -64,13 +66,13 @@ pub fn start(main: &Main) {
             });
         let shortest = uses.clone().map(|(ttl, ..)| ttl).min()?;
         let pools = uses.map(|(_, names, id)| (names, id)).collect();
-        Some(Member::new(at, known, group, pools, shortest))
+        Some(Member::new(at, &known, group, pools, shortest))
     });
     let mut members: Vec<_> = members.collect();
     sharing::start(main, &mut members);
     LOCKS.with_borrow_mut(|locks| {
         locks.members = members;
-        locks.pools = lockable(main);
+        locks.pools = lockable(main, &known);
         locks.list_keys();
     });
     for at in 0..main.groups.len() {
@@ -78,9 +80,9 @@ pub fn start(main: &Main) {
     }
 }
 
-fn lockable(main: &Main) -> Vec<Lockable> {
-    let pools = main.pools.iter().enumerate();
-    let pools = pools.filter_map(|(at, pool)| match &pool.store {
+fn lockable(main: &Main, known: &TakenOver) -> Vec<Lockable> {
+    let pools = main.pools.iter().zip(&known.pools).enumerate();
+    let pools = pools.filter_map(|(at, (pool, known))| match &pool.store {
         Store::Redlock {
             group,
             names,
@@ -91,14 +93,14 @@ fn lockable(main: &Main) -> Vec<Lockable> {
             names: Rc::clone(names),
             ttl_ms: pool.ttl_ms,
             fallback: *fallback,
-            keys: Rc::clone(&pool.keys),
+            keys: Rc::clone(&known.keys),
         }),
         _ => None,
     });
     pools.collect()
 }
 
-/// There are other keys: those of this generation.
+/// Lists the keys again after they have changed to this generation.
 pub fn keys_changed(generation: u64) {
     LOCKS.with_borrow_mut(|locks| {
         locks.list_keys();
@@ -106,7 +108,7 @@ pub fn keys_changed(generation: u64) {
             member.generation = generation;
         }
     });
-    crate::telemetry::sharing::keys_changed();
+    crate::telemetry::sharing::keys_changed(key_ids());
     let groups = LOCKS.with_borrow(|locks| locks.members.len());
     (0..groups).for_each(cool_downs::ask_all_nodes);
 }
@@ -134,7 +136,7 @@ impl Lockable {
             let commands = SlotCommands::new(slot, Rc::clone(&self.names), self.ttl_ms);
             Rc::new(commands)
         };
-        // The configuration, and whoever changes keys, has seen that they can be named.
+        // The configuration and `key_files` accept only keys whose slots have valid names.
         let slots = key.slots().unwrap_or_default();
         LockedKey {
             group: self.group,
@@ -159,7 +161,7 @@ fn named(locked_keys: &FxHashMap<u32, Rc<LockedKey>>) -> FxHashMap<String, (u32,
     named
 }
 
-/// The worker ends: all locks are given back, as far as the sockets take it.
+/// Releases all locks when the worker exits, as far as the sockets accept the commands.
 pub fn stop() {
     late::make_late();
     let mut locks = LOCKS.take();
@@ -213,7 +215,7 @@ impl Member {
         let renewal_ms = group.renewal_ms.unwrap_or(shortest_ttl / 3).max(10);
         let mut renewal = Timer::new(true, renew, number);
         renewal.start(renewal_ms);
-        // What is handed over has to last until its first renewal.
+        // A lock that is handed over must last until its first renewal.
         let left_ms = (shortest_ttl / 2).max(renewal_ms);
         Self {
             group: Group::new(
@@ -236,13 +238,13 @@ impl Member {
         }
     }
 
-    /// The pool of these names in the zone.
+    /// The pool in the zone that has these names.
     pub(super) fn pool_of(&self, names: &PoolNames) -> Option<PoolId> {
         let same = |(known, _): &&(Rc<PoolNames>, PoolId)| known.base() == names.base();
         self.pools.iter().find(same).map(|&(_, id)| id)
     }
 
-    /// When a lock of a pool may be handed over.
+    /// Conditions for handing over a lock of a pool.
     pub(super) fn hand_over(&self, names: &PoolNames, lock: Option<&Lock>) -> HandOver {
         let (most, left_ms) = self.hand_over;
         HandOver {
@@ -255,7 +257,7 @@ impl Member {
     }
 }
 
-/// How each node of a group does, in the order of the configuration.
+/// States of a group's nodes, comma-separated, in the order of the configuration.
 pub fn nodes(group: usize, names: &PoolNames) -> Option<String> {
     LOCKS.with(|locks| {
         let locks = locks.try_borrow().ok()?;
@@ -265,7 +267,7 @@ pub fn nodes(group: usize, names: &PoolNames) -> Option<String> {
     })
 }
 
-/// The same, with their addresses and round trips.
+/// States of a group's nodes, with addresses and round trips.
 pub fn node_states(group: usize, names: &PoolNames) -> Option<Vec<NodeStatus>> {
     LOCKS.with(|locks| {
         let locks = locks.try_borrow().ok()?;
@@ -280,7 +282,7 @@ pub fn node_states(group: usize, names: &PoolNames) -> Option<Vec<NodeStatus>> {
     })
 }
 
-/// What this worker knows of a group, as JSON.
+/// State of a group's nodes and its counts in this worker, as JSON.
 pub fn status(group: usize, names: &PoolNames) -> Option<String> {
     LOCKS.with(|locks| {
         let locks = locks.try_borrow().ok()?;
@@ -315,7 +317,7 @@ pub fn status(group: usize, names: &PoolNames) -> Option<String> {
     })
 }
 
-/// A node's connection has something to say, or a timeout is due.
+/// Handles an event of a node's connection, or a timer of the group.
 fn heard(argument: u64) {
     let (at, call) = Call::of(argument);
     with(at, |member, _, done| match call {
@@ -326,7 +328,7 @@ fn heard(argument: u64) {
     settle();
 }
 
-/// All commands of one turn of the event loop leave together.
+/// Sends all commands of one turn of the event loop together.
 fn flush(group: u64) {
     let ended = LOCKS.with_borrow_mut(|locks| std::mem::take(&mut locks.ended));
     ended.into_iter().for_each(end_locked);
@@ -351,14 +353,14 @@ fn tend(group: u64) {
     settle();
 }
 
-/// The locks of a pool that are to be prolonged.
+/// Locks of one pool that are to be extended.
 struct Batch {
     names: Rc<PoolNames>,
     ttl_ms: u64,
     locks: Vec<(LeaseHandle, Slot, Lock)>,
 }
 
-/// Prolongs the locks of a group, and sees which have ended.
+/// Extends the locks of a group's leases, and maintains its service locks.
 fn renew(group: u64) {
     let at = group as usize;
     with(at, |member, holds, done| {
@@ -371,7 +373,7 @@ fn renew(group: u64) {
             else {
                 continue;
             };
-            // Well before it ends, and again and again if that is in vain.
+            // Renew again after half of the remaining time, and at shorter intervals if that fails.
             let left = lock.deadline_ms.saturating_sub(now);
             next = next.min((left / 2).max(10));
             let batch = pools.entry(hold.locked_key.pool).or_insert_with(|| Batch {

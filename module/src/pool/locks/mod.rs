@@ -1,8 +1,7 @@
-//! The locks that this worker's leases have on slots of Redlock pools.
+//! The locks on nodes that belong to this worker's leases of Redlock pools.
 //!
-//! A slot is leased on this machine first; that lease may then try to lock it on
-//! a quorum of nodes. Whatever comes of it is settled after the event that brought
-//! it, when nothing is borrowed.
+//! A slot is leased on this machine first; then the nodes are asked to lock it. Results are
+//! applied after the event that brought them, when the locks are no longer borrowed.
 
 mod cool_downs;
 mod late;
@@ -24,12 +23,14 @@ use std::rc::Rc;
 
 use nginx_safe::Token;
 use openai_core::lease::{Avoid, Ended, Grant, LeaseHandle, Lock};
-use openai_core::redlock::{Operations, PoolNames, Slot};
-use redis_nodes::{AttemptKey, GiveBack, GroupEvent, LockRequest, SlotCommands};
+use openai_core::redlock::{PoolNames, Slot};
+use redis_nodes::{GiveBack, GroupEvent, LockRequest, Operation, SlotCommands};
 use rustc_hash::FxHashMap;
+use slotmap::SlotMap;
 
-use crate::config::{KeyTable, PoolKey};
+use crate::config::PoolKey;
 use crate::pool::in_zone;
+use crate::pool::keys::KeyTable;
 use crate::pool::nodes::clock;
 use crate::telemetry::now;
 use late::Change;
@@ -38,7 +39,7 @@ use members::Member;
 /// A Redlock pool.
 struct Lockable {
     group: usize,
-    /// Its position in the configuration.
+    /// Position of the pool in the configuration.
     pool: usize,
     names: Rc<PoolNames>,
     ttl_ms: u64,
@@ -50,35 +51,47 @@ struct Lockable {
 struct LockedKey {
     key: Rc<PoolKey>,
     group: usize,
-    /// The position of its pool in the configuration.
+    /// Position of the key's pool in the configuration.
     pool: usize,
     names: Rc<PoolNames>,
-    /// Its slots by ordinal, as the nodes know them.
+    /// Its slots by ordinal, with their names on the nodes.
     slots: Vec<Rc<SlotCommands>>,
     ttl_ms: u64,
-    /// Whether a lease is good without a lock when no quorum is to be had.
+    /// Whether a lease is valid without a lock when too few nodes can vote.
     fallback: bool,
 }
 
-/// A lease of ours on a slot of a Redlock pool.
+impl LockedKey {
+    /// A slot of the key, as the nodes know it. A newer configuration, or a key file that this
+    /// worker has not read yet, may have given the key more slots than the worker knows.
+    fn slot(&self, ordinal: u32) -> Option<Rc<SlotCommands>> {
+        if let Some(slot) = self.slots.get(ordinal as usize) {
+            return Some(Rc::clone(slot));
+        }
+        let slot = Slot::new(&self.key.id, ordinal).ok()?;
+        let names = Rc::clone(&self.names);
+        Some(Rc::new(SlotCommands::new(slot, names, self.ttl_ms)))
+    }
+}
+
+/// A lease of this worker on a slot of a Redlock pool.
 struct Hold {
     grant: Grant,
     locked_key: Rc<LockedKey>,
     slot: Rc<SlotCommands>,
-    /// The request; none when nobody came for the lease.
+    /// The request; `None` when it is gone.
     token: Option<Token>,
-    attempt: Option<AttemptKey>,
-    /// What the attempt asks for, as the zone knows it; the slot of the lease first.
+    /// The slots that the attempt asks for, each as key index and ordinal; the leased slot first.
     options: Vec<(u32, u32)>,
     lock: Option<Lock>,
-    /// Nodes may yet be told to prolong the lock by what this worker, or another that
-    /// has had it, has sent before.
+    /// Whether nodes may still receive a command that extends the lock, from this worker or
+    /// from an earlier holder of the lock.
     retold: bool,
-    /// It is to become a service's, which asks for more than a renewal does.
+    /// Whether the lock is being extended to become a service lock, for longer than a renewal does.
     prolonging: bool,
-    /// It was a service's, and is given back for it.
+    /// Whether this was a service lock, which is now being released.
     of_service: bool,
-    /// Nobody wants it any more; it ends once that is sure.
+    /// Whether the lease is no longer needed. It ends when the nodes have answered.
     ending: bool,
 }
 
@@ -93,7 +106,7 @@ impl Hold {
     }
 }
 
-/// How long a lock that nobody here waits for may take to be given back.
+/// How long the release of a lock may be delayed if no local request waits for it, in milliseconds.
 const LEISURE_MS: u64 = 1;
 
 type Holds = FxHashMap<LeaseHandle, Hold>;
@@ -102,16 +115,16 @@ type Holds = FxHashMap<LeaseHandle, Hold>;
 struct Locks {
     members: Vec<Option<Member>>,
     pools: Vec<Lockable>,
-    /// By the keys' indexes in the zone.
+    /// By index of the key in the zone.
     locked_keys: FxHashMap<u32, Rc<LockedKey>>,
-    /// The slots as the zone knows them, by their names on the nodes.
+    /// Key index and ordinal of each slot, by its name on the nodes.
     named: FxHashMap<String, (u32, u32)>,
     holds: Holds,
-    /// What nodes have been asked for locks of services.
-    operations: Operations<services::Asked>,
+    /// Pending requests to nodes about service locks.
+    operations: SlotMap<Operation, services::ServiceCall>,
     done: Vec<GroupEvent>,
-    /// Leases with a lock that end at the end of this turn of the event loop: who
-    /// comes until then may have the lock.
+    /// Locked leases that end after this turn of the event loop. Until then a new waiter
+    /// can get the lock.
     ended: Vec<LeaseHandle>,
 }
 
@@ -124,20 +137,19 @@ impl Locks {
         self.members.get(group)?.as_ref()
     }
 
-    /// Notes a lease; the group of its lock.
+    /// Stores a lease and returns the group of its pool.
     fn hold(&mut self, grant: &Grant, token: Option<Token>, lock: Option<Lock>) -> Option<usize> {
         let locked_key = Rc::clone(self.locked_keys.get(&grant.key)?);
-        let slot = Rc::clone(locked_key.slots.get(grant.ordinal as usize)?);
+        let slot = locked_key.slot(grant.ordinal)?;
         let group = locked_key.group;
         let hold = Hold {
             grant: *grant,
             locked_key,
             slot,
             token,
-            attempt: None,
             options: vec![],
             lock,
-            // It has been another request's.
+            // A lock that comes with the lease was held by another request before.
             retold: lock.is_some(),
             prolonging: false,
             of_service: false,
@@ -147,19 +159,18 @@ impl Locks {
         Some(group)
     }
 
-    /// The slots that an attempt for a lease asks for.
+    /// The slots of `options`, as the nodes know them.
     fn slots(&self, options: &[(u32, u32)]) -> Vec<Slot> {
         let slot = |&(key, ordinal): &(u32, u32)| {
             let locked_key = self.locked_keys.get(&key)?;
-            let commands = locked_key.slots.get(ordinal as usize)?;
-            Some(commands.slot.clone())
+            Some(locked_key.slot(ordinal)?.slot.clone())
         };
         options.iter().filter_map(slot).collect()
     }
 }
 
-/// Acts on a group; what it has to say is sent later in this turn of the event
-/// loop, together with all else.
+/// Acts on a group. Its commands are sent later in this turn of the event loop, together
+/// with all others.
 fn with<T>(
     group: usize,
     act: impl FnOnce(&mut Member, &mut Holds, &mut Vec<GroupEvent>) -> T,
@@ -178,8 +189,8 @@ fn with<T>(
     })
 }
 
-/// The same, but what it has to say may wait a moment for company: what is under
-/// way to the client meanwhile does not have to wait for it.
+/// Acts on a group, like [`with`], but its commands may be sent up to [`LEISURE_MS`] later,
+/// together with others. Responses to clients are not delayed by the system call then.
 fn with_leisure(group: usize, act: impl FnOnce(&mut Member, &mut Holds, &mut Vec<GroupEvent>)) {
     LOCKS.with_borrow_mut(|locks| {
         let Locks {
@@ -197,8 +208,8 @@ fn with_leisure(group: usize, act: impl FnOnce(&mut Member, &mut Holds, &mut Vec
     });
 }
 
-/// Tries to lock the slot of a lease, or one of another key, rather of none that the request
-/// avoids; [`crate::gateway`] hears what comes of it.
+/// Tries to lock the slot of a lease, or a slot of another key of the pool; keys in `avoid`
+/// come last. [`crate::gateway`] receives the result.
 pub fn begin(grant: &Grant, token: Token, avoid: &Avoid) {
     late::make(Change::Begin(*grant, token, *avoid));
 }
@@ -210,6 +221,8 @@ fn begin_now(grant: &Grant, token: Token, avoid: &Avoid) {
         Some((group, member.group.alternatives(), member.generation))
     });
     let Some((group, most, generation)) = noted else {
+        // The worker does not know the key. The request waits until its time is up.
+        let _ = in_zone(|zone| zone.release(grant.handle, now()));
         return;
     };
     let mut options = vec![(grant.key, grant.ordinal)];
@@ -227,12 +240,12 @@ fn begin_now(grant: &Grant, token: Token, avoid: &Avoid) {
     attempt(grant.handle, group, token, false);
 }
 
-/// Asks the nodes for one of the slots that a lease could have.
+/// Asks the nodes for one of the slots in the lease's `options`.
 fn attempt(handle: LeaseHandle, group: usize, token: Token, by_script: bool) {
     let others = LOCKS.with_borrow(|locks| {
         let options = &locks.holds.get(&handle)?.options;
         let others = locks.slots(options.get(1..)?);
-        // The zone names only slots that this configuration knows.
+        // The zone returns only slots that this configuration knows.
         (others.len() + 1 == options.len()).then_some(others)
     });
     with(group, |member, holds, done| {
@@ -249,16 +262,16 @@ fn attempt(handle: LeaseHandle, group: usize, token: Token, by_script: bool) {
             last_fence: hold.grant.last_fence,
             tag: token.number(),
         };
-        hold.attempt = member.group.attempt(attempt, clock(), now().wall_us, done);
+        member.group.attempt(attempt, clock(), now().wall_us, done);
     });
 }
 
-/// Takes over a lock that came with a lease.
+/// Takes over a lock that was handed over with a lease.
 pub fn take_over(grant: &Grant, lock: Lock, token: Token) {
     late::make(Change::TakeOver(*grant, lock, token));
 }
 
-/// Ends a lease with a lock that nobody came for.
+/// Ends a locked lease whose request is gone.
 pub fn give_back(grant: &Grant, lock: Lock) {
     late::make(Change::GiveBack(*grant, lock));
 }
@@ -270,7 +283,7 @@ fn give_back_now(grant: &Grant, lock: Lock) {
     }
 }
 
-/// The lease is of no use any more: its lock goes to the next waiter or back.
+/// Ends a lease: its lock is handed to the next waiter or released.
 pub fn end(handle: LeaseHandle) {
     late::make(Change::End(handle));
 }
@@ -286,11 +299,8 @@ fn end_now(handle: LeaseHandle) {
     if locked {
         return end_soon(group, handle);
     }
-    with(group, |member, holds, done| {
-        let attempt = holds.get(&handle).and_then(|hold| hold.attempt);
-        if let Some(attempt) = attempt {
-            member.group.abandon(attempt, clock(), done);
-        }
+    with(group, |member, _, done| {
+        member.group.abandon(handle, clock(), done);
     });
 }
 
@@ -309,8 +319,8 @@ fn end_locked(handle: LeaseHandle) {
     let ended = match ended {
         Some(Ok(Ended::Locked(lock))) => return unlock(handle, lock),
         Some(Ok(ended)) => ended,
-        // After a standstill somebody else may have the slot here, and the nodes
-        // the lock.
+        // If this worker was stopped for long, another worker may have the slot and another
+        // machine the lock.
         _ => {
             let lock = LOCKS.with_borrow(|locks| locks.holds.get(&handle)?.lock);
             return match lock {
@@ -337,7 +347,7 @@ fn unlock(handle: LeaseHandle, lock: Lock) {
     let Some((group, pool)) = found else { return };
     let unlock = |member: &mut Member, holds: &mut Holds, done: &mut Vec<GroupEvent>| {
         if let Some(hold) = holds.get_mut(&handle) {
-            // A renewal would put it back.
+            // A renewal would restore the lock on the nodes.
             hold.ending = true;
             let lock = hold.give_back(lock);
             member.group.unlock(&hold.slot, lock, clock(), done);

@@ -1,4 +1,4 @@
-//! What has come of attempts, renewals and releases.
+//! Results of attempts, renewals and releases.
 
 use std::rc::Rc;
 
@@ -14,12 +14,13 @@ use crate::pool::news::{self, News};
 use crate::pool::{self, in_zone};
 use crate::telemetry::{event, now};
 
-/// How long a slot is left to the waiter on another machine that has been told.
+/// How long a slot is reserved for the waiter on another machine that was notified of its
+/// release, in milliseconds.
 const OTHERS_MS: u64 = 100;
-/// How long a slot is left alone that another machine was seen to hold.
+/// How long a slot that another machine was seen to hold is not granted, in milliseconds.
 const ELSEWHERE_MS: u64 = 150;
 
-/// Acts on what has come of things, with nothing borrowed.
+/// Applies the collected events. The locks must not be borrowed.
 pub(super) fn settle() {
     loop {
         let done = LOCKS.with_borrow_mut(|locks| std::mem::take(&mut locks.done));
@@ -99,7 +100,6 @@ fn locked(token: Token, handle: LeaseHandle, lock: Lock, choice: usize, votes: u
     };
     let noted = LOCKS.with_borrow_mut(|locks| {
         let hold = locks.holds.get_mut(&held)?;
-        hold.attempt = None;
         hold.lock = Some(lock);
         Some((!hold.ending, Rc::clone(&hold.locked_key)))
     });
@@ -119,7 +119,7 @@ fn locked(token: Token, handle: LeaseHandle, lock: Lock, choice: usize, votes: u
         if !zone.is_cooling_down(grant.key, now()) {
             return Some(grant);
         }
-        // Another request, or a machine, has learnt so meanwhile.
+        // Another request or machine has put the key into a cool-down since the lease began.
         let _ = zone.unused(held, now());
         None
     })
@@ -140,13 +140,13 @@ fn locked(token: Token, handle: LeaseHandle, lock: Lock, choice: usize, votes: u
         unlock(held, lock);
     }
     if wanted && gone {
-        // The lease here has ended meanwhile, or its key is out.
+        // The lease was lost, or its key began a cool-down.
         news::tell(token, News::AskAgain);
     }
 }
 
-/// Moves a lease to the slot that has been locked; its new name. `None` when that
-/// slot has been leased here in the meantime.
+/// Moves a lease to the slot that was locked and returns its new handle. `None` when that
+/// slot has been leased on this machine in the meantime.
 fn settle_on(handle: LeaseHandle, choice: usize) -> Option<LeaseHandle> {
     if choice == 0 {
         return Some(handle);
@@ -159,7 +159,7 @@ fn settle_on(handle: LeaseHandle, choice: usize) -> Option<LeaseHandle> {
     LOCKS.with_borrow_mut(|locks| {
         let hold = locks.holds.remove(&handle)?;
         let locked_key = Rc::clone(locks.locked_keys.get(&key)?);
-        let slot = Rc::clone(locked_key.slots.get(ordinal as usize)?);
+        let slot = locked_key.slot(ordinal)?;
         let hold = Hold {
             grant,
             locked_key,
@@ -171,8 +171,7 @@ fn settle_on(handle: LeaseHandle, choice: usize) -> Option<LeaseHandle> {
     })
 }
 
-/// The slot that was locked is of no use: another lease of this machine is on its
-/// way to it.
+/// Releases a lock whose slot another lease of this machine has got in the meantime.
 fn not_here(token: Token, handle: LeaseHandle, lock: Lock, choice: usize) {
     LOCKS.with_borrow_mut(|locks| {
         let hold = locks.holds.get(&handle)?;
@@ -216,7 +215,7 @@ fn busy(token: Token, handle: LeaseHandle, wait_ms: u64) {
         zone.unused(handle, now)?;
         zone.taken_elsewhere(handle, now.mono_ms + wait_ms)
     });
-    // Somebody else may wait for it.
+    // Other requests may be waiting for this slot.
     pool::watch_expiry();
     if wanted {
         news::tell(token, News::AskAgain);
@@ -235,7 +234,7 @@ fn unavailable(token: Token, handle: LeaseHandle) {
             !std::mem::replace(&mut member.fallen_back, true)
         });
         if fell == Some(true) {
-            // Said once, until a quorum has granted again.
+            // Logged once, until a quorum has granted a lock again.
             let fields = json!({ "pool": names.pool(), "exclusive": "on this machine only" });
             event(Level::Error, "redlock_fallback", fields);
         }
@@ -250,7 +249,7 @@ fn unavailable(token: Token, handle: LeaseHandle) {
 fn lost(handle: LeaseHandle) {
     let Some(hold) = forget(handle) else { return };
     if let Some(lock) = hold.lock.filter(|_| hold.prolonging) {
-        // Nodes may have been asked to keep it for long.
+        // Nodes may have been asked to keep the lock for long.
         let lock = hold.give_back(lock);
         with(hold.locked_key.group, |member, _, _| {
             let slot = hold.slot.slot.clone();
@@ -268,7 +267,7 @@ fn lost(handle: LeaseHandle) {
     news::lost(hold.token, handle);
 }
 
-/// Another machine has given up a slot.
+/// Handles the message that another machine has released a slot.
 fn freed(names: &PoolNames, field: &str) {
     let name = [names.base(), field].concat();
     let slot = LOCKS.with_borrow(|locks| locks.named.get(&name).copied());

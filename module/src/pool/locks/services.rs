@@ -1,16 +1,15 @@
-//! Locks of services on the nodes: no request's, so that any worker sees to them.
+//! Service locks on the nodes. They belong to no request, so any worker maintains them.
 //!
-//! Such a lock is locked for as long as it is to last, so that it outlives its machine.
-//! Nodes that have forgotten it are told of it again at every renewal. The zone knows
-//! how long nodes were ever asked to keep it: when it has ended, by whatever, they are
-//! told so until all have answered.
+//! The nodes are asked to keep such a lock for its whole duration, so that it outlives this
+//! machine. Every renewal restores it on nodes that have lost it. The zone records the
+//! latest time until which nodes were asked to keep it: after it has ended, for whatever
+//! reason, the nodes are asked to delete it until all have answered.
 
 use std::rc::Rc;
 
 use nginx_safe::{Level, Token};
 use openai_core::lease::{Grant, LeaseHandle, Lock, ServiceLock, Stray};
-use openai_core::redlock::Operation;
-use redis_nodes::{GiveBack, Kept, SlotCommands};
+use redis_nodes::{GiveBack, Kept, Operation, SlotCommands};
 use serde_json::json;
 
 use super::{LOCKS, LockedKey, late, with};
@@ -19,56 +18,59 @@ use crate::pool::nodes::clock;
 use crate::pool::{self, in_zone};
 use crate::telemetry::{event, now};
 
-/// What nodes have been asked.
-pub(super) struct Asked {
+/// A pending request to the nodes.
+pub(super) struct ServiceCall {
     handle: LeaseHandle,
     whom: For,
+    due_ms: u64,
 }
 
-/// For whom.
+/// Who is notified of the result.
 #[derive(Clone, Copy)]
 enum For {
-    /// A request whose lease is to become a lock.
+    /// A request whose lease is to become a service lock.
     Lease(Token),
-    /// A request that prolongs a lock, until then.
+    /// A request that extends a service lock until this time.
     Extend(Token, u64),
-    /// Nobody: nodes may have forgotten it.
+    /// No request: the lock is restored on nodes that have lost it.
     Nobody,
 }
 
-/// A lock to be asked for.
-struct Target {
+/// The slot and lock that the nodes are asked to keep.
+struct ServiceSlot {
     key: u32,
     ordinal: u32,
     lock: Lock,
 }
 
-/// For how long a slot is left alone that turned out to be another's.
+/// How long a slot is not granted after its lock turned out to belong to another machine,
+/// in milliseconds.
 const LOST_MS: u64 = 1_000;
-/// For how long a slot may take to be given back.
+/// How long a slot may be held while its lock is being released, in milliseconds.
 const GIVE_BACK_MS: u64 = 5_000;
 
-/// Has the nodes keep the lock of a request's lease for longer; the request
-/// hears of it. By when it has, in milliseconds; `None` if it cannot be asked for.
+/// Asks the nodes to keep the lock of a request's lease for longer; the request receives
+/// the result as [`News::Prolonged`]. Returns the milliseconds within which it does, or
+/// `None` if the nodes cannot be asked.
 pub fn prolong_lease(handle: LeaseHandle, for_ms: u64, token: Token) -> Option<u64> {
     let target = LOCKS.with_borrow_mut(|locks| {
         let hold = locks.holds.get_mut(&handle)?;
-        // A renewal asks for less.
+        // A renewal in between would ask for a shorter time.
         hold.prolonging = true;
         hold.retold = true;
-        Some(Target {
+        Some(ServiceSlot {
             key: hold.grant.key,
             ordinal: hold.grant.ordinal,
             lock: hold.lock?,
         })
     });
     let whom = For::Lease(token);
-    ask(Asked { handle, whom }, &target?, for_ms)
+    ask((handle, whom), &target?, for_ms)
 }
 
-/// The same for a lock of a service, to last until then.
+/// Asks the nodes to keep a service lock until this time; otherwise like [`prolong_lease`].
 pub fn prolong_service(lock: &ServiceLock, until_ms: u64, token: Token) -> Option<u64> {
-    let target = Target {
+    let target = ServiceSlot {
         key: lock.key,
         ordinal: lock.ordinal,
         lock: lock.lock?,
@@ -76,18 +78,17 @@ pub fn prolong_service(lock: &ServiceLock, until_ms: u64, token: Token) -> Optio
     let for_ms = until_ms.saturating_sub(now().mono_ms);
     let asked_ms = asked_until(target.key, for_ms)?;
     let id = lock.handle.nonce();
-    // First: what nodes are asked must be known to whoever ends the lock.
+    // Record this before asking: the worker that ends the lock must know how long nodes may
+    // keep it.
     if in_zone(|zone| zone.ask_for_service_lock(id, asked_ms)) != Some(true) {
         return None;
     }
-    let asked = Asked {
-        handle: lock.handle,
-        whom: For::Extend(token, until_ms),
-    };
-    ask(asked, &target, for_ms)
+    let whom = For::Extend(token, until_ms);
+    ask((lock.handle, whom), &target, for_ms)
 }
 
-/// Until when nodes keep a lock of this key that is asked for now, to be valid for so long.
+/// Until when nodes would be asked to keep a lock of this key if it should be valid for
+/// `for_ms` from now.
 pub fn asked_until(key: u32, for_ms: u64) -> Option<u64> {
     LOCKS.with_borrow(|locks| {
         let locked_key = locks.locked_keys.get(&key)?;
@@ -96,50 +97,60 @@ pub fn asked_until(key: u32, for_ms: u64) -> Option<u64> {
     })
 }
 
-/// The slot of a lock, as nodes know it.
+/// The slot of a lock, with its name on the nodes.
 fn locked_slot(key: u32, ordinal: u32) -> Option<(Rc<LockedKey>, Rc<SlotCommands>)> {
     LOCKS.with_borrow(|locks| {
         let locked_key = locks.locked_keys.get(&key)?;
-        let slot = locked_key.slots.get(ordinal as usize)?;
-        Some((Rc::clone(locked_key), Rc::clone(slot)))
+        let slot = locked_key.slot(ordinal)?;
+        Some((Rc::clone(locked_key), slot))
     })
 }
 
-/// Has the nodes keep a lock so that it is valid for so long from now.
-fn ask(asked: Asked, target: &Target, for_ms: u64) -> Option<u64> {
+/// Asks the nodes to keep a lock so that it is valid for `for_ms` from now. Returns the
+/// milliseconds within which the result is known.
+fn ask((handle, whom): (LeaseHandle, For), target: &ServiceSlot, for_ms: u64) -> Option<u64> {
     let (locked_key, slot) = locked_slot(target.key, target.ordinal)?;
     let now = clock();
-    let due = LOCKS.with_borrow(|locks| {
-        let member = locks.member(locked_key.group)?;
-        Some(member.group.concluded_by(now))
+    let (operation, due_ms) = LOCKS.with_borrow_mut(|locks| {
+        let due_ms = locks.member(locked_key.group)?.group.concluded_by(now);
+        let asked = ServiceCall {
+            handle,
+            whom,
+            due_ms,
+        };
+        Some((locks.operations.insert(asked), due_ms))
     })?;
-    let operation = LOCKS.with_borrow_mut(|locks| locks.operations.begin(asked, due));
     with(locked_key.group, |member, _, done| {
         let lock = (&slot.slot, &target.lock);
         member
             .group
             .keep_for(&locked_key.names, for_ms, lock, operation, now, done);
     });
-    Some(due - now)
+    Some(due_ms - now)
 }
 
-/// The nodes have answered.
+/// Handles the result of a request to the nodes.
 pub(super) fn concluded(operation: Operation, kept: Kept) {
-    let asked = LOCKS.with_borrow_mut(|locks| locks.operations.conclude(operation));
+    let asked = LOCKS.with_borrow_mut(|locks| locks.operations.remove(operation));
     if let Some(asked) = asked {
         conclude(asked, kept);
     }
 }
 
-/// Ends what should have been answered long ago. Cannot be: the group ends it before.
+/// Concludes overdue requests to the nodes. Not expected: the group concludes them earlier.
 pub(super) fn give_up_late() {
-    let late = LOCKS.with_borrow_mut(|locks| locks.operations.overdue(clock()));
-    for asked in late {
-        conclude(asked, Kept::Refused);
+    let now = clock();
+    let late = LOCKS.with_borrow(|locks| {
+        let all = locks.operations.iter();
+        let late = all.filter(|(_, asked)| asked.due_ms <= now);
+        late.map(|(operation, _)| operation).collect::<Vec<_>>()
+    });
+    for operation in late {
+        concluded(operation, Kept::Refused);
     }
 }
 
-fn conclude(asked: Asked, kept: Kept) {
+fn conclude(asked: ServiceCall, kept: Kept) {
     let handle = asked.handle;
     if kept == Kept::Lost {
         lost(handle);
@@ -152,7 +163,7 @@ fn conclude(asked: Asked, kept: Kept) {
             };
             news::tell(token, News::Prolonged(until_ms));
         }
-        // Also when who asked has gone: the nodes keep it.
+        // Applies even if the requester is gone, because the nodes keep the lock.
         (For::Extend(token, asked_ms), Kept::Until(until_ms)) if until_ms >= asked_ms => {
             in_zone(|zone| {
                 zone.expire(now());
@@ -169,8 +180,8 @@ fn conclude(asked: Asked, kept: Kept) {
     }
 }
 
-/// Too few nodes have prolonged a lock, and some may keep it for longer than its service
-/// has it: they are told when it ends.
+/// Schedules the end of a lock that too few nodes have extended. Some may keep it past its
+/// end and must be asked to delete it then.
 fn see_to_end(handle: LeaseHandle) {
     let lock = in_zone(|zone| zone.service_lock(handle.nonce())).flatten();
     let Some(lock) = lock else { return };
@@ -182,7 +193,7 @@ fn see_to_end(handle: LeaseHandle) {
     }
 }
 
-/// The nodes say that a lock is another's.
+/// Ends a service lock that belongs to another machine according to the nodes.
 fn lost(handle: LeaseHandle) {
     let lost = in_zone(|zone| zone.lose_service_lock(handle, LOST_MS, now())).flatten();
     if let Some(lock) = lost {
@@ -197,8 +208,7 @@ fn lost(handle: LeaseHandle) {
     }
 }
 
-/// Sees to the locks of services on a group's nodes that nobody has seen to for as long
-/// as a renewal takes.
+/// Maintains the service locks of a group that no worker has maintained for one renewal interval.
 pub(super) fn tend(group: usize) {
     let now = now();
     let due = LOCKS.with_borrow(|locks| {
@@ -211,19 +221,15 @@ pub(super) fn tend(group: usize) {
     });
     let Some(due) = due else { return };
     for (grant, lock) in due.keep {
-        let target = Target {
+        let target = ServiceSlot {
             key: grant.key,
             ordinal: grant.ordinal,
             lock,
         };
-        let asked = Asked {
-            handle: grant.handle,
-            whom: For::Nobody,
-        };
-        // Those that keep it for longer go on doing so.
+        // Nodes that keep the lock for longer do not shorten it.
         let left_ms = grant.deadline_ms.saturating_sub(now.mono_ms);
         if left_ms > 0 {
-            ask(asked, &target, left_ms);
+            ask((grant.handle, For::Nobody), &target, left_ms);
         }
     }
     due.give_back.iter().for_each(give_back_stray);
@@ -235,17 +241,17 @@ pub(super) fn tend(group: usize) {
     });
 }
 
-/// A lease is a service's from now on: its lock is none of a request's.
+/// Stops renewing the lock of a lease that has become a service lock.
 pub fn entrusted(handle: LeaseHandle) {
     drop(super::forget(handle));
 }
 
-/// For how long a worker may take to give a service's slot back.
+/// How long a worker may take to release the slot of a service lock, in milliseconds.
 pub fn give_back_ms() -> u64 {
     GIVE_BACK_MS
 }
 
-/// Gives back what a service held, and which is this worker's now.
+/// Releases a former service lock that now belongs to this worker.
 pub fn give_back_service(grant: &Grant) {
     late::make(late::Change::GiveBackService(*grant));
 }
@@ -262,12 +268,12 @@ pub(super) fn give_back_now(grant: &Grant) {
     });
     match held {
         Some(lock) => super::unlock(grant.handle, lock),
-        // A key that this configuration does not know.
+        // This configuration does not know the key.
         None => drop(in_zone(|zone| zone.release(grant.handle, now()))),
     }
 }
 
-/// Gives back a lock that has ended here, and that nodes may keep.
+/// Releases a lock that has ended on this machine and that nodes may still keep.
 fn give_back_stray(stray: &Stray) {
     if let Some((locked_key, slot)) = locked_slot(stray.key, stray.ordinal) {
         with(locked_key.group, |member, _, done| {

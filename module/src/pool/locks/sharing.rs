@@ -1,5 +1,4 @@
-//! MetricsConfig that machines share, on their way to the nodes and back: see
-//! [`crate::telemetry::sharing`].
+//! Exchange of stats between this machine and the nodes: see [`crate::telemetry::sharing`].
 
 use nginx_safe::{Level, is_first_worker};
 use openai_core::redlock::{ErrorKind, NodeId, Value};
@@ -9,12 +8,13 @@ use super::members::Member;
 use super::with;
 use crate::config::Main;
 use crate::pool;
+use crate::pool::taken_over::key_ids;
 use crate::telemetry::{event, sharing};
 
-/// Begins to share totals by those of the groups that are in use.
+/// Starts to share stats through the groups that pools use.
 pub(super) fn start(main: &Main, members: &mut [Option<Member>]) {
     let in_use: Vec<_> = members.iter().map(Option::is_some).collect();
-    sharing::start(main, &in_use);
+    sharing::start(main, key_ids(), &in_use);
     for (group, member) in members.iter_mut().enumerate() {
         if let (Some(member), Some(ms)) = (member, sharing::interval_ms(group)) {
             member.share.start(ms);
@@ -22,7 +22,7 @@ pub(super) fn start(main: &Main, members: &mut [Option<Member>]) {
     }
 }
 
-/// There is a new connection to a node.
+/// Starts the exchange of stats with a newly connected node.
 pub(super) fn greet(group: usize, node: NodeId) {
     if is_first_worker() {
         sharing::opened(group, node);
@@ -30,7 +30,7 @@ pub(super) fn greet(group: usize, node: NodeId) {
     }
 }
 
-/// A node has answered.
+/// Handles a node's reply, then sends the next command.
 pub(super) fn answered(group: usize, node: NodeId, value: &Value) {
     if let Some(kind) = sharing::answered(group, node, value) {
         let name = with(group, |member, _, _| {
@@ -42,7 +42,7 @@ pub(super) fn answered(group: usize, node: NodeId, value: &Value) {
     talk(group, node);
 }
 
-/// The worker ends: its nodes are told once more what has been counted.
+/// Sends the latest stats to all connected nodes, when the worker exits.
 pub(super) fn stop(members: &mut [Option<Member>]) {
     let Some(mut last) = sharing::stop() else {
         return;
@@ -57,7 +57,7 @@ pub(super) fn stop(members: &mut [Option<Member>]) {
     }
 }
 
-/// It is time to talk to the nodes of a group.
+/// Starts a new exchange with every node of a group.
 pub(super) fn tick(group: u64) {
     let group = group as usize;
     let nodes = sharing::begin_round(group);
@@ -69,7 +69,7 @@ pub(super) fn tick(group: u64) {
     }
 }
 
-/// Asks a node what there is to be asked.
+/// Sends a node the next command, if there is one.
 fn talk(group: usize, node: NodeId) {
     let Some(call) = sharing::next(group, node, pool::random()) else {
         return;

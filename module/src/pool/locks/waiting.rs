@@ -1,4 +1,4 @@
-//! Requests that wait here, in the queue of all machines.
+//! This machine's position in the queue that all machines share.
 
 use std::rc::Rc;
 
@@ -10,7 +10,7 @@ use crate::config::{Main, Store};
 use crate::pool::in_zone;
 use crate::pool::nodes::clock;
 
-/// A request of a pool waits.
+/// Queues this machine on the nodes, because a request of a pool waits.
 pub fn waits(main: &Main, pool: usize, priority: i32) {
     let store = main.pools.get(pool).map(|pool| &pool.store);
     let Some(Store::Redlock { group, names, .. }) = store else {
@@ -23,12 +23,13 @@ pub fn waits(main: &Main, pool: usize, priority: i32) {
     });
 }
 
-/// The highest priority that waits on this machine, by the zone.
+/// Highest priority among the requests of a pool that wait on this machine.
 fn priority(pool: PoolId) -> Option<i32> {
     in_zone(|zone| zone.waiting_priority(pool)).flatten()
 }
 
-/// Keeps places as long as somebody waits.
+/// Keeps this machine's positions in the queues as long as requests wait here, and removes
+/// the others.
 pub(super) fn see_to_queues(group: usize) {
     for names in with(group, |member, _, _| member.group.queued_in()).unwrap_or_default() {
         let waiting = pool_of(group, &names).and_then(priority);
@@ -39,7 +40,8 @@ pub(super) fn see_to_queues(group: usize) {
     }
 }
 
-/// A lock has been taken: it is the turn of others, if they wait.
+/// Moves this machine to the end of a pool's queue after it has taken a lock, if other
+/// machines wait; removes it if no request waits here.
 pub(super) fn has_had_its_turn(group: usize, names: &Rc<PoolNames>) {
     let crowded = with(group, |member, _, _| member.group.is_crowded(names));
     if crowded != Some(true) {

@@ -1,9 +1,10 @@
-//! The file of the totals, and who goes on with it.
+//! The snapshot file, and which nginx owns it.
 //!
-//! A file belongs to the block of totals that it was made from. When another nginx takes
-//! it over while the first still runs (an upgrade of the binary), the first writes it no
-//! more; what it counts from there on it leaves, at its end, in a file of its own, and
-//! the other adds that. If the other ends before, the first takes the file back.
+//! A file belongs to the metrics zone that it was made from. If another nginx takes it over
+//! while the first still runs (a binary upgrade), the first does not write it any more.
+//! When the first ends, it writes what it has counted since then to a file of its own, the
+//! leftover, and the other adds it. If the other ends before, the first takes the file
+//! back.
 
 use nginx_safe::{FolderLock, alive};
 use std::fs::{self, File, OpenOptions};
@@ -13,27 +14,27 @@ use std::path::{Path, PathBuf};
 
 use openai_core::metrics::{Snapshot, SnapshotOwner};
 
-/// More than all rows of the largest zone come to.
+/// Maximum size of a snapshot in bytes; the largest zone needs less.
 const MAX_SIZE: u64 = 1 << 30;
 
-/// What has come of an attempt to write.
+/// Result of writing the file.
 pub enum Put {
     Done,
-    /// Another nginx has taken the file over.
+    /// Another nginx has taken the file over; it was not written.
     Succeeded,
-    /// Another had it, and has ended: this is what it has counted.
+    /// Another nginx had taken the file over, and has ended. It had counted this.
     Returned(Snapshot),
 }
 
-/// What is there when a block begins to be kept.
-pub struct Found {
-    /// The totals to begin with.
+/// What was found when the file was taken over.
+pub struct FoundFile {
+    /// The metrics to begin with.
     pub saved: Option<Snapshot>,
-    /// The block that they are of.
+    /// Instance of the zone that wrote them; 0 if there are none.
     pub instance: u64,
-    /// The block whose leftover is to be added some time, and its process.
+    /// Instance and process id of the zone whose leftover must be added later.
     pub parent: Option<(u64, u32)>,
-    /// Why there was a file that is none of ours, and where it is now.
+    /// Why the file was not a snapshot, and where it is now.
     pub rejected: Option<(String, PathBuf)>,
 }
 
@@ -51,7 +52,7 @@ impl SnapshotFile {
         FolderLock::take(folder)
     }
 
-    /// A path beside it.
+    /// The path of the file with a suffix.
     fn beside(&self, suffix: &str) -> PathBuf {
         let mut path = self.path.clone().into_os_string();
         path.push(".");
@@ -59,16 +60,17 @@ impl SnapshotFile {
         path.into()
     }
 
-    /// Where a block finds what was taken over from it, and leaves what it has counted since.
+    /// The file for a zone whose snapshot was taken over: a copy of that snapshot, later
+    /// the leftover.
     fn leftover_of(&self, instance: u64) -> PathBuf {
         self.beside(&format!("{instance:016x}"))
     }
 
-    /// Takes the file over for a block that nothing is known of; in the master. `is_shared`:
-    /// other machines know blocks by their instances.
-    pub fn claim(&self, owner: &SnapshotOwner, is_shared: bool) -> io::Result<Found> {
+    /// Takes the file over for a zone that does not own it yet; in the master. `is_shared`:
+    /// machines share their stats, and identify zones by their instances.
+    pub fn claim(&self, owner: &SnapshotOwner, is_shared: bool) -> io::Result<FoundFile> {
         let _lock = self.lock()?;
-        let mut found = Found {
+        let mut found = FoundFile {
             saved: None,
             instance: 0,
             parent: None,
@@ -76,7 +78,7 @@ impl SnapshotFile {
         };
         match read(&self.path)?.map(|bytes| Snapshot::parse(&bytes)) {
             None => {}
-            // The same block under another path.
+            // This zone has written the file before.
             Some(Ok((known, _))) if known.instance == owner.instance => {}
             Some(Ok((known, saved))) => {
                 if runs(&known, owner) {
@@ -109,7 +111,8 @@ impl SnapshotFile {
         Ok(found)
     }
 
-    /// Writes the totals, unless the file is another's. `ends`: they are the last ones.
+    /// Writes the metrics, unless another running nginx owns the file. `ends`: they are the
+    /// last ones.
     pub fn put(&self, saved: Snapshot, owner: &SnapshotOwner, ends: bool) -> io::Result<Put> {
         let _lock = self.lock()?;
         let known = read(&self.path)?;
@@ -120,7 +123,7 @@ impl SnapshotFile {
         if let Some((theirs, bytes)) = theirs {
             let is_own = theirs.instance == owner.instance;
             if is_own && theirs.turn > owner.turn {
-                // A worker that ends was slower.
+                // A newer state was written while this worker was exiting.
                 return Ok(Put::Done);
             }
             if !is_own && runs(&theirs, owner) {
@@ -140,14 +143,14 @@ impl SnapshotFile {
         Ok(done)
     }
 
-    /// What another has counted since it took the file over.
+    /// What another nginx has counted since it took the file over.
     fn since_taken_over(&self, owner: &SnapshotOwner, theirs: &[u8]) -> Option<Snapshot> {
         let base = read(&self.leftover_of(owner.instance)).ok()??;
         let (_, base) = Snapshot::parse(&base).ok()?;
         Some(Snapshot::parse(theirs).ok()?.1.since(&base))
     }
 
-    /// Leaves what has been counted since another took the file over.
+    /// Writes the leftover: what was counted after another nginx took the file over.
     fn leave(&self, saved: Snapshot, owner: &SnapshotOwner) -> io::Result<()> {
         let place = self.leftover_of(owner.instance);
         let base = read(&place)?.and_then(|bytes| Snapshot::parse(&bytes).ok());
@@ -161,7 +164,8 @@ impl SnapshotFile {
         self.write(&place, &saved.since(&base).to_bytes(&owner))
     }
 
-    /// What the block before has left, once it has ended; `Err` if there will be nothing.
+    /// The leftover of the previous zone. `Ok(None)` if that still runs, `Err` if there
+    /// will be none.
     pub fn leftover(&self, parent: u64, pid: u32) -> Result<Option<Snapshot>, ()> {
         let _lock = self.lock().map_err(drop)?;
         let place = self.leftover_of(parent);
@@ -169,7 +173,7 @@ impl SnapshotFile {
         let found = found.and_then(|bytes| Snapshot::parse(&bytes).ok());
         match found {
             Some((owner, saved)) if owner.leftover => {
-                // Rather lost than doubled.
+                // Remove it first: it is better lost than added twice.
                 fs::remove_file(&place).map_err(drop)?;
                 Ok(Some(saved))
             }
@@ -181,17 +185,17 @@ impl SnapshotFile {
         }
     }
 
-    /// Writes all of a file, or nothing.
+    /// Replaces a file with this content, or leaves it as it was.
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let new = self.beside("new");
         let _ = fs::remove_file(&new);
-        // The folder is the workers', the master is root: it follows no links of theirs.
+        // Workers can write to the folder, and the master is root: it must not follow their links.
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o644)
             .open(&new)?;
-        // Whatever the umask says.
+        // Do not depend on the umask.
         file.set_permissions(fs::Permissions::from_mode(0o644))?;
         file.write_all(bytes)?;
         file.sync_data()?;
@@ -199,7 +203,7 @@ impl SnapshotFile {
     }
 }
 
-/// Whether the block of a file is another's that still runs.
+/// Whether the owner of a file is another nginx that still runs.
 fn runs(theirs: &SnapshotOwner, owner: &SnapshotOwner) -> bool {
     theirs.pid != owner.pid && alive(theirs.pid)
 }
@@ -216,7 +220,9 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     };
     let about = file.metadata()?;
     if !about.is_file() || about.len() > MAX_SIZE {
-        return Err(io::Error::other("it is no file that totals fit in"));
+        return Err(io::Error::other(
+            "it is not a regular file, or too large for a snapshot",
+        ));
     }
     let mut bytes = vec![];
     file.read_to_end(&mut bytes)?;

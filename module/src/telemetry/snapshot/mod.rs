@@ -1,7 +1,7 @@
-//! `openai_stats_file`: totals that outlive nginx.
+//! `openai_stats_file`: keeps the metrics when nginx restarts.
 //!
-//! The master reads the file when it starts, the first worker writes it every now and
-//! then, in a thread of its own, and the master once more when all workers have ended.
+//! The master reads the file at start. The first worker writes it at an interval, in a
+//! background thread. The master writes it once more when all workers have ended.
 
 mod file;
 
@@ -9,10 +9,10 @@ use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 
-use openai_core::metrics::{Day, MetricsZone, Snapshot, SnapshotOwner, UsedRows};
+use openai_core::metrics::{ByDay, Day, MetricsZone, Snapshot, SnapshotOwner, UsedRows};
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::file::{Put, SnapshotFile};
 use nginx_safe::{
@@ -23,10 +23,10 @@ use crate::config::{Main, SnapshotSettings};
 use crate::telemetry::metrics::change;
 use crate::telemetry::{event, now};
 
-/// How often to see whether it is written.
+/// Interval for checking whether the background thread has finished, in milliseconds.
 const POLL_MS: u64 = 20;
 
-/// What has come of the work of a thread.
+/// Result of the background thread.
 struct Written {
     put: io::Result<Put>,
     leftover: Result<Option<Snapshot>, ()>,
@@ -39,26 +39,44 @@ struct SnapshotWriter {
     interval_ms: u64,
     is_shared: bool,
     timer: Timer,
-    /// What had been counted when it was last written.
+    /// Progress of the metrics that were last written.
     progress: Option<u64>,
     writing: Option<(Background<Written>, u64)>,
-    /// Whether the log has told that it cannot be written.
+    /// Whether a failure to write has been logged.
     failed: bool,
+}
+
+/// What claiming the snapshot file found.
+#[derive(Default)]
+struct Claimed {
+    /// Why the file was rejected; logged by the first worker.
+    mistake: Option<Value>,
+    /// The instance that wrote the file, and what it had counted per day. Set only where
+    /// machines share their stats.
+    former: Option<(u64, ByDay)>,
 }
 
 thread_local! {
     static SNAPSHOT_WRITER: RefCell<Option<SnapshotWriter>> = const { RefCell::new(None) };
+    /// Set by the master; each worker has a copy of it.
+    static CLAIMED: RefCell<Claimed> = RefCell::default();
 }
 
-/// A new configuration is about to be used: has its zone begin with what the file holds,
-/// if it has not yet.
+/// The instance that wrote the snapshot file, and what it had counted per day.
+pub(super) fn take_former() -> Option<(u64, ByDay)> {
+    CLAIMED.with_borrow_mut(|claimed| claimed.former.take())
+}
+
+/// Reads the file into the zone of a configuration that is about to be used, unless that
+/// has been done.
 pub fn claim(main: &Main) {
-    let (Some(kept), Some(shared)) = (main.metrics.snapshot.as_ref(), main.metrics.shared) else {
-        return;
-    };
     if is_testing() {
         return;
     }
+    CLAIMED.take();
+    let (Some(kept), Some(shared)) = (main.metrics.snapshot.as_ref(), main.metrics.shared) else {
+        return;
+    };
     let path = openai_core::metrics::hash(&kept.path);
     let mine = change(shared, |metrics| {
         let identity = metrics.identity();
@@ -76,12 +94,13 @@ pub fn claim(main: &Main) {
         ..SnapshotOwner::default()
     };
     let is_shared = main.shares_stats();
+    let mut former = None;
     let mistake = match SnapshotFile::new(&kept.path).claim(&owner, is_shared) {
         Ok(found) => {
             change(shared, |metrics| {
                 if let Some(saved) = found.saved {
                     if is_shared {
-                        *kept.former.borrow_mut() = Some((found.instance, saved.by_day(false)));
+                        former = Some((found.instance, saved.by_day(false)));
                     }
                     take_in(metrics, saved, is_shared);
                 }
@@ -94,21 +113,21 @@ pub fn claim(main: &Main) {
             found.rejected.map(|(why, aside)| {
                 let aside = aside.display().to_string();
                 json!({ "file": kept.path, "error": why, "kept_as": aside,
-                        "hint": "metrics begin at zero" })
+                        "hint": "metrics and stats start at zero" })
             })
         }
         Err(e) => Some(json!({ "file": kept.path, "error": e.to_string(),
-                               "hint": "metrics are not kept before the next reload" })),
+                               "hint": "metrics and stats are not saved until the next reload" })),
     };
     // The log of the new configuration is not in use yet.
     change(shared, |metrics| {
         metrics.identity().is_rejected = mistake.is_some().into()
     });
-    *kept.mistake.borrow_mut() = mistake;
+    CLAIMED.set(Claimed { mistake, former });
 }
 
-/// Adds what a file holds. Other machines know by day what its block has counted, where
-/// they tell each other.
+/// Adds a snapshot. If machines share their stats, its counts per day count as another
+/// machine's: other machines know them by the instance of the snapshot.
 fn take_in(metrics: &mut MetricsZone<'_>, saved: Snapshot, is_shared: bool) {
     let today = Day::of(now().wall_us);
     match is_shared {
@@ -117,7 +136,7 @@ fn take_in(metrics: &mut MetricsZone<'_>, saved: Snapshot, is_shared: bool) {
     }
 }
 
-/// A copy of the block, as the next to be written.
+/// A copy of the metrics for the next write.
 fn copy(metrics: &mut MetricsZone<'_>, pid: u32) -> (SnapshotOwner, UsedRows) {
     let identity = metrics.identity();
     identity.turn += 1;
@@ -132,7 +151,7 @@ fn copy(metrics: &mut MetricsZone<'_>, pid: u32) -> (SnapshotOwner, UsedRows) {
     (owner, metrics.used_rows())
 }
 
-/// Begins to write it, in the first worker.
+/// Starts to write the file, in the first worker.
 pub fn start(main: &Main) {
     let (Some(kept), Some(shared)) = (main.metrics.snapshot.as_ref(), main.metrics.shared) else {
         return;
@@ -140,11 +159,11 @@ pub fn start(main: &Main) {
     if !is_first_worker() {
         return;
     }
-    // Not again by who takes the place of a worker.
+    // Not again in a worker that replaces one that died.
     let is_news = change(shared, |metrics| {
         std::mem::take(&mut metrics.identity().is_rejected)
     });
-    if let Some(mistake) = kept.mistake.borrow_mut().take()
+    if let Some(mistake) = CLAIMED.with_borrow_mut(|claimed| claimed.mistake.take())
         && is_news == Some(1)
     {
         event(Level::Warn, "stats_file_rejected", mistake);
@@ -167,13 +186,13 @@ pub fn start(main: &Main) {
     }));
 }
 
-/// Whether what the file held has been looked at: who writes over it before loses it.
+/// Whether the file has been read into the zone. Writing it before would lose its content.
 fn is_taken(shared: SharedZone, path: &str) -> bool {
     let path = openai_core::metrics::hash(path);
     change(shared, |metrics| metrics.identity().path == path) == Some(true)
 }
 
-/// What is being written is written to its end; the rest is the master's.
+/// Completes a write in progress; the master makes the last one.
 pub fn stop() {
     if let Some(mut writer) = SNAPSHOT_WRITER.take()
         && let Some((writing, _)) = writer.writing.take()
@@ -193,7 +212,7 @@ fn tick() {
 }
 
 impl SnapshotWriter {
-    /// When to look again.
+    /// Milliseconds until the next check.
     fn tick(&mut self) -> u64 {
         if let Some((writing, progress)) = self.writing.take() {
             if !writing.is_over() {
@@ -267,7 +286,7 @@ fn tell_failure(path: &str, error: &io::Error) {
     event(Level::Error, "stats_file_failed", fields);
 }
 
-/// All workers have ended: what they have counted is written; in the master.
+/// Writes the metrics after all workers have ended; in the master.
 pub fn finish(main: &Main) {
     let (Some(SnapshotSettings { path, .. }), Some(shared)) =
         (main.metrics.snapshot.as_ref(), main.metrics.shared)
@@ -278,7 +297,7 @@ pub fn finish(main: &Main) {
         return;
     }
     let file = SnapshotFile::new(path);
-    // Once more if another had it, and has ended.
+    // Twice, if another nginx had taken the file over and has ended.
     for _ in 0..2 {
         let Some((owner, copy)) = change(shared, |metrics| copy(metrics, process_id())) else {
             return;

@@ -4,7 +4,7 @@
 //! Shared by the fuzz target and by the tests.
 
 use openai_wire::restore::{Form, Part, Restorer};
-use openai_wire::usage::{Content, Tokens, UsageScanner, UsageStripper};
+use openai_wire::usage::{SeenText, Tokens, UsageScanner, UsageStripper};
 use openai_wire::{EventEnd, Limits, verdict};
 
 const NAME: &[u8] = br#""fa\"st""#;
@@ -65,7 +65,7 @@ fn pieces<'a>(answer: &'a [u8], cuts: &'a [usize]) -> impl Iterator<Item = &'a [
     ends.map(move |end| &answer[std::mem::replace(&mut done, end)..end])
 }
 
-fn usage(stream: bool, answer: &[u8], cuts: &[usize]) -> ([Option<Tokens>; 2], Content, bool) {
+fn usage(stream: bool, answer: &[u8], cuts: &[usize]) -> ([Option<Tokens>; 2], SeenText, bool) {
     let mut scanner = UsageScanner::new(stream);
     pieces(answer, cuts).for_each(|piece| scanner.feed(piece));
     let found = [true, false].map(|whole| scanner.finish(whole));

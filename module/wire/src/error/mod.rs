@@ -9,7 +9,6 @@ use std::borrow::Cow;
 use serde_json::json;
 
 use super::head::Field;
-use answer::Answer;
 
 /// An error of the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +17,7 @@ pub enum ApiError {
     MissingToken,
     /// The client's token is unknown.
     WrongToken,
-    /// The body is not JSON.
+    /// The body is not JSON, nested too deeply, or not an object where one is needed.
     MalformedBody,
     /// A field of the body has a wrong type.
     WrongKind(Field),
@@ -43,7 +42,7 @@ pub enum ApiError {
         /// Seconds after which to try again.
         retry_after: u32,
     },
-    /// The lock service cannot be reached, or has no quorum.
+    /// Too few nodes can vote on a lock, or the zone is unavailable.
     LockUnavailable {
         /// Seconds after which to try again.
         retry_after: u32,
@@ -53,7 +52,7 @@ pub enum ApiError {
         /// Seconds after which to try again.
         retry_after: u32,
     },
-    /// The lease was lost before the answer was complete.
+    /// The lease was lost before the response was complete.
     LeaseLost,
     /// The upstream could not be reached, or its response was invalid.
     UpstreamUnavailable,
@@ -92,47 +91,33 @@ impl ApiError {
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
-            Self::MissingToken | Self::WrongToken => 401,
-            Self::MalformedBody | Self::WrongKind(_) => 400,
-            Self::RequestTooLarge => 413,
-            Self::ModelNotFound => 404,
-            Self::QuotaPassed
-            | Self::NoKeyAvailable { .. }
-            | Self::QueueFull { .. }
-            | Self::KeysRateLimited { .. } => 429,
-            Self::LockUnavailable { .. }
-            | Self::NoHealthyKey { .. }
-            | Self::LeaseLost
-            | Self::UpstreamsOpen { .. } => 503,
-            Self::UpstreamUnavailable => 502,
-            Self::UpstreamTimeout => 504,
-            Self::Internal => 500,
             Self::Status(status) => status,
+            _ => answer::of(self).status,
         }
     }
 
     /// The `type`.
     #[must_use]
     pub const fn kind(self) -> &'static str {
-        self.answer().kind
+        answer::of(self).kind
     }
 
     /// The `code`.
     #[must_use]
     pub const fn code(self) -> Option<&'static str> {
-        self.answer().code
+        answer::of(self).code
     }
 
     /// The `message`.
     #[must_use]
     pub const fn message(self) -> &'static str {
-        self.answer().message
+        answer::of(self).message
     }
 
     /// The `param`: the field that caused the error.
     #[must_use]
     pub const fn param(self) -> Option<&'static str> {
-        self.answer().param
+        answer::of(self).param
     }
 
     /// Seconds of the `Retry-After` header, where waiting helps.
@@ -159,7 +144,8 @@ impl ApiError {
     /// The body as JSON.
     #[must_use]
     pub const fn body(self) -> &'static [u8] {
-        self.answer().body.as_bytes()
+        let (_, body) = self.sse_frame().split_at(b"data: ".len());
+        body.split_at(body.len() - b"\n\n".len()).0
     }
 
     /// The body for a request for this model. If the model does not exist, the message contains
@@ -181,42 +167,6 @@ impl ApiError {
     /// The error as a stream event.
     #[must_use]
     pub const fn sse_frame(self) -> &'static [u8] {
-        self.answer().frame.as_bytes()
-    }
-
-    const fn answer(self) -> &'static Answer {
-        match self {
-            Self::MissingToken => &answer::MISSING_TOKEN,
-            Self::WrongToken => &answer::WRONG_TOKEN,
-            Self::MalformedBody => &answer::MALFORMED_BODY,
-            Self::WrongKind(Field::Model) => &answer::WRONG_MODEL,
-            Self::WrongKind(Field::Stream) => &answer::WRONG_STREAM,
-            Self::WrongKind(Field::StreamOptions) => &answer::WRONG_STREAM_OPTIONS,
-            Self::WrongKind(Field::IncludeUsage) => &answer::WRONG_INCLUDE_USAGE,
-            Self::WrongKind(Field::User) => &answer::WRONG_USER,
-            Self::RequestTooLarge => &answer::REQUEST_TOO_LARGE,
-            Self::ModelNotFound => &answer::MODEL_NOT_FOUND,
-            Self::QuotaPassed => &answer::QUOTA_PASSED,
-            Self::NoKeyAvailable { .. } => &answer::NO_KEY_AVAILABLE,
-            Self::LockUnavailable { .. } => &answer::LOCK_UNAVAILABLE,
-            Self::QueueFull { .. } => &answer::QUEUE_FULL,
-            Self::KeysRateLimited { .. } => &answer::KEYS_RATE_LIMITED,
-            Self::NoHealthyKey { .. } => &answer::NO_HEALTHY_KEY,
-            Self::LeaseLost => &answer::LEASE_LOST,
-            Self::UpstreamUnavailable => &answer::UPSTREAM_UNAVAILABLE,
-            Self::UpstreamsOpen { .. } => &answer::UPSTREAMS_OPEN,
-            Self::UpstreamTimeout => &answer::UPSTREAM_TIMEOUT,
-            Self::Internal => &answer::INTERNAL,
-            Self::Status(400) => &answer::BAD_REQUEST,
-            Self::Status(403) => &answer::FORBIDDEN,
-            Self::Status(404) => &answer::NOT_FOUND,
-            Self::Status(405) => &answer::METHOD_NOT_ALLOWED,
-            Self::Status(408) => &answer::REQUEST_TIMEOUT,
-            Self::Status(414) => &answer::URI_TOO_LONG,
-            Self::Status(429) => &answer::TOO_MANY_REQUESTS,
-            Self::Status(503) => &answer::OVERLOADED,
-            Self::Status(500..) => &answer::OTHER_SERVER_ERROR,
-            Self::Status(_) => &answer::OTHER_CLIENT_ERROR,
-        }
+        answer::of(self).frame.as_bytes()
     }
 }

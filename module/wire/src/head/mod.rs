@@ -3,19 +3,18 @@
 //! [`HeadScanner`] takes the body in pieces cut at any byte and finds four fields of the
 //! top-level object: `model`, `stream`, `stream_options.include_usage` and `user`, and the
 //! numbers that limit the length of the response. The rest is validated and skipped. No tree is
-//! built, nothing is copied or allocated, and long strings cost no more than a search for their
-//! end.
+//! built and nothing is allocated: the texts of `model` and `user` are stored inline, up to a
+//! limit. Long strings cost no more than a search for their end.
 //!
 //! # What counts as JSON
 //!
-//! The grammar of RFC 8259 with an object at the top, whitespace around it and nothing else; no
-//! byte order mark. The module `json` lists three exceptions.
+//! The grammar of RFC 8259: a value with whitespace around it and nothing else, no byte order
+//! mark. Only an object has a head. The module `json` lists three exceptions.
 //!
 //! Text that is not valid Unicode is read as U+FFFD in the stored fields. Nesting beyond
 //! [`MAX_DEPTH`] is rejected. If a key is repeated, the last value counts, as in most parsers.
 //! `null` counts as absent, as with OpenAI.
 
-mod found;
 mod scanner;
 #[cfg(test)]
 mod tests;
@@ -23,7 +22,7 @@ mod text;
 
 pub use crate::json::MAX_DEPTH;
 pub use scanner::HeadScanner;
-pub use text::{Captured, Text};
+pub use text::Captured;
 
 use std::ops::Range;
 
@@ -47,7 +46,7 @@ pub struct Head {
     pub user: Captured<MAX_USER>,
     /// Where `stream_options` can request the usage, if it does not yet.
     pub options: Options,
-    /// Position of the closing brace of the body.
+    /// Position of the closing brace of the body; 0 if the body is an empty object.
     pub end_at: u64,
     /// Length of `messages`, `prompt` or `input`, whichever is last, in bytes.
     pub prompt_bytes: u64,
@@ -115,6 +114,14 @@ pub enum Field {
 }
 
 impl Field {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Model,
+        Self::Stream,
+        Self::StreamOptions,
+        Self::IncludeUsage,
+        Self::User,
+    ];
+
     /// The name in an error's `param`.
     #[must_use]
     pub const fn param(self) -> &'static str {
@@ -131,12 +138,15 @@ impl Field {
 /// Why a body is invalid. Offsets count bytes from the start of the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {
-    /// Not a JSON object, or truncated.
-    #[error("not a JSON object: unexpected byte or end at offset {offset}")]
+    /// Not JSON, or truncated.
+    #[error("not JSON: unexpected byte or end at offset {offset}")]
     Malformed {
         /// Position of the first invalid byte, or the length of a truncated body.
         offset: u64,
     },
+    /// JSON, but not an object.
+    #[error("not a JSON object")]
+    NotAnObject,
     /// Nested deeper than [`MAX_DEPTH`].
     #[error("JSON nested deeper than {MAX_DEPTH} levels at offset {offset}")]
     TooDeep {

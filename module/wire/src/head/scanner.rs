@@ -1,11 +1,10 @@
-//! The scanner: gives the tokens of a body their meaning.
+//! Interprets the tokens of a request body.
 
-use super::found::{Count, Found};
-use super::text::{Captured, Text};
-use super::{Field, Head, HeadError, MAX_MODEL, MAX_USER};
-use crate::json::{Fault, Kind, Reader, Tokenizer};
+use super::text::Captured;
+use super::{Field, Head, HeadError, MAX_MODEL, MAX_USER, Options};
+use crate::json::{JsonFault, Kind, Reader, Tokenizer};
 
-/// Maximum length of a stored string.
+/// Maximum length of a stored string, in bytes.
 const LONGEST: usize = if MAX_USER > MAX_MODEL {
     MAX_USER
 } else {
@@ -16,7 +15,8 @@ const LONGEST: usize = if MAX_USER > MAX_MODEL {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Named {
     Field(Field),
-    Count(Count),
+    MaxTokens,
+    Choices,
     Prompt,
 }
 
@@ -36,6 +36,8 @@ enum Named {
 #[derive(Debug)]
 pub struct HeadScanner {
     json: Tokenizer<LONGEST>,
+    /// Whether the body is an object, once its first byte is known.
+    is_object: Option<bool>,
     body: Body,
 }
 
@@ -50,7 +52,9 @@ struct Body {
     in_options: bool,
     /// Position of the prompt, while it is read.
     prompt_from: Option<u64>,
-    found: Found,
+    head: Head,
+    /// Whether the last value of each [`Field`] has a wrong type.
+    wrong: [bool; Field::ALL.len()],
     /// Total length of earlier pieces.
     offset: u64,
     error: Option<HeadError>,
@@ -67,13 +71,18 @@ impl HeadScanner {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            json: Tokenizer::new(),
+            json: Tokenizer::at_value(),
+            is_object: None,
             body: Body::default(),
         }
     }
 
     /// Takes the next piece. Returns at once when the body is malformed.
     pub fn feed(&mut self, piece: &[u8]) {
+        if self.is_object.is_none() {
+            let first = piece.iter().find(|byte| !byte.is_ascii_whitespace());
+            self.is_object = first.map(|&first| first == b'{');
+        }
         self.json.feed(piece, 0, &mut self.body);
         self.body.offset += piece.len() as u64;
     }
@@ -81,21 +90,76 @@ impl HeadScanner {
     /// The head, after the whole body.
     ///
     /// # Errors
-    /// When the body is not a JSON object, is truncated, or nested too deeply.
+    /// When the body is not JSON, is truncated, nested too deeply, or not an object.
     pub fn finish(self) -> Result<Head, HeadError> {
-        match self.body.error {
-            Some(error) => Err(error),
-            None if self.json.is_complete() => Ok(self.body.found.into_head()),
-            None => Err(HeadError::Malformed {
-                offset: self.body.offset,
-            }),
+        let Body {
+            mut head,
+            wrong,
+            offset,
+            error,
+            ..
+        } = self.body;
+        if let Some(error) = error {
+            return Err(error);
         }
+        if !self.json.is_complete() {
+            return Err(HeadError::Malformed { offset });
+        }
+        if self.is_object != Some(true) {
+            return Err(HeadError::NotAnObject);
+        }
+        let wrong = |field: &Field| wrong[*field as usize];
+        head.wrong_kind = Field::ALL.into_iter().find(wrong);
+        Ok(head)
     }
 }
 
 impl Body {
     const fn offset(&self, at: usize) -> u64 {
         self.offset + at as u64
+    }
+
+    /// Handles the beginning of a value of `field` at this byte, which replaces an earlier
+    /// value. Returns whether its text is wanted.
+    // Inlined, it would slow down all other values.
+    #[inline(never)]
+    fn begin(&mut self, field: Field, kind: Kind, at: u64) -> bool {
+        let head = &mut self.head;
+        let flag = match kind {
+            Kind::Bool(flag) => Some(flag),
+            _ => None,
+        };
+        let fits = match field {
+            Field::Model => {
+                (head.model, head.model_at) = (Captured::Absent, None);
+                kind == Kind::String
+            }
+            Field::User => {
+                head.user = Captured::Absent;
+                kind == Kind::String
+            }
+            Field::Stream => {
+                head.stream = flag;
+                flag.is_some()
+            }
+            Field::IncludeUsage => {
+                (head.include_usage, head.options) = (flag, Options::Said);
+                flag.is_some()
+            }
+            Field::StreamOptions => {
+                self.in_options = kind == Kind::Object;
+                self.wrong[Field::IncludeUsage as usize] = false;
+                head.include_usage = None;
+                head.options = match kind {
+                    Kind::Null => Options::Null(at),
+                    Kind::Object => Options::Empty(at),
+                    _ => Options::Said,
+                };
+                self.in_options
+            }
+        };
+        self.wrong[field as usize] = !fits && kind != Kind::Null;
+        fits && kind == Kind::String
     }
 }
 
@@ -104,8 +168,8 @@ impl Reader for Body {
 
     fn wants_key(&mut self, depth: usize) -> bool {
         let option = depth == 2 && self.in_options;
-        if option {
-            self.found.options_member();
+        if let (true, Options::Empty(at)) = (option, self.head.options) {
+            self.head.options = Options::Object(at);
         }
         option || depth == 1
     }
@@ -122,21 +186,13 @@ impl Reader for Body {
             return false;
         };
         let at = self.offset(at);
-        match named {
-            Named::Prompt => self.prompt_from = Some(at),
-            Named::Field(field) => {
-                self.found.begin(field, kind);
-                if field == Field::StreamOptions {
-                    self.found.options_begin(kind, at);
-                    self.in_options = kind == Kind::Object;
-                }
-            }
-            Named::Count(_) => {}
-        }
         let wanted = match named {
-            Named::Field(Field::Model | Field::User) => kind == Kind::String,
-            Named::Count(_) => kind == Kind::Number,
-            _ => false,
+            Named::Field(field) => self.begin(field, kind, at),
+            Named::MaxTokens | Named::Choices => kind == Kind::Number,
+            Named::Prompt => {
+                self.prompt_from = Some(at);
+                false
+            }
         };
         if wanted {
             self.named = Some(named);
@@ -148,36 +204,39 @@ impl Reader for Body {
     fn string(&mut self, text: Option<&[u8]>, end: usize) {
         match self.named.take() {
             Some(Named::Field(Field::Model)) => {
-                let at = self.value_at..self.offset(end);
-                self.found.model(captured(text), at);
+                self.head.model = captured(text);
+                self.head.model_at = Some(self.value_at..self.offset(end));
             }
-            Some(Named::Field(Field::User)) => self.found.user(captured(text)),
+            Some(Named::Field(Field::User)) => self.head.user = captured(text),
             _ => {}
         }
     }
 
     fn number(&mut self, value: Option<u64>) {
-        if let Some(Named::Count(of)) = self.named.take() {
-            self.found.count(of, value);
-        }
+        let of = match self.named.take() {
+            Some(Named::MaxTokens) => &mut self.head.max_tokens,
+            Some(Named::Choices) => &mut self.head.choices,
+            _ => return,
+        };
+        *of = value.and_then(|value| value.try_into().ok()).or(*of);
     }
 
     fn end_member(&mut self, depth: usize, at: usize) {
         if depth == 1 {
             // The last member ends with the body.
-            self.found.end_at = self.offset(at);
+            self.head.end_at = self.offset(at);
             if let Some(from) = self.prompt_from.take() {
-                self.found.prompt_bytes = self.found.end_at - from;
+                self.head.prompt_bytes = self.head.end_at - from;
             }
         }
     }
 
-    fn fault(&mut self, fault: Fault) {
+    fn fault(&mut self, fault: JsonFault) {
         self.error = Some(match fault {
-            Fault::Malformed(at) => HeadError::Malformed {
+            JsonFault::Malformed(at) => HeadError::Malformed {
                 offset: self.offset(at),
             },
-            Fault::TooDeep(at) => HeadError::TooDeep {
+            JsonFault::TooDeep(at) => HeadError::TooDeep {
                 offset: self.offset(at),
             },
         });
@@ -185,8 +244,7 @@ impl Reader for Body {
 }
 
 fn captured<const N: usize>(text: Option<&[u8]>) -> Captured<N> {
-    text.and_then(Text::lossy)
-        .map_or(Captured::TooLong, Captured::Text)
+    text.map_or(Captured::TooLong, Captured::lossy)
 }
 
 /// The meaning of a key of the body, or of `stream_options`.
@@ -197,10 +255,8 @@ fn named(key: &[u8], depth: usize) -> Option<Named> {
         (b"stream_options", 1) => Named::Field(Field::StreamOptions),
         (b"user", 1) => Named::Field(Field::User),
         (b"include_usage", 2) => Named::Field(Field::IncludeUsage),
-        (b"max_tokens" | b"max_completion_tokens" | b"max_output_tokens", 1) => {
-            Named::Count(Count::MaxTokens)
-        }
-        (b"n", 1) => Named::Count(Count::Choices),
+        (b"max_tokens" | b"max_completion_tokens" | b"max_output_tokens", 1) => Named::MaxTokens,
+        (b"n", 1) => Named::Choices,
         (b"messages" | b"prompt" | b"input", 1) => Named::Prompt,
         _ => return None,
     })

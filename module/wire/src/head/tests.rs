@@ -284,8 +284,17 @@ fn refuses_what_the_grammar_does_not_allow() {
     for (body, offset) in [
         ("", 0),
         ("  ", 2),
-        ("[]", 0),
-        ("null", 0),
+        ("[]]", 2),
+        ("[] 1", 3),
+        ("1,2", 1),
+        ("1 2", 2),
+        ("\"a\"b", 3),
+        ("nul", 3),
+        ("-", 1),
+        ("1.", 2),
+        ("\"a", 2),
+        ("[", 1),
+        ("[{}", 3),
         ("\u{feff}{}", 0),
         ("{}}", 2),
         ("{} {}", 3),
@@ -328,6 +337,22 @@ fn refuses_what_the_grammar_does_not_allow() {
         (r#"{"a":"b}"#, 8),
     ] {
         assert_eq!(scan(body), malformed(offset), "{body}");
+    }
+}
+
+#[test]
+fn tells_other_json_from_what_is_none() {
+    for body in [
+        "[]",
+        " [{\"model\":7}] ",
+        "null",
+        "true\n",
+        "17",
+        "-0.5e1 ",
+        "\"text\"",
+        "\"\\u00e9\"",
+    ] {
+        assert_eq!(scan(body), Err(HeadError::NotAnObject), "{body}");
     }
 }
 

@@ -1,7 +1,6 @@
 //! Short strings stored inline.
 
-use std::fmt;
-use std::ops::Deref;
+use arrayvec::ArrayString;
 
 /// A string field.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -10,7 +9,7 @@ pub enum Captured<const N: usize> {
     #[default]
     Absent,
     /// Present, decoded.
-    Text(Text<N>),
+    Text(ArrayString<N>),
     /// Longer than `N` bytes.
     TooLong,
 }
@@ -24,60 +23,19 @@ impl<const N: usize> Captured<N> {
             Self::Absent | Self::TooLong => None,
         }
     }
-}
 
-/// At most `N` bytes of UTF-8, stored inline.
-#[derive(Clone)]
-pub struct Text<const N: usize> {
-    bytes: [u8; N],
-    len: usize,
-}
-
-impl<const N: usize> Text<N> {
-    /// Copies `bytes`, with U+FFFD for invalid UTF-8; `None` when too long.
-    pub(super) fn lossy(bytes: &[u8]) -> Option<Self> {
-        let mut text = Self {
-            bytes: [0; N],
-            len: 0,
-        };
-        for chunk in bytes.utf8_chunks() {
-            text.push(chunk.valid())?;
-            if !chunk.invalid().is_empty() {
-                text.push("\u{FFFD}")?;
+    /// Copies a decoded string, with U+FFFD for invalid UTF-8.
+    pub(super) fn lossy(bytes: &[u8]) -> Self {
+        let mut text = ArrayString::new();
+        let parts = bytes.utf8_chunks().flat_map(|chunk| {
+            let invalid = !chunk.invalid().is_empty();
+            [chunk.valid(), if invalid { "\u{FFFD}" } else { "" }]
+        });
+        for part in parts {
+            if text.try_push_str(part).is_err() {
+                return Self::TooLong;
             }
         }
-        Some(text)
-    }
-
-    fn push(&mut self, part: &str) -> Option<()> {
-        let end = self.len + part.len();
-        self.bytes
-            .get_mut(self.len..end)?
-            .copy_from_slice(part.as_bytes());
-        self.len = end;
-        Some(())
-    }
-}
-
-impl<const N: usize> Deref for Text<N> {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        // Only whole strings are added.
-        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
-    }
-}
-
-impl<const N: usize> PartialEq for Text<N> {
-    fn eq(&self, other: &Self) -> bool {
-        **self == **other
-    }
-}
-
-impl<const N: usize> Eq for Text<N> {}
-
-impl<const N: usize> fmt::Debug for Text<N> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&**self, f)
+        Self::Text(text)
     }
 }

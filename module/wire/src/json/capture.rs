@@ -1,11 +1,13 @@
 //! Buffer for the decoded text of a string.
 
+use arrayvec::ArrayVec;
+
 use super::string::Sink;
+
 /// A buffer of `N` bytes for one string at a time.
 #[derive(Debug)]
 pub(super) struct Capture<const N: usize> {
-    bytes: [u8; N],
-    len: usize,
+    bytes: ArrayVec<u8, N>,
     overflow: bool,
     /// The first half of a surrogate pair.
     high: Option<u16>,
@@ -14,15 +16,14 @@ pub(super) struct Capture<const N: usize> {
 impl<const N: usize> Capture<N> {
     pub(super) const fn new() -> Self {
         Self {
-            bytes: [0; N],
-            len: 0,
+            bytes: ArrayVec::new_const(),
             overflow: false,
             high: None,
         }
     }
 
     pub(super) fn clear(&mut self) {
-        self.len = 0;
+        self.bytes.clear();
         self.overflow = false;
         self.high = None;
     }
@@ -30,21 +31,11 @@ impl<const N: usize> Capture<N> {
     /// Ends the string and returns its bytes; `None` when it was too long.
     pub(super) fn end(&mut self) -> Option<&[u8]> {
         self.drop_high();
-        (!self.overflow).then_some(&self.bytes[..self.len])
+        (!self.overflow).then_some(&self.bytes)
     }
 
     fn push(&mut self, part: &[u8]) {
-        if self.overflow {
-            return;
-        }
-        let end = self.len + part.len();
-        match self.bytes.get_mut(self.len..end) {
-            Some(room) => {
-                room.copy_from_slice(part);
-                self.len = end;
-            }
-            None => self.overflow = true,
-        }
+        self.overflow = self.overflow || self.bytes.try_extend_from_slice(part).is_err();
     }
 
     fn push_char(&mut self, char: char) {

@@ -5,8 +5,9 @@
 //! stored only if the reader wants it, up to `KEPT` bytes; other strings cost no more than a
 //! search for their end.
 //!
-//! A strict reader accepts the grammar of RFC 8259 with an object at the top. There are three
-//! exceptions:
+//! A strict reader accepts the grammar of RFC 8259. The document must be an object if the
+//! tokenizer was made by [`Tokenizer::new`]; by [`Tokenizer::at_value`], any value. There
+//! are three exceptions to the grammar:
 //!
 //! - raw control characters inside strings are accepted;
 //! - strings need not be valid UTF-8;
@@ -40,7 +41,7 @@ pub(crate) enum Kind {
 
 /// A violation of the grammar, with the index in the piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum JsonFault {
     Malformed(usize),
     /// The bracket exceeds [`MAX_DEPTH`].
     TooDeep(usize),
@@ -66,8 +67,8 @@ pub(crate) trait Reader {
     /// A wanted string has ended before `end`. `None`: it is longer than `KEPT`.
     fn string(&mut self, _text: Option<&[u8]>, _end: usize) {}
 
-    /// A wanted number has ended. `None`: it is negative or not whole. A number of more than 64
-    /// bits is `u64::MAX`.
+    /// A wanted number has ended. `None`: it has other characters than digits. A number of
+    /// more than 64 bits is `u64::MAX`.
     fn number(&mut self, _value: Option<u64>) {}
 
     /// A comma or a closing bracket ends a member or an item.
@@ -76,8 +77,8 @@ pub(crate) trait Reader {
     /// An object or array closes, which was a value at `depth`.
     fn close(&mut self, _depth: usize) {}
 
-    /// The document is not an object, or contains an invalid escape; for a strict reader, any
-    /// violation of the grammar. Nothing else is reported afterwards if the reader is strict, or
-    /// the document not an object.
-    fn fault(&mut self, _fault: Fault) {}
+    /// A strict reader receives the first violation of the grammar, and nothing afterwards.
+    /// Other readers receive invalid escapes, and a document that is not an object, after
+    /// which nothing follows.
+    fn fault(&mut self, _fault: JsonFault) {}
 }

@@ -27,8 +27,8 @@ impl Nesting {
         self.depth
     }
 
-    /// Opens an object or an array; `false` when the limit is exceeded. Beyond it all count as
-    /// arrays.
+    /// Opens an object or an array; `false` when the limit is exceeded. A level beyond the
+    /// limit counts as an array when a level inside it closes.
     pub(super) fn open(&mut self, object: bool) -> bool {
         let (at, bit) = (self.depth / WORD, 1 << (self.depth % WORD));
         self.depth += 1;
@@ -40,7 +40,7 @@ impl Nesting {
         true
     }
 
-    /// Closes the innermost, if one is open.
+    /// Closes the innermost object or array, if one is open.
     pub(super) fn close(&mut self) {
         self.depth = self.depth.saturating_sub(1);
         self.in_object = match self.depth.checked_sub(1) {

@@ -4,7 +4,7 @@ use super::capture::Capture;
 use super::nesting::Nesting;
 use super::number::Number;
 use super::string::{self, Part, Scanned, Skip};
-use super::{Fault, Kind, Reader};
+use super::{JsonFault, Kind, Reader};
 
 /// What is expected next, between tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +91,21 @@ impl<const KEPT: usize> Tokenizer<KEPT> {
 
     /// Whether the document is complete.
     pub(crate) fn is_complete(&self) -> bool {
-        self.expected == Expected::End
+        let is_closed = match self.open {
+            None => true,
+            // The end of the document ends a number.
+            Some(Open::Number { number, .. }) => number.is_whole(),
+            Some(_) => false,
+        };
+        self.expected == Expected::End && is_closed
+    }
+
+    /// What can follow a string, a number or a literal.
+    fn behind_value<R: Reader>(&self) -> Expected {
+        match self.nesting.depth() {
+            0 if R::STRICT => Expected::End,
+            _ => Expected::Next,
+        }
     }
 
     /// Takes the bytes of a piece from `at` on.
@@ -107,14 +121,14 @@ impl<const KEPT: usize> Tokenizer<KEPT> {
         piece: &[u8],
         mut at: usize,
         reader: &mut R,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), JsonFault> {
         match self.expected {
             Expected::Nothing => return Ok(()),
             Expected::Document => {
                 let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
                 at += piece[at..].iter().take_while(|byte| is_space(byte)).count();
                 if piece.get(at).is_some_and(|&byte| byte != b'{') {
-                    return Err(Fault::Malformed(at));
+                    return Err(JsonFault::Malformed(at));
                 }
             }
             _ => {}
@@ -131,7 +145,7 @@ impl<const KEPT: usize> Tokenizer<KEPT> {
                 b':' => self.colon::<R>(at)?,
                 b',' => {
                     if R::STRICT && self.expected != Expected::Next {
-                        return Err(Fault::Malformed(at));
+                        return Err(JsonFault::Malformed(at));
                     }
                     reader.end_member(self.nesting.depth(), at);
                     self.expected = if self.nesting.in_object() {
@@ -149,7 +163,7 @@ impl<const KEPT: usize> Tokenizer<KEPT> {
                     b'n' => self.begin_literal(Kind::Null, piece, at, reader)?,
                     _ => self.begin_number(piece, at, reader)?,
                 },
-                _ if R::STRICT => return Err(Fault::Malformed(at)),
+                _ if R::STRICT => return Err(JsonFault::Malformed(at)),
                 _ => at + 1,
             };
         }
@@ -167,19 +181,19 @@ impl<const KEPT: usize> Tokenizer<KEPT> {
         piece: &[u8],
         at: usize,
         reader: &mut R,
-    ) -> Result<usize, Fault> {
+    ) -> Result<usize, JsonFault> {
         let depth = self.nesting.depth();
         let key = match self.expected {
             Expected::FirstKey | Expected::Key => true,
             _ if self.expects_value() => false,
-            _ if R::STRICT => return Err(Fault::Malformed(at)),
+            _ if R::STRICT => return Err(JsonFault::Malformed(at)),
             _ => self.nesting.in_object(),
         };
         let wanted = if key {
             self.expected = Expected::Colon;
             reader.wants_key(depth)
         } else {
-            self.expected = Expected::Next;
+            self.expected = self.behind_value::<R>();
             reader.value(Kind::String, depth, at)
         };
         let from = at + 1;
@@ -202,17 +216,22 @@ impl<const KEPT: usize> Tokenizer<KEPT> {
         self.string(wanted, Part::Chars, piece, at, reader)
     }
 
-    fn colon<R: Reader>(&mut self, at: usize) -> Result<usize, Fault> {
+    fn colon<R: Reader>(&mut self, at: usize) -> Result<usize, JsonFault> {
         if R::STRICT && self.expected != Expected::Colon {
-            return Err(Fault::Malformed(at));
+            return Err(JsonFault::Malformed(at));
         }
         self.expected = Expected::Value;
         Ok(at + 1)
     }
 
-    fn open<R: Reader>(&mut self, object: bool, at: usize, reader: &mut R) -> Result<usize, Fault> {
+    fn open<R: Reader>(
+        &mut self,
+        object: bool,
+        at: usize,
+        reader: &mut R,
+    ) -> Result<usize, JsonFault> {
         if R::STRICT && !self.expects_value() {
-            return Err(Fault::Malformed(at));
+            return Err(JsonFault::Malformed(at));
         }
         let (kind, expected) = if object {
             (Kind::Object, Expected::FirstKey)
@@ -222,7 +241,7 @@ impl<const KEPT: usize> Tokenizer<KEPT> {
         reader.value(kind, self.nesting.depth(), at);
         self.expected = expected;
         if !self.nesting.open(object) && R::STRICT {
-            return Err(Fault::TooDeep(at));
+            return Err(JsonFault::TooDeep(at));
         }
         Ok(at + 1)
     }
@@ -232,13 +251,13 @@ impl<const KEPT: usize> Tokenizer<KEPT> {
         object: bool,
         at: usize,
         reader: &mut R,
-    ) -> Result<usize, Fault> {
+    ) -> Result<usize, JsonFault> {
         use Expected::{FirstItem, FirstKey, Next};
         if R::STRICT
             && (!matches!(self.expected, Next | FirstKey | FirstItem)
                 || self.nesting.in_object() != object)
         {
-            return Err(Fault::Malformed(at));
+            return Err(JsonFault::Malformed(at));
         }
         if self.expected == Next {
             reader.end_member(self.nesting.depth(), at);
@@ -259,9 +278,9 @@ impl<const KEPT: usize> Tokenizer<KEPT> {
         piece: &[u8],
         at: usize,
         reader: &mut R,
-    ) -> Result<usize, Fault> {
+    ) -> Result<usize, JsonFault> {
         reader.value(kind, self.nesting.depth(), at);
-        self.expected = Expected::Next;
+        self.expected = self.behind_value::<R>();
         let literal: &[u8] = match kind {
             Kind::Bool(true) => b"true",
             Kind::Bool(false) => b"false",
@@ -275,9 +294,9 @@ impl<const KEPT: usize> Tokenizer<KEPT> {
         piece: &[u8],
         at: usize,
         reader: &mut R,
-    ) -> Result<usize, Fault> {
+    ) -> Result<usize, JsonFault> {
         let wanted = reader.value(Kind::Number, self.nesting.depth(), at);
-        self.expected = Expected::Next;
+        self.expected = self.behind_value::<R>();
         self.number = Some(0);
         self.number(wanted, Number::Start, piece, at, reader)
     }
@@ -288,7 +307,7 @@ impl<const KEPT: usize> Tokenizer<KEPT> {
         piece: &[u8],
         at: usize,
         reader: &mut R,
-    ) -> Result<usize, Fault> {
+    ) -> Result<usize, JsonFault> {
         match open {
             Open::String { wanted, part } => self.string(wanted, part, piece, at, reader),
             Open::Number { wanted, number } => self.number(wanted, number, piece, at, reader),
@@ -304,7 +323,7 @@ impl<const KEPT: usize> Tokenizer<KEPT> {
         piece: &[u8],
         mut at: usize,
         reader: &mut R,
-    ) -> Result<usize, Fault> {
+    ) -> Result<usize, JsonFault> {
         loop {
             let scanned = if wanted {
                 string::scan(piece, at, part, &mut self.text)
@@ -327,9 +346,9 @@ impl<const KEPT: usize> Tokenizer<KEPT> {
                     self.open = Some(Open::String { wanted, part });
                     return Ok(piece.len());
                 }
-                Scanned::Bad(bad) if R::STRICT => return Err(Fault::Malformed(bad)),
+                Scanned::Bad(bad) if R::STRICT => return Err(JsonFault::Malformed(bad)),
                 Scanned::Bad(bad) => {
-                    reader.fault(Fault::Malformed(bad));
+                    reader.fault(JsonFault::Malformed(bad));
                     (at, part) = (bad, Part::Chars);
                 }
             }
@@ -343,7 +362,7 @@ impl<const KEPT: usize> Tokenizer<KEPT> {
         piece: &[u8],
         from: usize,
         reader: &mut R,
-    ) -> Result<usize, Fault> {
+    ) -> Result<usize, JsonFault> {
         let mut at = from;
         while let Some(&byte) = piece.get(at) {
             match number.step(byte, R::STRICT) {
@@ -364,7 +383,7 @@ impl<const KEPT: usize> Tokenizer<KEPT> {
         if at == piece.len() {
             self.open = Some(Open::Number { wanted, number });
         } else if R::STRICT && !number.is_whole() {
-            return Err(Fault::Malformed(at));
+            return Err(JsonFault::Malformed(at));
         } else if wanted {
             reader.number(self.number);
         }
@@ -386,7 +405,7 @@ impl<const KEPT: usize> Tokenizer<KEPT> {
         rest: &'static [u8],
         piece: &[u8],
         at: usize,
-    ) -> Result<usize, Fault> {
+    ) -> Result<usize, JsonFault> {
         let same = rest.iter().zip(&piece[at..]).take_while(|(a, b)| a == b);
         let same = same.count();
         let end = at + same;
@@ -394,7 +413,7 @@ impl<const KEPT: usize> Tokenizer<KEPT> {
             if end == piece.len() {
                 self.open = Some(Open::Literal(&rest[same..]));
             } else if R::STRICT {
-                return Err(Fault::Malformed(end));
+                return Err(JsonFault::Malformed(end));
             }
         }
         Ok(end)

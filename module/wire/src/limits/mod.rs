@@ -5,7 +5,7 @@ mod tests;
 
 use std::time::{Duration, UNIX_EPOCH};
 
-/// Longest accepted time.
+/// Maximum of all times, in milliseconds. Longer times are reduced to it.
 pub const MOST_MS: u64 = 24 * 3_600_000;
 
 /// A limit of requests or of tokens.
@@ -44,18 +44,27 @@ impl Limits {
     /// Reads a header; other names are ignored. The wall clock, in milliseconds since the epoch,
     /// is needed for dates.
     pub fn header(&mut self, name: &[u8], value: &[u8], wall_ms: u64) {
-        let Some(name) = Name::of(name) else { return };
+        // Skips most headers by their first letter.
+        if !matches!(name.first(), Some(b'r' | b'R' | b'x' | b'X')) {
+            return;
+        }
         let Some(value) = std::str::from_utf8(value).ok().map(str::trim) else {
             return;
         };
-        match name {
-            Name::RetryAfterMs => self.retry_ms = number_ms(value, 1.0),
-            Name::RetryAfter => {
+        let (requests, tokens) = (&mut self.requests, &mut self.tokens);
+        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        match () {
+            () if is(b"retry-after-ms") => self.retry_ms = number_ms(value, 1.0),
+            () if is(b"retry-after") => {
                 self.retry = number_ms(value, 1_000.0).or_else(|| until_date(value, wall_ms));
             }
-            Name::Full(of) => self.of(of).full = value.parse().ok(),
-            Name::Left(of) => self.of(of).left = value.parse().ok(),
-            Name::Reset(of) => self.of(of).reset_ms = duration_ms(value),
+            () if is(b"x-ratelimit-limit-requests") => requests.full = value.parse().ok(),
+            () if is(b"x-ratelimit-limit-tokens") => tokens.full = value.parse().ok(),
+            () if is(b"x-ratelimit-remaining-requests") => requests.left = value.parse().ok(),
+            () if is(b"x-ratelimit-remaining-tokens") => tokens.left = value.parse().ok(),
+            () if is(b"x-ratelimit-reset-requests") => requests.reset_ms = duration_ms(value),
+            () if is(b"x-ratelimit-reset-tokens") => tokens.reset_ms = duration_ms(value),
+            () => {}
         }
     }
 
@@ -70,58 +79,13 @@ impl Limits {
         let wait = used_up.chain(self.retry_ms.or(self.retry)).max();
         wait.filter(|&ms| ms > 0)
     }
-
-    fn of(&mut self, of: Of) -> &mut Limit {
-        match of {
-            Of::Requests => &mut self.requests,
-            Of::Tokens => &mut self.tokens,
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Of {
-    Requests,
-    Tokens,
-}
-
-#[derive(Clone, Copy)]
-enum Name {
-    RetryAfterMs,
-    RetryAfter,
-    Full(Of),
-    Left(Of),
-    Reset(Of),
-}
-
-impl Name {
-    fn of(name: &[u8]) -> Option<Self> {
-        const NAMES: [(&str, Name); 8] = [
-            ("retry-after-ms", Name::RetryAfterMs),
-            ("retry-after", Name::RetryAfter),
-            ("x-ratelimit-limit-requests", Name::Full(Of::Requests)),
-            ("x-ratelimit-remaining-requests", Name::Left(Of::Requests)),
-            ("x-ratelimit-reset-requests", Name::Reset(Of::Requests)),
-            ("x-ratelimit-limit-tokens", Name::Full(Of::Tokens)),
-            ("x-ratelimit-remaining-tokens", Name::Left(Of::Tokens)),
-            ("x-ratelimit-reset-tokens", Name::Reset(Of::Tokens)),
-        ];
-        // Skips most headers by their first letter.
-        if !matches!(name.first(), Some(b'r' | b'R' | b'x' | b'X')) {
-            return None;
-        }
-        let known = NAMES
-            .iter()
-            .find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes()));
-        known.map(|&(_, name)| name)
-    }
 }
 
 /// A plain number in some unit, rounded up to milliseconds.
 fn number_ms(text: &str, unit_ms: f64) -> Option<u64> {
     let plain = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     let value: f64 = text.parse().ok().filter(|_| plain)?;
-    // Larger numbers are limited.
+    // The conversion saturates.
     Some(((value * unit_ms).ceil() as u64).min(MOST_MS))
 }
 

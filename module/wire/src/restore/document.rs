@@ -1,12 +1,12 @@
 //! Search for the model's name in a JSON document.
 
 use super::Kept;
-use crate::json::{Fault, Kind, Reader, Tokenizer};
+use crate::json::{JsonFault, Kind, Reader, Tokenizer};
 
 const LONGEST: usize = b"response".len();
 
-/// State within a document at the end of a piece. The document is not validated; anything else is
-/// left unchanged.
+/// State of a document between pieces. The document is not validated; everything but the
+/// names is left unchanged.
 #[derive(Debug)]
 pub(super) struct Document {
     json: Tokenizer<LONGEST>,
@@ -21,7 +21,7 @@ struct Place {
     in_response: bool,
     /// Whether the scan is within the replaced name.
     replaces: bool,
-    /// After the object, or in something else.
+    /// Whether the object has ended, or the document is invalid or not an object.
     over: bool,
 }
 
@@ -32,15 +32,10 @@ enum Key {
 }
 
 impl Document {
-    pub(super) const fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             json: Tokenizer::new(),
-            place: Place {
-                key: None,
-                in_response: false,
-                replaces: false,
-                over: false,
-            },
+            place: Place::default(),
         }
     }
 
@@ -112,8 +107,8 @@ impl Reader for Names<'_, '_> {
         self.place.over |= depth == 0;
     }
 
-    fn fault(&mut self, fault: Fault) {
-        let (Fault::Malformed(at) | Fault::TooDeep(at)) = fault;
+    fn fault(&mut self, fault: JsonFault) {
+        let (JsonFault::Malformed(at) | JsonFault::TooDeep(at)) = fault;
         self.place.over = true;
         if std::mem::take(&mut self.place.replaces) {
             self.kept.resume(at);

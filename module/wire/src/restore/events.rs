@@ -18,7 +18,7 @@ enum Line {
     Other,
 }
 
-/// The lines of an event stream, whose data are documents.
+/// The lines of an event stream, whose data are JSON documents.
 #[derive(Debug)]
 pub(super) struct Events {
     line: Line,

@@ -1,10 +1,10 @@
-//! Restoring an alias in a streamed response, in place of the model's name.
+//! Replaces the model's name in a response by the alias that the client asked for.
 //!
 //! [`Restorer`] takes the body in pieces cut at any byte and reports for each what to send.
-//! Nothing is delayed: all bytes are sent at once except those of the model's name, which is
-//! replaced by the alias when its first byte arrives. Replaced are the string at `model` of the
-//! object in the body or in the data of an event, and at `response.model`, where events of the
-//! Responses API have it. Other content than JSON is left unchanged.
+//! Nothing is delayed: all bytes are sent at once except those of the model's name, which
+//! is replaced by the alias when its first byte arrives. The name is the string `model` of
+//! the object in the body or in the data of an event, and `response.model` in events of the
+//! Responses API. Content that is not JSON is left unchanged.
 
 mod document;
 mod events;
@@ -78,13 +78,13 @@ impl Kept<'_> {
         }
     }
 
-    /// Bytes are replaced from here on.
+    /// Marks the bytes from here on as replaced.
     fn replace(&mut self, at: usize) {
         self.until(at);
         (self.emit)(Part::Name);
     }
 
-    /// Bytes are unchanged from here on.
+    /// Marks the bytes from here on as unchanged.
     fn resume(&mut self, at: usize) {
         self.from = at;
     }

@@ -6,14 +6,14 @@ const LONGEST: usize = 1024;
 
 /// The parts around the text in the lines of a stream.
 ///
-/// The result for a line depends only on its bytes, if the search is at the beginning of the
-/// line; and likewise for the rest of a line. So a line that begins like an earlier one has its
-/// text at the same position, and a rest without relevant keys has none again.
+/// At the beginning of a line, the result of the search depends only on the bytes of the
+/// line; after a text, only on the bytes that follow. So a line with a known beginning has
+/// its text at the same position, and a known rest contains no relevant key.
 #[derive(Debug, Default)]
 pub(super) struct Familiar {
     /// From the beginning of a line to the beginning of its first text.
     before: Vec<u8>,
-    /// From the end of the text to the end of the event.
+    /// From the end of the text to the end of its line.
     after: Vec<u8>,
     /// Whether a line begins with the next byte.
     begins: bool,

@@ -4,7 +4,7 @@
 //! little state. It searches most bytes only for relevant keys. JSON is parsed from the first
 //! `"usage"` to the end of that document, which is short, since OpenAI puts it last.
 //!
-//! Relevant is an object `usage` with numbers of tokens, none above [`MOST_TOKENS`]. Since it is
+//! An object `usage` counts if it has numbers of tokens, none above [`MOST_TOKENS`]. Since it is
 //! found by search, its depth is determined afterwards, by the number of brackets that close
 //! after it. In a body it must be in the outermost object; in an event also one level deeper
 //! (`response.completed` has it there). Deeper objects of that name are ignored: a client may
@@ -48,7 +48,7 @@ impl Tokens {
 /// Source of token counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Source {
-    /// There is none.
+    /// No token counts.
     #[default]
     None,
     /// Stated in the response.
@@ -71,7 +71,7 @@ impl Source {
 
 /// The text of a response seen so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Content {
+pub struct SeenText {
     /// Number of pieces of text: one per event of a stream.
     pub pieces: u64,
     /// Their length in JSON, in bytes.
@@ -89,7 +89,7 @@ pub const fn estimated_prompt(bytes: u64) -> u64 {
     bytes.div_ceil(TOKEN_BYTES)
 }
 
-impl Content {
+impl SeenText {
     /// Estimated tokens of the text. Servers send one or few tokens per event: short pieces are
     /// counted, otherwise the bytes are.
     #[must_use]

@@ -7,12 +7,15 @@ use memchr::{memchr, memchr3};
 
 use super::familiar::Familiar;
 use super::object::Object;
-use super::{Content, Tokens};
+use super::{SeenText, Tokens};
 
-/// The keys.
-const KEYS: [(&[u8], Key); 8] = [
+/// The relevant keys. `delta` is matched together with the beginning of its string: in
+/// chunks of a chat completion its value is an object, at which the search would stop
+/// needlessly.
+const KEYS: [(&[u8], Key); 9] = [
     (b"\"usage\"", Key::Usage),
-    (b"\"delta\"", Key::Delta),
+    (b"\"delta\":\"", Key::Delta),
+    (b"\"delta\": \"", Key::Delta),
     (b"\"content\"", Key::Text),
     (b"\"text\"", Key::Text),
     (b"\"arguments\"", Key::Text),
@@ -39,7 +42,7 @@ enum Key {
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
-    reason = "one for each response; a box would be an allocation for each"
+    reason = "there is one per response; a box would add an allocation"
 )]
 enum State {
     Search,
@@ -78,10 +81,12 @@ pub struct UsageScanner {
     stream: bool,
     state: State,
     found: Option<Tokens>,
-    content: Content,
+    content: SeenText,
     by_delta: bool,
     /// Parts around the text of earlier lines.
     familiar: Familiar,
+    /// End of the line that is searched, in the current piece; 0 if unknown.
+    line_end: usize,
     /// Whether an implausible usage was skipped.
     implausible: bool,
 }
@@ -94,9 +99,10 @@ impl UsageScanner {
             stream,
             state: State::Search,
             found: None,
-            content: Content::default(),
+            content: SeenText::default(),
             by_delta: false,
             familiar: Familiar::default(),
+            line_end: 0,
             implausible: false,
         }
     }
@@ -104,6 +110,7 @@ impl UsageScanner {
     /// Takes the next piece of the response.
     pub fn feed(&mut self, piece: &[u8]) {
         self.familiar.next_piece();
+        self.line_end = 0;
         let mut at = 0;
         while at < piece.len() {
             at = self.step(piece, at);
@@ -112,7 +119,7 @@ impl UsageScanner {
 
     /// The text seen so far.
     #[must_use]
-    pub const fn content(&self) -> Content {
+    pub const fn content(&self) -> SeenText {
         self.content
     }
 
@@ -155,7 +162,7 @@ impl UsageScanner {
                         self.state = State::Search;
                         return at;
                     }
-                    Some((key, found)) if *key == so_far => self.state = State::Colon(*found),
+                    Some((key, found)) if *key == so_far => self.key(*found, piece, at + 1),
                     Some(_) => {}
                 }
             }
@@ -173,12 +180,6 @@ impl UsageScanner {
                     self.familiar.matters();
                     self.state = State::Object(Object::new());
                     return at;
-                }
-                (b'"', Key::Delta) => {
-                    if !std::mem::replace(&mut self.by_delta, true) {
-                        self.familiar.forget();
-                    }
-                    self.text(piece, at + 1);
                 }
                 (b'"', Key::Text) if !(self.stream && self.by_delta) => self.text(piece, at + 1),
                 _ => {
@@ -202,7 +203,10 @@ impl UsageScanner {
                 self.content.bytes += length as u64;
                 let next = at + length + usize::from(stop.is_some());
                 match end {
-                    Some(b'\\') => *escape = true,
+                    Some(b'\\') => {
+                        self.content.bytes += 1;
+                        *escape = true;
+                    }
                     Some(byte) => {
                         self.state = State::Search;
                         if self.stream && byte == b'"' {
@@ -229,6 +233,18 @@ impl UsageScanner {
         at + 1
     }
 
+    /// A key ends before `at`.
+    fn key(&mut self, key: Key, piece: &[u8], at: usize) {
+        if key != Key::Delta {
+            self.state = State::Colon(key);
+            return;
+        }
+        if !std::mem::replace(&mut self.by_delta, true) {
+            self.familiar.forget();
+        }
+        self.text(piece, at);
+    }
+
     fn text(&mut self, piece: &[u8], at: usize) {
         self.familiar.text_begins(piece, at);
         self.state = State::Text {
@@ -252,13 +268,16 @@ impl UsageScanner {
                 };
                 return text;
             }
-            if let Some(newline) = memchr(b'\n', &piece[at..]) {
-                end = at + newline + 1;
+            // Search for it once per line, because a line may contain many keys.
+            if self.line_end <= at {
+                let newline = memchr(b'\n', &piece[at..]);
+                self.line_end = newline.map_or(piece.len(), |newline| at + newline + 1);
             }
+            end = self.line_end;
         }
         let rest = &piece[at..end];
         if let Some((key, end)) = find(rest) {
-            self.state = State::Colon(key);
+            self.key(key, piece, at + end);
             return at + end;
         }
         if self.stream && rest.ends_with(b"\n") {
@@ -266,9 +285,9 @@ impl UsageScanner {
             return end;
         }
         let tail = rest.len().saturating_sub(LONGEST - 1);
-        let begun = memchr::memrchr(b'"', &rest[tail..]).map(|quote| &rest[tail + quote..]);
-        if let Some(begun) = begun
-            && KEYS.iter().any(|(key, _)| key.starts_with(begun))
+        let quotes = memchr::memchr_iter(b'"', &rest[tail..]);
+        let mut begun = quotes.map(|quote| &rest[tail + quote..]);
+        if let Some(begun) = begun.find(|begun| KEYS.iter().any(|(key, _)| key.starts_with(begun)))
         {
             let mut key = [0; LONGEST];
             key[..begun.len()].copy_from_slice(begun);

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use memchr::memchr;
 use memchr::memmem::Finder;
 
-/// A longer line without `choices` is not a usage chunk.
+/// Maximum length of a usage chunk, in bytes. Longer lines are sent.
 const LONGEST: usize = 16 * 1024;
 
 static CHOICES: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"choices\""));
@@ -30,6 +30,7 @@ enum State {
 pub struct UsageStripper {
     state: State,
     held: Vec<u8>,
+    choices: Choices,
 }
 
 /// The output for a piece: `before`, then the first `kept` bytes of the piece.
@@ -50,7 +51,8 @@ impl UsageStripper {
             let end = memchr(b'\n', &piece[at..]).map_or(piece.len(), |end| at + end + 1);
             if self.passes(&piece[at..end]) {
                 if !self.held.is_empty() {
-                    // Lines are held back at the end of a piece only, so this is the first.
+                    // Only the last line of a piece is held back, so these bytes begin the
+                    // first line of this one.
                     stripped.before = core::mem::take(&mut self.held);
                 }
                 if stripped.kept < at {
@@ -85,15 +87,20 @@ impl UsageStripper {
             }
             State::Taken | State::Line => self.state = State::Line,
         }
-        let joined;
-        let line = if self.held.is_empty() {
+        let begun = self.held.len();
+        let line = if begun == 0 {
             part
         } else {
-            joined = [&self.held, part].concat();
-            &joined
+            self.held.extend_from_slice(part);
+            &self.held
         };
-        match action(line, whole) {
+        let action = action(line, whole, &mut self.choices);
+        if !matches!(action, LineAction::Undecided) {
+            self.choices = Choices::default();
+        }
+        match action {
             LineAction::Pass => {
+                self.held.truncate(begun);
                 if !whole {
                     self.state = State::Passes;
                 }
@@ -105,7 +112,9 @@ impl UsageStripper {
                 false
             }
             LineAction::Undecided => {
-                self.held.extend_from_slice(part);
+                if begun == 0 {
+                    self.held.extend_from_slice(part);
+                }
                 false
             }
         }
@@ -122,13 +131,13 @@ enum LineAction {
 }
 
 /// The action for a line, of which this is the beginning.
-fn action(line: &[u8], whole: bool) -> LineAction {
+fn action(line: &[u8], whole: bool, choices: &mut Choices) -> LineAction {
     const DATA: &[u8] = b"data:";
     let begun = &line[..DATA.len().min(line.len())];
     if line.len() > LONGEST || !DATA.starts_with(begun) {
         return LineAction::Pass;
     }
-    match empty_choices(line) {
+    match choices.are_empty(line) {
         Some(true) if whole && has_usage(line) => LineAction::Remove,
         Some(false) => LineAction::Pass,
         _ if whole => LineAction::Pass,
@@ -136,18 +145,49 @@ fn action(line: &[u8], whole: bool) -> LineAction {
     }
 }
 
-/// Whether the first `choices` of the line is an empty array; `None` if not known yet.
-fn empty_choices(line: &[u8]) -> Option<bool> {
-    let at = CHOICES.find(line)?;
-    let mut rest = line[at + CHOICES.needle().len()..].trim_ascii_start();
-    for byte in [b':', b'['] {
-        let (first, more) = rest.split_first()?;
-        if *first != byte {
-            return Some(false);
+/// The search for the first `choices` of a line, which may be received in pieces.
+#[derive(Debug, Default)]
+struct Choices {
+    next: Next,
+    /// Number of bytes of the line that need not be read again.
+    read: usize,
+}
+
+/// What the search looks for.
+#[derive(Debug, Default, Clone, Copy)]
+enum Next {
+    #[default]
+    Key,
+    Colon,
+    Array,
+    Item,
+}
+
+impl Choices {
+    /// Whether they are an empty array; `None` if not known yet. `line` is the line so far.
+    fn are_empty(&mut self, line: &[u8]) -> Option<bool> {
+        if let Next::Key = self.next {
+            let key = CHOICES.needle().len();
+            let Some(found) = CHOICES.find(&line[self.read..]) else {
+                // The end of the line may be the beginning of the key.
+                self.read = self.read.max((line.len() + 1).saturating_sub(key));
+                return None;
+            };
+            self.read += found + key;
+            self.next = Next::Colon;
         }
-        rest = more.trim_ascii_start();
+        loop {
+            let rest = &line[self.read..];
+            self.read += rest.len() - rest.trim_ascii_start().len();
+            self.next = match (self.next, *line.get(self.read)?) {
+                (Next::Colon, b':') => Next::Array,
+                (Next::Array, b'[') => Next::Item,
+                (Next::Item, first) => return Some(first == b']'),
+                _ => return Some(false),
+            };
+            self.read += 1;
+        }
     }
-    rest.first().map(|&first| first == b']')
 }
 
 /// Whether the line contains a usage object.
@@ -229,6 +269,32 @@ mod tests {
         let mut line = b"data: ".to_vec();
         line.resize(2 * LONGEST, b'x');
         assert_eq!(stripper.feed(&mut line).kept, 2 * LONGEST);
+    }
+
+    #[test]
+    fn the_time_for_a_line_is_linear_in_its_length() {
+        let line = |length: usize, filler: u8| {
+            let mut line = b"data: ".to_vec();
+            if filler == b' ' {
+                line.extend_from_slice(b"\"choices\":");
+            }
+            line.resize(length - 1, filler);
+            line.push(b'\n');
+            line
+        };
+        for filler in [b'x', b' '] {
+            let (long, short) = (line(LONGEST, filler), line(64, filler).repeat(LONGEST / 64));
+            let slowdown = super::super::tests::slowdown(
+                |is_long| {
+                    let mut stripper = UsageStripper::default();
+                    for byte in if is_long { &long } else { &short } {
+                        stripper.feed(&mut [*byte]);
+                    }
+                },
+                3,
+            );
+            assert!(slowdown < 10.0, "{slowdown}");
+        }
     }
 
     proptest! {

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn scan(stream: bool, pieces: &[&[u8]]) -> (Option<Tokens>, Content) {
+fn scan(stream: bool, pieces: &[&[u8]]) -> (Option<Tokens>, SeenText) {
     let mut scanner = UsageScanner::new(stream);
     for piece in pieces {
         scanner.feed(piece);
@@ -15,7 +15,7 @@ fn body(text: &str) -> Option<Tokens> {
     scan(false, &[text.as_bytes()]).0
 }
 
-fn events(text: &str) -> (Option<Tokens>, Content) {
+fn events(text: &str) -> (Option<Tokens>, SeenText) {
     scan(true, &[text.as_bytes()])
 }
 
@@ -152,17 +152,59 @@ fn huge_numbers_do_not_wrap() {
 
 #[test]
 fn estimates_count_short_pieces_and_weigh_long_ones() {
-    let short = Content {
+    let short = SeenText {
         pieces: 10,
         bytes: 45,
     };
     assert_eq!((short.estimated(true), short.estimated(false)), (10, 12));
-    let long = Content {
+    let long = SeenText {
         pieces: 10,
         bytes: 400,
     };
     assert_eq!(long.estimated(true), 100);
     assert_eq!(estimated_prompt(9), 3);
+}
+
+/// How much longer one long line takes than the same bytes in short lines.
+pub(super) fn slowdown(pieces: impl Fn(bool), rounds: u32) -> f64 {
+    let time = |long| {
+        let times = (0..rounds).map(|_| {
+            let start = std::time::Instant::now();
+            pieces(long);
+            start.elapsed()
+        });
+        times.min().unwrap_or_default().as_secs_f64()
+    };
+    time(true) / time(false)
+}
+
+#[test]
+fn the_time_for_a_line_is_linear_in_its_length() {
+    let line = |fields: usize| r#""text":1,"#.repeat(fields) + "\n";
+    let (long, short) = (line(60_000), line(10).repeat(6_000));
+    let slowdown = slowdown(
+        |is_long| {
+            let text = if is_long { &long } else { &short };
+            assert_eq!(events(text).0, None);
+        },
+        3,
+    );
+    assert!(slowdown < 10.0, "{slowdown}");
+}
+
+#[test]
+fn the_length_of_text_includes_backslashes() {
+    for text in [r"\n", r"\\", r"a\u00e9b", r#"\""#, "plain"] {
+        let line = format!("data: {{\"delta\":{{\"content\":\"{text}\"}}}}\n\n");
+        let whole = events(&line).1;
+        assert_eq!(
+            (whole.pieces, whole.bytes),
+            (1, text.len() as u64),
+            "{text}"
+        );
+        let bytes: Vec<&[u8]> = line.as_bytes().chunks(1).collect();
+        assert_eq!(scan(true, &bytes).1, whole, "{text}");
+    }
 }
 
 /// Random nested values with the relevant keys.
@@ -235,7 +277,7 @@ proptest! {
         prop_assert_eq!(scan(stream, &bytes), whole);
     }
 
-    /// Lines like earlier ones are not searched; byte by byte, all are.
+    /// A line like an earlier one is not searched if it is in one piece; single bytes always are.
     #[test]
     fn events_that_are_alike_are_read_as_those_that_are_not(
         lines in prop::collection::vec(documents().prop_map(|d| format!("data: {d}\n")), 1..3),

@@ -5,7 +5,7 @@ mod tests;
 
 use crate::json::{Kind, Reader, Tokenizer};
 
-/// Whom an answer speaks for or against.
+/// What a response shows about the key and the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
     /// The upstream served the request.
@@ -44,15 +44,6 @@ impl Verdict {
             Self::UpstreamError => "upstream_error",
             Self::ClientError => "client_error",
         }
-    }
-
-    /// Whether the key caused the failure, so that another one may succeed.
-    #[must_use]
-    pub const fn blames_key(self) -> bool {
-        matches!(
-            self,
-            Self::InvalidKey | Self::QuotaExceeded | Self::RateLimited
-        )
     }
 }
 

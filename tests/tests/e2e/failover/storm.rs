@@ -53,7 +53,7 @@ fn circuits(gateway: &Gateway) -> Value {
 }
 
 #[track_caller]
-#[allow(clippy::print_stdout, reason = "`make storm` shows it")]
+#[allow(clippy::print_stdout, reason = "`make storm` prints it")]
 fn storm(requests: usize, outage: Duration) {
     let (a, b) = (Upstream::start(), Upstream::start());
     let gateway = plan(KEYS, "")

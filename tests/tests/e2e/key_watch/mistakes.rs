@@ -11,7 +11,11 @@ use super::{events, next_key, path, plan, replace, start, wait_events, write};
 
 #[test]
 fn a_mistake_is_told_once_and_keeps_the_old_keys() {
-    let (gateway, upstream) = start("sk-e2e-a id=a\n");
+    let upstream = RawUpstream::bind();
+    let plan = plan("sk-e2e-a id=a\n").workers(2);
+    let plan = plan.server("location = /metrics { openai_auth off; openai_metrics; }");
+    let gateway = plan.upstream(upstream.address()).start();
+    wait_refused(&gateway, 0);
     for (round, (content, says)) in (1..).zip([
         (
             "sk-e2e-b slots=0\n",
@@ -32,6 +36,7 @@ fn a_mistake_is_told_once_and_keeps_the_old_keys() {
         assert!(said.contains("[error]") && said.contains(says), "{said}");
         assert!(said.contains("openai_pool \\\"main\\\": key: "), "{said}");
         assert!(!log.contains("sk-e2e-b"), "{said}");
+        wait_refused(&gateway, 1);
         assert_eq!(next_key(&gateway, &upstream), "a");
     }
     fs::remove_file(path(&gateway, "keys")).expect("it is there");
@@ -44,6 +49,18 @@ fn a_mistake_is_told_once_and_keeps_the_old_keys() {
     write(&gateway, "keys", "sk-e2e-b\n");
     wait_events(&gateway, "keys_changed", 1);
     assert_eq!(next_key(&gateway, &upstream), "b");
+    wait_refused(&gateway, 0);
+}
+
+/// Waits until the metrics say whether the files have an error.
+#[track_caller]
+fn wait_refused(gateway: &Gateway, value: u8) {
+    let metrics = gateway.get("/metrics");
+    let line = format!("openai_keys_refused {value}");
+    wait_until(&line, || {
+        let answer = metrics.send().expect_status(200);
+        answer.text().lines().any(|other| other == line)
+    });
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use e2e::{Gateway, Load, LoadOutcome, Plan, RawUpstream, post, stream_once, wait_for, wait_until};
 
-use super::{events, next_key, path, plan, replace, start, wait_events, write};
+use super::{events, key_of, next_key, path, plan, replace, start, wait_events, write};
 use crate::reload::{end, stream};
 
 fn requests(gateway: &Gateway, key: &str) -> u64 {
@@ -102,8 +102,8 @@ fn a_worker_that_stands_still_catches_up() {
     for &stopped in &pids {
         gateway.nginx().stop_worker(stopped);
         let name = if stopped == pids[0] { "b" } else { "c" };
-        replace(&gateway, "keys", &format!("sk-e2e-{name}\n"));
         let before = events(&gateway, "keys_changed");
+        replace(&gateway, "keys", &format!("sk-e2e-{name}\n"));
         wait_events(&gateway, "keys_changed", before + 1);
         gateway.nginx().resume_worker(stopped);
     }
@@ -132,6 +132,29 @@ fn workers_of_an_older_configuration_leave_keys_alone() {
         assert!(["c", "e"].contains(&next_key(&gateway, &upstream).as_str()));
     }
     end(running);
+}
+
+#[test]
+fn a_waiter_of_an_older_configuration_gets_a_key_that_is_gone_since() {
+    let (mut gateway, upstream) = start("sk-e2e-a\nsk-e2e-b\n");
+    let client = gateway.chat().spawn_events();
+    let mut refused = upstream.accept();
+    let cooling = key_of(&refused);
+    refused.send("HTTP/1.1 429 Too Many Requests\r\nRetry-After: 2\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    let mut running = upstream.accept();
+    running.begin_stream().event("first");
+    let mut events = client.join().expect("a head");
+    assert_eq!(events.next().as_deref(), Some("first"));
+    let waiting = gateway.chat().spawn();
+    gateway.wait_held(1, 1);
+    // The new configuration, and the file as the old worker reads it, are without that key.
+    let left = key_of(&running);
+    gateway.reload(|plan| plan.file("keys", &format!("sk-e2e-{left}\n")));
+    let mut served = upstream.accept();
+    assert_eq!(key_of(&served), cooling, "the other is busy");
+    served.answer();
+    waiting.join().expect("an answer").expect_status(200);
+    end((events, running));
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::{Bed, OTHER, STORES, Store, TOKEN, code, some};
-use e2e::{Call, wait_until};
+use crate::reload;
+use e2e::{Call, RawUpstream, wait_until};
 
 #[test]
 fn force_release_ends_somebodys_lock() {
@@ -63,7 +64,7 @@ fn force_release_ends_somebodys_lock() {
 fn clean_up_says_what_had_expired() {
     for store in STORES {
         let bed = Bed::new(store, 2);
-        let short = bed.lock(json!({"estimated_duration": 1}));
+        let short = bed.lock(json!({"estimated_duration": 3}));
         let long = bed.lock(json!({"estimated_duration": 600}));
         assert_eq!(bed.clean_up().expect_status(200).json()["cleaned"], 0);
         wait_until("it has expired", || bed.active().len() == 1);
@@ -104,18 +105,17 @@ fn a_service_may_not() {
 /// A request under way is no lock: it ends with its client.
 #[test]
 fn the_lease_of_a_request_is_left_alone() {
+    let upstream = RawUpstream::bind();
     let bed = Bed::with(Store::Shm, 1, "", "", |plan| {
-        let scenario = mock_upstream::Scenario::new();
-        plan.scenario(scenario.delay(std::time::Duration::from_millis(50)))
+        plan.upstream(upstream.address())
     });
-    let mut stream = bed.gateway.chat().token(TOKEN).events();
-    stream.next().expect("a first event");
+    let stream = bed.stream(TOKEN, &upstream);
     let held = bed.active();
     assert_eq!(
         code(&bed.force_release(&held[0])),
         (409, some("held_by_request"))
     );
     assert_eq!(code(&bed.release(&held[0])), (404, some("lock_not_found")));
-    assert!(stream.any(|event| event == "[DONE]"));
+    reload::end(stream);
     bed.wait_free();
 }

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use e2e::{Answer, Call, Gateway, Plan, Redis, wait_until};
+use e2e::{Answer, Call, Events, Exchange, Gateway, Plan, RawUpstream, Redis, wait_until};
 use serde_json::{Value, json};
 
 pub const TOKEN: &str = "token-of-a-service";
@@ -73,10 +73,15 @@ impl Bed {
 
     /// The same on these nodes.
     pub fn on(nodes: Vec<Redis>, plan: Plan) -> Self {
-        let gateway = plan.start();
+        let mut gateway = plan.start();
+        // Each worker connects to the nodes itself, and it is not known which one answers.
+        let asked = match gateway.nginx().worker_pids().len() {
+            1 => 1,
+            workers => 16 * workers,
+        };
         let bed = Self { gateway, nodes };
-        wait_until("the nodes are up", || {
-            bed.get("/health").send().json()["status"] == "healthy"
+        wait_until("every worker sees the nodes up", || {
+            (0..asked).all(|_| bed.get("/health").send().json()["status"] == "healthy")
         });
         bed
     }
@@ -87,6 +92,17 @@ impl Bed {
 
     pub fn get(&self, path: &str) -> Call {
         self.gateway.get(path).token(TOKEN)
+    }
+
+    /// A stream of this client that has begun, before an upstream of the test's own.
+    #[track_caller]
+    pub fn stream(&self, token: &str, upstream: &RawUpstream) -> (Events, Exchange) {
+        let client = self.gateway.chat().token(token).spawn_events();
+        let mut exchange = upstream.accept();
+        exchange.begin_stream().event("first");
+        let mut events = client.join().expect("a head");
+        assert_eq!(events.next().as_deref(), Some("first"));
+        (events, exchange)
     }
 
     /// Takes a lock, as the service `labeling`.
@@ -183,6 +199,13 @@ pub fn seconds(time: &Value) -> i64 {
     let (y, m) = if m > 2 { (y, m - 3) } else { (y - 1, m + 9) };
     let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + d - 1 - 719_468;
     days * 86_400 + number(11..13) * 3_600 + number(14..16) * 60 + number(17..19)
+}
+
+/// Whether these are one time, told twice: each is computed from a clock that was read anew, and
+/// cut to seconds.
+#[track_caller]
+pub fn is_same_time(a: &Value, b: &Value) -> bool {
+    (seconds(a) - seconds(b)).abs() <= 1
 }
 
 pub fn unix_now() -> i64 {

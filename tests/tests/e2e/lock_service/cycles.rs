@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 
 use e2e::Call;
@@ -40,6 +41,15 @@ impl Seen {
     }
 }
 
+/// One of so many services at work, until it ends or fails.
+struct AtWork<'a>(&'a AtomicUsize);
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
 #[test]
 fn services_never_share_a_slot() {
     contend(6);
@@ -59,15 +69,19 @@ fn contend(cycles: usize) {
         let bed = Bed::with(store, 5, "wait 60s;", "", |plan| plan.workers(4));
         let seen = Mutex::new(Seen::default());
         let streams = Mutex::new(0);
+        let working = AtomicUsize::new(SERVICES);
         thread::scope(|scope| {
             for service in 0..SERVICES {
-                let (bed, seen) = (&bed, &seen);
-                scope.spawn(move || cycle(bed, seen, service, cycles));
+                let (bed, seen, working) = (&bed, &seen, &working);
+                scope.spawn(move || {
+                    let _at_work = AtWork(working);
+                    cycle(bed, seen, service, cycles);
+                });
             }
             for _ in 0..4 {
                 scope.spawn(|| {
                     let chat = bed.gateway.chat().token(OTHER).keep_alive();
-                    while seen.lock().unwrap().cycles < SERVICES * cycles {
+                    while working.load(SeqCst) > 0 {
                         let answer = chat.clone().send().expect_status(200);
                         assert_eq!(answer.said(), "powered by openai");
                         *streams.lock().unwrap() += 1;
@@ -75,7 +89,7 @@ fn contend(cycles: usize) {
                 });
             }
             scope.spawn(|| {
-                while seen.lock().unwrap().cycles < SERVICES * cycles {
+                while working.load(SeqCst) > 0 {
                     let mut slots: Vec<_> = bed
                         .active()
                         .iter()

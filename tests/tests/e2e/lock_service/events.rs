@@ -93,6 +93,10 @@ fn an_event_about_a_request_names_it() {
     assert_eq!(chat.send().status, 500);
     let told = event(&bed, "events.json", "attempt_failed");
     assert_eq!(told["level"], "warn");
+    assert_eq!(
+        (&told["fault"], &told["status"]),
+        (&json!("status"), &json!(500))
+    );
     assert_eq!(told["request_id"], "req-of-mine");
     assert_eq!(told["service_name"], "labeling");
     assert_eq!(told["lock_id"].as_str().map(str::len), Some(32));

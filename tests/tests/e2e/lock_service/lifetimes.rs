@@ -144,7 +144,7 @@ fn a_lock_can_be_lost_to_somebody_else() {
     let bed = Bed::with(Store::Redlock, 1, "lease_ttl 1s;", "", |plan| plan);
     let lock = bed.lock(json!({"estimated_duration": 600, "request_id": "r-lost"}));
     for redis in &bed.nodes {
-        redis.ask("SET {main}:l:main:0 0123456789abcdef0123456789abcdef PX 1000");
+        redis.ask("SET {main}:l:main:0 0123456789abcdef0123456789abcdef PX 30000");
     }
     let log = bed.gateway.error_log();
     log.wait_for("\"event\":\"lock_lost\"");

@@ -1,22 +1,21 @@
 //! Who holds what.
 
+use e2e::RawUpstream;
 use serde_json::json;
 
-use super::{Bed, OTHER, STORES, Store, TOKEN};
+use super::{Bed, OTHER, STORES, Store, TOKEN, is_same_time};
+use crate::reload;
 
 #[test]
 fn a_listing_shows_locks_and_requests() {
     for store in STORES {
-        let bed = Bed::with(store, 2, "", "", |plan| {
-            let scenario = mock_upstream::Scenario::new();
-            plan.scenario(scenario.delay(std::time::Duration::from_millis(50)))
-        });
+        let upstream = RawUpstream::bind();
+        let bed = Bed::with(store, 2, "", "", |plan| plan.upstream(upstream.address()));
         assert!(bed.active().is_empty());
         let lock = bed.lock(json!({"request_id": "r-1", "dimension": "c_role",
             "content_type": "candidate", "template": "t-7", "team": "blue",
             "nested": {"is": "ignored"}, "number": 7}));
-        let mut stream = bed.gateway.chat().token(OTHER).events();
-        stream.next().expect("a first event");
+        let stream = bed.stream(OTHER, &upstream);
         let active = bed.active();
         let of = |kind: &str| {
             let found = active.iter().find(|held| held["kind"] == kind);
@@ -25,16 +24,11 @@ fn a_listing_shows_locks_and_requests() {
                 .clone()
         };
         let listed = of("lock");
-        for field in [
-            "lock_id",
-            "fence",
-            "slot",
-            "key_id",
-            "pool",
-            "acquired_at",
-            "expires_at",
-        ] {
+        for field in ["lock_id", "fence", "slot", "key_id", "pool"] {
             assert_eq!(listed[field], lock[field], "{field}");
+        }
+        for time in ["acquired_at", "expires_at"] {
+            assert!(is_same_time(&listed[time], &lock[time]), "{listed}: {lock}");
         }
         assert_eq!(listed["service_name"], "labeling");
         assert_eq!(
@@ -53,7 +47,7 @@ fn a_listing_shows_locks_and_requests() {
             (&json!("batch"), &json!("main"))
         );
         assert_ne!(request["slot"], listed["slot"]);
-        assert!(stream.any(|event| event == "[DONE]"));
+        reload::end(stream);
         bed.release(&lock).expect_status(200);
         bed.wait_free();
         assert!(bed.active().is_empty());

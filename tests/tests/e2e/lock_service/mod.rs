@@ -18,6 +18,6 @@ mod taking;
 mod usage_stats;
 
 use bed::{
-    ADMIN, Bed, OTHER, STORES, Store, TOKEN, code, group_plan, plan_of, seconds, shared_plan, some,
-    unix_now,
+    ADMIN, Bed, OTHER, STORES, Store, TOKEN, code, group_plan, is_same_time, plan_of, seconds,
+    shared_plan, some, unix_now,
 };

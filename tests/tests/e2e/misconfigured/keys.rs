@@ -54,7 +54,10 @@ fn options_of_keys_that_cannot_be() {
             &[&["key"], &says[..]].concat(),
         );
     }
-    assert_pool_refused("key env:KEY sk-e2e-second;", &["key", "parameter 2"]);
+    assert_pool_refused(
+        "key env:KEY sk-e2e-the-second-key;",
+        &["key", "parameter 2"],
+    );
 }
 
 #[test]
@@ -97,7 +100,7 @@ fn files_that_cannot_be_decrypted() {
         (
             Some("AGE-SECRET-KEY-1"),
             "sealed",
-            "/sealed: is encrypted, and ENCRYPTION_KEY is no valid",
+            "/sealed: is encrypted, and ENCRYPTION_KEY is not a valid",
         ),
         (Some(&*other), "sealed", wrong),
         (Some("a passphrase"), "sealed", wrong),

@@ -3,10 +3,11 @@
 mod keys;
 mod pools;
 mod secrets;
+mod typical;
 mod upstreams;
 mod zones;
 
-use e2e::Plan;
+use e2e::{ConfigTest, Plan};
 
 /// A plan with every source that the cases below name.
 fn plan() -> Plan {
@@ -27,7 +28,11 @@ fn plan() -> Plan {
 
 #[track_caller]
 pub(crate) fn assert_refused(plan: &Plan, says: &[&str]) {
-    let test = plan.check();
+    assert_told(&plan.check(), says);
+}
+
+#[track_caller]
+fn assert_told(test: &ConfigTest, says: &[&str]) {
     assert!(!test.ok, "accepted, instead of saying {says:?}");
     let lines = test.emergencies();
     assert_eq!(
@@ -68,6 +73,36 @@ fn a_sound_configuration_is_accepted() {
     let test = plan().clients("client app env:TOKEN;").check();
     assert!(test.ok, "{}", test.output);
     assert!(test.emergencies().is_empty());
+}
+
+#[test]
+fn locations_that_two_directives_answer() {
+    for directives in [
+        ["openai_api main;", "proxy_pass http://upstream;"],
+        ["openai_api main;", "openai_metrics;"],
+        ["openai_metrics;", "stub_status;"],
+        ["openai_metrics;", "openai_metrics;"],
+    ] {
+        let [first, second] = directives;
+        for location in [format!("{first} {second}"), format!("{second} {first}")] {
+            let plan = plan().clients("client app env:TOKEN;");
+            let plan = plan.server(&format!("location /both {{ {location} }}"));
+            let says = if first == second {
+                "duplicate"
+            } else {
+                "another directive"
+            };
+            assert_refused(&plan, &[says]);
+        }
+    }
+    let test = plan()
+        .clients("client app env:TOKEN;")
+        .server(
+            "location /a { openai_api main; if ($arg_x) { proxy_pass http://upstream; } }
+             location /b { openai_metrics; location /b/c { openai_api main; } }",
+        )
+        .check();
+    assert!(test.ok, "{}", test.output);
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn values_of_upstreams_that_cannot_be() {
         ("probe;", ["probe", "URL"]),
         ("probe api.openai.com;", ["probe", "api.openai.com"]),
         ("probe ftp://127.0.0.1;", ["probe", "ftp://127.0.0.1"]),
-        ("probe http://a:b@127.0.0.1;", ["probe", "no http://"]),
+        ("probe http://a:b@127.0.0.1;", ["probe", "an http://"]),
         (
             "probe http://no.such.host.invalid;",
             ["probe", "host not found"],
@@ -70,7 +70,7 @@ fn values_of_upstreams_that_cannot_be() {
         ("probe http://127.0.0.1 often;", ["probe", "\"often\""]),
         (
             "probe http://127.0.0.1 interval=99ms;",
-            ["probe", "interval=99ms"],
+            ["probe: interval", "\"99ms\""],
         ),
         (
             "probe http://127.0.0.1 interval=1s interval=1s;",

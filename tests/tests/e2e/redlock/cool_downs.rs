@@ -76,7 +76,7 @@ fn what_one_machine_learns_of_a_key_all_know_and_those_that_start_later() {
         serve(&one, 1);
         wait_out(&two);
         serve(&two, 4);
-        assert_eq!(holders(&nodes, RECORD), 3);
+        wait_until("every node has the record", || holders(&nodes, RECORD) == 3);
         drop(two);
         let two = another(&nodes, &one, "up,up,up");
         serve(&two, 4);

@@ -36,8 +36,8 @@ fn round_trip(link: &Link) {
 fn a_node_that_is_far_away_is_not_waited_for() {
     let nodes = Redis::group(2);
     let far = Redis::start();
-    let link = distant(&far, 300);
-    let more = format!("{} node_timeout 50ms;", url(&link));
+    let link = distant(&far, 400);
+    let more = format!("{} node_timeout 400ms;", url(&link));
     let gateway = plan_with(&nodes, &more, "").start();
     wait_states(&gateway, "up,up,up");
     let mut took: Vec<_> = (0..21)
@@ -48,8 +48,8 @@ fn a_node_that_is_far_away_is_not_waited_for() {
         })
         .collect();
     took.sort();
-    // Its answer takes 600 ms.
-    assert!(took[10] < Duration::from_millis(300), "{took:?}");
+    // Its answer takes 800 ms.
+    assert!(took[10] < Duration::from_millis(400), "{took:?}");
     gateway.wait_held(0, 0);
     // All votes have been asked for there by now.
     round_trip(&link);
@@ -62,8 +62,8 @@ fn a_node_that_is_far_away_is_not_waited_for() {
 fn a_node_that_answers_too_late_is_suspect() {
     let nodes = Redis::group(2);
     let far = Redis::start();
-    let link = distant(&far, 40);
-    let more = format!("{} node_timeout 50ms;", url(&link));
+    let link = distant(&far, 400);
+    let more = format!("{} node_timeout 400ms;", url(&link));
     let gateway = plan_with(&nodes, &more, "").start();
     wait_states(&gateway, "up,up,up");
     wait_until("it is suspect", || {
@@ -77,7 +77,7 @@ fn a_reload_under_load_with_nodes_that_are_far_away() {
     let nodes = Redis::group(3);
     let links: Vec<_> = nodes.iter().map(|redis| distant(redis, 5)).collect();
     let urls: String = links.iter().map(url).collect();
-    let group = format!("openai_redlock locks {{ {urls} node_timeout 300ms; bootstrap on; }}");
+    let group = format!("openai_redlock locks {{ {urls} node_timeout 2s; bootstrap on; }}");
     let mut gateway = on_group(&group)
         .workers(2)
         .pool(

@@ -6,7 +6,7 @@ use std::thread;
 
 use e2e::{Redis, wait_until};
 
-use super::{LOCK, on_group, states};
+use super::{LOCK, holders, on_group, states};
 
 /// A server for as long as the test process lives; gives its address.
 fn serve(answer: impl Fn(TcpStream) + Clone + Send + 'static) -> String {
@@ -69,12 +69,12 @@ fn liar(says: &'static str) -> String {
     })
 }
 
-/// A group of that many databases of one server, and these nodes.
-fn group(redis: &Redis, sound: usize, others: &[String]) -> String {
-    let sound = (0..sound).map(|database| format!("node {}/{database};", redis.url()));
+/// A group of these servers, and these nodes.
+fn group(sound: &[Redis], others: &[String]) -> String {
+    let sound = sound.iter().map(|redis| format!("node {};", redis.url()));
     let others = others.iter().map(|url| format!("node {url};"));
     let nodes: String = sound.chain(others).collect();
-    format!("openai_redlock locks {{ {nodes} node_timeout 1s; bootstrap on; }}")
+    format!("openai_redlock locks {{ {nodes} node_timeout 3s; bootstrap on; }}")
 }
 
 /// As many of them at once as a majority can stand.
@@ -83,9 +83,9 @@ const MINORITY: usize = 7;
 /// Requests pass though these nodes, all or none of which count as down, are in the group.
 fn assert_served_despite(others: &[String], down: bool) {
     for others in others.chunks(MINORITY) {
-        let redis = Redis::start();
-        let sound = others.len() + 1;
-        let gateway = on_group(&group(&redis, sound, others))
+        let redis = Redis::group(others.len() + 1);
+        let sound = redis.len();
+        let gateway = on_group(&group(&redis, others))
             .pool("main", "key sk-e2e-main-0001 id=main; store locks;")
             .start();
         let as_expected = || {
@@ -100,9 +100,7 @@ fn assert_served_despite(others: &[String], down: bool) {
         }
         assert!(as_expected(), "{}", states(&gateway));
         gateway.wait_held(0, 0);
-        wait_until("no lock is left", || {
-            redis.ask(&format!("EXISTS {LOCK}")) == "0"
-        });
+        wait_until("no lock is left", || holders(&redis, LOCK) == 0);
     }
 }
 

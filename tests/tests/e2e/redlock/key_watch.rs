@@ -54,8 +54,9 @@ fn new_keys_are_locked_and_old_locks_last_as_long_as_their_streams() {
 fn an_id_that_names_locks_stays_what_it_is() {
     let nodes = Redis::group(3);
     let upstream = RawUpstream::bind();
-    let gateway = plan(&nodes, "sk-e2e-a id=a\n")
+    let mut gateway = plan(&nodes, "sk-e2e-a id=a\n")
         .upstream(upstream.address())
+        .loses_workers()
         .start();
     wait_states(&gateway, "up,up,up");
     write(&gateway, "keys", "sk-e2e-a id=b\n");
@@ -65,6 +66,21 @@ fn an_id_that_names_locks_stays_what_it_is() {
         .wait_for("\\\"a\\\" would be \\\"b\\\" now");
     assert_eq!(next_key(&gateway, &upstream), "a");
     assert_eq!(gateway.logged(1)[0].key_id, "a");
+    // A lock of a worker that is killed would stay until it expires.
+    wait_until("the lock is given back", || {
+        holders(&nodes, &lock("a")) == 0
+    });
+    gateway.wait_held(0, 0);
+    // The worker that takes its place reads the file when it starts.
+    let worker = gateway.nginx().worker_pids()[0];
+    gateway.nginx().kill_worker(worker);
+    wait_until("another has taken its place", || {
+        let workers = gateway.nginx().worker_pids();
+        workers.len() == 1 && workers[0] != worker
+    });
+    wait_states(&gateway, "up,up,up");
+    assert_eq!(next_key(&gateway, &upstream), "a");
+    assert_eq!(gateway.logged(2)[1].key_id, "a");
 }
 
 #[test]

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use e2e::{LogLine, RawUpstream, Redis, wait_until};
 
-use super::{LOCK, group, holders, number, on_group, plan, plan_with, states, wait_states};
+use super::{
+    LOCK, group, holders, number, on_group, plan, plan_with, states, wait_gone, wait_states,
+};
 use crate::reload;
 
 fn assert_rising(lines: &[LogLine]) {
@@ -26,7 +28,7 @@ fn a_stream_has_its_lock_on_one_three_four_and_five_nodes() {
             });
             reload::end(stream);
             gateway.wait_held(0, 0);
-            assert_eq!(holders(&nodes, LOCK), 0, "{count} nodes");
+            wait_gone(&nodes, LOCK);
         }
         let lines = gateway.logged(3);
         assert_rising(&lines);
@@ -94,7 +96,9 @@ fn every_slot_has_a_lock_of_its_own_under_the_prefix() {
         client.join().expect("an answer").expect_status(200);
     }
     gateway.wait_held(0, 0);
-    assert_eq!(nodes[0].ask("KEYS *:l:*"), "");
+    wait_until("no lock is left", || {
+        nodes.iter().all(|redis| redis.ask("KEYS *:l:*").is_empty())
+    });
 }
 
 #[test]
@@ -119,7 +123,7 @@ fn a_stream_that_outlives_the_ttl_keeps_its_lock() {
     }
     reload::end(stream);
     gateway.wait_held(0, 0);
-    assert_eq!(holders(&nodes, LOCK), 0);
+    wait_gone(&nodes, LOCK);
 }
 
 /// A worker that is told to end prolongs the locks of its streams, and gives them back.
@@ -132,6 +136,7 @@ fn a_stream_of_an_old_worker_keeps_its_lock() {
         .start();
     wait_states(&gateway, "up,up,up");
     let stream = reload::stream(&gateway, &upstream);
+    wait_until("every node has the lock", || holders(&nodes, LOCK) == 3);
     let nonce = nodes[0].ask(&format!("GET {LOCK}"));
     gateway.reload(|plan| plan);
     let waiting = gateway.chat().spawn();
@@ -146,7 +151,7 @@ fn a_stream_of_an_old_worker_keeps_its_lock() {
     upstream.accept().answer();
     waiting.join().expect("an answer").expect_status(200);
     gateway.wait_held(0, 0);
-    assert_eq!(holders(&nodes, LOCK), 0);
+    wait_gone(&nodes, LOCK);
 }
 
 /// A pool in shared memory and one on the nodes have nothing to do with each other.

@@ -112,7 +112,7 @@ fn nodes_that_cannot_be() {
             ["127.0.0.1:6380", "twice"],
         ),
         (
-            "node redis://127.0.0.1:1; node redis://127.0.0.1:1/0;",
+            "node redis://127.0.0.1:1; node redis://127.0.0.1:1/2;",
             ["127.0.0.1:1", "twice"],
         ),
     ] {
@@ -296,7 +296,7 @@ fn groups_that_can_be() {
     for body in [
         "node env:URLS;",
         "node unix:/run/redis.sock;",
-        "node redis://localhost; node redis://127.0.0.1:6379/1; node redis://127.0.0.1:6379/2;",
+        "node redis://localhost; node redis://127.0.0.1:6380/1; node redis://127.0.0.1:6381/2;",
         "node redis://127.0.0.1; password env:PASSWORD; node_timeout 10s; drift 0.5%; renew 1s;
          retry_delay 1ms; retry_jitter 0; quarantine 1h; bootstrap off; hand_over 0; prefix a:; stats_interval off;",
         "node rediss://:pa-ss-word@localhost; node redis://localhost:1; node rediss://[::1]/1;",

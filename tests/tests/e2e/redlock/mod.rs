@@ -15,6 +15,7 @@ mod misconfigured;
 mod nemesis;
 mod other_clients;
 mod quorum;
+mod reloads;
 mod shared_stats;
 mod start;
 mod tls;
@@ -31,7 +32,7 @@ fn group(nodes: &[Redis], more: &str) -> String {
     let patience = if more.contains("node_timeout") {
         ""
     } else {
-        "node_timeout 1s;"
+        "node_timeout 2s;"
     };
     let nodes: String = nodes
         .iter()
@@ -91,6 +92,15 @@ fn holders(nodes: &[Redis], key: &str) -> i64 {
         .iter()
         .map(|redis| redis.number(&format!("EXISTS {key}")))
         .sum()
+}
+
+/// Waits until no server has this key. A slot is free as soon as the gateway has asked the servers
+/// to delete its lock, and the last of them may do so later.
+#[track_caller]
+fn wait_gone(nodes: &[Redis], key: &str) {
+    wait_until(&format!("{key} is gone from all nodes"), || {
+        holders(nodes, key) == 0
+    });
 }
 
 fn number(text: &str) -> u64 {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use e2e::{LogLine, Plan, RawUpstream, Redis, Refusal};
 
-use super::{LOCK, holders, number, plan, plan_with, wait_states};
+use super::{LOCK, number, plan, plan_with, wait_gone, wait_states};
 use crate::reload;
 
 /// Takes a lock as a plain client does, for so long; on how many nodes it could.
@@ -38,10 +38,10 @@ fn a_slot_that_another_holds_is_free_when_its_lock_ends() {
     let gateway = plan(&nodes).start();
     wait_states(&gateway, "up,up,up");
     let since = Instant::now();
-    assert_eq!(take(&nodes[1..], LOCK, 800), 2);
+    assert_eq!(take(&nodes[1..], LOCK, 3_000), 2);
     gateway.chat().send().expect_status(200);
     let waited = since.elapsed();
-    assert!(waited >= Duration::from_millis(790), "{waited:?}");
+    assert!(waited >= Duration::from_millis(2_990), "{waited:?}");
     let line = &gateway.logged(1)[0];
     assert!(number(&line.wait_ms) >= 500, "{line:?}");
 }
@@ -63,12 +63,13 @@ fn a_slot_that_another_holds_is_free_when_it_is_given_back() {
 
 #[test]
 fn those_who_wait_in_vain_or_not_at_all_are_refused() {
-    for wait in ["wait 300ms;", "wait 0;"] {
+    for wait in ["wait 2s;", "wait 0;"] {
         let nodes = Redis::group(3);
         let gateway = plan_with(&nodes, "", wait).start();
         wait_states(&gateway, "up,up,up");
         gateway.chat().send().expect_status(200);
         gateway.wait_held(0, 0);
+        wait_gone(&nodes, LOCK);
         assert_eq!(take(&nodes[..2], LOCK, 60_000), 2);
         assert_eq!(gateway.chat().send().refusal(), Refusal::no_key_available());
         let line = &gateway.logged(2)[1];
@@ -124,6 +125,6 @@ fn another_cannot_take_what_the_gateway_holds() {
     }
     reload::end(stream);
     gateway.wait_held(0, 0);
-    assert_eq!(holders(&nodes, LOCK), 0);
+    wait_gone(&nodes, LOCK);
     assert_eq!(take(&nodes, LOCK, 60_000), 3, "it is free now");
 }

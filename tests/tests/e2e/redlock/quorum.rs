@@ -38,7 +38,7 @@ fn wait_healed(gateway: &Gateway) {
 #[test]
 fn requests_are_refused_while_a_majority_is_silent() {
     let nodes = Redis::group(3);
-    let gateway = plan_with(&nodes, "node_timeout 300ms;", "").start();
+    let gateway = plan_with(&nodes, "node_timeout 1s;", "").start();
     wait_states(&gateway, "up,up,up");
     gateway.chat().send().expect_status(200);
     nodes[..2].iter().for_each(Redis::pause);
@@ -80,11 +80,12 @@ fn requests_are_refused_while_a_majority_is_gone() {
 fn a_stream_survives_a_short_silence_of_the_majority() {
     let nodes = Redis::group(3);
     let upstream = RawUpstream::bind();
-    let gateway = plan_with(&nodes, "node_timeout 300ms;", "lease_ttl 4s;")
+    let gateway = plan_with(&nodes, "node_timeout 300ms;", "lease_ttl 8s;")
         .upstream(upstream.address())
         .start();
     wait_states(&gateway, "up,up,up");
     let stream = reload::stream(&gateway, &upstream);
+    wait_until("every node has the lock", || holders(&nodes, LOCK) == 3);
     let nonce = nodes[2].ask(&format!("GET {LOCK}"));
     nodes[..2].iter().for_each(Redis::pause);
     wait_states(&gateway, "suspect,suspect,up");

@@ -23,7 +23,7 @@ pub(super) fn eight_keys(nodes: &[Redis], in_pool: &str) -> Plan {
         .iter()
         .map(|key| format!("key sk-e2e-{key} id={key};\n"))
         .collect();
-    plan_with(nodes, "node_timeout 1s;", "").pool("main", &format!("{keys} store locks; {in_pool}"))
+    plan_with(nodes, "node_timeout 3s;", "").pool("main", &format!("{keys} store locks; {in_pool}"))
 }
 
 impl Pair {
@@ -40,12 +40,17 @@ impl Pair {
         wait_states(&self.second, wanted);
     }
 
-    /// Both have noticed that one node is in this state.
+    /// Both have noticed that these nodes are silent, and no others: these are suspect, or have
+    /// been given up.
     #[track_caller]
-    pub(super) fn wait_any(&self, state: &str) {
-        e2e::wait_until(&format!("a node is {state}"), || {
-            states(&self.first).contains(state) && states(&self.second).contains(state)
-        });
+    pub(super) fn wait_silent(&self, silent: &[usize]) {
+        for gateway in [&self.first, &self.second] {
+            e2e::wait_until("it is noticed which nodes are silent", || {
+                let states = states(gateway);
+                let mut states = states.split(',').enumerate();
+                states.all(|(at, state)| silent.contains(&at) != (state == "up"))
+            });
+        }
     }
 
     /// Clients of both, in turn, that stay to the end.
@@ -136,7 +141,7 @@ fn clients_of_two_machines_that_leave_at_random_moments() {
 #[test]
 fn workers_of_two_machines_that_are_killed() {
     let nodes = Redis::group(3);
-    let mut pair = Pair::start(eight_keys(&nodes, "lease_ttl 1s;").loses_workers(), 2);
+    let mut pair = Pair::start(eight_keys(&nodes, "lease_ttl 2s;").loses_workers(), 2);
     pair.wait_states("up,up,up");
     let load = pair.load(usize::MAX);
     load.disturb(4, 200, || {

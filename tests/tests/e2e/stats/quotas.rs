@@ -185,6 +185,9 @@ fn a_lock_that_is_held_is_told_again_although_the_quota_is_used_up() {
             .send()
     };
     let first = acquire().expect_status(200).json();
+    wait_until("the lock is counted", || {
+        stats(&gateway, TOKENS[0], "")["total"]["requests"] == 1
+    });
     counted(&gateway, TOKENS[0], "1");
     let again = acquire().expect_status(200).json();
     assert_eq!(first["lock_info"]["lock_id"], again["lock_info"]["lock_id"]);

@@ -48,12 +48,10 @@ impl Kept {
         let mut block = vec![0; MetricsZone::bytes_for(100)];
         let mut metrics = MetricsZone::format(&mut block).ok()?;
         metrics.merge(&saved, today());
-        let lines = metrics.days(Day::default());
-        Some(
-            lines
-                .map(|(_, _, sum)| sum.requests.iter().sum::<u64>())
-                .sum(),
-        )
+        let rows = metrics.rows_by_day(Day::default());
+        let services = rows.filter(|(_, row, _)| row.starts_with("s:"));
+        let requests = services.map(|(_, _, sum)| sum.requests.iter().sum::<u64>());
+        Some(requests.sum())
     }
 
     fn others(&self) -> Vec<String> {

@@ -210,3 +210,25 @@ fn a_stream_that_says_how_long_it_is_ends_where_it_ends_over_http_2() {
     answer_with_a_length(&mut upstream.accept());
     assert_eq!(client.join().unwrap(), format!("{LEFT}\n2 200"));
 }
+
+#[test]
+fn the_length_of_a_changed_body_is_that_of_the_variable() {
+    let upstream = RawUpstream::bind();
+    let variables = "proxy_set_header Content-Length $content_length; \
+                     proxy_set_header X-Length $content_length;";
+    let gateway = Plan::new()
+        .server("if ($content_length = 0) { return 411; }")
+        .location(ASKS)
+        .location(variables)
+        .upstream(upstream.address())
+        .start();
+    let sent = chat(r#","stream":true"#);
+    let client = gateway.chat_with(&*sent).spawn();
+    let mut exchange = upstream.accept();
+    assert!(exchange.body.len() > sent.len());
+    let length = exchange.body.len().to_string();
+    assert_eq!(exchange.header("x-length"), Some(&*length));
+    assert!(exchange.body.ends_with(b"}"));
+    exchange.answer();
+    client.join().expect("an answer").expect_status(200);
+}

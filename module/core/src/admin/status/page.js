@@ -145,6 +145,14 @@
     return { text: key.in_flight ? 'in use' : 'ready', level: 'ok', rank: key.in_flight ? 3 : 4 };
   }
 
+  const ADVICE = {
+    invalid_key: 'Replace the key in the configuration or key file. Requests use the other keys meanwhile.',
+    quota_exceeded: 'Add credit to the account of the key. To end the cool-down before that time, change a parameter in the line of the key; a reload alone is not sufficient. Requests use the other keys meanwhile.',
+    rate_limited: 'No action is needed: the key is used again at that time. Add keys if requests wait.',
+    failed: 'The access log has the status and verdict of each request, the error log the reason.',
+    waiting: 'Add keys or slots if requests wait for long.',
+  };
+
   // A key that paces itself, by its limits, is none.
   function problems(told, now) {
     const found = [];
@@ -164,20 +172,20 @@
         if (!cooling.length) continue;
         const { text, level } = keyState(cooling[0]);
         if (cooling.length > 3) {
-          add(level, `keys ${pool.pool} ${cause}`, `${cooling.length} keys of ${pool.pool} are ${text}, the first ${more(cooling[0].until)}.`);
+          add(level, `keys ${pool.pool} ${cause}`, `${cooling.length} keys of ${pool.pool} are ${text}, the first ${more(cooling[0].until)}.`, ADVICE[cause]);
           continue;
         }
         for (const key of cooling) {
           const error = key.last_error ? ` Last error: ${key.last_error}.` : '';
-          add(level, `key ${pool.pool}/${key.key_id}`, `Key ${key.key_id} of ${pool.pool} is ${text}, ${more(key.until)}.${error}`);
+          add(level, `key ${pool.pool}/${key.key_id}`, `Key ${key.key_id} of ${pool.pool} is ${text}, ${more(key.until)}.${error}`, ADVICE[cause]);
         }
       }
       const [lost, of] = [pool.recent_failed, pool.recent_requests];
       if (lost && !found.some((it) => it.text.includes(`requests of pool ${pool.pool} failed`))) {
-        add(lost * 20 > of ? 'bad' : 'warn', `failed ${pool.pool}`, `${NUMBER.format(lost)} of ${many(of, 'request', 'requests')} of pool ${pool.pool} failed in the last minute.`);
+        add(lost * 20 > of ? 'bad' : 'warn', `failed ${pool.pool}`, `${NUMBER.format(lost)} of ${many(of, 'request', 'requests')} of pool ${pool.pool} failed in the last minute.`, ADVICE.failed);
       }
       if (pool.waiting) {
-        add('warn', `waiting ${pool.pool}`, `${many(pool.waiting, 'request waits', 'requests wait')} for pool ${pool.pool}: ${pool.held} of ${pool.slots} slots are held.`);
+        add('warn', `waiting ${pool.pool}`, `${many(pool.waiting, 'request waits', 'requests wait')} for pool ${pool.pool}: ${pool.held} of ${pool.slots} slots are held.`, ADVICE.waiting);
       }
     }
     return found.sort((a, b) => (a.level > b.level) - (a.level < b.level));
@@ -227,7 +235,7 @@
       figure('Tokens/s', rate(here, then, (it) => it.sum.tokens)),
       figure('Slots held', `${held} of ${slots}`),
       figure('Waiting', NUMBER.format(waiting)),
-      figure('Requests so far', NUMBER.format(sum.requests), `${NUMBER.format(sum.retries)} sent again`),
+      figure('Requests so far', NUMBER.format(sum.requests), `${NUMBER.format(sum.retries)} ${sum.retries === 1 ? 'retry' : 'retries'}`),
       figure('Failed so far', NUMBER.format(sum.failed), list(sum.by, FAILED)),
       figure('Tokens so far', NUMBER.format(sum.tokens)),
       figure('Cost so far', money(sum.cost), sum.unpriced ? `${NUMBER.format(sum.unpriced)} requests without a price` : ''),
@@ -253,7 +261,7 @@
     tables.locks(told.locks.map((it) => ({
       name: it.lock_id,
       cells: [
-        { text: it.key_id || 'gone', note: `slot ${it.slot}` },
+        { text: it.key_id || 'removed', note: `slot ${it.slot}` },
         it.pool,
         { text: it.service_name || 'unknown', note: it.kind === 'lock' ? `lock of client ${it.client}` : 'request' },
         duration(now - Date.parse(it.acquired_at)),
@@ -291,7 +299,7 @@
       };
     }));
     put($('about-gateway'), `nginx-openai ${told.version}, nginx ${told.nginx}, up for ${duration(told.uptime_seconds * 1000)}. ` +
-      'Held slots, requests and tokens are those of this machine; nodes are as one worker sees them.');
+      'Held slots, requests and tokens are those of this machine. States of nodes are those that the worker that answers has observed.');
   }
 
   function showKeys(told, now) {
@@ -370,7 +378,7 @@
       if (token === null) return;
       const what = own.signal.aborted ? 'the gateway does not answer' : error.message;
       document.body.classList.add('stale');
-      trouble(seenAt ? `This is not the present: ${what}. What is shown is as of ${clock(seenAt)}.` : `It cannot be told: ${what}.`);
+      trouble(seenAt ? `This data is out of date: ${what}. It is as of ${clock(seenAt)}.` : `The status cannot be read: ${what}.`);
       if (!seenAt) token = null;
     } finally {
       clearTimeout(limit);

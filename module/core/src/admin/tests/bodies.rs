@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::admin::{Acquire, Context, Extend, Problem, Release};
+use crate::admin::{Acquire, Extend, LockContext, Problem, Release};
 use crate::lease::MAX_CONTEXT;
 
 fn acquire(body: Value) -> Result<Acquire, Problem> {
@@ -47,7 +47,7 @@ fn what_is_not_said_has_a_default() {
             (asked.priority, asked.request, asked.pool),
             (None, None, None)
         );
-        assert_eq!(asked.context, Context::default());
+        assert_eq!(asked.context, LockContext::default());
     }
 }
 
@@ -91,9 +91,12 @@ fn what_went_wrong_is_told_in_short_and_without_a_key() {
         ("timeout", "timeout"),
         (
             "Incorrect API key provided: sk-proj-Ab_9****xyz. See",
-            "Incorrect API key provided: sk-\u{2026} See",
+            "Incorrect API key provided: *** See",
         ),
-        ("sk-", "sk-\u{2026}"),
+        ("Incorrect key: sk-****wxyz", "Incorrect key: ***"),
+        ("disk-full: SK-abc, sk_test", "disk-full: ***, ***"),
+        ("AGE-SECRET-KEY-1ABC", "***"),
+        ("redis://:hidden@host/0", "redis://***@host/0"),
         (&*long, &long[..256]),
     ] {
         let outcome = release(json!({"success": false, "error_message": said}))
@@ -117,14 +120,14 @@ fn what_went_wrong_is_told_in_short_and_without_a_key() {
 #[test]
 fn context_keeps_to_its_room() {
     let fields = (0..100).map(|at| (format!("{at:060}"), json!("\u{1}".repeat(100))));
-    let context = Context::of(&fields.collect());
+    let context = LockContext::of(&fields.collect());
     assert!(context.truncated && !context.fields.is_empty());
     assert!(context.to_text().len() <= MAX_CONTEXT);
-    assert_eq!(Context::from_text(&context.to_text()), context);
+    assert_eq!(LockContext::from_text(&context.to_text()), context);
 }
 
 proptest! {
-    /// Every input gets an answer, never a panic, and every 4xx has a JSON body.
+    /// For every input there is a response and no panic, and every 4xx has a JSON body.
     #[test]
     fn any_bytes_are_judged(body in proptest::collection::vec(any::<u8>(), 0..200)) {
         for refused in [
@@ -141,8 +144,8 @@ proptest! {
     #[test]
     fn any_context_fits(texts in proptest::collection::btree_map(".{0,80}", ".{0,400}", 0..40)) {
         let fields = texts.into_iter().map(|(name, text)| (name, Value::String(text)));
-        let context = Context::of(&fields.collect());
+        let context = LockContext::of(&fields.collect());
         prop_assert!(context.to_text().len() <= MAX_CONTEXT);
-        prop_assert_eq!(Context::from_text(&context.to_text()), context);
+        prop_assert_eq!(LockContext::from_text(&context.to_text()), context);
     }
 }

@@ -7,9 +7,9 @@ fn pool(name: &str) -> PoolFacts {
         pool: name.into(),
         gauges: Some(PoolGauges {
             slots: 3,
+            keys: 3,
             ..PoolGauges::default()
         }),
-        keys: 3,
         ..PoolFacts::default()
     }
 }
@@ -144,7 +144,12 @@ fn without_a_quorum_there_is_no_lease() {
 #[test]
 fn keys_that_are_out_count() {
     let keys = |keys_cooling_down, is_unusable| PoolFacts {
-        keys_cooling_down,
+        gauges: Some(PoolGauges {
+            slots: 3,
+            keys: 3,
+            keys_cooling_down,
+            ..PoolGauges::default()
+        }),
         is_unusable,
         ..pool("main")
     };

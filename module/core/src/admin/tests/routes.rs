@@ -1,16 +1,16 @@
-use crate::admin::{Access, Route, lock_id, parse_lock_id, rfc3339, route};
+use crate::admin::{Access, ApiRoute, lock_id, parse_lock_id, rfc3339, route};
 
 #[test]
 fn a_path_has_its_methods() {
-    assert_eq!(route("POST", "/v1/lock/acquire"), Ok(Route::Acquire));
-    assert_eq!(route("HEAD", "/health"), Ok(Route::Health));
-    assert_eq!(route("GET", "/"), Ok(Route::Index));
+    assert_eq!(route("POST", "/v1/lock/acquire"), Ok(ApiRoute::Acquire));
+    assert_eq!(route("HEAD", "/health"), Ok(ApiRoute::Health));
+    assert_eq!(route("GET", "/"), Ok(ApiRoute::Index));
     assert_eq!(route("GET", "/redoc"), route("GET", "/docs"));
     let id = "0123456789abcdef0123456789abcdef";
     let force = route("DELETE", &format!("/v1/locks/{id}/force-release")).unwrap();
     assert_eq!(
         (force.access(), &force),
-        (Access::Admin, &Route::ForceRelease(id.to_owned()))
+        (Access::Admin, &ApiRoute::ForceRelease(id.to_owned()))
     );
     let refused = route("HEAD", "/v1/lock/acquire").unwrap_err();
     assert_eq!((refused.status, refused.allow), (405, Some("POST")));

@@ -252,8 +252,8 @@ fn one_process_probes_in_every_interval() {
     assert!(claim(&mut bed));
 }
 
-/// Asserts that the circuit opened after that many consecutive failures, whatever the window
-/// contains.
+/// Asserts that the circuit opened after that many consecutive failures, regardless of the window's
+/// contents.
 #[track_caller]
 fn assert_opened(change: Option<CircuitChange>, consecutive: u32) {
     let Some(CircuitChange::Opened {

@@ -33,7 +33,7 @@ proptest! {
             }
         }
         if bed.now < u64::MAX / 2 {
-            // Whatever the bytes are, valid settings make the circuit recover.
+            // With any bytes in the record, valid settings make the circuit recover.
             bed.circuit.set(&CircuitSettings::default(), bed.now);
             bed.now += 75_000;
             let healed = (0..3).any(|_| match bed.circuit.admit(ID, bed.now) {

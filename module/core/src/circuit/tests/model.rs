@@ -148,7 +148,8 @@ impl Model {
                 probes, succeeded, ..
             } => {
                 if !probes.remove(&number) {
-                    // A result of a probe that was given up frees a place, too.
+                    // A result of a probe that was given up also reduces the number of probes under
+                    // way.
                     probes.pop_first();
                 }
                 match outcome {

@@ -1,8 +1,8 @@
 //! Service locks: leases that are held by a service and not by a request.
 //!
 //! A service lock is taken by a request and outlives it and its worker. It is not renewed; it
-//! ends at its deadline unless its owner extends it. A record beside the slot stores the owner
-//! and the context. It is kept for a while after the lock has ended, so that the result can be
+//! ends at its deadline unless its owner extends it. A record beside the slot stores the owner and
+//! the context. The record is kept for a while after the lock has ended, so that its state can be
 //! queried.
 
 mod record;
@@ -14,20 +14,21 @@ pub(crate) use record::{SERVICE, ServiceRecord, ServiceTexts};
 pub use tending::{Stray, Tending};
 pub use view::{HeldBy, Holding, ServiceLock, Waiting};
 
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use subtle::ConstantTimeEq;
 use thiserror::Error;
 
 use super::acquire::Grant;
-use super::record::{nonce_words, slot_state};
+use super::record::{NONE, nonce_words, slot_state};
 use super::release::LeaseHandle;
 use super::time::Now;
 use super::worker::WorkerId;
 use super::zone::{PoolId, Zone};
 
-/// How much longer than requested nodes may keep a lock: they count from the moment they receive
-/// the command.
+/// Bound of the additional time that nodes may keep a lock after the requested end, in
+/// milliseconds: they count from the moment they receive the command.
 const SLACK_MS: u64 = 60_000;
 
 /// Owner, context and duration of a service lock.
@@ -43,7 +44,7 @@ pub struct Terms<'a> {
     pub context: &'a str,
     /// End of the lock on the monotonic clock.
     pub until_ms: u64,
-    /// Until when nodes may keep the lock; 0 if they do not have it.
+    /// Time on the monotonic clock until which nodes may keep the lock; 0 if they do not have it.
     pub asked_ms: u64,
 }
 
@@ -64,13 +65,13 @@ pub enum EntrustError {
     Known(Box<ServiceLock>),
 }
 
-/// A number that identifies a client among the holders of slots; never 0.
+/// Hash of a client's name, which identifies the client among the holders of slots; never 0.
 #[must_use]
-pub fn holder_of(client: &str) -> u64 {
-    digest(&[client]).max(1)
+pub fn holder_of(client: &str) -> u32 {
+    (digest(&[client]) as u32).max(1)
 }
 
-fn digest(texts: &[&str]) -> u64 {
+pub(super) fn digest(texts: &[&str]) -> u64 {
     // Fixed keys, so that the number is the same in every process.
     let mut hasher = DefaultHasher::new();
     texts.hash(&mut hasher);
@@ -147,8 +148,8 @@ impl Zone<'_> {
             .map(|at| self.service_view(at))
     }
 
-    /// Records that nodes are about to be asked to keep a held lock until then, whatever they
-    /// answer. `false` if the lock is no longer held.
+    /// Records that nodes are about to be requested to keep a held lock until `asked_ms`. `false`
+    /// if the lock is no longer held.
     pub fn ask_for_service_lock(&mut self, id: u128, asked_ms: u64) -> bool {
         let held = self.find_held(id);
         if let Some(at) = held {
@@ -168,7 +169,7 @@ impl Zone<'_> {
         }
     }
 
-    /// Extends a held lock; never shortens it.
+    /// Extends a held lock; never shortens it. `None` if the lock is no longer held.
     pub fn prolong_service_lock(&mut self, id: u128, until_ms: u64) -> Option<ServiceLock> {
         let at = self.find_held(id)?;
         let head = &mut self.services[at];
@@ -191,8 +192,8 @@ impl Zone<'_> {
         Some(self.service_view(at))
     }
 
-    /// Ends a held lock that nodes have, too. The worker holds the slot for up to `left_ms` while
-    /// it releases the lock on the nodes.
+    /// Ends a held lock that is also stored on nodes. The worker holds the slot for up to `left_ms`
+    /// while it releases the lock on the nodes.
     pub fn reclaim_service_lock(
         &mut self,
         id: u128,
@@ -226,13 +227,13 @@ impl Zone<'_> {
         Some(self.service_view(at))
     }
 
-    /// Records that the owner has reported its usage; `false` if it had before.
+    /// Records that the owner has reported its usage; `false` if the owner had reported it before.
     pub fn tell_service_lock(&mut self, id: u128) -> bool {
         let at = self.find(id);
         at.is_some_and(|at| std::mem::replace(&mut self.services[at].told, 1) == 0)
     }
 
-    /// Forgets ended locks. Returns those that expired without a release.
+    /// Removes the records of ended locks. Returns those that expired without a release.
     pub fn clean_service_locks(&mut self, now: Now) -> Vec<ServiceLock> {
         self.expire(now);
         let mut expired = vec![];
@@ -258,8 +259,14 @@ impl Zone<'_> {
         self.expire(now);
         let mut tending = Tending::default();
         let mut due = vec![];
-        let known = self.services.iter_mut();
-        for head in known.filter(|head| head.asked_ms != 0 && of(head.key)) {
+        for at in 0..self.services.len() {
+            let head = &self.services[at];
+            let key = self.keys.get(head.key as usize);
+            let is_known = key.is_some_and(|key| !self.is_too_new(key));
+            if head.asked_ms == 0 || !is_known || !of(head.key) {
+                continue;
+            }
+            let head = &mut self.services[at];
             let held = head.state == ServiceState::Held as u32;
             if held {
                 let next = tending.next_ms.get_or_insert(head.until_ms);
@@ -286,13 +293,6 @@ impl Zone<'_> {
         tending
     }
 
-    /// Number of held service locks.
-    #[must_use]
-    pub fn service_locks(&self) -> usize {
-        let held = |head: &&ServiceRecord| head.state == ServiceState::Held as u32;
-        self.services.iter().filter(held).count()
-    }
-
     /// Ends the record of a service lock whose slot has become free.
     pub(crate) fn service_slot_freed(&mut self, slot: u32, now: Now) {
         let nonce = self.slots[slot as usize].nonce;
@@ -315,11 +315,35 @@ impl Zone<'_> {
         }
     }
 
+    /// Frees slots whose service lock has ended, after a process died between these two writes.
+    pub(crate) fn free_ended_service_slots(&mut self) {
+        let held = self.services.iter();
+        let held = held.filter(|head| head.state == ServiceState::Held as u32);
+        let held: HashSet<_> = held.map(|head| head.nonce).collect();
+        for slot in self.slots.iter_mut() {
+            let is_service = slot.state == slot_state::HELD && slot.owner == SERVICE;
+            if is_service && !held.contains(&slot.nonce) {
+                slot.state = slot_state::FREE;
+            }
+        }
+    }
+
+    /// Removes the records of ended locks of a key, whose index in the zone will be reused.
+    pub(crate) fn forget_service_locks_of(&mut self, key: u32) {
+        let ended = |head: &&mut ServiceRecord| head.state != ServiceState::Held as u32;
+        for head in self.services.iter_mut().filter(ended) {
+            if head.key == key {
+                head.state = 0;
+                head.asked_ms = 0;
+            }
+        }
+    }
+
     fn close(&mut self, at: usize, state: ServiceState, now: Now) {
         let head = &mut self.services[at];
         head.state = state as u32;
-        // A lock that its owner or an administrator ended has been released on the nodes. Others
-        // have not.
+        // The worker that ends a lock for its owner or an administrator also releases it on the
+        // nodes. After any other end, maintenance must release it at once.
         let given_back = matches!(state, ServiceState::Released | ServiceState::Forced);
         head.tended_ms = if given_back { now.mono_ms } else { 0 };
         if state != ServiceState::Expired {
@@ -364,19 +388,30 @@ impl Zone<'_> {
         free.min().map(|(_, at)| at)
     }
 
+    /// The index of a key, or `NONE` if the key is newer than the configuration of the worker that
+    /// acts: it may know the index as that of a removed key.
+    fn index_for_worker(&self, key: u32) -> u32 {
+        let record = self.keys.get(key as usize);
+        match record.is_some_and(|record| self.is_too_new(record)) {
+            true => NONE,
+            false => key,
+        }
+    }
+
     fn service_view(&self, at: usize) -> ServiceLock {
         let head = &self.services[at];
         let [client, service, request, context] = self.notes[at].read();
         let slot = self.slots.get(head.slot as usize);
         let held = head.state == ServiceState::Held as u32;
+        let pool = self.keys.get(head.key as usize).map_or(0, |key| key.pool);
         ServiceLock {
             handle: LeaseHandle {
                 slot: head.slot,
                 nonce: head.nonce,
             },
             state: ServiceState::of(head.state).unwrap_or(ServiceState::Released),
-            pool: PoolId(self.keys.get(head.key as usize).map_or(0, |key| key.pool)),
-            key: head.key,
+            pool: PoolId(pool),
+            key: self.index_for_worker(head.key),
             ordinal: head.ordinal,
             fence: head.fence,
             taken_ms: head.taken_ms,

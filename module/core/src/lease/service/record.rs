@@ -48,7 +48,7 @@ impl ServiceState {
 pub(crate) struct ServiceRecord {
     /// The nonce of the lease, which is the lock's id.
     pub(crate) nonce: [u64; 2],
-    /// Hash of owner and request.
+    /// Hash of client, service and request.
     pub(crate) digest: u64,
     pub(crate) fence: u64,
     /// When the lock was taken, and when it ends or ended, on the monotonic clock.
@@ -98,7 +98,7 @@ impl ServiceTexts {
         }
     }
 
-    /// Reads them: client, service, request, context.
+    /// Returns the texts: client, service, request, context.
     pub(crate) fn read(&self) -> [String; 4] {
         let rooms: [&[u8]; 4] = [&self.client, &self.service, &self.request, &self.context];
         let mut lengths = self.lengths.into_iter();

@@ -17,7 +17,7 @@ pub struct ServiceLock {
     pub state: ServiceState,
     /// The pool of its key.
     pub pool: PoolId,
-    /// The key's index in the zone.
+    /// The key's index in the zone; see [`ServiceLock::is_known`].
     pub key: u32,
     /// The slot's number within its key.
     pub ordinal: u32,
@@ -39,11 +39,20 @@ pub struct ServiceLock {
     pub context: String,
 }
 
+impl ServiceLock {
+    /// Whether the worker that asks knows the key. It does not if the key is newer than its
+    /// configuration.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.key != NONE
+    }
+}
+
 /// The holder of a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeldBy {
-    /// A request of the client with that number; 0 without a client.
-    Request(u64),
+    /// A request of the client with this number, see [`super::holder_of`]; 0 without a client.
+    Request(u32),
     /// A service.
     Service(Box<ServiceLock>),
 }
@@ -75,7 +84,7 @@ pub struct Waiting {
     /// The pool.
     pub pool: PoolId,
     /// Number of the client; 0 without one.
-    pub holder: u64,
+    pub holder: u32,
     /// Requests with a higher priority are served first.
     pub priority: i32,
 }
@@ -123,7 +132,7 @@ impl Zone<'_> {
             Some(Holding {
                 id,
                 pool,
-                key: slot.key,
+                key: self.index_for_worker(slot.key),
                 ordinal: slot.ordinal,
                 fence: slot.fence,
                 since_ms: slot.granted_ms,

@@ -1,7 +1,7 @@
 use super::bed::{Bed, pool};
 use crate::lease::*;
 
-/// Two keys, of two slots and of one.
+/// A zone with two keys, one with two slots and one with one slot.
 fn bed() -> (Bed, WorkerId) {
     let mut bed = Bed::new(&pool("p", &[(1, 2, 1), (2, 1, 1)], Balance::RoundRobin));
     let worker = bed.worker(1);

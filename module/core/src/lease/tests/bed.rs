@@ -22,6 +22,7 @@ pub(super) fn pool(name: &str, keys: &[(u8, u32, u32)], balance: Balance) -> Poo
         weight,
         slots,
         line: 1,
+        id: 0,
     });
     PoolConfig {
         name: name.into(),

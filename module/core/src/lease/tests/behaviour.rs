@@ -107,7 +107,7 @@ fn leaving_just_after_being_served_hands_over_the_lease() {
     assert_eq!(bed.served(worker), [second]);
 }
 
-/// Serves a waiter while its worker is stopped for longer than the TTL.
+/// Serves a waiter whose worker is stopped for longer than the TTL.
 fn served_and_left_lying(bed: &mut Bed) -> (WorkerId, u64, WaitTicket, Grant) {
     let (stalled, other) = (bed.worker(1), bed.worker(2));
     let held = bed.acquire(other).unwrap();
@@ -181,6 +181,28 @@ fn a_dead_workers_leases_and_places_are_taken_back_by_the_next() {
         bed.zone().gauges(pool)
     };
     assert_eq!((gauges.held, gauges.waiting), (1, 0));
+}
+
+/// nginx does not replace a worker that was shutting down, so no worker enrolls after its death.
+#[test]
+fn the_places_of_a_dead_worker_of_an_older_configuration_are_taken_back() {
+    let config = pool("p", &[(1, 1, 1)], Balance::RoundRobin);
+    let mut bed = Bed::new(&config);
+    let old = bed.worker(1);
+    bed.acquire(old).unwrap();
+    bed.wait(old, 0);
+    bed.wait(old, 0);
+    bed.reload(&config);
+    let new = bed.worker(2);
+    let (tag, _) = bed.wait(new, 0);
+    let now = bed.clock();
+    assert_eq!(bed.zone().pids().collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(bed.zone().bury_dead(now, |_| false), 0);
+    assert!(bed.served(new).is_empty());
+    assert_eq!(bed.zone().bury_dead(now, |pid| pid == 1), 1);
+    assert_eq!(bed.served(new), [tag]);
+    assert_eq!(bed.zone().bury_dead(now, |pid| pid == 1), 0);
+    assert_eq!(bed.zone().pids().collect::<Vec<_>>(), [2]);
 }
 
 #[test]
@@ -259,4 +281,41 @@ fn a_zone_of_other_bytes_is_refused() {
         Zone::format(&mut bytes[..64]).err(),
         Some(LayoutError::TooSmall(64))
     );
+}
+
+#[test]
+fn a_slot_granted_by_a_process_that_died_at_once_belongs_to_the_waiter() {
+    let mut bed = Bed::new(&pool("p", &[(1, 2, 1)], Balance::RoundRobin));
+    let worker = bed.worker(1);
+    let held = [bed.acquire(worker).unwrap(), bed.acquire(worker).unwrap()];
+    let (tag, _) = bed.wait(worker, 0);
+    bed.release(held[0]).unwrap();
+    let now = bed.clock();
+    let mut zone = bed.zone();
+    let waiter = zone.waiters.iter_mut().find(|waiter| waiter.tag == tag);
+    let waiter = waiter.unwrap();
+    waiter.state = crate::lease::record::waiter_state::WAITING;
+    waiter.slot = crate::lease::record::NONE;
+    zone.recover(now);
+    assert_eq!(bed.zone().gauges(PoolId(0)).waiting, 0);
+    assert_eq!(bed.served(worker), [tag]);
+    assert_eq!(bed.zone().held(), 2);
+}
+
+#[test]
+fn the_largest_reported_limit_does_not_overflow() {
+    let mut bed = Bed::new(&pool("p", &[(1, 2, 1)], Balance::RoundRobin));
+    let worker = bed.worker(1);
+    let unused = bed.acquire(worker).unwrap();
+    let sent = bed.acquire(worker).unwrap();
+    let most = i64::MAX.to_string();
+    let headers = [
+        ("x-ratelimit-remaining-requests", most.as_str()),
+        ("x-ratelimit-reset-requests", "60s"),
+    ];
+    bed.answer(&sent, openai_wire::Verdict::Ok, &headers);
+    let now = bed.clock();
+    bed.zone().unused(unused.handle, now).unwrap();
+    bed.zone().unused(unused.handle, now).unwrap();
+    assert!(!bed.zone().is_cooling_down(0, now));
 }

@@ -112,7 +112,7 @@ fn a_key_that_comes_and_goes_has_its_share_while_it_is_in() {
     }
 }
 
-/// As in a failover: a request with a bad key is retried with another.
+/// As in a failover, a request with a bad key is retried with another key.
 #[test]
 fn requests_that_try_again_spread_evenly() {
     for balance in ALL {
@@ -132,7 +132,7 @@ fn requests_that_try_again_spread_evenly() {
             run.bed.release(grant).unwrap();
         }
         if balance == Balance::Weighted {
-            continue; // Those that fail alone would not be in proportion.
+            continue; // Retries change the shares: they are not in proportion.
         }
         assert_shares(&count, &promised(balance));
     }

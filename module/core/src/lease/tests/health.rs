@@ -1,12 +1,12 @@
-//! Cool-downs and recovery of keys, with a simulated clock.
+//! The health of keys, with a simulated clock: what is counted, waiters, reloads.
 
 use openai_wire::Verdict;
 
 use super::bed::{Bed, TTL, pool};
 use crate::lease::*;
 
-const MINUTE: u64 = 60_000;
-const HOUR: u64 = 60 * MINUTE;
+pub(super) const MINUTE: u64 = 60_000;
+pub(super) const HOUR: u64 = 60 * MINUTE;
 
 /// A pool of keys with these numbers of slots.
 pub(super) fn bed(slots: &[u32]) -> (Bed, WorkerId) {
@@ -16,7 +16,7 @@ pub(super) fn bed(slots: &[u32]) -> (Bed, WorkerId) {
     (bed, worker)
 }
 
-/// A request with the key, with this verdict.
+/// Sends a request and reports its result with this verdict.
 pub(super) fn serve(bed: &mut Bed, worker: WorkerId, verdict: Verdict, headers: &[(&str, &str)]) {
     let grant = bed.acquire(worker).expect("a key");
     bed.answer(&grant, verdict, headers);
@@ -24,57 +24,8 @@ pub(super) fn serve(bed: &mut Bed, worker: WorkerId, verdict: Verdict, headers: 
 }
 
 /// The longest random cool-down with that bound: the tests use the largest random number.
-fn most(ms: u64) -> u64 {
+pub(super) fn most(ms: u64) -> u64 {
     1 + u64::MAX % ms
-}
-
-/// The length of the only key's cool-down, found by trying each millisecond around its end.
-fn out_for(bed: &mut Bed, worker: WorkerId) -> u64 {
-    let left = bed.view(0).left_ms;
-    assert!(bed.acquire(worker).is_none());
-    let from = bed.now;
-    bed.now = from + left - 1;
-    assert!(bed.acquire(worker).is_none(), "a moment too soon");
-    bed.now = from + left;
-    let grant = bed.acquire(worker).expect("back");
-    bed.release(grant).unwrap();
-    left
-}
-
-#[test]
-fn each_verdict_has_its_cool_down() {
-    for (verdict, headers, expected) in [
-        (Verdict::InvalidKey, &[][..], MINUTE),
-        (Verdict::QuotaExceeded, &[], HOUR),
-        (Verdict::QuotaExceeded, &[("retry-after", "7200")], 2 * HOUR),
-        (Verdict::QuotaExceeded, &[("retry-after", "1")], HOUR),
-        (Verdict::RateLimited, &[("retry-after-ms", "250")], 250),
-        (Verdict::RateLimited, &[("retry-after", "3")], 3_000),
-        (Verdict::RateLimited, &[], most(1_000)),
-    ] {
-        let (mut bed, worker) = bed(&[1]);
-        serve(&mut bed, worker, verdict, headers);
-        assert_eq!(
-            out_for(&mut bed, worker),
-            expected,
-            "{verdict:?} {headers:?}"
-        );
-    }
-}
-
-#[test]
-fn a_cool_down_lasts_until_the_latest_reset_among_the_limits_used_up() {
-    let (mut bed, worker) = bed(&[1]);
-    let headers = [
-        ("x-ratelimit-remaining-requests", "0"),
-        ("x-ratelimit-reset-requests", "2s"),
-        ("x-ratelimit-remaining-tokens", "0"),
-        ("x-ratelimit-reset-tokens", "6m0s"),
-        ("retry-after-ms", "100"),
-    ];
-    serve(&mut bed, worker, Verdict::RateLimited, &headers);
-    assert_eq!(bed.view(0).cause, Some(Cause::RateLimited));
-    assert_eq!(out_for(&mut bed, worker), 6 * MINUTE);
 }
 
 #[test]
@@ -113,202 +64,6 @@ fn what_came_of_attempts_is_counted_by_verdict() {
 }
 
 #[test]
-fn cool_downs_double_up_to_their_longest_and_a_good_answer_ends_that() {
-    let (mut bed, worker) = bed(&[1]);
-    let times = |bed: &mut Bed, verdict, n: usize| -> Vec<u64> {
-        let mut time = || {
-            serve(bed, worker, verdict, &[]);
-            out_for(bed, worker)
-        };
-        (0..n).map(|_| time()).collect()
-    };
-    let revoked = times(&mut bed, Verdict::InvalidKey, 8);
-    assert_eq!(revoked, [1, 2, 4, 8, 16, 32, 60, 60].map(|n| n * MINUTE));
-    assert_eq!(bed.view(0).failures, 8);
-    serve(&mut bed, worker, Verdict::Ok, &[]);
-    assert_eq!(bed.view(0).failures, 0);
-    let rate = times(&mut bed, Verdict::RateLimited, 8);
-    let bounds = [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000];
-    assert_eq!(rate, bounds.map(most));
-    bed.random = 0;
-    serve(&mut bed, worker, Verdict::RateLimited, &[]);
-    assert_eq!(
-        out_for(&mut bed, worker),
-        1,
-        "full jitter begins at nothing"
-    );
-}
-
-#[test]
-fn the_pool_states_the_cool_downs() {
-    let mut config = pool("p", &[(1, 1, 1)], Balance::RoundRobin);
-    config.policy = KeyPolicy {
-        rate_limited_ms: 3,
-        rate_limited_max_ms: 5,
-        quota_exceeded_ms: 7,
-        invalid_key_ms: 11,
-        ..KeyPolicy::default()
-    };
-    let mut bed = Bed::new(&config);
-    let worker = bed.worker(1);
-    for (verdict, expected) in [
-        (Verdict::RateLimited, most(3)),
-        (Verdict::RateLimited, most(5)),
-        (Verdict::QuotaExceeded, 7),
-        (Verdict::Ok, 0),
-        (Verdict::InvalidKey, 11),
-    ] {
-        serve(&mut bed, worker, verdict, &[]);
-        if expected > 0 {
-            assert_eq!(out_for(&mut bed, worker), expected, "{verdict:?}");
-        }
-    }
-}
-
-#[test]
-fn a_later_shorter_answer_does_not_shorten_a_cool_down() {
-    let (mut bed, worker) = bed(&[3]);
-    let leases: Vec<_> = (0..3).map(|_| bed.acquire(worker).unwrap()).collect();
-    bed.answer(&leases[0], Verdict::RateLimited, &[("retry-after", "10")]);
-    bed.now += 1_000;
-    let shorter = bed.answer(&leases[1], Verdict::RateLimited, &[("retry-after", "2")]);
-    assert_eq!(shorter, None);
-    assert_eq!(bed.view(0).left_ms, 9_000);
-    bed.answer(&leases[2], Verdict::Ok, &[]);
-    assert_eq!(bed.view(0).left_ms, 9_000, "nor does a good one");
-    let longer = bed.answer(&leases[1], Verdict::RateLimited, &[("retry-after", "20")]);
-    let until_ms = bed.now + 20_000;
-    let expected = KeyChange::CoolingDown {
-        cause: Cause::RateLimited,
-        until_ms,
-        failures: 1,
-    };
-    assert_eq!(longer, Some(expected));
-}
-
-#[test]
-fn answers_to_requests_sent_together_are_one_failure() {
-    let (mut bed, worker) = bed(&[5]);
-    let leases: Vec<_> = (0..5).map(|_| bed.acquire(worker).unwrap()).collect();
-    let turns: Vec<_> = leases
-        .iter()
-        .map(|lease| bed.answer(lease, Verdict::InvalidKey, &[]))
-        .collect();
-    assert!(turns[0].is_some());
-    assert_eq!(turns[1..], [None; 4]);
-    let view = bed.view(0);
-    assert_eq!((view.failures, view.left_ms), (1, MINUTE));
-}
-
-#[test]
-fn a_graver_cause_takes_over_and_a_lighter_one_does_not() {
-    let (mut bed, worker) = bed(&[3]);
-    let leases: Vec<_> = (0..3).map(|_| bed.acquire(worker).unwrap()).collect();
-    bed.answer(
-        &leases[0],
-        Verdict::RateLimited,
-        &[("retry-after-ms", "100")],
-    );
-    assert!(bed.answer(&leases[1], Verdict::InvalidKey, &[]).is_some());
-    assert_eq!(bed.view(0).cause, Some(Cause::InvalidKey));
-    bed.answer(&leases[2], Verdict::RateLimited, &[("retry-after", "7200")]);
-    let view = bed.view(0);
-    assert_eq!(
-        (view.cause, view.left_ms),
-        (Some(Cause::InvalidKey), 2 * HOUR)
-    );
-}
-
-#[test]
-fn a_key_on_trial_has_one_lease_then_twice_as_many() {
-    let (mut bed, worker) = bed(&[10]);
-    serve(
-        &mut bed,
-        worker,
-        Verdict::RateLimited,
-        &[("retry-after", "1")],
-    );
-    bed.now += 1_000;
-    let mut held = vec![];
-    for most in [1, 2, 4, 8, 10] {
-        while let Some(lease) = bed.acquire(worker) {
-            held.push(lease);
-        }
-        assert_eq!(held.len(), most);
-        assert_eq!(bed.view(0).on_probation, most < 10);
-        bed.answer(&held[most - 1], Verdict::Ok, &[]);
-    }
-}
-
-#[test]
-fn leases_from_before_the_cool_down_are_no_part_of_the_trial() {
-    let (mut bed, worker) = bed(&[4]);
-    let old: Vec<_> = (0..3).map(|_| bed.acquire(worker).unwrap()).collect();
-    bed.answer(&old[0], Verdict::RateLimited, &[("retry-after", "1")]);
-    bed.now += TTL / 2;
-    let now = bed.clock();
-    for lease in &old {
-        bed.zone().renew(lease.handle, now).unwrap();
-    }
-    bed.now += TTL / 2;
-    let probe = bed.acquire(worker).expect("one more");
-    assert!(bed.acquire(worker).is_none());
-    bed.release(old[0]).unwrap();
-    assert!(bed.acquire(worker).is_none(), "still one on trial");
-    bed.answer(&old[1], Verdict::Ok, &[]);
-    assert!(bed.acquire(worker).is_none(), "that was sent long before");
-    bed.answer(&probe, Verdict::UpstreamError, &[]);
-    assert!(bed.acquire(worker).is_none(), "that says nothing");
-    bed.answer(&probe, Verdict::Ok, &[]);
-    assert!(bed.acquire(worker).is_some());
-    assert!(bed.acquire(worker).is_none());
-}
-
-#[test]
-fn without_a_ramp_only_a_key_that_may_be_dead_is_probed() {
-    let mut config = pool("p", &[(1, 5, 1)], Balance::RoundRobin);
-    config.policy.ramp = false;
-    for (verdict, wait, at_once) in [
-        (Verdict::RateLimited, 1_000, 5),
-        (Verdict::InvalidKey, MINUTE, 1),
-        (Verdict::QuotaExceeded, HOUR, 1),
-    ] {
-        let mut bed = Bed::new(&config);
-        let worker = bed.worker(1);
-        serve(&mut bed, worker, verdict, &[]);
-        bed.now += wait;
-        let held: Vec<_> = std::iter::from_fn(|| bed.acquire(worker)).collect();
-        assert_eq!(held.len(), at_once, "{verdict:?}");
-        bed.answer(&held[0], Verdict::Ok, &[]);
-        let more = std::iter::from_fn(|| bed.acquire(worker)).count();
-        assert_eq!(held.len() + more, 5);
-    }
-}
-
-#[test]
-fn a_slot_held_elsewhere_is_no_part_of_the_trial() {
-    let (mut bed, worker) = bed(&[3]);
-    let now = bed.clock();
-    bed.zone()
-        .learn_cool_down(0, Cause::RateLimited, 0, now.mono_ms + 10, now);
-    bed.now += 10;
-    let first = bed.acquire(worker).unwrap();
-    assert!(bed.acquire(worker).is_none());
-    let until = bed.now + 100;
-    bed.zone().taken_elsewhere(first.handle, until).unwrap();
-    let second = bed.acquire(worker).expect("another slot to try");
-    assert!(bed.acquire(worker).is_none());
-    bed.now += 100;
-    assert!(
-        bed.acquire(worker).is_none(),
-        "it came back, and is not more"
-    );
-    bed.release(second).unwrap();
-    assert!(bed.acquire(worker).is_some());
-    assert!(bed.acquire(worker).is_none());
-}
-
-#[test]
 fn waiters_are_served_when_a_key_returns_and_somebody_is_told_to_look() {
     let (mut bed, worker) = bed(&[2]);
     let lease = bed.acquire(worker).unwrap();
@@ -334,7 +89,7 @@ fn waiters_are_served_when_a_key_returns_and_somebody_is_told_to_look() {
     let now = bed.clock();
     let probe = bed.zone().collect(worker, now).expect("served");
     assert_eq!(probe.tag, first);
-    assert_eq!(bed.served(worker), [0u64; 0], "one on trial");
+    assert_eq!(bed.served(worker), [0u64; 0], "one on probation");
     bed.answer(&probe.grant, Verdict::Ok, &[]);
     assert_eq!(bed.served(worker), [second]);
 }
@@ -370,10 +125,10 @@ fn health_outlives_a_reload_and_a_process_that_died_at_work() {
     let probe = bed.acquire(worker).expect("back");
     let now = bed.clock();
     bed.zone().recover(now);
-    assert!(bed.acquire(worker).is_none(), "still on trial");
+    assert!(bed.acquire(worker).is_none(), "still on probation");
     bed.reload(&pool("p", &[(1, 3, 1)], Balance::RoundRobin));
     let worker = bed.worker(3);
-    assert!(bed.acquire(worker).is_none(), "still on trial");
+    assert!(bed.acquire(worker).is_none(), "still on probation");
     bed.answer(&probe, Verdict::Ok, &[]);
     assert!(bed.acquire(worker).is_some());
 }
@@ -491,7 +246,7 @@ fn a_changed_line_ends_a_cool_down_and_an_unchanged_one_keeps_it() {
         let worker = bed.worker(5);
         let grant = bed.acquire(worker).unwrap();
         assert_eq!(grant.key, 1);
-        assert!(bed.acquire(worker).is_none(), "it is on trial");
+        assert!(bed.acquire(worker).is_none(), "it is on probation");
         // Reports of the cancelled cool-down are ignored; reports of a new one are not.
         let mut zone = bed.zone();
         assert_eq!(zone.learn_cool_down(1, cause, 3, until_ms, now), None);

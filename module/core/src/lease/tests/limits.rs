@@ -1,4 +1,4 @@
-//! Keys are given no more than the remaining and the configured limits.
+//! Keys get no more leases than the provider's and the configured limits allow.
 
 use openai_wire::Verdict;
 use proptest::prelude::*;
@@ -67,8 +67,8 @@ fn what_is_left_is_corrected_by_the_grants_since() {
     for _ in 0..2 {
         bed.acquire(worker).unwrap();
     }
-    // The first response does not include the three requests after it, the second not two of
-    // them.
+    // The first response does not include the three later requests, the second does not include two
+    // of them.
     bed.answer(&second, Verdict::Ok, &told("4", "1s"));
     assert_eq!(bed.view(0).requests, Some(2));
     bed.answer(&first, Verdict::Ok, &told("5", "1s"));
@@ -174,7 +174,7 @@ fn tokens_a_minute_are_settled_by_what_was_used() {
     let over = take(&mut bed, worker, 1_000).expect("something is left");
     assert_eq!(bed.view(0).cause, Some(Cause::ConfiguredLimit));
     assert!(take(&mut bed, worker, 1).is_none());
-    // 900 below zero, at 100 per second.
+    // The bucket is at -900 tokens and gets 100 per second.
     assert_eq!(bed.view(0).left_ms, 9_001);
     let now = bed.clock();
     bed.zone().settle(&over, 100, now);
@@ -233,7 +233,7 @@ fn limits_of_the_configuration_come_and_go_with_a_reload() {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
-    /// In any order of events, no more is given than a full bucket and the refill.
+    /// In any order of events, a key gets no more than a full bucket and the refill.
     #[test]
     fn no_key_is_given_more_than_is_stated(
         rpm in 1u32..500,

@@ -186,7 +186,7 @@ fn a_lock_that_is_still_being_voted_on_stays_with_its_worker() {
     }
 }
 
-/// The fences of a lock are those of one block.
+/// All fences of a lock are in one block.
 #[test]
 fn a_lock_is_handed_over_as_often_as_it_has_fences() {
     let mut bed = bed();
@@ -206,4 +206,16 @@ fn a_lock_is_handed_over_as_often_as_it_has_fences() {
         assert_eq!(held.fence, 1_000 + handed);
         assert_eq!(held.last_fence, 1_000);
     }
+}
+
+#[test]
+fn a_fence_granted_here_is_above_those_that_nodes_have_accepted() {
+    let mut bed = Bed::new(&pool("p", &[(1, 1, 1)], Balance::RoundRobin));
+    let worker = bed.worker(1);
+    let grant = bed.acquire(worker).unwrap();
+    let ahead = grant.fence + 60_000_000;
+    let lock = Lock::new(7, ahead, bed.now + TTL);
+    bed.zone().locked(grant.handle, lock).unwrap();
+    bed.release(grant).unwrap();
+    assert!(bed.acquire(worker).unwrap().fence > ahead);
 }

@@ -48,7 +48,7 @@ fn a_service_lock_outlives_its_worker_and_is_not_renewed() {
     let other = bed.worker(2);
     bed.now += 4 * TTL;
     assert_eq!(bed.acquire(other), None);
-    assert_eq!(bed.zone().service_locks(), 1);
+    assert_eq!(held(&mut bed).len(), 1);
     bed.now += TTL;
     assert!(bed.acquire(other).is_some(), "its time is over");
     let lock = bed.zone().service_lock(lock.handle.nonce()).unwrap();
@@ -282,7 +282,43 @@ fn recovery_ends_what_was_torn() {
     );
 }
 
-/// A worker's lock that nodes have, too.
+/// A process that dies after it ended the record, before it freed the slot.
+#[test]
+fn recovery_frees_the_slot_of_an_ended_lock() {
+    let mut bed = bed();
+    let lock = orphan(&mut bed, 100 * TTL);
+    let now = bed.clock();
+    for head in bed.zone().services.iter_mut() {
+        if head.nonce == lock.handle.nonce {
+            head.state = ServiceState::Released as u32;
+        }
+    }
+    bed.zone().recover(now);
+    let worker = bed.worker(2);
+    assert!(bed.acquire(worker).is_some());
+}
+
+/// The index of a removed key in the zone is given to another key.
+#[test]
+fn an_ended_lock_says_nothing_of_the_next_key_with_its_index() {
+    let mut bed = bed();
+    let worker = bed.worker(1);
+    let service = on_nodes(&mut bed, worker, 5 * TTL);
+    let (id, now) = (service.handle.nonce(), bed.clock());
+    let ended = bed.zone().end_service_lock(id, ServiceState::Released, now);
+    assert_eq!(ended.unwrap().key, 0);
+    bed.zone().dismiss(worker, now);
+    // The index is free when no generation has the key any more.
+    for name in [2, 3] {
+        bed.reload(&pool("p", &[(name, 1, 1)], Balance::RoundRobin));
+    }
+    assert_eq!(bed.zone().keys[0].fingerprint, [3; 16]);
+    bed.now += TTL;
+    assert_eq!(due(&mut bed), (0, vec![], None));
+    assert_eq!(bed.zone().service_lock(id), None);
+}
+
+/// A worker's service lock that is also stored on nodes.
 fn on_nodes(bed: &mut Bed, worker: WorkerId, for_ms: u64) -> ServiceLock {
     let grant = bed.acquire(worker).unwrap();
     let lock = Lock::new(7, 100, bed.now + for_ms);
@@ -319,7 +355,7 @@ fn locks_on_nodes_are_seen_to_in_turn() {
     bed.now += TTL;
     assert_eq!(due(&mut bed), (1, vec![], until));
     assert_eq!(due(&mut bed), (0, vec![], until));
-    // Released by another worker, which holds the slot meanwhile.
+    // Another worker releases the lock and holds the slot meanwhile.
     let other = bed.worker(2);
     let now = bed.clock();
     let id = service.handle.nonce();

@@ -85,7 +85,7 @@ fn a_probe_shows_whether_a_key_that_was_refused_works_again() {
     bed.now += MINUTE;
     assert_eq!(probe(&mut bed, Verdict::Ok), Some(KeyChange::Recovered));
     assert!(bed.acquire(worker).is_some());
-    assert!(bed.acquire(worker).is_none(), "on trial");
+    assert!(bed.acquire(worker).is_none(), "on probation");
     assert_eq!(probe(&mut bed, Verdict::InvalidKey), None, "it is not out");
 }
 

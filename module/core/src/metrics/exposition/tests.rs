@@ -53,11 +53,7 @@ proptest! {
         ms in prop::collection::vec(0..400_000u64, 0..9),
     ) {
         let mut times: Histogram = bytemuck::Zeroable::zeroed();
-        let words: &mut [u64] = bytemuck::cast_slice_mut(bytemuck::bytes_of_mut(&mut times));
-        for &ms in &ms {
-            words[Histogram::word(ms)] += 1;
-            words[Histogram::WORDS - 1] += ms;
-        }
+        ms.iter().for_each(|&ms| times.note(ms));
         let told: Vec<_> = names.iter().zip(&values).collect();
         let own: Vec<_> = told.iter().map(|(name, _)| labels([("pool", "main"), ("key", name)])).collect();
 

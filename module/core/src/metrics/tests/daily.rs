@@ -22,8 +22,11 @@ fn add(metrics: &mut MetricsZone<'_>, on: u64, service: &str, tokens: u64) {
 /// Tokens of the services by day.
 fn tokens(metrics: &MetricsZone<'_>) -> BTreeMap<(u32, String), u64> {
     let mut all = BTreeMap::new();
-    for (day, service, sum) in metrics.days(Day::default()) {
-        *all.entry((day.number(), service.to_owned())).or_default() += sum.prompt + sum.completion;
+    for (day, row, sum) in metrics.rows_by_day(Day::default()) {
+        if let Some(service) = row.strip_prefix("s:") {
+            *all.entry((day.number(), service.to_owned())).or_default() +=
+                sum.prompt + sum.completion;
+        }
     }
     all
 }
@@ -31,6 +34,26 @@ fn tokens(metrics: &MetricsZone<'_>) -> BTreeMap<(u32, String), u64> {
 fn used(metrics: &mut MetricsZone<'_>, on: u64, service: &str) -> (u64, u64) {
     let (today, month) = metrics.used_by(service, day(on));
     (today.tokens, month.tokens)
+}
+
+/// Raises the sum of other machines for a service and a day.
+pub(super) fn raise_others(
+    metrics: &mut MetricsZone<'_>,
+    today: u64,
+    of: u64,
+    service: &str,
+    sum: Counters,
+) {
+    let row = format!("s:{service}");
+    let missed = metrics.raise_others(day(today), [(day(of), &*row, sum)].into_iter());
+    assert_eq!(missed, 0);
+}
+
+/// Number of sums of other machines since a day.
+pub(super) fn others_since(metrics: &MetricsZone<'_>, since: u64) -> usize {
+    let sums = metrics.daily.sums();
+    sums.filter(|(others, on, ..)| *others && *on >= day(since))
+        .count()
 }
 
 #[test]
@@ -87,7 +110,11 @@ fn what_is_counted_is_that_days() {
     ];
     let expected = expected.map(|((day, name), n)| ((day as u32, name.to_owned()), n));
     assert_eq!(all, BTreeMap::from(expected));
-    assert_eq!(metrics.days(day(DAY + 1)).count(), 2);
+    let services = metrics.rows_by_day(day(DAY + 1));
+    assert_eq!(
+        services.filter(|(_, row, _)| row.starts_with("s:")).count(),
+        2
+    );
     assert_eq!(used(&mut metrics, DAY + 3, "app"), (1_000, 1_310));
     assert_eq!(used(&mut metrics, DAY + 3, "job"), (0, 20));
     assert_eq!(used(&mut metrics, DAY + 3, "nobody"), (0, 0));
@@ -111,7 +138,7 @@ fn a_clock_that_was_wrong_is_made_good() {
 }
 
 #[test]
-fn other_machines_are_set_and_not_added() {
+fn other_machines_are_raised_and_not_added() {
     let mut bytes = bytes(16);
     let mut metrics = MetricsZone::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a zone");
     let sum = |prompt| Counters {
@@ -120,24 +147,25 @@ fn other_machines_are_set_and_not_added() {
     };
     add(&mut metrics, DAY, "app", 10);
     for prompt in [5, 7, 7] {
-        assert!(metrics.set_others(day(DAY), day(DAY), "app", &sum(prompt)));
+        raise_others(&mut metrics, DAY, DAY, "app", sum(prompt));
     }
     assert_eq!(used(&mut metrics, DAY, "app"), (17, 17));
-    assert!(metrics.set_others(day(DAY), day(DAY - 1), "app", &sum(100)));
-    assert!(metrics.set_others(day(DAY), day(DAY - 10), "app", &sum(1_000)));
+    raise_others(&mut metrics, DAY, DAY - 1, "app", sum(100));
+    raise_others(&mut metrics, DAY, DAY - 10, "app", sum(1_000));
     assert_eq!(used(&mut metrics, DAY, "app"), (17, 117));
     // The other machine's day begins earlier.
-    assert!(metrics.set_others(day(DAY), day(DAY + 1), "app", &sum(3)));
+    raise_others(&mut metrics, DAY, DAY + 1, "app", sum(3));
     assert_eq!(used(&mut metrics, DAY, "app"), (17, 117));
     assert_eq!(used(&mut metrics, DAY + 1, "app"), (3, 120));
-    assert!(metrics.set_others(day(DAY + 1), day(DAY), "elsewhere", &sum(9)));
+    raise_others(&mut metrics, DAY + 1, DAY, "elsewhere", sum(9));
     assert_eq!(used(&mut metrics, DAY + 1, "elsewhere"), (0, 9));
-    assert_eq!(metrics.others(day(DAY)).count(), 3);
+    assert_eq!(others_since(&metrics, DAY), 3);
     // They are not counted as this machine's.
-    assert_eq!(metrics.days(Day::default()).count(), 1);
+    assert_eq!(tokens(&metrics).len(), 1);
     for of in [DAY + 3, DAY - 99] {
-        assert!(!metrics.set_others(day(DAY + 1), day(of), "app", &sum(1)));
+        raise_others(&mut metrics, DAY + 1, of, "app", sum(1));
     }
+    assert_eq!(others_since(&metrics, 0), 5);
 }
 
 #[test]
@@ -190,6 +218,22 @@ fn who_dies_while_a_day_is_closed_leaves_nothing_half_done() {
     add(&mut metrics, DAY + 1, "app", 5);
     assert_eq!(used(&mut metrics, DAY + 1, "app"), (5, 15));
     assert_eq!(used(&mut metrics, DAY + 1, "job"), (0, 20));
+}
+
+#[test]
+fn who_dies_while_a_month_begins_leaves_it_empty() {
+    let mut bytes = bytes(16);
+    let mut metrics = MetricsZone::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a zone");
+    let month = day(DAY).month();
+    let next = (DAY..).find(|&at| day(at).month() != month).unwrap();
+    add(&mut metrics, next - 1, "app", 10);
+    metrics.daily.close(metrics.rows, day(next));
+    metrics.daily.decide(day(next));
+    // The process died before it noted that the month had begun.
+    metrics.daily.add_up(metrics.rows, next, true);
+    metrics.recover();
+    add(&mut metrics, next, "app", 5);
+    assert_eq!(used(&mut metrics, next, "app"), (5, 5));
 }
 
 proptest! {

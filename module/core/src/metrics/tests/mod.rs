@@ -1,4 +1,6 @@
 mod daily;
+mod end;
+pub(super) mod interrupted;
 mod shared;
 mod snapshot;
 
@@ -75,6 +77,7 @@ fn a_request_is_counted_in_every_table() {
         "api_requests_total{endpoint=\"/v1/chat/completions\",status=\"200\"} 2",
         "api_request_duration_seconds_bucket{endpoint=\"/v1/chat/completions\",le=\"0.05\"} 2",
         "active_users 0",
+        "openai_keys_refused 0",
         "http_request_duration_seconds_bucket{method=\"POST\",endpoint=\"/v1/chat/completions\",le=\"0.05\"} 2",
         "openai_service_requests_total{service=\"app\",status=\"success\"} 2",
         "openai_api_calls_total{model=\"gpt-4o\",status=\"success\"} 2",
@@ -157,7 +160,7 @@ fn the_api_is_counted_by_endpoint_whatever_the_method_and_all_else_as_other() {
 }
 
 #[test]
-fn what_a_service_reports_adds_tokens_and_no_request_unless_it_failed() {
+fn what_a_service_reports_adds_tokens_and_failures_but_no_request() {
     let mut bytes = bytes(16);
     let mut metrics = MetricsZone::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a zone");
     let report = UsageReport {
@@ -187,7 +190,7 @@ fn what_a_service_reports_adds_tokens_and_no_request_unless_it_failed() {
     let text = text(&metrics);
     for line in [
         "openai_service_requests_total{service=\"app\",status=\"success\"} 0",
-        "openai_service_requests_total{service=\"app\",status=\"upstream_error\"} 1",
+        "openai_service_failed_locks_total{service=\"app\"} 1",
         "openai_tokens_used_total{model=\"\"} 157",
         "openai_service_tokens_total{service=\"app\",kind=\"prompt\"} 157",
         "openai_key_tokens_total{pool=\"main\",key=\"k1\",kind=\"prompt\"} 157",
@@ -197,22 +200,31 @@ fn what_a_service_reports_adds_tokens_and_no_request_unless_it_failed() {
         assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
     }
     let (used, _) = metrics.used_by("app", day);
-    assert_eq!(used.tokens, 157);
+    assert_eq!((used.tokens, used.requests), (157, 0));
+    assert!(!text.contains("upstream_error"), "{text}");
     let figures = metrics.stats(day, None, Some("app"));
     assert_eq!(figures.services[0].here.prompt, 157);
+    assert_eq!(figures.services[0].here.failed_locks, 1);
+    let mut counters = figures.services[0].here;
+    assert_eq!(counters.outcomes(), counters.requests, "of an earlier day");
+    counters.requests[Outcome::Success as usize] = 3;
+    let outcomes = counters.outcomes();
+    assert_eq!(outcomes.iter().sum::<u64>(), 3);
+    assert_eq!(outcomes[Outcome::UpstreamError as usize], 1);
 }
 
 #[test]
 fn clients_are_active_that_were_seen_since_a_moment() {
     let mut bytes = bytes(16);
-    let mut metrics = MetricsZone::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a zone");
+    let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut bytes);
+    let mut metrics = MetricsZone::format(bytes).expect("a zone");
     assert_eq!(metrics.seen_since(1), 0);
     for (name, at) in [("a", 1_000), ("b", 1_100), ("a", 1_200)] {
         metrics.see(name, at);
     }
     let told = [1, 1_100, 1_101, 1_201].map(|since| metrics.seen_since(since));
     assert_eq!(told, [2, 2, 1, 0]);
-    let mut copy = metrics.copy();
+    let mut copy = MetricsCopy::of(bytes).expect("a zone");
     let copy = copy.metrics().expect("a copy");
     assert_eq!(copy.seen_since(1_100), 2);
     assert!(text(&copy).contains("service=\"b\""));
@@ -303,26 +315,6 @@ fn totals_stay_when_opened_again_and_are_refused_when_foreign() {
         MetricsZone::format(&mut bytes[..few]).err(),
         Some(MetricsZoneError::TooSmall(few))
     );
-}
-
-#[test]
-fn who_dies_in_the_middle_leaves_the_totals_as_they_were() {
-    let mut bytes = bytes(16);
-    let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut bytes);
-    MetricsZone::format(bytes)
-        .expect("a zone")
-        .add(&record("app", "k", "m", 1));
-    let before = text(&MetricsZone::open(bytes).expect("a zone"));
-    // Whatever part of a change was written, the undo log was written before.
-    let mut after = bytes.to_vec();
-    let mut interrupted = MetricsZone::open(&mut after).expect("a zone");
-    interrupted.change(&record("app", "k2", "m2", 1));
-    assert_ne!(text(&interrupted), before);
-    interrupted.recover();
-    assert_eq!(text(&interrupted), before);
-    interrupted.recover();
-    interrupted.add(&record("app", "k", "m", 1));
-    assert_eq!(sum(&text(&interrupted), "openai_api_calls_total"), 2.0);
 }
 
 proptest! {

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::super::*;
+use super::daily::raise_others;
 use super::{bytes, record, text};
 
 const DAY: u64 = 20_000;
@@ -44,7 +45,7 @@ fn what_is_read_is_what_was_written() {
         ..Counters::default()
     };
     for of in [DAY, DAY + 1] {
-        assert!(metrics.set_others(day(DAY + 1), day(of), "app", &others));
+        raise_others(&mut metrics, DAY + 1, of, "app", others);
     }
     let owner = SnapshotOwner {
         instance: u64::MAX,

@@ -20,14 +20,15 @@ use super::value::{ErrorKind, Value};
 use node::NodeSync;
 use table::RowTable;
 
-/// Rows per write call. A node does nothing else meanwhile.
+/// Maximum number of rows per write call. A node executes nothing else meanwhile.
 pub const MOST_WRITTEN: usize = 16;
-/// Rows per read call.
+/// Maximum number of rows per read call.
 pub const MOST_READ: usize = 128;
-/// Every this many rounds a node also gets the rows of other machines that it lacks.
+/// Interval, in rounds, at which a node also gets the rows of other machines that it lacks.
 const REPAIR_ROUNDS: u32 = 12;
 
-/// One machine's part in the sharing, and its knowledge of the others' rows.
+/// The rows of one machine and of the others, and the state of their synchronization with the
+/// nodes.
 #[derive(Debug)]
 pub struct Sharing {
     own: Instance,
@@ -50,7 +51,7 @@ impl core::fmt::Debug for Filter {
 }
 
 impl Sharing {
-    /// The state of an instance with that many nodes.
+    /// The state of an instance whose group has `nodes` nodes, which keep rows for `days` days.
     #[must_use]
     pub fn new(own: Instance, days: u32, nodes: usize) -> Self {
         Self {
@@ -86,7 +87,7 @@ impl Sharing {
         }
     }
 
-    /// Removes all days before this one.
+    /// Removes the rows of all days before this one.
     pub fn forget_before(&mut self, day: u32) {
         self.table.forget_before(day);
     }
@@ -102,7 +103,7 @@ impl Sharing {
         self.table.others(row)
     }
 
-    /// A new connection to a node, which may have lost its data.
+    /// Starts a round with a node after a new connection. The node may have lost its data.
     pub fn opened(&mut self, at: usize) {
         if let Some(node) = self.nodes.get_mut(at) {
             *node = NodeSync::default();
@@ -139,7 +140,7 @@ impl Sharing {
     /// Processes a node's answer to [`Self::next`].
     ///
     /// # Errors
-    /// When the node has not executed it. It is repeated in the next round.
+    /// When the node has not executed the command, which is repeated in the next round.
     pub fn answered(&mut self, at: usize, value: &Value) -> Result<(), ErrorKind> {
         match self.nodes.get_mut(at) {
             Some(node) => node.answered(value, at, &mut self.table, &*self.filter.0),

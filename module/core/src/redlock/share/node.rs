@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::super::reply::array;
 use super::super::value::{ErrorKind, Value};
 use super::MOST_WRITTEN;
 use super::row::{RowId, RowSums};
@@ -139,7 +140,7 @@ impl NodeSync {
         if self.id == id {
             return;
         }
-        // An empty data set has been given an id by one of the machines.
+        // The data set was empty and has got its id from one of the machines.
         let is_named = self.id.is_empty();
         self.id = id;
         if !is_named {
@@ -148,14 +149,6 @@ impl NodeSync {
             self.may_ask = true;
             table.doubt(at);
         }
-    }
-}
-
-fn array(value: &Value) -> Result<&[Value], ErrorKind> {
-    match value {
-        Value::Array(values) => Ok(values),
-        Value::Error(kind) => Err(*kind),
-        _ => Err(ErrorKind::Garbage),
     }
 }
 
@@ -188,7 +181,7 @@ fn told(value: &Value, accepts: &super::Accepts) -> Result<Told, ErrorKind> {
     else {
         return Err(ErrorKind::Garbage);
     };
-    // Data that none of our machines wrote is skipped.
+    // Skips data that cannot be parsed: no machine of the group wrote it.
     let row = |pair: &[Value]| match pair {
         [Value::Bytes(field), Value::Bytes(sums)] => {
             Some((RowId::of_field(field)?, RowSums::of_text(sums)?))

@@ -8,7 +8,7 @@ const MOST_SUMS: usize = 64;
 /// Maximum length of a row's name.
 const MOST_NAME: usize = 160;
 
-/// Identifies the machine's metrics zone: a random number that is stored with it.
+/// Identifies a machine's metrics zone: a random number that is stored with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instance(pub u64);
 
@@ -34,13 +34,13 @@ impl RowId {
         Self { day, name }
     }
 
-    /// The field of an instance's row on the nodes.
+    /// The name of an instance's row on the nodes.
     #[must_use]
     pub(super) fn field(&self, instance: Instance) -> String {
         format!("{}:{instance}:{}", self.day, self.name)
     }
 
-    /// Parses a field.
+    /// Parses the name of a row on the nodes.
     pub(super) fn of_field(field: &[u8]) -> Option<(Self, Instance)> {
         let mut parts = str::from_utf8(field).ok()?.splitn(3, ':');
         let (day, instance, name) = (parts.next()?, parts.next()?, parts.next()?);
@@ -59,7 +59,7 @@ impl RowId {
 pub struct RowSums(Vec<u64>);
 
 impl RowSums {
-    /// These sums, without trailing zeros.
+    /// The sums without trailing zeros; at most the first 64.
     #[must_use]
     pub fn new(sums: &[u64]) -> Self {
         let used = sums.iter().rposition(|&sum| sum > 0);
@@ -67,7 +67,7 @@ impl RowSums {
         Self(sums[..used].to_vec())
     }
 
-    /// The sum at an index.
+    /// The sum at an index; 0 beyond the last.
     #[must_use]
     pub fn get(&self, at: usize) -> u64 {
         self.0.get(at).copied().unwrap_or_default()

@@ -10,8 +10,8 @@ pub(super) type Key = (RowId, Instance);
 #[derive(Debug, Default)]
 struct Entry {
     sums: RowSums,
-    /// Nodes known to have these sums, as bits. Nodes without a bit are written to again and
-    /// again.
+    /// Set of nodes known to have these sums, one bit each. Nodes beyond the 128th have no bit: the
+    /// rows are written to them repeatedly.
     nodes: u128,
 }
 

@@ -19,7 +19,7 @@ fn granted(node: u8, index: usize) -> AcquireEvent {
 }
 
 fn verdict(nodes: u8, slots: u32, events: &[AcquireEvent]) -> Option<AcquireAction> {
-    let (mut acquire, _) = Acquire::new(attempt(nodes, slots), 0);
+    let (mut acquire, _) = Acquisition::new(attempt(nodes, slots), 0);
     let actions = events
         .iter()
         .flat_map(|&event| acquire.step(7, event))
@@ -38,7 +38,7 @@ fn retry(candidates: &[usize]) -> Option<AcquireAction> {
 
 #[test]
 fn a_split_vote_is_tried_again_with_what_may_be_free() {
-    // Whether fields or parts of texts were left out.
+    // Two nodes granted the first candidate and two the second; a quorum is three.
     let split = [granted(0, 0), granted(1, 0), granted(2, 1), granted(3, 1)];
     assert_eq!(
         verdict(4, 2, &split),
@@ -64,7 +64,7 @@ fn a_split_vote_is_tried_again_with_what_may_be_free() {
 
 #[test]
 fn refusals_teach_the_fence_that_a_quorum_wants_exceeded() {
-    let (mut acquire, _) = Acquire::new(attempt(3, 1), 0);
+    let (mut acquire, _) = Acquisition::new(attempt(3, 1), 0);
     for (node, fence) in [(0, 500), (1, 900), (2, 700)] {
         let _ = acquire.step(1, refused(node, RefusalCause::Fence, fence, &[0]));
     }
@@ -73,7 +73,7 @@ fn refusals_teach_the_fence_that_a_quorum_wants_exceeded() {
 
 #[test]
 fn one_node_alone_cannot_drive_the_fences_up() {
-    let (mut acquire, _) = Acquire::new(attempt(3, 1), 0);
+    let (mut acquire, _) = Acquisition::new(attempt(3, 1), 0);
     let _ = acquire.step(1, refused(0, RefusalCause::Fence, Fence::MAX.get(), &[0]));
     let _ = acquire.step(1, granted(1, 0));
     let _ = acquire.step(1, granted(2, 0));

@@ -3,7 +3,6 @@ mod cool_downs;
 mod judgement;
 mod naming;
 mod node_check;
-mod operations;
 mod replies;
 mod resp;
 mod strays;

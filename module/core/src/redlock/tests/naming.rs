@@ -39,54 +39,22 @@ fn names_that_would_move_the_hash_tag_are_refused() {
 }
 
 #[test]
-fn candidates_are_few_distinct_and_shuffled_evenly() {
+fn candidates_are_few_and_distinct() {
     let slots = |count| (0..count).map(|n| slot("k", n)).collect::<Vec<_>>();
-    assert_eq!(Candidates::in_order(vec![]), Err(CandidatesError::None));
-    assert_eq!(
-        Candidates::in_order(slots(17)),
-        Err(CandidatesError::TooMany(17))
-    );
-    let twice = [slots(3), slots(1)].concat();
-    assert_eq!(Candidates::in_order(twice), Err(CandidatesError::Twice));
-    let mut first = [0u32; 16];
-    for random in 0..16_000 {
-        let shuffled = Candidates::shuffled(slots(16), random).unwrap();
-        let mut sorted = shuffled.slots().to_vec();
-        let leader = slots(16)
-            .iter()
-            .position(|slot| *slot == sorted[0])
-            .unwrap();
-        first[leader] += 1;
-        sorted.sort();
-        let mut all = slots(16);
-        all.sort();
-        assert_eq!(sorted, all);
+    let in_order = |slots: Vec<Slot>| Candidates::in_order(slots).map(|all| all.slots().to_vec());
+    assert_eq!(in_order(slots(16)), Some(slots(16)));
+    for wrong in [vec![], slots(17), [slots(3), slots(1)].concat()] {
+        assert_eq!(in_order(wrong), None);
     }
-    assert!(
-        first.iter().all(|count| (850..1_150).contains(count)),
-        "{first:?}"
-    );
 }
 
 #[test]
 fn what_clients_call_themselves_cannot_break_a_listing() {
     let long = "é".repeat(100);
     let holder = Holder::new("a\nb\0", &long, 5);
-    assert_eq!(holder.owner(), "ab");
-    assert_eq!(holder.request(), "é".repeat(64));
-    let fence = Fence::new(9).unwrap();
-    let meta = holder.meta(Nonce(1), fence);
+    let meta = holder.meta(Nonce(1), Fence::new(9).unwrap());
     let nonce = Nonce(1).to_string();
-    assert_eq!(
-        Holder::from_meta(&meta, &nonce),
-        Some((fence, Some(holder)))
-    );
-    assert_eq!(Holder::from_meta(&meta, "another"), None);
-    let repaired = format!("{nonce}\n9\n\n\n");
-    assert_eq!(Holder::from_meta(&repaired, &nonce), Some((fence, None)));
-    for garbage in ["", "x", &nonce, &format!("{nonce}\nx\n1\n\n")] {
-        assert_eq!(Holder::from_meta(garbage, &nonce), None, "{garbage:?}");
-    }
+    assert_eq!(meta, format!("{nonce}\n9\n5\nab\n{}", "é".repeat(64)));
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn it_is_rare_while_all_is_well_and_soon_after_an_error() {
     assert!(!check.is_due(5_199));
 }
 
-/// As many commands as the connection is told to wait for.
+/// The commands of a check use keys of the pool, the script call uses none.
 #[test]
 fn a_trial_touches_the_keys_of_its_pool() {
     let names = PoolNames::new("p:", "main").unwrap();

@@ -95,20 +95,12 @@ fn the_other_answers() {
     assert_eq!(released(-1, ""), Err(ErrorKind::Garbage));
     assert_eq!(reply::release(&Value::Int(1)), Err(ErrorKind::Garbage));
     assert_eq!(reply::enqueue(&Value::Int(4)), Ok(4));
-    assert_eq!(reply::leave(&Value::Int(0)), Ok(false));
-    assert_eq!(reply::head(&Value::Nil), Ok(None));
-    assert_eq!(reply::head(&text("h:1")), Ok(Some("h:1".into())));
-    assert_eq!(
-        reply::head(&Value::Error(ErrorKind::Busy)),
-        Err(ErrorKind::Busy)
-    );
     let row = |index, left| {
         let row = [Value::Int(index), text("n\n7"), Value::Int(left)];
         Value::Array(vec![Value::Array(row.into())])
     };
     let held = Held {
         index: 1,
-        nonce: "n".into(),
         left_ms: None,
         meta: "n\n7".into(),
     };

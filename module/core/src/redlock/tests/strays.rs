@@ -53,7 +53,7 @@ fn granted(node: u8, index: usize) -> AcquireEvent {
 
 #[test]
 fn the_winner_gives_back_other_slots_and_keeps_late_votes_for_its_own() {
-    let (mut acquire, _) = Acquire::new(attempt(5, 3), 0);
+    let (mut acquire, _) = Acquisition::new(attempt(5, 3), 0);
     let mut actions = acquire.step(1, granted(0, 2));
     actions.extend(acquire.step(1, granted(1, 0)));
     actions.extend(acquire.step(1, AcquireEvent::TimedOut(NodeId(4))));
@@ -81,7 +81,7 @@ fn the_winner_gives_back_other_slots_and_keeps_late_votes_for_its_own() {
 
 #[test]
 fn a_vote_that_comes_after_the_lease_was_given_back_is_a_stray() {
-    let (mut acquire, _) = Acquire::new(attempt(3, 1), 0);
+    let (mut acquire, _) = Acquisition::new(attempt(3, 1), 0);
     let _ = acquire.step(1, granted(0, 0));
     let won = acquire.step(1, granted(1, 0));
     assert!(matches!(won[..], [AcquireAction::Won { .. }]));
@@ -92,7 +92,7 @@ fn a_vote_that_comes_after_the_lease_was_given_back_is_a_stray() {
 
 #[test]
 fn a_client_that_leaves_leaves_nothing() {
-    let (mut acquire, _) = Acquire::new(attempt(3, 2), 0);
+    let (mut acquire, _) = Acquisition::new(attempt(3, 2), 0);
     let _ = acquire.step(1, granted(0, 1));
     let gone = acquire.step(2, AcquireEvent::Abandoned);
     assert_eq!(given_back(&gone), [(0, "k:1".to_owned())]);
@@ -111,7 +111,7 @@ fn a_client_that_leaves_leaves_nothing() {
 #[test]
 fn what_certainly_did_not_run_is_not_given_back() {
     for (kind, owed) in [(ErrorKind::OutOfMemory, 0), (ErrorKind::Disconnected, 2)] {
-        let (mut acquire, _) = Acquire::new(attempt(1, 2), 0);
+        let (mut acquire, _) = Acquisition::new(attempt(1, 2), 0);
         let failed = acquire.step(1, AcquireEvent::Erred(NodeId(0), kind));
         assert_eq!(given_back(&failed).len(), owed, "{kind:?}");
         assert_eq!(
@@ -139,14 +139,14 @@ fn any_event(nodes: u8, slots: usize) -> impl Strategy<Value = AcquireEvent> {
 }
 
 proptest! {
-    /// Whatever the order of events, there is at most one result, and every grant is either part
-    /// of the lease or released.
+    /// In any order of events, there is one result, and every grant is either part of the lock or
+    /// released.
     #[test]
     fn every_grant_is_kept_or_given_back(
         nodes in 1u8..=9,
         events in prop::collection::vec(any_event(9, 3), 0..40),
     ) {
-        let (mut acquire, _) = Acquire::new(attempt(nodes, 3), 0);
+        let (mut acquire, _) = Acquisition::new(attempt(nodes, 3), 0);
         let (mut actions, mut grants) = (Vec::new(), Vec::new());
         for event in events {
             actions.extend(acquire.step(5, event));
@@ -165,8 +165,8 @@ proptest! {
             _ => None,
         };
         let back = given_back(&actions);
-        // A grant that a node gave twice is released even if the slot is acquired in the end; it
-        // does not count then.
+        // A node that grants two candidates has one of them released, even if that is the acquired
+        // slot. The released grant does not count.
         let counted: std::collections::BTreeSet<_> =
             grants.iter().filter(|grant| !back.contains(grant)).collect();
         prop_assert!(counted.iter().all(|grant| Some(&grant.1) == kept.as_ref()), "{:?}", actions);
@@ -177,7 +177,7 @@ proptest! {
 /// A node that was late may still lock the slot.
 #[test]
 fn an_attempt_is_heard_when_no_node_can_grant_anything_any_more() {
-    let (mut acquire, _) = Acquire::new(attempt(3, 1), 0);
+    let (mut acquire, _) = Acquisition::new(attempt(3, 1), 0);
     let _ = acquire.step(1, granted(0, 0));
     let _ = acquire.step(1, granted(1, 0));
     assert!(!acquire.is_drained());

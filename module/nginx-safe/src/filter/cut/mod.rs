@@ -11,28 +11,29 @@ use crate::filter::chain::in_memory;
 use crate::guard;
 use crate::text::copy_into;
 
-/// What a [`Cutter`] is shown.
-pub enum Part<'a> {
-    /// What is in memory of a piece; what is left of it is to be moved to its front.
+/// The input of a [`Cutter`].
+pub enum BodyPart<'a> {
+    /// The bytes of a piece that are in memory. The cutter moves the bytes that are kept to the
+    /// front.
     Bytes(&'a mut [u8]),
-    /// The body ends.
+    /// The end of the body.
     End,
 }
 
-/// What is left of a [`Part`].
+/// The bytes to send in place of a [`BodyPart`], after parts of it have been taken out.
 #[derive(Default)]
-pub struct Left {
-    /// What goes before it: what was held back of earlier ones.
+pub struct Remainder {
+    /// Bytes to send first: those held back from earlier parts.
     pub before: Vec<u8>,
-    /// How many of its first bytes go.
+    /// Number of bytes at the front of the part that are sent.
     pub kept: usize,
 }
 
-/// Takes parts out of a body as it passes.
-pub type Cutter<'a> = Box<dyn FnMut(Part<'_>) -> Left + 'a>;
+/// Removes parts of a body. It is called for each piece in order, and at the end.
+pub type Cutter<'a> = Box<dyn FnMut(BodyPart<'_>) -> Remainder + 'a>;
 
-/// A chain that is being made, of links of ours: filters must not change those that
-/// they are passed.
+/// A chain under construction. Its links are allocated here, because a filter must not change the
+/// links that it is passed.
 struct Links {
     pool: *mut ngx_pool_t,
     first: *mut ngx_chain_t,
@@ -41,9 +42,10 @@ struct Links {
 
 impl Links {
     /// # Safety
-    /// A live pool, and a buffer that lives as long.
+    /// The pool must be live. `buffer` must live as long as the pool.
     unsafe fn add(&mut self, buffer: *mut ngx_buf_t) -> Option<()> {
-        // SAFETY: a fresh link, and the last one before it.
+        // SAFETY: ngx_alloc_chain_link returns null or a link of the live pool; `last` is null or a
+        // link that was added before.
         unsafe {
             let link = ngx_alloc_chain_link(self.pool);
             (*ptr::NonNull::new(link)?.as_ptr()).buf = buffer;
@@ -58,22 +60,22 @@ impl Links {
     }
 }
 
-/// Cuts the parts of a chain: what is left, null if that is nothing; `None` when memory
-/// is short.
+/// Removes parts of a chain. Returns the rest, which is null if there is none; `None` if memory
+/// runs out.
 ///
 /// # Safety
-/// A live request, and the chain that nginx passes to its body filters, of an answer
-/// that is not buffered.
+/// `r` must be live, and `chain` be what nginx passes to its body filters, of a response that is
+/// not buffered.
 pub(crate) unsafe fn cut(
     r: *mut ngx_http_request_t,
     mut chain: *mut ngx_chain_t,
     mut cutter: Cutter<'_>,
 ) -> Option<*mut ngx_chain_t> {
-    let mut cut = move |part: Part<'_>| guard(Left::default(), || cutter(part));
-    // SAFETY: links are null-terminated and have buffers each. Bytes of an answer that
-    // is not buffered lie in the buffer that nginx has read them into, for this request
-    // alone; nginx sees by `pos` and `last` what is still to be sent of it. Bytes that lie
-    // elsewhere, and may be read only, are copied.
+    let mut cut = move |part: BodyPart<'_>| guard(Remainder::default(), || cutter(part));
+    // SAFETY: a chain ends with a null link, and each link has a buffer (Lists). nginx reads a
+    // response that is not buffered into `u->buffer`, which belongs to this request alone, and
+    // finds out from `pos` and `last` how much of it is still to be sent. `temporary` also marks
+    // bytes that may be changed. All other bytes may be read-only, and are copied.
     unsafe {
         let pool = (*r).pool;
         let own = (*r).upstream.as_ref().map(|u| u.buffer.start..u.buffer.end);
@@ -95,14 +97,18 @@ pub(crate) unsafe fn cut(
             let had = in_memory(&*buffer);
             if let Some(length) = had {
                 let bytes = core::slice::from_raw_parts_mut((*buffer).pos, length);
-                let Left { before, kept } = cut(Part::Bytes(bytes));
+                let Remainder { before, kept } = cut(BodyPart::Bytes(bytes));
                 (*buffer).last = (*buffer).pos.add(kept.min(length));
                 if !before.is_empty() {
                     left.add(new_buffer(pool, &before, None)?)?;
                 }
             }
-            let behind = if ends { cut(Part::End).before } else { vec![] };
-            // nginx takes no buffer in memory that is empty.
+            let behind = if ends {
+                cut(BodyPart::End).before
+            } else {
+                vec![]
+            };
+            // nginx reports an error for an empty buffer in memory.
             let emptied = had.is_some() && in_memory(&*buffer).is_none();
             if emptied && ends {
                 left.add(new_buffer(pool, &behind, Some(&*buffer))?)?;
@@ -125,9 +131,10 @@ pub(crate) unsafe fn cut(
 }
 
 /// # Safety
-/// A live pool, and a buffer with bytes in memory.
+/// The pool must be live, and `buffer` have bytes in memory.
 unsafe fn copy_of(pool: *mut ngx_pool_t, buffer: &ngx_buf_t) -> Option<*mut ngx_buf_t> {
-    // SAFETY: the caller's; buffer and copy come from the pool.
+    // SAFETY: the caller guarantees the pool and the bytes. The new buffer and the copy come from
+    // that pool, the buffer zeroed.
     unsafe {
         let bytes = core::slice::from_raw_parts(buffer.pos, in_memory(buffer)?);
         let text = copy_into(pool, bytes)?;
@@ -146,12 +153,13 @@ unsafe fn copy_of(pool: *mut ngx_pool_t, buffer: &ngx_buf_t) -> Option<*mut ngx_
     }
 }
 
-/// Frees the links that [`cut`] has made: nobody keeps links that are passed to filters.
+/// Frees the links that [`cut`] has allocated. No filter keeps links that it was passed.
 ///
 /// # Safety
-/// The request, and what `cut` has given for it, once it has been passed on.
+/// `chain` must be the result of `cut` for the live request `r`, and have been passed on.
 pub(crate) unsafe fn forget(r: *mut ngx_http_request_t, mut chain: *mut ngx_chain_t) {
-    // SAFETY: links of the request's pool; as ngx_free_chain does.
+    // SAFETY: the links come from the pool of the live request, and are added to its list of free
+    // links, as ngx_free_chain does.
     unsafe {
         while let Some(link) = chain.as_mut() {
             let next = link.next;
@@ -163,13 +171,14 @@ pub(crate) unsafe fn forget(r: *mut ngx_http_request_t, mut chain: *mut ngx_chai
 }
 
 /// # Safety
-/// A live pool.
+/// The pool must be live.
 unsafe fn new_buffer(
     pool: *mut ngx_pool_t,
     bytes: &[u8],
     ends: Option<&ngx_buf_t>,
 ) -> Option<*mut ngx_buf_t> {
-    // SAFETY: buffer and copy come from the pool; zeros are a buffer of nothing.
+    // SAFETY: the buffer and the copy come from the live pool. A zeroed ngx_buf_t is a valid buffer
+    // without bytes.
     unsafe {
         let buffer = ngx_pcalloc(pool, size_of::<ngx_buf_t>())
             .cast::<ngx_buf_t>()

@@ -2,15 +2,15 @@ use core::{ptr, slice};
 
 use ngx::ffi::{ngx_buf_t, ngx_chain_t, ngx_http_upstream_t};
 
-use super::{Left, Part, cut};
+use super::{BodyPart, Remainder, cut};
 use crate::testing::TestPool;
 
 const TEXT: &[u8] = b"0123456789";
 
-/// A page that cannot be written to, with the text.
+/// The text, in a page that is read-only.
 fn read_only() -> *mut u8 {
     const SIZE: usize = 4096;
-    // SAFETY: a fresh page of our own.
+    // SAFETY: a fresh page, which is not used elsewhere.
     unsafe {
         let place = libc::mmap(
             ptr::null_mut(),
@@ -27,10 +27,10 @@ fn read_only() -> *mut u8 {
     }
 }
 
-/// A buffer over the text at this place.
+/// A buffer over the text at `place`.
 fn buffer(pool: &TestPool, place: *mut u8) -> *mut ngx_buf_t {
     let buffer = pool.zeros::<ngx_buf_t>();
-    // SAFETY: a fresh record, of a text that is there.
+    // SAFETY: a fresh record; `place` points to the text.
     unsafe {
         (*buffer).pos = place;
         (*buffer).last = place.add(TEXT.len());
@@ -53,15 +53,15 @@ fn cut_three(pool: &TestPool, from: *mut ngx_buf_t, own: *mut u8) -> (Vec<u8>, *
             (*r).upstream = upstream;
         }
         (*chain).buf = from;
-        let cutter = Box::new(|part: Part<'_>| match part {
-            Part::Bytes(bytes) => {
+        let cutter = Box::new(|part: BodyPart<'_>| match part {
+            BodyPart::Bytes(bytes) => {
                 bytes.copy_within(3.., 0);
-                Left {
+                Remainder {
                     before: vec![],
                     kept: bytes.len() - 3,
                 }
             }
-            Part::End => Left::default(),
+            BodyPart::End => Remainder::default(),
         });
         let left = cut(r, chain, cutter).expect("memory");
         assert!((*left).next.is_null(), "one buffer");
@@ -73,8 +73,8 @@ fn cut_three(pool: &TestPool, from: *mut ngx_buf_t, own: *mut u8) -> (Vec<u8>, *
     }
 }
 
-/// As the modules of nginx pass texts of the configuration, mapped files, or what other requests
-/// are sent as well.
+/// nginx's modules pass such buffers for text from the configuration, for mapped files, and for
+/// bytes that are also sent to other requests.
 #[test]
 fn what_cannot_be_written_to_is_copied() {
     let pool = TestPool::new();
@@ -110,7 +110,7 @@ fn what_has_been_read_for_the_request_alone_is_cut_where_it_lies() {
     unsafe { (*from).set_temporary(1) };
     let (left, at) = cut_three(&pool, from, ptr::null_mut());
     assert_eq!((&left[..], at), (&TEXT[3..], place));
-    // The upstream's own buffer is said to be memory.
+    // The upstream's own buffer is marked `memory`, not `temporary`.
     let place = pool.bytes(TEXT);
     let from = buffer(&pool, place);
     // SAFETY: as above.

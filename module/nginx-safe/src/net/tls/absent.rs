@@ -1,4 +1,4 @@
-//! What stands in for TLS where nginx was built without SSL: none of it can come to be.
+//! Replacements for the TLS types where nginx is built without SSL. No value of them can be made.
 
 use std::convert::Infallible;
 use std::io;
@@ -8,7 +8,7 @@ use ngx::ffi::ngx_connection_t;
 use super::Tls;
 use crate::{Conf, ConfResult};
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct TlsContext(Infallible);
 
 impl TlsContext {
@@ -16,23 +16,23 @@ impl TlsContext {
         Err("this nginx was built without SSL".into())
     }
 
-    pub fn verify(self) {
+    pub fn verify(&self) {
         match self.0 {}
     }
 
-    pub fn trust(self, _: &Conf, _: &str) -> ConfResult {
+    pub fn trust(&self, _: &Conf, _: &str) -> ConfResult {
         match self.0 {}
     }
 
-    pub fn trust_system(self) -> ConfResult {
+    pub fn trust_system(&self) -> ConfResult {
         match self.0 {}
     }
 
-    pub fn certificate(self, _: &Conf, _: &str) -> ConfResult {
+    pub fn certificate(&self, _: &Conf, _: &str) -> ConfResult {
         match self.0 {}
     }
 
-    pub fn key(self, _: &Conf, _: &str) -> ConfResult {
+    pub fn key(&self, _: &Conf, _: &str) -> ConfResult {
         match self.0 {}
     }
 }

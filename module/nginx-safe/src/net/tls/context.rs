@@ -1,9 +1,11 @@
-//! What connections have in common.
+//! The TLS settings that connections share.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
+use core::mem;
 use core::ptr::{self, NonNull};
 use std::ffi::CString;
 use std::fs::File;
+use std::rc::Rc;
 
 use ngx::ffi::{
     ERR_clear_error, ERR_get_error, ERR_reason_error_string, NGX_OK, NGX_SSL_TLSv1_2,
@@ -11,90 +13,122 @@ use ngx::ffi::{
     SSL_CTX_set_default_passwd_cb, SSL_CTX_set_default_passwd_cb_userdata,
     SSL_CTX_set_default_verify_paths, SSL_CTX_set_verify, SSL_CTX_use_PrivateKey_file,
     SSL_CTX_use_certificate_chain_file, SSL_FILETYPE_PEM, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER,
-    SSL_MODE_ENABLE_PARTIAL_WRITE, SSL_VERIFY_PEER, ngx_int_t, ngx_pcalloc, ngx_pool_cleanup_add,
-    ngx_ssl_cleanup_ctx, ngx_ssl_create, ngx_ssl_t, ngx_uint_t,
+    SSL_MODE_ENABLE_PARTIAL_WRITE, SSL_VERIFY_PEER, ngx_int_t, ngx_log_t, ngx_ssl_cleanup_ctx,
+    ngx_ssl_create, ngx_ssl_t, ngx_uint_t,
 };
 
 use crate::{Conf, ConfResult};
 
-/// Whom to trust, and who we are: nginx's own `ngx_ssl_t`, which lasts as long as the
-/// configuration.
-#[derive(Clone, Copy)]
-pub struct TlsContext(NonNull<ngx_ssl_t>);
+/// Trusted authorities, and the client's certificate and key. OpenSSL's context is freed together
+/// with the last clone, possibly after the configuration that made it.
+///
+/// ```compile_fail,E0277
+/// fn send(tls: nginx_safe::TlsContext) {
+///     std::thread::spawn(move || drop(tls));
+/// }
+/// ```
+#[derive(Clone)]
+pub struct TlsContext(Rc<Context>);
 
-impl TlsContext {
-    /// One that trusts everybody.
-    pub fn new(conf: &Conf) -> ConfResult<Self> {
-        // SAFETY: the pool is that of the configuration being read. ngx_ssl_create
-        // expects a zeroed ngx_ssl_t with a log, and ngx_ssl_cleanup_ctx frees what it
-        // made when the pool goes, which the ngx_ssl_t lies in.
+/// A raw pointer, because OpenSSL's context may point back to `Parts`.
+struct Context(NonNull<Parts>);
+
+struct Parts {
+    ssl: ngx_ssl_t,
+    /// A log that discards all messages. It replaces the configuration's log, which does not live
+    /// as long.
+    silent: ngx_log_t,
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        let parts = self.0.as_ptr();
+        // SAFETY: made by `TlsContext::new`, and this was the last reference. ngx_ssl_cleanup_ctx
+        // releases nginx's references to OpenSSL's objects; open connections hold references of
+        // their own.
         unsafe {
-            let (pool, log) = ((*conf.0).pool, (*conf.0).log);
-            let ssl = ngx_pcalloc(pool, size_of::<ngx_ssl_t>()).cast::<ngx_ssl_t>();
-            let cleanup = ngx_pool_cleanup_add(pool, 0);
-            let context = NonNull::new(ssl).map(Self).filter(|_| !cleanup.is_null());
-            let context = context.ok_or("no memory")?;
-            (*ssl).log = log;
-            let protocols = NGX_SSL_TLSv1_2 | NGX_SSL_TLSv1_3;
-            if ngx_ssl_create(ssl, protocols as ngx_uint_t, ptr::null_mut()) != NGX_OK as ngx_int_t
-            {
-                return Err("no memory".into());
+            if !(*parts).ssl.ctx.is_null() {
+                ngx_ssl_cleanup_ctx((&raw mut (*parts).ssl).cast());
             }
-            (*cleanup).handler = Some(ngx_ssl_cleanup_ctx);
-            (*cleanup).data = ssl.cast();
-            // What could not be sent is sent again from a buffer that has grown, and
-            // maybe moved, in the meantime.
-            let mode = SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER;
-            let ctx = context.ctx();
-            SSL_CTX_ctrl(ctx, SSL_CTRL_MODE as c_int, mode.into(), ptr::null_mut());
-            Ok(context)
+            drop(Box::from_raw(parts));
         }
     }
+}
 
-    pub(crate) fn raw(self) -> *mut ngx_ssl_t {
-        self.0.as_ptr()
+impl TlsContext {
+    /// Makes a context that accepts any certificate.
+    pub fn new(conf: &Conf) -> ConfResult<Self> {
+        // SAFETY: all-zero `Parts` are valid: ngx_ssl_create expects a zeroed ngx_ssl_t with a log,
+        // and a zeroed ngx_log_t has a level that logs nothing.
+        let parts = Box::leak(Box::new(unsafe { mem::zeroed::<Parts>() }));
+        let context = Self(Rc::new(Context(NonNull::from(parts))));
+        let ssl = context.raw();
+        // SAFETY: the parts have just been made. The log of a `Conf` is live during this call; it
+        // is replaced before the call returns.
+        let made = unsafe {
+            (*ssl).log = (*conf.0).log;
+            let protocols = (NGX_SSL_TLSv1_2 | NGX_SSL_TLSv1_3) as ngx_uint_t;
+            let made = ngx_ssl_create(ssl, protocols, ptr::null_mut());
+            (*ssl).log = &raw mut (*context.0.0.as_ptr()).silent;
+            made
+        };
+        if made != NGX_OK as ngx_int_t {
+            return Err("no memory".into());
+        }
+        // Bytes that could not be sent are sent again from a buffer that may have grown and moved.
+        let mode = SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER;
+        let (ctx, command) = (context.ctx(), SSL_CTRL_MODE as c_int);
+        // SAFETY: ngx_ssl_create has made the SSL_CTX, which lives until Drop.
+        unsafe { SSL_CTX_ctrl(ctx, command, mode.into(), ptr::null_mut()) };
+        Ok(context)
     }
 
-    fn ctx(self) -> *mut SSL_CTX {
-        // SAFETY: see the type.
+    pub(crate) fn raw(&self) -> *mut ngx_ssl_t {
+        // SAFETY: the parts live until Drop.
+        unsafe { &raw mut (*self.0.0.as_ptr()).ssl }
+    }
+
+    fn ctx(&self) -> *mut SSL_CTX {
+        // SAFETY: the parts live until Drop.
         unsafe { (*self.raw()).ctx }
     }
 
-    /// From now on, trusts nobody who is not vouched for.
-    pub fn verify(self) {
-        // SAFETY: a live SSL_CTX. Without a callback a handshake fails with those who
-        // are not trusted.
+    /// Makes handshakes fail if the peer's certificate is not signed by a trusted authority.
+    pub fn verify(&self) {
+        // SAFETY: the SSL_CTX lives until Drop. Without a callback, OpenSSL itself makes the
+        // handshake fail.
         unsafe { SSL_CTX_set_verify(self.ctx(), SSL_VERIFY_PEER as c_int, None) }
     }
 
-    /// Trusts the authorities of a file.
-    pub fn trust(self, conf: &Conf, path: &str) -> ConfResult {
-        // SAFETY: a live SSL_CTX; the name is read during the call only.
+    /// Trusts the authorities in a PEM file.
+    pub fn trust(&self, conf: &Conf, path: &str) -> ConfResult {
+        // SAFETY: the SSL_CTX lives until Drop. OpenSSL reads the name during the call only.
         self.load(conf, path, |ctx, file| unsafe {
             SSL_CTX_load_verify_locations(ctx, file, ptr::null())
         })
     }
 
-    /// Trusts the authorities that this machine trusts.
-    pub fn trust_system(self) -> ConfResult {
-        // SAFETY: a live SSL_CTX.
+    /// Trusts the authorities that OpenSSL trusts by default on this machine.
+    pub fn trust_system(&self) -> ConfResult {
+        // SAFETY: the SSL_CTX lives until Drop.
         outcome(unsafe { SSL_CTX_set_default_verify_paths(self.ctx()) })
             .map_err(|e| format!("the system's certificates: {e}"))
     }
 
-    /// Who we are.
-    pub fn certificate(self, conf: &Conf, path: &str) -> ConfResult {
-        // SAFETY: as in `trust`.
+    /// Sets the client's certificate chain, from a PEM file.
+    pub fn certificate(&self, conf: &Conf, path: &str) -> ConfResult {
+        // SAFETY: the SSL_CTX lives until Drop. OpenSSL reads the name during the call only.
         self.load(conf, path, |ctx, file| unsafe {
             SSL_CTX_use_certificate_chain_file(ctx, file)
         })
     }
 
-    /// What proves it. The certificate comes before.
-    pub fn key(self, conf: &Conf, path: &str) -> ConfResult {
+    /// Sets the private key of the certificate, which must have been set before, from a PEM file
+    /// that is not encrypted.
+    pub fn key(&self, conf: &Conf, path: &str) -> ConfResult {
         let mut is_asked = false;
-        // SAFETY: as in `trust`; the callback is called, if at all, while the flag is
-        // there, and OpenSSL forgets both.
+        // SAFETY: the SSL_CTX lives until Drop. OpenSSL reads the name during the call only. The
+        // password callback and its flag are removed again before the flag goes out of scope.
         let loaded = self.load(conf, path, |ctx, file| unsafe {
             SSL_CTX_set_default_passwd_cb(ctx, Some(no_password));
             SSL_CTX_set_default_passwd_cb_userdata(ctx, (&raw mut is_asked).cast());
@@ -110,30 +144,30 @@ impl TlsContext {
     }
 
     fn load(
-        self,
+        &self,
         conf: &Conf,
         path: &str,
         load: impl FnOnce(*mut SSL_CTX, *const c_char) -> c_int,
     ) -> ConfResult {
         let full = conf.full_path(path)?;
-        // OpenSSL has no words for what the system says.
+        // OpenSSL's message does not contain the system's error.
         File::open(&full).map_err(|e| format!("\"{full}\": {e}"))?;
         let file = CString::new(full.as_str()).map_err(|_| "not a path")?;
         outcome(load(self.ctx(), file.as_ptr())).map_err(|e| format!("\"{full}\": {e}"))
     }
 }
 
-/// In place of OpenSSL's prompt, at which nginx would stand when it starts.
+/// A password callback that fails. OpenSSL's default would prompt, which blocks the start of nginx.
 unsafe extern "C" fn no_password(_: *mut c_char, _: c_int, _: c_int, asked: *mut c_void) -> c_int {
-    // SAFETY: the flag of `key`.
+    // SAFETY: `key` passes a pointer to a flag that is live while OpenSSL can call this.
     unsafe { *asked.cast::<bool>() = true };
     -1
 }
 
-/// What has become of a call to OpenSSL: if it failed, the first thing it met. nginx
-/// wants nothing left in the queue of errors, which may not be empty after success.
+/// The result of a call to OpenSSL; on failure, its first error. Empties OpenSSL's error queue,
+/// which may contain errors even after success: nginx expects it to be empty.
 fn outcome(returned: c_int) -> ConfResult {
-    // SAFETY: the reasons are static strings, or null for those that have none.
+    // SAFETY: ERR_reason_error_string returns null or a static string.
     let reason = unsafe {
         let reason = ERR_reason_error_string(ERR_get_error());
         ERR_clear_error();

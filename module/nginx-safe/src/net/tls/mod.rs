@@ -1,7 +1,7 @@
-//! TLS of our own connections, by nginx's OpenSSL.
+//! TLS for connections that the module opens, with nginx's OpenSSL.
 #![cfg_attr(
     not(ngx_feature = "ssl"),
-    allow(dead_code, reason = "nobody can make a context")
+    allow(dead_code, reason = "without SSL, no TlsContext can be created")
 )]
 
 #[cfg(not(ngx_feature = "ssl"))]
@@ -26,28 +26,28 @@ use std::rc::Rc;
 
 use crate::ConfResult;
 
-/// That TLS is to be spoken, and with whom.
+/// Settings of a TLS connection.
 #[derive(Clone)]
 pub struct Tls {
-    /// Certificates to trust and to show.
+    /// Trusted authorities, and the client's certificate.
     pub context: TlsContext,
-    /// The name that the peer must have.
+    /// The name that the peer's certificate must contain.
     pub name: TlsName,
 }
 
-/// What the peer's certificate must be for.
+/// The name that a certificate must contain.
 #[derive(Clone)]
 pub enum TlsName {
-    /// It is told to the peer, too (SNI).
+    /// A host name. It is also sent to the peer (SNI).
     Host(Rc<CStr>),
     /// An IP address.
     Address(Rc<CStr>),
 }
 
 impl TlsName {
-    /// A host name or an IP address.
+    /// A host name or an IP address, 1 to 255 bytes long.
     pub fn new(name: &str) -> ConfResult<Self> {
-        // A longer one cannot be told to the peer.
+        // SNI allows no longer names.
         let fits = (1..=255).contains(&name.len());
         let text = CString::new(name).ok().filter(|_| fits);
         let text = text.ok_or_else(|| format!("invalid name \"{name}\""))?;

@@ -1,4 +1,4 @@
-//! What is of one connection.
+//! The TLS state of one connection.
 
 use core::ffi::{CStr, c_int, c_long};
 use core::ptr::{self, NonNull};
@@ -18,17 +18,18 @@ use super::{Tls, TlsName};
 use crate::guard;
 use crate::net::peer::event_entry;
 
-/// As large as nginx's own for a connection to an upstream.
+/// The size of nginx's own pool for a connection to an upstream.
 const POOL_SIZE: usize = 128;
 
-/// The TLS side of a connection. It outlives the connection, whose log and pool are its.
+/// The TLS side of a connection. It is dropped after the connection is closed, because it owns the
+/// connection's log and pool.
 pub(crate) struct TlsSession {
     tls: Tls,
     heard: NonNull<Heard>,
     pool: *mut ngx_pool_t,
 }
 
-/// The log of a connection: what nginx said last, for our own line about it.
+/// The log of a connection. It keeps nginx's last message, which becomes part of our own.
 struct Heard {
     log: ngx_log_t,
     last: Option<String>,
@@ -36,10 +37,10 @@ struct Heard {
 
 impl TlsSession {
     pub fn new(tls: &Tls) -> Self {
-        // SAFETY: all-zero bits are a valid ngx_log_t.
+        // SAFETY: an all-zero ngx_log_t is valid.
         let log = unsafe { mem::zeroed() };
         let heard = NonNull::from(Box::leak(Box::new(Heard { log, last: None })));
-        // SAFETY: just made, and ours until Drop.
+        // SAFETY: the box has just been made, and is ours until Drop.
         unsafe {
             let log = &raw mut (*heard.as_ptr()).log;
             (*log).log_level = NGX_LOG_INFO as ngx_uint_t;
@@ -57,15 +58,15 @@ impl TlsSession {
         !self.pool.is_null()
     }
 
-    /// Whether the handshake is done; the first call begins it. Until it has ended, the
-    /// connection's events are nginx's.
+    /// Whether the handshake has succeeded. The first call begins it. Until the handshake ends,
+    /// nginx handles the connection's events.
     ///
     /// # Safety
-    /// `c` must be the open, connected connection of the [`Peer`](crate::Peer) that
-    /// this belongs to.
+    /// `c` must be the connection of the [`Peer`](crate::Peer) that owns this session, open and
+    /// connected.
     pub unsafe fn handshake(&mut self, c: *mut ngx_connection_t) -> io::Result<bool> {
-        // SAFETY: the caller vouches for the connection. `begin` gives it its `ssl`,
-        // which it has until `end`.
+        // SAFETY: the caller guarantees the connection. `begin` makes its `ssl`, which exists until
+        // `end`.
         unsafe {
             if (*c).ssl.is_null() {
                 self.begin(c)?;
@@ -94,11 +95,13 @@ impl TlsSession {
     }
 
     unsafe fn begin(&mut self, c: *mut ngx_connection_t) -> io::Result<()> {
-        // SAFETY: as for `handshake`. Log and pool last longer than the connection, and
-        // the context longer than every worker's connections. OpenSSL copies the names.
+        // SAFETY: the caller guarantees that the connection is open. Log, pool and context outlive
+        // it, because `Peer` closes it before it drops this session. OpenSSL copies the names.
         unsafe {
             let log = &raw mut (*self.heard.as_ptr()).log;
-            self.pool = ngx_create_pool(POOL_SIZE, log);
+            if self.pool.is_null() {
+                self.pool = ngx_create_pool(POOL_SIZE, log);
+            }
             if self.pool.is_null() {
                 return Err(io::ErrorKind::OutOfMemory.into());
             }
@@ -131,13 +134,14 @@ impl TlsSession {
         }
     }
 
-    /// Leaves the connection without a word: nothing that could block, or come later.
+    /// Ends TLS without sending a close alert, and without waiting for one.
     ///
     /// # Safety
     /// As for `handshake`.
     pub unsafe fn end(&mut self, c: *mut ngx_connection_t) {
-        // SAFETY: as for `handshake`. A shutdown that neither sends nor waits is done at
-        // once, in the middle of a handshake too, and frees what OpenSSL has of it.
+        // SAFETY: the caller guarantees that the connection is open. With both flags set, or during
+        // a handshake, ngx_ssl_shutdown neither sends nor waits, and frees OpenSSL's objects before
+        // it returns.
         unsafe {
             if !(*c).ssl.is_null() {
                 (*(*c).ssl).set_no_wait_shutdown(1);
@@ -147,9 +151,9 @@ impl TlsSession {
         }
     }
 
-    /// What nginx has said of the connection last.
+    /// The last error that nginx logged for this connection.
     pub fn error(&self) -> Option<io::Error> {
-        // SAFETY: ours until Drop; nobody writes to it now.
+        // SAFETY: the box is ours until Drop. Only nginx writes to it, during calls to nginx.
         unsafe { (*self.heard.as_ptr()).last.clone() }.map(failure)
     }
 }
@@ -160,7 +164,7 @@ fn failure(reason: impl std::fmt::Display) -> io::Error {
 
 impl Drop for TlsSession {
     fn drop(&mut self) {
-        // SAFETY: the connection is closed; nothing refers to either any more.
+        // SAFETY: the connection has been closed, so nothing refers to the pool or the log.
         unsafe {
             if !self.pool.is_null() {
                 ngx_destroy_pool(self.pool);
@@ -171,8 +175,8 @@ impl Drop for TlsSession {
 }
 
 unsafe extern "C" fn handshake_ended(c: *mut ngx_connection_t) {
-    // SAFETY: nginx calls this once for a connection of a Peer, in place of which its
-    // own handlers have stood; it touches the connection no more afterwards.
+    // SAFETY: nginx calls this handler once, at the end of the handshake of an open `Peer`. It does
+    // not use the connection afterwards, so that the callback may close it.
     unsafe {
         (*(*c).ssl).handler = None;
         (*(*c).read).handler = Some(event_entry);
@@ -183,8 +187,8 @@ unsafe extern "C" fn handshake_ended(c: *mut ngx_connection_t) {
 
 unsafe extern "C" fn hear(log: *mut ngx_log_t, _: ngx_uint_t, text: *mut u_char, length: usize) {
     guard((), || {
-        // SAFETY: `wdata` is the box that the log lies in, which nobody else uses while
-        // nginx writes; the text is there for this call.
+        // SAFETY: `wdata` points to the box that the log is part of. There is no other reference to
+        // `last` while nginx writes to the log. The text is valid during this call.
         let (last, text) = unsafe {
             let heard = (*log).wdata.cast::<Heard>();
             (&mut (*heard).last, slice::from_raw_parts(text, length))
@@ -193,7 +197,7 @@ unsafe extern "C" fn hear(log: *mut ngx_log_t, _: ngx_uint_t, text: *mut u_char,
     });
 }
 
-/// What a line of the log, `time [level] pid#tid: message`, says.
+/// The message in a line of the log, which has the form `time [level] pid#tid: message`.
 fn message(line: &str) -> &str {
     let stamped = line
         .split_once('#')

@@ -18,7 +18,7 @@ pub(super) struct Key {
 pub(super) struct Health {
     pub(super) cooling: Option<(Cause, u64)>,
     pub(super) failures: u32,
-    /// How many leases it may have on probation.
+    /// Maximum number of leases on probation.
     pub(super) probation: Option<u32>,
     pub(super) granted: u64,
     /// The last lease before the cool-down, and before the probation.

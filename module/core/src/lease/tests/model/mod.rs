@@ -19,7 +19,7 @@ struct Held {
     grant: Grant,
     worker: usize,
     deadline: u64,
-    /// Number of the lease among those of its key; 0 while the slot is held elsewhere.
+    /// Number of the lease among those of its key; 0 for a slot held on another machine.
     serial: u64,
 }
 
@@ -315,7 +315,7 @@ impl Model {
     fn answer(&mut self, at: usize, answer: Answer) {
         let (grant, serial) = (self.held[at].grant, self.held[at].serial);
         if serial == 0 {
-            return; // Nobody here sent a request with it.
+            return; // The slot is held on another machine.
         }
         let retry = match answer {
             Answer::RateLimited(ms) => ms.to_string(),
@@ -360,7 +360,7 @@ impl Model {
         self.workers[at] = self.enter();
     }
 
-    /// Corrupts everything derived, as a process killed at the worst moment might leave it.
+    /// Corrupts all derived data, as a process killed at the worst moment might leave it.
     fn tear(&mut self, seed: u64) {
         let now = self.bed.clock();
         let mut zone = self.bed.zone();
@@ -372,11 +372,11 @@ impl Model {
             word % 70
         };
         for key in zone.keys.iter_mut() {
-            (key.in_use, key.free_slot, key.heap_at) = (junk(), junk(), junk());
-            key.cap = junk();
+            (key.in_use, key.free_slot, key.cap) = (junk(), junk(), junk());
+            (key.left_out, key.cooling_at) = (junk(), junk());
         }
-        for health in zone.health.iter_mut() {
-            (health.left_out, health.heap_at) = (junk(), junk());
+        for rank in zone.ranks.iter_mut() {
+            rank.heap_at = junk();
         }
         for slot in zone.slots.iter_mut() {
             (slot.next_free, slot.heap_at) = (junk(), junk());
@@ -411,15 +411,14 @@ impl Model {
             assert_eq!(slot.nonce, nonce_words(h.grant.handle.nonce()));
             assert_eq!(slot.deadline_ms, h.deadline);
         }
-        for (at, key) in zone.keys.iter().enumerate() {
+        for key in zone.keys.iter() {
             if key.state != presence::UNUSED {
                 let fingerprint = key.fingerprint[0];
                 let expected = self.keys[&fingerprint].health;
-                let health = &zone.health[at];
                 assert_eq!(key.cap, caps[&fingerprint], "{expected:?}");
                 let until = expected.cooling.map_or(0, |(_, until)| until);
-                assert_eq!(health.until_ms, until);
-                assert_eq!(health.failures, expected.failures);
+                assert_eq!(key.until_ms, until);
+                assert_eq!(key.failures, expected.failures);
             }
         }
     }

@@ -1,0 +1,210 @@
+//! Usage of a response, read while it passes to the client.
+
+use std::cell::{Cell, RefMut};
+
+use nginx_safe::{BodyPart, Chunk, Cutter, Level, Remainder, Request};
+use openai_wire::usage::{Source, Stripped, estimated_prompt};
+use openai_wire::{EventEnd, MOST_TOKENS, Tokens, UsageScanner};
+use serde_json::json;
+
+use crate::config::{Location, Main, Pool};
+use crate::gateway::{CLIENT_LEFT, Context, Stage};
+use crate::pool::notes;
+use crate::telemetry::{event, now};
+
+/// Reads the usage of one response.
+pub struct Meter {
+    scanner: UsageScanner,
+    /// Time from the lease to the first content of a stream, in milliseconds.
+    first_token_ms: Option<u64>,
+}
+
+/// Usage of a request.
+#[derive(Clone, Copy, Default)]
+pub struct Used {
+    pub tokens: Tokens,
+    pub source: Source,
+}
+
+/// Removes the usage chunk that the client has not asked for; `None` if nothing must be
+/// removed. The attempt stays borrowed as long as the result lives.
+pub fn cutter<'a>(request: &Request<'a>, ctx: &'a Context) -> Option<Cutter<'a>> {
+    if !strips(request, ctx) {
+        return None;
+    }
+    let attempt = ctx.attempt.try_borrow_mut().ok()?;
+    let stripper = RefMut::filter_map(attempt, |attempt| attempt.answer.stripper.as_mut());
+    let mut stripper = stripper.ok()?;
+    Some(Box::new(move |part| match part {
+        BodyPart::Bytes(bytes) => {
+            let Stripped { before, kept } = stripper.feed(bytes);
+            Remainder { before, kept }
+        }
+        BodyPart::End => Remainder {
+            before: stripper.finish(),
+            kept: 0,
+        },
+    }))
+}
+
+/// Whether the usage chunk, which the client has not asked for, is removed from the response.
+fn strips(request: &Request<'_>, ctx: &Context) -> bool {
+    let answer = &ctx.attempt.borrow().answer;
+    let asked = answer.stripper.is_some() && answer.meter.is_some();
+    asked && request.answers_events() && !request.is_buffered()
+}
+
+/// Called before the header of a response is sent: starts to read its usage, if it can have any.
+pub fn begin(request: &Request<'_>, ctx: &Context, location: &Location) {
+    let stream = request.answers_events();
+    let tells = location.usage().is_read()
+        && (stream || request.answers_json())
+        && request.answer_status() < 300
+        && request.answers_plainly();
+    let meter = tells.then(|| Meter {
+        scanner: UsageScanner::new(stream),
+        first_token_ms: None,
+    });
+    if meter.is_some() {
+        request.want_in_memory();
+    }
+    {
+        let answer = &mut ctx.attempt.borrow_mut().answer;
+        answer.status = Some(request.answer_status());
+        answer.events = stream.then(EventEnd::default);
+        answer.meter = meter;
+    }
+    if strips(request, ctx) {
+        request.body_changes();
+    }
+}
+
+/// Reads a piece of the response.
+pub fn see(ctx: &Context, chunk: Chunk<'_>) {
+    let attempt = &mut *ctx.attempt.borrow_mut();
+    if let Some(end) = attempt.answer.events.as_mut() {
+        *end = chunk.parts().fold(*end, EventEnd::after);
+    }
+    let Some(meter) = attempt.answer.meter.as_mut() else {
+        return;
+    };
+    for part in chunk.parts() {
+        meter.scanner.feed(part);
+    }
+    let began = meter.scanner.is_stream() && meter.scanner.content().pieces > 0;
+    if began
+        && meter.first_token_ms.is_none()
+        && let Some(lease) = attempt.lease
+    {
+        let since = now().mono_ms.saturating_sub(lease.grant.granted_ms);
+        meter.first_token_ms = Some(since);
+    }
+}
+
+/// Usage of the request so far: as the response reports it, or estimated.
+pub fn of(request: &Request<'_>, ctx: &Context) -> Used {
+    let answer = &ctx.attempt.borrow().answer;
+    let meter = answer.meter.as_ref();
+    let told = meter.and_then(|meter| meter.scanner.finish(answer.is_complete));
+    if let Some(tokens) = told {
+        return Used {
+            tokens,
+            source: Source::Exact,
+        };
+    }
+    let prompt = ctx.head.read.get().map_or(0, |head| head.prompt_bytes);
+    let completion = meter.map_or(0, |meter| {
+        let stream = meter.scanner.is_stream();
+        meter.scanner.content().estimated(stream)
+    });
+    // If there is no response, the upstream has worked only for clients that left during an
+    // attempt.
+    let asked = meter.is_some()
+        || (ctx.retries.borrow().attempts > 0
+            && ctx.stage() == Stage::Done
+            && request.answer_status() == CLIENT_LEFT);
+    if !asked || !has_tokens(request, ctx) || (prompt == 0 && completion == 0) {
+        return Used::default();
+    }
+    Used {
+        tokens: Tokens {
+            prompt: estimated_prompt(prompt),
+            completion,
+            ..Tokens::default()
+        },
+        source: Source::Estimated,
+    }
+}
+
+thread_local! {
+    /// Whether this worker has logged an implausible usage.
+    static NONSENSE_TOLD: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Logs that a response reported an implausible usage, once per worker.
+pub fn note_nonsense(ctx: &Context, pool: &str, model: &str) {
+    let is_nonsense = {
+        let attempt = ctx.attempt.borrow();
+        let meter = attempt.answer.meter.as_ref();
+        meter.is_some_and(|meter| meter.scanner.told_nonsense())
+    };
+    if is_nonsense && !NONSENSE_TOLD.replace(true) {
+        let fields = json!({ "pool": pool, "model": model, "most_tokens": MOST_TOKENS });
+        event(Level::Warn, "usage_implausible", fields);
+    }
+}
+
+/// Replaces the estimated tokens of a request by its usage, if its pool limits tokens.
+pub fn settle(request: &Request<'_>, ctx: &Context) {
+    let main = request.main_conf::<Main>();
+    let Some((main, lease)) = main.zip(ctx.held()) else {
+        return;
+    };
+    if !main.pools.get(lease.pool).is_some_and(Pool::limits_tokens) {
+        return;
+    }
+    let Used { tokens, source } = of(request, ctx);
+    if source != Source::None {
+        let used = tokens.prompt.saturating_add(tokens.completion);
+        notes::tokens(&lease.grant, used);
+    }
+}
+
+/// Whether requests of this endpoint are billed by tokens.
+pub fn has_tokens(request: &Request<'_>, ctx: &Context) -> bool {
+    matches!(
+        ctx.endpoint(request).as_str(),
+        "/v1/chat/completions" | "/v1/completions" | "/v1/responses" | "/v1/embeddings"
+    )
+}
+
+/// Time from the lease to the first content of a stream, in milliseconds.
+pub fn first_token_ms(ctx: &Context) -> Option<u64> {
+    ctx.attempt.borrow().answer.meter.as_ref()?.first_token_ms
+}
+
+/// Cost of the request, in units of [`openai_core::prices`].
+pub fn cost(main: &Main, ctx: &Context, used: Used) -> Option<u64> {
+    if used.source == Source::None {
+        return None;
+    }
+    main.prices.as_ref()?.cost(model(main, ctx), used.tokens)
+}
+
+/// The model that the upstream was asked for; empty if it is unknown.
+pub fn model<'a>(main: &'a Main, ctx: &'a Context) -> &'a str {
+    if let Some(alias) = ctx.alias(main) {
+        return &alias.model;
+    }
+    ctx.head
+        .read
+        .get()
+        .and_then(|head| head.model.as_str())
+        .unwrap_or_default()
+}
+
+/// Context and usage of a request for variables; `None` without a context.
+pub fn told<'a>(request: &Request<'a>) -> Option<(&'a Context, Used)> {
+    let ctx = request.recalled::<Context>()?;
+    Some((ctx, of(request, ctx)))
+}
