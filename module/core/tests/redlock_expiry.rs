@@ -165,7 +165,10 @@ fn prolonging_before_and_after_expiry() {
     );
     assert_eq!(
         extend(&mut stores, &lease, 1_488),
-        [RenewalAction::Lost { lease: 0 }]
+        [RenewalAction::Lost {
+            lease: 0,
+            deadline_ms: 1_488
+        }]
     );
 }
 
@@ -240,7 +243,10 @@ fn a_renewal_below_the_quorum_keeps_the_deadline_until_it_passes() {
         renewal.step(110, RenewalEvent::Voted(NodeId(0), &prolonged)),
         []
     );
-    let lost = [RenewalAction::Lost { lease: 0 }];
+    let lost = [RenewalAction::Lost {
+        lease: 0,
+        deadline_ms: TTL - 12,
+    }];
     assert_eq!(
         renewal.step(988, RenewalEvent::Voted(NodeId(1), &prolonged)),
         lost

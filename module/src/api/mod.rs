@@ -33,7 +33,8 @@ impl Service for LockService {
         let decided = match stage {
             Stage::Fresh => exchange.begin(),
             Stage::Body => exchange.body_read(),
-            Stage::Route => exchange.seek(),
+            // The pool has been chosen.
+            Stage::Route => Ok(Step::Next(Stage::Lease)),
             Stage::Leased => exchange.leased(),
             Stage::Refused(refusal) => Err(exchange.refused(refusal)),
             // Stages of requests that are sent upstream.

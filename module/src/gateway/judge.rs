@@ -1,12 +1,15 @@
 //! Failover: judges the response of an attempt, and decides whether to try another key
 //! before the client receives any of it.
 
+use std::borrow::Cow;
+
 use nginx_safe::{AnswerHead, Level};
 use openai_core::attempts::{
     AfterFailure, Budget, Failure, Fault, after_failure, may_be_cured, no_healthy_key,
 };
 use openai_core::circuit::CircuitOutcome;
 use openai_core::lease::{AttemptReport, KeyChange};
+use openai_wire::chunked::{Dechunked, dechunk};
 use openai_wire::limits::forbids_retry;
 use openai_wire::{ErrorHead, Limits, Verdict, verdict};
 use serde_json::json;
@@ -32,11 +35,14 @@ pub(super) fn answer(exchange: Exchange<'_>, head: &AnswerHead<'_>) -> Step {
     };
     let status = head.status();
     let by_body = matches!(status, 401..=403 | 429);
-    let body = if by_body { head.body() } else { &[] };
-    if by_body && head.may_grow() && ErrorHead::of(body).code.is_none() {
+    let (body, is_complete) = match by_body {
+        true => received(head),
+        false => (Cow::default(), true),
+    };
+    if !is_complete && ErrorHead::of(&body).code.is_none() {
         return Step::Wait(Stage::Done, None);
     }
-    let verdict = verdict(status, body);
+    let verdict = verdict(status, &body);
     let mut limits = Limits::default();
     let mut is_final = false;
     let wall_ms = now().wall_us / 1_000;
@@ -54,6 +60,16 @@ pub(super) fn answer(exchange: Exchange<'_>, head: &AnswerHead<'_>) -> Step {
         stale: false,
         key_is_cooling,
     })
+}
+
+/// The part of the body that has been received, and whether no more of it can be.
+fn received<'a>(head: &AnswerHead<'a>) -> (Cow<'a, [u8]>, bool) {
+    let (body, may_grow) = (head.body(), head.may_grow());
+    if !head.is_chunked() {
+        return (body.into(), !may_grow);
+    }
+    let Dechunked { data, is_complete } = dechunk(body);
+    (data.into(), is_complete || !may_grow)
 }
 
 /// Handles an attempt without a response. `reused`: whether its connection had been used before.

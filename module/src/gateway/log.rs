@@ -33,10 +33,10 @@ pub(super) fn add(request: &Request<'_>) {
         Http::new(request.method(), endpoint, request.answer_status())
     });
     let leased = ctx.and_then(|ctx| main.pools.get(ctx.lease()?.pool));
+    let sends = location.serves() && location.sends();
     let meant = || {
-        let pool = ctx?.pool(main).or_else(|| main.first_pool(location));
-        let is_sent = location.sends() || location.api.is_served();
-        pool.filter(|_| is_sent).map(|(_, pool)| pool)
+        let here = || main.first_pool(location).filter(|_| sends);
+        ctx?.pool(main).or_else(here).map(|(_, pool)| pool)
     };
     let pool = leased.or_else(meant);
     let asked = ctx.zip(pool);
@@ -107,7 +107,8 @@ fn outcome(request: &Request<'_>, ctx: &Context, location: &Location) -> Outcome
         client_left: refusal.is_none() && client_left(),
         leased: attempt.lease.is_some(),
         is_lock: location.api.is_served(),
-        status: answer.status,
-        is_complete: answer.is_complete,
+        status: answer.status.or(answer.kept),
+        // nginx replaces the whole response if it does not send the upstream's.
+        is_complete: answer.is_complete || answer.status.is_none(),
     })
 }

@@ -87,6 +87,8 @@ impl<S: Service> Driver<S> {
         loop {
             let step = match ctx.stage() {
                 Stage::Waiting | Stage::Pausing | Stage::Prolonging => return Flow::Pause,
+                // The other handlers of the phase have run before the first attempt.
+                Stage::Done if ctx.retries.borrow().attempts > 1 => return Flow::Pass,
                 Stage::Done => return Flow::Decline,
                 Stage::Admit => admit::quota(exchange),
                 Stage::Lease => lease::take(exchange),
@@ -199,7 +201,11 @@ impl<S: Service> Driver<S> {
 
     /// Judges the upstream's response when its header has arrived.
     pub fn answer_begun(request: Request<'_>, head: &AnswerHead<'_>) -> AttemptDecision {
-        Self::decide(request, |exchange| judge::answer(exchange, head))
+        let decision = Self::decide(request, |exchange| judge::answer(exchange, head));
+        if decision == AttemptDecision::Keep {
+            note_kept(&request, Some(head.status()));
+        }
+        decision
     }
 
     /// Judges an attempt without a response; `status` is what nginx would answer.
@@ -209,6 +215,7 @@ impl<S: Service> Driver<S> {
             504 => Fault::Timeout,
             _ => return AttemptDecision::Keep,
         };
+        note_kept(&request, None);
         Self::decide(request, |exchange| {
             judge::no_answer(exchange, fault, reused)
         })
@@ -227,6 +234,13 @@ impl<S: Service> Driver<S> {
         }
         Self::enter(exchange.ctx, step);
         AttemptDecision::Over
+    }
+}
+
+/// Notes the status of the response that ends an attempt; `None` if there is none.
+fn note_kept(request: &Request<'_>, status: Option<u16>) {
+    if let Some(ctx) = request.context::<Context>() {
+        ctx.attempt.borrow_mut().answer.kept = status;
     }
 }
 
@@ -325,6 +339,7 @@ impl Filter for AnswerFilter {
             return true;
         };
         if request.is_from_cache() && !request.is_error_page() {
+            note_kept(&request, Some(request.answer_status()));
             // A background refresh of the cache may need this slot.
             release::ended(request);
         }

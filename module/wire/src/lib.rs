@@ -2,6 +2,7 @@
 //! model names and usage.
 #![forbid(unsafe_code)]
 
+pub mod chunked;
 pub mod error;
 pub mod events;
 pub mod head;

@@ -17,9 +17,9 @@ pub struct RequestEnd {
     pub leased: bool,
     /// Whether the lock service responded: there is no upstream.
     pub is_lock: bool,
-    /// Status of the upstream's response.
+    /// Status of the upstream's response, or of a copy of it in nginx's cache.
     pub status: Option<u16>,
-    /// Whether that response was complete.
+    /// Whether the response that was sent instead of it, or it itself, was complete.
     pub is_complete: bool,
 }
 

@@ -38,10 +38,13 @@ pub enum RenewalAction {
         /// Index of the lock.
         lease: usize,
     },
-    /// The lock is lost: stop the work done under it.
+    /// The lock is lost, unless another renewal has moved its deadline in the meantime: stop the
+    /// work done under it.
     Lost {
         /// Index of the lock.
         lease: usize,
+        /// The deadline that this renewal was to move.
+        deadline_ms: u64,
     },
 }
 
@@ -89,7 +92,11 @@ impl Renewal {
         let (mut items, mut leases, mut actions) = (Vec::new(), Vec::new(), Vec::new());
         for (place, lease) in batch.iter().enumerate() {
             if !lease.is_valid(now) {
-                actions.push(RenewalAction::Lost { lease: place });
+                let deadline_ms = lease.deadline_ms;
+                actions.push(RenewalAction::Lost {
+                    lease: place,
+                    deadline_ms,
+                });
                 continue;
             }
             leases.push(lease.clone());
@@ -169,7 +176,8 @@ impl Renewal {
             // quorum has extended it.
             if now >= item.deadline_ms || item.denied >= needed {
                 item.state = ItemState::Final;
-                actions.push(RenewalAction::Lost { lease });
+                let deadline_ms = item.deadline_ms;
+                actions.push(RenewalAction::Lost { lease, deadline_ms });
             } else if item.prolonged >= needed {
                 item.state = ItemState::Final;
                 actions.push(RenewalAction::Extended { lease, deadline_ms });

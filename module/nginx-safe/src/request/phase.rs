@@ -17,7 +17,8 @@ use crate::request::handle::{self, Request};
 pub enum Flow {
     /// Continue with the next handler.
     Decline,
-    /// Allow the request: with `satisfy any`, no other access check is needed.
+    /// Skip the other handlers of the phase. In the ACCESS phase, they are only skipped with
+    /// `satisfy any`.
     Pass,
     /// Stop the phases until [`Request::go_on`]. If the client closes its connection in the
     /// meantime, nginx ends the request.

@@ -125,7 +125,13 @@ impl<'a> AnswerHead<'a> {
         unsafe { core::slice::from_raw_parts(buffer.pos, length) }
     }
 
-    /// Whether more of the body must come, and there is room for it in the buffer.
+    /// Whether the body is chunked.
+    pub fn is_chunked(&self) -> bool {
+        self.upstream().headers_in.chunked() != 0
+    }
+
+    /// Whether more of the body can be received: it is chunked or has not all arrived, and the
+    /// buffer has room.
     pub fn may_grow(&self) -> bool {
         let u = self.upstream();
         if self.bodiless || u.buffer.last == u.buffer.end {
@@ -133,7 +139,7 @@ impl<'a> AnswerHead<'a> {
         }
         match u64::try_from(u.headers_in.content_length_n) {
             Ok(length) => (self.body().len() as u64) < length,
-            Err(_) => u.headers_in.chunked() != 0 && !self.body().ends_with(b"0\r\n\r\n"),
+            Err(_) => self.is_chunked(),
         }
     }
 }

@@ -91,10 +91,15 @@ pub enum GroupEvent {
         /// The result.
         kept: Kept,
     },
-    /// A majority of nodes has replied that the lock is held by another lease.
+    /// The lock has expired, or a majority of nodes has replied that it is held by another lease.
+    /// Ignore this if another renewal has extended the lock in the meantime: several can be
+    /// outstanding, and replies to the first can be the last to arrive.
     Lost {
         /// The lease.
         handle: LeaseHandle,
+        /// The end of the lock's validity when the renewal began, in milliseconds of the monotonic
+        /// clock.
+        deadline_ms: u64,
     },
     /// A node is connected; see [`Group::greet`](super::Group::greet).
     Opened {
@@ -147,6 +152,6 @@ pub struct GroupCounts {
     pub too_late: u64,
     /// Attempts that were abandoned.
     pub abandoned: u64,
-    /// Renewals that found the lock held by another lease.
+    /// Leases whose lock expired or was taken over by another one; counted by the owner of the group.
     pub lost: u64,
 }

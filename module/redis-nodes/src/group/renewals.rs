@@ -8,9 +8,7 @@ use openai_core::redlock::{
     Slot, SlotLock, Timing,
 };
 
-use super::{
-    Group, GroupCounts, GroupEvent, Kept, Operation, Order, Purpose, RenewalKey, Renewing,
-};
+use super::{Group, GroupEvent, Kept, Operation, Order, Purpose, RenewalKey, Renewing};
 use crate::call::by_digest;
 use crate::node::Node;
 use crate::transport::Transport;
@@ -89,7 +87,7 @@ impl<T: Transport> Group<T> {
             _ => None,
         });
         let Some((asked, call)) = call else {
-            note_renewals(&of, &actions, &mut self.counts, done);
+            note_renewals(&of, &actions, done);
             return;
         };
         let packed = by_digest(&call);
@@ -135,7 +133,7 @@ impl<T: Transport> Group<T> {
         let Some(renewing) = self.renewals.get(key) else {
             return;
         };
-        note_renewals(&renewing.of, &actions, &mut self.counts, done);
+        note_renewals(&renewing.of, &actions, done);
         if renewing.renewal.pending().is_empty() {
             self.renewals.remove(key);
         }
@@ -151,36 +149,30 @@ fn lease_of(slot: &Slot, lock: &Lock, deadline_ms: u64) -> SlotLock {
     }
 }
 
-fn note_renewals(
-    of: &Purpose,
-    actions: &[RenewalAction],
-    counts: &mut GroupCounts,
-    done: &mut Vec<GroupEvent>,
-) {
-    for action in actions {
-        let (lease, kept) = match *action {
-            RenewalAction::Extended { lease, deadline_ms } => (lease, Kept::Until(deadline_ms)),
-            RenewalAction::Kept { lease } => (lease, Kept::Refused),
-            RenewalAction::Lost { lease } => {
-                counts.lost += 1;
-                (lease, Kept::Lost)
-            }
-            RenewalAction::Send { .. } => continue,
-        };
-        done.extend(match of {
-            Purpose::Operation(operation) => Some(GroupEvent::Concluded {
-                operation: *operation,
-                kept,
+fn note_renewals(of: &Purpose, actions: &[RenewalAction], done: &mut Vec<GroupEvent>) {
+    let events = actions.iter().filter_map(|action| match of {
+        Purpose::Operation(operation) => {
+            let operation = *operation;
+            let kept = match *action {
+                RenewalAction::Extended { deadline_ms, .. } => Kept::Until(deadline_ms),
+                RenewalAction::Kept { .. } => Kept::Refused,
+                RenewalAction::Lost { .. } => Kept::Lost,
+                RenewalAction::Send { .. } => return None,
+            };
+            Some(GroupEvent::Concluded { operation, kept })
+        }
+        Purpose::Leases(handles) => match *action {
+            RenewalAction::Extended { lease, deadline_ms } => Some(GroupEvent::Prolonged {
+                handle: *handles.get(lease)?,
+                deadline_ms,
             }),
-            Purpose::Leases(handles) => handles.get(lease).and_then(|&handle| match kept {
-                Kept::Until(deadline_ms) => Some(GroupEvent::Prolonged {
-                    handle,
-                    deadline_ms,
-                }),
-                // The lock keeps its deadline.
-                Kept::Refused => None,
-                Kept::Lost => Some(GroupEvent::Lost { handle }),
+            RenewalAction::Lost { lease, deadline_ms } => Some(GroupEvent::Lost {
+                handle: *handles.get(lease)?,
+                deadline_ms,
             }),
-        });
-    }
+            // The lock keeps its deadline.
+            RenewalAction::Kept { .. } | RenewalAction::Send { .. } => None,
+        },
+    });
+    done.extend(events);
 }

@@ -82,7 +82,9 @@ async fn prolong(worker: &mut Worker, slot: usize, lock: Lock) -> Option<u64> {
     worker.group.prolong(&names, TTL, &locks, now, &mut done);
     worker.settle(done);
     let told = |outcome: &GroupEvent| match outcome {
-        GroupEvent::Prolonged { handle: of, .. } | GroupEvent::Lost { handle: of } => *of == handle,
+        GroupEvent::Prolonged { handle: of, .. } | GroupEvent::Lost { handle: of, .. } => {
+            *of == handle
+        }
         _ => false,
     };
     match worker.outcome("a renewal is decided", told).await {

@@ -311,7 +311,10 @@ impl Client {
                 handle,
                 deadline_ms,
             } => self.prolonged(real, handle, deadline_ms, checker),
-            GroupEvent::Lost { handle } => self.lost(real, handle, checker),
+            GroupEvent::Lost {
+                handle,
+                deadline_ms,
+            } => self.lost(real, handle, deadline_ms, checker),
             GroupEvent::Concluded { operation, kept } => {
                 self.concluded(real, operation, kept, checker);
             }

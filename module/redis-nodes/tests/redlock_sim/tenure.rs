@@ -87,12 +87,15 @@ impl Client {
         checker.extended(real, self.id, slot, fence, until);
     }
 
-    pub(super) fn lost(&mut self, real: u64, handle: LeaseHandle, checker: &mut Checker) {
-        let Some(own) = self.lease.filter(|own| own.handle == handle) else {
-            return;
-        };
-        // The lock may have been renewed by an earlier operation.
-        if own.lock.deadline_ms > self.clock.at(real) && self.rng.percent(50) {
+    pub(super) fn lost(
+        &mut self,
+        real: u64,
+        handle: LeaseHandle,
+        deadline_ms: u64,
+        checker: &mut Checker,
+    ) {
+        let own = self.lease.filter(|own| own.handle == handle);
+        if own.is_none_or(|own| own.lock.deadline_ms > deadline_ms) {
             return;
         }
         checker.counts.lost += 1;

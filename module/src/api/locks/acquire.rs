@@ -32,32 +32,19 @@ impl Exchange<'_> {
             }
         }
         let request = asked.request.clone().or_else(pool::request_id);
+        self.ctx.as_lock_call().wishes.set(Some(Wishes {
+            priority: asked.priority,
+            wait_ms: asked.wait_ms,
+        }));
+        // It is counted as a request to this pool, even if the quota refuses it.
+        self.ctx.choose_pool(pool);
         self.await_call(Pending::Acquire(Box::new(Acquiring {
             asked,
-            pool,
             request: request.ok_or_else(unavailable)?,
             client,
             locked_until_ms: None,
         })));
         Ok(Step::Next(Stage::Admit))
-    }
-
-    /// Asks for the lease that becomes the lock.
-    pub(in crate::api) fn seek(self) -> Result<Step, Problem> {
-        let call = self.ctx.as_lock_call();
-        let (pool, wishes) = match &*call.call.borrow() {
-            Some(Pending::Acquire(call)) => {
-                let wishes = Wishes {
-                    priority: call.asked.priority,
-                    wait_ms: call.asked.wait_ms,
-                };
-                (call.pool, wishes)
-            }
-            _ => return Err(unavailable()),
-        };
-        call.wishes.set(Some(wishes));
-        self.ctx.choose_pool(pool);
-        Ok(Step::Next(Stage::Lease))
     }
 
     /// Position of the location's pool with this name; of its first pool without a name.

@@ -112,7 +112,9 @@ impl Attempt {
 /// The upstream's response.
 #[derive(Default)]
 pub struct UpstreamAnswer {
-    /// Status, once the response goes to the client.
+    /// Status of the response that ends the attempt: the upstream's, or a copy from nginx's cache.
+    pub kept: Option<u16>,
+    /// Status, once the upstream's response goes to the client.
     pub status: Option<u16>,
     /// Position relative to the ends of events, if the response is an event stream.
     pub events: Option<EventEnd>,

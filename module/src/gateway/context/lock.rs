@@ -40,8 +40,6 @@ pub enum Pending {
 
 pub struct Acquiring {
     pub asked: Acquire,
-    /// The position of the pool.
-    pub pool: usize,
     pub request: String,
     pub client: String,
     /// Until when the nodes keep the lock, in milliseconds of the monotonic clock.

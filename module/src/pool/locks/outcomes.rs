@@ -79,7 +79,19 @@ fn settle_one(outcome: GroupEvent) {
             }
         }
         GroupEvent::Concluded { operation, kept } => services::concluded(operation, kept),
-        GroupEvent::Lost { handle } => lost(handle),
+        GroupEvent::Lost {
+            handle,
+            deadline_ms,
+        } => {
+            // Another renewal may have extended it.
+            let is_lost = LOCKS.with_borrow(|locks| {
+                let lock = locks.holds.get(&handle)?.lock?;
+                Some(lock.deadline_ms <= deadline_ms)
+            });
+            if is_lost == Some(true) {
+                lost(handle);
+            }
+        }
         GroupEvent::Opened { group, node } => {
             cool_downs::greet(group, node);
             sharing::greet(group, node);
@@ -248,6 +260,9 @@ fn unavailable(token: Token, handle: LeaseHandle) {
 
 fn lost(handle: LeaseHandle) {
     let Some(hold) = forget(handle) else { return };
+    with(hold.locked_key.group, |member, _, _| {
+        member.group.counts.lost += 1;
+    });
     if let Some(lock) = hold.lock.filter(|_| hold.prolonging) {
         // Nodes may have been asked to keep the lock for long.
         let lock = hold.give_back(lock);

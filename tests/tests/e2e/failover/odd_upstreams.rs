@@ -1,9 +1,10 @@
 //! Upstreams and settings that meet another attempt where nginx has ways of its own.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 
-use e2e::{Plan, RawUpstream, closed_port, post};
+use e2e::{Call, Plan, RawUpstream, closed_port, post};
 
 use super::{key, key_gets, keys, plan, uses};
 
@@ -173,6 +174,50 @@ fn a_mirror_is_made_once() {
     gateway.wait_held(0, 0);
     let copies = gateway.logged(2);
     assert_eq!(copies.len(), 2);
+}
+
+#[test]
+fn a_mirror_without_a_body_is_made_once() {
+    let gateway = plan(2, &key_gets(1, "status = 503"))
+        .location("mirror /copy; mirror_request_body off;")
+        .server("location = /copy { internal; log_subrequest on; return 204; }")
+        .start();
+    gateway.chat().send().expect_status(200);
+    gateway.wait_held(0, 0);
+    let copies = gateway.logged(2);
+    assert_eq!(copies.len(), 2);
+}
+
+#[test]
+fn a_file_is_looked_for_once() {
+    let gateway = plan(2, &key_gets(1, "status = 503"))
+        .location("root {dir}; try_files $uri/completions =404;")
+        .start();
+    let file = gateway.dir().join("v1/chat/completions");
+    fs::create_dir_all(file.parent().expect("a directory")).expect("it can be made");
+    fs::write(file, "").expect("a file");
+    let body = r#"{"model":"gpt-4o"}"#;
+    Call::json(gateway.url("/v1/chat"), body)
+        .send()
+        .expect_status(200);
+    assert_eq!(uses(&gateway, 2), [1, 1]);
+}
+
+#[test]
+fn a_chunked_error_without_a_code_is_judged_at_its_end() {
+    let upstream = RawUpstream::bind();
+    let gateway = Plan::new().upstream(upstream.address()).start();
+    for trailer in ["", "X-Sum: 1\r\n"] {
+        let mut client = gateway.connect();
+        client.send(post("", "{}"));
+        let mut exchange = upstream.accept();
+        exchange.send(
+            "HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nTrailer: X-Sum\r\n\
+             Transfer-Encoding: chunked\r\n\r\n9\r\n{\"error\":\r\n",
+        );
+        exchange.send(format!("3\r\n{{}}}}\r\n0\r\n{trailer}\r\n"));
+        assert_eq!(client.answer().status, 403);
+    }
 }
 
 #[test]

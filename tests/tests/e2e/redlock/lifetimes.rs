@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use e2e::{
-    Gateway, Load, LoadOutcome, Plan, RawUpstream, Redis, patience, post, stream_once, wait_until,
+    Gateway, Link, Load, LoadOutcome, Plan, RawUpstream, Redis, Way, patience, post, stream_once,
+    wait_until,
 };
 use rustix::process::Signal;
 
@@ -69,6 +70,55 @@ fn a_worker_that_was_stopped_for_longer_than_the_ttl_ends_its_stream() {
         assert_eq!(redis.ask(&format!("GET {LOCK}")), "somebody-else");
         redis.ask("FLUSHALL");
     }
+}
+
+/// A reply to a renewal arrives after the lock would have ended, had later ones not extended it.
+#[test]
+fn a_late_reply_to_a_renewal_does_not_end_a_lease_that_was_renewed_since() {
+    const TTL_MS: i64 = 2_000;
+    let [first, second, third] = [(); 3].map(|()| Redis::start());
+    let link = Link::to(third.port());
+    let upstream = RawUpstream::bind();
+    let urls: String = [first.port(), second.port(), link.port()]
+        .map(|port| format!("node redis://127.0.0.1:{port}; "))
+        .concat();
+    let gateway = plan_with(
+        &[],
+        &format!("{urls} renew 300ms;"),
+        &format!("lease_ttl {TTL_MS}ms;"),
+    )
+    .upstream(upstream.address())
+    .start();
+    wait_states(&gateway, "up,up,up");
+    let (events, mut exchange) = reload::stream(&gateway, &upstream);
+    let mut left = 0;
+    let mut wait_renewed = || {
+        wait_until("the lock is renewed", || {
+            let before = std::mem::replace(&mut left, first.number(&format!("PTTL {LOCK}")));
+            left > before
+        });
+    };
+    // The first call finds the lock, the next one sees a renewal.
+    wait_renewed();
+    wait_renewed();
+    link.set(Way::Open, Way::Held);
+    second.ask("CONFIG SET min-replicas-to-write 1");
+    wait_renewed();
+    wait_until("the second node has refused", || {
+        second.ask("INFO errorstats").contains("NOREPLICAS")
+    });
+    second.ask("CONFIG SET min-replicas-to-write 0");
+    first.ask(&format!("SET time-is-left 1 PX {TTL_MS}"));
+    wait_until("that renewal's lock would have ended", || {
+        first.number("EXISTS time-is-left") == 0
+    });
+    exchange.event("still here");
+    link.set(Way::Open, Way::Open);
+    wait_states(&gateway, "up,up,up");
+    exchange.end_stream();
+    let rest: Vec<_> = events.collect();
+    assert_eq!(rest.last().map(String::as_str), Some("[DONE]"), "{rest:?}");
+    gateway.wait_held(0, 0);
 }
 
 /// An nginx that ends at once gives back what it holds: who comes next need not wait.

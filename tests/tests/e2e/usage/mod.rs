@@ -3,6 +3,7 @@
 pub(crate) mod counters;
 mod included;
 mod keys;
+mod outcomes;
 mod reading;
 
 use e2e::{Call, Gateway, LogLine};
