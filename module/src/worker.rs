@@ -40,12 +40,24 @@ pub fn commit(main: &Main) -> ConfResult {
     Ok(())
 }
 
-/// Registers the worker in the zone.
+/// Registers the worker in the zone, and starts what a worker does there.
 pub fn start(main: &Main) -> ConfResult {
     pool::on_news(Driver::<LockService>::hear);
-    if nginx_safe::serves_requests() && pool::enter(main) == Some(false) {
-        let fields = json!({ "reason": "too many workers at once" });
-        event(Level::Alert, "worker_refused", fields);
+    if !nginx_safe::serves_requests() {
+        return Ok(());
+    }
+    match pool::enter(main) {
+        Some(true) => {
+            locks::start(main);
+            probes::start(main);
+            key_files::start(main);
+            snapshot::start(main);
+        }
+        Some(false) => {
+            let fields = json!({ "reason": "too many workers at once" });
+            event(Level::Alert, "worker_refused", fields);
+        }
+        None => {}
     }
     Ok(())
 }

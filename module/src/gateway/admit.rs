@@ -1,19 +1,38 @@
 //! Checks whether a request may be sent: the quota of its client, and the circuit of its upstream.
 
+use nginx_safe::Level;
+use openai_core::metrics::QuotaReached;
 use openai_wire::ApiError;
+use serde_json::json;
 
-use super::{Exchange, Stage, Step};
+use super::{Exchange, Stage, Step, events};
 use crate::pool::circuits;
 use crate::telemetry::metrics;
 
-/// Refuses the request if its client has used up a quota.
+/// Refuses the request if its client has used up a quota. Logs it the first time.
 pub(super) fn quota(exchange: Exchange<'_>) -> Step {
-    match exchange.ctx.client(exchange.main) {
-        Some(client) if metrics::is_used_up(exchange.main, client) => {
-            Step::Refuse(ApiError::QuotaPassed)
-        }
-        _ => Step::Next(Stage::Route),
+    let Exchange {
+        request, ctx, main, ..
+    } = exchange;
+    let client = ctx.client(main);
+    let Some(reached) = client.and_then(|client| metrics::quota_reached(main, client)) else {
+        return Step::Next(Stage::Route);
+    };
+    let QuotaReached {
+        limit,
+        used,
+        is_news,
+    } = reached;
+    if is_news {
+        let fields = json!({
+            "quota": limit.measure(),
+            "period": limit.period(),
+            "limit": limit.shown(limit.most),
+            "used": limit.shown(used),
+        });
+        events::tell(&request, ctx, Level::Warn, "quota_used_up", fields);
     }
+    Step::Refuse(ApiError::QuotaPassed)
 }
 
 /// Gets a permit of the chosen upstream's circuit, unless the request already has one: the

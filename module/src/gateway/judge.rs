@@ -215,7 +215,7 @@ impl Running<'_> {
             "attempt": attempt,
             "fault": what,
             "status": status,
-            "again": matches!(after, AfterFailure::Again(_)),
+            "retry": matches!(after, AfterFailure::Again(_)),
         });
         self.tell(Level::Warn, "attempt_failed", fields);
         match after {

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use nginx_safe::{ConfResult, Level, SharedZone, Timer, ZoneContent};
+use nginx_safe::{ConfResult, SharedZone, Timer, ZoneContent};
 use openai_core::circuit::Counts;
 use openai_core::clients::Client;
 use openai_core::metrics::{
@@ -12,9 +12,8 @@ use openai_core::metrics::{
 use openai_core::redlock::share::{RowId, RowSums};
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
-use serde_json::json;
 
-use super::{event, now};
+use super::now;
 use crate::config::{Main, MetricsContent, Pool};
 
 impl ZoneContent for MetricsContent {
@@ -166,37 +165,16 @@ pub fn stats(main: &Main, since: Option<Day>, service: Option<&str>) -> Option<S
     })
 }
 
-/// Whether a client has used up a quota. Logs it the first time.
-pub fn is_used_up(main: &Main, client: &Client) -> bool {
+/// The quota that a client has used up.
+pub fn quota_reached(main: &Main, client: &Client) -> Option<QuotaReached> {
     if client.quota.limits().is_empty() {
-        return false;
+        return None;
     }
     let today = Day::of(now().wall_us);
-    let Some(shared) = main.metrics.shared else {
-        return false;
-    };
-    let passed = change(shared, |metrics| {
+    let reached = change(main.metrics.shared?, |metrics| {
         metrics.passed(&client.name, &client.quota, today)
     });
-    let Some(QuotaReached {
-        limit,
-        used,
-        is_news,
-    }) = passed.flatten()
-    else {
-        return false;
-    };
-    if is_news {
-        let fields = json!({
-            "service_name": client.name,
-            "quota": limit.measure(),
-            "period": limit.period(),
-            "limit": limit.shown(limit.most),
-            "used": limit.shown(used),
-        });
-        event(Level::Warn, "quota_used_up", fields);
-    }
-    true
+    reached.flatten()
 }
 
 /// Adds what a service reports about a lock.

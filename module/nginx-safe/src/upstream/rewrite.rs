@@ -1,6 +1,6 @@
 use core::ffi::c_void;
 use core::ops::Range;
-use core::ptr;
+use core::ptr::{self, NonNull};
 use std::rc::Rc;
 
 use ngx::ffi::{
@@ -56,18 +56,19 @@ impl Rewritten {
         // body; create_request copies its buffers into a chain of its own. The new chain is in the
         // pool of the request.
         unsafe {
-            let upstream = (*r).upstream.as_mut()?;
+            let upstream = NonNull::new((*r).upstream)?.as_ptr();
             let theirs = (*r).headers_in.content_length_n;
-            let (mut chain, mut length) = (upstream.request_bufs, theirs);
+            let before = (*upstream).request_bufs;
+            let (mut chain, mut length) = (before, theirs);
             for rewrite in rewrites {
                 chain = rewritten((*r).pool, chain, rewrite)?;
                 let less = rewrite.range.end - rewrite.range.start;
                 length += rewrite.with.len() as off_t - less as off_t;
             }
-            if !upstream.request_bufs.is_null() && theirs >= 0 {
+            if !before.is_null() && theirs >= 0 {
                 (*r).headers_in.content_length_n = length;
             }
-            upstream.request_bufs = chain;
+            (*upstream).request_bufs = chain;
             let header = (*r).headers_in.content_length;
             if !rewrites.is_empty() {
                 (*r).headers_in.content_length = ptr::null_mut();
@@ -130,16 +131,13 @@ unsafe fn rewritten(
     // `first`, or to `next` of the last new link.
     unsafe {
         let mut add = |buffer: ngx_buf_t| {
-            let link = ngx_alloc_chain_link(pool).as_mut()?;
+            let link = NonNull::new(ngx_alloc_chain_link(pool))?.as_ptr();
             let place = ngx_pcalloc(pool, size_of::<ngx_buf_t>()).cast::<ngx_buf_t>();
-            if place.is_null() {
-                return None;
-            }
-            place.write(buffer);
-            link.buf = place;
-            link.next = ptr::null_mut();
+            NonNull::new(place)?.write(buffer);
+            (*link).buf = place;
+            (*link).next = ptr::null_mut();
             *end = link;
-            end = &raw mut link.next;
+            end = &raw mut (*link).next;
             Some(())
         };
         while let Some(part) = link.as_ref() {

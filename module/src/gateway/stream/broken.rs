@@ -23,7 +23,7 @@ pub fn answer_broken(request: &Request<'_>, status: u16) -> Option<&'static [u8]
     let fields = json!({
         "key_id": ctx.key_id(),
         "code": error.code(),
-        "told": tells,
+        "error_sent": tells,
     });
     events::tell(request, ctx, Level::Warn, "answer_broken", fields);
     tells.then(|| error.sse_frame())

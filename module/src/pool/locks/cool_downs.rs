@@ -105,7 +105,7 @@ pub(super) fn heard(names: &PoolNames, id: &str, cool_down: CoolDown) {
             "cause": cause.as_str(),
             "for_ms": left_ms,
             "failures": failures,
-            "told": true,
+            "reported": true,
         });
         event(Level::Warn, "key_cooling_down", fields);
     }

@@ -180,11 +180,14 @@ unsafe fn new_buffer(
     // SAFETY: the buffer and the copy come from the live pool. A zeroed ngx_buf_t is a valid buffer
     // without bytes.
     unsafe {
+        let text = match bytes {
+            [] => None,
+            bytes => Some(copy_into(pool, bytes)?),
+        };
         let buffer = ngx_pcalloc(pool, size_of::<ngx_buf_t>())
             .cast::<ngx_buf_t>()
             .as_mut()?;
-        if !bytes.is_empty() {
-            let text = copy_into(pool, bytes)?;
+        if let Some(text) = text {
             buffer.pos = text.data;
             buffer.last = text.data.add(text.len);
             buffer.start = buffer.pos;

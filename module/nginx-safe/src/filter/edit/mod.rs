@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use ngx::ffi::{ngx_buf_t, ngx_chain_get_free_buf, ngx_chain_t, ngx_pool_t, ngx_str_t};
 
+use crate::filter::chain::in_memory;
 use crate::request::context;
 use crate::request::handle::Request;
 use crate::text::copy_into;
@@ -99,16 +100,15 @@ impl Editor {
             pool,
         };
         let mut edits = self.edits.try_borrow_mut().ok()?;
-        // SAFETY: a chain ends with a null link, and each link has a buffer (Lists). The bytes are
-        // in memory, between `pos` and `last`, because `edit_answer` has set
-        // `filter_need_in_memory`.
+        // SAFETY: a chain ends with a null link, and each link has a buffer (Lists). The bytes of a
+        // buffer that is in memory are between `pos` and `last`. nginx reads the body into memory,
+        // because `edit_answer` has set `filter_need_in_memory`.
         unsafe {
             while let Some(link) = chain.as_ref() {
                 let theirs = link.buf;
                 out.last = ptr::null_mut();
-                let size = ((*theirs).last as usize).saturating_sub((*theirs).pos as usize);
                 let mut complete = true;
-                if size > 0 {
+                if let Some(size) = in_memory(&*theirs) {
                     let piece = slice::from_raw_parts((*theirs).pos, size);
                     edits.feed(piece, &mut |part| {
                         let (data, length, range) = match part {
