@@ -252,3 +252,34 @@ fn a_renewal_below_the_quorum_keeps_the_deadline_until_it_passes() {
         lost
     );
 }
+
+#[test]
+fn a_loss_names_what_can_outweigh_it() {
+    let (_, lease) = three_nodes_with_a_lease();
+    let quorum = Quorum::of(3).unwrap();
+    let start = |at| {
+        let batch = std::slice::from_ref(&lease);
+        Renewal::new(quorum, TIMING, quorum.all(), batch, at).0
+    };
+    let lost = |deadline_ms| {
+        [RenewalAction::Lost {
+            lease: 0,
+            deadline_ms,
+        }]
+    };
+    // An end that has passed is none if any other renewal has moved it.
+    let mut renewal = start(100);
+    let late = renewal.step(lease.deadline_ms, RenewalEvent::Failed(NodeId(0)));
+    assert_eq!(late, lost(lease.deadline_ms));
+    // A denial is newer than what a renewal has extended that began earlier.
+    let denied = [reply::Renewed::Taken];
+    let mut renewal = start(100);
+    assert_eq!(
+        renewal.step(110, RenewalEvent::Voted(NodeId(0), &denied)),
+        []
+    );
+    assert_eq!(
+        renewal.step(110, RenewalEvent::Voted(NodeId(1), &denied)),
+        lost(TIMING.deadline(100))
+    );
+}

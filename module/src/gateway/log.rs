@@ -107,8 +107,20 @@ fn outcome(request: &Request<'_>, ctx: &Context, location: &Location) -> Outcome
         client_left: refusal.is_none() && client_left(),
         leased: attempt.lease.is_some(),
         is_lock: location.api.is_served(),
-        status: answer.status.or(answer.kept),
+        status: answer.status.or_else(|| replaced(request, answer.kept)),
         // nginx replaces the whole response if it does not send the upstream's.
         is_complete: answer.is_complete || answer.status.is_none(),
     })
+}
+
+/// Status that counts when nginx has not sent the upstream's response, of the given status. `None`
+/// if nginx has failed.
+fn replaced(request: &Request<'_>, kept: Option<u16>) -> Option<u16> {
+    match (kept, request.answer_status()) {
+        // An error that nginx has intercepted, or a copy from its cache.
+        (Some(kept), sent) if kept >= 400 || sent < 400 => Some(kept),
+        // An intercepted error in nginx's cache, or a file that `try_files` has not found.
+        (_, sent @ 400..=499) => Some(sent),
+        _ => None,
+    }
 }

@@ -83,13 +83,17 @@ impl<S: Service> Driver<S> {
         if ctx.stage() == Stage::Fresh {
             // With `satisfy any`, another check may have admitted a request without a token.
             ctx.refusal.error.set(None);
+            ctx.is_past_others.set(exchange.request.begins_in_content());
         }
         loop {
             let step = match ctx.stage() {
                 Stage::Waiting | Stage::Pausing | Stage::Prolonging => return Flow::Pause,
-                // The other handlers of the phase have run before the first attempt.
-                Stage::Done if ctx.retries.borrow().attempts > 1 => return Flow::Pass,
-                Stage::Done => return Flow::Decline,
+                Stage::Done => {
+                    return match ctx.is_past_others.replace(true) {
+                        true => Flow::Pass,
+                        false => Flow::Decline,
+                    };
+                }
                 Stage::Admit => admit::quota(exchange),
                 Stage::Lease => lease::take(exchange),
                 stage if is_service => S::step(exchange, stage),
@@ -210,12 +214,12 @@ impl<S: Service> Driver<S> {
 
     /// Judges an attempt without a response; `status` is what nginx would answer.
     pub fn attempt_failed(request: Request<'_>, status: u16, reused: bool) -> AttemptDecision {
+        note_kept(&request, None);
         let fault = match status {
             502 => Fault::Error,
             504 => Fault::Timeout,
             _ => return AttemptDecision::Keep,
         };
-        note_kept(&request, None);
         Self::decide(request, |exchange| {
             judge::no_answer(exchange, fault, reused)
         })
@@ -241,6 +245,16 @@ impl<S: Service> Driver<S> {
 fn note_kept(request: &Request<'_>, status: Option<u16>) {
     if let Some(ctx) = request.context::<Context>() {
         ctx.attempt.borrow_mut().answer.kept = status;
+    }
+}
+
+/// Notes the status of a copy from nginx's cache, unless it is what a background update finds
+/// after its upstream has failed: no client receives that.
+fn note_copy(request: &Request<'_>) {
+    let ctx = request.context::<Context>();
+    let is_judged = ctx.is_some_and(|ctx| ctx.attempt.borrow().verdict.is_some());
+    if !(is_judged && request.is_subrequest()) {
+        note_kept(request, Some(request.answer_status()));
     }
 }
 
@@ -339,7 +353,7 @@ impl Filter for AnswerFilter {
             return true;
         };
         if request.is_from_cache() && !request.is_error_page() {
-            note_kept(&request, Some(request.answer_status()));
+            note_copy(&request);
             // A background refresh of the cache may need this slot.
             release::ended(request);
         }

@@ -15,28 +15,31 @@ pub struct Dechunked {
 /// Decodes the part of a chunked body that has been received.
 #[must_use]
 pub fn dechunk(body: &[u8]) -> Dechunked {
-    let mut found = Dechunked::default();
+    let mut data = Vec::with_capacity(body.len());
     let mut rest = body;
-    while let Ok(Status::Complete((at, length))) = parse_chunk_size(rest) {
-        let chunk = &rest[at..];
-        if length == 0 {
-            found.is_complete = ends_trailers(chunk);
-            return found;
+    let is_complete = loop {
+        // Without a digit, the parser would take the size for 0.
+        if rest.first().is_some_and(|byte| !byte.is_ascii_hexdigit()) {
+            break true;
         }
+        let (chunk, length) = match parse_chunk_size(rest) {
+            Ok(Status::Complete((at, 0))) => break ends_trailers(&rest[at..]),
+            Ok(Status::Complete((at, length))) => (&rest[at..], length),
+            Ok(Status::Partial) => break false,
+            Err(_) => break true,
+        };
         let length = usize::try_from(length).unwrap_or(usize::MAX);
-        let Some((data, after)) = chunk.split_at_checked(length) else {
-            found.data.extend_from_slice(chunk);
-            return found;
+        let Some((whole, after)) = chunk.split_at_checked(length) else {
+            data.extend_from_slice(chunk);
+            break false;
         };
-        found.data.extend_from_slice(data);
-        let Some(next) = after.strip_prefix(b"\r\n") else {
-            found.is_complete = !b"\r\n".starts_with(after);
-            return found;
-        };
-        rest = next;
-    }
-    found.is_complete = parse_chunk_size(rest).is_err();
-    found
+        data.extend_from_slice(whole);
+        match after.strip_prefix(b"\r\n") {
+            Some(next) => rest = next,
+            None => break !b"\r\n".starts_with(after),
+        }
+    };
+    Dechunked { data, is_complete }
 }
 
 /// Whether the lines after the last chunk contain the empty one, which ends the body.
@@ -79,6 +82,7 @@ mod tests {
     fn an_invalid_encoding_ends() {
         assert_eq!(dechunk(b"{}"), decoded(b"", true));
         assert_eq!(dechunk(b"1\r\na\r\nzz\r\n"), decoded(b"a", true));
+        assert_eq!(dechunk(b"1\r\na\r\n\r\n"), decoded(b"a", true));
     }
 
     proptest! {

@@ -1,6 +1,8 @@
 //! Requests that nginx clones from another one, to refresh its cache or to fetch a file in pieces:
 //! each has a lease of its own, and none shows the client's token upstream.
 
+use std::fs;
+
 use e2e::{Exchange, Gateway, KEY, Plan, RawUpstream, wait_for};
 
 const TOKEN: &str = "token-of-the-client";
@@ -73,6 +75,21 @@ fn a_refresh_arrives(slots: usize) {
 #[test]
 fn the_refresh_of_a_cache_in_the_background_is_sent_with_a_leased_key() {
     a_refresh_arrives(2);
+}
+
+/// The handlers that run before the content have run for the request that is refreshed.
+#[test]
+fn a_refresh_in_the_background_does_not_look_for_files_again() {
+    let (gateway, upstream) = start(
+        2,
+        &format!("{STALE} root {{dir}}; try_files $uri/all =404;"),
+    );
+    fs::create_dir_all(gateway.dir().join("v1/models")).expect("a directory");
+    fs::write(gateway.dir().join("v1/models/all"), "").expect("a file");
+    let mut exchange = refresh(&gateway, &upstream);
+    assert_leased(&exchange);
+    answer_for_a_second(&mut exchange, "new");
+    gateway.wait_held(0, 0);
 }
 
 /// The request that found a stale answer has no use for a key: the refresh gets the slot.

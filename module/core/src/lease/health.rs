@@ -98,7 +98,7 @@ impl Zone<'_> {
         if known && until_ms <= before.until_ms.saturating_add(SAME_MS) {
             return None;
         }
-        let cancelled = health.cancelled_ms != 0;
+        let cancelled = health.cancelled_ms != 0 && health.cancelled_cause == cause as u32;
         if cancelled && until_ms <= health.cancelled_ms.saturating_add(SAME_MS) {
             return None;
         }
@@ -127,7 +127,9 @@ impl Zone<'_> {
             Verdict::QuotaExceeded => (Cause::QuotaExceeded, policy.quota_exceeded_ms),
             // A probe lists models, which needs no quota. It cannot show that a quota is restored.
             Verdict::Ok if cause == Cause::InvalidKey => {
-                self.keys[key].failures = 0;
+                let health = &mut self.keys[key];
+                health.failures = 0;
+                health.note_cancelled();
                 self.end_cool_down(key, now);
                 return Some(KeyChange::Recovered);
             }
@@ -214,7 +216,7 @@ impl Zone<'_> {
         if health.until_ms == 0 {
             return;
         }
-        health.cancelled_ms = health.until_ms;
+        health.note_cancelled();
         health.until_ms = 0;
         health.failures = 0;
         health.requests = bytemuck::Zeroable::zeroed();

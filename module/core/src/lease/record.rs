@@ -173,7 +173,8 @@ pub(crate) struct KeyRecord {
     pub(crate) weight: u32,
     /// Position in the heap of cool-downs.
     pub(crate) cooling_at: u32,
-    pub(crate) spare: u32,
+    /// Cause of the cool-down that `cancelled_ms` is about.
+    pub(crate) cancelled_cause: u32,
     /// First lease after the last response that caused a cool-down. Responses to earlier leases
     /// neither count as failures nor end a probation.
     pub(crate) cool_down_serial: u64,
@@ -187,8 +188,9 @@ pub(crate) struct KeyRecord {
     pub(crate) retired: u64,
     /// Hash of the key's configuration line.
     pub(crate) line: u64,
-    /// End of a cool-down that was cancelled because the key's configuration line had changed.
-    /// Other machines may still report it.
+    /// End that a cool-down would have had that ended early, because the key's configuration line
+    /// has changed or a probe has succeeded; 0 if there is none. Nodes and other machines may still
+    /// report it.
     pub(crate) cancelled_ms: u64,
     pub(crate) fingerprint: [u8; 16],
     /// Generation that made the record. Unlike `born`, it stays when the key is left out for a while.
@@ -198,6 +200,14 @@ pub(crate) struct KeyRecord {
 }
 
 const _: () = assert!(size_of::<KeyRecord>() == 2 * CACHE_LINES);
+
+impl KeyRecord {
+    /// Remembers the current cool-down, which is about to end early.
+    pub(crate) fn note_cancelled(&mut self) {
+        self.cancelled_ms = self.until_ms;
+        self.cancelled_cause = self.cause;
+    }
+}
 
 /// The position of a key in the order of its pool. Kept apart from the key records, so that the
 /// heaps access little memory.

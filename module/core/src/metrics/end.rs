@@ -19,7 +19,7 @@ pub struct RequestEnd {
     pub is_lock: bool,
     /// Status of the upstream's response, or of a copy of it in nginx's cache.
     pub status: Option<u16>,
-    /// Whether the response that was sent instead of it, or it itself, was complete.
+    /// Whether that response, or the one that was sent instead of it, was complete.
     pub is_complete: bool,
 }
 

@@ -38,12 +38,13 @@ pub enum RenewalAction {
         /// Index of the lock.
         lease: usize,
     },
-    /// The lock is lost, unless another renewal has moved its deadline in the meantime: stop the
-    /// work done under it.
+    /// The lock is lost, unless its deadline is later than the given one, because a renewal that
+    /// knew more has moved it: stop the work done under it.
     Lost {
         /// Index of the lock.
         lease: usize,
-        /// The deadline that this renewal was to move.
+        /// The deadline that has passed; or, if a quorum has denied the lock, the one that this
+        /// renewal would have set: only a renewal that began later can move it further.
         deadline_ms: u64,
     },
 }
@@ -174,9 +175,13 @@ impl Renewal {
             }
             // Checked first: after its deadline the holder has stopped using the lock, even if a
             // quorum has extended it.
-            if now >= item.deadline_ms || item.denied >= needed {
+            if now >= item.deadline_ms {
                 item.state = ItemState::Final;
                 let deadline_ms = item.deadline_ms;
+                actions.push(RenewalAction::Lost { lease, deadline_ms });
+            } else if item.denied >= needed {
+                item.state = ItemState::Final;
+                let deadline_ms = deadline_ms.max(item.deadline_ms);
                 actions.push(RenewalAction::Lost { lease, deadline_ms });
             } else if item.prolonged >= needed {
                 item.state = ItemState::Final;

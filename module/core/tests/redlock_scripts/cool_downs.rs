@@ -91,6 +91,10 @@ fn other_machines_are_told() {
     };
     let told = CoolDown::told(text);
     assert_eq!(told, Some(("k-1", cool_down(Cause::QuotaExceeded, 5_000))));
+    // The longer one may have been cancelled.
+    note(&mut node, cool_down(Cause::RateLimited, 1_000));
+    let shorter = format!("{:?}", other.receive());
+    assert_ne!(shorter, format!("{message:?}"));
 }
 
 #[test]

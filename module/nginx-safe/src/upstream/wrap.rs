@@ -1,3 +1,5 @@
+use core::cell::Cell;
+use core::ptr;
 use std::rc::Rc;
 
 use ngx::ffi::{
@@ -316,6 +318,24 @@ unsafe fn own_answer(r: *mut ngx_http_request_t, rc: ngx_int_t) -> ngx_int_t {
     }
 }
 
+thread_local! {
+    /// The request for which [`through_precontent`] runs the phases. It is not dereferenced.
+    static CLONE: Cell<*mut ngx_http_request_t> = const { Cell::new(ptr::null_mut()) };
+}
+
+impl Request<'_> {
+    /// Whether the request has just begun in the content phase, as clones of other requests do
+    /// (slices, updates of a cache). The handlers of PRECONTENT have run for the other request.
+    /// `true` only once, when PRECONTENT runs for the first time.
+    pub fn begins_in_content(&self) -> bool {
+        let is_clone = CLONE.get() == self.raw;
+        if is_clone {
+            CLONE.set(ptr::null_mut());
+        }
+        is_clone
+    }
+}
+
 /// Runs PRECONTENT for a request that starts in the content phase.
 ///
 /// # Safety
@@ -330,7 +350,9 @@ unsafe fn through_precontent<M: Wrapped>(r: *mut ngx_http_request_t) -> ngx_int_
         (*(*r).main).set_count((*(*r).main).count() + 1);
         (*r).phase_handler = index;
         (*r).write_event_handler = Some(ngx_http_core_run_phases);
+        let before = CLONE.replace(r);
         ngx_http_core_run_phases(r);
+        CLONE.set(before);
     }
     NGX_DONE as ngx_int_t
 }

@@ -92,13 +92,13 @@ pub enum GroupEvent {
         kept: Kept,
     },
     /// The lock has expired, or a majority of nodes has replied that it is held by another lease.
-    /// Ignore this if another renewal has extended the lock in the meantime: several can be
+    /// Ignore this if the lock is valid for longer than `deadline_ms`: several renewals can be
     /// outstanding, and replies to the first can be the last to arrive.
     Lost {
         /// The lease.
         handle: LeaseHandle,
-        /// The end of the lock's validity when the renewal began, in milliseconds of the monotonic
-        /// clock.
+        /// The latest end of the lock's validity that this is about, in milliseconds of the
+        /// monotonic clock.
         deadline_ms: u64,
     },
     /// A node is connected; see [`Group::greet`](super::Group::greet).
@@ -152,6 +152,6 @@ pub struct GroupCounts {
     pub too_late: u64,
     /// Attempts that were abandoned.
     pub abandoned: u64,
-    /// Leases whose lock expired or was taken over by another one; counted by the owner of the group.
+    /// Leases whose lock expired or was taken by another one; counted by the owner of the group.
     pub lost: u64,
 }

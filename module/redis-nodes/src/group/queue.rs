@@ -16,6 +16,9 @@ use crate::transport::{GroupTimer, Transport};
 /// How long nodes keep an entry that is not renewed.
 const ENTRY_MS: u64 = 2_000;
 const RENEW_MS: u64 = 600;
+/// How long after an entry was sent another request that begins to wait relies on it. Another
+/// worker, which saw no waiter on this machine, may have removed it since.
+const FRESH_MS: u64 = 50;
 /// How long to wait until more nodes report that a slot is free: the release reaches the nodes at
 /// different times.
 const WAKE_MS: u64 = 3;
@@ -26,7 +29,7 @@ const MOST_WOKEN: usize = 1_024;
 pub(super) struct QueueEntry {
     names: Rc<PoolNames>,
     priority: i32,
-    renew_at: u64,
+    sent_ms: u64,
     /// The nodes that know of waiters on other machines.
     crowded: NodeSet,
 }
@@ -50,26 +53,31 @@ impl<T: Transport> Group<T> {
             .collect()
     }
 
-    /// Whether there is an entry with at least this priority.
-    pub fn is_queued(&self, names: &PoolNames, priority: i32) -> bool {
-        let entry = self.entry(names);
-        entry.is_some_and(|entry| entry.priority >= priority)
+    /// Adds or renews the entry for a pool, because a request with this priority begins to wait.
+    pub fn join(&mut self, names: &Rc<PoolNames>, priority: i32, now: u64) {
+        let before = self.entry(names).map_or(priority, |entry| entry.priority);
+        self.send_entry(names, priority.max(before), FRESH_MS, now);
     }
 
-    /// Adds or renews the entry for a pool, with the highest priority of the local waiters.
-    pub fn queue_up(&mut self, names: &Rc<PoolNames>, priority: i32, now: u64) {
+    /// Keeps the entry for a pool, with the highest priority of the local waiters.
+    pub fn stay(&mut self, names: &Rc<PoolNames>, priority: i32, now: u64) {
+        self.send_entry(names, priority, RENEW_MS, now);
+    }
+
+    /// Sends the entry for a pool, unless it has the priority and was sent in the last `every_ms`.
+    fn send_entry(&mut self, names: &Rc<PoolNames>, priority: i32, every_ms: u64, now: u64) {
         match self.entry_mut(names) {
             Some(entry) if entry.priority != priority => {
                 entry.priority = priority;
-                entry.renew_at = now + RENEW_MS;
+                entry.sent_ms = now;
                 self.leave(names);
             }
-            Some(entry) if entry.renew_at > now => return,
-            Some(entry) => entry.renew_at = now + RENEW_MS,
+            Some(entry) if entry.sent_ms + every_ms > now => return,
+            Some(entry) => entry.sent_ms = now,
             None => self.queues.push(QueueEntry {
                 names: Rc::clone(names),
                 priority,
-                renew_at: now + RENEW_MS,
+                sent_ms: now,
                 crowded: NodeSet::default(),
             }),
         }

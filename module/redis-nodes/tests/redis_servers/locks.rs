@@ -117,7 +117,6 @@ fn a_lock_is_prolonged_and_restored_and_lost() {
                 server.ask(&["SET", &key, "other\n1\n\n\n", "PX", "30000"]);
             }
             assert_eq!(prolong(&mut here, 0, lock).await, None);
-            assert_eq!(here.group.counts.lost, 1);
         }
     });
 }

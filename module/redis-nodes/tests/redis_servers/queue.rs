@@ -18,7 +18,7 @@ fn who_waits_is_told_of_a_slot_that_another_machine_gives_up() {
             let busy = there.try_lock(&[0], true).await;
             assert!(matches!(busy, GroupEvent::Busy { .. }));
             let (names, now) = (there.names.clone(), there.now());
-            there.group.queue_up(&names, 0, now);
+            there.group.join(&names, 0, now);
             there.settle(vec![]);
             let queue = names.queue();
             there
@@ -59,7 +59,7 @@ fn machines_know_of_one_another_while_both_wait() {
         let names = here.names.clone();
         for worker in [&mut here, &mut there] {
             let now = worker.now();
-            worker.group.queue_up(&names, 0, now);
+            worker.group.join(&names, 0, now);
             worker.settle(vec![]);
             worker.run_for(100).await;
         }
@@ -68,7 +68,7 @@ fn machines_know_of_one_another_while_both_wait() {
         // Its entry is renewed.
         here.run_for(600).await;
         let now = here.now();
-        here.group.queue_up(&names, 0, now);
+        here.group.join(&names, 0, now);
         here.settle(vec![]);
         here.until("it knows of the other", |worker| {
             worker.group.is_crowded(&names)

@@ -74,7 +74,7 @@ impl Client {
     pub(super) fn is_refused(&mut self, real: u64, wait_ms: u64) {
         if self.rng.percent(20) {
             let now = self.clock.at(real);
-            self.group.queue_up(&self.names, 0, now);
+            self.group.join(&self.names, 0, now);
         }
         match self.rng.percent(50) {
             true => self.later(wait_ms, Timer::Ask),

@@ -239,7 +239,7 @@ impl Client {
         let now = self.clock.at(real);
         for names in self.group.queued_in() {
             if real < END && self.lease.is_none() {
-                self.group.queue_up(&names, 0, now);
+                self.group.stay(&names, 0, now);
             } else {
                 self.group.unqueue(&names);
             }

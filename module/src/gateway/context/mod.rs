@@ -63,6 +63,9 @@ pub enum Stage {
 pub struct Context {
     pub token: Token,
     stage: Cell<Stage>,
+    /// Whether the other handlers of PRECONTENT have run, for this request or the one that it is a
+    /// clone of.
+    pub is_past_others: Cell<bool>,
     pub access: AccessState,
     pub head: HeadState,
     pub route: RefCell<Route>,
@@ -78,6 +81,7 @@ impl Context {
         Self {
             token,
             stage: Cell::default(),
+            is_past_others: Cell::default(),
             access: AccessState::default(),
             head: HeadState::default(),
             route: RefCell::default(),
@@ -114,6 +118,7 @@ impl Context {
         self.retries.take();
         self.head.restart();
         self.stage.set(Stage::Fresh);
+        self.is_past_others.set(false);
         self.refusal.error.set(None);
         if let Some(lock) = self.lock.get() {
             lock.restart();

@@ -313,7 +313,12 @@ fn end_locked(handle: LeaseHandle) {
     let rule = LOCKS.with_borrow(|locks| {
         let hold = locks.holds.get(&handle)?;
         let member = locks.member(hold.locked_key.group)?;
-        Some(member.hand_over(&hold.locked_key.names, hold.lock.as_ref()))
+        let mut rule = member.hand_over(&hold.locked_key.names, hold.lock.as_ref());
+        if hold.prolonging {
+            // Nodes may keep the lock for long, or have replied that it is lost.
+            rule.most = 0;
+        }
+        Some(rule)
     });
     let ended = rule.and_then(|rule| in_zone(|zone| zone.end(handle, rule, now())));
     let ended = match ended {

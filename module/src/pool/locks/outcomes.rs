@@ -83,10 +83,11 @@ fn settle_one(outcome: GroupEvent) {
             handle,
             deadline_ms,
         } => {
-            // Another renewal may have extended it.
+            // A later renewal may have extended it.
             let is_lost = LOCKS.with_borrow(|locks| {
-                let lock = locks.holds.get(&handle)?.lock?;
-                Some(lock.deadline_ms <= deadline_ms)
+                // A lock that is being released needs no renewal.
+                let hold = locks.holds.get(&handle).filter(|hold| !hold.ending)?;
+                Some(hold.lock?.deadline_ms <= deadline_ms)
             });
             if is_lost == Some(true) {
                 lost(handle);
@@ -263,8 +264,8 @@ fn lost(handle: LeaseHandle) {
     with(hold.locked_key.group, |member, _, _| {
         member.group.counts.lost += 1;
     });
-    if let Some(lock) = hold.lock.filter(|_| hold.prolonging) {
-        // Nodes may have been asked to keep the lock for long.
+    if let Some(lock) = hold.lock {
+        // Nodes that did not reply may still receive a renewal, and would restore the lock.
         let lock = hold.give_back(lock);
         with(hold.locked_key.group, |member, _, _| {
             let slot = hold.slot.slot.clone();

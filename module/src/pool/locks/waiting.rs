@@ -17,9 +17,7 @@ pub fn waits(main: &Main, pool: usize, priority: i32) {
         return;
     };
     with(*group, |member, _, _| {
-        if !member.group.is_queued(names, priority) {
-            member.group.queue_up(names, priority, clock());
-        }
+        member.group.join(names, priority, clock());
     });
 }
 
@@ -34,7 +32,7 @@ pub(super) fn see_to_queues(group: usize) {
     for names in with(group, |member, _, _| member.group.queued_in()).unwrap_or_default() {
         let waiting = pool_of(group, &names).and_then(priority);
         with(group, |member, _, _| match waiting {
-            Some(priority) => member.group.queue_up(&names, priority, clock()),
+            Some(priority) => member.group.stay(&names, priority, clock()),
             None => member.group.unqueue(&names),
         });
     }

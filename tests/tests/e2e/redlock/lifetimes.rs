@@ -8,7 +8,7 @@ use e2e::{
 };
 use rustix::process::Signal;
 
-use super::{LOCK, group, holders, on_group, plan_with, states, wait_states};
+use super::{LOCK, group, holders, on_group, plan_with, states, wait_gone, wait_states};
 use crate::reload;
 
 fn start(nodes: &[Redis], in_group: &str, in_pool: &str) -> (Gateway, RawUpstream) {
@@ -75,7 +75,8 @@ fn a_worker_that_was_stopped_for_longer_than_the_ttl_ends_its_stream() {
 /// A reply to a renewal arrives after the lock would have ended, had later ones not extended it.
 #[test]
 fn a_late_reply_to_a_renewal_does_not_end_a_lease_that_was_renewed_since() {
-    const TTL_MS: i64 = 2_000;
+    // Less than a connection may owe a reply.
+    const TTL_MS: i64 = 4_000;
     let [first, second, third] = [(); 3].map(|()| Redis::start());
     let link = Link::to(third.port());
     let upstream = RawUpstream::bind();
@@ -84,7 +85,7 @@ fn a_late_reply_to_a_renewal_does_not_end_a_lease_that_was_renewed_since() {
         .concat();
     let gateway = plan_with(
         &[],
-        &format!("{urls} renew 300ms;"),
+        &format!("{urls} renew 500ms;"),
         &format!("lease_ttl {TTL_MS}ms;"),
     )
     .upstream(upstream.address())
@@ -119,6 +120,31 @@ fn a_late_reply_to_a_renewal_does_not_end_a_lease_that_was_renewed_since() {
     let rest: Vec<_> = events.collect();
     assert_eq!(rest.last().map(String::as_str), Some("[DONE]"), "{rest:?}");
     gateway.wait_held(0, 0);
+}
+
+/// Renewals that the nodes receive after the lock has been lost would restore it there.
+#[test]
+fn a_lock_that_was_lost_while_nodes_stood_still_is_not_restored() {
+    let nodes = Redis::group(3);
+    // Less than a connection may owe a reply.
+    let (gateway, upstream) = start(&nodes, "renew 500ms;", "lease_ttl 4s;");
+    let (events, exchange) = reload::stream(&gateway, &upstream);
+    for redis in &nodes {
+        redis.pause();
+    }
+    let rest: Vec<_> = events.collect();
+    assert!(
+        rest.last()
+            .is_some_and(|event| event.contains("lease_lost")),
+        "{rest:?}"
+    );
+    drop(exchange);
+    for redis in &nodes {
+        redis.resume();
+        redis.ask("SET less-than-a-lease 1 PX 3500");
+    }
+    wait_gone(&nodes, LOCK);
+    assert_eq!(holders(&nodes, "less-than-a-lease"), 3);
 }
 
 /// An nginx that ends at once gives back what it holds: who comes next need not wait.

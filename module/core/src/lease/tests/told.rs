@@ -90,6 +90,22 @@ fn a_probe_shows_whether_a_key_that_was_refused_works_again() {
 }
 
 #[test]
+fn reports_of_what_a_probe_has_ended_are_ignored() {
+    let (mut bed, worker) = bed(&[1]);
+    serve(&mut bed, worker, Verdict::InvalidKey, &[]);
+    let now = bed.clock();
+    let until = bed.now + MINUTE;
+    let recovered = bed.zone().probed_key(0, Verdict::Ok, now);
+    assert_eq!(recovered, Some(KeyChange::Recovered));
+    let mut zone = bed.zone();
+    let mut learn = |cause, until| zone.learn_cool_down(0, cause, 1, until, now);
+    assert_eq!(learn(Cause::InvalidKey, until), None);
+    // It is another one: shorter, but with another cause; or longer.
+    assert!(learn(Cause::RateLimited, now.mono_ms + 100).is_some());
+    assert!(learn(Cause::InvalidKey, until + MINUTE).is_some());
+}
+
+#[test]
 fn a_list_of_models_tells_nothing_of_quota() {
     let (mut bed, worker) = bed(&[1]);
     serve(&mut bed, worker, Verdict::QuotaExceeded, &[]);
