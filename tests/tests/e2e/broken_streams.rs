@@ -104,7 +104,7 @@ fn an_alias_and_the_usage_are_cared_for_until_then() {
     let log = gateway.error_log().text();
     let told = log.lines().find(|line| line.contains("answer_broken"));
     assert!(
-        told.is_some_and(|line| line.contains("\"told\":true")),
+        told.is_some_and(|line| line.contains("\"error_sent\":true")),
         "{log}"
     );
 }
