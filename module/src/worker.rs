@@ -40,24 +40,12 @@ pub fn commit(main: &Main) -> ConfResult {
     Ok(())
 }
 
-/// Registers the worker in the zone, and starts what a worker does there.
+/// Registers the worker in the zone.
 pub fn start(main: &Main) -> ConfResult {
     pool::on_news(Driver::<LockService>::hear);
-    if !nginx_safe::serves_requests() {
-        return Ok(());
-    }
-    match pool::enter(main) {
-        Some(true) => {
-            locks::start(main);
-            probes::start(main);
-            key_files::start(main);
-            snapshot::start(main);
-        }
-        Some(false) => {
-            let fields = json!({ "reason": "too many workers at once" });
-            event(Level::Alert, "worker_refused", fields);
-        }
-        None => {}
+    if nginx_safe::serves_requests() && pool::enter(main) == Some(false) {
+        let fields = json!({ "reason": "too many workers at once" });
+        event(Level::Alert, "worker_refused", fields);
     }
     Ok(())
 }

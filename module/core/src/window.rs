@@ -47,9 +47,10 @@ impl Window {
     /// Drops buckets that are too old.
     fn slide(&mut self, window_ms: u32, now_ms: u64) {
         let bucket = now_ms / u64::from(window_ms / BUCKETS as u32).max(1);
-        // Processes read the clock at different times, so a time may be in the previous bucket. The
+        // Processes read the clock at different times, so a time may be in an earlier bucket. The
         // newest bucket counts it.
-        if bucket == self.newest || bucket.checked_add(1) == Some(self.newest) {
+        let is_late = bucket.saturating_add(BUCKETS as u64) > self.newest;
+        if bucket <= self.newest && is_late {
             return;
         }
         match bucket.checked_sub(self.newest) {

@@ -19,6 +19,7 @@ pub(super) fn send(exchange: Exchange<'_>) -> Step {
     let key = ctx.attempt.borrow().key.clone();
     match key {
         Some(key) if request.send_with(key.authorization.clone(), trace::sent(&request)) => {
+            ctx.attempt.borrow_mut().is_sent = true;
             Step::Next(Stage::Done)
         }
         _ => Step::Refuse(ApiError::Internal),

@@ -57,7 +57,9 @@ fn strips(request: &Request<'_>, ctx: &Context) -> bool {
 /// Called before the header of a response is sent: starts to read its usage, if it can have any.
 pub fn begin(request: &Request<'_>, ctx: &Context, location: &Location) {
     let stream = request.answers_events();
+    // Other requests fetch results whose usage has been counted.
     let tells = location.usage().is_read()
+        && request.method() == b"POST"
         && (stream || request.answers_json())
         && request.answer_status() < 300
         && request.answers_plainly();

@@ -109,9 +109,26 @@ pub fn release(lease: &Lease) {
 /// Releases a granted slot whose request is gone.
 pub(super) fn give_back(grant: &Grant) {
     match grant.lock {
-        Some(lock) => locks::give_back(grant, lock),
-        None => drop(in_zone(|zone| zone.release(grant.handle, now()))),
+        Some(lock) => {
+            unused(grant.handle);
+            locks::give_back(grant, lock);
+        }
+        None => release_unused(grant.handle),
     }
+}
+
+/// Reverses the charge of a lease with which no request was sent. It must be released afterwards,
+/// and this be called only once.
+pub fn unused(handle: LeaseHandle) {
+    in_zone(|zone| zone.unused(handle, now()));
+}
+
+/// Releases a lease in the zone with which no request was sent.
+pub(super) fn release_unused(handle: LeaseHandle) {
+    in_zone(|zone| {
+        let _ = zone.unused(handle, now());
+        zone.release(handle, now())
+    });
 }
 
 /// Id of a lease in logs and headers: its nonce as 32 hexadecimal digits.
@@ -122,9 +139,9 @@ pub fn lease_id(grant: &Grant) -> String {
 /// Renews this worker's leases, expires overdue leases of any worker, and takes back what dead
 /// workers have.
 pub(super) fn renew_all() {
-    // Collect first: `expire`, below, ends leases of served waiters that are overdue.
-    collect();
     let mut lost: Vec<(LeaseHandle, Token)> = vec![];
+    // Renew first: everything below ends leases that are overdue, as those of this worker are if it
+    // was stopped for long.
     with(|worker| {
         let leases: Vec<_> = worker
             .leases

@@ -13,9 +13,9 @@ use super::keys::KeyTable;
 use super::leases::{self, LeaseKey};
 use super::notes::{self, Note};
 use super::taken_over::taken_over;
-use super::waiters;
+use super::{key_files, locks, probes, waiters};
 use crate::config::{Main, Needs};
-use crate::telemetry::{event, now};
+use crate::telemetry::{event, now, snapshot};
 
 /// Longest time until a worker without an eventfd notices that its waiters were served, in
 /// milliseconds.
@@ -72,7 +72,7 @@ pub fn change_quietly<T>(
     })?
 }
 
-/// Registers this worker in the zone and starts its renewals. `None` without a zone;
+/// Registers this worker in the zone and starts its timers. `None` without a zone;
 /// `Some(false)` if the zone has no free worker entry.
 pub fn enter(main: &Main) -> Option<bool> {
     let (shared, known) = main.shared.zip(taken_over())?;
@@ -110,6 +110,11 @@ pub fn enter(main: &Main) -> Option<bool> {
         noting: Timer::new(true, |_| notes::apply(), 0),
     };
     WORKER.with_borrow_mut(|place| *place = Some(worker));
+    // Here, since a worker can get its entry later than it starts.
+    locks::start(main);
+    probes::start(main);
+    key_files::start(main);
+    snapshot::start(main);
     Some(true)
 }
 

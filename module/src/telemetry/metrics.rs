@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use nginx_safe::{ConfResult, SharedZone, Timer, ZoneContent};
+use nginx_safe::{ConfResult, Level, SharedZone, Timer, ZoneContent};
 use openai_core::circuit::Counts;
 use openai_core::clients::Client;
 use openai_core::metrics::{
@@ -12,8 +12,9 @@ use openai_core::metrics::{
 use openai_core::redlock::share::{RowId, RowSums};
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
+use serde_json::json;
 
-use super::now;
+use super::{event, now};
 use crate::config::{Main, MetricsContent, Pool};
 
 impl ZoneContent for MetricsContent {
@@ -112,21 +113,28 @@ pub fn flush() {
     shared.map(|shared| change(shared, |_| ()));
 }
 
-/// Creates rows with zeros for the clients, pools and keys of the configuration.
+/// Creates rows with zeros for the clients, pools and keys of the configuration. Logs clients whose
+/// quotas cannot be counted: rows of clients that have been removed stay until nginx stops.
 pub fn introduce(main: &Main) {
     let Some(shared) = main.metrics.shared else {
         return;
     };
-    change(shared, |metrics| {
-        for client in main.clients.iter().flat_map(|clients| clients.as_slice()) {
-            metrics.introduce(Some(&client.name), None);
-        }
+    let uncounted = change(shared, |metrics| {
         for pool in &main.pools {
             for key in &pool.keys {
                 metrics.introduce(None, Some((&pool.name, key.id.as_str())));
             }
         }
+        let clients = main.clients.iter().flat_map(|clients| clients.as_slice());
+        let uncounted = clients.filter(|client| !metrics.introduce(Some(&client.name), None));
+        uncounted.collect::<Vec<_>>()
     });
+    for client in uncounted.into_iter().flatten() {
+        if !client.quota.limits().is_empty() {
+            let fields = json!({ "service_name": client.name });
+            event(Level::Error, "quota_not_counted", fields);
+        }
+    }
 }
 
 /// Number by which other machines identify these stats.

@@ -53,7 +53,6 @@ struct Sharer {
     channels: Vec<Option<Channel>>,
     /// First day whose rows of this machine may have changed.
     since: Day,
-    looked: Day,
     /// Received counts of other machines that have not been written to the zone; the newest
     /// day last.
     heard: Vec<(RowId, RowSums)>,
@@ -115,7 +114,6 @@ pub fn start(main: &Main, keys: KeyIds, in_use: &[bool]) {
         sharing: Sharing::new(Instance(instance), KEPT_DAYS, first).accepting(accepts),
         channels,
         since: Day::default(),
-        looked: Day::default(),
         heard: vec![],
         note: Timer::new(true, |_| note(), 0),
         is_full: false,
@@ -236,8 +234,8 @@ impl Sharer {
         for ((day, name), counters) in metrics::by_day(self.zone, self.since) {
             self.sharing.count(row(day, name), &counters.to_sums());
         }
-        // Requests may have been added to the day of the last look after it.
-        self.since = std::mem::replace(&mut self.looked, today);
+        // Requests that ended before midnight may be added after it.
+        self.since = today.before(1);
         let oldest = today.before(KEPT_DAYS);
         self.sharing.forget_before(oldest.number());
     }

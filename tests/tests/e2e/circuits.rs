@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Answer, Gateway, Plan, Refusal, closed_port, wait_until};
+use e2e::{Answer, Gateway, Plan, RawUpstream, Refusal, closed_port, wait_until};
 use mock_upstream::{MockServer, Scenario};
 use serde_json::Value;
 
@@ -320,4 +320,30 @@ fn who_waited_for_a_key_meanwhile_is_not_sent_to_it() {
     }
     gateway.wait_held(0, 0);
     assert_eq!(gateway.mock().stats().totals.requests, 1);
+}
+
+/// They were granted a lease, one after the other, and sent nothing.
+#[test]
+fn requests_that_an_open_circuit_refuses_use_up_no_limit_of_the_key() {
+    let upstream = RawUpstream::bind();
+    let gateway = plan("main@one", "requests 1; open 1s max=1s;")
+        .pool(
+            "main",
+            "key sk-e2e-main-0001 id=main; limit rpm=4; wait 8s;",
+        )
+        .upstream(upstream.address())
+        .start();
+    let first = gateway.chat().spawn();
+    let mut exchange = upstream.accept();
+    let waiting = [(); 3].map(|()| gateway.chat().spawn());
+    gateway.wait_held(1, 3);
+    exchange.send("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(first.join().expect("an answer").status, 500);
+    for client in waiting {
+        assert_eq!(client.join().expect("an answer").refusal(), unavailable());
+    }
+    wait_until("the circuit admits a probe", || state(&gateway) != "open");
+    let probe = gateway.chat().spawn();
+    upstream.accept().answer();
+    probe.join().expect("an answer").expect_status(200);
 }

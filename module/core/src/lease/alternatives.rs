@@ -83,8 +83,7 @@ impl Zone<'_> {
         };
         let grant = self.grant(key as usize, to, now);
         self.take_back(handle.slot, now);
-        self.leave_elsewhere(handle.slot, until_ms);
-        self.offer(left.key as usize, now);
+        self.leave_elsewhere(handle.slot, until_ms, now);
         Some(grant)
     }
 

@@ -23,9 +23,15 @@ impl KeyRecord {
             return;
         }
         let (r, t) = self.levels(pool, now);
-        self.request_level = (r - requests * UNITS).min(units(pool.rpm.into()));
-        self.token_level = (t - units(tokens)).clamp(-MOST, units(pool.tpm.into()));
-        self.filled_ms = now.mono_ms.max(1);
+        // A bucket without a limit does not refill, so nothing is taken from it.
+        let left = |level: i64, amount: i64, rate: u32| match rate {
+            0 => 0,
+            rate => (level - units(amount)).clamp(-MOST, units(rate.into())),
+        };
+        self.request_level = left(r, requests, pool.rpm);
+        self.token_level = left(t, tokens, pool.tpm);
+        // Processes read the clock at different times: what has been filled is not filled again.
+        self.filled_ms = self.filled_ms.max(now.mono_ms).max(1);
     }
 
     /// Milliseconds until both buckets are usable; `None` if they are usable now. The request

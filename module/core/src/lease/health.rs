@@ -147,6 +147,9 @@ impl Zone<'_> {
         if news {
             health.failures = health.failures.saturating_add(1);
         }
+        if !news && health.cancelled_ms != 0 && cause as u32 <= health.cancelled_cause {
+            return;
+        }
         let stated = report.limits.wait_ms();
         let known = health.until_ms != 0 && Cause::from_word(health.cause) >= cause;
         if !news && known && stated.is_none() {

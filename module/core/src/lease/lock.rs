@@ -150,9 +150,14 @@ impl Zone<'_> {
 
     /// Marks the slot of a lease as held on another machine until `until_ms`. It is not granted
     /// before then.
-    pub fn taken_elsewhere(&mut self, handle: LeaseHandle, until_ms: u64) -> Result<(), Lost> {
+    pub fn taken_elsewhere(
+        &mut self,
+        handle: LeaseHandle,
+        until_ms: u64,
+        now: Now,
+    ) -> Result<(), Lost> {
         self.holds(handle)?;
-        self.leave_elsewhere(handle.slot, until_ms);
+        self.leave_elsewhere(handle.slot, until_ms, now);
         Ok(())
     }
 
@@ -172,13 +177,15 @@ impl Zone<'_> {
         }
     }
 
-    pub(crate) fn leave_elsewhere(&mut self, slot: u32, until_ms: u64) {
+    pub(crate) fn leave_elsewhere(&mut self, slot: u32, until_ms: u64, now: Now) {
         let record = &mut self.slots[slot as usize];
         record.owner = NONE;
         record.nonce = [0; 2];
         record.lock_deadline_ms = 0;
         self.leave_out_of_probation(slot);
         self.move_deadline(slot, until_ms);
+        // Another slot of the key may be used instead.
+        self.offer(self.slots[slot as usize].key as usize, now);
     }
 
     pub(crate) fn move_deadline(&mut self, slot: u32, deadline_ms: u64) {

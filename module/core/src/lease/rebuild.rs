@@ -159,6 +159,9 @@ impl Zone<'_> {
                     self.held_slots().push(at as u32);
                 }
                 slot_state::FREE => {
+                    // The process may have died before it wrote these.
+                    let slot = &mut self.slots[at];
+                    (slot.nonce, slot.owner, slot.lock_deadline_ms) = ([0; 2], NONE, 0);
                     self.slots[at].next_free = self.keys[key].free_slot;
                     self.keys[key].free_slot = at as u32;
                 }

@@ -127,7 +127,7 @@ impl Zone<'_> {
             }
             if record.lock_deadline_ms > now.mono_ms {
                 // No process of this machine can release the lock. It expires on the nodes.
-                self.leave_elsewhere(slot as u32, record.lock_deadline_ms);
+                self.leave_elsewhere(slot as u32, record.lock_deadline_ms, now);
             } else {
                 self.free(slot as u32, now);
             }

@@ -93,6 +93,8 @@ impl SharedNames {
         for (pool, keys) in pools {
             names.insert(shared_name(MetricsTable::Pools, pool));
             let key = |key| shared_name(MetricsTable::Keys, &[pool, "/", key].concat());
+            // Requests without a key have an empty id.
+            names.insert(key(""));
             names.extend(keys.iter().map(|id| key(id.as_str())));
         }
         Self(names)

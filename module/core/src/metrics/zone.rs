@@ -357,8 +357,8 @@ impl<'a> MetricsZone<'a> {
         .map(|(_, row, times)| (row, times))
     }
 
-    /// Creates rows with zeros for names of the configuration.
-    pub fn introduce(&mut self, service: Option<&str>, pool_and_key: Option<(&str, &str)>) {
+    /// Creates rows with zeros for names of the configuration. `false` if there is no room for one.
+    pub fn introduce(&mut self, service: Option<&str>, pool_and_key: Option<(&str, &str)>) -> bool {
         let mut joined = [0; NAME];
         let mut names = vec![];
         names.extend(service.map(|name| (MetricsTable::Services, name)));
@@ -366,9 +366,11 @@ impl<'a> MetricsZone<'a> {
             names.push((MetricsTable::Pools, pool));
             names.push((MetricsTable::Keys, join(&mut joined, pool, key)));
         }
+        let mut have_rows = true;
         for (table, name) in names {
-            self.claim(table, name);
+            have_rows &= self.claim(table, name) != self.range(table).start;
         }
+        have_rows
     }
 
     /// The row with this name, created if there is room; otherwise `other`.

@@ -123,7 +123,7 @@ impl Exchange<'_> {
             }
         };
         // The lease now belongs to the service lock.
-        self.ctx.attempt.borrow_mut().holds = false;
+        self.ctx.attempt.borrow_mut().entrusted();
         tell(
             "lock_acquired",
             &self.request,

@@ -59,6 +59,10 @@ pub struct Attempt {
     pub key: Option<Rc<PoolKey>>,
     /// Whether the request still holds the lease.
     pub holds: bool,
+    /// Whether the request was sent with the lease.
+    pub is_sent: bool,
+    /// Whether the lease has become a lock of a service.
+    pub is_entrusted: bool,
     /// How long the lease was held, in milliseconds.
     pub held_ms: u64,
     /// Verdict on the response.
@@ -93,6 +97,12 @@ impl Attempt {
         self.key = Some(key);
         self.holds = true;
         self.verdict = None;
+    }
+
+    /// Notes that the lease has become a lock of a service.
+    pub fn entrusted(&mut self) {
+        self.holds = false;
+        self.is_entrusted = true;
     }
 
     /// The lease that the request holds now.

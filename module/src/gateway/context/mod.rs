@@ -136,7 +136,7 @@ impl Context {
 
     /// Leaves the queue and releases the lease and the permit, as far as the request has them.
     pub fn let_go(&self) {
-        let (permit, ticket, locking, lease) = {
+        let (permit, ticket, locking, lease, is_sent) = {
             let mut attempt = self.attempt.borrow_mut();
             attempt.deadline = None;
             let wait = &mut attempt.wait;
@@ -144,7 +144,9 @@ impl Context {
             if ticket.is_some() || locking.is_some() {
                 wait.is_over();
             }
-            (attempt.permit.take(), ticket, locking, attempt.end())
+            let is_sent = attempt.is_sent;
+            let permit = attempt.permit.take();
+            (permit, ticket, locking, attempt.end(), is_sent)
         };
         if let Some(permit) = permit {
             circuits::unknown(permit);
@@ -156,6 +158,9 @@ impl Context {
             locks::end(handle);
         }
         if let Some(lease) = lease {
+            if !is_sent {
+                pool::unused(lease.grant.handle);
+            }
             pool::release(&lease);
         }
     }
@@ -209,14 +214,16 @@ impl Context {
         attempt.key.as_ref().map(|key| key.id.clone())
     }
 
-    /// How long the current or last lease has been held, in milliseconds.
+    /// How long the current or last lease has been held, in milliseconds. `None` if it has become
+    /// a lock of a service, which outlives the request.
     pub fn held_ms(&self) -> Option<u64> {
         let attempt = self.attempt.borrow();
         let lease = attempt.lease?;
-        Some(match attempt.holds {
-            true => now().mono_ms.saturating_sub(lease.grant.granted_ms),
-            false => attempt.held_ms,
-        })
+        match (attempt.holds, attempt.is_entrusted) {
+            (true, _) => Some(now().mono_ms.saturating_sub(lease.grant.granted_ms)),
+            (false, false) => Some(attempt.held_ms),
+            (false, true) => None,
+        }
     }
 
     /// How long the request has waited for the current or last lease, in milliseconds.

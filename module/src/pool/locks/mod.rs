@@ -31,6 +31,7 @@ use slotmap::SlotMap;
 use crate::config::PoolKey;
 use crate::pool::in_zone;
 use crate::pool::keys::KeyTable;
+use crate::pool::leases::release_unused;
 use crate::pool::nodes::clock;
 use crate::telemetry::now;
 use late::Change;
@@ -222,8 +223,7 @@ fn begin_now(grant: &Grant, token: Token, avoid: &Avoid) {
     });
     let Some((group, most, generation)) = noted else {
         // The worker does not know the key. The request waits until its time is up.
-        let _ = in_zone(|zone| zone.release(grant.handle, now()));
-        return;
+        return release_unused(grant.handle);
     };
     let mut options = vec![(grant.key, grant.ordinal)];
     if most > 0 {

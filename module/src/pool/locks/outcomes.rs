@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::waiting::has_had_its_turn;
 use super::{Hold, LOCKS, attempt, cool_downs, forget, services, sharing, unlock, with};
+use crate::pool::leases::release_unused;
 use crate::pool::news::{self, News};
 use crate::pool::{self, in_zone};
 use crate::telemetry::{event, now};
@@ -54,7 +55,7 @@ fn settle_one(outcome: GroupEvent) {
             forget(handle);
             let now = now();
             in_zone(|zone| match for_others {
-                true => zone.taken_elsewhere(handle, now.mono_ms + OTHERS_MS),
+                true => zone.taken_elsewhere(handle, now.mono_ms + OTHERS_MS, now),
                 false => zone.release(handle, now),
             });
             if for_others {
@@ -63,7 +64,7 @@ fn settle_one(outcome: GroupEvent) {
         }
         GroupEvent::Abandoned { handle } => {
             forget(handle);
-            in_zone(|zone| zone.release(handle, now()));
+            release_unused(handle);
         }
         GroupEvent::Prolonged {
             handle,
@@ -216,7 +217,7 @@ fn again(token: Token, handle: LeaseHandle) {
         }
         None => {
             forget(handle);
-            in_zone(|zone| zone.release(handle, now()));
+            release_unused(handle);
         }
     }
 }
@@ -226,7 +227,7 @@ fn busy(token: Token, handle: LeaseHandle, wait_ms: u64) {
     in_zone(|zone| {
         let now = now();
         zone.unused(handle, now)?;
-        zone.taken_elsewhere(handle, now.mono_ms + wait_ms)
+        zone.taken_elsewhere(handle, now.mono_ms + wait_ms, now)
     });
     // Other requests may be waiting for this slot.
     pool::watch_expiry();
@@ -253,7 +254,7 @@ fn unavailable(token: Token, handle: LeaseHandle) {
         }
         return;
     }
-    in_zone(|zone| zone.release(handle, now()));
+    release_unused(handle);
     if wanted {
         news::tell(token, News::Unavailable);
     }
@@ -278,7 +279,7 @@ fn lost(handle: LeaseHandle) {
         .lock
         .map_or(0, |lock| lock.deadline_ms)
         .max(now().mono_ms + 1);
-    in_zone(|zone| zone.taken_elsewhere(handle, until));
+    in_zone(|zone| zone.taken_elsewhere(handle, until, now()));
     pool::watch_expiry();
     news::lost(hold.token, handle);
 }

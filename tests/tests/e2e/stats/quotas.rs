@@ -1,8 +1,9 @@
 //! How much a client may use.
 
+use std::ops::Range;
 use std::thread;
 
-use e2e::{Answer, Call, Gateway, Refusal, wait_until};
+use e2e::{Answer, Call, Gateway, Plan, Refusal, wait_until};
 use serde_json::json;
 
 use super::{ADMIN, plan, requests, stats};
@@ -212,4 +213,27 @@ fn quotas_that_cannot_be() {
         .environment("TOKEN_A", TOKENS[0])
         .clients("client app env:TOKEN_A;\nquota * cost=1/day;");
     assert_refused(&unpriced, &["openai_clients", "openai_prices"]);
+}
+
+/// Rows of clients stay until nginx stops.
+#[test]
+fn clients_without_room_for_their_quotas_are_logged() {
+    let clients = |names: Range<usize>| {
+        let client = |at| format!("client c{at} env:TOKEN_{at}; quota c{at} requests=1/day;\n");
+        names.map(client).collect::<String>()
+    };
+    let mut plan = Plan::new().clients(&clients(0..120));
+    for at in 0..240 {
+        plan = plan.environment(&format!("TOKEN_{at}"), &format!("token-of-client-{at}"));
+    }
+    let mut gateway = plan.start();
+    let logged = |gateway: &Gateway, name: &str| {
+        let field = format!("\"service_name\":\"{name}\"");
+        let text = gateway.error_log().text();
+        let mut lines = text.lines();
+        lines.any(|line| line.contains("quota_not_counted") && line.contains(&field))
+    };
+    gateway.reload(|plan| plan.clients(&clients(120..240)));
+    assert!(!logged(&gateway, "c120"), "it has room");
+    assert!(logged(&gateway, "c239"));
 }

@@ -237,3 +237,21 @@ fn a_usage_that_cannot_be_does_not_spoil_the_totals() {
         "it is said once"
     );
 }
+
+/// Its usage was counted when it was made.
+#[test]
+fn a_result_that_is_fetched_later_is_not_counted_again() {
+    let upstream = RawUpstream::bind();
+    let gateway = Plan::new().upstream(upstream.address()).start();
+    let client = gateway.get("/v1/responses/resp_1").spawn();
+    let body = r#"{"id":"resp_1","usage":{"input_tokens":100,"output_tokens":9}}"#;
+    upstream.accept().send(format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    ));
+    assert_eq!(
+        client.join().expect("an answer").expect_status(200).text(),
+        body
+    );
+    assert_eq!(told(&only_line(&gateway)), ("", "", "none"));
+}

@@ -223,7 +223,7 @@ impl Zone<'_> {
         let at = self.find_held(handle.nonce())?;
         let until = now.mono_ms + for_ms;
         self.close(at, ServiceState::Lost, now);
-        self.leave_elsewhere(handle.slot, until);
+        self.leave_elsewhere(handle.slot, until, now);
         Some(self.service_view(at))
     }
 

@@ -196,7 +196,9 @@ fn a_slot_freed_elsewhere_is_not_that_of_the_next_key_at_its_index() {
     let lease = leases.iter().find(|lease| lease.key == key).unwrap();
     let now = bed.clock();
     let until = now.mono_ms + 5_000;
-    bed.zone().taken_elsewhere(lease.handle, until).unwrap();
+    bed.zone()
+        .taken_elsewhere(lease.handle, until, now)
+        .unwrap();
     let freed = |bed: &mut Bed, worker| {
         let mut zone = bed.zone();
         zone.act_for(worker);

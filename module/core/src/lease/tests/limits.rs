@@ -207,6 +207,52 @@ fn settling_serves_who_waits() {
 }
 
 #[test]
+fn nothing_is_charged_to_a_limit_that_is_not_configured() {
+    for (before, after) in [((500, 0), (500, 10)), ((0, 1_000_000), (10, 1_000_000))] {
+        let policy = |(rpm, tpm)| KeyPolicy {
+            rpm,
+            tpm,
+            ..KeyPolicy::default()
+        };
+        let (mut bed, worker) = bed(&[50], policy(before));
+        for _ in 0..40 {
+            take(&mut bed, worker, 1_000).expect("a slot");
+        }
+        let mut config = pool("p", &[(1, 50, 1)], Balance::RoundRobin);
+        config.policy = policy(after);
+        bed.now += 10;
+        bed.reload(&config);
+        let worker = bed.worker(2);
+        bed.now += MINUTE;
+        let taken = take(&mut bed, worker, 1);
+        assert!(taken.is_some(), "{after:?}: {:?}", bed.view(0).left_ms);
+    }
+}
+
+#[test]
+fn a_clock_that_lags_refills_nothing_twice() {
+    let policy = KeyPolicy {
+        rpm: 60,
+        ..KeyPolicy::default()
+    };
+    let (mut bed, worker) = bed(&[64], policy);
+    for _ in 0..60 {
+        bed.acquire(worker).expect("a slot");
+    }
+    bed.now += 1_000;
+    let last = bed.acquire(worker).expect("one a second");
+    // Another worker looks with the time of before, and a slot is charged and taken back.
+    let behind = Now {
+        mono_ms: bed.now - 900,
+        ..bed.clock()
+    };
+    bed.zone().unused(last.handle, behind).expect("it is held");
+    bed.acquire(worker).expect("what was put back");
+    bed.now += 100;
+    assert!(bed.acquire(worker).is_none(), "a tenth of a second");
+}
+
+#[test]
 fn limits_of_the_configuration_come_and_go_with_a_reload() {
     let policy = KeyPolicy {
         rpm: 1,

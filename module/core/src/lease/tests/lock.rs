@@ -90,7 +90,10 @@ fn a_slot_held_elsewhere_is_tried_again_when_it_ends_there() {
     let worker = bed.worker(1);
     let lease = bed.acquire(worker).unwrap();
     let until = bed.now + 500;
-    bed.zone().taken_elsewhere(lease.handle, until).unwrap();
+    let now = bed.clock();
+    bed.zone()
+        .taken_elsewhere(lease.handle, until, now)
+        .unwrap();
     assert!(bed.acquire(worker).is_none());
     assert_eq!(bed.release(lease), Err(Lost));
     let (tag, _) = bed.wait(worker, 0);
@@ -106,7 +109,10 @@ fn word_of_a_release_elsewhere_serves_a_waiter_at_once() {
     let worker = bed.worker(1);
     let lease = bed.acquire(worker).unwrap();
     let until = bed.now + 500;
-    bed.zone().taken_elsewhere(lease.handle, until).unwrap();
+    let now = bed.clock();
+    bed.zone()
+        .taken_elsewhere(lease.handle, until, now)
+        .unwrap();
     let (tag, _) = bed.wait(worker, 0);
     let now = bed.clock();
     bed.zone().freed_elsewhere(lease.key, 1, now);

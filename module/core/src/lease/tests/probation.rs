@@ -82,8 +82,13 @@ fn a_slot_held_elsewhere_is_no_part_of_the_probation() {
     let first = bed.acquire(worker).unwrap();
     assert!(bed.acquire(worker).is_none());
     let until = bed.now + 100;
-    bed.zone().taken_elsewhere(first.handle, until).unwrap();
-    let second = bed.acquire(worker).expect("another slot to try");
+    let now = bed.clock();
+    let (tag, _) = bed.wait(worker, 0);
+    bed.zone()
+        .taken_elsewhere(first.handle, until, now)
+        .unwrap();
+    assert_eq!(bed.served(worker), [tag], "by another slot");
+    let second = bed.zone().granted(1);
     assert!(bed.acquire(worker).is_none());
     bed.now += 100;
     assert!(

@@ -106,6 +106,18 @@ fn reports_of_what_a_probe_has_ended_are_ignored() {
 }
 
 #[test]
+fn a_late_answer_does_not_restart_what_a_probe_has_ended() {
+    let (mut bed, worker) = bed(&[2]);
+    let late = bed.acquire(worker).unwrap();
+    serve(&mut bed, worker, Verdict::InvalidKey, &[]);
+    let now = bed.clock();
+    let recovered = bed.zone().probed_key(0, Verdict::Ok, now);
+    assert_eq!(recovered, Some(KeyChange::Recovered));
+    assert_eq!(bed.answer(&late, Verdict::InvalidKey, &[]), None);
+    assert!(!bed.zone().is_cooling_down(0, now));
+}
+
+#[test]
 fn a_list_of_models_tells_nothing_of_quota() {
     let (mut bed, worker) = bed(&[1]);
     serve(&mut bed, worker, Verdict::QuotaExceeded, &[]);
