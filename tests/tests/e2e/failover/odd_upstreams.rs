@@ -166,26 +166,16 @@ fn a_head_request_is_tried_again() {
 
 #[test]
 fn a_mirror_is_made_once() {
-    let gateway = plan(2, &key_gets(1, "status = 503"))
-        .location("mirror /copy;")
-        .server("location = /copy { internal; log_subrequest on; return 204; }")
-        .start();
-    gateway.chat().send().expect_status(200);
-    gateway.wait_held(0, 0);
-    let copies = gateway.logged(2);
-    assert_eq!(copies.len(), 2);
-}
-
-#[test]
-fn a_mirror_without_a_body_is_made_once() {
-    let gateway = plan(2, &key_gets(1, "status = 503"))
-        .location("mirror /copy; mirror_request_body off;")
-        .server("location = /copy { internal; log_subrequest on; return 204; }")
-        .start();
-    gateway.chat().send().expect_status(200);
-    gateway.wait_held(0, 0);
-    let copies = gateway.logged(2);
-    assert_eq!(copies.len(), 2);
+    for with_body in ["on", "off"] {
+        let gateway = plan(2, &key_gets(1, "status = 503"))
+            .location(&format!("mirror /copy; mirror_request_body {with_body};"))
+            .server("location = /copy { internal; log_subrequest on; return 204; }")
+            .start();
+        gateway.chat().send().expect_status(200);
+        gateway.wait_held(0, 0);
+        let copies = gateway.logged(2);
+        assert_eq!(copies.len(), 2, "{with_body}");
+    }
 }
 
 #[test]
