@@ -73,7 +73,7 @@ impl<C: Connection, N> Link<C, N> {
             name,
             sent_us: now_us,
             parts: commands,
-            come: Vec::new(),
+            come: Vec::with_capacity(if commands > 1 { commands } else { 0 }),
         });
         Ok(())
     }

@@ -52,9 +52,13 @@ impl NodeSet {
 
     /// The nodes, ascending.
     pub fn iter(self) -> impl Iterator<Item = NodeId> {
-        (0..MAX_NODES)
-            .map(NodeId)
-            .filter(move |&node| self.contains(node))
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let first = rest.trailing_zeros();
+            // Without its lowest bit; `None` if there is none.
+            rest &= rest.checked_sub(1)?;
+            Some(NodeId(first as u8))
+        })
     }
 
     fn bit(node: NodeId) -> u16 {

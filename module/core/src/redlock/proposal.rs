@@ -1,5 +1,7 @@
 //! The proposal of an attempt.
 
+use std::sync::Arc;
+
 use super::fence::Fence;
 use super::lease::Nonce;
 use super::slots::Candidates;
@@ -10,7 +12,7 @@ const MAX_TEXT: usize = 128;
 /// The owner of a lock, for listings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holder {
-    owner: String,
+    owner: Arc<str>,
     request: String,
     start_ms: u64,
 }
@@ -22,9 +24,18 @@ impl Holder {
     #[must_use]
     pub fn new(owner: &str, request: &str, start_ms: u64) -> Self {
         Self {
-            owner: printable(owner),
+            owner: printable(owner).into(),
             request: printable(request),
             start_ms,
+        }
+    }
+
+    /// The same owner and request with another time.
+    #[must_use]
+    pub fn starting(&self, start_ms: u64) -> Self {
+        Self {
+            start_ms,
+            ..self.clone()
         }
     }
 

@@ -89,9 +89,9 @@ fn taken(set: &Value, fenced: &Value, guard: &Value) -> Result<Ballot, ErrorKind
             fence: Fence::default(),
             free: SlotSet::default(),
         })),
-        (Value::Bytes(_), Value::Int(1)) if open => Ok(Ballot::Granted(0)),
+        (Value::Okay, Value::Int(1)) if open => Ok(Ballot::Granted(0)),
         // The node has the lock, but the vote must not count.
-        (Value::Bytes(_), _) => Err(ErrorKind::Unsure),
+        (Value::Okay, _) => Err(ErrorKind::Unsure),
         _ => Err(ErrorKind::Garbage),
     }
 }
@@ -105,7 +105,7 @@ pub fn acquire(value: &Value, candidates: &Candidates) -> Result<Ballot, ErrorKi
     };
     match array(value)? {
         [
-            set @ (Value::Nil | Value::Bytes(_) | Value::Error(_)),
+            set @ (Value::Nil | Value::Okay | Value::Error(_)),
             fenced,
             guard,
         ] => return taken(set, fenced, guard),

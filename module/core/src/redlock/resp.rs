@@ -67,6 +67,7 @@ impl<'a> Reader<'a> {
         let line = self.line()?;
         match kind {
             b':' => parse(line).map(Value::Int),
+            b'+' if line == b"OK" => Ok(Value::Okay),
             b'+' | b',' | b'#' | b'(' => Ok(Value::Bytes(line.to_vec())),
             b'-' => Ok(Value::Error(kind_of(line))),
             b'_' => Ok(Value::Nil),
@@ -75,7 +76,7 @@ impl<'a> Reader<'a> {
     }
 
     fn bulk(&mut self, kind: u8) -> Result<Value, Stop> {
-        let length: i64 = parse(self.line()?)?;
+        let length = parse(self.line()?)?;
         if length == -1 {
             return Ok(Value::Nil);
         }
@@ -126,9 +127,24 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn parse<T: std::str::FromStr>(line: &[u8]) -> Result<T, Stop> {
-    let text = str::from_utf8(line).map_err(|_| Stop::Garbage)?;
-    text.parse().map_err(|_| Stop::Garbage)
+/// Parses an integer. Most replies consist of them, and [`str::parse`] would need a check for
+/// UTF-8 first.
+fn parse(line: &[u8]) -> Result<i64, Stop> {
+    let (is_negative, digits) = match line {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] | digits => (false, digits),
+    };
+    let add = |sum: i64, byte: &u8| {
+        let digit = byte.is_ascii_digit().then(|| i64::from(byte - b'0'))?;
+        // Negative, because the lowest integer has no positive counterpart.
+        sum.checked_mul(10)?.checked_sub(digit)
+    };
+    let sum = (!digits.is_empty()).then(|| digits.iter().try_fold(0, add));
+    let value = match is_negative {
+        true => sum.flatten(),
+        false => sum.flatten().and_then(i64::checked_neg),
+    };
+    value.ok_or(Stop::Garbage)
 }
 
 fn sized(length: i64, most: usize) -> Result<usize, Stop> {

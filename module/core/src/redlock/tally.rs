@@ -38,11 +38,9 @@ impl Tally {
     }
 
     /// All configured nodes.
-    fn nodes(&self) -> impl Iterator<Item = (NodeId, VoteState)> {
-        (0u8..)
-            .map(NodeId)
-            .zip(self.standings)
-            .take(usize::from(self.quorum.nodes()))
+    fn nodes(&self) -> impl Iterator<Item = (NodeId, &VoteState)> {
+        let standings = self.standings.iter().take(usize::from(self.quorum.nodes()));
+        (0..).map(NodeId).zip(standings)
     }
 
     pub(super) fn of(&self, node: NodeId) -> VoteState {
@@ -61,23 +59,23 @@ impl Tally {
         }
     }
 
-    fn that(&self, is: impl Fn(VoteState) -> bool) -> NodeSet {
+    fn that(&self, is: impl Fn(&VoteState) -> bool) -> NodeSet {
         self.nodes()
-            .filter(|&(_, standing)| is(standing))
+            .filter(|(_, standing)| is(standing))
             .map(|(node, _)| node)
             .collect()
     }
 
     pub(super) fn pending(&self) -> NodeSet {
-        self.that(|standing| standing == VoteState::Pending)
+        self.that(|standing| *standing == VoteState::Pending)
     }
 
     pub(super) fn doubtful(&self) -> NodeSet {
-        self.that(|standing| standing == VoteState::Failed { may_hold: true })
+        self.that(|standing| *standing == VoteState::Failed { may_hold: true })
     }
 
     pub(super) fn granted(&self, index: usize) -> NodeSet {
-        self.that(|standing| standing == VoteState::Voted(Ballot::Granted(index)))
+        self.that(|standing| *standing == VoteState::Voted(Ballot::Granted(index)))
     }
 
     /// The candidate with the most grants, and their number.
@@ -102,7 +100,7 @@ impl Tally {
 
     fn refusals(&self) -> impl Iterator<Item = Refusal> {
         self.nodes().filter_map(|(_, standing)| match standing {
-            VoteState::Voted(Ballot::Refused(refusal)) => Some(refusal),
+            VoteState::Voted(Ballot::Refused(refusal)) => Some(*refusal),
             _ => None,
         })
     }
@@ -130,10 +128,10 @@ impl Tally {
 
     /// The candidates that a quorum may still grant in the next attempt.
     pub(super) fn open(&self, candidates: &Candidates) -> SlotSet {
-        let free_at = |standing, index| match standing {
+        let free_at = |standing: &VoteState, index| match standing {
             VoteState::Pending => true,
             // The node skipped the candidates before the one that it granted.
-            VoteState::Voted(Ballot::Granted(granted)) => index >= granted,
+            VoteState::Voted(Ballot::Granted(granted)) => index >= *granted,
             VoteState::Voted(Ballot::Refused(refusal)) => refusal.free.contains(index),
             VoteState::Unasked | VoteState::Failed { .. } => false,
         };

@@ -7,7 +7,9 @@ pub enum Value {
     Nil,
     /// An integer.
     Int(i64),
-    /// A string or a status.
+    /// The status `OK`.
+    Okay,
+    /// A string or another status.
     Bytes(Vec<u8>),
     /// A list.
     Array(Vec<Self>),

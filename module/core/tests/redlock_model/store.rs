@@ -112,7 +112,7 @@ impl Store {
             return Value::Nil;
         }
         self.put(field, meta, now + ttl_ms);
-        bytes("OK")
+        Value::Okay
     }
 
     /// `ZADD fences GT CH fence field`.

@@ -87,6 +87,7 @@ impl Connection {
         self.0.read_line(&mut line).unwrap();
         let (kind, rest) = line.trim_end().split_at(1);
         match kind {
+            "+" if rest == "OK" => Value::Okay,
             "+" => Value::Bytes(rest.into()),
             "-" => Value::Error(ErrorKind::classify(rest)),
             ":" => Value::Int(rest.parse().unwrap()),
@@ -135,6 +136,7 @@ impl Connection {
             match value {
                 Value::Nil => Vec::new(),
                 Value::Int(number) => vec![number.to_string()],
+                Value::Okay => vec!["OK".into()],
                 Value::Bytes(bytes) => vec![String::from_utf8(bytes).unwrap()],
                 Value::Array(values) => values.into_iter().flat_map(flat).collect(),
                 Value::Error(kind) => panic!("{kind:?}"),
@@ -144,7 +146,7 @@ impl Connection {
     }
 
     pub fn ok(&mut self, words: &[&str]) {
-        assert_eq!(self.ask(words), Value::Bytes(b"OK".to_vec()), "{words:?}");
+        assert_eq!(self.ask(words), Value::Okay, "{words:?}");
     }
 
     /// The node's clock, in milliseconds.

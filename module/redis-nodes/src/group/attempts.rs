@@ -5,8 +5,8 @@ use std::rc::Rc;
 use openai_core::lease::{LeaseHandle, Lock};
 use openai_core::redlock::{
     AcquireAction, AcquireEvent, AcquireFailure, Acquisition, Candidates, Command, ErrorKind,
-    Holder, MAX_CANDIDATES, NodeId, NodeSet, Nonce, PoolNames, Proposal, ReleaseCommand,
-    ScriptCall, Slot, reply::Ballot,
+    MAX_CANDIDATES, NodeId, NodeSet, Nonce, PoolNames, Proposal, ReleaseCommand, ScriptCall, Slot,
+    reply::Ballot,
 };
 use rand::RngCore;
 
@@ -86,7 +86,7 @@ impl<T: Transport> Group<T> {
             nonce: Nonce(nonce),
             ttl_ms: attempt.ttl_ms,
             fence,
-            holder: Holder::new(&self.setup.owner, "", start_ms),
+            holder: self.holder.starting(start_ms),
             quarantine_ms: self.setup.quarantine_ms,
             bootstrap: false,
         };

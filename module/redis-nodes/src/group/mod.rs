@@ -17,8 +17,8 @@ use std::rc::Rc;
 
 use openai_core::lease::LeaseHandle;
 use openai_core::redlock::{
-    Acquisition, Candidates, FenceClock, NodeId, NodeSet, Nonce, PoolNames, Quorum, ReleaseCommand,
-    Renewal, ScriptCall, Unlock,
+    Acquisition, Candidates, FenceClock, Holder, NodeId, NodeSet, Nonce, PoolNames, Quorum,
+    ReleaseCommand, Renewal, ScriptCall, Unlock,
 };
 use rand::RngCore;
 use rand::rngs::StdRng;
@@ -27,7 +27,7 @@ use slotmap::{SlotMap, new_key_type};
 
 use crate::call::by_digest;
 use crate::commands::{self, SlotCommands};
-use crate::node::{Node, NodeReport, Rules};
+use crate::node::{Heard, Node, NodeReport, Rules};
 use crate::transport::Transport;
 use missed::Missed;
 
@@ -117,6 +117,8 @@ pub struct Group<T: Transport> {
     attempts: SlotMap<AttemptKey, Attempting>,
     deferred: Vec<attempts::Deferred>,
     unlocks: SlotMap<UnlockKey, Unlocking>,
+    /// The owner of this worker's locks.
+    holder: Holder,
     renewals: SlotMap<RenewalKey, Renewing>,
     fence: FenceClock,
     /// Nonces of acquired locks whose proposal some node may still process.
@@ -130,6 +132,8 @@ pub struct Group<T: Transport> {
     scripts_only: bool,
     /// A buffer for packed commands.
     packed: Vec<u8>,
+    /// A buffer for what nodes have sent.
+    heard: Vec<Heard<Sent>>,
     /// What is known of the guards of each pool, by the prefix of the pool's names.
     sights: FxHashMap<String, guards::Sight>,
     /// When to ask nodes that cannot push messages again.
@@ -166,6 +170,8 @@ impl<T: Transport> Group<T> {
             careful: false,
             scripts_only: false,
             packed: vec![],
+            heard: vec![],
+            holder: Holder::new(&setup.owner, "", 0),
             setup,
             quorum,
             attempts: SlotMap::with_key(),
@@ -208,20 +214,18 @@ impl<T: Transport> Group<T> {
 
     /// Handles an event of a node's connection: it can be read or written, or has failed.
     pub fn node_event(&mut self, node: usize, now: u64, done: &mut Vec<GroupEvent>) {
-        let mut heard = vec![];
-        if let Some(node) = self.nodes.get_mut(node) {
-            node.arrived(now, &mut self.transport, &mut heard);
-        }
-        self.hear(node, heard, now, done);
+        self.hear(node, now, done, |node, transport, heard| {
+            node.arrived(now, transport, heard);
+        });
     }
 
     /// Starts postponed attempts, and sends all commands of this turn of the event loop.
     pub fn flush(&mut self, now: u64, done: &mut Vec<GroupEvent>) {
         self.make_deferred(now, done);
         for at in 0..self.nodes.len() {
-            let mut heard = vec![];
-            self.nodes[at].flush(now, &mut self.transport, &mut heard);
-            self.hear(at, heard, now, done);
+            self.hear(at, now, done, |node, transport, heard| {
+                node.flush(now, transport, heard);
+            });
         }
     }
 
@@ -229,10 +233,10 @@ impl<T: Transport> Group<T> {
     pub fn tend(&mut self, now: u64, done: &mut Vec<GroupEvent>) {
         self.see_closed_guards(now);
         for at in 0..self.nodes.len() {
-            let mut heard = vec![];
             let random = self.random.next_u64();
-            self.nodes[at].tend(now, random, &mut self.transport, &mut heard);
-            self.hear(at, heard, now, done);
+            self.hear(at, now, done, |node, transport, heard| {
+                node.tend(now, random, transport, heard);
+            });
             self.catch_up(NodeId(at as u8));
         }
     }

@@ -10,7 +10,7 @@ use openai_core::redlock::{
 use super::cool_downs::recalled;
 use super::{Group, GroupEvent, Order, Sent};
 use crate::call::{by_digest, in_full};
-use crate::node::Heard;
+use crate::node::{Heard, Node};
 use crate::transport::Transport;
 
 impl<T: Transport> Group<T> {
@@ -49,15 +49,20 @@ impl<T: Transport> Group<T> {
         }
     }
 
+    /// Acts on a node, and handles what it has sent.
     pub(super) fn hear(
         &mut self,
         at: usize,
-        heard: Vec<Heard<Sent>>,
         now: u64,
         done: &mut Vec<GroupEvent>,
+        act: impl FnOnce(&mut Node<T, Sent>, &mut T, &mut Vec<Heard<Sent>>),
     ) {
+        let mut all = std::mem::take(&mut self.heard);
+        if let Some(node) = self.nodes.get_mut(at) {
+            act(node, &mut self.transport, &mut all);
+        }
         let node = NodeId(at as u8);
-        for heard in heard {
+        for heard in all.drain(..) {
             match heard {
                 Heard::Reply(sent, Value::Error(ErrorKind::NoScript)) if !sent.in_full => {
                     self.send_in_full(node, sent.order, now, done);
@@ -76,6 +81,7 @@ impl<T: Transport> Group<T> {
                 Heard::Broken(sent) => self.broken(node, sent.order, now, done),
             }
         }
+        self.heard = all;
     }
 
     pub(super) fn broken(

@@ -174,7 +174,7 @@ fn pipelined_commands_have_one_reply_of_all_with_their_errors() {
     far.sends("+OK\r\n-WRONGTYPE no\r\n");
     assert_eq!(reply(&mut link), None);
     far.sends("$-1\r\n-NOSCRIPT none\r\n");
-    let all = vec![text("OK"), Value::Error(ErrorKind::WrongType), Value::Nil];
+    let all = vec![Value::Okay, Value::Error(ErrorKind::WrongType), Value::Nil];
     assert_eq!(reply(&mut link), Some((1, Value::Array(all))));
     let no_script = Value::Error(ErrorKind::NoScript);
     assert_eq!(reply(&mut link), Some((2, no_script)));

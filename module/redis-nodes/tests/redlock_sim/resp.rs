@@ -31,6 +31,7 @@ fn number(bytes: &[u8], at: &mut usize, kind: u8) -> Option<usize> {
 pub fn write(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Nil => out.extend_from_slice(b"$-1\r\n"),
+        Value::Okay => out.extend_from_slice(b"+OK\r\n"),
         Value::Int(number) => out.extend_from_slice(format!(":{number}\r\n").as_bytes()),
         Value::Bytes(text) => {
             out.extend_from_slice(format!("${}\r\n", text.len()).as_bytes());

@@ -23,12 +23,14 @@ const ELSEWHERE_MS: u64 = 150;
 
 /// Applies the collected events. The locks must not be borrowed.
 pub(super) fn settle() {
+    let mut settling = vec![];
     loop {
-        let done = LOCKS.with_borrow_mut(|locks| std::mem::take(&mut locks.done));
-        if done.is_empty() {
+        // Keeps the vector that has room.
+        LOCKS.with_borrow_mut(|locks| std::mem::swap(&mut locks.done, &mut settling));
+        if settling.is_empty() {
             return;
         }
-        done.into_iter().for_each(settle_one);
+        settling.drain(..).for_each(settle_one);
     }
 }
 

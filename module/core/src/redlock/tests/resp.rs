@@ -12,7 +12,10 @@ fn replies_of_every_kind() {
     let array = |values: &[Value]| Value::Array(values.to_vec());
     let table = [
         (":-12\r\n", Value::Int(-12)),
-        ("+OK\r\n", bytes("OK")),
+        (":+5\r\n", Value::Int(5)),
+        (":9223372036854775807\r\n", Value::Int(i64::MAX)),
+        (":-9223372036854775808\r\n", Value::Int(i64::MIN)),
+        ("+OK\r\n", Value::Okay),
         ("+\r\n", bytes("")),
         ("$0\r\n\r\n", bytes("")),
         ("$4\r\na\r\nb\r\n", bytes("a\r\nb")),
@@ -59,6 +62,10 @@ fn what_is_no_reply() {
         ":\r\n",
         ":1\n",
         ":99999999999999999999\r\n",
+        ":9223372036854775808\r\n",
+        ":-9223372036854775809\r\n",
+        ":-\r\n",
+        ":1-\r\n",
         "$-2\r\n",
         "$9223372036854775807\r\n",
         "*1000000000\r\n",
