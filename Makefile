@@ -110,7 +110,7 @@ check-metrics: ## check the text of /metrics, and test the alert rules, with Deb
 	$(BUILD)/promtool.sh
 
 .PHONY: test
-test: lint test-unit test-redis test-debian test-stable test-clients ## run all tests; stops at the first suite that fails
+test: lint test-unit test-redis check-metrics test-debian test-stable test-clients ## run all tests; stops at the first suite that fails
 
 .PHONY: lint
 lint: deps ## check formatting, clippy, shell scripts, and import directions between layers

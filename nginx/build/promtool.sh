@@ -13,7 +13,8 @@ promtool=$dir/usr/bin/promtool
 
 if [[ ! -x $promtool ]]; then
     mkdir -p "$dir"
-    (cd "$dir" && apt-get -q download prometheus)
+    # The download fails if package lists are old or missing.
+    (cd "$dir" && { apt-get -q download prometheus || { apt-get -q update && apt-get -q download prometheus; }; })
     dpkg-deb --extract "$dir"/prometheus_*.deb "$dir"
     rm "$dir"/prometheus_*.deb
 fi
