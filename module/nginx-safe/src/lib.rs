@@ -89,7 +89,7 @@ pub use config::directive::{
 pub use config::module::{HttpModule, LocationConf, MainConf};
 pub use config::parse::{Block, Conf, ConfResult, Mistake, Position};
 pub use filter::chain::{Chunk, Filter, Piece};
-pub use filter::cut::{BodyPart, Cutter, Remainder};
+pub use filter::cut::{BodyPart, Remainder};
 pub use filter::edit::{Edit, Edits};
 pub use flock::FolderLock;
 pub use line_log::{log_line, takes_line};

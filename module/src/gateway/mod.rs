@@ -30,8 +30,8 @@ pub use exchange::Exchange;
 use std::marker::PhantomData;
 
 use nginx_safe::{
-    AnswerHead, AttemptDecision, Chunk, Ending, Filter, Flow, LocationConf, PhaseHandler, Piece,
-    Request, Timer, Token,
+    AnswerHead, AttemptDecision, BodyPart, Chunk, Ending, Filter, Flow, LocationConf, PhaseHandler,
+    Piece, Remainder, Request, Timer, Token,
 };
 use openai_core::attempts::Fault;
 use openai_core::lease::LeaseHandle;
@@ -365,7 +365,7 @@ impl Filter for AnswerFilter {
             && stream::client_left(&request))
     }
 
-    fn body<'a>(request: Request<'a>, chunk: Chunk<'_>) -> Piece<'a> {
+    fn body(request: Request<'_>, chunk: Chunk<'_>) -> Piece {
         let Some(ctx) = request.context::<Context>() else {
             return Piece::Keep;
         };
@@ -375,6 +375,13 @@ impl Filter for AnswerFilter {
                 release::answer_complete(request);
                 stream::rest(&request, ctx)
             }
+        }
+    }
+
+    fn cut(request: Request<'_>, part: BodyPart<'_>) -> Remainder {
+        match request.context::<Context>() {
+            Some(ctx) => usage::strip(ctx, part),
+            None => part.unchanged(),
         }
     }
 

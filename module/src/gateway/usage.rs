@@ -1,8 +1,8 @@
 //! Usage of a response, read while it passes to the client.
 
-use std::cell::{Cell, RefMut};
+use std::cell::Cell;
 
-use nginx_safe::{BodyPart, Chunk, Cutter, Level, Remainder, Request};
+use nginx_safe::{BodyPart, Chunk, Level, Remainder, Request};
 use openai_wire::usage::{Source, Stripped, estimated_prompt};
 use openai_wire::{EventEnd, MOST_TOKENS, Tokens, UsageScanner};
 use serde_json::json;
@@ -26,16 +26,13 @@ pub struct Used {
     pub source: Source,
 }
 
-/// Removes the usage chunk that the client has not asked for; `None` if nothing must be
-/// removed. The attempt stays borrowed as long as the result lives.
-pub fn cutter<'a>(request: &Request<'a>, ctx: &'a Context) -> Option<Cutter<'a>> {
-    if !strips(request, ctx) {
-        return None;
-    }
-    let attempt = ctx.attempt.try_borrow_mut().ok()?;
-    let stripper = RefMut::filter_map(attempt, |attempt| attempt.answer.stripper.as_mut());
-    let mut stripper = stripper.ok()?;
-    Some(Box::new(move |part| match part {
+/// Removes the usage chunk that the client has not asked for.
+pub fn strip(ctx: &Context, part: BodyPart<'_>) -> Remainder {
+    let stripper = &mut ctx.attempt.borrow_mut().answer.stripper;
+    let Some(stripper) = stripper else {
+        return part.unchanged();
+    };
+    match part {
         BodyPart::Bytes(bytes) => {
             let Stripped { before, kept } = stripper.feed(bytes);
             Remainder { before, kept }
@@ -44,11 +41,11 @@ pub fn cutter<'a>(request: &Request<'a>, ctx: &'a Context) -> Option<Cutter<'a>>
             before: stripper.finish(),
             kept: 0,
         },
-    }))
+    }
 }
 
 /// Whether the usage chunk, which the client has not asked for, is removed from the response.
-fn strips(request: &Request<'_>, ctx: &Context) -> bool {
+pub fn strips(request: &Request<'_>, ctx: &Context) -> bool {
     let answer = &ctx.attempt.borrow().answer;
     let asked = answer.stripper.is_some() && answer.meter.is_some();
     asked && request.answers_events() && !request.is_buffered()

@@ -9,7 +9,7 @@ use ngx::ffi::{
 };
 
 use crate::config::registered;
-use crate::filter::cut::{self, Cutter};
+use crate::filter::cut::{self, BodyPart, Remainder};
 use crate::guard;
 use crate::request::context;
 use crate::request::handle::Request;
@@ -21,7 +21,10 @@ pub trait Filter: 'static {
     /// sent because [`Filter::client_left`] has returned `true`.
     fn header(request: Request<'_>) -> bool;
     /// Called for each piece of the body before it is sent. Returns what to do with it.
-    fn body<'a>(request: Request<'a>, chunk: Chunk<'_>) -> Piece<'a>;
+    fn body(request: Request<'_>, chunk: Chunk<'_>) -> Piece;
+    /// Removes parts of a body. Called after a [`Piece::Edit`] that asks for it, for each of its
+    /// buffers in order, and at the end of the body.
+    fn cut(request: Request<'_>, part: BodyPart<'_>) -> Remainder;
     /// Called after a [`Piece::Last`], or a [`Piece::Edit`] that is the last, has been passed to
     /// the next filter.
     fn sent_last(request: Request<'_>);
@@ -80,18 +83,21 @@ pub(crate) fn in_memory(buffer: &ngx_buf_t) -> Option<usize> {
 }
 
 /// What to do with a piece of a body.
-pub enum Piece<'a> {
+pub enum Piece {
     /// Pass it on unchanged.
     Keep,
     /// Pass on these bytes instead, as the whole body.
     Replace(Vec<u8>),
     /// Drop it: a [`Piece::Replace`] has already replaced the whole body.
     Drop,
-    /// Remove parts of it with the cutter, if there is one, then edit it as set by
-    /// [`Request::edit_answer`], and pass on the rest. With a cutter, a response that nginx buffers
-    /// fails as with [`Piece::Fail`]. The flag says that this is the last piece, as with
-    /// [`Piece::Last`].
-    Edit(Option<Cutter<'a>>, bool),
+    /// Remove parts of it, then edit it as set by [`Request::edit_answer`], and pass on the rest.
+    Edit {
+        /// Whether to remove parts with [`Filter::cut`]. A response that nginx buffers then fails
+        /// as with [`Piece::Fail`].
+        cut: bool,
+        /// Whether this is the last piece, as with [`Piece::Last`].
+        last: bool,
+    },
     /// Drop it: the client has closed its connection.
     Discard,
     /// Report an error to nginx, which closes the connection before the response is complete.
@@ -270,19 +276,20 @@ unsafe fn pass_body<F: Filter>(r: *mut ngx_http_request_t, chain: *mut ngx_chain
             unsafe { request.drop_pieces(chain) };
             chain = ptr::null_mut();
         }
-        Piece::Edit(cutter, last) => {
+        Piece::Edit { cut, last } => {
             if last {
                 // SAFETY: `r` and `chain` are what nginx passed to this body filter.
                 unsafe { mark_last(r, chain) };
                 is_last = true;
             }
-            if let Some(cutter) = cutter {
+            if cut {
                 if request.is_buffered() {
                     return NGX_ERROR as ngx_int_t;
                 }
                 // SAFETY: `r` and `chain` are what nginx passed to this body filter; the response
                 // is not buffered.
-                let Some(left) = (unsafe { cut::cut(r, chain, cutter) }) else {
+                let left = unsafe { cut::cut(r, chain, |part| F::cut(request, part)) };
+                let Some(left) = left else {
                     return NGX_ERROR as ngx_int_t;
                 };
                 if left.is_null() && !chain.is_null() {

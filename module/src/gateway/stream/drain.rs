@@ -46,7 +46,7 @@ pub fn client_left(request: &Request<'_>) -> bool {
 }
 
 /// Discards a piece of a response whose client has left; fails when the size limit is exceeded.
-pub fn pass<'a>(request: &Request<'_>, ctx: &Context, left: u64, chunk: Chunk<'_>) -> Piece<'a> {
+pub fn pass(request: &Request<'_>, ctx: &Context, left: u64, chunk: Chunk<'_>) -> Piece {
     let read: usize = chunk.parts().map(<[u8]>::len).sum();
     match left.checked_sub(read as u64) {
         Some(left) => {

@@ -40,8 +40,8 @@ pub(super) fn header(request: &Request<'_>, location: &Location) {
 }
 
 /// What to do with a piece of a response's body.
-pub(super) enum Passing<'a> {
-    Piece(Piece<'a>),
+pub(super) enum Passing {
+    Piece(Piece),
     /// The rest of the response, which is sent together with the end of the body. The lease
     /// must be released before: a client that has the whole response may ask for the same
     /// slot at once.
@@ -49,7 +49,7 @@ pub(super) enum Passing<'a> {
 }
 
 /// Handles a piece of a response's body.
-pub(super) fn body<'a>(request: Request<'a>, ctx: &'a Context, chunk: Chunk<'_>) -> Passing<'a> {
+pub(super) fn body(request: Request<'_>, ctx: &Context, chunk: Chunk<'_>) -> Passing {
     Passing::Piece(match ctx.refusal.reply.get() {
         Reply::Nginx => {
             usage::see(ctx, chunk);
@@ -60,7 +60,8 @@ pub(super) fn body<'a>(request: Request<'a>, ctx: &'a Context, chunk: Chunk<'_>)
             if let Some(left) = draining {
                 drain::pass(&request, ctx, left, chunk)
             } else if request.is_edited() {
-                Piece::Edit(usage::cutter(&request, ctx), false)
+                let cut = usage::strips(&request, ctx);
+                Piece::Edit { cut, last: false }
             } else if is_joined {
                 behind_the_end(&request, ctx, chunk)
             } else if request.is_rest_of_answer(chunk) {
@@ -78,22 +79,23 @@ pub(super) fn body<'a>(request: Request<'a>, ctx: &'a Context, chunk: Chunk<'_>)
 }
 
 /// Passes on the rest of a response, whose lease has been released.
-pub(super) fn rest<'a>(request: &Request<'a>, ctx: &'a Context) -> Piece<'a> {
+pub(super) fn rest(request: &Request<'_>, ctx: &Context) -> Piece {
     cut(request, ctx, Piece::Last)
 }
 
-/// Removes what the client has not asked for from a piece that is passed on. The attempt
-/// stays borrowed as long as the result lives.
-fn cut<'a>(request: &Request<'a>, ctx: &'a Context, piece: Piece<'a>) -> Piece<'a> {
-    let is_last = matches!(piece, Piece::Last);
-    match usage::cutter(request, ctx) {
-        Some(cutter) => Piece::Edit(Some(cutter), is_last),
-        None => piece,
+/// Removes what the client has not asked for from a piece that is passed on.
+fn cut(request: &Request<'_>, ctx: &Context, piece: Piece) -> Piece {
+    match usage::strips(request, ctx) {
+        true => Piece::Edit {
+            cut: true,
+            last: matches!(piece, Piece::Last),
+        },
+        false => piece,
     }
 }
 
 /// Handles a piece that arrives after the end of the body has been sent.
-fn behind_the_end<'a>(request: &Request<'a>, ctx: &'a Context, chunk: Chunk<'_>) -> Piece<'a> {
+fn behind_the_end(request: &Request<'_>, ctx: &Context, chunk: Chunk<'_>) -> Piece {
     match (chunk.is_end(), chunk.is_empty()) {
         (true, _) => Piece::Ended,
         // Data that waits for the client is sent on.

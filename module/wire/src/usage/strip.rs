@@ -46,6 +46,12 @@ impl UsageStripper {
     /// Takes the next piece of the stream and moves its remaining bytes to the front.
     pub fn feed(&mut self, piece: &mut [u8]) -> Stripped {
         let mut stripped = Stripped::default();
+        let is_whole = self.state == State::Line && self.held.is_empty() && piece.ends_with(b"\n");
+        // The common case: whole lines, none of which can be the usage chunk.
+        if is_whole && !has_usage(piece) {
+            stripped.kept = piece.len();
+            return stripped;
+        }
         let mut at = 0;
         while at < piece.len() {
             let end = memchr(b'\n', &piece[at..]).map_or(piece.len(), |end| at + end + 1);
@@ -190,11 +196,11 @@ impl Choices {
     }
 }
 
-/// Whether the line contains a usage object.
-fn has_usage(line: &[u8]) -> bool {
+/// Whether the text contains a usage object.
+fn has_usage(text: &[u8]) -> bool {
     let mut found = USAGE
-        .find_iter(line)
-        .map(|at| &line[at + USAGE.needle().len()..]);
+        .find_iter(text)
+        .map(|at| &text[at + USAGE.needle().len()..]);
     found.any(|rest| {
         let value = rest.trim_ascii_start().strip_prefix(b":");
         value.is_some_and(|value| value.trim_ascii_start().starts_with(b"{"))

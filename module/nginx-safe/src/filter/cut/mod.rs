@@ -11,13 +11,24 @@ use crate::filter::chain::in_memory;
 use crate::guard;
 use crate::text::copy_into;
 
-/// The input of a [`Cutter`].
+/// The input of [`Filter::cut`](super::chain::Filter::cut).
 pub enum BodyPart<'a> {
-    /// The bytes of a piece that are in memory. The cutter moves the bytes that are kept to the
-    /// front.
+    /// The bytes of a buffer. The bytes that are kept are to be moved to the front.
     Bytes(&'a mut [u8]),
     /// The end of the body.
     End,
+}
+
+impl BodyPart<'_> {
+    /// The result that removes nothing.
+    pub fn unchanged(&self) -> Remainder {
+        let kept = match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::End => 0,
+        };
+        let before = vec![];
+        Remainder { before, kept }
+    }
 }
 
 /// The bytes to send in place of a [`BodyPart`], after parts of it have been taken out.
@@ -28,9 +39,6 @@ pub struct Remainder {
     /// Number of bytes at the front of the part that are sent.
     pub kept: usize,
 }
-
-/// Removes parts of a body. It is called for each piece in order, and at the end.
-pub type Cutter<'a> = Box<dyn FnMut(BodyPart<'_>) -> Remainder + 'a>;
 
 /// A chain under construction. Its links are allocated here, because a filter must not change the
 /// links that it is passed.
@@ -69,9 +77,9 @@ impl Links {
 pub(crate) unsafe fn cut(
     r: *mut ngx_http_request_t,
     mut chain: *mut ngx_chain_t,
-    mut cutter: Cutter<'_>,
+    cutter: impl Fn(BodyPart<'_>) -> Remainder,
 ) -> Option<*mut ngx_chain_t> {
-    let mut cut = move |part: BodyPart<'_>| guard(Remainder::default(), || cutter(part));
+    let cut = |part: BodyPart<'_>| guard(Remainder::default(), || cutter(part));
     // SAFETY: a chain ends with a null link, and each link has a buffer (Lists). nginx reads a
     // response that is not buffered into `u->buffer`, which belongs to this request alone, and
     // finds out from `pos` and `last` how much of it is still to be sent. `temporary` also marks

@@ -53,7 +53,7 @@ fn cut_three(pool: &TestPool, from: *mut ngx_buf_t, own: *mut u8) -> (Vec<u8>, *
             (*r).upstream = upstream;
         }
         (*chain).buf = from;
-        let cutter = Box::new(|part: BodyPart<'_>| match part {
+        let cutter = |part: BodyPart<'_>| match part {
             BodyPart::Bytes(bytes) => {
                 bytes.copy_within(3.., 0);
                 Remainder {
@@ -62,7 +62,7 @@ fn cut_three(pool: &TestPool, from: *mut ngx_buf_t, own: *mut u8) -> (Vec<u8>, *
                 }
             }
             BodyPart::End => Remainder::default(),
-        });
+        };
         let left = cut(r, chain, cutter).expect("memory");
         assert!((*left).next.is_null(), "one buffer");
         let buffer = &*(*left).buf;
