@@ -20,10 +20,11 @@ const SENDERS: [&CStr; 5] = [
 /// # Safety
 /// `cf` must be in merge_loc_conf of a location, after the modules in `SENDERS` have merged theirs.
 pub(crate) unsafe fn stated(cf: *mut ngx_conf_t) -> Option<String> {
-    // SAFETY: cf->ctx->loc_conf is that of the location being merged (see `merge_location`).
-    // nginx's list of modules ends with null. The names are those of HTTP modules of nginx itself,
-    // so loc_conf has a configuration of each at its ctx_index, and that begins with an
-    // ngx_http_upstream_conf_t. Its `upstream` is null or lives as long as the configuration.
+    // SAFETY: the caller guarantees that nginx is merging a location, so cf->ctx->loc_conf is that
+    // of the location (Configuration). cycle->modules ends with null (Modules). The names are those
+    // of HTTP modules of nginx itself: each sets its entry in loc_conf to a struct that begins with
+    // an ngx_http_upstream_conf_t, from zeroed memory, and its `upstream` to null or to what
+    // ngx_http_upstream_add has put into the pool of the cycle.
     unsafe {
         let context = (*cf).ctx.cast::<ngx_http_conf_ctx_t>();
         let mut module = (*(*cf).cycle).modules;

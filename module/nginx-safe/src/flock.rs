@@ -18,7 +18,8 @@ impl FolderLock {
     pub fn take(folder: &Path) -> io::Result<Self> {
         let folder = File::open(folder)?;
         for _ in 0..TRIES {
-            // SAFETY: a system call on an open descriptor.
+            // SAFETY: nginx is not involved. flock is a system call without pointers. `folder`
+            // keeps the descriptor open during it.
             let done = unsafe { libc::flock(folder.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
             if done == 0 {
                 return Ok(Self(folder));

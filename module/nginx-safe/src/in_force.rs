@@ -69,9 +69,10 @@ pub(crate) fn declare_line_log(log: LineLog) {
 /// # Safety
 /// `cycle` must be the one that this configuration belongs to, and nginx must be about to start it.
 pub(crate) unsafe fn replace(cycle: *mut ngx_cycle_t) -> ConfResult {
-    // SAFETY: the pool of a live cycle. A pool runs its cleanups in reverse order (Pool). This one
-    // is added after the whole configuration has been read, so it runs before any value of the
-    // configuration is dropped, and before the records of zones and files are freed.
+    // SAFETY: the caller guarantees a live cycle, and so its pool. A pool runs its cleanups in
+    // reverse order (Pool). This one is added after the whole configuration has been read, so it
+    // runs before any value of the configuration is dropped, and before the records of zones and
+    // files are freed.
     unsafe {
         let cleanup = ngx_pool_cleanup_add((*cycle).pool, 0);
         if cleanup.is_null() {
@@ -80,7 +81,8 @@ pub(crate) unsafe fn replace(cycle: *mut ngx_cycle_t) -> ConfResult {
         (*cleanup).data = cycle.cast();
         (*cleanup).handler = Some(end);
     }
-    // SAFETY: as required of the caller.
+    // SAFETY: the caller guarantees that nginx is about to start `cycle`; it frees what belongs to
+    // the previous one after that (Cycle).
     unsafe { put(cycle, DECLARED.replace(Resources::NONE)) };
     Ok(())
 }
@@ -91,7 +93,8 @@ pub(crate) unsafe fn replace(cycle: *mut ngx_cycle_t) -> ConfResult {
 /// # Safety
 /// nginx must be about to start the new cycle.
 pub(crate) unsafe fn abandon() {
-    // SAFETY: as required of the caller.
+    // SAFETY: the caller guarantees that nginx is about to start another cycle; it frees what
+    // belongs to the previous one after that (Cycle).
     unsafe { put(ptr::null(), Resources::NONE) };
 }
 
@@ -101,8 +104,8 @@ unsafe fn put(cycle: *const ngx_cycle_t, resources: Resources) {
     let (_, former) = IN_FORCE.replace((cycle, resources));
     for (tag, zone) in former.zones {
         if !zone.is_null() && resources.zones.iter().all(|(kept, _)| *kept != tag) {
-            // SAFETY: the zone belongs to the previous configuration, of which nothing has been
-            // freed yet.
+            // SAFETY: the zone belongs to the previous configuration; its record and its memory are
+            // freed only after nginx has called init_module of all modules (Cycle).
             unsafe { shm::close_channels(zone) };
         }
     }
@@ -132,8 +135,8 @@ pub(crate) fn line_log() -> Option<LineLog> {
 /// another cycle, whose configuration does not use the module: nginx has freed the resources then.
 fn resources() -> Option<Resources> {
     let (cycle, resources) = IN_FORCE.get();
-    // SAFETY: nginx's pointer to the current cycle, which only nginx's thread writes (Thread). It
-    // is not read in other threads: `has_events` is false there.
+    // SAFETY: this is nginx's pointer to the current cycle, which only nginx's thread writes
+    // (Thread). `has_events` is `false` in other threads.
     let runs_another = has_events() && unsafe { !ptr::eq(cycle, ngx_cycle) };
     (!runs_another).then_some(resources)
 }

@@ -5,43 +5,78 @@
 //! request in progress. The crate contains no names of a particular module; they come from the
 //! caller.
 //!
-//! # What nginx guarantees
+//! # Guarantees
 //!
-//! The unsafe code relies on the following guarantees. The SAFETY comment of each block says which.
+//! The unsafe code relies on the following guarantees of nginx. The SAFETY comment of each block
+//! names the one it needs, or the function of nginx, OpenSSL or the system that gives it.
 //!
 //! - **Thread.** In each process one thread runs nginx and calls the modules. Only that thread
 //!   reads and writes nginx's variables, requests and connections. A worker is forked from the
-//!   master, and inherits no other thread.
+//!   master, and inherits no other thread. Some words are written only before nginx calls a module
+//!   in a process: `ngx_pid`, `ngx_parent`, `ngx_worker`, `ngx_test_config`, `ngx_pagesize`.
 //! - **Call.** What nginx passes to a callback is live until the callback returns: the
 //!   `ngx_conf_t`, the request with its connection and upstream, the chain, the event. A cycle is
 //!   not destroyed during a call. A request is destroyed during a call only if the callback itself
-//!   ends it.
+//!   ends it. There is one exception: if connections run short, ngx_get_connection closes idle
+//!   client connections, and also ends requests that have been answered and are in lingering close.
+//!   So a request that nginx has not passed to the present callback can end in [`Peer::connect`]
+//!   and [`SharedZone::watch`].
 //! - **Pool.** Memory of a pool is valid until the pool is destroyed. The pool then runs each of
 //!   its cleanups once, the last added first, and frees its memory after the last cleanup. The pool
 //!   of a request is destroyed after the LOG phase, the pool of a configuration together with its
-//!   cycle. The list `r->cleanup` is different: nginx runs it before the LOG phase.
-//! - **Configuration.** nginx keeps one configuration of each module for the `http` block and one
-//!   for each location, at the module's `ctx_index`. It passes them to `create_*_conf`, directives,
-//!   `init_main_conf` and `merge_loc_conf`, in this order. During these calls there is no other
-//!   reference to them. Afterwards they are only read.
-//! - **Cycle.** nginx reads a configuration, maps and initialises its zones, and calls
-//!   `init_module`; from then on the configuration is in force, and errors can only end the
+//!   cycle. The list `r->cleanup` is different: nginx runs it before the LOG phase. Functions that
+//!   allocate in a pool return null if memory runs out.
+//! - **Zeroed.** nginx makes its structs by ngx_pcalloc or ngx_memzero, so all-zero bytes are a
+//!   valid value of each: no event is in a queue, no buffer has bytes, a log has a level that logs
+//!   nothing.
+//! - **Modules.** A cycle has a list of pointers to the records of its modules, which ends with
+//!   null. nginx writes to a record (its name and indices) only at its start and while it reads a
+//!   configuration, not while it calls the module. It unloads a module only when it destroys a
+//!   cycle that has loaded it.
+//! - **Configuration.** nginx creates a cycle and its pool before it reads the configuration. It
+//!   keeps one configuration of each module for the `http` block and one for each location, at the
+//!   module's `ctx_index`. It passes them to `create_*_conf`, directives, `init_main_conf` and
+//!   `merge_loc_conf`, in this order. It merges module by module, in the order of the list of
+//!   modules, with `cf->ctx->loc_conf` set to that of the level being merged. `preconfiguration`
+//!   precedes the directives, `postconfiguration` follows the merging. During these calls there is
+//!   no other reference to the configurations. Afterwards they are only read.
+//! - **Cycle.** nginx reads a configuration, opens its files, maps and initialises its zones, and
+//!   calls `init_module`; from then on the configuration is in force, and errors can only end the
 //!   process. The previous cycle is destroyed after that: first the shared memory, then the pool. A
 //!   worker runs one cycle until it ends. A process without a master would change to a new cycle on
-//!   reload; this crate rejects the new configuration there.
+//!   reload; this crate rejects the new configuration there, unless that does not use the module.
 //! - **Event loop.** A process has an event loop from `init_process` to `exit_process`. An event
 //!   must not be moved or freed while nginx's timer tree or event queues refer to it. nginx calls
-//!   event handlers from the loop, never from within another callback.
-//! - **Zone.** The memory of a zone is shared by all processes. Only the holder of its slab mutex
-//!   changes the content. nginx releases the mutex if the holder dies.
+//!   the handlers of timers, posted events and channels, and those of connections made by this
+//!   crate, from the loop, never from within another callback; it does not use an event after its
+//!   handler has returned, unless it finds that event again. Only the read handlers of client
+//!   connections are also called by ngx_get_connection (see "Call").
+//! - **Request.** nginx allocates a request, its `ctx`, `variables` and lists of headers in the
+//!   pool of the request (ngx_http_alloc_request). A subrequest has a `ctx` and response headers of
+//!   its own (ngx_http_subrequest), and shares the pool, `variables` and `request_body` of its main
+//!   request. `ctx`, `main_conf` and `loc_conf` have an entry for each HTTP module, `variables` for
+//!   each indexed variable. A new `ctx` is zeroed; an internal redirect zeroes it again.
+//!   `main_conf` and `loc_conf` belong to the cycle. The connection outlives the request. nginx
+//!   keeps the body as long as the request; a cleanup of the pool closes its temporary file.
+//! - **Filters.** nginx calls header filters with a live request, and body filters with a live
+//!   request and a chain or null. While a body filter runs, nothing else changes or frees the
+//!   chain, its buffers and their bytes. A filter may change `pos` and `last` of a buffer. It keeps
+//!   no links of the chain afterwards, but it may keep buffers: the sender of a buffer does not
+//!   reuse it before `pos` has reached `last`. Filters do not finalize requests.
+//! - **Zone.** The memory of a zone is shared by all processes, begins with nginx's slab pool, and
+//!   is mapped as long as a cycle of the process uses it. nginx passes it to `init` once in each
+//!   cycle, before the configuration is in force. Only the holder of its slab mutex changes the
+//!   content. nginx releases the mutex if the holder dies.
 //! - **Lists.** Chains and lists end with a null link. Each link of a chain has a buffer; if the
-//!   buffer is in memory, its bytes from `pos` to `last` are initialised. An `ngx_str_t` points to
-//!   `len` bytes.
-//! - **Upstream.** `r->upstream` is null or points into the pool of the request. nginx calls the
-//!   upstream's hooks with the request, and sets `cleanup` to null when it finalizes the upstream.
+//!   buffer is in memory, its bytes from `pos` to `last` are initialised. An array has `nelts`
+//!   elements. An `ngx_str_t` points to `len` bytes.
+//! - **Upstream.** `r->upstream` is null or points into the pool of the request, as do its chains
+//!   and lists. nginx calls the upstream's hooks with the request, and does not use the upstream
+//!   otherwise before they return. It sets `cleanup` to null when it finalizes the upstream.
 //! - **References.** `r->main->count` is the number of references to a request: each will be
 //!   released by one finalization. Finalizing with `NGX_DONE` releases one. A request whose `done`
-//!   flag is set has already released its own.
+//!   flag is set has already released its own. A subrequest holds a reference to its main request.
+//!   ngx_http_core_content_phase has a reference until the content handler returns.
 //!
 //! # How the types prevent misuse
 //!

@@ -39,9 +39,11 @@ impl Conf {
             .get(1)
             .ok_or_else(|| Some("needs an argument".to_string()))?;
         let (is_syslog, is_stderr) = (word.starts_with("syslog:"), word == "stderr");
-        // SAFETY: a `Conf` is live, and so are its cycle and pool. `words` has found a second
-        // element in args; nginx's parser terminates each with a NUL. What nginx allocates here is
-        // freed with the cycle.
+        // SAFETY: nginx creates the cycle and its pool before it reads the configuration, so both
+        // are live (Configuration). `words` has found a second element in `args`;
+        // ngx_conf_read_token terminates each with a NUL. ngx_conf_open_file and
+        // ngx_syslog_process_conf use memory of the same pool, so that it is freed with the cycle
+        // (Pool).
         let target = unsafe {
             let cf = self.0;
             if is_syslog {
@@ -81,17 +83,18 @@ pub fn log_line(level: Level, line: &str) {
     match log.target {
         LogTarget::File(file) => {
             let bytes = [line.as_bytes(), b"\n"].concat();
-            // SAFETY: nginx keeps the record of a file as long as the configuration, which is in
-            // force. It opens the file for appending before it starts the cycle.
+            // SAFETY: ngx_conf_open_file keeps the record of a file in the pool of the cycle, which
+            // is in force and so not destroyed during a call (Cycle). ngx_init_cycle opens the file
+            // before it calls init_module.
             unsafe { libc::write(file.as_ref().fd, bytes.as_ptr().cast(), bytes.len()) };
         }
         LogTarget::Syslog(peer) => {
             let peer = peer.as_ptr();
             let mut bytes = vec![0; HEADER + line.len()];
-            // SAFETY: the record is in the pool of the configuration, which is in force. `bytes`
-            // has room for the header, see `HEADER`, and for the line. nginx sets `busy` while it
-            // sends to a peer, so that errors logged during the sending are not sent to the same
-            // peer.
+            // SAFETY: the record is in the pool of the cycle, which is in force and so not
+            // destroyed during a call (Cycle). ngx_syslog_add_header writes at most `HEADER` bytes,
+            // and `bytes` has room for these and the line. `busy` keeps errors that nginx logs
+            // while it sends from being sent to the same peer, as in ngx_syslog_writer.
             unsafe {
                 if (*peer).busy() != 0 {
                     return;

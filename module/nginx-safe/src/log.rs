@@ -47,7 +47,8 @@ impl Level {
 /// Whether the running cycle logs lines of this level. Always `false` in a thread that is not
 /// nginx's.
 pub fn is_logged(level: Level) -> bool {
-    // SAFETY: the log of the running cycle, which is not destroyed during a call (Cycle).
+    // SAFETY: this is nginx's thread (Thread), and `cycle_log` is the log of the running cycle,
+    // which is not destroyed during a call (Cycle).
     process::is_inside()
         && unsafe { process::cycle_log().as_ref().log_level >= level.number() as usize }
 }
@@ -60,8 +61,8 @@ pub fn write(level: Level, message: &str) {
 }
 
 pub(crate) fn write_to(log: NonNull<ngx_log_t>, level: Level, message: &str) {
-    // SAFETY (of the macro's dereference): nginx keeps the log of a cycle or a connection as long
-    // as the cycle or the connection.
+    // SAFETY (of the macro's dereference): all callers pass the log of a cycle, which nginx keeps
+    // as long as the cycle; the cycle is not destroyed during a call (Cycle).
     ngx_log_error!(level.number(), log.as_ptr(), "{message}");
 }
 

@@ -51,13 +51,16 @@ fn assert_inside() {
 /// The cycle that this process runs.
 pub(crate) fn cycle() -> NonNull<ngx_cycle_t> {
     assert_inside();
-    // SAFETY: nginx sets ngx_cycle before it reads the first configuration, and never to null.
+    // SAFETY: this is nginx's thread (Thread). `main` of nginx sets ngx_cycle before it reads the
+    // first configuration; nginx never sets it to null.
     unsafe { NonNull::new_unchecked(ngx_cycle.cast()) }
 }
 
 /// The log of the current cycle. It is valid as long as the cycle.
 pub(crate) fn cycle_log() -> NonNull<ngx_log_t> {
-    // SAFETY: each cycle has a log, and so has the cycle that nginx uses while a process exits.
+    // SAFETY: ngx_init_cycle gives each cycle a log. So do `main` of nginx for the cycle before the
+    // first configuration, and ngx_worker_process_exit and ngx_master_process_exit for the one that
+    // is used while the process exits (Cycle).
     unsafe { NonNull::new_unchecked(cycle().as_ref().log) }
 }
 
@@ -86,8 +89,8 @@ pub struct Clocks {
 
 /// The id of this process.
 pub fn process_id() -> u32 {
-    // SAFETY: a plain word. nginx writes it at its start and after each fork, before it calls a
-    // module in the new process.
+    // SAFETY: nginx writes this word at its start and after each fork, before it calls a module in
+    // the new process (Thread), so that any thread may read it.
     unsafe { ngx_pid as u32 }
 }
 
@@ -95,7 +98,8 @@ pub fn process_id() -> u32 {
 pub fn master_id() -> u32 {
     match kind() {
         NGX_PROCESS_SINGLE => process_id(),
-        // SAFETY: as for `process_id`.
+        // SAFETY: nginx writes this word at its start and after each fork, before it calls a module
+        // in the new process (Thread).
         _ => unsafe { ngx_parent as u32 },
     }
 }
@@ -112,7 +116,8 @@ fn kind() -> u32 {
 /// and configurations in use. A module that the first configuration did not use would never be
 /// started.
 pub(crate) fn may_configure(name: &str) -> ConfResult {
-    // SAFETY: the cycle is live; conf_ctx is null until nginx has read the first configuration.
+    // SAFETY: the cycle is not destroyed during a call (Cycle). conf_ctx is null in the cycle that
+    // `main` of nginx makes for the time before the first configuration.
     let reloads = unsafe { !cycle().as_ref().conf_ctx.is_null() };
     if reloads && kind() == NGX_PROCESS_SINGLE {
         return Err(format!(
@@ -124,8 +129,8 @@ pub(crate) fn may_configure(name: &str) -> ConfResult {
 
 /// Whether this run only tests the configuration (`nginx -t`).
 pub fn is_testing() -> bool {
-    // SAFETY: a plain word that nginx writes while it reads its command line, before it calls a
-    // module.
+    // SAFETY: nginx writes this word while it reads its command line, before it calls a module
+    // (Thread), so that any thread may read it.
     unsafe { ngx_test_config != 0 }
 }
 
@@ -139,8 +144,8 @@ pub(crate) fn is_exiting() -> bool {
 /// Whether this is the first worker of its configuration, which logs what all of them would log.
 /// Also `true` in the master, and in the cache manager and loader.
 pub fn is_first_worker() -> bool {
-    // SAFETY: a plain word that nginx writes after the fork, before it calls a module in the
-    // worker.
+    // SAFETY: nginx writes this word after the fork, before it calls a module in the worker
+    // (Thread), so that any thread may read it.
     unsafe { ngx_worker == 0 }
 }
 
@@ -164,14 +169,16 @@ pub(crate) fn only_signals() -> bool {
 
 /// Whether a process exists.
 pub fn alive(pid: u32) -> bool {
-    // SAFETY: signal 0 only checks whether the process exists.
+    // SAFETY: nginx is not involved. kill is a system call without pointers. Signal 0 only checks
+    // whether the process exists.
     let found = unsafe { libc::kill(pid as libc::pid_t, 0) } == 0;
     found || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
 }
 
 /// Milliseconds of the monotonic clock, read now.
 pub fn monotonic_ms() -> u64 {
-    // SAFETY: a system call that fills the structure.
+    // SAFETY: nginx is not involved. clock_gettime is a system call that fills the structure, for
+    // which all-zero bytes are valid.
     let time = unsafe {
         let mut time: libc::timespec = core::mem::zeroed();
         libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time);
@@ -182,7 +189,8 @@ pub fn monotonic_ms() -> u64 {
 
 /// The host name of this machine, in the form that nginx logs.
 pub fn host_name() -> String {
-    // SAFETY: the text is in the pool of the cycle, which is not destroyed during a call (Cycle).
+    // SAFETY: ngx_init_cycle puts the text into the pool of the cycle, which is not destroyed
+    // during a call (Cycle). It is empty in the other cycles.
     let name = unsafe { cycle().as_ref().hostname };
     String::from_utf8_lossy(crate::text::bytes_of(&name)).into_owned()
 }

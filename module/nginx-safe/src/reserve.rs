@@ -37,8 +37,8 @@ struct Region {
     live: usize,
 }
 
-// SAFETY: `used` and `live` are only accessed in `Reserved::with`, by one thread at a time. Each
-// byte is only accessed by the owner of the allocation that contains it.
+// SAFETY: nginx is not involved. `used` and `live` are only accessed in `Reserved::with`, by one
+// thread at a time. Each byte is only accessed by the owner of the allocation that contains it.
 unsafe impl Sync for Reserved {}
 
 impl Reserved {
@@ -60,8 +60,8 @@ impl Reserved {
     #[cold]
     fn spare(&self, layout: Layout) -> *mut u8 {
         self.with(|region| {
-            // SAFETY: `with` excludes other accesses to the counters of this static. The allocation
-            // ends within its bytes.
+            // SAFETY: `with` excludes other accesses to the counters of this static (see `Sync`
+            // above). The allocation ends within its bytes.
             unsafe {
                 let start = region.cast::<u8>();
                 let free = start.wrapping_add((*region).used);
@@ -81,7 +81,8 @@ impl Reserved {
     #[cold]
     fn give_back(&self) {
         self.with(|region| {
-            // SAFETY: `with` excludes other accesses to the counters of this static.
+            // SAFETY: `with` excludes other accesses to the counters of this static (see `Sync`
+            // above).
             unsafe {
                 (*region).live -= 1;
                 if (*region).live == 0 {
@@ -92,11 +93,11 @@ impl Reserved {
     }
 }
 
-// SAFETY: an allocation comes from the system, or is a part of the region that is not given out
-// again until it is freed. Its address tells which.
+// SAFETY: nginx is not involved. An allocation comes from the system, or is a part of the region
+// that is not given out again until it is freed. Its address tells which. No method panics.
 unsafe impl GlobalAlloc for Reserved {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller guarantees that the size is not zero.
+        // SAFETY: the caller guarantees that the size is not zero, as `GlobalAlloc` requires.
         let place = unsafe { System.alloc(layout) };
         if place.is_null() {
             return self.spare(layout);
@@ -105,14 +106,15 @@ unsafe impl GlobalAlloc for Reserved {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller guarantees that the size is not zero.
+        // SAFETY: the caller guarantees that the size is not zero, as `GlobalAlloc` requires.
         let place = unsafe { System.alloc_zeroed(layout) };
         if !place.is_null() {
             return place;
         }
         let place = self.spare(layout);
         if !place.is_null() {
-            // SAFETY: the allocation has that size.
+            // SAFETY: `spare` has returned an allocation of that size, which nothing else refers to
+            // yet.
             unsafe { place.write_bytes(0, layout.size()) };
         }
         place
@@ -122,15 +124,15 @@ unsafe impl GlobalAlloc for Reserved {
         if self.owns(place) {
             return self.give_back();
         }
-        // SAFETY: the caller guarantees that this is a live allocation with this layout. It is not
-        // in the region, so it comes from the system.
+        // SAFETY: the caller guarantees that this is a live allocation with this layout, as
+        // `GlobalAlloc` requires. It is not in the region, so it comes from the system.
         unsafe { System.dealloc(place, layout) }
     }
 
     unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: the caller guarantees that this is a live allocation with this layout, and a
-        // valid new size. An allocation in the region, or one that the system cannot resize, is
-        // copied to a new one.
+        // valid new size, as `GlobalAlloc` requires. An allocation in the region, or one that the
+        // system cannot resize, is copied to a new one.
         unsafe {
             if !self.owns(place) {
                 let moved = System.realloc(place, layout, size);

@@ -45,7 +45,7 @@ pub(crate) struct TestPool(pub(crate) *mut ngx_pool_t);
 impl TestPool {
     pub(crate) fn new() -> Self {
         set_up();
-        // SAFETY: the log outlives the pool.
+        // SAFETY: the log is never freed, so it outlives the pool, as ngx_create_pool requires.
         let pool = unsafe { ngx_create_pool(4096, log()) };
         assert!(!pool.is_null());
         Self(pool)
@@ -53,7 +53,7 @@ impl TestPool {
 
     /// A copy of the bytes in the pool.
     pub(crate) fn bytes(&self, bytes: &[u8]) -> *mut u8 {
-        // SAFETY: the pool is live. The new block has the size of `bytes`.
+        // SAFETY: the pool is live until Drop (Pool). The new block has the size of `bytes`.
         unsafe {
             let place = ngx_palloc(self.0, bytes.len()).cast::<u8>();
             ptr::copy_nonoverlapping(bytes.as_ptr(), place, bytes.len());
@@ -63,7 +63,7 @@ impl TestPool {
 
     /// A zeroed `T` in the pool.
     pub(crate) fn zeros<T>(&self) -> *mut T {
-        // SAFETY: the pool is live.
+        // SAFETY: the pool is live until Drop (Pool). ngx_pcalloc zeroes the new block.
         unsafe { ngx_pcalloc(self.0, size_of::<T>()).cast() }
     }
 

@@ -13,8 +13,8 @@ pub fn bytes_of(text: &ngx_str_t) -> &[u8] {
     if text.len == 0 || text.data.is_null() {
         return &[];
     }
-    // SAFETY: a non-empty ngx_str_t points to `len` initialised bytes, which live as long as the
-    // struct that contains it (Lists).
+    // SAFETY: a non-empty ngx_str_t of nginx points to `len` initialised bytes, which live as long
+    // as the struct that contains it (Lists).
     unsafe { slice::from_raw_parts(text.data, text.len) }
 }
 
@@ -25,8 +25,8 @@ pub fn bytes_of(text: &ngx_str_t) -> &[u8] {
 pub(crate) unsafe fn keep_in<T: 'static>(pool: *mut ngx_pool_t, value: T) -> Option<NonNull<T>> {
     const { assert!(align_of::<T>() <= ngx::ffi::NGX_ALIGNMENT) };
     // SAFETY: the caller guarantees the pool. ngx_pool_cleanup_add returns null, or an entry
-    // without a handler. Its data has the requested size, which must not be zero, and is aligned to
-    // NGX_ALIGNMENT.
+    // without a handler (Pool). Its data has the requested size, which must not be zero, and is
+    // aligned to NGX_ALIGNMENT.
     unsafe {
         let cleanup = ngx_pool_cleanup_add(pool, size_of::<T>().max(1)).as_mut()?;
         let place = cleanup.data.cast::<T>();
@@ -47,7 +47,8 @@ unsafe extern "C" fn drop_kept<T>(place: *mut c_void) {
 /// # Safety
 /// `pool` must be a live pool.
 pub(crate) unsafe fn copy_into(pool: *mut ngx_pool_t, bytes: &[u8]) -> Option<ngx_str_t> {
-    // SAFETY: the caller guarantees the pool. The new block has room for `bytes`.
+    // SAFETY: the caller guarantees the pool. ngx_pnalloc returns null or a new block of this size
+    // in it (Pool).
     unsafe {
         let data = ngx_pnalloc(pool, bytes.len().max(1)).cast::<u8>();
         if data.is_null() {

@@ -30,7 +30,8 @@ impl<T: Send + 'static> Background<T> {
         // blocks all of them.
         let mask = block_signals();
         let started = thread::Builder::new().spawn(work);
-        // SAFETY: a system call with the mask that `block_signals` has got from the system.
+        // SAFETY: nginx is not involved. pthread_sigmask reads the mask that `block_signals` has
+        // got from the system.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const mask, ptr::null_mut()) };
         Ok(Self(started?))
     }
@@ -50,8 +51,8 @@ impl<T: Send + 'static> Background<T> {
 /// with the cycle, while a thread may still run its code.
 fn stay_loaded() -> io::Result<()> {
     let base = |place: *const c_void| {
-        // SAFETY: an all-zero Dl_info is valid, and dladdr fills it. It does not read the memory at
-        // `place`.
+        // SAFETY: nginx is not involved. All-zero bytes are a valid Dl_info, and dladdr fills it.
+        // It does not read the memory at `place`.
         unsafe {
             let mut found: libc::Dl_info = mem::zeroed();
             (libc::dladdr(place, &raw mut found) != 0).then_some(found)
@@ -59,7 +60,8 @@ fn stay_loaded() -> io::Result<()> {
     };
     let own = base(stay_loaded as *const c_void);
     let own = own.ok_or_else(|| io::Error::other("a code without a name"))?;
-    // SAFETY: the name is that of a loaded object, and RTLD_NOLOAD prevents loading another one.
+    // SAFETY: dladdr has returned the name of a loaded object, NUL-terminated, which stays loaded
+    // while its code runs. RTLD_NOLOAD prevents loading another one.
     let kept = unsafe {
         let flags = libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE;
         libc::dlopen(own.dli_fname, flags)
@@ -73,7 +75,8 @@ fn stay_loaded() -> io::Result<()> {
 fn block_signals() -> libc::sigset_t {
     let mut all = MaybeUninit::<libc::sigset_t>::zeroed();
     let mut before = MaybeUninit::<libc::sigset_t>::zeroed();
-    // SAFETY: both calls initialise the sets that they are given; an all-zero set is valid too.
+    // SAFETY: nginx is not involved. sigfillset and pthread_sigmask initialise the sets that they
+    // are given; all-zero bytes are a valid set too.
     unsafe {
         libc::sigfillset(all.as_mut_ptr());
         libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());

@@ -130,7 +130,8 @@ pub trait LocationConf: Default + 'static {
 
 pub(crate) fn the_module<M: HttpModule>() -> &'static ngx_module_t {
     // SAFETY: `Exported` requires that the record is the static that nginx loads. nginx writes the
-    // indices in it before it first calls the module, and afterwards only reads it.
+    // record while it reads a configuration, in ngx_load_module and ngx_count_modules, and only
+    // before it calls a callback of the module (Modules). No caller keeps the reference.
     unsafe { &*M::record() }
 }
 
@@ -195,8 +196,8 @@ unsafe extern "C" fn init_main<M: HttpModule>(
 ) -> *mut c_char {
     guard(NGX_CONF_ERROR, || {
         let conf = Conf(cf);
-        // SAFETY: nginx passes what `create` made, and holds no other reference to it
-        // (Configuration).
+        // SAFETY: nginx passes what create_main_conf returned, which `create` made, and holds no
+        // other reference to it while it reads the configuration (Configuration).
         let main = unsafe { tagged::find::<M::Main>(main).map(|mut found| found.as_mut()) };
         let done = main.map_or_else(
             || Err(Mistake::from("no configuration".to_owned())),
@@ -217,9 +218,10 @@ unsafe extern "C" fn merge_location<M: Wrapped>(
 ) -> *mut c_char {
     guard(NGX_CONF_ERROR, || {
         let conf = Conf(cf);
-        // SAFETY: nginx passes what `create` made for two different levels (Configuration). While
-        // it merges, cf->ctx is the context of the http block, with loc_conf replaced by that of
-        // the location being merged. init_main_conf of this module has been called before.
+        // SAFETY: nginx passes what create_loc_conf returned for two different levels, made by
+        // `create`; it calls init_main_conf of a module before merge_loc_conf (Configuration).
+        // ngx_http_merge_servers and ngx_http_merge_locations set cf->ctx->loc_conf to that of the
+        // level being merged.
         let (notes_above, notes, above, own, main) = unsafe {
             (
                 tagged::notes(above),
@@ -229,7 +231,8 @@ unsafe extern "C" fn merge_location<M: Wrapped>(
                 main_of_conf::<M>(cf),
             )
         };
-        // SAFETY: as above: cf->ctx->loc_conf is that of the location being merged.
+        // SAFETY: nginx sets cf->ctx->loc_conf to that of the level being merged (Configuration).
+        // The core module is an HTTP module, so it has an entry there.
         let core = unsafe {
             let core_module = &raw const ngx_http_core_module;
             (*cf).http_location_conf_unchecked::<ngx_http_core_loc_conf_t>(&*core_module)
@@ -237,8 +240,8 @@ unsafe extern "C" fn merge_location<M: Wrapped>(
         let (Some(above), Some(own), Some(main), Some(mut core)) = (above, own, main, core) else {
             return NGX_CONF_ERROR;
         };
-        // SAFETY: each location has a configuration of the core module. There is no other reference
-        // to it now.
+        // SAFETY: ngx_http_core_create_loc_conf allocated this in the pool of the cycle. nginx
+        // waits for this callback, so nothing else refers to it (Configuration).
         let is_continued = match answered_once::<M>(unsafe { core.as_ref() }, own) {
             Ok(is_continued) => is_continued,
             Err(message) => {
@@ -251,15 +254,17 @@ unsafe extern "C" fn merge_location<M: Wrapped>(
         }
         let done = own.inherit(above, main, &conf);
         if let Some((notes, above)) = notes.zip(notes_above) {
-            // SAFETY: as above; the reference used before is not used any more.
+            // SAFETY: nginx has allocated this, and nothing else refers to it while nginx waits for
+            // this callback (Configuration). The reference that `answered_once` got is not used any
+            // more.
             let core = unsafe { core.as_mut() };
             wrap_content::<M>(core, own, &notes.handler, &above.handler);
         }
         if notes.is_some_and(|notes| notes.handler.get().is_some()) {
             own.found_handler();
-            // SAFETY: cf->ctx->loc_conf is that of the location being merged. nginx merges module
-            // by module, in the order of its list. The modules that send requests come before this
-            // one in the list.
+            // SAFETY: nginx sets cf->ctx->loc_conf to that of the level being merged. It merges
+            // module by module, in the order of cycle->modules (Configuration), and the modules
+            // that send requests come before this one there (see `export_module`).
             if let Some(name) = unsafe { destination::stated(cf) } {
                 own.found_upstream(&name, main);
             }
@@ -277,8 +282,9 @@ unsafe extern "C" fn merge_location<M: Wrapped>(
 /// # Safety
 /// `cf` must be of the `http` block or within it; main configurations must be complete.
 unsafe fn main_of_conf<'a, M: HttpModule>(cf: *mut ngx_conf_t) -> Option<&'a M::Main> {
-    // SAFETY: the caller guarantees the position of `cf`. What `create` made lives as long as the
-    // cycle, and is only read after init_main_conf.
+    // SAFETY: the caller guarantees the position of `cf`. nginx keeps what `create` made in the
+    // pool of the cycle, and passes it to no callback after init_main_conf, so it is only read
+    // (Configuration).
     unsafe {
         let main = (*cf).http_main_conf_unchecked::<Tagged<M::Main>>(the_module::<M>())?;
         Some(tagged::find::<M::Main>(main.as_ptr().cast())?.as_ref())
@@ -343,13 +349,15 @@ unsafe fn with_main<M: HttpModule>(
     run: impl FnOnce(Option<&M::Main>) -> ConfResult,
 ) -> ngx_int_t {
     guard(status(false), || {
-        // SAFETY: the caller guarantees the cycle. Its conf_ctx has no http context if the
-        // configuration has no http block; the result is `None` then.
+        // SAFETY: the caller guarantees the cycle. ngx_init_cycle zeroes conf_ctx, so the http
+        // entry is null if the configuration has no http block (Cycle); the result is `None` then.
         let main =
             unsafe { (*cycle).http_main_conf_unchecked::<Tagged<M::Main>>(the_module::<M>()) };
-        // SAFETY: what `create` made lives as long as the cycle.
+        // SAFETY: the entry is null or what `create` made in the pool of the cycle, which the
+        // caller guarantees to be live (Configuration, Pool).
         let main = main.and_then(|main| unsafe { tagged::find::<M::Main>(main.as_ptr().cast()) });
-        // SAFETY: as above; a configuration is only read once it is complete.
+        // SAFETY: nginx calls init_module, init_process and exit_master after it has read the
+        // configuration, which is only read from then on (Configuration).
         let done = run(main.map(|main| unsafe { main.as_ref() }));
         if let Err(message) = &done {
             log::write(log::Level::Emergency, message);
@@ -365,16 +373,18 @@ unsafe fn with_main<M: HttpModule>(
 unsafe extern "C" fn init_module<M: HttpModule>(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     let run = |main: Option<&M::Main>| {
         let Some(main) = main else {
-            // SAFETY: nginx calls init_module just before it starts the cycle.
+            // SAFETY: nginx calls init_module after it has accepted the configuration, and frees
+            // what belongs to the previous cycle after that (Cycle).
             unsafe { in_force::abandon() };
             return Ok(());
         };
         // SAFETY: nginx passes the cycle whose configuration it has just read. It has an http
-        // block.
+        // block, so `begin` has been called for it, and the previous cycle has not been freed yet
+        // (Cycle).
         unsafe { in_force::replace(cycle)? };
         M::commit(main)
     };
-    // SAFETY: nginx passes the live cycle.
+    // SAFETY: nginx passes the cycle that ngx_init_cycle is about to return, which is live (Cycle).
     unsafe { with_main::<M>(cycle, run) }
 }
 
@@ -389,7 +399,8 @@ unsafe extern "C" fn init_process<M: HttpModule>(cycle: *mut ngx_cycle_t) -> ngx
             M::start(main)
         })
     };
-    // SAFETY: nginx passes the live cycle.
+    // SAFETY: nginx passes the cycle that this process runs, which is live until the process ends
+    // (Cycle).
     unsafe { with_main::<M>(cycle, run) }
 }
 
@@ -411,7 +422,8 @@ unsafe extern "C" fn exit_master<M: HttpModule>(cycle: *mut ngx_cycle_t) {
         main.map(M::finish);
         Ok(())
     };
-    // SAFETY: nginx passes the live cycle.
+    // SAFETY: nginx calls exit_master before it destroys the cycle that it passes
+    // (ngx_master_process_exit).
     unsafe { with_main::<M>(cycle, run) };
 }
 
@@ -479,8 +491,8 @@ macro_rules! export_module {
                 ::core::ptr::null(),
             ];
 
-            // SAFETY: `record` is the static that `load_module` looks up, and ENTRIES is made from
-            // the same type.
+            // SAFETY: ngx_load_module looks up `ngx_modules`, which contains only the address of
+            // this static. ENTRIES is made from the same type.
             unsafe impl $crate::export::Exported for $module {
                 fn record() -> *const $crate::export::Record {
                     &raw const $name

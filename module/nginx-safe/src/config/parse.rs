@@ -1,3 +1,11 @@
+//! The configuration while nginx reads it.
+//!
+//! # Guarantees
+//!
+//! A [`Conf`] is live: nginx passes the `ngx_conf_t` to each configuration callback, and the value
+//! does not outlive the callback (Call in the crate's documentation). Before nginx reads a
+//! configuration it sets the `ngx_conf_t`'s cycle, pool, log and `args` (Configuration).
+
 use core::ffi::{c_char, c_void};
 use core::fmt;
 use core::ptr::{self, NonNull};
@@ -72,7 +80,8 @@ impl Conf {
 
     /// The name and the arguments of the directive being read.
     pub fn words(&self) -> ConfResult<Vec<&str>> {
-        // SAFETY: while nginx reads a directive, `args` is an array of ngx_str_t.
+        // SAFETY: ngx_init_cycle creates `args` as an array of ngx_str_t in the pool of the cycle,
+        // and ngx_conf_parse only pushes whole elements (Lists). A `Conf` is live (see `Conf`).
         let args = unsafe { (*self.raw().args).as_slice::<ngx_str_t>() };
         let text = |word| str::from_utf8(bytes_of(word)).map_err(|_| "not UTF-8".to_string());
         args.iter().map(text).collect()
@@ -81,8 +90,8 @@ impl Conf {
     /// Logs an error with the file and line being read.
     pub fn reject(&self, message: &str) {
         let message = self.shown(message);
-        // SAFETY (of the macro): the ngx_conf_t is live during the callback that a `Conf` is
-        // borrowed for.
+        // SAFETY (of the macro): a `Conf` is live, and so is its log, which nginx sets before it
+        // reads a configuration (see `Conf`).
         ngx_conf_log_error!(NGX_LOG_EMERG, self.0, "{message}");
     }
 
@@ -99,7 +108,8 @@ impl Conf {
 
     /// The position of the directive being read.
     pub fn position(&self) -> Position {
-        // SAFETY: `conf_file` is null or the file being read, with the name that nginx opened.
+        // SAFETY: `conf_file` is null or on the stack of ngx_conf_parse, which is waiting for this
+        // callback. Its `name` is in the pool of the cycle (Pool).
         let (file, line) = unsafe {
             let file = self.raw().conf_file.as_ref();
             file.map_or((&[][..], 0), |file| (bytes_of(&file.file.name), file.line))
@@ -112,8 +122,9 @@ impl Conf {
 
     /// Whether a loaded HTTP module has a directive of this name.
     pub fn has_directive(&self, name: &str) -> bool {
-        // SAFETY: the cycle's list of modules ends with null. The directives of a module are null
-        // or an array that ends with an empty name. Both live as long as the modules are loaded.
+        // SAFETY: ngx_cycle_modules ends the list of modules with null, and a module ends its
+        // directives with an empty name, as nginx itself requires (Modules). nginx unloads a module
+        // only with the cycle.
         unsafe {
             let mut module = (*self.raw().cycle).modules;
             while let Some(known) = (*module).as_ref() {
@@ -138,8 +149,8 @@ impl Conf {
     /// Logs a warning with the file and line being read.
     pub fn warn(&self, message: &str) {
         let message = self.shown(message);
-        // SAFETY (of the macro): the ngx_conf_t is live during the callback that a `Conf` is
-        // borrowed for.
+        // SAFETY (of the macro): a `Conf` is live, and so is its log, which nginx sets before it
+        // reads a configuration (see `Conf`).
         ngx_conf_log_error!(NGX_LOG_WARN, self.0, "{message}");
     }
 
@@ -156,9 +167,10 @@ impl Conf {
         mut read: impl FnMut(&Self, Block<'_>) -> ConfResult,
     ) -> Result<(), ()> {
         let mut reader: &mut Reader<'_> = &mut read;
-        // SAFETY: the pointers stored in cf point to this frame, which outlives the call of
-        // ngx_conf_parse. nginx's own blocks (map, types) use handler and handler_conf in the same
-        // way. All fields of cf are restored afterwards.
+        // SAFETY: ngx_conf_parse passes cf and handler_conf to `handler` for each directive, and
+        // does not keep them after it has returned. They point to this frame, which outlives that
+        // call. nginx's own blocks (map, types) do the same. All fields of cf are restored
+        // afterwards.
         let answer = unsafe {
             let saved = *self.0;
             (*self.0).handler = Some(block_entry);
@@ -177,9 +189,9 @@ impl Conf {
     /// Resolves a path as nginx does: relative paths start at the directory of the configuration
     /// file.
     pub fn full_path(&self, path: &str) -> ConfResult<String> {
-        // SAFETY: the pool and the cycle belong to the configuration being read, so they are live.
-        // ngx_conf_full_name expects a NUL-terminated name in pool memory, and replaces it in
-        // place.
+        // SAFETY: nginx creates the cycle and its pool before it reads the configuration, so both
+        // are live (Configuration). ngx_conf_full_name expects a NUL-terminated name in pool
+        // memory, and replaces it.
         unsafe {
             let mut name = path.as_bytes().to_vec();
             name.push(0);
@@ -201,8 +213,9 @@ impl Conf {
     }
 
     fn keep_environment(&self, name: &str) {
-        // SAFETY: nginx creates the configurations of core modules before it reads the first
-        // directive. `env` is an initialised array of ngx_str_t.
+        // SAFETY: ngx_init_cycle calls create_conf of the core modules before it reads the first
+        // directive; ngx_core_module_create_conf makes `env` an array of ngx_str_t in the pool of
+        // the cycle (Configuration, Pool).
         unsafe {
             let core = *(*self.raw().cycle).conf_ctx.add(ngx_core_module.index);
             let core = core.cast::<*mut c_void>().cast::<ngx_core_conf_t>();
@@ -231,8 +244,8 @@ impl Conf {
 
     /// The number of workers in the configuration; at least 1.
     pub fn workers(&self) -> usize {
-        // SAFETY: nginx lends the ngx_conf_t while it reads the configuration of its cycle. It
-        // creates the configurations of core modules, and sets conf_ctx, before the first directive.
+        // SAFETY: ngx_init_cycle sets conf_ctx and calls create_conf of the core modules before it
+        // reads the first directive (Configuration). A `Conf` is live (see `Conf`).
         let core = unsafe {
             let core = *(*self.raw().cycle).conf_ctx.add(ngx_core_module.index);
             core.cast::<ngx_core_conf_t>().as_ref()
@@ -255,8 +268,9 @@ unsafe extern "C" fn block_entry(
     reader: *mut c_void,
 ) -> *mut c_char {
     crate::guard(NGX_CONF_ERROR, || {
-        // SAFETY: `reader` is the pointer that `Conf::block` stored in handler_conf. It points to
-        // the frame of `Conf::block`, which is waiting for ngx_conf_parse.
+        // SAFETY: ngx_conf_parse passes handler_conf, which `Conf::block` has set to a pointer to
+        // its frame. That frame is waiting for ngx_conf_parse, and does not use the closure
+        // meanwhile.
         let read: &mut &mut Reader<'_> = unsafe { &mut *reader.cast() };
         let conf = Conf(cf);
         let said = conf

@@ -35,7 +35,8 @@ pub(crate) unsafe fn make<T: Default + 'static>(pool: *mut ngx_pool_t) -> *mut c
         },
         value: T::default(),
     };
-    // SAFETY: the caller guarantees that the pool is live.
+    // SAFETY: the caller guarantees that the pool is live; the value stays in it until the pool is
+    // destroyed (Pool).
     let kept = unsafe { keep_in(pool, made) };
     kept.map_or(ptr::null_mut(), |kept| kept.as_ptr().cast())
 }
@@ -46,8 +47,8 @@ pub(crate) unsafe fn make<T: Default + 'static>(pool: *mut ngx_pool_t) -> *mut c
 /// `place` must be null, or made by [`make`] for any type and not yet dropped.
 pub(crate) unsafe fn find<T: 'static>(place: *mut c_void) -> Option<NonNull<T>> {
     let tagged = place.cast::<Tagged<T>>();
-    // SAFETY: the caller guarantees that `place` is null or made by `make`. The cast is correct
-    // because `kind` is checked.
+    // SAFETY: the caller guarantees that `place` is null or made by `make`, whose value is in a
+    // pool that has not been destroyed (Pool). The cast is correct because `kind` is checked.
     unsafe {
         if notes(place)?.kind != TypeId::of::<T>() {
             return None;
@@ -61,7 +62,8 @@ pub(crate) unsafe fn find<T: 'static>(place: *mut c_void) -> Option<NonNull<T>> 
 /// # Safety
 /// As for [`find`], for `'a`.
 pub(crate) unsafe fn notes<'a>(place: *const c_void) -> Option<&'a Notes> {
-    // SAFETY: the caller guarantees that `place` is null or made by `make`. The notes are the first
-    // field of a `repr(C)` struct, and only shared references to them are made.
+    // SAFETY: the caller guarantees that `place` is null or made by `make`, whose value is in a
+    // pool that has not been destroyed (Pool). The notes are the first field of a `repr(C)` struct,
+    // and only shared references to them are made.
     unsafe { place.cast::<Notes>().as_ref() }
 }

@@ -65,8 +65,10 @@ type Getter = unsafe extern "C" fn(
 ) -> ngx_int_t;
 
 fn add(conf: &Conf, name: &'static str, flag: u32, getter: Getter, data: usize) -> ConfResult {
-    // SAFETY: the caller is preconfiguration, where nginx allows variables to be added. nginx
-    // copies the name. `data` is 0 or the address of a static `Variable`.
+    // SAFETY: the caller is preconfiguration: ngx_http_variables_add_core_vars has made the tables
+    // that ngx_http_add_variable adds to (Configuration). nginx copies the name, and returns null
+    // or an entry that lives as long as the configuration. `data` is 0 or the address of a static
+    // `Variable`.
     unsafe {
         let cf: *mut ngx_conf_t = conf.0;
         let mut text = ngx_str_t {
@@ -88,8 +90,9 @@ fn add(conf: &Conf, name: &'static str, flag: u32, getter: Getter, data: usize) 
 /// Rejects variables that the configuration uses but no module declares. Without this check, nginx
 /// would accept any name with the module's prefix.
 pub(crate) fn check<M: HttpModule>(conf: &Conf) -> ConfResult {
-    // SAFETY: the caller is postconfiguration, where the core module's main configuration has
-    // arrays of the variables in use and of the keys of declared variables.
+    // SAFETY: the caller is postconfiguration: nginx frees `variables_keys` with cf->temp_pool
+    // after it has read the configuration, and both arrays have elements of these types
+    // (Configuration, Lists).
     unsafe {
         let cf: *mut ngx_conf_t = conf.0;
         let module = &raw const ngx_http_core_module;
@@ -116,17 +119,20 @@ unsafe extern "C" fn get_by_name<M: HttpModule>(
     value: *mut ngx_http_variable_value_t,
     data: usize,
 ) -> ngx_int_t {
-    // SAFETY: for a prefix variable, nginx passes the address of the name that was looked up.
+    // SAFETY: for a prefix variable, nginx passes the address of the name that was looked up:
+    // ngx_http_get_variable that of its argument, ngx_http_variables_init_vars that of an entry in
+    // the pool of the configuration.
     let name = unsafe { bytes_of(&*ptr::with_exposed_provenance::<ngx_str_t>(data)) };
     let mut all = M::VARIABLES.all.iter();
     match all.find(|variable| variable.name.as_bytes() == name) {
-        // SAFETY: nginx passes a live request and a value to fill; `data` is the address of a
-        // static `Variable`.
+        // SAFETY: nginx calls get_handler with a live request and a value to fill (Call); `data` is
+        // the address of a static `Variable`.
         Some(variable) => unsafe {
             get_entry(r, value, ptr::from_ref(variable).expose_provenance())
         },
         None => {
-            // SAFETY: nginx passes a value to fill.
+            // SAFETY: nginx calls get_handler with a value to fill, in the pool of the request
+            // (Call).
             unsafe { (*value).set_not_found(1) };
             NGX_OK as ngx_int_t
         }
@@ -139,15 +145,16 @@ unsafe extern "C" fn get_entry(
     data: usize,
 ) -> ngx_int_t {
     guard(NGX_ERROR as ngx_int_t, || {
-        // SAFETY: `data` is the address of an entry of a static table, from `declare` or
-        // `get_by_name`.
+        // SAFETY: `data` is the address of an entry of a static table: `add` has set it, and nginx
+        // passes it unchanged (ngx_http_get_indexed_variable), or `get_by_name` passes it.
         let variable = unsafe { &*ptr::with_exposed_provenance::<Variable>(data) };
-        // SAFETY: nginx passes a live request (Call).
+        // SAFETY: nginx calls get_handler with a live request (Call).
         let found = (variable.read)(unsafe { Request::borrow(r) });
         let number;
         let bytes: &[u8] = match &found {
             Value::Missing => {
-                // SAFETY: nginx passes a value to fill.
+                // SAFETY: nginx calls get_handler with a value to fill, in the pool of the request
+                // (Call).
                 unsafe { (*value).set_not_found(1) };
                 return NGX_OK as ngx_int_t;
             }
@@ -158,11 +165,12 @@ unsafe extern "C" fn get_entry(
             }
             Value::Bytes(bytes) => bytes,
         };
-        // SAFETY: nginx passes a live request; its pool lives as long as the value.
+        // SAFETY: nginx calls get_handler with a live request (Call). It keeps values no longer
+        // than the pool of the request (Request).
         let Some(text) = (unsafe { copy_into((*r).pool, bytes) }) else {
             return NGX_ERROR as ngx_int_t;
         };
-        // SAFETY: nginx passes a value to fill.
+        // SAFETY: nginx calls get_handler with a value to fill, in the pool of the request (Call).
         unsafe {
             (*value).set_len(text.len as u32);
             (*value).set_valid(1);

@@ -55,8 +55,8 @@ impl<'a> Chunk<'a> {
         let mut next = self.0;
         std::iter::from_fn(move || {
             let link = next?;
-            // SAFETY: a chain ends with a null link, and each link has a buffer (Lists). Both are
-            // live while the filters run.
+            // SAFETY: a chain ends with a null link, and each link has a buffer (Lists). nginx
+            // frees neither while a body filter runs (Filters).
             unsafe {
                 next = link.next.as_ref();
                 link.buf.as_ref()
@@ -68,8 +68,8 @@ impl<'a> Chunk<'a> {
     pub fn parts(self) -> impl Iterator<Item = &'a [u8]> {
         self.buffers().filter_map(|buffer| {
             let length = in_memory(buffer)?;
-            // SAFETY: the bytes of a buffer in memory are initialised from `pos` to `last` (Lists),
-            // and are not freed while the filters run.
+            // SAFETY: the bytes of a buffer in memory are initialised from `pos` to `last` (Lists).
+            // The sender of the buffer does not reuse them while a body filter runs (Filters).
             Some(unsafe { core::slice::from_raw_parts(buffer.pos, length) })
         })
     }
@@ -118,7 +118,8 @@ thread_local! {
 /// Adds the filter at the front of the filter chain.
 pub(crate) fn install<F: Filter>() {
     // SAFETY: the caller is postconfiguration, where nginx has modules add themselves at the front
-    // of the chain. Workers inherit these variables when they are forked.
+    // of the chain (Filters). Only nginx's thread uses these variables (Thread). Workers inherit
+    // them when they are forked.
     unsafe {
         NEXT.set((ngx_http_top_header_filter, ngx_http_top_body_filter));
         ngx_http_top_header_filter = Some(header_entry::<F>);
@@ -132,14 +133,15 @@ impl Request<'_> {
     /// Otherwise nginx sends the end in a separate write afterwards ([`Piece::Ended`]).
     pub fn is_rest_of_answer(&self, chunk: Chunk<'_>) -> bool {
         let r = self.get();
-        // SAFETY: `upstream` is null or in the pool of the live request (Upstream).
+        // SAFETY: a `Request` is live, and `upstream` is null or in its pool (Upstream).
         let Some(u) = (unsafe { r.upstream.as_ref() }) else {
             return false;
         };
         if u.length != 0 || u.buffering() != 0 || u.peer.connection.is_null() {
             return false;
         }
-        // SAFETY: `out_bufs` is null or a chain of the upstream.
+        // SAFETY: ngx_http_upstream_create zeroes `out_bufs`; nginx sets it to chains in the pool
+        // of the request (Lists, Upstream).
         let all = Chunk(unsafe { u.out_bufs.as_ref() });
         let last = chunk.buffers().last().filter(|b| b.last_buf() == 0);
         let rest = last.zip(all.buffers().last());
@@ -170,8 +172,9 @@ const BEFORE: [&CStr; 4] = [
 /// The `index` of a module is not its position in that list, because dynamic modules are inserted.
 fn is_first(ours: *const ngx_module_t) -> bool {
     let mut found = false;
-    // SAFETY: ngx_cycle is the cycle that this process runs. nginx ends its list of modules with
-    // null. The records are static, and nginx sets their names when it adds them.
+    // SAFETY: ngx_cycle is the cycle that this process runs, and the request belongs to it (Cycle).
+    // cycle->modules ends with null, and nginx sets the name of a module before it adds it there
+    // (Modules).
     unsafe {
         let mut next = (*ngx_cycle).modules;
         while let Some(module) = (*next).as_ref() {
@@ -215,7 +218,7 @@ unsafe extern "C" fn body_entry<F: Filter>(
     r: *mut ngx_http_request_t,
     chain: *mut ngx_chain_t,
 ) -> ngx_int_t {
-    // SAFETY: nginx calls body filters with a live request, and a chain or null (Call).
+    // SAFETY: nginx calls body filters with a live request, and a chain or null (Filters).
     guard(NGX_ERROR as ngx_int_t, || unsafe {
         pass_body::<F>(r, chain)
     })
@@ -224,7 +227,8 @@ unsafe extern "C" fn body_entry<F: Filter>(
 /// # Safety
 /// `r` must be a live request whose header nginx is about to send.
 unsafe fn pass_header<F: Filter>(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: the caller guarantees that the request is live.
+    // SAFETY: the caller guarantees that the request is live: nginx called the header filter with
+    // it (Call).
     let request = unsafe { Request::borrow(r) };
     if let Some(state) = context::state(request) {
         // The editor belongs to an earlier response to this request.
@@ -235,8 +239,8 @@ unsafe fn pass_header<F: Filter>(r: *mut ngx_http_request_t) -> ngx_int_t {
         return NGX_OK as ngx_int_t;
     }
     match NEXT.get().0 {
-        // SAFETY: `next` is the filter that was at the front before ours; nginx's filters take a
-        // live request.
+        // SAFETY: `next` is the filter that was at the front before ours; nginx keeps the functions
+        // of filters as long as the modules are loaded. They take a live request (Filters).
         Some(next) => unsafe { next(r) },
         None => NGX_ERROR as ngx_int_t,
     }
@@ -245,9 +249,11 @@ unsafe fn pass_header<F: Filter>(r: *mut ngx_http_request_t) -> ngx_int_t {
 /// # Safety
 /// `r` must be live, and `chain` be what nginx passes to its body filters: a chain or null.
 unsafe fn pass_body<F: Filter>(r: *mut ngx_http_request_t, chain: *mut ngx_chain_t) -> ngx_int_t {
-    // SAFETY: the caller guarantees that the request is live.
+    // SAFETY: the caller guarantees that the request is live: nginx called the body filter with it
+    // (Call).
     let request = unsafe { Request::borrow(r) };
-    // SAFETY: the caller guarantees that this is a chain or null.
+    // SAFETY: the caller guarantees that nginx passed this to the body filter: a chain or null
+    // (Filters).
     let seen = Chunk(unsafe { chain.as_ref() });
     // If nginx has finalized the upstream after a failure, `give_up` has stored how to continue.
     let see = || match request.upstream_end() {
@@ -263,7 +269,8 @@ unsafe fn pass_body<F: Filter>(r: *mut ngx_http_request_t, chain: *mut ngx_chain
     match piece {
         Piece::Keep => {}
         Piece::Replace(body) => {
-            // SAFETY: `chain` is what nginx passed to this body filter.
+            // SAFETY: `chain` is what nginx passed to the body filter, and stays live until that
+            // returns (Filters).
             unsafe { request.drop_pieces(chain) };
             chain = request.chain_of(&body, true);
             if chain.is_null() {
@@ -272,13 +279,15 @@ unsafe fn pass_body<F: Filter>(r: *mut ngx_http_request_t, chain: *mut ngx_chain
             }
         }
         Piece::Drop => {
-            // SAFETY: `chain` is what nginx passed to this body filter.
+            // SAFETY: `chain` is what nginx passed to the body filter, and stays live until that
+            // returns (Filters).
             unsafe { request.drop_pieces(chain) };
             chain = ptr::null_mut();
         }
         Piece::Edit { cut, last } => {
             if last {
-                // SAFETY: `r` and `chain` are what nginx passed to this body filter.
+                // SAFETY: nginx passed `r` and `chain` to the body filter, and both stay live until
+                // that returns (Filters).
                 unsafe { mark_last(r, chain) };
                 is_last = true;
             }
@@ -286,8 +295,8 @@ unsafe fn pass_body<F: Filter>(r: *mut ngx_http_request_t, chain: *mut ngx_chain
                 if request.is_buffered() {
                     return NGX_ERROR as ngx_int_t;
                 }
-                // SAFETY: `r` and `chain` are what nginx passed to this body filter; the response
-                // is not buffered.
+                // SAFETY: nginx passed `r` and `chain` to the body filter, and both stay live until
+                // that returns (Filters). The response is not buffered.
                 let left = unsafe { cut::cut(r, chain, |part| F::cut(request, part)) };
                 let Some(left) = left else {
                     return NGX_ERROR as ngx_int_t;
@@ -299,8 +308,9 @@ unsafe fn pass_body<F: Filter>(r: *mut ngx_http_request_t, chain: *mut ngx_chain
                 (chain, cut_out) = (left, left);
             }
             if let Some(by) = request.editor() {
-                // SAFETY: `chain` comes from nginx or from `cut`; the editor belongs to this
-                // request, and so does the pool.
+                // SAFETY: `chain` comes from nginx or from `cut`, and stays live until the body
+                // filter returns (Filters). The editor belongs to this request, and so does the
+                // pool.
                 let edited = guard(None, || unsafe { by.edited((*r).pool, chain) });
                 let Some(edited) = edited else {
                     return NGX_ERROR as ngx_int_t;
@@ -310,25 +320,28 @@ unsafe fn pass_body<F: Filter>(r: *mut ngx_http_request_t, chain: *mut ngx_chain
             }
         }
         Piece::Discard => {
-            // SAFETY: `chain` is what nginx passed to this body filter.
+            // SAFETY: `chain` is what nginx passed to the body filter, and stays live until that
+            // returns (Filters).
             unsafe { request.discard(chain) };
             return NGX_OK as ngx_int_t;
         }
         Piece::Fail => return NGX_ERROR as ngx_int_t,
         Piece::Last => {
-            // SAFETY: `r` and `chain` are what nginx passed to this body filter.
+            // SAFETY: nginx passed `r` and `chain` to the body filter, and both stay live until
+            // that returns (Filters).
             unsafe { mark_last(r, chain) };
             is_last = true;
         }
         Piece::Ended => {
-            // SAFETY: the request is live, and so is its connection (Call).
+            // SAFETY: nginx called the body filter with a live request, whose connection outlives
+            // it (Call, Request).
             let waits = unsafe { (*r).buffered() != 0 || (*(*r).connection).buffered() != 0 };
             return if waits { NGX_AGAIN } else { NGX_OK as i32 } as ngx_int_t;
         }
     }
     let rc = match NEXT.get().1 {
         // SAFETY: `next` is the filter that was at the front before ours. nginx's filters take a
-        // live request, and a chain or null.
+        // live request, and a chain or null (Filters).
         Some(next) => unsafe { next(r, chain) },
         None => NGX_ERROR as ngx_int_t,
     };
@@ -336,16 +349,19 @@ unsafe fn pass_body<F: Filter>(r: *mut ngx_http_request_t, chain: *mut ngx_chain
         guard((), || F::sent_last(request));
     }
     if let Some(editor) = editor {
-        // SAFETY: `chain` was made by `edited` of the same editor, and has just been passed on.
+        // SAFETY: `chain` was made by `edited` of the same editor, in the pool of the request, and
+        // has just been passed on (Pool).
         unsafe { editor.sent(chain) };
     }
-    // SAFETY: `cut_out` is null, or was made by `cut` for this request and has been passed on.
+    // SAFETY: `cut_out` is null, or was made by `cut` in the pool of this live request (Pool). It
+    // has been passed on, and filters keep no links (Filters).
     unsafe { cut::forget(r, cut_out) };
     if rc == NGX_ERROR as ngx_int_t
         && request.may_be_drained()
         && guard(false, || F::client_left(request))
     {
-        // SAFETY: `came` is what nginx passed to this body filter.
+        // SAFETY: `came` is what nginx passed to the body filter, and stays live until that returns
+        // (Filters).
         unsafe { request.discard(came) };
         return NGX_OK as ngx_int_t;
     }

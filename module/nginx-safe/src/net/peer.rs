@@ -1,3 +1,13 @@
+//! Outgoing connections.
+//!
+//! # Guarantees
+//!
+//! The connection of a [`Peer`] is open from `connect` to Drop, or until the event loop ends. nginx
+//! takes it from its list of free connections (ngx_get_connection), and gives it to nobody else
+//! before ngx_close_connection. It does not close the connection itself: only connections that are
+//! marked as idle or reusable are closed when connections run short or a worker shuts down, and
+//! this crate marks none.
+
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 use std::io::{self, Read};
@@ -72,8 +82,10 @@ impl Peer {
             len: name.len(),
             data: name.as_ptr().cast_mut(),
         };
-        // SAFETY: an all-zero ngx_peer_connection_t is valid. nginx reads the address and the name
-        // during this call only. The connection that it returns is ours until ngx_close_connection.
+        // SAFETY: a zeroed ngx_peer_connection_t is valid (Zeroed). ngx_event_connect_peer reads
+        // the address and the name during this call only. It returns a connection that stays
+        // allocated to this code until ngx_close_connection (see `Peer`); its log is that of the
+        // cycle, which this process runs until it ends (Cycle).
         unsafe {
             let mut peer: ngx_peer_connection_t = core::mem::zeroed();
             peer.sockaddr = (&raw const socket.storage).cast_mut().cast::<sockaddr>();
@@ -130,14 +142,16 @@ impl Peer {
         if !shakes_hands && !self.is_reached()? {
             return Ok(false);
         }
-        // SAFETY: `open` has checked that the event loop has not ended, so the connection is open;
-        // it is connected now.
+        // SAFETY: `open` has checked that the event loop has not ended, so the connection is open
+        // (see `Peer`); it is connected now.
         let handshake = |tls: &mut TlsSession| unsafe { tls.handshake(c) };
         self.tls.as_mut().map_or(Ok(true), handshake)
     }
 
     fn is_reached(&self) -> io::Result<bool> {
-        // SAFETY: the connection is open until Drop. SO_ERROR is the result of connect.
+        // SAFETY: `connected` has called `open`, and the connection is open until Drop (see
+        // `Peer`). The system writes the error number and its size; SO_ERROR is the result of
+        // connect.
         unsafe {
             if (*(*self.raw()).write).ready() == 0 {
                 return Ok(false);
@@ -169,7 +183,8 @@ impl Peer {
             return Ok(0);
         }
         let c = self.open()?;
-        // SAFETY: an open connection, whose `send` nginx has set. It only reads `bytes`.
+        // SAFETY: the connection is open (see `Peer`). ngx_event_connect_peer and ngx_ssl_handshake
+        // set `send`, which only reads `bytes`.
         unsafe {
             let send = (*c).send.ok_or(io::ErrorKind::NotConnected)?;
             let sent = send(c, bytes.as_ptr().cast_mut(), bytes.len());
@@ -194,8 +209,8 @@ impl Peer {
 impl Read for Peer {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let c = self.open()?;
-        // SAFETY: an open connection, whose `recv` nginx has set. It writes at most the given
-        // length.
+        // SAFETY: the connection is open (see `Peer`). ngx_event_connect_peer and ngx_ssl_handshake
+        // set `recv`, which writes at most the given length.
         unsafe {
             let recv = (*c).recv.ok_or(io::ErrorKind::NotConnected)?;
             let read = recv(c, buffer.as_mut_ptr(), buffer.len());
@@ -218,8 +233,9 @@ impl Drop for Peer {
             core::mem::forget(self.tls.take());
             return;
         }
-        // SAFETY: the connection is ours, and open until here. ngx_close_connection removes its
-        // events from nginx's timer tree and queues, so that nothing refers to `call` any more.
+        // SAFETY: the connection is open until here (see `Peer`). ngx_close_connection removes its
+        // events from nginx's timer tree and queues (Event loop), so that nothing refers to `call`
+        // any more.
         unsafe {
             let c = self.raw();
             if let Some(tls) = &mut self.tls {
@@ -232,8 +248,9 @@ impl Drop for Peer {
 }
 
 pub(crate) unsafe extern "C" fn event_entry(event: *mut ngx_event_t) {
-    // SAFETY: `data` of a connection's event is the connection, and the connection's `data` is the
-    // `PeerCall` of an open `Peer`. Both fields are copied first, because the callback may drop the
+    // SAFETY: ngx_get_connection makes `data` of both events the connection, and `connect` makes
+    // `data` of the connection the `PeerCall`. nginx calls no event of a closed connection, so the
+    // `Peer` is open (Event loop). Both fields are copied first, because the callback may drop the
     // `Peer`.
     let (call, argument) = unsafe {
         let connection = (*event).data.cast::<ngx_connection_t>();
@@ -249,8 +266,8 @@ struct Socket {
 }
 
 fn address_of(address: &Address) -> io::Result<Socket> {
-    // SAFETY: an all-zero sockaddr_storage is valid, and is large and aligned enough for each type
-    // of address.
+    // SAFETY: nginx is not involved. All-zero bytes are a valid sockaddr_storage, which the system
+    // makes large and aligned enough for each type of address.
     unsafe {
         let mut storage: libc::sockaddr_storage = core::mem::zeroed();
         let place = &raw mut storage;

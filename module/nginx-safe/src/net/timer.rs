@@ -1,3 +1,11 @@
+//! Timers, and wake-ups by other processes.
+//!
+//! # Guarantees
+//!
+//! The event of a [`Timer`] is in a box that the timer owns until Drop. nginx only has a pointer to
+//! it while the event is in its timer tree or in a queue of posted events, and removes it from
+//! there before it calls the handler (Event loop in the crate's documentation).
+
 use core::ffi::{c_int, c_void};
 use core::mem;
 use core::ptr::NonNull;
@@ -51,7 +59,8 @@ impl Timer {
     /// If there is no event loop: in the master, and in threads that are not nginx's.
     pub fn new(patient: bool, call: fn(u64), argument: u64) -> Self {
         assert!(process::has_events(), "a timer without an event loop");
-        // SAFETY: an all-zero ngx_event_t is valid, and neither armed nor posted.
+        // SAFETY: a zeroed ngx_event_t is valid, and neither in the timer tree nor in a queue, as
+        // nginx's own static events (Zeroed).
         let mut event: ngx_event_t = unsafe { mem::zeroed() };
         event.log = process::cycle_log().as_ptr();
         event.handler = Some(timer_entry);
@@ -61,7 +70,9 @@ impl Timer {
             call,
             argument,
         }));
-        // SAFETY: the box has just been made.
+        // SAFETY: Box::into_raw has just returned this pointer, which is not null. `data` is only
+        // for `timer_entry` and for nginx's debug log, which reads an int within the `TimedCall`
+        // (ngx_event_ident).
         let timed = unsafe {
             (*timed).event.data = timed.cast();
             NonNull::new_unchecked(timed)
@@ -70,7 +81,8 @@ impl Timer {
     }
 
     fn event(&self) -> *mut ngx_event_t {
-        // SAFETY: the box is ours until Drop.
+        // SAFETY: the box is owned by this `Timer` until Drop (see `Timer`). No reference is made,
+        // because nginx may refer to the event.
         unsafe { &raw mut (*self.timed.as_ptr()).event }
     }
 
@@ -81,9 +93,9 @@ impl Timer {
             return;
         }
         let event = self.event();
-        // SAFETY: the event is not moved while it is armed, and Drop disarms it (Event loop). A
-        // running timer is deleted first, because ngx_add_timer ignores a change of less than 300
-        // ms.
+        // SAFETY: the event is not moved while nginx's timer tree refers to it, and Drop removes it
+        // (Event loop). A running timer is deleted first, because ngx_add_timer ignores a change of
+        // less than 300 ms.
         unsafe {
             if (*event).timer_set() != 0 {
                 ngx_del_timer(event);
@@ -94,7 +106,8 @@ impl Timer {
 
     /// Whether the timer is running.
     pub fn is_started(&self) -> bool {
-        // SAFETY: the box is ours until Drop.
+        // SAFETY: the box is owned by this `Timer` until Drop, and only nginx's thread writes to
+        // the event (Thread); a `Timer` cannot be sent to another one.
         unsafe { (*self.event()).timer_set() != 0 }
     }
 
@@ -104,8 +117,8 @@ impl Timer {
         if !process::has_events() {
             return;
         }
-        // SAFETY: the event is not moved while it is in the queue, and Drop removes it (Event
-        // loop).
+        // SAFETY: the event is not moved while nginx's queue refers to it, and Drop removes it
+        // (Event loop).
         unsafe { ngx_post_event(self.event(), &raw mut ngx_posted_events) }
     }
 }
@@ -133,8 +146,9 @@ impl Drop for Timer {
 }
 
 unsafe extern "C" fn timer_entry(event: *mut ngx_event_t) {
-    // SAFETY: nginx calls this with an event of a `TimedCall`, whose `data` points to that. Both
-    // fields are copied first, because the callback may drop the timer.
+    // SAFETY: nginx calls this with an event of a `TimedCall`, whose `data` points to that, and
+    // uses the event no more afterwards (Event loop). Both fields are copied first, because the
+    // callback may drop the timer.
     let (call, argument) = unsafe {
         let timed = (*event).data.cast::<TimedCall>();
         ((*timed).call, (*timed).argument)
@@ -151,8 +165,9 @@ pub(crate) fn watch<W: Watcher>(fd: i32) -> bool {
         return false;
     }
     let cycle = process::cycle().as_ptr();
-    // SAFETY: the cycle of this process, which has an event loop and runs this cycle until it ends
-    // (Cycle). ngx_add_channel_event accepts any descriptor that the event method can watch.
+    // SAFETY: the process has an event loop, and runs this cycle until it ends (Cycle).
+    // ngx_add_channel_event accepts any descriptor that the event method can watch, and fails for
+    // others.
     let added = unsafe { ngx_add_channel_event(cycle, fd, READ_EVENT, Some(watch_entry::<W>)) };
     added == NGX_OK as ngx_int_t
 }
@@ -165,8 +180,9 @@ pub trait Watcher: 'static {
 
 unsafe extern "C" fn watch_entry<W: Watcher>(event: *mut ngx_event_t) {
     let mut count = [0u8; 8];
-    // SAFETY: `data` of a channel event is its connection. `read` writes at most eight bytes, the
-    // length of `count`. Its error is ignored: the event may be stale.
+    // SAFETY: ngx_get_connection makes `data` of a channel's event its connection, which is never
+    // closed here. `read` writes at most eight bytes, the length of `count`. Its error is ignored:
+    // the event may be stale.
     unsafe {
         let connection = (*event).data.cast::<ngx_connection_t>();
         let _ = libc::read(

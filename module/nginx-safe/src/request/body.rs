@@ -27,7 +27,7 @@ impl Request<'_> {
             }
             if buffer.in_file() == 0 {
                 // SAFETY: the bytes of a body buffer in memory are initialised from `pos` to `last`
-                // (Lists), and live as long as the request.
+                // (Lists). nginx does not change or free them before this call returns (Call).
                 see(unsafe { slice::from_raw_parts(buffer.pos, length(&buffer) as usize) });
             } else if !file_pieces(&buffer, &mut see) {
                 return false;
@@ -37,8 +37,9 @@ impl Request<'_> {
     }
 
     fn body_buffers(&self) -> impl Iterator<Item = ngx_buf_t> {
-        // SAFETY: `request_body` is null before the body is read, and otherwise in the pool of the
-        // request, as are the links and buffers of `bufs`.
+        // SAFETY: a `Request` is live. `request_body` is null before nginx begins to read the body,
+        // and otherwise in the pool of the request, as are the links and buffers of `bufs`
+        // (Request).
         let mut link: *mut ngx_chain_t = unsafe {
             self.get()
                 .request_body
@@ -46,7 +47,8 @@ impl Request<'_> {
                 .map_or(core::ptr::null_mut(), |body| body.bufs)
         };
         std::iter::from_fn(move || {
-            // SAFETY: a link of that chain, or the null after its last link (Lists).
+            // SAFETY: `link` is a link of that chain, or the null after its last link (Lists).
+            // nginx does not change the chain while a `Request` is borrowed (Call).
             let part = unsafe { link.as_ref()? };
             link = part.next;
             // SAFETY: each link of a chain has a buffer (Lists).
@@ -63,8 +65,8 @@ pub(crate) fn length(buffer: &ngx_buf_t) -> u64 {
 }
 
 fn file_pieces(buffer: &ngx_buf_t, see: &mut impl FnMut(&[u8])) -> bool {
-    // SAFETY: a buffer with `in_file` has a file, whose descriptor is open as long as the request.
-    // ManuallyDrop keeps this from closing it.
+    // SAFETY: a buffer with `in_file` has a file. For a body that is the temporary file, which a
+    // cleanup of the pool closes (Request). ManuallyDrop keeps this code from closing it.
     let file = unsafe {
         let Some(file) = buffer.file.as_ref() else {
             return false;

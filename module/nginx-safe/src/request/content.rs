@@ -41,9 +41,9 @@ impl Conf {
     pub fn serve_content(&self) -> ConfResult {
         let entry = registered::entries().ok_or("no module")?.answer;
         let module = &raw const ngx_http_core_module;
-        // SAFETY: cf is live, and its context is that of a location. Each location has a
-        // configuration of the core module, and there is no other reference to it now
-        // (Configuration).
+        // SAFETY: a `Conf` is live (see `Conf`). In the callbacks that get one, cf->ctx is a
+        // context of the http module, whose loc_conf has a configuration of the core module. There
+        // is no other reference to it now (Configuration).
         unsafe {
             let core = (*self.0).http_location_conf_unchecked::<ngx_http_core_loc_conf_t>(&*module);
             let mut core = core.ok_or("no http core module")?;
@@ -66,8 +66,9 @@ impl<'a> Request<'a> {
 
 pub(crate) unsafe extern "C" fn answer_entry<C: Content>(r: *mut ngx_http_request_t) -> ngx_int_t {
     guard(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t, || {
-        // SAFETY: nginx calls content handlers with a live request (Call). The rest of its body is
-        // discarded first, as nginx's own handlers do.
+        // SAFETY: nginx calls content handlers with a live request, which holds a reference until
+        // they return (Call). ngx_http_discard_request_body is called first, as by nginx's own
+        // handlers, and does not finalize the request.
         unsafe {
             let rc = ngx_http_discard_request_body(r);
             if rc != NGX_OK as ngx_int_t {
@@ -88,7 +89,8 @@ unsafe fn send(request: Request<'_>, answer: &Answer) -> ngx_int_t {
         request.add_answer_header(name, value.as_bytes());
     }
     // SAFETY: the caller guarantees that the request is live, and nothing of its response sent.
-    // `chain` comes from the pool of the request.
+    // ngx_http_send_header and ngx_http_output_filter do not finalize the request. `chain` is in
+    // its pool (Pool).
     unsafe {
         (*r).headers_out.status = usize::from(answer.status);
         let rc = ngx_http_send_header(r);

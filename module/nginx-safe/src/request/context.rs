@@ -45,8 +45,9 @@ impl Token {
     /// Calls `run` with the request; `None` if the request has been freed.
     pub fn with<T>(self, run: impl FnOnce(Request<'_>) -> T) -> Option<T> {
         let found = self.find()?;
-        // SAFETY: `find` has just found the request. Safe code cannot end a request during a call
-        // that borrows it.
+        // SAFETY: `find` has just found the request. nginx destroys it only if this code ends it
+        // (Call), and no safe function ends a request during a call that borrows it. Exception: see
+        // "Call" for the end of lingering close.
         Some(run(unsafe { Request::borrow(found.as_ptr()) }))
     }
 
@@ -54,8 +55,9 @@ impl Token {
     /// nginx frees its memory. `None` also while the pool of the request runs its cleanups.
     pub(crate) fn find(self) -> Option<NonNull<ngx_http_request_t>> {
         let found = LIVE.with_borrow(|live| live.get(self.key()).copied())?;
-        // SAFETY: the request is live, and so is its main request, which owns the pool of both.
-        // nginx sets the main request's `pool` to null before it destroys the pool.
+        // SAFETY: `cleanup_entry` removes an entry of LIVE before nginx frees the request, so it is
+        // live, and so is its main request, which owns the pool of both. ngx_http_free_request sets
+        // `pool` of the main request to null before it destroys the pool (Pool).
         let pool = unsafe { (*(*found.as_ptr()).main).pool };
         (!pool.is_null()).then_some(found)
     }
@@ -104,8 +106,8 @@ pub(crate) type FinalizeRequest = Option<unsafe extern "C" fn(*mut ngx_http_requ
 /// # Safety
 /// `r` must be live.
 unsafe fn slot(r: *mut ngx_http_request_t) -> *mut *mut c_void {
-    // SAFETY: the caller guarantees that the request is live. Its `ctx` is an array with an entry
-    // for each HTTP module.
+    // SAFETY: the caller guarantees that the request is live. nginx allocates `ctx` with the
+    // request, with an entry for each HTTP module (Request).
     unsafe { (*r).ctx.add(registered::position()) }
 }
 
@@ -114,8 +116,9 @@ unsafe fn slot(r: *mut ngx_http_request_t) -> *mut *mut c_void {
 /// # Safety
 /// `place` must be null, or a `StoredContext` of any type that lives for `'a`.
 unsafe fn state_at<'a>(place: *const c_void) -> Option<&'a RequestState> {
-    // SAFETY: the caller guarantees the pointer. The state is the first field of a `repr(C)`
-    // struct, and only shared references to a stored context are made.
+    // SAFETY: the caller guarantees a stored context, which is in a pool that has not been
+    // destroyed (Pool). The state is the first field of a `repr(C)` struct, and only shared
+    // references to a stored context are made.
     unsafe { place.cast::<RequestState>().as_ref() }
 }
 
@@ -124,7 +127,8 @@ unsafe fn state_at<'a>(place: *const c_void) -> Option<&'a RequestState> {
 /// # Safety
 /// As for [`state_at`].
 unsafe fn value_at<'a, T: 'static>(place: *const c_void) -> Option<&'a T> {
-    // SAFETY: the caller guarantees the pointer. The cast is correct because `kind` is checked.
+    // SAFETY: the caller guarantees a stored context, which is in a pool that has not been
+    // destroyed (Pool). The cast is correct because `kind` is checked.
     unsafe {
         if state_at(place)?.kind != TypeId::of::<T>() {
             return None;
@@ -135,14 +139,15 @@ unsafe fn value_at<'a, T: 'static>(place: *const c_void) -> Option<&'a T> {
 
 /// The state of a request, unless an internal redirect has cleared it.
 pub(crate) fn state<'a>(request: Request<'a>) -> Option<&'a RequestState> {
-    // SAFETY: a `Request` is live for `'a`. The entry is null or what `attach` has stored, which
-    // the pool keeps as long as the request.
+    // SAFETY: a `Request` is live for `'a` (see `Request`). The entry is null, as nginx zeroes
+    // `ctx`, or what `attach` has stored in the pool of the request (Request, Pool).
     unsafe { state_at(*slot(request.raw)) }
 }
 
 /// The context of a request, unless an internal redirect has cleared it.
 pub(crate) fn current<'a, T: 'static>(request: Request<'a>) -> Option<&'a T> {
-    // SAFETY: as for `state`.
+    // SAFETY: a `Request` is live for `'a` (see `Request`). The entry is null, as nginx zeroes
+    // `ctx`, or what `attach` has stored in the pool of the request (Request, Pool).
     unsafe { value_at(*slot(request.raw)) }
 }
 
@@ -150,9 +155,9 @@ pub(crate) fn current<'a, T: 'static>(request: Request<'a>) -> Option<&'a T> {
 /// redirect does not matter. Null if there is none.
 fn find(request: Request<'_>) -> *mut c_void {
     let r = request.raw;
-    // SAFETY: a `Request` is live, and so is its pool. A cleanup with this handler has a stored
-    // context as its data. A subrequest shares the pool of its main request, so the request must be
-    // compared.
+    // SAFETY: a `Request` is live, and so is its pool, whose list of cleanups ends with null
+    // (Request, Pool). A cleanup with this handler has a stored context as its data. A subrequest
+    // shares the pool of its main request, so the request must be compared.
     unsafe {
         let mut entry = (*(*r).pool).cleanup;
         while !entry.is_null() {
@@ -171,20 +176,23 @@ fn find(request: Request<'_>) -> *mut c_void {
 
 /// The state of a request, also after an internal redirect has cleared it.
 pub(crate) fn recall_state<'a>(request: Request<'a>) -> Option<&'a RequestState> {
-    // SAFETY: `find` returns null, or a stored context that the pool keeps as long as the request.
+    // SAFETY: `find` returns null, or a stored context in the pool of the request, which is live
+    // for `'a` (Request, Pool).
     unsafe { state_at(find(request)) }
 }
 
 /// The context of a request, also after an internal redirect has cleared it.
 pub(crate) fn recall<'a, T: 'static>(request: Request<'a>) -> Option<&'a T> {
-    // SAFETY: as for `recall_state`.
+    // SAFETY: `find` returns null, or a stored context in the pool of the request, which is live
+    // for `'a` (Request, Pool).
     unsafe { value_at(find(request)) }
 }
 
 /// Restores the context of a request after an internal redirect has cleared it.
 pub(crate) fn adopt<'a, T: 'static>(request: Request<'a>) -> Option<&'a T> {
     let holder = find(request);
-    // SAFETY: as for `recall_state`; the request is live.
+    // SAFETY: `find` returns null, or a stored context in the pool of the request, which is live
+    // for `'a` (Request, Pool). So is its `ctx`.
     unsafe {
         let value = value_at(holder)?;
         *slot(request.raw) = holder;
@@ -213,9 +221,9 @@ pub(crate) fn attach<'a, T: 'static>(
     let entry = Entry(LIVE.with_borrow_mut(|all| all.insert(live)));
     let token = Token(entry.0.data().as_ffi());
     let value = make(token);
-    // SAFETY: the pool of a live request. ngx_pool_cleanup_add returns null, or an entry whose data
-    // has the requested size and is aligned to NGX_ALIGNMENT, which is checked above. The data is
-    // written before the handler is set.
+    // SAFETY: a `Request` is live, and so is its pool (Request). ngx_pool_cleanup_add returns null,
+    // or an entry whose data has the requested size and is aligned to NGX_ALIGNMENT, which is
+    // checked above. The data is written before the handler is set.
     unsafe {
         let cleanup = ngx_pool_cleanup_add((*r).pool, size_of::<StoredContext<T>>());
         if cleanup.is_null() {
@@ -254,8 +262,8 @@ static CLEANUP: unsafe extern "C" fn(*mut c_void) = cleanup_entry;
 
 unsafe extern "C" fn cleanup_entry(data: *mut c_void) {
     guard((), || {
-        // SAFETY: a pool runs each cleanup once, when it is destroyed (Pool). The data is a stored
-        // context, and its `drop` is for the type of that.
+        // SAFETY: a pool runs each cleanup once, when it is destroyed, and frees its memory
+        // afterwards (Pool). The data is a stored context, and its `drop` is for the type of that.
         unsafe {
             let state = data.cast::<RequestState>();
             LIVE.with_borrow_mut(|live| live.remove((*state).token.key()));
@@ -267,6 +275,7 @@ unsafe extern "C" fn cleanup_entry(data: *mut c_void) {
 /// # Safety
 /// `holder` must be a live `StoredContext<T>`, and not be used afterwards.
 unsafe fn drop_holder<T>(holder: *mut c_void) {
-    // SAFETY: as required of the caller.
+    // SAFETY: the caller guarantees a stored context of this type, which is in a pool that is being
+    // destroyed and has not freed its memory yet (Pool).
     unsafe { core::ptr::drop_in_place(holder.cast::<StoredContext<T>>()) }
 }

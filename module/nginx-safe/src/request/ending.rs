@@ -58,7 +58,8 @@ fn conclude_all() {
             let ending = token.with(decide).flatten();
             if let Some((r, ending)) = token.find().zip(ending) {
                 // SAFETY: `find` has just found the request. The borrow of `decide` has ended, and
-                // the event loop calls this from no other callback (Event loop).
+                // nginx calls posted events from the event loop only, so that no other callback is
+                // running (Event loop).
                 unsafe { end(r.as_ptr(), ending) }
             }
         });
@@ -69,10 +70,10 @@ fn conclude_all() {
 /// `r` must be live. It may be freed by this call.
 unsafe fn end(r: *mut ngx_http_request_t, ending: Ending) {
     // SAFETY: the caller guarantees that the request is live. A request that nginx has already
-    // finalized is skipped: to finalize it twice would release the reference of another user.
-    // `cut_upstream` does not free the request. The connection record stays valid until
-    // ngx_http_run_posted_requests returns: nginx's own event handlers call it in the same way
-    // after they have finalized a request.
+    // finalized is skipped: to finalize it twice would release the reference of another user
+    // (References). `cut_upstream` does not free the request. The record of the connection stays
+    // allocated until ngx_http_run_posted_requests returns, which checks `destroyed` first: nginx's
+    // own event handlers call it in the same way after they have finalized a request.
     unsafe {
         if is_done(r) {
             return;
@@ -93,9 +94,10 @@ unsafe fn end(r: *mut ngx_http_request_t, ending: Ending) {
 /// `r` must be live, and its header sent.
 unsafe fn send_last(r: *mut ngx_http_request_t, words: &[u8]) -> ngx_int_t {
     const FAILED: ngx_int_t = NGX_ERROR as ngx_int_t;
-    // SAFETY: the caller guarantees that the request is live and its header sent. The chain comes
-    // from the pool of the request. Ending with an error would lose data that is still buffered;
-    // after a last buffer, nginx sends everything and then closes the connection.
+    // SAFETY: the caller guarantees that the request is live and its header sent. The chain is in
+    // the pool of the request (Pool). ngx_http_output_filter and ngx_http_send_special do not
+    // finalize the request. Ending with an error would lose data that is still buffered; after a
+    // last buffer, nginx sends everything and then closes the connection.
     unsafe {
         (*r).set_keepalive(0);
         let chain = Request::borrow(r).chain_of(words, false);

@@ -1,3 +1,14 @@
+//! Requests, as borrowed from nginx.
+//!
+//! # Guarantees
+//!
+//! A `Request` is live for its lifetime. It is made where nginx has called this crate with a live
+//! request (Call in the crate's documentation), or where [`Token`] has found a request whose pool
+//! has not been destroyed (Pool). The lifetime ends with the call of safe code that gets the value.
+//!
+//! Fields of the request are read and written while nginx waits for that call, so that nginx does
+//! not change them at the same time (Thread).
+
 use core::marker::PhantomData;
 
 use ngx::ffi::{
@@ -33,9 +44,9 @@ impl<'a> Request<'a> {
 
     /// The fields of the request. Do not keep the reference during a call into nginx.
     pub(crate) fn get(&self) -> &'a ngx_http_request_t {
-        // SAFETY: a `Request` is live for `'a`, and only nginx's thread uses it (Thread). Callers
-        // read one field at a time, and do not keep the reference during calls into nginx, which
-        // may write to the request.
+        // SAFETY: a `Request` is live for `'a` (see `Request`), and only nginx's thread uses it
+        // (Thread). Callers read one field at a time, and do not keep the reference during calls
+        // into nginx, which may write to the request.
         unsafe { &*self.raw }
     }
 
@@ -62,8 +73,9 @@ impl<'a> Request<'a> {
 
     /// The module's configuration of the location that handles the request.
     pub fn location<T: LocationConf>(&self) -> Option<&'a T> {
-        // SAFETY: loc_conf has an entry for each HTTP module. The entry of this module was made by
-        // its create_loc_conf, and lives as long as the cycle.
+        // SAFETY: a `Request` is live. nginx keeps in its loc_conf what create_loc_conf of this
+        // module returned, made by `tagged::make`. The request belongs to the cycle that this
+        // process runs, and configurations are only read by now (Request, Configuration).
         unsafe {
             let place = *(*self.raw).loc_conf.add(registered::position());
             Some(tagged::find::<T>(place)?.as_ref())
@@ -72,8 +84,9 @@ impl<'a> Request<'a> {
 
     /// The module's configuration of the `http` block.
     pub fn main_conf<T: MainConf>(&self) -> Option<&'a T> {
-        // SAFETY: main_conf has an entry for each HTTP module. The entry of this module was made by
-        // its create_main_conf, and lives as long as the cycle.
+        // SAFETY: a `Request` is live. nginx keeps in its main_conf what create_main_conf of this
+        // module returned, made by `tagged::make`. The request belongs to the cycle that this
+        // process runs, and configurations are only read by now (Request, Configuration).
         unsafe {
             let place = *(*self.raw).main_conf.add(registered::position());
             Some(tagged::find::<T>(place)?.as_ref())
@@ -110,7 +123,8 @@ impl<'a> Request<'a> {
 
     /// The main request; the request itself if it is not a subrequest.
     pub fn main_request(&self) -> Self {
-        // SAFETY: a main request outlives its subrequests (References).
+        // SAFETY: a main request outlives its subrequests, each of which holds a reference to it
+        // (References).
         unsafe { Self::borrow(self.get().main) }
     }
 
@@ -120,12 +134,14 @@ impl<'a> Request<'a> {
     }
 
     /// Makes a request that waits ([`Flow::Wait`](crate::Flow::Wait)) run again, from nginx's event
-    /// loop. Has no effect on a request that does not wait.
+    /// loop. Has no effect on a request that nginx has finalized. Do not call it for a request that
+    /// does neither: nginx would no longer read from its client.
     pub fn go_on(&self) {
-        // SAFETY: a `Request` is live, and so is its connection. nginx removes the posted event if
-        // the connection is closed. The connection's event runs the write handler of the request in
-        // `data`; any other request has to be posted, and runs after that. A finalized subrequest
-        // is skipped: its write handler may use an upstream that has been freed.
+        // SAFETY: a `Request` is live, and so is its connection (Request). ngx_close_connection
+        // removes the posted event. The connection's event runs the write handler of the request in
+        // `data`; any other request has to be posted, and runs after that
+        // (ngx_http_request_handler). A finalized subrequest is skipped: its write handler may use
+        // an upstream that has been freed.
         unsafe {
             if is_done(self.raw) {
                 return;
@@ -148,7 +164,8 @@ impl<'a> Request<'a> {
 /// `r` must be live.
 pub(crate) unsafe fn is_done(r: *mut ngx_http_request_t) -> bool {
     const EMPTY: unsafe extern "C" fn(*mut ngx_http_request_t) = ngx_http_request_empty_handler;
-    // SAFETY: the caller guarantees that the request is live.
+    // SAFETY: the caller guarantees that the request is live: its pool has not been destroyed
+    // (Request).
     let (done, main, handler) = unsafe { ((*r).done() != 0, (*r).main, (*r).write_event_handler) };
     let is_empty = handler.is_none_or(|handler| core::ptr::fn_addr_eq(handler, EMPTY));
     done && (r != main || is_empty)
@@ -160,8 +177,9 @@ pub(crate) unsafe fn is_done(r: *mut ngx_http_request_t) -> bool {
 /// # Safety
 /// `r` must be live and in a phase handler, which returns the result of this function.
 pub(crate) unsafe fn park(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: the caller guarantees that the request is live, and so is its connection. limit_req
-    // does the same before a delay.
+    // SAFETY: the caller guarantees that the request is live, and so is its connection (Request).
+    // ngx_http_limit_req_handler does the same before a delay. ngx_close_connection removes the
+    // posted event.
     unsafe {
         let read = (*(*r).connection).read;
         if ngx_handle_read_event(read, 0) != NGX_OK as ngx_int_t {
@@ -185,7 +203,9 @@ pub(crate) unsafe fn park(r: *mut ngx_http_request_t) -> ngx_int_t {
 /// `r` must be live and in a phase handler, which returns the result of this function.
 pub(crate) unsafe fn read_body(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: the caller guarantees that the request is live. ngx_http_read_client_request_body
-    // takes a reference, which finalizing with NGX_DONE releases. The mirror module does the same.
+    // takes a reference, which finalizing with NGX_DONE releases (References).
+    // ngx_http_mirror_handler does the same. The request is not used afterwards, and nginx does not
+    // use it after NGX_AGAIN.
     unsafe {
         let rc = ngx_http_read_client_request_body(r, Some(body_entry));
         if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t {
@@ -198,7 +218,8 @@ pub(crate) unsafe fn read_body(r: *mut ngx_http_request_t) -> ngx_int_t {
 
 unsafe extern "C" fn body_entry(r: *mut ngx_http_request_t) {
     guard((), || {
-        // SAFETY: nginx calls this with the live request whose body it has read.
+        // SAFETY: nginx calls this with the live request whose body it has read (Call). The request
+        // is not used after ngx_http_core_run_phases, which may free it.
         unsafe {
             (*r).write_event_handler = Some(ngx_http_core_run_phases);
             ngx_http_core_run_phases(r);

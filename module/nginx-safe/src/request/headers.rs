@@ -17,7 +17,8 @@ impl HeadersIn {
     /// # Safety
     /// `r` must be live, and no header be added while the iterator is used.
     pub(crate) unsafe fn of(r: *mut ngx_http_request_t) -> Self {
-        // SAFETY: the caller guarantees that the request is live.
+        // SAFETY: the caller guarantees that the request is live, and `headers_in` is part of it
+        // (Request). No reference is made.
         let part = unsafe { &raw mut (*r).headers_in.headers.part };
         Self { part, at: 0 }
     }
@@ -33,8 +34,8 @@ impl HeadersIn {
 impl Iterator for HeadersIn {
     type Item = *mut ngx_table_elt_t;
     fn next(&mut self) -> Option<Self::Item> {
-        // SAFETY: each part of an nginx list has `nelts` elements, and `next` of the last part is
-        // null (Lists).
+        // SAFETY: the caller of `of` or `of_list` guarantees a live list. Each part of it has
+        // `nelts` elements, and `next` of the last part is null (Lists).
         unsafe {
             while self.at >= (*self.part).nelts {
                 self.part = ptr::NonNull::new((*self.part).next)?.as_ptr();
@@ -50,7 +51,8 @@ impl Iterator for HeadersIn {
 /// # Safety
 /// `header` must be an element of a live list of headers.
 pub(crate) unsafe fn is_named(header: *mut ngx_table_elt_t, lowercase: &[u8]) -> bool {
-    // SAFETY: nginx sets `key` in each element.
+    // SAFETY: the caller guarantees an element of a live list. nginx sets `key` before it adds an
+    // element, or right after (Lists).
     unsafe { bytes_of(&(*header).key).eq_ignore_ascii_case(lowercase) }
 }
 
@@ -89,7 +91,7 @@ impl HeaderName {
     /// A header with this name. It refers to `value`, which must live as long as the header is
     /// used.
     pub(crate) fn with(&self, value: &[u8]) -> ngx_table_elt_t {
-        // SAFETY: an all-zero ngx_table_elt_t is valid, in all versions of the struct.
+        // SAFETY: a zeroed ngx_table_elt_t is valid, in all versions of the struct (Zeroed).
         let mut element: ngx_table_elt_t = unsafe { core::mem::zeroed() };
         element.hash = self.hash;
         element.key = lent(self.name);
@@ -126,8 +128,9 @@ impl SentHeaders {
 impl<'a> Request<'a> {
     /// The values of a request header, in their order. `name` is in lower case.
     pub fn headers_named(&self, name: &'static [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        // SAFETY: a `Request` is live for `'a`. nginx adds request headers only while it reads the
-        // header, before it calls a module's phases.
+        // SAFETY: a `Request` is live for `'a` (see `Request`). nginx adds request headers only
+        // while it reads the header, before it calls a module's phases, and keeps names and values
+        // as long as the request (Request).
         unsafe {
             HeadersIn::of(self.raw)
                 .filter(move |&h| is_named(h, name))
@@ -137,7 +140,8 @@ impl<'a> Request<'a> {
 
     /// The request's `Content-Type`; empty if it has none.
     pub fn content_type(&self) -> &'a [u8] {
-        // SAFETY: null or an element of the request's list of headers.
+        // SAFETY: a `Request` is live. `content_type` is null or an element of the list of headers
+        // in its pool (Request).
         match unsafe { self.get().headers_in.content_type.as_ref() } {
             Some(header) => bytes_of(&header.value),
             None => &[],
@@ -150,8 +154,9 @@ impl<'a> Request<'a> {
     }
 
     fn answer_headers(&self, name: HeaderName) -> impl Iterator<Item = *mut ngx_table_elt_t> {
-        // SAFETY: the request is live, and no header is added while the iterator is used. nginx
-        // does not send elements whose hash is zero.
+        // SAFETY: a `Request` is live, and ngx_http_alloc_request or ngx_http_subrequest has made
+        // its list of response headers (Request). No header is added while the iterator is used.
+        // nginx does not send elements whose hash is zero.
         unsafe {
             HeadersIn::of_list(&self.get().headers_out.headers)
                 .filter(move |&h| (*h).hash != 0 && is_named(h, name.lower))
@@ -160,7 +165,8 @@ impl<'a> Request<'a> {
 
     /// Sets a response header, in place of all of that name. `None` if memory runs out.
     pub fn set_answer_header(&self, name: HeaderName, value: &[u8]) -> Option<()> {
-        // SAFETY: elements of the list of a live request; the name and value are not changed.
+        // SAFETY: these are elements of the list of a live request, of which nginx keeps no
+        // references, only pointers (Request). The name and value are not changed.
         self.answer_headers(name)
             .for_each(|h| unsafe { (*h).hash = 0 });
         self.add_answer_header(name.name, value)
@@ -168,8 +174,9 @@ impl<'a> Request<'a> {
 
     /// Adds a response header. `None` if memory runs out.
     pub fn add_answer_header(&self, name: &'static [u8], value: &[u8]) -> Option<()> {
-        // SAFETY: the request is live. The new element is zeroed before its fields are set, because
-        // newer versions of nginx have more fields.
+        // SAFETY: a `Request` is live, and so is its list of response headers (Request).
+        // ngx_list_push returns null or a new element in the pool. It is zeroed before its fields
+        // are set, because newer versions of nginx have more fields.
         unsafe {
             let value: ngx_str_t = copy_into((*self.raw).pool, value)?;
             let header = ngx_list_push(&raw mut (*self.raw).headers_out.headers);

@@ -37,9 +37,11 @@ impl Flow {
     /// caller afterwards.
     unsafe fn follow(self, r: *mut ngx_http_request_t) -> ngx_int_t {
         match self {
-            // SAFETY: the caller guarantees that the request is live and in a phase handler.
+            // SAFETY: the caller guarantees that nginx called a phase handler with this request
+            // (Call), and that the handler returns this result.
             Self::ReadBody => unsafe { handle::read_body(r) },
-            // SAFETY: the caller guarantees that the request is live and in a phase handler.
+            // SAFETY: the caller guarantees that nginx called a phase handler with this request
+            // (Call), and that the handler returns this result.
             Self::Wait => unsafe { handle::park(r) },
             Self::Decline => NGX_DECLINED as ngx_int_t,
             Self::Pass => NGX_OK as ngx_int_t,
@@ -74,8 +76,8 @@ pub(crate) fn add(conf: &Conf, phase: Phase, entry: Entry) -> ConfResult {
         Phase::Precontent => ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE,
         Phase::Log => ngx_http_phases_NGX_HTTP_LOG_PHASE,
     };
-    // SAFETY: the caller is postconfiguration, where the core module's main configuration has an
-    // initialised array of handlers for each phase.
+    // SAFETY: the caller is postconfiguration: ngx_http_init_phases has made an array of handlers
+    // for each phase, and ngx_http_init_phase_handlers reads them afterwards (Configuration).
     unsafe {
         let cf: *mut ngx_conf_t = conf.0;
         let core_module = &raw const ngx_http_core_module;
@@ -96,8 +98,8 @@ pub(crate) unsafe extern "C" fn phase_entry<H: PhaseHandler>(
     r: *mut ngx_http_request_t,
 ) -> ngx_int_t {
     guard(NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t, || {
-        // SAFETY: nginx calls phase handlers with a live request (Call). It does not use the
-        // request after a handler has returned NGX_AGAIN.
+        // SAFETY: nginx calls phase handlers with a live request (Call). ngx_http_core_access_phase
+        // and ngx_http_core_generic_phase do not use it after a handler has returned NGX_AGAIN.
         unsafe { H::run(Request::borrow(r)).follow(r) }
     })
 }
@@ -114,7 +116,8 @@ pub(crate) unsafe extern "C" fn log_entry<M: HttpModule>(r: *mut ngx_http_reques
 /// `r` must be live.
 pub(crate) unsafe fn index_of(r: *mut ngx_http_request_t, own: Entry) -> Option<ngx_int_t> {
     // SAFETY: the caller guarantees that the request is live, so its main_conf has the core
-    // module's configuration. The phase engine's table ends with an entry without a checker.
+    // module's configuration (Request). ngx_http_init_phase_handlers ends the table with an entry
+    // without a checker, and does not change it afterwards.
     unsafe {
         let core_module = &raw const ngx_http_core_module;
         let main = *(*r).main_conf.add((*core_module).ctx_index);

@@ -43,14 +43,15 @@ impl Request<'_> {
     /// Makes nginx read the parts of the response that are in files, so that the body filter gets
     /// all bytes in memory. Call it from the header filter.
     pub fn want_in_memory(&self) {
-        // SAFETY: the request is live. Filters that read bodies set this flag in their header
-        // filter.
+        // SAFETY: a `Request` is live (see `Request`). Filters that read bodies set this flag in
+        // their header filter; only the copy filter reads it.
         unsafe { (*self.raw).set_filter_need_in_memory(1) };
     }
 
     /// Whether the connection to the client has failed, or sending to the client has timed out.
     pub fn client_is_gone(&self) -> bool {
-        // SAFETY: a live request has a live connection.
+        // SAFETY: a `Request` is live, and its connection outlives it (Request). The reference is
+        // not kept.
         let connection = unsafe { &*self.get().connection };
         connection.error() != 0 || connection.timedout() != 0
     }
@@ -69,9 +70,9 @@ impl Request<'_> {
     /// Gives the response another media type and a length in bytes. Call it from the header filter;
     /// [`crate::Filter::body`] then provides the body.
     pub fn announce_answer(&self, media_type: &'static [u8], length: usize) {
-        // SAFETY: the request is live. nginx's modules set these fields before the header is sent,
-        // and so does the caller. They are written through a raw pointer, because `forget_length`
-        // writes to the same struct.
+        // SAFETY: a `Request` is live (see `Request`). nginx's modules set these fields before the
+        // header is sent, and so does the caller. The static text outlives the request. The fields
+        // are written through a raw pointer, because `forget_length` writes to the same struct.
         unsafe {
             let out = &raw mut (*self.raw).headers_out;
             (*out).content_type = lent(media_type);
@@ -86,9 +87,9 @@ impl Request<'_> {
     /// Declares that the body will be changed: its length becomes unknown, and ranges of it cannot
     /// be requested. Call it from the header filter.
     pub fn body_changes(&self) {
-        // SAFETY: the request is live. nginx's filters that change a body do the same before the
-        // header is sent, and so does the caller. `accept_ranges` is null or an element of the
-        // response's list of headers.
+        // SAFETY: a `Request` is live. `accept_ranges` is null or an element of the list of
+        // response headers in its pool (Request). nginx's filters that change a body do the same
+        // before the header is sent (ngx_http_clear_accept_ranges), and so does the caller.
         unsafe {
             (*self.raw).set_allow_ranges(0);
             let ranges = (*self.raw).headers_out.accept_ranges;
@@ -105,8 +106,8 @@ impl Request<'_> {
     /// # Safety
     /// The header must not have been sent.
     pub(crate) unsafe fn forget_length(&self) {
-        // SAFETY: the request is live. `content_length` is null or an element of the response's
-        // list of headers.
+        // SAFETY: a `Request` is live. `content_length` is null or an element of the list of
+        // response headers in its pool (Request). ngx_http_clear_content_length does the same.
         unsafe {
             let out = &mut (*self.raw).headers_out;
             out.content_length_n = -1;
@@ -120,8 +121,9 @@ impl Request<'_> {
     /// A chain of one buffer with a copy of `bytes`; null if memory runs out. `last` marks the end
     /// of the body.
     pub(crate) fn chain_of(&self, bytes: &[u8], last: bool) -> *mut ngx_chain_t {
-        // SAFETY: the request is live. The zeroed buffer, the link and the copy come from its pool;
-        // both fields of the link are set.
+        // SAFETY: a `Request` is live, and so is its pool (Request). ngx_pcalloc and
+        // ngx_alloc_chain_link return null or memory of that pool, the buffer zeroed (Pool); both
+        // fields of the link are set.
         unsafe {
             let pool = (*self.raw).pool;
             let Some(text) = copy_into(pool, bytes) else {
@@ -153,7 +155,8 @@ impl Request<'_> {
     /// # Safety
     /// `chain` must be what nginx passed to the body filter of this request: a chain or null.
     pub(crate) unsafe fn drop_pieces(&self, chain: *mut ngx_chain_t) {
-        // SAFETY: the caller guarantees the chain (Lists).
+        // SAFETY: the caller guarantees that nginx passed the chain to the body filter (Filters),
+        // so it ends with null, and each link has a buffer (Lists).
         unsafe { count_as_sent(chain, ptr::null()) };
     }
 
@@ -170,9 +173,9 @@ impl Request<'_> {
     /// nginx's handler that finalizes the upstream; `None` if there is no upstream, or it has been
     /// finalized.
     fn upstream_cleanup(&self) -> ngx_http_cleanup_pt {
-        // SAFETY: `upstream` is null or in the pool of the request (Upstream).
+        // SAFETY: a `Request` is live, and `upstream` is null or in its pool (Upstream).
         // ngx_http_upstream_init_request sets its `cleanup` to the handler of an entry in
-        // `r->cleanup`; nginx sets it to null when it finalizes the upstream.
+        // `r->cleanup`; ngx_http_upstream_finalize_request sets it to null.
         unsafe { *self.get().upstream.as_ref()?.cleanup.as_ref()? }
     }
 
@@ -185,8 +188,9 @@ impl Request<'_> {
         let Some(handler) = self.upstream_cleanup() else {
             return;
         };
-        // SAFETY: a `Request` is live. The handler, ngx_http_upstream_cleanup, finalizes the
-        // request with NGX_DONE, which releases the reference that is taken here (References).
+        // SAFETY: a `Request` is live (see `Request`). The handler, ngx_http_upstream_cleanup,
+        // finalizes the request with NGX_DONE, which releases the reference that is taken here
+        // (References).
         unsafe {
             (*(*r).main).set_count((*(*r).main).count() + 1);
             handler(r.cast());

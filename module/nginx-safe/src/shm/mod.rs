@@ -88,7 +88,8 @@ impl SharedZone {
     /// The minimum size of a zone with room for `bytes` bytes of content, which must not be more
     /// than some pages. In bytes, a multiple of the system's page size.
     pub fn size_for(bytes: usize) -> usize {
-        // SAFETY: a plain word that nginx sets before it reads a configuration.
+        // SAFETY: nginx sets this word at its start (ngx_os_init), before it reads a configuration
+        // and calls a module (Thread).
         let page = unsafe { ngx_pagesize };
         bytes.next_multiple_of(page) + OWN_PAGES * page
     }
@@ -103,9 +104,10 @@ impl SharedZone {
         content: C,
     ) -> ConfResult<Self> {
         let tag = tag::<C>();
-        // SAFETY: a `Conf` is live, and so is its pool. The content and the name are in that pool,
-        // which lives as long as the record of the zone (Cycle). nginx compares the tag and does
-        // not dereference it. It sets ngx_pagesize before it reads a configuration.
+        // SAFETY: nginx creates the pool before it reads the configuration (Configuration). The
+        // content and the name are in that pool, which lives as long as the record of the zone
+        // (Cycle). ngx_shared_memory_add returns null or a record in the pool; nginx compares the
+        // tag and does not dereference it. It sets ngx_pagesize before it reads a configuration.
         unsafe {
             // nginx does not check that the zone has room for its slab pool.
             if size < Self::size_for(0) {
@@ -146,7 +148,8 @@ impl SharedZone {
     /// The eventfd of a channel, if the zone has so many.
     fn channel(self, at: usize) -> Option<i32> {
         let (_, root) = self.root()?;
-        // SAFETY: these fields are written only while the zone is created, before the master forks.
+        // SAFETY: nginx keeps the zone mapped (see `root`). These fields are written only while the
+        // zone is created, before the master forks, so that a shared reference is possible.
         let (count, channel) = unsafe { ((*root.as_ptr()).channels, &(*root.as_ptr()).channel) };
         (at < count as usize)
             .then(|| channel.get(at).copied())
@@ -157,9 +160,10 @@ impl SharedZone {
     pub fn signal(self, at: usize) {
         if let Some(fd) = self.channel(at) {
             let one = 1u64.to_ne_bytes();
-            // SAFETY: writes eight bytes to an eventfd. The master opened it before it forked, and
-            // closes its own descriptor only when the zone is no longer in force. If the counter is
-            // full, the process is woken anyway, so the result is ignored.
+            // SAFETY: write reads eight bytes of `one`. The master opened the eventfd before it
+            // forked, and closes its own descriptor only when the zone is no longer in force
+            // (Cycle). If the counter is full, the process is woken anyway, so the result is
+            // ignored.
             let _ = unsafe { libc::write(fd, one.as_ptr().cast(), one.len()) };
         }
     }
@@ -177,8 +181,8 @@ impl SharedZone {
 /// `zone` must be the live record of a zone of this crate, whose memory, if it is mapped, begins
 /// with nginx's slab pool.
 unsafe fn root_of(zone: *mut ngx_shm_zone_t) -> Option<(*mut ngx_slab_pool_t, NonNull<Root>)> {
-    // SAFETY: the caller guarantees the zone. `data` of its slab pool is null, or the root that
-    // `create` has made.
+    // SAFETY: the caller guarantees the zone. ngx_init_zone_pool makes the memory begin with a slab
+    // pool, whose `data` is null, or the root that `create` has made (Zone).
     unsafe {
         let slab: *mut ngx_slab_pool_t = (*zone).shm.addr.cast();
         let root = NonNull::new(slab.as_ref()?.data.cast())?;
@@ -192,7 +196,8 @@ unsafe fn root_of(zone: *mut ngx_shm_zone_t) -> Option<(*mut ngx_slab_pool_t, No
 /// # Safety
 /// As for [`root_of`].
 pub(crate) unsafe fn close_channels(zone: *mut ngx_shm_zone_t) {
-    // SAFETY: the caller guarantees the zone. Only `create` writes to these fields.
+    // SAFETY: the caller guarantees the zone. Only `create` writes to these fields, before other
+    // processes know the zone (Zone).
     unsafe {
         let Some((_, root)) = root_of(zone) else {
             return;
@@ -214,7 +219,8 @@ unsafe fn change_content<T>(
     root: NonNull<Root>,
     change: impl FnOnce(&mut [u8], bool) -> T,
 ) -> Option<T> {
-    // SAFETY: the caller guarantees the zone until after `held` is dropped.
+    // SAFETY: the caller guarantees the zone until after `held` is dropped; nginx keeps it mapped
+    // as long as its cycle (Zone).
     let held = unsafe { ZoneGuard::take(slab, root)? };
     // SAFETY: the content starts one page after the root, and is `len` bytes long. While this
     // process holds the slab mutex, there is no other reference to it in any process (Zone).
@@ -280,8 +286,9 @@ impl ZoneGuard {
 /// # Safety
 /// `mutex` must be in a live zone.
 unsafe fn lock_of_any(mutex: *mut ngx_shmtx_t) {
-    // SAFETY: the caller guarantees the mutex. Its word is zero or the id of the process that holds
-    // it. ngx_shmtx_force_unlock changes it only if it still contains that id.
+    // SAFETY: the caller guarantees the mutex. nginx sets its word to the id of the process that
+    // takes it, and to zero when that releases it (ngx_shmtx_trylock). ngx_shmtx_force_unlock
+    // changes it only if it still contains that id.
     unsafe {
         while ngx_shmtx_trylock(mutex) == 0 {
             let holder = AtomicUsize::from_ptr((*mutex).lock.cast()).load(Ordering::SeqCst);
@@ -296,8 +303,8 @@ unsafe fn lock_of_any(mutex: *mut ngx_shmtx_t) {
 
 impl Drop for ZoneGuard {
     fn drop(&mut self) {
-        // SAFETY: `take` requires that the zone lives until this drop. This process holds its
-        // mutex. After a panic, `busy` remains set, which tells the next holder to rebuild the
+        // SAFETY: `take` requires that the zone lives until this drop. This process holds its mutex
+        // (Zone). After a panic, `busy` remains set, which tells the next holder to rebuild the
         // content.
         unsafe {
             if self.whole {
@@ -314,17 +321,19 @@ unsafe extern "C" fn init_entry<C: ZoneContent>(
     old: *mut c_void,
 ) -> ngx_int_t {
     guard(status(false), || {
-        // SAFETY: nginx calls this once in a cycle, with the record that `declare` has filled. The
-        // memory is mapped and begins with a slab pool; `data` is the content, and `exists` is set
-        // on platforms that find existing memory. The content and the name live as long as the
-        // cycle.
+        // SAFETY: nginx calls this once in a cycle, with the record that `declare` has filled
+        // (Zone). The memory is mapped and begins with a slab pool; `data` is the content, and
+        // `exists` is set on platforms that find existing memory. The content and the name are in
+        // the pool of the cycle (Pool).
         let (content, name, reused) = unsafe {
             let reused = !old.is_null() || (*zone).shm.exists != 0;
             let name = String::from_utf8_lossy(bytes_of(&(*zone).shm.name));
             (&*(*zone).data.cast::<C>(), name, reused)
         };
         let of_content = |e| format!("{} \"{name}\": {e}", C::DIRECTIVE);
-        // SAFETY: nginx passes a zone whose memory is mapped and begins with a slab pool.
+        // SAFETY: nginx calls this with the record of a mapped zone, after ngx_init_zone_pool has
+        // made its memory begin with a slab pool (Zone). If `reused` is `false`, nothing has been
+        // allocated there yet.
         let done = unsafe {
             let made = if reused {
                 Ok(())
@@ -343,7 +352,8 @@ unsafe extern "C" fn init_entry<C: ZoneContent>(
             })
         };
         if let Err(message) = &done {
-            // SAFETY: `shm.log` is the log of the cycle that nginx is creating.
+            // SAFETY: ngx_init_cycle sets `shm.log` to the log of the cycle that it is creating,
+            // before it calls this (Cycle).
             if let Some(log) = NonNull::new(unsafe { (*zone).shm.log }) {
                 write_to(log, Level::Emergency, &crate::log::shown(message, &[]));
             }
@@ -361,8 +371,9 @@ unsafe extern "C" fn init_entry<C: ZoneContent>(
 /// As for [`create`].
 unsafe fn create_first<C: ZoneContent>(zone: *mut ngx_shm_zone_t, content: &C) -> ConfResult {
     let own: *mut c_void = ptr::without_provenance_mut(tag::<C>());
-    // SAFETY: `ngx_cycle` is null, a cycle without zones before the first configuration is in
-    // force, or the running cycle. Its list of zones ends with null (Lists).
+    // SAFETY: `main` of nginx sets ngx_cycle to a cycle without zones before the first
+    // configuration is in force; then it is the running cycle (Cycle). Its list of zones ends with
+    // null (Lists).
     let replaced = unsafe {
         let mut part = ngx_cycle
             .as_ref()
@@ -382,7 +393,7 @@ unsafe fn create_first<C: ZoneContent>(zone: *mut ngx_shm_zone_t, content: &C) -
             C::DIRECTIVE
         ));
     }
-    // SAFETY: as required of the caller.
+    // SAFETY: the caller guarantees a mapped zone with an empty slab pool, as for `create` (Zone).
     unsafe { create(zone, content) }
 }
 
@@ -392,8 +403,9 @@ unsafe fn create_first<C: ZoneContent>(zone: *mut ngx_shm_zone_t, content: &C) -
 /// `zone` must be the record of a zone whose memory is mapped, and contains a slab pool from which
 /// nothing has been allocated.
 unsafe fn create<C: ZoneContent>(zone: *mut ngx_shm_zone_t, content: &C) -> ConfResult {
-    // SAFETY: the caller guarantees the zone. No other process uses it yet. All free pages of a new
-    // slab pool are adjacent, so that one allocation gets them all.
+    // SAFETY: the caller guarantees the zone. Other processes use it only after nginx has accepted
+    // the configuration (Zone). All free pages of a new slab pool are adjacent (ngx_slab_init), so
+    // that one allocation gets them all.
     let root = unsafe {
         let slab: *mut ngx_slab_pool_t = (*zone).shm.addr.cast();
         (*slab).set_log_nomem(0);
@@ -409,8 +421,8 @@ unsafe fn create<C: ZoneContent>(zone: *mut ngx_shm_zone_t, content: &C) -> Conf
     };
     let wanted = content.channels().min(MOST_CHANNELS);
     for at in 0..wanted {
-        // SAFETY: a system call without pointers. Close-on-exec, because a new binary creates its
-        // own zone.
+        // SAFETY: nginx is not involved. eventfd is a system call without pointers. Close-on-exec,
+        // because a new binary creates its own zone.
         let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
         if fd < 0 {
             return Err(format!(
@@ -419,7 +431,8 @@ unsafe fn create<C: ZoneContent>(zone: *mut ngx_shm_zone_t, content: &C) -> Conf
                 std::io::Error::last_os_error()
             ));
         }
-        // SAFETY: the root has just been allocated, and no other process uses it yet.
+        // SAFETY: ngx_slab_alloc has just returned the root, which is larger than a page. Other
+        // processes use the zone only after nginx has accepted the configuration (Zone).
         unsafe {
             (*root).channel[at] = fd;
             (*root).channels = at as u32 + 1;

@@ -48,11 +48,12 @@ unsafe extern "C" fn read_entry<M: Wrapped>(r: *mut ngx_http_request_t) {
         let Some((theirs, state)) = state.and_then(|h| Some((h.read_handler.get()?, h))) else {
             return;
         };
-        // SAFETY: the request is live. `theirs` is nginx's handler, which checks the client's
-        // connection. If that is closed, it finalizes the upstream, or only marks the connection as
-        // failed if the response is cacheable. It also finalizes the upstream if it cannot remove
-        // an event. The reference taken here keeps the request until it is either given back or
-        // released with NGX_DONE (References).
+        // SAFETY: the request is live (Call). `theirs` is nginx's handler, which checks the
+        // client's connection. If that is closed, it finalizes the upstream, or only marks the
+        // connection as failed if the response is cacheable. It also finalizes the upstream if it
+        // cannot remove an event. The reference taken here keeps the request, and with it the
+        // upstream in its pool, until it is either given back or released with NGX_DONE
+        // (References).
         unsafe {
             let upstream = (*r).upstream;
             let asked = upstream.as_ref().is_some_and(|u| {
@@ -95,7 +96,7 @@ impl Request<'_> {
     /// Whether the client has closed its connection, and the rest of the response may still be
     /// read.
     pub(crate) fn may_be_drained(&self) -> bool {
-        // SAFETY: `upstream` is null or in the pool of the live request (Upstream).
+        // SAFETY: a `Request` is live, and `upstream` is null or in its pool (Upstream).
         let upstream = unsafe { self.get().upstream.as_ref() };
         // After nginx has finalized the upstream, its own error for the client is used.
         let runs = |u: &ngx_http_upstream_t| !u.peer.connection.is_null() && !is_kept(u);
@@ -107,7 +108,9 @@ impl Request<'_> {
     /// # Safety
     /// `chain` must be what nginx passed to the body filter of this request: a chain or null.
     pub(crate) unsafe fn discard(&self, chain: *mut ngx_chain_t) {
-        // SAFETY: the request is live, and the caller guarantees the chain (Lists).
+        // SAFETY: a `Request` is live (see `Request`). The caller guarantees that nginx passed the
+        // chain to the body filter (Filters), so it ends with null, and each link has a buffer
+        // (Lists). The client's connection has failed.
         unsafe {
             count_as_sent(chain, ptr::null());
             let_held_go(self.raw);
@@ -116,8 +119,8 @@ impl Request<'_> {
 
     /// Drops the header of a response for a client that has closed its connection.
     pub(crate) fn discard_header(&self) {
-        // SAFETY: the request is live, and its header about to be sent. nginx uses the same status
-        // when a client closes its connection.
+        // SAFETY: a `Request` is live (see `Request`), and its header about to be sent. nginx uses
+        // the same status when a client closes its connection.
         unsafe {
             (*self.raw).set_header_sent(1);
             (*self.raw).headers_out.status = NGX_HTTP_CLIENT_CLOSED_REQUEST as usize;
@@ -130,10 +133,12 @@ impl Request<'_> {
 /// # Safety
 /// `r` must be live, the client's connection have failed, and nothing more of its response be sent.
 unsafe fn let_held_go(r: *mut ngx_http_request_t) {
-    // SAFETY: the caller guarantees that the request is live. Each reader of the response (the
-    // upstream, its pipe, and the copy filter, whose context nginx makes itself) has a list of the
-    // buffers that it waits for. Later filters that still refer to these buffers are not called
-    // again. The pipe also waits for what the copy filter has not passed on yet.
+    // SAFETY: the caller guarantees that the request is live. Its `ctx` has an entry of the copy
+    // filter, which is null or made by that filter itself; `upstream`, its pipe and its chains are
+    // null or in the pool of the request (Request, Upstream). Each reader of the response (the
+    // upstream, its pipe, and the copy filter) has a list of the buffers that it waits for. Later
+    // filters that still refer to these buffers are not called again. The pipe also waits for what
+    // the copy filter has not passed on yet.
     unsafe {
         #[cfg(ngx_feature = "http_v2")]
         if (*r).stream.as_ref().is_some_and(|stream| stream.queued > 0) {
@@ -168,7 +173,8 @@ unsafe fn let_held_go(r: *mut ngx_http_request_t) {
 /// # Safety
 /// A chain that ends with null, and whose links each have a buffer.
 pub(crate) unsafe fn count_as_sent(mut link: *mut ngx_chain_t, rest: *const ngx_buf_t) {
-    // SAFETY: as required of the caller.
+    // SAFETY: the caller guarantees a chain that ends with null, and whose links each have a buffer
+    // (Lists).
     unsafe {
         while let Some(part) = link.as_mut().filter(|part| !ptr::eq(part.buf, rest)) {
             let buffer = &mut *part.buf;

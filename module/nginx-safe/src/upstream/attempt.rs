@@ -68,7 +68,8 @@ impl Hooks {
     /// The upstream must be live.
     unsafe fn lead<M: Wrapped>(&self, upstream: *mut ngx_http_upstream_t) {
         let ours = M::entries().process_header;
-        // SAFETY: the caller guarantees that the upstream is live.
+        // SAFETY: the caller guarantees that the upstream is live: it is in the pool of a live
+        // request (Upstream).
         unsafe {
             let stands = (*upstream).process_header;
             if !stands.is_some_and(|h| core::ptr::fn_addr_eq(h, ours)) {
@@ -92,8 +93,9 @@ pub struct AnswerHead<'a> {
 impl<'a> AnswerHead<'a> {
     /// The upstream, for the time of one function that calls no other code.
     fn upstream(&self) -> &ngx_http_upstream_t {
-        // SAFETY: the upstream is live during the call that the value is lent for, and nothing
-        // changes it while the function runs.
+        // SAFETY: the upstream is in the pool of the request, which is live during the call that
+        // the value is lent for (Upstream). nginx does not change the upstream before that call
+        // returns.
         unsafe { &*self.upstream }
     }
 
@@ -104,8 +106,9 @@ impl<'a> AnswerHead<'a> {
 
     /// The headers: names as received, and values.
     pub fn headers(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-        // SAFETY: nginx has read the header, so its list is complete. The list is in the pool of
-        // the request.
+        // SAFETY: nginx has read the header, so its list is complete.
+        // ngx_http_upstream_process_header makes the list in the pool of the request, which is live
+        // for `'a` (Upstream, Lists).
         unsafe {
             HeadersIn::of_list(&self.upstream().headers_in.headers)
                 .map(|header| (bytes_of(&(*header).key), bytes_of(&(*header).value)))
@@ -120,8 +123,8 @@ impl<'a> AnswerHead<'a> {
         if buffer.pos.is_null() || length == 0 {
             return &[];
         }
-        // SAFETY: nginx has read the bytes from `pos` to `last`. It reads more only after the call
-        // that the upstream is borrowed for.
+        // SAFETY: nginx has read the bytes from `pos` to `last` into a buffer in the pool of the
+        // request (Upstream). It reads more only after the call that the upstream is borrowed for.
         unsafe { core::slice::from_raw_parts(buffer.pos, length) }
     }
 
@@ -154,7 +157,8 @@ pub(crate) unsafe fn hook<M: Wrapped>(state: &RequestState, upstream: *mut ngx_h
     hooks.kept.set(false);
     hooks.given_up.set(None);
     hooks.last_words.set(None);
-    // SAFETY: the caller guarantees that the upstream is live.
+    // SAFETY: the caller guarantees that the upstream is live: it is in the pool of a live request
+    // (Upstream).
     unsafe {
         hooks.lead::<M>(upstream);
         hooks.reinit_request.set((*upstream).reinit_request);
@@ -173,8 +177,8 @@ unsafe extern "C" fn reinit_request_entry<M: Wrapped>(r: *mut ngx_http_request_t
         };
         state.hooks.undecided.set(false);
         state.hooks.kept.set(false);
-        // SAFETY: the request is live and has an upstream, as nginx calls its hook. `theirs` is the
-        // original hook.
+        // SAFETY: nginx calls the hook with a live request that has an upstream (Upstream).
+        // `theirs` is the hook that the upstream's module had set, and takes the same argument.
         unsafe {
             let rc = theirs(r);
             state.hooks.lead::<M>((*r).upstream);
@@ -196,9 +200,9 @@ pub(crate) unsafe extern "C" fn process_header_entry<M: Wrapped>(
         };
         let hooks = &state.hooks;
         if !hooks.undecided.get() {
-            // SAFETY: the request is live, and the header of its upstream is being read. `theirs`
-            // is the original hook or parser; it may install another parser for the rest of the
-            // header.
+            // SAFETY: nginx calls the hook with a live request while it reads the header of its
+            // upstream (Upstream). `theirs` is the hook that the upstream's module had set, or a
+            // parser that this hook has set for the rest of the header; it may set another one.
             unsafe {
                 let version = (*r).http_version;
                 let rc = theirs(r);
@@ -217,7 +221,7 @@ pub(crate) unsafe extern "C" fn process_header_entry<M: Wrapped>(
             }
         }
         // SAFETY: the upstream is in the pool of the live request (Upstream). nginx does not read
-        // more during the call that the head is borrowed for.
+        // more before this hook returns, so not during the call that the head is borrowed for.
         let head = unsafe {
             AnswerHead {
                 upstream: (*r).upstream,
@@ -232,7 +236,7 @@ pub(crate) unsafe extern "C" fn process_header_entry<M: Wrapped>(
             AttemptDecision::Keep => NGX_OK as ngx_int_t,
             AttemptDecision::Undecided => NGX_AGAIN as ngx_int_t,
             AttemptDecision::Over => {
-                // SAFETY: the request is live. Because of NGX_ERROR, nginx finalizes the upstream
+                // SAFETY: a `Request` is live. Because of NGX_ERROR, nginx finalizes the upstream
                 // again; as it has been finalized already, nginx only releases one reference, the
                 // one taken here (References). `head` is not used any more.
                 unsafe {
@@ -304,9 +308,10 @@ impl Request<'_> {
         let Some(keepalive) = state.hooks.given_up.take() else {
             return UpstreamEnd::None;
         };
-        // SAFETY: the request is live, and its header has not been sent. The copy filter has made
-        // its context for the flush, before the other filters have set what they need for the
-        // response. Without a context, it makes another one for the response.
+        // SAFETY: a `Request` is live, and its `ctx` has an entry of the copy filter (Request). Its
+        // header has not been sent. The copy filter has made its context for the flush, in the
+        // pool, before the other filters have set what they need for the response. Without a
+        // context, it makes another one for the response.
         unsafe {
             (*self.raw).set_keepalive(keepalive);
             let copy = &raw const ngx_http_copy_filter_module;
@@ -328,8 +333,9 @@ fn run_again(request: Request<'_>) {
     if let Some(state) = context::state(request) {
         state.authorization.take();
     }
-    // SAFETY: the request is live, and its upstream has been finalized. Its body has been read. The
-    // phases set its content handler again.
+    // SAFETY: a `Request` is live (see `Request`), and nginx has finalized its upstream, so that no
+    // event of it runs this request. Its body has been read. The phases set its content handler
+    // again.
     unsafe {
         #[cfg(ngx_feature = "http_cache")]
         {

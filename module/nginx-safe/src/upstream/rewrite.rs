@@ -52,9 +52,10 @@ impl Rewritten {
     /// `r` must be live, and the call be in the `create_request` of its upstream, which the value
     /// must not outlive.
     pub(crate) unsafe fn new(r: *mut ngx_http_request_t, rewrites: &[Rewrite]) -> Option<Self> {
-        // SAFETY: the caller guarantees the request. nginx has set request_bufs to the chain of the
-        // body; create_request copies its buffers into a chain of its own. The new chain is in the
-        // pool of the request.
+        // SAFETY: the caller guarantees that nginx is in `create_request` of a live request
+        // (Upstream). ngx_http_upstream_init_request has set request_bufs to the chain of the body;
+        // create_request copies its buffers into a chain of its own. The new chain is in the pool
+        // of the request (Pool).
         unsafe {
             let upstream = NonNull::new((*r).upstream)?.as_ptr();
             let theirs = (*r).headers_in.content_length_n;
@@ -81,7 +82,8 @@ impl Rewritten {
 
 impl Drop for Rewritten {
     fn drop(&mut self) {
-        // SAFETY: the value does not outlive the hook, during which the request is live.
+        // SAFETY: the value does not outlive the hook, and nginx keeps the request live during it
+        // (Upstream).
         unsafe {
             (*self.r).headers_in.content_length_n = self.theirs;
             if (*self.r).headers_in.content_length != self.header {
@@ -97,8 +99,8 @@ impl Drop for Rewritten {
 /// # Safety
 /// `r` must be live.
 unsafe fn forget_length(r: *mut ngx_http_request_t) {
-    // SAFETY: the caller guarantees the request. Its array of values has an entry for each indexed
-    // variable of the configuration.
+    // SAFETY: the caller guarantees the request. nginx allocates its array of values with an entry
+    // for each indexed variable of the configuration (Request).
     unsafe {
         let module = &raw const ngx_http_core_module;
         let main = *(*r).main_conf.add((*module).ctx_index);
@@ -127,8 +129,9 @@ unsafe fn rewritten(
     let mut first = ptr::null_mut();
     let mut end: *mut *mut ngx_chain_t = &raw mut first;
     let mut at = 0;
-    // SAFETY: a chain ends with a null link, and each link has a buffer (Lists). `end` points to
-    // `first`, or to `next` of the last new link.
+    // SAFETY: the caller guarantees pool and chain. A chain ends with a null link, and each link
+    // has a buffer (Lists). ngx_alloc_chain_link and ngx_pcalloc return null or memory of the pool
+    // (Pool). `end` points to `first`, or to `next` of the last new link.
     unsafe {
         let mut add = |buffer: ngx_buf_t| {
             let link = NonNull::new(ngx_alloc_chain_link(pool))?.as_ptr();
@@ -183,8 +186,8 @@ fn slice(buffer: &ngx_buf_t, from: u64, to: u64, ends: bool) -> ngx_buf_t {
 /// # Safety
 /// The pool must be live.
 unsafe fn replacement(pool: *mut ngx_pool_t, with: &[u8]) -> Option<ngx_buf_t> {
-    // SAFETY: the caller guarantees that the pool is live; the copy lives as long. An all-zero
-    // ngx_buf_t is valid.
+    // SAFETY: the caller guarantees that the pool is live; the copy lives as long (Pool). A zeroed
+    // ngx_buf_t is valid (Zeroed).
     unsafe {
         let text = copy_into(pool, with)?;
         let mut buffer: ngx_buf_t = core::mem::zeroed();
@@ -207,9 +210,10 @@ unsafe fn in_memory(pool: *mut ngx_pool_t, buffer: ngx_buf_t) -> Option<ngx_buf_
     if buffer.in_file() == 0 || length(&buffer) == 0 {
         return Some(buffer);
     }
-    // SAFETY: a buffer with `in_file` has a file, which is open as long as the request. Only nginx
-    // writes to the temporary file of a body, and has finished; it never truncates it. The cleanup
-    // removes the mapping when the pool is destroyed.
+    // SAFETY: a buffer with `in_file` has a file. For a body that is the temporary file, which a
+    // cleanup of the pool closes (Request). Only nginx writes to it, and has finished; it never
+    // truncates it. ngx_pool_cleanup_add returns null or an entry without a handler; the cleanup
+    // removes the mapping when the pool is destroyed (Pool).
     unsafe {
         let cleanup = ngx_pool_cleanup_add(pool, size_of::<Mapping>()).as_mut()?;
         let size = buffer.file_last as usize;

@@ -41,10 +41,11 @@ impl<'a, M: Wrapped> Swapped<'a, M> {
         authorization: &'a [u8],
         more: Option<&'a SentHeaders>,
     ) -> Self {
-        // SAFETY: the caller guarantees that the request is live. The list is replaced by one of a
-        // single part, which is full: ngx_list_push adds another part to it and leaves the Vec
-        // alone. Drop restores the list, and the elements of the client's headers, of which only
-        // lengths are changed. nginx reads the list in `create_request`, which is called in between.
+        // SAFETY: the caller guarantees that the request is live, and so are its connection and its
+        // list of headers (Request). The list is replaced by one of a single part, which is full:
+        // ngx_list_push adds another part to it and leaves the Vec alone. Drop restores the list,
+        // and the elements of the client's headers, of which only lengths are changed. nginx reads
+        // the list in `create_request`, which is called in between.
         unsafe {
             let without = more.map_or(&[][..], |more| more.without);
             let mut ours: Vec<ngx_table_elt_t> = Vec::with_capacity(16);
@@ -109,8 +110,10 @@ impl<'a, M: Wrapped> Swapped<'a, M> {
 
 impl<M: Wrapped> Drop for Swapped<'_, M> {
     fn drop(&mut self) {
-        // SAFETY: the value does not outlive the hook, during which the request and its connection
-        // are live. The indices in `kept` come from the same request.
+        // SAFETY: the value does not outlive the hook, and nginx keeps the request and its
+        // connection live during it (Upstream). The indices in `kept` come from the same request.
+        // Values that nginx has cached meanwhile may point to `authorization`, and are removed if
+        // `hides` or `secret_of` recognises them.
         unsafe {
             (*self.r).headers_in.headers = self.theirs;
             for (header, length) in self.hidden.drain(..) {
@@ -151,9 +154,9 @@ unsafe fn put_aside(
     hides: impl Fn(&[u8]) -> bool,
     kept: &mut Vec<(usize, ngx_http_variable_value_t)>,
 ) {
-    // SAFETY: the caller guarantees that the request is live. Its array of values has an entry for
-    // each indexed variable of the configuration. A valid value points to `len` bytes that live as
-    // long.
+    // SAFETY: the caller guarantees that the request is live. nginx allocates its array of values
+    // with an entry for each indexed variable of the configuration; a valid value points to `len`
+    // bytes (Request).
     unsafe {
         let module = &raw const ngx_http_core_module;
         let main = *(*r).main_conf.add((*module).ctx_index);

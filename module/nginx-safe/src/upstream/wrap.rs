@@ -65,8 +65,8 @@ impl Request<'_> {
         let Some((state, entries)) = known.filter(|_| self.own_handler().is_some()) else {
             return false;
         };
-        // SAFETY: the request is live. Its content handler already is this one, unless another
-        // module has replaced it.
+        // SAFETY: a `Request` is live (see `Request`). Its content handler already is this one,
+        // unless another module has replaced it.
         unsafe { (*self.raw).content_handler = Some(entries.content) };
         *state.authorization.borrow_mut() = Some(authorization);
         *state.headers.borrow_mut() = headers.map(Rc::new);
@@ -75,8 +75,9 @@ impl Request<'_> {
 
     /// The content handler set by the location's own directive.
     fn own_handler(&self) -> ngx_http_handler_pt {
-        // SAFETY: a live request has an entry in loc_conf for each HTTP module. The entry of this
-        // module was made by `create`, and lives as long as the cycle.
+        // SAFETY: a `Request` is live. nginx keeps in its loc_conf what create_loc_conf of this
+        // module returned, made by `create`; it lives as long as the cycle (Request,
+        // Configuration).
         let notes = unsafe { tagged::notes(*(*self.raw).loc_conf.add(registered::position())) };
         notes.and_then(|notes| notes.handler.get())
     }
@@ -94,9 +95,10 @@ impl Request<'_> {
             return;
         };
         let own = entries.subrequest;
-        // SAFETY: the request is live. `post_subrequest` is null or valid for the life of the
-        // subrequest; `subrequest_entry` calls the original handler. The new record is in the pool
-        // of the request.
+        // SAFETY: a `Request` is live, and so is its pool (Request). nginx requires that
+        // `post_subrequest` is null or valid for the life of the subrequest; `subrequest_entry`
+        // calls the original handler. ngx_palloc returns null or memory of the pool, where the new
+        // record lives as long (Pool).
         unsafe {
             let theirs = (*self.raw).post_subrequest;
             if let Some(theirs) = theirs.as_ref() {
@@ -122,7 +124,7 @@ impl Request<'_> {
     }
 
     fn upstream(&self) -> Option<&ngx_http_upstream_t> {
-        // SAFETY: `upstream` is null or in the pool of the live request (Upstream).
+        // SAFETY: a `Request` is live, and `upstream` is null or in its pool (Upstream).
         unsafe { (*self.raw).upstream.as_ref() }
     }
 
@@ -148,9 +150,9 @@ impl Request<'_> {
     /// Disables buffering of the upstream's response, unless it is cached or stored. Call it from
     /// the header filter: nginx decides afterwards.
     pub fn stream_answer(&self) {
-        // SAFETY: `upstream` is null or in the pool of the live request (Upstream). `buffering`
-        // must not change after the header has been sent, or if the response is cached or stored,
-        // because nginx then uses its buffers.
+        // SAFETY: a `Request` is live, and `upstream` is null or in its pool (Upstream).
+        // `buffering` must not change after the header has been sent, or if the response is cached
+        // or stored, because nginx then uses its buffers.
         unsafe {
             if let Some(u) = (*self.raw).upstream.as_mut()
                 && (*self.raw).header_sent() == 0
@@ -176,20 +178,22 @@ pub(crate) unsafe extern "C" fn content_entry<M: Wrapped>(r: *mut ngx_http_reque
             return failed;
         };
         if !place.is_wrapped() {
-            // SAFETY: the request is live. `content` is the original content handler of its
-            // location, which nginx would call itself.
+            // SAFETY: nginx called the wrapper with a live request (Call). `content` is the content
+            // handler that another module has set for its location, and that nginx would call
+            // itself.
             return unsafe { content(r) };
         }
         // Without `send_with`, the handler would send the client's credentials.
         match context::state(request) {
             Some(state) if state.authorization.borrow().is_some() => {
-                // SAFETY: the request is live and in its content phase, and `content` is the
-                // content handler of its location.
+                // SAFETY: nginx called the wrapper with a live request in its content phase (Call),
+                // and `content` is the content handler that another module has set for its
+                // location.
                 unsafe { send_wrapped::<M>(request, state, content) }
             }
             Some(_) => failed,
             // A subrequest that is a clone (a slice, a cache update) starts in the content phase.
-            // SAFETY: nginx calls content handlers with a live request.
+            // SAFETY: nginx called the content handler with this live request (Call).
             None => unsafe { through_precontent::<M>(r) },
         }
     })
@@ -204,10 +208,11 @@ unsafe fn send_wrapped<M: Wrapped>(
     content: unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t,
 ) -> ngx_int_t {
     let r = request.raw;
-    // SAFETY: the caller guarantees request and handler. The body has been read, so the handler
-    // calls ngx_http_upstream_init before it returns. That does nothing while `aio` is set and the
-    // connection's write event is active, so the hooks of the prepared upstream can be replaced
-    // here. ngx_http_upstream_init is then called again, without `aio`.
+    // SAFETY: the caller guarantees request and handler; ngx_http_core_content_phase holds a
+    // reference to the request until the handler returns (References). The body has been read, so
+    // the handler calls ngx_http_upstream_init before it returns. That does nothing while `aio` is
+    // set and the connection's write event is active, so the hooks of the prepared upstream can be
+    // replaced here. ngx_http_upstream_init is then called again, without `aio`.
     unsafe {
         if !activate_writing(r) || !reserve_state(r) {
             return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
@@ -256,9 +261,10 @@ unsafe fn send_wrapped<M: Wrapped>(
 /// # Safety
 /// `r` must be live.
 unsafe fn activate_writing(r: *mut ngx_http_request_t) -> bool {
-    // SAFETY: the caller guarantees that the request is live, and so is its connection. Streams of
-    // HTTP/2 and HTTP/3 have connections without a socket, and are excluded. The event is only
-    // added if it is not active.
+    // SAFETY: the caller guarantees that the request is live, and so is its connection with both
+    // events (Request). Streams of HTTP/2 and HTTP/3 have connections without a socket, and are
+    // excluded. ngx_http_upstream_init adds the event in the same way, and only if it is not
+    // active.
     unsafe {
         #[cfg(ngx_feature = "http_v2")]
         if !(*r).stream.is_null() {
@@ -286,8 +292,8 @@ unsafe fn activate_writing(r: *mut ngx_http_request_t) -> bool {
 /// `r` must be live.
 unsafe fn reserve_state(r: *mut ngx_http_request_t) -> bool {
     // SAFETY: the caller guarantees that the request is live. `upstream_states` is null before the
-    // first attempt, or an array in the pool of the request. The pushed element is removed again,
-    // and becomes the next one that nginx pushes.
+    // first attempt, or an array that nginx has made in the pool of the request (Upstream). The
+    // pushed element is removed again, and becomes the next one that nginx pushes.
     unsafe {
         let states = (*r).upstream_states;
         if states.is_null() {
@@ -309,7 +315,8 @@ unsafe fn reserve_state(r: *mut ngx_http_request_t) -> bool {
 unsafe fn own_answer(r: *mut ngx_http_request_t, rc: ngx_int_t) -> ngx_int_t {
     const DONE: ngx_int_t = NGX_DONE as ngx_int_t;
     const DECLINED: ngx_int_t = NGX_DECLINED as ngx_int_t;
-    // SAFETY: the caller guarantees that the request is live.
+    // SAFETY: the caller guarantees that the request is live: ngx_http_core_content_phase holds a
+    // reference to it until the content handler returns (References).
     let answered = unsafe { (*r).header_sent() != 0 };
     match rc {
         _ if answered => rc,
@@ -341,8 +348,9 @@ impl Request<'_> {
 /// # Safety
 /// To be called from the content handler of the live request `r`.
 unsafe fn through_precontent<M: Wrapped>(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: the caller guarantees the request. It finalizes the request with the
-    // result NGX_DONE, which releases the reference taken here (References).
+    // SAFETY: the caller guarantees that nginx called a content handler with this request.
+    // ngx_http_core_content_phase finalizes the request with the result NGX_DONE, which releases
+    // the reference taken here (References).
     unsafe {
         let Some(index) = phase::index_of(r, M::entries().precontent) else {
             return NGX_ERROR as ngx_int_t;
@@ -370,8 +378,9 @@ unsafe extern "C" fn create_request_entry<M: Wrapped>(r: *mut ngx_http_request_t
         let rewrites = state.map(|h| h.rewrites.borrow().clone());
         let rewrites = rewrites.unwrap_or_default();
         let headers = state.and_then(|h| h.headers.borrow().clone());
-        // SAFETY: the request is live, and the request to its upstream is being made. `create` is
-        // the original hook. The replacements are dropped before this returns.
+        // SAFETY: nginx calls this hook with a live request while it makes the request to the
+        // upstream (Upstream). `create` is the hook that the upstream's module had set, and takes
+        // the same argument. The replacements are dropped before this returns.
         unsafe {
             if let Some(state) = state
                 && request
@@ -402,14 +411,16 @@ unsafe extern "C" fn finalize_request_entry<M: Wrapped>(r: *mut ngx_http_request
         }
         let state = context::state(request);
         if let Some(state) = state {
-            // SAFETY: the request is live, and this is the `finalize_request` of its upstream.
+            // SAFETY: nginx called the `finalize_request` hook with this live request, so it has an
+            // upstream (Upstream).
             unsafe { attempt::give_up::<M>(r, state, rc) };
         }
         let theirs = state
             .or_else(|| context::recall_state(request))
             .and_then(|h| h.finalize_request.get());
         if let Some(theirs) = theirs {
-            // SAFETY: `theirs` is the original hook, called with nginx's arguments.
+            // SAFETY: `theirs` is the hook that the upstream's module had set, called with nginx's
+            // arguments; nginx keeps the request live until the hook returns (Upstream).
             unsafe { theirs(r, rc) }
         }
     });
@@ -421,13 +432,15 @@ pub(crate) unsafe extern "C" fn subrequest_entry<M: Wrapped>(
     rc: ngx_int_t,
 ) -> ngx_int_t {
     guard(NGX_ERROR as ngx_int_t, || {
-        // SAFETY: nginx calls post_subrequest with the live subrequest, once or more.
+        // SAFETY: ngx_http_finalize_request calls post_subrequest with the live subrequest, once or
+        // more (Call).
         let request = unsafe { Request::borrow(r) };
         let state = context::state(request).or_else(|| context::recall_state(request));
         M::ended(request);
         match state.map(|h| h.subrequest.get()) {
-            // SAFETY: the original handler and its data, as set by the module that made the
-            // subrequest.
+            // SAFETY: `theirs` is the handler that the module which made the subrequest has set,
+            // with its own data; ngx_http_finalize_request would pass the same. Both are valid for
+            // the life of the subrequest.
             Some((Some(theirs), data)) => unsafe { theirs(r, data, rc) },
             _ => rc,
         }

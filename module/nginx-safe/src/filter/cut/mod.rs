@@ -52,8 +52,8 @@ impl Links {
     /// # Safety
     /// The pool must be live. `buffer` must live as long as the pool.
     unsafe fn add(&mut self, buffer: *mut ngx_buf_t) -> Option<()> {
-        // SAFETY: ngx_alloc_chain_link returns null or a link of the live pool; `last` is null or a
-        // link that was added before.
+        // SAFETY: the caller guarantees that the pool is live. ngx_alloc_chain_link returns null or
+        // a link in it (Pool); `last` is null or a link that was added before.
         unsafe {
             let link = ngx_alloc_chain_link(self.pool);
             (*ptr::NonNull::new(link)?.as_ptr()).buf = buffer;
@@ -141,8 +141,8 @@ pub(crate) unsafe fn cut(
 /// # Safety
 /// The pool must be live, and `buffer` have bytes in memory.
 unsafe fn copy_of(pool: *mut ngx_pool_t, buffer: &ngx_buf_t) -> Option<*mut ngx_buf_t> {
-    // SAFETY: the caller guarantees the pool and the bytes. The new buffer and the copy come from
-    // that pool, the buffer zeroed.
+    // SAFETY: the caller guarantees the pool and the bytes. ngx_pcalloc returns null or zeroed
+    // memory in that pool, where the copy is too (Pool, Zeroed).
     unsafe {
         let bytes = core::slice::from_raw_parts(buffer.pos, in_memory(buffer)?);
         let text = copy_into(pool, bytes)?;
@@ -166,8 +166,9 @@ unsafe fn copy_of(pool: *mut ngx_pool_t, buffer: &ngx_buf_t) -> Option<*mut ngx_
 /// # Safety
 /// `chain` must be the result of `cut` for the live request `r`, and have been passed on.
 pub(crate) unsafe fn forget(r: *mut ngx_http_request_t, mut chain: *mut ngx_chain_t) {
-    // SAFETY: the links come from the pool of the live request, and are added to its list of free
-    // links, as ngx_free_chain does.
+    // SAFETY: the caller guarantees that `cut` made the links in the pool of the live request
+    // (Pool). No filter keeps links that it was passed (Filters), so they can be added to the
+    // pool's list of free links, as ngx_free_chain does.
     unsafe {
         while let Some(link) = chain.as_mut() {
             let next = link.next;
@@ -185,8 +186,8 @@ unsafe fn new_buffer(
     bytes: &[u8],
     ends: Option<&ngx_buf_t>,
 ) -> Option<*mut ngx_buf_t> {
-    // SAFETY: the buffer and the copy come from the live pool. A zeroed ngx_buf_t is a valid buffer
-    // without bytes.
+    // SAFETY: the caller guarantees that the pool is live. ngx_pcalloc returns null or zeroed
+    // memory in it (Pool), which is a valid buffer without bytes (Zeroed).
     unsafe {
         let text = match bytes {
             [] => None,

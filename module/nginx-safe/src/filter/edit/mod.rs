@@ -59,7 +59,7 @@ impl Request<'_> {
     /// removes the response's length. `None` if memory runs out, or the request has no context.
     pub fn edit_answer(&self, edits: Box<dyn Edits>, text: &[u8]) -> Option<()> {
         let state = context::state(*self)?;
-        // SAFETY: the pool of a live request.
+        // SAFETY: a `Request` is live, and so is its pool (Request).
         let text = unsafe { copy_into((*self.raw).pool, text)? };
         self.want_in_memory();
         self.body_changes();
@@ -101,8 +101,9 @@ impl Editor {
         };
         let mut edits = self.edits.try_borrow_mut().ok()?;
         // SAFETY: a chain ends with a null link, and each link has a buffer (Lists). The bytes of a
-        // buffer that is in memory are between `pos` and `last`. nginx reads the body into memory,
-        // because `edit_answer` has set `filter_need_in_memory`.
+        // buffer that is in memory are initialised from `pos` to `last`, and its sender does not
+        // reuse them before `pos` has reached `last` (Filters). Ranges outside of them are not
+        // used.
         unsafe {
             while let Some(link) = chain.as_ref() {
                 let theirs = link.buf;
@@ -138,8 +139,9 @@ impl Editor {
     /// # Safety
     /// `out` must be the result of `edited`, and have been passed on.
     pub(crate) unsafe fn sent(&self, out: *mut ngx_chain_t) {
-        // SAFETY: links and buffers in `busy` and `out` were made by `edited`. `shadow` is null or
-        // a buffer of nginx, which nginx keeps until it is marked as sent.
+        // SAFETY: links and buffers in `busy` and `out` were made by `edited`, in the pool of the
+        // request (Pool). `shadow` is null or a buffer of nginx; its sender keeps it until `pos`
+        // has reached `last` (Filters).
         unsafe {
             let mut busy = self.busy.get();
             *end_of(&raw mut busy) = out;
@@ -178,8 +180,9 @@ impl Chain {
     /// # Safety
     /// The pool must be live. The bytes must live until they are sent.
     unsafe fn add(&mut self, from: *mut u8, to: *mut u8) -> Option<()> {
-        // SAFETY: ngx_chain_get_free_buf returns null, a link from `free`, which is not in use, or
-        // a new link of the live pool; a link comes with a buffer.
+        // SAFETY: the caller guarantees that the pool is live. ngx_chain_get_free_buf returns null,
+        // a link from `free`, which is not in use, or a new link in the pool (Pool); it sets the
+        // link's buffer. A zeroed ngx_buf_t is valid (Zeroed).
         unsafe {
             let link = ngx_chain_get_free_buf(self.pool, &raw mut self.free).as_mut()?;
             let buffer = link.buf;
@@ -205,8 +208,8 @@ impl Chain {
     /// # Safety
     /// As for `add`; `theirs` must live until it is marked as sent.
     unsafe fn end(&mut self, theirs: *mut ngx_buf_t) -> Option<()> {
-        // SAFETY: the caller guarantees the pool and `theirs`. `last` is null or a buffer made by
-        // `add`, so never the same as `theirs`.
+        // SAFETY: the caller guarantees the pool and `theirs`. `last` is null or a buffer that
+        // `add` has made in the pool (Pool), so never the same as `theirs`.
         unsafe {
             if self.last.is_null() {
                 self.add(ptr::null_mut(), ptr::null_mut())?;
@@ -227,7 +230,7 @@ impl Chain {
 /// # Safety
 /// `place` must point to a chain that ends with null.
 unsafe fn end_of(mut place: *mut *mut ngx_chain_t) -> *mut *mut ngx_chain_t {
-    // SAFETY: the caller guarantees a chain; its last link is followed by null.
+    // SAFETY: the caller guarantees a chain; its last link is followed by null (Lists).
     unsafe {
         while let Some(link) = (*place).as_mut() {
             place = &raw mut link.next;

@@ -1,4 +1,11 @@
 //! The TLS state of one connection.
+//!
+//! # Guarantees
+//!
+//! [`TlsSession`] owns the log and the pool of a connection, and a reference to its context.
+//! [`Peer`](crate::Peer) closes the connection before it drops the session. nginx keeps pointers to
+//! them in the connection, its events and its `ssl` only, which ngx_ssl_shutdown and
+//! ngx_close_connection release.
 
 use core::ffi::{CStr, c_int, c_long};
 use core::ptr::{self, NonNull};
@@ -37,10 +44,10 @@ struct Heard {
 
 impl TlsSession {
     pub fn new(tls: &Tls) -> Self {
-        // SAFETY: an all-zero ngx_log_t is valid.
+        // SAFETY: a zeroed ngx_log_t is valid (Zeroed).
         let log = unsafe { mem::zeroed() };
         let heard = NonNull::from(Box::leak(Box::new(Heard { log, last: None })));
-        // SAFETY: the box has just been made, and is ours until Drop.
+        // SAFETY: the box has just been made, and exists until Drop (see `TlsSession`).
         unsafe {
             let log = &raw mut (*heard.as_ptr()).log;
             (*log).log_level = NGX_LOG_INFO as ngx_uint_t;
@@ -65,8 +72,9 @@ impl TlsSession {
     /// `c` must be the connection of the [`Peer`](crate::Peer) that owns this session, open and
     /// connected.
     pub unsafe fn handshake(&mut self, c: *mut ngx_connection_t) -> io::Result<bool> {
-        // SAFETY: the caller guarantees the connection. `begin` makes its `ssl`, which exists until
-        // `end`.
+        // SAFETY: the caller guarantees the connection. `begin` makes its `ssl` by
+        // ngx_ssl_create_connection, which exists until `end`, as does the OpenSSL connection in
+        // it. nginx calls `handler` only at the end of the handshake.
         unsafe {
             if (*c).ssl.is_null() {
                 self.begin(c)?;
@@ -94,9 +102,11 @@ impl TlsSession {
         }
     }
 
+    /// # Safety
+    /// As for `handshake`.
     unsafe fn begin(&mut self, c: *mut ngx_connection_t) -> io::Result<()> {
         // SAFETY: the caller guarantees that the connection is open. Log, pool and context outlive
-        // it, because `Peer` closes it before it drops this session. OpenSSL copies the names.
+        // it (see `TlsSession`). OpenSSL copies the names.
         unsafe {
             let log = &raw mut (*self.heard.as_ptr()).log;
             if self.pool.is_null() {
@@ -153,7 +163,8 @@ impl TlsSession {
 
     /// The last error that nginx logged for this connection.
     pub fn error(&self) -> Option<io::Error> {
-        // SAFETY: the box is ours until Drop. Only nginx writes to it, during calls to nginx.
+        // SAFETY: the box exists until Drop (see `TlsSession`). Only `hear` writes to it, which
+        // nginx calls when it logs, so during calls to nginx.
         unsafe { (*self.heard.as_ptr()).last.clone() }.map(failure)
     }
 }
@@ -164,7 +175,8 @@ fn failure(reason: impl std::fmt::Display) -> io::Error {
 
 impl Drop for TlsSession {
     fn drop(&mut self) {
-        // SAFETY: the connection has been closed, so nothing refers to the pool or the log.
+        // SAFETY: `Peer` has closed the connection, to which nginx's pointers to the pool and the
+        // log belonged (see `TlsSession`). If the process is ending, it leaks this value instead.
         unsafe {
             if !self.pool.is_null() {
                 ngx_destroy_pool(self.pool);
@@ -175,8 +187,9 @@ impl Drop for TlsSession {
 }
 
 unsafe extern "C" fn handshake_ended(c: *mut ngx_connection_t) {
-    // SAFETY: nginx calls this handler once, at the end of the handshake of an open `Peer`. It does
-    // not use the connection afterwards, so that the callback may close it.
+    // SAFETY: ngx_ssl_handshake_handler calls this once, at the end of the handshake of an open
+    // `Peer`, whose `ssl` and events exist until ngx_close_connection. It does not use the
+    // connection afterwards, so that the callback may close it.
     unsafe {
         (*(*c).ssl).handler = None;
         (*(*c).read).handler = Some(event_entry);
@@ -187,8 +200,10 @@ unsafe extern "C" fn handshake_ended(c: *mut ngx_connection_t) {
 
 unsafe extern "C" fn hear(log: *mut ngx_log_t, _: ngx_uint_t, text: *mut u_char, length: usize) {
     guard((), || {
-        // SAFETY: `wdata` points to the box that the log is part of. There is no other reference to
-        // `last` while nginx writes to the log. The text is valid during this call.
+        // SAFETY: nginx calls `writer` with the log, whose `wdata` `new` has set to the box that
+        // the log is part of, and with a text of `length` bytes that is valid during the call
+        // (ngx_log_error_core). There is no other reference to `last` while nginx writes to the
+        // log.
         let (last, text) = unsafe {
             let heard = (*log).wdata.cast::<Heard>();
             (&mut (*heard).last, slice::from_raw_parts(text, length))
