@@ -19,8 +19,8 @@
 //!   not destroyed during a call. A request is destroyed during a call only if the callback itself
 //!   ends it. There is one exception: if connections run short, ngx_get_connection closes idle
 //!   client connections, and also ends requests that have been answered and are in lingering close.
-//!   So a request that nginx has not passed to the present callback can end in [`Peer::connect`]
-//!   and [`SharedZone::watch`].
+//!   So [`Peer::connect`] and [`SharedZone::watch`] fail while a request is borrowed that nginx has
+//!   not passed to the present callback.
 //! - **Pool.** Memory of a pool is valid until the pool is destroyed. The pool then runs each of
 //!   its cleanups once, the last added first, and frees its memory after the last cleanup. The pool
 //!   of a request is destroyed after the LOG phase, the pool of a configuration together with its

@@ -56,13 +56,16 @@ pub fn is_logged(level: Level) -> bool {
 /// Writes to the error log of the running cycle. Does nothing in a thread that is not nginx's.
 pub fn write(level: Level, message: &str) {
     if process::is_inside() {
-        write_to(process::cycle_log(), level, message);
+        // SAFETY: nginx keeps the log of a cycle as long as the cycle, which is not destroyed during
+        // a call (Cycle).
+        unsafe { write_to(process::cycle_log(), level, message) };
     }
 }
 
-pub(crate) fn write_to(log: NonNull<ngx_log_t>, level: Level, message: &str) {
-    // SAFETY (of the macro's dereference): all callers pass the log of a cycle, which nginx keeps
-    // as long as the cycle; the cycle is not destroyed during a call (Cycle).
+/// # Safety
+/// `log` must be live.
+pub(crate) unsafe fn write_to(log: NonNull<ngx_log_t>, level: Level, message: &str) {
+    // SAFETY (of the macro's dereference): the caller guarantees the log.
     ngx_log_error!(level.number(), log.as_ptr(), "{message}");
 }
 

@@ -191,6 +191,8 @@ pub fn monotonic_ms() -> u64 {
 pub fn host_name() -> String {
     // SAFETY: ngx_init_cycle puts the text into the pool of the cycle, which is not destroyed
     // during a call (Cycle). It is empty in the other cycles.
-    let name = unsafe { cycle().as_ref().hostname };
-    String::from_utf8_lossy(crate::text::bytes_of(&name)).into_owned()
+    unsafe {
+        let name = &cycle().as_ref().hostname;
+        String::from_utf8_lossy(crate::text::bytes_of(name)).into_owned()
+    }
 }

@@ -9,12 +9,14 @@ use ngx::ffi::{ngx_pnalloc, ngx_pool_cleanup_add, ngx_pool_t, ngx_str_t};
 use crate::guard;
 
 /// The bytes of an nginx string.
-pub fn bytes_of(text: &ngx_str_t) -> &[u8] {
+///
+/// # Safety
+/// If it is not empty, `data` must point to `len` initialised bytes that outlive the reference.
+pub unsafe fn bytes_of(text: &ngx_str_t) -> &[u8] {
     if text.len == 0 || text.data.is_null() {
         return &[];
     }
-    // SAFETY: a non-empty ngx_str_t of nginx points to `len` initialised bytes, which live as long
-    // as the struct that contains it (Lists).
+    // SAFETY: the caller guarantees the bytes.
     unsafe { slice::from_raw_parts(text.data, text.len) }
 }
 

@@ -171,11 +171,14 @@ unsafe extern "C" fn preconfiguration<M: HttpModule>(cf: *mut ngx_conf_t) -> ngx
 unsafe extern "C" fn postconfiguration<M: HttpModule>(cf: *mut ngx_conf_t) -> ngx_int_t {
     guard(status(false), || {
         let conf = Conf(cf);
-        let added = phase::add(&conf, Phase::Access, phase_entry::<M::Access>)
-            .and_then(|()| phase::add(&conf, Phase::Precontent, M::entries().precontent))
-            .and_then(|()| phase::add(&conf, Phase::Log, log_entry::<M>))
-            .and_then(|()| variable::check::<M>(&conf));
-        chain::install::<M::Filter>();
+        // SAFETY: this is postconfiguration (Configuration).
+        let added = unsafe {
+            chain::install::<M::Filter>();
+            phase::add(&conf, Phase::Access, phase_entry::<M::Access>)
+                .and_then(|()| phase::add(&conf, Phase::Precontent, M::entries().precontent))
+                .and_then(|()| phase::add(&conf, Phase::Log, log_entry::<M>))
+                .and_then(|()| variable::check::<M>(&conf))
+        };
         status(said(&conf, added.map_err(Mistake::from)))
     })
 }
@@ -300,7 +303,8 @@ fn answered_once<M: Wrapped>(
     let is_ours = |handler| core::ptr::fn_addr_eq(handler, M::entries().answer);
     match core.handler {
         Some(handler) if own.is_own() && !is_ours(handler) => {
-            let name = String::from_utf8_lossy(bytes_of(&core.name));
+            // SAFETY: ngx_http_core_location keeps the name in the pool of the cycle (Configuration).
+            let name = String::from_utf8_lossy(unsafe { bytes_of(&core.name) });
             Err(format!("location \"{name}\": {ANSWERED}"))
         }
         handler => Ok(core.noname() != 0 && handler.is_none()),

@@ -83,8 +83,10 @@ impl Conf {
         // SAFETY: ngx_init_cycle creates `args` as an array of ngx_str_t in the pool of the cycle,
         // and ngx_conf_parse only pushes whole elements (Lists). A `Conf` is live (see `Conf`).
         let args = unsafe { (*self.raw().args).as_slice::<ngx_str_t>() };
-        let text = |word| str::from_utf8(bytes_of(word)).map_err(|_| "not UTF-8".to_string());
-        args.iter().map(text).collect()
+        // SAFETY: the text of each element is in that pool, too.
+        let args = args.iter().map(|word| unsafe { bytes_of(word) });
+        let text = |word| str::from_utf8(word).map_err(|_| "not UTF-8".to_string());
+        args.map(text).collect()
     }
 
     /// Logs an error with the file and line being read.
@@ -102,7 +104,8 @@ impl Conf {
             message = format!("{message} in {at}");
         }
         if let Some(log) = NonNull::new(self.raw().log) {
-            write_to(log, Level::Emergency, &message);
+            // SAFETY: a `Conf` is live, and so is its log (see `Conf`).
+            unsafe { write_to(log, Level::Emergency, &message) };
         }
     }
 

@@ -89,7 +89,10 @@ fn add(conf: &Conf, name: &'static str, flag: u32, getter: Getter, data: usize) 
 
 /// Rejects variables that the configuration uses but no module declares. Without this check, nginx
 /// would accept any name with the module's prefix.
-pub(crate) fn check<M: HttpModule>(conf: &Conf) -> ConfResult {
+///
+/// # Safety
+/// Only in postconfiguration.
+pub(crate) unsafe fn check<M: HttpModule>(conf: &Conf) -> ConfResult {
     // SAFETY: the caller is postconfiguration: nginx frees `variables_keys` with cf->temp_pool
     // after it has read the configuration, and both arrays have elements of these types
     // (Configuration, Lists).

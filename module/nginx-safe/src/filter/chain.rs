@@ -116,9 +116,11 @@ thread_local! {
 }
 
 /// Adds the filter at the front of the filter chain.
-pub(crate) fn install<F: Filter>() {
-    // SAFETY: the caller is postconfiguration, where nginx has modules add themselves at the front
-    // of the chain (Filters). Only nginx's thread uses these variables (Thread). Workers inherit
+///
+/// # Safety
+/// Only in postconfiguration.
+pub(crate) unsafe fn install<F: Filter>() {
+    // SAFETY: in postconfiguration, modules add themselves at the front of the chain (Filters). Only nginx's thread uses these variables (Thread). Workers inherit
     // them when they are forked.
     unsafe {
         NEXT.set((ngx_http_top_header_filter, ngx_http_top_body_filter));

@@ -24,6 +24,7 @@ use ngx::ffi::{
 use crate::guard;
 use crate::net::tls::{Tls, TlsSession};
 use crate::process;
+use crate::request::context;
 
 /// NGX_ERROR_INFO of `ngx_connection_log_error_e`: errors of this connection are logged at level
 /// `info`.
@@ -66,14 +67,16 @@ impl Peer {
     /// [`Peer::connected`] to find out.
     ///
     /// # Errors
-    /// `Unsupported` where there is no event loop; otherwise the connection could not be started.
+    /// `Unsupported` where there is no event loop, and within [`Token::with`](crate::Token::with);
+    /// otherwise the connection could not be started.
     pub fn connect(
         address: &Address,
         tls: Option<&Tls>,
         call: fn(u64),
         argument: u64,
     ) -> io::Result<Self> {
-        if !process::has_events() {
+        // To get a connection, nginx may end other requests: see "Call" in the crate's comment.
+        if !process::has_events() || context::is_borrowed() {
             return Err(io::ErrorKind::Unsupported.into());
         }
         let socket = address_of(address)?;

@@ -29,7 +29,8 @@ impl Request<'_> {
                 // SAFETY: the bytes of a body buffer in memory are initialised from `pos` to `last`
                 // (Lists). nginx does not change or free them before this call returns (Call).
                 see(unsafe { slice::from_raw_parts(buffer.pos, length(&buffer) as usize) });
-            } else if !file_pieces(&buffer, &mut see) {
+            // SAFETY: a buffer of the body of a live request (Request).
+            } else if !unsafe { file_pieces(&buffer, &mut see) } {
                 return false;
             }
         }
@@ -64,7 +65,9 @@ pub(crate) fn length(buffer: &ngx_buf_t) -> u64 {
     (buffer.last as usize).saturating_sub(buffer.pos as usize) as u64
 }
 
-fn file_pieces(buffer: &ngx_buf_t, see: &mut impl FnMut(&[u8])) -> bool {
+/// # Safety
+/// The buffer must be part of the body of a live request.
+unsafe fn file_pieces(buffer: &ngx_buf_t, see: &mut impl FnMut(&[u8])) -> bool {
     // SAFETY: a buffer with `in_file` has a file. For a body that is the temporary file, which a
     // cleanup of the pool closes (Request). ManuallyDrop keeps this code from closing it.
     let file = unsafe {

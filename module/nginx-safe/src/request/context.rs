@@ -25,11 +25,33 @@ thread_local! {
     /// request has been freed.
     static LIVE: RefCell<SlotMap<DefaultKey, NonNull<ngx_http_request_t>>> =
         RefCell::new(SlotMap::new());
+    /// How many calls of [`Token::with`] are in progress.
+    static BORROWED: Cell<usize> = const { Cell::new(0) };
 }
 
 /// A reference to a request by number. It finds nothing after the request has been freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Token(u64);
+
+/// Whether a request is borrowed that nginx has not passed to the present callback.
+pub(crate) fn is_borrowed() -> bool {
+    BORROWED.get() > 0
+}
+
+struct Borrow;
+
+impl Borrow {
+    fn new() -> Self {
+        BORROWED.set(BORROWED.get() + 1);
+        Self
+    }
+}
+
+impl Drop for Borrow {
+    fn drop(&mut self) {
+        BORROWED.set(BORROWED.get() - 1);
+    }
+}
 
 impl Token {
     /// The token as a number.
@@ -45,9 +67,10 @@ impl Token {
     /// Calls `run` with the request; `None` if the request has been freed.
     pub fn with<T>(self, run: impl FnOnce(Request<'_>) -> T) -> Option<T> {
         let found = self.find()?;
+        let _borrow = Borrow::new();
         // SAFETY: `find` has just found the request. nginx destroys it only if this code ends it
-        // (Call), and no safe function ends a request during a call that borrows it. Exception: see
-        // "Call" for the end of lingering close.
+        // (Call), and no safe function ends a request during a call that borrows it: those that let
+        // nginx end other requests fail while `Borrow` exists.
         Some(run(unsafe { Request::borrow(found.as_ptr()) }))
     }
 

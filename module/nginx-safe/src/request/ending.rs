@@ -82,8 +82,8 @@ unsafe fn end(r: *mut ngx_http_request_t, ending: Ending) {
         Request::borrow(r).cut_upstream();
         let rc = match ending {
             Ending::Answer(status) => status as ngx_int_t,
-            Ending::Words(words) => send_last(r, words),
-            Ending::BreakOff => NGX_ERROR as ngx_int_t,
+            Ending::Words(words) if (*r).header_sent() != 0 => send_last(r, words),
+            Ending::Words(_) | Ending::BreakOff => NGX_ERROR as ngx_int_t,
         };
         ngx_http_finalize_request(r, rc);
         ngx_http_run_posted_requests(connection);

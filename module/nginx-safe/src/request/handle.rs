@@ -95,18 +95,22 @@ impl<'a> Request<'a> {
 
     /// The method as the client sent it.
     pub fn method(&self) -> &'a [u8] {
-        bytes_of(&self.get().method_name)
+        // SAFETY: ngx_http_parse_request_line points it into the header, which nginx keeps as long
+        // as the request (Request).
+        unsafe { bytes_of(&self.get().method_name) }
     }
 
     /// The path as the client sent it, without arguments.
     pub fn path(&self) -> &'a [u8] {
-        let whole = bytes_of(&self.get().unparsed_uri);
+        // SAFETY: as for the method.
+        let whole = unsafe { bytes_of(&self.get().unparsed_uri) };
         whole.split(|&byte| byte == b'?').next().unwrap_or(whole)
     }
 
     /// The arguments, without the question mark.
     pub fn query(&self) -> &'a [u8] {
-        bytes_of(&self.get().args)
+        // SAFETY: as for the method, or in the pool of the request after a rewrite (Request).
+        unsafe { bytes_of(&self.get().args) }
     }
 
     /// Milliseconds since nginx began to read the request.

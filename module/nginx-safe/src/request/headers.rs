@@ -141,10 +141,10 @@ impl<'a> Request<'a> {
     /// The request's `Content-Type`; empty if it has none.
     pub fn content_type(&self) -> &'a [u8] {
         // SAFETY: a `Request` is live. `content_type` is null or an element of the list of headers
-        // in its pool (Request).
-        match unsafe { self.get().headers_in.content_type.as_ref() } {
-            Some(header) => bytes_of(&header.value),
-            None => &[],
+        // in its pool, as is its value (Request).
+        unsafe {
+            let header = self.get().headers_in.content_type.as_ref();
+            header.map_or(&[], |header| bytes_of(&header.value))
         }
     }
 

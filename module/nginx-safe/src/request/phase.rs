@@ -70,13 +70,16 @@ pub trait PhaseHandler: 'static {
 }
 
 /// Adds a handler to a phase. Fails if memory runs out.
-pub(crate) fn add(conf: &Conf, phase: Phase, entry: Entry) -> ConfResult {
+///
+/// # Safety
+/// Only in postconfiguration.
+pub(crate) unsafe fn add(conf: &Conf, phase: Phase, entry: Entry) -> ConfResult {
     let phase = match phase {
         Phase::Access => ngx_http_phases_NGX_HTTP_ACCESS_PHASE,
         Phase::Precontent => ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE,
         Phase::Log => ngx_http_phases_NGX_HTTP_LOG_PHASE,
     };
-    // SAFETY: the caller is postconfiguration: ngx_http_init_phases has made an array of handlers
+    // SAFETY: in postconfiguration ngx_http_init_phases has made an array of handlers
     // for each phase, and ngx_http_init_phase_handlers reads them afterwards (Configuration).
     unsafe {
         let cf: *mut ngx_conf_t = conf.0;

@@ -21,7 +21,7 @@ impl Request<'_> {
         let out = &r.headers_out;
         r.err_status >= 400
             && r.err_status == out.status
-            && bytes_of(&out.content_type) == b"text/html"
+            && self.answer_type() == b"text/html"
             && out.last_modified_time == -1
             && out.etag.is_null()
             && !self.is_upstream_answer()
@@ -30,7 +30,8 @@ impl Request<'_> {
     /// The media type of the response, without parameters.
     pub(crate) fn answer_type(&self) -> &[u8] {
         let out = &self.get().headers_out;
-        let whole = bytes_of(&out.content_type);
+        // SAFETY: a type from the configuration, or in the pool of the request (Request).
+        let whole = unsafe { bytes_of(&out.content_type) };
         whole.get(..out.content_type_len).unwrap_or(whole)
     }
 

@@ -19,6 +19,7 @@ use crate::in_force;
 use crate::log::{Level, write_to};
 use crate::net::timer::{Watcher, watch};
 use crate::process;
+use crate::request::context;
 use crate::text::{bytes_of, copy_into, keep_in};
 
 /// The maximum number of channels, and so of processes that can be woken.
@@ -27,9 +28,15 @@ const MOST_CHANNELS: usize = 256;
 /// The maximum number of pages that nginx's slab allocator and [`Root`] use in a small zone.
 const OWN_PAGES: usize = 8;
 
+/// Identifies the layout of [`Root`]. After an upgrade, a new build of the module finds the zone of
+/// the old build. Change the number when the layout changes.
+const LAYOUT: u32 = 0x6f61_0001;
+
 /// The first page that is allocated in the zone. The content starts on the next page.
 #[repr(C)]
 struct Root {
+    /// [`LAYOUT`]. It stays the first word in all builds.
+    layout: u32,
     /// Not zero while a process changes the content.
     busy: AtomicU32,
     channels: u32,
@@ -169,13 +176,15 @@ impl SharedZone {
     }
 
     /// Calls `W::woken` in this process whenever the channel is signalled, until the process ends.
-    /// `false` if there is no such channel, or the process has no event loop.
+    /// `false` if there is no such channel, the process has no event loop, or this is called within
+    /// [`Token::with`](crate::Token::with).
     pub fn watch<W: Watcher>(self, at: usize) -> bool {
-        self.channel(at).is_some_and(watch::<W>)
+        !context::is_borrowed() && self.channel(at).is_some_and(watch::<W>)
     }
 }
 
-/// The slab pool and the root of a zone. `None` if the zone has not been created yet.
+/// The slab pool and the root of a zone. `None` if the zone has not been created yet, or was created
+/// by a build of the module with another layout.
 ///
 /// # Safety
 /// `zone` must be the live record of a zone of this crate, whose memory, if it is mapped, begins
@@ -185,8 +194,11 @@ unsafe fn root_of(zone: *mut ngx_shm_zone_t) -> Option<(*mut ngx_slab_pool_t, No
     // pool, whose `data` is null, or the root that `create` has made (Zone).
     unsafe {
         let slab: *mut ngx_slab_pool_t = (*zone).shm.addr.cast();
-        let root = NonNull::new(slab.as_ref()?.data.cast())?;
-        Some((slab, root))
+        if slab.is_null() {
+            return None;
+        }
+        let root: NonNull<Root> = NonNull::new((*slab).data.cast())?;
+        ((*root.as_ptr()).layout == LAYOUT).then_some((slab, root))
     }
 }
 
@@ -347,7 +359,9 @@ unsafe extern "C" fn init_entry<C: ZoneContent>(
                         false => content.format(bytes),
                     })
                 });
-                let changed = changed.unwrap_or_else(|| Err("the zone is empty".into()));
+                let changed = changed.unwrap_or_else(|| {
+                    Err("it was created by another version of the module; restart nginx".into())
+                });
                 changed.map_err(of_content)
             })
         };
@@ -355,7 +369,9 @@ unsafe extern "C" fn init_entry<C: ZoneContent>(
             // SAFETY: ngx_init_cycle sets `shm.log` to the log of the cycle that it is creating,
             // before it calls this (Cycle).
             if let Some(log) = NonNull::new(unsafe { (*zone).shm.log }) {
-                write_to(log, Level::Emergency, &crate::log::shown(message, &[]));
+                let message = crate::log::shown(message, &[]);
+                // SAFETY: the log of the cycle that calls this (Cycle).
+                unsafe { write_to(log, Level::Emergency, &message) };
             }
         }
         status(done.is_ok())
@@ -415,6 +431,7 @@ unsafe fn create<C: ZoneContent>(zone: *mut ngx_shm_zone_t, content: &C) -> Conf
             return Err(format!("{}: the zone is too small", C::DIRECTIVE));
         }
         ptr::write_bytes(root.cast::<u8>(), 0, ngx_pagesize);
+        (*root).layout = LAYOUT;
         (*root).len = len - ngx_pagesize;
         (*slab).data = root.cast();
         root

@@ -171,6 +171,19 @@ fn a_zone_of_an_older_configuration_is_freed_of_a_dead_process() {
 }
 
 #[test]
+fn a_zone_with_another_layout_is_not_used() {
+    let (zone, _cycle) = zone();
+    let (_, root) = zone.root().expect("a zone");
+    // SAFETY: the root of a live zone. In builds with another layout, any number can be there.
+    unsafe {
+        (*root.as_ptr()).layout = 0;
+        (*root.as_ptr()).len = usize::MAX;
+    }
+    assert_eq!(zone.with(|_, _| ()), None);
+    zone.signal(0);
+}
+
+#[test]
 fn a_zone_of_the_least_size_has_room() {
     set_up();
     // SAFETY: as nginx does before it reads a configuration.

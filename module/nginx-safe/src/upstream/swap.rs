@@ -137,9 +137,9 @@ impl<M: Wrapped> Drop for Swapped<'_, M> {
 const AUTHORIZATION: HeaderName = HeaderName::new(b"Authorization", b"authorization");
 
 /// Whether the client's header of this name is not sent to the upstream. The name is written as in
-/// a variable (`x_name`).
+/// a variable (`x_name`). `authorization` always is: its value refers to the key, which is wiped.
 fn hides<M: Wrapped>(name: &[u8], more: Option<&SentHeaders>) -> bool {
-    M::is_credential(name) || more.is_some_and(|more| more.has(name))
+    name == b"authorization" || M::is_credential(name) || more.is_some_and(|more| more.has(name))
 }
 
 /// Removes cached values of variables that contain a credential, and appends them to `kept`: the
