@@ -30,6 +30,22 @@ fn the_same_keys_make_no_generation_whoever_brings_them() {
 }
 
 #[test]
+fn keys_that_a_dying_worker_entered_can_be_used() {
+    let mut bed = Bed::new(&keys(&[1]));
+    let (one, two) = (bed.worker(1), bed.worker(2));
+    let before = bed.generation;
+    change(&mut bed, one, &[1, 2]).unwrap();
+    // It dies before it completes the generation.
+    bed.zone().header.generation = before;
+    let now = bed.clock();
+    bed.zone().dismiss(one, now);
+    let changed = change(&mut bed, two, &[1, 2]).unwrap();
+    assert!(changed.first);
+    bed.generation = changed.accepted.generation;
+    assert!(bed.acquire(two).is_some() && bed.acquire(two).is_some());
+}
+
+#[test]
 fn other_workers_are_told_of_new_keys() {
     let mut bed = Bed::new(&keys(&[1]));
     let (one, two) = (bed.worker(1), bed.worker(2));
