@@ -3,12 +3,13 @@
 use std::rc::Rc;
 
 use nginx_safe::{Conf, ConfResult, LocationConf, Mistake, missing_semicolon};
+use openai_core::attempts::Conditions;
 use openai_core::routes::TargetName;
 
 use super::abort::ClientAbort;
 use super::api::Api;
 use super::lines::{self, Placed, Read};
-use super::next_key::{Conditions, NextKey};
+use super::next_key::NextKey;
 use super::trace::Trace;
 use super::usage::Usage;
 use super::{Main, Target, values};
@@ -217,7 +218,7 @@ impl LocationConf for Location {
         );
         // Set here once, because it is read for each response.
         let conditions = &mut self.next_key.conditions;
-        conditions.get_or_insert_with(Conditions::by_default);
+        conditions.get_or_insert(Conditions::DEFAULT);
         self.api.resolve(main)?;
         self.resolve(main, conf)
     }

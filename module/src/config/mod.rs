@@ -42,9 +42,9 @@ use nginx_safe::{Args, Commands, Conf, Directive, MainConf, Mistake, Scope, Shar
 use openai_core::clients::Clients;
 use openai_core::lease::PoolConfig;
 use openai_core::prices::Prices;
+use openai_core::redlock::{TimesError, check_times};
 
 use lines::Placed;
-use next_key::Conditions;
 use values::DAY;
 use zone::ZoneSize;
 
@@ -105,7 +105,7 @@ pub const COMMANDS: Commands<31> = commands! {
     c"openai_api" Location Many Location api::read;
     c"openai_lock_ttl" Everywhere Two Location note!(many api.ttl_ms, api::ttl);
     c"openai_lock_key" Everywhere Flag Location note!(one api.shows_key, values::flag);
-    c"openai_next_key" Everywhere Many Location note!(many next_key.conditions, Conditions::parse);
+    c"openai_next_key" Everywhere Many Location note!(many next_key.conditions, next_key::conditions);
     c"openai_next_key_tries" Everywhere One Location note!(one next_key.tries, next_key::tries);
     c"openai_next_key_timeout" Everywhere One Location note!(one next_key.timeout_ms, values::time_ms);
     c"openai_attempts_header" Everywhere Flag Location note!(one next_key.header, values::flag);
@@ -231,34 +231,27 @@ impl Main {
         for pool in &mut self.pools {
             pool.resolve_store(groups)?;
         }
-        // A node that has lost its data must not vote until the locks that it may have
-        // granted are over.
         for (at, group) in self.groups.iter_mut().enumerate() {
             let uses =
                 |pool: &&Pool| matches!(&pool.store, Store::Redlock { group, .. } if *group == at);
             let ttls = self.pools.iter().filter(uses).map(|pool| pool.ttl_ms);
-            let (longest, shortest) = (ttls.clone().max(), ttls.min());
-            if let (Some(renewal), Some(shortest)) = (group.renewal_ms, shortest)
-                && renewal > shortest / 2
-            {
-                let (renewal, most) = (values::as_time(renewal), values::as_time(shortest / 2));
-                return Err(group.at.mistake(format!(
-                    "openai_redlock \"{}\": renew: {renewal} is too long, it must be up to \
-                     {most}, half of the shortest lease_ttl",
-                    group.name
-                )));
-            }
-            if let (Some(stated), Some(longest)) = (group.quarantine_ms, longest)
-                && stated < longest
-            {
-                let (stated, least) = (values::as_time(stated), values::as_time(longest));
-                return Err(group.at.mistake(format!(
-                    "openai_redlock \"{}\": quarantine: {stated} is too short, it must be \
-                     {least} or more, the longest lease_ttl",
-                    group.name
-                )));
-            }
-            group.quarantine_ms = group.quarantine_ms.or(longest);
+            let checked = check_times(group.renewal_ms, group.quarantine_ms, ttls);
+            group.quarantine_ms = checked.map_err(|e| {
+                let e = match e {
+                    TimesError::RenewalTooLong { ms, most_ms } => format!(
+                        "renew: {} is too long, it must be up to {}, half of the shortest lease_ttl",
+                        values::as_time(ms),
+                        values::as_time(most_ms)
+                    ),
+                    TimesError::QuarantineTooShort { ms, least_ms } => format!(
+                        "quarantine: {} is too short, it must be {} or more, the longest lease_ttl",
+                        values::as_time(ms),
+                        values::as_time(least_ms)
+                    ),
+                };
+                let name = &group.name;
+                group.at.mistake(format!("openai_redlock \"{name}\": {e}"))
+            })?;
         }
         Ok(())
     }
