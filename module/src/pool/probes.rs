@@ -2,15 +2,15 @@
 //! keys whose cool-down for `invalid_key` or `quota_exceeded` is about to end.
 //!
 //! In each interval one of the workers probes an upstream: see
-//! [`openai_core::lease::Zone::claim_probe`].
+//! [`openai_core::lease::Zone::due_probes`].
 
 use std::cell::RefCell;
 use std::io::{ErrorKind, Read};
 use std::rc::Rc;
 
 use nginx_safe::{Level, Peer, Timer};
-use openai_core::circuit::{CircuitId, CircuitState};
-use openai_core::lease::{Cause, KeyChange, PoolId};
+use openai_core::circuit::CircuitId;
+use openai_core::lease::{KeyChange, PoolId, Probed};
 use openai_wire::{Verdict, probe::judge};
 use rustc_hash::FxHashMap;
 use serde_json::json;
@@ -27,8 +27,6 @@ use crate::telemetry::{event, now};
 const PATIENCE_MS: u64 = 10_000;
 /// Maximum size of a probe's response, in bytes.
 const MOST_OF_ANSWER: usize = 64 << 10;
-/// Maximum number of keys that are probed per upstream and interval.
-const MOST_KEYS: usize = 16;
 
 /// An upstream to be probed.
 struct Subject {
@@ -44,8 +42,7 @@ struct Subject {
 /// A running probe.
 struct Probe {
     subject: usize,
-    /// Index of the probed key in the zone; `None` if the upstream is probed.
-    key: Option<u32>,
+    probed: Probed,
     peer: Peer,
     request: Zeroizing<Vec<u8>>,
     sent: usize,
@@ -111,36 +108,20 @@ fn tick(at: u64) {
         subject.timer.start(subject.settings.interval_ms);
         Some(subject.due())
     });
-    for key in due.flatten().unwrap_or_default() {
-        PROBER.with_borrow_mut(|prober| prober.send(at, key));
+    for probed in due.unwrap_or_default() {
+        PROBER.with_borrow_mut(|prober| prober.send(at, probed));
     }
 }
 
 impl Subject {
-    /// The upstream (`None`) and the keys to probe now. `None` if another worker probes
-    /// them in this interval.
-    fn due(&self) -> Option<Vec<Option<u32>>> {
-        let (now, interval) = (now(), self.settings.interval_ms);
-        with(|worker| {
+    /// What this worker must probe now.
+    fn due(&self) -> Vec<Probed> {
+        let interval_ms = self.settings.interval_ms;
+        let due = with(|worker| {
             let id = worker.id;
-            worker.change(|zone| {
-                if !zone.claim_probe(self.circuit, id, interval, now) {
-                    return None;
-                }
-                let status = zone.circuit_status(self.circuit, now);
-                let open = status.is_some_and(|status| status.state != CircuitState::Closed);
-                let keys = self.pools.iter().flat_map(|&pool| zone.listing(pool, now));
-                let returning = keys.filter(|key| {
-                    let judged =
-                        matches!(key.cause, Some(Cause::QuotaExceeded | Cause::InvalidKey));
-                    judged && key.left_ms <= 2 * interval
-                });
-                let keys = returning.map(|key| Some(key.key)).take(MOST_KEYS);
-                Some(open.then_some(None).into_iter().chain(keys).collect())
-            })
-        })
-        .flatten()
-        .flatten()
+            worker.change(|zone| zone.due_probes(self.circuit, &self.pools, id, interval_ms, now()))
+        });
+        due.flatten().unwrap_or_default()
     }
 
     /// The name of a key's pool, and the key.
@@ -149,47 +130,42 @@ impl Subject {
         pools.find_map(|(pool, keys)| Some((pool.as_str(), keys.get(index)?)))
     }
 
-    /// The key for a probe of the upstream: preferably one that is not cooling down.
-    fn any_key(&self) -> Option<Rc<PoolKey>> {
-        let now = now();
-        // The key tables may contain removed keys; the zone lists current ones.
-        let known = in_zone(|zone| {
-            let keys = self.pools.iter().flat_map(|&pool| zone.listing(pool, now));
-            keys.collect::<Vec<_>>()
-        });
-        let mut known = known?;
-        known.sort_by_key(|key| key.cause.is_some());
-        let mut keys = known.iter().filter_map(|view| self.key(view.key));
+    /// The key for a probe.
+    fn key_for(&self, probed: Probed) -> Option<Rc<PoolKey>> {
+        let indexes = match probed {
+            Probed::Key(index) => vec![index],
+            // The key tables may contain removed keys; the zone lists current ones.
+            Probed::Upstream => in_zone(|zone| zone.keys_for_probe(&self.pools, now()))?,
+        };
+        let mut keys = indexes.into_iter().filter_map(|index| self.key(index));
         keys.next().map(|(_, key)| key)
     }
 }
 
 impl Prober {
-    fn send(&mut self, at: usize, key: Option<u32>) {
+    fn send(&mut self, at: usize, probed: Probed) {
         let Some(subject) = self.subjects.get(at) else {
             return;
         };
-        let with = match key {
-            Some(key) => subject.key(key).map(|(_, key)| key),
-            None => subject.any_key(),
+        let Some(key) = subject.key_for(probed) else {
+            return;
         };
-        let Some(with) = with else { return };
         let settings = &subject.settings;
         let mut request = Zeroizing::new(Vec::with_capacity(512));
         request.extend_from_slice(settings.head.as_bytes());
-        request.extend_from_slice(&with.authorization);
+        request.extend_from_slice(&key.authorization);
         request.extend_from_slice(b"\r\n\r\n");
         self.last += 1;
         let number = self.last;
         let peer = Peer::connect(&settings.address, settings.tls.as_ref(), heard, number);
         let Ok(peer) = peer else {
-            return subject.conclude(key, Verdict::UpstreamError);
+            return subject.conclude(probed, Verdict::UpstreamError);
         };
         let mut deadline = Timer::new(true, late, number);
         deadline.start(PATIENCE_MS);
         let probe = Probe {
             subject: at,
-            key,
+            probed,
             peer,
             request,
             sent: 0,
@@ -203,7 +179,7 @@ impl Prober {
         if let Some(probe) = self.probes.remove(&number)
             && let Some(subject) = self.subjects.get(probe.subject)
         {
-            subject.conclude(probe.key, verdict);
+            subject.conclude(probe.probed, verdict);
         }
     }
 }
@@ -261,13 +237,11 @@ impl Probe {
 
 impl Subject {
     /// Reports the result of a probe to the zone, and logs a change of state.
-    fn conclude(&self, key: Option<u32>, verdict: Verdict) {
-        let Some(index) = key else {
-            let good = verdict != Verdict::UpstreamError;
+    fn conclude(&self, probed: Probed, verdict: Verdict) {
+        let Probed::Key(index) = probed else {
             let random = pool::random();
-            let change =
-                in_zone(|zone| zone.probed_upstream(self.circuit, good, now(), random)).flatten();
-            if let Some(change) = change {
+            let change = in_zone(|zone| zone.probed_upstream(self.circuit, verdict, now(), random));
+            if let Some(change) = change.flatten() {
                 circuits::tell_of(Some(&self.name), change);
             }
             return;
