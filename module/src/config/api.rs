@@ -6,15 +6,17 @@ use super::lines::{self, Placed, Read};
 use super::values::{self, DAY, SECOND};
 use super::{Answers, Location, Main};
 
-/// Shortest and longest duration of locks without `openai_lock_ttl`, in milliseconds.
-const TTL_MS: (u64, u64) = (1_000, 3_600_000);
-
-/// Settings of the lock service at one level; `None` is inherited.
-#[derive(Default)]
-pub struct Api {
-    pub(super) pools: Option<Placed<Pools>>,
-    pub(super) ttl_ms: Option<(u64, u64)>,
-    pub(super) shows_key: Option<bool>,
+settings! {
+    /// Settings of the lock service at one level.
+    pub struct Api {
+        pub(super) pools: Option<Placed<Pools>>,
+    }
+    inherited {
+        /// Shortest and longest duration of a lock, in milliseconds.
+        ttl_ms: (u64, u64) = (1_000, 3_600_000),
+        /// Whether the owner of a lock receives the key.
+        shows_key: bool = false,
+    }
 }
 
 #[derive(Clone)]
@@ -37,16 +39,6 @@ impl Api {
             Some(Pools::Known(pools)) => pools,
             _ => &[],
         }
-    }
-
-    /// Shortest and longest duration of a lock, in milliseconds.
-    pub fn ttl_ms(&self) -> (u64, u64) {
-        self.ttl_ms.unwrap_or(TTL_MS)
-    }
-
-    /// Whether the owner of a lock receives the key.
-    pub fn shows_key(&self) -> bool {
-        self.shows_key.unwrap_or(false)
     }
 
     /// Looks up the pools by their names.
@@ -74,10 +66,8 @@ impl Api {
 
 /// Reads `openai_api`.
 pub fn read(conf: &mut Conf, location: &mut Location) -> Read {
-    lines::directive(conf, |line| {
-        line.many(&mut location.api.pools, |names| {
-            pools(names).map(|pools| Placed::new(conf, pools))
-        })
+    lines::many(conf, &mut location.api.pools, |names| {
+        pools(names).map(|pools| Placed::new(conf, pools))
     })?;
     location.answers = Some(Answers::Api);
     Ok(conf.serve_content()?)

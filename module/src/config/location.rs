@@ -3,7 +3,6 @@
 use std::rc::Rc;
 
 use nginx_safe::{Conf, ConfResult, LocationConf, Mistake, missing_semicolon};
-use openai_core::attempts::Conditions;
 use openai_core::routes::TargetName;
 
 use super::abort::ClientAbort;
@@ -15,9 +14,8 @@ use super::usage::Usage;
 use super::{Main, Target, values};
 
 /// What to do with a body that cannot be read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Otherwise {
-    #[default]
     Pass,
     Reject,
 }
@@ -29,27 +27,35 @@ pub enum Answers {
     Metrics,
 }
 
-/// Settings at one level; `None` is inherited.
-#[derive(Default)]
-pub struct Location {
-    /// An `if` or `limit_except` block without a handler inherits that of its location.
-    pub answers: Option<Answers>,
-    choice: Option<Placed<Choice>>,
-    pub(super) auth: Option<Placed<bool>>,
-    pub(super) inspect: Option<bool>,
-    pub(super) inspect_max: Option<usize>,
-    pub(super) oversize: Option<Otherwise>,
-    pub(super) invalid: Option<Otherwise>,
-    /// Whether requests need a client token.
-    asks_token: bool,
-    pub(super) next_key: NextKey,
-    pub api: Api,
-    pub(super) usage: Usage,
-    pub(super) trace: Trace,
-    pub(super) client_abort: Option<ClientAbort>,
-    sends: bool,
-    /// Position of the upstream for targets that name none, if it has a circuit.
-    upstream: Option<usize>,
+settings! {
+    /// Settings at one level.
+    pub struct Location {
+        /// An `if` or `limit_except` block without a handler inherits that of its location.
+        pub answers: Option<Answers>,
+        choice: Option<Placed<Choice>>,
+        pub(super) auth: Option<Placed<bool>>,
+        /// Whether requests need a client token.
+        asks_token: bool,
+        pub(super) next_key: NextKey,
+        pub api: Api,
+        pub(super) usage: Usage,
+        pub(super) trace: Trace,
+        sends: bool,
+        /// Position of the upstream for targets that name none, if it has a circuit.
+        upstream: Option<usize>,
+    }
+    inherited {
+        /// Whether bodies are read.
+        inspects: bool = true,
+        /// Maximum size of bodies that are read.
+        inspect_max: u64 = 32 << 20,
+        /// What to do with bodies that are larger.
+        oversize: Otherwise = Otherwise::Pass,
+        /// What to do with bodies that are not JSON objects.
+        invalid: Otherwise = Otherwise::Pass,
+        /// What to do with the upstream's response when the client has left.
+        client_abort: ClientAbort = ClientAbort::Close,
+    }
 }
 
 /// Source of keys: the value of `openai` or `openai_route`.
@@ -114,29 +120,8 @@ impl Location {
         self.sends
     }
 
-    pub fn inspects(&self) -> bool {
-        self.inspect.unwrap_or(true)
-    }
-
-    pub fn inspect_max(&self) -> u64 {
-        self.inspect_max.unwrap_or(32 << 20) as u64
-    }
-
-    pub fn oversize(&self) -> Otherwise {
-        self.oversize.unwrap_or_default()
-    }
-
-    pub fn invalid(&self) -> Otherwise {
-        self.invalid.unwrap_or_default()
-    }
-
     pub fn usage(&self) -> &Usage {
         &self.usage
-    }
-
-    /// What to do with the upstream's response when the client has left.
-    pub fn client_abort(&self) -> ClientAbort {
-        self.client_abort.unwrap_or_default()
     }
 
     pub fn trace(&self) -> &Trace {
@@ -191,40 +176,24 @@ fn targets(main: &Main, names: &[TargetName], conf: &Conf) -> ConfResult<Rc<[Tar
     })
 }
 
-/// Copies each field that is not set from the level above.
-macro_rules! inherit {
-    ($own:ident, $above:ident: $($($field:ident).+),+ $(,)?) => {
-        $(inherit_field(&mut $own.$($field).+, &$above.$($field).+);)+
-    };
-}
-
-fn inherit_field<T: Clone>(own: &mut Option<T>, above: &Option<T>) {
-    if own.is_none() {
-        own.clone_from(above);
-    }
-}
-
 impl LocationConf for Location {
     type Main = Main;
 
     fn inherit(&mut self, above: &Self, main: &Main, conf: &Conf) -> Result<(), Mistake> {
-        inherit!(
-            self, above:
-            choice, auth, inspect, inspect_max, oversize, invalid, client_abort,
-            api.ttl_ms, api.shows_key,
-            next_key.conditions, next_key.tries, next_key.timeout_ms, next_key.header,
-            trace.on, trace.process_time,
-            usage.read, usage.include,
-        );
-        // Set here once, because it is read for each response.
-        let conditions = &mut self.next_key.conditions;
-        conditions.get_or_insert(Conditions::DEFAULT);
+        lines::inherit(&mut self.choice, &above.choice);
+        lines::inherit(&mut self.auth, &above.auth);
+        self.inherit_settings(above);
+        self.api.inherit_settings(&above.api);
+        self.next_key.inherit_settings(&above.next_key);
+        self.trace.inherit_settings(&above.trace);
+        self.usage.inherit_settings(&above.usage);
         self.api.resolve(main)?;
         self.resolve(main, conf)
     }
 
     fn continues(&mut self, above: &Self) {
-        inherit!(self, above: answers, api.pools);
+        lines::inherit(&mut self.answers, &above.answers);
+        lines::inherit(&mut self.api.pools, &above.api.pools);
     }
 
     fn found_upstream(&mut self, name: &str, main: &Main) {
@@ -288,19 +257,17 @@ fn choose(
     location: &mut Location,
     read: impl FnOnce(&[&str]) -> ConfResult<Choice>,
 ) -> Read {
-    lines::directive(conf, |line| {
-        if location.choice.is_some() {
-            let said = line.values.join(" ");
-            return Err(format!(
-                "\"{said}\" is a duplicate: a block can have one \"openai\" or \"openai_route\""
-            ));
-        }
-        line.many(&mut location.choice, |names| {
-            let choice = match names {
-                ["off"] => Choice::Off,
-                _ => read(names)?,
-            };
-            Ok(Placed::new(conf, choice))
-        })
+    if location.choice.is_some() {
+        let said = conf.words()?[1..].join(" ");
+        return Err(Some(format!(
+            "\"{said}\" is a duplicate: a block can have one \"openai\" or \"openai_route\""
+        )));
+    }
+    lines::many(conf, &mut location.choice, |names| {
+        let choice = match names {
+            ["off"] => Choice::Off,
+            _ => read(names)?,
+        };
+        Ok(Placed::new(conf, choice))
     })
 }

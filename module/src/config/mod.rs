@@ -1,11 +1,13 @@
 //! The directives, and the configuration that they make.
 
+#[macro_use]
+mod lines;
+
 mod abort;
 mod api;
 mod clients;
 mod event_log;
 mod keys;
-mod lines;
 mod location;
 mod next_key;
 mod policy;
@@ -71,14 +73,10 @@ macro_rules! commands {
 /// Stores the arguments of a directive in a field; `placed`: with its position.
 macro_rules! note {
     (placed $($field:ident).+, $read:expr) => {
-        |conf, target| {
-            lines::directive(conf, |line| {
-                line.one(&mut target.$($field).+, lines::placed(conf, $read))
-            })
-        }
+        |conf, target| lines::one(conf, &mut target.$($field).+, lines::placed(conf, $read))
     };
     ($how:ident $($field:ident).+, $read:expr) => {
-        |conf, target| lines::directive(conf, |line| line.$how(&mut target.$($field).+, $read))
+        |conf, target| lines::$how(conf, &mut target.$($field).+, $read)
     };
 }
 
@@ -98,7 +96,7 @@ pub const COMMANDS: Commands<31> = commands! {
     c"openai" Everywhere Many Location location::openai;
     c"openai_route" Everywhere One Location location::route;
     c"openai_auth" Everywhere Flag Location note!(placed auth, values::flag);
-    c"openai_inspect" Everywhere Flag Location note!(one inspect, values::flag);
+    c"openai_inspect" Everywhere Flag Location note!(one inspects, values::flag);
     c"openai_inspect_max_size" Everywhere One Location note!(one inspect_max, values::size);
     c"openai_inspect_oversize" Everywhere One Location note!(one oversize, location::otherwise);
     c"openai_inspect_invalid" Everywhere One Location note!(one invalid, location::otherwise);
@@ -107,14 +105,14 @@ pub const COMMANDS: Commands<31> = commands! {
     c"openai_lock_key" Everywhere Flag Location note!(one api.shows_key, values::flag);
     c"openai_next_key" Everywhere Many Location note!(many next_key.conditions, next_key::conditions);
     c"openai_next_key_tries" Everywhere One Location note!(one next_key.tries, next_key::tries);
-    c"openai_next_key_timeout" Everywhere One Location note!(one next_key.timeout_ms, values::time_ms);
-    c"openai_attempts_header" Everywhere Flag Location note!(one next_key.header, values::flag);
-    c"openai_usage" Everywhere Flag Location note!(one usage.read, values::flag);
+    c"openai_next_key_timeout" Everywhere One Location note!(one next_key.timeout_ms, next_key::timeout_ms);
+    c"openai_attempts_header" Everywhere Flag Location note!(one next_key.tells, values::flag);
+    c"openai_usage" Everywhere Flag Location note!(one usage.is_read, values::flag);
     c"openai_include_usage" Everywhere Flag Location note!(one usage.include, values::flag);
     c"openai_metrics" Location None Location usage::metrics;
     c"openai_client_abort" Everywhere Many Location note!(many client_abort, ClientAbort::parse);
-    c"openai_trace" Everywhere Flag Location note!(one trace.on, values::flag);
-    c"openai_process_time_header" Everywhere Flag Location note!(one trace.process_time, values::flag);
+    c"openai_trace" Everywhere Flag Location note!(one trace.is_on, values::flag);
+    c"openai_process_time_header" Everywhere Flag Location note!(one trace.tells_time, values::flag);
 };
 
 /// Settings of the `http` block.
@@ -187,10 +185,8 @@ impl MainConf for Main {
             pools: self.for_zone(),
             at: self.zone.as_ref().map(|zone| zone.at.clone()),
         };
-        let zone = self.zone.as_ref();
-        let (name, size) = zone.map_or(("openai", 8 << 20), |zone| zone.value.named());
-        let shared = SharedZone::declare(conf, name, size, needs);
-        self.shared = Some(shared.map_err(|e| lines::mistake(zone, format!("openai_zone: {e}")))?);
+        let default = ("openai", 8 << 20);
+        self.shared = Some(zone::declare(conf, self.zone.as_ref(), default, needs)?);
         self.metrics.declare(conf)
     }
 }

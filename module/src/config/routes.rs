@@ -97,13 +97,16 @@ impl Main {
 pub fn read(conf: &mut Conf, main: &mut Main) -> Read {
     let name = lines::name(conf, "off", |name| main.routes_named(name).is_some())?;
     let (mut routes, mut places) = (RouteLines::default(), vec![]);
-    lines::block(conf, &["model", "otherwise", "alias"], |conf, line| {
-        let read = routes.read(line.name, line.values);
-        // All lines except aliases have a list of targets.
-        if line.name != "alias" {
-            places.push(conf.position());
+    lines::block(conf, |conf, line| {
+        for name in ["model", "otherwise", "alias"] {
+            line.each(name, |words| {
+                // All lines except aliases have a list of targets.
+                if name != "alias" {
+                    places.push(conf.position());
+                }
+                routes.read(name, words).map_err(|e| e.to_string())
+            });
         }
-        read.map_err(|e| e.to_string())
     })?;
     let routes = routes.finish().map_err(|e| format!("\"{name}\" {e}"))?;
     main.routes.push(RouteBlock {
