@@ -1,7 +1,7 @@
 //! `openai_clients`: who may use the gateway.
 
 use nginx_safe::{Conf, ConfResult};
-use openai_core::clients::{ClientDirective, Clients, Measure, QuotaDirective, TokenSource};
+use openai_core::clients::{ClientDirective, Clients, Measure, QuotaDirective};
 
 use super::lines::{self, Placed, Read};
 use super::{Main, source};
@@ -57,9 +57,6 @@ fn client(conf: &Conf, parameters: &[&str], clients: &mut Clients) -> ConfResult
     if conf.only_signals() {
         return Ok(());
     }
-    let text = match &directive.source {
-        TokenSource::Env(name) => source::required(conf, name)?,
-        TokenSource::File(path) => source::file(conf, path, false)?,
-    };
+    let text = source::text(conf, &directive.source, false)?;
     clients.add(&directive, &text).map_err(|e| e.to_string())
 }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use nginx_safe::{Conf, ConfResult, Mistake, is_testing};
-use openai_core::keys::{KeyList, KeySource, KeySpec};
+use openai_core::keys::{KeyList, KeySpec, SecretSource};
 use openai_core::lease::{Balance, KeyPolicy, MAX_POOL_NAME, PoolConfig};
 use openai_core::redlock::PoolNames;
 
@@ -172,7 +172,7 @@ fn read_key(conf: &Conf, words: &[&str], pool: &mut Pool, keys: &mut KeyList) ->
 fn warn_of_unlikely<'a>(
     conf: &Conf,
     pool: &str,
-    source: &KeySource,
+    source: &SecretSource,
     keys: impl Iterator<Item = (&'a KeySpec, &'a str)>,
 ) {
     let mut unlikely = keys.filter(|(key, _)| !key.looks_like_openai());
@@ -184,7 +184,7 @@ fn warn_of_unlikely<'a>(
         more => format!(" (and {more} more)"),
     };
     let variable = match source {
-        KeySource::Literal(_) => "if it is the name of a variable, write \"env:NAME\"; ",
+        SecretSource::Literal(_) => "if it is the name of a variable, write \"env:NAME\"; ",
         _ => "",
     };
     conf.warn(&format!(

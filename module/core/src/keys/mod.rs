@@ -18,7 +18,7 @@ pub use options::{KeyDirective, KeyOptions};
 pub(crate) use options::{once, unknown};
 pub use secret::Secret;
 pub(crate) use secret::is_header_text;
-pub use source::KeySource;
+pub use source::SecretSource;
 
 /// A configured key.
 #[derive(Debug)]
