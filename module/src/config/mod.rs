@@ -40,7 +40,9 @@ use std::cell::RefCell;
 use std::ffi::CStr;
 use std::sync::Arc;
 
-use nginx_safe::{Args, Commands, Conf, Directive, MainConf, Mistake, Scope, SharedZone, command};
+use nginx_safe::{
+    Args, Conf, Directive, Directives, MainConf, Mistake, Scope, SharedZone, directive_entry,
+};
 use openai_core::clients::Clients;
 use openai_core::lease::PoolConfig;
 use openai_core::prices::Prices;
@@ -51,12 +53,12 @@ use values::DAY;
 use zone::ZoneSize;
 
 /// Makes the table of directives.
-macro_rules! commands {
+macro_rules! directives {
     ($($name:literal $scope:ident $args:ident $target:ident $read:expr;)+) => {
-        Commands::new([$({
+        Directives::new([$({
             struct Entry;
             impl Directive for Entry {
-                type Target = $target;
+                type Settings = $target;
                 const NAME: &'static CStr = $name;
                 const SCOPE: Scope = Scope::$scope;
                 const ARGS: Args = Args::$args;
@@ -65,7 +67,7 @@ macro_rules! commands {
                     read(conf, target)
                 }
             }
-            command::<Entry>()
+            directive_entry::<Entry>()
         },)+])
     };
 }
@@ -81,7 +83,7 @@ macro_rules! note {
 }
 
 /// The directives: levels, number of arguments, target, and reader.
-pub const COMMANDS: Commands<31> = commands! {
+pub const DIRECTIVES: Directives<31> = directives! {
     c"openai_zone" Http One Main note!(placed zone, zone::zone);
     c"openai_pool" Http NamedBlock Main pool::read;
     c"openai_redlock" Http NamedBlock Main redlock::read;
