@@ -23,75 +23,72 @@ pub struct Upstream {
     pub probe: Option<Rc<ProbeSettings>>,
 }
 
+impl Upstream {
+    /// An upstream without a block.
+    fn new(name: &str, implied: bool) -> Self {
+        Self {
+            name: name.to_owned(),
+            implied,
+            circuit: CircuitSettings::default(),
+            probe: None,
+        }
+    }
+}
+
 impl Main {
+    fn upstream_named(&self, name: &str) -> Option<usize> {
+        self.upstreams.borrow().iter().position(|u| u.name == name)
+    }
+
     /// Position of the upstream with this name. It gets default settings if it has no
     /// block, so call this after all blocks have been read.
     pub fn upstream(&self, name: &str) -> ConfResult<usize> {
-        let known = self.upstreams.borrow().iter().position(|u| u.name == name);
-        match known {
-            Some(at) => self.upstreams.borrow_mut()[at].implied = false,
-            None => return self.add_upstream(name.to_string(), CircuitSettings::default(), None),
-        }
-        Ok(known.unwrap_or_default())
+        let Some(at) = self.upstream_named(name) else {
+            return self.add_upstream(Upstream::new(name, false));
+        };
+        self.upstreams.borrow_mut()[at].implied = false;
+        Ok(at)
     }
 
     /// Position of an upstream that a location uses, although no target names it. `None` if
     /// it cannot have a circuit: the configuration is valid nevertheless.
     pub fn implied_upstream(&self, name: &str) -> Option<usize> {
-        let mut upstreams = self.upstreams.borrow_mut();
-        if let Some(known) = upstreams.iter().position(|u| u.name == name) {
-            return Some(known);
-        }
-        let implied = upstreams.iter().filter(|u| u.implied).count();
-        if name.is_empty() || name.len() > MAX_UPSTREAM || implied == MAX_CIRCUITS {
-            return None;
-        }
-        upstreams.push(Upstream {
-            name: name.to_owned(),
-            implied: true,
-            circuit: CircuitSettings::default(),
-            probe: None,
-        });
-        Some(upstreams.len() - 1)
+        let known = self.upstream_named(name);
+        known.or_else(|| self.add_upstream(Upstream::new(name, true)).ok())
     }
 
-    fn add_upstream(
-        &self,
-        name: String,
-        circuit: CircuitSettings,
-        probe: Option<Rc<ProbeSettings>>,
-    ) -> ConfResult<usize> {
-        if begins_like_a_key(&name) {
+    fn add_upstream(&self, upstream: Upstream) -> ConfResult<usize> {
+        let (name, implied) = (&upstream.name, upstream.implied);
+        if begins_like_a_key(name) && !implied {
             return Err(format!("invalid name \"{name}\""));
         }
         if name.is_empty() || name.len() > MAX_UPSTREAM {
             return Err(format!("\"{name}\" must have 1 to {MAX_UPSTREAM} bytes"));
         }
         let mut upstreams = self.upstreams.borrow_mut();
-        if upstreams.iter().filter(|u| !u.implied).count() == MAX_CIRCUITS {
+        if upstreams.iter().filter(|u| u.implied == implied).count() == MAX_CIRCUITS {
             return Err(format!(
                 "\"{name}\": there are more than {MAX_CIRCUITS} upstreams"
             ));
         }
-        upstreams.push(Upstream {
-            name,
-            implied: false,
-            circuit,
-            probe,
-        });
+        upstreams.push(upstream);
         Ok(upstreams.len() - 1)
     }
 }
 
 /// Reads an `openai_upstream` block.
 pub fn read(conf: &mut Conf, main: &mut Main) -> Read {
-    let upstreams = main.upstreams.get_mut();
-    let name = lines::name(conf, "", |name| upstreams.iter().any(|u| u.name == name))?;
-    let (mut circuit, mut probe) = (CircuitSettings::default(), None);
+    let name = lines::name(conf, "", |name| main.upstream_named(name).is_some())?;
+    let mut upstream = Upstream::new(&name, false);
+    let circuit = &mut upstream.circuit;
     let window = |text: &str| Ok(values::time(SECOND..=HOUR)(text)? as u32);
-    let failures = values::or_off(values::number(1..=1_000_000));
+    let failures = values::unless_off(0, values::number(1..=1_000_000));
     let seen = lines::block(conf, |conf, line| {
-        line.one("errors", &mut circuit.errors, values::or_off(share));
+        line.one(
+            "errors",
+            &mut circuit.errors,
+            values::unless_off(Share(0), share),
+        );
         line.one("failures", &mut circuit.failures, &failures);
         line.one(
             "requests",
@@ -99,18 +96,18 @@ pub fn read(conf: &mut Conf, main: &mut Main) -> Read {
             values::number(1..=1_000_000),
         );
         line.one("window", &mut circuit.window_ms, window);
-        line.once("open", |words| open(words, &mut circuit));
+        line.once("open", |words| open(words, circuit));
         line.one("probes", &mut circuit.probes, values::number(1..=1_000));
         line.once("probe", |words| {
-            probe = Some(Rc::new(probe::read(conf, words)?));
+            upstream.probe = Some(Rc::new(probe::read(conf, words)?));
             Ok(())
         });
     })?;
     // With `errors off` the circuit opens only if `failures` is set.
-    if circuit.errors.is_none() && !seen.contains(&"failures") {
-        circuit.failures = None;
+    if circuit.errors == Share(0) && !seen.contains(&"failures") {
+        circuit.failures = 0;
     }
-    main.add_upstream(name, circuit, probe)?;
+    main.add_upstream(upstream)?;
     Ok(())
 }
 

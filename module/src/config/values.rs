@@ -105,12 +105,22 @@ pub fn flag(text: &str) -> ConfResult<bool> {
     one_of(&[("on", true), ("off", false)])(text)
 }
 
-/// Reads `off` as `None`, and any other value with `read`.
-pub fn or_off<T>(read: impl Fn(&str) -> ConfResult<T>) -> impl Fn(&str) -> ConfResult<Option<T>> {
+/// Reads `off` as this value, and any other text with `read`.
+pub fn unless_off<T: Copy>(
+    off: T,
+    read: impl Fn(&str) -> ConfResult<T>,
+) -> impl Fn(&str) -> ConfResult<T> {
     move |text| match text {
-        "off" => Ok(None),
-        _ => read(text).map(Some).map_err(|e| format!("{e}, or \"off\"")),
+        "off" => Ok(off),
+        _ => read(text).map_err(|e| format!("{e}, or \"off\"")),
     }
+}
+
+/// Reads `off` as `None`, and any other text with `read`.
+pub fn or_off<T: Copy>(
+    read: impl Fn(&str) -> ConfResult<T>,
+) -> impl Fn(&str) -> ConfResult<Option<T>> {
+    unless_off(None, move |text| read(text).map(Some))
 }
 
 /// Reads any text.
