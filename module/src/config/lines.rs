@@ -23,12 +23,6 @@ impl<T> Placed<T> {
     pub fn mistake(&self, message: impl Into<String>) -> Mistake {
         self.at.mistake(message)
     }
-
-    /// Another value for the same directive.
-    pub fn with<U>(&self, value: U) -> Placed<U> {
-        let at = self.at.clone();
-        Placed { value, at }
-    }
 }
 
 /// Makes `read` return its value with the current position.
@@ -185,19 +179,26 @@ pub fn some_parameters(words: &[&str], mut read: impl FnMut(&mut Statement<'_>))
     Err(format!("takes one or more parameters of {names}="))
 }
 
-/// Error message for an unknown name, with the names that exist.
-pub fn none_named<'a>(
+/// Position of a name among those that exist; if it is unknown, the error message lists them.
+pub fn find<'a>(
     kind: &str,
     directive: &str,
     name: &str,
-    known: impl Iterator<Item = &'a str>,
-) -> String {
-    let known: Vec<_> = known.map(|name| format!("\"{name}\"")).collect();
-    let known = match known.as_slice() {
-        [] => String::new(),
-        known => format!(", or use {}", known.join(" or ")),
-    };
-    format!("no {kind} \"{name}\"; define it in http by \"{directive} {name} {{ ... }}\"{known}")
+    known: impl Iterator<Item = &'a str> + Clone,
+) -> ConfResult<usize> {
+    known
+        .clone()
+        .position(|known| known == name)
+        .ok_or_else(|| {
+            let known: Vec<_> = known.map(|name| format!("\"{name}\"")).collect();
+            let known = match known.as_slice() {
+                [] => String::new(),
+                known => format!(", or use {}", known.join(" or ")),
+            };
+            format!(
+                "no {kind} \"{name}\"; define it in http by \"{directive} {name} {{ ... }}\"{known}"
+            )
+        })
 }
 
 /// Reads the name of the directive's block. `reserved` has another meaning and is rejected.

@@ -33,6 +33,10 @@ settings! {
         /// An `if` or `limit_except` block without a handler inherits that of its location.
         pub answers: Option<Answers>,
         choice: Option<Placed<Choice>>,
+        /// The targets of all requests; `None` if requests are routed by model or get no key.
+        targets: Option<Rc<[Target]>>,
+        /// Position of the `openai_routes` block that routes the requests.
+        routes: Option<usize>,
         pub(super) auth: Option<Placed<bool>>,
         /// Whether requests need a client token.
         asks_token: bool,
@@ -62,12 +66,8 @@ settings! {
 #[derive(Clone)]
 enum Choice {
     Off,
-    /// Names that have not been looked up yet.
-    NamedTargets(Vec<TargetName>),
-    NamedRoutes(String),
-    Targets(Rc<[Target]>),
-    /// Position of the `openai_routes` block.
-    Routes(usize),
+    Targets(Vec<TargetName>),
+    Routes(String),
 }
 
 impl Location {
@@ -77,27 +77,17 @@ impl Location {
     }
 
     fn has_pool(&self) -> bool {
-        matches!(self.choice(), Some(Choice::Targets(_) | Choice::Routes(_)))
-    }
-
-    fn choice(&self) -> Option<&Choice> {
-        self.choice.as_ref().map(|placed| &placed.value)
+        self.targets.is_some() || self.routes.is_some()
     }
 
     /// The targets of all requests; `None` if requests are routed by model or get no key.
     pub fn targets(&self) -> Option<Rc<[Target]>> {
-        match self.choice() {
-            Some(Choice::Targets(targets)) => Some(targets.clone()),
-            _ => None,
-        }
+        self.targets.clone()
     }
 
     /// Position of the `openai_routes` block that routes the requests.
     pub fn routes(&self) -> Option<usize> {
-        match self.choice() {
-            Some(Choice::Routes(at)) => Some(*at),
-            _ => None,
-        }
+        self.routes
     }
 
     /// Position of the upstream to which requests with this target go.
@@ -134,22 +124,24 @@ impl Location {
 
     fn resolve(&mut self, main: &Main, conf: &Conf) -> Result<(), Mistake> {
         if let Some(placed) = &self.choice {
-            let found = match &placed.value {
-                Choice::NamedTargets(names) => targets(main, names, conf)
-                    .map(Choice::Targets)
-                    .map_err(|e| format!("openai: {e}")),
-                Choice::NamedRoutes(name) => main
-                    .known_routes(name)
-                    .map(Choice::Routes)
-                    .map_err(|e| format!("openai_route: {e}")),
-                known => Ok(known.clone()),
-            };
-            let found = found.map_err(|e| placed.mistake(e))?;
-            if matches!(found, Choice::Routes(_)) && !self.inspects() {
-                return Err(placed
-                    .mistake("openai_route: \"openai_inspect off\" hides the model, remove it"));
+            match &placed.value {
+                Choice::Targets(names) if self.targets.is_none() => {
+                    let found = targets(main, names, conf);
+                    let mistake = |e| placed.mistake(format!("openai: {e}"));
+                    self.targets = Some(found.map_err(mistake)?);
+                }
+                Choice::Routes(name) => {
+                    let found = main.known_routes(name);
+                    let mistake = |e| placed.mistake(format!("openai_route: {e}"));
+                    self.routes = Some(found.map_err(mistake)?);
+                    if !self.inspects() {
+                        return Err(placed.mistake(
+                            "openai_route: \"openai_inspect off\" hides the model, remove it",
+                        ));
+                    }
+                }
+                _ => {}
             }
-            self.choice = Some(placed.with(found));
         }
         let auth = self.auth.as_ref().filter(|auth| auth.value);
         if let Some(auth) = auth.filter(|_| main.clients.is_none()) {
@@ -168,7 +160,7 @@ impl Location {
 /// Looks up the pools that `openai` names.
 fn targets(main: &Main, names: &[TargetName], conf: &Conf) -> ConfResult<Rc<[Target]>> {
     main.targets(names).map_err(|e| {
-        let unknown = |name: &&TargetName| main.pool_named(&name.pool).is_none();
+        let unknown = |name: &&TargetName| main.known_pool(&name.pool).is_err();
         let unknown = names.iter().skip(1).find(unknown);
         // If this directive lacks its semicolon, the name of the next one is among its targets.
         let next = unknown.filter(|name| conf.has_directive(&name.pool));
@@ -180,7 +172,11 @@ impl LocationConf for Location {
     type Main = Main;
 
     fn inherit(&mut self, above: &Self, main: &Main, conf: &Conf) -> Result<(), Mistake> {
-        lines::inherit(&mut self.choice, &above.choice);
+        if self.choice.is_none() {
+            self.choice.clone_from(&above.choice);
+            self.targets.clone_from(&above.targets);
+            self.routes = above.routes;
+        }
         lines::inherit(&mut self.auth, &above.auth);
         self.inherit_settings(above);
         self.api.inherit_settings(&above.api);
@@ -194,13 +190,14 @@ impl LocationConf for Location {
     fn continues(&mut self, above: &Self) {
         lines::inherit(&mut self.answers, &above.answers);
         lines::inherit(&mut self.api.pools, &above.api.pools);
+        lines::inherit(&mut self.api.known, &above.api.known);
     }
 
     fn found_upstream(&mut self, name: &str, main: &Main) {
-        let lists = match self.choice.as_ref().map(|placed| &placed.value) {
-            Some(Choice::Targets(targets)) => std::slice::from_ref(targets),
-            Some(Choice::Routes(at)) => main.routes.get(*at).map_or(&[][..], |r| &r.targets),
-            _ => return,
+        let lists = match (&self.targets, self.routes) {
+            (Some(targets), _) => std::slice::from_ref(targets),
+            (None, Some(at)) => main.routes.get(at).map_or(&[][..], |r| &r.targets),
+            (None, None) => return,
         };
         let targets = lists.iter().flat_map(|targets| targets.iter());
         let unnamed: Vec<_> = targets.filter(|target| target.circuit.is_none()).collect();
@@ -240,15 +237,13 @@ pub fn otherwise(text: &str) -> ConfResult<Otherwise> {
 pub fn openai(conf: &mut Conf, location: &mut Location) -> Read {
     choose(conf, location, |names| {
         let targets = TargetName::parse_list(names.iter().copied());
-        targets.map(Choice::NamedTargets).map_err(|e| e.to_string())
+        targets.map(Choice::Targets).map_err(|e| e.to_string())
     })
 }
 
 /// Reads `openai_route`.
 pub fn route(conf: &mut Conf, location: &mut Location) -> Read {
-    choose(conf, location, |names| {
-        Ok(Choice::NamedRoutes(names.concat()))
-    })
+    choose(conf, location, |names| Ok(Choice::Routes(names.concat())))
 }
 
 /// Stores the source of keys. `openai` and `openai_route` exclude each other.

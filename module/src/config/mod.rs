@@ -143,11 +143,6 @@ pub struct Main {
 }
 
 impl Main {
-    /// The position of the pool of this name.
-    pub fn pool_named(&self, name: &str) -> Option<usize> {
-        self.pools.iter().position(|pool| pool.name == name)
-    }
-
     /// The pool of the first target, and its position, if all requests of the location have
     /// the same targets.
     pub fn first_pool(&self, place: &Location) -> Option<(usize, &Pool)> {

@@ -66,12 +66,9 @@ impl Pool {
         };
         let (name, fallback) = &placed.value;
         let mistake = |e| placed.mistake(format!("openai_pool \"{}\": {e}", self.name));
-        let group = groups.iter().position(|group| group.name == *name);
-        let group = group.ok_or_else(|| {
-            let known = groups.iter().map(|group| &*group.name);
-            let none = lines::none_named("group", "openai_redlock", name, known);
-            mistake(format!("store: {none}"))
-        })?;
+        let known = groups.iter().map(|group| &*group.name);
+        let group = lines::find("group", "openai_redlock", name, known)
+            .map_err(|e| mistake(format!("store: {e}")))?;
         let names = groups[group].names(&self.name).map_err(mistake)?;
         for key in &self.keys {
             key.slots().map_err(|e| mistake(format!("key: {e}")))?;
@@ -104,7 +101,7 @@ pub fn no_keys(pool: &str) -> String {
 
 /// Reads an `openai_pool` block.
 pub fn read(conf: &mut Conf, main: &mut Main) -> Read {
-    let name = lines::name(conf, "off", |name| main.pool_named(name).is_some())?;
+    let name = lines::name(conf, "off", |name| main.known_pool(name).is_ok())?;
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     if !name.chars().all(plain) {
         let wanted = "of the characters A-Z a-z 0-9 . _ -";
