@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::keys::KeyTable;
 use super::taken_over::{KnownPool, taken_over};
-use super::zone::with;
+use super::zone::as_worker;
 use crate::config::{Main, PoolKey, ProbeSettings};
 use crate::pool::{self, circuits, in_zone};
 use crate::telemetry::{event, now};
@@ -29,7 +29,7 @@ const PATIENCE_MS: u64 = 10_000;
 const MOST_OF_ANSWER: usize = 64 << 10;
 
 /// An upstream to be probed.
-struct Subject {
+struct ProbedUpstream {
     name: String,
     circuit: CircuitId,
     settings: Rc<ProbeSettings>,
@@ -41,7 +41,7 @@ struct Subject {
 
 /// A running probe.
 struct Probe {
-    subject: usize,
+    upstream: usize,
     probed: Probed,
     peer: Peer,
     request: Zeroizing<Vec<u8>>,
@@ -52,7 +52,7 @@ struct Probe {
 
 #[derive(Default)]
 struct Prober {
-    subjects: Vec<Subject>,
+    upstreams: Vec<ProbedUpstream>,
     probes: FxHashMap<u64, Probe>,
     last: u64,
 }
@@ -67,7 +67,7 @@ pub fn start(main: &Main) {
         return;
     };
     let (upstreams, served) = (main.upstreams.borrow(), main.served.borrow());
-    let mut subjects = vec![];
+    let mut probed = vec![];
     for (at, (upstream, &circuit)) in upstreams.iter().zip(&known.circuits).enumerate() {
         let (Some(settings), Some(circuit)) = (&upstream.probe, circuit) else {
             continue;
@@ -75,9 +75,9 @@ pub fn start(main: &Main) {
         let pools = served.iter().filter(|(upstream, _)| *upstream == at);
         let pools = pools.filter_map(|&(_, pool)| known.pools.get(pool));
         let pools: Vec<_> = pools.collect();
-        let mut timer = Timer::new(true, tick, subjects.len() as u64);
+        let mut timer = Timer::new(true, tick, probed.len() as u64);
         timer.start(settings.interval_ms);
-        subjects.push(Subject {
+        probed.push(ProbedUpstream {
             name: upstream.name.clone(),
             circuit,
             settings: Rc::clone(settings),
@@ -86,7 +86,7 @@ pub fn start(main: &Main) {
             timer,
         });
     }
-    PROBER.with_borrow_mut(|prober| prober.subjects = subjects);
+    PROBER.with_borrow_mut(|prober| prober.upstreams = probed);
 }
 
 fn keys(pools: &[&KnownPool]) -> Vec<(String, Rc<KeyTable>)> {
@@ -104,24 +104,23 @@ pub fn stop() {
 fn tick(at: u64) {
     let at = at as usize;
     let due = PROBER.with_borrow_mut(|prober| {
-        let subject = prober.subjects.get_mut(at)?;
-        subject.timer.start(subject.settings.interval_ms);
-        Some(subject.due())
+        let upstream = prober.upstreams.get_mut(at)?;
+        upstream.timer.start(upstream.settings.interval_ms);
+        Some(upstream.due())
     });
     for probed in due.unwrap_or_default() {
         PROBER.with_borrow_mut(|prober| prober.send(at, probed));
     }
 }
 
-impl Subject {
+impl ProbedUpstream {
     /// What this worker must probe now.
     fn due(&self) -> Vec<Probed> {
         let interval_ms = self.settings.interval_ms;
-        let due = with(|worker| {
-            let id = worker.id;
-            worker.change(|zone| zone.due_probes(self.circuit, &self.pools, id, interval_ms, now()))
+        let due = as_worker(|zone, id| {
+            zone.due_probes(self.circuit, &self.pools, id, interval_ms, now())
         });
-        due.flatten().unwrap_or_default()
+        due.unwrap_or_default()
     }
 
     /// The name of a key's pool, and the key.
@@ -144,13 +143,13 @@ impl Subject {
 
 impl Prober {
     fn send(&mut self, at: usize, probed: Probed) {
-        let Some(subject) = self.subjects.get(at) else {
+        let Some(upstream) = self.upstreams.get(at) else {
             return;
         };
-        let Some(key) = subject.key_for(probed) else {
+        let Some(key) = upstream.key_for(probed) else {
             return;
         };
-        let settings = &subject.settings;
+        let settings = &upstream.settings;
         let mut request = Zeroizing::new(Vec::with_capacity(512));
         request.extend_from_slice(settings.head.as_bytes());
         request.extend_from_slice(&key.authorization);
@@ -159,12 +158,12 @@ impl Prober {
         let number = self.last;
         let peer = Peer::connect(&settings.address, settings.tls.as_ref(), heard, number);
         let Ok(peer) = peer else {
-            return subject.conclude(probed, Verdict::UpstreamError);
+            return upstream.conclude(probed, Verdict::UpstreamError);
         };
         let mut deadline = Timer::new(true, late, number);
         deadline.start(PATIENCE_MS);
         let probe = Probe {
-            subject: at,
+            upstream: at,
             probed,
             peer,
             request,
@@ -177,9 +176,9 @@ impl Prober {
 
     fn conclude(&mut self, number: u64, verdict: Verdict) {
         if let Some(probe) = self.probes.remove(&number)
-            && let Some(subject) = self.subjects.get(probe.subject)
+            && let Some(upstream) = self.upstreams.get(probe.upstream)
         {
-            subject.conclude(probe.probed, verdict);
+            upstream.conclude(probe.probed, verdict);
         }
     }
 }
@@ -235,7 +234,7 @@ impl Probe {
     }
 }
 
-impl Subject {
+impl ProbedUpstream {
     /// Reports the result of a probe to the zone, and logs a change of state.
     fn conclude(&self, probed: Probed, verdict: Verdict) {
         let Probed::Key(index) = probed else {
