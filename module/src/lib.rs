@@ -26,7 +26,7 @@ type Driver = gateway::Driver<LockService>;
 /// The module, as it is exported to nginx.
 pub(crate) struct Openai;
 
-nginx_safe::export_module!(ngx_http_openai_module, Openai, config::COMMANDS);
+nginx_safe::export_module!(ngx_http_openai_module, Openai, config::DIRECTIVES);
 
 impl HttpModule for Openai {
     type Main = Main;

@@ -16,7 +16,7 @@ use crate::telemetry::{event, metrics, now, snapshot};
 /// no error can keep the previous configuration in use.
 pub fn commit(main: &Main) -> ConfResult {
     let Some(shared) = main.shared else {
-        pool::take_over(None);
+        pool::set_taken_over(None);
         return Ok(());
     };
     let pools = main.for_zone();
@@ -29,7 +29,7 @@ pub fn commit(main: &Main) -> ConfResult {
     let (accepted, circuits) = accepted.map_err(|e: ReconcileError| format!("openai_zone: {e}"))?;
     let known = main.pools.iter().zip(accepted.pools);
     let known = known.map(|(pool, (id, indexes))| KnownPool::new(pool, id, &indexes));
-    pool::take_over(Some(TakenOver {
+    pool::set_taken_over(Some(TakenOver {
         generation: accepted.generation,
         instance: format!("{:016x}", StdRng::from_os_rng().next_u64()),
         pools: known.collect(),

@@ -92,7 +92,7 @@
 //! | [`TlsContext`], [`Tls`] | counted references to OpenSSL's context, which does not depend on the configuration |
 //! | [`Background`] | its closure cannot contain those of the above that point to nginx, because they are not `Send`; it keeps the module loaded |
 //! | [`clocks`] and other functions | panic or do nothing in a thread that is not nginx's |
-//! | [`Commands`], [`HttpModule`] | passed to nginx only by [`export_module`], which implements an unsafe trait |
+//! | [`Directives`], [`HttpModule`] | passed to nginx only by [`export_module`], which implements an unsafe trait |
 //!
 //! Each misuse that must not compile has a `compile_fail` example at the type concerned. `make
 //! test-stable` runs these examples and the tests of this crate, which are linked with nginx's
@@ -119,7 +119,8 @@ mod thread;
 mod upstream;
 
 pub use config::directive::{
-    Args, Command, Commands, Directive, Scope, argument, command, missing_semicolon,
+    Args, Directive, DirectiveEntry, Directives, Scope, argument, directive_entry,
+    missing_semicolon,
 };
 pub use config::module::{HttpModule, LocationConf, MainConf};
 pub use config::parse::{Block, Conf, ConfResult, Mistake, Position};
@@ -147,7 +148,7 @@ pub use thread::Background;
 pub use upstream::attempt::{AnswerHead, AttemptDecision};
 pub use upstream::rewrite::Rewrite;
 
-pub use config::variable::{Value, Variable, Variables};
+pub use config::variable::{Variable, VariableValue, Variables};
 pub use upstream::wrap::Wrapped;
 
 /// Items that the expansion of [`export_module`] uses. Not for other use.

@@ -1,6 +1,7 @@
 //! The variables `$openai_*`, for logs and other directives.
 
-use nginx_safe::{Request, Value, Variable, Variables};
+use nginx_safe::VariableValue::{self, Bytes, Missing, Number, Text};
+use nginx_safe::{Request, Variable, Variables};
 use openai_core::admin::lock_id;
 use openai_core::lease::{Cause, PoolGauges};
 use openai_core::prices;
@@ -20,7 +21,7 @@ pub const ALL: Variables = Variables {
     all: DECLARED,
 };
 
-const fn variable(name: &'static str, read: fn(Request<'_>) -> Value) -> Variable {
+const fn variable(name: &'static str, read: fn(Request<'_>) -> VariableValue) -> Variable {
     Variable { name, read }
 }
 
@@ -104,7 +105,7 @@ const DECLARED: &[Variable] = &[
         of_trace(&r, |ids| ids.parent.span_id())
     }),
     variable("openai_request_id", |r| {
-        trace::logged_id(&r).map_or(Value::Missing, |id| Value::Bytes(id.to_vec()))
+        trace::logged_id(&r).map_or(Missing, |id| Bytes(id.to_vec()))
     }),
     variable("openai_lock_votes", |r| {
         number(context(&r).and_then(|ctx| ctx.wait().votes))
@@ -119,22 +120,20 @@ fn lease<'a>(request: &Request<'a>) -> Option<(Lease, &'a Main)> {
     context(request)?.lease().zip(request.main_conf::<Main>())
 }
 
-fn text(found: Option<&str>) -> Value {
-    found.map_or(Value::Missing, |text| {
-        Value::Bytes(text.as_bytes().to_vec())
-    })
+fn text(found: Option<&str>) -> VariableValue {
+    found.map_or(Missing, |text| Bytes(text.as_bytes().to_vec()))
 }
 
-fn word(found: Option<&'static str>) -> Value {
-    found.map_or(Value::Missing, Value::Text)
+fn word(found: Option<&'static str>) -> VariableValue {
+    found.map_or(Missing, Text)
 }
 
-fn number(found: Option<impl Into<u64>>) -> Value {
-    found.map_or(Value::Missing, |number| Value::Number(number.into()))
+fn number(found: Option<impl Into<u64>>) -> VariableValue {
+    found.map_or(Missing, |number| Number(number.into()))
 }
 
 /// Pool of the lease; without one, of the target, or of the location.
-fn pool(request: Request<'_>) -> Value {
+fn pool(request: Request<'_>) -> VariableValue {
     let leased = lease(&request).and_then(|(lease, main)| main.pools.get(lease.pool));
     text(
         leased
@@ -149,26 +148,26 @@ fn here<'a>(request: &Request<'a>) -> Option<(usize, &'a Pool)> {
     chosen.or_else(|| main.first_pool(request.location::<Location>()?))
 }
 
-fn lease_id(request: Request<'_>) -> Value {
+fn lease_id(request: Request<'_>) -> VariableValue {
     let lease = lease(&request).map(|(l, _)| pool::lease_id(&l.grant));
     let lock = || Some(lock_id(context(&request)?.lock_call()?.lock.get()?.nonce()));
     text(lease.or_else(lock).as_deref())
 }
 
-fn lease_status(request: Request<'_>) -> Value {
-    Value::Text(context(&request).map_or("none", |ctx| ctx.wait().status.as_str()))
+fn lease_status(request: Request<'_>) -> VariableValue {
+    Text(context(&request).map_or("none", |ctx| ctx.wait().status.as_str()))
 }
 
 fn client<'a>(request: &Request<'a>) -> Option<&'a openai_core::clients::Client> {
     context(request)?.client(request.main_conf::<Main>()?)
 }
 
-fn model(request: Request<'_>) -> Value {
+fn model(request: Request<'_>) -> VariableValue {
     text(context(&request).and_then(|ctx| ctx.head.read.get()?.model.as_str()))
 }
 
 /// Model in the upstream request.
-fn upstream_model(request: Request<'_>) -> Value {
+fn upstream_model(request: Request<'_>) -> VariableValue {
     let alias = context(&request)
         .zip(request.main_conf::<Main>())
         .and_then(|(ctx, main)| ctx.alias(main));
@@ -176,13 +175,13 @@ fn upstream_model(request: Request<'_>) -> Value {
 }
 
 /// Upstream of the current attempt.
-fn upstream(request: Request<'_>) -> Value {
+fn upstream(request: Request<'_>) -> VariableValue {
     let target = context(&request).and_then(Context::chosen);
     text(target.and_then(|target| target.upstream).as_deref())
 }
 
 /// Whether the client asked for a stream; missing if the body was not read.
-fn stream(request: Request<'_>) -> Value {
+fn stream(request: Request<'_>) -> VariableValue {
     let head = context(&request).and_then(|ctx| ctx.head.read.get());
     word(head.map(|head| match head.stream {
         Some(true) => "true",
@@ -191,7 +190,7 @@ fn stream(request: Request<'_>) -> Value {
 }
 
 /// A report on the group whose nodes hold the locks of the location's pool.
-fn of_group(request: &Request<'_>, tell: fn(usize, &PoolNames) -> Option<String>) -> Value {
+fn of_group(request: &Request<'_>, tell: fn(usize, &PoolNames) -> Option<String>) -> VariableValue {
     let told = here(request).and_then(|(_, pool)| match &pool.store {
         Store::Redlock { group, names, .. } => tell(*group, names),
         _ => None,
@@ -200,7 +199,7 @@ fn of_group(request: &Request<'_>, tell: fn(usize, &PoolNames) -> Option<String>
 }
 
 /// The circuits of all upstreams, as JSON.
-fn circuits(request: Request<'_>) -> Value {
+fn circuits(request: Request<'_>) -> VariableValue {
     let standing = request.main_conf::<Main>().and_then(pool::standing);
     let listed = standing.map(|standing| {
         let circuits = standing.circuits.into_iter();
@@ -219,17 +218,17 @@ fn circuits(request: Request<'_>) -> Value {
     text(listed.as_deref())
 }
 
-fn of_trace(request: &Request<'_>, pick: fn(&Ids) -> &[u8]) -> Value {
-    trace::ids(request).map_or(Value::Missing, |ids| Value::Bytes(pick(ids).to_vec()))
+fn of_trace(request: &Request<'_>, pick: fn(&Ids) -> &[u8]) -> VariableValue {
+    trace::ids(request).map_or(Missing, |ids| Bytes(pick(ids).to_vec()))
 }
 
-fn tokens(request: &Request<'_>, pick: fn(Tokens) -> u64) -> Value {
+fn tokens(request: &Request<'_>, pick: fn(Tokens) -> u64) -> VariableValue {
     let used = usage::told(request).filter(|(_, used)| used.source != Source::None);
     number(used.map(|(_, used)| pick(used.tokens)))
 }
 
 /// Cost in dollars; missing if the model has no price.
-fn cost(request: Request<'_>) -> Value {
+fn cost(request: Request<'_>) -> VariableValue {
     let cost = usage::told(&request)
         .zip(request.main_conf::<Main>())
         .and_then(|((ctx, used), main)| usage::cost(main, ctx, used));
@@ -237,7 +236,7 @@ fn cost(request: Request<'_>) -> Value {
 }
 
 /// The keys of the location's pool, as JSON.
-fn pool_keys(request: Request<'_>) -> Value {
+fn pool_keys(request: Request<'_>) -> VariableValue {
     let pool = here(&request).and_then(|(at, _)| {
         let standing = pool::standing(request.main_conf::<Main>()?)?;
         standing.pools.into_iter().nth(at)
@@ -263,7 +262,7 @@ fn pool_keys(request: Request<'_>) -> Value {
     text(listed.as_deref())
 }
 
-fn gauge(request: &Request<'_>, pick: fn(PoolGauges) -> u32) -> Value {
+fn gauge(request: &Request<'_>, pick: fn(PoolGauges) -> u32) -> VariableValue {
     let gauges = here(request).and_then(|(at, _)| pool::gauges(at));
     number(gauges.map(pick))
 }

@@ -6,10 +6,9 @@ use super::lines;
 use super::values::{self, DAY};
 
 /// What to do with the upstream's response when the client has left.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAbort {
     /// Close the connection to the upstream.
-    #[default]
     Close,
     /// Read on for at most this time, and at most this number of bytes.
     Drain { time_ms: u64, size: u64 },
@@ -25,14 +24,11 @@ impl ClientAbort {
                 return Err(values::invalid(&words.join(" "), wanted));
             }
         };
-        let (mut time_ms, mut size) = (None, None);
-        lines::parameters(bounds, &["time", "size"], |line| match line.name {
-            "time" => line.one(&mut time_ms, values::time(1..=DAY)),
-            _ => line.one(&mut size, values::size),
+        let (mut time_ms, mut size) = (60_000, 8 << 20);
+        lines::parameters(bounds, |line| {
+            line.one("time", &mut time_ms, values::time(1..=DAY));
+            line.one("size", &mut size, values::size);
         })?;
-        Ok(Self::Drain {
-            time_ms: time_ms.unwrap_or(60_000),
-            size: size.unwrap_or(8 << 20) as u64,
-        })
+        Ok(Self::Drain { time_ms, size })
     }
 }

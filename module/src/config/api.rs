@@ -6,23 +6,20 @@ use super::lines::{self, Placed, Read};
 use super::values::{self, DAY, SECOND};
 use super::{Answers, Location, Main};
 
-/// Shortest and longest duration of locks without `openai_lock_ttl`, in milliseconds.
-const TTL_MS: (u64, u64) = (1_000, 3_600_000);
-
-/// Settings of the lock service at one level; `None` is inherited.
-#[derive(Default)]
-pub struct Api {
-    pub(super) pools: Option<Placed<Pools>>,
-    pub(super) ttl_ms: Option<(u64, u64)>,
-    pub(super) shows_key: Option<bool>,
-}
-
-#[derive(Clone)]
-pub(super) enum Pools {
-    All,
-    Named(Vec<String>),
-    /// Positions of the pools in the configuration.
-    Known(Vec<usize>),
+settings! {
+    /// Settings of the lock service at one level.
+    pub struct Api {
+        /// Names of the pools, or `on` for all.
+        pub(super) pools: Option<Placed<Vec<String>>>,
+        /// Positions of the pools, once all are known.
+        pub(super) known: Option<Vec<usize>>,
+    }
+    inherited {
+        /// Shortest and longest duration of a lock, in milliseconds.
+        ttl_ms: (u64, u64) = (1_000, 3_600_000),
+        /// Whether the owner of a lock receives the key.
+        shows_key: bool = false,
+    }
 }
 
 impl Api {
@@ -33,66 +30,46 @@ impl Api {
 
     /// Positions of the pools whose keys it locks. The first is the default.
     pub fn pools(&self) -> &[usize] {
-        match self.pools.as_ref().map(|placed| &placed.value) {
-            Some(Pools::Known(pools)) => pools,
-            _ => &[],
-        }
-    }
-
-    /// Shortest and longest duration of a lock, in milliseconds.
-    pub fn ttl_ms(&self) -> (u64, u64) {
-        self.ttl_ms.unwrap_or(TTL_MS)
-    }
-
-    /// Whether the owner of a lock receives the key.
-    pub fn shows_key(&self) -> bool {
-        self.shows_key.unwrap_or(false)
+        self.known.as_deref().unwrap_or_default()
     }
 
     /// Looks up the pools by their names.
     pub(super) fn resolve(&mut self, main: &Main) -> Result<(), Mistake> {
-        let Some(placed) = &self.pools else {
+        let Some(placed) = self.pools.as_ref().filter(|_| self.known.is_none()) else {
             return Ok(());
         };
-        let known = match &placed.value {
-            Pools::Known(_) => return Ok(()),
-            Pools::All => Ok((0..main.pools.len()).collect()),
-            Pools::Named(names) => names.iter().map(|name| main.known_pool(name)).collect(),
+        let known: ConfResult<Vec<_>> = match placed.value.as_slice() {
+            [all] if all == "on" => Ok((0..main.pools.len()).collect()),
+            names => names.iter().map(|name| main.known_pool(name)).collect(),
         };
-        let known: Vec<_> =
-            known.map_err(|e: String| placed.mistake(format!("openai_api: {e}")))?;
+        let known = known.map_err(|e| placed.mistake(format!("openai_api: {e}")))?;
         if known.is_empty() {
             return Err(placed.mistake("openai_api: needs an \"openai_pool\" block in http"));
         }
         if main.clients.is_none() {
             return Err(placed.mistake("openai_api: needs an \"openai_clients\" block in http"));
         }
-        self.pools = Some(placed.with(Pools::Known(known)));
+        self.known = Some(known);
         Ok(())
     }
 }
 
 /// Reads `openai_api`.
 pub fn read(conf: &mut Conf, location: &mut Location) -> Read {
-    lines::directive(conf, |line| {
-        line.many(&mut location.api.pools, |names| {
-            pools(names).map(|pools| Placed::new(conf, pools))
-        })
+    lines::many(conf, &mut location.api.pools, |names| {
+        pools(names).map(|pools| Placed::new(conf, pools))
     })?;
     location.answers = Some(Answers::Api);
     Ok(conf.serve_content()?)
 }
 
-fn pools(names: &[&str]) -> ConfResult<Pools> {
+fn pools(names: &[&str]) -> ConfResult<Vec<String>> {
     for (at, name) in names.iter().enumerate() {
         if names[..at].contains(name) {
             return Err(format!("\"{name}\" is a duplicate, remove one of them"));
         }
     }
-    Ok(match names {
-        ["on"] => Pools::All,
-        _ => Pools::Named(names.iter().map(ToString::to_string).collect()),
-    })
+    Ok(names.iter().map(ToString::to_string).collect())
 }
 
 /// Reads the shortest and the longest duration of a lock.

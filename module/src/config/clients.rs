@@ -1,7 +1,7 @@
 //! `openai_clients`: who may use the gateway.
 
 use nginx_safe::{Conf, ConfResult};
-use openai_core::clients::{ClientDirective, Clients, Measure, QuotaDirective, TokenSource};
+use openai_core::clients::{ClientDirective, Clients, Measure, QuotaDirective};
 
 use super::lines::{self, Placed, Read};
 use super::{Main, source};
@@ -15,10 +15,10 @@ pub fn read(conf: &mut Conf, main: &mut Main) -> Read {
     }
     let mut clients = Clients::default();
     let (mut quotas, mut places) = (vec![], vec![]);
-    lines::block(conf, &["client", "quota"], |conf, line| match line.name {
-        "client" => client(conf, line.values, &mut clients),
-        _ => {
-            let quota = QuotaDirective::parse(line.values).map_err(|e| e.to_string())?;
+    lines::block(conf, |conf, line| {
+        line.each("client", |values| client(conf, values, &mut clients));
+        line.each("quota", |values| {
+            let quota = QuotaDirective::parse(values).map_err(|e| e.to_string())?;
             let mut limits = quota.quota.limits().iter();
             if limits.any(|limit| limit.measure == Measure::Cost) {
                 let placed = || Placed::new(conf, quota.whose.to_string());
@@ -27,7 +27,7 @@ pub fn read(conf: &mut Conf, main: &mut Main) -> Read {
             quotas.push(quota);
             places.push(conf.position());
             Ok(())
-        }
+        });
     })?;
     let dev_mode = source::environment(conf, "DEV_MODE").as_str() == "true";
     clients = clients.with_dev_mode(dev_mode).map_err(|e| e.to_string())?;
@@ -57,9 +57,6 @@ fn client(conf: &Conf, parameters: &[&str], clients: &mut Clients) -> ConfResult
     if conf.only_signals() {
         return Ok(());
     }
-    let text = match &directive.source {
-        TokenSource::Env(name) => source::required(conf, name)?,
-        TokenSource::File(path) => source::file(conf, path, false)?,
-    };
+    let text = source::text(conf, &directive.source, false)?;
     clients.add(&directive, &text).map_err(|e| e.to_string())
 }

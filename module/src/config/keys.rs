@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use nginx_safe::{Conf, ConfResult};
-use openai_core::keys::{Fingerprint, KeyDirective, KeyList, KeySource, KeySpec};
+use openai_core::keys::{Fingerprint, KeyDirective, KeyList, KeySpec, SecretSource};
 use openai_core::lease::{KeyConfig, id_hash};
 use openai_core::redlock::{NameError, Slot};
 use zeroize::Zeroizing;
@@ -68,60 +68,51 @@ fn bearer(key: &str) -> Rc<Zeroizing<Vec<u8>>> {
 /// A `key` line, with what is needed to read it again.
 pub struct KeyLine {
     directive: KeyDirective,
-    from: From,
-}
-
-enum From {
-    /// Environment variable or literal: cannot change while nginx runs.
-    Text(Zeroizing<String>),
-    File {
-        path: String,
-        read: Option<Stamp>,
-    },
+    /// Text of an environment variable or literal, which cannot change while nginx runs.
+    text: Zeroizing<String>,
+    /// Full path of a file, and its stamp from before it was read.
+    file: Option<(String, Option<Stamp>)>,
 }
 
 impl KeyLine {
     pub fn parse(conf: &Conf, parameters: &[&str]) -> ConfResult<Self> {
         let directive = KeyDirective::parse(parameters).map_err(|e| e.to_string())?;
-        let from = match &directive.source {
-            KeySource::Env(name) if directive.optional => {
-                From::Text(source::environment(conf, name))
-            }
-            KeySource::Env(name) => From::Text(source::required(conf, name)?),
-            KeySource::Literal(key) => From::Text(Zeroizing::new(key.expose().to_owned())),
-            KeySource::File(path) => {
+        let (mut text, mut file) = (Zeroizing::default(), None);
+        match &directive.source {
+            SecretSource::File(path) => {
                 let path = conf.full_path(path)?;
-                let read = Stamp::of(&path);
-                From::File { path, read }
+                let stamp = Stamp::of(&path);
+                file = Some((path, stamp));
             }
-        };
-        Ok(Self { directive, from })
+            source => text = source::text(conf, source, directive.optional)?,
+        }
+        Ok(Self {
+            directive,
+            text,
+            file,
+        })
     }
 
-    pub fn source(&self) -> &KeySource {
+    pub fn source(&self) -> &SecretSource {
         &self.directive.source
     }
 
     /// Adds its keys; `secret` is the value of `ENCRYPTION_KEY`.
     pub fn add_to(&self, keys: &mut KeyList, secret: &str) -> ConfResult {
         let read;
-        let text = match &self.from {
-            From::Text(text) => text,
-            From::File { path, .. } => {
-                read = source::read(path, self.directive.optional, secret)
-                    .map_err(|e| format!("{}: {e}", self.directive.source))?;
-                &read
-            }
-        };
+        let mut text = &self.text;
+        if let Some((path, _)) = &self.file {
+            read = source::read(path, self.directive.optional, secret)
+                .map_err(|e| format!("{}: {e}", self.directive.source))?;
+            text = &read;
+        }
         keys.add(&self.directive, text).map_err(|e| e.to_string())
     }
 
     /// The path of its file, and the file's stamp from before it was read.
     pub fn file(&self) -> Option<(&str, Option<Stamp>)> {
-        match &self.from {
-            From::Text(_) => None,
-            From::File { path, read } => Some((path, *read)),
-        }
+        let (path, stamp) = self.file.as_ref()?;
+        Some((path, *stamp))
     }
 }
 

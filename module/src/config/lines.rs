@@ -1,4 +1,4 @@
-//! Readers of directives, lines of blocks, and parameters.
+//! Readers of directives, blocks and parameters.
 
 use nginx_safe::{Conf, ConfResult, Mistake, Position, argument, missing_semicolon};
 use openai_core::echo::begins_like_a_key;
@@ -23,20 +23,6 @@ impl<T> Placed<T> {
     pub fn mistake(&self, message: impl Into<String>) -> Mistake {
         self.at.mistake(message)
     }
-
-    /// Another value for the same directive.
-    pub fn with<U>(&self, value: U) -> Placed<U> {
-        let at = self.at.clone();
-        Placed { value, at }
-    }
-}
-
-/// A mistake in a directive; without a position if the directive is absent.
-pub fn mistake<T>(directive: Option<&Placed<T>>, message: String) -> Mistake {
-    match directive {
-        Some(placed) => placed.mistake(message),
-        None => message.into(),
-    }
 }
 
 /// Makes `read` return its value with the current position.
@@ -47,110 +33,172 @@ pub fn placed<T>(
     move |text| read(text).map(|value| Placed::new(conf, value))
 }
 
-/// A directive, a line of a block, or a `NAME=VALUE` parameter.
-pub struct Line<'a> {
-    pub name: &'a str,
-    pub values: &'a [&'a str],
+const DUPLICATE: &str = "is a duplicate, remove one of them";
+
+/// A directive of a block, or a `NAME=VALUE` parameter. Its reader calls one of the methods for
+/// each name that is allowed.
+pub struct Statement<'a> {
+    name: &'a str,
+    values: &'a [&'a str],
+    /// The allowed names.
+    allowed: Vec<&'static str>,
+    /// Names of the statements so far.
+    seen: &'a mut Vec<&'static str>,
+    result: Option<ConfResult>,
 }
 
-impl Line<'_> {
-    /// Reads its only argument into `place`, which must be empty.
-    pub fn one<T>(
-        &self,
-        place: &mut Option<T>,
-        read: impl FnOnce(&str) -> ConfResult<T>,
-    ) -> ConfResult {
-        self.many(place, |values| match values {
-            [value] => read(value),
-            _ => Err("takes one argument".into()),
-        })
-    }
-
-    /// Reads its arguments into `place`, which must be empty.
-    pub fn many<T>(
-        &self,
-        place: &mut Option<T>,
-        read: impl FnOnce(&[&str]) -> ConfResult<T>,
-    ) -> ConfResult {
-        if place.is_some() {
-            return Err("is a duplicate, remove one of them".into());
+impl<'a> Statement<'a> {
+    fn new(name: &'a str, values: &'a [&'a str], seen: &'a mut Vec<&'static str>) -> Self {
+        Self {
+            name,
+            values,
+            allowed: vec![],
+            seen,
+            result: None,
         }
-        *place = Some(read(self.values)?);
-        Ok(())
+    }
+
+    /// Reads the arguments of a statement that may be repeated.
+    pub fn each(&mut self, name: &'static str, read: impl FnOnce(&[&str]) -> ConfResult) {
+        self.allowed.push(name);
+        if self.name == name {
+            self.result = Some(read(self.values));
+            self.seen.push(name);
+        }
+    }
+
+    /// Reads the arguments of a statement that must not be repeated.
+    pub fn once(&mut self, name: &'static str, read: impl FnOnce(&[&str]) -> ConfResult) {
+        let is_duplicate = self.seen.contains(&name);
+        self.each(name, |values| match is_duplicate {
+            true => Err(DUPLICATE.into()),
+            false => read(values),
+        });
+    }
+
+    /// Reads the only argument of a statement that must not be repeated into `place`.
+    pub fn one<T, P: From<T>>(
+        &mut self,
+        name: &'static str,
+        place: &mut P,
+        read: impl FnOnce(&str) -> ConfResult<T>,
+    ) {
+        self.once(name, |values| match values {
+            [value] => {
+                *place = read(value)?.into();
+                Ok(())
+            }
+            _ => Err("takes one argument".into()),
+        });
     }
 }
 
-/// Reads the arguments of the directive.
-pub fn directive(conf: &Conf, read: impl FnOnce(&Line<'_>) -> ConfResult) -> Read {
-    match conf.words()?.as_slice() {
-        [name, values @ ..] => Ok(read(&Line { name, values })?),
-        [] => Err(None),
-    }
+/// Reads the only argument of the directive into `place`, which must be empty.
+pub fn one<T>(
+    conf: &Conf,
+    place: &mut Option<T>,
+    read: impl FnOnce(&str) -> ConfResult<T>,
+) -> Read {
+    many(conf, place, |values| match values {
+        [value] => read(value),
+        _ => Err("takes one argument".into()),
+    })
 }
 
-/// Reads the lines of the directive's block; each must begin with one of these names.
+/// Reads the arguments of the directive into `place`, which must be empty.
+pub fn many<T>(
+    conf: &Conf,
+    place: &mut Option<T>,
+    read: impl FnOnce(&[&str]) -> ConfResult<T>,
+) -> Read {
+    if place.is_some() {
+        return Err(Some(DUPLICATE.into()));
+    }
+    let words = conf.words()?;
+    *place = Some(read(words.get(1..).unwrap_or_default())?);
+    Ok(())
+}
+
+/// Reads the directive's block. Returns the names of the directives in it.
 pub fn block(
     conf: &mut Conf,
-    names: &[&str],
-    mut read: impl FnMut(&Conf, &Line<'_>) -> ConfResult,
-) -> Read {
+    mut read: impl FnMut(&Conf, &mut Statement<'_>),
+) -> Result<Vec<&'static str>, Option<String>> {
     let title = match conf.words()?.as_slice() {
         [name, block, ..] => format!("{name} \"{block}\""),
         words => words.concat(),
     };
+    let mut seen = vec![];
     let read = |conf: &Conf, line: nginx_safe::Block<'_>| {
         let [name, values @ ..] = line.words else {
             return Ok(());
         };
-        if !names.contains(name) {
-            let names = names.join(", ");
-            return Err(format!(
-                "{title}: unknown directive \"{name}\", it must be one of {names}"
-            ));
-        }
-        read(conf, &Line { name, values }).map_err(|e| {
+        let mut statement = Statement::new(name, values, &mut seen);
+        read(conf, &mut statement);
+        let allowed = statement.allowed;
+        let result = statement.result.ok_or_else(|| {
+            let names = allowed.join(", ");
+            format!("{title}: unknown directive \"{name}\", it must be one of {names}")
+        })?;
+        result.map_err(|e| {
             // If this line lacks its semicolon, the name of the next line is among its values.
-            let next = values.iter().skip(1).find(|value| names.contains(value));
+            let next = values.iter().skip(1).find(|value| allowed.contains(value));
             let e = next.map_or(e, |next| missing_semicolon(next));
             format!("{title}: {name}: {e}")
         })
     };
-    conf.block(read).map_err(|()| None)
+    conf.block(read).map_err(|()| None)?;
+    Ok(seen)
 }
 
-/// Reads `NAME=VALUE` parameters with one of these names.
-pub fn parameters(
-    words: &[&str],
-    names: &[&str],
-    mut read: impl FnMut(&Line<'_>) -> ConfResult,
-) -> ConfResult {
+/// Reads `NAME=VALUE` parameters.
+pub fn parameters(words: &[&str], mut read: impl FnMut(&mut Statement<'_>)) -> ConfResult {
+    let mut seen = vec![];
     for word in words {
         let (name, value) = word.split_once('=').unwrap_or_default();
-        if !names.contains(&name) {
-            let names = names.join("=, ");
-            return Err(format!(
-                "invalid parameter \"{word}\", it must be one of {names}="
-            ));
-        }
-        let values = &[value];
-        read(&Line { name, values }).map_err(|e| format!("{name}: {e}"))?;
+        let values = [value];
+        let mut statement = Statement::new(name, &values, &mut seen);
+        read(&mut statement);
+        let names = statement.allowed.join("=, ");
+        let unknown = || format!("invalid parameter \"{word}\", it must be one of {names}=");
+        let result = statement.result.ok_or_else(unknown)?;
+        result.map_err(|e| format!("{name}: {e}"))?;
     }
     Ok(())
 }
 
-/// Error message for an unknown name, with the names that exist.
-pub fn none_named<'a>(
+/// Like [`parameters`], but fails if there are none.
+pub fn some_parameters(words: &[&str], mut read: impl FnMut(&mut Statement<'_>)) -> ConfResult {
+    if !words.is_empty() {
+        return parameters(words, read);
+    }
+    let mut seen = vec![];
+    let mut none = Statement::new("", &[], &mut seen);
+    read(&mut none);
+    let names = none.allowed.join("=, ");
+    Err(format!("takes one or more parameters of {names}="))
+}
+
+/// Position of a name among those that exist; if it is unknown, the error message lists them.
+pub fn find<'a>(
     kind: &str,
     directive: &str,
     name: &str,
-    known: impl Iterator<Item = &'a str>,
-) -> String {
-    let known: Vec<_> = known.map(|name| format!("\"{name}\"")).collect();
-    let known = match known.as_slice() {
-        [] => String::new(),
-        known => format!(", or use {}", known.join(" or ")),
-    };
-    format!("no {kind} \"{name}\"; define it in http by \"{directive} {name} {{ ... }}\"{known}")
+    known: impl Iterator<Item = &'a str> + Clone,
+) -> ConfResult<usize> {
+    known
+        .clone()
+        .position(|known| known == name)
+        .ok_or_else(|| {
+            let known: Vec<_> = known.map(|name| format!("\"{name}\"")).collect();
+            let known = match known.as_slice() {
+                [] => String::new(),
+                known => format!(", or use {}", known.join(" or ")),
+            };
+            format!(
+                "no {kind} \"{name}\"; define it in http by \"{directive} {name} {{ ... }}\"{known}"
+            )
+        })
 }
 
 /// Reads the name of the directive's block. `reserved` has another meaning and is rejected.
@@ -167,4 +215,40 @@ pub fn name(
         return Err(format!("\"{name}\" is a duplicate, use another name"));
     }
     Ok(name)
+}
+
+/// Copies a setting from the level above if it is not set.
+pub fn inherit<T: Clone>(own: &mut Option<T>, above: &Option<T>) {
+    if own.is_none() {
+        own.clone_from(above);
+    }
+}
+
+/// Declares a struct with settings that are inherited from the level above. Each has a method
+/// that returns its value, or the default if no level sets it.
+macro_rules! settings {
+    (
+        $(#[$about:meta])*
+        pub struct $settings:ident { $($(#[$note:meta])* $seen:vis $own:ident: $kind:ty,)* }
+        inherited { $($(#[$doc:meta])* $name:ident: $type:ty = $default:expr,)+ }
+    ) => {
+        $(#[$about])*
+        #[derive(Default)]
+        pub struct $settings {
+            $($(#[$note])* $seen $own: $kind,)*
+            $(pub(super) $name: Option<$type>,)+
+        }
+
+        impl $settings {
+            /// Copies the settings that are not set from the level above.
+            pub(super) fn inherit_settings(&mut self, above: &Self) {
+                $(super::lines::inherit(&mut self.$name, &above.$name);)+
+            }
+
+            $($(#[$doc])*
+            pub fn $name(&self) -> $type {
+                self.$name.unwrap_or($default)
+            })+
+        }
+    };
 }

@@ -8,15 +8,14 @@ use openai_core::routes::TargetName;
 use super::abort::ClientAbort;
 use super::api::Api;
 use super::lines::{self, Placed, Read};
-use super::next_key::{Conditions, NextKey};
+use super::next_key::NextKey;
 use super::trace::Trace;
 use super::usage::Usage;
 use super::{Main, Target, values};
 
 /// What to do with a body that cannot be read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Otherwise {
-    #[default]
     Pass,
     Reject,
 }
@@ -28,39 +27,47 @@ pub enum Answers {
     Metrics,
 }
 
-/// Settings at one level; `None` is inherited.
-#[derive(Default)]
-pub struct Location {
-    /// An `if` or `limit_except` block without a handler inherits that of its location.
-    pub answers: Option<Answers>,
-    choice: Option<Placed<Choice>>,
-    pub(super) auth: Option<Placed<bool>>,
-    pub(super) inspect: Option<bool>,
-    pub(super) inspect_max: Option<usize>,
-    pub(super) oversize: Option<Otherwise>,
-    pub(super) invalid: Option<Otherwise>,
-    /// Whether requests need a client token.
-    asks_token: bool,
-    pub(super) next_key: NextKey,
-    pub api: Api,
-    pub(super) usage: Usage,
-    pub(super) trace: Trace,
-    pub(super) client_abort: Option<ClientAbort>,
-    sends: bool,
-    /// Position of the upstream for targets that name none, if it has a circuit.
-    upstream: Option<usize>,
+settings! {
+    /// Settings at one level.
+    pub struct Location {
+        /// An `if` or `limit_except` block without a handler inherits that of its location.
+        pub answers: Option<Answers>,
+        choice: Option<Placed<Choice>>,
+        /// The targets of all requests; `None` if requests are routed by model or get no key.
+        targets: Option<Rc<[Target]>>,
+        /// Position of the `openai_routes` block that routes the requests.
+        routes: Option<usize>,
+        pub(super) auth: Option<Placed<bool>>,
+        /// Whether requests need a client token.
+        asks_token: bool,
+        pub(super) next_key: NextKey,
+        pub api: Api,
+        pub(super) usage: Usage,
+        pub(super) trace: Trace,
+        sends: bool,
+        /// Position of the upstream for targets that name none, if it has a circuit.
+        upstream: Option<usize>,
+    }
+    inherited {
+        /// Whether bodies are read.
+        inspects: bool = true,
+        /// Maximum size of bodies that are read.
+        inspect_max: u64 = 32 << 20,
+        /// What to do with bodies that are larger.
+        oversize: Otherwise = Otherwise::Pass,
+        /// What to do with bodies that are not JSON objects.
+        invalid: Otherwise = Otherwise::Pass,
+        /// What to do with the upstream's response when the client has left.
+        client_abort: ClientAbort = ClientAbort::Close,
+    }
 }
 
 /// Source of keys: the value of `openai` or `openai_route`.
 #[derive(Clone)]
 enum Choice {
     Off,
-    /// Names that have not been looked up yet.
-    NamedTargets(Vec<TargetName>),
-    NamedRoutes(String),
-    Targets(Rc<[Target]>),
-    /// Position of the `openai_routes` block.
-    Routes(usize),
+    Targets(Vec<TargetName>),
+    Routes(String),
 }
 
 impl Location {
@@ -70,27 +77,17 @@ impl Location {
     }
 
     fn has_pool(&self) -> bool {
-        matches!(self.choice(), Some(Choice::Targets(_) | Choice::Routes(_)))
-    }
-
-    fn choice(&self) -> Option<&Choice> {
-        self.choice.as_ref().map(|placed| &placed.value)
+        self.targets.is_some() || self.routes.is_some()
     }
 
     /// The targets of all requests; `None` if requests are routed by model or get no key.
     pub fn targets(&self) -> Option<Rc<[Target]>> {
-        match self.choice() {
-            Some(Choice::Targets(targets)) => Some(targets.clone()),
-            _ => None,
-        }
+        self.targets.clone()
     }
 
     /// Position of the `openai_routes` block that routes the requests.
     pub fn routes(&self) -> Option<usize> {
-        match self.choice() {
-            Some(Choice::Routes(at)) => Some(*at),
-            _ => None,
-        }
+        self.routes
     }
 
     /// Position of the upstream to which requests with this target go.
@@ -113,29 +110,8 @@ impl Location {
         self.sends
     }
 
-    pub fn inspects(&self) -> bool {
-        self.inspect.unwrap_or(true)
-    }
-
-    pub fn inspect_max(&self) -> u64 {
-        self.inspect_max.unwrap_or(32 << 20) as u64
-    }
-
-    pub fn oversize(&self) -> Otherwise {
-        self.oversize.unwrap_or_default()
-    }
-
-    pub fn invalid(&self) -> Otherwise {
-        self.invalid.unwrap_or_default()
-    }
-
     pub fn usage(&self) -> &Usage {
         &self.usage
-    }
-
-    /// What to do with the upstream's response when the client has left.
-    pub fn client_abort(&self) -> ClientAbort {
-        self.client_abort.unwrap_or_default()
     }
 
     pub fn trace(&self) -> &Trace {
@@ -148,22 +124,24 @@ impl Location {
 
     fn resolve(&mut self, main: &Main, conf: &Conf) -> Result<(), Mistake> {
         if let Some(placed) = &self.choice {
-            let found = match &placed.value {
-                Choice::NamedTargets(names) => targets(main, names, conf)
-                    .map(Choice::Targets)
-                    .map_err(|e| format!("openai: {e}")),
-                Choice::NamedRoutes(name) => main
-                    .known_routes(name)
-                    .map(Choice::Routes)
-                    .map_err(|e| format!("openai_route: {e}")),
-                known => Ok(known.clone()),
-            };
-            let found = found.map_err(|e| placed.mistake(e))?;
-            if matches!(found, Choice::Routes(_)) && !self.inspects() {
-                return Err(placed
-                    .mistake("openai_route: \"openai_inspect off\" hides the model, remove it"));
+            match &placed.value {
+                Choice::Targets(names) if self.targets.is_none() => {
+                    let found = targets(main, names, conf);
+                    let mistake = |e| placed.mistake(format!("openai: {e}"));
+                    self.targets = Some(found.map_err(mistake)?);
+                }
+                Choice::Routes(name) => {
+                    let found = main.known_routes(name);
+                    let mistake = |e| placed.mistake(format!("openai_route: {e}"));
+                    self.routes = Some(found.map_err(mistake)?);
+                    if !self.inspects() {
+                        return Err(placed.mistake(
+                            "openai_route: \"openai_inspect off\" hides the model, remove it",
+                        ));
+                    }
+                }
+                _ => {}
             }
-            self.choice = Some(placed.with(found));
         }
         let auth = self.auth.as_ref().filter(|auth| auth.value);
         if let Some(auth) = auth.filter(|_| main.clients.is_none()) {
@@ -182,7 +160,7 @@ impl Location {
 /// Looks up the pools that `openai` names.
 fn targets(main: &Main, names: &[TargetName], conf: &Conf) -> ConfResult<Rc<[Target]>> {
     main.targets(names).map_err(|e| {
-        let unknown = |name: &&TargetName| main.pool_named(&name.pool).is_none();
+        let unknown = |name: &&TargetName| main.known_pool(&name.pool).is_err();
         let unknown = names.iter().skip(1).find(unknown);
         // If this directive lacks its semicolon, the name of the next one is among its targets.
         let next = unknown.filter(|name| conf.has_directive(&name.pool));
@@ -190,47 +168,36 @@ fn targets(main: &Main, names: &[TargetName], conf: &Conf) -> ConfResult<Rc<[Tar
     })
 }
 
-/// Copies each field that is not set from the level above.
-macro_rules! inherit {
-    ($own:ident, $above:ident: $($($field:ident).+),+ $(,)?) => {
-        $(inherit_field(&mut $own.$($field).+, &$above.$($field).+);)+
-    };
-}
-
-fn inherit_field<T: Clone>(own: &mut Option<T>, above: &Option<T>) {
-    if own.is_none() {
-        own.clone_from(above);
-    }
-}
-
 impl LocationConf for Location {
     type Main = Main;
 
     fn inherit(&mut self, above: &Self, main: &Main, conf: &Conf) -> Result<(), Mistake> {
-        inherit!(
-            self, above:
-            choice, auth, inspect, inspect_max, oversize, invalid, client_abort,
-            api.ttl_ms, api.shows_key,
-            next_key.conditions, next_key.tries, next_key.timeout_ms, next_key.header,
-            trace.on, trace.process_time,
-            usage.read, usage.include,
-        );
-        // Set here once, because it is read for each response.
-        let conditions = &mut self.next_key.conditions;
-        conditions.get_or_insert_with(Conditions::by_default);
+        if self.choice.is_none() {
+            self.choice.clone_from(&above.choice);
+            self.targets.clone_from(&above.targets);
+            self.routes = above.routes;
+        }
+        lines::inherit(&mut self.auth, &above.auth);
+        self.inherit_settings(above);
+        self.api.inherit_settings(&above.api);
+        self.next_key.inherit_settings(&above.next_key);
+        self.trace.inherit_settings(&above.trace);
+        self.usage.inherit_settings(&above.usage);
         self.api.resolve(main)?;
         self.resolve(main, conf)
     }
 
     fn continues(&mut self, above: &Self) {
-        inherit!(self, above: answers, api.pools);
+        lines::inherit(&mut self.answers, &above.answers);
+        lines::inherit(&mut self.api.pools, &above.api.pools);
+        lines::inherit(&mut self.api.known, &above.api.known);
     }
 
     fn found_upstream(&mut self, name: &str, main: &Main) {
-        let lists = match self.choice.as_ref().map(|placed| &placed.value) {
-            Some(Choice::Targets(targets)) => std::slice::from_ref(targets),
-            Some(Choice::Routes(at)) => main.routes.get(*at).map_or(&[][..], |r| &r.targets),
-            _ => return,
+        let lists = match (&self.targets, self.routes) {
+            (Some(targets), _) => std::slice::from_ref(targets),
+            (None, Some(at)) => main.routes.get(at).map_or(&[][..], |r| &r.targets),
+            (None, None) => return,
         };
         let targets = lists.iter().flat_map(|targets| targets.iter());
         let unnamed: Vec<_> = targets.filter(|target| target.circuit.is_none()).collect();
@@ -270,15 +237,13 @@ pub fn otherwise(text: &str) -> ConfResult<Otherwise> {
 pub fn openai(conf: &mut Conf, location: &mut Location) -> Read {
     choose(conf, location, |names| {
         let targets = TargetName::parse_list(names.iter().copied());
-        targets.map(Choice::NamedTargets).map_err(|e| e.to_string())
+        targets.map(Choice::Targets).map_err(|e| e.to_string())
     })
 }
 
 /// Reads `openai_route`.
 pub fn route(conf: &mut Conf, location: &mut Location) -> Read {
-    choose(conf, location, |names| {
-        Ok(Choice::NamedRoutes(names.concat()))
-    })
+    choose(conf, location, |names| Ok(Choice::Routes(names.concat())))
 }
 
 /// Stores the source of keys. `openai` and `openai_route` exclude each other.
@@ -287,19 +252,17 @@ fn choose(
     location: &mut Location,
     read: impl FnOnce(&[&str]) -> ConfResult<Choice>,
 ) -> Read {
-    lines::directive(conf, |line| {
-        if location.choice.is_some() {
-            let said = line.values.join(" ");
-            return Err(format!(
-                "\"{said}\" is a duplicate: a block can have one \"openai\" or \"openai_route\""
-            ));
-        }
-        line.many(&mut location.choice, |names| {
-            let choice = match names {
-                ["off"] => Choice::Off,
-                _ => read(names)?,
-            };
-            Ok(Placed::new(conf, choice))
-        })
+    if location.choice.is_some() {
+        let said = conf.words()?[1..].join(" ");
+        return Err(Some(format!(
+            "\"{said}\" is a duplicate: a block can have one \"openai\" or \"openai_route\""
+        )));
+    }
+    lines::many(conf, &mut location.choice, |names| {
+        let choice = match names {
+            ["off"] => Choice::Off,
+            _ => read(names)?,
+        };
+        Ok(Placed::new(conf, choice))
     })
 }

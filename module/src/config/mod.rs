@@ -1,11 +1,13 @@
 //! The directives, and the configuration that they make.
 
+#[macro_use]
+mod lines;
+
 mod abort;
 mod api;
 mod clients;
 mod event_log;
 mod keys;
-mod lines;
 mod location;
 mod next_key;
 mod policy;
@@ -38,23 +40,25 @@ use std::cell::RefCell;
 use std::ffi::CStr;
 use std::sync::Arc;
 
-use nginx_safe::{Args, Commands, Conf, Directive, MainConf, Mistake, Scope, SharedZone, command};
+use nginx_safe::{
+    Args, Conf, Directive, Directives, MainConf, Mistake, Scope, SharedZone, directive_entry,
+};
 use openai_core::clients::Clients;
 use openai_core::lease::PoolConfig;
 use openai_core::prices::Prices;
+use openai_core::redlock::{TimesError, check_times};
 
 use lines::Placed;
-use next_key::Conditions;
 use values::DAY;
 use zone::ZoneSize;
 
 /// Makes the table of directives.
-macro_rules! commands {
+macro_rules! directives {
     ($($name:literal $scope:ident $args:ident $target:ident $read:expr;)+) => {
-        Commands::new([$({
+        Directives::new([$({
             struct Entry;
             impl Directive for Entry {
-                type Target = $target;
+                type Settings = $target;
                 const NAME: &'static CStr = $name;
                 const SCOPE: Scope = Scope::$scope;
                 const ARGS: Args = Args::$args;
@@ -63,7 +67,7 @@ macro_rules! commands {
                     read(conf, target)
                 }
             }
-            command::<Entry>()
+            directive_entry::<Entry>()
         },)+])
     };
 }
@@ -71,19 +75,15 @@ macro_rules! commands {
 /// Stores the arguments of a directive in a field; `placed`: with its position.
 macro_rules! note {
     (placed $($field:ident).+, $read:expr) => {
-        |conf, target| {
-            lines::directive(conf, |line| {
-                line.one(&mut target.$($field).+, lines::placed(conf, $read))
-            })
-        }
+        |conf, target| lines::one(conf, &mut target.$($field).+, lines::placed(conf, $read))
     };
     ($how:ident $($field:ident).+, $read:expr) => {
-        |conf, target| lines::directive(conf, |line| line.$how(&mut target.$($field).+, $read))
+        |conf, target| lines::$how(conf, &mut target.$($field).+, $read)
     };
 }
 
 /// The directives: levels, number of arguments, target, and reader.
-pub const COMMANDS: Commands<31> = commands! {
+pub const DIRECTIVES: Directives<31> = directives! {
     c"openai_zone" Http One Main note!(placed zone, zone::zone);
     c"openai_pool" Http NamedBlock Main pool::read;
     c"openai_redlock" Http NamedBlock Main redlock::read;
@@ -98,23 +98,23 @@ pub const COMMANDS: Commands<31> = commands! {
     c"openai" Everywhere Many Location location::openai;
     c"openai_route" Everywhere One Location location::route;
     c"openai_auth" Everywhere Flag Location note!(placed auth, values::flag);
-    c"openai_inspect" Everywhere Flag Location note!(one inspect, values::flag);
+    c"openai_inspect" Everywhere Flag Location note!(one inspects, values::flag);
     c"openai_inspect_max_size" Everywhere One Location note!(one inspect_max, values::size);
     c"openai_inspect_oversize" Everywhere One Location note!(one oversize, location::otherwise);
     c"openai_inspect_invalid" Everywhere One Location note!(one invalid, location::otherwise);
     c"openai_api" Location Many Location api::read;
     c"openai_lock_ttl" Everywhere Two Location note!(many api.ttl_ms, api::ttl);
     c"openai_lock_key" Everywhere Flag Location note!(one api.shows_key, values::flag);
-    c"openai_next_key" Everywhere Many Location note!(many next_key.conditions, Conditions::parse);
+    c"openai_next_key" Everywhere Many Location note!(many next_key.conditions, next_key::conditions);
     c"openai_next_key_tries" Everywhere One Location note!(one next_key.tries, next_key::tries);
-    c"openai_next_key_timeout" Everywhere One Location note!(one next_key.timeout_ms, values::time_ms);
-    c"openai_attempts_header" Everywhere Flag Location note!(one next_key.header, values::flag);
-    c"openai_usage" Everywhere Flag Location note!(one usage.read, values::flag);
+    c"openai_next_key_timeout" Everywhere One Location note!(one next_key.timeout_ms, next_key::timeout_ms);
+    c"openai_attempts_header" Everywhere Flag Location note!(one next_key.tells, values::flag);
+    c"openai_usage" Everywhere Flag Location note!(one usage.is_read, values::flag);
     c"openai_include_usage" Everywhere Flag Location note!(one usage.include, values::flag);
     c"openai_metrics" Location None Location usage::metrics;
     c"openai_client_abort" Everywhere Many Location note!(many client_abort, ClientAbort::parse);
-    c"openai_trace" Everywhere Flag Location note!(one trace.on, values::flag);
-    c"openai_process_time_header" Everywhere Flag Location note!(one trace.process_time, values::flag);
+    c"openai_trace" Everywhere Flag Location note!(one trace.is_on, values::flag);
+    c"openai_process_time_header" Everywhere Flag Location note!(one trace.tells_time, values::flag);
 };
 
 /// Settings of the `http` block.
@@ -143,11 +143,6 @@ pub struct Main {
 }
 
 impl Main {
-    /// The position of the pool of this name.
-    pub fn pool_named(&self, name: &str) -> Option<usize> {
-        self.pools.iter().position(|pool| pool.name == name)
-    }
-
     /// The pool of the first target, and its position, if all requests of the location have
     /// the same targets.
     pub fn first_pool(&self, place: &Location) -> Option<(usize, &Pool)> {
@@ -187,10 +182,8 @@ impl MainConf for Main {
             pools: self.for_zone(),
             at: self.zone.as_ref().map(|zone| zone.at.clone()),
         };
-        let zone = self.zone.as_ref();
-        let (name, size) = zone.map_or(("openai", 8 << 20), |zone| zone.value.named());
-        let shared = SharedZone::declare(conf, name, size, needs);
-        self.shared = Some(shared.map_err(|e| lines::mistake(zone, format!("openai_zone: {e}")))?);
+        let default = ("openai", 8 << 20);
+        self.shared = Some(zone::declare(conf, self.zone.as_ref(), default, needs)?);
         self.metrics.declare(conf)
     }
 }
@@ -231,34 +224,27 @@ impl Main {
         for pool in &mut self.pools {
             pool.resolve_store(groups)?;
         }
-        // A node that has lost its data must not vote until the locks that it may have
-        // granted are over.
         for (at, group) in self.groups.iter_mut().enumerate() {
             let uses =
                 |pool: &&Pool| matches!(&pool.store, Store::Redlock { group, .. } if *group == at);
             let ttls = self.pools.iter().filter(uses).map(|pool| pool.ttl_ms);
-            let (longest, shortest) = (ttls.clone().max(), ttls.min());
-            if let (Some(renewal), Some(shortest)) = (group.renewal_ms, shortest)
-                && renewal > shortest / 2
-            {
-                let (renewal, most) = (values::as_time(renewal), values::as_time(shortest / 2));
-                return Err(group.at.mistake(format!(
-                    "openai_redlock \"{}\": renew: {renewal} is too long, it must be up to \
-                     {most}, half of the shortest lease_ttl",
-                    group.name
-                )));
-            }
-            if let (Some(stated), Some(longest)) = (group.quarantine_ms, longest)
-                && stated < longest
-            {
-                let (stated, least) = (values::as_time(stated), values::as_time(longest));
-                return Err(group.at.mistake(format!(
-                    "openai_redlock \"{}\": quarantine: {stated} is too short, it must be \
-                     {least} or more, the longest lease_ttl",
-                    group.name
-                )));
-            }
-            group.quarantine_ms = group.quarantine_ms.or(longest);
+            let checked = check_times(group.renewal_ms, group.quarantine_ms, ttls);
+            group.quarantine_ms = checked.map_err(|e| {
+                let e = match e {
+                    TimesError::RenewalTooLong { ms, most_ms } => format!(
+                        "renew: {} is too long, it must be up to {}, half of the shortest lease_ttl",
+                        values::as_time(ms),
+                        values::as_time(most_ms)
+                    ),
+                    TimesError::QuarantineTooShort { ms, least_ms } => format!(
+                        "quarantine: {} is too short, it must be {} or more, the longest lease_ttl",
+                        values::as_time(ms),
+                        values::as_time(least_ms)
+                    ),
+                };
+                let name = &group.name;
+                group.at.mistake(format!("openai_redlock \"{name}\": {e}"))
+            })?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use nginx_safe::{Conf, ConfResult, Mistake, is_testing};
-use openai_core::keys::{KeyList, KeySource, KeySpec};
+use openai_core::keys::{KeyList, KeySpec, SecretSource};
 use openai_core::lease::{Balance, KeyPolicy, MAX_POOL_NAME, PoolConfig};
 use openai_core::redlock::PoolNames;
 
@@ -66,12 +66,9 @@ impl Pool {
         };
         let (name, fallback) = &placed.value;
         let mistake = |e| placed.mistake(format!("openai_pool \"{}\": {e}", self.name));
-        let group = groups.iter().position(|group| group.name == *name);
-        let group = group.ok_or_else(|| {
-            let known = groups.iter().map(|group| &*group.name);
-            let none = lines::none_named("group", "openai_redlock", name, known);
-            mistake(format!("store: {none}"))
-        })?;
+        let known = groups.iter().map(|group| &*group.name);
+        let group = lines::find("group", "openai_redlock", name, known)
+            .map_err(|e| mistake(format!("store: {e}")))?;
         let names = groups[group].names(&self.name).map_err(mistake)?;
         for key in &self.keys {
             key.slots().map_err(|e| mistake(format!("key: {e}")))?;
@@ -97,34 +94,6 @@ impl Pool {
     }
 }
 
-/// Directives of a block. Only `key` may occur several times.
-#[derive(Default)]
-struct Said {
-    keys: KeyList,
-    sources: Vec<KeyLine>,
-    /// Whether there is a `key` line.
-    has_key: bool,
-    balance: Option<Balance>,
-    ttl_ms: Option<u64>,
-    wait_ms: Option<u64>,
-    queue: Option<u32>,
-    store: Option<Store>,
-    policy: policy::Said,
-}
-
-/// Names of the directives in a block.
-const LINES: [&str; 9] = [
-    "key",
-    "balance",
-    "lease_ttl",
-    "wait",
-    "queue",
-    "store",
-    "limit",
-    "cool_down",
-    "ramp",
-];
-
 /// Error message for a pool whose sources contain no key.
 pub fn no_keys(pool: &str) -> String {
     format!("\"{pool}\" has no keys: its sources are all empty, and one must have a key")
@@ -132,7 +101,7 @@ pub fn no_keys(pool: &str) -> String {
 
 /// Reads an `openai_pool` block.
 pub fn read(conf: &mut Conf, main: &mut Main) -> Read {
-    let name = lines::name(conf, "off", |name| main.pool_named(name).is_some())?;
+    let name = lines::name(conf, "off", |name| main.known_pool(name).is_ok())?;
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     if !name.chars().all(plain) {
         let wanted = "of the characters A-Z a-z 0-9 . _ -";
@@ -143,58 +112,55 @@ pub fn read(conf: &mut Conf, main: &mut Main) -> Read {
             "\"{name}\" is longer than {MAX_POOL_NAME} bytes"
         )));
     }
-    let mut said = Said::default();
-    lines::block(conf, &LINES, |conf, line| match line.name {
-        "key" => read_key(conf, &name, line.values, &mut said),
-        "balance" => line.one(&mut said.balance, values::one_of(&BALANCES)),
-        "lease_ttl" => line.one(&mut said.ttl_ms, values::time(100..=DAY)),
-        "wait" => line.one(&mut said.wait_ms, values::time_ms),
-        "queue" => line.one(&mut said.queue, values::number(0..=1_000_000)),
-        "store" => line.many(&mut said.store, |words| store(conf, words)),
-        _ => said.policy.read(line),
+    let mut keys = KeyList::default();
+    let mut pool = Pool {
+        name,
+        keys: vec![],
+        sources: vec![],
+        wait_ms: 30_000,
+        ttl_ms: 30_000,
+        store: Store::Shm,
+        balance: Balance::default(),
+        queue: 1_000,
+        policy: KeyPolicy::default(),
+    };
+    let seen = lines::block(conf, |conf, line| {
+        line.each("key", |words| read_key(conf, words, &mut pool, &mut keys));
+        line.one("balance", &mut pool.balance, values::one_of(&BALANCES));
+        line.one("lease_ttl", &mut pool.ttl_ms, values::time(100..=DAY));
+        line.one("wait", &mut pool.wait_ms, values::time_ms);
+        line.one("queue", &mut pool.queue, values::number(0..=1_000_000));
+        line.once("store", |words| {
+            pool.store = store(conf, words)?;
+            Ok(())
+        });
+        policy::read(line, &mut pool.policy);
     })?;
-    if !said.has_key {
+    if !seen.contains(&"key") {
         return Err(Some(format!(
-            "\"{name}\" has no \"key\", add \"key env:NAME;\" or \"key file:PATH;\""
+            "\"{}\" has no \"key\", add \"key env:NAME;\" or \"key file:PATH;\"",
+            pool.name
         )));
     }
-    if said.keys.keys().is_empty() && !conf.only_signals() {
-        return Err(Some(no_keys(&name)));
+    if keys.keys().is_empty() && !conf.only_signals() {
+        return Err(Some(no_keys(&pool.name)));
     }
-    main.pools.push(said.into_pool(name));
+    let keys = keys.into_keys().into_iter();
+    pool.keys = keys.map(|key| Rc::new(PoolKey::new(key))).collect();
+    main.pools.push(pool);
     Ok(())
 }
 
-impl Said {
-    fn into_pool(self, name: String) -> Pool {
-        let keys = self.keys.into_keys().into_iter();
-        let keys = keys.map(|key| Rc::new(PoolKey::new(key))).collect();
-        Pool {
-            name,
-            keys,
-            sources: self.sources,
-            balance: self.balance.unwrap_or_default(),
-            ttl_ms: self.ttl_ms.unwrap_or(30_000),
-            wait_ms: self.wait_ms.unwrap_or(30_000),
-            queue: self.queue.unwrap_or(1_000),
-            store: self.store.unwrap_or(Store::Shm),
-            policy: self.policy.into_policy(),
-        }
-    }
-}
-
-fn read_key(conf: &Conf, pool: &str, parameters: &[&str], said: &mut Said) -> ConfResult {
-    said.has_key = true;
-    let source = KeyLine::parse(conf, parameters)?;
+fn read_key(conf: &Conf, words: &[&str], pool: &mut Pool, keys: &mut KeyList) -> ConfResult {
+    let source = KeyLine::parse(conf, words)?;
     if !conf.only_signals() {
         let secret = source.file().map(|_| source::secret(conf));
-        let known = said.keys.keys().len();
-        source.add_to(&mut said.keys, &secret.unwrap_or_default())?;
+        let known = keys.keys().len();
+        source.add_to(keys, &secret.unwrap_or_default())?;
         if is_testing() {
-            let added = said.keys.since(known);
-            warn_of_unlikely(conf, pool, source.source(), added);
+            warn_of_unlikely(conf, &pool.name, source.source(), keys.since(known));
         }
-        said.sources.push(source);
+        pool.sources.push(source);
     }
     Ok(())
 }
@@ -203,7 +169,7 @@ fn read_key(conf: &Conf, pool: &str, parameters: &[&str], said: &mut Said) -> Co
 fn warn_of_unlikely<'a>(
     conf: &Conf,
     pool: &str,
-    source: &KeySource,
+    source: &SecretSource,
     keys: impl Iterator<Item = (&'a KeySpec, &'a str)>,
 ) {
     let mut unlikely = keys.filter(|(key, _)| !key.looks_like_openai());
@@ -215,7 +181,7 @@ fn warn_of_unlikely<'a>(
         more => format!(" (and {more} more)"),
     };
     let variable = match source {
-        KeySource::Literal(_) => "if it is the name of a variable, write \"env:NAME\"; ",
+        SecretSource::Literal(_) => "if it is the name of a variable, write \"env:NAME\"; ",
         _ => "",
     };
     conf.warn(&format!(

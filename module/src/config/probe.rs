@@ -23,12 +23,10 @@ pub fn read(conf: &Conf, words: &[&str]) -> ConfResult<ProbeSettings> {
     let [url, parameters @ ..] = words else {
         return Err("takes a URL".into());
     };
-    let (mut interval, mut trusted) = (None, None);
-    lines::parameters(parameters, &["interval", "trusted"], |line| {
-        match line.name {
-            "interval" => line.one(&mut interval, values::time(100..=HOUR)),
-            _ => line.one(&mut trusted, |file| Ok(file.to_string())),
-        }
+    let (mut interval_ms, mut trusted) = (10_000, None);
+    lines::parameters(parameters, |line| {
+        line.one("interval", &mut interval_ms, values::time(100..=HOUR));
+        line.one("trusted", &mut trusted, values::text);
     })?;
     let invalid = || values::invalid(url, "an http:// or https:// URL without user and password");
     let parsed = Url::parse(url).map_err(|_| invalid())?;
@@ -64,6 +62,6 @@ pub fn read(conf: &Conf, words: &[&str]) -> ConfResult<ProbeSettings> {
         head: format!(
             "GET {path} HTTP/1.0\r\nHost: {host}{port}\r\nConnection: close\r\nAuthorization: "
         ),
-        interval_ms: interval.unwrap_or(10_000),
+        interval_ms,
     })
 }

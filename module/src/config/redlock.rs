@@ -4,13 +4,13 @@ use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use nginx_safe::{Address, Conf, ConfResult, Position, Tls, TlsName};
+use nginx_safe::{Address, Conf, ConfResult, Position, Tls};
 use openai_core::echo;
 use openai_core::redlock::{Drift, MAX_NODES, PoolNames, Quorum, RetryDelay, ShareNames};
 use redis::{ConnectionAddr, IntoConnectionInfo};
 use zeroize::Zeroizing;
 
-use super::lines::{self, Line, Read};
+use super::lines::{self, Read};
 use super::tls::TlsLines;
 use super::values::{self, HOUR, SECOND};
 use super::{Main, source};
@@ -62,142 +62,96 @@ struct NodeLine {
     tls_host: Option<String>,
 }
 
-#[derive(Default)]
-struct Said {
-    nodes: Vec<NodeLine>,
-    has_node: bool,
-    password: Option<Rc<Zeroizing<String>>>,
-    timeout_ms: Option<u64>,
-    drift: Option<Drift>,
-    retry_ms: Option<u64>,
-    jitter_ms: Option<u64>,
-    quarantine_ms: Option<u64>,
-    bootstrap: Option<bool>,
-    renewal_ms: Option<u64>,
-    hand_over: Option<u32>,
-    stats_ms: Option<Option<u64>>,
-    prefix: Option<String>,
-    tls: TlsLines,
-}
-
 /// Reads an `openai_redlock` block.
 pub fn read(conf: &mut Conf, main: &mut Main) -> Read {
     let is_taken = |name: &str| main.groups.iter().any(|group| group.name == name);
     let name = lines::name(conf, "shm", is_taken)?;
-    let (mut said, at) = (Said::default(), conf.position());
-    lines::block(conf, &LINES, |conf, line| said.read(conf, line))?;
-    let group = said.into_group(conf, name, at)?;
-    main.groups.push(group);
+    let at = conf.position();
+    let (mut lines, mut tls, mut shared_password) = (vec![], TlsLines::default(), None);
+    let (mut timeout_ms, mut hand_over, mut prefix) = (50, 64, String::new());
+    let (mut drift, mut bootstrap) = (Drift::default(), false);
+    let mut retry = RetryDelay {
+        min_ms: 2,
+        jitter_ms: 20,
+    };
+    let (mut quarantine_ms, mut renewal_ms, mut stats_ms) = (None, None, Some(5_000));
+    let delay = |least| values::time(least..=10 * SECOND);
+    let stats_interval = values::or_off(values::time(100..=HOUR));
+    let seen = lines::block(conf, |conf, line| {
+        line.each("node", |values| match values {
+            [value] => read_nodes(conf, value, &mut lines),
+            _ => Err("takes one argument".into()),
+        });
+        line.one("password", &mut shared_password, |value| {
+            password(conf, value)
+        });
+        line.one("node_timeout", &mut timeout_ms, delay(1));
+        line.one("drift", &mut drift, read_drift);
+        line.one("renew", &mut renewal_ms, values::time(10..=HOUR));
+        line.one("retry_delay", &mut retry.min_ms, delay(1));
+        line.one("retry_jitter", &mut retry.jitter_ms, delay(0));
+        line.one("quarantine", &mut quarantine_ms, values::time_ms);
+        line.one("bootstrap", &mut bootstrap, values::flag);
+        line.one("hand_over", &mut hand_over, values::number(0..=100_000));
+        line.one("stats_interval", &mut stats_ms, &stats_interval);
+        line.one("prefix", &mut prefix, read_prefix);
+        tls.read(line);
+    })?;
+    if !seen.contains(&"node") {
+        return Err(Some(format!(
+            "\"{name}\" has no \"node\", add \"node redis://HOST:PORT;\""
+        )));
+    }
+    let mut tls_lines = TlsLines::NAMES.iter().filter(|name| seen.contains(name));
+    let nodes = secured(conf, lines, tls, tls_lines.next());
+    let mut nodes = nodes.map_err(|e| format!("\"{name}\": {e}"))?;
+    for node in &mut nodes {
+        node.password = node.password.take().or_else(|| shared_password.clone());
+    }
+    let count = u8::try_from(nodes.len()).unwrap_or(u8::MAX);
+    let voters = if conf.only_signals() {
+        count.max(1)
+    } else {
+        count
+    };
+    let quorum = Quorum::of(voters)
+        .ok_or_else(|| format!("\"{name}\" has {count} nodes, it must have 1 to {MAX_NODES}"))?;
+    main.groups.push(RedlockGroup {
+        name,
+        nodes,
+        quorum,
+        timeout_ms,
+        drift,
+        retry,
+        quarantine_ms,
+        bootstrap,
+        renewal_ms,
+        hand_over,
+        stats_ms,
+        share_names: ShareNames::new(&prefix)
+            .map(Rc::new)
+            .map_err(|e| e.to_string())?,
+        prefix,
+        at,
+    });
     Ok(())
 }
 
-/// Names of the directives in a block.
-const LINES: [&str; 17] = [
-    "node",
-    "password",
-    "node_timeout",
-    "drift",
-    "renew",
-    "retry_delay",
-    "retry_jitter",
-    "quarantine",
-    "bootstrap",
-    "hand_over",
-    "stats_interval",
-    "prefix",
-    "tls_trusted_certificate",
-    "tls_verify",
-    "tls_name",
-    "tls_certificate",
-    "tls_certificate_key",
-];
-
-impl Said {
-    fn read(&mut self, conf: &Conf, line: &Line<'_>) -> ConfResult {
-        let delay = |least| values::time(least..=10 * SECOND);
-        let stats = values::or_off(values::time(100..=HOUR));
-        let text = |value: &str| Ok(value.to_string());
-        match line.name {
-            "node" => {
-                self.has_node = true;
-                line.one(&mut None, |value| read_nodes(conf, value, &mut self.nodes))
-            }
-            "password" => line.one(&mut self.password, |value| password(conf, value)),
-            "node_timeout" => line.one(&mut self.timeout_ms, delay(1)),
-            "drift" => line.one(&mut self.drift, drift),
-            "renew" => line.one(&mut self.renewal_ms, values::time(10..=HOUR)),
-            "retry_delay" => line.one(&mut self.retry_ms, delay(1)),
-            "retry_jitter" => line.one(&mut self.jitter_ms, delay(0)),
-            "quarantine" => line.one(&mut self.quarantine_ms, values::time_ms),
-            "bootstrap" => line.one(&mut self.bootstrap, values::flag),
-            "hand_over" => line.one(&mut self.hand_over, values::number(0..=100_000)),
-            "stats_interval" => line.one(&mut self.stats_ms, stats),
-            "prefix" => line.one(&mut self.prefix, prefix),
-            "tls_trusted_certificate" => line.one(&mut self.tls.trusted, text),
-            "tls_verify" => line.one(&mut self.tls.verify, values::flag),
-            "tls_name" => line.one(&mut self.tls.name, TlsName::new),
-            "tls_certificate" => line.one(&mut self.tls.certificate, text),
-            _ => line.one(&mut self.tls.key, text),
-        }
-    }
-
-    fn into_group(self, conf: &Conf, name: String, at: Position) -> ConfResult<RedlockGroup> {
-        if !self.has_node {
-            return Err(format!(
-                "\"{name}\" has no \"node\", add \"node redis://HOST:PORT;\""
-            ));
-        }
-        let mut nodes =
-            secured(conf, self.nodes, self.tls).map_err(|e| format!("\"{name}\": {e}"))?;
-        for node in &mut nodes {
-            node.password = node.password.take().or_else(|| self.password.clone());
-        }
-        let count = u8::try_from(nodes.len()).unwrap_or(u8::MAX);
-        let quorum = match Quorum::of(count) {
-            Some(quorum) => quorum,
-            None if conf.only_signals() && count == 0 => {
-                Quorum::of(1).ok_or("a group needs a node")?
-            }
-            None => {
-                return Err(format!(
-                    "\"{name}\" has {count} nodes, it must have 1 to {MAX_NODES}"
-                ));
-            }
-        };
-        let prefix = self.prefix.unwrap_or_default();
-        Ok(RedlockGroup {
-            name,
-            nodes,
-            quorum,
-            timeout_ms: self.timeout_ms.unwrap_or(50),
-            drift: self.drift.unwrap_or_default(),
-            retry: RetryDelay {
-                min_ms: self.retry_ms.unwrap_or(2),
-                jitter_ms: self.jitter_ms.unwrap_or(20),
-            },
-            quarantine_ms: self.quarantine_ms,
-            bootstrap: self.bootstrap.unwrap_or(false),
-            renewal_ms: self.renewal_ms,
-            hand_over: self.hand_over.unwrap_or(64),
-            stats_ms: self.stats_ms.unwrap_or(Some(5_000)),
-            share_names: ShareNames::new(&prefix)
-                .map(Rc::new)
-                .map_err(|e| e.to_string())?,
-            prefix,
-            at,
-        })
-    }
-}
-
 /// The nodes, with TLS for those that ask for it.
-fn secured(conf: &Conf, mut nodes: Vec<NodeLine>, lines: TlsLines) -> ConfResult<Vec<NodeTarget>> {
+/// `tls_line` is one of the names of the TLS directives in the block.
+fn secured(
+    conf: &Conf,
+    mut nodes: Vec<NodeLine>,
+    lines: TlsLines,
+    tls_line: Option<&&str>,
+) -> ConfResult<Vec<NodeTarget>> {
     if nodes.iter().any(|node| node.tls_host.is_some()) {
         let tls = lines.prepare(conf)?;
         for node in &mut nodes {
             let host = node.tls_host.as_deref();
             node.target.address.tls = host.map(|host| tls.of(host)).transpose()?;
         }
-    } else if let Some(line) = lines.any()
+    } else if let Some(line) = tls_line
         && !conf.only_signals()
     {
         return Err(format!(
@@ -208,7 +162,7 @@ fn secured(conf: &Conf, mut nodes: Vec<NodeLine>, lines: TlsLines) -> ConfResult
 }
 
 /// Reads the share of the TTL by which clocks may drift apart.
-fn drift(value: &str) -> ConfResult<Drift> {
+fn read_drift(value: &str) -> ConfResult<Drift> {
     let share = value
         .strip_suffix('%')
         .and_then(|number| number.parse::<f64>().ok());
@@ -221,7 +175,7 @@ fn drift(value: &str) -> ConfResult<Drift> {
     }
 }
 
-fn prefix(value: &str) -> ConfResult<String> {
+fn read_prefix(value: &str) -> ConfResult<String> {
     PoolNames::new(value, "x").map_err(|e| e.to_string())?;
     Ok(value.to_string())
 }

@@ -30,17 +30,10 @@ pub struct RouteBlock {
 }
 
 impl Main {
-    /// Position of the `openai_routes` block with this name.
-    pub fn routes_named(&self, name: &str) -> Option<usize> {
-        self.routes.iter().position(|block| block.name == name)
-    }
-
-    /// Like [`Main::routes_named`], but fails if there is none.
+    /// Position of the `openai_routes` block with this name; fails if there is none.
     pub(super) fn known_routes(&self, name: &str) -> ConfResult<usize> {
-        self.routes_named(name).ok_or_else(|| {
-            let known = self.routes.iter().map(|block| &*block.name);
-            lines::none_named("routes", "openai_routes", name, known)
-        })
+        let known = self.routes.iter().map(|block| &*block.name);
+        lines::find("routes", "openai_routes", name, known)
     }
 
     /// Looks up the pools and upstreams of a list of targets.
@@ -63,10 +56,8 @@ impl Main {
 
     /// Position of the pool with this name; fails if there is none.
     pub(super) fn known_pool(&self, name: &str) -> ConfResult<usize> {
-        self.pool_named(name).ok_or_else(|| {
-            let known = self.pools.iter().map(|pool| &*pool.name);
-            lines::none_named("pool", "openai_pool", name, known)
-        })
+        let known = self.pools.iter().map(|pool| &*pool.name);
+        lines::find("pool", "openai_pool", name, known)
     }
 
     /// Records that requests with keys of a pool go to an upstream.
@@ -95,15 +86,18 @@ impl Main {
 
 /// Reads an `openai_routes` block.
 pub fn read(conf: &mut Conf, main: &mut Main) -> Read {
-    let name = lines::name(conf, "off", |name| main.routes_named(name).is_some())?;
+    let name = lines::name(conf, "off", |name| main.known_routes(name).is_ok())?;
     let (mut routes, mut places) = (RouteLines::default(), vec![]);
-    lines::block(conf, &["model", "otherwise", "alias"], |conf, line| {
-        let read = routes.read(line.name, line.values);
-        // All lines except aliases have a list of targets.
-        if line.name != "alias" {
-            places.push(conf.position());
+    lines::block(conf, |conf, line| {
+        for name in ["model", "otherwise", "alias"] {
+            line.each(name, |words| {
+                // All lines except aliases have a list of targets.
+                if name != "alias" {
+                    places.push(conf.position());
+                }
+                routes.read(name, words).map_err(|e| e.to_string())
+            });
         }
-        read.map_err(|e| e.to_string())
     })?;
     let routes = routes.finish().map_err(|e| format!("\"{name}\" {e}"))?;
     main.routes.push(RouteBlock {

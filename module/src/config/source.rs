@@ -7,6 +7,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 
 use openai_core::echo;
+use openai_core::keys::SecretSource;
 use openai_keys::EncryptionKey;
 use zeroize::Zeroizing;
 
@@ -49,6 +50,16 @@ pub fn file(conf: &Conf, path: &str, optional: bool) -> ConfResult<Zeroizing<Str
     }
     let full = conf.full_path(path)?;
     read(&full, optional, &secret(conf)).map_err(|e| format!("file:{path}: {e}"))
+}
+
+/// Text of a source. It may be empty or missing if `optional`.
+pub fn text(conf: &Conf, source: &SecretSource, optional: bool) -> ConfResult<Zeroizing<String>> {
+    match source {
+        SecretSource::Env(name) if optional => Ok(environment(conf, name)),
+        SecretSource::Env(name) => required(conf, name),
+        SecretSource::File(path) => file(conf, path, optional),
+        SecretSource::Literal(secret) => Ok(Zeroizing::new(secret.expose().to_owned())),
+    }
 }
 
 /// Like [`file`], with the full path and the value of `ENCRYPTION_KEY`.

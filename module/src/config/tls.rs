@@ -2,6 +2,9 @@
 
 use nginx_safe::{Conf, ConfResult, Tls, TlsContext, TlsName};
 
+use super::lines::Statement;
+use super::values;
+
 /// The `tls_*` lines of a group.
 #[derive(Default)]
 pub struct TlsLines {
@@ -19,17 +22,23 @@ pub struct GroupTls {
 }
 
 impl TlsLines {
-    /// Name of the first of these directives that is present.
-    pub fn any(&self) -> Option<&'static str> {
-        let is_there = [
-            ("tls_trusted_certificate", self.trusted.is_some()),
-            ("tls_verify", self.verify.is_some()),
-            ("tls_name", self.name.is_some()),
-            ("tls_certificate", self.certificate.is_some()),
-            ("tls_certificate_key", self.key.is_some()),
-        ];
-        let mut there = is_there.into_iter().filter(|&(_, is_there)| is_there);
-        there.next().map(|(name, _)| name)
+    /// Names of these directives.
+    pub const NAMES: [&str; 5] = [
+        "tls_trusted_certificate",
+        "tls_verify",
+        "tls_name",
+        "tls_certificate",
+        "tls_certificate_key",
+    ];
+
+    /// Reads one of these directives.
+    pub fn read(&mut self, line: &mut Statement<'_>) {
+        let [trusted, verify, name, certificate, key] = Self::NAMES;
+        line.one(trusted, &mut self.trusted, values::text);
+        line.one(verify, &mut self.verify, values::flag);
+        line.one(name, &mut self.name, TlsName::new);
+        line.one(certificate, &mut self.certificate, values::text);
+        line.one(key, &mut self.key, values::text);
     }
 
     pub fn prepare(self, conf: &Conf) -> ConfResult<GroupTls> {

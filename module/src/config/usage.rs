@@ -8,25 +8,24 @@ use openai_core::prices::Prices;
 
 use super::lines::{self, Placed, Read};
 use super::values::{self, HOUR};
-use super::zone::ZoneSize;
+use super::zone::{self, ZoneSize};
 use super::{Answers, Location, Main, source};
 
-/// Settings of usage at one level; `None` is inherited.
-#[derive(Default)]
-pub struct Usage {
-    pub(super) read: Option<bool>,
-    pub(super) include: Option<bool>,
+settings! {
+    /// Settings of usage at one level.
+    pub struct Usage {}
+    inherited {
+        /// Whether the usage is read from responses.
+        is_read: bool = true,
+        /// Whether streams are asked to report their usage, if it is read.
+        include: bool = false,
+    }
 }
 
 impl Usage {
-    /// Whether the usage is read from responses.
-    pub fn is_read(&self) -> bool {
-        self.read.unwrap_or(true)
-    }
-
     /// Whether streams are asked to report their usage.
     pub fn is_asked_for(&self) -> bool {
-        self.is_read() && self.include.unwrap_or(false)
+        self.is_read() && self.include()
     }
 }
 
@@ -52,10 +51,9 @@ pub struct SnapshotSettings {
 impl MetricsConfig {
     /// Declares the zone.
     pub fn declare(&mut self, conf: &Conf) -> Result<(), Mistake> {
-        let zone = self.zone.as_ref();
-        let (name, size) = zone.map_or(("openai_stats", 4 << 20), |zone| zone.value.named());
-        let shared = SharedZone::declare(conf, name, size, MetricsContent);
-        self.shared = Some(shared.map_err(|e| lines::mistake(zone, format!("openai_stats: {e}")))?);
+        let default = ("openai_stats", 4 << 20);
+        let shared = zone::declare(conf, self.zone.as_ref(), default, MetricsContent)?;
+        self.shared = Some(shared);
         Ok(())
     }
 }
@@ -67,8 +65,8 @@ pub fn zone(text: &str) -> ConfResult<ZoneSize> {
 
 /// Reads `openai_stats_file`.
 pub fn stats_file(conf: &mut Conf, main: &mut Main) -> Read {
-    lines::directive(conf, |line| {
-        line.many(&mut main.metrics.snapshot, |words| snapshot(conf, words))
+    lines::many(conf, &mut main.metrics.snapshot, |words| {
+        snapshot(conf, words)
     })
 }
 
@@ -76,24 +74,22 @@ fn snapshot(conf: &Conf, words: &[&str]) -> ConfResult<SnapshotSettings> {
     let [path, options @ ..] = words else {
         return Err("takes a path".into());
     };
-    let mut interval = None;
-    lines::parameters(options, &["interval"], |line| {
-        line.one(&mut interval, values::time(100..=HOUR))
+    let mut interval_ms = 10_000;
+    lines::parameters(options, |line| {
+        line.one("interval", &mut interval_ms, values::time(100..=HOUR));
     })?;
     Ok(SnapshotSettings {
         path: conf.full_path(path)?,
-        interval_ms: interval.unwrap_or(10_000),
+        interval_ms,
     })
 }
 
 /// Reads `openai_prices`.
 pub fn prices(conf: &mut Conf, main: &mut Main) -> Read {
-    lines::directive(conf, |line| {
-        line.one(&mut main.prices, |path| {
-            let text = fs::read_to_string(conf.full_path(path)?);
-            let text = text.map_err(|e| format!("\"{path}\": {}", source::unread(&e)))?;
-            Prices::parse(&text).map_err(|e| format!("\"{path}\": {e}"))
-        })
+    lines::one(conf, &mut main.prices, |path| {
+        let text = fs::read_to_string(conf.full_path(path)?);
+        let text = text.map_err(|e| format!("\"{path}\": {}", source::unread(&e)))?;
+        Prices::parse(&text).map_err(|e| format!("\"{path}\": {e}"))
     })
 }
 

@@ -20,7 +20,7 @@ const TIMES: [(&str, u64); 5] = [
 ];
 
 /// Reads a size in bytes, or with the unit `k`, `m` or `g`.
-pub fn size(text: &str) -> ConfResult<usize> {
+pub fn size(text: &str) -> ConfResult<u64> {
     let (digits, unit) = split(text);
     let factor = match unit {
         "" => Some(1),
@@ -29,7 +29,7 @@ pub fn size(text: &str) -> ConfResult<usize> {
         "g" | "G" => Some(1 << 30),
         _ => None,
     };
-    let value = digits.parse::<usize>().ok().zip(factor);
+    let value = digits.parse::<u64>().ok().zip(factor);
     let value = value.and_then(|(n, f)| n.checked_mul(f));
     value.ok_or_else(|| {
         format!("invalid size \"{text}\", it must be a number, in bytes or with k, m or g, as 32m")
@@ -52,11 +52,10 @@ pub fn time_ms(text: &str) -> ConfResult<u64> {
 }
 
 /// Reads a time within this range, in milliseconds.
-pub fn time<T: TryFrom<u64>>(range: RangeInclusive<u64>) -> impl Fn(&str) -> ConfResult<T> {
+pub fn time(range: RangeInclusive<u64>) -> impl Fn(&str) -> ConfResult<u64> {
     move |text| {
         let known = time_ms(text).ok();
-        let ms = known.filter(|ms| range.contains(ms));
-        ms.and_then(|ms| T::try_from(ms).ok()).ok_or_else(|| {
+        known.filter(|ms| range.contains(ms)).ok_or_else(|| {
             let (least, most) = (as_time(*range.start()), as_time(*range.end()));
             let wanted = format!("it must be from {least} to {most}");
             match known {
@@ -106,12 +105,27 @@ pub fn flag(text: &str) -> ConfResult<bool> {
     one_of(&[("on", true), ("off", false)])(text)
 }
 
-/// Reads `off` as `None`, and any other value with `read`.
-pub fn or_off<T>(read: impl Fn(&str) -> ConfResult<T>) -> impl Fn(&str) -> ConfResult<Option<T>> {
+/// Reads `off` as this value, and any other text with `read`.
+pub fn unless_off<T: Copy>(
+    off: T,
+    read: impl Fn(&str) -> ConfResult<T>,
+) -> impl Fn(&str) -> ConfResult<T> {
     move |text| match text {
-        "off" => Ok(None),
-        _ => read(text).map(Some).map_err(|e| format!("{e}, or \"off\"")),
+        "off" => Ok(off),
+        _ => read(text).map_err(|e| format!("{e}, or \"off\"")),
     }
+}
+
+/// Reads `off` as `None`, and any other text with `read`.
+pub fn or_off<T: Copy>(
+    read: impl Fn(&str) -> ConfResult<T>,
+) -> impl Fn(&str) -> ConfResult<Option<T>> {
+    unless_off(None, move |text| read(text).map(Some))
+}
+
+/// Reads any text.
+pub fn text(text: &str) -> ConfResult<String> {
+    Ok(text.to_string())
 }
 
 /// Error message for an invalid value; `wanted` says what is valid.

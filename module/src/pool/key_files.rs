@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use nginx_safe::{Background, ConfResult, Level, Timer, is_first_worker};
 use openai_core::echo;
-use openai_core::keys::KeySpec;
+use openai_core::keys::{FileWatch, KeySpec, NextLook};
 use openai_core::lease::{ChangeError, PoolConfig};
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::json;
@@ -23,14 +23,8 @@ use crate::config::{Main, PoolKey, Sources, Stamp, Store};
 use crate::pool::{self, locks};
 use crate::telemetry::event;
 
-/// How long files must stay unchanged before they are read, in milliseconds. A program that
-/// rewrites a file in place may not have finished.
-const SETTLE_MS: u64 = 100;
 /// Interval for checking whether the background thread has finished reading.
 const POLL_MS: u64 = 10;
-/// Files with an error are read again after this many checks, even if unchanged: the cause
-/// may be outside of them.
-const RETRY: u32 = 10;
 /// Maximum number of ids in one log event.
 const NAMED: usize = 8;
 
@@ -65,16 +59,9 @@ struct Watched {
 struct Watch {
     sources: Arc<Sources>,
     pools: Vec<Watched>,
-    interval_ms: u64,
     timer: Timer,
-    /// Stamps of the files when they were last read, and when they were last checked.
-    read: Stamps,
-    seen: Stamps,
+    files: FileWatch<Stamps>,
     reading: Option<Background<Look>>,
-    /// The error in the files, and the number of checks since it was found.
-    mistake: Option<(String, u32)>,
-    /// Newest generation of keys that another worker has announced.
-    newer: u64,
 }
 
 thread_local! {
@@ -95,23 +82,20 @@ pub fn start(main: &Main) {
         keys: Rc::clone(&known.keys),
         is_locked: !matches!(pool.store, Store::Shm),
     });
-    let readable = all_readable(&sources);
+    let seen = sources.stamps();
+    let read = match all_readable(&sources) {
+        true => sources.files().map(|(_, read)| read).collect(),
+        false => seen.clone(),
+    };
     let mut watch = Watch {
-        read: sources.files().map(|(_, read)| read).collect(),
-        seen: sources.stamps(),
         pools: pools.collect(),
         sources,
-        interval_ms,
         timer: Timer::new(true, |_| tick(), 0),
+        files: FileWatch::new(interval_ms, read, seen),
         reading: None,
-        mistake: None,
-        newer: 0,
     };
-    if !readable {
-        watch.read.clone_from(&watch.seen);
-    }
     // The master may have read the files long ago, if this worker replaces one that died.
-    let late = watch.read != watch.seen || pool::newer_keys().is_some();
+    let late = watch.files.has_changed() || pool::newer_keys().is_some();
     let next = if late {
         let found = look(&watch.sources);
         watch.take(found)
@@ -132,9 +116,8 @@ pub fn stop() {
 pub fn hurry(generation: u64) {
     WATCH.with_borrow_mut(|watch| {
         if let Some(watch) = watch
-            && watch.newer < generation
+            && watch.files.announce(generation)
         {
-            watch.newer = generation;
             watch.timer.start(1);
         }
     });
@@ -162,7 +145,7 @@ fn all_readable(sources: &Sources) -> bool {
 
 /// Whether this worker has found an error in changed key files.
 pub fn are_refused() -> bool {
-    WATCH.with_borrow(|watch| watch.as_ref().is_some_and(|watch| watch.mistake.is_some()))
+    WATCH.with_borrow(|watch| watch.as_ref().is_some_and(|watch| watch.files.has_error()))
 }
 
 fn tick() {
@@ -179,6 +162,7 @@ fn tick() {
 impl Watch {
     /// Milliseconds until the next check; `None` to stop watching.
     fn tick(&mut self) -> Option<u64> {
+        let interval_ms = self.files.interval_ms();
         if let Some(reading) = self.reading.take() {
             if !reading.is_over() {
                 self.reading = Some(reading);
@@ -186,57 +170,33 @@ impl Watch {
             }
             return match reading.result() {
                 Some(found) => self.take(found),
-                None => Some(self.interval_ms),
+                None => Some(interval_ms),
             };
         }
-        let now = self.sources.stamps();
-        let behind = pool::newer_keys().is_some();
-        let again = self.mistake.as_mut().is_some_and(|(_, looks)| {
-            *looks += 1;
-            *looks % RETRY == 0
-        });
-        if now == self.read && !behind && !again {
-            self.seen = now;
-            return Some(self.interval_ms);
-        }
-        if now != self.seen && !behind {
-            self.seen = now;
-            return Some(SETTLE_MS.min(self.interval_ms));
+        let is_behind = pool::newer_keys().is_some();
+        if let NextLook::Check(ms) = self.files.check(self.sources.stamps(), is_behind) {
+            return Some(ms);
         }
         let sources = Arc::clone(&self.sources);
-        match Background::start(move || look(&sources)) {
-            Ok(reading) => {
-                self.reading = Some(reading);
-                Some(POLL_MS)
-            }
-            Err(_) => Some(self.interval_ms),
-        }
+        self.reading = Background::start(move || look(&sources)).ok();
+        Some(self.reading.as_ref().map_or(interval_ms, |_| POLL_MS))
     }
 
     fn take(&mut self, found: Look) -> Option<u64> {
-        self.seen = found.after;
-        if found.before != self.seen {
-            return Some(SETTLE_MS.min(self.interval_ms));
+        if let Some(ms) = self.files.finish(&found.before, found.after) {
+            return Some(ms);
         }
-        self.read.clone_from(&self.seen);
-        match found.keys.and_then(|keys| self.change(keys)) {
-            Ok(true) => self.mistake = None,
+        let error = match found.keys.and_then(|keys| self.change(keys)) {
+            Ok(true) => None,
             Ok(false) => return None,
-            Err(mistake) => self.note(mistake),
+            Err(error) => Some(error),
+        };
+        if self.files.note(error.as_deref()) && is_first_worker() {
+            let shown = echo::without_secrets(&error.unwrap_or_default());
+            let fields = json!({ "error": shown, "hint": "the keys stay as they are" });
+            event(Level::Error, "keys_refused", fields);
         }
-        Some(self.interval_ms)
-    }
-
-    fn note(&mut self, mistake: String) {
-        let known = self.mistake.as_ref().map(|(known, _)| known);
-        if known != Some(&mistake) {
-            if is_first_worker() {
-                let shown = echo::without_secrets(&mistake);
-                let fields = json!({ "error": shown, "hint": "the keys stay as they are" });
-                event(Level::Error, "keys_refused", fields);
-            }
-            self.mistake = Some((mistake, 0));
-        }
+        Some(self.files.interval_ms())
     }
 
     /// Replaces the keys; `Ok(false)` if a newer configuration is in force and this worker

@@ -10,7 +10,7 @@ use slotmap::new_key_type;
 use super::asking::Asked;
 use super::taken_over::key;
 use super::waiters::{collect, watch_expiry};
-use super::zone::{Worker, in_zone, with};
+use super::zone::{Worker, as_worker, in_zone, with};
 use super::{locks, news};
 use crate::config::{Main, Store};
 use crate::telemetry::{event, now};
@@ -83,11 +83,11 @@ pub fn entrust(lease: &Lease, terms: &Terms<'_>) -> Result<ServiceLock, EntrustE
 
 /// Ends a service lock that is also on the nodes, and releases it there.
 pub fn reclaim(id: u128, state: ServiceState) {
-    let reclaimed = with(|worker| {
-        let to = (worker.id, locks::give_back_ms());
-        worker.change(|zone| zone.reclaim_service_lock(id, state, to, now()))
+    let give_back_ms = locks::give_back_ms();
+    let reclaimed = as_worker(|zone, worker| {
+        zone.reclaim_service_lock(id, state, (worker, give_back_ms), now())
     });
-    if let Some(grant) = reclaimed.flatten().flatten() {
+    if let Some(grant) = reclaimed.flatten() {
         locks::give_back_service(&grant);
     }
 }

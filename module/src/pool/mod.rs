@@ -18,7 +18,9 @@ mod zone;
 pub use asking::{Ask, Asked, ask, outlook};
 pub use leases::{Lease, entrust, keep, lease_id, reclaim, release, renew, unused};
 pub use news::{News, on_news};
-pub use taken_over::{KnownPool, TakenOver, key, key_count, key_ids_of, take_over, taken_over};
+pub use taken_over::{
+    KnownPool, TakenOver, key, key_count, key_ids_of, set_taken_over, taken_over,
+};
 pub use views::{PoolStanding, Standing, gauges, standing};
 pub use waiters::{leave, watch_expiry};
 pub use zone::{

@@ -2,15 +2,15 @@
 //! keys whose cool-down for `invalid_key` or `quota_exceeded` is about to end.
 //!
 //! In each interval one of the workers probes an upstream: see
-//! [`openai_core::lease::Zone::claim_probe`].
+//! [`openai_core::lease::Zone::due_probes`].
 
 use std::cell::RefCell;
 use std::io::{ErrorKind, Read};
 use std::rc::Rc;
 
 use nginx_safe::{Level, Peer, Timer};
-use openai_core::circuit::{CircuitId, CircuitState};
-use openai_core::lease::{Cause, KeyChange, PoolId};
+use openai_core::circuit::CircuitId;
+use openai_core::lease::{KeyChange, PoolId, Probed};
 use openai_wire::{Verdict, probe::judge};
 use rustc_hash::FxHashMap;
 use serde_json::json;
@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::keys::KeyTable;
 use super::taken_over::{KnownPool, taken_over};
-use super::zone::with;
+use super::zone::as_worker;
 use crate::config::{Main, PoolKey, ProbeSettings};
 use crate::pool::{self, circuits, in_zone};
 use crate::telemetry::{event, now};
@@ -27,11 +27,9 @@ use crate::telemetry::{event, now};
 const PATIENCE_MS: u64 = 10_000;
 /// Maximum size of a probe's response, in bytes.
 const MOST_OF_ANSWER: usize = 64 << 10;
-/// Maximum number of keys that are probed per upstream and interval.
-const MOST_KEYS: usize = 16;
 
 /// An upstream to be probed.
-struct Subject {
+struct ProbedUpstream {
     name: String,
     circuit: CircuitId,
     settings: Rc<ProbeSettings>,
@@ -43,9 +41,8 @@ struct Subject {
 
 /// A running probe.
 struct Probe {
-    subject: usize,
-    /// Index of the probed key in the zone; `None` if the upstream is probed.
-    key: Option<u32>,
+    upstream: usize,
+    probed: Probed,
     peer: Peer,
     request: Zeroizing<Vec<u8>>,
     sent: usize,
@@ -55,7 +52,7 @@ struct Probe {
 
 #[derive(Default)]
 struct Prober {
-    subjects: Vec<Subject>,
+    upstreams: Vec<ProbedUpstream>,
     probes: FxHashMap<u64, Probe>,
     last: u64,
 }
@@ -70,7 +67,7 @@ pub fn start(main: &Main) {
         return;
     };
     let (upstreams, served) = (main.upstreams.borrow(), main.served.borrow());
-    let mut subjects = vec![];
+    let mut probed = vec![];
     for (at, (upstream, &circuit)) in upstreams.iter().zip(&known.circuits).enumerate() {
         let (Some(settings), Some(circuit)) = (&upstream.probe, circuit) else {
             continue;
@@ -78,9 +75,9 @@ pub fn start(main: &Main) {
         let pools = served.iter().filter(|(upstream, _)| *upstream == at);
         let pools = pools.filter_map(|&(_, pool)| known.pools.get(pool));
         let pools: Vec<_> = pools.collect();
-        let mut timer = Timer::new(true, tick, subjects.len() as u64);
+        let mut timer = Timer::new(true, tick, probed.len() as u64);
         timer.start(settings.interval_ms);
-        subjects.push(Subject {
+        probed.push(ProbedUpstream {
             name: upstream.name.clone(),
             circuit,
             settings: Rc::clone(settings),
@@ -89,7 +86,7 @@ pub fn start(main: &Main) {
             timer,
         });
     }
-    PROBER.with_borrow_mut(|prober| prober.subjects = subjects);
+    PROBER.with_borrow_mut(|prober| prober.upstreams = probed);
 }
 
 fn keys(pools: &[&KnownPool]) -> Vec<(String, Rc<KeyTable>)> {
@@ -107,40 +104,23 @@ pub fn stop() {
 fn tick(at: u64) {
     let at = at as usize;
     let due = PROBER.with_borrow_mut(|prober| {
-        let subject = prober.subjects.get_mut(at)?;
-        subject.timer.start(subject.settings.interval_ms);
-        Some(subject.due())
+        let upstream = prober.upstreams.get_mut(at)?;
+        upstream.timer.start(upstream.settings.interval_ms);
+        Some(upstream.due())
     });
-    for key in due.flatten().unwrap_or_default() {
-        PROBER.with_borrow_mut(|prober| prober.send(at, key));
+    for probed in due.unwrap_or_default() {
+        PROBER.with_borrow_mut(|prober| prober.send(at, probed));
     }
 }
 
-impl Subject {
-    /// The upstream (`None`) and the keys to probe now. `None` if another worker probes
-    /// them in this interval.
-    fn due(&self) -> Option<Vec<Option<u32>>> {
-        let (now, interval) = (now(), self.settings.interval_ms);
-        with(|worker| {
-            let id = worker.id;
-            worker.change(|zone| {
-                if !zone.claim_probe(self.circuit, id, interval, now) {
-                    return None;
-                }
-                let status = zone.circuit_status(self.circuit, now);
-                let open = status.is_some_and(|status| status.state != CircuitState::Closed);
-                let keys = self.pools.iter().flat_map(|&pool| zone.listing(pool, now));
-                let returning = keys.filter(|key| {
-                    let judged =
-                        matches!(key.cause, Some(Cause::QuotaExceeded | Cause::InvalidKey));
-                    judged && key.left_ms <= 2 * interval
-                });
-                let keys = returning.map(|key| Some(key.key)).take(MOST_KEYS);
-                Some(open.then_some(None).into_iter().chain(keys).collect())
-            })
-        })
-        .flatten()
-        .flatten()
+impl ProbedUpstream {
+    /// What this worker must probe now.
+    fn due(&self) -> Vec<Probed> {
+        let interval_ms = self.settings.interval_ms;
+        let due = as_worker(|zone, id| {
+            zone.due_probes(self.circuit, &self.pools, id, interval_ms, now())
+        });
+        due.unwrap_or_default()
     }
 
     /// The name of a key's pool, and the key.
@@ -149,47 +129,42 @@ impl Subject {
         pools.find_map(|(pool, keys)| Some((pool.as_str(), keys.get(index)?)))
     }
 
-    /// The key for a probe of the upstream: preferably one that is not cooling down.
-    fn any_key(&self) -> Option<Rc<PoolKey>> {
-        let now = now();
-        // The key tables may contain removed keys; the zone lists current ones.
-        let known = in_zone(|zone| {
-            let keys = self.pools.iter().flat_map(|&pool| zone.listing(pool, now));
-            keys.collect::<Vec<_>>()
-        });
-        let mut known = known?;
-        known.sort_by_key(|key| key.cause.is_some());
-        let mut keys = known.iter().filter_map(|view| self.key(view.key));
+    /// The key for a probe.
+    fn key_for(&self, probed: Probed) -> Option<Rc<PoolKey>> {
+        let indexes = match probed {
+            Probed::Key(index) => vec![index],
+            // The key tables may contain removed keys; the zone lists current ones.
+            Probed::Upstream => in_zone(|zone| zone.keys_for_probe(&self.pools, now()))?,
+        };
+        let mut keys = indexes.into_iter().filter_map(|index| self.key(index));
         keys.next().map(|(_, key)| key)
     }
 }
 
 impl Prober {
-    fn send(&mut self, at: usize, key: Option<u32>) {
-        let Some(subject) = self.subjects.get(at) else {
+    fn send(&mut self, at: usize, probed: Probed) {
+        let Some(upstream) = self.upstreams.get(at) else {
             return;
         };
-        let with = match key {
-            Some(key) => subject.key(key).map(|(_, key)| key),
-            None => subject.any_key(),
+        let Some(key) = upstream.key_for(probed) else {
+            return;
         };
-        let Some(with) = with else { return };
-        let settings = &subject.settings;
+        let settings = &upstream.settings;
         let mut request = Zeroizing::new(Vec::with_capacity(512));
         request.extend_from_slice(settings.head.as_bytes());
-        request.extend_from_slice(&with.authorization);
+        request.extend_from_slice(&key.authorization);
         request.extend_from_slice(b"\r\n\r\n");
         self.last += 1;
         let number = self.last;
         let peer = Peer::connect(&settings.address, settings.tls.as_ref(), heard, number);
         let Ok(peer) = peer else {
-            return subject.conclude(key, Verdict::UpstreamError);
+            return upstream.conclude(probed, Verdict::UpstreamError);
         };
         let mut deadline = Timer::new(true, late, number);
         deadline.start(PATIENCE_MS);
         let probe = Probe {
-            subject: at,
-            key,
+            upstream: at,
+            probed,
             peer,
             request,
             sent: 0,
@@ -201,9 +176,9 @@ impl Prober {
 
     fn conclude(&mut self, number: u64, verdict: Verdict) {
         if let Some(probe) = self.probes.remove(&number)
-            && let Some(subject) = self.subjects.get(probe.subject)
+            && let Some(upstream) = self.upstreams.get(probe.upstream)
         {
-            subject.conclude(probe.key, verdict);
+            upstream.conclude(probe.probed, verdict);
         }
     }
 }
@@ -259,15 +234,13 @@ impl Probe {
     }
 }
 
-impl Subject {
+impl ProbedUpstream {
     /// Reports the result of a probe to the zone, and logs a change of state.
-    fn conclude(&self, key: Option<u32>, verdict: Verdict) {
-        let Some(index) = key else {
-            let good = verdict != Verdict::UpstreamError;
+    fn conclude(&self, probed: Probed, verdict: Verdict) {
+        let Probed::Key(index) = probed else {
             let random = pool::random();
-            let change =
-                in_zone(|zone| zone.probed_upstream(self.circuit, good, now(), random)).flatten();
-            if let Some(change) = change {
+            let change = in_zone(|zone| zone.probed_upstream(self.circuit, verdict, now(), random));
+            if let Some(change) = change.flatten() {
                 circuits::tell_of(Some(&self.name), change);
             }
             return;

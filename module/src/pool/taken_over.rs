@@ -56,7 +56,7 @@ pub fn taken_over() -> Option<Rc<TakenOver>> {
 }
 
 /// Sets the configuration that is about to be in force.
-pub fn take_over(known: Option<TakenOver>) {
+pub fn set_taken_over(known: Option<TakenOver>) {
     TAKEN_OVER.set(known.map(Rc::new));
 }
 

@@ -138,7 +138,16 @@ pub fn request_id() -> Option<String> {
 
 /// Changes the zone as this worker; `None` if it is not in one.
 pub fn in_zone<T>(act: impl FnOnce(&mut Zone<'_>) -> T) -> Option<T> {
-    with(|worker| worker.change(act)).flatten()
+    as_worker(|zone, _| act(zone))
+}
+
+/// Like [`in_zone`], with the id of this worker.
+pub(super) fn as_worker<T>(act: impl FnOnce(&mut Zone<'_>, WorkerId) -> T) -> Option<T> {
+    with(|worker| {
+        let id = worker.id;
+        worker.change(|zone| act(zone, id))
+    })
+    .flatten()
 }
 
 /// Passes the pools with newly read keys to the zone.
@@ -156,19 +165,12 @@ pub fn change_keys(pools: &[PoolConfig]) -> Option<Result<Changed, ChangeError>>
 
 /// Forgets the keys that have no lease and that this worker cannot get.
 pub fn forget_keys<'a>(tables: impl Iterator<Item = &'a KeyTable>) {
-    with(|worker| {
-        let id = worker.id;
-        worker.change(|zone| tables.for_each(|keys| keys.retain(|key| zone.is_in_use(key, id))))
-    });
+    as_worker(|zone, id| tables.for_each(|keys| keys.retain(|key| zone.is_in_use(key, id))));
 }
 
 /// The newest generation of keys, if other workers have it and this one does not.
 pub fn newer_keys() -> Option<u64> {
-    with(|worker| {
-        let id = worker.id;
-        worker.change(|zone| zone.newer_keys(id)).flatten()
-    })
-    .flatten()
+    as_worker(|zone, id| zone.newer_keys(id)).flatten()
 }
 
 impl Worker {

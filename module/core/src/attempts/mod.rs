@@ -2,12 +2,14 @@
 //! no other.
 
 mod choice;
+mod conditions;
 mod ending;
 mod refusal;
 #[cfg(test)]
 mod tests;
 
 pub use choice::{Prospect, TargetSet, choose};
+pub use conditions::Conditions;
 pub use ending::{AfterFailure, Budget, Failure, after_failure, may_be_cured};
 pub use refusal::{in_vain, no_healthy_key, seconds};
 

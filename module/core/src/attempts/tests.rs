@@ -247,3 +247,43 @@ fn tokens_are_estimated_from_the_body_and_the_limit() {
     let most = head(Some(u32::MAX), Some(u32::MAX));
     assert_eq!(estimated_tokens(&most, u64::MAX), u32::MAX);
 }
+
+fn held(words: &[&str]) -> Vec<Fault> {
+    let conditions = Conditions::parse(words).unwrap();
+    let statuses = (0..=700).map(Fault::Status);
+    let faults = [Fault::Error, Fault::Timeout].into_iter().chain(statuses);
+    faults.filter(|&fault| conditions.hold(fault)).collect()
+}
+
+#[test]
+fn another_key_is_tried_after_the_failures_that_are_listed() {
+    assert_eq!(held(&["off"]), []);
+    assert_eq!(held(&["timeout"]), [Fault::Timeout]);
+    let edges = [400, 463, 464, 599].map(Fault::Status);
+    assert_eq!(
+        held(&["http_400", "http_599", "http_464", "http_463"]),
+        edges
+    );
+    let default = [
+        "error", "timeout", "http_401", "http_403", "http_429", "http_500", "http_502",
+    ];
+    let default = [&default[..], &["http_503", "http_504"]].concat();
+    assert_eq!(Conditions::parse(&default), Ok(Conditions::DEFAULT));
+}
+
+#[test]
+fn an_unknown_condition_is_named() {
+    for wrong in [
+        "http_399",
+        "http_600",
+        "http_",
+        "http_+400",
+        "ERROR",
+        "http_65936",
+        "",
+    ] {
+        assert_eq!(Conditions::parse(&["error", wrong]), Err(wrong));
+    }
+    assert_eq!(Conditions::parse(&["off", "error"]), Err("off"));
+    assert_eq!(Conditions::parse(&["error", "off"]), Err("off"));
+}

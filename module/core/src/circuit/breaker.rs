@@ -169,11 +169,11 @@ impl Circuit {
             CircuitState::Closed => None,
             CircuitState::Open => {
                 let left = self.until_ms.saturating_sub(now_ms);
-                let waits = left > 0 && left <= self.settings().longest_ms();
+                let waits = left > 0 && left <= self.settings.longest_ms();
                 waits.then_some(self.until_ms)
             }
             CircuitState::HalfOpen => {
-                let busy = self.probing >= self.settings().probes && !self.probes_lost(now_ms);
+                let busy = self.probing >= self.settings.probes && !self.probes_lost(now_ms);
                 busy.then(|| now_ms.saturating_add(PROBE_WAIT_MS))
             }
         }
@@ -237,7 +237,7 @@ impl Circuit {
 
     /// State and counts for a listing.
     pub(crate) fn status(&self, now_ms: u64) -> CircuitView {
-        let counts = self.window.counts(self.settings().window_ms, now_ms);
+        let counts = self.window.counts(self.settings.window_ms, now_ms);
         let until_ms = self.closed_to_all(now_ms);
         let state = match self.state() {
             CircuitState::Open if until_ms.is_none() => CircuitState::HalfOpen,
@@ -259,7 +259,7 @@ impl Circuit {
         now_ms: u64,
         random: u64,
     ) -> Option<CircuitChange> {
-        let settings = self.settings();
+        let settings = self.settings;
         let failed = match outcome {
             CircuitOutcome::Success => false,
             CircuitOutcome::Failure => true,
@@ -274,8 +274,8 @@ impl Circuit {
         let counts = self.window.counts(settings.window_ms, now_ms);
         let too_many =
             |limit| counts.all >= settings.requests && share(counts.failed, counts.all) >= limit;
-        let opens = settings.errors.is_some_and(too_many)
-            || settings.failures.is_some_and(|most| self.streak >= most);
+        let opens = settings.errors > Share(0) && too_many(settings.errors)
+            || settings.failures > 0 && self.streak >= settings.failures;
         if !opens {
             return None;
         }
@@ -297,7 +297,7 @@ impl Circuit {
             }
             CircuitOutcome::Success => {
                 self.succeeded = self.succeeded.saturating_add(1);
-                if self.succeeded < self.settings().probes {
+                if self.succeeded < self.settings.probes {
                     return None;
                 }
                 Some(self.close(now_ms))
@@ -313,7 +313,7 @@ impl Circuit {
     }
 
     fn open(&mut self, now_ms: u64, random: u64) -> CircuitChange {
-        let settings = self.settings();
+        let settings = self.settings;
         let counts = self.window.counts(settings.window_ms, now_ms);
         let first = self.state() == CircuitState::Closed;
         let until_ms = now_ms.saturating_add(settings.open_for(self.trips, random));
@@ -333,7 +333,7 @@ impl Circuit {
     fn probe(&mut self, now_ms: u64) {
         if self.state() == CircuitState::Open {
             self.enter(CircuitState::HalfOpen, self.since_ms);
-        } else if self.probing >= self.settings().probes {
+        } else if self.probing >= self.settings.probes {
             self.probing = 0;
         }
         self.probing = self.probing.saturating_add(1);

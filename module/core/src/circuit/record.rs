@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::breaker::CircuitState;
-use super::settings::{CircuitSettings, Share};
+use super::settings::CircuitSettings;
 use crate::routes::MAX_UPSTREAM;
 use crate::window::Window;
 
@@ -26,14 +26,7 @@ pub struct Circuit {
     /// Newest generation whose configuration contains the upstream.
     pub(crate) generation: u64,
 
-    /// Limits that open the circuit; 0 disables one.
-    errors: u32,
-    failures: u32,
-    requests: u32,
-    window_ms: u32,
-    open_ms: u32,
-    open_max_ms: u32,
-    probes: u32,
+    pub(super) settings: CircuitSettings,
 
     pub(super) state: u32,
     /// Incremented with each change of the state. Results of requests sent in an earlier state are
@@ -79,27 +72,9 @@ impl Circuit {
         if !settings.may_open() {
             self.enter(CircuitState::Closed, now_ms);
         }
-        if self.window_ms != settings.window_ms {
+        if self.settings.window_ms != settings.window_ms {
             self.window.clear();
         }
-        self.errors = settings.errors.map_or(0, |Share(share)| share.max(1));
-        self.failures = settings.failures.map_or(0, |failures| failures.max(1));
-        self.requests = settings.requests;
-        self.window_ms = settings.window_ms;
-        self.open_ms = settings.open_ms;
-        self.open_max_ms = settings.open_max_ms;
-        self.probes = settings.probes;
-    }
-
-    pub(super) fn settings(&self) -> CircuitSettings {
-        CircuitSettings {
-            errors: (self.errors > 0).then_some(Share(self.errors)),
-            failures: (self.failures > 0).then_some(self.failures),
-            requests: self.requests,
-            window_ms: self.window_ms,
-            open_ms: self.open_ms,
-            open_max_ms: self.open_max_ms,
-            probes: self.probes.max(1),
-        }
+        self.settings = *settings;
     }
 }

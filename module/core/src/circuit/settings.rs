@@ -1,17 +1,21 @@
 //! Settings of a circuit: when it opens, and for how long.
 
+use bytemuck::{Pod, Zeroable};
+
 /// A share, in hundredths of a percent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Pod, Zeroable)]
+#[repr(transparent)]
 pub struct Share(pub u32);
 
-/// The circuit settings of an upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The circuit settings of an upstream. They are part of its record in shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
 pub struct CircuitSettings {
-    /// Share of failures in the window that opens the circuit; `None` to ignore the share.
-    pub errors: Option<Share>,
-    /// Number of consecutive failures that opens the circuit; `None` to ignore it. With neither
+    /// Share of failures in the window that opens the circuit; 0 to ignore the share.
+    pub errors: Share,
+    /// Number of consecutive failures that opens the circuit; 0 to ignore it. With neither
     /// limit the circuit never opens.
-    pub failures: Option<u32>,
+    pub failures: u32,
     /// Minimum number of requests in the window before the share of failures can open the
     /// circuit.
     pub requests: u32,
@@ -29,8 +33,8 @@ pub struct CircuitSettings {
 impl Default for CircuitSettings {
     fn default() -> Self {
         Self {
-            errors: Some(Share(5_000)),
-            failures: Some(5),
+            errors: Share(5_000),
+            failures: 5,
             requests: 20,
             window_ms: 10_000,
             open_ms: 5_000,
@@ -43,7 +47,7 @@ impl Default for CircuitSettings {
 impl CircuitSettings {
     /// Whether the circuit can open at all.
     pub(super) fn may_open(&self) -> bool {
-        self.errors.is_some() || self.failures.is_some()
+        self.errors > Share(0) || self.failures > 0
     }
 
     /// Time in milliseconds to stay open after `trips` consecutive openings. `random` adds up to a

@@ -1,34 +1,22 @@
 //! A `client` line of the configuration.
 
-use std::fmt;
-
 use super::{ClientError, PRIORITIES, Role};
-use crate::echo;
-use crate::keys::{KeySource, OptionError, is_name, once, unknown};
+use crate::keys::{OptionError, SecretSource, is_name, once, unknown};
 
 /// The options of a client, as shown in messages.
 const OPTIONS: &str = "role=, priority=";
 
 /// The parameters of one `client` directive.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ClientDirective {
     /// Name of the service.
     pub name: String,
-    /// Source of the token.
-    pub source: TokenSource,
+    /// Source of the token; never the token itself.
+    pub source: SecretSource,
     /// The option `role=`.
     pub role: Role,
     /// The option `priority=`.
     pub priority: i32,
-}
-
-/// Where a token is stored. The caller reads it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TokenSource {
-    /// An environment variable that holds the token.
-    Env(String),
-    /// A file: its first line that is neither empty nor a `#` comment.
-    File(String),
 }
 
 impl ClientDirective {
@@ -44,8 +32,9 @@ impl ClientDirective {
             return Err(ClientError::Name((*name).to_owned()));
         }
         let name = (*name).to_owned();
-        let Some(source) = TokenSource::parse(source) else {
-            return Err(ClientError::Source(name));
+        let source = match SecretSource::parse(source) {
+            Ok(source) if !matches!(source, SecretSource::Literal(_)) => source,
+            _ => return Err(ClientError::Source(name)),
         };
         let (mut role, mut priority) = (None, None);
         for (position, option) in (3..).zip(options) {
@@ -69,38 +58,18 @@ impl ClientDirective {
             priority,
         })
     }
-}
 
-impl TokenSource {
-    fn parse(text: &str) -> Option<Self> {
-        match KeySource::parse(text).ok()? {
-            KeySource::Env(name) => Some(Self::Env(name)),
-            KeySource::File(path) => Some(Self::File(path)),
-            KeySource::Literal(_) => None,
-        }
-    }
-
-    /// The token in the content of the source; empty when there is none.
+    /// The token in the content of the source; empty when there is none. In a file it is the first
+    /// line that is neither empty nor a `#` comment.
     pub(super) fn token<'a>(&self, text: &'a str) -> &'a str {
-        match self {
-            Self::Env(_) => text.trim(),
-            Self::File(_) => {
-                let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
-                let mut lines = text.lines().map(str::trim);
-                lines
-                    .find(|line| !line.is_empty() && !line.starts_with('#'))
-                    .unwrap_or_default()
-            }
+        if !matches!(self.source, SecretSource::File(_)) {
+            return text.trim();
         }
-    }
-}
-
-impl fmt::Display for TokenSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Env(name) => write!(f, "env:{}", echo::variable(name)),
-            Self::File(path) => write!(f, "file:{path}"),
-        }
+        let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+        let mut lines = text.lines().map(str::trim);
+        lines
+            .find(|line| !line.is_empty() && !line.starts_with('#'))
+            .unwrap_or_default()
     }
 }
 

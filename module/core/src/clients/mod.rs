@@ -8,7 +8,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use directive::{ClientDirective, TokenSource};
+pub use directive::ClientDirective;
 pub use error::{ClientError, TokenError};
 pub use headers::{bearer_token, is_credential_header, secret_of, service_token, tells_secret};
 pub(crate) use quota::LIMITS;

@@ -32,7 +32,7 @@ impl Clients {
     /// When it contains no valid token, or another client has the same name or token.
     pub fn add(&mut self, directive: &ClientDirective, text: &str) -> Result<(), ClientError> {
         let name = directive.name.clone();
-        let token = directive.source.token(text);
+        let token = directive.token(text);
         if token.is_empty() {
             return Err(ClientError::NoToken {
                 name,

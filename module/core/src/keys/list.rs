@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::options::{id, is_option};
 use super::source::is_key;
-use super::{Fingerprint, KeyDirective, KeyError, KeyOptions, KeySource, KeySpec, Secret};
+use super::{Fingerprint, KeyDirective, KeyError, KeyOptions, KeySpec, Secret, SecretSource};
 
 /// A pool's keys while they are collected. Keys and ids are unique.
 #[derive(Debug, Default)]
@@ -150,11 +150,11 @@ fn line(directive: &KeyDirective, own: &str) -> u64 {
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
-fn entries<'a>(source: &KeySource, text: &'a str) -> Vec<Result<Entry<'a>, KeyError>> {
+fn entries<'a>(source: &SecretSource, text: &'a str) -> Vec<Result<Entry<'a>, KeyError>> {
     match source {
-        KeySource::Env(_) => env_entries(source, text),
-        KeySource::File(_) => file_entries(source, text),
-        KeySource::Literal(_) => vec![entry(text, || source.to_string())],
+        SecretSource::Env(_) => env_entries(source, text),
+        SecretSource::File(_) => file_entries(source, text),
+        SecretSource::Literal(_) => vec![entry(text, || source.to_string())],
     }
 }
 
@@ -162,7 +162,7 @@ fn empty(directive: &KeyDirective) -> KeyError {
     KeyError::Empty(directive.source.to_string())
 }
 
-fn env_entries<'a>(source: &KeySource, text: &'a str) -> Vec<Result<Entry<'a>, KeyError>> {
+fn env_entries<'a>(source: &SecretSource, text: &'a str) -> Vec<Result<Entry<'a>, KeyError>> {
     let keys = text
         .split(',')
         .map(str::trim)
@@ -172,7 +172,7 @@ fn env_entries<'a>(source: &KeySource, text: &'a str) -> Vec<Result<Entry<'a>, K
         .collect()
 }
 
-fn file_entries<'a>(source: &KeySource, text: &'a str) -> Vec<Result<Entry<'a>, KeyError>> {
+fn file_entries<'a>(source: &SecretSource, text: &'a str) -> Vec<Result<Entry<'a>, KeyError>> {
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
     let lines = text.lines().enumerate().filter_map(|(index, line)| {
         let mut words = line

@@ -9,6 +9,7 @@ mod secret;
 mod source;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 pub use error::{KeyError, OptionError};
 pub use fingerprint::Fingerprint;
@@ -18,7 +19,8 @@ pub use options::{KeyDirective, KeyOptions};
 pub(crate) use options::{once, unknown};
 pub use secret::Secret;
 pub(crate) use secret::is_header_text;
-pub use source::KeySource;
+pub use source::SecretSource;
+pub use watch::{FileWatch, NextLook};
 
 /// A configured key.
 #[derive(Debug)]

@@ -2,14 +2,14 @@
 
 use std::num::NonZeroU16;
 
-use super::{KeyError, KeySource, NAMES, OptionError, is_name};
+use super::{KeyError, NAMES, OptionError, SecretSource, is_name};
 use crate::digits;
 
 /// A parsed `key` directive.
 #[derive(Debug, Clone)]
 pub struct KeyDirective {
     /// The source of its keys.
-    pub source: KeySource,
+    pub source: SecretSource,
     /// Options of all of its keys.
     pub options: KeyOptions,
     /// Whether the source may have no keys.
@@ -48,7 +48,7 @@ impl KeyDirective {
             return Err(KeyError::NoSource);
         }
         let mut directive = Self {
-            source: KeySource::parse(source)?,
+            source: SecretSource::parse(source)?,
             options: KeyOptions::default(),
             optional: false,
             text: options.join(" "),

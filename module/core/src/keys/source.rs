@@ -7,7 +7,7 @@ use crate::echo;
 
 /// Where keys are stored. The caller reads them.
 #[derive(Debug, Clone)]
-pub enum KeySource {
+pub enum SecretSource {
     /// An environment variable: keys separated by commas.
     Env(String),
     /// A file with one key per line.
@@ -16,7 +16,7 @@ pub enum KeySource {
     Literal(Secret),
 }
 
-impl KeySource {
+impl SecretSource {
     /// Parses `env:NAME`, `file:PATH` or a key.
     ///
     /// # Errors
@@ -45,7 +45,7 @@ impl KeySource {
 
 /// Writes the source as in the configuration, but without a literal key or a variable's name that
 /// may be a secret.
-impl fmt::Display for KeySource {
+impl fmt::Display for SecretSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Env(name) => write!(f, "env:{}", echo::variable(name)),

@@ -1,4 +1,4 @@
-use super::{Fingerprint, KeyDirective, KeyError, KeyList, KeySource, KeySpec, Secret};
+use super::{Fingerprint, KeyDirective, KeyError, KeyList, KeySpec, Secret, SecretSource};
 
 const KEY: &str = "sk-proj-Abc_123";
 
@@ -37,7 +37,7 @@ fn a_secret_does_not_show_itself() {
         format!("{secret:?}"),
         format!("{keys:?}"),
         format!("{:?}", directive(&[KEY])),
-        KeySource::parse(KEY).expect("a source").to_string(),
+        SecretSource::parse(KEY).expect("a source").to_string(),
     ] {
         assert!(!shown.contains("Abc"), "{shown}");
     }
@@ -55,7 +55,7 @@ fn a_fingerprint_is_half_a_sha256() {
 
 #[test]
 fn sources_are_variables_files_or_keys() {
-    let shown = |text| KeySource::parse(text).map(|source| source.to_string());
+    let shown = |text| SecretSource::parse(text).map(|source| source.to_string());
     assert_eq!(
         shown("env:OPENAI_API_KEYS"),
         Ok("env:OPENAI_API_KEYS".to_owned())
@@ -64,8 +64,8 @@ fn sources_are_variables_files_or_keys() {
         shown("file:/etc/nginx/openai.keys"),
         Ok("file:/etc/nginx/openai.keys".to_owned())
     );
-    let literal = KeySource::parse(KEY);
-    assert!(matches!(literal, Ok(KeySource::Literal(key)) if key.expose() == KEY));
+    let literal = SecretSource::parse(KEY);
+    assert!(matches!(literal, Ok(SecretSource::Literal(key)) if key.expose() == KEY));
     for text in ["env:", "env:sk-abc", "env:1A", "env:A B"] {
         assert_eq!(shown(text), Err(KeyError::EnvName), "{text}");
     }

@@ -6,7 +6,6 @@ use crate::circuit::{
 };
 
 use super::time::Now;
-use super::worker::WorkerId;
 use super::zone::Zone;
 
 impl Zone<'_> {
@@ -49,7 +48,7 @@ impl Zone<'_> {
         (circuit.serial == id.serial).then_some(circuit)
     }
 
-    fn circuit_mut(&mut self, id: CircuitId) -> Option<&mut Circuit> {
+    pub(super) fn circuit_mut(&mut self, id: CircuitId) -> Option<&mut Circuit> {
         let circuit = self.circuits.get_mut(id.at as usize)?;
         (circuit.serial == id.serial).then_some(circuit)
     }
@@ -88,36 +87,6 @@ impl Zone<'_> {
     ) -> Option<CircuitChange> {
         let circuit = self.circuit_mut(permit.circuit)?;
         circuit.note(permit, outcome, now.mono_ms, random)
-    }
-
-    /// Claims the periodic probe of the upstream. Returns `true` for one worker per interval.
-    /// A worker of an older configuration never probes: the upstream's address and the keys may
-    /// have changed since.
-    pub fn claim_probe(
-        &mut self,
-        id: CircuitId,
-        worker: WorkerId,
-        interval_ms: u64,
-        now: Now,
-    ) -> bool {
-        if self.generation_of(worker).is_none() {
-            return false;
-        }
-        let circuit = self.circuit_mut(id);
-        circuit.is_some_and(|circuit| circuit.claim_probe(interval_ms, now.mono_ms))
-    }
-
-    /// Applies the result of a periodic probe of the upstream. `random` adds jitter to the time of
-    /// the next probe.
-    pub fn probed_upstream(
-        &mut self,
-        id: CircuitId,
-        good: bool,
-        now: Now,
-        random: u64,
-    ) -> Option<CircuitChange> {
-        let circuit = self.circuit_mut(id)?;
-        circuit.probed_aside(good, now.mono_ms, random)
     }
 
     /// State and counts of the circuit.

@@ -36,7 +36,7 @@ impl Zone<'_> {
             return None;
         }
         let health = &mut self.keys[key];
-        let before = CoolDown::of(health);
+        let before = Before::of(health);
         let attempts = &mut health.attempts[report.verdict as usize];
         *attempts = attempts.wrapping_add(1);
         if report.verdict != Verdict::Ok && report.status != 0 {
@@ -92,7 +92,7 @@ impl Zone<'_> {
             return None;
         }
         let health = &self.keys[key];
-        let before = CoolDown::of(health);
+        let before = Before::of(health);
         // Every node reports a cool-down to every worker, at slightly different times.
         let known = before.until_ms != 0 && Cause::from_word(before.cause) >= cause;
         if known && until_ms <= before.until_ms.saturating_add(SAME_MS) {
@@ -115,7 +115,7 @@ impl Zone<'_> {
         if record.state == presence::UNUSED || self.is_too_new(record) {
             return None;
         }
-        let before = CoolDown::of(&self.keys[key]);
+        let before = Before::of(&self.keys[key]);
         let cause = Cause::from_word(before.cause);
         if before.until_ms == 0 || cause < Cause::QuotaExceeded {
             return None;
@@ -315,13 +315,13 @@ fn doubled(first_ms: u64, failures: u32, most_ms: u64) -> u64 {
 }
 
 /// A key's cool-down and failures before a change.
-struct CoolDown {
+struct Before {
     until_ms: u64,
     cause: u32,
     failures: u32,
 }
 
-impl CoolDown {
+impl Before {
     fn of(key: &KeyRecord) -> Self {
         Self {
             until_ms: key.until_ms,

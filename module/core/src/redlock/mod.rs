@@ -65,7 +65,7 @@ pub use renewal::{Renewal, RenewalAction, RenewalEvent};
 pub use script::Script;
 pub use slots::{Candidates, MAX_CANDIDATES, Slot, SlotSet};
 pub use take::TakeCall;
-pub use timing::{Drift, RetryDelay, Timing};
+pub use timing::{Drift, RetryDelay, TimesError, Timing, check_times};
 pub use value::{ErrorKind, Value};
 
 #[cfg(test)]

@@ -92,3 +92,50 @@ impl RetryDelay {
         least.saturating_add(chance)
     }
 }
+
+/// Why the times of a group do not fit the TTLs of its locks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimesError {
+    /// A lock may expire before its renewal.
+    RenewalTooLong {
+        /// The renewal interval in milliseconds.
+        ms: u64,
+        /// The longest possible interval.
+        most_ms: u64,
+    },
+    /// A node that has lost its data may vote while a lock that it granted is held.
+    QuarantineTooShort {
+        /// The quarantine in milliseconds.
+        ms: u64,
+        /// The shortest possible quarantine.
+        least_ms: u64,
+    },
+}
+
+/// Checks the configured renewal interval and quarantine of a group whose locks have these TTLs, in
+/// milliseconds. Returns the quarantine: by default the longest TTL, `None` without locks.
+///
+/// # Errors
+/// When the interval is longer than half of the shortest TTL, or the quarantine shorter than the
+/// longest.
+pub fn check_times(
+    renewal_ms: Option<u64>,
+    quarantine_ms: Option<u64>,
+    ttls_ms: impl Iterator<Item = u64> + Clone,
+) -> Result<Option<u64>, TimesError> {
+    let Some((shortest, longest)) = ttls_ms.clone().min().zip(ttls_ms.max()) else {
+        return Ok(quarantine_ms);
+    };
+    let most_ms = shortest / 2;
+    if let Some(ms) = renewal_ms.filter(|&ms| ms > most_ms) {
+        return Err(TimesError::RenewalTooLong { ms, most_ms });
+    }
+    let quarantine_ms = quarantine_ms.unwrap_or(longest);
+    if quarantine_ms < longest {
+        return Err(TimesError::QuarantineTooShort {
+            ms: quarantine_ms,
+            least_ms: longest,
+        });
+    }
+    Ok(Some(quarantine_ms))
+}

@@ -2,18 +2,11 @@
 
 use openai_wire::head::MAX_MODEL;
 
-use super::aliases::Aliases;
-use super::table::{PatternTable, Patterns};
 use super::{Alias, RouteError, Routes, TargetName};
 
 /// An `openai_routes` block while it is parsed.
 #[derive(Debug, Default)]
-pub struct RouteLines {
-    aliases: Aliases,
-    patterns: Patterns,
-    otherwise: Option<usize>,
-    lists: Vec<Vec<TargetName>>,
-}
+pub struct RouteLines(Routes);
 
 impl RouteLines {
     /// Parses a line: `model PATTERN... to=TARGET...`, `otherwise to=TARGET...`, or `alias NAME
@@ -38,16 +31,16 @@ impl RouteLines {
         }
         let list = self.list(targets)?;
         for pattern in patterns {
-            self.patterns.add(pattern, list)?;
+            self.0.table.add(pattern, list)?;
         }
         Ok(())
     }
 
     fn otherwise(&mut self, words: &[&str]) -> Result<(), RouteError> {
-        if self.otherwise.is_some() {
+        if self.0.otherwise.is_some() {
             return Err(RouteError::SecondOtherwise);
         }
-        self.otherwise = Some(self.list(words)?);
+        self.0.otherwise = Some(self.list(words)?);
         Ok(())
     }
 
@@ -56,8 +49,8 @@ impl RouteLines {
             .iter()
             .map(|word| target(word).ok_or_else(|| RouteError::OutOfPlace((*word).to_owned())));
         let targets = targets.collect::<Result<Vec<_>, _>>()?;
-        self.lists.push(TargetName::parse_list(targets)?);
-        Ok(self.lists.len() - 1)
+        self.0.lists.push(TargetName::parse_list(targets)?);
+        Ok(self.0.lists.len() - 1)
     }
 
     fn alias(&mut self, words: &[&str]) -> Result<(), RouteError> {
@@ -71,7 +64,7 @@ impl RouteLines {
                 return Err(RouteError::Model(text.to_owned()));
             }
         }
-        let added = self.aliases.add(Alias {
+        let added = self.0.aliases.add(Alias {
             name: name.to_owned(),
             model: model.to_owned(),
             restore,
@@ -87,25 +80,21 @@ impl RouteLines {
     /// When there are no routes, an alias stands for another alias, or no route serves the model of
     /// an alias.
     pub fn finish(self) -> Result<Routes, RouteError> {
-        if self.lists.is_empty() {
+        let mut routes = self.0;
+        if routes.lists.is_empty() {
             return Err(RouteError::Empty);
         }
-        let table = PatternTable::from(self.patterns);
-        for Alias { name, model, .. } in self.aliases.all() {
+        routes.table.finish();
+        for Alias { name, model, .. } in routes.aliases.all() {
             let (name, model) = (name.clone(), model.clone());
-            if self.aliases.find(&model).is_some() {
+            if routes.aliases.find(&model).is_some() {
                 return Err(RouteError::Chain { name, model });
             }
-            if self.otherwise.is_none() && table.find(&model).is_none() {
+            if routes.otherwise.is_none() && routes.table.find(&model).is_none() {
                 return Err(RouteError::Unserved { name, model });
             }
         }
-        Ok(Routes {
-            aliases: self.aliases,
-            table,
-            otherwise: self.otherwise,
-            lists: self.lists,
-        })
+        Ok(routes)
     }
 }
 

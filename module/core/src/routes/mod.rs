@@ -27,7 +27,7 @@ use openai_wire::head::{Captured, MAX_MODEL};
 use table::PatternTable;
 
 /// The routes of an `openai_routes` block.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Routes {
     aliases: Aliases,
     table: PatternTable,

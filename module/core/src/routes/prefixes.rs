@@ -12,19 +12,21 @@ struct Prefix {
 }
 
 impl Prefixes {
-    pub(super) fn new(mut stated: Vec<(String, usize)>) -> Self {
-        stated.sort_unstable();
-        let mut all: Vec<Prefix> = Vec::with_capacity(stated.len());
-        for (text, pattern) in stated {
-            let before = all.len().checked_sub(1);
-            let parent = longest(&all, before, &text);
-            all.push(Prefix {
-                text,
-                pattern,
-                parent,
-            });
+    /// Adds a prefix. [`Prefixes::link`] must be called before the prefixes are searched.
+    pub(super) fn add(&mut self, text: &str, pattern: usize) {
+        self.0.push(Prefix {
+            text: text.to_owned(),
+            pattern,
+            parent: None,
+        });
+    }
+
+    /// Sorts and links the prefixes.
+    pub(super) fn link(&mut self) {
+        self.0.sort_unstable_by(|a, b| a.text.cmp(&b.text));
+        for at in 1..self.0.len() {
+            self.0[at].parent = longest(&self.0, Some(at - 1), &self.0[at].text);
         }
-        Self(all)
     }
 
     /// The pattern with the longest prefix of `name`.

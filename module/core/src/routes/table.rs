@@ -10,12 +10,12 @@ use super::prefixes::Prefixes;
 /// Maximum compiled size of a regular expression, in bytes.
 const MAX_PROGRAM: usize = 1 << 20;
 
-/// Patterns while they are collected.
+/// The patterns of an `openai_routes` block.
 #[derive(Debug, Default)]
-pub(super) struct Patterns {
+pub(super) struct PatternTable {
     all: Vec<Pattern>,
     exact: HashMap<String, usize>,
-    prefixes: Vec<(String, usize)>,
+    prefixes: Prefixes,
     regexes: Vec<(Regex, usize)>,
 }
 
@@ -26,7 +26,8 @@ struct Pattern {
     list: usize,
 }
 
-impl Patterns {
+impl PatternTable {
+    /// Adds a pattern. [`PatternTable::finish`] must be called before the patterns are searched.
     pub(super) fn add(&mut self, text: &str, list: usize) -> Result<(), RouteError> {
         if self.all.iter().any(|pattern| pattern.text == text) {
             return Err(RouteError::Duplicate(text.to_owned()));
@@ -42,7 +43,7 @@ impl Patterns {
             match text.split_once('*') {
                 None if text.is_empty() => return Err(RouteError::EmptyPattern),
                 None => drop(self.exact.insert(text.to_owned(), at)),
-                Some((prefix, "")) => self.prefixes.push((prefix.to_owned(), at)),
+                Some((prefix, "")) => self.prefixes.add(prefix, at),
                 Some(_) => return Err(RouteError::Star(text.to_owned())),
             }
         }
@@ -52,45 +53,12 @@ impl Patterns {
         });
         Ok(())
     }
-}
 
-fn regex(expression: &str, any_case: bool) -> Result<Regex, RouteError> {
-    let built = RegexBuilder::new(expression)
-        .case_insensitive(any_case)
-        .size_limit(MAX_PROGRAM)
-        .build();
-    built.map_err(|error| {
-        // A syntax error has several lines; the last one contains the reason.
-        let text = error.to_string();
-        let why = text.lines().last().unwrap_or_default();
-        RouteError::Regex {
-            expression: expression.to_owned(),
-            why: why.trim_start_matches("error: ").to_owned(),
-        }
-    })
-}
-
-/// Patterns for lookup.
-#[derive(Debug)]
-pub(super) struct PatternTable {
-    all: Vec<Pattern>,
-    exact: HashMap<String, usize>,
-    prefixes: Prefixes,
-    regexes: Vec<(Regex, usize)>,
-}
-
-impl From<Patterns> for PatternTable {
-    fn from(patterns: Patterns) -> Self {
-        Self {
-            all: patterns.all,
-            exact: patterns.exact,
-            prefixes: Prefixes::new(patterns.prefixes),
-            regexes: patterns.regexes,
-        }
+    /// Ends the adding of patterns.
+    pub(super) fn finish(&mut self) {
+        self.prefixes.link();
     }
-}
 
-impl PatternTable {
     /// The pattern that matches a model, and its target list.
     pub(super) fn find(&self, model: &str) -> Option<(usize, usize)> {
         let exact = self.exact.get(model).copied();
@@ -116,4 +84,20 @@ impl PatternTable {
     pub(super) fn text(&self, pattern: usize) -> Option<&str> {
         self.all.get(pattern).map(|pattern| pattern.text.as_str())
     }
+}
+
+fn regex(expression: &str, any_case: bool) -> Result<Regex, RouteError> {
+    let built = RegexBuilder::new(expression)
+        .case_insensitive(any_case)
+        .size_limit(MAX_PROGRAM)
+        .build();
+    built.map_err(|error| {
+        // A syntax error has several lines; the last one contains the reason.
+        let text = error.to_string();
+        let why = text.lines().last().unwrap_or_default();
+        RouteError::Regex {
+            expression: expression.to_owned(),
+            why: why.trim_start_matches("error: ").to_owned(),
+        }
+    })
 }

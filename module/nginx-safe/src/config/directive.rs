@@ -45,7 +45,7 @@ pub enum Args {
 pub trait Directive: 'static {
     /// The configuration that the directive changes: the main configuration for [`Scope::Http`],
     /// otherwise that of the location.
-    type Target: 'static;
+    type Settings: 'static;
     /// The name of the directive.
     const NAME: &'static CStr;
     /// The contexts that allow it.
@@ -55,20 +55,20 @@ pub trait Directive: 'static {
 
     /// Reads the directive. `Err(Some(reason))` is logged after the directive's name; `Err(None)`
     /// means that the reason has already been logged.
-    fn read(conf: &mut Conf, target: &mut Self::Target) -> Result<(), Option<String>>;
+    fn read(conf: &mut Conf, target: &mut Self::Settings) -> Result<(), Option<String>>;
 }
 
 /// The module's table of directives in nginx's format: it ends with an empty entry.
 #[repr(C)]
-pub struct Commands<const N: usize> {
-    all: [Command; N],
-    end: Command,
+pub struct Directives<const N: usize> {
+    all: [DirectiveEntry; N],
+    end: DirectiveEntry,
 }
 
-impl<const N: usize> Commands<N> {
+impl<const N: usize> Directives<N> {
     /// Creates a table of these directives.
-    pub const fn new(all: [Command; N]) -> Self {
-        let end = Command(ngx_command_t::empty());
+    pub const fn new(all: [DirectiveEntry; N]) -> Self {
+        let end = DirectiveEntry(ngx_command_t::empty());
         Self { all, end }
     }
 
@@ -78,12 +78,12 @@ impl<const N: usize> Commands<N> {
     }
 }
 
-/// An entry of the module's table of directives, made by [`command`].
+/// An entry of the module's table of directives, made by [`directive_entry`].
 #[repr(transparent)]
-pub struct Command(ngx_command_t);
+pub struct DirectiveEntry(ngx_command_t);
 
 /// Makes the table entry of a directive.
-pub const fn command<D: Directive>() -> Command {
+pub const fn directive_entry<D: Directive>() -> DirectiveEntry {
     let name = D::NAME.to_bytes();
     let (place, conf) = match D::SCOPE {
         Scope::Http => (NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET),
@@ -102,7 +102,7 @@ pub const fn command<D: Directive>() -> Command {
         Args::Block => NGX_CONF_BLOCK | NGX_CONF_NOARGS,
         Args::NamedBlock => NGX_CONF_BLOCK | NGX_CONF_TAKE1,
     };
-    Command(ngx_command_t {
+    DirectiveEntry(ngx_command_t {
         name: ngx_str_t {
             len: name.len(),
             data: name.as_ptr().cast_mut(),
@@ -125,7 +125,7 @@ unsafe extern "C" fn set_entry<D: Directive>(
         // SAFETY: by the offset in the directive's entry, nginx passes what create_main_conf or
         // create_loc_conf of this module returned, made by `tagged::make`. nginx holds no other
         // reference to it while it reads the configuration (Configuration).
-        let target = unsafe { tagged::find::<D::Target>(target).map(|mut found| found.as_mut()) };
+        let target = unsafe { tagged::find::<D::Settings>(target).map(|mut found| found.as_mut()) };
         let read = match target {
             Some(target) => D::read(&mut conf, target),
             None => Err(Some("is not allowed here".into())),

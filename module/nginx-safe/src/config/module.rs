@@ -455,7 +455,7 @@ pub const fn record<M: Wrapped>(
 }
 
 /// Exports a module under the symbol that `load_module` looks up, with the directives of a constant
-/// [`Commands`](crate::Commands).
+/// [`Directives`](crate::Directives).
 ///
 /// The order table places the module where auxiliary filters belong: before the copy filter in
 /// nginx's list, and therefore after it in the filter chain, where bodies are in memory. (The macro
@@ -468,7 +468,7 @@ macro_rules! export_module {
 
             static ENTRIES: $crate::export::Entries = $crate::export::Entries::of::<$module>();
 
-            static mut COMMANDS: $crate::Commands<{ $commands.count() }> = $commands;
+            static mut COMMANDS: $crate::Directives<{ $commands.count() }> = $commands;
 
             #[allow(non_upper_case_globals, reason = "the name nginx looks for")]
             #[unsafe(no_mangle)]

@@ -15,7 +15,7 @@ use crate::request::handle::Request;
 use crate::text::{bytes_of, copy_into};
 
 /// The value of a variable.
-pub enum Value {
+pub enum VariableValue {
     /// No value: nginx writes `-` to logs.
     Missing,
     /// A fixed text.
@@ -31,7 +31,7 @@ pub struct Variable {
     /// Its name, without the dollar sign.
     pub name: &'static str,
     /// Computes its value for a request.
-    pub read: fn(Request<'_>) -> Value,
+    pub read: fn(Request<'_>) -> VariableValue,
 }
 
 /// Variables with a common prefix.
@@ -155,18 +155,18 @@ unsafe extern "C" fn get_entry(
         let found = (variable.read)(unsafe { Request::borrow(r) });
         let number;
         let bytes: &[u8] = match &found {
-            Value::Missing => {
+            VariableValue::Missing => {
                 // SAFETY: nginx calls get_handler with a value to fill, in the pool of the request
                 // (Call).
                 unsafe { (*value).set_not_found(1) };
                 return NGX_OK as ngx_int_t;
             }
-            Value::Text(text) => text.as_bytes(),
-            Value::Number(n) => {
+            VariableValue::Text(text) => text.as_bytes(),
+            VariableValue::Number(n) => {
                 number = itoa::Buffer::new().format(*n).to_owned();
                 number.as_bytes()
             }
-            Value::Bytes(bytes) => bytes,
+            VariableValue::Bytes(bytes) => bytes,
         };
         // SAFETY: nginx calls get_handler with a live request (Call). It keeps values no longer
         // than the pool of the request (Request).

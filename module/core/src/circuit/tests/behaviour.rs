@@ -4,7 +4,7 @@ use crate::circuit::*;
 /// The default settings, with the share of failures as the only limit.
 fn settings() -> CircuitSettings {
     CircuitSettings {
-        failures: None,
+        failures: 0,
         ..CircuitSettings::default()
     }
 }
@@ -191,7 +191,7 @@ fn a_circuit_that_is_turned_off_lets_everything_through() {
     let mut bed = Bed::new(&settings());
     bed.send(20, CircuitOutcome::Failure);
     let off = CircuitSettings {
-        errors: None,
+        errors: Share(0),
         ..settings()
     };
     bed.circuit.set(&off, bed.now);
@@ -305,13 +305,13 @@ fn one_request_counts_once() {
 #[test]
 fn a_number_in_a_row_opens_it_where_no_share_does() {
     let row = |failures| CircuitSettings {
-        errors: None,
+        errors: Share(0),
         failures,
         ..settings()
     };
-    let mut bed = Bed::new(&row(Some(2)));
+    let mut bed = Bed::new(&row(2));
     assert_opened(bed.send(2, CircuitOutcome::Failure), 2);
-    bed.circuit.set(&row(None), bed.now);
+    bed.circuit.set(&row(0), bed.now);
     assert_eq!(
         bed.send(100, CircuitOutcome::Failure),
         None,

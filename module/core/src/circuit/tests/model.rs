@@ -36,11 +36,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn settings() -> impl Strategy<Value = CircuitSettings> {
-    let failures = prop_oneof![Just(None), (1u32..8).prop_map(Some)];
+    let failures = prop_oneof![Just(0), 1u32..8];
     let numbers = (1u32..=100, 1u32..15, 100u32..20_000, 1u32..8_000, 1u32..4);
     (numbers, failures).prop_map(
         |((percent, requests, window_ms, open_ms, probes), failures)| CircuitSettings {
-            errors: Some(Share(percent * 100)),
+            errors: Share(percent * 100),
             failures,
             requests,
             window_ms: window_ms / 10 * 10,
@@ -132,9 +132,12 @@ impl Model {
                 told.push((now / tenth, failed));
                 told.retain(|(at, _)| at + 10 > now / tenth);
                 let failures = told.iter().filter(|(_, failed)| *failed).count() as u32;
-                let Share(limit) = self.settings.errors?;
+                let Share(limit) = self.settings.errors;
                 let row = requests.iter().rev().take_while(|failed| **failed).count();
-                let most = self.settings.failures.unwrap_or(u32::MAX);
+                let most = match self.settings.failures {
+                    0 => u32::MAX,
+                    most => most,
+                };
                 let opens = failed
                     && (row as u32 >= most
                         || told.len() as u32 >= self.settings.requests

@@ -1,7 +1,7 @@
 //! `client` lines of the configuration.
 
 use super::{TOKEN, directive, mistake, owner};
-use crate::clients::{ClientError, Clients, Role, TokenSource};
+use crate::clients::{ClientError, Clients, Role};
 use crate::keys::OptionError;
 
 #[test]
@@ -13,13 +13,10 @@ fn a_directive_has_a_name_a_source_and_options() {
         "role=admin",
     ]);
     assert_eq!(full.name, "ops");
-    assert_eq!(
-        full.source,
-        TokenSource::File("/etc/nginx/ops.token".to_owned())
-    );
+    assert_eq!(full.source.to_string(), "file:/etc/nginx/ops.token");
     assert_eq!((full.role, full.priority), (Role::Admin, -5));
     let least = directive(&["labeling-service", "env:SERVICE_TOKEN"]);
-    assert_eq!(least.source, TokenSource::Env("SERVICE_TOKEN".to_owned()));
+    assert_eq!(least.source.to_string(), "env:SERVICE_TOKEN");
     assert_eq!((least.role, least.priority), (Role::Service, 0));
     for (priority, value) in [("priority=-1000", -1000), ("priority=1000", 1000)] {
         assert_eq!(directive(&["a", "env:T", priority]).priority, value);

@@ -11,6 +11,7 @@ mod limits;
 mod lock;
 mod model;
 mod probation;
+mod probes;
 mod reload;
 mod service;
 mod told;

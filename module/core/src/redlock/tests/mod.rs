@@ -6,3 +6,4 @@ mod node_check;
 mod replies;
 mod resp;
 mod strays;
+mod timing;
