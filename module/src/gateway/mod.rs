@@ -83,13 +83,12 @@ impl<S: Service> Driver<S> {
         if ctx.stage() == Stage::Fresh {
             // With `satisfy any`, another check may have admitted a request without a token.
             ctx.refusal.error.set(None);
-            ctx.is_past_others.set(exchange.request.begins_in_content());
         }
         loop {
             let step = match ctx.stage() {
                 Stage::Waiting | Stage::Pausing | Stage::Prolonging => return Flow::Pause,
                 Stage::Done => {
-                    return match ctx.is_past_others.replace(true) {
+                    return match ctx.is_past_others.get() {
                         true => Flow::Pass,
                         false => Flow::Decline,
                     };
@@ -258,10 +257,11 @@ fn note_copy(request: &Request<'_>) {
     }
 }
 
-/// Called when an attempt is over and its upstream connection closed. The request then runs
-/// through PRECONTENT again.
-pub fn attempt_over(request: Request<'_>) {
-    if let Some(ctx) = request.recalled::<Context>() {
+/// Called before a request runs through PRECONTENT although the other handlers of that phase
+/// have run: its attempt is over and the upstream connection closed, or it is a clone.
+pub fn enters_precontent(request: Request<'_>) {
+    if let Some(ctx) = Context::of(&request) {
+        ctx.is_past_others.set(true);
         match ctx.stage() {
             Stage::Again => ctx.begin_attempt(),
             _ => ctx.let_go(),

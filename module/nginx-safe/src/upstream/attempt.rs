@@ -324,7 +324,7 @@ fn run_again(request: Request<'_>) {
         return;
     };
     // A panic must not prevent the request from running again.
-    guard((), || (entries.attempt_over)(request));
+    guard((), || (entries.enters_precontent)(request));
     if let Some(state) = context::state(request) {
         state.authorization.take();
     }

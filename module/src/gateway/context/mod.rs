@@ -64,7 +64,7 @@ pub struct Context {
     pub token: Token,
     stage: Cell<Stage>,
     /// Whether the other handlers of PRECONTENT have run, for this request or the one that it is a
-    /// clone of.
+    /// clone of: see [`enters_precontent`](crate::gateway::enters_precontent).
     pub is_past_others: Cell<bool>,
     pub access: AccessState,
     pub head: HeadState,
