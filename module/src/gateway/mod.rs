@@ -23,7 +23,7 @@ mod stream;
 pub mod trace;
 pub mod usage;
 
-pub use access::client_of;
+pub use access::check_token;
 pub use context::{Acquiring, Context, Extending, LeaseStatus, Pending, Reply, Stage, Wishes};
 pub use exchange::Exchange;
 
@@ -300,12 +300,9 @@ impl<S: Service> PhaseHandler for AccessPhase<S> {
         let Some(ctx) = Context::of(&request) else {
             return Flow::Answer(500);
         };
-        match client_of(&request) {
-            Ok(client) => {
-                ctx.access.client.set(Some(client));
-                Flow::Pass
-            }
-            Err(refusal) => refuse(ctx, refusal),
+        match check_token(&request, ctx) {
+            Step::Refuse(refusal) => refuse(ctx, refusal),
+            _ => Flow::Pass,
         }
     }
 }
