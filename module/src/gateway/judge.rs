@@ -219,7 +219,13 @@ impl Running<'_> {
         });
         self.tell(Level::Warn, "attempt_failed", fields);
         match after {
-            AfterFailure::Again(_) => Step::Next(Stage::Again),
+            AfterFailure::Again(target) => {
+                let pause_ms = match failure.is_upstream_error() {
+                    true => self.exchange.pause_ms(target),
+                    false => 0,
+                };
+                Step::Next(Stage::Again { target, pause_ms })
+            }
             AfterFailure::Keep => KEEP,
             AfterFailure::Refuse(refusal) => Step::Refuse(refusal),
         }
@@ -239,19 +245,12 @@ impl Running<'_> {
             timeout_ms: limits.timeout_ms(),
         };
         let only_key = pool::key_count(self.lease.pool).is_none_or(|keys| keys == 1);
-        let after = after_failure(
+        after_failure(
             failure,
             &budget,
             only_key,
             || exchange.next_target(),
             || no_healthy_key(exchange.outlook(self.lease.pool)),
-        );
-        if let AfterFailure::Again(at) = after
-            && failure.is_upstream_error()
-        {
-            let pause_ms = exchange.pause_ms(at);
-            exchange.ctx.retries.borrow_mut().pause_ms = pause_ms;
-        }
-        after
+        )
     }
 }

@@ -99,7 +99,7 @@ impl<S: Service> Driver<S> {
                 Stage::Fresh => Step::Wait(Stage::Body, None),
                 Stage::Body => head::read(exchange),
                 Stage::Route => route::find(exchange),
-                Stage::Again => route::pause(exchange),
+                Stage::Again { target, pause_ms } => route::again(exchange, target, pause_ms),
                 Stage::Target => route::choose(exchange),
                 Stage::Leased => admit::permit(exchange),
                 Stage::Send => send::send(exchange),
@@ -263,7 +263,7 @@ pub fn enters_precontent(request: Request<'_>) {
     if let Some(ctx) = Context::of(&request) {
         ctx.is_past_others.set(true);
         match ctx.stage() {
-            Stage::Again => ctx.begin_attempt(),
+            Stage::Again { .. } => ctx.begin_attempt(),
             _ => ctx.let_go(),
         }
     }

@@ -34,8 +34,6 @@ pub struct Retries {
     /// the same way.
     pub spent: TargetSet,
     pub errors: UpstreamErrors,
-    /// Delay before the next attempt, in milliseconds.
-    pub pause_ms: u64,
     /// Position in the queue within its priority, once the request has waited.
     pub arrival: Option<u64>,
     /// Number of rounds in which the nodes were asked for a lock.
