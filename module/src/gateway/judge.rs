@@ -72,8 +72,14 @@ fn received<'a>(head: &AnswerHead<'a>) -> (Cow<'a, [u8]>, bool) {
     (data.into(), is_complete || !may_grow)
 }
 
-/// Handles an attempt without a response. `reused`: whether its connection had been used before.
-pub(super) fn no_answer(exchange: Exchange<'_>, fault: Fault, reused: bool) -> Step {
+/// Handles an attempt without a response. `status` is what nginx would answer, `reused` whether the
+/// connection had been used before.
+pub(super) fn no_answer(exchange: Exchange<'_>, status: u16, reused: bool) -> Step {
+    let fault = match status {
+        502 => Fault::Error,
+        504 => Fault::Timeout,
+        _ => return KEEP,
+    };
     let Some(running) = running(exchange) else {
         return KEEP;
     };
@@ -187,7 +193,7 @@ impl Running<'_> {
             ..
         } = self.exchange;
         let fault = failure.fault;
-        let is_left = ctx.attempt.borrow().answer.is_left;
+        let is_left = ctx.attempt.borrow().answer.draining.is_some();
         if !location.next_key().cures(fault) || request.is_subrequest() || is_left {
             return KEEP;
         }

@@ -24,7 +24,9 @@ pub mod trace;
 pub mod usage;
 
 pub use access::check_token;
-pub use context::{Acquiring, Context, Extending, LeaseStatus, Pending, Reply, Stage, Wishes};
+pub use context::{
+    Acquiring, Context, Extending, Holding, LeaseStatus, Pending, Reply, Stage, Wishes,
+};
 pub use exchange::Exchange;
 
 use std::marker::PhantomData;
@@ -33,16 +35,13 @@ use nginx_safe::{
     AnswerHead, AttemptDecision, Chunk, Ending, Filter, Flow, LocationConf, PhaseHandler, Piece,
     Request, Timer, Token,
 };
-use openai_core::attempts::Fault;
+use openai_core::attempts::AnswerState;
 use openai_core::lease::LeaseHandle;
 use openai_wire::ApiError;
 
 use self::refusal::{UNAVAILABLE, refuse};
 use crate::config::{Location, Main};
 use crate::pool::News;
-
-/// nginx's status of a request whose client left before a response.
-pub const CLIENT_LEFT: u16 = 499;
 
 /// What follows a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,56 +203,39 @@ impl<S: Service> Driver<S> {
 
     /// Judges the upstream's response when its header has arrived.
     pub fn answer_begun(request: Request<'_>, head: &AnswerHead<'_>) -> AttemptDecision {
-        let decision = Self::decide(request, |exchange| judge::answer(exchange, head));
-        if decision == AttemptDecision::Keep {
-            note_kept(&request, Some(head.status()));
-        }
-        decision
+        let kept = AnswerState::Received(head.status());
+        Self::decide(request, kept, |exchange| judge::answer(exchange, head))
     }
 
     /// Judges an attempt without a response; `status` is what nginx would answer.
     pub fn attempt_failed(request: Request<'_>, status: u16, reused: bool) -> AttemptDecision {
-        note_kept(&request, None);
-        let fault = match status {
-            502 => Fault::Error,
-            504 => Fault::Timeout,
-            _ => return AttemptDecision::Keep,
-        };
-        Self::decide(request, |exchange| {
-            judge::no_answer(exchange, fault, reused)
+        Self::decide(request, AnswerState::Awaited, |exchange| {
+            judge::no_answer(exchange, status, reused)
         })
     }
 
-    fn decide(request: Request<'_>, judge: impl FnOnce(Exchange<'_>) -> Step) -> AttemptDecision {
+    /// Judges an attempt, and decides what nginx does. `kept` is the state of the response if there
+    /// is no other attempt.
+    fn decide(
+        request: Request<'_>,
+        kept: AnswerState,
+        judge: impl FnOnce(Exchange<'_>) -> Step,
+    ) -> AttemptDecision {
         let Some(exchange) = Exchange::of(request) else {
             return AttemptDecision::Keep;
         };
         let step = judge(exchange);
         match step {
-            Step::Next(Stage::Done) => return AttemptDecision::Keep,
+            Step::Next(Stage::Done) => {
+                exchange.ctx.attempt.borrow_mut().answer.state = kept;
+                return AttemptDecision::Keep;
+            }
             Step::Wait(..) => return AttemptDecision::Undecided,
             Step::Refuse(refusal) => exchange.ctx.refusal.error.set(Some(refusal)),
             Step::Next(_) | Step::Retry => {}
         }
         Self::enter(exchange.ctx, step);
         AttemptDecision::Over
-    }
-}
-
-/// Notes the status of the response that ends an attempt; `None` if there is none.
-fn note_kept(request: &Request<'_>, status: Option<u16>) {
-    if let Some(ctx) = request.context::<Context>() {
-        ctx.attempt.borrow_mut().answer.kept = status;
-    }
-}
-
-/// Notes the status of a copy from nginx's cache, unless it is what a background update finds
-/// after its upstream has failed: no client receives that.
-fn note_copy(request: &Request<'_>) {
-    let ctx = request.context::<Context>();
-    let is_judged = ctx.is_some_and(|ctx| ctx.attempt.borrow().verdict.is_some());
-    if !(is_judged && request.is_subrequest()) {
-        note_kept(request, Some(request.answer_status()));
     }
 }
 
@@ -350,7 +332,7 @@ impl Filter for AnswerFilter {
             return true;
         };
         if request.is_from_cache() && !request.is_error_page() {
-            note_copy(&request);
+            stream::note_copy(&request);
             // A background refresh of the cache may need this slot.
             release::ended(request);
         }

@@ -1,12 +1,14 @@
 //! The attempts of a request: which target, how many, after which delay, and the error if there is
 //! no other.
 
+mod answer;
 mod choice;
 mod ending;
 mod refusal;
 #[cfg(test)]
 mod tests;
 
+pub use answer::AnswerState;
 pub use choice::{Prospect, TargetSet, choose};
 pub use ending::{AfterFailure, Budget, Failure, after_failure, may_be_cured};
 pub use refusal::{in_vain, no_healthy_key, seconds};
