@@ -92,7 +92,7 @@ impl Wrapped for Openai {
         gateway::answer_broken(&request, status)
     }
 
-    fn attempt_over(request: Request<'_>) {
-        gateway::attempt_over(request);
+    fn enters_precontent(request: Request<'_>) {
+        gateway::enters_precontent(request);
     }
 }

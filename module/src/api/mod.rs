@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::config::{Answers, Location};
 use crate::gateway::refusal::UNAVAILABLE;
-use crate::gateway::{Context, Exchange, Pending, Service, Stage, Step, client_of};
+use crate::gateway::{Context, Exchange, Pending, Service, Stage, Step, check_token};
 
 /// The lock service.
 pub struct LockService;
@@ -167,15 +167,13 @@ impl<'a> Exchange<'a> {
 
     /// The client that sent the request.
     fn caller(self) -> Result<&'a Client, Problem> {
-        let clients = self.main.clients.as_ref();
-        let clients = clients.ok_or(Problem::of(ApiError::MissingToken))?;
         // Under `satisfy any` another module's check may have been enough.
-        let at = match self.ctx.access.client.get() {
-            Some(at) => at,
-            None => client_of(&self.request).map_err(Problem::of)?,
-        };
-        self.ctx.access.client.set(Some(at));
-        let client = clients.as_slice().get(at);
+        if self.ctx.access.client.get().is_none()
+            && let Step::Refuse(refusal) = check_token(&self.request, self.ctx)
+        {
+            return Err(Problem::of(refusal));
+        }
+        let client = self.ctx.client(self.main);
         client.ok_or(Problem::of(ApiError::Internal))
     }
 }

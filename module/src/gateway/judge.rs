@@ -72,8 +72,14 @@ fn received<'a>(head: &AnswerHead<'a>) -> (Cow<'a, [u8]>, bool) {
     (data.into(), is_complete || !may_grow)
 }
 
-/// Handles an attempt without a response. `reused`: whether its connection had been used before.
-pub(super) fn no_answer(exchange: Exchange<'_>, fault: Fault, reused: bool) -> Step {
+/// Handles an attempt without a response. `status` is what nginx would answer, `reused` whether the
+/// connection had been used before.
+pub(super) fn no_answer(exchange: Exchange<'_>, status: u16, reused: bool) -> Step {
+    let fault = match status {
+        502 => Fault::Error,
+        504 => Fault::Timeout,
+        _ => return KEEP,
+    };
     let Some(running) = running(exchange) else {
         return KEEP;
     };
@@ -187,7 +193,7 @@ impl Running<'_> {
             ..
         } = self.exchange;
         let fault = failure.fault;
-        let is_left = ctx.attempt.borrow().answer.is_left;
+        let is_left = ctx.attempt.borrow().answer.draining.is_some();
         if !location.next_key().cures(fault) || request.is_subrequest() || is_left {
             return KEEP;
         }
@@ -219,7 +225,13 @@ impl Running<'_> {
         });
         self.tell(Level::Warn, "attempt_failed", fields);
         match after {
-            AfterFailure::Again(_) => Step::Next(Stage::Again),
+            AfterFailure::Again(target) => {
+                let pause_ms = match failure.is_upstream_error() {
+                    true => self.exchange.pause_ms(target),
+                    false => 0,
+                };
+                Step::Next(Stage::Again { target, pause_ms })
+            }
             AfterFailure::Keep => KEEP,
             AfterFailure::Refuse(refusal) => Step::Refuse(refusal),
         }
@@ -239,19 +251,12 @@ impl Running<'_> {
             timeout_ms: limits.timeout_ms(),
         };
         let only_key = pool::key_count(self.lease.pool).is_none_or(|keys| keys == 1);
-        let after = after_failure(
+        after_failure(
             failure,
             &budget,
             only_key,
             || exchange.next_target(),
             || no_healthy_key(exchange.outlook(self.lease.pool)),
-        );
-        if let AfterFailure::Again(at) = after
-            && failure.is_upstream_error()
-        {
-            let pause_ms = exchange.pause_ms(at);
-            exchange.ctx.retries.borrow_mut().pause_ms = pause_ms;
-        }
-        after
+        )
     }
 }

@@ -3,7 +3,7 @@
 use nginx_safe::Request;
 use openai_core::metrics::{Day, Endpoint, Http, Outcome, PoolRequest, Record, RequestEnd};
 
-use super::{CLIENT_LEFT, Context, LeaseStatus, usage};
+use super::{Context, LeaseStatus, usage};
 use crate::config::{Location, Main, Pool};
 use crate::telemetry::{metrics, now};
 
@@ -93,34 +93,14 @@ fn done(
 
 fn outcome(request: &Request<'_>, ctx: &Context, location: &Location) -> Outcome {
     let attempt = ctx.attempt.borrow();
-    let (status, answer) = (attempt.wait.status, &attempt.answer);
-    let client_left = || {
-        status == LeaseStatus::Waiting
-            || answer.is_left
-            || request.answer_status() == CLIENT_LEFT
-            || (!answer.is_complete && request.client_is_gone())
-    };
-    let refusal = ctx.refusal.error.get();
     Outcome::of(&RequestEnd {
-        lease_lost: status == LeaseStatus::Lost,
-        refusal,
-        client_left: refusal.is_none() && client_left(),
+        lease_lost: attempt.wait.status == LeaseStatus::Lost,
+        refusal: ctx.refusal.error.get(),
+        left_queue: attempt.wait.status == LeaseStatus::Waiting,
+        client_gone: request.client_is_gone(),
         leased: attempt.lease.is_some(),
         is_lock: location.api.is_served(),
-        status: answer.status.or_else(|| replaced(request, answer.kept)),
-        // nginx replaces the whole response if it does not send the upstream's.
-        is_complete: answer.is_complete || answer.status.is_none(),
+        answer: attempt.answer.state,
+        status: request.answer_status(),
     })
-}
-
-/// Status that counts when nginx has not sent the upstream's response, of the given status. `None`
-/// if nginx has failed.
-fn replaced(request: &Request<'_>, kept: Option<u16>) -> Option<u16> {
-    match (kept, request.answer_status()) {
-        // An error that nginx has intercepted, or a copy from its cache.
-        (Some(kept), sent) if kept >= 400 || sent < 400 => Some(kept),
-        // An intercepted error in nginx's cache, or a file that `try_files` has not found.
-        (_, sent @ 400..=499) => Some(sent),
-        _ => None,
-    }
 }

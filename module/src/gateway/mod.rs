@@ -23,8 +23,10 @@ mod stream;
 pub mod trace;
 pub mod usage;
 
-pub use access::client_of;
-pub use context::{Acquiring, Context, Extending, LeaseStatus, Pending, Reply, Stage, Wishes};
+pub use access::check_token;
+pub use context::{
+    Acquiring, Context, Extending, Holding, LeaseStatus, Pending, Reply, Stage, Wishes,
+};
 pub use exchange::Exchange;
 
 use std::marker::PhantomData;
@@ -33,16 +35,13 @@ use nginx_safe::{
     AnswerHead, AttemptDecision, BodyPart, Chunk, Ending, Filter, Flow, LocationConf, PhaseHandler,
     Piece, Remainder, Request, Timer, Token,
 };
-use openai_core::attempts::Fault;
+use openai_core::attempts::AnswerState;
 use openai_core::lease::LeaseHandle;
 use openai_wire::ApiError;
 
 use self::refusal::{UNAVAILABLE, refuse};
 use crate::config::{Location, Main};
 use crate::pool::News;
-
-/// nginx's status of a request whose client left before a response.
-pub const CLIENT_LEFT: u16 = 499;
 
 /// What follows a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,13 +82,12 @@ impl<S: Service> Driver<S> {
         if ctx.stage() == Stage::Fresh {
             // With `satisfy any`, another check may have admitted a request without a token.
             ctx.refusal.error.set(None);
-            ctx.is_past_others.set(exchange.request.begins_in_content());
         }
         loop {
             let step = match ctx.stage() {
                 Stage::Waiting | Stage::Pausing | Stage::Prolonging => return Flow::Pause,
                 Stage::Done => {
-                    return match ctx.is_past_others.replace(true) {
+                    return match ctx.is_past_others.get() {
                         true => Flow::Pass,
                         false => Flow::Decline,
                     };
@@ -100,7 +98,7 @@ impl<S: Service> Driver<S> {
                 Stage::Fresh => Step::Wait(Stage::Body, None),
                 Stage::Body => head::read(exchange),
                 Stage::Route => route::find(exchange),
-                Stage::Again => route::pause(exchange),
+                Stage::Again { target, pause_ms } => route::again(exchange, target, pause_ms),
                 Stage::Target => route::choose(exchange),
                 Stage::Leased => admit::permit(exchange),
                 Stage::Send => send::send(exchange),
@@ -205,33 +203,33 @@ impl<S: Service> Driver<S> {
 
     /// Judges the upstream's response when its header has arrived.
     pub fn answer_begun(request: Request<'_>, head: &AnswerHead<'_>) -> AttemptDecision {
-        let decision = Self::decide(request, |exchange| judge::answer(exchange, head));
-        if decision == AttemptDecision::Keep {
-            note_kept(&request, Some(head.status()));
-        }
-        decision
+        let kept = AnswerState::Received(head.status());
+        Self::decide(request, kept, |exchange| judge::answer(exchange, head))
     }
 
     /// Judges an attempt without a response; `status` is what nginx would answer.
     pub fn attempt_failed(request: Request<'_>, status: u16, reused: bool) -> AttemptDecision {
-        note_kept(&request, None);
-        let fault = match status {
-            502 => Fault::Error,
-            504 => Fault::Timeout,
-            _ => return AttemptDecision::Keep,
-        };
-        Self::decide(request, |exchange| {
-            judge::no_answer(exchange, fault, reused)
+        Self::decide(request, AnswerState::Awaited, |exchange| {
+            judge::no_answer(exchange, status, reused)
         })
     }
 
-    fn decide(request: Request<'_>, judge: impl FnOnce(Exchange<'_>) -> Step) -> AttemptDecision {
+    /// Judges an attempt, and decides what nginx does. `kept` is the state of the response if there
+    /// is no other attempt.
+    fn decide(
+        request: Request<'_>,
+        kept: AnswerState,
+        judge: impl FnOnce(Exchange<'_>) -> Step,
+    ) -> AttemptDecision {
         let Some(exchange) = Exchange::of(request) else {
             return AttemptDecision::Keep;
         };
         let step = judge(exchange);
         match step {
-            Step::Next(Stage::Done) => return AttemptDecision::Keep,
+            Step::Next(Stage::Done) => {
+                exchange.ctx.attempt.borrow_mut().answer.state = kept;
+                return AttemptDecision::Keep;
+            }
             Step::Wait(..) => return AttemptDecision::Undecided,
             Step::Refuse(refusal) => exchange.ctx.refusal.error.set(Some(refusal)),
             Step::Next(_) | Step::Retry => {}
@@ -241,29 +239,13 @@ impl<S: Service> Driver<S> {
     }
 }
 
-/// Notes the status of the response that ends an attempt; `None` if there is none.
-fn note_kept(request: &Request<'_>, status: Option<u16>) {
-    if let Some(ctx) = request.context::<Context>() {
-        ctx.attempt.borrow_mut().answer.kept = status;
-    }
-}
-
-/// Notes the status of a copy from nginx's cache, unless it is what a background update finds
-/// after its upstream has failed: no client receives that.
-fn note_copy(request: &Request<'_>) {
-    let ctx = request.context::<Context>();
-    let is_judged = ctx.is_some_and(|ctx| ctx.attempt.borrow().verdict.is_some());
-    if !(is_judged && request.is_subrequest()) {
-        note_kept(request, Some(request.answer_status()));
-    }
-}
-
-/// Called when an attempt is over and its upstream connection closed. The request then runs
-/// through PRECONTENT again.
-pub fn attempt_over(request: Request<'_>) {
-    if let Some(ctx) = request.recalled::<Context>() {
+/// Called before a request runs through PRECONTENT although the other handlers of that phase
+/// have run: its attempt is over and the upstream connection closed, or it is a clone.
+pub fn enters_precontent(request: Request<'_>) {
+    if let Some(ctx) = Context::of(&request) {
+        ctx.is_past_others.set(true);
         match ctx.stage() {
-            Stage::Again => ctx.begin_attempt(),
+            Stage::Again { .. } => ctx.begin_attempt(),
             _ => ctx.let_go(),
         }
     }
@@ -300,12 +282,9 @@ impl<S: Service> PhaseHandler for AccessPhase<S> {
         let Some(ctx) = Context::of(&request) else {
             return Flow::Answer(500);
         };
-        match client_of(&request) {
-            Ok(client) => {
-                ctx.access.client.set(Some(client));
-                Flow::Pass
-            }
-            Err(refusal) => refuse(ctx, refusal),
+        match check_token(&request, ctx) {
+            Step::Refuse(refusal) => refuse(ctx, refusal),
+            _ => Flow::Pass,
         }
     }
 }
@@ -353,7 +332,7 @@ impl Filter for AnswerFilter {
             return true;
         };
         if request.is_from_cache() && !request.is_error_page() {
-            note_copy(&request);
+            stream::note_copy(&request);
             // A background refresh of the cache may need this slot.
             release::ended(request);
         }

@@ -7,7 +7,10 @@ use super::{Context, usage};
 /// Called when the upstream has sent its whole response; the client may not have it yet.
 pub(super) fn answer_complete(request: Request<'_>) {
     if let Some(ctx) = request.recalled::<Context>() {
-        ctx.attempt.borrow_mut().answer.is_complete = true;
+        {
+            let answer = &mut ctx.attempt.borrow_mut().answer;
+            answer.state = answer.state.completed(answer.draining.is_some());
+        }
         end(&request, ctx);
     }
 }

@@ -1,6 +1,7 @@
 //! Sends the request through the location's own handler, with the leased key and a rewritten body.
 
 use nginx_safe::{Request, Rewrite};
+use openai_core::attempts::AnswerState;
 use openai_wire::ApiError;
 use openai_wire::usage::UsageStripper;
 
@@ -19,7 +20,7 @@ pub(super) fn send(exchange: Exchange<'_>) -> Step {
     let key = ctx.attempt.borrow().key.clone();
     match key {
         Some(key) if request.send_with(key.authorization.clone(), trace::sent(&request)) => {
-            ctx.attempt.borrow_mut().is_sent = true;
+            ctx.attempt.borrow_mut().answer.state = AnswerState::Awaited;
             Step::Next(Stage::Done)
         }
         _ => Step::Refuse(ApiError::Internal),

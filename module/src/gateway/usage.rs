@@ -3,14 +3,16 @@
 use std::cell::Cell;
 
 use nginx_safe::{BodyPart, Chunk, Level, Remainder, Request};
+use openai_core::attempts::AnswerState;
+use openai_core::metrics::CLIENT_LEFT;
 use openai_wire::usage::{Source, Stripped, estimated_prompt};
 use openai_wire::{EventEnd, MOST_TOKENS, Tokens, UsageScanner};
 use serde_json::json;
 
 use crate::config::{Location, Main, Pool};
-use crate::gateway::{CLIENT_LEFT, Context, Stage};
+use crate::gateway::{Context, Stage};
 use crate::pool::notes;
-use crate::telemetry::{event, now};
+use crate::telemetry::event;
 
 /// Reads the usage of one response.
 pub struct Meter {
@@ -69,7 +71,7 @@ pub fn begin(request: &Request<'_>, ctx: &Context, location: &Location) {
     }
     {
         let answer = &mut ctx.attempt.borrow_mut().answer;
-        answer.status = Some(request.answer_status());
+        answer.state = AnswerState::Sent(request.answer_status());
         answer.events = stream.then(EventEnd::default);
         answer.meter = meter;
     }
@@ -95,8 +97,7 @@ pub fn see(ctx: &Context, chunk: Chunk<'_>) {
         && meter.first_token_ms.is_none()
         && let Some(lease) = attempt.lease
     {
-        let since = now().mono_ms.saturating_sub(lease.grant.granted_ms);
-        meter.first_token_ms = Some(since);
+        meter.first_token_ms = Some(lease.held_ms());
     }
 }
 
@@ -104,7 +105,7 @@ pub fn see(ctx: &Context, chunk: Chunk<'_>) {
 pub fn of(request: &Request<'_>, ctx: &Context) -> Used {
     let answer = &ctx.attempt.borrow().answer;
     let meter = answer.meter.as_ref();
-    let told = meter.and_then(|meter| meter.scanner.finish(answer.is_complete));
+    let told = meter.and_then(|meter| meter.scanner.finish(answer.state.is_complete()));
     if let Some(tokens) = told {
         return Used {
             tokens,

@@ -30,6 +30,13 @@ pub struct Lease {
     pub renewal: Option<LeaseKey>,
 }
 
+impl Lease {
+    /// Milliseconds since the grant.
+    pub fn held_ms(&self) -> u64 {
+        now().mono_ms.saturating_sub(self.grant.granted_ms)
+    }
+}
+
 /// Makes a lease of a granted slot, or has it locked on the nodes first if its pool needs a lock.
 pub fn keep(main: &Main, at: usize, grant: &Grant, token: Token, avoid: &Avoid) -> Asked {
     let pool = main.pools.get(at);

@@ -1,6 +1,7 @@
 //! The attempts of a request: which target, how many, after which delay, and the error if there is
 //! no other.
 
+mod answer;
 mod choice;
 mod conditions;
 mod ending;
@@ -8,6 +9,7 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 
+pub use answer::AnswerState;
 pub use choice::{Prospect, TargetSet, choose};
 pub use conditions::Conditions;
 pub use ending::{AfterFailure, Budget, Failure, after_failure, may_be_cured};

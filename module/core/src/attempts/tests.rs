@@ -287,3 +287,38 @@ fn an_unknown_condition_is_named() {
     assert_eq!(Conditions::parse(&["off", "error"]), Err("off"));
     assert_eq!(Conditions::parse(&["error", "off"]), Err("off"));
 }
+
+#[test]
+fn a_response_is_complete_as_it_was_sent() {
+    use AnswerState::{Awaited, Complete, Drained, Joined, Received, Replaced, Sent, Unsent};
+    assert_eq!(Sent(200).completed(false), Complete(200));
+    assert_eq!(Sent(200).completed(true), Drained(200));
+    assert_eq!(Received(500).completed(false), Replaced(Some(500)));
+    assert_eq!(Awaited.completed(true), Replaced(None));
+    for state in [Complete(200), Joined(200), Drained(200), Replaced(None)] {
+        assert!(state.is_complete());
+        assert_eq!(state.completed(true), state, "it already was");
+    }
+    for state in [Unsent, Awaited, Received(200), Sent(200)] {
+        assert!(!state.is_complete());
+    }
+}
+
+#[test]
+fn the_status_of_the_upstream_counts() {
+    use AnswerState::{Awaited, Joined, Received, Replaced, Sent};
+    assert_eq!(Sent(500).counted(499), Some(500));
+    assert_eq!(Joined(200).counted(200), Some(200));
+    for state in [Received, |status| Replaced(Some(status))] {
+        assert_eq!(state(200).counted(200), Some(200), "a copy");
+        assert_eq!(state(502).counted(200), Some(502), "intercepted");
+        assert_eq!(state(429).counted(503), Some(429), "intercepted");
+        assert_eq!(state(200).counted(502), None, "nginx has failed");
+        assert_eq!(state(200).counted(404), Some(404), "a copy of an error");
+    }
+    for state in [Awaited, Replaced(None)] {
+        assert_eq!(state.counted(404), Some(404), "no such file");
+        assert_eq!(state.counted(200), None);
+        assert_eq!(state.counted(502), None);
+    }
+}

@@ -3,6 +3,10 @@
 use openai_wire::ApiError;
 
 use super::record::Outcome;
+use crate::attempts::AnswerState;
+
+/// nginx's status of a request whose client left before a response.
+pub const CLIENT_LEFT: u16 = 499;
 
 /// The facts about an ended request that its outcome follows from.
 #[derive(Debug, Clone, Copy, Default)]
@@ -11,16 +15,18 @@ pub struct RequestEnd {
     pub lease_lost: bool,
     /// The gateway's own error, if it responded with one.
     pub refusal: Option<ApiError>,
-    /// Whether the client left before the end.
-    pub client_left: bool,
+    /// Whether the client left while the request waited for a lease.
+    pub left_queue: bool,
+    /// Whether the client has left.
+    pub client_gone: bool,
     /// Whether it had a lease.
     pub leased: bool,
     /// Whether the lock service responded: there is no upstream.
     pub is_lock: bool,
-    /// Status of the upstream's response, or of a copy of it in nginx's cache.
-    pub status: Option<u16>,
-    /// Whether that response, or the one that was sent instead of it, was complete.
-    pub is_complete: bool,
+    /// State of the response.
+    pub answer: AnswerState,
+    /// The status that nginx has sent.
+    pub status: u16,
 }
 
 impl Outcome {
@@ -44,14 +50,18 @@ impl Outcome {
             ) => return Self::Unavailable,
             Some(_) => return Self::Refused,
         }
-        if end.client_left {
+        let left = match end.answer {
+            AnswerState::Drained(_) => true,
+            answer => end.client_gone && !answer.is_complete(),
+        };
+        if left || end.left_queue || end.status == CLIENT_LEFT {
             return Self::Aborted;
         }
-        match end.status {
+        match end.answer.counted(end.status) {
             _ if !end.leased => Self::Refused,
             _ if end.is_lock => Self::Success,
             None => Self::UpstreamError,
-            Some(_) if !end.is_complete => Self::Incomplete,
+            Some(_) if matches!(end.answer, AnswerState::Sent(_)) => Self::Incomplete,
             Some(429) => Self::RateLimited,
             Some(500..) => Self::UpstreamError,
             Some(400..) => Self::ClientError,

@@ -33,7 +33,7 @@ mod zone;
 
 pub use daily::{KEPT_DAYS, QuotaReached, QuotaUsage};
 pub use day::Day;
-pub use end::RequestEnd;
+pub use end::{CLIENT_LEFT, RequestEnd};
 pub use exposition::CONTENT_TYPE;
 pub use http::{Endpoint, Http};
 pub use live::{ACTIVE_SECONDS, Live, LiveCircuit, LiveKey, LivePool, LiveQuota};

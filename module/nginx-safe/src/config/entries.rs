@@ -27,8 +27,8 @@ pub struct Entries {
     pub(crate) subrequest: SubrequestEntry,
     /// The content handler of locations that the module answers itself.
     pub(crate) answer: Entry,
-    /// See [`Wrapped::attempt_over`].
-    pub(crate) attempt_over: fn(Request<'_>),
+    /// See [`Wrapped::enters_precontent`].
+    pub(crate) enters_precontent: fn(Request<'_>),
 }
 
 impl Entries {
@@ -40,7 +40,7 @@ impl Entries {
             process_header: process_header_entry::<M>,
             subrequest: subrequest_entry::<M>,
             answer: answer_entry::<M::Content>,
-            attempt_over: M::attempt_over,
+            enters_precontent: M::enters_precontent,
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::filter::cut::{self, BodyPart, Remainder};
 use crate::guard;
 use crate::request::context;
 use crate::request::handle::Request;
-use crate::upstream::attempt::UpstreamEnd;
+use crate::upstream::attempt::AttemptState;
 
 /// A header and body filter for responses to clients.
 pub trait Filter: 'static {
@@ -258,10 +258,10 @@ unsafe fn pass_body<F: Filter>(r: *mut ngx_http_request_t, chain: *mut ngx_chain
     // (Filters).
     let seen = Chunk(unsafe { chain.as_ref() });
     // If nginx has finalized the upstream after a failure, `give_up` has stored how to continue.
-    let see = || match request.upstream_end() {
-        UpstreamEnd::None => Some(F::body(request, seen)),
-        UpstreamEnd::Broken(words) => Some(Piece::Replace(words.to_vec())),
-        UpstreamEnd::Attempt => None,
+    let see = || match request.take_attempt() {
+        AttemptState::GivenUp(_) => None,
+        AttemptState::Broken(words) => Some(Piece::Replace(words.to_vec())),
+        _ => Some(F::body(request, seen)),
     };
     let Some(piece) = guard(Some(Piece::Keep), see) else {
         return NGX_DONE as ngx_int_t;

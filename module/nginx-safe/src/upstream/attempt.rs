@@ -39,24 +39,23 @@ pub enum AttemptDecision {
 pub(crate) struct Hooks {
     process_header: Cell<Handler>,
     reinit_request: Cell<Handler>,
-    /// The response header has been read; more of the body is needed to decide.
-    undecided: Cell<bool>,
-    /// The response is to be sent to the client.
-    kept: Cell<bool>,
-    /// nginx has given up, and the attempt is to be repeated. Contains the previous value of
-    /// `r->keepalive`.
-    given_up: Cell<Option<u32>>,
-    /// The response was interrupted; the last bytes to send to the client.
-    last_words: Cell<Option<&'static [u8]>>,
+    state: Cell<AttemptState>,
 }
 
-/// How the filters continue after nginx has finalized an upstream that failed.
-pub(crate) enum UpstreamEnd {
-    /// There was no failure.
-    None,
-    /// Send nothing: the request runs again.
-    Attempt,
-    /// The response was interrupted: send these bytes, and end it.
+/// State of an attempt. It is not needed any more when the body filter is called.
+#[derive(Clone, Copy, Default)]
+pub(crate) enum AttemptState {
+    /// There is no response yet.
+    #[default]
+    Open,
+    /// The response header has been read; more of the body is needed to decide.
+    Undecided,
+    /// The response is to be sent to the client.
+    Kept,
+    /// nginx has given up, and the attempt is to be repeated. Contains the previous value of
+    /// `r->keepalive`.
+    GivenUp(u32),
+    /// The response was interrupted; the last bytes to send to the client.
     Broken(&'static [u8]),
 }
 
@@ -153,10 +152,7 @@ impl<'a> AnswerHead<'a> {
 /// The upstream must be live.
 pub(crate) unsafe fn hook<M: Wrapped>(state: &RequestState, upstream: *mut ngx_http_upstream_t) {
     let hooks = &state.hooks;
-    hooks.undecided.set(false);
-    hooks.kept.set(false);
-    hooks.given_up.set(None);
-    hooks.last_words.set(None);
+    hooks.state.set(AttemptState::Open);
     // SAFETY: the caller guarantees that the upstream is live: it is in the pool of a live request
     // (Upstream).
     unsafe {
@@ -175,8 +171,7 @@ unsafe extern "C" fn reinit_request_entry<M: Wrapped>(r: *mut ngx_http_request_t
         let Some((state, theirs)) = theirs else {
             return NGX_ERROR as ngx_int_t;
         };
-        state.hooks.undecided.set(false);
-        state.hooks.kept.set(false);
+        state.hooks.state.set(AttemptState::Open);
         // SAFETY: nginx calls the hook with a live request that has an upstream (Upstream).
         // `theirs` is the hook that the upstream's module had set, and takes the same argument.
         unsafe {
@@ -199,7 +194,7 @@ pub(crate) unsafe extern "C" fn process_header_entry<M: Wrapped>(
             return NGX_ERROR as ngx_int_t;
         };
         let hooks = &state.hooks;
-        if !hooks.undecided.get() {
+        if !matches!(hooks.state.get(), AttemptState::Undecided) {
             // SAFETY: nginx calls the hook with a live request while it reads the header of its
             // upstream (Upstream). `theirs` is the hook that the upstream's module had set, or a
             // parser that this hook has set for the rest of the header; it may set another one.
@@ -229,13 +224,17 @@ pub(crate) unsafe extern "C" fn process_header_entry<M: Wrapped>(
                 lent: PhantomData,
             }
         };
-        let verdict = M::answer_begun(request, &head);
-        hooks.undecided.set(verdict == AttemptDecision::Undecided);
-        hooks.kept.set(verdict == AttemptDecision::Keep);
-        match verdict {
-            AttemptDecision::Keep => NGX_OK as ngx_int_t,
-            AttemptDecision::Undecided => NGX_AGAIN as ngx_int_t,
+        match M::answer_begun(request, &head) {
+            AttemptDecision::Keep => {
+                hooks.state.set(AttemptState::Kept);
+                NGX_OK as ngx_int_t
+            }
+            AttemptDecision::Undecided => {
+                hooks.state.set(AttemptState::Undecided);
+                NGX_AGAIN as ngx_int_t
+            }
             AttemptDecision::Over => {
+                hooks.state.set(AttemptState::Open);
                 // SAFETY: a `Request` is live. Because of NGX_ERROR, nginx finalizes the upstream
                 // again; as it has been finalized already, nginx only releases one reference, the
                 // one taken here (References). `head` is not used any more.
@@ -267,14 +266,15 @@ pub(crate) unsafe fn give_up<M: Wrapped>(
     // SAFETY: the caller guarantees the request. After this hook, nginx ends the request with `rc`
     // unless the upstream's `header_sent` is set. If it is set, nginx sends a flush through the
     // filters and finalizes the request with their result. `pass_body` returns NGX_DONE then (see
-    // `upstream_end`), which releases the reference taken here and leaves the request alone
+    // `take_attempt`), which releases the reference taken here and leaves the request alone
     // (References).
     unsafe {
         let upstream = (*r).upstream;
         if (*r).header_sent() != 0 {
             // nginx flushes what has been sent, through the filters, and closes the connection.
-            let words = M::answer_broken(Request::borrow(r), status);
-            state.hooks.last_words.set(words);
+            if let Some(words) = M::answer_broken(Request::borrow(r), status) {
+                state.hooks.state.set(AttemptState::Broken(words));
+            }
             return;
         }
         if (*upstream).header_sent() != 0 || (*r).header_only() != 0 {
@@ -282,7 +282,8 @@ pub(crate) unsafe fn give_up<M: Wrapped>(
         }
         // A response that was kept can be replaced by nginx's own page (`proxy_intercept_errors`).
         // If nginx has given up a server, `sockaddr` is null.
-        if state.hooks.kept.get() && !(*upstream).peer.sockaddr.is_null() {
+        let is_kept = matches!(state.hooks.state.get(), AttemptState::Kept);
+        if is_kept && !(*upstream).peer.sockaddr.is_null() {
             return;
         }
         let reused = (*upstream).peer.cached() != 0;
@@ -290,35 +291,31 @@ pub(crate) unsafe fn give_up<M: Wrapped>(
             return;
         }
         (*upstream).set_header_sent(1);
-        state.hooks.given_up.set(Some((*r).keepalive()));
+        let keepalive = (*r).keepalive();
+        state.hooks.state.set(AttemptState::GivenUp(keepalive));
         (*(*r).main).set_count((*(*r).main).count() + 1);
     }
 }
 
 impl Request<'_> {
-    /// How to continue after nginx has finalized the upstream. Call it once in each call of the
-    /// body filter: it resets the state.
-    pub(crate) fn upstream_end(&self) -> UpstreamEnd {
-        let Some(state) = context::state(*self) else {
-            return UpstreamEnd::None;
-        };
-        if let Some(words) = state.hooks.last_words.take() {
-            return UpstreamEnd::Broken(words);
+    /// Takes the state of the attempt in a call of the body filter. nginx calls it with
+    /// [`AttemptState::GivenUp`] or [`AttemptState::Broken`] once, after it has finalized the
+    /// upstream. The former makes the request run again.
+    pub(crate) fn take_attempt(&self) -> AttemptState {
+        let state = context::state(*self).map(|state| state.hooks.state.take());
+        if let Some(AttemptState::GivenUp(keepalive)) = state {
+            // SAFETY: a `Request` is live, and its `ctx` has an entry of the copy filter (Request).
+            // Its header has not been sent. The copy filter has made its context for the flush, in
+            // the pool, before the other filters have set what they need for the response. Without
+            // a context, it makes another one for the response.
+            unsafe {
+                (*self.raw).set_keepalive(keepalive);
+                let copy = &raw const ngx_http_copy_filter_module;
+                *(*self.raw).ctx.add((*copy).ctx_index) = core::ptr::null_mut();
+            }
+            run_again(*self);
         }
-        let Some(keepalive) = state.hooks.given_up.take() else {
-            return UpstreamEnd::None;
-        };
-        // SAFETY: a `Request` is live, and its `ctx` has an entry of the copy filter (Request). Its
-        // header has not been sent. The copy filter has made its context for the flush, in the
-        // pool, before the other filters have set what they need for the response. Without a
-        // context, it makes another one for the response.
-        unsafe {
-            (*self.raw).set_keepalive(keepalive);
-            let copy = &raw const ngx_http_copy_filter_module;
-            *(*self.raw).ctx.add((*copy).ctx_index) = core::ptr::null_mut();
-        }
-        run_again(*self);
-        UpstreamEnd::Attempt
+        state.unwrap_or_default()
     }
 }
 
@@ -329,7 +326,7 @@ fn run_again(request: Request<'_>) {
         return;
     };
     // A panic must not prevent the request from running again.
-    guard((), || (entries.attempt_over)(request));
+    guard((), || (entries.enters_precontent)(request));
     if let Some(state) = context::state(request) {
         state.authorization.take();
     }

@@ -1,5 +1,3 @@
-use core::cell::Cell;
-use core::ptr;
 use std::rc::Rc;
 
 use ngx::ffi::{
@@ -45,8 +43,10 @@ pub trait Wrapped: HttpModule {
     /// Called when the upstream's response was interrupted; `status` is nginx's error. Returns
     /// bytes to send instead of the rest.
     fn answer_broken(request: Request<'_>, status: u16) -> Option<&'static [u8]>;
-    /// Called after the connection of an attempt with [`AttemptDecision::Over`] has been closed.
-    fn attempt_over(request: Request<'_>);
+    /// Called before a request runs through PRECONTENT although the handlers of that phase have run:
+    /// after the connection of an attempt with [`AttemptDecision::Over`] has been closed, or because
+    /// the request is a clone of another one and begins in the content phase.
+    fn enters_precontent(request: Request<'_>);
 }
 
 impl Request<'_> {
@@ -193,8 +193,11 @@ pub(crate) unsafe extern "C" fn content_entry<M: Wrapped>(r: *mut ngx_http_reque
             }
             Some(_) => failed,
             // A subrequest that is a clone (a slice, a cache update) starts in the content phase.
-            // SAFETY: nginx called the content handler with this live request (Call).
-            None => unsafe { through_precontent::<M>(r) },
+            None => {
+                M::enters_precontent(request);
+                // SAFETY: nginx called the content handler with this live request (Call).
+                unsafe { through_precontent::<M>(r) }
+            }
         }
     })
 }
@@ -325,24 +328,6 @@ unsafe fn own_answer(r: *mut ngx_http_request_t, rc: ngx_int_t) -> ngx_int_t {
     }
 }
 
-thread_local! {
-    /// The request for which [`through_precontent`] runs the phases. It is not dereferenced.
-    static CLONE: Cell<*mut ngx_http_request_t> = const { Cell::new(ptr::null_mut()) };
-}
-
-impl Request<'_> {
-    /// Whether the request has just begun in the content phase, as clones of other requests do
-    /// (slices, updates of a cache). The handlers of PRECONTENT have run for the other request.
-    /// `true` only once, when PRECONTENT runs for the first time.
-    pub fn begins_in_content(&self) -> bool {
-        let is_clone = CLONE.get() == self.raw;
-        if is_clone {
-            CLONE.set(ptr::null_mut());
-        }
-        is_clone
-    }
-}
-
 /// Runs PRECONTENT for a request that starts in the content phase.
 ///
 /// # Safety
@@ -358,9 +343,7 @@ unsafe fn through_precontent<M: Wrapped>(r: *mut ngx_http_request_t) -> ngx_int_
         (*(*r).main).set_count((*(*r).main).count() + 1);
         (*r).phase_handler = index;
         (*r).write_event_handler = Some(ngx_http_core_run_phases);
-        let before = CLONE.replace(r);
         ngx_http_core_run_phases(r);
-        CLONE.set(before);
     }
     NGX_DONE as ngx_int_t
 }

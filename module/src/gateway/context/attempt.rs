@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use nginx_safe::Timer;
-use openai_core::attempts::{TargetSet, UpstreamErrors};
+use openai_core::attempts::{AnswerState, TargetSet, UpstreamErrors};
 use openai_core::circuit::Permit;
 use openai_core::lease::Avoid;
 use openai_wire::usage::UsageStripper;
@@ -13,7 +13,6 @@ use super::{LeaseStatus, Wait};
 use crate::config::PoolKey;
 use crate::gateway::usage::Meter;
 use crate::pool::Lease;
-use crate::telemetry::now;
 
 /// The attempts so far and their failures.
 #[derive(Default)]
@@ -34,8 +33,6 @@ pub struct Retries {
     /// the same way.
     pub spent: TargetSet,
     pub errors: UpstreamErrors,
-    /// Delay before the next attempt, in milliseconds.
-    pub pause_ms: u64,
     /// Position in the queue within its priority, once the request has waited.
     pub arrival: Option<u64>,
     /// Number of rounds in which the nodes were asked for a lock.
@@ -57,14 +54,8 @@ pub struct Attempt {
     pub lease: Option<Lease>,
     /// Key of the lease.
     pub key: Option<Rc<PoolKey>>,
-    /// Whether the request still holds the lease.
-    pub holds: bool,
-    /// Whether the request was sent with the lease.
-    pub is_sent: bool,
-    /// Whether the lease has become a lock of a service.
-    pub is_entrusted: bool,
-    /// How long the lease was held, in milliseconds.
-    pub held_ms: u64,
+    /// State of the lease, if there is one.
+    pub holding: Holding,
     /// Verdict on the response.
     pub verdict: Option<Verdict>,
     pub answer: UpstreamAnswer,
@@ -83,7 +74,7 @@ impl Attempt {
             },
             lease: before.lease,
             key: before.key.clone(),
-            held_ms: before.held_ms,
+            holding: before.holding,
             verdict: before.verdict,
             ..Self::default()
         }
@@ -95,49 +86,44 @@ impl Attempt {
         self.wait.status = status;
         self.lease = Some(lease);
         self.key = Some(key);
-        self.holds = true;
+        self.holding = Holding::Held;
         self.verdict = None;
-    }
-
-    /// Notes that the lease has become a lock of a service.
-    pub fn entrusted(&mut self) {
-        self.holds = false;
-        self.is_entrusted = true;
     }
 
     /// The lease that the request holds now.
     pub fn held(&self) -> Option<Lease> {
-        self.lease.filter(|_| self.holds)
+        self.lease.filter(|_| self.holding == Holding::Held)
     }
 
     /// Marks the lease as ended and returns it if the request held it.
     pub fn end(&mut self) -> Option<Lease> {
         let lease = self.held()?;
-        self.holds = false;
-        self.held_ms = now().mono_ms.saturating_sub(lease.grant.granted_ms);
+        self.holding = Holding::Ended(lease.held_ms());
         Some(lease)
     }
+}
+
+/// State of the lease of an attempt.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub enum Holding {
+    #[default]
+    Held,
+    /// It has become a lock of a service, which outlives the request.
+    Entrusted,
+    /// It has ended, after this many milliseconds.
+    Ended(u64),
 }
 
 /// The upstream's response.
 #[derive(Default)]
 pub struct UpstreamAnswer {
-    /// Status of the response that ends the attempt: the upstream's, or a copy from nginx's cache.
-    pub kept: Option<u16>,
-    /// Status, once the upstream's response goes to the client.
-    pub status: Option<u16>,
+    pub state: AnswerState,
     /// Position relative to the ends of events, if the response is an event stream.
     pub events: Option<EventEnd>,
     /// Reads the usage from the response.
     pub meter: Option<Meter>,
     /// Removes the usage chunk that the gateway, but not the client, has asked for.
     pub stripper: Option<UsageStripper>,
-    /// Whether the upstream has sent all of it.
-    pub is_complete: bool,
     /// Maximum number of further bytes to read after the client has left.
     pub draining: Option<u64>,
-    /// Whether the client left before the response was complete.
-    pub is_left: bool,
-    /// Whether the end of the body was sent together with the last data.
-    pub is_joined: bool,
 }

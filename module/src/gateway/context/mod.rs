@@ -10,7 +10,7 @@ mod route;
 mod wait;
 
 pub use access::AccessState;
-pub use attempt::{Attempt, Retries};
+pub use attempt::{Attempt, Holding, Retries};
 pub use head::HeadState;
 pub use lock::{Acquiring, Extending, LockCall, Pending, Wishes};
 pub use log::LogState;
@@ -21,10 +21,10 @@ pub use wait::{LeaseStatus, Wait};
 use std::cell::{Cell, OnceCell, RefCell};
 
 use nginx_safe::{Request, Token};
+use openai_core::attempts::AnswerState;
 use openai_wire::ApiError;
 
 use crate::pool::{self, Lease, circuits, locks};
-use crate::telemetry::now;
 
 /// Position of a request on its path: the next step, or what it waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,8 +37,8 @@ pub enum Stage {
     Admit,
     /// Its targets are found next.
     Route,
-    /// An attempt is over, and another one follows.
-    Again,
+    /// An attempt is over, and another one at this target follows, after a delay.
+    Again { target: usize, pause_ms: u64 },
     /// It pauses before the next attempt, without a lease.
     Pausing,
     /// A target is chosen next.
@@ -64,7 +64,7 @@ pub struct Context {
     pub token: Token,
     stage: Cell<Stage>,
     /// Whether the other handlers of PRECONTENT have run, for this request or the one that it is a
-    /// clone of.
+    /// clone of: see [`enters_precontent`](crate::gateway::enters_precontent).
     pub is_past_others: Cell<bool>,
     pub access: AccessState,
     pub head: HeadState,
@@ -136,7 +136,7 @@ impl Context {
 
     /// Leaves the queue and releases the lease and the permit, as far as the request has them.
     pub fn let_go(&self) {
-        let (permit, ticket, locking, lease, is_sent) = {
+        let (permit, ticket, locking, lease, state) = {
             let mut attempt = self.attempt.borrow_mut();
             attempt.deadline = None;
             let wait = &mut attempt.wait;
@@ -144,9 +144,9 @@ impl Context {
             if ticket.is_some() || locking.is_some() {
                 wait.is_over();
             }
-            let is_sent = attempt.is_sent;
+            let state = attempt.answer.state;
             let permit = attempt.permit.take();
-            (permit, ticket, locking, attempt.end(), is_sent)
+            (permit, ticket, locking, attempt.end(), state)
         };
         if let Some(permit) = permit {
             circuits::unknown(permit);
@@ -158,7 +158,7 @@ impl Context {
             locks::end(handle);
         }
         if let Some(lease) = lease {
-            if !is_sent {
+            if state == AnswerState::Unsent {
                 pool::unused(lease.grant.handle);
             }
             pool::release(&lease);
@@ -215,14 +215,14 @@ impl Context {
     }
 
     /// How long the current or last lease has been held, in milliseconds. `None` if it has become
-    /// a lock of a service, which outlives the request.
+    /// a lock of a service.
     pub fn held_ms(&self) -> Option<u64> {
         let attempt = self.attempt.borrow();
         let lease = attempt.lease?;
-        match (attempt.holds, attempt.is_entrusted) {
-            (true, _) => Some(now().mono_ms.saturating_sub(lease.grant.granted_ms)),
-            (false, false) => Some(attempt.held_ms),
-            (false, true) => None,
+        match attempt.holding {
+            Holding::Held => Some(lease.held_ms()),
+            Holding::Entrusted => None,
+            Holding::Ended(held_ms) => Some(held_ms),
         }
     }
 

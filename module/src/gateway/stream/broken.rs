@@ -16,7 +16,7 @@ pub fn answer_broken(request: &Request<'_>, status: u16) -> Option<&'static [u8]
     let ctx = request.context::<Context>()?;
     let is_read_on = {
         let answer = &ctx.attempt.borrow().answer;
-        answer.status?;
+        answer.state.sent()?;
         answer.draining.is_some()
     };
     let tells = !is_read_on && takes_event(request, ctx);

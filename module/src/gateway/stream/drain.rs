@@ -2,10 +2,11 @@
 //! the response is read to its end so that its usage is known. The lease is held meanwhile.
 
 use nginx_safe::{Chunk, Ending, Level, Piece, Request, Timer, Token};
+use openai_core::metrics::CLIENT_LEFT;
 use serde_json::json;
 
 use crate::config::{ClientAbort, Location};
-use crate::gateway::{CLIENT_LEFT, Context, Reply, events, usage};
+use crate::gateway::{Context, Reply, events, usage};
 
 /// Called when the client has left. Returns whether its response is read on.
 pub fn client_left(request: &Request<'_>) -> bool {
@@ -23,11 +24,11 @@ pub fn client_left(request: &Request<'_>) -> bool {
     };
     let (tells, is_complete) = {
         let answer = &ctx.attempt.borrow().answer;
-        let tells = match answer.status {
+        let tells = match answer.state.sent() {
             Some(_) => answer.meter.is_some(),
             None => location.usage().is_read() && usage::has_tokens(request, ctx),
         };
-        (tells, answer.is_complete)
+        (tells, answer.state.is_complete())
     };
     if !tells || request.is_subrequest() || ctx.refusal.reply.get() != Reply::Nginx {
         return false;
@@ -36,7 +37,6 @@ pub fn client_left(request: &Request<'_>) -> bool {
         if ctx.held().is_none() {
             return false;
         }
-        ctx.attempt.borrow_mut().answer.is_left = true;
         let mut bound = Timer::new(false, |tag| cut_off(Token::of(tag)), ctx.token.number());
         bound.start(time_ms);
         ctx.attempt.borrow_mut().deadline = Some(bound);

@@ -10,6 +10,7 @@ pub use drain::client_left;
 use std::borrow::Cow;
 
 use nginx_safe::{Chunk, Edit, Edits, HeaderName, Piece, Request};
+use openai_core::attempts::AnswerState;
 use openai_wire::restore::Form;
 use openai_wire::restore::Part;
 use openai_wire::{ApiError, Restorer};
@@ -39,6 +40,17 @@ pub(super) fn header(request: &Request<'_>, location: &Location) {
     }
 }
 
+/// Notes the status of a copy from nginx's cache, unless it is what a background update finds
+/// after its upstream has failed: no client receives that.
+pub(super) fn note_copy(request: &Request<'_>) {
+    if let Some(ctx) = request.context::<Context>() {
+        let mut attempt = ctx.attempt.borrow_mut();
+        if attempt.verdict.is_none() || !request.is_subrequest() {
+            attempt.answer.state = AnswerState::Received(request.answer_status());
+        }
+    }
+}
+
 /// What to do with a piece of a response's body.
 pub(super) enum Passing {
     Piece(Piece),
@@ -53,16 +65,16 @@ pub(super) fn body(request: Request<'_>, ctx: &Context, chunk: Chunk<'_>) -> Pas
     Passing::Piece(match ctx.refusal.reply.get() {
         Reply::Nginx => {
             usage::see(ctx, chunk);
-            let (draining, is_joined) = {
+            let (draining, state) = {
                 let answer = &ctx.attempt.borrow().answer;
-                (answer.draining, answer.is_joined)
+                (answer.draining, answer.state)
             };
             if let Some(left) = draining {
                 drain::pass(&request, ctx, left, chunk)
             } else if request.is_edited() {
                 let cut = usage::strips(&request, ctx);
                 Piece::Edit { cut, last: false }
-            } else if is_joined {
+            } else if matches!(state, AnswerState::Joined(_)) {
                 behind_the_end(&request, ctx, chunk)
             } else if request.is_rest_of_answer(chunk) {
                 return Passing::Rest;
@@ -108,7 +120,10 @@ fn behind_the_end(request: &Request<'_>, ctx: &Context, chunk: Chunk<'_>) -> Pie
 /// Called when the end of the body has been sent with the rest of the response.
 pub(super) fn sent_last(request: Request<'_>) {
     if let Some(ctx) = request.context::<Context>() {
-        ctx.attempt.borrow_mut().answer.is_joined = true;
+        let state = &mut ctx.attempt.borrow_mut().answer.state;
+        if let AnswerState::Complete(status) = *state {
+            *state = AnswerState::Joined(status);
+        }
     }
 }
 

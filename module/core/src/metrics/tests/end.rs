@@ -2,32 +2,55 @@
 
 use openai_wire::ApiError;
 
-use crate::metrics::{Outcome, RequestEnd};
+use crate::attempts::AnswerState;
+use crate::metrics::{CLIENT_LEFT, Outcome, RequestEnd};
 
 const ANSWERED: RequestEnd = RequestEnd {
     lease_lost: false,
     refusal: None,
-    client_left: false,
+    left_queue: false,
+    client_gone: false,
     leased: true,
     is_lock: false,
-    status: Some(200),
-    is_complete: true,
+    answer: AnswerState::Complete(200),
+    status: 200,
 };
 
 #[test]
 fn the_response_of_the_upstream_is_the_outcome() {
-    let of = |status| Outcome::of(&RequestEnd { status, ..ANSWERED });
-    assert_eq!(of(Some(200)), Outcome::Success);
-    assert_eq!(of(Some(301)), Outcome::Success);
-    assert_eq!(of(Some(400)), Outcome::ClientError);
-    assert_eq!(of(Some(429)), Outcome::RateLimited);
-    assert_eq!(of(Some(503)), Outcome::UpstreamError);
-    assert_eq!(of(None), Outcome::UpstreamError);
-    let broken = RequestEnd {
-        is_complete: false,
+    let of = |answer| Outcome::of(&RequestEnd { answer, ..ANSWERED });
+    assert_eq!(of(AnswerState::Complete(200)), Outcome::Success);
+    assert_eq!(of(AnswerState::Joined(301)), Outcome::Success);
+    assert_eq!(of(AnswerState::Complete(400)), Outcome::ClientError);
+    assert_eq!(of(AnswerState::Complete(429)), Outcome::RateLimited);
+    assert_eq!(of(AnswerState::Complete(503)), Outcome::UpstreamError);
+    assert_eq!(of(AnswerState::Awaited), Outcome::UpstreamError);
+    assert_eq!(of(AnswerState::Sent(200)), Outcome::Incomplete);
+    assert_eq!(
+        of(AnswerState::Received(429)),
+        Outcome::RateLimited,
+        "nginx has sent another response instead, which is complete"
+    );
+}
+
+#[test]
+fn a_client_leaves_before_its_response_is_complete() {
+    let gone = |answer| {
+        Outcome::of(&RequestEnd {
+            client_gone: true,
+            answer,
+            ..ANSWERED
+        })
+    };
+    assert_eq!(gone(AnswerState::Sent(200)), Outcome::Aborted);
+    assert_eq!(gone(AnswerState::Drained(200)), Outcome::Aborted);
+    assert_eq!(gone(AnswerState::Complete(200)), Outcome::Success);
+    assert_eq!(gone(AnswerState::Replaced(Some(200))), Outcome::Success);
+    let closed = RequestEnd {
+        status: CLIENT_LEFT,
         ..ANSWERED
     };
-    assert_eq!(Outcome::of(&broken), Outcome::Incomplete);
+    assert_eq!(Outcome::of(&closed), Outcome::Aborted);
 }
 
 #[test]
@@ -35,7 +58,7 @@ fn other_ends_come_before_the_response() {
     let refused = |refusal| {
         Outcome::of(&RequestEnd {
             refusal: Some(refusal),
-            client_left: true,
+            left_queue: true,
             ..ANSWERED
         })
     };
@@ -62,8 +85,8 @@ fn other_ends_come_before_the_response() {
     };
     assert_eq!(Outcome::of(&lost), Outcome::LeaseLost);
     let left = RequestEnd {
-        client_left: true,
-        is_complete: false,
+        left_queue: true,
+        answer: AnswerState::Unsent,
         ..ANSWERED
     };
     assert_eq!(Outcome::of(&left), Outcome::Aborted);
@@ -73,8 +96,7 @@ fn other_ends_come_before_the_response() {
 fn a_request_without_an_upstream_succeeds_with_a_lock_only() {
     let lock = RequestEnd {
         is_lock: true,
-        status: None,
-        is_complete: false,
+        answer: AnswerState::Unsent,
         ..ANSWERED
     };
     assert_eq!(Outcome::of(&lock), Outcome::Success);
