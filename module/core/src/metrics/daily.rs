@@ -194,22 +194,38 @@ impl DailyStats<'_> {
         self.head.next = 0;
     }
 
-    /// An unused entry, searched from `from` on. If there is none, the sums of the oldest day are
-    /// removed.
+    /// An unused entry, searched from `from` on. If there is none, room is made: see
+    /// [`DailyStats::next_removed`].
     fn free(&mut self, from: usize) -> Option<usize> {
         let found = |tags: &[SumTag]| tags.iter().position(|&tag| tag == SumTag::NONE);
         let tags = self.tags.get(from..).unwrap_or_default();
         if let Some(at) = found(tags).map(|at| from + at).or_else(|| found(self.tags)) {
             return Some(at);
         }
-        let over = self.tags.iter().filter(|tag| !tag.is(SumTag::PENDING));
-        let oldest = over.map(|tag| tag.day()).min()?;
-        let whole = |tag: &&mut SumTag| tag.day() == oldest && !tag.is(SumTag::PENDING);
-        self.tags
-            .iter_mut()
-            .filter(whole)
-            .for_each(|tag| *tag = SumTag::NONE);
+        let (day, keeps_services) = self.next_removed()?;
+        let services = self.months.len();
+        for tag in self.tags.iter_mut() {
+            let is_kept = keeps_services && tag.row() < services;
+            if tag.day() == day && !tag.is(SumTag::PENDING) && !is_kept {
+                *tag = SumTag::NONE;
+            }
+        }
         found(self.tags)
+    }
+
+    /// What is removed next to make room: the sums of a day, and whether those of services are kept.
+    /// Quotas need these for the current month, so the sums of keys, pools and models go first.
+    fn next_removed(&self) -> Option<(u64, bool)> {
+        let stored = || {
+            let tags = self.tags.iter().filter(|tag| !tag.is(SumTag::PENDING));
+            tags.filter(|tag| **tag != SumTag::NONE)
+        };
+        let oldest = stored().map(|tag| tag.day()).min()?;
+        let rest = stored().filter(|tag| tag.row() >= self.months.len());
+        match rest.map(|tag| tag.day()).min() {
+            Some(day) if oldest >= month(self.head.day) => Some((day, true)),
+            _ => Some((oldest, false)),
+        }
     }
 
     /// The sum with this tag, zero at first; `None` if there is no room.
@@ -320,7 +336,7 @@ impl DailyStats<'_> {
     }
 
     /// Raises the sum of other machines for a row and a day; the caller must call `add_up`.
-    /// `false` if there is room only for later days.
+    /// `false` if that would remove a day that is not older.
     pub(super) fn raise_others(&mut self, at: usize, day: Day, sum: &Counters) -> bool {
         let tag = SumTag::new(day.number().into(), at, SumTag::OTHERS);
         if let Some(known) = self.tags.iter().position(|&known| known == tag) {
@@ -328,7 +344,12 @@ impl DailyStats<'_> {
             return true;
         }
         let is_full = !self.tags.contains(&SumTag::NONE);
-        if is_full && self.tags.iter().all(|tag| tag.day() >= day.number().into()) {
+        let makes_room = self
+            .next_removed()
+            .is_some_and(|(removed, keeps_services)| {
+                removed < day.number().into() || keeps_services && at < self.months.len()
+            });
+        if is_full && !makes_room {
             return false;
         }
         self.entry(tag).map(|stored| *stored = *sum).is_some()
@@ -339,9 +360,10 @@ impl DailyStats<'_> {
         Day::from_number(self.head.day)
     }
 
-    /// The first stored day; `None` before the first request.
+    /// The first day of which all sums are stored; `None` before the first request.
     pub(super) fn first(&self) -> Option<Day> {
-        let days = self.sums().map(|(_, day, ..)| day);
+        let rest = self.sums().filter(|(.., at, _)| *at >= self.months.len());
+        let days = rest.map(|(_, day, ..)| day);
         let today = (self.head.day != 0).then(|| self.today());
         days.chain(today).min()
     }

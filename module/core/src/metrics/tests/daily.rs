@@ -188,6 +188,34 @@ fn the_oldest_days_go_and_the_others_stay_whole() {
 }
 
 #[test]
+fn many_keys_do_not_remove_the_month_of_services() {
+    let mut bytes = bytes(16);
+    let mut metrics = MetricsZone::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a zone");
+    let room = metrics.daily.tags.len();
+    let last = DAY + 25;
+    assert_eq!(day(DAY - 3), day(last).month(), "the days are of one month");
+    for on in DAY..last {
+        add(&mut metrics, on, "app", 10);
+        let sum = metrics.rows_by_day(day(on)).next().expect("a row").2;
+        raise_others(&mut metrics, on, on, "app", sum);
+        let models = room / 20;
+        let more = (0..models).map(|n| (day(on), format!("m:model{n}"), sum));
+        let more: Vec<_> = more.collect();
+        metrics.raise_others(
+            day(on),
+            more.iter().map(|(day, row, sum)| (*day, &**row, *sum)),
+        );
+    }
+    let stats = metrics.stats(day(last), None, None);
+    assert!(
+        stats.since > day(DAY + 2),
+        "the first days of models are gone"
+    );
+    let month = used(&mut metrics, last - 1, "app").1;
+    assert_eq!(month, 25 * 10 + 25 * 10);
+}
+
+#[test]
 fn more_than_a_month_is_kept_of_what_is_few() {
     let mut bytes = bytes(16);
     let mut metrics = MetricsZone::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a zone");
