@@ -8,7 +8,7 @@ use openai_core::routes::TargetName;
 use super::abort::ClientAbort;
 use super::api::Api;
 use super::lines::{self, Placed, Read};
-use super::next_key::{Conditions, NextKey};
+use super::next_key::NextKey;
 use super::trace::Trace;
 use super::usage::Usage;
 use super::{Main, Target, values};
@@ -216,8 +216,7 @@ impl LocationConf for Location {
             usage.read, usage.include,
         );
         // Set here once, because it is read for each response.
-        let conditions = &mut self.next_key.conditions;
-        conditions.get_or_insert_with(Conditions::by_default);
+        self.next_key.conditions.get_or_insert_default();
         self.api.resolve(main)?;
         self.resolve(main, conf)
     }

@@ -44,7 +44,6 @@ use openai_core::lease::PoolConfig;
 use openai_core::prices::Prices;
 
 use lines::Placed;
-use next_key::Conditions;
 use values::DAY;
 use zone::ZoneSize;
 
@@ -105,7 +104,7 @@ pub const COMMANDS: Commands<31> = commands! {
     c"openai_api" Location Many Location api::read;
     c"openai_lock_ttl" Everywhere Two Location note!(many api.ttl_ms, api::ttl);
     c"openai_lock_key" Everywhere Flag Location note!(one api.shows_key, values::flag);
-    c"openai_next_key" Everywhere Many Location note!(many next_key.conditions, Conditions::parse);
+    c"openai_next_key" Everywhere Many Location note!(many next_key.conditions, next_key::conditions);
     c"openai_next_key_tries" Everywhere One Location note!(one next_key.tries, next_key::tries);
     c"openai_next_key_timeout" Everywhere One Location note!(one next_key.timeout_ms, values::time_ms);
     c"openai_attempts_header" Everywhere Flag Location note!(one next_key.header, values::flag);

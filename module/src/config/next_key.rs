@@ -2,87 +2,15 @@
 //! how often.
 
 use nginx_safe::ConfResult;
-use openai_core::attempts::Fault;
-use openai_core::digits;
+use openai_core::attempts::{Conditions, Fault};
 
 use super::values;
 
 const MOST_TRIES: u32 = 100;
 
-/// Failures after which a request is tried with another key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Conditions {
-    error: bool,
-    timeout: bool,
-    /// One bit for each status from 400.
-    statuses: [u64; 4],
-}
-
-impl Conditions {
-    const NONE: Self = Self {
-        error: false,
-        timeout: false,
-        statuses: [0; 4],
-    };
-
-    pub fn by_default() -> Self {
-        let mut all = Self {
-            error: true,
-            timeout: true,
-            ..Self::NONE
-        };
-        for status in [401, 403, 429, 500, 502, 503, 504] {
-            all.add_status(status);
-        }
-        all
-    }
-
-    fn add_status(&mut self, status: u16) -> bool {
-        let Some(at) = status.checked_sub(400).filter(|&at| at < 200) else {
-            return false;
-        };
-        self.statuses[usize::from(at / 64)] |= 1 << (at % 64);
-        true
-    }
-
-    /// Whether the fault is one of these failures.
-    pub fn hold(&self, fault: Fault) -> bool {
-        match fault {
-            Fault::Error => self.error,
-            Fault::Timeout => self.timeout,
-            Fault::Status(status) => status.checked_sub(400).is_some_and(|at| {
-                let word = self.statuses.get(usize::from(at / 64));
-                word.is_some_and(|word| word >> (at % 64) & 1 == 1)
-            }),
-        }
-    }
-
-    pub fn parse(words: &[&str]) -> ConfResult<Self> {
-        let mut said = Self::NONE;
-        for word in words {
-            let known = match *word {
-                "off" if words.len() == 1 => true,
-                "error" => {
-                    said.error = true;
-                    true
-                }
-                "timeout" => {
-                    said.timeout = true;
-                    true
-                }
-                _ => word
-                    .strip_prefix("http_")
-                    .and_then(digits)
-                    .is_some_and(|status| said.add_status(status)),
-            };
-            if !known {
-                let wanted = "\"off\" alone, or any of \"error\", \"timeout\" and \"http_400\" to \
-                              \"http_599\"";
-                return Err(values::invalid(word, wanted));
-            }
-        }
-        Ok(said)
-    }
+pub fn conditions(words: &[&str]) -> ConfResult<Conditions> {
+    let wanted = "\"off\" alone, or any of \"error\", \"timeout\" and \"http_400\" to \"http_599\"";
+    Conditions::parse(words).map_err(|word| values::invalid(word, wanted))
 }
 
 /// Settings of retries at one level; `None` is inherited.
