@@ -82,25 +82,27 @@ fn outcome(exchange: Exchange<'_>, asked: Asked, may_wait: bool, status: LeaseSt
             });
             Step::Wait(Stage::Waiting, None)
         }
-        Asked::QueueFull if may_wait => refuse(ctx, LeaseStatus::QueueFull, exchange.in_vain(true)),
-        Asked::QueueFull => refuse(ctx, LeaseStatus::Timeout, exchange.in_vain(false)),
+        Asked::QueueFull if may_wait => {
+            refuse_lease(ctx, LeaseStatus::QueueFull, exchange.in_vain(true))
+        }
+        Asked::QueueFull => refuse_lease(ctx, LeaseStatus::Timeout, exchange.in_vain(false)),
         Asked::Open => Step::Retry,
         Asked::CoolingDown(soonest_ms) => {
             let retry_after = seconds(soonest_ms);
             let refusal = ApiError::KeysRateLimited { retry_after };
-            refuse(ctx, LeaseStatus::CoolingDown, refusal)
+            refuse_lease(ctx, LeaseStatus::CoolingDown, refusal)
         }
         Asked::Unhealthy(soonest_ms) => {
             let retry_after = seconds(soonest_ms);
             let refusal = ApiError::NoHealthyKey { retry_after };
-            refuse(ctx, LeaseStatus::Unhealthy, refusal)
+            refuse_lease(ctx, LeaseStatus::Unhealthy, refusal)
         }
-        Asked::Unavailable => refuse(ctx, LeaseStatus::Unavailable, UNAVAILABLE),
+        Asked::Unavailable => refuse_lease(ctx, LeaseStatus::Unavailable, UNAVAILABLE),
     }
 }
 
 /// Refuses a request whose wait for a lease has this result.
-fn refuse(ctx: &Context, status: LeaseStatus, refusal: ApiError) -> Step {
+fn refuse_lease(ctx: &Context, status: LeaseStatus, refusal: ApiError) -> Step {
     ctx.note_wait(|wait| wait.status = status);
     Step::Refuse(refusal)
 }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use openai_core::lease::{Grant, LeaseHandle};
 
-use super::{ask, outcome, refuse};
+use super::{ask, outcome, refuse_lease};
 use crate::config::{Pool, PoolKey};
 use crate::gateway::refusal::UNAVAILABLE;
 use crate::gateway::{Context, Exchange, LeaseStatus, Stage, Step};
@@ -39,7 +39,7 @@ pub fn hear(exchange: Exchange<'_>, news: News) -> Option<Step> {
         News::AskAgain => Some(ask_again(exchange, at, pool)),
         News::Unavailable => {
             ctx.note_wait(|wait| wait.locking = None);
-            Some(refuse(ctx, LeaseStatus::Unavailable, UNAVAILABLE))
+            Some(refuse_lease(ctx, LeaseStatus::Unavailable, UNAVAILABLE))
         }
         // Not messages about a wait.
         News::Prolonged(_) | News::Lost(_) => None,
@@ -106,5 +106,5 @@ fn ask_again(exchange: Exchange<'_>, at: usize, pool: &Pool) -> Step {
 /// Refuses a request whose wait has timed out.
 pub fn timed_out(exchange: Exchange<'_>) -> Step {
     exchange.ctx.let_go();
-    refuse(exchange.ctx, LeaseStatus::Timeout, exchange.in_vain(false))
+    refuse_lease(exchange.ctx, LeaseStatus::Timeout, exchange.in_vain(false))
 }
