@@ -60,16 +60,14 @@ impl Content for Handler {
         let location = request.location::<Location>();
         match location.and_then(|location| location.answers) {
             Some(Answers::Metrics) => metrics::answer(request),
-            _ => answer(request),
+            _ => {
+                // PRECONTENT has made the response.
+                let call = request.context::<Context>().and_then(Context::lock_call);
+                let answer = call.and_then(|call| call.answer.take());
+                answer.unwrap_or_else(|| refusal(&Problem::of(ApiError::Internal)))
+            }
         }
     }
-}
-
-/// The response that was made in PRECONTENT.
-fn answer(request: Request<'_>) -> Answer {
-    let call = request.context::<Context>().and_then(Context::lock_call);
-    let answer = call.and_then(|call| call.answer.take());
-    answer.unwrap_or_else(|| refusal(&Problem::of(ApiError::Internal)))
 }
 
 impl<'a> Exchange<'a> {

@@ -9,7 +9,8 @@ use openai_wire::ApiError;
 use super::{Context, Stage, Step};
 use crate::config::Main;
 
-/// Notes the client that has the request's token. Refuses the request if there is none.
+/// Notes the client that has the request's token. Refuses the request if there is none. The lock
+/// service also calls this, for requests that another module has admitted.
 pub fn check_token(request: &Request<'_>, ctx: &Context) -> Step {
     let main = request.main_conf::<Main>();
     let clients = main.and_then(|main| main.clients.as_ref());

@@ -90,26 +90,17 @@ impl<'a> Exchange<'a> {
 
     /// Delay before an attempt at this target, in milliseconds.
     pub fn pause_ms(self, at: usize) -> u64 {
-        let targets = self.ctx.targets().unwrap_or_default();
-        let upstream = targets.get(at).map(|target| &target.upstream);
-        let first = targets.iter().position(|t| Some(&t.upstream) == upstream);
+        let (_, upstream) = self.ctx.same_upstream(Some(at));
         let left_ms = self.attempts_end_in_ms();
         let retries = self.ctx.retries.borrow();
-        retries
-            .errors
-            .pause_ms(first.unwrap_or(at), left_ms, pool::random())
-    }
-
-    /// Milliseconds since the first lease was asked for.
-    pub fn since_first_ms(self) -> u64 {
-        let first_asked_ms = self.ctx.retries.borrow().first_asked_ms;
-        now().mono_ms.saturating_sub(first_asked_ms)
+        retries.errors.pause_ms(upstream, left_ms, pool::random())
     }
 
     /// Remaining time in which an attempt may begin, in milliseconds.
     fn attempts_end_in_ms(self) -> u64 {
         let timeout_ms = self.location.next_key().timeout_ms();
-        timeout_ms.saturating_sub(self.since_first_ms())
+        let first_asked_ms = self.ctx.retries.borrow().first_asked_ms;
+        timeout_ms.saturating_sub(now().mono_ms.saturating_sub(first_asked_ms))
     }
 
     /// Longest time to wait for a key of the pool, in milliseconds. After the first

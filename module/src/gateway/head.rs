@@ -2,7 +2,7 @@
 
 use openai_wire::{ApiError, Head, HeadError, HeadScanner};
 
-use super::{Exchange, Stage, Step, usage};
+use super::{Exchange, Stage, Step};
 use crate::config::Otherwise;
 
 /// Reads the head of the request body, unless that has been done.
@@ -47,7 +47,7 @@ fn look(exchange: Exchange<'_>) -> Result<Option<Head>, ApiError> {
     let (wrong, head) = match scanner.finish() {
         Ok(head) => (head.wrong_kind.map(ApiError::WrongKind), Some(head)),
         // The body of other endpoints may be any JSON value: no field of it is needed.
-        Err(HeadError::NotAnObject) if !usage::has_tokens(&request, ctx) => (None, None),
+        Err(HeadError::NotAnObject) if !ctx.endpoint(&request).has_tokens() => (None, None),
         Err(_) => (Some(ApiError::MalformedBody), None),
     };
     match wrong.filter(|_| location.invalid() == Otherwise::Reject) {

@@ -5,17 +5,16 @@ use std::borrow::Cow;
 
 use nginx_safe::{AnswerHead, Level};
 use openai_core::attempts::{
-    AfterFailure, Budget, Failure, Fault, after_failure, may_be_cured, no_healthy_key,
+    AfterFailure, Failure, Fault, after_failure, may_be_cured, no_healthy_key,
 };
 use openai_core::circuit::CircuitOutcome;
 use openai_core::lease::{AttemptReport, KeyChange};
 use openai_wire::chunked::{Dechunked, dechunk};
 use openai_wire::limits::forbids_retry;
-use openai_wire::{ErrorHead, Limits, Verdict, verdict};
+use openai_wire::{ErrorHead, Limits, Verdict, depends_on_body, verdict};
 use serde_json::json;
 
 use super::{Exchange, Stage, Step, events};
-use crate::config::Pool;
 use crate::pool::{self, Lease, circuits, locks, notes};
 use crate::telemetry::now;
 
@@ -34,7 +33,7 @@ pub(super) fn answer(exchange: Exchange<'_>, head: &AnswerHead<'_>) -> Step {
         return KEEP;
     };
     let status = head.status();
-    let by_body = matches!(status, 401..=403 | 429);
+    let by_body = depends_on_body(status);
     let (body, is_complete) = match by_body {
         true => received(head),
         false => (Cow::default(), true),
@@ -75,27 +74,17 @@ fn received<'a>(head: &AnswerHead<'a>) -> (Cow<'a, [u8]>, bool) {
 /// Handles an attempt without a response. `status` is what nginx would answer, `reused` whether the
 /// connection had been used before.
 pub(super) fn no_answer(exchange: Exchange<'_>, status: u16, reused: bool) -> Step {
-    let fault = match status {
-        502 => Fault::Error,
-        504 => Fault::Timeout,
-        _ => return KEEP,
-    };
-    let Some(running) = running(exchange) else {
+    let failure = Failure::without_response(status, reused);
+    let Some((running, failure)) = running(exchange).zip(failure) else {
         return KEEP;
     };
-    let verdict = Verdict::UpstreamError;
-    let stale = reused && fault == Fault::Error;
-    if stale {
+    let verdict = failure.verdict;
+    if failure.stale {
         running.told(verdict).inspect(|&it| circuits::unknown(it));
     } else {
         running.report(verdict, Limits::default(), 0);
     }
-    running.next(Failure {
-        fault,
-        verdict,
-        stale,
-        key_is_cooling: false,
-    })
+    running.next(failure)
 }
 
 fn running(exchange: Exchange<'_>) -> Option<Running<'_>> {
@@ -104,11 +93,6 @@ fn running(exchange: Exchange<'_>) -> Option<Running<'_>> {
 }
 
 impl Running<'_> {
-    /// The pool of the lease.
-    fn pool(&self) -> Option<&Pool> {
-        self.exchange.main.pools.get(self.lease.pool)
-    }
-
     /// Stores the verdict and takes the permit, with which the caller must report the result.
     fn told(&self, verdict: Verdict) -> Option<openai_core::circuit::Permit> {
         let mut attempt = self.exchange.ctx.attempt.borrow_mut();
@@ -124,11 +108,8 @@ impl Running<'_> {
             Verdict::RateLimited | Verdict::UpstreamError => pool::random(),
             _ => 0,
         };
-        let outcome = match verdict {
-            Verdict::UpstreamError if ctx.fails_again() => CircuitOutcome::RepeatedFailure,
-            Verdict::UpstreamError => CircuitOutcome::Failure,
-            _ => CircuitOutcome::Success,
-        };
+        let again = verdict == Verdict::UpstreamError && ctx.fails_again();
+        let outcome = CircuitOutcome::of(verdict, again);
         let report = AttemptReport {
             verdict,
             limits,
@@ -142,17 +123,14 @@ impl Running<'_> {
         let told = pool::in_zone(|zone| {
             let change = permit.and_then(|permit| zone.outcome(permit, outcome, now(), random));
             let turn = zone.report(&self.lease.grant, &report, now());
-            (
-                turn,
-                change,
-                zone.is_cooling_down(self.lease.grant.key, now()),
-            )
+            let is_cooling_down = zone.is_cooling_down(self.lease.grant.key, now());
+            (turn, change, is_cooling_down)
         });
         let (turn, change, is_cooling_down) = told.unwrap_or_default();
         if let Some((permit, change)) = permit.zip(change) {
             circuits::tell(main, permit.circuit, change);
         }
-        let pool = self.pool().map(|pool| &pool.name);
+        let pool = main.pools.get(self.lease.pool).map(|pool| &pool.name);
         match turn {
             Some(KeyChange::CoolingDown {
                 cause,
@@ -194,23 +172,26 @@ impl Running<'_> {
         } = self.exchange;
         let fault = failure.fault;
         let is_left = ctx.attempt.borrow().answer.draining.is_some();
-        if !location.next_key().cures(fault) || request.is_subrequest() || is_left {
+        let limits = location.next_key();
+        if !limits.cures(fault) || request.is_subrequest() || is_left {
             return KEEP;
         }
-        let attempt = {
+        let (attempt, used_up) = {
+            let same = ctx.same_upstream(ctx.route.borrow().chosen);
             let mut retries = ctx.retries.borrow_mut();
-            if !failure.counts() {
-                retries.uncounted += 1;
-            }
-            if !failure.excludes_key() {
-                retries.avoid.push(self.lease.grant.key);
-            }
-            retries.attempts
+            retries.note(&failure, self.lease.grant.key, same);
+            let (tries, timeout_ms) = (limits.tries(), limits.timeout_ms());
+            let used_up = retries.are_used_up(tries, timeout_ms, now().mono_ms);
+            (retries.attempts, used_up)
         };
-        if failure.is_upstream_error() {
-            ctx.note_error(fault);
-        }
-        let after = self.after(&failure);
+        let only_key = pool::key_count(self.lease.pool).is_none_or(|keys| keys == 1);
+        let after = after_failure(
+            &failure,
+            used_up,
+            only_key,
+            || self.exchange.next_target(),
+            || no_healthy_key(self.exchange.outlook(self.lease.pool)),
+        );
         let (what, status) = match fault {
             Fault::Error => ("error", None),
             Fault::Timeout => ("timeout", None),
@@ -235,28 +216,5 @@ impl Running<'_> {
             AfterFailure::Keep => KEEP,
             AfterFailure::Refuse(refusal) => Step::Refuse(refusal),
         }
-    }
-
-    fn after(&self, failure: &Failure) -> AfterFailure {
-        let exchange = self.exchange;
-        let limits = exchange.location.next_key();
-        let attempts = {
-            let retries = exchange.ctx.retries.borrow();
-            retries.attempts.saturating_sub(retries.uncounted)
-        };
-        let budget = Budget {
-            attempts,
-            tries: limits.tries(),
-            since_ms: exchange.since_first_ms(),
-            timeout_ms: limits.timeout_ms(),
-        };
-        let only_key = pool::key_count(self.lease.pool).is_none_or(|keys| keys == 1);
-        after_failure(
-            failure,
-            &budget,
-            only_key,
-            || exchange.next_target(),
-            || no_healthy_key(exchange.outlook(self.lease.pool)),
-        )
     }
 }

@@ -28,6 +28,8 @@ pub use context::{
     Acquiring, Context, Extending, Holding, LeaseStatus, Pending, Reply, Stage, Wishes,
 };
 pub use exchange::Exchange;
+pub use release::answer_complete;
+pub use stream::broken::answer_broken;
 
 use std::marker::PhantomData;
 
@@ -249,16 +251,6 @@ pub fn enters_precontent(request: Request<'_>) {
             _ => ctx.let_go(),
         }
     }
-}
-
-/// Called when the upstream has sent its whole response; the client may not have it yet.
-pub fn answer_complete(request: Request<'_>) {
-    release::answer_complete(request);
-}
-
-/// The last data for the client of a response that breaks off; `None` if there is none.
-pub fn answer_broken(request: &Request<'_>, status: u16) -> Option<&'static [u8]> {
-    stream::broken::answer_broken(request, status)
 }
 
 /// Called when a request or subrequest has ended.

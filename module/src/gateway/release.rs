@@ -5,7 +5,7 @@ use nginx_safe::Request;
 use super::{Context, usage};
 
 /// Called when the upstream has sent its whole response; the client may not have it yet.
-pub(super) fn answer_complete(request: Request<'_>) {
+pub fn answer_complete(request: Request<'_>) {
     if let Some(ctx) = request.recalled::<Context>() {
         {
             let answer = &mut ctx.attempt.borrow_mut().answer;

@@ -5,8 +5,8 @@ use std::cell::Cell;
 use nginx_safe::{BodyPart, Chunk, Level, Remainder, Request};
 use openai_core::attempts::AnswerState;
 use openai_core::metrics::CLIENT_LEFT;
-use openai_wire::usage::{Source, Stripped, estimated_prompt};
-use openai_wire::{EventEnd, MOST_TOKENS, Tokens, UsageScanner};
+use openai_wire::usage::{Source, Stripped, Used};
+use openai_wire::{EventEnd, MOST_TOKENS, UsageScanner};
 use serde_json::json;
 
 use crate::config::{Location, Main, Pool};
@@ -19,13 +19,6 @@ pub struct Meter {
     scanner: UsageScanner,
     /// Time from the lease to the first content of a stream, in milliseconds.
     first_token_ms: Option<u64>,
-}
-
-/// Usage of a request.
-#[derive(Clone, Copy, Default)]
-pub struct Used {
-    pub tokens: Tokens,
-    pub source: Source,
 }
 
 /// Removes the usage chunk that the client has not asked for.
@@ -107,33 +100,24 @@ pub fn of(request: &Request<'_>, ctx: &Context) -> Used {
     let meter = answer.meter.as_ref();
     let told = meter.and_then(|meter| meter.scanner.finish(answer.state.is_complete()));
     if let Some(tokens) = told {
-        return Used {
-            tokens,
-            source: Source::Exact,
-        };
+        let source = Source::Exact;
+        return Used { tokens, source };
     }
-    let prompt = ctx.head.read.get().map_or(0, |head| head.prompt_bytes);
-    let completion = meter.map_or(0, |meter| {
-        let stream = meter.scanner.is_stream();
-        meter.scanner.content().estimated(stream)
-    });
     // If there is no response, the upstream has worked only for clients that left during an
     // attempt.
     let asked = meter.is_some()
         || (ctx.retries.borrow().attempts > 0
             && ctx.stage() == Stage::Done
             && request.answer_status() == CLIENT_LEFT);
-    if !asked || !has_tokens(request, ctx) || (prompt == 0 && completion == 0) {
+    if !asked || !ctx.endpoint(request).has_tokens() {
         return Used::default();
     }
-    Used {
-        tokens: Tokens {
-            prompt: estimated_prompt(prompt),
-            completion,
-            ..Tokens::default()
-        },
-        source: Source::Estimated,
-    }
+    let prompt = ctx.head.read.get().map_or(0, |head| head.prompt_bytes);
+    let completion = meter.map_or(0, |meter| {
+        let stream = meter.scanner.is_stream();
+        meter.scanner.content().estimated(stream)
+    });
+    Used::estimated(prompt, completion)
 }
 
 thread_local! {
@@ -168,14 +152,6 @@ pub fn settle(request: &Request<'_>, ctx: &Context) {
         let used = tokens.prompt.saturating_add(tokens.completion);
         notes::tokens(&lease.grant, used);
     }
-}
-
-/// Whether requests of this endpoint are billed by tokens.
-pub fn has_tokens(request: &Request<'_>, ctx: &Context) -> bool {
-    matches!(
-        ctx.endpoint(request).as_str(),
-        "/v1/chat/completions" | "/v1/completions" | "/v1/responses" | "/v1/embeddings"
-    )
 }
 
 /// Time from the lease to the first content of a stream, in milliseconds.

@@ -19,4 +19,4 @@ pub use head::{Head, HeadError, HeadScanner};
 pub use limits::Limits;
 pub use restore::Restorer;
 pub use usage::{MOST_TOKENS, Tokens, UsageScanner};
-pub use verdict::{ErrorHead, Verdict, verdict};
+pub use verdict::{ErrorHead, Verdict, depends_on_body, verdict};

@@ -18,6 +18,24 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// The failure of an attempt without a response, for which nginx would answer this status.
+    /// `reused` is whether its connection had been used before. `None` if the upstream is not the
+    /// cause.
+    #[must_use]
+    pub fn without_response(status: u16, reused: bool) -> Option<Self> {
+        let fault = match status {
+            502 => Fault::Error,
+            504 => Fault::Timeout,
+            _ => return None,
+        };
+        Some(Self {
+            fault,
+            verdict: Verdict::UpstreamError,
+            stale: reused && fault == Fault::Error,
+            key_is_cooling: false,
+        })
+    }
+
     /// Whether the key is unusable for other requests, too: it is invalid or out of quota, and
     /// cooling down. The attempt then does not count.
     #[must_use]
@@ -54,27 +72,6 @@ pub fn may_be_cured(status: u16, verdict: Verdict, by_body: bool, is_final: bool
     status >= 400 && !of_client && (!is_final || is_unusable(verdict))
 }
 
-/// The limits of further attempts, and what has been used of them.
-#[derive(Clone, Copy, Debug)]
-pub struct Budget {
-    /// Attempts made that count.
-    pub attempts: u32,
-    /// Maximum number of attempts.
-    pub tries: u32,
-    /// Time since the first lease was requested, in milliseconds.
-    pub since_ms: u64,
-    /// The time in which another attempt may begin, in milliseconds.
-    pub timeout_ms: u64,
-}
-
-impl Budget {
-    /// Whether no other attempt may begin.
-    #[must_use]
-    pub fn is_used_up(&self) -> bool {
-        self.attempts >= self.tries || self.since_ms >= self.timeout_ms
-    }
-}
-
 /// What follows a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterFailure {
@@ -88,7 +85,8 @@ pub enum AfterFailure {
 
 /// Decides what follows a failed attempt.
 ///
-/// `next` chooses the target of another attempt; it is called only if one may begin.
+/// `used_up` is whether no other attempt may begin: see [`Retries::are_used_up`](super::Retries::are_used_up). `next` chooses the
+/// target of another attempt; it is called only if one may begin.
 /// `no_healthy_key` returns the error if the key is not usable and no other attempt may begin.
 /// `only_key` is whether the pool has no other key.
 ///
@@ -97,13 +95,13 @@ pub enum AfterFailure {
 /// begin or the pool has no other key: other keys may be free sooner.
 pub fn after_failure(
     failure: &Failure,
-    budget: &Budget,
+    used_up: bool,
     only_key: bool,
     next: impl FnOnce() -> Result<usize, ApiError>,
     no_healthy_key: impl FnOnce() -> ApiError,
 ) -> AfterFailure {
     let unusable = is_unusable(failure.verdict);
-    if budget.is_used_up() {
+    if used_up {
         return match unusable {
             true => AfterFailure::Refuse(no_healthy_key()),
             false => AfterFailure::Keep,

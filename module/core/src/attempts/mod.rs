@@ -6,14 +6,16 @@ mod choice;
 mod conditions;
 mod ending;
 mod refusal;
+mod retries;
 #[cfg(test)]
 mod tests;
 
 pub use answer::AnswerState;
 pub use choice::{Prospect, TargetSet, choose};
 pub use conditions::Conditions;
-pub use ending::{AfterFailure, Budget, Failure, after_failure, may_be_cured};
+pub use ending::{AfterFailure, Failure, after_failure, may_be_cured};
 pub use refusal::{in_vain, no_healthy_key, seconds};
+pub use retries::Retries;
 
 use openai_wire::Head;
 

@@ -192,44 +192,40 @@ fn attempts_that_say_nothing_do_not_count() {
 fn retries_end_with_the_budget_or_the_targets() {
     const NO_KEY: ApiError = ApiError::NoHealthyKey { retry_after: 7 };
     const NO_TARGET: ApiError = ApiError::UpstreamsOpen { retry_after: 3 };
-    let budget = Budget {
-        attempts: 1,
-        tries: 3,
-        since_ms: 10,
-        timeout_ms: 30_000,
-    };
-    let after = |verdict, budget: Budget, only_key, next| {
-        after_failure(&failure(verdict), &budget, only_key, || next, || NO_KEY)
+    let after = |verdict, used_up, only_key, next| {
+        after_failure(&failure(verdict), used_up, only_key, || next, || NO_KEY)
     };
     let (keep, refused) = (AfterFailure::Keep, AfterFailure::Refuse(NO_TARGET));
-    let used_up = [
-        Budget {
-            attempts: 3,
-            ..budget
-        },
-        Budget {
-            since_ms: 30_000,
-            ..budget
-        },
-    ];
-    for used_up in used_up {
-        for verdict in [Verdict::UpstreamError, Verdict::RateLimited] {
-            assert_eq!(after(verdict, used_up, false, Ok(0)), keep);
-        }
-        assert_eq!(
-            after(Verdict::InvalidKey, used_up, false, Ok(0)),
-            AfterFailure::Refuse(NO_KEY),
-            "the client's own token is valid"
-        );
+    for verdict in [Verdict::UpstreamError, Verdict::RateLimited] {
+        assert_eq!(after(verdict, true, false, Ok(0)), keep);
     }
+    assert_eq!(
+        after(Verdict::InvalidKey, true, false, Ok(0)),
+        AfterFailure::Refuse(NO_KEY),
+        "the client's own token is valid"
+    );
     for verdict in [Verdict::UpstreamError, Verdict::InvalidKey] {
-        assert_eq!(after(verdict, budget, true, Ok(2)), AfterFailure::Again(2));
+        assert_eq!(after(verdict, false, true, Ok(2)), AfterFailure::Again(2));
     }
     let none = Err(NO_TARGET);
-    assert_eq!(after(Verdict::UpstreamError, budget, false, none), keep);
-    assert_eq!(after(Verdict::RateLimited, budget, true, none), keep);
-    assert_eq!(after(Verdict::RateLimited, budget, false, none), refused);
-    assert_eq!(after(Verdict::QuotaExceeded, budget, true, none), refused);
+    assert_eq!(after(Verdict::UpstreamError, false, false, none), keep);
+    assert_eq!(after(Verdict::RateLimited, false, true, none), keep);
+    assert_eq!(after(Verdict::RateLimited, false, false, none), refused);
+    assert_eq!(after(Verdict::QuotaExceeded, false, true, none), refused);
+}
+
+#[test]
+fn attempts_are_limited_in_number_and_time() {
+    let retries = Retries {
+        attempts: 3,
+        uncounted: 1,
+        first_asked_ms: 100,
+        ..Retries::default()
+    };
+    assert!(!retries.are_used_up(3, 30_000, 110));
+    assert!(retries.are_used_up(2, 30_000, 110));
+    assert!(!retries.are_used_up(3, 30_000, 30_099));
+    assert!(retries.are_used_up(3, 30_000, 30_100));
 }
 
 #[test]
@@ -321,4 +317,35 @@ fn the_status_of_the_upstream_counts() {
         assert_eq!(state.counted(200), None);
         assert_eq!(state.counted(502), None);
     }
+}
+
+#[test]
+fn an_attempt_without_a_response_is_a_failure_of_the_upstream() {
+    let fault = |status, reused| {
+        let failure = Failure::without_response(status, reused)?;
+        assert_eq!(failure.verdict, Verdict::UpstreamError);
+        Some((failure.fault, failure.stale))
+    };
+    assert_eq!(fault(502, false), Some((Fault::Error, false)));
+    assert_eq!(fault(502, true), Some((Fault::Error, true)), "closed");
+    assert_eq!(fault(504, true), Some((Fault::Timeout, false)));
+    assert_eq!(fault(500, false), None, "nginx itself has failed");
+}
+
+#[test]
+fn a_failure_is_noted_for_its_key_and_its_upstream() {
+    let mut same = TargetSet::default();
+    same.add(1);
+    let mut retries = Retries::default();
+    retries.note(&failure(Verdict::InvalidKey), 7, (same, 1));
+    assert_eq!(retries.uncounted, 1);
+    assert!(retries.avoid.is_empty() && retries.failed.is_empty());
+    retries.note(&failure(Verdict::RateLimited), 7, (same, 1));
+    assert!(retries.avoid.contains(7) && retries.failed.is_empty());
+    retries.note(&failure(Verdict::UpstreamError), 8, (same, 1));
+    assert!(retries.avoid.contains(8) && retries.failed.contains(1));
+    assert!(retries.spent.is_empty());
+    retries.note(&failure(Verdict::UpstreamError), 8, (same, 1));
+    assert!(retries.spent.contains(1), "twice in the same way");
+    assert_eq!(retries.uncounted, 1);
 }

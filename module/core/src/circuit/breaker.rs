@@ -1,6 +1,8 @@
 //! The circuit breaker's state machine: which requests it permits, and how results change its
 //! state.
 
+use openai_wire::Verdict;
+
 use super::record::{Circuit, CircuitId};
 use super::settings::Share;
 use crate::window::Counts;
@@ -62,6 +64,17 @@ pub enum CircuitOutcome {
 }
 
 impl CircuitOutcome {
+    /// The result of a response with this verdict. `again` is whether the upstream had failed the
+    /// request before.
+    #[must_use]
+    pub const fn of(verdict: Verdict, again: bool) -> Self {
+        match verdict {
+            Verdict::UpstreamError if again => Self::RepeatedFailure,
+            Verdict::UpstreamError => Self::Failure,
+            _ => Self::Success,
+        }
+    }
+
     /// Whether the upstream failed; `None` if unknown.
     fn is_failure(self) -> Option<bool> {
         match self {

@@ -79,6 +79,15 @@ impl Endpoint {
     pub const fn as_str(self) -> &'static str {
         ENDPOINTS[self.0].0
     }
+
+    /// Whether its requests are billed by tokens.
+    #[must_use]
+    pub fn has_tokens(self) -> bool {
+        matches!(
+            self.as_str(),
+            "/v1/chat/completions" | "/v1/completions" | "/v1/responses" | "/v1/embeddings"
+        )
+    }
 }
 
 /// Method, endpoint and status of a request.

@@ -1,11 +1,10 @@
-//! The attempts of a request.
+//! An attempt of a request.
 
 use std::rc::Rc;
 
 use nginx_safe::Timer;
-use openai_core::attempts::{AnswerState, TargetSet, UpstreamErrors};
+use openai_core::attempts::AnswerState;
 use openai_core::circuit::Permit;
-use openai_core::lease::Avoid;
 use openai_wire::usage::UsageStripper;
 use openai_wire::{EventEnd, Verdict};
 
@@ -13,31 +12,6 @@ use super::{LeaseStatus, Wait};
 use crate::config::PoolKey;
 use crate::gateway::usage::Meter;
 use crate::pool::Lease;
-
-/// The attempts so far and their failures.
-#[derive(Default)]
-pub struct Retries {
-    /// Number of times the request has been sent.
-    pub attempts: u32,
-    /// Number of attempts that do not count, because the upstream had closed a kept
-    /// connection, or because the key is invalid or out of quota.
-    pub uncounted: u32,
-    /// When the first lease was asked for, in milliseconds.
-    pub first_asked_ms: u64,
-    /// The keys that have failed.
-    pub avoid: Avoid,
-    /// Targets that are chosen last, because their upstream has failed this request or its
-    /// circuit was open.
-    pub failed: TargetSet,
-    /// Targets that are not chosen again, because their upstream has failed too often in
-    /// the same way.
-    pub spent: TargetSet,
-    pub errors: UpstreamErrors,
-    /// Position in the queue within its priority, once the request has waited.
-    pub arrival: Option<u64>,
-    /// Number of rounds in which the nodes were asked for a lock.
-    pub rounds: u32,
-}
 
 /// One attempt: from the choice of its target to the end of the response. A new attempt
 /// replaces the whole state except what is logged until it has a lease: see

@@ -1,4 +1,7 @@
 //! State of a request to the lock service.
+//!
+//! It is here and not in `api/`, because nginx keeps one context of a module for each request. The
+//! context must know the type of each of its parts, and the lease reads the wishes.
 
 use std::cell::{Cell, RefCell};
 

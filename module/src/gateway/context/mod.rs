@@ -10,7 +10,7 @@ mod route;
 mod wait;
 
 pub use access::AccessState;
-pub use attempt::{Attempt, Holding, Retries};
+pub use attempt::{Attempt, Holding};
 pub use head::HeadState;
 pub use lock::{Acquiring, Extending, LockCall, Pending, Wishes};
 pub use log::LogState;
@@ -21,7 +21,7 @@ pub use wait::{LeaseStatus, Wait};
 use std::cell::{Cell, OnceCell, RefCell};
 
 use nginx_safe::{Request, Token};
-use openai_core::attempts::AnswerState;
+use openai_core::attempts::{AnswerState, Retries};
 use openai_wire::ApiError;
 
 use crate::pool::{self, Lease, circuits, locks};

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use openai_core::attempts::{Fault, TargetSet};
+use openai_core::attempts::TargetSet;
 use openai_core::routes::{Alias, Routed};
 
 use super::Context;
@@ -77,31 +77,21 @@ impl Context {
 
     /// Marks the targets with the chosen upstream to be chosen last.
     pub fn put_last(&self) {
-        let (set, _) = self.with_same_upstream();
-        self.retries.borrow_mut().failed.add_all(set);
+        let (same, _) = self.same_upstream(self.route.borrow().chosen);
+        self.retries.borrow_mut().failed.add_all(same);
     }
 
-    /// Records that the chosen upstream has failed the request.
-    pub fn note_error(&self, fault: Fault) {
-        let (set, upstream) = self.with_same_upstream();
-        let mut retries = self.retries.borrow_mut();
-        retries.failed.add_all(set);
-        if retries.errors.note(upstream, fault) {
-            retries.spent.add_all(set);
-        }
-    }
-
-    /// Targets with the same upstream as the chosen one, and the index of the first of them.
-    fn with_same_upstream(&self) -> (TargetSet, usize) {
-        let mut set = TargetSet::default();
-        let mut first = 0;
-        if let Some((targets, chosen)) = self.targets().zip(self.chosen()) {
-            let same = targets.iter().enumerate().rev();
-            for (at, _) in same.filter(|(_, target)| target.upstream == chosen.upstream) {
-                set.add(at);
+    /// Targets with the same upstream as this one, and the position of the first of them.
+    pub fn same_upstream(&self, target: Option<usize>) -> (TargetSet, usize) {
+        let targets = self.targets().unwrap_or_default();
+        let target = target.and_then(|at| targets.get(at));
+        let (mut same, mut first) = (TargetSet::default(), 0);
+        for (at, it) in targets.iter().enumerate().rev() {
+            if target.is_some_and(|target| target.upstream == it.upstream) {
+                same.add(at);
                 first = at;
             }
         }
-        (set, first)
+        (same, first)
     }
 }

@@ -82,38 +82,29 @@ fn outcome(exchange: Exchange<'_>, asked: Asked, may_wait: bool, status: LeaseSt
             });
             Step::Wait(Stage::Waiting, None)
         }
-        Asked::QueueFull if may_wait => waited_in_vain(exchange, LeaseStatus::QueueFull),
-        Asked::QueueFull => waited_in_vain(exchange, LeaseStatus::Timeout),
+        Asked::QueueFull if may_wait => {
+            refuse_lease(ctx, LeaseStatus::QueueFull, exchange.in_vain(true))
+        }
+        Asked::QueueFull => refuse_lease(ctx, LeaseStatus::Timeout, exchange.in_vain(false)),
         Asked::Open => Step::Retry,
         Asked::CoolingDown(soonest_ms) => {
             let retry_after = seconds(soonest_ms);
             let refusal = ApiError::KeysRateLimited { retry_after };
-            none_for_now(ctx, LeaseStatus::CoolingDown, refusal)
+            refuse_lease(ctx, LeaseStatus::CoolingDown, refusal)
         }
         Asked::Unhealthy(soonest_ms) => {
             let retry_after = seconds(soonest_ms);
             let refusal = ApiError::NoHealthyKey { retry_after };
-            none_for_now(ctx, LeaseStatus::Unhealthy, refusal)
+            refuse_lease(ctx, LeaseStatus::Unhealthy, refusal)
         }
-        Asked::Unavailable => unavailable(ctx),
+        Asked::Unavailable => refuse_lease(ctx, LeaseStatus::Unavailable, UNAVAILABLE),
     }
 }
 
-/// Refuses a request that has got no key of the chosen target's pool, after its wait or at once.
-fn waited_in_vain(exchange: Exchange<'_>, status: LeaseStatus) -> Step {
-    exchange.ctx.note_wait(|wait| wait.status = status);
-    Step::Refuse(exchange.in_vain(status == LeaseStatus::QueueFull))
-}
-
-fn none_for_now(ctx: &Context, status: LeaseStatus, refusal: ApiError) -> Step {
+/// Refuses a request whose wait for a lease has this result.
+fn refuse_lease(ctx: &Context, status: LeaseStatus, refusal: ApiError) -> Step {
     ctx.note_wait(|wait| wait.status = status);
-    ctx.refusal.error.set(Some(refusal));
     Step::Refuse(refusal)
-}
-
-fn unavailable(ctx: &Context) -> Step {
-    ctx.note_wait(|wait| wait.status = LeaseStatus::Unavailable);
-    Step::Refuse(UNAVAILABLE)
 }
 
 /// Priority of the request in the queue: that of its call to the lock service, or its client's.

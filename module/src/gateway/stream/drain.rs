@@ -6,7 +6,7 @@ use openai_core::metrics::CLIENT_LEFT;
 use serde_json::json;
 
 use crate::config::{ClientAbort, Location};
-use crate::gateway::{Context, Reply, events, usage};
+use crate::gateway::{Context, Reply, events};
 
 /// Called when the client has left. Returns whether its response is read on.
 pub fn client_left(request: &Request<'_>) -> bool {
@@ -26,7 +26,7 @@ pub fn client_left(request: &Request<'_>) -> bool {
         let answer = &ctx.attempt.borrow().answer;
         let tells = match answer.state.sent() {
             Some(_) => answer.meter.is_some(),
-            None => location.usage().is_read() && usage::has_tokens(request, ctx),
+            None => location.usage().is_read() && ctx.endpoint(request).has_tokens(),
         };
         (tells, answer.state.is_complete())
     };

@@ -11,8 +11,7 @@ use std::borrow::Cow;
 
 use nginx_safe::{Chunk, Edit, Edits, HeaderName, Piece, Request};
 use openai_core::attempts::AnswerState;
-use openai_wire::restore::Form;
-use openai_wire::restore::Part;
+use openai_wire::restore::{Form, Part};
 use openai_wire::{ApiError, Restorer};
 
 use super::{Context, Reply, trace, usage};

@@ -69,6 +69,32 @@ impl Source {
     }
 }
 
+/// Usage of a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Used {
+    /// The tokens.
+    pub tokens: Tokens,
+    /// Their source.
+    pub source: Source,
+}
+
+impl Used {
+    /// The estimated usage of a prompt of this many bytes, and of a response of this many tokens.
+    #[must_use]
+    pub fn estimated(prompt_bytes: u64, completion: u64) -> Self {
+        if prompt_bytes == 0 && completion == 0 {
+            return Self::default();
+        }
+        let tokens = Tokens {
+            prompt: prompt_bytes.div_ceil(TOKEN_BYTES),
+            completion,
+            ..Tokens::default()
+        };
+        let source = Source::Estimated;
+        Self { tokens, source }
+    }
+}
+
 /// The text of a response seen so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SeenText {
@@ -82,12 +108,6 @@ pub struct SeenText {
 const TOKEN_BYTES: u64 = 4;
 /// Pieces longer than this on average contain several tokens each.
 const PIECE_BYTES: u64 = 8;
-
-/// Estimated tokens of a prompt.
-#[must_use]
-pub const fn estimated_prompt(bytes: u64) -> u64 {
-    bytes.div_ceil(TOKEN_BYTES)
-}
 
 impl SeenText {
     /// Estimated tokens of the text. Servers send one or few tokens per event: short pieces are

@@ -162,7 +162,10 @@ fn estimates_count_short_pieces_and_weigh_long_ones() {
         bytes: 400,
     };
     assert_eq!(long.estimated(true), 100);
-    assert_eq!(estimated_prompt(9), 3);
+    let used = Used::estimated(9, 5);
+    assert_eq!((used.tokens.prompt, used.tokens.completion), (3, 5));
+    assert_eq!(used.source, Source::Estimated);
+    assert_eq!(Used::estimated(0, 0), Used::default(), "unknown");
 }
 
 /// How much longer one long line takes than the same bytes in short lines.

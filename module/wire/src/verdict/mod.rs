@@ -47,13 +47,19 @@ impl Verdict {
     }
 }
 
+/// Whether the verdict on a response with this status depends on its body.
+#[must_use]
+pub const fn depends_on_body(status: u16) -> bool {
+    matches!(status, 401..=403 | 429)
+}
+
 /// Judges a response by its status and by the part of its body that is available, which may be
 /// empty. A failure without a response is [`Verdict::UpstreamError`].
 #[must_use]
 pub fn verdict(status: u16, body: &[u8]) -> Verdict {
     match status {
         0..=399 => Verdict::Ok,
-        401 | 402 | 403 | 429 => of_error(status, ErrorHead::of(body)),
+        _ if depends_on_body(status) => of_error(status, ErrorHead::of(body)),
         500.. => Verdict::UpstreamError,
         400..=499 => Verdict::ClientError,
     }

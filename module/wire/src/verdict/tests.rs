@@ -144,6 +144,7 @@ proptest! {
         let judged = verdict(status, &body);
         prop_assert_eq!(judged == Verdict::Ok, status < 400);
         prop_assert_eq!(judged == Verdict::UpstreamError, status >= 500);
+        prop_assert!(depends_on_body(status) || judged == verdict(status, b""));
     }
 
     #[test]

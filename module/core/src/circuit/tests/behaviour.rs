@@ -342,3 +342,16 @@ fn the_last_minute_is_known_in_every_phase() {
     bed.now += 60_000;
     assert_eq!(recent(&bed), (0, 0));
 }
+
+#[test]
+fn only_errors_of_the_upstream_are_failures() {
+    use openai_wire::Verdict;
+    for verdict in Verdict::ALL {
+        let outcomes = [false, true].map(|again| CircuitOutcome::of(verdict, again));
+        let wanted = match verdict {
+            Verdict::UpstreamError => [CircuitOutcome::Failure, CircuitOutcome::RepeatedFailure],
+            _ => [CircuitOutcome::Success; 2],
+        };
+        assert_eq!(outcomes, wanted);
+    }
+}

@@ -244,6 +244,9 @@ fn endpoints_are_known_by_their_paths() {
         ("", "other"),
     ] {
         assert_eq!(Endpoint::of(path.as_bytes()).as_str(), endpoint, "{path}");
+        let billed = ["completions", "responses", "embeddings"];
+        let has_tokens = billed.iter().any(|name| endpoint.ends_with(name));
+        assert_eq!(Endpoint::of(path.as_bytes()).has_tokens(), has_tokens);
     }
 }
 
