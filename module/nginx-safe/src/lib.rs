@@ -155,7 +155,7 @@ pub use upstream::wrap::Wrapped;
 #[doc(hidden)]
 pub mod export {
     pub use crate::config::entries::Entries;
-    pub use crate::config::module::{Callbacks, Exported, Record, callbacks, record};
+    pub use crate::config::module::{Callbacks, Exported, ModuleRecord, callbacks, record};
 }
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

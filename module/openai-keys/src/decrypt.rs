@@ -6,7 +6,7 @@ use age::armor::ArmoredReader;
 use age::{DecryptError, Decryptor, Identity, scrypt};
 use zeroize::Zeroizing;
 
-use crate::key::Kind;
+use crate::key::KeyKind;
 use crate::open::MOST_WORK;
 use crate::{EncryptionKey, EncryptionKeyError, OpenError};
 
@@ -17,11 +17,11 @@ pub(crate) fn decrypt(
     let key = key.map_err(OpenError::Key)?;
     let decryptor = Decryptor::new_buffered(ArmoredReader::new(bytes)).map_err(reason)?;
     let mut reader = match &key.0 {
-        Kind::Identities(identities) => {
+        KeyKind::Identities(identities) => {
             decryptor.decrypt(identities.iter().map(|identity| identity as &dyn Identity))
         }
-        Kind::Passphrase(_) if !decryptor.is_scrypt() => return Err(OpenError::WrongKey),
-        Kind::Passphrase(passphrase) => {
+        KeyKind::Passphrase(_) if !decryptor.is_scrypt() => return Err(OpenError::WrongKey),
+        KeyKind::Passphrase(passphrase) => {
             let mut identity = scrypt::Identity::new(passphrase.clone());
             identity.set_max_work_factor(MOST_WORK);
             decryptor.decrypt(std::iter::once(&identity as &dyn Identity))

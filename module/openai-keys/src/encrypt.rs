@@ -8,7 +8,7 @@ use age::{Encryptor, scrypt, x25519};
 use zeroize::Zeroizing;
 
 use crate::EncryptionKey;
-use crate::key::Kind;
+use crate::key::KeyKind;
 
 /// The work factor of scrypt for a passphrase, as a power of two: 64 MiB of memory, and a fifth of
 /// a second, which each worker of nginx spends when the file changes.
@@ -43,12 +43,12 @@ pub fn encrypt(plain: &[u8], recipient: &Recipient<'_>) -> Result<Vec<u8>, Encry
             let public: Result<x25519::Recipient, _> = text.parse();
             Box::new(public.map_err(|_| EncryptError::Recipient)?)
         }
-        Recipient::Key(EncryptionKey(Kind::Passphrase(passphrase))) => {
+        Recipient::Key(EncryptionKey(KeyKind::Passphrase(passphrase))) => {
             let mut recipient = scrypt::Recipient::new(passphrase.clone());
             recipient.set_work_factor(WORK);
             Box::new(recipient)
         }
-        Recipient::Key(EncryptionKey(Kind::Identities(identities))) => {
+        Recipient::Key(EncryptionKey(KeyKind::Identities(identities))) => {
             let first = identities.first().ok_or(EncryptError::Recipient)?;
             Box::new(first.to_public())
         }

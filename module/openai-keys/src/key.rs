@@ -9,9 +9,9 @@ use age::x25519::Identity;
 const IDENTITY: &str = "AGE-SECRET-KEY-";
 
 /// A parsed value of `ENCRYPTION_KEY`. Its `Debug` output contains no secret.
-pub struct EncryptionKey(pub(crate) Kind);
+pub struct EncryptionKey(pub(crate) KeyKind);
 
-pub(crate) enum Kind {
+pub(crate) enum KeyKind {
     /// All are tried for decryption; the first is used for encryption.
     Identities(Vec<Identity>),
     Passphrase(SecretString),
@@ -41,7 +41,9 @@ impl EncryptionKey {
             return Err(EncryptionKeyError::Empty);
         }
         if !words(text).any(|word| word.starts_with(IDENTITY)) {
-            return Ok(Self(Kind::Passphrase(SecretString::from(text.to_owned()))));
+            return Ok(Self(KeyKind::Passphrase(SecretString::from(
+                text.to_owned(),
+            ))));
         }
         let lines = text
             .lines()
@@ -53,7 +55,7 @@ impl EncryptionKey {
         if identities.is_empty() {
             return Err(EncryptionKeyError::Identity);
         }
-        Ok(Self(Kind::Identities(identities)))
+        Ok(Self(KeyKind::Identities(identities)))
     }
 }
 

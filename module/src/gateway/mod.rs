@@ -25,7 +25,7 @@ pub mod usage;
 
 pub use access::check_token;
 pub use context::{
-    Acquiring, Context, Extending, Holding, LeaseStatus, Pending, Reply, Stage, Wishes,
+    Acquiring, Context, Extending, LeaseState, LeaseStatus, Pending, Reply, Stage, Wishes,
 };
 pub use exchange::Exchange;
 pub use release::answer_complete;

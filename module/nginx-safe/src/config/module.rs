@@ -33,7 +33,7 @@ use crate::upstream::wrap::Wrapped;
 /// struct Mine;
 ///
 /// impl nginx_safe::export::Exported for Mine {
-///     fn record() -> *const nginx_safe::export::Record {
+///     fn record() -> *const nginx_safe::export::ModuleRecord {
 ///         std::ptr::null()
 ///     }
 ///
@@ -48,7 +48,7 @@ use crate::upstream::wrap::Wrapped;
 /// same module.
 pub unsafe trait Exported: 'static {
     /// The module's record, which nginx reads.
-    fn record() -> *const Record;
+    fn record() -> *const ModuleRecord;
     /// The module's callbacks that are recognised by their address.
     fn entries() -> &'static Entries;
 }
@@ -432,7 +432,7 @@ unsafe extern "C" fn exit_master<M: HttpModule>(cycle: *mut ngx_cycle_t) {
 }
 
 /// The record of a module, as nginx defines it.
-pub type Record = ngx_module_t;
+pub type ModuleRecord = ngx_module_t;
 
 /// The callbacks of an HTTP module.
 pub type Callbacks = ngx_http_module_t;
@@ -441,7 +441,7 @@ pub type Callbacks = ngx_http_module_t;
 pub const fn record<M: Wrapped>(
     callbacks: *const Callbacks,
     commands: *mut ngx_command_t,
-) -> Record {
+) -> ModuleRecord {
     ngx_module_t {
         ctx: callbacks.cast_mut().cast(),
         commands,
@@ -472,12 +472,12 @@ macro_rules! export_module {
 
             #[allow(non_upper_case_globals, reason = "the name nginx looks for")]
             #[unsafe(no_mangle)]
-            pub static mut $name: $crate::export::Record =
+            pub static mut $name: $crate::export::ModuleRecord =
                 $crate::export::record::<$module>(&raw const CALLBACKS, (&raw mut COMMANDS).cast());
 
             #[allow(non_upper_case_globals, reason = "the name nginx looks for")]
             #[unsafe(no_mangle)]
-            pub static mut ngx_modules: [*const $crate::export::Record; 2] =
+            pub static mut ngx_modules: [*const $crate::export::ModuleRecord; 2] =
                 [&raw const $name, ::core::ptr::null()];
 
             #[allow(non_upper_case_globals, reason = "the name nginx looks for")]
@@ -498,7 +498,7 @@ macro_rules! export_module {
             // SAFETY: ngx_load_module looks up `ngx_modules`, which contains only the address of
             // this static. ENTRIES is made from the same type.
             unsafe impl $crate::export::Exported for $module {
-                fn record() -> *const $crate::export::Record {
+                fn record() -> *const $crate::export::ModuleRecord {
                     &raw const $name
                 }
 

@@ -11,7 +11,7 @@ use super::{await_nodes, cooling_ms, tell};
 use crate::api::unavailable;
 use crate::config::Store;
 use crate::gateway::refusal::UNAVAILABLE;
-use crate::gateway::{Acquiring, Exchange, Holding, Pending, Stage, Step, Wishes};
+use crate::gateway::{Acquiring, Exchange, LeaseState, Pending, Stage, Step, Wishes};
 use crate::pool::{self, in_zone, locks};
 use crate::telemetry::now;
 
@@ -123,7 +123,7 @@ impl Exchange<'_> {
             }
         };
         // The lease now belongs to the service lock.
-        self.ctx.attempt.borrow_mut().holding = Holding::Entrusted;
+        self.ctx.attempt.borrow_mut().lease_state = LeaseState::Entrusted;
         tell(
             "lock_acquired",
             &self.request,

@@ -29,7 +29,7 @@ pub struct Attempt {
     /// Key of the lease.
     pub key: Option<Rc<PoolKey>>,
     /// State of the lease, if there is one.
-    pub holding: Holding,
+    pub lease_state: LeaseState,
     /// Verdict on the response.
     pub verdict: Option<Verdict>,
     pub answer: UpstreamAnswer,
@@ -48,7 +48,7 @@ impl Attempt {
             },
             lease: before.lease,
             key: before.key.clone(),
-            holding: before.holding,
+            lease_state: before.lease_state,
             verdict: before.verdict,
             ..Self::default()
         }
@@ -60,26 +60,26 @@ impl Attempt {
         self.wait.status = status;
         self.lease = Some(lease);
         self.key = Some(key);
-        self.holding = Holding::Held;
+        self.lease_state = LeaseState::Held;
         self.verdict = None;
     }
 
     /// The lease that the request holds now.
     pub fn held(&self) -> Option<Lease> {
-        self.lease.filter(|_| self.holding == Holding::Held)
+        self.lease.filter(|_| self.lease_state == LeaseState::Held)
     }
 
     /// Marks the lease as ended and returns it if the request held it.
     pub fn end(&mut self) -> Option<Lease> {
         let lease = self.held()?;
-        self.holding = Holding::Ended(lease.held_ms());
+        self.lease_state = LeaseState::Ended(lease.held_ms());
         Some(lease)
     }
 }
 
 /// State of the lease of an attempt.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub enum Holding {
+pub enum LeaseState {
     #[default]
     Held,
     /// It has become a lock of a service, which outlives the request.

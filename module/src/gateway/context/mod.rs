@@ -10,7 +10,7 @@ mod route;
 mod wait;
 
 pub use access::AccessState;
-pub use attempt::{Attempt, Holding};
+pub use attempt::{Attempt, LeaseState};
 pub use head::HeadState;
 pub use lock::{Acquiring, Extending, LockCall, Pending, Wishes};
 pub use log::LogState;
@@ -219,10 +219,10 @@ impl Context {
     pub fn held_ms(&self) -> Option<u64> {
         let attempt = self.attempt.borrow();
         let lease = attempt.lease?;
-        match attempt.holding {
-            Holding::Held => Some(lease.held_ms()),
-            Holding::Entrusted => None,
-            Holding::Ended(held_ms) => Some(held_ms),
+        match attempt.lease_state {
+            LeaseState::Held => Some(lease.held_ms()),
+            LeaseState::Entrusted => None,
+            LeaseState::Ended(held_ms) => Some(held_ms),
         }
     }
 

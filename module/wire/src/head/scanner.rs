@@ -2,7 +2,7 @@
 
 use super::text::Captured;
 use super::{Field, Head, HeadError, MAX_MODEL, MAX_USER, Options};
-use crate::json::{JsonFault, Kind, Reader, Tokenizer};
+use crate::json::{JsonFault, JsonKind, Reader, Tokenizer};
 
 /// Maximum length of a stored string, in bytes.
 const LONGEST: usize = if MAX_USER > MAX_MODEL {
@@ -123,20 +123,20 @@ impl Body {
     /// value. Returns whether its text is wanted.
     // Inlined, it would slow down all other values.
     #[inline(never)]
-    fn begin(&mut self, field: Field, kind: Kind, at: u64) -> bool {
+    fn begin(&mut self, field: Field, kind: JsonKind, at: u64) -> bool {
         let head = &mut self.head;
         let flag = match kind {
-            Kind::Bool(flag) => Some(flag),
+            JsonKind::Bool(flag) => Some(flag),
             _ => None,
         };
         let fits = match field {
             Field::Model => {
                 (head.model, head.model_at) = (Captured::Absent, None);
-                kind == Kind::String
+                kind == JsonKind::String
             }
             Field::User => {
                 head.user = Captured::Absent;
-                kind == Kind::String
+                kind == JsonKind::String
             }
             Field::Stream => {
                 head.stream = flag;
@@ -147,19 +147,19 @@ impl Body {
                 flag.is_some()
             }
             Field::StreamOptions => {
-                self.in_options = kind == Kind::Object;
+                self.in_options = kind == JsonKind::Object;
                 self.wrong[Field::IncludeUsage as usize] = false;
                 head.include_usage = None;
                 head.options = match kind {
-                    Kind::Null => Options::Null(at),
-                    Kind::Object => Options::Empty(at),
+                    JsonKind::Null => Options::Null(at),
+                    JsonKind::Object => Options::Empty(at),
                     _ => Options::Said,
                 };
                 self.in_options
             }
         };
-        self.wrong[field as usize] = !fits && kind != Kind::Null;
-        fits && kind == Kind::String
+        self.wrong[field as usize] = !fits && kind != JsonKind::Null;
+        fits && kind == JsonKind::String
     }
 }
 
@@ -178,7 +178,7 @@ impl Reader for Body {
         self.named = key.and_then(|key| named(key, depth));
     }
 
-    fn value(&mut self, kind: Kind, depth: usize, at: usize) -> bool {
+    fn value(&mut self, kind: JsonKind, depth: usize, at: usize) -> bool {
         if depth == 1 {
             self.in_options = false;
         }
@@ -188,7 +188,7 @@ impl Reader for Body {
         let at = self.offset(at);
         let wanted = match named {
             Named::Field(field) => self.begin(field, kind, at),
-            Named::MaxTokens | Named::Choices => kind == Kind::Number,
+            Named::MaxTokens | Named::Choices => kind == JsonKind::Number,
             Named::Prompt => {
                 self.prompt_from = Some(at);
                 false

@@ -30,7 +30,7 @@ pub(crate) use tokenizer::Tokenizer;
 
 /// The type of a JSON value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum JsonKind {
     String,
     Bool(bool),
     Null,
@@ -62,7 +62,7 @@ pub(crate) trait Reader {
     fn key(&mut self, key: Option<&[u8]>, depth: usize);
 
     /// A value begins. Returns whether it is wanted, if it is a string or a number.
-    fn value(&mut self, kind: Kind, depth: usize, at: usize) -> bool;
+    fn value(&mut self, kind: JsonKind, depth: usize, at: usize) -> bool;
 
     /// A wanted string has ended before `end`. `None`: it is longer than `KEPT`.
     fn string(&mut self, _text: Option<&[u8]>, _end: usize) {}

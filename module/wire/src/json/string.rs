@@ -20,7 +20,7 @@ impl Sink for Skip {
 
 /// Position within a string at the end of a piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum StringPart {
     /// Between plain characters.
     Chars,
     /// After a backslash.
@@ -35,7 +35,7 @@ pub(super) enum Scanned {
     /// The string ended; the index is after its closing quote.
     Closed(usize),
     /// The piece ended within the string.
-    Split(Part),
+    Split(StringPart),
     /// The byte at this index is invalid.
     Bad(usize),
 }
@@ -66,33 +66,38 @@ const fn zeros(word: u64) -> u64 {
 }
 
 /// Scans `piece` from `at`, which is inside a string in the state `part`.
-pub(super) fn scan(piece: &[u8], mut at: usize, mut part: Part, sink: &mut impl Sink) -> Scanned {
+pub(super) fn scan(
+    piece: &[u8],
+    mut at: usize,
+    mut part: StringPart,
+    sink: &mut impl Sink,
+) -> Scanned {
     loop {
         match part {
-            Part::Chars => {
+            StringPart::Chars => {
                 let rest = &piece[at..];
                 if let [b'\\', ..] = rest {
                     // Escapes often follow each other: check before searching again.
                     at += 1;
-                    part = Part::Escape;
+                    part = StringPart::Escape;
                     continue;
                 }
                 let Some(stop) = memchr2(b'"', b'\\', rest) else {
                     sink.raw(rest);
-                    return Scanned::Split(Part::Chars);
+                    return Scanned::Split(StringPart::Chars);
                 };
                 sink.raw(&rest[..stop]);
                 at += stop + 1;
                 if rest[stop] == b'"' {
                     return Scanned::Closed(at);
                 }
-                part = Part::Escape;
+                part = StringPart::Escape;
             }
-            Part::Escape => {
+            StringPart::Escape => {
                 let Some(&byte) = piece.get(at) else {
                     return Scanned::Split(part);
                 };
-                part = Part::Chars;
+                part = StringPart::Chars;
                 match byte {
                     b'"' | b'\\' | b'/' => sink.raw(&[byte]),
                     b'n' => sink.raw(b"\n"),
@@ -105,17 +110,17 @@ pub(super) fn scan(piece: &[u8], mut at: usize, mut part: Part, sink: &mut impl 
                             sink.unit(unit);
                             at += 4;
                         }
-                        None => part = Part::Hex { left: 4, unit: 0 },
+                        None => part = StringPart::Hex { left: 4, unit: 0 },
                     },
                     _ => return Scanned::Bad(at),
                 }
                 at += 1;
             }
-            Part::Hex { left: 0, unit } => {
+            StringPart::Hex { left: 0, unit } => {
                 sink.unit(unit);
-                part = Part::Chars;
+                part = StringPart::Chars;
             }
-            Part::Hex { left, unit } => {
+            StringPart::Hex { left, unit } => {
                 let Some(&byte) = piece.get(at) else {
                     return Scanned::Split(part);
                 };
@@ -123,7 +128,7 @@ pub(super) fn scan(piece: &[u8], mut at: usize, mut part: Part, sink: &mut impl 
                     return Scanned::Bad(at);
                 };
                 at += 1;
-                part = Part::Hex {
+                part = StringPart::Hex {
                     left: left - 1,
                     unit: unit << 4 | digit,
                 };

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 
-use super::{JsonFault, Kind, MAX_DEPTH, Reader, Tokenizer};
+use super::{JsonFault, JsonKind, MAX_DEPTH, Reader, Tokenizer};
 
 /// A call of one of the reader's methods.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,8 +11,8 @@ enum Event {
     Key(String),
     Scalar(Value),
     /// A string or a number, before its text.
-    Begin(Kind),
-    Open(Kind),
+    Begin(JsonKind),
+    Open(JsonKind),
     Member,
     Close,
     Fault(JsonFault),
@@ -45,23 +45,23 @@ impl<const STRICT: bool> Reader for Recorder<STRICT> {
         self.events.push(Event::Key(Self::text(key)));
     }
 
-    fn value(&mut self, kind: Kind, depth: usize, at: usize) -> bool {
+    fn value(&mut self, kind: JsonKind, depth: usize, at: usize) -> bool {
         assert_eq!(depth, self.depth);
         let first: &[u8] = match kind {
-            Kind::String => b"\"",
-            Kind::Bool(true) => b"t",
-            Kind::Bool(false) => b"f",
-            Kind::Null => b"n",
-            Kind::Number => b"-0123456789",
-            Kind::Object => b"{",
-            Kind::Array => b"[",
+            JsonKind::String => b"\"",
+            JsonKind::Bool(true) => b"t",
+            JsonKind::Bool(false) => b"f",
+            JsonKind::Null => b"n",
+            JsonKind::Number => b"-0123456789",
+            JsonKind::Object => b"{",
+            JsonKind::Array => b"[",
         };
         assert!(first.contains(&self.piece[at]));
         self.events.push(match kind {
-            Kind::String | Kind::Number => Event::Begin(kind),
-            Kind::Bool(value) => Event::Scalar(value.into()),
-            Kind::Null => Event::Scalar(Value::Null),
-            Kind::Object | Kind::Array => {
+            JsonKind::String | JsonKind::Number => Event::Begin(kind),
+            JsonKind::Bool(value) => Event::Scalar(value.into()),
+            JsonKind::Null => Event::Scalar(Value::Null),
+            JsonKind::Object | JsonKind::Array => {
                 self.depth += 1;
                 Event::Open(kind)
             }
@@ -123,7 +123,7 @@ fn built(events: &[Event]) -> Option<Value> {
                 open.last_mut()?.0 = Some(key.clone());
                 continue;
             }
-            Event::Open(Kind::Object) => {
+            Event::Open(JsonKind::Object) => {
                 open.push((None, Map::new().into()));
                 continue;
             }
@@ -339,7 +339,7 @@ fn what_is_longer_than_is_kept_is_told_as_none() {
         fn key(&mut self, key: Option<&[u8]>, _depth: usize) {
             self.0.push(key.map(<[u8]>::len));
         }
-        fn value(&mut self, _kind: Kind, _depth: usize, _at: usize) -> bool {
+        fn value(&mut self, _kind: JsonKind, _depth: usize, _at: usize) -> bool {
             true
         }
         fn string(&mut self, text: Option<&[u8]>, _end: usize) {

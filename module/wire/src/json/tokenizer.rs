@@ -3,8 +3,8 @@
 use super::capture::Capture;
 use super::nesting::Nesting;
 use super::number::Number;
-use super::string::{self, Part, Scanned, Skip};
-use super::{JsonFault, Kind, Reader};
+use super::string::{self, Scanned, Skip, StringPart};
+use super::{JsonFault, JsonKind, Reader};
 
 /// What is expected next, between tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ enum Expected {
 enum Open {
     String {
         wanted: bool,
-        part: Part,
+        part: StringPart,
     },
     Number {
         wanted: bool,
@@ -158,9 +158,9 @@ impl<const KEPT: usize> Tokenizer<KEPT> {
                 b'{' | b'[' => self.open(byte == b'{', at, reader)?,
                 b'}' | b']' => self.close(byte == b'}', at, reader)?,
                 b't' | b'f' | b'n' | b'-' | b'0'..=b'9' if self.expects_value() => match byte {
-                    b't' => self.begin_literal(Kind::Bool(true), piece, at, reader)?,
-                    b'f' => self.begin_literal(Kind::Bool(false), piece, at, reader)?,
-                    b'n' => self.begin_literal(Kind::Null, piece, at, reader)?,
+                    b't' => self.begin_literal(JsonKind::Bool(true), piece, at, reader)?,
+                    b'f' => self.begin_literal(JsonKind::Bool(false), piece, at, reader)?,
+                    b'n' => self.begin_literal(JsonKind::Null, piece, at, reader)?,
                     _ => self.begin_number(piece, at, reader)?,
                 },
                 _ if R::STRICT => return Err(JsonFault::Malformed(at)),
@@ -194,7 +194,7 @@ impl<const KEPT: usize> Tokenizer<KEPT> {
             reader.wants_key(depth)
         } else {
             self.expected = self.behind_value::<R>();
-            reader.value(Kind::String, depth, at)
+            reader.value(JsonKind::String, depth, at)
         };
         let from = at + 1;
         let text = &piece[from..];
@@ -213,7 +213,7 @@ impl<const KEPT: usize> Tokenizer<KEPT> {
         }
         self.text.clear();
         let at = if wanted { from } else { end };
-        self.string(wanted, Part::Chars, piece, at, reader)
+        self.string(wanted, StringPart::Chars, piece, at, reader)
     }
 
     fn colon<R: Reader>(&mut self, at: usize) -> Result<usize, JsonFault> {
@@ -234,9 +234,9 @@ impl<const KEPT: usize> Tokenizer<KEPT> {
             return Err(JsonFault::Malformed(at));
         }
         let (kind, expected) = if object {
-            (Kind::Object, Expected::FirstKey)
+            (JsonKind::Object, Expected::FirstKey)
         } else {
-            (Kind::Array, Expected::FirstItem)
+            (JsonKind::Array, Expected::FirstItem)
         };
         reader.value(kind, self.nesting.depth(), at);
         self.expected = expected;
@@ -274,7 +274,7 @@ impl<const KEPT: usize> Tokenizer<KEPT> {
 
     fn begin_literal<R: Reader>(
         &mut self,
-        kind: Kind,
+        kind: JsonKind,
         piece: &[u8],
         at: usize,
         reader: &mut R,
@@ -282,8 +282,8 @@ impl<const KEPT: usize> Tokenizer<KEPT> {
         reader.value(kind, self.nesting.depth(), at);
         self.expected = self.behind_value::<R>();
         let literal: &[u8] = match kind {
-            Kind::Bool(true) => b"true",
-            Kind::Bool(false) => b"false",
+            JsonKind::Bool(true) => b"true",
+            JsonKind::Bool(false) => b"false",
             _ => b"null",
         };
         self.literal::<R>(literal, piece, at)
@@ -295,7 +295,7 @@ impl<const KEPT: usize> Tokenizer<KEPT> {
         at: usize,
         reader: &mut R,
     ) -> Result<usize, JsonFault> {
-        let wanted = reader.value(Kind::Number, self.nesting.depth(), at);
+        let wanted = reader.value(JsonKind::Number, self.nesting.depth(), at);
         self.expected = self.behind_value::<R>();
         self.number = Some(0);
         self.number(wanted, Number::Start, piece, at, reader)
@@ -319,7 +319,7 @@ impl<const KEPT: usize> Tokenizer<KEPT> {
     fn string<R: Reader>(
         &mut self,
         wanted: bool,
-        mut part: Part,
+        mut part: StringPart,
         piece: &[u8],
         mut at: usize,
         reader: &mut R,
@@ -349,7 +349,7 @@ impl<const KEPT: usize> Tokenizer<KEPT> {
                 Scanned::Bad(bad) if R::STRICT => return Err(JsonFault::Malformed(bad)),
                 Scanned::Bad(bad) => {
                     reader.fault(JsonFault::Malformed(bad));
-                    (at, part) = (bad, Part::Chars);
+                    (at, part) = (bad, StringPart::Chars);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Search for the model's name in a JSON document.
 
 use super::Kept;
-use crate::json::{JsonFault, Kind, Reader, Tokenizer};
+use crate::json::{JsonFault, JsonKind, Reader, Tokenizer};
 
 const LONGEST: usize = b"response".len();
 
@@ -85,12 +85,12 @@ impl Reader for Names<'_, '_> {
         };
     }
 
-    fn value(&mut self, kind: Kind, depth: usize, at: usize) -> bool {
+    fn value(&mut self, kind: JsonKind, depth: usize, at: usize) -> bool {
         let key = self.place.key.take().filter(|_| !self.place.over);
         if depth == 1 {
-            self.place.in_response = (key, kind) == (Some(Key::Response), Kind::Object);
+            self.place.in_response = (key, kind) == (Some(Key::Response), JsonKind::Object);
         }
-        self.place.replaces = (key, kind) == (Some(Key::Model), Kind::String);
+        self.place.replaces = (key, kind) == (Some(Key::Model), JsonKind::String);
         if self.place.replaces {
             self.kept.replace(at);
         }

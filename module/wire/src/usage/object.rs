@@ -1,7 +1,7 @@
 //! The rest of a document after its first `"usage"`.
 
 use super::Tokens;
-use crate::json::{Kind, Reader, Tokenizer};
+use crate::json::{JsonKind, Reader, Tokenizer};
 
 /// Length of the longest relevant key.
 const LONGEST: usize = b"completion_tokens_details".len();
@@ -132,10 +132,10 @@ impl Reader for Rest {
         self.field = key.and_then(field);
     }
 
-    fn value(&mut self, kind: Kind, _depth: usize, _at: usize) -> bool {
+    fn value(&mut self, kind: JsonKind, _depth: usize, _at: usize) -> bool {
         match kind {
-            Kind::Number => return self.field.is_some(),
-            Kind::Object | Kind::Array => self.open(kind == Kind::Object),
+            JsonKind::Number => return self.field.is_some(),
+            JsonKind::Object | JsonKind::Array => self.open(kind == JsonKind::Object),
             _ => {}
         }
         self.field = None;

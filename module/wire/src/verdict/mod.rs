@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::json::{Kind, Reader, Tokenizer};
+use crate::json::{JsonKind, Reader, Tokenizer};
 
 /// What a response shows about the key and the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -177,11 +177,11 @@ impl Reader for Reading<'_> {
         };
     }
 
-    fn value(&mut self, kind: Kind, depth: usize, at: usize) -> bool {
+    fn value(&mut self, kind: JsonKind, depth: usize, at: usize) -> bool {
         if depth == 1 {
-            self.in_error = matches!((self.key, kind), (Some(Key::Error), Kind::Object));
+            self.in_error = matches!((self.key, kind), (Some(Key::Error), JsonKind::Object));
         }
-        let wanted = self.in_error && kind == Kind::String;
+        let wanted = self.in_error && kind == JsonKind::String;
         if !wanted {
             self.key = None;
         }
