@@ -81,6 +81,9 @@ pub(super) struct DailyState {
     pub(super) day: u64,
     /// The day that is about to become the current one; 0 otherwise.
     next: u64,
+    /// The first day of which sums are kept that are not of services. Later than the first stored
+    /// day when those of services were kept longer: see [`DailyStats::next_removed`].
+    rest_from: u64,
 }
 
 /// Day and row of a sum; 0 for an unused entry.
@@ -186,6 +189,8 @@ impl DailyStats<'_> {
         for (begun, row) in self.begun.iter_mut().zip(rows) {
             *begun = row.counters;
         }
+        // The clock may have been set back.
+        self.head.rest_from = self.head.rest_from.min(next);
         let another = month(next) != month(self.head.day);
         self.add_up(rows, next, another);
         fence();
@@ -203,6 +208,9 @@ impl DailyStats<'_> {
             return Some(at);
         }
         let (day, keeps_services) = self.next_removed()?;
+        if keeps_services {
+            self.head.rest_from = self.head.rest_from.max(day + 1);
+        }
         let services = self.months.len();
         for tag in self.tags.iter_mut() {
             let is_kept = keeps_services && tag.row() < services;
@@ -317,7 +325,7 @@ impl DailyStats<'_> {
             }
             if day >= today {
                 past = past.since(&sum);
-            } else if day >= today.before(KEPT_DAYS) {
+            } else if day >= today.before(KEPT_DAYS) && self.keeps(at, day) {
                 let tag = SumTag::new(day.number().into(), at, 0);
                 if let Some(stored) = self.entry(tag) {
                     add(stored, &sum);
@@ -344,12 +352,12 @@ impl DailyStats<'_> {
             return true;
         }
         let is_full = !self.tags.contains(&SumTag::NONE);
-        let makes_room = self
-            .next_removed()
-            .is_some_and(|(removed, keeps_services)| {
-                removed < day.number().into() || keeps_services && at < self.months.len()
-            });
-        if is_full && !makes_room {
+        let makes_room = |this: &Self| {
+            let (removed, keeps_services) = this.next_removed()?;
+            let is_needed = at < this.months.len() && day >= this.today().month();
+            Some(removed < day.number().into() || keeps_services && is_needed)
+        };
+        if !self.keeps(at, day) || is_full && makes_room(self) != Some(true) {
             return false;
         }
         self.entry(tag).map(|stored| *stored = *sum).is_some()
@@ -360,12 +368,17 @@ impl DailyStats<'_> {
         Day::from_number(self.head.day)
     }
 
+    /// Whether sums of a row and a day are still kept.
+    fn keeps(&self, at: usize, day: Day) -> bool {
+        at < self.months.len() || u64::from(day.number()) >= self.head.rest_from
+    }
+
     /// The first day of which all sums are stored; `None` before the first request.
     pub(super) fn first(&self) -> Option<Day> {
-        let rest = self.sums().filter(|(.., at, _)| *at >= self.months.len());
-        let days = rest.map(|(_, day, ..)| day);
+        let days = self.sums().map(|(_, day, ..)| day);
         let today = (self.head.day != 0).then(|| self.today());
-        days.chain(today).min()
+        let first = days.chain(today).min()?;
+        Some(first.max(Day::from_number(self.head.rest_from)))
     }
 
     /// The stored sums: whether of other machines, day, row, sum.

@@ -15,7 +15,7 @@ use crate::window::Window;
 
 const MAGIC: u64 = u64::from_be_bytes(*b"oaistats");
 /// Increased whenever the layout of a record changes.
-const LAYOUT: u64 = 8;
+const LAYOUT: u64 = 9;
 
 const SERVICES: usize = 256;
 /// Number of services that certainly have a row of their own, when all are introduced first.

@@ -191,28 +191,46 @@ fn the_oldest_days_go_and_the_others_stay_whole() {
 fn many_keys_do_not_remove_the_month_of_services() {
     let mut bytes = bytes(16);
     let mut metrics = MetricsZone::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a zone");
-    let room = metrics.daily.tags.len();
+    let models = metrics.daily.tags.len() / 20;
     let last = DAY + 25;
     assert_eq!(day(DAY - 3), day(last).month(), "the days are of one month");
+    let one = Counters {
+        prompt: 10,
+        ..Counters::default()
+    };
+    let hear = |metrics: &mut MetricsZone<'_>, today: u64, on: u64| {
+        let rest = (0..models).map(|n| format!("m:model{n}"));
+        let names: Vec<_> = ["s:app".into()].into_iter().chain(rest).collect();
+        let rows = names.iter().map(|name| (day(on), &**name, one));
+        metrics.raise_others(day(today), rows)
+    };
     for on in DAY..last {
         add(&mut metrics, on, "app", 10);
-        let sum = metrics.rows_by_day(day(on)).next().expect("a row").2;
-        raise_others(&mut metrics, on, on, "app", sum);
-        let models = room / 20;
-        let more = (0..models).map(|n| (day(on), format!("m:model{n}"), sum));
-        let more: Vec<_> = more.collect();
-        metrics.raise_others(
-            day(on),
-            more.iter().map(|(day, row, sum)| (*day, &**row, *sum)),
-        );
+        hear(&mut metrics, on, on);
     }
-    let stats = metrics.stats(day(last), None, None);
-    assert!(
-        stats.since > day(DAY + 2),
-        "the first days of models are gone"
-    );
-    let month = used(&mut metrics, last - 1, "app").1;
-    assert_eq!(month, 25 * 10 + 25 * 10);
+    let check = |metrics: &mut MetricsZone<'_>, heard: u64| {
+        assert_eq!(used(metrics, last - 1, "app").1, 25 * 10 + heard * 10);
+        let since = metrics.stats(day(last - 1), None, None).since;
+        let mut rest = BTreeMap::new();
+        for (others, on, at, _) in metrics.daily.sums() {
+            if others && at >= metrics.daily.months.len() {
+                *rest.entry(on).or_insert(0) += 1;
+            }
+        }
+        assert!(
+            rest.values().all(|&count| count == models.min(95)),
+            "{rest:?}"
+        );
+        assert_eq!(rest.keys().next(), Some(&since), "days are whole");
+        since
+    };
+    let since = check(&mut metrics, 25);
+    assert!(since > day(DAY + 2), "the first days of models are gone");
+    // After a reload, the nodes tell of all days again, the newest first.
+    for on in (DAY - 40..last).rev() {
+        hear(&mut metrics, last - 1, on);
+    }
+    assert_eq!(check(&mut metrics, 25 + 3), since);
 }
 
 #[test]
