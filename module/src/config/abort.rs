@@ -25,9 +25,9 @@ impl ClientAbort {
             }
         };
         let (mut time_ms, mut size) = (60_000, 8 << 20);
-        lines::parameters(bounds, |line| {
-            line.one("time", &mut time_ms, values::time(1..=DAY));
-            line.one("size", &mut size, values::size);
+        lines::parameters(bounds, |option| {
+            option.one("time", &mut time_ms, values::time(1..=DAY));
+            option.one("size", &mut size, values::size);
         })?;
         Ok(Self::Drain { time_ms, size })
     }

@@ -83,13 +83,20 @@ impl<'a> Statement<'a> {
         place: &mut P,
         read: impl FnOnce(&str) -> ConfResult<T>,
     ) {
-        self.once(name, |values| match values {
-            [value] => {
-                *place = read(value)?.into();
-                Ok(())
-            }
-            _ => Err("takes one argument".into()),
+        self.once(name, |values| {
+            *place = single(read)(values)?.into();
+            Ok(())
         });
+    }
+}
+
+/// Makes `read` take a list of arguments, which must have one.
+pub fn single<T>(
+    read: impl FnOnce(&str) -> ConfResult<T>,
+) -> impl FnOnce(&[&str]) -> ConfResult<T> {
+    |values| match values {
+        [value] => read(value),
+        _ => Err("takes one argument".into()),
     }
 }
 
@@ -99,10 +106,7 @@ pub fn one<T>(
     place: &mut Option<T>,
     read: impl FnOnce(&str) -> ConfResult<T>,
 ) -> Read {
-    many(conf, place, |values| match values {
-        [value] => read(value),
-        _ => Err("takes one argument".into()),
-    })
+    many(conf, place, single(read))
 }
 
 /// Reads the arguments of the directive into `place`, which must be empty.

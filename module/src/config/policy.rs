@@ -15,20 +15,20 @@ pub fn read(line: &mut Statement<'_>, policy: &mut KeyPolicy) {
 
 fn limit(words: &[&str], policy: &mut KeyPolicy) -> ConfResult {
     let a_minute = values::number(1..=1_000_000_000);
-    lines::some_parameters(words, |line| {
-        line.one("rpm", &mut policy.rpm, &a_minute);
-        line.one("tpm", &mut policy.tpm, &a_minute);
+    lines::some_parameters(words, |option| {
+        option.one("rpm", &mut policy.rpm, &a_minute);
+        option.one("tpm", &mut policy.tpm, &a_minute);
     })
 }
 
 fn cool_down(words: &[&str], policy: &mut KeyPolicy) -> ConfResult {
     let time = values::time(1..=DAY);
     let mut max = None;
-    lines::some_parameters(words, |line| {
-        line.one("rate_limited", &mut policy.rate_limited_ms, &time);
-        line.one("quota_exceeded", &mut policy.quota_exceeded_ms, &time);
-        line.one("invalid_key", &mut policy.invalid_key_ms, &time);
-        line.one("max", &mut max, &time);
+    lines::some_parameters(words, |option| {
+        option.one("rate_limited", &mut policy.rate_limited_ms, &time);
+        option.one("quota_exceeded", &mut policy.quota_exceeded_ms, &time);
+        option.one("invalid_key", &mut policy.invalid_key_ms, &time);
+        option.one("max", &mut max, &time);
     })?;
     let least = policy.rate_limited_ms;
     policy.rate_limited_max_ms = max.unwrap_or(policy.rate_limited_max_ms.max(least));

@@ -24,9 +24,9 @@ pub fn read(conf: &Conf, words: &[&str]) -> ConfResult<ProbeSettings> {
         return Err("takes a URL".into());
     };
     let (mut interval_ms, mut trusted) = (10_000, None);
-    lines::parameters(parameters, |line| {
-        line.one("interval", &mut interval_ms, values::time(100..=HOUR));
-        line.one("trusted", &mut trusted, values::text);
+    lines::parameters(parameters, |option| {
+        option.one("interval", &mut interval_ms, values::time(100..=HOUR));
+        option.one("trusted", &mut trusted, values::text);
     })?;
     let invalid = || values::invalid(url, "an http:// or https:// URL without user and password");
     let parsed = Url::parse(url).map_err(|_| invalid())?;

@@ -67,7 +67,7 @@ pub fn read(conf: &mut Conf, main: &mut Main) -> Read {
     let is_taken = |name: &str| main.groups.iter().any(|group| group.name == name);
     let name = lines::name(conf, "shm", is_taken)?;
     let at = conf.position();
-    let (mut lines, mut tls, mut shared_password) = (vec![], TlsLines::default(), None);
+    let (mut nodes, mut tls, mut shared_password) = (vec![], TlsLines::default(), None);
     let (mut timeout_ms, mut hand_over, mut prefix) = (50, 64, String::new());
     let (mut drift, mut bootstrap) = (Drift::default(), false);
     let mut retry = RetryDelay {
@@ -78,10 +78,10 @@ pub fn read(conf: &mut Conf, main: &mut Main) -> Read {
     let delay = |least| values::time(least..=10 * SECOND);
     let stats_interval = values::or_off(values::time(100..=HOUR));
     let seen = lines::block(conf, |conf, line| {
-        line.each("node", |values| match values {
-            [value] => read_nodes(conf, value, &mut lines),
-            _ => Err("takes one argument".into()),
-        });
+        line.each(
+            "node",
+            lines::single(|value| read_nodes(conf, value, &mut nodes)),
+        );
         line.one("password", &mut shared_password, |value| {
             password(conf, value)
         });
@@ -103,17 +103,14 @@ pub fn read(conf: &mut Conf, main: &mut Main) -> Read {
         )));
     }
     let mut tls_lines = TlsLines::NAMES.iter().filter(|name| seen.contains(name));
-    let nodes = secured(conf, lines, tls, tls_lines.next());
+    let nodes = secured(conf, nodes, tls, tls_lines.next());
     let mut nodes = nodes.map_err(|e| format!("\"{name}\": {e}"))?;
     for node in &mut nodes {
         node.password = node.password.take().or_else(|| shared_password.clone());
     }
     let count = u8::try_from(nodes.len()).unwrap_or(u8::MAX);
-    let voters = if conf.only_signals() {
-        count.max(1)
-    } else {
-        count
-    };
+    // Under `nginx -s` the variables with the URLs may be missing.
+    let voters = count.max(conf.only_signals().into());
     let quorum = Quorum::of(voters)
         .ok_or_else(|| format!("\"{name}\" has {count} nodes, it must have 1 to {MAX_NODES}"))?;
     main.groups.push(RedlockGroup {

@@ -127,7 +127,7 @@ fn open(words: &[&str], circuit: &mut CircuitSettings) -> ConfResult {
     let time = |text: &str| Ok(values::time(100..=HOUR)(text)? as u32);
     circuit.open_ms = time(first)?;
     let mut longest = circuit.open_max_ms.max(circuit.open_ms);
-    lines::parameters(parameters, |line| line.one("max", &mut longest, time))?;
+    lines::parameters(parameters, |option| option.one("max", &mut longest, time))?;
     if longest < circuit.open_ms {
         let least = values::as_time(circuit.open_ms.into());
         return Err(format!(

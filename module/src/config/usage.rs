@@ -75,8 +75,8 @@ fn snapshot(conf: &Conf, words: &[&str]) -> ConfResult<SnapshotSettings> {
         return Err("takes a path".into());
     };
     let mut interval_ms = 10_000;
-    lines::parameters(options, |line| {
-        line.one("interval", &mut interval_ms, values::time(100..=HOUR));
+    lines::parameters(options, |option| {
+        option.one("interval", &mut interval_ms, values::time(100..=HOUR));
     })?;
     Ok(SnapshotSettings {
         path: conf.full_path(path)?,

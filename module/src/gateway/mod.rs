@@ -100,7 +100,7 @@ impl<S: Service> Driver<S> {
                 Stage::Fresh => Step::Wait(Stage::Body, None),
                 Stage::Body => head::read(exchange),
                 Stage::Route => route::find(exchange),
-                Stage::Again { target, pause_ms } => route::again(exchange, target, pause_ms),
+                Stage::Again { pause_ms } => route::pause(pause_ms),
                 Stage::Target => route::choose(exchange),
                 Stage::Leased => admit::permit(exchange),
                 Stage::Send => send::send(exchange),

@@ -36,41 +36,37 @@ pub(super) fn find(exchange: Exchange<'_>) -> Step {
     Step::Next(Stage::Target)
 }
 
-/// Begins the next attempt, or waits for it without a lease. After the wait, the target is chosen
-/// again: its circuit or its keys may have changed.
-pub(super) fn again(exchange: Exchange<'_>, target: usize, pause_ms: u64) -> Step {
+/// Waits for the next attempt, without a lease.
+pub(super) fn pause(pause_ms: u64) -> Step {
     match pause_ms {
-        0 => begin(exchange, target),
+        0 => Step::Next(Stage::Target),
         ms => Step::Wait(Stage::Pausing, Some(ms)),
     }
 }
 
-/// Chooses the target of an attempt, and begins it.
+/// Chooses the target of an attempt. For a retry, a target was found when the attempt before failed,
+/// but its circuit and its keys may have changed since.
 pub(super) fn choose(exchange: Exchange<'_>) -> Step {
     let ctx = exchange.ctx;
+    let now_ms = now().mono_ms;
+    ctx.note_wait(|wait| wait.asked_ms = now_ms);
     let is_first = {
-        let retries = ctx.retries.borrow();
+        let mut retries = ctx.retries.borrow_mut();
+        if retries.attempts == 0 {
+            retries.first_asked_ms = now_ms;
+        }
         retries.attempts == 0 && retries.failed.is_empty()
     };
     let one = ctx.route.borrow().targets.as_ref().map(|all| all.len()) == Some(1);
     // With one target no check is needed: asking for a lease shows whether it has a key.
     let chosen = match one && is_first {
-        true => Ok(0),
-        false => exchange.next_target(),
+        true => 0,
+        false => match exchange.next_target() {
+            Ok(target) => target,
+            Err(refusal) => return Step::Refuse(refusal),
+        },
     };
-    chosen.map_or_else(Step::Refuse, |target| begin(exchange, target))
-}
-
-/// Begins an attempt at a target.
-fn begin(exchange: Exchange<'_>, target: usize) -> Step {
-    let ctx = exchange.ctx;
-    let now_ms = now().mono_ms;
-    ctx.note_wait(|wait| wait.asked_ms = now_ms);
-    let mut retries = ctx.retries.borrow_mut();
-    if retries.attempts == 0 {
-        retries.first_asked_ms = now_ms;
-    }
-    ctx.route.borrow_mut().chosen = Some(target);
+    ctx.route.borrow_mut().chosen = Some(chosen);
     if exchange.request.is_subrequest() {
         exchange.request.tell_end();
     }

@@ -85,8 +85,9 @@ pub enum AfterFailure {
 
 /// Decides what follows a failed attempt.
 ///
-/// `used_up` is whether no other attempt may begin: see [`Retries::are_used_up`](super::Retries::are_used_up). `next` chooses the
-/// target of another attempt; it is called only if one may begin.
+/// `used_up` is whether no other attempt may begin: see
+/// [`Retries::are_used_up`](super::Retries::are_used_up). `next` chooses the target of another
+/// attempt; it is called only if one may begin.
 /// `no_healthy_key` returns the error if the key is not usable and no other attempt may begin.
 /// `only_key` is whether the pool has no other key.
 ///

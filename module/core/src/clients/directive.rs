@@ -1,7 +1,7 @@
 //! A `client` line of the configuration.
 
 use super::{ClientError, PRIORITIES, Role};
-use crate::keys::{OptionError, SecretSource, is_name, once, unknown};
+use crate::keys::{OptionError, SecretSource, each_option, is_name, once};
 
 /// The options of a client, as shown in messages.
 const OPTIONS: &str = "role=, priority=";
@@ -37,19 +37,16 @@ impl ClientDirective {
             _ => return Err(ClientError::Source(name)),
         };
         let (mut role, mut priority) = (None, None);
-        for (position, option) in (3..).zip(options) {
-            match option.split_once('=') {
-                Some(("role", value)) => once(&mut role, "role", parse_role(value)?)?,
-                Some(("priority", value)) => {
+        each_option(3, options, OPTIONS, |name, value| {
+            match (name, value) {
+                ("role", Some(value)) => once(&mut role, "role", parse_role(value)?)?,
+                ("priority", Some(value)) => {
                     once(&mut priority, "priority", parse_priority(value)?)?;
                 }
-                Some((name, _)) => return Err(unknown(name, position, OPTIONS).into()),
-                None => {
-                    let known = OPTIONS;
-                    return Err(OptionError::NotAnOption { position, known }.into());
-                }
+                _ => return Ok(false),
             }
-        }
+            Ok(true)
+        })?;
         let (role, priority) = (role.unwrap_or_default(), priority.unwrap_or_default());
         Ok(Self {
             name,

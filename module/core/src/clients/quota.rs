@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::ClientError;
 use crate::digits;
-use crate::keys::{OptionError, is_name, unknown};
+use crate::keys::{OptionError, each_option, is_name};
 use crate::metrics::QuotaUsage;
 use crate::prices::UNITS_PER_DOLLAR;
 
@@ -157,18 +157,17 @@ impl Quota {
 
     fn parse(words: &[&str]) -> Result<Self, OptionError> {
         let mut limits: Vec<QuotaLimit> = vec![];
-        for (position, word) in (2..).zip(words) {
-            let (name, value) = word.split_once('=').ok_or(OptionError::NotAnOption {
-                position,
-                known: OPTIONS,
-            })?;
-            let limit = QuotaLimit::parse(name, value);
-            let limit = limit.ok_or_else(|| unknown(name, position, OPTIONS))??;
+        each_option(2, words, OPTIONS, |name, value| {
+            let Some(limit) = value.and_then(|value| QuotaLimit::parse(name, value)) else {
+                return Ok(false);
+            };
+            let limit = limit?;
             if limits.iter().any(|other| other.kind() == limit.kind()) {
                 return Err(OptionError::Repeated(limit.measure()));
             }
             limits.push(limit);
-        }
+            Ok(true)
+        })?;
         Ok(Self(limits))
     }
 }

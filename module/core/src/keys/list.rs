@@ -194,7 +194,7 @@ fn line_entry<'a>(
     let mut entry = entry(key, &place)?;
     let options: Vec<_> = options.collect();
     entry.text = options.join(" ");
-    let options = KeyOptions::of_line(options.into_iter());
+    let options = KeyOptions::of_line(&options);
     entry.options = options.map_err(|error| KeyError::LineOption {
         place: place(),
         error,

@@ -16,7 +16,7 @@ pub use fingerprint::Fingerprint;
 pub use list::KeyList;
 pub(crate) use name::{NAMES, is_name};
 pub use options::{KeyDirective, KeyOptions};
-pub(crate) use options::{once, unknown};
+pub(crate) use options::{each_option, once};
 pub use secret::Secret;
 pub(crate) use secret::is_header_text;
 pub use source::SecretSource;

@@ -47,74 +47,73 @@ impl KeyDirective {
         if is_option(source) || *source == OPTIONAL {
             return Err(KeyError::NoSource);
         }
-        let mut directive = Self {
-            source: SecretSource::parse(source)?,
-            options: KeyOptions::default(),
-            optional: false,
-            text: options.join(" "),
-        };
-        for (position, option) in (2..).zip(options) {
-            if *option != OPTIONAL {
-                directive.options.set(option, position, OF_DIRECTIVE)?;
-            } else if directive.optional {
-                return Err(OptionError::Repeated(OPTIONAL).into());
-            } else {
-                directive.optional = true;
-            }
-        }
-        Ok(directive)
+        let source = SecretSource::parse(source)?;
+        let (words, text) = (options, options.join(" "));
+        let (mut options, mut optional) = (KeyOptions::default(), None);
+        each_option(2, words, OF_DIRECTIVE, |name, value| match (name, value) {
+            (OPTIONAL, None) => once(&mut optional, OPTIONAL, ()).map(|()| true),
+            _ => options.set(name, value),
+        })?;
+        Ok(Self {
+            source,
+            options,
+            optional: optional.is_some(),
+            text,
+        })
     }
 }
 
 impl KeyOptions {
     /// Parses the options that follow a key on its line.
-    pub(super) fn of_line<'a>(words: impl Iterator<Item = &'a str>) -> Result<Self, OptionError> {
+    pub(super) fn of_line(words: &[&str]) -> Result<Self, OptionError> {
         let mut options = Self::default();
-        for (position, word) in (2..).zip(words) {
-            options.set(word, position, OF_LINE)?;
-        }
+        each_option(2, words, OF_LINE, |name, value| options.set(name, value))?;
         Ok(options)
     }
 
-    fn set(
-        &mut self,
-        option: &str,
-        position: usize,
-        known: &'static str,
-    ) -> Result<(), OptionError> {
-        let Some((name, value)) = option.split_once('=') else {
-            return Err(OptionError::NotAnOption { position, known });
-        };
-        match name {
-            "id" => once(&mut self.id, "id", id(value)?),
-            "slots" => once(&mut self.slots, "slots", count("slots", value)?),
-            "weight" => once(&mut self.weight, "weight", count("weight", value)?),
-            _ => Err(unknown(name, position, known)),
+    /// Sets an option; returns `false` if it is unknown.
+    fn set(&mut self, name: &str, value: Option<&str>) -> Result<bool, OptionError> {
+        match (name, value) {
+            ("id", Some(value)) => once(&mut self.id, "id", id(value)?)?,
+            ("slots", Some(value)) => once(&mut self.slots, "slots", count("slots", value)?)?,
+            ("weight", Some(value)) => once(&mut self.weight, "weight", count("weight", value)?)?,
+            _ => return Ok(false),
         }
+        Ok(true)
     }
 }
 
 /// Whether `word` is an option and not a key.
 pub(super) fn is_option(word: &str) -> bool {
-    ["id=", "slots=", "weight="]
-        .iter()
-        .any(|option| word.starts_with(option))
+    matches!(word.split_once('='), Some(("id" | "slots" | "weight", _)))
 }
 
-/// The error for an unknown option. Its name is shown only if it cannot be a key.
-pub(crate) fn unknown(name: &str, position: usize, known: &'static str) -> OptionError {
-    let harmless = (1..=16).contains(&name.len())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    if harmless {
-        OptionError::Unknown {
-            name: name.to_owned(),
-            known,
+/// Passes options, `name=value` or a word, to `read`, which returns `false` for an unknown one.
+/// `first` is the position of the first option; `known` describes the options.
+pub(crate) fn each_option(
+    first: usize,
+    words: &[&str],
+    known: &'static str,
+    mut read: impl FnMut(&str, Option<&str>) -> Result<bool, OptionError>,
+) -> Result<(), OptionError> {
+    for (position, &word) in (first..).zip(words) {
+        let option = word.split_once('=');
+        let (name, value) = option.map_or((word, None), |(name, value)| (name, Some(value)));
+        if read(name, value)? {
+            continue;
         }
-    } else {
-        OptionError::NotAnOption { position, known }
+        // The name of an unknown option is shown only if it cannot be a key.
+        let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+        let harmless = (1..=16).contains(&name.len()) && name.bytes().all(is_letter);
+        return Err(match value.filter(|_| harmless) {
+            Some(_) => OptionError::Unknown {
+                name: name.to_owned(),
+                known,
+            },
+            None => OptionError::NotAnOption { position, known },
+        });
     }
+    Ok(())
 }
 
 /// Sets an option that must not be set yet.

@@ -1,18 +1,18 @@
-//! Sources of keys.
+//! Sources of keys and tokens.
 
 use std::fmt;
 
 use super::{KeyError, Secret, is_header_text};
 use crate::echo;
 
-/// Where keys are stored. The caller reads them.
+/// Where keys, or the token of a client, are stored. The caller reads them.
 #[derive(Debug, Clone)]
 pub enum SecretSource {
     /// An environment variable: keys separated by commas.
     Env(String),
-    /// A file with one key per line.
+    /// A file: one key per line.
     File(String),
-    /// The key itself.
+    /// The key itself. A token cannot be given in this way.
     Literal(Secret),
 }
 

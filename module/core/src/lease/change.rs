@@ -125,7 +125,8 @@ impl Zone<'_> {
             let keys = pool.keys.iter().map(|key| {
                 let index = *known.get(&(at as u32, key.fingerprint))?;
                 let record = &self.keys[index];
-                // The process that entered a key of a later generation died before it completed that.
+                // A key of a later generation was entered by a process that died before it
+                // completed the generation.
                 let same = record.state == presence::CURRENT
                     && record.born <= self.header.generation
                     && (record.weight, record.slots) == (key.weight, key.slots)

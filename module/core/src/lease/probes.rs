@@ -50,8 +50,8 @@ impl Zone<'_> {
         upstream.into_iter().chain(returning).collect()
     }
 
-    /// The indexes of the keys of these pools with which an upstream can be probed, the best first: those that
-    /// are not cooling down.
+    /// The indexes of the keys of these pools with which an upstream can be probed, the best first:
+    /// those that are not cooling down.
     #[must_use]
     pub fn keys_for_probe(&self, pools: &[PoolId], now: Now) -> Vec<u32> {
         let keys = pools.iter().flat_map(|&pool| self.listing(pool, now));

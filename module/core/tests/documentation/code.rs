@@ -98,16 +98,17 @@ pub fn directives() -> BTreeSet<String> {
     at_least(30, "directives", names)
 }
 
-/// All parameters of blocks: their readers are given lists of them.
+/// All parameters of blocks: their readers name each of them, some in lists.
 pub fn parameters() -> BTreeSet<String> {
     let text = code("module/src/config");
     let lists = [
-        r"(?s)const LINES: \[&str; \d+\] = \[(.*?)\]",
-        r"(?s)lines::block\(conf, &\[(.*?)\]",
+        r"(?s)const NAMES: \[&str; \d+\] = \[(.*?)\]",
+        r"(?s)for name in \[(.*?)\]",
     ];
     let lists = lists.iter().flat_map(|pattern| matches(&text, pattern));
-    let names = lists.flat_map(|list| matches(&list, r#""([a-z_]+)""#));
-    at_least(35, "parameters of blocks", names.collect())
+    let listed = lists.flat_map(|list| matches(&list, r#""([a-z_]+)""#));
+    let named = matches(&text, r#"\bline\s*\.(?:one|once|each)\(\s*"([a-z_]+)""#);
+    at_least(35, "parameters of blocks", listed.chain(named).collect())
 }
 
 /// All variables, with their dollar sign.

@@ -21,17 +21,21 @@ impl Request<'_> {
         let out = &r.headers_out;
         r.err_status >= 400
             && r.err_status == out.status
-            && self.answer_type() == b"text/html"
+            && self.whole_answer_type() == b"text/html"
             && out.last_modified_time == -1
             && out.etag.is_null()
             && !self.is_upstream_answer()
     }
 
+    fn whole_answer_type(&self) -> &[u8] {
+        // SAFETY: a type from the configuration, or in the pool of the request (Request).
+        unsafe { bytes_of(&self.get().headers_out.content_type) }
+    }
+
     /// The media type of the response, without parameters.
     pub(crate) fn answer_type(&self) -> &[u8] {
         let out = &self.get().headers_out;
-        // SAFETY: a type from the configuration, or in the pool of the request (Request).
-        let whole = unsafe { bytes_of(&out.content_type) };
+        let whole = self.whole_answer_type();
         whole.get(..out.content_type_len).unwrap_or(whole)
     }
 

@@ -35,8 +35,6 @@ const LAYOUT: u32 = 0x6f61_0001;
 /// The first page that is allocated in the zone. The content starts on the next page.
 #[repr(C)]
 struct Root {
-    /// [`LAYOUT`]. It stays the first word in all builds.
-    layout: u32,
     /// Not zero while a process changes the content.
     busy: AtomicU32,
     channels: u32,
@@ -44,6 +42,8 @@ struct Root {
     /// all workers, also in those of other configurations.
     channel: [i32; MOST_CHANNELS],
     len: usize,
+    /// [`LAYOUT`]. It stays at this place in all builds.
+    layout: u32,
 }
 
 /// The content of a shared zone.

@@ -37,8 +37,8 @@ pub enum Stage {
     Admit,
     /// Its targets are found next.
     Route,
-    /// An attempt is over, and another one at this target follows, after a delay.
-    Again { target: usize, pause_ms: u64 },
+    /// An attempt is over, and another one follows, after a delay.
+    Again { pause_ms: u64 },
     /// It pauses before the next attempt, without a lease.
     Pausing,
     /// A target is chosen next.
