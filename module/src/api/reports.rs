@@ -4,12 +4,12 @@ use std::rc::Rc;
 
 use nginx_safe::{Answer, nginx_version};
 use openai_core::admin::{
-    ActiveLock, ActiveLocks, Health, HealthStatus, LockContext, LockKind, PoolFacts, PoolInfo,
-    Problem, RECENT_DAYS, Stats, StatsQuery, SystemInfo, UpstreamFacts, lock_id, rfc3339,
+    ActiveLock, ActiveLocks, Health, HealthStatus, LockContext, LockKind, PoolInfo, Problem,
+    RECENT_DAYS, Stats, StatsQuery, SystemInfo, lock_id, rfc3339,
 };
-use openai_core::circuit::Counts;
 use openai_core::lease::{HeldBy, Holding, PoolGauges, PoolId, ServiceLock, holder_of};
 use openai_core::metrics::Day;
+use openai_core::view::{PoolView, UpstreamView};
 
 use super::{json, unavailable};
 use crate::config::{Main, Pool, PoolKey, Store};
@@ -159,7 +159,7 @@ pub(super) fn none_but_a_request(here: Exchange<'_>, id: u128) -> Problem {
 
 pub(super) fn health(here: Exchange<'_>) -> Result<Answer, Problem> {
     let standing = pool::standing(here.main).unwrap_or_default();
-    let health = health_of(here, &standing);
+    let health = health_of(here, &pool_views(here, &standing), &standing);
     let code = if health.status == HealthStatus::Unhealthy {
         503
     } else {
@@ -168,31 +168,37 @@ pub(super) fn health(here: Exchange<'_>) -> Result<Answer, Problem> {
     json(code, &health)
 }
 
-pub(super) fn health_of(here: Exchange<'_>, standing: &Standing) -> Health {
-    let pools = here.pools().map(|(_, pool, _)| pool);
-    let recent = metrics::recent(here.main, pools);
-    let recent = recent
-        .into_iter()
-        .chain(std::iter::repeat(Counts::default()));
-    let pools = here.pools().zip(recent);
-    let pools: Vec<_> = pools
-        .map(|((at, pool, _), recent)| pool_facts(here, pool, standing.pools.get(at), recent))
-        .collect();
-    Health::of(&pools, &upstreams(here, standing), Clock::now().timestamp())
+pub(super) fn health_of(here: Exchange<'_>, pools: &[PoolView], standing: &Standing) -> Health {
+    // The upstreams to which requests with keys of the location's pools go.
+    let served = here.main.served.borrow();
+    let is_here = |at: usize| {
+        let mut pools = served.iter().filter(|&&(upstream, _)| upstream == at);
+        pools.any(|(_, pool)| here.location.api.pools().contains(pool))
+    };
+    let upstreams = upstreams(standing, is_here);
+    Health::of(pools, &upstreams, Clock::now().timestamp())
 }
 
-fn pool_facts(
-    here: Exchange<'_>,
-    pool: &Pool,
-    standing: Option<&PoolStanding>,
-    recent: Counts,
-) -> PoolFacts {
-    let mut facts = PoolFacts {
-        pool: pool.name.clone(),
-        gauges: standing.map(|standing| standing.gauges),
-        is_unusable: standing.is_some_and(PoolStanding::is_unusable),
-        recent,
-        ..PoolFacts::default()
+/// The pools of the location.
+pub(super) fn pool_views(here: Exchange<'_>, standing: &Standing) -> Vec<PoolView> {
+    let pools = here.pools();
+    let views = pools.map(|(at, pool, _)| pool_view(here.main, pool, standing.pools.get(at)));
+    let mut views: Vec<_> = views.collect();
+    let recent = metrics::recent(here.main, here.pools().map(|(_, pool, _)| pool));
+    for (view, recent) in views.iter_mut().zip(recent) {
+        view.recent = recent;
+    }
+    views
+}
+
+/// The state of a pool, without its requests of the last minute.
+pub(super) fn pool_view(main: &Main, pool: &Pool, standing: Option<&PoolStanding>) -> PoolView {
+    let keys = standing.into_iter().flat_map(|standing| &standing.keys);
+    let mut view = PoolView {
+        name: pool.name.clone(),
+        gauges: standing.map_or_else(Default::default, |standing| standing.gauges),
+        keys: keys.map(|(key, view)| (key.id.clone(), *view)).collect(),
+        ..PoolView::default()
     };
     if let Store::Redlock {
         group,
@@ -201,27 +207,26 @@ fn pool_facts(
         ..
     } = &pool.store
     {
-        facts.nodes = locks::node_states(*group, names).unwrap_or_default();
-        let group = here.main.groups.get(*group);
-        facts.needed = group.map_or(1, |group| group.quorum.needed().into());
-        facts.falls_back = *fallback;
+        view.nodes = locks::node_states(*group, names).unwrap_or_default();
+        let group = main.groups.get(*group);
+        view.needed = group.map_or(1, |group| group.quorum.needed().into());
+        view.falls_back = *fallback;
     }
-    facts
+    view
 }
 
-/// The upstreams to which requests with keys of the location's pools go.
-fn upstreams(here: Exchange<'_>, standing: &Standing) -> Vec<UpstreamFacts> {
-    let served = here.main.served.borrow();
-    let is_here = |at: usize| {
-        let mut pools = served.iter().filter(|&&(upstream, _)| upstream == at);
-        pools.any(|(_, pool)| here.location.api.pools().contains(pool))
-    };
-    let circuits = standing.circuits.iter().filter(|(at, ..)| is_here(*at));
-    let facts = circuits.map(|(_, upstream, circuit)| UpstreamFacts {
-        upstream: upstream.clone(),
+/// The upstreams with a circuit whose positions are wanted.
+pub(super) fn upstreams(
+    standing: &Standing,
+    is_wanted: impl Fn(usize) -> bool,
+) -> Vec<UpstreamView> {
+    let circuits = standing.circuits.iter();
+    let circuits = circuits.filter(|(at, ..)| is_wanted(*at));
+    let views = circuits.map(|(_, name, circuit)| UpstreamView {
+        name: name.clone(),
         circuit: *circuit,
     });
-    facts.collect()
+    views.collect()
 }
 
 /// Where a pool's slots are exclusive.
@@ -248,7 +253,7 @@ pub(super) fn system_info(here: Exchange<'_>) -> Result<Answer, Problem> {
         let gauges = standing.map_or_else(PoolGauges::default, |standing| standing.gauges);
         PoolInfo {
             pool: pool.name.clone(),
-            backend: backend(pool).to_owned(),
+            backend: backend(pool),
             keys: pool::key_ids_of(at).unwrap_or_default(),
             slots: gauges.slots,
             held: gauges.held,

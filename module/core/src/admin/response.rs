@@ -314,7 +314,7 @@ pub struct PoolInfo {
     /// Name of the pool.
     pub pool: String,
     /// Scope of the slots' exclusivity: `shm` on this machine, `redlock` on several machines.
-    pub backend: String,
+    pub backend: &'static str,
     /// Ids of the API keys.
     pub keys: Vec<String>,
     /// Number of slots.
