@@ -3,8 +3,10 @@
 use std::sync::LazyLock;
 
 use bytemuck::{Pod, Zeroable};
+use serde::{Deserialize, Serialize};
 
 use super::histogram::Histogram;
+use super::named_counts;
 
 pub(super) const METHODS: [&str; 8] = [
     "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "other",
@@ -110,10 +112,12 @@ impl Http {
 }
 
 /// The requests of a method and an endpoint.
-#[derive(Clone, Copy, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable, Serialize, Deserialize)]
 #[repr(C)]
 pub(super) struct Cell {
+    #[serde(with = "named_counts")]
     pub(super) statuses: [u64; STATUSES.len()],
+    #[serde(with = "named_counts")]
     pub(super) duration: Histogram,
 }
 
@@ -146,12 +150,12 @@ pub(super) fn api_endpoint_of(cell: usize) -> &'static str {
     }
 }
 
-pub(super) fn status_of(at: usize) -> &'static str {
+pub(super) fn status_names() -> &'static [String; STATUSES.len()] {
     static NAMES: LazyLock<[String; STATUSES.len()]> = LazyLock::new(|| {
         STATUSES.map(|status| match status {
             0 => "other".to_owned(),
             status => status.to_string(),
         })
     });
-    &NAMES[at]
+    &NAMES
 }

@@ -186,8 +186,8 @@ fn add_api(all: &mut Exposition, metrics: &MetricsZone<'_>) {
 /// Requests by status.
 fn statuses<'a>(cells: &'a [(String, &'a Cell)]) -> impl Iterator<Item = (Labels<'a>, f64)> {
     by_name(cells, "status", 0, |cell| {
-        let statuses = cell.statuses.into_iter().enumerate();
-        statuses.map(|(at, count)| (http::status_of(at), count))
+        let names = http::status_names().iter().map(String::as_str);
+        names.zip(cell.statuses)
     })
 }
 
