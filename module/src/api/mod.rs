@@ -105,7 +105,7 @@ impl<'a> Exchange<'a> {
             return Ok(Step::Wait(Stage::Body, None));
         }
         let answer = match route {
-            ApiRoute::Index => json(200, &admin::Index::new()),
+            ApiRoute::Index => json(200, &admin::Index::default()),
             ApiRoute::Health => reports::health(self),
             ApiRoute::SystemInfo => reports::system_info(self),
             ApiRoute::Docs => Ok(self.docs()),

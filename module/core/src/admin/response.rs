@@ -201,10 +201,9 @@ pub struct Index {
     pub links: BTreeMap<&'static str, &'static str>,
 }
 
-impl Index {
+impl Default for Index {
     /// The index of this version of the module.
-    #[must_use]
-    pub fn new() -> Self {
+    fn default() -> Self {
         let links = [
             ("docs", "/docs"),
             ("health", "/health"),
@@ -221,12 +220,6 @@ impl Index {
             version: env!("CARGO_PKG_VERSION"),
             links: links.into(),
         }
-    }
-}
-
-impl Default for Index {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -115,7 +115,7 @@ impl Exchange<'_> {
                         Err(self.refused(refusal))
                     }
                     EntrustError::Full => {
-                        self.refused(UNAVAILABLE);
+                        self.ctx.refusal.error.set(Some(UNAVAILABLE));
                         Err(Problem::table_full())
                     }
                     EntrustError::Lost => Err(self.refused(UNAVAILABLE)),
