@@ -122,11 +122,11 @@ pub fn introduce(main: &Main) {
     let uncounted = change(shared, |metrics| {
         for pool in &main.pools {
             for key in &pool.keys {
-                metrics.introduce(None, Some((&pool.name, key.id.as_str())));
+                metrics.introduce_key(&pool.name, &key.id);
             }
         }
         let clients = main.clients.iter().flat_map(|clients| clients.as_slice());
-        let uncounted = clients.filter(|client| !metrics.introduce(Some(&client.name), None));
+        let uncounted = clients.filter(|client| !metrics.introduce_service(&client.name));
         uncounted.collect::<Vec<_>>()
     });
     for client in uncounted.into_iter().flatten() {

@@ -132,22 +132,14 @@ impl Cell {
 
 pub(super) const CELLS: usize = METHODS.len() * ENDPOINTS.len();
 
-pub(super) fn method_of(cell: usize) -> &'static str {
-    METHODS[cell % METHODS.len()]
-}
-
-pub(super) fn endpoint_of(cell: usize) -> &'static str {
-    ENDPOINTS[cell / METHODS.len()].0
-}
-
-/// The endpoint's label in the API metrics: its path below `/v1/`, otherwise `other`.
-pub(super) fn api_endpoint_of(cell: usize) -> &'static str {
-    let path = endpoint_of(cell);
-    if path.starts_with("/v1/") {
-        path
-    } else {
-        ENDPOINTS[ENDPOINTS.len() - 1].0
-    }
+/// The cells that have counted requests, with their methods and endpoints.
+pub(super) fn used(cells: &[Cell]) -> impl Iterator<Item = (&'static str, &'static str, &Cell)> {
+    let used = cells.iter().enumerate();
+    let used = used.filter(|(_, cell)| !cell.duration.is_empty());
+    used.map(|(at, cell)| {
+        let (endpoint, method) = (at / METHODS.len(), at % METHODS.len());
+        (METHODS[method], ENDPOINTS[endpoint].0, cell)
+    })
 }
 
 pub(super) fn status_names() -> &'static [String; STATUSES.len()] {

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::day::Day;
-use super::http::{Cell, Endpoint, Http, endpoint_of, method_of};
+use super::http::{Cell, Endpoint, Http, used};
 use super::row::{Counters, OTHER, Row, Times};
 use super::shared::shared_name;
 use super::words::{add, each};
@@ -276,11 +276,9 @@ impl From<UsedRows> for Snapshot {
         saved.retain(|_, row| {
             !(is_zero(&row.total) && row.days.is_empty() && row.others.is_empty())
         });
-        let used = copy.cells.iter().enumerate();
-        let used = used.filter(|(_, cell)| !cell.duration.is_empty());
-        let http = used.map(|(at, cell)| SnapshotCell {
-            method: method_of(at).to_owned(),
-            endpoint: endpoint_of(at).to_owned(),
+        let http = used(&copy.cells).map(|(method, endpoint, cell)| SnapshotCell {
+            method: method.to_owned(),
+            endpoint: endpoint.to_owned(),
             cell: *cell,
         });
         Self {

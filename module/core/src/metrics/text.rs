@@ -154,31 +154,26 @@ pub fn render(metrics: &MetricsZone<'_>, live: &Live<'_>, service: Option<&str>)
 }
 
 fn add_http(all: &mut Exposition, metrics: &MetricsZone<'_>) {
-    let cells = metrics.cells.iter().enumerate();
-    let used = cells.filter(|(_, cell)| cell.duration.count() > 0);
-    let used: Vec<_> = used
-        .map(|(at, cell)| {
-            let (method, endpoint) = (http::method_of(at), http::endpoint_of(at));
-            (labels([("method", method), ("endpoint", endpoint)]), cell)
-        })
-        .collect();
+    let used = http::used(metrics.cells).map(|(method, endpoint, cell)| {
+        let labels = labels([("method", method), ("endpoint", endpoint)]);
+        (labels, cell)
+    });
+    let used: Vec<_> = used.collect();
     all.add("http_requests_total", statuses(&used));
     all.histograms("http_request_duration_seconds", durations(&used));
 }
 
-/// Writes the requests by endpoint of the API, over all methods.
+/// Writes the requests by endpoint of the API, over all methods. Other endpoints are `other`.
 fn add_api(all: &mut Exposition, metrics: &MetricsZone<'_>) {
     let mut sums = BTreeMap::<&str, Cell>::new();
-    for (at, cell) in metrics.cells.iter().enumerate() {
-        if cell.duration.count() > 0 {
-            let sum = sums.entry(http::api_endpoint_of(at));
-            add(sum.or_insert_with(Cell::zeroed), cell);
-        }
+    for (_, endpoint, cell) in http::used(metrics.cells) {
+        let is_api = endpoint.starts_with("/v1/");
+        let sum = sums.entry(if is_api { endpoint } else { "other" });
+        add(sum.or_insert_with(Cell::zeroed), cell);
     }
     let sums = sums.iter();
-    let sums: Vec<_> = sums
-        .map(|(endpoint, cell)| (labels([("endpoint", endpoint)]), cell))
-        .collect();
+    let sums = sums.map(|(endpoint, cell)| (labels([("endpoint", endpoint)]), cell));
+    let sums: Vec<_> = sums.collect();
     all.add("api_requests_total", statuses(&sums));
     all.histograms("api_request_duration_seconds", durations(&sums));
 }

@@ -26,6 +26,8 @@ const POLL_MS: u64 = 20;
 
 /// Result of the background thread.
 struct Written {
+    /// Progress of the written metrics.
+    progress: u64,
     put: io::Result<Option<Snapshot>>,
     leftover: Option<Snapshot>,
 }
@@ -39,7 +41,7 @@ struct SnapshotWriter {
     timer: Timer,
     /// Progress of the metrics that were last written.
     progress: Option<u64>,
-    writing: Option<(Background<Written>, u64)>,
+    writing: Option<Background<Written>>,
     /// Whether a failure to write has been logged.
     failed: bool,
 }
@@ -183,10 +185,10 @@ fn is_taken(shared: SharedZone, path: &str) -> bool {
 /// Completes a write in progress; the master makes the last one.
 pub fn stop() {
     if let Some(mut writer) = SNAPSHOT_WRITER.take()
-        && let Some((writing, _)) = writer.writing.take()
+        && let Some(writing) = writer.writing.take()
         && let Some(written) = writing.result()
     {
-        writer.take(written, 0);
+        writer.take(written);
     }
 }
 
@@ -202,16 +204,23 @@ fn tick() {
 impl SnapshotWriter {
     /// Milliseconds until the next check.
     fn tick(&mut self) -> u64 {
-        if let Some((writing, progress)) = self.writing.take() {
-            if !writing.is_over() {
-                self.writing = Some((writing, progress));
-                return POLL_MS.min(self.interval_ms);
-            }
+        if let Some(writing) = self.writing.take_if(|writing| writing.is_over()) {
             if let Some(written) = writing.result() {
-                self.take(written, progress);
+                self.take(written);
             }
             return self.interval_ms;
         }
+        if self.writing.is_none() {
+            self.write();
+        }
+        match self.writing {
+            Some(_) => POLL_MS.min(self.interval_ms),
+            None => self.interval_ms,
+        }
+    }
+
+    /// Starts to write the metrics if they have changed.
+    fn write(&mut self) {
         let before = self.progress;
         let taken = change(self.shared, |metrics| {
             let progress = metrics.progress();
@@ -219,30 +228,25 @@ impl SnapshotWriter {
             due.then(|| (progress, copy(metrics, master_id())))
         });
         let Some((progress, (owner, copy))) = taken.flatten() else {
-            return self.interval_ms;
+            return;
         };
         let file = Arc::clone(&self.file);
         let work = move || Written {
+            progress,
             put: file.put(copy.into(), &owner, false),
             leftover: match owner.parent {
                 0 => None,
                 parent => file.leftover(parent, owner.parent_pid),
             },
         };
-        match Background::start(work) {
-            Ok(writing) => {
-                self.writing = Some((writing, progress));
-                POLL_MS.min(self.interval_ms)
-            }
-            Err(_) => self.interval_ms,
-        }
+        self.writing = Background::start(work).ok();
     }
 
-    fn take(&mut self, written: Written, progress: u64) {
+    fn take(&mut self, written: Written) {
         match written.put {
             Ok(returned) => {
                 self.failed = false;
-                self.progress = Some(progress);
+                self.progress = Some(written.progress);
                 if let Some(saved) = returned {
                     add(self.shared, saved, self.is_shared);
                 }

@@ -347,8 +347,10 @@ fn a_client_cannot_make_two_series_of_one_name() {
 fn what_the_configuration_names_begins_at_zero() {
     let mut bytes = bytes(16);
     let mut metrics = MetricsZone::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a zone");
-    metrics.introduce(Some("app"), Some(("main", "k1")));
-    metrics.introduce(Some("app"), Some(("main", "k1")));
+    metrics.introduce_service("app");
+    metrics.introduce_key("main", "k1");
+    metrics.introduce_service("app");
+    metrics.introduce_key("main", "k1");
     let text = text(&metrics);
     assert!(text.contains("openai_service_requests_total{service=\"app\",status=\"success\"} 0"));
     assert!(
