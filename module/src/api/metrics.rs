@@ -4,7 +4,7 @@ use nginx_safe::{Answer, Request};
 use openai_core::clients::Client;
 use openai_core::metrics::{ACTIVE_SECONDS, CONTENT_TYPE, Day, Live, LiveQuota, render};
 
-use super::reports::{pool_view, upstreams};
+use super::reports::{clients, pool_view, upstreams};
 use crate::config::Main;
 use crate::gateway::Context;
 use crate::pool;
@@ -36,7 +36,7 @@ fn text(main: &Main, service: Option<&str>) -> Option<String> {
     let pools = main.pools.iter().zip(&standing.pools);
     let pools = pools.map(|(pool, standing)| pool_view(main, pool, Some(standing)));
     let pools: Vec<_> = pools.collect();
-    let clients = main.clients.iter().flat_map(|clients| clients.as_slice());
+    let clients = clients(main).iter();
     let bounded: Vec<_> = clients.filter(|c| !c.quota.limits().is_empty()).collect();
     let today = Day::of(now().wall_us);
     let (used, active_users) = change(main.metrics.shared?, |metrics| {

@@ -7,19 +7,19 @@ use openai_core::admin::{
     CircuitStatus, GatewayStatus, KeyStatus, PoolStatus, Problem, ServiceMetrics, Waiters,
 };
 use openai_core::circuit::CircuitView;
-use openai_core::lease::{Cause, KeyView, Waiting, holder_of};
+use openai_core::lease::{Cause, KeyView, Now, Waiting, holder_of};
 use openai_core::metrics::{Counters, OUTCOMES};
 use openai_core::prices::UNITS_PER_DOLLAR;
 use openai_wire::Verdict;
 
-use super::reports::{self, Clock, health_of, pool_views};
+use super::reports::{self, clients, health_of, pool_views};
 use super::{json, unavailable};
 use crate::gateway::Exchange;
 use crate::pool::{self, in_zone};
-use crate::telemetry::metrics;
+use crate::telemetry::{metrics, now};
 
 pub(super) fn status(here: Exchange<'_>) -> Result<Answer, Problem> {
-    let clock = Clock::now();
+    let clock = now();
     let standing = pool::standing(here.main).ok_or_else(unavailable)?;
     let views = pool_views(here, &standing);
     let health = health_of(here, &views, &standing);
@@ -68,14 +68,14 @@ pub(super) fn status(here: Exchange<'_>) -> Result<Answer, Problem> {
     json(200, &answer)
 }
 
-fn key(id: String, view: &KeyView, clock: Clock) -> KeyStatus {
+fn key(id: String, view: &KeyView, clock: Now) -> KeyStatus {
     let attempts = Verdict::ALL.into_iter().zip(view.attempts);
     let attempts = attempts.filter(|&(_, count)| count > 0);
     KeyStatus {
         key_id: id,
         state: view.state().as_str(),
         cause: view.cause.map(Cause::as_str),
-        until: view.cause.map(|_| clock.after(view.left_ms)),
+        until: view.cause.map(|_| clock.timestamp_after(view.left_ms)),
         in_flight: view.in_use,
         slots: view.slots,
         may_have: view.cap,
@@ -95,25 +95,19 @@ fn waiters<'w>(here: Exchange<'_>, waiting: impl Iterator<Item = &'w Waiting>) -
             .entry((-i64::from(waiter.priority), waiter.holder))
             .or_default() += 1;
     }
-    let clients = here
-        .main
-        .clients
-        .iter()
-        .flat_map(|clients| clients.as_slice());
-    let names: BTreeMap<_, _> = clients
-        .map(|c| (holder_of(&c.name), c.name.clone()))
-        .collect();
-    let counts = counts
-        .into_iter()
-        .map(|((priority, holder), count)| Waiters {
-            client: names.get(&holder).cloned(),
-            priority: -priority as i32,
-            count,
-        });
-    counts.collect()
+    let clients = clients(here.main).iter();
+    let names = clients.map(|client| (holder_of(&client.name), &client.name));
+    let names: BTreeMap<_, _> = names.collect();
+    let counts = counts.into_iter();
+    let waiters = counts.map(|((priority, holder), count)| Waiters {
+        client: names.get(&holder).map(|&name| name.clone()),
+        priority: -priority as i32,
+        count,
+    });
+    waiters.collect()
 }
 
-fn circuit(upstream: &str, status: &CircuitView, clock: Clock) -> CircuitStatus {
+fn circuit(upstream: &str, status: &CircuitView, clock: Now) -> CircuitStatus {
     CircuitStatus {
         upstream: upstream.to_owned(),
         state: status.state.as_str(),
@@ -122,7 +116,7 @@ fn circuit(upstream: &str, status: &CircuitView, clock: Clock) -> CircuitStatus 
         recent_attempts: status.recent.all,
         recent_failed: status.recent.failed,
         trips: status.trips,
-        until: status.until_ms.map(|until| clock.time(until)),
+        until: status.until_ms.map(|until| clock.timestamp_of(until)),
     }
 }
 

@@ -32,7 +32,6 @@ pub use response::{
 pub use route::{Access, ApiRoute, route};
 pub use stats::{RECENT_DAYS, Stats, StatsQuery};
 pub use status::{CircuitStatus, GatewayStatus, KeyStatus, PoolStatus, ServiceMetrics, Waiters};
-pub use time::rfc3339;
 
 /// Formats the id of a lock: 32 hexadecimal digits.
 #[must_use]
