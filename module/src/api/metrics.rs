@@ -4,6 +4,7 @@ use nginx_safe::{Answer, Request};
 use openai_core::clients::Client;
 use openai_core::metrics::{ACTIVE_SECONDS, CONTENT_TYPE, Day, Live, LiveQuota, render};
 
+use super::plain;
 use super::reports::{clients, pool_view, upstreams};
 use crate::config::Main;
 use crate::gateway::Context;
@@ -18,15 +19,9 @@ pub(super) fn answer(request: Request<'_>) -> Answer {
     let client = main.zip(request.recalled::<Context>());
     let client = client.and_then(|(main, ctx)| ctx.client(main));
     let service = client.and_then(Client::sees_only);
-    let (status, media_type, text) = match main.and_then(|main| text(main, service)) {
-        Some(text) => (200, CONTENT_TYPE, text),
-        None => (503, "text/plain", String::new()),
-    };
-    Answer {
-        status,
-        media_type: media_type.as_bytes(),
-        headers: vec![],
-        body: text.into_bytes().into(),
+    match main.and_then(|main| text(main, service)) {
+        Some(text) => plain(200, CONTENT_TYPE.as_bytes(), text.into_bytes()),
+        None => plain(503, b"text/plain", vec![]),
     }
 }
 

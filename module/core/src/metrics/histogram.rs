@@ -8,7 +8,7 @@ pub(super) const BOUNDS: [u64; 16] = [
 ];
 
 /// Counts of durations by bucket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct Histogram {
     counts: [u64; BOUNDS.len() + 1],

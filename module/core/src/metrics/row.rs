@@ -66,7 +66,7 @@ pub fn hash(name: &str) -> u64 {
 }
 
 /// What is counted. What most requests add to comes first, within the first cache line of a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Counters {
     /// Attempts.
@@ -96,12 +96,6 @@ pub struct Counters {
     /// Locks whose service has reported a failure. Each was counted as a request when it was
     /// acquired.
     pub failed_locks: u64,
-}
-
-impl Default for Counters {
-    fn default() -> Self {
-        Self::zeroed()
-    }
 }
 
 impl Counters {
@@ -193,7 +187,7 @@ pub(super) struct Row {
 const _: () = assert!(size_of::<Row>().is_multiple_of(64));
 
 /// Histograms of a row of services, models or pools. There are too many keys for such rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable, Serialize, Deserialize)]
 #[serde(default)]
 #[repr(C)]
 pub(super) struct Times {
@@ -205,12 +199,6 @@ pub(super) struct Times {
     pub(super) hold: Histogram,
     #[serde(with = "named_counts", skip_serializing_if = "Histogram::is_empty")]
     pub(super) first_token: Histogram,
-}
-
-impl Default for Times {
-    fn default() -> Self {
-        Self::zeroed()
-    }
 }
 
 impl Times {

@@ -158,20 +158,14 @@ impl MetricsZone<'_> {
         Some(shared_name(table, label.name()))
     }
 
-    fn is_half_full(&self, table: MetricsTable) -> bool {
-        // With the row `other`.
-        2 * (self.count_names(table) + 1) >= self.range(table).len()
-    }
-
     /// The row of a name from another machine, created if there is room.
     fn row_of(&mut self, name: &str) -> Option<usize> {
         let (letter, name) = name.split_once(':')?;
         let table = TABLES[LETTERS.iter().position(|&known| known == letter)?];
-        if table == MetricsTable::Models
-            && self.known(table, name).is_none()
-            && self.is_half_full(table)
-        {
-            // The other half is reserved for models requested on this machine.
+        // Half of the models, with the row `other`, are reserved for those requested on this machine.
+        let is_half_full = || 2 * (self.count_names(table) + 1) >= self.range(table).len();
+        let is_new = || self.known(table, name).is_none();
+        if table == MetricsTable::Models && is_new() && is_half_full() {
             return None;
         }
         let at = self.claim(table, name);
