@@ -10,9 +10,10 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use openai_core::clients::QuotaDirective;
 use openai_core::lease::KeyView;
 use openai_core::metrics::{
-    Day, Endpoint, Http, Live, LiveKey, MetricsCopy, MetricsZone, Outcome, PoolRequest, Record,
-    Snapshot, SnapshotOwner, render,
+    Day, Endpoint, Http, Live, MetricsCopy, MetricsZone, Outcome, PoolRequest, Record, Snapshot,
+    SnapshotOwner, render,
 };
+use openai_core::view::PoolView;
 
 const CHUNK: &str = "data: {\"id\":\"chatcmpl-123456\",\"object\":\"chat.completion.chunk\",\
     \"created\":1234567890,\"model\":\"gpt-4o-mini\",\"service_tier\":\"default\",\
@@ -161,14 +162,14 @@ fn scrape(c: &mut Criterion) {
     for n in 0..3 * KEYS {
         record(n, DAY, &mut |record| metrics.add(record));
     }
-    let names: Vec<_> = (0..KEYS).map(|n| format!("key-{n:04}")).collect();
-    let keys: Vec<_> = names
-        .iter()
-        .enumerate()
-        .map(|(n, id)| live_key(n, id))
-        .collect();
+    let keys = (0..KEYS).map(|n| (format!("key-{n:04}"), live_key(n)));
+    let pool = PoolView {
+        name: "main".to_owned(),
+        keys: keys.collect(),
+        ..PoolView::default()
+    };
     let live = Live {
-        keys: &keys,
+        pools: &[pool],
         ..Live::default()
     };
     let mut group = c.benchmark_group("totals");
@@ -191,24 +192,16 @@ fn scrape(c: &mut Criterion) {
 }
 
 /// A key with all values set.
-fn live_key(n: usize, id: &str) -> LiveKey<'_> {
-    LiveKey {
-        pool: "main",
-        id,
-        view: KeyView {
-            key: n as u32,
-            cause: None,
-            left_ms: 0,
-            on_probation: false,
-            in_use: 1,
-            slots: 1,
-            cap: 1,
-            requests: Some(499),
-            tokens: Some(123_456),
-            last_error: 0,
-            failures: 0,
-            attempts: [17, 0, 0, n as u32 % 2, 0, 0],
-        },
+fn live_key(n: usize) -> KeyView {
+    KeyView {
+        key: n as u32,
+        in_use: 1,
+        slots: 1,
+        cap: 1,
+        requests: Some(499),
+        tokens: Some(123_456),
+        attempts: [17, 0, 0, n as u32 % 2, 0, 0],
+        ..KeyView::default()
     }
 }
 

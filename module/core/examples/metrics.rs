@@ -2,11 +2,11 @@
 #![allow(clippy::print_stdout, reason = "the output of the example")]
 
 use openai_core::circuit::{CircuitState, CircuitView, Counts};
-use openai_core::lease::{Cause, KeyView};
+use openai_core::lease::{Cause, KeyView, PoolGauges};
 use openai_core::metrics::{
-    Day, Endpoint, Http, Live, LiveCircuit, LiveKey, LivePool, MetricsZone, Outcome, PoolRequest,
-    Record, render,
+    Day, Endpoint, Http, Live, MetricsZone, Outcome, PoolRequest, Record, render,
 };
+use openai_core::view::{NodeStatus, PoolView, UpstreamView};
 use openai_wire::Tokens;
 use openai_wire::usage::Source;
 
@@ -53,26 +53,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }),
         });
     }
-    let pools = [LivePool {
-        name: "main",
-        held: 1,
-        waiting: 2,
-        slots: 3,
-        nodes: Some((2, 3)),
-    }];
     let sound = KeyView {
-        key: 0,
-        cause: None,
-        left_ms: 0,
-        on_probation: false,
         in_use: 1,
         slots: 2,
         cap: 2,
         requests: Some(499),
         tokens: Some(123_456),
-        last_error: 0,
-        failures: 0,
         attempts: [40, 0, 0, 2, 1, 0],
+        ..KeyView::default()
     };
     let out = KeyView {
         cause: Some(Cause::QuotaExceeded),
@@ -81,14 +69,27 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         tokens: None,
         ..sound
     };
-    let keys = [("first", sound), ("second", out)].map(|(id, view)| LiveKey {
-        pool: "main",
-        id,
-        view,
-    });
-    let circuits = [LiveCircuit {
-        upstream: "azure",
-        status: CircuitView {
+    let node = |state: &str| NodeStatus {
+        node: "redis:6379".to_owned(),
+        state: state.to_owned(),
+        error: None,
+        round_trip_us: None,
+    };
+    let pools = [PoolView {
+        name: "main".to_owned(),
+        gauges: PoolGauges {
+            held: 1,
+            waiting: 2,
+            slots: 3,
+            ..PoolGauges::default()
+        },
+        keys: vec![("first".to_owned(), sound), ("second".to_owned(), out)],
+        nodes: ["up", "down", "up"].map(node).into(),
+        ..PoolView::default()
+    }];
+    let upstreams = [UpstreamView {
+        name: "azure".to_owned(),
+        circuit: CircuitView {
             state: CircuitState::Open,
             all: 20,
             failed: 12,
@@ -103,8 +104,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let live = Live {
         version: "0.1.0",
         pools: &pools,
-        keys: &keys,
-        circuits: &circuits,
+        upstreams: &upstreams,
         quotas: &[],
         active_users: 2,
         keys_refused: true,

@@ -18,6 +18,7 @@ pub mod prices;
 pub mod redlock;
 pub mod routes;
 pub mod trace;
+pub mod view;
 mod window;
 
 pub use digits::digits;

@@ -9,6 +9,8 @@ mod reports;
 mod status;
 pub mod variables;
 
+use std::borrow::Cow;
+
 use nginx_safe::{Answer, Content, Request};
 use openai_core::admin::{
     self, Access, Acquire, ApiRoute, Extend, MAX_BODY, Page, Problem, Release,
@@ -103,11 +105,15 @@ impl<'a> Exchange<'a> {
             return Ok(Step::Wait(Stage::Body, None));
         }
         let answer = match route {
-            ApiRoute::Index => json(200, &admin::Index::new()),
+            ApiRoute::Index => json(200, &admin::Index::default()),
             ApiRoute::Health => reports::health(self),
             ApiRoute::SystemInfo => reports::system_info(self),
             ApiRoute::Docs => Ok(self.docs()),
-            ApiRoute::OpenApi => Ok(text(200, b"application/json", admin::document())),
+            ApiRoute::OpenApi => Ok(plain(
+                200,
+                b"application/json",
+                admin::document().as_bytes(),
+            )),
             ApiRoute::Active => reports::active(self),
             ApiRoute::Stats => reports::stats(self),
             ApiRoute::ForceRelease(id) => locks::force_release(self, &id),
@@ -151,14 +157,12 @@ impl<'a> Exchange<'a> {
         match admin::docs_file(self.request.query()) {
             None => page(&admin::DOCS_PAGE),
             Some((media_type, body)) => Answer {
-                status: 200,
-                media_type,
                 headers: vec![
                     (b"Content-Encoding", "gzip".into()),
                     (b"Cache-Control", "max-age=3600".into()),
                     (b"X-Content-Type-Options", "nosniff".into()),
                 ],
-                body: body.into(),
+                ..plain(200, media_type, body)
             },
         }
     }
@@ -184,24 +188,23 @@ fn asked(request: &Request<'_>) -> Result<ApiRoute, Problem> {
 fn json(status: u16, body: &impl Serialize) -> Result<Answer, Problem> {
     let body = serde_json::to_vec(body).map_err(|_| Problem::of(ApiError::Internal))?;
     Ok(Answer {
-        status,
-        media_type: b"application/json",
         headers: vec![(b"Cache-Control", "no-store".into())],
-        body: body.into(),
+        ..plain(status, b"application/json", body)
     })
 }
 
-fn text(status: u16, media_type: &'static [u8], body: &'static str) -> Answer {
+/// An answer without additional headers.
+fn plain(status: u16, media_type: &'static [u8], body: impl Into<Cow<'static, [u8]>>) -> Answer {
     Answer {
         status,
         media_type,
         headers: vec![],
-        body: body.as_bytes().into(),
+        body: body.into(),
     }
 }
 
 fn page(page: &'static Page) -> Answer {
-    let mut answer = text(200, b"text/html; charset=utf-8", &page.html);
+    let mut answer = plain(200, b"text/html; charset=utf-8", page.html.as_bytes());
     for (name, value) in [
         (&b"Content-Security-Policy"[..], &page.policy[..]),
         (b"Referrer-Policy", "no-referrer"),
@@ -226,9 +229,7 @@ fn refusal(problem: &Problem) -> Answer {
         headers.push((&b"Allow"[..], methods.into()));
     }
     Answer {
-        status: problem.status,
-        media_type: b"application/json",
         headers,
-        body: problem.body().into(),
+        ..plain(problem.status, b"application/json", problem.body())
     }
 }

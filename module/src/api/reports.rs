@@ -4,12 +4,13 @@ use std::rc::Rc;
 
 use nginx_safe::{Answer, nginx_version};
 use openai_core::admin::{
-    ActiveLock, ActiveLocks, Health, HealthStatus, LockContext, LockKind, PoolFacts, PoolInfo,
-    Problem, RECENT_DAYS, Stats, StatsQuery, SystemInfo, UpstreamFacts, lock_id, rfc3339,
+    ActiveLock, ActiveLocks, Health, HealthStatus, LockContext, LockKind, PoolInfo, Problem,
+    RECENT_DAYS, Stats, StatsQuery, SystemInfo, lock_id,
 };
-use openai_core::circuit::Counts;
-use openai_core::lease::{HeldBy, Holding, PoolGauges, PoolId, ServiceLock, holder_of};
+use openai_core::clients::Client;
+use openai_core::lease::{HeldBy, Holding, Now, PoolGauges, PoolId, ServiceLock, holder_of};
 use openai_core::metrics::Day;
+use openai_core::view::{PoolView, UpstreamView};
 
 use super::{json, unavailable};
 use crate::config::{Main, Pool, PoolKey, Store};
@@ -17,30 +18,10 @@ use crate::gateway::Exchange;
 use crate::pool::{self, PoolStanding, Standing, in_zone, locks};
 use crate::telemetry::{metrics, now};
 
-/// Both clocks at one moment, to convert times of the monotonic clock to wall-clock time.
-#[derive(Clone, Copy)]
-pub(super) struct Clock(openai_core::lease::Now);
-
-impl Clock {
-    pub(super) fn now() -> Self {
-        Self(now())
-    }
-
-    pub(super) fn timestamp(self) -> String {
-        rfc3339(self.0.wall_us)
-    }
-
-    /// The wall-clock time this many milliseconds from now.
-    pub(super) fn after(self, ms: u64) -> String {
-        self.time(self.0.mono_ms.saturating_add(ms))
-    }
-
-    /// The wall-clock time of a moment of the monotonic clock.
-    pub(super) fn time(self, mono_ms: u64) -> String {
-        let ahead = mono_ms.saturating_sub(self.0.mono_ms) * 1_000;
-        let ago = self.0.mono_ms.saturating_sub(mono_ms) * 1_000;
-        rfc3339((self.0.wall_us + ahead).saturating_sub(ago))
-    }
+/// The clients of the configuration.
+pub(super) fn clients(main: &Main) -> &[Client] {
+    let clients = main.clients.as_ref();
+    clients.map_or(&[], |clients| clients.as_slice())
 }
 
 /// The configured pool and key with these ids in the zone.
@@ -56,7 +37,7 @@ fn pool_of(main: &Main, pool: PoolId) -> Option<(usize, &Pool)> {
 }
 
 /// A service lock as listings show it.
-pub(super) fn lock(main: &Main, lock: &ServiceLock, clock: Clock) -> Option<ActiveLock> {
+pub(super) fn lock(main: &Main, lock: &ServiceLock, clock: Now) -> Option<ActiveLock> {
     let context = LockContext::from_text(&lock.context);
     Some(ActiveLock {
         lock_id: lock_id(lock.handle.nonce()),
@@ -68,23 +49,20 @@ pub(super) fn lock(main: &Main, lock: &ServiceLock, clock: Clock) -> Option<Acti
         key_id: key_of(main, lock.pool, lock.key).map(|(_, key)| key.id.clone()),
         slot: lock.ordinal,
         fence: lock.fence,
-        acquired_at: clock.time(lock.taken_ms),
-        expires_at: clock.time(lock.until_ms),
+        acquired_at: clock.timestamp_of(lock.taken_ms),
+        expires_at: clock.timestamp_of(lock.until_ms),
         context: context.fields,
         context_truncated: context.truncated,
     })
 }
 
-fn holding(main: &Main, held: &Holding, clock: Clock) -> Option<ActiveLock> {
+fn holding(main: &Main, held: &Holding, clock: Now) -> Option<ActiveLock> {
     let of = match &held.holder {
         HeldBy::Service(service) => return lock(main, service, clock),
         HeldBy::Request(of) => *of,
     };
-    let clients = main
-        .clients
-        .as_ref()
-        .map_or(&[][..], |clients| clients.as_slice());
-    let client = clients.iter().find(|client| holder_of(&client.name) == of);
+    let mut clients = clients(main).iter();
+    let client = clients.find(|client| holder_of(&client.name) == of);
     let client = client.map(|client| client.name.clone());
     Some(ActiveLock {
         lock_id: lock_id(held.id),
@@ -96,8 +74,8 @@ fn holding(main: &Main, held: &Holding, clock: Clock) -> Option<ActiveLock> {
         key_id: key_of(main, held.pool, held.key).map(|(_, key)| key.id.clone()),
         slot: held.ordinal,
         fence: held.fence,
-        acquired_at: clock.time(held.since_ms),
-        expires_at: clock.time(held.until_ms),
+        acquired_at: clock.timestamp_of(held.since_ms),
+        expires_at: clock.timestamp_of(held.until_ms),
         context: Default::default(),
         context_truncated: false,
     })
@@ -124,7 +102,7 @@ impl<'a> Exchange<'a> {
 }
 
 /// All leases and service locks of the location's pools, sorted by pool, key and slot.
-pub(super) fn held(here: Exchange<'_>, clock: Clock) -> Result<Vec<ActiveLock>, Problem> {
+pub(super) fn held(here: Exchange<'_>, clock: Now) -> Result<Vec<ActiveLock>, Problem> {
     let held = here.holdings().ok_or_else(unavailable)?;
     let held = held
         .iter()
@@ -135,7 +113,7 @@ pub(super) fn held(here: Exchange<'_>, clock: Clock) -> Result<Vec<ActiveLock>, 
 }
 
 pub(super) fn active(here: Exchange<'_>) -> Result<Answer, Problem> {
-    let clock = Clock::now();
+    let clock = now();
     let mut locks = held(here, clock)?;
     if let Some(service) = here.caller()?.sees_only() {
         locks.retain(|lock| lock.client.as_deref() == Some(service));
@@ -159,7 +137,7 @@ pub(super) fn none_but_a_request(here: Exchange<'_>, id: u128) -> Problem {
 
 pub(super) fn health(here: Exchange<'_>) -> Result<Answer, Problem> {
     let standing = pool::standing(here.main).unwrap_or_default();
-    let health = health_of(here, &standing);
+    let health = health_of(here, &pool_views(here, &standing), &standing);
     let code = if health.status == HealthStatus::Unhealthy {
         503
     } else {
@@ -168,31 +146,37 @@ pub(super) fn health(here: Exchange<'_>) -> Result<Answer, Problem> {
     json(code, &health)
 }
 
-pub(super) fn health_of(here: Exchange<'_>, standing: &Standing) -> Health {
-    let pools = here.pools().map(|(_, pool, _)| pool);
-    let recent = metrics::recent(here.main, pools);
-    let recent = recent
-        .into_iter()
-        .chain(std::iter::repeat(Counts::default()));
-    let pools = here.pools().zip(recent);
-    let pools: Vec<_> = pools
-        .map(|((at, pool, _), recent)| pool_facts(here, pool, standing.pools.get(at), recent))
-        .collect();
-    Health::of(&pools, &upstreams(here, standing), Clock::now().timestamp())
+pub(super) fn health_of(here: Exchange<'_>, pools: &[PoolView], standing: &Standing) -> Health {
+    // The upstreams to which requests with keys of the location's pools go.
+    let served = here.main.served.borrow();
+    let is_here = |at: usize| {
+        let mut pools = served.iter().filter(|&&(upstream, _)| upstream == at);
+        pools.any(|(_, pool)| here.location.api.pools().contains(pool))
+    };
+    let upstreams = upstreams(standing, is_here);
+    Health::of(pools, &upstreams, now().timestamp())
 }
 
-fn pool_facts(
-    here: Exchange<'_>,
-    pool: &Pool,
-    standing: Option<&PoolStanding>,
-    recent: Counts,
-) -> PoolFacts {
-    let mut facts = PoolFacts {
-        pool: pool.name.clone(),
-        gauges: standing.map(|standing| standing.gauges),
-        is_unusable: standing.is_some_and(PoolStanding::is_unusable),
-        recent,
-        ..PoolFacts::default()
+/// The pools of the location.
+pub(super) fn pool_views(here: Exchange<'_>, standing: &Standing) -> Vec<PoolView> {
+    let pools = here.pools();
+    let views = pools.map(|(at, pool, _)| pool_view(here.main, pool, standing.pools.get(at)));
+    let mut views: Vec<_> = views.collect();
+    let recent = metrics::recent(here.main, here.pools().map(|(_, pool, _)| pool));
+    for (view, recent) in views.iter_mut().zip(recent) {
+        view.recent = recent;
+    }
+    views
+}
+
+/// The state of a pool, without its requests of the last minute.
+pub(super) fn pool_view(main: &Main, pool: &Pool, standing: Option<&PoolStanding>) -> PoolView {
+    let keys = standing.into_iter().flat_map(|standing| &standing.keys);
+    let mut view = PoolView {
+        name: pool.name.clone(),
+        gauges: standing.map_or_else(Default::default, |standing| standing.gauges),
+        keys: keys.map(|(key, view)| (key.id.clone(), *view)).collect(),
+        ..PoolView::default()
     };
     if let Store::Redlock {
         group,
@@ -201,27 +185,26 @@ fn pool_facts(
         ..
     } = &pool.store
     {
-        facts.nodes = locks::node_states(*group, names).unwrap_or_default();
-        let group = here.main.groups.get(*group);
-        facts.needed = group.map_or(1, |group| group.quorum.needed().into());
-        facts.falls_back = *fallback;
+        view.nodes = locks::node_states(*group, names).unwrap_or_default();
+        let group = main.groups.get(*group);
+        view.needed = group.map_or(1, |group| group.quorum.needed().into());
+        view.falls_back = *fallback;
     }
-    facts
+    view
 }
 
-/// The upstreams to which requests with keys of the location's pools go.
-fn upstreams(here: Exchange<'_>, standing: &Standing) -> Vec<UpstreamFacts> {
-    let served = here.main.served.borrow();
-    let is_here = |at: usize| {
-        let mut pools = served.iter().filter(|&&(upstream, _)| upstream == at);
-        pools.any(|(_, pool)| here.location.api.pools().contains(pool))
-    };
-    let circuits = standing.circuits.iter().filter(|(at, ..)| is_here(*at));
-    let facts = circuits.map(|(_, upstream, circuit)| UpstreamFacts {
-        upstream: upstream.clone(),
+/// The upstreams with a circuit whose positions are wanted.
+pub(super) fn upstreams(
+    standing: &Standing,
+    is_wanted: impl Fn(usize) -> bool,
+) -> Vec<UpstreamView> {
+    let circuits = standing.circuits.iter();
+    let circuits = circuits.filter(|(at, ..)| is_wanted(*at));
+    let views = circuits.map(|(_, name, circuit)| UpstreamView {
+        name: name.clone(),
         circuit: *circuit,
     });
-    facts.collect()
+    views.collect()
 }
 
 /// Where a pool's slots are exclusive.
@@ -233,14 +216,14 @@ pub(super) fn backend(pool: &Pool) -> &'static str {
 }
 
 /// Age of the zone, in seconds.
-pub(super) fn uptime_seconds(clock: Clock) -> Option<u64> {
-    let wall_us = clock.0.wall_us;
+pub(super) fn uptime_seconds(clock: Now) -> Option<u64> {
+    let wall_us = clock.wall_us;
     let started_us = in_zone(|zone| zone.started_us(wall_us))?;
     Some(wall_us.saturating_sub(started_us) / 1_000_000)
 }
 
 pub(super) fn system_info(here: Exchange<'_>) -> Result<Answer, Problem> {
-    let clock = Clock::now();
+    let clock = now();
     let uptime_seconds = uptime_seconds(clock).ok_or_else(unavailable)?;
     let standing = pool::standing(here.main).ok_or_else(unavailable)?;
     let info = |(at, pool, _): (usize, &Pool, PoolId)| {
@@ -248,7 +231,7 @@ pub(super) fn system_info(here: Exchange<'_>) -> Result<Answer, Problem> {
         let gauges = standing.map_or_else(PoolGauges::default, |standing| standing.gauges);
         PoolInfo {
             pool: pool.name.clone(),
-            backend: backend(pool).to_owned(),
+            backend: backend(pool),
             keys: pool::key_ids_of(at).unwrap_or_default(),
             slots: gauges.slots,
             held: gauges.held,
@@ -274,15 +257,13 @@ pub(super) fn stats(here: Exchange<'_>) -> Result<Answer, Problem> {
         (Some(_), _) => return Err(Problem::not_your_service()),
     };
     let figures = metrics::stats(here.main, asked.since, service).ok_or_else(unavailable)?;
-    let is_client = |name: &str| {
-        let clients = here.main.clients.iter().flat_map(|all| all.as_slice());
-        clients.into_iter().any(|client| client.name == name)
-    };
+    let mut clients = clients(here.main).iter();
+    let mut is_client = |name: &str| clients.any(|client| client.name == name);
     if figures.services.is_empty() && service.is_some_and(|name| !is_client(name)) {
         return Err(Problem::no_such_service());
     }
-    let clock = Clock::now();
-    let recent = Day::of(clock.0.wall_us).before(RECENT_DAYS - 1);
+    let clock = now();
+    let recent = Day::of(clock.wall_us).before(RECENT_DAYS - 1);
     let recent = metrics::stats(here.main, Some(recent), service).ok_or_else(unavailable)?;
     json(
         200,

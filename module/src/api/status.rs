@@ -4,54 +4,49 @@ use std::collections::BTreeMap;
 
 use nginx_safe::{Answer, nginx_version};
 use openai_core::admin::{
-    CircuitStatus, GatewayStatus, KeyStatus, NodeStatus, PoolStatus, Problem, ServiceMetrics,
-    Waiters,
+    CircuitStatus, GatewayStatus, KeyStatus, PoolStatus, Problem, ServiceMetrics, Waiters,
 };
 use openai_core::circuit::CircuitView;
-use openai_core::lease::{Cause, KeyView, Waiting, holder_of};
+use openai_core::lease::{Cause, KeyView, Now, Waiting, holder_of};
 use openai_core::metrics::{Counters, OUTCOMES};
 use openai_core::prices::UNITS_PER_DOLLAR;
 use openai_wire::Verdict;
 
-use super::reports::{self, Clock, health_of};
+use super::reports::{self, clients, health_of, pool_views};
 use super::{json, unavailable};
-use crate::config::{Pool, Store};
 use crate::gateway::Exchange;
-use crate::pool::{self, in_zone, locks};
-use crate::telemetry::metrics;
+use crate::pool::{self, in_zone};
+use crate::telemetry::{metrics, now};
 
 pub(super) fn status(here: Exchange<'_>) -> Result<Answer, Problem> {
-    let clock = Clock::now();
+    let clock = now();
     let standing = pool::standing(here.main).ok_or_else(unavailable)?;
-    let health = health_of(here, &standing);
-    let pools: Vec<_> = here.pools().collect();
-    let ids: Vec<_> = pools.iter().map(|&(_, _, id)| id).collect();
+    let views = pool_views(here, &standing);
+    let health = health_of(here, &views, &standing);
+    let ids: Vec<_> = here.pools().map(|(_, _, id)| id).collect();
     let waiting = in_zone(|zone| zone.waiters(&ids)).ok_or_else(unavailable)?;
-    let pools = pools
-        .iter()
-        .zip(health.pools)
-        .map(|(&(at, pool, id), does)| {
-            let keys = standing.pools.get(at).map_or(&[][..], |pool| &pool.keys);
-            let keys = keys
-                .iter()
-                .map(|(pool_key, view)| key(pool_key.id.clone(), view, clock));
-            let mut keys: Vec<_> = keys.collect();
-            keys.sort_by(|a, b| a.key_id.cmp(&b.key_id));
-            let waiting = waiting.iter().filter(|waiter| waiter.pool == id);
-            PoolStatus {
-                pool: does.pool,
-                backend: reports::backend(pool).to_owned(),
-                status: does.status,
-                slots: does.slots,
-                held: does.held,
-                waiting: does.waiting,
-                waiters: waiters(here, waiting),
-                keys,
-                recent_requests: does.recent_requests,
-                recent_failed: does.recent_failed,
-                nodes: nodes(pool),
-            }
-        });
+    let pools = here.pools().zip(health.pools).zip(views);
+    let pools = pools.map(|(((_, pool, id), health), mut view)| {
+        view.keys.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let keys = view
+            .keys
+            .into_iter()
+            .map(|(id, view)| key(id, &view, clock));
+        let waiting = waiting.iter().filter(|waiter| waiter.pool == id);
+        PoolStatus {
+            pool: health.pool,
+            backend: reports::backend(pool),
+            status: health.status,
+            slots: health.slots,
+            held: health.held,
+            waiting: health.waiting,
+            waiters: waiters(here, waiting),
+            keys: keys.collect(),
+            recent_requests: health.recent_requests,
+            recent_failed: health.recent_failed,
+            nodes: view.nodes,
+        }
+    });
     let pools = pools.collect();
     let circuits = standing.circuits.iter();
     let circuits = circuits.map(|(_, upstream, view)| circuit(upstream, view, clock));
@@ -73,14 +68,14 @@ pub(super) fn status(here: Exchange<'_>) -> Result<Answer, Problem> {
     json(200, &answer)
 }
 
-fn key(id: String, view: &KeyView, clock: Clock) -> KeyStatus {
+fn key(id: String, view: &KeyView, clock: Now) -> KeyStatus {
     let attempts = Verdict::ALL.into_iter().zip(view.attempts);
     let attempts = attempts.filter(|&(_, count)| count > 0);
     KeyStatus {
         key_id: id,
-        state: view.state().as_str().to_owned(),
-        cause: view.cause.map(|cause: Cause| cause.as_str().to_owned()),
-        until: view.cause.map(|_| clock.after(view.left_ms)),
+        state: view.state().as_str(),
+        cause: view.cause.map(Cause::as_str),
+        until: view.cause.map(|_| clock.timestamp_after(view.left_ms)),
         in_flight: view.in_use,
         slots: view.slots,
         may_have: view.cap,
@@ -88,9 +83,7 @@ fn key(id: String, view: &KeyView, clock: Clock) -> KeyStatus {
         tokens_left: view.tokens,
         last_error: Some(view.last_error).filter(|&status| status != 0),
         failures: view.failures,
-        attempts: attempts
-            .map(|(verdict, n)| (verdict.as_str().to_owned(), n))
-            .collect(),
+        attempts: attempts.map(|(it, n)| (it.as_str(), n)).collect(),
     }
 }
 
@@ -102,41 +95,28 @@ fn waiters<'w>(here: Exchange<'_>, waiting: impl Iterator<Item = &'w Waiting>) -
             .entry((-i64::from(waiter.priority), waiter.holder))
             .or_default() += 1;
     }
-    let clients = here
-        .main
-        .clients
-        .iter()
-        .flat_map(|clients| clients.as_slice());
-    let names: BTreeMap<_, _> = clients
-        .map(|c| (holder_of(&c.name), c.name.clone()))
-        .collect();
-    let counts = counts
-        .into_iter()
-        .map(|((priority, holder), count)| Waiters {
-            client: names.get(&holder).cloned(),
-            priority: -priority as i32,
-            count,
-        });
-    counts.collect()
+    let clients = clients(here.main).iter();
+    let names = clients.map(|client| (holder_of(&client.name), &client.name));
+    let names: BTreeMap<_, _> = names.collect();
+    let counts = counts.into_iter();
+    let waiters = counts.map(|((priority, holder), count)| Waiters {
+        client: names.get(&holder).map(|&name| name.clone()),
+        priority: -priority as i32,
+        count,
+    });
+    waiters.collect()
 }
 
-fn nodes(pool: &Pool) -> Vec<NodeStatus> {
-    let Store::Redlock { group, names, .. } = &pool.store else {
-        return vec![];
-    };
-    locks::node_states(*group, names).unwrap_or_default()
-}
-
-fn circuit(upstream: &str, status: &CircuitView, clock: Clock) -> CircuitStatus {
+fn circuit(upstream: &str, status: &CircuitView, clock: Now) -> CircuitStatus {
     CircuitStatus {
         upstream: upstream.to_owned(),
-        state: status.state.as_str().to_owned(),
+        state: status.state.as_str(),
         attempts: status.all,
         failures: status.failed,
         recent_attempts: status.recent.all,
         recent_failed: status.recent.failed,
         trips: status.trips,
-        until: status.until_ms.map(|until| clock.time(until)),
+        until: status.until_ms.map(|until| clock.timestamp_of(until)),
     }
 }
 
@@ -145,9 +125,7 @@ fn service((name, told): (String, Counters)) -> ServiceMetrics {
     let requests = requests.filter(|&(_, count)| count > 0);
     ServiceMetrics {
         service: name,
-        requests: requests
-            .map(|(outcome, n)| (outcome.as_str().to_owned(), n))
-            .collect(),
+        requests: requests.map(|(it, n)| (it.as_str(), n)).collect(),
         prompt_tokens: told.prompt,
         completion_tokens: told.completion,
         cost_dollars: told.cost as f64 / UNITS_PER_DOLLAR as f64,

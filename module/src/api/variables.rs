@@ -79,18 +79,10 @@ const DECLARED: &[Variable] = &[
         let rounds = context(&r).map(|ctx| ctx.retries.borrow().rounds);
         number(rounds.filter(|&rounds| rounds > 0))
     }),
-    variable("openai_prompt_tokens", |r| {
-        tokens(&r, |tokens| tokens.prompt)
-    }),
-    variable("openai_completion_tokens", |r| {
-        tokens(&r, |tokens| tokens.completion)
-    }),
-    variable("openai_cached_tokens", |r| {
-        tokens(&r, |tokens| tokens.cached)
-    }),
-    variable("openai_reasoning_tokens", |r| {
-        tokens(&r, |tokens| tokens.reasoning)
-    }),
+    variable("openai_prompt_tokens", |r| tokens(&r, |t| t.prompt)),
+    variable("openai_completion_tokens", |r| tokens(&r, |t| t.completion)),
+    variable("openai_cached_tokens", |r| tokens(&r, |t| t.cached)),
+    variable("openai_reasoning_tokens", |r| tokens(&r, |t| t.reasoning)),
     variable("openai_usage", |r| {
         word(usage::told(&r).map(|(_, used)| used.source.as_str()))
     }),

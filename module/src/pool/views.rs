@@ -35,14 +35,6 @@ pub struct PoolStanding {
     pub keys: Vec<(Rc<PoolKey>, KeyView)>,
 }
 
-impl PoolStanding {
-    /// Whether all keys are invalid or out of quota, and not just over their rates.
-    pub fn is_unusable(&self) -> bool {
-        let is_unusable = |view: &KeyView| view.cause.is_some_and(|cause| !cause.is_passing());
-        !self.keys.is_empty() && self.keys.iter().all(|(_, view)| is_unusable(view))
-    }
-}
-
 /// State of all pools, keys and circuits; `None` if this worker is not in a zone.
 pub fn standing(main: &Main) -> Option<Standing> {
     let known = taken_over()?;

@@ -122,11 +122,11 @@ pub fn introduce(main: &Main) {
     let uncounted = change(shared, |metrics| {
         for pool in &main.pools {
             for key in &pool.keys {
-                metrics.introduce(None, Some((&pool.name, key.id.as_str())));
+                metrics.introduce_key(&pool.name, &key.id);
             }
         }
         let clients = main.clients.iter().flat_map(|clients| clients.as_slice());
-        let uncounted = clients.filter(|client| !metrics.introduce(Some(&client.name), None));
+        let uncounted = clients.filter(|client| !metrics.introduce_service(&client.name));
         uncounted.collect::<Vec<_>>()
     });
     for client in uncounted.into_iter().flatten() {
@@ -165,12 +165,19 @@ pub fn raise_others(shared: SharedZone, today: Day, rows: &[(RowId, RowSums)]) -
     change(shared, |metrics| metrics.raise_others(today, rows))
 }
 
+/// Changes the metrics of a configuration, if it has any.
+fn change_of<T>(main: &Main, act: impl FnOnce(&mut MetricsZone<'_>) -> T) -> Option<T> {
+    change(main.metrics.shared?, act)
+}
+
+/// The current day.
+pub fn today() -> Day {
+    Day::of(now().wall_us)
+}
+
 /// Sums since a day, or of all stored days; of all services or of one.
 pub fn stats(main: &Main, since: Option<Day>, service: Option<&str>) -> Option<StatsSums> {
-    let today = Day::of(now().wall_us);
-    change(main.metrics.shared?, |metrics| {
-        metrics.stats(today, since, service)
-    })
+    change_of(main, |metrics| metrics.stats(today(), since, service))
 }
 
 /// The quota that a client has used up.
@@ -178,19 +185,29 @@ pub fn quota_reached(main: &Main, client: &Client) -> Option<QuotaReached> {
     if client.quota.limits().is_empty() {
         return None;
     }
-    let today = Day::of(now().wall_us);
-    let reached = change(main.metrics.shared?, |metrics| {
-        metrics.passed(&client.name, &client.quota, today)
-    });
-    reached.flatten()
+    let passed =
+        |metrics: &mut MetricsZone<'_>| metrics.passed(&client.name, &client.quota, today());
+    change_of(main, passed).flatten()
 }
 
 /// Adds what a service reports about a lock.
 pub fn report(main: &Main, report: &UsageReport<'_>) {
-    if let Some(shared) = main.metrics.shared {
-        let day = Day::of(now().wall_us);
-        change(shared, |metrics| metrics.report(day, report));
-    }
+    change_of(main, |metrics| metrics.report(today(), report));
+}
+
+/// Requests of each pool in the last minute, and how many failed.
+pub fn recent<'a>(main: &Main, pools: impl Iterator<Item = &'a Pool>) -> Vec<Counts> {
+    let now_ms = now().mono_ms;
+    let recent = |metrics: &mut MetricsZone<'_>| {
+        let counts = pools.map(|pool| metrics.recent(&pool.name, now_ms));
+        counts.collect()
+    };
+    change_of(main, recent).unwrap_or_default()
+}
+
+/// Counters of each service since the metrics began.
+pub fn services(main: &Main) -> Vec<(String, Counters)> {
+    change_of(main, |metrics| metrics.services()).unwrap_or_default()
 }
 
 /// Adds an ended request, and the time when its client was last seen, later in this turn of
@@ -214,26 +231,4 @@ pub fn add(shared: SharedZone, record: Record<'static>, names: [&str; 4]) {
 pub fn stop() {
     flush();
     BATCH.take();
-}
-
-/// Requests of each pool in the last minute, and how many failed.
-pub fn recent<'a>(main: &Main, pools: impl Iterator<Item = &'a Pool>) -> Vec<Counts> {
-    let now_ms = now().mono_ms;
-    let told = main.metrics.shared.and_then(|shared| {
-        change(shared, |metrics| {
-            pools
-                .map(|pool| metrics.recent(&pool.name, now_ms))
-                .collect()
-        })
-    });
-    told.unwrap_or_default()
-}
-
-/// Counters of each service since the metrics began.
-pub fn services(main: &Main) -> Vec<(String, Counters)> {
-    let told = main
-        .metrics
-        .shared
-        .and_then(|shared| change(shared, |metrics| metrics.services()));
-    told.unwrap_or_default()
 }

@@ -16,7 +16,8 @@ use openai_core::redlock::share::{Instance, RowId, RowSums, Sharing};
 use openai_core::redlock::{ErrorKind, NodeId, NodeSet, ScriptCall, ShareNames, Value};
 use serde_json::json;
 
-use super::{event, metrics, now, snapshot};
+use super::metrics::{self, today};
+use super::{event, snapshot};
 use crate::config::{Main, RedlockGroup};
 
 /// Maximum number of rows that are written to the zone at once, because other workers wait
@@ -36,13 +37,6 @@ struct Channel {
 
 /// The names of pools, each with the ids of its keys.
 pub type KeyIds = Vec<(String, Vec<String>)>;
-
-/// The names that rows may have.
-fn names_of(services: &[String], keys: KeyIds) -> SharedNames {
-    let pools = keys.iter();
-    let pools = pools.map(|(name, ids)| (name.as_str(), ids.clone()));
-    SharedNames::new(services.iter().map(String::as_str), pools)
-}
 
 struct Sharer {
     services: Vec<String>,
@@ -65,8 +59,8 @@ thread_local! {
     static SHARER: RefCell<Option<Sharer>> = const { RefCell::new(None) };
 }
 
-fn sharer<T>(act: impl FnOnce(&mut Sharer) -> T) -> Option<T> {
-    SHARER.with_borrow_mut(|sharer| sharer.as_mut().map(act))
+fn sharer<T>(act: impl FnOnce(&mut Sharer) -> Option<T>) -> Option<T> {
+    SHARER.with_borrow_mut(|sharer| act(sharer.as_mut()?))
 }
 
 fn row(day: Day, name: String) -> RowId {
@@ -74,10 +68,6 @@ fn row(day: Day, name: String) -> RowId {
         day: day.number(),
         name: name.into(),
     }
-}
-
-fn today() -> Day {
-    Day::of(now().wall_us)
 }
 
 /// Starts to share stats through those of the groups that are in use.
@@ -104,7 +94,7 @@ pub fn start(main: &Main, keys: KeyIds, in_use: &[bool]) {
     };
     let clients = main.clients.iter().flat_map(|clients| clients.as_slice());
     let services: Vec<_> = clients.map(|client| client.name.clone()).collect();
-    let names = Rc::new(RefCell::new(names_of(&services, keys)));
+    let names = Rc::new(RefCell::new(SharedNames::new(&services, keys)));
     let accepting = Rc::clone(&names);
     let accepts = move |row: &RowId, sums: &RowSums| accepting.borrow().accept(row, sums, today());
     let mut sharer = Sharer {
@@ -128,54 +118,52 @@ pub fn start(main: &Main, keys: KeyIds, in_use: &[bool]) {
 /// Sets the names that rows may have, after the keys have changed.
 pub fn keys_changed(keys: KeyIds) {
     sharer(|sharer| {
-        let names = names_of(&sharer.services, keys);
-        *sharer.names.borrow_mut() = names;
+        *sharer.names.borrow_mut() = SharedNames::new(&sharer.services, keys);
+        Some(())
     });
 }
 
 /// Milliseconds between two rounds with a group; `None` if this worker does not share.
 pub fn interval_ms(group: usize) -> Option<u64> {
-    let interval_ms = |sharer: &mut Sharer| Some(sharer.channels.get(group)?.as_ref()?.interval_ms);
-    sharer(interval_ms).flatten().filter(|_| is_first_worker())
+    let interval_ms = sharer(|sharer| Some(sharer.channel(group)?.interval_ms));
+    interval_ms.filter(|_| is_first_worker())
 }
 
 /// Handles a new connection to a node.
 pub fn opened(group: usize, node: NodeId) {
     sharer(|sharer| {
-        if let Some(at) = sharer.place(group, node) {
-            sharer.sharing.opened(at);
-        }
+        let at = sharer.place(group, node)?;
+        sharer.sharing.opened(at);
+        Some(())
     });
 }
 
 /// Starts a round with all nodes of a group, and returns their number.
 pub fn begin_round(group: usize) -> Option<usize> {
-    let nodes = |sharer: &mut Sharer| {
+    sharer(|sharer| {
         sharer.count();
-        let channel = sharer.channels.get(group)?.as_ref()?;
-        for at in channel.first..channel.first + channel.nodes {
+        let &Channel { first, nodes, .. } = sharer.channel(group)?;
+        for at in first..first + nodes {
             sharer.sharing.begin_round(at);
         }
-        Some(channel.nodes)
-    };
-    sharer(nodes).flatten()
+        Some(nodes)
+    })
 }
 
 /// The next command for a node, if there is one. `id` names the node's data set if it has
 /// no id yet.
 pub fn next(group: usize, node: NodeId, id: u64) -> Option<ScriptCall> {
-    let next = |sharer: &mut Sharer| {
+    sharer(|sharer| {
         let at = sharer.place(group, node)?;
-        let channel = sharer.channels.get(group)?.as_ref()?;
-        sharer.sharing.next(at, &channel.names, id)
-    };
-    sharer(next).flatten()
+        let names = Rc::clone(&sharer.channel(group)?.names);
+        sharer.sharing.next(at, &names, id)
+    })
 }
 
 /// Handles a node's reply. Returns an error if it is the first in a row; never for a lost
 /// connection.
 pub fn answered(group: usize, node: NodeId, value: &Value) -> Option<ErrorKind> {
-    sharer(|sharer| sharer.answered(group, node, value)).flatten()
+    sharer(|sharer| sharer.answered(group, node, value))
 }
 
 /// The last commands of a worker that exits.
@@ -193,27 +181,29 @@ pub fn stop() -> Option<LastWords> {
 impl LastWords {
     /// The last commands for a node.
     pub fn of(&mut self, group: usize, node: NodeId, id: u64) -> Vec<ScriptCall> {
-        let at = self.0.place(group, node);
-        let channel = self.0.channels.get(group).and_then(Option::as_ref);
-        let Some((at, channel)) = at.zip(channel) else {
+        let sharer = &mut self.0;
+        let names = sharer
+            .channel(group)
+            .map(|channel| Rc::clone(&channel.names));
+        let Some((at, names)) = sharer.place(group, node).zip(names) else {
             return vec![];
         };
-        self.0.sharing.last_words(at, &channel.names, id)
+        sharer.sharing.last_words(at, &names, id)
     }
 }
 
 /// Writes received counts to the zone.
 fn note() {
-    let missed = sharer(|sharer| {
+    let is_news = sharer(|sharer| {
         let from = sharer.heard.len().saturating_sub(MOST_NOTED);
         let heard = sharer.heard.split_off(from);
         if !sharer.heard.is_empty() {
             sharer.note.start(1);
         }
-        let missed = metrics::raise_others(sharer.zone, today(), &heard);
-        missed.is_some_and(|missed| missed > 0 && !std::mem::replace(&mut sharer.is_full, true))
+        let missed = metrics::raise_others(sharer.zone, today(), &heard)?;
+        Some(missed > 0 && !std::mem::replace(&mut sharer.is_full, true))
     });
-    if missed == Some(true) {
+    if is_news == Some(true) {
         let fields =
             json!({ "hint": "the stats of other machines do not fit: enlarge openai_stats" });
         event(Level::Warn, "stats_not_kept", fields);
@@ -221,9 +211,13 @@ fn note() {
 }
 
 impl Sharer {
+    fn channel(&self, group: usize) -> Option<&Channel> {
+        self.channels.get(group)?.as_ref()
+    }
+
     /// Index of a node among the nodes of all channels.
     fn place(&self, group: usize, node: NodeId) -> Option<usize> {
-        let channel = self.channels.get(group)?.as_ref()?;
+        let channel = self.channel(group)?;
         let node = usize::from(node.0);
         (node < channel.nodes).then_some(channel.first + node)
     }

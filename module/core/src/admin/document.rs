@@ -8,8 +8,7 @@
 use std::sync::OnceLock;
 
 use serde_json::{Map, Value, json};
-use utoipa::ToSchema;
-use utoipa::openapi::{RefOr, Schema};
+use utoipa::OpenApi;
 
 use super::openai;
 use super::problem::ErrorResponse;
@@ -29,7 +28,8 @@ pub fn document() -> &'static str {
         let document = serde_json::from_str(include_str!("openapi.json"));
         let mut document: Value = document.unwrap_or_default();
         document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
-        document["components"]["schemas"] = schemas();
+        document["components"]["schemas"] =
+            json!(Schemas::openapi().components.unwrap_or_default().schemas);
         let paths = document["paths"].as_object_mut().into_iter().flatten();
         for (_, methods) in paths {
             let operations = methods.as_object_mut().into_iter().flatten();
@@ -98,32 +98,21 @@ fn meaning(status: &str) -> &'static str {
     }
 }
 
-type Named = (String, RefOr<Schema>);
-
-fn schemas() -> Value {
-    let mut all = vec![];
-    let adders: [fn(&mut Vec<Named>); 14] = [
-        add::<AcquireRequest>,
-        add::<ReleaseRequest>,
-        add::<ExtendRequest>,
-        add::<AcquireResponse>,
-        add::<ReleaseResponse>,
-        add::<ActiveLocks>,
-        add::<ForceReleaseResponse>,
-        add::<CleanupResponse>,
-        add::<Health>,
-        add::<Index>,
-        add::<SystemInfo>,
-        add::<Stats>,
-        add::<GatewayStatus>,
-        add::<ErrorResponse>,
-    ];
-    adders.into_iter().for_each(|add| add(&mut all));
-    let all = all.into_iter().map(|(name, schema)| (name, json!(schema)));
-    Value::Object(all.collect())
-}
-
-fn add<T: ToSchema>(schemas: &mut Vec<Named>) {
-    schemas.push((T::name().into_owned(), T::schema()));
-    T::schemas(schemas);
-}
+#[derive(OpenApi)]
+#[openapi(components(schemas(
+    AcquireRequest,
+    ReleaseRequest,
+    ExtendRequest,
+    AcquireResponse,
+    ReleaseResponse,
+    ActiveLocks,
+    ForceReleaseResponse,
+    CleanupResponse,
+    Health,
+    Index,
+    SystemInfo,
+    Stats,
+    GatewayStatus,
+    ErrorResponse,
+)))]
+struct Schemas;

@@ -4,40 +4,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::response::{Health, HealthStatus, PoolHealth, UpstreamHealth};
-use super::status::NodeStatus;
-use crate::circuit::{CircuitState, CircuitView, Counts};
-use crate::lease::PoolGauges;
+use crate::circuit::{CircuitState, Counts};
+use crate::view::{NodeStatus, PoolView, UpstreamView};
 
 /// Minimum number of requests in the last minute before a share of failures matters.
 const FEWEST: u32 = 5;
-
-/// Facts about a pool from which its health is derived.
-#[derive(Clone, Debug, Default)]
-pub struct PoolFacts {
-    /// Name.
-    pub pool: String,
-    /// Current state; `None` when the zone does not contain the pool.
-    pub gauges: Option<PoolGauges>,
-    /// Whether all keys are invalid or out of quota.
-    pub is_unusable: bool,
-    /// The Redis nodes, if the pool has any.
-    pub nodes: Vec<NodeStatus>,
-    /// Number of nodes that must vote; 0 if the pool needs no nodes.
-    pub needed: usize,
-    /// Whether leases fall back to this machine when too few nodes vote.
-    pub falls_back: bool,
-    /// Requests of the last minute.
-    pub recent: Counts,
-}
-
-/// Facts about an upstream from which its health is derived.
-#[derive(Clone, Debug)]
-pub struct UpstreamFacts {
-    /// Name.
-    pub upstream: String,
-    /// State and counts of its circuit.
-    pub circuit: CircuitView,
-}
 
 /// Subject of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -70,6 +41,24 @@ pub struct Finding {
     pub advice: String,
 }
 
+impl Finding {
+    fn new(
+        status: HealthStatus,
+        subject: Subject,
+        name: &str,
+        message: String,
+        advice: &str,
+    ) -> Self {
+        Self {
+            status,
+            subject,
+            name: name.to_owned(),
+            message,
+            advice: advice.to_owned(),
+        }
+    }
+}
+
 /// Whether at least half of sufficiently many requests failed.
 fn fails(recent: Counts) -> bool {
     recent.all >= FEWEST && u64::from(recent.failed) * 2 >= u64::from(recent.all)
@@ -78,16 +67,12 @@ fn fails(recent: Counts) -> bool {
 impl Health {
     /// Derives the health. The gateway is unhealthy when no pool can lease keys.
     #[must_use]
-    pub fn of(pools: &[PoolFacts], upstreams: &[UpstreamFacts], timestamp: String) -> Self {
+    pub fn of(pools: &[PoolView], upstreams: &[UpstreamView], timestamp: String) -> Self {
         let mut findings = vec![];
-        let pools: Vec<_> = pools
-            .iter()
-            .map(|facts| facts.judge(&mut findings))
-            .collect();
-        let upstreams: Vec<_> = upstreams
-            .iter()
-            .map(|facts| facts.judge(&mut findings))
-            .collect();
+        let pools = pools.iter().map(|view| pool(view, &mut findings));
+        let pools: Vec<_> = pools.collect();
+        let upstreams = upstreams.iter().map(|view| upstream(view, &mut findings));
+        let upstreams = upstreams.collect();
         let works = |pool: &PoolHealth| pool.status != HealthStatus::Unhealthy;
         let status = match pools.iter().any(works) {
             false => HealthStatus::Unhealthy,
@@ -105,130 +90,95 @@ impl Health {
     }
 }
 
-impl PoolFacts {
-    fn judge(&self, findings: &mut Vec<Finding>) -> PoolHealth {
-        let own = [self.lease(), self.locks(), self.requests()];
-        let own: Vec<_> = own.into_iter().flatten().collect();
-        let of_nodes = self.nodes.iter().filter_map(node);
-        let of_nodes: Vec<_> = of_nodes.collect();
-        let status = own.iter().chain(&of_nodes).map(|finding| finding.status);
-        let status = status.max().unwrap_or(HealthStatus::Healthy);
-        findings.extend(own);
-        for finding in of_nodes {
-            // Pools of the same group share its nodes.
-            if !findings.contains(&finding) {
-                findings.push(finding);
-            }
-        }
-        let gauges = self.gauges.unwrap_or_default();
-        PoolHealth {
-            pool: self.pool.clone(),
-            status,
-            slots: gauges.slots,
-            held: gauges.held,
-            waiting: gauges.waiting,
-            keys: gauges.keys,
-            keys_cooling_down: gauges.keys_cooling_down,
-            nodes: self.nodes.iter().map(|node| node.state.clone()).collect(),
-            recent_requests: self.recent.all,
-            recent_failed: self.recent.failed,
+fn pool(view: &PoolView, findings: &mut Vec<Finding>) -> PoolHealth {
+    let own = [leases(view), votes(view), requests(view)];
+    let own = own.into_iter().flatten();
+    let own: Vec<_> = own.chain(view.nodes.iter().filter_map(node)).collect();
+    let status = own.iter().map(|finding| finding.status).max();
+    for finding in own {
+        // Pools of the same group share its nodes.
+        if finding.subject != Subject::Node || !findings.contains(&finding) {
+            findings.push(finding);
         }
     }
-
-    fn finding(
-        &self,
-        status: HealthStatus,
-        subject: Subject,
-        message: String,
-        advice: &str,
-    ) -> Finding {
-        Finding {
-            status,
-            subject,
-            name: self.pool.clone(),
-            message,
-            advice: advice.to_owned(),
-        }
+    PoolHealth {
+        pool: view.name.clone(),
+        status: status.unwrap_or(HealthStatus::Healthy),
+        slots: view.gauges.slots,
+        held: view.gauges.held,
+        waiting: view.gauges.waiting,
+        keys: view.gauges.keys,
+        keys_cooling_down: view.gauges.keys_cooling_down,
+        nodes: view.nodes.iter().map(|node| node.state.clone()).collect(),
+        recent_requests: view.recent.all,
+        recent_failed: view.recent.failed,
     }
+}
 
-    /// A finding if the pool has no slots, or some of its keys are cooling down.
-    fn lease(&self) -> Option<Finding> {
-        let pool = &self.pool;
-        let gauges = self.gauges.unwrap_or_default();
-        if gauges.slots == 0 {
-            return Some(self.finding(
-                HealthStatus::Unhealthy,
-                Subject::Pool,
-                format!("Pool {pool} has no slots."),
-                "Check the error log for messages about its keys and openai_zone.",
-            ));
-        }
-        let (cooling, all) = (gauges.keys_cooling_down, gauges.keys);
-        if cooling == 0 {
-            return None;
-        }
-        if cooling == all && self.is_unusable {
-            return Some(self.finding(
-                HealthStatus::Unhealthy,
-                Subject::Keys,
-                format!("Every key of pool {pool} is invalid or out of quota."),
-                "Replace the keys, or check their accounts at the provider.",
-            ));
-        }
-        Some(self.finding(
+/// A finding if the pool has no slots, or some of its keys are cooling down.
+fn leases(view: &PoolView) -> Option<Finding> {
+    let (pool, cooling, all) = (&view.name, view.gauges.keys_cooling_down, view.gauges.keys);
+    let (status, subject, message, advice) = if view.gauges.slots == 0 {
+        (
+            HealthStatus::Unhealthy,
+            Subject::Pool,
+            format!("Pool {pool} has no slots."),
+            "Check the error log for messages about its keys and openai_zone.",
+        )
+    } else if cooling == 0 {
+        return None;
+    } else if cooling == all && view.is_unusable() {
+        (
+            HealthStatus::Unhealthy,
+            Subject::Keys,
+            format!("Every key of pool {pool} is invalid or out of quota."),
+            "Replace the keys, or check their accounts at the provider.",
+        )
+    } else {
+        (
             HealthStatus::Degraded,
             Subject::Keys,
             format!("{cooling} of {all} keys of pool {pool} cannot be used now."),
             "A key over its rate limit recovers by itself. Replace an invalid key. For a key out \
              of quota, check the account.",
-        ))
-    }
+        )
+    };
+    Some(Finding::new(status, subject, pool, message, advice))
+}
 
-    /// A finding if too few nodes vote.
-    fn locks(&self) -> Option<Finding> {
-        let pool = &self.pool;
-        let votes = |node: &&NodeStatus| matches!(node.state.as_str(), "up" | "suspect");
-        let (voting, all) = (self.nodes.iter().filter(votes).count(), self.nodes.len());
-        if voting >= self.needed {
-            return None;
-        }
-        let needed = self.needed;
-        let (status, so) = match self.falls_back {
-            true => (
-                HealthStatus::Degraded,
-                "leases are exclusive on this machine only",
-            ),
-            false => (HealthStatus::Unhealthy, "no request gets a key"),
-        };
-        Some(self.finding(
-            status,
-            Subject::Pool,
-            format!(
-                "{voting} of {all} Redis nodes of pool {pool} can vote, {needed} are needed: {so}."
-            ),
-            "Start the Redis nodes that are down.",
-        ))
+/// A finding if too few nodes vote.
+fn votes(view: &PoolView) -> Option<Finding> {
+    let (voting, needed) = (view.nodes_in(&["up", "suspect"]), view.needed);
+    if voting >= needed {
+        return None;
     }
+    let (status, so) = match view.falls_back {
+        true => (
+            HealthStatus::Degraded,
+            "leases are exclusive on this machine only",
+        ),
+        false => (HealthStatus::Unhealthy, "no request gets a key"),
+    };
+    let (pool, all) = (&view.name, view.nodes.len());
+    let message = format!(
+        "{voting} of {all} Redis nodes of pool {pool} can vote, {needed} are needed: {so}."
+    );
+    let advice = "Start the Redis nodes that are down.";
+    Some(Finding::new(status, Subject::Pool, pool, message, advice))
+}
 
-    /// A finding if too many requests failed.
-    fn requests(&self) -> Option<Finding> {
-        let Counts { all, failed } = self.recent;
-        fails(self.recent).then(|| {
-            self.finding(
-                HealthStatus::Degraded,
-                Subject::Pool,
-                format!(
-                    "{failed} of {all} requests of pool {} failed in the last minute.",
-                    self.pool
-                ),
-                "The access log has the outcome of each.",
-            )
-        })
-    }
+/// A finding if too many requests failed.
+fn requests(view: &PoolView) -> Option<Finding> {
+    let (pool, Counts { all, failed }) = (&view.name, view.recent);
+    let message = format!("{failed} of {all} requests of pool {pool} failed in the last minute.");
+    let advice = "The access log has the outcome of each.";
+    let status = HealthStatus::Degraded;
+    fails(view.recent).then(|| Finding::new(status, Subject::Pool, pool, message, advice))
 }
 
 fn node(node: &NodeStatus) -> Option<Finding> {
-    let advice = match node.state.as_str() {
+    let (name, state) = (&node.node, &*node.state);
+    let advice = match state {
         "up" => return None,
         "suspect" => "The node is slow: check its load and the network.",
         "failing" => "The node answers commands with errors: check its memory, replicas and ACL.",
@@ -236,56 +186,38 @@ fn node(node: &NodeStatus) -> Option<Finding> {
         _ => "Check that the server runs and can be reached. The error log has the reason.",
     };
     let error = node.error.as_ref().map(|error| format!(" ({error})"));
-    Some(Finding {
-        status: HealthStatus::Degraded,
-        subject: Subject::Node,
-        name: node.node.clone(),
-        message: format!(
-            "Redis node {} is {}{}.",
-            node.node,
-            node.state,
-            error.unwrap_or_default()
-        ),
-        advice: advice.to_owned(),
-    })
+    let message = format!("Redis node {name} is {state}{}.", error.unwrap_or_default());
+    let status = HealthStatus::Degraded;
+    Some(Finding::new(status, Subject::Node, name, message, advice))
 }
 
-impl UpstreamFacts {
-    fn judge(&self, findings: &mut Vec<Finding>) -> UpstreamHealth {
-        let (name, Counts { all, failed }) = (&self.upstream, self.circuit.recent);
-        let text = format!("{failed} of {all} attempts failed in the last minute.");
-        let message = match self.circuit.state {
-            CircuitState::Open => Some(format!("The circuit of {name} is open: {text}")),
-            CircuitState::HalfOpen => Some(format!(
-                "The circuit of {name} is half open: the next requests are probes."
-            )),
-            CircuitState::Closed if fails(self.circuit.recent) => {
-                Some(format!("Upstream {name} fails: {text}"))
-            }
-            CircuitState::Closed => None,
-        };
-        let status = match message {
-            Some(_) => HealthStatus::Degraded,
-            None => HealthStatus::Healthy,
-        };
-        findings.extend(message.map(|message| {
-            Finding {
-                status,
-                subject: Subject::Upstream,
-                name: name.clone(),
-                message,
-                advice:
-                    "Check the error log and the provider's status page. The gateway probes the \
-                     upstream by itself."
-                        .to_owned(),
-            }
-        }));
-        UpstreamHealth {
-            upstream: name.clone(),
-            status,
-            circuit: self.circuit.state.as_str().to_owned(),
-            recent_attempts: all,
-            recent_failed: failed,
+fn upstream(view: &UpstreamView, findings: &mut Vec<Finding>) -> UpstreamHealth {
+    let (name, circuit) = (&view.name, &view.circuit);
+    let Counts { all, failed } = circuit.recent;
+    let text = format!("{failed} of {all} attempts failed in the last minute.");
+    let message = match circuit.state {
+        CircuitState::Open => Some(format!("The circuit of {name} is open: {text}")),
+        CircuitState::HalfOpen => Some(format!(
+            "The circuit of {name} is half open: the next requests are probes."
+        )),
+        CircuitState::Closed if fails(circuit.recent) => {
+            Some(format!("Upstream {name} fails: {text}"))
         }
+        CircuitState::Closed => None,
+    };
+    let status = match message {
+        Some(_) => HealthStatus::Degraded,
+        None => HealthStatus::Healthy,
+    };
+    let advice = "Check the error log and the provider's status page. The gateway probes the \
+                  upstream by itself.";
+    let finding = |message| Finding::new(status, Subject::Upstream, name, message, advice);
+    findings.extend(message.map(finding));
+    UpstreamHealth {
+        upstream: name.clone(),
+        status,
+        circuit: circuit.state.as_str().to_owned(),
+        recent_attempts: all,
+        recent_failed: failed,
     }
 }

@@ -20,7 +20,7 @@ mod time;
 
 pub use context::LockContext;
 pub use document::document;
-pub use health::{Finding, PoolFacts, Subject, UpstreamFacts};
+pub use health::{Finding, Subject};
 pub use page::{DOCS_PAGE, Page, STATUS_PAGE, docs_file};
 pub use problem::Problem;
 pub use request::{Acquire, Extend, MAX_BODY, Release, ReportedUsage};
@@ -31,10 +31,7 @@ pub use response::{
 };
 pub use route::{Access, ApiRoute, route};
 pub use stats::{RECENT_DAYS, Stats, StatsQuery};
-pub use status::{
-    CircuitStatus, GatewayStatus, KeyStatus, NodeStatus, PoolStatus, ServiceMetrics, Waiters,
-};
-pub use time::rfc3339;
+pub use status::{CircuitStatus, GatewayStatus, KeyStatus, PoolStatus, ServiceMetrics, Waiters};
 
 /// Formats the id of a lock: 32 hexadecimal digits.
 #[must_use]

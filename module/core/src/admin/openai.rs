@@ -2,7 +2,7 @@
 
 use openai_wire::ApiError;
 use openai_wire::head::Field;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// The path of the example.
 pub const PATH: &str = "/v1/chat/completions";
@@ -28,49 +28,14 @@ const ERRORS: &[ApiError] = &[
     ApiError::UpstreamTimeout,
 ];
 
-/// The operation of the path in the document.
+/// The operation of the path in the document. The errors are added to its description.
 pub fn chat_completions() -> Value {
-    let error = json!({
-        "description": "An error of OpenAI or of the gateway.",
-        "content": { "application/json": { "schema": { "$ref": "#/components/schemas/ErrorResponse" } } },
-    });
-    json!({ "post": {
-        "operationId": "createChatCompletion",
-        "summary": "Send a request to OpenAI",
-        "description": format!(
-            "This path is an example. In a location with the directive `openai`, every path of OpenAI's API works in \
-             the same way: the gateway leases a key, sends the request with it, and returns OpenAI's response. Errors \
-             of the gateway itself have OpenAI's form:\n\n{}",
-            errors()
-        ),
-        "requestBody": { "required": true, "content": { "application/json": {
-            "schema": {
-                "type": "object",
-                "properties": {
-                    "model": { "type": "string" },
-                    "messages": { "type": "array", "items": { "type": "object" } },
-                    "stream": { "type": "boolean", "description": "Whether to return the response as server-sent events." },
-                },
-                "required": ["model", "messages"],
-            },
-            "example": {
-                "model": "gpt-4o-mini",
-                "messages": [{ "role": "user", "content": "Hello" }],
-                "stream": true,
-            },
-        } } },
-        "responses": {
-            "200": {
-                "description": "A chat completion, or its chunks.",
-                "content": {
-                    "application/json": { "schema": { "type": "object" } },
-                    "text/event-stream": { "schema": { "type": "string" } },
-                },
-            },
-            "default": error,
-        },
-        "security": [{ "bearer": [] }, { "serviceToken": [] }],
-    } })
+    let path = serde_json::from_str(include_str!("chat_completions.json"));
+    let mut path: Value = path.unwrap_or_default();
+    if let Some(Value::String(description)) = path.pointer_mut("/post/description") {
+        description.push_str(&errors());
+    }
+    path
 }
 
 /// The errors as a table in Markdown.

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use crate::lease::ServiceState;
 
 /// An error response.
+#[must_use]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The HTTP status.
@@ -69,7 +70,6 @@ impl Problem {
     }
 
     /// One of the gateway's common errors, with its status, code and message.
-    #[must_use]
     pub fn of(error: ApiError) -> Self {
         let mut problem = Self::new(error.status(), error.code(), error.message());
         problem.error.r#type = error.kind();
@@ -79,13 +79,11 @@ impl Problem {
     }
 
     /// 404: the path does not exist.
-    #[must_use]
     pub fn no_such_path() -> Self {
         Self::new(404, None, "The path does not exist.")
     }
 
     /// 405: the path exists only for the methods in `allow`.
-    #[must_use]
     pub fn method_not_allowed(allow: &'static str) -> Self {
         let message = format!("This path accepts {allow} only.");
         Self {
@@ -95,68 +93,58 @@ impl Problem {
     }
 
     /// 400: the body is not valid JSON.
-    #[must_use]
     pub fn malformed(reason: &str) -> Self {
         Self::new(400, None, format!("The body is not valid JSON: {reason}."))
     }
 
     /// 422: a field is missing.
-    #[must_use]
     pub fn missing(field: &str) -> Self {
         let message = format!("Missing required parameter: '{field}'.");
         Self::new(422, Some("missing_required_parameter"), message).about(field)
     }
 
     /// 422: a field has a wrong type.
-    #[must_use]
     pub fn wrong_kind(field: &str, reason: &str) -> Self {
         let message = format!("Invalid type for '{field}': {reason}.");
         Self::new(422, Some("invalid_type"), message).about(field)
     }
 
     /// 422: a field has an invalid value.
-    #[must_use]
     pub fn wrong_value(field: &str, wanted: &str) -> Self {
         let message = format!("Invalid value for '{field}': {wanted}.");
         Self::new(422, Some("invalid_value"), message).about(field)
     }
 
     /// 403: the operation requires the token of an administrator.
-    #[must_use]
     pub fn admin_only() -> Self {
         let message = "This requires the token of an administrator.";
         Self::new(403, Some("admin_required"), message)
     }
 
     /// 403: the client may not see the stats of other services.
-    #[must_use]
     pub fn not_your_service() -> Self {
         let message = "A client may see its own stats only.";
         Self::new(403, Some("admin_required"), message).about("service")
     }
 
     /// 404: the service does not exist.
-    #[must_use]
     pub fn no_such_service() -> Self {
         let message = "The service does not exist.";
         Self::new(404, Some("service_not_found"), message).about("service")
     }
 
     /// 403: the lock belongs to another service.
-    #[must_use]
     pub fn not_owner() -> Self {
         let message = "The lock belongs to another service.";
         Self::new(403, Some("not_lock_owner"), message)
     }
 
     /// 404: the lock does not exist, or no longer.
-    #[must_use]
     pub fn no_such_lock() -> Self {
         Self::new(404, Some("lock_not_found"), "The lock does not exist.").about("lock_id")
     }
 
     /// 404: the pool does not exist, or not at this location.
-    #[must_use]
     pub fn no_such_pool() -> Self {
         Self::new(
             404,
@@ -167,14 +155,12 @@ impl Problem {
     }
 
     /// 409: the slot is held by a request of the gateway, not by a service lock.
-    #[must_use]
     pub fn held_by_request() -> Self {
         let message = "This is the lease of a running request; it ends with the request.";
         Self::new(409, Some("held_by_request"), message).about("lock_id")
     }
 
     /// 409: the lock has ended.
-    #[must_use]
     pub fn ended(state: ServiceState) -> Self {
         let (code, message) = match state {
             ServiceState::Forced => (
@@ -189,7 +175,6 @@ impl Problem {
     }
 
     /// 503: the zone has no room for another lock.
-    #[must_use]
     pub fn table_full() -> Self {
         let message = "The gateway has no room for another lock.";
         Self {

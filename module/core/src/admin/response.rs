@@ -201,10 +201,9 @@ pub struct Index {
     pub links: BTreeMap<&'static str, &'static str>,
 }
 
-impl Index {
+impl Default for Index {
     /// The index of this version of the module.
-    #[must_use]
-    pub fn new() -> Self {
+    fn default() -> Self {
         let links = [
             ("docs", "/docs"),
             ("health", "/health"),
@@ -221,12 +220,6 @@ impl Index {
             version: env!("CARGO_PKG_VERSION"),
             links: links.into(),
         }
-    }
-}
-
-impl Default for Index {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -314,7 +307,7 @@ pub struct PoolInfo {
     /// Name of the pool.
     pub pool: String,
     /// Scope of the slots' exclusivity: `shm` on this machine, `redlock` on several machines.
-    pub backend: String,
+    pub backend: &'static str,
     /// Ids of the API keys.
     pub keys: Vec<String>,
     /// Number of slots.

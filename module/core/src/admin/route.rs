@@ -52,28 +52,20 @@ impl ApiRoute {
     /// The required role.
     #[must_use]
     pub fn access(&self) -> Access {
-        match self {
-            // The pages contain no data, and a browser sends no token when it opens them.
-            Self::Health | Self::StatusPage | Self::Docs => Access::Public,
-            Self::Acquire
-            | Self::Release
-            | Self::Extend
-            | Self::Active
-            | Self::Stats
-            | Self::Metrics
-            | Self::SystemInfo
-            | Self::OpenApi
-            | Self::Index => Access::Client,
-            Self::ForceRelease(_) | Self::Cleanup | Self::Status => Access::Admin,
-        }
+        self.needs().1
     }
 
-    /// The HTTP method.
-    fn method(&self) -> &'static str {
+    /// The HTTP method and the required role.
+    fn needs(&self) -> (&'static str, Access) {
         match self {
-            Self::Acquire | Self::Release | Self::Extend | Self::Cleanup => "POST",
-            Self::ForceRelease(_) => "DELETE",
-            _ => "GET",
+            // The pages contain no data, and a browser sends no token when it opens them.
+            Self::Health | Self::StatusPage | Self::Docs => ("GET", Access::Public),
+            Self::Acquire | Self::Release | Self::Extend => ("POST", Access::Client),
+            Self::ForceRelease(_) => ("DELETE", Access::Admin),
+            Self::Cleanup => ("POST", Access::Admin),
+            Self::Status => ("GET", Access::Admin),
+            Self::Active | Self::Stats | Self::Metrics => ("GET", Access::Client),
+            Self::SystemInfo | Self::OpenApi | Self::Index => ("GET", Access::Client),
         }
     }
 
@@ -115,7 +107,7 @@ impl ApiRoute {
 /// When the path does not exist, or does not accept the method.
 pub fn route(method: &str, path: &str) -> Result<ApiRoute, Problem> {
     let route = ApiRoute::of(path).ok_or(Problem::no_such_path())?;
-    let wanted = route.method();
+    let (wanted, _) = route.needs();
     if method == wanted || (wanted == "GET" && method == "HEAD") {
         return Ok(route);
     }

@@ -92,8 +92,8 @@ pub struct Sums {
     pub hold_seconds: f64,
 }
 
-impl From<&Counters> for Sums {
-    fn from(counters: &Counters) -> Self {
+impl From<Counters> for Sums {
+    fn from(counters: Counters) -> Self {
         let outcomes = OUTCOMES.into_iter().zip(counters.outcomes());
         let is_known = counters.cost > 0 || counters.unpriced == 0;
         Self {
@@ -205,7 +205,7 @@ impl Stats {
         timestamp: String,
     ) -> Self {
         let add = |sum: Counters, line: &StatsRow| sum.plus(&line.sum());
-        let recent: Sums = (&recent.services.iter().fold(Counters::default(), add)).into();
+        let recent: Sums = recent.services.iter().fold(Counters::default(), add).into();
         let nothing = StatsRow {
             name: service.unwrap_or_default().to_owned(),
             ..StatsRow::default()
@@ -219,15 +219,15 @@ impl Stats {
         let elsewhere = lines.fold(Counters::default(), |sum, line| sum.plus(&line.elsewhere));
         let by_service = |line: &&StatsRow| ServiceSums {
             service: line.name.clone(),
-            sums: (&line.sum()).into(),
+            sums: line.sum().into(),
         };
         let by_model = |line: &StatsRow| ModelSums {
             model: line.name.clone(),
-            sums: (&line.sum()).into(),
+            sums: line.sum().into(),
         };
         let by_pool = |line: &StatsRow| PoolSums {
             pool: line.name.clone(),
-            sums: (&line.sum()).into(),
+            sums: line.sum().into(),
         };
         let by_key = |line: &StatsRow| {
             let (pool, key) = line
@@ -237,7 +237,7 @@ impl Stats {
             KeySums {
                 pool: pool.to_owned(),
                 key_id: key.to_owned(),
-                sums: (&line.sum()).into(),
+                sums: line.sum().into(),
             }
         };
         let all = service.is_none();
@@ -246,8 +246,8 @@ impl Stats {
             total_cost: recent.cost_dollars,
             total_tokens: recent.tokens.total,
             request_count: recent.requests,
-            total: (&total).into(),
-            elsewhere: (elsewhere != Counters::default()).then(|| (&elsewhere).into()),
+            total: total.into(),
+            elsewhere: (elsewhere != Counters::default()).then(|| elsewhere.into()),
             services: services.iter().map(by_service).collect(),
             models: all.then(|| figures.models.iter().map(by_model).collect()),
             pools: all.then(|| figures.pools.iter().map(by_pool).collect()),

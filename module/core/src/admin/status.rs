@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::health::Finding;
 use super::response::{ActiveLock, HealthStatus};
+use crate::view::NodeStatus;
 
 /// Current state of the gateway.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -41,7 +42,7 @@ pub struct PoolStatus {
     /// Name of the pool.
     pub pool: String,
     /// Scope of the slots' exclusivity: `shm` on this machine, `redlock` on several machines.
-    pub backend: String,
+    pub backend: &'static str,
     /// Health of the pool as a whole.
     #[schema(inline)]
     pub status: HealthStatus,
@@ -80,10 +81,10 @@ pub struct KeyStatus {
     /// Id of the key.
     pub key_id: String,
     /// `active`, `cooling_down` or `probation`.
-    pub state: String,
+    pub state: &'static str,
     /// Cause of the cool-down: `configured_limit`, `provider_limit`, `rate_limited`,
     /// `quota_exceeded` or `invalid_key`. Null in other states.
-    pub cause: Option<String>,
+    pub cause: Option<&'static str>,
     /// When the cool-down ends. Null in other states.
     #[schema(format = DateTime)]
     pub until: Option<String>,
@@ -102,21 +103,7 @@ pub struct KeyStatus {
     /// Consecutive failures.
     pub failures: u32,
     /// Attempts with the key, by verdict, since nginx started.
-    pub attempts: BTreeMap<String, u32>,
-}
-
-/// State of a Redis node.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct NodeStatus {
-    /// Address.
-    pub node: String,
-    /// `up`, `suspect`, `failing`, `quarantined` or `down`.
-    pub state: String,
-    /// The error with which a `failing` node answers.
-    #[schema(example = "OOM")]
-    pub error: Option<String>,
-    /// Round-trip time in microseconds.
-    pub round_trip_us: Option<u64>,
+    pub attempts: BTreeMap<&'static str, u32>,
 }
 
 /// State of the circuit of an upstream.
@@ -125,7 +112,7 @@ pub struct CircuitStatus {
     /// Name of the upstream.
     pub upstream: String,
     /// `closed`, `open` or `half_open`.
-    pub state: String,
+    pub state: &'static str,
     /// Attempts in the window of the circuit, without repeated failures of the same request.
     pub attempts: u32,
     /// Failed attempts in the window of the circuit, without repeated failures of the same request.
@@ -147,7 +134,7 @@ pub struct ServiceMetrics {
     /// Name of the client; empty for requests without a client.
     pub service: String,
     /// Requests by outcome.
-    pub requests: BTreeMap<String, u64>,
+    pub requests: BTreeMap<&'static str, u64>,
     /// Prompt tokens.
     pub prompt_tokens: u64,
     /// Completion tokens.

@@ -28,7 +28,7 @@ pub enum Outlook {
 }
 
 /// State and counts of a key, for listings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeyView {
     /// Its index in the zone.
     pub key: u32,

@@ -8,7 +8,7 @@ pub(super) const BOUNDS: [u64; 16] = [
 ];
 
 /// Counts of durations by bucket.
-#[derive(Clone, Copy, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct Histogram {
     counts: [u64; BOUNDS.len() + 1],
@@ -30,6 +30,10 @@ impl Histogram {
             Some(*sum)
         });
         BOUNDS.into_iter().zip(sums)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count() == 0
     }
 
     pub(super) fn count(&self) -> u64 {

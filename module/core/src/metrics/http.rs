@@ -3,8 +3,10 @@
 use std::sync::LazyLock;
 
 use bytemuck::{Pod, Zeroable};
+use serde::{Deserialize, Serialize};
 
 use super::histogram::Histogram;
+use super::named_counts;
 
 pub(super) const METHODS: [&str; 8] = [
     "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "other",
@@ -119,10 +121,12 @@ impl Http {
 }
 
 /// The requests of a method and an endpoint.
-#[derive(Clone, Copy, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable, Serialize, Deserialize)]
 #[repr(C)]
 pub(super) struct Cell {
+    #[serde(with = "named_counts")]
     pub(super) statuses: [u64; STATUSES.len()],
+    #[serde(with = "named_counts")]
     pub(super) duration: Histogram,
 }
 
@@ -137,30 +141,22 @@ impl Cell {
 
 pub(super) const CELLS: usize = METHODS.len() * ENDPOINTS.len();
 
-pub(super) fn method_of(cell: usize) -> &'static str {
-    METHODS[cell % METHODS.len()]
+/// The cells that have counted requests, with their methods and endpoints.
+pub(super) fn used(cells: &[Cell]) -> impl Iterator<Item = (&'static str, &'static str, &Cell)> {
+    let used = cells.iter().enumerate();
+    let used = used.filter(|(_, cell)| !cell.duration.is_empty());
+    used.map(|(at, cell)| {
+        let (endpoint, method) = (at / METHODS.len(), at % METHODS.len());
+        (METHODS[method], ENDPOINTS[endpoint].0, cell)
+    })
 }
 
-pub(super) fn endpoint_of(cell: usize) -> &'static str {
-    ENDPOINTS[cell / METHODS.len()].0
-}
-
-/// The endpoint's label in the API metrics: its path below `/v1/`, otherwise `other`.
-pub(super) fn api_endpoint_of(cell: usize) -> &'static str {
-    let path = endpoint_of(cell);
-    if path.starts_with("/v1/") {
-        path
-    } else {
-        ENDPOINTS[ENDPOINTS.len() - 1].0
-    }
-}
-
-pub(super) fn status_of(at: usize) -> &'static str {
+pub(super) fn status_names() -> &'static [String; STATUSES.len()] {
     static NAMES: LazyLock<[String; STATUSES.len()]> = LazyLock::new(|| {
         STATUSES.map(|status| match status {
             0 => "other".to_owned(),
             status => status.to_string(),
         })
     });
-    &NAMES[at]
+    &NAMES
 }

@@ -2,45 +2,10 @@
 
 use openai_wire::Verdict;
 
-use super::exposition::{Exposition, Labels, labels};
-use crate::circuit::CircuitView;
+use super::exposition::{Exposition, Labels, by_name, labels, values};
 use crate::clients::QuotaLimit;
-use crate::lease::KeyView;
-
-/// Current state of a pool.
-#[derive(Debug, Clone, Copy)]
-pub struct LivePool<'a> {
-    /// Name.
-    pub name: &'a str,
-    /// Held leases.
-    pub held: u32,
-    /// Number of waiting requests.
-    pub waiting: u32,
-    /// Number of slots.
-    pub slots: u32,
-    /// For pools with locks: the nodes of its group that can vote, and all of its nodes.
-    pub nodes: Option<(u32, u32)>,
-}
-
-/// Current state of a key.
-#[derive(Debug, Clone, Copy)]
-pub struct LiveKey<'a> {
-    /// The pool.
-    pub pool: &'a str,
-    /// The id.
-    pub id: &'a str,
-    /// State and counts from the zone.
-    pub view: KeyView,
-}
-
-/// Current state of the circuit of an upstream.
-#[derive(Debug, Clone, Copy)]
-pub struct LiveCircuit<'a> {
-    /// The upstream.
-    pub upstream: &'a str,
-    /// State and counts from the zone.
-    pub status: CircuitView,
-}
+use crate::lease::{KeyView, PoolGauges};
+use crate::view::{PoolView, UpstreamView};
 
 /// A quota of a client.
 #[derive(Debug, Clone, Copy)]
@@ -62,11 +27,9 @@ pub struct Live<'a> {
     /// The module's version.
     pub version: &'a str,
     /// All pools of the configuration.
-    pub pools: &'a [LivePool<'a>],
-    /// All keys of the pools.
-    pub keys: &'a [LiveKey<'a>],
-    /// All circuits.
-    pub circuits: &'a [LiveCircuit<'a>],
+    pub pools: &'a [PoolView],
+    /// All upstreams with a circuit.
+    pub upstreams: &'a [UpstreamView],
     /// All quotas.
     pub quotas: &'a [LiveQuota<'a>],
     /// Clients with a request in the last [`ACTIVE_SECONDS`].
@@ -85,183 +48,94 @@ impl Live<'_> {
         }
         self.add_quotas(all, service);
         if service.is_none() {
-            all.gauges(
-                "active_users",
-                "Clients with a request that ended in the last 5 minutes.",
-                std::iter::once((&String::new(), self.active_users as f64)),
-            );
-            all.gauges(
-                "openai_keys_refused",
-                "1 while changed key files have an error and the keys stay as they were.",
-                std::iter::once((&String::new(), f64::from(u8::from(self.keys_refused)))),
-            );
+            let refused = f64::from(u8::from(self.keys_refused));
+            all.add("active_users", [("", self.active_users as f64)]);
+            all.add("openai_keys_refused", [("", refused)]);
         }
-        all.gauges(
-            "openai_gateway_info",
-            "Always 1; the label version is the version of the module.",
-            std::iter::once((&labels([("version", self.version)]), 1.0)),
-        );
+        let version = labels([("version", self.version)]);
+        all.add("openai_gateway_info", [(&*version, 1.0)]);
     }
 
     fn add_pools(&self, all: &mut Exposition) {
-        let pools = named(self.pools, |pool| labels([("pool", pool.name)]));
-        let mut of = |name: &str, help: &str, pick: fn(&LivePool<'_>) -> Option<u32>| {
-            let told = pools
-                .iter()
-                .filter_map(|(labels, pool)| Some((labels, pick(pool)?.into())));
-            all.gauges(name, help, told);
+        let pools = self.pools.iter();
+        let pools = pools.map(|pool| (labels([("pool", &pool.name)]), pool));
+        let pools: Vec<_> = pools.collect();
+        let gauge = |pick: fn(&PoolGauges) -> u32| {
+            values(&pools, move |pool| Some(pick(&pool.gauges).into()))
         };
-        of(
-            "openai_service_active_locks",
-            "Held leases by pool.",
-            |pool| Some(pool.held),
-        );
-        of("openai_pool_slots", "Slots by pool.", |pool| {
-            Some(pool.slots)
-        });
-        of("openai_pool_waiting", "Waiting requests by pool.", |pool| {
-            Some(pool.waiting)
-        });
-        of(
-            "openai_redlock_nodes_voting",
-            "Redis servers of the pool's group that can vote.",
-            |pool| pool.nodes.map(|(voting, _)| voting),
-        );
-        of(
-            "openai_redlock_nodes",
-            "Redis servers of the pool's group.",
-            |pool| pool.nodes.map(|(_, all)| all),
-        );
+        let nodes = |count: fn(&PoolView) -> usize| {
+            let has_nodes = |pool: &&PoolView| !pool.nodes.is_empty();
+            values(&pools, move |pool| {
+                has_nodes(pool).then(|| count(pool) as f64)
+            })
+        };
+        all.add("openai_service_active_locks", gauge(|pool| pool.held));
+        all.add("openai_pool_slots", gauge(|pool| pool.slots));
+        all.add("openai_pool_waiting", gauge(|pool| pool.waiting));
+        let voting = nodes(|pool| pool.nodes_in(&["up"]));
+        all.add("openai_redlock_nodes_voting", voting);
+        all.add("openai_redlock_nodes", nodes(|pool| pool.nodes.len()));
     }
 
     fn add_keys(&self, all: &mut Exposition) {
-        let keys = named(self.keys, |key| {
-            labels([("pool", key.pool), ("key", key.id)])
+        let keys = self.pools.iter().flat_map(|pool| {
+            let keys = pool.keys.iter();
+            keys.map(|(id, view)| ([("pool", &*pool.name), ("key", id)], view))
         });
-        let states: Vec<_> = self.keys.iter().map(LiveKey::state_labels).collect();
-        all.gauges(
-            "openai_key_state",
-            "1 for the state of the key: active, cooling_down (with its cause) or probation. Others are absent.",
-            states.iter().map(|labels| (labels, 1.0)),
-        );
-        let mut of = |name: &str, help: &str, pick: fn(&KeyView) -> Option<f64>| {
-            let told = keys
-                .iter()
-                .filter_map(|(labels, key)| Some((labels, pick(&key.view)?)));
-            all.gauges(name, help, told);
-        };
-        of("openai_key_in_flight", "Held leases on the key.", |view| {
-            Some(view.in_use.into())
+        let states = keys.clone().map(|([pool, key], view)| {
+            let state = ("state", view.state().as_str());
+            match view.cause {
+                Some(cause) => labels([pool, key, state, ("cause", cause.as_str())]),
+                None => labels([pool, key, state]),
+            }
         });
-        of(
-            "openai_key_cooldown_seconds",
-            "Remaining cool-down of the key; absent when it is not cooling down.",
-            |view| view.cause.map(|_| view.left_ms as f64 / 1e3),
-        );
-        of(
-            "openai_key_remaining_requests",
-            "Requests left of the provider's limit for the key; absent when unknown.",
-            |view| view.requests.map(|left| left as f64),
-        );
-        of(
-            "openai_key_remaining_tokens",
-            "Tokens left of the provider's limit for the key; absent when unknown.",
-            |view| view.tokens.map(|left| left as f64),
-        );
-        let attempts = keys.iter().flat_map(|(labels, key)| {
-            let told = Verdict::ALL.into_iter().zip(key.view.attempts);
-            // The series `ok` always exists, so that a rate has a first value.
-            told.filter(|&(verdict, count)| count > 0 || verdict == Verdict::Ok)
-                .map(|(verdict, count)| {
-                    let labels = Labels::with(labels, "verdict", verdict.as_str());
-                    (labels, count.into())
-                })
+        let states: Vec<_> = states.map(|labels| (labels, ())).collect();
+        all.add("openai_key_state", values(&states, |()| Some(1.0)));
+        let keys: Vec<_> = keys.map(|(names, view)| (labels(names), view)).collect();
+        let value = |pick: fn(&KeyView) -> Option<f64>| values(&keys, move |view| pick(view));
+        all.add("openai_key_in_flight", value(|key| Some(key.in_use.into())));
+        let left = value(|key| key.cause.map(|_| key.left_ms as f64 / 1e3));
+        all.add("openai_key_cooldown_seconds", left);
+        let requests = value(|key| key.requests.map(|left| left as f64));
+        all.add("openai_key_remaining_requests", requests);
+        let tokens = value(|key| key.tokens.map(|left| left as f64));
+        all.add("openai_key_remaining_tokens", tokens);
+        let attempts = by_name(&keys, "verdict", 1, |view| {
+            let verdicts = Verdict::ALL.into_iter().zip(view.attempts);
+            verdicts.map(|(verdict, count)| (verdict.as_str(), count.into()))
         });
-        all.counters(
-            "openai_key_attempts_total",
-            "Attempts with the key, by verdict.",
-            attempts,
-        );
+        all.add("openai_key_attempts_total", attempts);
     }
 
     fn add_circuits(&self, all: &mut Exposition) {
-        let circuits = named(self.circuits, |it| labels([("upstream", it.upstream)]));
-        all.gauges(
-            "openai_circuit_state",
-            "1 for the state of the upstream's circuit: closed, open or half_open. Others are absent.",
-            circuits.iter().map(|(labels, circuit)| {
-                let state = circuit.status.state.as_str();
-                (Labels::with(labels, "state", state), 1.0)
-            }),
-        );
-        let mut of = |name: &str, help: &str, pick: fn(&CircuitView) -> u32| {
-            let told = circuits.iter();
-            let told = told.map(|(labels, circuit)| (labels, pick(&circuit.status).into()));
-            all.gauges(name, help, told);
-        };
-        of(
-            "openai_circuit_attempts",
-            "Attempts in the window of the upstream's circuit, without repeated failures of the same request.",
-            |status| status.all,
-        );
-        of(
-            "openai_circuit_failures",
-            "Failed attempts in the window of the upstream's circuit, without repeated failures of the same request.",
-            |status| status.failed,
-        );
-        of(
-            "openai_circuit_trips",
-            "How often the upstream's circuit has opened since it was last closed.",
-            |status| status.trips,
-        );
-    }
-}
-
-impl Live<'_> {
-    fn add_quotas(&self, all: &mut Exposition, service: Option<&str>) {
-        let mut quotas = named(self.quotas, |quota| {
-            let (kind, period) = (quota.limit.measure(), quota.limit.period());
-            labels([
-                ("service", quota.service),
-                ("kind", kind),
-                ("period", period),
-            ])
+        let circuits = self.upstreams.iter();
+        let circuits = circuits.map(|it| (labels([("upstream", &it.name)]), it.circuit));
+        let circuits: Vec<_> = circuits.collect();
+        let states = circuits.iter().map(|(labels, circuit)| {
+            let state = circuit.state.as_str();
+            (Labels::with(labels, "state", state), 1.0)
         });
-        quotas.retain(|(_, quota)| service.is_none_or(|name| name == quota.service));
-        let mut of = |name: &str, help: &str, amount: fn(&LiveQuota<'_>) -> u64| {
-            let told = quotas.iter();
-            let told = told.map(|(labels, quota)| (labels, quota.limit.shown(amount(quota))));
-            all.gauges(name, help, told);
-        };
-        of(
-            "openai_service_quota",
-            "Quota of a service per day or month, in UTC; costs in dollars.",
-            |quota| quota.limit.most,
-        );
-        of(
-            "openai_service_quota_used",
-            "Used part of the quota.",
-            |quota| quota.used,
-        );
+        all.add("openai_circuit_state", states);
+        let attempts = values(&circuits, |circuit| Some(circuit.all.into()));
+        all.add("openai_circuit_attempts", attempts);
+        let failures = values(&circuits, |circuit| Some(circuit.failed.into()));
+        all.add("openai_circuit_failures", failures);
+        let trips = values(&circuits, |circuit| Some(circuit.trips.into()));
+        all.add("openai_circuit_trips", trips);
     }
-}
 
-impl LiveKey<'_> {
-    /// Labels of the key's state, with the cause of a cool-down.
-    fn state_labels(&self) -> String {
-        let [pool, key, state] = [
-            ("pool", self.pool),
-            ("key", self.id),
-            ("state", self.view.state().as_str()),
-        ];
-        match self.view.cause {
-            Some(cause) => labels([pool, key, state, ("cause", cause.as_str())]),
-            None => labels([pool, key, state]),
-        }
+    fn add_quotas(&self, all: &mut Exposition, service: Option<&str>) {
+        let quotas = self.quotas.iter();
+        let quotas = quotas.filter(|quota| service.is_none_or(|name| name == quota.service));
+        let quotas = quotas.map(|quota| {
+            let kind = ("kind", quota.limit.measure());
+            let period = ("period", quota.limit.period());
+            (labels([("service", quota.service), kind, period]), quota)
+        });
+        let quotas: Vec<_> = quotas.collect();
+        let most = values(&quotas, |it| Some(it.limit.shown(it.limit.most)));
+        all.add("openai_service_quota", most);
+        let used = values(&quotas, |it| Some(it.limit.shown(it.used)));
+        all.add("openai_service_quota_used", used);
     }
-}
-
-/// Items with their labels.
-fn named<T>(all: &[T], name: impl Fn(&T) -> String) -> Vec<(String, &T)> {
-    all.iter().map(|one| (name(one), one)).collect()
 }

@@ -36,7 +36,7 @@ pub use day::Day;
 pub use end::{CLIENT_LEFT, RequestEnd};
 pub use exposition::CONTENT_TYPE;
 pub use http::{Endpoint, Http};
-pub use live::{ACTIVE_SECONDS, Live, LiveCircuit, LiveKey, LivePool, LiveQuota};
+pub use live::{ACTIVE_SECONDS, Live, LiveQuota};
 pub use record::{OUTCOMES, Outcome, PoolRequest, Record};
 pub use report::UsageReport;
 pub use row::{Counters, OTHER, hash};

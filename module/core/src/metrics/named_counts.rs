@@ -1,90 +1,80 @@
-//! Conversion between counters and named numbers, for snapshots.
+//! Records of counts in snapshots: JSON objects of named numbers, without zeros.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Pod;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::histogram::{BOUNDS, Histogram};
-use super::http::{STATUSES, status_of};
+use super::http::{STATUSES, status_names};
 use super::record::{OUTCOMES, Outcome};
-use super::row::Times;
-use super::words::{add, words, words_mut};
+use super::row::Counters;
+use super::words::{words, words_mut};
 
-/// Numbers by name, without zeros.
-pub(super) type NamedCounts = BTreeMap<Cow<'static, str>, u64>;
-
-/// Names of the words of [`Counters`], in order.
-pub(super) static COUNTERS: LazyLock<Vec<String>> = LazyLock::new(|| {
-    let first = [
-        "attempts",
-        "prompt",
-        "completion",
-        "cost",
-        "wait_ms",
-        "hold_ms",
-    ];
-    let last = [
-        "retries",
-        "cached",
-        "reasoning",
-        "estimated",
-        "unpriced",
-        "failed_locks",
-    ];
-    let outcomes = OUTCOMES.map(Outcome::as_str);
-    [&first[..], &outcomes, &last]
-        .concat()
-        .into_iter()
-        .map(str::to_owned)
-        .collect()
-});
-
-/// Names of the words of [`Histogram`].
-pub(super) static HISTOGRAM: LazyLock<Vec<String>> = LazyLock::new(|| {
-    let bounds = BOUNDS.iter().map(|bound| format!("le_{bound}_ms"));
-    let rest = ["over", "sum_ms"].map(str::to_owned);
-    bounds.chain(rest).collect()
-});
-
-/// Names of the statuses of a [`Cell`].
-pub(super) static STATUS: LazyLock<Vec<String>> = LazyLock::new(|| {
-    let names = (0..STATUSES.len()).map(status_of);
-    names.map(str::to_owned).collect()
-});
-
-pub(super) fn to_named<T: Pod>(names: &'static [String], record: &T) -> NamedCounts {
-    let named = names
-        .iter()
-        .zip(words(record))
-        .filter(|(_, word)| **word > 0);
-    named
-        .map(|(name, word)| (Cow::Borrowed(name.as_str()), *word))
-        .collect()
+/// A record whose words have names.
+pub(super) trait NamedCounts: Pod {
+    /// The names, in the order of the words.
+    fn names() -> &'static [String];
 }
 
-pub(super) fn from_named<T: Pod + Zeroable>(names: &[String], saved: &NamedCounts) -> T {
-    let mut record = T::zeroed();
-    for (name, word) in names.iter().zip(words_mut(&mut record)) {
-        *word = saved.get(name.as_str()).copied().unwrap_or_default();
+impl NamedCounts for Counters {
+    fn names() -> &'static [String] {
+        static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
+            let first = "attempts prompt completion cost wait_ms hold_ms".split(' ');
+            let last = "retries cached reasoning estimated unpriced failed_locks".split(' ');
+            let names = first.chain(OUTCOMES.map(Outcome::as_str)).chain(last);
+            names.map(str::to_owned).collect()
+        });
+        &NAMES
     }
-    record
 }
 
-pub(super) fn named_times(times: &Times) -> BTreeMap<String, NamedCounts> {
-    let mut times = *times;
-    let named = times.each().into_iter();
-    named
-        .map(|(name, histogram)| (name.to_owned(), to_named(&HISTOGRAM, histogram)))
-        .filter(|(_, words)| !words.is_empty())
-        .collect()
+impl NamedCounts for Histogram {
+    fn names() -> &'static [String] {
+        static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
+            let bounds = BOUNDS.iter().map(|bound| format!("le_{bound}_ms"));
+            bounds
+                .chain(["over", "sum_ms"].map(str::to_owned))
+                .collect()
+        });
+        &NAMES
+    }
 }
 
-pub(super) fn add_times(times: &mut Times, saved: &BTreeMap<String, NamedCounts>) {
-    for (name, histogram) in times.each() {
-        if let Some(words) = saved.get(name) {
-            add(histogram, &from_named::<Histogram>(&HISTOGRAM, words));
-        }
+impl NamedCounts for [u64; STATUSES.len()] {
+    fn names() -> &'static [String] {
+        status_names()
+    }
+}
+
+pub(super) fn serialize<T: NamedCounts, S: Serializer>(
+    record: &T,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    let named = T::names().iter().zip(words(record));
+    to.collect_map(named.filter(|(_, word)| **word > 0))
+}
+
+pub(super) fn deserialize<'de, T: NamedCounts, D: Deserializer<'de>>(
+    from: D,
+) -> Result<T, D::Error> {
+    let saved = HashMap::<String, u64>::deserialize(from)?;
+    let mut record = T::zeroed();
+    for (name, word) in T::names().iter().zip(words_mut(&mut record)) {
+        *word = saved.get(name).copied().unwrap_or_default();
+    }
+    Ok(record)
+}
+
+impl Serialize for Counters {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        serialize(self, to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Counters {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        deserialize(from)
     }
 }

@@ -7,9 +7,10 @@ use super::day::Day;
 use super::http::Http;
 
 /// Outcome of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Outcome {
     /// The upstream's response was delivered, with a status below 400.
+    #[default]
     Success,
     /// The upstream responded with 4xx other than 429.
     ClientError,
@@ -94,7 +95,7 @@ pub struct Record<'a> {
 }
 
 /// A request for a pool.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct PoolRequest<'a> {
     /// Name of the client; empty without one.
     pub service: &'a str,

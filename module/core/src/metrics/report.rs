@@ -1,10 +1,9 @@
 //! Usage that services report, and the times of services' last requests.
 
 use openai_wire::Tokens;
-use openai_wire::usage::Source;
 
 use super::day::Day;
-use super::record::{OUTCOMES, Outcome, PoolRequest};
+use super::record::{OUTCOMES, PoolRequest};
 use super::row::Counters;
 use super::words::add;
 use super::zone::{MetricsTable, MetricsZone, TABLES};
@@ -30,23 +29,16 @@ impl MetricsZone<'_> {
     /// request.
     pub fn report(&mut self, day: Day, report: &UsageReport<'_>) {
         self.turn(day);
+        let tokens = Tokens {
+            prompt: report.tokens,
+            ..Tokens::default()
+        };
         let request = PoolRequest {
             service: report.service,
             pool: report.pool,
             key: report.key,
-            model: "",
-            known_model: false,
-            outcome: Outcome::UpstreamError,
-            attempts: 0,
-            tokens: Tokens {
-                prompt: report.tokens,
-                ..Tokens::default()
-            },
-            source: Source::Exact,
-            cost: None,
-            wait_ms: None,
-            hold_ms: None,
-            first_token_ms: None,
+            tokens,
+            ..PoolRequest::default()
         };
         let mut counters = Counters::of(&request);
         counters.requests = [0; OUTCOMES.len()];

@@ -3,8 +3,10 @@
 use bytemuck::{Pod, Zeroable};
 use openai_wire::Tokens;
 use openai_wire::usage::Source;
+use serde::{Deserialize, Serialize};
 
 use super::histogram::Histogram;
+use super::named_counts;
 use super::record::{OUTCOMES, Outcome, PoolRequest};
 use super::words::{each, words};
 use crate::prices::UNITS_PER_DOLLAR;
@@ -64,7 +66,7 @@ pub fn hash(name: &str) -> u64 {
 }
 
 /// What is counted. What most requests add to comes first, within the first cache line of a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Counters {
     /// Attempts.
@@ -94,12 +96,6 @@ pub struct Counters {
     /// Locks whose service has reported a failure. Each was counted as a request when it was
     /// acquired.
     pub failed_locks: u64,
-}
-
-impl Default for Counters {
-    fn default() -> Self {
-        Self::zeroed()
-    }
 }
 
 impl Counters {
@@ -191,35 +187,29 @@ pub(super) struct Row {
 const _: () = assert!(size_of::<Row>().is_multiple_of(64));
 
 /// Histograms of a row of services, models or pools. There are too many keys for such rows.
-#[derive(Clone, Copy, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable, Serialize, Deserialize)]
+#[serde(default)]
 #[repr(C)]
 pub(super) struct Times {
+    #[serde(with = "named_counts", skip_serializing_if = "Histogram::is_empty")]
     pub(super) duration: Histogram,
+    #[serde(with = "named_counts", skip_serializing_if = "Histogram::is_empty")]
     pub(super) wait: Histogram,
+    #[serde(with = "named_counts", skip_serializing_if = "Histogram::is_empty")]
     pub(super) hold: Histogram,
+    #[serde(with = "named_counts", skip_serializing_if = "Histogram::is_empty")]
     pub(super) first_token: Histogram,
 }
 
 impl Times {
-    /// The histograms, by their names in snapshots.
-    pub(super) fn each(&mut self) -> [(&'static str, &mut Histogram); 4] {
-        [
-            ("duration", &mut self.duration),
-            ("wait", &mut self.wait),
-            ("hold", &mut self.hold),
-            ("first_token", &mut self.first_token),
-        ]
-    }
-
     /// Counts the durations of a request.
     pub(super) fn note(&mut self, request: &PoolRequest<'_>, duration_ms: u64) {
-        let all = [
-            Some(duration_ms),
-            request.wait_ms,
-            request.hold_ms,
-            request.first_token_ms,
-        ];
-        for ((_, histogram), ms) in self.each().into_iter().zip(all) {
+        for (histogram, ms) in [
+            (&mut self.duration, Some(duration_ms)),
+            (&mut self.wait, request.wait_ms),
+            (&mut self.hold, request.hold_ms),
+            (&mut self.first_token, request.first_token_ms),
+        ] {
             if let Some(ms) = ms {
                 histogram.note(ms);
             }

@@ -1,6 +1,5 @@
 //! Sharing of stats between machines: rows by day.
 
-use core::mem::offset_of;
 use std::collections::HashSet;
 
 use super::daily::KEPT_DAYS;
@@ -8,28 +7,15 @@ use super::day::Day;
 use super::record::OUTCOMES;
 use super::row::{Counters, OTHER};
 use super::snapshot::Snapshot;
-use super::words::{words, words_mut};
 use super::zone::{MetricsTable, MetricsZone, TABLES};
 use crate::redlock::share::{RowId, RowSums};
 
-/// The first counters in the format for other machines. The outcomes follow, since more of them
-/// may be added.
-const PLAIN: [usize; 11] = [
-    offset_of!(Counters, attempts),
-    offset_of!(Counters, prompt),
-    offset_of!(Counters, completion),
-    offset_of!(Counters, cached),
-    offset_of!(Counters, reasoning),
-    offset_of!(Counters, estimated),
-    offset_of!(Counters, cost),
-    offset_of!(Counters, unpriced),
-    offset_of!(Counters, wait_ms),
-    offset_of!(Counters, hold_ms),
-    offset_of!(Counters, retries),
-];
-/// Index of the sum of failed locks: behind the outcomes, and behind those still to be added.
+/// Index of the sum of failed locks in the format for other machines: behind the outcomes, and
+/// behind those still to be added.
 const FAILED_LOCKS: usize = 32;
-const _: () = assert!(PLAIN.len() + OUTCOMES.len() <= FAILED_LOCKS);
+/// Number of counters before the outcomes.
+const PLAIN: usize = 11;
+const _: () = assert!(PLAIN + OUTCOMES.len() <= FAILED_LOCKS);
 
 /// Prefixes of row names, by table.
 const LETTERS: [&str; TABLES.len()] = ["s", "m", "p", "k"];
@@ -40,17 +26,35 @@ pub(super) fn shared_name(table: MetricsTable, name: &str) -> String {
 }
 
 impl Counters {
-    /// The format for other machines. There is room behind the outcomes, since more of them may
-    /// be added.
+    /// The counters with their indexes in the format for other machines. The outcomes are behind
+    /// the other counters, since more of them may be added.
+    fn indexed(&mut self) -> impl Iterator<Item = (usize, &mut u64)> {
+        let plain: [_; PLAIN] = [
+            &mut self.attempts,
+            &mut self.prompt,
+            &mut self.completion,
+            &mut self.cached,
+            &mut self.reasoning,
+            &mut self.estimated,
+            &mut self.cost,
+            &mut self.unpriced,
+            &mut self.wait_ms,
+            &mut self.hold_ms,
+            &mut self.retries,
+        ];
+        let first = plain.into_iter().chain(&mut self.requests);
+        first
+            .enumerate()
+            .chain([(FAILED_LOCKS, &mut self.failed_locks)])
+    }
+
+    /// The format for other machines.
     #[must_use]
-    pub fn to_sums(&self) -> RowSums {
-        let words = words(self);
+    pub fn to_sums(mut self) -> RowSums {
         let mut sums = [0; FAILED_LOCKS + 1];
-        for (at, offset) in PLAIN.into_iter().enumerate() {
-            sums[at] = words[offset / size_of::<u64>()];
+        for (at, count) in self.indexed() {
+            sums[at] = *count;
         }
-        sums[PLAIN.len()..][..OUTCOMES.len()].copy_from_slice(&self.requests);
-        sums[FAILED_LOCKS] = self.failed_locks;
         RowSums::new(&sums)
     }
 
@@ -58,14 +62,9 @@ impl Counters {
     #[must_use]
     pub fn from_sums(sums: &RowSums) -> Self {
         let mut counters = Self::default();
-        let words = words_mut(&mut counters);
-        for (at, offset) in PLAIN.into_iter().enumerate() {
-            words[offset / size_of::<u64>()] = sums.get(at);
+        for (at, count) in counters.indexed() {
+            *count = sums.get(at);
         }
-        for (at, count) in counters.requests.iter_mut().enumerate() {
-            *count = sums.get(PLAIN.len() + at);
-        }
-        counters.failed_locks = sums.get(FAILED_LOCKS);
         counters
     }
 }
@@ -76,26 +75,24 @@ impl Counters {
 pub struct SharedNames(HashSet<String>);
 
 impl SharedNames {
-    /// The names of services, pools and keys.
-    pub fn new<'n>(
-        services: impl IntoIterator<Item = &'n str>,
-        pools: impl IntoIterator<Item = (&'n str, Vec<String>)>,
+    /// The names of services, and of pools with their keys.
+    pub fn new(
+        services: &[String],
+        pools: impl IntoIterator<Item = (String, Vec<String>)>,
     ) -> Self {
         let mut names = HashSet::new();
         for table in TABLES {
             names.extend(["", OTHER].map(|name| shared_name(table, name)));
         }
-        names.extend(
-            services
-                .into_iter()
-                .map(|name| shared_name(MetricsTable::Services, name)),
-        );
+        let services = services.iter();
+        names.extend(services.map(|name| shared_name(MetricsTable::Services, name)));
         for (pool, keys) in pools {
-            names.insert(shared_name(MetricsTable::Pools, pool));
-            let key = |key| shared_name(MetricsTable::Keys, &[pool, "/", key].concat());
+            names.insert(shared_name(MetricsTable::Pools, &pool));
             // Requests without a key have an empty id.
-            names.insert(key(""));
-            names.extend(keys.iter().map(|id| key(id.as_str())));
+            for key in keys.iter().map(String::as_str).chain([""]) {
+                let name = [&pool, "/", key].concat();
+                names.insert(shared_name(MetricsTable::Keys, &name));
+            }
         }
         Self(names)
     }
@@ -115,11 +112,13 @@ impl SharedNames {
 impl MetricsZone<'_> {
     /// Adds the snapshot of another zone that other machines know. Its sums per day count as
     /// theirs, as they share them with each other.
-    pub fn merge_shared(&mut self, saved: Snapshot, today: Day) {
-        let (totals, days) = saved.split();
-        self.merge(&totals, today);
-        let days = days.iter();
-        self.raise_others(today, days.map(|(day, name, sum)| (*day, &**name, *sum)));
+    pub fn merge_shared(&mut self, mut saved: Snapshot, today: Day) {
+        let days = saved.by_day(true);
+        saved.clear_days();
+        self.merge(&saved, today);
+        // The newest first, as there may not be room for all.
+        let days = days.iter().rev();
+        self.raise_others(today, days.map(|((day, name), sum)| (*day, &**name, *sum)));
     }
 
     /// The sums of this machine by day, with the row names used between machines. A day can be
@@ -159,20 +158,14 @@ impl MetricsZone<'_> {
         Some(shared_name(table, label.name()))
     }
 
-    fn is_half_full(&self, table: MetricsTable) -> bool {
-        // With the row `other`.
-        2 * (self.count_names(table) + 1) >= self.range(table).len()
-    }
-
     /// The row of a name from another machine, created if there is room.
     fn row_of(&mut self, name: &str) -> Option<usize> {
         let (letter, name) = name.split_once(':')?;
         let table = TABLES[LETTERS.iter().position(|&known| known == letter)?];
-        if table == MetricsTable::Models
-            && self.known(table, name).is_none()
-            && self.is_half_full(table)
-        {
-            // The other half is reserved for models requested on this machine.
+        // Half of the models, with the row `other`, are reserved for those requested on this machine.
+        let is_half_full = || 2 * (self.count_names(table) + 1) >= self.range(table).len();
+        let is_new = || self.known(table, name).is_none();
+        if table == MetricsTable::Models && is_new() && is_half_full() {
             return None;
         }
         let at = self.claim(table, name);

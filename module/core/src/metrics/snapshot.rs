@@ -9,14 +9,10 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::day::Day;
-use super::histogram::Histogram;
-use super::http::{CELLS, Cell, ENDPOINTS, METHODS, STATUSES, endpoint_of, method_of};
-use super::named_counts::{
-    COUNTERS, HISTOGRAM, NamedCounts, STATUS, add_times, from_named, named_times, to_named,
-};
+use super::http::{Cell, Endpoint, Http, used};
 use super::row::{Counters, OTHER, Row, Times};
 use super::shared::shared_name;
-use super::words::add;
+use super::words::{add, each};
 use super::zone::{MetricsTable, MetricsZone, TABLES};
 
 const FORMAT: u32 = 1;
@@ -94,21 +90,27 @@ pub type ByDay = BTreeMap<(Day, String), Counters>;
 struct SnapshotRow {
     table: String,
     name: String,
-    total: NamedCounts,
+    total: Counters,
     #[serde(default)]
-    times: BTreeMap<String, NamedCounts>,
+    times: Times,
     #[serde(default)]
-    days: BTreeMap<String, NamedCounts>,
+    days: BTreeMap<String, Counters>,
     #[serde(default)]
-    others: BTreeMap<String, NamedCounts>,
+    others: BTreeMap<String, Counters>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+impl SnapshotRow {
+    fn table(&self) -> Option<MetricsTable> {
+        TABLES.into_iter().find(|table| table.name() == self.table)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct SnapshotCell {
     method: String,
     endpoint: String,
-    statuses: NamedCounts,
-    duration: NamedCounts,
+    #[serde(flatten)]
+    cell: Cell,
 }
 
 /// The metrics of a zone, outside of shared memory.
@@ -188,39 +190,29 @@ impl Snapshot {
         for row in &mut self.rows {
             row.others.clear();
             if let Some(before) = rows.get(&(&row.table, &row.name)) {
-                subtract(&mut row.total, Some(&before.total));
-                for (kind, words) in &mut row.times {
-                    subtract(words, before.times.get(kind));
-                }
-                for (day, words) in &mut row.days {
-                    subtract(words, before.days.get(day));
+                row.total = row.total.since(&before.total);
+                row.times = each(row.times, &before.times, u64::saturating_sub);
+                for (day, sum) in &mut row.days {
+                    *sum = sum.since(before.days.get(day).unwrap_or(&Counters::default()));
                 }
             }
         }
         let cells = before.http.iter();
         let cells: BTreeMap<_, _> = cells.map(|c| ((&c.method, &c.endpoint), c)).collect();
-        for cell in &mut self.http {
-            if let Some(before) = cells.get(&(&cell.method, &cell.endpoint)) {
-                subtract(&mut cell.statuses, Some(&before.statuses));
-                subtract(&mut cell.duration, Some(&before.duration));
+        for saved in &mut self.http {
+            if let Some(before) = cells.get(&(&saved.method, &saved.endpoint)) {
+                saved.cell = each(saved.cell, &before.cell, u64::saturating_sub);
             }
         }
         self
     }
-}
 
-impl Snapshot {
-    /// Splits the snapshot into the metrics without days, and the sums by day of its zone and of
-    /// other machines together. The newest come first, as there may not be room for all.
-    pub(super) fn split(mut self) -> (Self, Vec<(Day, String, Counters)>) {
-        let sums = self.by_day(true).into_iter().rev();
-        let sums = sums.map(|((day, name), sum)| (day, name, sum));
-        let sums = sums.collect();
+    /// Removes the sums by day.
+    pub(super) fn clear_days(&mut self) {
         for row in &mut self.rows {
             row.days.clear();
             row.others.clear();
         }
-        (self, sums)
     }
 
     /// Turns the sums by day into those of other machines, for a zone that takes over a snapshot
@@ -228,9 +220,8 @@ impl Snapshot {
     #[must_use]
     pub fn of_another(mut self) -> Self {
         for row in &mut self.rows {
-            for (day, words) in std::mem::take(&mut row.days) {
-                let others = row.others.entry(day).or_default();
-                add_named(others, words);
+            for (day, sum) in std::mem::take(&mut row.days) {
+                add(row.others.entry(day).or_default(), &sum);
             }
         }
         self
@@ -242,11 +233,11 @@ impl Snapshot {
     pub fn by_day(&self, others: bool) -> ByDay {
         let mut sums = ByDay::new();
         for row in &self.rows {
-            let Some(table) = TABLES.into_iter().find(|table| table.name() == row.table) else {
+            let Some(table) = row.table() else {
                 continue;
             };
-            let others = row.others.iter().filter(|_| others);
-            for (day, sum) in parsed(row.days.iter().chain(others)) {
+            let others = parsed(&row.others).filter(|_| others);
+            for (day, sum) in parsed(&row.days).chain(others) {
                 let name = shared_name(table, &row.name);
                 add(sums.entry((day, name)).or_default(), &sum);
             }
@@ -262,8 +253,8 @@ impl From<UsedRows> for Snapshot {
             let row = SnapshotRow {
                 table: table.name().to_owned(),
                 name: row.label.name().to_owned(),
-                total: to_named(&COUNTERS, &row.counters),
-                times: times.as_ref().map(named_times).unwrap_or_default(),
+                total: row.counters,
+                times: times.unwrap_or_default(),
                 ..SnapshotRow::default()
             };
             saved.insert(*at, row);
@@ -278,20 +269,17 @@ impl From<UsedRows> for Snapshot {
                 &mut row.days
             };
             // A day can have been closed twice when the clock went back.
-            let sums = days.entry(day.to_string()).or_default();
-            add_named(sums, to_named(&COUNTERS, sum));
+            add(days.entry(day.to_string()).or_default(), sum);
         }
         // A row may contain only sums of other machines.
+        let is_zero = |sum: &Counters| *sum == Counters::default();
         saved.retain(|_, row| {
-            !(row.total.is_empty() && row.days.is_empty() && row.others.is_empty())
+            !(is_zero(&row.total) && row.days.is_empty() && row.others.is_empty())
         });
-        let used = copy.cells.iter().enumerate();
-        let used = used.filter(|(_, cell)| cell.duration.count() > 0);
-        let http = used.map(|(at, cell)| SnapshotCell {
-            method: method_of(at).to_owned(),
-            endpoint: endpoint_of(at).to_owned(),
-            statuses: to_named(&STATUS, &cell.statuses),
-            duration: to_named(&HISTOGRAM, &cell.duration),
+        let http = used(&copy.cells).map(|(method, endpoint, cell)| SnapshotCell {
+            method: method.to_owned(),
+            endpoint: endpoint.to_owned(),
+            cell: *cell,
         });
         Self {
             rows: saved.into_values().collect(),
@@ -341,17 +329,16 @@ impl MetricsZone<'_> {
     pub fn merge(&mut self, saved: &Snapshot, today: Day) {
         self.turn(today);
         for row in &saved.rows {
-            let Some(table) = TABLES.into_iter().find(|table| table.name() == row.table) else {
+            let Some(table) = row.table() else {
                 continue;
             };
             let at = self.claim(table, &row.name);
-            let total: Counters = from_named(&COUNTERS, &row.total);
             // First: if the process died in between, earlier days would else count as the current
             // one.
-            self.daily.add_past(at, &total, parsed(&row.days));
-            add(&mut self.rows[at].counters, &total);
+            self.daily.add_past(at, &row.total, parsed(&row.days));
+            add(&mut self.rows[at].counters, &row.total);
             if let Some(times) = self.times.get_mut(at) {
-                add_times(times, &row.times);
+                add(times, &row.times);
             }
             if row.name != OTHER && table == MetricsTable::Services {
                 let name = shared_name(table, &row.name);
@@ -360,19 +347,9 @@ impl MetricsZone<'_> {
             }
         }
         for saved in &saved.http {
-            let method = METHODS.iter().position(|known| *known == saved.method);
-            let endpoint = ENDPOINTS
-                .iter()
-                .position(|(known, _)| *known == saved.endpoint);
-            let (method, endpoint) = (
-                method.unwrap_or(METHODS.len() - 1),
-                endpoint.unwrap_or(CELLS / METHODS.len() - 1),
-            );
-            let cell = &mut self.cells[endpoint * METHODS.len() + method];
-            let more = from_named::<[u64; STATUSES.len()]>(&STATUS, &saved.statuses);
-            add(&mut cell.statuses, &more);
-            let more: Histogram = from_named(&HISTOGRAM, &saved.duration);
-            add(&mut cell.duration, &more);
+            let endpoint = Endpoint::of(saved.endpoint.as_bytes());
+            let at = Http::new(saved.method.as_bytes(), endpoint, 0).cell();
+            add(&mut self.cells[at], &saved.cell);
         }
         self.daily.recover(self.rows);
     }
@@ -384,23 +361,7 @@ fn checksum(body: &[u8]) -> String {
 }
 
 /// Sums by day; entries with an invalid day are skipped.
-fn parsed<'s>(
-    days: impl IntoIterator<Item = (&'s String, &'s NamedCounts)>,
-) -> impl Iterator<Item = (Day, Counters)> {
-    let days = days.into_iter();
-    days.filter_map(|(day, words)| Some((Day::parse(day)?, from_named(&COUNTERS, words))))
-}
-
-fn add_named(words: &mut NamedCounts, more: NamedCounts) {
-    for (name, more) in more {
-        let word = words.entry(name).or_default();
-        *word = word.saturating_add(more);
-    }
-}
-
-fn subtract(words: &mut NamedCounts, before: Option<&NamedCounts>) {
-    for (name, word) in words.iter_mut() {
-        let before = before.and_then(|before| before.get(name)).copied();
-        *word = word.saturating_sub(before.unwrap_or_default());
-    }
+fn parsed(days: &BTreeMap<String, Counters>) -> impl Iterator<Item = (Day, Counters)> {
+    let days = days.iter();
+    days.filter_map(|(day, sum)| Some((Day::parse(day)?, *sum)))
 }

@@ -79,6 +79,19 @@ struct MetricsHeader {
     used: [u64; TABLES.len()],
 }
 
+/// The records whose numbers do not depend on the zone's size.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct FixedRecords {
+    cells: [Cell; CELLS],
+    times: [Times; TIMED],
+    head: DailyState,
+    identity: SnapshotIdentity,
+    months: [ServiceMonth; SERVICES],
+    seen: [u64; SERVICES],
+    recent: [Window; POOLS],
+}
+
 /// A copy of the metrics without earlier days.
 pub struct MetricsCopy {
     words: Vec<u64>,
@@ -155,13 +168,7 @@ pub struct MetricsZone<'a> {
 }
 
 impl<'a> MetricsZone<'a> {
-    const FIXED: usize = size_of::<MetricsHeader>()
-        + CELLS * size_of::<Cell>()
-        + TIMED * size_of::<Times>()
-        + size_of::<DailyState>()
-        + size_of::<SnapshotIdentity>()
-        + SERVICES * (size_of::<ServiceMonth>() + size_of::<u64>())
-        + POOLS * size_of::<Window>();
+    const FIXED: usize = size_of::<MetricsHeader>() + size_of::<FixedRecords>();
 
     /// Size of a zone with rows for that many keys and sums of some days.
     #[must_use]
@@ -215,35 +222,27 @@ impl<'a> MetricsZone<'a> {
         // First, so that rows begin on a cache line.
         let (rows, rest) = carve(rest, shape.rows)?;
         let (begun, rest) = carve(rest, shape.rows)?;
-        let (cells, rest) = carve(rest, CELLS)?;
-        let (times, rest) = carve(rest, TIMED)?;
-        let (head, rest) = carve::<DailyState>(rest, 1)?;
-        let (identity, rest) = carve::<SnapshotIdentity>(rest, 1)?;
-        let (months, rest) = carve(rest, SERVICES)?;
-        let (seen, rest) = carve(rest, SERVICES)?;
-        let (recent, rest) = carve(rest, POOLS)?;
+        let (fixed, rest) = carve::<FixedRecords>(rest, 1)?;
         let (tags, rest) = carve(rest, shape.sums)?;
         let (sums, _) = carve(rest, shape.sums)?;
-        let (Some(header), Some(head), Some(identity)) =
-            (header.first_mut(), head.first_mut(), identity.first_mut())
-        else {
+        let ([header], [fixed]) = (header, fixed) else {
             return Err(MetricsZoneError::TooSmall(size));
         };
         Ok(Self {
             header,
-            cells,
-            times,
+            cells: &mut fixed.cells,
+            times: &mut fixed.times,
             rows,
             daily: DailyStats {
-                head,
-                identity,
-                months,
+                head: &mut fixed.head,
+                identity: &mut fixed.identity,
+                months: &mut fixed.months,
                 begun,
                 tags,
                 sums,
             },
-            seen,
-            recent,
+            seen: &mut fixed.seen,
+            recent: &mut fixed.recent,
         })
     }
 
@@ -357,20 +356,15 @@ impl<'a> MetricsZone<'a> {
         .map(|(_, row, times)| (row, times))
     }
 
-    /// Creates rows with zeros for names of the configuration. `false` if there is no room for one.
-    pub fn introduce(&mut self, service: Option<&str>, pool_and_key: Option<(&str, &str)>) -> bool {
-        let mut joined = [0; NAME];
-        let mut names = vec![];
-        names.extend(service.map(|name| (MetricsTable::Services, name)));
-        if let Some((pool, key)) = pool_and_key {
-            names.push((MetricsTable::Pools, pool));
-            names.push((MetricsTable::Keys, join(&mut joined, pool, key)));
-        }
-        let mut have_rows = true;
-        for (table, name) in names {
-            have_rows &= self.claim(table, name) != self.range(table).start;
-        }
-        have_rows
+    /// Creates a row with zeros for a service of the configuration. `false` if there is no room.
+    pub fn introduce_service(&mut self, name: &str) -> bool {
+        self.claim(MetricsTable::Services, name) != self.range(MetricsTable::Services).start
+    }
+
+    /// Creates rows with zeros for a key of the configuration and its pool.
+    pub fn introduce_key(&mut self, pool: &str, key: &str) {
+        self.claim(MetricsTable::Pools, pool);
+        self.claim(MetricsTable::Keys, join(&mut [0; NAME], pool, key));
     }
 
     /// The row with this name, created if there is room; otherwise `other`.

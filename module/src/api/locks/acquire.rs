@@ -1,6 +1,5 @@
 //! Acquiring locks.
 
-use nginx_safe::Answer;
 use openai_core::admin::{Acquire, LockStatus, Problem};
 use openai_core::attempts::seconds;
 use openai_core::lease::{EntrustError, ServiceLock, Terms};
@@ -28,7 +27,7 @@ impl Exchange<'_> {
                 zone.service_lock_for(&client, &asked.service, request)
             });
             if let Some(known) = known.ok_or_else(unavailable)? {
-                return self.granted_again(&known).map(|it| self.answer(it));
+                return self.granted_again(&known);
             }
         }
         let request = asked.request.clone().or_else(pool::request_id);
@@ -63,10 +62,7 @@ impl Exchange<'_> {
         let call = self.ctx.as_lock_call().call.take();
         match call {
             Some(Pending::Acquire(call)) => self.entrust(*call),
-            Some(Pending::Extend(call)) => {
-                let answer = self.extended(call.lock.handle, call.granted)?;
-                Ok(self.answer(answer))
-            }
+            Some(Pending::Extend(call)) => self.extended(call.lock.handle, call.granted),
             _ => Err(unavailable()),
         }
     }
@@ -107,15 +103,13 @@ impl Exchange<'_> {
             Err(problem) => {
                 self.ctx.let_go();
                 return match problem {
-                    EntrustError::Known(lock) => {
-                        self.granted_again(&lock).map(|it| self.answer(it))
-                    }
+                    EntrustError::Known(lock) => self.granted_again(&lock),
                     EntrustError::CoolingDown => {
                         let refusal = self.in_vain(false);
                         Err(self.refused(refusal))
                     }
                     EntrustError::Full => {
-                        self.refused(UNAVAILABLE);
+                        self.ctx.refusal.error.set(Some(UNAVAILABLE));
                         Err(Problem::table_full())
                     }
                     EntrustError::Lost => Err(self.refused(UNAVAILABLE)),
@@ -130,13 +124,12 @@ impl Exchange<'_> {
             &lock,
             json!({ "wait_ms": self.ctx.waited_ms() }),
         );
-        let answer = self.granted(&lock, LockStatus::Acquired)?;
-        Ok(self.answer(answer))
+        self.granted(&lock, LockStatus::Acquired)
     }
 
     /// Answers a repeated request with its existing lock, unless the key is cooling down: a
     /// caller that has not received the first answer would begin to use the key.
-    fn granted_again(self, lock: &ServiceLock) -> Result<Answer, Problem> {
+    fn granted_again(self, lock: &ServiceLock) -> Result<Step, Problem> {
         match cooling_ms(lock) {
             Some(left_ms) => Err(Problem::of(ApiError::NoKeyAvailable {
                 retry_after: seconds(left_ms),

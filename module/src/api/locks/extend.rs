@@ -1,6 +1,5 @@
 //! Extending locks, on this machine or on the nodes.
 
-use nginx_safe::Answer;
 use openai_core::admin::{Extend, LockStatus, Problem};
 use openai_core::lease::{LeaseHandle, ServiceState};
 use serde_json::json;
@@ -24,11 +23,11 @@ impl Exchange<'_> {
         if lock.lock.is_none() {
             in_zone(|zone| zone.prolong_service_lock(lock.handle.nonce(), until_ms));
             pool::watch_expiry();
-            return self.extended(lock.handle, true).map(|it| self.answer(it));
+            return self.extended(lock.handle, true);
         }
         let Some(within_ms) = locks::prolong_service(&lock, until_ms, self.ctx.token) else {
             // The lock has ended, or this configuration does not know its slot.
-            return self.extended(lock.handle, false).map(|it| self.answer(it));
+            return self.extended(lock.handle, false);
         };
         self.await_call(Pending::Extend(Box::new(Extending {
             lock,
@@ -37,8 +36,8 @@ impl Exchange<'_> {
         Ok(await_nodes(within_ms))
     }
 
-    /// The response to an extension, whether the lock was extended or not.
-    pub(super) fn extended(self, handle: LeaseHandle, granted: bool) -> Result<Answer, Problem> {
+    /// Responds to an extension, whether the lock was extended or not.
+    pub(super) fn extended(self, handle: LeaseHandle, granted: bool) -> Result<Step, Problem> {
         let now_is = in_zone(|zone| {
             zone.expire(now());
             zone.service_lock(handle.nonce())

@@ -6,12 +6,12 @@ mod release;
 
 pub(super) use release::{clean_up, force_release};
 
-use nginx_safe::{Answer, Level, Request};
+use nginx_safe::{Level, Request};
 use openai_core::admin::{AcquireResponse, LockInfo, LockStatus, Problem, lock_id};
 use openai_core::lease::ServiceLock;
 use serde_json::json;
 
-use super::reports::{self, Clock};
+use super::reports;
 use super::{json, unavailable};
 use crate::gateway::{Exchange, Pending, Stage, Step, events};
 use crate::pool::in_zone;
@@ -32,8 +32,9 @@ impl Exchange<'_> {
         *self.ctx.as_lock_call().call.borrow_mut() = Some(call);
     }
 
-    fn granted(self, lock: &ServiceLock, status: LockStatus) -> Result<Answer, Problem> {
-        let clock = Clock::now();
+    /// Answers with a lock.
+    fn granted(self, lock: &ServiceLock, status: LockStatus) -> Result<Step, Problem> {
+        let clock = now();
         let (pool, key) =
             reports::key_of(self.main, lock.pool, lock.key).ok_or_else(unavailable)?;
         let secret = || {
@@ -48,8 +49,8 @@ impl Exchange<'_> {
             slot: lock.ordinal,
             pool: pool.name.clone(),
             fence: lock.fence,
-            acquired_at: clock.time(lock.taken_ms),
-            expires_at: clock.time(lock.until_ms),
+            acquired_at: clock.timestamp_of(lock.taken_ms),
+            expires_at: clock.timestamp_of(lock.until_ms),
             request_id: lock.request.clone(),
             status,
         };
@@ -58,23 +59,30 @@ impl Exchange<'_> {
             lock_info,
             timestamp: clock.timestamp(),
         };
-        json(200, &answer)
+        Ok(self.answer(json(200, &answer)?))
+    }
+
+    /// The lock with this id.
+    fn lock(self, id: u128) -> Result<Option<ServiceLock>, Problem> {
+        let found = in_zone(|zone| {
+            zone.expire(now());
+            zone.service_lock(id)
+        });
+        let found = found.ok_or_else(unavailable)?;
+        if let Some(lock) = &found {
+            self.ctx.as_lock_call().lock.set(Some(lock.handle));
+            if !lock.is_known() {
+                return Err(unavailable());
+            }
+        }
+        Ok(found)
     }
 
     /// The lock with this id, if the caller owns it.
     fn own(self, id: Option<u128>, service: &str) -> Result<ServiceLock, Problem> {
         let client = self.caller()?;
         let id = id.ok_or_else(Problem::no_such_lock)?;
-        let found = in_zone(|zone| {
-            zone.expire(now());
-            zone.service_lock(id)
-        });
-        let lock = found.ok_or_else(unavailable)?;
-        let lock = lock.ok_or_else(Problem::no_such_lock)?;
-        self.ctx.as_lock_call().lock.set(Some(lock.handle));
-        if !lock.is_known() {
-            return Err(unavailable());
-        }
+        let lock = self.lock(id)?.ok_or_else(Problem::no_such_lock)?;
         if lock.client != client.name || lock.service != service {
             return Err(Problem::not_owner());
         }

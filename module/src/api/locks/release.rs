@@ -10,7 +10,7 @@ use openai_core::metrics::UsageReport;
 use serde_json::json;
 
 use super::{audit, tell};
-use crate::api::reports::{self, Clock};
+use crate::api::reports;
 use crate::api::{json, unavailable};
 use crate::gateway::Exchange;
 use crate::pool::{self, in_zone};
@@ -68,7 +68,7 @@ impl Exchange<'_> {
             key_id: key.map(|(_, key)| key.id.clone()),
             slot: lock.ordinal,
             held_ms: lock.until_ms.saturating_sub(lock.taken_ms),
-            timestamp: Clock::now().timestamp(),
+            timestamp: now().timestamp(),
         };
         json(200, &answer)
     }
@@ -97,22 +97,14 @@ fn status_of(state: ServiceState) -> LockStatus {
 
 pub(in crate::api) fn force_release(here: Exchange<'_>, id: &str) -> Result<Answer, Problem> {
     let id = parse_lock_id(id).ok_or_else(Problem::no_such_lock)?;
-    let found = in_zone(|zone| {
-        zone.expire(now());
-        zone.service_lock(id)
-    });
-    let Some(mut lock) = found.ok_or_else(unavailable)? else {
+    let Some(mut lock) = here.lock(id)? else {
         return Err(reports::none_but_a_request(here, id));
     };
-    here.ctx.as_lock_call().lock.set(Some(lock.handle));
-    if !lock.is_known() {
-        return Err(unavailable());
-    }
     let released = lock.state == ServiceState::Held;
     if released {
         lock = end(&lock, ServiceState::Forced).ok_or_else(unavailable)?;
     }
-    let clock = Clock::now();
+    let clock = now();
     let shown = reports::lock(here.main, &lock, clock).ok_or_else(Problem::no_such_lock)?;
     audit(
         here,
@@ -147,7 +139,7 @@ pub(in crate::api) fn clean_up(here: Exchange<'_>) -> Result<Answer, Problem> {
         success: true,
         cleaned: lock_ids.len(),
         lock_ids,
-        timestamp: Clock::now().timestamp(),
+        timestamp: now().timestamp(),
     };
     json(200, &answer)
 }

@@ -3,9 +3,9 @@
 use std::rc::Rc;
 
 use nginx_safe::Timer;
-use openai_core::admin::NodeStatus;
 use openai_core::lease::{HandOver, LeaseHandle, Lock, PoolId};
 use openai_core::redlock::{PoolNames, Slot};
+use openai_core::view::NodeStatus;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use redis_nodes::{GroupTimer, NodeReport, Setup, SlotCommands};

@@ -17,23 +17,13 @@ use openai_core::metrics::{Snapshot, SnapshotOwner};
 /// Maximum size of a snapshot in bytes; the largest zone needs less.
 const MAX_SIZE: u64 = 1 << 30;
 
-/// Result of writing the file.
-pub enum Put {
-    Done,
-    /// Another nginx has taken the file over; it was not written.
-    Succeeded,
-    /// Another nginx had taken the file over, and has ended. It had counted this.
-    Returned(Snapshot),
-}
-
 /// What was found when the file was taken over.
+#[derive(Default)]
 pub struct FoundFile {
-    /// The metrics to begin with.
-    pub saved: Option<Snapshot>,
-    /// Instance of the zone that wrote them; 0 if there are none.
-    pub instance: u64,
-    /// Instance and process id of the zone whose leftover must be added later.
-    pub parent: Option<(u64, u32)>,
+    /// Instance of the zone that wrote the file, and its metrics, to begin with.
+    pub saved: Option<(u64, Snapshot)>,
+    /// Instance and process id of the zone whose leftover must be added later; 0 for none.
+    pub parent: (u64, u32),
     /// Why the file was not a snapshot, and where it is now.
     pub rejected: Option<(String, PathBuf)>,
 }
@@ -70,26 +60,19 @@ impl SnapshotFile {
     /// machines share their stats, and identify zones by their instances.
     pub fn claim(&self, owner: &SnapshotOwner, is_shared: bool) -> io::Result<FoundFile> {
         let _lock = self.lock()?;
-        let mut found = FoundFile {
-            saved: None,
-            instance: 0,
-            parent: None,
-            rejected: None,
-        };
+        let mut found = FoundFile::default();
         match read(&self.path)?.map(|bytes| Snapshot::parse(&bytes)) {
             None => {}
             // This zone has written the file before.
             Some(Ok((known, _))) if known.instance == owner.instance => {}
             Some(Ok((known, saved))) => {
+                found.parent = (known.parent, known.parent_pid);
                 if runs(&known, owner) {
                     let _ = fs::remove_file(self.leftover_of(known.instance));
                     fs::hard_link(&self.path, self.leftover_of(known.instance))?;
-                    found.parent = Some((known.instance, known.pid));
-                } else if known.parent != 0 {
-                    found.parent = Some((known.parent, known.parent_pid));
+                    found.parent = (known.instance, known.pid);
                 }
-                found.saved = Some(saved);
-                found.instance = known.instance;
+                found.saved = Some((known.instance, saved));
             }
             Some(Err(e)) => {
                 let aside = self.beside("rejected");
@@ -97,13 +80,14 @@ impl SnapshotFile {
                 found.rejected = Some((e.to_string(), aside));
             }
         }
-        let (parent, parent_pid) = found.parent.unwrap_or_default();
+        let (parent, parent_pid) = found.parent;
         let owner = SnapshotOwner {
             parent,
             parent_pid,
             ..*owner
         };
-        let mut saved = found.saved.clone().unwrap_or_default();
+        let saved = found.saved.as_ref().map(|(_, saved)| saved.clone());
+        let mut saved = saved.unwrap_or_default();
         if is_shared {
             saved = saved.of_another();
         }
@@ -112,35 +96,38 @@ impl SnapshotFile {
     }
 
     /// Writes the metrics, unless another running nginx owns the file. `ends`: they are the
-    /// last ones.
-    pub fn put(&self, saved: Snapshot, owner: &SnapshotOwner, ends: bool) -> io::Result<Put> {
+    /// last ones. If another nginx had taken the file over and has ended, returns what it had
+    /// counted.
+    pub fn put(
+        &self,
+        saved: Snapshot,
+        owner: &SnapshotOwner,
+        ends: bool,
+    ) -> io::Result<Option<Snapshot>> {
         let _lock = self.lock()?;
-        let known = read(&self.path)?;
-        let theirs = known
-            .as_deref()
-            .and_then(|bytes| Some((SnapshotOwner::parse(bytes).ok()?, bytes)));
-        let mut done = Put::Done;
-        if let Some((theirs, bytes)) = theirs {
-            let is_own = theirs.instance == owner.instance;
-            if is_own && theirs.turn > owner.turn {
-                // A newer state was written while this worker was exiting.
-                return Ok(Put::Done);
+        let known = read(&self.path)?.unwrap_or_default();
+        let mut returned = None;
+        match SnapshotOwner::parse(&known) {
+            Ok(theirs) if theirs.instance == owner.instance => {
+                if theirs.turn > owner.turn {
+                    // A newer state was written while this worker was exiting.
+                    return Ok(None);
+                }
             }
-            if !is_own && runs(&theirs, owner) {
+            Ok(theirs) if runs(&theirs, owner) => {
                 if ends {
                     self.leave(saved, owner)?;
                 }
-                return Ok(Put::Succeeded);
+                return Ok(None);
             }
-            if !is_own && let Some(since) = self.since_taken_over(owner, bytes) {
-                done = Put::Returned(since);
-            }
+            Ok(_) => returned = self.since_taken_over(owner, &known),
+            Err(_) => {}
         }
         self.write(&self.path, &saved.to_bytes(owner))?;
-        if matches!(done, Put::Returned(_)) {
+        if returned.is_some() {
             let _ = fs::remove_file(self.leftover_of(owner.instance));
         }
-        Ok(done)
+        Ok(returned)
     }
 
     /// What another nginx has counted since it took the file over.
@@ -164,25 +151,23 @@ impl SnapshotFile {
         self.write(&place, &saved.since(&base).to_bytes(&owner))
     }
 
-    /// The leftover of the previous zone. `Ok(None)` if that still runs, `Err` if there
-    /// will be none.
-    pub fn leftover(&self, parent: u64, pid: u32) -> Result<Option<Snapshot>, ()> {
-        let _lock = self.lock().map_err(drop)?;
+    /// The leftover of the previous zone; `None` while that still runs, empty if there will be
+    /// none.
+    pub fn leftover(&self, parent: u64, pid: u32) -> Option<Snapshot> {
+        let Ok(_lock) = self.lock() else {
+            return Some(Snapshot::default());
+        };
         let place = self.leftover_of(parent);
         let found = read(&place).ok().flatten();
         let found = found.and_then(|bytes| Snapshot::parse(&bytes).ok());
-        match found {
-            Some((owner, saved)) if owner.leftover => {
-                // Remove it first: it is better lost than added twice.
-                fs::remove_file(&place).map_err(drop)?;
-                Ok(Some(saved))
-            }
-            Some(_) if alive(pid) => Ok(None),
-            _ => {
-                let _ = fs::remove_file(&place);
-                Err(())
-            }
+        let is_copy = matches!(&found, Some((owner, _)) if !owner.leftover);
+        if is_copy && alive(pid) {
+            return None;
         }
+        // Remove it first: it is better lost than added twice.
+        let is_removed = fs::remove_file(&place).is_ok();
+        let saved = found.filter(|(owner, _)| owner.leftover && is_removed);
+        Some(saved.map(|(_, saved)| saved).unwrap_or_default())
     }
 
     /// Replaces a file with this content, or leaves it as it was.

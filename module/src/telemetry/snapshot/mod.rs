@@ -10,11 +10,9 @@ use std::io;
 use std::sync::Arc;
 
 use openai_core::metrics::{ByDay, Day, MetricsZone, Snapshot, SnapshotOwner, UsedRows};
-use rand::rngs::StdRng;
-use rand::{RngCore, SeedableRng};
 use serde_json::{Value, json};
 
-use self::file::{Put, SnapshotFile};
+use self::file::SnapshotFile;
 use nginx_safe::{
     Background, Level, SharedZone, Timer, is_first_worker, is_testing, master_id, process_id,
 };
@@ -28,8 +26,10 @@ const POLL_MS: u64 = 20;
 
 /// Result of the background thread.
 struct Written {
-    put: io::Result<Put>,
-    leftover: Result<Option<Snapshot>, ()>,
+    /// Progress of the written metrics.
+    progress: u64,
+    put: io::Result<Option<Snapshot>>,
+    leftover: Option<Snapshot>,
 }
 
 struct SnapshotWriter {
@@ -41,7 +41,7 @@ struct SnapshotWriter {
     timer: Timer,
     /// Progress of the metrics that were last written.
     progress: Option<u64>,
-    writing: Option<(Background<Written>, u64)>,
+    writing: Option<Background<Written>>,
     /// Whether a failure to write has been logged.
     failed: bool,
 }
@@ -78,13 +78,7 @@ pub fn claim(main: &Main) {
         return;
     };
     let path = openai_core::metrics::hash(&kept.path);
-    let mine = change(shared, |metrics| {
-        let identity = metrics.identity();
-        if identity.instance == 0 {
-            identity.instance = StdRng::from_os_rng().next_u64();
-        }
-        *identity
-    });
+    let mine = change(shared, |metrics| *metrics.identity());
     let Some(mine) = mine.filter(|mine| mine.path != path) else {
         return;
     };
@@ -97,18 +91,14 @@ pub fn claim(main: &Main) {
     let mut former = None;
     let mistake = match SnapshotFile::new(&kept.path).claim(&owner, is_shared) {
         Ok(found) => {
+            if let Some((instance, saved)) = found.saved {
+                former = is_shared.then(|| (instance, saved.by_day(false)));
+                add(shared, saved, is_shared);
+            }
             change(shared, |metrics| {
-                if let Some(saved) = found.saved {
-                    if is_shared {
-                        former = Some((found.instance, saved.by_day(false)));
-                    }
-                    take_in(metrics, saved, is_shared);
-                }
                 let identity = metrics.identity();
                 identity.path = path;
-                if let Some((parent, pid)) = found.parent {
-                    (identity.parent, identity.parent_pid) = (parent, pid.into());
-                }
+                (identity.parent, identity.parent_pid) = (found.parent.0, found.parent.1.into());
             });
             found.rejected.map(|(why, aside)| {
                 let aside = aside.display().to_string();
@@ -128,12 +118,12 @@ pub fn claim(main: &Main) {
 
 /// Adds a snapshot. If machines share their stats, its counts per day count as another
 /// machine's: other machines know them by the instance of the snapshot.
-fn take_in(metrics: &mut MetricsZone<'_>, saved: Snapshot, is_shared: bool) {
+fn add(shared: SharedZone, saved: Snapshot, is_shared: bool) {
     let today = Day::of(now().wall_us);
-    match is_shared {
+    change(shared, |metrics| match is_shared {
         true => metrics.merge_shared(saved, today),
         false => metrics.merge(&saved, today),
-    }
+    });
 }
 
 /// A copy of the metrics for the next write.
@@ -195,10 +185,10 @@ fn is_taken(shared: SharedZone, path: &str) -> bool {
 /// Completes a write in progress; the master makes the last one.
 pub fn stop() {
     if let Some(mut writer) = SNAPSHOT_WRITER.take()
-        && let Some((writing, _)) = writer.writing.take()
+        && let Some(writing) = writer.writing.take()
         && let Some(written) = writing.result()
     {
-        writer.take(written, 0);
+        writer.take(written);
     }
 }
 
@@ -214,16 +204,23 @@ fn tick() {
 impl SnapshotWriter {
     /// Milliseconds until the next check.
     fn tick(&mut self) -> u64 {
-        if let Some((writing, progress)) = self.writing.take() {
-            if !writing.is_over() {
-                self.writing = Some((writing, progress));
-                return POLL_MS.min(self.interval_ms);
-            }
+        if let Some(writing) = self.writing.take_if(|writing| writing.is_over()) {
             if let Some(written) = writing.result() {
-                self.take(written, progress);
+                self.take(written);
             }
             return self.interval_ms;
         }
+        if self.writing.is_none() {
+            self.write();
+        }
+        match self.writing {
+            Some(_) => POLL_MS.min(self.interval_ms),
+            None => self.interval_ms,
+        }
+    }
+
+    /// Starts to write the metrics if they have changed.
+    fn write(&mut self) {
         let before = self.progress;
         let taken = change(self.shared, |metrics| {
             let progress = metrics.progress();
@@ -231,31 +228,26 @@ impl SnapshotWriter {
             due.then(|| (progress, copy(metrics, master_id())))
         });
         let Some((progress, (owner, copy))) = taken.flatten() else {
-            return self.interval_ms;
+            return;
         };
         let file = Arc::clone(&self.file);
         let work = move || Written {
+            progress,
             put: file.put(copy.into(), &owner, false),
             leftover: match owner.parent {
-                0 => Ok(None),
+                0 => None,
                 parent => file.leftover(parent, owner.parent_pid),
             },
         };
-        match Background::start(work) {
-            Ok(writing) => {
-                self.writing = Some((writing, progress));
-                POLL_MS.min(self.interval_ms)
-            }
-            Err(_) => self.interval_ms,
-        }
+        self.writing = Background::start(work).ok();
     }
 
-    fn take(&mut self, written: Written, progress: u64) {
+    fn take(&mut self, written: Written) {
         match written.put {
-            Ok(put) => {
+            Ok(returned) => {
                 self.failed = false;
-                self.progress = Some(progress);
-                if let Put::Returned(saved) = put {
+                self.progress = Some(written.progress);
+                if let Some(saved) = returned {
                     add(self.shared, saved, self.is_shared);
                 }
             }
@@ -265,20 +257,14 @@ impl SnapshotWriter {
                 }
             }
         }
-        match written.leftover {
-            Ok(None) => return,
-            Ok(Some(saved)) => add(self.shared, saved, self.is_shared),
-            Err(()) => {}
+        if let Some(saved) = written.leftover {
+            add(self.shared, saved, self.is_shared);
+            change(self.shared, |metrics| {
+                let identity = metrics.identity();
+                (identity.parent, identity.parent_pid) = (0, 0);
+            });
         }
-        change(self.shared, |metrics| {
-            let identity = metrics.identity();
-            (identity.parent, identity.parent_pid) = (0, 0);
-        });
     }
-}
-
-fn add(shared: SharedZone, saved: Snapshot, is_shared: bool) {
-    change(shared, |metrics| take_in(metrics, saved, is_shared));
 }
 
 fn tell_failure(path: &str, error: &io::Error) {
@@ -303,8 +289,8 @@ pub fn finish(main: &Main) {
             return;
         };
         match file.put(copy.into(), &owner, true) {
-            Ok(Put::Done | Put::Succeeded) => return,
-            Ok(Put::Returned(saved)) => add(shared, saved, main.shares_stats()),
+            Ok(None) => return,
+            Ok(Some(saved)) => add(shared, saved, main.shares_stats()),
             Err(e) => return tell_failure(path, &e),
         }
     }

@@ -1,16 +1,17 @@
 use crate::admin::*;
 use crate::circuit::{CircuitState, CircuitView, Counts};
-use crate::lease::PoolGauges;
+use crate::lease::{Cause, KeyView, PoolGauges};
+use crate::view::{NodeStatus, PoolView, UpstreamView};
 
-fn pool(name: &str) -> PoolFacts {
-    PoolFacts {
-        pool: name.into(),
-        gauges: Some(PoolGauges {
+fn pool(name: &str) -> PoolView {
+    PoolView {
+        name: name.into(),
+        gauges: PoolGauges {
             slots: 3,
             keys: 3,
             ..PoolGauges::default()
-        }),
-        ..PoolFacts::default()
+        },
+        ..PoolView::default()
     }
 }
 
@@ -25,17 +26,17 @@ fn nodes(states: &[&str]) -> Vec<NodeStatus> {
     nodes.collect()
 }
 
-fn locked(states: &[&str]) -> PoolFacts {
-    PoolFacts {
+fn locked(states: &[&str]) -> PoolView {
+    PoolView {
         nodes: nodes(states),
         needed: states.len() / 2 + 1,
         ..pool("main")
     }
 }
 
-fn upstream(state: CircuitState, all: u32, failed: u32) -> UpstreamFacts {
-    UpstreamFacts {
-        upstream: "api.openai.com".into(),
+fn upstream(state: CircuitState, all: u32, failed: u32) -> UpstreamView {
+    UpstreamView {
+        name: "api.openai.com".into(),
         circuit: CircuitView {
             state,
             all: 0,
@@ -47,7 +48,7 @@ fn upstream(state: CircuitState, all: u32, failed: u32) -> UpstreamFacts {
     }
 }
 
-fn of(pools: &[PoolFacts], upstreams: &[UpstreamFacts]) -> (HealthStatus, Vec<String>) {
+fn of(pools: &[PoolView], upstreams: &[UpstreamView]) -> (HealthStatus, Vec<String>) {
     let health = Health::of(pools, upstreams, "now".into());
     let findings = health.findings.iter();
     let told = findings.map(|it| it.message.clone()).collect();
@@ -94,7 +95,7 @@ fn requests_of_a_pool_that_fail_leave_it_degraded() {
     let of_recent = |all, failed| {
         let recent = Counts { all, failed };
         of(
-            &[PoolFacts {
+            &[PoolView {
                 recent,
                 ..pool("main")
             }],
@@ -127,7 +128,7 @@ fn without_a_quorum_there_is_no_lease() {
         let (status, told) = of(std::slice::from_ref(&facts), &[]);
         assert_eq!(status, Unhealthy);
         assert!(told[0].contains("1 of 3 Redis nodes of pool main can vote, 2 are needed"));
-        let fallback = PoolFacts {
+        let fallback = PoolView {
             falls_back: true,
             ..facts.clone()
         };
@@ -143,21 +144,29 @@ fn without_a_quorum_there_is_no_lease() {
 
 #[test]
 fn keys_that_are_out_count() {
-    let keys = |keys_cooling_down, is_unusable| PoolFacts {
-        gauges: Some(PoolGauges {
-            slots: 3,
-            keys: 3,
-            keys_cooling_down,
-            ..PoolGauges::default()
-        }),
-        is_unusable,
+    let key = |cause| {
+        let view = KeyView {
+            cause,
+            ..KeyView::default()
+        };
+        (String::new(), view)
+    };
+    let keys = |causes: [Option<Cause>; 3]| PoolView {
+        gauges: PoolGauges {
+            keys_cooling_down: causes.iter().flatten().count() as u32,
+            ..pool("main").gauges
+        },
+        keys: causes.map(key).into(),
         ..pool("main")
     };
-    assert_eq!(of(&[keys(2, false)], &[]).0, Degraded);
-    assert_eq!(of(&[keys(3, false)], &[]).0, Degraded, "they return");
-    assert_eq!(of(&[keys(3, true)], &[]).0, Unhealthy);
-    let absent = PoolFacts {
-        gauges: None,
+    let (limited, invalid) = (Some(Cause::RateLimited), Some(Cause::InvalidKey));
+    let spent = Some(Cause::QuotaExceeded);
+    assert_eq!(of(&[keys([invalid, spent, None])], &[]).0, Degraded);
+    let returns = [limited, invalid, spent];
+    assert_eq!(of(&[keys(returns)], &[]).0, Degraded, "one returns");
+    assert_eq!(of(&[keys([invalid, spent, spent])], &[]).0, Unhealthy);
+    let absent = PoolView {
+        gauges: PoolGauges::default(),
         ..pool("main")
     };
     assert_eq!(of(&[absent], &[]).0, Unhealthy);

@@ -1,4 +1,5 @@
-use crate::admin::{Access, ApiRoute, lock_id, parse_lock_id, rfc3339, route};
+use crate::admin::{Access, ApiRoute, lock_id, parse_lock_id, route};
+use crate::lease::Now;
 
 #[test]
 fn a_path_has_its_methods() {
@@ -42,7 +43,21 @@ fn a_name_of_a_lock_is_read_as_it_is_written() {
 
 #[test]
 fn times_are_told_to_the_second() {
+    let rfc3339 = |wall_us| {
+        Now {
+            mono_ms: 10,
+            wall_us,
+        }
+        .timestamp()
+    };
     assert_eq!(rfc3339(1_722_160_800_999_999), "2024-07-28T10:00:00Z");
     assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
     assert_eq!(rfc3339(u64::MAX), "9999-12-31T23:59:59Z");
+    let now = Now {
+        mono_ms: 5_000,
+        wall_us: 10_000_000,
+    };
+    assert_eq!(now.timestamp_of(7_000), "1970-01-01T00:00:12Z");
+    assert_eq!(now.timestamp_of(1_000), "1970-01-01T00:00:06Z");
+    assert_eq!(now.timestamp_after(3_000), "1970-01-01T00:00:13Z");
 }

@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::fmt::Write;
 
 use super::histogram::Histogram;
@@ -30,8 +31,8 @@ impl<'a> Labels<'a> {
     }
 }
 
-impl<'a> From<&'a String> for Labels<'a> {
-    fn from(own: &'a String) -> Self {
+impl<'a> From<&'a str> for Labels<'a> {
+    fn from(own: &'a str) -> Self {
         Self { own, more: None }
     }
 }
@@ -62,29 +63,57 @@ pub(super) fn labels<const N: usize>(pairs: [(&str, &str); N]) -> String {
     text
 }
 
+/// One value of each item that has it. The items come with their labels.
+pub(super) fn values<T>(
+    items: &[(String, T)],
+    value: impl Fn(&T) -> Option<f64>,
+) -> impl Iterator<Item = (&str, f64)> {
+    let items = items.iter();
+    items.filter_map(move |(labels, item)| Some((&**labels, value(item)?)))
+}
+
+/// The counts of each item by the value of a label, without zeros. The first `always` counts are
+/// never left out, so that a rate has a first value.
+pub(super) fn by_name<'a, T, C: Iterator<Item = (&'static str, u64)>>(
+    items: &'a [(String, T)],
+    label: &'static str,
+    always: usize,
+    counts: impl Fn(&T) -> C,
+) -> impl Iterator<Item = (Labels<'a>, f64)> {
+    items.iter().flat_map(move |(labels, item)| {
+        let counts = counts(item).enumerate();
+        let shown = counts.filter(move |&(at, (_, count))| at < always || count > 0);
+        shown.map(move |(_, (name, count))| (Labels::with(labels, label, name), count as f64))
+    })
+}
+
 /// The text written so far.
-#[derive(Default)]
-pub(super) struct Exposition(pub(super) String);
+pub(super) struct Exposition {
+    pub(super) text: String,
+    /// Type and help of each family of metrics.
+    families: HashMap<&'static str, (&'static str, &'static str)>,
+}
 
 impl Exposition {
-    pub(super) fn counters<'a>(
-        &mut self,
-        name: &str,
-        help: &str,
-        told: impl Iterator<Item = (impl Into<Labels<'a>>, f64)>,
-    ) {
-        self.family((name, help, "counter"), told, |text, (labels, value)| {
-            text.sample([name, ""], &labels.into(), None, value);
+    /// An empty text. Each line of `families` describes one: its name, type and help.
+    pub(super) fn new(families: &'static str) -> Self {
+        let lines = families.lines().filter_map(|line| {
+            let (name, rest) = line.split_once(' ')?;
+            Some((name, rest.split_once(' ')?))
         });
+        Self {
+            text: String::new(),
+            families: lines.collect(),
+        }
     }
 
-    pub(super) fn gauges<'a>(
+    /// Writes a family of counters or gauges.
+    pub(super) fn add<'a>(
         &mut self,
         name: &str,
-        help: &str,
-        told: impl Iterator<Item = (impl Into<Labels<'a>>, f64)>,
+        samples: impl IntoIterator<Item = (impl Into<Labels<'a>>, f64)>,
     ) {
-        self.family((name, help, "gauge"), told, |text, (labels, value)| {
+        self.family(name, samples, |text, (labels, value)| {
             text.sample([name, ""], &labels.into(), None, value);
         });
     }
@@ -92,10 +121,9 @@ impl Exposition {
     pub(super) fn histograms<'a>(
         &mut self,
         name: &str,
-        help: &str,
-        told: impl Iterator<Item = (impl Into<Labels<'a>>, &'a Histogram)>,
+        samples: impl IntoIterator<Item = (impl Into<Labels<'a>>, &'a Histogram)>,
     ) {
-        self.family((name, help, "histogram"), told, |text, (labels, times)| {
+        self.family(name, samples, |text, (labels, times)| {
             let labels = labels.into();
             for (bound, count) in times.cumulative() {
                 let bound = Some(bound as f64 / 1e3);
@@ -108,34 +136,24 @@ impl Exposition {
         });
     }
 
-    /// Writes a family of metrics if it has samples.
+    /// Writes a family if it has samples.
     fn family<T>(
         &mut self,
-        (name, help, kind): (&str, &str, &str),
-        told: impl Iterator<Item = T>,
-        tell: impl Fn(&mut Self, T),
+        name: &str,
+        samples: impl IntoIterator<Item = T>,
+        write: impl Fn(&mut Self, T),
     ) {
-        let mut told = told.peekable();
-        if told.peek().is_some() {
-            for part in [
-                "# HELP ",
-                name,
-                " ",
-                help,
-                "\n# TYPE ",
-                name,
-                " ",
-                kind,
-                "\n",
-            ] {
-                self.0.push_str(part);
-            }
-            told.for_each(|one| tell(self, one));
+        let mut samples = samples.into_iter().peekable();
+        if samples.peek().is_some() {
+            let (kind, help) = self.families.get(name).copied().unwrap_or_default();
+            // Writing to a string cannot fail.
+            let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+            samples.for_each(|sample| write(self, sample));
         }
     }
 
     fn sample(&mut self, name: [&str; 2], labels: &Labels<'_>, bound: Option<f64>, value: f64) {
-        let text = &mut self.0;
+        let text = &mut self.text;
         text.push_str(name[0]);
         text.push_str(name[1]);
         if !labels.own.is_empty() {
@@ -149,24 +167,23 @@ impl Exposition {
             if let Some(bound) = bound {
                 text.push_str(",le=\"");
                 self.number(bound);
-                self.0.push('"');
+                self.text.push('"');
             }
-            self.0.push('}');
+            self.text.push('}');
         }
-        self.0.push(' ');
+        self.text.push(' ');
         self.number(value);
-        self.0.push('\n');
+        self.text.push('\n');
     }
 
     fn number(&mut self, number: f64) {
         let whole = number as u64;
         if whole < 1 << 53 && whole as f64 == number {
-            self.0.push_str(itoa::Buffer::new().format(whole));
+            self.text.push_str(itoa::Buffer::new().format(whole));
         } else if number.is_infinite() {
-            self.0.push_str("+Inf");
+            self.text.push_str("+Inf");
         } else {
-            // Writing to a string cannot fail.
-            let _ = write!(self.0, "{number}");
+            let _ = write!(self.text, "{number}");
         }
     }
 }

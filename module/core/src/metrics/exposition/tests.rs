@@ -57,12 +57,12 @@ proptest! {
         let told: Vec<_> = names.iter().zip(&values).collect();
         let own: Vec<_> = told.iter().map(|(name, _)| labels([("pool", "main"), ("key", name)])).collect();
 
-        let mut text = Exposition::default();
-        let plain = || own.iter().zip(&told).map(|(labels, &(_, &value))| (labels, value));
-        text.counters("one_total", "Help.", plain().map(|(own, value)| (Labels::with(own, "kind", "x"), value)));
-        text.gauges("two", "Help.", plain());
-        text.gauges("none", "Help.", plain().take(0));
-        text.histograms("three", "Help.", own.iter().map(|labels| (labels, &times)));
+        let mut text = Exposition::new("one_total counter Help.\ntwo gauge Help.\nthree histogram Help.");
+        let plain = || own.iter().zip(&told).map(|(labels, &(_, &value))| (labels.as_str(), value));
+        text.add("one_total", plain().map(|(own, value)| (Labels::with(own, "kind", "x"), value)));
+        text.add("two", plain());
+        text.add("none", plain().take(0));
+        text.histograms("three", own.iter().map(|labels| (labels.as_str(), &times)));
 
         let pairs = |name| [("pool", "main"), ("key", name), ("kind", "x")];
         let counters = told.iter().map(|&(name, &value)| {
@@ -83,6 +83,6 @@ proptest! {
             family("two", MetricType::GAUGE, gauges.collect()),
             family("three", MetricType::HISTOGRAM, histograms.collect()),
         ];
-        prop_assert_eq!(text.0, TextEncoder::new().encode_to_string(&families).expect("text"));
+        prop_assert_eq!(text.text, TextEncoder::new().encode_to_string(&families).expect("text"));
     }
 }

@@ -122,7 +122,8 @@ fn a_death_leaves_each_sum_between_before_and_after_and_each_row_to_be_found() {
         partial += usize::from(now != before && now != after);
         assert_all_are_found(metrics);
         // The rows whose naming was interrupted are given to other names, and are empty.
-        metrics.introduce(Some("new"), Some(("new", "new")));
+        metrics.introduce_service("new");
+        metrics.introduce_key("new", "new");
         metrics.add(&other(DAY));
         metrics.add(&record("app", "k", "m3", 5));
         assert_all_are_found(metrics);

@@ -12,6 +12,10 @@ use proptest::prelude::*;
 
 use super::zone::{MetricsTable, TABLES};
 use super::*;
+use crate::circuit::{CircuitState, CircuitView, Counts};
+use crate::clients::QuotaDirective;
+use crate::lease::{Cause, KeyView};
+use crate::view::{NodeStatus, PoolView, UpstreamView};
 
 /// Aligned bytes for that many keys.
 fn bytes(keys: usize) -> Vec<u64> {
@@ -93,6 +97,63 @@ fn a_request_is_counted_in_every_table() {
     ] {
         assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
     }
+}
+
+#[test]
+fn each_family_has_a_type_and_a_help() {
+    let mut bytes = bytes(16);
+    let mut metrics = MetricsZone::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a zone");
+    metrics.add(&record("app", "k1", "gpt-4o", 5));
+    let key = KeyView {
+        cause: Some(Cause::RateLimited),
+        requests: Some(1),
+        tokens: Some(1),
+        ..KeyView::default()
+    };
+    let node = NodeStatus {
+        node: "redis:6379".into(),
+        state: "up".into(),
+        error: None,
+        round_trip_us: None,
+    };
+    let pool = PoolView {
+        keys: vec![("k1".into(), key)],
+        nodes: vec![node],
+        ..PoolView::default()
+    };
+    let upstream = UpstreamView {
+        name: "azure".into(),
+        circuit: CircuitView {
+            state: CircuitState::Closed,
+            all: 0,
+            failed: 0,
+            until_ms: None,
+            trips: 0,
+            recent: Counts::default(),
+        },
+    };
+    let quota = QuotaDirective::parse(&["app", "tokens=5/day"]).expect("a quota");
+    let quota = LiveQuota {
+        service: "app",
+        limit: quota.quota.limits()[0],
+        used: 1,
+    };
+    let live = Live {
+        pools: &[pool],
+        upstreams: &[upstream],
+        quotas: &[quota],
+        ..Live::default()
+    };
+    let text = render(&metrics, &live, None);
+    let written = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let mut written: Vec<_> = written.collect();
+    let families = include_str!("../families.txt").lines();
+    let mut families: Vec<_> = families
+        .map(|line| line.splitn(3, ' ').take(2).collect::<Vec<_>>().join(" "))
+        .collect();
+    written.sort_unstable();
+    families.sort_unstable();
+    assert_eq!(written, families);
 }
 
 #[test]
@@ -289,8 +350,10 @@ fn a_client_cannot_make_two_series_of_one_name() {
 fn what_the_configuration_names_begins_at_zero() {
     let mut bytes = bytes(16);
     let mut metrics = MetricsZone::format(bytemuck::cast_slice_mut(&mut bytes)).expect("a zone");
-    metrics.introduce(Some("app"), Some(("main", "k1")));
-    metrics.introduce(Some("app"), Some(("main", "k1")));
+    metrics.introduce_service("app");
+    metrics.introduce_key("main", "k1");
+    metrics.introduce_service("app");
+    metrics.introduce_key("main", "k1");
     let text = text(&metrics);
     assert!(text.contains("openai_service_requests_total{service=\"app\",status=\"success\"} 0"));
     assert!(

@@ -190,7 +190,7 @@ fn a_file_of_a_block_that_others_know_adds_to_nothing_by_day() {
 #[test]
 fn only_rows_that_can_be_are_taken_from_others() {
     let keys = vec!["k1".to_owned()];
-    let names = SharedNames::new(["app"], [("main", keys)]);
+    let names = SharedNames::new(&["app".to_owned()], [("main".to_owned(), keys)]);
     let today = day(TODAY);
     let accepts = |on: u64, name: &str, counters: &Counters| {
         let row = crate::redlock::share::RowId {
