@@ -65,14 +65,19 @@ impl Endpoint {
     /// be at any path of its host.
     #[must_use]
     pub fn of(path: &[u8]) -> Self {
-        let path = match path.starts_with(b"/v1/") {
-            true => path,
-            false => memchr::memmem::find(path, b"/v1/").map_or(path, |at| &path[at..]),
-        };
+        let at = path.windows(4).position(|bytes| bytes == b"/v1/");
+        let path = &path[at.unwrap_or(0)..];
         let found = ENDPOINTS.iter().position(|&(known, below)| {
             let rest = path.strip_prefix(known.as_bytes());
             rest.is_some_and(|rest| rest.is_empty() || (below && rest.starts_with(b"/")))
         });
+        Self(found.unwrap_or(ENDPOINTS.len() - 1))
+    }
+
+    /// The endpoint with this name; `other` if there is none.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        let found = ENDPOINTS.iter().position(|(known, _)| *known == name);
         Self(found.unwrap_or(ENDPOINTS.len() - 1))
     }
 

@@ -347,7 +347,7 @@ impl MetricsZone<'_> {
             }
         }
         for saved in &saved.http {
-            let endpoint = Endpoint::of(saved.endpoint.as_bytes());
+            let endpoint = Endpoint::named(&saved.endpoint);
             let at = Http::new(saved.method.as_bytes(), endpoint, 0).cell();
             add(&mut self.cells[at], &saved.cell);
         }

@@ -64,7 +64,9 @@ impl SnapshotFile {
         match read(&self.path)?.map(|bytes| Snapshot::parse(&bytes)) {
             None => {}
             // This zone has written the file before.
-            Some(Ok((known, _))) if known.instance == owner.instance => {}
+            Some(Ok((known, _))) if known.instance == owner.instance => {
+                found.parent = (known.parent, known.parent_pid);
+            }
             Some(Ok((known, saved))) => {
                 found.parent = (known.parent, known.parent_pid);
                 if runs(&known, owner) {
