@@ -91,8 +91,7 @@ fn a_node_that_does_not_read_for_a_while() {
         Instant::now() > until
     });
     nodes[2].resume();
-    wait_states(&gateway, "up,up,up");
-    assert!(!gateway.error_log().text().contains("redis_node_down"));
+    // Renewals of 200 locks every 10 ms may be more than a busy machine does.
     for stream in streams {
         reload::end(stream);
     }
@@ -100,6 +99,8 @@ fn a_node_that_does_not_read_for_a_while() {
     wait_until("no lock is left", || {
         nodes[2].ask("KEYS *{main}:l:*").is_empty()
     });
+    wait_states(&gateway, "up,up,up");
+    assert!(!gateway.error_log().text().contains("redis_node_down"));
 }
 
 /// They hold nothing up, whether they answer in the clear, break off, or keep silent.
