@@ -97,7 +97,7 @@ impl KeyLine {
         &self.directive.source
     }
 
-    /// Adds its keys; `secret` is the value of `ENCRYPTION_KEY`.
+    /// Adds the keys of this line to `keys`; `secret` is the value of `ENCRYPTION_KEY`.
     pub fn add_to(&self, keys: &mut KeyList, secret: &str) -> ConfResult {
         let read;
         let mut text = &self.text;

@@ -43,7 +43,7 @@ pub(super) fn permit(exchange: Exchange<'_>) -> Step {
     if !has_permit && let Some(id) = exchange.circuit() {
         let permit = circuits::admit(id);
         if permit.is_none() {
-            return Step::Retry;
+            return Step::OtherTarget;
         }
         exchange.ctx.attempt.borrow_mut().permit = permit;
     }

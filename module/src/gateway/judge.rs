@@ -211,7 +211,7 @@ impl Running<'_> {
                     true => self.exchange.pause_ms(target),
                     false => 0,
                 };
-                Step::Next(Stage::Again { pause_ms })
+                Step::Retry { pause_ms }
             }
             AfterFailure::Keep => KEEP,
             AfterFailure::Refuse(refusal) => Step::Refuse(refusal),

@@ -54,7 +54,9 @@ pub enum Step {
     /// milliseconds is given.
     Wait(Stage, Option<u64>),
     /// Choose another target, because the circuit of the chosen one is open.
-    Retry,
+    OtherTarget,
+    /// Make another attempt after this delay, because this one has failed.
+    Retry { pause_ms: u64 },
     /// Refuse the request with this error.
     Refuse(ApiError),
 }
@@ -106,10 +108,10 @@ impl<S: Service> Driver<S> {
                 Stage::Send => send::send(exchange),
                 Stage::Refused(refusal) => return refuse(ctx, refusal),
             };
-            // `Retry` is the only step that leads back. A target whose circuit is open is
+            // `OtherTarget` is the only step here that leads back. A target whose circuit is open is
             // not chosen again unless its circuit has changed meanwhile; the limit below
             // ends the loop even then.
-            turned_away += usize::from(step == Step::Retry);
+            turned_away += usize::from(step == Step::OtherTarget);
             let targets = || ctx.targets().map_or(0, |targets| targets.len());
             let step = match turned_away > 0 && turned_away > targets() {
                 true => Step::Refuse(ApiError::UpstreamsOpen { retry_after: 1 }),
@@ -128,7 +130,8 @@ impl<S: Service> Driver<S> {
     fn enter(ctx: &Context, step: Step) {
         ctx.enter(match step {
             Step::Next(stage) | Step::Wait(stage, _) => stage,
-            Step::Retry => {
+            Step::Retry { pause_ms } => Stage::Again { pause_ms },
+            Step::OtherTarget => {
                 ctx.put_last();
                 ctx.begin_attempt();
                 Stage::Target
@@ -234,7 +237,7 @@ impl<S: Service> Driver<S> {
             }
             Step::Wait(..) => return AttemptDecision::Undecided,
             Step::Refuse(refusal) => exchange.ctx.refusal.error.set(Some(refusal)),
-            Step::Next(_) | Step::Retry => {}
+            Step::Next(_) | Step::OtherTarget | Step::Retry { .. } => {}
         }
         Self::enter(exchange.ctx, step);
         AttemptDecision::Over

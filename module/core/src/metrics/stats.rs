@@ -67,8 +67,8 @@ impl MetricsZone<'_> {
         self.daily.passed(at, &self.rows[at], quota)
     }
 
-    /// Sums by day, without zeros: whether of other machines, day, row, sum. A day can be listed
-    /// twice; both count then.
+    /// Sums by day, without zeros. Each item says whether the sum is of other machines, and has its
+    /// day, row and amount. A day can be listed twice; both count then.
     pub(super) fn sums_by_day(&self) -> impl Iterator<Item = (bool, Day, usize, Counters)> {
         let over = self.daily.sums();
         let over = over.map(|(others, day, at, sum)| (others, day, at, *sum));

@@ -83,7 +83,7 @@ impl Conf {
         // SAFETY: ngx_init_cycle creates `args` as an array of ngx_str_t in the pool of the cycle,
         // and ngx_conf_parse only pushes whole elements (Lists). A `Conf` is live (see `Conf`).
         let args = unsafe { (*self.raw().args).as_slice::<ngx_str_t>() };
-        // SAFETY: the text of each element is in that pool, too.
+        // SAFETY: the text of each element is in the pool of the cycle, too (Pool).
         let args = args.iter().map(|word| unsafe { bytes_of(word) });
         let text = |word| str::from_utf8(word).map_err(|_| "not UTF-8".to_string());
         args.map(text).collect()

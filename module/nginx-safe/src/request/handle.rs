@@ -102,7 +102,7 @@ impl<'a> Request<'a> {
 
     /// The path as the client sent it, without arguments.
     pub fn path(&self) -> &'a [u8] {
-        // SAFETY: as for the method.
+        // SAFETY: as for the method (Request).
         let whole = unsafe { bytes_of(&self.get().unparsed_uri) };
         whole.split(|&byte| byte == b'?').next().unwrap_or(whole)
     }

@@ -6,7 +6,7 @@ use openai_core::redlock::ErrorKind;
 pub struct NodeReport<'a> {
     /// Its name in logs.
     pub name: &'a str,
-    /// Its state.
+    /// Whether the node is asked for votes, or why not.
     pub state: NodeState,
     /// The error with which the node rejects commands, if it does.
     pub refuses: Option<ErrorKind>,

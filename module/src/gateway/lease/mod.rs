@@ -86,7 +86,7 @@ fn outcome(exchange: Exchange<'_>, asked: Asked, may_wait: bool, status: LeaseSt
             refuse_lease(ctx, LeaseStatus::QueueFull, exchange.in_vain(true))
         }
         Asked::QueueFull => refuse_lease(ctx, LeaseStatus::Timeout, exchange.in_vain(false)),
-        Asked::Open => Step::Retry,
+        Asked::Open => Step::OtherTarget,
         Asked::CoolingDown(soonest_ms) => {
             let retry_after = seconds(soonest_ms);
             let refusal = ApiError::KeysRateLimited { retry_after };

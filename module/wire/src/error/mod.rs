@@ -108,7 +108,7 @@ impl ApiError {
         answer::of(self).code
     }
 
-    /// The `message`.
+    /// The `message` of the error object.
     #[must_use]
     pub const fn message(self) -> &'static str {
         answer::of(self).message

@@ -13,7 +13,7 @@ use crate::lease::zone::{PoolId, Zone};
 pub struct ServiceLock {
     /// The lease; its nonce is the lock's id.
     pub handle: LeaseHandle,
-    /// The state.
+    /// Whether the lock is held, or how it ended.
     pub state: ServiceState,
     /// The pool of its key.
     pub pool: PoolId,
