@@ -2,13 +2,12 @@
 //! the mock as witness. Each gateway has a link of its own to each server.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
 use mock_upstream::{MockServer, Scenario as Answers};
 
 use super::schedule::{GATEWAYS, NODES};
-use super::sockets::ports_to;
 use crate::gateway::Gateway;
 use crate::link::Link;
 use crate::plan::Plan;
@@ -19,9 +18,10 @@ use crate::wait::{patience, wait_until};
 /// How many keys there are, each in one slot: so many requests of all may be in flight.
 pub(crate) const KEYS: usize = 12;
 
-/// While a worker stood still, what it had sent upstream was in flight over these ports.
+/// A worker stood still.
 pub(crate) struct Standstill {
-    pub(crate) ports: Vec<u16>,
+    /// Where its requests come from.
+    pub(crate) address: IpAddr,
     pub(crate) from: Instant,
     pub(crate) to: Instant,
 }
@@ -29,7 +29,6 @@ pub(crate) struct Standstill {
 /// A worker that stands still.
 pub(crate) struct Stopped {
     pid: i32,
-    ports: Vec<u16>,
     from: Instant,
 }
 
@@ -124,32 +123,28 @@ impl Arena {
 
     /// Stops one of a gateway's workers.
     pub(crate) fn stop_worker(&mut self, at: usize, whim: u32) {
-        let upstream = self.mock.addr().port();
-        let gateway = &mut self.gateways[at];
+        let gateway = &self.gateways[at];
         let workers = workers(gateway);
         let pid = workers[whim as usize % workers.len()];
         loop {
             gateway.nginx.stop_worker(pid);
             let from = Instant::now();
             if zone_is_free(gateway) {
-                self.stopped[at] = Some(Stopped {
-                    pid,
-                    ports: ports_to(pid, upstream).into_iter().collect(),
-                    from,
-                });
+                self.stopped[at] = Some(Stopped { pid, from });
                 return;
             }
             // It holds the mutex of the zone, and all workers stand still with it.
             gateway.nginx.resume_worker(pid);
+            self.standstills.push(Standstill::until_now(pid, from));
+            wait_until("the zone is free", || zone_is_free(gateway));
         }
     }
 
     /// Lets the stopped worker of a gateway go on.
     pub(crate) fn resume_worker(&mut self, at: usize) {
-        if let Some(Stopped { pid, ports, from }) = self.stopped[at].take() {
+        if let Some(Stopped { pid, from }) = self.stopped[at].take() {
             self.gateways[at].nginx.resume_worker(pid);
-            let to = Instant::now();
-            self.standstills.push(Standstill { ports, from, to });
+            self.standstills.push(Standstill::until_now(pid, from));
         }
     }
 
@@ -164,6 +159,23 @@ impl Arena {
             !gateway.nginx.children().contains(&pid)
         });
     }
+}
+
+impl Standstill {
+    fn until_now(pid: i32, from: Instant) -> Self {
+        Self {
+            address: address_of(pid),
+            from,
+            to: Instant::now(),
+        }
+    }
+}
+
+/// The address that the worker binds its connections to, as the configuration says.
+fn address_of(pid: i32) -> IpAddr {
+    let pid = pid.unsigned_abs();
+    let digits = |from: u32| (pid / from % 100) as u8;
+    Ipv4Addr::new(127, digits(10_000), digits(100), digits(1)).into()
 }
 
 /// The workers that take requests, once there are as many as there should be.
@@ -214,6 +226,10 @@ fn plan(links: &[Link], ttl: Duration) -> Plan {
             DRIFT * 100.0,
             ttl.as_millis() / 5,
         ))
+        .http(
+            "map 00000$pid $address { \"~(?<a>..)(?<b>..)(?<c>..)$\" 127.$a.$b.$c; } \
+             proxy_bind $address;",
+        )
         .pool(
             "main",
             &format!(

@@ -10,7 +10,6 @@ mod report;
 mod run;
 mod scenario;
 mod schedule;
-mod sockets;
 mod stall;
 mod verdict;
 

@@ -50,12 +50,13 @@ pub(crate) fn judge(
         if found.len() < needed {
             judgement.violations.push(format!(
                 "{} requests at once under key {}, {:.3} s after the start, for {:.1} ms; \
-                 {} of them of workers that stood still",
+                 {} of them of workers that stood still ({})",
                 overlap.parties.len(),
                 overlap.key,
-                overlap.began.duration_since(start).as_secs_f64(),
-                ended.duration_since(overlap.began).as_secs_f64() * 1e3,
+                seconds(start, overlap.began),
+                seconds(overlap.began, ended) * 1e3,
                 found.len(),
+                list(&overlap.parties, start),
             ));
             continue;
         }
@@ -69,6 +70,19 @@ pub(crate) fn judge(
     judgement
 }
 
+/// Who was in flight, and since when.
+fn list(parties: &[Party], start: Instant) -> String {
+    let one = |party: &Party| {
+        let worker = party.peer.map_or("?".to_owned(), |p| p.ip().to_string());
+        format!("{worker} since {:.3} s", seconds(start, party.since))
+    };
+    parties.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn seconds(from: Instant, to: Instant) -> f64 {
+    to.saturating_duration_since(from).as_secs_f64()
+}
+
 impl Standstill {
     /// Whether this request, begun up to `after` the end of the standstill, was its worker's, and
     /// the overlap lay in it.
@@ -80,9 +94,7 @@ impl Standstill {
         valid: Duration,
         after: Duration,
     ) -> bool {
-        party
-            .peer
-            .is_some_and(|peer| self.ports.contains(&peer.port()))
+        party.peer.is_some_and(|peer| peer.ip() == self.address)
             && party.since < self.to + after
             && began >= self.from + valid
             && ended <= self.to + CUT_OFF
@@ -94,20 +106,20 @@ mod tests {
     use super::*;
     use std::net::SocketAddr;
 
-    const STALE: u16 = 1_000;
-    const OTHER: u16 = 2_000;
+    const STALE: u8 = 1;
+    const OTHER: u8 = 2;
 
-    /// A worker with a connection from the port `STALE` stood still from 10 s to 12 s.
-    fn judged(parties: &[(u16, f64)], began: f64, ended: f64) -> Judgement {
+    /// The worker with the address `STALE` stood still from 10 s to 12 s.
+    fn judged(parties: &[(u8, f64)], began: f64, ended: f64) -> Judgement {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs_f64(seconds);
         let standstill = Standstill {
-            ports: vec![STALE],
+            address: [127, 0, 0, STALE].into(),
             from: at(10.0),
             to: at(12.0),
         };
-        let party = |&(port, since)| Party {
-            peer: Some(SocketAddr::from(([127, 0, 0, 1], port))),
+        let party = |&(worker, since)| Party {
+            peer: Some(SocketAddr::from(([127, 0, 0, worker], 1_000))),
             since: at(since),
         };
         let overlap = Overlap {
@@ -120,7 +132,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn is_violation(parties: &[(u16, f64)], began: f64, ended: f64) {
+    fn is_violation(parties: &[(u8, f64)], began: f64, ended: f64) {
         let judgement = judged(parties, began, ended);
         assert_eq!((judgement.stale, judgement.violations.len()), (0, 1));
     }
