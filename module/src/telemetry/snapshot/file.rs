@@ -63,9 +63,10 @@ impl SnapshotFile {
         let mut found = FoundFile::default();
         match read(&self.path)?.map(|bytes| Snapshot::parse(&bytes)) {
             None => {}
-            // This zone has written the file before.
+            // This zone has written the file before, and goes on.
             Some(Ok((known, _))) if known.instance == owner.instance => {
                 found.parent = (known.parent, known.parent_pid);
+                return Ok(found);
             }
             Some(Ok((known, saved))) => {
                 found.parent = (known.parent, known.parent_pid);
