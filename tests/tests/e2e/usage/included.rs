@@ -77,7 +77,8 @@ fn long_streams_come_whole_to_slow_clients() {
     // Without the frame of chunks.
     client.send(request.replace("HTTP/1.1", "HTTP/1.0"));
     // The client begins to read when nginx cannot write any more.
-    gateway.wait_in_flight(1);
+    let upstream = || gateway.mock().stats().totals.requests;
+    e2e::wait_until("the request is upstream", || upstream() == 1);
     let text = client.read_to_end();
     assert_eq!(text.matches("\"content\":\"").count(), 20_000 + 1);
     assert_eq!(text.matches("data: [DONE]").count(), 1);
