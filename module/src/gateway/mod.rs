@@ -91,6 +91,10 @@ impl<S: Service> Driver<S> {
             let step = match ctx.stage() {
                 Stage::Waiting | Stage::Pausing | Stage::Prolonging => return Flow::Pause,
                 Stage::Done => {
+                    if is_service {
+                        // The lease of a lock has been entrusted. Any other is of no use.
+                        ctx.release();
+                    }
                     return match ctx.is_past_others.get() {
                         true => Flow::Pass,
                         false => Flow::Decline,
@@ -148,6 +152,9 @@ impl<S: Service> Driver<S> {
     /// Continues a waiting request after an event, unless it must wait longer.
     fn resume(exchange: Exchange<'_>, step: Step) {
         let Exchange { request, ctx, .. } = exchange;
+        if matches!(step, Step::Refuse(_)) {
+            ctx.release();
+        }
         Self::enter(ctx, step);
         if !matches!(step, Step::Wait(..)) {
             ctx.attempt.borrow_mut().deadline = None;
@@ -251,7 +258,7 @@ pub fn enters_precontent(request: Request<'_>) {
         ctx.is_past_others.set(true);
         match ctx.stage() {
             Stage::Again { .. } => ctx.begin_attempt(),
-            _ => ctx.let_go(),
+            _ => ctx.release(),
         }
     }
 }
@@ -296,7 +303,9 @@ impl<S: Service> PhaseHandler for PrecontentPhase<S> {
         };
         let gets_key = location.serves() && location.sends();
         if !gets_key && !location.api.is_served() {
-            release::leave_pool(request);
+            if request.is_internal() {
+                release::lease(request);
+            }
             // An `if` block without a handler may run the handler of another block, which
             // cannot be given a key.
             let stray = location.serves() && request.has_handler();
@@ -330,6 +339,10 @@ impl Filter for AnswerFilter {
             stream::note_copy(&request);
             // A background refresh of the cache may need this slot.
             release::ended(request);
+        }
+        if request.is_error_page() {
+            // The upstream request is over, but the client may stay connected.
+            release::lease(request);
         }
         stream::header(&request, location);
         // A client that leaves later is noticed while the body is sent.

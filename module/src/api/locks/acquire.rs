@@ -77,10 +77,7 @@ impl Exchange<'_> {
                 let for_ms = call.asked.duration_ms;
                 self.await_call(Pending::Acquire(Box::new(call)));
                 let within_ms = locks::prolong_lease(lease.grant.handle, for_ms, self.ctx.token);
-                let Some(within_ms) = within_ms else {
-                    self.ctx.let_go();
-                    return Err(self.refused(UNAVAILABLE));
-                };
+                let within_ms = within_ms.ok_or_else(|| self.refused(UNAVAILABLE))?;
                 return Ok(await_nodes(within_ms));
             }
             None => now().mono_ms + call.asked.duration_ms,
@@ -100,21 +97,16 @@ impl Exchange<'_> {
         };
         let lock = match pool::entrust(&lease, &terms) {
             Ok(lock) => lock,
-            Err(problem) => {
-                self.ctx.let_go();
-                return match problem {
-                    EntrustError::Known(lock) => self.granted_again(&lock),
-                    EntrustError::CoolingDown => {
-                        let refusal = self.in_vain(false);
-                        Err(self.refused(refusal))
-                    }
-                    EntrustError::Full => {
-                        self.ctx.refusal.error.set(Some(UNAVAILABLE));
-                        Err(Problem::table_full())
-                    }
-                    EntrustError::Lost => Err(self.refused(UNAVAILABLE)),
-                };
+            Err(EntrustError::Known(lock)) => return self.granted_again(&lock),
+            Err(EntrustError::CoolingDown) => {
+                let refusal = self.in_vain(false);
+                return Err(self.refused(refusal));
             }
+            Err(EntrustError::Full) => {
+                self.ctx.refusal.error.set(Some(UNAVAILABLE));
+                return Err(Problem::table_full());
+            }
+            Err(EntrustError::Lost) => return Err(self.refused(UNAVAILABLE)),
         };
         // The lease now belongs to the service lock.
         self.ctx.attempt.borrow_mut().lease_state = LeaseState::Entrusted;

@@ -68,10 +68,9 @@ impl Exchange<'_> {
             }
             Some(Pending::Body(_)) | None => false,
         };
-        if goes_on {
-            return Step::Next(Stage::Leased);
+        match goes_on {
+            true => Step::Next(Stage::Leased),
+            false => Step::Refuse(UNAVAILABLE),
         }
-        self.ctx.let_go();
-        Step::Refuse(UNAVAILABLE)
     }
 }

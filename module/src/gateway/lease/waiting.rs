@@ -105,6 +105,5 @@ fn ask_again(exchange: Exchange<'_>, at: usize, pool: &Pool) -> Step {
 
 /// Refuses a request whose wait has timed out.
 pub fn timed_out(exchange: Exchange<'_>) -> Step {
-    exchange.ctx.let_go();
     refuse_lease(exchange.ctx, LeaseStatus::Timeout, exchange.in_vain(false))
 }

@@ -174,8 +174,6 @@ fn put_into_form(request: &Request<'_>) {
     let Some(ctx) = known.or_else(|| request.attach(Context::new)) else {
         return;
     };
-    // The upstream request is over, but the client may stay connected: release the lease now.
-    ctx.let_go();
     let refusal = ctx
         .refusal
         .error
