@@ -141,7 +141,7 @@ fn here<'a>(request: &Request<'a>) -> Option<(usize, &'a Pool)> {
 }
 
 fn lease_id(request: Request<'_>) -> VariableValue {
-    let lease = lease(&request).map(|(l, _)| pool::lease_id(&l.grant));
+    let lease = lease(&request).map(|(l, _)| lock_id(l.grant.handle.nonce()));
     let lock = || Some(lock_id(context(&request)?.lock_call()?.lock.get()?.nonce()));
     text(lease.or_else(lock).as_deref())
 }

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use crate::config::Main;
 use crate::gateway::{Context, trace};
-use crate::pool;
 use crate::telemetry::{event, is_logged};
 
 /// Logs a lost lease; returns `false` if its request is gone.
@@ -27,7 +26,7 @@ pub fn tell(request: &Request<'_>, ctx: &Context, level: Level, name: &str, mut 
     if !is_logged(level) {
         return;
     }
-    let lease = ctx.lease().map(|lease| pool::lease_id(&lease.grant));
+    let lease = ctx.lease().map(|lease| lock_id(lease.grant.handle.nonce()));
     let main = request.main_conf::<Main>();
     let client = main.and_then(|main| ctx.client(main));
     let known = [
