@@ -36,7 +36,7 @@ impl HttpModule for Openai {
     type Filter = gateway::AnswerFilter;
     type Content = api::Handler;
     const NAME: &'static str = "openai";
-    const VARIABLES: Variables = api::variables::ALL;
+    const VARIABLES: Variables = gateway::variables::ALL;
 
     fn show(message: &str, words: &[&str]) -> String {
         openai_core::echo::message(message, words)

@@ -20,8 +20,9 @@ mod release;
 mod route;
 mod send;
 mod stream;
-pub mod trace;
-pub mod usage;
+mod trace;
+mod usage;
+pub mod variables;
 
 pub use access::check_token;
 pub use context::{

@@ -10,9 +10,9 @@ use openai_wire::usage::Source;
 use openai_wire::{Tokens, Verdict};
 use serde_json::json;
 
+use super::trace::{self, Ids};
+use super::{Context, usage};
 use crate::config::{Location, Main, Pool, Store};
-use crate::gateway::trace::{self, Ids};
-use crate::gateway::{Context, usage};
 use crate::pool::{self, Lease, locks};
 use crate::telemetry::wall_time;
 
