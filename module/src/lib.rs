@@ -72,8 +72,8 @@ impl Wrapped for Openai {
         clients::secret_of(value)
     }
 
-    fn tells_secret(value: &[u8], secret: &[u8]) -> bool {
-        clients::tells_secret(value, secret)
+    fn contains_secret(value: &[u8], secret: &[u8]) -> bool {
+        clients::contains_secret(value, secret)
     }
 
     fn answer_complete(request: Request<'_>) {

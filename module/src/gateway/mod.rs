@@ -26,7 +26,7 @@ pub mod variables;
 
 pub use access::check_token;
 pub use context::{
-    Acquiring, Context, Extending, LeaseState, LeaseStatus, Pending, Reply, Stage, Wishes,
+    Acquiring, Context, Extending, LeaseState, LeaseStatus, Pending, Reply, Requested, Stage,
 };
 pub use exchange::Exchange;
 pub use release::answer_complete;
@@ -180,23 +180,23 @@ impl<S: Service> Driver<S> {
 
     /// Handles a message about a wait or a lease; `false` if the request is gone or does
     /// not wait for it.
-    pub fn hear(token: Token, news: News) -> bool {
-        if let News::Lost(handle) = news {
-            let is_told = events::lease_lost(token, handle);
+    pub fn receive(token: Token, message: News) -> bool {
+        if let News::Lost(handle) = message {
+            let is_logged = events::lease_lost(token, handle);
             token.conclude(move |request| Self::lost(request, handle));
-            return is_told;
+            return is_logged;
         }
-        let hears = |request: Request<'_>| {
+        let receive = |request: Request<'_>| {
             let exchange = Exchange::of(request)?;
-            let step = match (exchange.ctx.stage(), news) {
-                (Stage::Waiting, news) => lease::hear(exchange, news)?,
+            let step = match (exchange.ctx.stage(), message) {
+                (Stage::Waiting, message) => lease::receive(exchange, message)?,
                 (Stage::Prolonging, News::Prolonged(until_ms)) => S::prolonged(exchange, until_ms),
                 _ => return None,
             };
             Self::resume(exchange, step);
             Some(())
         };
-        token.with(hears).flatten().is_some()
+        token.with(receive).flatten().is_some()
     }
 
     /// Decides how a request ends that has lost its lease.
@@ -204,7 +204,7 @@ impl<S: Service> Driver<S> {
         let exchange = Exchange::of(request)?;
         let ctx = exchange.ctx;
         ctx.held().filter(|lease| lease.grant.handle == handle)?;
-        if ctx.wishes().is_none() {
+        if ctx.requested().is_none() {
             return Some(stream::lost::ending(&request, ctx));
         }
         // A request to the lock service has no response of an upstream.

@@ -52,7 +52,7 @@ pub(crate) unsafe extern "C" fn merge_location<M: Wrapped>(
         };
         // SAFETY: ngx_http_core_create_loc_conf allocated this in the pool of the cycle. nginx
         // waits for this callback, so nothing else refers to it (Configuration).
-        let is_continued = match answered_once::<M>(unsafe { core.as_ref() }, own) {
+        let is_continued = match check_handler::<M>(unsafe { core.as_ref() }, own) {
             Ok(is_continued) => is_continued,
             Err(message) => {
                 report(&conf, Err(message.into()));
@@ -65,7 +65,7 @@ pub(crate) unsafe extern "C" fn merge_location<M: Wrapped>(
         let done = own.inherit(above, main, &conf);
         if let Some((notes, above)) = notes.zip(notes_above) {
             // SAFETY: nginx has allocated this, and nothing else refers to it while nginx waits for
-            // this callback (Configuration). The reference that `answered_once` got is not used any
+            // this callback (Configuration). The reference that `check_handler` got is not used any
             // more.
             let core = unsafe { core.as_mut() };
             wrap_content::<M>(core, own, &notes.handler, &above.handler);
@@ -103,7 +103,7 @@ unsafe fn main_of_conf<'a, M: HttpModule>(cf: *mut ngx_conf_t) -> Option<&'a M::
 
 /// Checks that a location with [`Conf::serve_content`] has no other content handler. Returns
 /// whether this is an `if` or `limit_except` block without a content handler of its own.
-fn answered_once<M: Wrapped>(
+fn check_handler<M: Wrapped>(
     core: &ngx_http_core_loc_conf_t,
     own: &M::Location,
 ) -> ConfResult<bool> {

@@ -75,10 +75,10 @@ pub trait HttpModule: Exported {
     /// Called when a configuration is about to take effect, in the process that read it: the
     /// master, the single process without a master, or `nginx -t`.
     fn commit(main: &Self::Main) -> ConfResult;
-    /// Called when a request ends, and when a subrequest ends for which [`Request::tell_end`] was
+    /// Called when a request ends, and when a subrequest ends for which [`Request::report_end`] was
     /// called. It can be called more than once for the same request.
     ///
-    /// [`Request::tell_end`]: crate::Request::tell_end
+    /// [`Request::report_end`]: crate::Request::report_end
     fn ended(request: Request<'_>);
     /// Called when a process with an event loop starts: a worker, the cache manager or the cache
     /// loader. [`serves_requests`](crate::serves_requests) tells them apart.

@@ -6,11 +6,11 @@ use openai_core::lease::{EntrustError, ServiceLock, Terms};
 use openai_wire::ApiError;
 use serde_json::json;
 
-use super::{await_nodes, cooling_ms, tell};
+use super::{await_nodes, cooling_ms, log};
 use crate::api::unavailable;
 use crate::config::Store;
 use crate::gateway::refusal::UNAVAILABLE;
-use crate::gateway::{Acquiring, Exchange, LeaseState, Pending, Stage, Step, Wishes};
+use crate::gateway::{Acquiring, Exchange, LeaseState, Pending, Requested, Stage, Step};
 use crate::pool::{self, in_zone, locks};
 use crate::telemetry::now;
 
@@ -31,7 +31,7 @@ impl Exchange<'_> {
             }
         }
         let request = asked.request.clone().or_else(pool::request_id);
-        self.ctx.as_lock_call().wishes.set(Some(Wishes {
+        self.ctx.as_lock_call().requested.set(Some(Requested {
             priority: asked.priority,
             wait_ms: asked.wait_ms,
         }));
@@ -99,7 +99,7 @@ impl Exchange<'_> {
             Ok(lock) => lock,
             Err(EntrustError::Known(lock)) => return self.granted_again(&lock),
             Err(EntrustError::CoolingDown) => {
-                let refusal = self.in_vain(false);
+                let refusal = self.no_key(false);
                 return Err(self.refused(refusal));
             }
             Err(EntrustError::Full) => {
@@ -110,7 +110,7 @@ impl Exchange<'_> {
         };
         // The lease now belongs to the service lock.
         self.ctx.attempt.borrow_mut().lease_state = LeaseState::Entrusted;
-        tell(
+        log(
             "lock_acquired",
             &self.request,
             &lock,

@@ -12,7 +12,7 @@ mod wait;
 pub use access::AccessState;
 pub use attempt::{Attempt, LeaseState};
 pub use head::HeadState;
-pub use lock::{Acquiring, Extending, LockCall, Pending, Wishes};
+pub use lock::{Acquiring, Extending, LockCall, Pending, Requested};
 pub use log::LogState;
 pub use refusal::{RefusalState, Reply};
 pub use route::Route;
@@ -153,8 +153,8 @@ impl Context {
     }
 
     /// What a caller of the lock service asks for; `None` if the request is sent upstream.
-    pub fn wishes(&self) -> Option<Wishes> {
-        self.lock.get()?.wishes.get()
+    pub fn requested(&self) -> Option<Requested> {
+        self.lock.get()?.requested.get()
     }
 
     /// The current or last wait for a lease.
