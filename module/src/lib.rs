@@ -36,7 +36,7 @@ impl HttpModule for Openai {
     type Filter = gateway::AnswerFilter;
     type Content = api::Handler;
     const NAME: &'static str = "openai";
-    const VARIABLES: Variables = api::variables::ALL;
+    const VARIABLES: Variables = gateway::variables::ALL;
 
     fn show(message: &str, words: &[&str]) -> String {
         openai_core::echo::message(message, words)
@@ -72,8 +72,8 @@ impl Wrapped for Openai {
         clients::secret_of(value)
     }
 
-    fn tells_secret(value: &[u8], secret: &[u8]) -> bool {
-        clients::tells_secret(value, secret)
+    fn contains_secret(value: &[u8], secret: &[u8]) -> bool {
+        clients::contains_secret(value, secret)
     }
 
     fn answer_complete(request: Request<'_>) {

@@ -7,7 +7,6 @@ mod locks;
 mod metrics;
 mod reports;
 mod status;
-pub mod variables;
 
 use std::borrow::Cow;
 

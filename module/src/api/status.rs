@@ -120,16 +120,16 @@ fn circuit(upstream: &str, status: &CircuitView, clock: Now) -> CircuitStatus {
     }
 }
 
-fn service((name, told): (String, Counters)) -> ServiceMetrics {
-    let requests = OUTCOMES.into_iter().zip(told.requests);
+fn service((name, counters): (String, Counters)) -> ServiceMetrics {
+    let requests = OUTCOMES.into_iter().zip(counters.requests);
     let requests = requests.filter(|&(_, count)| count > 0);
     ServiceMetrics {
         service: name,
         requests: requests.map(|(it, n)| (it.as_str(), n)).collect(),
-        prompt_tokens: told.prompt,
-        completion_tokens: told.completion,
-        cost_dollars: told.cost as f64 / UNITS_PER_DOLLAR as f64,
-        unpriced_requests: told.unpriced,
-        retries: told.retries,
+        prompt_tokens: counters.prompt,
+        completion_tokens: counters.completion,
+        cost_dollars: counters.cost as f64 / UNITS_PER_DOLLAR as f64,
+        unpriced_requests: counters.unpriced,
+        retries: counters.retries,
     }
 }

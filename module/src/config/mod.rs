@@ -108,13 +108,13 @@ pub const DIRECTIVES: Directives<31> = directives! {
     c"openai_next_key" Everywhere Many Location note!(many next_key.conditions, next_key::conditions);
     c"openai_next_key_tries" Everywhere One Location note!(one next_key.tries, next_key::tries);
     c"openai_next_key_timeout" Everywhere One Location note!(one next_key.timeout_ms, next_key::timeout_ms);
-    c"openai_attempts_header" Everywhere Flag Location note!(one next_key.tells, values::flag);
+    c"openai_attempts_header" Everywhere Flag Location note!(one next_key.adds_header, values::flag);
     c"openai_usage" Everywhere Flag Location note!(one usage.is_read, values::flag);
     c"openai_include_usage" Everywhere Flag Location note!(one usage.include, values::flag);
     c"openai_metrics" Location None Location usage::metrics;
     c"openai_client_abort" Everywhere Many Location note!(many client_abort, ClientAbort::parse);
     c"openai_trace" Everywhere Flag Location note!(one trace.is_on, values::flag);
-    c"openai_process_time_header" Everywhere Flag Location note!(one trace.tells_time, values::flag);
+    c"openai_process_time_header" Everywhere Flag Location note!(one trace.adds_time, values::flag);
 };
 
 /// Settings of the `http` block.

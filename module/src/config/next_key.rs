@@ -21,7 +21,7 @@ settings! {
         /// milliseconds.
         timeout_ms: u64 = 30_000,
         /// Whether responses have a header with the number of attempts.
-        tells: bool = false,
+        adds_header: bool = false,
     }
 }
 

@@ -7,13 +7,13 @@ settings! {
         /// Whether requests have ids, which are sent upstream and to the client.
         is_on: bool = false,
         /// Whether responses have a header with the processing time.
-        tells_time: bool = false,
+        adds_time: bool = false,
     }
 }
 
 impl Trace {
     /// Whether responses have any of these headers.
-    pub fn tells(&self) -> bool {
-        self.is_on() || self.tells_time()
+    pub fn adds_headers(&self) -> bool {
+        self.is_on() || self.adds_time()
     }
 }

@@ -21,16 +21,16 @@ pub(super) fn quota(exchange: Exchange<'_>) -> Step {
     let QuotaReached {
         limit,
         used,
-        is_news,
+        is_first,
     } = reached;
-    if is_news {
+    if is_first {
         let fields = json!({
             "quota": limit.measure(),
             "period": limit.period(),
             "limit": limit.shown(limit.most),
             "used": limit.shown(used),
         });
-        events::tell(&request, ctx, Level::Warn, "quota_used_up", fields);
+        events::write(&request, ctx, Level::Warn, "quota_used_up", fields);
     }
     Step::Refuse(ApiError::QuotaPassed)
 }

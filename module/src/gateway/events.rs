@@ -7,27 +7,26 @@ use serde_json::{Value, json};
 
 use crate::config::Main;
 use crate::gateway::{Context, trace};
-use crate::pool;
 use crate::telemetry::{event, is_logged};
 
 /// Logs a lost lease; returns `false` if its request is gone.
 pub fn lease_lost(token: Token, handle: LeaseHandle) -> bool {
-    let tell_of = |request: Request<'_>| {
+    let write_event = |request: Request<'_>| {
         let ctx = request.recalled::<Context>()?;
         let fields = json!({ "lock_id": lock_id(handle.nonce()) });
-        tell(&request, ctx, Level::Error, "lease_lost", fields);
+        write(&request, ctx, Level::Error, "lease_lost", fields);
         Some(())
     };
-    token.with(tell_of).flatten().is_some()
+    token.with(write_event).flatten().is_some()
 }
 
 /// Writes an event with the fields that identify the request: its id, lease, client and
 /// processing time so far.
-pub fn tell(request: &Request<'_>, ctx: &Context, level: Level, name: &str, mut fields: Value) {
+pub fn write(request: &Request<'_>, ctx: &Context, level: Level, name: &str, mut fields: Value) {
     if !is_logged(level) {
         return;
     }
-    let lease = ctx.lease().map(|lease| pool::lease_id(&lease.grant));
+    let lease = ctx.lease().map(|lease| lock_id(lease.grant.handle.nonce()));
     let main = request.main_conf::<Main>();
     let client = main.and_then(|main| ctx.client(main));
     let known = [

@@ -1,7 +1,7 @@
 //! A request with its context and configuration.
 
 use nginx_safe::Request;
-use openai_core::attempts::{Prospect, choose, in_vain};
+use openai_core::attempts::{Prospect, choose, no_key};
 use openai_core::circuit::CircuitId;
 use openai_core::lease::Outlook;
 use openai_wire::ApiError;
@@ -81,9 +81,9 @@ impl<'a> Exchange<'a> {
     }
 
     /// The refusal of a request that got no key of the chosen target's pool.
-    pub fn in_vain(self, queue_full: bool) -> ApiError {
+    pub fn no_key(self, queue_full: bool) -> ApiError {
         match self.ctx.pool(self.main) {
-            Some((at, pool)) => in_vain(self.outlook(at), queue_full, pool.wait_ms),
+            Some((at, pool)) => no_key(self.outlook(at), queue_full, pool.wait_ms),
             None => ApiError::Internal,
         }
     }
@@ -106,8 +106,8 @@ impl<'a> Exchange<'a> {
     /// Longest time to wait for a key of the pool, in milliseconds. After the first
     /// attempt, the wait ends when no further attempt may begin.
     pub fn wait_ms(self, pool: &Pool) -> u64 {
-        if let Some(wishes) = self.ctx.wishes() {
-            return wishes.wait_ms.min(pool.wait_ms);
+        if let Some(requested) = self.ctx.requested() {
+            return requested.wait_ms.min(pool.wait_ms);
         }
         if self.ctx.retries.borrow().attempts == 0 {
             return pool.wait_ms;

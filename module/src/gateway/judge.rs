@@ -80,7 +80,9 @@ pub(super) fn no_answer(exchange: Exchange<'_>, status: u16, reused: bool) -> St
     };
     let verdict = failure.verdict;
     if failure.stale {
-        running.told(verdict).inspect(|&it| circuits::unknown(it));
+        running
+            .set_verdict(verdict)
+            .inspect(|&it| circuits::unknown(it));
     } else {
         running.report(verdict, Limits::default(), 0);
     }
@@ -94,7 +96,7 @@ fn running(exchange: Exchange<'_>) -> Option<Running<'_>> {
 
 impl Running<'_> {
     /// Stores the verdict and takes the permit, with which the caller must report the result.
-    fn told(&self, verdict: Verdict) -> Option<openai_core::circuit::Permit> {
+    fn set_verdict(&self, verdict: Verdict) -> Option<openai_core::circuit::Permit> {
         let mut attempt = self.exchange.ctx.attempt.borrow_mut();
         attempt.verdict = Some(verdict);
         attempt.permit.take()
@@ -116,17 +118,17 @@ impl Running<'_> {
             status,
             random,
         };
-        let permit = self.told(verdict);
+        let permit = self.set_verdict(verdict);
         if notes::success(&self.lease.grant, &report, permit) {
             return false;
         }
-        let told = pool::in_zone(|zone| {
+        let changed = pool::in_zone(|zone| {
             let change = permit.and_then(|permit| zone.outcome(permit, outcome, now(), random));
             let turn = zone.report(&self.lease.grant, &report, now());
             let is_cooling_down = zone.is_cooling_down(self.lease.grant.key, now());
             (turn, change, is_cooling_down)
         });
-        let (turn, change, is_cooling_down) = told.unwrap_or_default();
+        let (turn, change, is_cooling_down) = changed.unwrap_or_default();
         if let Some((permit, change)) = permit.zip(change) {
             circuits::tell(main, permit.circuit, change);
         }
@@ -145,21 +147,21 @@ impl Running<'_> {
                     "failures": failures,
                     "status": status,
                 });
-                self.tell(Level::Warn, "key_cooling_down", fields);
+                self.log(Level::Warn, "key_cooling_down", fields);
                 locks::announce_cool_down(self.lease.grant.key, cause, failures, until_ms);
             }
             Some(KeyChange::Recovered) => {
                 let fields = json!({ "pool": pool, "key_id": ctx.key_id() });
-                self.tell(Level::Notice, "key_recovered", fields);
+                self.log(Level::Notice, "key_recovered", fields);
             }
             None => {}
         }
         is_cooling_down
     }
 
-    fn tell(&self, level: Level, name: &str, fields: serde_json::Value) {
+    fn log(&self, level: Level, name: &str, fields: serde_json::Value) {
         let Exchange { request, ctx, .. } = self.exchange;
-        events::tell(&request, ctx, level, name, fields);
+        events::write(&request, ctx, level, name, fields);
     }
 
     /// Decides what follows a failed attempt, and logs it.
@@ -204,7 +206,7 @@ impl Running<'_> {
             "status": status,
             "retry": matches!(after, AfterFailure::Again(_)),
         });
-        self.tell(Level::Warn, "attempt_failed", fields);
+        self.log(Level::Warn, "attempt_failed", fields);
         match after {
             AfterFailure::Again(target) => {
                 let pause_ms = match failure.is_upstream_error() {

@@ -72,7 +72,7 @@ fn done(
 ) -> PoolRequest<'static> {
     let model = usage::model(main, ctx);
     let used = usage::of(request, ctx);
-    usage::note_nonsense(ctx, &pool.name, model);
+    usage::log_implausible(ctx, &pool.name, model);
     let asked = ctx.wait().status != LeaseStatus::None;
     PoolRequest {
         service: "",

@@ -20,12 +20,13 @@ mod release;
 mod route;
 mod send;
 mod stream;
-pub mod trace;
-pub mod usage;
+mod trace;
+mod usage;
+pub mod variables;
 
 pub use access::check_token;
 pub use context::{
-    Acquiring, Context, Extending, LeaseState, LeaseStatus, Pending, Reply, Stage, Wishes,
+    Acquiring, Context, Extending, LeaseState, LeaseStatus, Pending, Reply, Requested, Stage,
 };
 pub use exchange::Exchange;
 pub use release::answer_complete;
@@ -91,6 +92,10 @@ impl<S: Service> Driver<S> {
             let step = match ctx.stage() {
                 Stage::Waiting | Stage::Pausing | Stage::Prolonging => return Flow::Pause,
                 Stage::Done => {
+                    if is_service {
+                        // The lease of a lock has been entrusted. Any other is of no use.
+                        ctx.release();
+                    }
                     return match ctx.is_past_others.get() {
                         true => Flow::Pass,
                         false => Flow::Decline,
@@ -148,6 +153,9 @@ impl<S: Service> Driver<S> {
     /// Continues a waiting request after an event, unless it must wait longer.
     fn resume(exchange: Exchange<'_>, step: Step) {
         let Exchange { request, ctx, .. } = exchange;
+        if matches!(step, Step::Refuse(_)) {
+            ctx.release();
+        }
         Self::enter(ctx, step);
         if !matches!(step, Step::Wait(..)) {
             ctx.attempt.borrow_mut().deadline = None;
@@ -172,23 +180,23 @@ impl<S: Service> Driver<S> {
 
     /// Handles a message about a wait or a lease; `false` if the request is gone or does
     /// not wait for it.
-    pub fn hear(token: Token, news: News) -> bool {
-        if let News::Lost(handle) = news {
-            let is_told = events::lease_lost(token, handle);
+    pub fn receive(token: Token, message: News) -> bool {
+        if let News::Lost(handle) = message {
+            let is_logged = events::lease_lost(token, handle);
             token.conclude(move |request| Self::lost(request, handle));
-            return is_told;
+            return is_logged;
         }
-        let hears = |request: Request<'_>| {
+        let receive = |request: Request<'_>| {
             let exchange = Exchange::of(request)?;
-            let step = match (exchange.ctx.stage(), news) {
-                (Stage::Waiting, news) => lease::hear(exchange, news)?,
+            let step = match (exchange.ctx.stage(), message) {
+                (Stage::Waiting, message) => lease::receive(exchange, message)?,
                 (Stage::Prolonging, News::Prolonged(until_ms)) => S::prolonged(exchange, until_ms),
                 _ => return None,
             };
             Self::resume(exchange, step);
             Some(())
         };
-        token.with(hears).flatten().is_some()
+        token.with(receive).flatten().is_some()
     }
 
     /// Decides how a request ends that has lost its lease.
@@ -196,7 +204,7 @@ impl<S: Service> Driver<S> {
         let exchange = Exchange::of(request)?;
         let ctx = exchange.ctx;
         ctx.held().filter(|lease| lease.grant.handle == handle)?;
-        if ctx.wishes().is_none() {
+        if ctx.requested().is_none() {
             return Some(stream::lost::ending(&request, ctx));
         }
         // A request to the lock service has no response of an upstream.
@@ -251,7 +259,7 @@ pub fn enters_precontent(request: Request<'_>) {
         ctx.is_past_others.set(true);
         match ctx.stage() {
             Stage::Again { .. } => ctx.begin_attempt(),
-            _ => ctx.let_go(),
+            _ => ctx.release(),
         }
     }
 }
@@ -296,7 +304,9 @@ impl<S: Service> PhaseHandler for PrecontentPhase<S> {
         };
         let gets_key = location.serves() && location.sends();
         if !gets_key && !location.api.is_served() {
-            release::leave_pool(request);
+            if request.is_internal() {
+                release::lease(request);
+            }
             // An `if` block without a handler may run the handler of another block, which
             // cannot be given a key.
             let stray = location.serves() && request.has_handler();
@@ -330,6 +340,10 @@ impl Filter for AnswerFilter {
             stream::note_copy(&request);
             // A background refresh of the cache may need this slot.
             release::ended(request);
+        }
+        if request.is_error_page() {
+            // The upstream request is over, but the client may stay connected.
+            release::lease(request);
         }
         stream::header(&request, location);
         // A client that leaves later is noticed while the body is sent.

@@ -68,7 +68,7 @@ pub(super) fn choose(exchange: Exchange<'_>) -> Step {
     };
     ctx.route.borrow_mut().chosen = Some(chosen);
     if exchange.request.is_subrequest() {
-        exchange.request.tell_end();
+        exchange.request.report_end();
     }
     Step::Next(Stage::Lease)
 }

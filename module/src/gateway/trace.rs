@@ -106,7 +106,7 @@ pub fn sent(request: &Request<'_>) -> Option<SentHeaders> {
 ///
 /// OpenAI's clients read the provider's id from `X-Request-ID` and expect one value. The
 /// gateway's id is sent in this header only if the response has none.
-pub fn tell(request: &Request<'_>, location: &Location, is_own_error: bool) {
+pub fn add_headers(request: &Request<'_>, location: &Location, is_own_error: bool) {
     if request.is_subrequest() {
         return;
     }
@@ -122,7 +122,7 @@ pub fn tell(request: &Request<'_>, location: &Location, is_own_error: bool) {
         }
         request.set_answer_header(GATEWAY_ID, &ids.request_id);
     }
-    if location.trace().tells_time() {
+    if location.trace().adds_time() {
         let ms = request.age_ms();
         let seconds = format!("{}.{:03}", ms / 1_000, ms % 1_000);
         request.set_answer_header(PROCESS_TIME, seconds.as_bytes());

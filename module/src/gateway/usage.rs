@@ -50,12 +50,12 @@ pub fn strips(request: &Request<'_>, ctx: &Context) -> bool {
 pub fn begin(request: &Request<'_>, ctx: &Context, location: &Location) {
     let stream = request.answers_events();
     // Other requests fetch results whose usage has been counted.
-    let tells = location.usage().is_read()
+    let is_metered = location.usage().is_read()
         && request.method() == b"POST"
         && (stream || request.answers_json())
         && request.answer_status() < 300
         && request.answers_plainly();
-    let meter = tells.then(|| Meter {
+    let meter = is_metered.then(|| Meter {
         scanner: UsageScanner::new(stream),
         first_token_ms: None,
     });
@@ -98,8 +98,8 @@ pub fn see(ctx: &Context, chunk: Chunk<'_>) {
 pub fn of(request: &Request<'_>, ctx: &Context) -> Used {
     let answer = &ctx.attempt.borrow().answer;
     let meter = answer.meter.as_ref();
-    let told = meter.and_then(|meter| meter.scanner.finish(answer.state.is_complete()));
-    if let Some(tokens) = told {
+    let stated = meter.and_then(|meter| meter.scanner.finish(answer.state.is_complete()));
+    if let Some(tokens) = stated {
         let source = Source::Exact;
         return Used { tokens, source };
     }
@@ -122,17 +122,17 @@ pub fn of(request: &Request<'_>, ctx: &Context) -> Used {
 
 thread_local! {
     /// Whether this worker has logged an implausible usage.
-    static NONSENSE_TOLD: Cell<bool> = const { Cell::new(false) };
+    static IMPLAUSIBLE_LOGGED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Logs that a response reported an implausible usage, once per worker.
-pub fn note_nonsense(ctx: &Context, pool: &str, model: &str) {
-    let is_nonsense = {
+pub fn log_implausible(ctx: &Context, pool: &str, model: &str) {
+    let is_implausible = {
         let attempt = ctx.attempt.borrow();
         let meter = attempt.answer.meter.as_ref();
-        meter.is_some_and(|meter| meter.scanner.told_nonsense())
+        meter.is_some_and(|meter| meter.scanner.is_implausible())
     };
-    if is_nonsense && !NONSENSE_TOLD.replace(true) {
+    if is_implausible && !IMPLAUSIBLE_LOGGED.replace(true) {
         let fields = json!({ "pool": pool, "model": model, "most_tokens": MOST_TOKENS });
         event(Level::Warn, "usage_implausible", fields);
     }
@@ -180,7 +180,7 @@ pub fn model<'a>(main: &'a Main, ctx: &'a Context) -> &'a str {
 }
 
 /// Context and usage of a request for variables; `None` without a context.
-pub fn told<'a>(request: &Request<'a>) -> Option<(&'a Context, Used)> {
+pub fn with_context<'a>(request: &Request<'a>) -> Option<(&'a Context, Used)> {
     let ctx = request.recalled::<Context>()?;
     Some((ctx, of(request, ctx)))
 }

@@ -16,7 +16,7 @@ mod waiters;
 mod zone;
 
 pub use asking::{Ask, Asked, ask, outlook};
-pub use leases::{Lease, entrust, keep, lease_id, reclaim, release, renew, unused};
+pub use leases::{Lease, entrust, keep, reclaim, release, renew, unused};
 pub use news::{News, on_news};
 pub use taken_over::{
     KnownPool, TakenOver, key, key_count, key_ids_of, set_taken_over, taken_over,

@@ -194,7 +194,7 @@ impl LastWords {
 
 /// Writes received counts to the zone.
 fn note() {
-    let is_news = sharer(|sharer| {
+    let is_full_now = sharer(|sharer| {
         let from = sharer.heard.len().saturating_sub(MOST_NOTED);
         let heard = sharer.heard.split_off(from);
         if !sharer.heard.is_empty() {
@@ -203,7 +203,7 @@ fn note() {
         let missed = metrics::raise_others(sharer.zone, today(), &heard)?;
         Some(missed > 0 && !std::mem::replace(&mut sharer.is_full, true))
     });
-    if is_news == Some(true) {
+    if is_full_now == Some(true) {
         let fields =
             json!({ "hint": "the stats of other machines do not fit: enlarge openai_stats" });
         event(Level::Warn, "stats_not_kept", fields);

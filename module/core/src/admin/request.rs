@@ -184,7 +184,7 @@ pub struct ReportedUsage {
 impl ReportedUsage {
     /// Whether the service reported a result, tokens or an error.
     #[must_use]
-    pub fn is_told(&self) -> bool {
+    pub fn has_result(&self) -> bool {
         self.success.is_some() || self.tokens.is_some() || self.error.is_some()
     }
 
@@ -197,7 +197,7 @@ impl ReportedUsage {
 
 /// Removes secrets from a text for the log, since OpenAI's messages contain parts of keys, and
 /// truncates it.
-fn told(text: &str) -> String {
+fn loggable(text: &str) -> String {
     let mut safe = without_secrets(text);
     let mut ends = (0..=MAX_ERROR.min(safe.len())).rev();
     let end = ends.find(|&at| safe.is_char_boundary(at));
@@ -269,7 +269,7 @@ impl Release {
                 success: stats.success,
                 duration_s,
                 tokens: tokens.transpose()?,
-                error: stats.error_message.as_deref().map(told),
+                error: stats.error_message.as_deref().map(loggable),
             },
         })
     }

@@ -14,7 +14,7 @@ pub use answer::AnswerState;
 pub use choice::{Prospect, TargetSet, choose};
 pub use conditions::Conditions;
 pub use ending::{AfterFailure, Failure, after_failure, may_be_cured};
-pub use refusal::{in_vain, no_healthy_key, seconds};
+pub use refusal::{no_healthy_key, no_key, seconds};
 pub use retries::Retries;
 
 use openai_wire::Head;

@@ -25,7 +25,7 @@ pub fn no_healthy_key(outlook: Option<Outlook>) -> ApiError {
 /// The error when a request has waited without success for a key of a pool, or could not wait
 /// because the queue was full. `wait_ms` is how long requests wait for a key of the pool.
 #[must_use]
-pub fn in_vain(outlook: Option<Outlook>, queue_full: bool, wait_ms: u64) -> ApiError {
+pub fn no_key(outlook: Option<Outlook>, queue_full: bool, wait_ms: u64) -> ApiError {
     let retry_after = match outlook {
         Some(Outlook::Unhealthy { .. }) => return no_healthy_key(outlook),
         Some(Outlook::CoolingDown { soonest_ms }) => seconds(soonest_ms),

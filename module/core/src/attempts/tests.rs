@@ -94,7 +94,7 @@ fn a_target_that_is_found_ends_the_search() {
 }
 
 #[test]
-fn without_a_target_the_reason_is_told() {
+fn without_a_target_the_reason_is_returned() {
     let limited = |retry_after| Err(ApiError::KeysRateLimited { retry_after });
     let unhealthy = |retry_after| Err(ApiError::NoHealthyKey { retry_after });
     let late = cooling(4_200, false);
@@ -122,19 +122,19 @@ fn a_request_that_waited_in_vain_is_told_why() {
     let cool = Some(Outlook::CoolingDown { soonest_ms: 2_001 });
     let unhealthy = Some(Outlook::Unhealthy { soonest_ms: 100 });
     let none = |retry_after| ApiError::NoKeyAvailable { retry_after };
-    assert_eq!(in_vain(Some(Outlook::Busy), false, 0), none(1));
-    assert_eq!(in_vain(None, false, 3_999), none(3));
-    assert_eq!(in_vain(Some(Outlook::Tried), false, 60_000), none(5));
+    assert_eq!(no_key(Some(Outlook::Busy), false, 0), none(1));
+    assert_eq!(no_key(None, false, 3_999), none(3));
+    assert_eq!(no_key(Some(Outlook::Tried), false, 60_000), none(5));
     let full = |retry_after| ApiError::QueueFull { retry_after };
-    assert_eq!(in_vain(Some(Outlook::Busy), true, 2_000), full(2));
-    assert_eq!(in_vain(cool, true, 2_000), full(3));
+    assert_eq!(no_key(Some(Outlook::Busy), true, 2_000), full(2));
+    assert_eq!(no_key(cool, true, 2_000), full(3));
     assert_eq!(
-        in_vain(cool, false, 2_000),
+        no_key(cool, false, 2_000),
         ApiError::KeysRateLimited { retry_after: 3 }
     );
     for queue_full in [false, true] {
         assert_eq!(
-            in_vain(unhealthy, queue_full, 2_000),
+            no_key(unhealthy, queue_full, 2_000),
             ApiError::NoHealthyKey { retry_after: 1 }
         );
     }

@@ -57,7 +57,7 @@ pub fn secret_of(value: &[u8]) -> &[u8] {
 /// Whether a header's value contains a secret that [`secret_of`] returned. A secret too short to be
 /// a token must be the whole value, or the last word of the value.
 #[must_use]
-pub fn tells_secret(value: &[u8], secret: &[u8]) -> bool {
+pub fn contains_secret(value: &[u8], secret: &[u8]) -> bool {
     if secret.is_empty() || secret.len() > value.len() {
         return false;
     }

@@ -10,7 +10,7 @@ mod tests;
 
 pub use directive::ClientDirective;
 pub use error::{ClientError, TokenError};
-pub use headers::{bearer_token, is_credential_header, secret_of, service_token, tells_secret};
+pub use headers::{bearer_token, contains_secret, is_credential_header, secret_of, service_token};
 pub(crate) use quota::LIMITS;
 pub use quota::{Measure, Period, Quota, QuotaDirective, QuotaLimit, Whose};
 pub use table::Clients;

@@ -60,7 +60,7 @@ impl<S: PartialEq + Clone> FileWatch<S> {
         self.error.is_some()
     }
 
-    /// Whether an announced generation of keys is news.
+    /// Whether an announced generation of keys is new.
     pub fn announce(&mut self, generation: u64) -> bool {
         let is_newer = self.announced < generation;
         self.announced = self.announced.max(generation);
@@ -103,11 +103,11 @@ impl<S: PartialEq + Clone> FileWatch<S> {
     /// is the same as before.
     pub fn note(&mut self, error: Option<&str>) -> bool {
         let known = self.error.as_ref().map(|(known, _)| &**known);
-        let is_news = error.is_some() && error != known;
-        if is_news || error.is_none() {
+        let is_new = error.is_some() && error != known;
+        if is_new || error.is_none() {
             self.error = error.map(|error| (error.to_owned(), 0));
         }
-        is_news
+        is_new
     }
 
     fn settle_ms(&self) -> u64 {

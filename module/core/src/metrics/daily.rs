@@ -58,8 +58,8 @@ pub struct QuotaReached {
     pub limit: QuotaLimit,
     /// The amount used.
     pub used: u64,
-    /// Whether this has not been reported yet.
-    pub is_news: bool,
+    /// Whether this is the first time in the day or month.
+    pub is_first: bool,
 }
 
 /// Usage of a service in the current month: here and on other machines.
@@ -71,7 +71,7 @@ pub(super) struct ServiceMonth {
     others_today: QuotaUsage,
     others_month: QuotaUsage,
     /// By limit: the day or month for which it was last reported as used up.
-    told: [u32; LIMITS],
+    reported: [u32; LIMITS],
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -300,13 +300,13 @@ impl DailyStats<'_> {
             Period::Day => self.today(),
             Period::Month => self.today().month(),
         };
-        let told = &mut self.months.get_mut(at)?.told[limit.kind()];
-        let is_news = *told != since.number();
-        *told = since.number();
+        let reported = &mut self.months.get_mut(at)?.reported[limit.kind()];
+        let is_first = *reported != since.number();
+        *reported = since.number();
         Some(QuotaReached {
             limit,
             used: limit.used(&used),
-            is_news,
+            is_first,
         })
     }
 

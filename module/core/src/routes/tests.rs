@@ -123,7 +123,7 @@ fn an_alias_leads_to_its_models_route_and_no_further() {
 }
 
 #[test]
-fn mistakes_are_told() {
+fn mistakes_are_reported() {
     for (lines, says) in [
         (&["modal a to=x"][..], "unknown directive \"modal\""),
         (&["model"], "needs a pattern"),

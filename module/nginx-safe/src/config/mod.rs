@@ -1,5 +1,6 @@
 pub(crate) mod directive;
 pub(crate) mod entries;
+pub(crate) mod location;
 pub(crate) mod module;
 pub(crate) mod parse;
 pub(crate) mod registered;

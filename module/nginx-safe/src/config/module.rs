@@ -1,30 +1,27 @@
-use core::cell::Cell;
 use core::ffi::{c_char, c_void};
 use core::ptr;
 
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 use ngx::ffi::{
-    NGX_HTTP_MODULE, ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_core_loc_conf_t,
-    ngx_http_core_module, ngx_http_handler_pt, ngx_http_module_t, ngx_int_t, ngx_module_t,
-    ngx_uint_t,
+    NGX_HTTP_MODULE, ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t,
+    ngx_module_t, ngx_uint_t,
 };
 use ngx::http::HttpModuleConfExt;
 
 use crate::config::entries::Entries;
+use crate::config::location::merge_location;
 use crate::config::parse::{Conf, ConfResult, Mistake, status};
 use crate::config::registered;
 use crate::config::tagged::{self, Tagged};
 use crate::config::variable::{self, Variables};
-use crate::destination;
 use crate::filter::chain::{self, Filter};
 use crate::guard;
 use crate::in_force;
 use crate::log;
 use crate::process::{self, ThreadStage};
-use crate::request::content::{ANSWERED, Content};
+use crate::request::content::Content;
 use crate::request::handle::Request;
 use crate::request::phase::{self, Phase, PhaseHandler, log_entry, phase_entry};
-use crate::text::bytes_of;
 use crate::upstream::wrap::Wrapped;
 
 /// A module that [`export_module`](crate::export_module) has exported.
@@ -78,10 +75,10 @@ pub trait HttpModule: Exported {
     /// Called when a configuration is about to take effect, in the process that read it: the
     /// master, the single process without a master, or `nginx -t`.
     fn commit(main: &Self::Main) -> ConfResult;
-    /// Called when a request ends, and when a subrequest ends for which [`Request::tell_end`] was
+    /// Called when a request ends, and when a subrequest ends for which [`Request::report_end`] was
     /// called. It can be called more than once for the same request.
     ///
-    /// [`Request::tell_end`]: crate::Request::tell_end
+    /// [`Request::report_end`]: crate::Request::report_end
     fn ended(request: Request<'_>);
     /// Called when a process with an event loop starts: a worker, the cache manager or the cache
     /// loader. [`serves_requests`](crate::serves_requests) tells them apart.
@@ -149,7 +146,8 @@ pub const fn callbacks<M: Wrapped>() -> ngx_http_module_t {
     }
 }
 
-fn said(conf: &Conf, result: Result<(), Mistake>) -> bool {
+/// Reports the mistake, if any. Returns whether there is none.
+pub(crate) fn report(conf: &Conf, result: Result<(), Mistake>) -> bool {
     if let Err(mistake) = &result {
         conf.reject_later(mistake);
     }
@@ -164,7 +162,7 @@ unsafe extern "C" fn preconfiguration<M: HttpModule>(cf: *mut ngx_conf_t) -> ngx
         log::show_by(M::show);
         let conf = Conf(cf);
         let ready = process::may_configure(M::NAME).and_then(|()| variable::declare::<M>(&conf));
-        status(said(&conf, ready.map_err(Mistake::from)))
+        status(report(&conf, ready.map_err(Mistake::from)))
     })
 }
 
@@ -179,7 +177,7 @@ unsafe extern "C" fn postconfiguration<M: HttpModule>(cf: *mut ngx_conf_t) -> ng
                 .and_then(|()| phase::add(&conf, Phase::Log, log_entry::<M>))
                 .and_then(|()| variable::check::<M>(&conf))
         };
-        status(said(&conf, added.map_err(Mistake::from)))
+        status(report(&conf, added.map_err(Mistake::from)))
     })
 }
 
@@ -206,142 +204,12 @@ unsafe extern "C" fn init_main<M: HttpModule>(
             || Err(Mistake::from("no configuration".to_owned())),
             |main| main.complete(&conf),
         );
-        if said(&conf, done) {
+        if report(&conf, done) {
             NGX_CONF_OK
         } else {
             NGX_CONF_ERROR
         }
     })
-}
-
-unsafe extern "C" fn merge_location<M: Wrapped>(
-    cf: *mut ngx_conf_t,
-    above: *mut c_void,
-    own: *mut c_void,
-) -> *mut c_char {
-    guard(NGX_CONF_ERROR, || {
-        let conf = Conf(cf);
-        // SAFETY: nginx passes what create_loc_conf returned for two different levels, made by
-        // `create`; it calls init_main_conf of a module before merge_loc_conf (Configuration).
-        // ngx_http_merge_servers and ngx_http_merge_locations set cf->ctx->loc_conf to that of the
-        // level being merged.
-        let (notes_above, notes, above, own, main) = unsafe {
-            (
-                tagged::notes(above),
-                tagged::notes(own),
-                tagged::find::<M::Location>(above).map(|found| found.as_ref()),
-                tagged::find::<M::Location>(own).map(|mut found| found.as_mut()),
-                main_of_conf::<M>(cf),
-            )
-        };
-        // SAFETY: nginx sets cf->ctx->loc_conf to that of the level being merged (Configuration).
-        // The core module is an HTTP module, so it has an entry there.
-        let core = unsafe {
-            let core_module = &raw const ngx_http_core_module;
-            (*cf).http_location_conf_unchecked::<ngx_http_core_loc_conf_t>(&*core_module)
-        };
-        let (Some(above), Some(own), Some(main), Some(mut core)) = (above, own, main, core) else {
-            return NGX_CONF_ERROR;
-        };
-        // SAFETY: ngx_http_core_create_loc_conf allocated this in the pool of the cycle. nginx
-        // waits for this callback, so nothing else refers to it (Configuration).
-        let is_continued = match answered_once::<M>(unsafe { core.as_ref() }, own) {
-            Ok(is_continued) => is_continued,
-            Err(message) => {
-                said(&conf, Err(message.into()));
-                return NGX_CONF_ERROR;
-            }
-        };
-        if is_continued {
-            own.continues(above);
-        }
-        let done = own.inherit(above, main, &conf);
-        if let Some((notes, above)) = notes.zip(notes_above) {
-            // SAFETY: nginx has allocated this, and nothing else refers to it while nginx waits for
-            // this callback (Configuration). The reference that `answered_once` got is not used any
-            // more.
-            let core = unsafe { core.as_mut() };
-            wrap_content::<M>(core, own, &notes.handler, &above.handler);
-        }
-        if notes.is_some_and(|notes| notes.handler.get().is_some()) {
-            own.found_handler();
-            // SAFETY: nginx sets cf->ctx->loc_conf to that of the level being merged. It merges
-            // module by module, in the order of cycle->modules (Configuration), and the modules
-            // that send requests come before this one there (see `export_module`).
-            if let Some(name) = unsafe { destination::stated(cf) } {
-                own.found_upstream(&name, main);
-            }
-        }
-        if said(&conf, done) {
-            NGX_CONF_OK
-        } else {
-            NGX_CONF_ERROR
-        }
-    })
-}
-
-/// The configuration of the `http` block that is being read.
-///
-/// # Safety
-/// `cf` must be of the `http` block or within it; main configurations must be complete.
-unsafe fn main_of_conf<'a, M: HttpModule>(cf: *mut ngx_conf_t) -> Option<&'a M::Main> {
-    // SAFETY: the caller guarantees the position of `cf`. nginx keeps what `create` made in the
-    // pool of the cycle, and passes it to no callback after init_main_conf, so it is only read
-    // (Configuration).
-    unsafe {
-        let main = (*cf).http_main_conf_unchecked::<Tagged<M::Main>>(the_module::<M>())?;
-        Some(tagged::find::<M::Main>(main.as_ptr().cast())?.as_ref())
-    }
-}
-
-/// Checks that a location with [`Conf::serve_content`] has no other content handler. Returns
-/// whether this is an `if` or `limit_except` block without a content handler of its own.
-fn answered_once<M: Wrapped>(
-    core: &ngx_http_core_loc_conf_t,
-    own: &M::Location,
-) -> ConfResult<bool> {
-    let is_ours = |handler| core::ptr::fn_addr_eq(handler, M::entries().answer);
-    match core.handler {
-        Some(handler) if own.is_own() && !is_ours(handler) => {
-            // SAFETY: ngx_http_core_location keeps the name in the pool of the cycle (Configuration).
-            let name = String::from_utf8_lossy(unsafe { bytes_of(&core.name) });
-            Err(format!("location \"{name}\": {ANSWERED}"))
-        }
-        handler => Ok(core.noname() != 0 && handler.is_none()),
-    }
-}
-
-/// Notes the location's content handler, and replaces it with the wrapper if
-/// [`LocationConf::is_wrapped`].
-fn wrap_content<M: Wrapped>(
-    core: &mut ngx_http_core_loc_conf_t,
-    own: &M::Location,
-    noted: &Cell<ngx_http_handler_pt>,
-    above: &Cell<ngx_http_handler_pt>,
-) {
-    if own.is_own() {
-        // For an `if` block without a handler, nginx keeps that of the location; for
-        // `limit_except` it does not.
-        if core.lmt_excpt() != 0 {
-            core.handler = Some(M::entries().answer);
-        }
-        return;
-    }
-    let entry = M::entries().content;
-    match core.handler {
-        Some(theirs) if !core::ptr::fn_addr_eq(theirs, entry) => {
-            noted.set(Some(theirs));
-            if own.is_wrapped() {
-                core.handler = Some(entry);
-            }
-        }
-        // For an `if` block without a handler, nginx keeps that of the location. For a nested
-        // location and a `limit_except` block it does not.
-        _ if core.noname() != 0 && core.lmt_excpt() == 0 => {
-            noted.set(above.get());
-        }
-        _ => {}
-    }
 }
 
 /// Calls `run` with the main configuration, if there is an http block.

@@ -63,12 +63,15 @@ impl<'a, M: Wrapped> Swapped<'a, M> {
             }
             let mut hidden = vec![];
             if !secrets.is_empty() {
-                let tells =
-                    |value: &[u8]| secrets.iter().any(|secret| M::tells_secret(value, secret));
-                ours.retain(|header| !tells(bytes_of(&header.value)));
+                let is_secret = |value: &[u8]| {
+                    secrets
+                        .iter()
+                        .any(|secret| M::contains_secret(value, secret))
+                };
+                ours.retain(|header| !is_secret(bytes_of(&header.value)));
                 hidden.extend(
                     HeadersIn::of(r)
-                        .filter(|&header| tells(bytes_of(&(*header).value)))
+                        .filter(|&header| is_secret(bytes_of(&(*header).value)))
                         .map(|header| (header, (*header).value.len)),
                 );
             }
@@ -174,7 +177,7 @@ unsafe fn put_aside(
             let of_header = bytes_of(&variable.name)
                 .strip_prefix(b"http_")
                 .is_some_and(&hides);
-            let tells = || {
+            let is_secret = || {
                 let value = (*value).as_bytes();
                 let within = |secret: &&[u8]| {
                     let fits = !secret.is_empty() && secret.len() <= value.len();
@@ -182,7 +185,7 @@ unsafe fn put_aside(
                 };
                 secrets.iter().any(within)
             };
-            if of_header || ((*value).valid() != 0 && tells()) {
+            if of_header || ((*value).valid() != 0 && is_secret()) {
                 kept.push((index, *value));
                 (*value).set_valid(0);
                 (*value).set_not_found(0);

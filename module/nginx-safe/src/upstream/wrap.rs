@@ -29,7 +29,7 @@ pub trait Wrapped: HttpModule {
     /// The secret in the value of such a header.
     fn secret_of(value: &[u8]) -> &[u8];
     /// Whether the value of another header contains that secret.
-    fn tells_secret(value: &[u8], secret: &[u8]) -> bool;
+    fn contains_secret(value: &[u8], secret: &[u8]) -> bool;
     /// Called when the upstream's response is complete, or the content handler has used no
     /// upstream. Parts of it may not have been sent to the client yet.
     fn answer_complete(request: Request<'_>);
@@ -89,7 +89,7 @@ impl Request<'_> {
 
     /// Makes nginx call [`HttpModule::ended`] at the end of a subrequest, for which there is no LOG
     /// phase.
-    pub fn tell_end(&self) {
+    pub fn report_end(&self) {
         let known = context::state(*self).zip(registered::entries());
         let Some((state, entries)) = known else {
             return;

@@ -15,8 +15,8 @@ impl Check {
                 for mistake in &mistakes {
                     fail(mistake);
                 }
-                let told = tell(encrypted, list.keys());
-                if mistakes.is_empty() && told.is_ok() {
+                let written = list_keys(encrypted, list.keys());
+                if mistakes.is_empty() && written.is_ok() {
                     ExitCode::SUCCESS
                 } else {
                     ExitCode::FAILURE
@@ -43,7 +43,7 @@ impl Check {
     }
 }
 
-fn tell(encrypted: bool, keys: &[KeySpec]) -> io::Result<()> {
+fn list_keys(encrypted: bool, keys: &[KeySpec]) -> io::Result<()> {
     let mut output = io::stdout().lock();
     let how = if encrypted {
         "encrypted"

@@ -6,11 +6,11 @@ use openai_core::lease::{EntrustError, ServiceLock, Terms};
 use openai_wire::ApiError;
 use serde_json::json;
 
-use super::{await_nodes, cooling_ms, tell};
+use super::{await_nodes, cooling_ms, log};
 use crate::api::unavailable;
 use crate::config::Store;
 use crate::gateway::refusal::UNAVAILABLE;
-use crate::gateway::{Acquiring, Exchange, LeaseState, Pending, Stage, Step, Wishes};
+use crate::gateway::{Acquiring, Exchange, LeaseState, Pending, Requested, Stage, Step};
 use crate::pool::{self, in_zone, locks};
 use crate::telemetry::now;
 
@@ -31,7 +31,7 @@ impl Exchange<'_> {
             }
         }
         let request = asked.request.clone().or_else(pool::request_id);
-        self.ctx.as_lock_call().wishes.set(Some(Wishes {
+        self.ctx.as_lock_call().requested.set(Some(Requested {
             priority: asked.priority,
             wait_ms: asked.wait_ms,
         }));
@@ -77,10 +77,7 @@ impl Exchange<'_> {
                 let for_ms = call.asked.duration_ms;
                 self.await_call(Pending::Acquire(Box::new(call)));
                 let within_ms = locks::prolong_lease(lease.grant.handle, for_ms, self.ctx.token);
-                let Some(within_ms) = within_ms else {
-                    self.ctx.let_go();
-                    return Err(self.refused(UNAVAILABLE));
-                };
+                let within_ms = within_ms.ok_or_else(|| self.refused(UNAVAILABLE))?;
                 return Ok(await_nodes(within_ms));
             }
             None => now().mono_ms + call.asked.duration_ms,
@@ -100,25 +97,20 @@ impl Exchange<'_> {
         };
         let lock = match pool::entrust(&lease, &terms) {
             Ok(lock) => lock,
-            Err(problem) => {
-                self.ctx.let_go();
-                return match problem {
-                    EntrustError::Known(lock) => self.granted_again(&lock),
-                    EntrustError::CoolingDown => {
-                        let refusal = self.in_vain(false);
-                        Err(self.refused(refusal))
-                    }
-                    EntrustError::Full => {
-                        self.ctx.refusal.error.set(Some(UNAVAILABLE));
-                        Err(Problem::table_full())
-                    }
-                    EntrustError::Lost => Err(self.refused(UNAVAILABLE)),
-                };
+            Err(EntrustError::Known(lock)) => return self.granted_again(&lock),
+            Err(EntrustError::CoolingDown) => {
+                let refusal = self.no_key(false);
+                return Err(self.refused(refusal));
             }
+            Err(EntrustError::Full) => {
+                self.ctx.refusal.error.set(Some(UNAVAILABLE));
+                return Err(Problem::table_full());
+            }
+            Err(EntrustError::Lost) => return Err(self.refused(UNAVAILABLE)),
         };
         // The lease now belongs to the service lock.
         self.ctx.attempt.borrow_mut().lease_state = LeaseState::Entrusted;
-        tell(
+        log(
             "lock_acquired",
             &self.request,
             &lock,

@@ -4,7 +4,7 @@ use openai_core::admin::{Extend, LockStatus, Problem};
 use openai_core::lease::{LeaseHandle, ServiceState};
 use serde_json::json;
 
-use super::{await_nodes, tell};
+use super::{await_nodes, log};
 use crate::api::unavailable;
 use crate::gateway::refusal::UNAVAILABLE;
 use crate::gateway::{Exchange, Extending, Pending, Stage, Step};
@@ -45,7 +45,7 @@ impl Exchange<'_> {
         match now_is.ok_or_else(unavailable)? {
             Some(lock) if lock.state != ServiceState::Held => Err(Problem::ended(lock.state)),
             Some(longer) if granted => {
-                tell("lock_extended", &self.request, &longer, json!({}));
+                log("lock_extended", &self.request, &longer, json!({}));
                 self.granted(&longer, LockStatus::Extended)
             }
             Some(_) => Err(unavailable()),
@@ -68,10 +68,9 @@ impl Exchange<'_> {
             }
             Some(Pending::Body(_)) | None => false,
         };
-        if goes_on {
-            return Step::Next(Stage::Leased);
+        match goes_on {
+            true => Step::Next(Stage::Leased),
+            false => Step::Refuse(UNAVAILABLE),
         }
-        self.ctx.let_go();
-        Step::Refuse(UNAVAILABLE)
     }
 }

@@ -18,12 +18,12 @@ use crate::pool::in_zone;
 use crate::telemetry::{event, is_logged, now};
 
 /// How much longer a request waits than the nodes have time to answer, in milliseconds.
-const PATIENCE_MS: u64 = 1_000;
+const MARGIN_MS: u64 = 1_000;
 
 /// Waits for the nodes' answer, which comes within `within_ms`. A worker that shuts down
 /// waits for it.
 fn await_nodes(within_ms: u64) -> Step {
-    Step::Wait(Stage::Prolonging, Some(within_ms + PATIENCE_MS))
+    Step::Wait(Stage::Prolonging, Some(within_ms + MARGIN_MS))
 }
 
 impl Exchange<'_> {
@@ -41,10 +41,10 @@ impl Exchange<'_> {
             let header = str::from_utf8(&key.authorization).ok()?;
             Some(header.strip_prefix("Bearer ")?.to_owned())
         };
-        let tells = self.location.api.shows_key() && cooling_ms(lock).is_none();
+        let shows_key = self.location.api.shows_key() && cooling_ms(lock).is_none();
         let lock_info = LockInfo {
             lock_id: lock_id(lock.handle.nonce()),
-            api_key: tells.then(secret).flatten(),
+            api_key: shows_key.then(secret).flatten(),
             key_id: key.id.clone(),
             slot: lock.ordinal,
             pool: pool.name.clone(),
@@ -96,7 +96,7 @@ fn cooling_ms(lock: &ServiceLock) -> Option<u64> {
 }
 
 /// Logs an event about a lock at level info.
-fn tell(name: &str, request: &Request<'_>, lock: &ServiceLock, mut fields: serde_json::Value) {
+fn log(name: &str, request: &Request<'_>, lock: &ServiceLock, mut fields: serde_json::Value) {
     if !is_logged(Level::Info) {
         return;
     }
@@ -118,6 +118,6 @@ fn audit(here: Exchange<'_>, action: &str, what: serde_json::Value) -> Result<()
     if let Some(lock) = here.ctx.as_lock_call().lock.get() {
         fields["lock_id"] = lock_id(lock.nonce()).into();
     }
-    events::tell(&here.request, here.ctx, Level::Warn, "audit", fields);
+    events::write(&here.request, here.ctx, Level::Warn, "audit", fields);
     Ok(())
 }

@@ -9,7 +9,7 @@ use openai_core::lease::{ServiceLock, ServiceState};
 use openai_core::metrics::UsageReport;
 use serde_json::json;
 
-use super::{audit, tell};
+use super::{audit, log};
 use crate::api::reports;
 use crate::api::{json, unavailable};
 use crate::gateway::Exchange;
@@ -17,14 +17,14 @@ use crate::pool::{self, in_zone};
 use crate::telemetry::{metrics, now};
 
 /// Maximum number of lock ids in one log event.
-const MOST_TOLD: usize = 32;
+const MOST_LOGGED: usize = 32;
 
 impl Exchange<'_> {
     /// Counts the usage that a service reports for a lock: once, whatever the lock's state.
     fn count(self, lock: &ServiceLock, outcome: &ReportedUsage) -> bool {
         let id = lock.handle.nonce();
-        let is_news = || in_zone(|zone| zone.tell_service_lock(id)) == Some(true);
-        if !outcome.is_told() || !is_news() {
+        let is_first = || in_zone(|zone| zone.tell_service_lock(id)) == Some(true);
+        if !outcome.has_result() || !is_first() {
             return false;
         }
         let location = reports::key_of(self.main, lock.pool, lock.key);
@@ -58,7 +58,7 @@ impl Exchange<'_> {
                 "tokens_used": outcome.tokens,
                 "hold_ms": lock.until_ms.saturating_sub(lock.taken_ms),
             });
-            tell("lock_released", &self.request, &lock, fields);
+            log("lock_released", &self.request, &lock, fields);
         }
         let key = reports::key_of(self.main, lock.pool, lock.key);
         let answer = ReleaseResponse {
@@ -132,7 +132,7 @@ pub(in crate::api) fn clean_up(here: Exchange<'_>) -> Result<Answer, Problem> {
     let ids = gone.iter().map(|lock| lock_id(lock.handle.nonce()));
     let lock_ids: Vec<_> = ids.collect();
     // nginx truncates long lines of its error log.
-    let some = lock_ids.get(..MOST_TOLD).unwrap_or(&lock_ids);
+    let some = lock_ids.get(..MOST_LOGGED).unwrap_or(&lock_ids);
     let fields = json!({ "cleaned": lock_ids.len(), "lock_ids": some });
     audit(here, "cleanup_expired", fields)?;
     let answer = CleanupResponse {

@@ -1,7 +1,7 @@
 //! State of a request to the lock service.
 //!
 //! It is here and not in `api/`, because nginx keeps one context of a module for each request. The
-//! context must know the type of each of its parts, and the lease reads the wishes.
+//! context must know the type of each of its parts, and the lease reads what the caller asks for.
 
 use std::cell::{Cell, RefCell};
 
@@ -13,7 +13,7 @@ use openai_core::lease::{LeaseHandle, ServiceLock};
 #[derive(Default)]
 pub struct LockCall {
     /// Priority and wait of the lease that it asks for.
-    pub wishes: Cell<Option<Wishes>>,
+    pub requested: Cell<Option<Requested>>,
     /// The call, while the request waits.
     pub call: RefCell<Option<Pending>>,
     /// The lock that it is about.
@@ -25,7 +25,7 @@ pub struct LockCall {
 impl LockCall {
     /// Resets the state after an internal redirect.
     pub(super) fn restart(&self) {
-        self.wishes.take();
+        self.requested.take();
         self.call.take();
         self.answer.take();
     }
@@ -57,7 +57,7 @@ pub struct Extending {
 
 /// Priority and wait that a caller of the lock service asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wishes {
+pub struct Requested {
     /// `None` for the priority of the client.
     pub priority: Option<i32>,
     /// Longest time to wait for a slot, in milliseconds.

@@ -12,7 +12,7 @@ mod wait;
 pub use access::AccessState;
 pub use attempt::{Attempt, LeaseState};
 pub use head::HeadState;
-pub use lock::{Acquiring, Extending, LockCall, Pending, Wishes};
+pub use lock::{Acquiring, Extending, LockCall, Pending, Requested};
 pub use log::LogState;
 pub use refusal::{RefusalState, Reply};
 pub use route::Route;
@@ -21,10 +21,10 @@ pub use wait::{LeaseStatus, Wait};
 use std::cell::{Cell, OnceCell, RefCell};
 
 use nginx_safe::{Request, Token};
-use openai_core::attempts::{AnswerState, Retries};
+use openai_core::attempts::Retries;
 use openai_wire::ApiError;
 
-use crate::pool::{self, Lease, circuits, locks};
+use crate::pool::Lease;
 
 /// Position of a request on its path: the next step, or what it waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,7 +108,7 @@ impl Context {
 
     /// Resets the context, because an internal redirect runs the phases again.
     fn restart(&self) {
-        self.let_go();
+        self.release();
         let Wait {
             asked_ms, took_ms, ..
         } = self.wait();
@@ -134,40 +134,9 @@ impl Context {
         self.stage.set(stage);
     }
 
-    /// Leaves the queue and releases the lease and the permit, as far as the request has them.
-    pub fn let_go(&self) {
-        let (permit, ticket, locking, lease, state) = {
-            let mut attempt = self.attempt.borrow_mut();
-            attempt.deadline = None;
-            let wait = &mut attempt.wait;
-            let (ticket, locking) = (wait.ticket.take(), wait.locking.take());
-            if ticket.is_some() || locking.is_some() {
-                wait.is_over();
-            }
-            let state = attempt.answer.state;
-            let permit = attempt.permit.take();
-            (permit, ticket, locking, attempt.end(), state)
-        };
-        if let Some(permit) = permit {
-            circuits::unknown(permit);
-        }
-        if let Some(ticket) = ticket {
-            pool::leave(ticket);
-        }
-        if let Some(handle) = locking {
-            locks::end(handle);
-        }
-        if let Some(lease) = lease {
-            if state == AnswerState::Unsent {
-                pool::unused(lease.grant.handle);
-            }
-            pool::release(&lease);
-        }
-    }
-
     /// Ends the current attempt and begins the next one.
     pub fn begin_attempt(&self) {
-        self.let_go();
+        self.release();
         let next = Attempt::after(&self.attempt.borrow());
         // Drop the previous attempt while nothing is borrowed.
         drop(self.attempt.replace(next));
@@ -184,8 +153,8 @@ impl Context {
     }
 
     /// What a caller of the lock service asks for; `None` if the request is sent upstream.
-    pub fn wishes(&self) -> Option<Wishes> {
-        self.lock.get()?.wishes.get()
+    pub fn requested(&self) -> Option<Requested> {
+        self.lock.get()?.requested.get()
     }
 
     /// The current or last wait for a lease.
@@ -233,11 +202,5 @@ impl Context {
             wait.is_over();
         }
         wait.took_ms
-    }
-}
-
-impl Drop for Context {
-    fn drop(&mut self) {
-        self.let_go();
     }
 }

@@ -60,7 +60,7 @@ pub struct Wait {
 }
 
 impl Wait {
-    pub(super) fn is_over(&mut self) {
+    pub(in crate::gateway) fn is_over(&mut self) {
         self.took_ms = now().mono_ms.saturating_sub(self.asked_ms);
     }
 }

@@ -2,7 +2,7 @@
 
 mod waiting;
 
-pub(super) use waiting::{hear, timed_out};
+pub(super) use waiting::{receive, timed_out};
 
 use openai_core::attempts::{estimated_tokens, seconds};
 use openai_core::clients::Client;
@@ -83,9 +83,9 @@ fn outcome(exchange: Exchange<'_>, asked: Asked, may_wait: bool, status: LeaseSt
             Step::Wait(Stage::Waiting, None)
         }
         Asked::QueueFull if may_wait => {
-            refuse_lease(ctx, LeaseStatus::QueueFull, exchange.in_vain(true))
+            refuse_lease(ctx, LeaseStatus::QueueFull, exchange.no_key(true))
         }
-        Asked::QueueFull => refuse_lease(ctx, LeaseStatus::Timeout, exchange.in_vain(false)),
+        Asked::QueueFull => refuse_lease(ctx, LeaseStatus::Timeout, exchange.no_key(false)),
         Asked::Open => Step::OtherTarget,
         Asked::CoolingDown(soonest_ms) => {
             let retry_after = seconds(soonest_ms);
@@ -109,6 +109,6 @@ fn refuse_lease(ctx: &Context, status: LeaseStatus, refusal: ApiError) -> Step {
 
 /// Priority of the request in the queue: that of its call to the lock service, or its client's.
 fn priority(ctx: &Context, client: Option<&Client>) -> i32 {
-    let wish = ctx.wishes().and_then(|wishes| wishes.priority);
-    wish.or_else(|| Some(client?.priority)).unwrap_or(0)
+    let requested = ctx.requested().and_then(|wait| wait.priority);
+    requested.or_else(|| Some(client?.priority)).unwrap_or(0)
 }

@@ -11,10 +11,10 @@ use crate::gateway::{Context, Exchange, LeaseStatus, Stage, Step};
 use crate::pool::{self, Lease, News, circuits};
 
 /// Handles a message about a wait; `None` if the request does not wait for it any more.
-pub fn hear(exchange: Exchange<'_>, news: News) -> Option<Step> {
+pub fn receive(exchange: Exchange<'_>, message: News) -> Option<Step> {
     let Exchange { ctx, main, .. } = exchange;
     let (at, pool) = ctx.pool(main)?;
-    match news {
+    match message {
         News::Served { grant, arrival } => Some(served(exchange, at, &grant, arrival)),
         News::Locked {
             asked,
@@ -61,7 +61,7 @@ fn served(exchange: Exchange<'_>, at: usize, grant: &Grant, arrival: u64) -> Ste
 
 /// Uses the lease without a lock, because too few nodes can vote.
 fn fall_back(ctx: &Context, at: usize, grant: Grant) -> Option<Step> {
-    if ctx.wishes().is_some() {
+    if ctx.requested().is_some() {
         // A service lock must be exclusive across all machines.
         return None;
     }
@@ -105,6 +105,5 @@ fn ask_again(exchange: Exchange<'_>, at: usize, pool: &Pool) -> Step {
 
 /// Refuses a request whose wait has timed out.
 pub fn timed_out(exchange: Exchange<'_>) -> Step {
-    exchange.ctx.let_go();
-    refuse_lease(exchange.ctx, LeaseStatus::Timeout, exchange.in_vain(false))
+    refuse_lease(exchange.ctx, LeaseStatus::Timeout, exchange.no_key(false))
 }

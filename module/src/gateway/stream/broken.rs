@@ -19,14 +19,14 @@ pub fn answer_broken(request: &Request<'_>, status: u16) -> Option<&'static [u8]
         answer.state.sent()?;
         answer.draining.is_some()
     };
-    let tells = !is_read_on && takes_event(request, ctx);
+    let sends_error = !is_read_on && takes_event(request, ctx);
     let fields = json!({
         "key_id": ctx.key_id(),
         "code": error.code(),
-        "error_sent": tells,
+        "error_sent": sends_error,
     });
-    events::tell(request, ctx, Level::Warn, "answer_broken", fields);
-    tells.then(|| error.sse_frame())
+    events::write(request, ctx, Level::Warn, "answer_broken", fields);
+    sends_error.then(|| error.sse_frame())
 }
 
 /// Whether the response is an event stream and can take another event now.

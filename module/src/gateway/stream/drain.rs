@@ -22,15 +22,15 @@ pub fn client_left(request: &Request<'_>) -> bool {
     let ClientAbort::Drain { time_ms, size } = location.client_abort() else {
         return false;
     };
-    let (tells, is_complete) = {
+    let (has_usage, is_complete) = {
         let answer = &ctx.attempt.borrow().answer;
-        let tells = match answer.state.sent() {
+        let has_usage = match answer.state.sent() {
             Some(_) => answer.meter.is_some(),
             None => location.usage().is_read() && ctx.endpoint(request).has_tokens(),
         };
-        (tells, answer.state.is_complete())
+        (has_usage, answer.state.is_complete())
     };
-    if !tells || request.is_subrequest() || ctx.refusal.reply.get() != Reply::Nginx {
+    if !has_usage || request.is_subrequest() || ctx.refusal.reply.get() != Reply::Nginx {
         return false;
     }
     if !is_complete {
@@ -54,7 +54,7 @@ pub fn pass(request: &Request<'_>, ctx: &Context, left: u64, chunk: Chunk<'_>) -
             Piece::Discard
         }
         None => {
-            tell(request, ctx, "size");
+            log_cut_off(request, ctx, "size");
             Piece::Fail
         }
     }
@@ -68,12 +68,12 @@ fn cut_off(token: Token) {
         if !request.has_upstream() {
             return None;
         }
-        tell(&request, ctx, "time");
+        log_cut_off(&request, ctx, "time");
         Some(Ending::Answer(CLIENT_LEFT))
     });
 }
 
-fn tell(request: &Request<'_>, ctx: &Context, bound: &str) {
+fn log_cut_off(request: &Request<'_>, ctx: &Context, bound: &str) {
     let fields = json!({ "bound": bound });
-    events::tell(request, ctx, Level::Notice, "drain_cut_off", fields);
+    events::write(request, ctx, Level::Notice, "drain_cut_off", fields);
 }

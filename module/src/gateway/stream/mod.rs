@@ -19,7 +19,7 @@ use crate::config::{Location, Main};
 
 /// Called before the header of a response is sent.
 pub(super) fn header(request: &Request<'_>, location: &Location) {
-    tell_attempts(request, location);
+    add_attempts(request, location);
     if request.is_error_page() {
         put_into_form(request);
     } else if request.is_upstream_answer() && !request.is_from_cache() {
@@ -34,8 +34,8 @@ pub(super) fn header(request: &Request<'_>, location: &Location) {
         restore(request);
     }
     let is_own_error = request.answer_status() >= 400 && !request.is_upstream_answer();
-    if is_own_error || location.trace().tells() {
-        trace::tell(request, location, is_own_error);
+    if is_own_error || location.trace().adds_headers() {
+        trace::add_headers(request, location, is_own_error);
     }
 }
 
@@ -128,8 +128,8 @@ pub(super) fn sent_last(request: Request<'_>) {
 
 const ATTEMPTS: HeaderName = HeaderName::new(b"X-OpenAI-Attempts", b"x-openai-attempts");
 
-fn tell_attempts(request: &Request<'_>, location: &Location) {
-    if location.next_key().tells()
+fn add_attempts(request: &Request<'_>, location: &Location) {
+    if location.next_key().adds_header()
         && let Some(ctx) = request.recalled::<Context>()
     {
         let attempts = ctx.retries.borrow().attempts.to_string();
@@ -174,8 +174,6 @@ fn put_into_form(request: &Request<'_>) {
     let Some(ctx) = known.or_else(|| request.attach(Context::new)) else {
         return;
     };
-    // The upstream request is over, but the client may stay connected: release the lease now.
-    ctx.let_go();
     let refusal = ctx
         .refusal
         .error

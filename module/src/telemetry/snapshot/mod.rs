@@ -150,11 +150,11 @@ pub fn start(main: &Main) {
         return;
     }
     // Not again in a worker that replaces one that died.
-    let is_news = change(shared, |metrics| {
+    let is_rejected = change(shared, |metrics| {
         std::mem::take(&mut metrics.identity().is_rejected)
     });
     if let Some(mistake) = CLAIMED.with_borrow_mut(|claimed| claimed.mistake.take())
-        && is_news == Some(1)
+        && is_rejected == Some(1)
     {
         event(Level::Warn, "stats_file_rejected", mistake);
     }
@@ -253,7 +253,7 @@ impl SnapshotWriter {
             }
             Err(e) => {
                 if !std::mem::replace(&mut self.failed, true) {
-                    tell_failure(&self.path, &e);
+                    log_failure(&self.path, &e);
                 }
             }
         }
@@ -267,7 +267,7 @@ impl SnapshotWriter {
     }
 }
 
-fn tell_failure(path: &str, error: &io::Error) {
+fn log_failure(path: &str, error: &io::Error) {
     let fields = json!({ "file": path, "error": error.to_string() });
     event(Level::Error, "stats_file_failed", fields);
 }
@@ -291,7 +291,7 @@ pub fn finish(main: &Main) {
         match file.put(copy.into(), &owner, true) {
             Ok(None) => return,
             Ok(Some(saved)) => add(shared, saved, main.shares_stats()),
-            Err(e) => return tell_failure(path, &e),
+            Err(e) => return log_failure(path, &e),
         }
     }
 }

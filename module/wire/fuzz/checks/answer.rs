@@ -69,7 +69,7 @@ fn usage(stream: bool, answer: &[u8], cuts: &[usize]) -> ([Option<Tokens>; 2], S
     let mut scanner = UsageScanner::new(stream);
     pieces(answer, cuts).for_each(|piece| scanner.feed(piece));
     let found = [true, false].map(|whole| scanner.finish(whole));
-    (found, scanner.content(), scanner.told_nonsense())
+    (found, scanner.content(), scanner.is_implausible())
 }
 
 fn restored(form: Form, answer: &[u8], cuts: &[usize]) -> Vec<u8> {

@@ -70,7 +70,7 @@ fn overlooks_the_fields_of_nested_objects() {
 }
 
 #[test]
-fn tells_false_from_absent() {
+fn false_differs_from_absent() {
     let head = head(r#"{"stream":false,"stream_options":{"include_usage":false}}"#);
     assert_eq!(
         (head.stream, head.include_usage),
@@ -174,7 +174,7 @@ fn keeps_text_up_to_its_limit() {
 }
 
 #[test]
-fn tells_where_the_model_lies() {
+fn returns_the_position_of_the_model() {
     for (body, lies) in [
         (r#"{"model":"gpt-4o"}"#, Some(r#""gpt-4o""#)),
         (r#"{"a":{"model":"x"},"model" : "" }"#, Some(r#""""#)),
@@ -341,7 +341,7 @@ fn refuses_what_the_grammar_does_not_allow() {
 }
 
 #[test]
-fn tells_other_json_from_what_is_none() {
+fn other_json_differs_from_invalid_json() {
     for body in [
         "[]",
         " [{\"model\":7}] ",

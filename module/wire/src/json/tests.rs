@@ -289,16 +289,16 @@ proptest! {
         let text = [b"{\"a\":", &bytes[..]].concat();
         let events = |cuts: &mut dyn Iterator<Item = usize>| {
             let strict = read::<true>(Tokenizer::new(), &text, &mut *cuts);
-            let told = |event: &Event| !matches!(event, Event::Fault(_));
+            let is_valid = |event: &Event| !matches!(event, Event::Fault(_));
             // The index in a fault depends on the piece.
-            strict.0.into_iter().filter(told).collect::<Vec<_>>()
+            strict.0.into_iter().filter(is_valid).collect::<Vec<_>>()
         };
         prop_assert_eq!(events(&mut (0..text.len())), events(&mut std::iter::empty()));
         let (singly, _) = read::<false>(Tokenizer::at_value(), &text, 0..text.len());
         let (whole, _) = read::<false>(Tokenizer::at_value(), &text, []);
-        let told = |event: &&Event| !matches!(event, Event::Fault(_));
-        let singly: Vec<_> = singly.iter().filter(told).collect();
-        prop_assert_eq!(singly, whole.iter().filter(told).collect::<Vec<_>>());
+        let is_valid = |event: &&Event| !matches!(event, Event::Fault(_));
+        let singly: Vec<_> = singly.iter().filter(is_valid).collect();
+        prop_assert_eq!(singly, whole.iter().filter(is_valid).collect::<Vec<_>>());
     }
 
     /// Strings in enclosing arrays cannot be distinguished from keys; values that have a key can.

@@ -111,7 +111,7 @@ fn the_latest_reset_among_the_limits_that_are_used_up_counts() {
     );
     assert_eq!(of("5", "5", "10"), Some(10));
     assert_eq!(of("5", "5", ""), None);
-    assert_eq!(of("-1", "nothing", ""), None, "nonsense is no limit");
+    assert_eq!(of("-1", "nothing", ""), None, "not a number");
 }
 
 #[test]

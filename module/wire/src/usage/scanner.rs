@@ -131,7 +131,7 @@ impl UsageScanner {
 
     /// Whether the response stated an implausible usage, which was ignored.
     #[must_use]
-    pub fn told_nonsense(&self) -> bool {
+    pub fn is_implausible(&self) -> bool {
         let now = matches!(&self.state, State::Object(object) if object.is_implausible());
         self.implausible || now
     }

@@ -75,8 +75,8 @@ fn white_space_does_not_matter() {
 
 #[test]
 fn the_last_chunk_of_a_stream_tells() {
-    let (told, content) = events(STREAM);
-    assert_eq!(told, tokens(3, 2, 0, 0));
+    let (usage, content) = events(STREAM);
+    assert_eq!(usage, tokens(3, 2, 0, 0));
     assert_eq!((content.pieces, content.bytes), (2, 11));
 }
 
@@ -100,8 +100,8 @@ fn a_streamed_response_tells_in_its_last_event() {
          event: response.output_text.done\ndata: {{\"type\":\"response.output_text.done\",\"text\":\"hi there\"}}\n\n\
          event: response.completed\ndata: {{\"type\":\"response.completed\",\"response\":{response}}}\n\n"
     );
-    let (told, content) = events(&text);
-    assert_eq!(told, tokens(36, 87, 3, 64));
+    let (usage, content) = events(&text);
+    assert_eq!(usage, tokens(36, 87, 3, 64));
     assert_eq!((content.pieces, content.bytes), (2, 8));
 }
 
@@ -331,7 +331,7 @@ fn numbers_that_cannot_be_are_passed_over() {
         let mut scanner = UsageScanner::new(stream);
         scanner.feed(text.as_bytes());
         let found = scanner.finish(true).map(|t| (t.prompt, t.completion));
-        (found, scanner.told_nonsense())
+        (found, scanner.is_implausible())
     };
     for stream in [false, true] {
         let most = MOST_TOKENS;
@@ -343,7 +343,7 @@ fn numbers_that_cannot_be_are_passed_over() {
     let mut scanner = UsageScanner::new(false);
     scanner.feed(br#"{"usage":{"total_tokens":18446744073709551615}}"#);
     assert_eq!(
-        (scanner.finish(true), scanner.told_nonsense()),
+        (scanner.finish(true), scanner.is_implausible()),
         (None, true)
     );
 }

@@ -81,13 +81,13 @@ fn a_field_within_another_is_named_in_full() {
 }
 
 #[test]
-fn what_went_wrong_is_told_in_short_and_without_a_key() {
+fn an_error_is_shortened_and_has_no_key() {
     let release = |stats: Value| {
         let body = json!({"lock_id": "x", "service_name": "s", "usage_stats": stats});
         Release::parse(body.to_string().as_bytes())
     };
     let long = "\u{e4}".repeat(300);
-    for (said, told) in [
+    for (said, logged) in [
         ("timeout", "timeout"),
         (
             "Incorrect API key provided: sk-proj-Ab_9****xyz. See",
@@ -102,12 +102,12 @@ fn what_went_wrong_is_told_in_short_and_without_a_key() {
         let outcome = release(json!({"success": false, "error_message": said}))
             .unwrap()
             .outcome;
-        assert_eq!(outcome.error.as_deref(), Some(told));
-        assert!(outcome.is_told() && outcome.failed());
+        assert_eq!(outcome.error.as_deref(), Some(logged));
+        assert!(outcome.has_result() && outcome.failed());
     }
     let nothing =
         release(json!({"actual_duration": 3, "tokens_used": null, "error_message": null}));
-    assert!(!nothing.unwrap().outcome.is_told());
+    assert!(!nothing.unwrap().outcome.has_result());
     let most = release(json!({"tokens_used": 100_000_000})).unwrap();
     assert_eq!(most.outcome.tokens, Some(100_000_000));
     let refused = release(json!({"tokens_used": 100_000_001})).unwrap_err();

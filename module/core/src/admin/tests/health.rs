@@ -51,9 +51,9 @@ fn upstream(state: CircuitState, all: u32, failed: u32) -> UpstreamView {
 fn of(pools: &[PoolView], upstreams: &[UpstreamView]) -> (HealthStatus, Vec<String>) {
     let health = Health::of(pools, upstreams, "now".into());
     let findings = health.findings.iter();
-    let told = findings.map(|it| it.message.clone()).collect();
+    let messages = findings.map(|it| it.message.clone()).collect();
     assert!(health.findings.iter().all(|it| !it.advice.is_empty()));
-    (health.status, told)
+    (health.status, messages)
 }
 
 use HealthStatus::{Degraded, Healthy, Unhealthy};
@@ -82,12 +82,15 @@ fn an_upstream_that_fails_leaves_the_gateway_degraded() {
         ),
         (upstream(CircuitState::HalfOpen, 0, 0), "is half open"),
     ] {
-        let (status, told) = of(&[pool("main")], &[facts]);
+        let (status, messages) = of(&[pool("main")], &[facts]);
         assert_eq!(status, Degraded, "{says}");
-        assert!(told.len() == 1 && told[0].contains(says), "{told:?}");
+        assert!(
+            messages.len() == 1 && messages[0].contains(says),
+            "{messages:?}"
+        );
     }
     let few = upstream(CircuitState::Closed, 4, 4);
-    assert_eq!(of(&[pool("main")], &[few]).0, Healthy, "too few to tell");
+    assert_eq!(of(&[pool("main")], &[few]).0, Healthy, "too few requests");
 }
 
 #[test]
@@ -102,10 +105,10 @@ fn requests_of_a_pool_that_fail_leave_it_degraded() {
             &[],
         )
     };
-    let (status, told) = of_recent(6, 3);
+    let (status, messages) = of_recent(6, 3);
     assert_eq!(status, Degraded);
     assert_eq!(
-        told,
+        messages,
         ["3 of 6 requests of pool main failed in the last minute."]
     );
     assert_eq!(of_recent(6, 2).0, Healthy);
@@ -114,9 +117,9 @@ fn requests_of_a_pool_that_fail_leave_it_degraded() {
 
 #[test]
 fn nodes_are_told_by_their_addresses() {
-    let (status, told) = of(&[locked(&["up", "failing", "up"])], &[]);
+    let (status, messages) = of(&[locked(&["up", "failing", "up"])], &[]);
     assert_eq!(status, Degraded);
-    assert_eq!(told, ["Redis node 10.0.0.1:6379 is failing (OOM)."]);
+    assert_eq!(messages, ["Redis node 10.0.0.1:6379 is failing (OOM)."]);
     let twice = [locked(&["up", "down", "up"]), locked(&["up", "down", "up"])];
     assert_eq!(of(&twice, &[]).1.len(), 1, "one node, two pools");
 }
@@ -125,9 +128,9 @@ fn nodes_are_told_by_their_addresses() {
 fn without_a_quorum_there_is_no_lease() {
     for states in [["failing", "failing", "up"], ["down", "quarantined", "up"]] {
         let facts = locked(&states);
-        let (status, told) = of(std::slice::from_ref(&facts), &[]);
+        let (status, messages) = of(std::slice::from_ref(&facts), &[]);
         assert_eq!(status, Unhealthy);
-        assert!(told[0].contains("1 of 3 Redis nodes of pool main can vote, 2 are needed"));
+        assert!(messages[0].contains("1 of 3 Redis nodes of pool main can vote, 2 are needed"));
         let fallback = PoolView {
             falls_back: true,
             ..facts.clone()

@@ -32,7 +32,7 @@ impl Bed {
         }
     }
 
-    pub(super) fn tell(
+    pub(super) fn report(
         &mut self,
         permit: Permit,
         outcome: CircuitOutcome,
@@ -45,7 +45,7 @@ impl Bed {
         let mut change = None;
         for _ in 0..times {
             let permit = self.admit().expect("it may go");
-            change = change.or(self.tell(permit, outcome));
+            change = change.or(self.report(permit, outcome));
         }
         change
     }

@@ -75,7 +75,7 @@ fn one_probe_goes_and_its_success_closes_the_circuit() {
     assert!(probe.probe);
     assert_eq!(bed.admit(), None, "one at a time");
     bed.now += 70;
-    let closed = bed.tell(probe, CircuitOutcome::Success);
+    let closed = bed.report(probe, CircuitOutcome::Success);
     assert_eq!(closed, Some(CircuitChange::Closed { after_ms: 5_070 }));
     assert!(!bed.admit().unwrap().probe);
     assert_eq!(
@@ -95,12 +95,12 @@ fn as_many_successes_close_it_as_probes_may_go() {
     bed.now += 5_000;
     let probes: Vec<_> = std::iter::from_fn(|| bed.admit()).collect();
     assert_eq!(probes.len(), 3);
-    assert_eq!(bed.tell(probes[0], CircuitOutcome::Success), None);
+    assert_eq!(bed.report(probes[0], CircuitOutcome::Success), None);
     let fourth = bed.admit().expect("a place became free");
-    assert_eq!(bed.tell(probes[1], CircuitOutcome::Success), None);
-    assert!(bed.tell(probes[2], CircuitOutcome::Success).is_some());
+    assert_eq!(bed.report(probes[1], CircuitOutcome::Success), None);
+    assert!(bed.report(probes[2], CircuitOutcome::Success).is_some());
     assert_eq!(
-        bed.tell(fourth, CircuitOutcome::Failure),
+        bed.report(fourth, CircuitOutcome::Failure),
         None,
         "of another state"
     );
@@ -114,7 +114,8 @@ fn each_probe_that_fails_doubles_the_time_up_to_a_bound() {
     bed.now += 5_000;
     for expected in [10_000, 20_000, 40_000, 60_000, 60_000] {
         let probe = bed.admit().unwrap();
-        let Some(CircuitChange::Opened { until_ms, .. }) = bed.tell(probe, CircuitOutcome::Failure)
+        let Some(CircuitChange::Opened { until_ms, .. }) =
+            bed.report(probe, CircuitOutcome::Failure)
         else {
             panic!("it must open");
         };
@@ -122,7 +123,7 @@ fn each_probe_that_fails_doubles_the_time_up_to_a_bound() {
         bed.now = until_ms;
     }
     let probe = bed.admit().unwrap();
-    bed.tell(probe, CircuitOutcome::Success);
+    bed.report(probe, CircuitOutcome::Success);
     bed.send(19, CircuitOutcome::Failure);
     bed.random = u64::MAX;
     let Some(CircuitChange::Opened { until_ms, .. }) = bed.send(1, CircuitOutcome::Failure) else {
@@ -138,7 +139,7 @@ fn a_probe_that_told_nothing_makes_room_for_another() {
     bed.send(20, CircuitOutcome::Failure);
     bed.now += 5_000;
     let probe = bed.admit().unwrap();
-    assert_eq!(bed.tell(probe, CircuitOutcome::Unknown), None);
+    assert_eq!(bed.report(probe, CircuitOutcome::Unknown), None);
     assert!(bed.admit().unwrap().probe);
 }
 
@@ -154,10 +155,10 @@ fn a_probe_that_is_never_heard_of_is_given_up() {
     let next = bed.admit().unwrap();
     assert_eq!(bed.admit(), None);
     assert!(
-        bed.tell(lost, CircuitOutcome::Success).is_some(),
-        "it is news yet"
+        bed.report(lost, CircuitOutcome::Success).is_some(),
+        "it counts"
     );
-    assert_eq!(bed.tell(next, CircuitOutcome::Failure), None);
+    assert_eq!(bed.report(next, CircuitOutcome::Failure), None);
 }
 
 #[test]
@@ -167,21 +168,21 @@ fn what_was_sent_before_it_opened_tells_nothing_afterwards() {
     bed.send(20, CircuitOutcome::Failure);
     let until = bed.circuit.closed_to_all(bed.now);
     for &permit in &early[..20] {
-        assert_eq!(bed.tell(permit, CircuitOutcome::Failure), None);
+        assert_eq!(bed.report(permit, CircuitOutcome::Failure), None);
     }
     assert_eq!(bed.circuit.closed_to_all(bed.now), until);
     bed.now += 5_000;
     let probe = bed.admit().unwrap();
     assert_eq!(
-        bed.tell(early[20], CircuitOutcome::Success),
+        bed.report(early[20], CircuitOutcome::Success),
         None,
         "it is no probe"
     );
-    assert_eq!(bed.tell(early[21], CircuitOutcome::Failure), None);
+    assert_eq!(bed.report(early[21], CircuitOutcome::Failure), None);
     assert_eq!(bed.state(), CircuitState::HalfOpen);
-    bed.tell(probe, CircuitOutcome::Success);
+    bed.report(probe, CircuitOutcome::Success);
     for &permit in &early[22..] {
-        assert_eq!(bed.tell(permit, CircuitOutcome::Failure), None);
+        assert_eq!(bed.report(permit, CircuitOutcome::Failure), None);
     }
     assert_eq!(bed.circuit.status(bed.now).all, 0);
 }
@@ -257,12 +258,13 @@ fn one_process_probes_in_every_interval() {
 #[track_caller]
 fn assert_opened(change: Option<CircuitChange>, consecutive: u32) {
     let Some(CircuitChange::Opened {
-        consecutive: told, ..
+        consecutive: reached,
+        ..
     }) = change
     else {
         panic!("{change:?}");
     };
-    assert_eq!(told, consecutive);
+    assert_eq!(reached, consecutive);
 }
 
 #[test]
@@ -330,7 +332,7 @@ fn the_last_minute_is_known_in_every_phase() {
     bed.send(3, CircuitOutcome::Success);
     bed.send(5, CircuitOutcome::Failure);
     assert_eq!((bed.state(), recent(&bed)), (CircuitState::Open, (8, 5)));
-    bed.tell(early, CircuitOutcome::Failure);
+    bed.report(early, CircuitOutcome::Failure);
     assert_eq!(
         recent(&bed),
         (9, 6),

@@ -24,8 +24,8 @@ proptest! {
                         permits.push(permit);
                     }
                 }
-                1 => drop(permits.pop().map(|permit| bed.tell(permit, CircuitOutcome::Failure))),
-                2 => drop(permits.pop().map(|permit| bed.tell(permit, CircuitOutcome::Success))),
+                1 => drop(permits.pop().map(|permit| bed.report(permit, CircuitOutcome::Failure))),
+                2 => drop(permits.pop().map(|permit| bed.report(permit, CircuitOutcome::Success))),
                 _ => {
                     let status = bed.circuit.status(bed.now);
                     prop_assert!(status.share() <= Share(10_000));

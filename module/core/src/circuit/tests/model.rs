@@ -119,7 +119,7 @@ impl Model {
             return None;
         }
         match &mut self.state {
-            State::Closed(told, requests) => {
+            State::Closed(results, requests) => {
                 if matches!(
                     outcome,
                     CircuitOutcome::Unknown | CircuitOutcome::RepeatedFailure
@@ -129,9 +129,9 @@ impl Model {
                 let failed = outcome == CircuitOutcome::Failure;
                 requests.push(failed);
                 let tenth = u64::from(self.settings.window_ms / 10);
-                told.push((now / tenth, failed));
-                told.retain(|(at, _)| at + 10 > now / tenth);
-                let failures = told.iter().filter(|(_, failed)| *failed).count() as u32;
+                results.push((now / tenth, failed));
+                results.retain(|(at, _)| at + 10 > now / tenth);
+                let failures = results.iter().filter(|(_, failed)| *failed).count() as u32;
                 let Share(limit) = self.settings.errors;
                 let row = requests.iter().rev().take_while(|failed| **failed).count();
                 let most = match self.settings.failures {
@@ -140,8 +140,8 @@ impl Model {
                 };
                 let opens = failed
                     && (row as u32 >= most
-                        || told.len() as u32 >= self.settings.requests
-                            && failures * 10_000 / told.len() as u32 >= limit);
+                        || results.len() as u32 >= self.settings.requests
+                            && failures * 10_000 / results.len() as u32 >= limit);
                 if opens {
                     self.trips = 0;
                 }
@@ -216,7 +216,7 @@ proptest! {
                     if !under_way.is_empty() {
                         let at = at % under_way.len();
                         let (number, state, permit) = under_way.swap_remove(at);
-                        let change = bed.tell(permit, outcome);
+                        let change = bed.report(permit, outcome);
                         let expected = model.end(number, state, outcome, bed.now);
                         model.check(change, expected, bed.now);
                     }
@@ -233,7 +233,7 @@ proptest! {
                     under_way.push((sent, model.phases, permit));
                     continue;
                 };
-                let change = bed.tell(permit, outcome);
+                let change = bed.report(permit, outcome);
                 let expected = model.end(sent, model.phases, outcome, bed.now);
                 model.check(change, expected, bed.now);
             }

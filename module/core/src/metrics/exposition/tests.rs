@@ -33,11 +33,11 @@ fn histogram(mut metric: Metric, times: &Histogram) -> Metric {
         bucket.set_cumulative_count(count);
         bucket
     };
-    let mut told = prometheus::proto::Histogram::default();
-    told.set_bucket(times.cumulative().map(bucket).collect());
-    told.set_sample_count(times.count());
-    told.set_sample_sum(times.sum_ms() as f64 / 1e3);
-    metric.set_histogram(told);
+    let mut converted = prometheus::proto::Histogram::default();
+    converted.set_bucket(times.cumulative().map(bucket).collect());
+    converted.set_sample_count(times.count());
+    converted.set_sample_sum(times.sum_ms() as f64 / 1e3);
+    metric.set_histogram(converted);
     metric
 }
 
@@ -54,30 +54,30 @@ proptest! {
     ) {
         let mut times: Histogram = bytemuck::Zeroable::zeroed();
         ms.iter().for_each(|&ms| times.note(ms));
-        let told: Vec<_> = names.iter().zip(&values).collect();
-        let own: Vec<_> = told.iter().map(|(name, _)| labels([("pool", "main"), ("key", name)])).collect();
+        let entries: Vec<_> = names.iter().zip(&values).collect();
+        let own: Vec<_> = entries.iter().map(|(name, _)| labels([("pool", "main"), ("key", name)])).collect();
 
         let mut text = Exposition::new("one_total counter Help.\ntwo gauge Help.\nthree histogram Help.");
-        let plain = || own.iter().zip(&told).map(|(labels, &(_, &value))| (labels.as_str(), value));
+        let plain = || own.iter().zip(&entries).map(|(labels, &(_, &value))| (labels.as_str(), value));
         text.add("one_total", plain().map(|(own, value)| (Labels::with(own, "kind", "x"), value)));
         text.add("two", plain());
         text.add("none", plain().take(0));
         text.histograms("three", own.iter().map(|labels| (labels.as_str(), &times)));
 
         let pairs = |name| [("pool", "main"), ("key", name), ("kind", "x")];
-        let counters = told.iter().map(|&(name, &value)| {
+        let counters = entries.iter().map(|&(name, &value)| {
             let (mut metric, mut counter) = (metric(&pairs(name)), Counter::default());
             counter.set_value(value);
             metric.set_counter(counter);
             metric
         });
-        let gauges = told.iter().map(|&(name, &value)| {
+        let gauges = entries.iter().map(|&(name, &value)| {
             let (mut metric, mut gauge) = (metric(&pairs(name)[..2]), Gauge::default());
             gauge.set_value(value);
             metric.set_gauge(gauge);
             metric
         });
-        let histograms = told.iter().map(|(name, _)| histogram(metric(&pairs(name)[..2]), &times));
+        let histograms = entries.iter().map(|(name, _)| histogram(metric(&pairs(name)[..2]), &times));
         let families = [
             family("one_total", MetricType::COUNTER, counters.collect()),
             family("two", MetricType::GAUGE, gauges.collect()),

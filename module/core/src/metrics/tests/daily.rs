@@ -198,7 +198,7 @@ fn many_keys_do_not_remove_the_month_of_services() {
         prompt: 10,
         ..Counters::default()
     };
-    let hear = |metrics: &mut MetricsZone<'_>, today: u64, on: u64| {
+    let count_others = |metrics: &mut MetricsZone<'_>, today: u64, on: u64| {
         let rest = (0..models).map(|n| format!("m:model{n}"));
         let names: Vec<_> = ["s:app".into()].into_iter().chain(rest).collect();
         let rows = names.iter().map(|name| (day(on), &**name, one));
@@ -206,10 +206,10 @@ fn many_keys_do_not_remove_the_month_of_services() {
     };
     for on in DAY..last {
         add(&mut metrics, on, "app", 10);
-        hear(&mut metrics, on, on);
+        count_others(&mut metrics, on, on);
     }
-    let check = |metrics: &mut MetricsZone<'_>, heard: u64| {
-        assert_eq!(used(metrics, last - 1, "app").1, 25 * 10 + heard * 10);
+    let check = |metrics: &mut MetricsZone<'_>, others: u64| {
+        assert_eq!(used(metrics, last - 1, "app").1, 25 * 10 + others * 10);
         let since = metrics.stats(day(last - 1), None, None).since;
         let mut rest = BTreeMap::new();
         for (others, on, at, _) in metrics.daily.sums() {
@@ -228,7 +228,7 @@ fn many_keys_do_not_remove_the_month_of_services() {
     assert!(since > day(DAY + 2), "the first days of models are gone");
     // After a reload, the nodes tell of all days again, the newest first.
     for on in (DAY - 40..last).rev() {
-        hear(&mut metrics, last - 1, on);
+        count_others(&mut metrics, last - 1, on);
     }
     assert_eq!(check(&mut metrics, 25 + 3), since);
 }
@@ -368,7 +368,7 @@ fn a_bound_is_passed_when_as_much_is_used_and_told_once() {
         .quota;
     let passed = |metrics: &mut MetricsZone<'_>, on: u64| {
         let passed = metrics.passed("app", &quota, day(on))?;
-        Some((passed.limit.period(), passed.used, passed.is_news))
+        Some((passed.limit.period(), passed.used, passed.is_first))
     };
     assert_eq!(passed(&mut metrics, DAY), None);
     add(&mut metrics, DAY, "app", 99);

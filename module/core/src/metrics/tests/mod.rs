@@ -283,8 +283,8 @@ fn clients_are_active_that_were_seen_since_a_moment() {
     for (name, at) in [("a", 1_000), ("b", 1_100), ("a", 1_200)] {
         metrics.see(name, at);
     }
-    let told = [1, 1_100, 1_101, 1_201].map(|since| metrics.seen_since(since));
-    assert_eq!(told, [2, 2, 1, 0]);
+    let seen = [1, 1_100, 1_101, 1_201].map(|since| metrics.seen_since(since));
+    assert_eq!(seen, [2, 2, 1, 0]);
     let mut copy = MetricsCopy::of(bytes).expect("a zone");
     let copy = copy.metrics().expect("a copy");
     assert_eq!(copy.seen_since(1_100), 2);

@@ -18,7 +18,7 @@ fn add(metrics: &mut MetricsZone<'_>, on: u64, service: &str, key: &str, model: 
 }
 
 /// Passes the counts of one zone to another.
-fn tell(from: &MetricsZone<'_>, to: &mut MetricsZone<'_>) -> usize {
+fn share(from: &MetricsZone<'_>, to: &mut MetricsZone<'_>) -> usize {
     let rows: Vec<_> = from.rows_by_day(Day::default()).collect();
     let rows = rows.iter().map(|(day, name, sum)| (*day, &**name, *sum));
     to.raise_others(day(TODAY), rows)
@@ -73,24 +73,24 @@ fn what_others_are_told_is_what_was_counted() {
         (TODAY, "other", "k1", "gpt"),
     ] {
         add(&mut here, on, service, key, model);
-        assert_eq!(tell(&here, &mut there), 0);
-        assert_eq!(tell(&here, &mut there), 0, "again, to no effect");
+        assert_eq!(share(&here, &mut there), 0);
+        assert_eq!(share(&here, &mut there), 0, "again, to no effect");
     }
     let counted = here.stats(day(TODAY), None, None);
-    let told = there.stats(day(TODAY), None, None);
-    assert_eq!(counted.since, told.since);
-    for (counted, told) in [
-        (&counted.services, &told.services),
-        (&counted.models, &told.models),
-        (&counted.pools, &told.pools),
-        (&counted.keys, &told.keys),
+    let shared = there.stats(day(TODAY), None, None);
+    assert_eq!(counted.since, shared.since);
+    for (counted, shared) in [
+        (&counted.services, &shared.services),
+        (&counted.models, &shared.models),
+        (&counted.pools, &shared.pools),
+        (&counted.keys, &shared.keys),
     ] {
         // Each zone has its own order.
         let mut counted: Vec<_> = counted.iter().map(|l| (&l.name, l.here)).collect();
-        let mut told: Vec<_> = told.iter().map(|l| (&l.name, l.elsewhere)).collect();
+        let mut shared: Vec<_> = shared.iter().map(|l| (&l.name, l.elsewhere)).collect();
         counted.sort_by_key(|(name, _)| *name);
-        told.sort_by_key(|(name, _)| *name);
-        assert_eq!(counted, told);
+        shared.sort_by_key(|(name, _)| *name);
+        assert_eq!(counted, shared);
     }
     assert_eq!(
         there.rows_by_day(Day::default()).count(),
@@ -158,7 +158,7 @@ fn a_file_of_a_block_that_others_know_adds_to_nothing_by_day() {
     add(&mut old, TODAY - 1, "app", "k1", "gpt");
     add(&mut old, TODAY, "app", "k1", "gpt");
     add(&mut other, TODAY, "app", "k1", "gpt");
-    tell(&other, &mut old);
+    share(&other, &mut old);
     let file: Snapshot = old.used_rows().into();
     // Shared with other machines, but not in the file.
     add(&mut old, TODAY, "app", "k1", "gpt");

@@ -53,8 +53,8 @@ fn what_is_read_is_what_was_written() {
         ..SnapshotOwner::default()
     };
     let file = saved(&metrics).to_bytes(&owner);
-    let (told, read) = Snapshot::parse(&file).expect("a file");
-    assert_eq!((told.instance, told.pid), (u64::MAX, 7));
+    let (owner, read) = Snapshot::parse(&file).expect("a file");
+    assert_eq!((owner.instance, owner.pid), (u64::MAX, 7));
     // Into a zone of another size.
     let mut other = MetricsZone::format(bytemuck::cast_slice_mut(&mut second)).expect("a zone");
     other.merge(&read, day(DAY + 1));

@@ -51,7 +51,7 @@ impl TlsSession {
         unsafe {
             let log = &raw mut (*heard.as_ptr()).log;
             (*log).log_level = NGX_LOG_INFO as ngx_uint_t;
-            (*log).writer = Some(hear);
+            (*log).writer = Some(write_log);
             (*log).wdata = heard.as_ptr().cast();
         }
         Self {
@@ -163,7 +163,7 @@ impl TlsSession {
 
     /// The last error that nginx logged for this connection.
     pub fn error(&self) -> Option<io::Error> {
-        // SAFETY: the box exists until Drop (see `TlsSession`). Only `hear` writes to it, which
+        // SAFETY: the box exists until Drop (see `TlsSession`). Only `write_log` writes to it, which
         // nginx calls when it logs, so during calls to nginx.
         unsafe { (*self.heard.as_ptr()).last.clone() }.map(failure)
     }
@@ -198,7 +198,12 @@ unsafe extern "C" fn handshake_ended(c: *mut ngx_connection_t) {
     }
 }
 
-unsafe extern "C" fn hear(log: *mut ngx_log_t, _: ngx_uint_t, text: *mut u_char, length: usize) {
+unsafe extern "C" fn write_log(
+    log: *mut ngx_log_t,
+    _: ngx_uint_t,
+    text: *mut u_char,
+    length: usize,
+) {
     guard((), || {
         // SAFETY: nginx calls `writer` with the log, whose `wdata` `new` has set to the box that
         // the log is part of, and with a text of `length` bytes that is valid during the call

@@ -10,9 +10,9 @@ use openai_wire::usage::Source;
 use openai_wire::{Tokens, Verdict};
 use serde_json::json;
 
+use super::trace::{self, Ids};
+use super::{Context, usage};
 use crate::config::{Location, Main, Pool, Store};
-use crate::gateway::trace::{self, Ids};
-use crate::gateway::{Context, usage};
 use crate::pool::{self, Lease, locks};
 use crate::telemetry::wall_time;
 
@@ -84,7 +84,7 @@ const DECLARED: &[Variable] = &[
     variable("openai_cached_tokens", |r| tokens(&r, |t| t.cached)),
     variable("openai_reasoning_tokens", |r| tokens(&r, |t| t.reasoning)),
     variable("openai_usage", |r| {
-        word(usage::told(&r).map(|(_, used)| used.source.as_str()))
+        word(usage::with_context(&r).map(|(_, used)| used.source.as_str()))
     }),
     variable("openai_first_token_ms", |r| {
         number(context(&r).and_then(usage::first_token_ms))
@@ -141,7 +141,7 @@ fn here<'a>(request: &Request<'a>) -> Option<(usize, &'a Pool)> {
 }
 
 fn lease_id(request: Request<'_>) -> VariableValue {
-    let lease = lease(&request).map(|(l, _)| pool::lease_id(&l.grant));
+    let lease = lease(&request).map(|(l, _)| lock_id(l.grant.handle.nonce()));
     let lock = || Some(lock_id(context(&request)?.lock_call()?.lock.get()?.nonce()));
     text(lease.or_else(lock).as_deref())
 }
@@ -182,12 +182,12 @@ fn stream(request: Request<'_>) -> VariableValue {
 }
 
 /// A report on the group whose nodes hold the locks of the location's pool.
-fn of_group(request: &Request<'_>, tell: fn(usize, &PoolNames) -> Option<String>) -> VariableValue {
-    let told = here(request).and_then(|(_, pool)| match &pool.store {
-        Store::Redlock { group, names, .. } => tell(*group, names),
+fn of_group(request: &Request<'_>, read: fn(usize, &PoolNames) -> Option<String>) -> VariableValue {
+    let found = here(request).and_then(|(_, pool)| match &pool.store {
+        Store::Redlock { group, names, .. } => read(*group, names),
         _ => None,
     });
-    text(told.as_deref())
+    text(found.as_deref())
 }
 
 /// The circuits of all upstreams, as JSON.
@@ -215,13 +215,13 @@ fn of_trace(request: &Request<'_>, pick: fn(&Ids) -> &[u8]) -> VariableValue {
 }
 
 fn tokens(request: &Request<'_>, pick: fn(Tokens) -> u64) -> VariableValue {
-    let used = usage::told(request).filter(|(_, used)| used.source != Source::None);
+    let used = usage::with_context(request).filter(|(_, used)| used.source != Source::None);
     number(used.map(|(_, used)| pick(used.tokens)))
 }
 
 /// Cost in dollars; missing if the model has no price.
 fn cost(request: Request<'_>) -> VariableValue {
-    let cost = usage::told(&request)
+    let cost = usage::with_context(&request)
         .zip(request.main_conf::<Main>())
         .and_then(|((ctx, used), main)| usage::cost(main, ctx, used));
     text(cost.map(prices::dollars).as_deref())
