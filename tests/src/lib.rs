@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | `E2E_NGINX` | the nginx to run | `/usr/sbin/nginx` |
 //! | `E2E_MODULE` | the module to load | `target/release/ngx_http_openai_module.so` |
+//! | `E2E_REDIS_SERVER` | the server to run as a Redis node | `redis-server` |
 //! | `E2E_VALGRIND` | `1`: nginx runs under valgrind's memcheck, which must find nothing | |
 //! | `E2E_ASAN` | `1`: nginx and the module are built with AddressSanitizer, which must report nothing | |
 //! | `E2E_PATIENCE` | factor on every deadline, for slow runs under valgrind | `1` |
