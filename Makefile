@@ -139,6 +139,16 @@ test-redis: ## run the tests with a real redis-server
 	$(BUILD)/deps.sh redis
 	cargo test --test redlock_scripts --test redis_servers -- --ignored
 
+# Not part of `make test`: it downloads 35 MB and takes as long as the Redlock tests of the suite, twice.
+.PHONY: test-servers
+test-servers: deps module-debian ## run the tests with Redis nodes on Redis 8.0 and Valkey 8.1 from Debian trixie (downloads 35 MB)
+	for server in redis valkey; do \
+	    program=$$($(BUILD)/redis-servers.sh $$server) && export E2E_REDIS_SERVER="$$program" && "$$program" --version && \
+	    cargo test --test redlock_scripts --test redis_servers -- --ignored && \
+	    E2E_NGINX=/usr/sbin/nginx E2E_MODULE=$(CARGO_TARGET_DIR)/$(MODULE) RUST_TEST_THREADS=$(TEST_THREADS) \
+	        cargo test --package e2e --test e2e -- $(or $(ARGS),redlock:: --skip redlock::nemesis) || exit 1; \
+	done
+
 .PHONY: test-debian
 test-debian: deps module-debian ## run the end-to-end tests in Debian's nginx (ARGS=name selects some)
 	$(call E2E,/usr/sbin/nginx,$(CARGO_TARGET_DIR)/$(MODULE))

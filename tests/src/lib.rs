@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | `E2E_NGINX` | the nginx to run | `/usr/sbin/nginx` |
 //! | `E2E_MODULE` | the module to load | `target/release/ngx_http_openai_module.so` |
+//! | `E2E_REDIS_SERVER` | the server to run as a Redis node | `redis-server` |
 //! | `E2E_VALGRIND` | `1`: nginx runs under valgrind's memcheck, which must find nothing | |
 //! | `E2E_ASAN` | `1`: nginx and the module are built with AddressSanitizer, which must report nothing | |
 //! | `E2E_PATIENCE` | factor on every deadline, for slow runs under valgrind | `1` |
@@ -27,6 +28,7 @@ mod cert;
 mod clients;
 mod config;
 mod config_test;
+mod dns;
 mod error_log;
 mod faults;
 mod flavour;
@@ -58,6 +60,7 @@ pub use call::Call;
 pub use cert::{Authority, Certificate};
 pub use clients::{node, python, python_with, schemathesis};
 pub use config_test::ConfigTest;
+pub use dns::Dns;
 pub use error_log::ErrorLog;
 pub use faults::{Fault, Faults};
 pub use flavour::{Flavour, workspace};

@@ -1,6 +1,8 @@
 //! Real Redis servers, to be stopped, killed and restarted.
 
+use std::env;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 
@@ -15,6 +17,7 @@ use crate::wait::{patience, wait_until};
 /// A Redis server that keeps nothing on disk. Dropping it kills it.
 pub struct Redis {
     process: Option<Child>,
+    address: Ipv4Addr,
     port: u16,
     tls: bool,
     options: Vec<String>,
@@ -55,10 +58,20 @@ impl Redis {
         (0..count).map(|_| Self::start()).collect()
     }
 
+    /// Starts a server at this address and port.
+    #[track_caller]
+    pub fn start_at(address: Ipv4Addr, port: u16) -> Self {
+        let mut redis = Self::absent();
+        (redis.address, redis.port) = (address, port);
+        redis.restart();
+        redis
+    }
+
     /// A server that is not running yet.
     pub fn absent() -> Self {
         Self {
             process: None,
+            address: Ipv4Addr::LOCALHOST,
             port: free_port(),
             tls: false,
             options: Vec::new(),
@@ -74,7 +87,7 @@ impl Redis {
     /// Its address.
     pub fn url(&self) -> String {
         let scheme = if self.tls { "rediss" } else { "redis" };
-        format!("{scheme}://127.0.0.1:{}", self.port)
+        format!("{scheme}://{}:{}", self.address, self.port)
     }
 
     /// Its address as a socket in the file system.
@@ -93,10 +106,13 @@ impl Redis {
             format!("--port {}", self.port)
         };
         let own = format!(
-            "{ports} --bind 127.0.0.1 --unixsocket {dir}/redis.sock --unixsocketperm 777 \
-             --dir {dir} --logfile {dir}/redis.log --daemonize no --appendonly no"
+            "{ports} --bind {} --unixsocket {dir}/redis.sock --unixsocketperm 777 \
+             --dir {dir} --logfile {dir}/redis.log --daemonize no --appendonly no",
+            self.address
         );
-        let started = Command::new("redis-server")
+        // `make test-servers` sets it to another server.
+        let program = env::var_os("E2E_REDIS_SERVER").unwrap_or_else(|| "redis-server".into());
+        let started = Command::new(program)
             .args(own.split_whitespace())
             .args(["--save", ""])
             .args(&self.options)

@@ -19,8 +19,8 @@
 //!   not destroyed during a call. A request is destroyed during a call only if the callback itself
 //!   ends it. There is one exception: if connections run short, ngx_get_connection closes idle
 //!   client connections, and also ends requests that have been answered and are in lingering close.
-//!   So [`Peer::connect`] and [`SharedZone::watch`] fail while a request is borrowed that nginx has
-//!   not passed to the present callback.
+//!   So [`Peer::connect`], [`Lookup::start`] and [`SharedZone::watch`] fail while a request is
+//!   borrowed that nginx has not passed to the present callback.
 //! - **Pool.** Memory of a pool is valid until the pool is destroyed. The pool then runs each of
 //!   its cleanups once, the last added first, and frees its memory after the last cleanup. The pool
 //!   of a request is destroyed after the LOG phase, the pool of a configuration together with its
@@ -50,7 +50,8 @@
 //!   the handlers of timers, posted events and channels, and those of connections made by this
 //!   crate, from the loop, never from within another callback; it does not use an event after its
 //!   handler has returned, unless it finds that event again. Only the read handlers of client
-//!   connections are also called by ngx_get_connection (see "Call").
+//!   connections are also called by ngx_get_connection (see "Call"), and that of a lookup by
+//!   ngx_resolve_name.
 //! - **Request.** nginx allocates a request, its `ctx`, `variables` and lists of headers in the
 //!   pool of the request (ngx_http_alloc_request). A subrequest has a `ctx` and response headers of
 //!   its own (ngx_http_subrequest), and shares the pool, `variables` and `request_body` of its main
@@ -89,6 +90,7 @@
 //! | [`SharedZone`] | a number; each call looks up the zone of the configuration in force. The bytes are borrowed for one call, which cannot be nested |
 //! | the line log | looked up in the same way; safe code has no value of it |
 //! | [`Timer`], [`Peer`] | created only where there is an event loop; dropping them removes their events, unless the process is ending |
+//! | [`Lookup`] | started only where there is an event loop; dropping it discards the answer |
 //! | [`TlsContext`], [`Tls`] | counted references to OpenSSL's context, which does not depend on the configuration |
 //! | [`Background`] | its closure cannot contain those of the above that point to nginx, because they are not `Send`; it keeps the module loaded |
 //! | [`clocks`] and other functions | panic or do nothing in a thread that is not nginx's |
@@ -130,6 +132,7 @@ pub use filter::edit::{Edit, Edits};
 pub use flock::FolderLock;
 pub use line_log::{log_line, takes_line};
 pub use log::{Level, is_logged, write as log};
+pub use net::lookup::Lookup;
 pub use net::peer::{Address, Peer};
 pub use net::timer::{Timer, Watcher};
 pub use net::tls::{Tls, TlsContext, TlsName};

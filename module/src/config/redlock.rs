@@ -1,6 +1,6 @@
 //! `openai_redlock`: a group of independent Redis masters that lock slots by quorum.
 
-use std::net::ToSocketAddrs;
+use std::net::{IpAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -18,7 +18,10 @@ use super::{Main, source};
 /// Address of a node, and its TLS settings if it uses TLS.
 #[derive(Clone)]
 pub struct NodeAddress {
+    /// The address when the configuration was read.
     pub address: Address,
+    /// The host name to be looked up again for each connection; `None` if the URL has an address.
+    pub host: Option<String>,
     pub tls: Option<Tls>,
 }
 
@@ -231,7 +234,7 @@ fn add(nodes: &mut Vec<NodeLine>, node: NodeLine) -> ConfResult {
     Ok(())
 }
 
-/// Reads the URL of a node. Its host name is resolved once, here.
+/// Reads the URL of a node, and looks up its host name.
 fn node(url: &str) -> ConfResult<NodeLine> {
     let rewritten;
     let (url, is_tls) = match (url.strip_prefix("unix:"), url.strip_prefix("rediss:")) {
@@ -273,7 +276,11 @@ fn node(url: &str) -> ConfResult<NodeLine> {
     let settings = info.redis_settings();
     let target = NodeTarget {
         name,
-        address: NodeAddress { address, tls: None },
+        address: NodeAddress {
+            address,
+            host: host.clone().filter(|host| host.parse::<IpAddr>().is_err()),
+            tls: None,
+        },
         user: settings.username().map(ToString::to_string),
         password: settings
             .password()

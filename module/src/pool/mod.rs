@@ -7,6 +7,7 @@ mod keys;
 mod leases;
 pub mod locks;
 mod news;
+mod node_connection;
 mod nodes;
 pub mod notes;
 pub mod probes;

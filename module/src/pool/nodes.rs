@@ -1,14 +1,15 @@
 //! Groups of Redis nodes on nginx's event loop: their connections, timers and log.
 
-use std::io::{self, Read};
+use std::io;
 use std::time::Instant;
 
-use nginx_safe::{Level, Peer, Timer};
+use nginx_safe::{Level, Timer};
 use openai_core::redlock::NodeId;
-use redis_nodes::{Connection, GroupTimer, NodeEvent, Transport};
+use redis_nodes::{GroupTimer, NodeEvent, Transport};
 use serde_json::json;
 
 use crate::config::NodeAddress;
+use crate::pool::node_connection::{Addresses, NodeConnection};
 use crate::telemetry::event;
 
 /// A group of nodes on nginx's event loop.
@@ -50,6 +51,7 @@ pub struct NginxTransport {
     base: u64,
     timeout: Timer,
     wake: Timer,
+    addresses: Addresses,
     /// Start of [`Transport::clock_us`].
     origin: Instant,
 }
@@ -64,6 +66,7 @@ impl NginxTransport {
             base,
             timeout: Timer::new(true, call, base + TIMEOUT),
             wake: Timer::new(true, call, base + WAKE),
+            addresses: Addresses::default(),
             origin: Instant::now(),
         }
     }
@@ -75,8 +78,7 @@ impl Transport for NginxTransport {
 
     fn connect(&mut self, target: &NodeAddress, node: NodeId) -> io::Result<NodeConnection> {
         let argument = self.base + u64::from(node.0);
-        let NodeAddress { address, tls } = target;
-        Peer::connect(address, tls.as_ref(), self.call, argument).map(NodeConnection)
+        NodeConnection::start(target, node, &self.addresses, (self.call, argument))
     }
 
     fn start(&mut self, timer: GroupTimer, after_ms: u64) {
@@ -105,22 +107,5 @@ impl Transport for NginxTransport {
             NodeEvent::Voting => (Level::Warn, "redis_node_voting", json!({ "node": node })),
         };
         event(level, name, fields);
-    }
-}
-
-/// A connection to a node.
-pub struct NodeConnection(Peer);
-
-impl Connection for NodeConnection {
-    fn connected(&mut self) -> io::Result<bool> {
-        self.0.connected()
-    }
-
-    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.send(bytes)
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
     }
 }

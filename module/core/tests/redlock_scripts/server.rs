@@ -28,7 +28,8 @@ impl Server {
         let dir = env::temp_dir().join(&name);
         let socket = env::temp_dir().join(format!("{name}.socket"));
         fs::create_dir_all(&dir).unwrap();
-        let child = Process::new("redis-server")
+        let program = env::var_os("E2E_REDIS_SERVER").unwrap_or_else(|| "redis-server".into());
+        let child = Process::new(program)
             .args(["--port", "0", "--bind", "127.0.0.1", "--save", ""])
             .args(["--appendonly", "no", "--enable-debug-command", "local"])
             .arg("--unixsocket")

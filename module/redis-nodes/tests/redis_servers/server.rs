@@ -38,7 +38,8 @@ impl Server {
         let port = self.port.to_string();
         let dir = env::temp_dir().join(format!("redis-nodes-{}-{port}", process::id()));
         fs::create_dir_all(&dir).unwrap();
-        let child = Command::new("redis-server")
+        let program = env::var_os("E2E_REDIS_SERVER").unwrap_or_else(|| "redis-server".into());
+        let child = Command::new(program)
             .args(["--port", &port, "--bind", "127.0.0.1", "--save", ""])
             .args(["--appendonly", "no", "--dir"])
             .arg(&dir)

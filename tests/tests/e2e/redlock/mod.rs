@@ -12,6 +12,7 @@ mod lifetimes;
 mod locks;
 mod machines;
 mod misconfigured;
+mod names;
 mod nemesis;
 mod other_clients;
 mod quorum;

@@ -1,0 +1,155 @@
+//! A connection to a node, whose host name is looked up before.
+
+use std::cell::RefCell;
+use std::io::{self, Read};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use nginx_safe::{Address, Lookup, Peer};
+use openai_core::redlock::NodeId;
+use redis_nodes::Connection;
+use rustc_hash::FxHashMap;
+
+use crate::config::NodeAddress;
+
+/// How long to wait for the address of a host name, in milliseconds. The connection must be
+/// complete within 2 s.
+const LOOKUP_MS: u64 = 500;
+
+/// The last known addresses of a group's nodes.
+pub type Addresses = Rc<RefCell<FxHashMap<NodeId, SocketAddr>>>;
+
+/// The function to be called about a connection, and its argument.
+type Callback = (fn(u64), u64);
+
+/// A connection to a node.
+pub struct NodeConnection {
+    stage: Stage,
+    /// Why the host name could not be looked up. The last known address is used then.
+    unknown: Option<String>,
+}
+
+enum Stage {
+    LooksUp {
+        lookup: Lookup,
+        target: NodeAddress,
+        node: NodeId,
+        addresses: Addresses,
+        callback: Callback,
+    },
+    Connects(Peer),
+}
+
+impl NodeConnection {
+    /// Looks up the node's host name, and then connects. Without a host name or without a
+    /// `resolver`, connects at once.
+    pub fn start(
+        target: &NodeAddress,
+        node: NodeId,
+        addresses: &Addresses,
+        callback: Callback,
+    ) -> io::Result<Self> {
+        let (call, argument) = callback;
+        if let Address::Tcp(configured) = target.address {
+            addresses.borrow_mut().entry(node).or_insert(configured);
+        }
+        if let Some(host) = &target.host
+            && let Some(lookup) = Lookup::start(host, LOOKUP_MS, call, argument)?
+        {
+            return Ok(Self {
+                stage: Stage::LooksUp {
+                    lookup,
+                    target: target.clone(),
+                    node,
+                    addresses: Rc::clone(addresses),
+                    callback,
+                },
+                unknown: None,
+            });
+        }
+        let peer = Peer::connect(&target.address, target.tls.as_ref(), call, argument)?;
+        Ok(Self {
+            stage: Stage::Connects(peer),
+            unknown: None,
+        })
+    }
+
+    fn peer(&mut self) -> io::Result<&mut Peer> {
+        match &mut self.stage {
+            Stage::Connects(peer) => Ok(peer),
+            Stage::LooksUp { .. } => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Connects to the address that was found; `false` while there is no answer.
+    fn look_up(&mut self) -> io::Result<bool> {
+        let Stage::LooksUp {
+            lookup,
+            target,
+            node,
+            addresses,
+            callback: (call, argument),
+        } = &mut self.stage
+        else {
+            return Ok(true);
+        };
+        let Some(answer) = lookup.answer() else {
+            return Ok(false);
+        };
+        let mut known = addresses.borrow_mut();
+        let last = known.get(node).copied();
+        let last = last.ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let mut address = last;
+        match answer {
+            Ok(found) => address.set_ip(choose(&found, last.ip())),
+            Err(error) => {
+                let host = target.host.as_deref().unwrap_or_default();
+                self.unknown = Some(format!("{host} could not be looked up: {error}"));
+            }
+        }
+        // Databases of one server are not independent.
+        if known.iter().any(|(&n, &a)| n != *node && a == address) {
+            return Err(io::Error::other("another node has the same address"));
+        }
+        known.insert(*node, address);
+        drop(known);
+        let address = Address::Tcp(address);
+        let peer = Peer::connect(&address, target.tls.as_ref(), *call, *argument)?;
+        self.stage = Stage::Connects(peer);
+        Ok(true)
+    }
+
+    fn explained(&self, error: io::Error) -> io::Error {
+        match &self.unknown {
+            Some(unknown) => io::Error::other(format!("{error}; {unknown}")),
+            None => error,
+        }
+    }
+}
+
+/// The address to use. All workers should choose the same: the resolver returns several addresses
+/// in random order.
+fn choose(found: &[IpAddr], last: IpAddr) -> IpAddr {
+    if found.contains(&last) {
+        return last;
+    }
+    found.iter().min().copied().unwrap_or(last)
+}
+
+impl Connection for NodeConnection {
+    fn connected(&mut self) -> io::Result<bool> {
+        let connected = match self.look_up() {
+            Ok(true) => self.peer().and_then(Peer::connected),
+            other => other,
+        };
+        connected.map_err(|error| self.explained(error))
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.peer()?.send(bytes)
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.peer()?.read(buffer)
+    }
+}
