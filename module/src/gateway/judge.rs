@@ -174,7 +174,7 @@ impl Running<'_> {
         } = self.exchange;
         let fault = failure.fault;
         let is_left = ctx.attempt.borrow().answer.draining.is_some();
-        let limits = location.next_key();
+        let limits = &location.next_key;
         if !limits.cures(fault) || request.is_subrequest() || is_left {
             return KEEP;
         }

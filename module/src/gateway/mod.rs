@@ -276,7 +276,7 @@ pub struct AccessPhase<S>(PhantomData<S>);
 impl<S: Service> PhaseHandler for AccessPhase<S> {
     fn run(request: Request<'_>) -> Flow {
         let location = request.location::<Location>();
-        let Some(location) = location.filter(|location| location.asks_token()) else {
+        let Some(location) = location.filter(|location| location.asks_token) else {
             return Flow::Decline;
         };
         if location.api.is_served() && S::is_public(&request) {
@@ -302,7 +302,7 @@ impl<S: Service> PhaseHandler for PrecontentPhase<S> {
         else {
             return Flow::Decline;
         };
-        let gets_key = location.serves() && location.sends();
+        let gets_key = location.serves() && location.sends;
         if !gets_key && !location.api.is_served() {
             if request.is_internal() {
                 release::lease(request);

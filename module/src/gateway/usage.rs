@@ -50,7 +50,7 @@ pub fn strips(request: &Request<'_>, ctx: &Context) -> bool {
 pub fn begin(request: &Request<'_>, ctx: &Context, location: &Location) {
     let stream = request.answers_events();
     // Other requests fetch results whose usage has been counted.
-    let is_metered = location.usage().is_read()
+    let is_metered = location.usage.is_read()
         && request.method() == b"POST"
         && (stream || request.answers_json())
         && request.answer_status() < 300

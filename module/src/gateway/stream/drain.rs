@@ -26,7 +26,7 @@ pub fn client_left(request: &Request<'_>) -> bool {
         let answer = &ctx.attempt.borrow().answer;
         let has_usage = match answer.state.sent() {
             Some(_) => answer.meter.is_some(),
-            None => location.usage().is_read() && ctx.endpoint(request).has_tokens(),
+            None => location.usage.is_read() && ctx.endpoint(request).has_tokens(),
         };
         (has_usage, answer.state.is_complete())
     };

@@ -34,7 +34,7 @@ pub(super) fn header(request: &Request<'_>, location: &Location) {
         restore(request);
     }
     let is_own_error = request.answer_status() >= 400 && !request.is_upstream_answer();
-    if is_own_error || location.trace().adds_headers() {
+    if is_own_error || location.trace.adds_headers() {
         trace::add_headers(request, location, is_own_error);
     }
 }
@@ -129,7 +129,7 @@ pub(super) fn sent_last(request: Request<'_>) {
 const ATTEMPTS: HeaderName = HeaderName::new(b"X-OpenAI-Attempts", b"x-openai-attempts");
 
 fn add_attempts(request: &Request<'_>, location: &Location) {
-    if location.next_key().adds_header()
+    if location.next_key.adds_header()
         && let Some(ctx) = request.recalled::<Context>()
     {
         let attempts = ctx.retries.borrow().attempts.to_string();
