@@ -171,11 +171,23 @@ impl<S: Service> Driver<S> {
                 Stage::Waiting => lease::timed_out(exchange),
                 Stage::Pausing => Step::Next(Stage::Target),
                 Stage::Prolonging => S::prolonged(exchange, None),
-                _ => return None,
+                _ => {
+                    stream::timed_out(exchange.ctx.token);
+                    return None;
+                }
             };
             Self::resume(exchange, step);
             Some(())
         });
+    }
+
+    /// Handles a client that has left. Returns whether its response is read on.
+    fn client_left(request: &Request<'_>) -> bool {
+        let Some(ctx) = request.context::<Context>() else {
+            return false;
+        };
+        let step = stream::client_left(request, ctx);
+        step.inspect(|&step| Self::enter(ctx, step)).is_some()
     }
 
     /// Handles a message about a wait or a lease; `false` if the request is gone or does
@@ -328,9 +340,9 @@ impl<S: Service> PhaseHandler for PrecontentPhase<S> {
 }
 
 /// Filter of responses.
-pub struct AnswerFilter;
+pub struct AnswerFilter<S>(PhantomData<S>);
 
-impl Filter for AnswerFilter {
+impl<S: Service> Filter for AnswerFilter<S> {
     fn header(request: Request<'_>) -> bool {
         let location = request.location::<Location>();
         let Some(location) = location.filter(|location| location.is_gateway()) else {
@@ -350,7 +362,7 @@ impl Filter for AnswerFilter {
         !(location.drains()
             && request.is_upstream_answer()
             && request.client_is_gone()
-            && stream::client_left(&request))
+            && Driver::<S>::client_left(&request))
     }
 
     fn body(request: Request<'_>, chunk: Chunk<'_>) -> Piece {
@@ -378,6 +390,6 @@ impl Filter for AnswerFilter {
     }
 
     fn client_left(request: Request<'_>) -> bool {
-        stream::client_left(&request)
+        Driver::<S>::client_left(&request)
     }
 }

@@ -5,7 +5,7 @@ pub mod broken;
 mod drain;
 pub mod lost;
 
-pub use drain::client_left;
+pub use drain::{client_left, timed_out};
 
 use std::borrow::Cow;
 
