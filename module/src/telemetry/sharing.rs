@@ -163,7 +163,29 @@ pub fn next(group: usize, node: NodeId, id: u64) -> Option<ScriptCall> {
 /// Handles a node's reply. Returns an error if it is the first in a row; never for a lost
 /// connection.
 pub fn answered(group: usize, node: NodeId, value: &Value) -> Option<ErrorKind> {
-    sharer(|sharer| sharer.answered(group, node, value))
+    sharer(|sharer| {
+        let at = sharer.place(group, node)?;
+        let done = sharer.sharing.answered(at, value);
+        let risen = sharer.sharing.take_risen();
+        if !risen.is_empty() {
+            sharer.heard.extend(risen);
+            sharer.heard.sort_by_key(|(row, _)| row.day);
+            sharer.note.start(1);
+        }
+        let channel = sharer.channels.get_mut(group)?.as_mut()?;
+        match done {
+            Ok(()) => {
+                channel.refused.remove(node);
+                None
+            }
+            Err(ErrorKind::Disconnected) => None,
+            Err(kind) => {
+                let is_known = channel.refused.contains(node);
+                channel.refused.insert(node);
+                (!is_known).then_some(kind)
+            }
+        }
+    })
 }
 
 /// The last commands of a worker that exits.
@@ -242,32 +264,6 @@ impl Sharer {
         for ((day, name), counters) in rows {
             let of = Instance(instance);
             self.sharing.know(of, row(day, name), &counters.to_sums());
-        }
-    }
-
-    /// Handles a node's reply. Returns an error if it is the first in a row; never for a
-    /// lost connection.
-    fn answered(&mut self, group: usize, node: NodeId, value: &Value) -> Option<ErrorKind> {
-        let at = self.place(group, node)?;
-        let done = self.sharing.answered(at, value);
-        let risen = self.sharing.take_risen();
-        if !risen.is_empty() {
-            self.heard.extend(risen);
-            self.heard.sort_by_key(|(row, _)| row.day);
-            self.note.start(1);
-        }
-        let channel = self.channels.get_mut(group)?.as_mut()?;
-        match done {
-            Ok(()) => {
-                channel.refused.remove(node);
-                None
-            }
-            Err(ErrorKind::Disconnected) => None,
-            Err(kind) => {
-                let is_known = channel.refused.contains(node);
-                channel.refused.insert(node);
-                (!is_known).then_some(kind)
-            }
         }
     }
 }
