@@ -204,9 +204,7 @@ impl Main {
             }
         }
     }
-}
 
-impl Main {
     /// Without prices, costs are unknown and a quota of costs would never be reached.
     fn check_quotas(&self) -> Result<(), Mistake> {
         match self.by_cost.as_ref().filter(|_| self.prices.is_none()) {
