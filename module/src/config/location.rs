@@ -222,9 +222,9 @@ fn choose(
     read: impl FnOnce(&[&str]) -> ConfResult<Choice>,
 ) -> Read {
     if location.choice.is_some() {
-        let said = conf.words()?[1..].join(" ");
+        let words = conf.words()?[1..].join(" ");
         return Err(Some(format!(
-            "\"{said}\" is a duplicate: a block can have one \"openai\" or \"openai_route\""
+            "\"{words}\" is a duplicate: a block can have one \"openai\" or \"openai_route\""
         )));
     }
     lines::many(conf, &mut location.choice, |names| {

@@ -74,7 +74,7 @@ pub fn begin(request: &Request<'_>, ctx: &Context, location: &Location) {
 }
 
 /// Reads a piece of the response.
-pub fn see(ctx: &Context, chunk: Chunk<'_>) {
+pub fn read(ctx: &Context, chunk: Chunk<'_>) {
     let attempt = &mut *ctx.attempt.borrow_mut();
     if let Some(end) = attempt.answer.events.as_mut() {
         *end = chunk.parts().fold(*end, EventEnd::after);
