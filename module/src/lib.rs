@@ -33,7 +33,7 @@ impl HttpModule for Openai {
     type Location = Location;
     type Access = gateway::AccessPhase<LockService>;
     type Precontent = gateway::PrecontentPhase<LockService>;
-    type Filter = gateway::AnswerFilter;
+    type Filter = gateway::AnswerFilter<LockService>;
     type Content = api::Handler;
     const NAME: &'static str = "openai";
     const VARIABLES: Variables = gateway::variables::ALL;

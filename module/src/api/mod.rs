@@ -100,7 +100,7 @@ impl<'a> Exchange<'a> {
             if self.request.announced_length() > Some(MAX_BODY) {
                 return Err(Problem::of(ApiError::RequestTooLarge));
             }
-            *self.ctx.as_lock_call().call.borrow_mut() = Some(Pending::Body(route));
+            self.await_call(Pending::Body(route));
             return Ok(Step::Wait(Stage::Body, None));
         }
         let answer = match route {

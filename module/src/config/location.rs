@@ -34,17 +34,18 @@ settings! {
         pub answers: Option<Answers>,
         choice: Option<Placed<Choice>>,
         /// The targets of all requests; `None` if requests are routed by model or get no key.
-        targets: Option<Rc<[Target]>>,
+        pub targets: Option<Rc<[Target]>>,
         /// Position of the `openai_routes` block that routes the requests.
-        routes: Option<usize>,
+        pub routes: Option<usize>,
         pub(super) auth: Option<Placed<bool>>,
         /// Whether requests need a client token.
-        asks_token: bool,
-        pub(super) next_key: NextKey,
+        pub asks_token: bool,
+        pub next_key: NextKey,
         pub api: Api,
-        pub(super) usage: Usage,
-        pub(super) trace: Trace,
-        sends: bool,
+        pub usage: Usage,
+        pub trace: Trace,
+        /// Whether a handler sends the requests upstream and can add a key.
+        pub sends: bool,
         /// Position of the upstream for targets that name none, if it has a circuit.
         upstream: Option<usize>,
     }
@@ -80,46 +81,14 @@ impl Location {
         self.targets.is_some() || self.routes.is_some()
     }
 
-    /// The targets of all requests; `None` if requests are routed by model or get no key.
-    pub fn targets(&self) -> Option<Rc<[Target]>> {
-        self.targets.clone()
-    }
-
-    /// Position of the `openai_routes` block that routes the requests.
-    pub fn routes(&self) -> Option<usize> {
-        self.routes
-    }
-
     /// Position of the upstream to which requests with this target go.
     pub fn upstream_of(&self, target: &Target) -> Option<usize> {
         target.circuit.or(self.upstream)
     }
 
-    /// Whether requests need a client token.
-    pub fn asks_token(&self) -> bool {
-        self.asks_token
-    }
-
     /// Whether the location belongs to the gateway, so that its errors have OpenAI's form.
     pub fn is_gateway(&self) -> bool {
         self.asks_token || self.serves() || self.api.is_served()
-    }
-
-    /// Whether a handler sends the requests upstream and can add a key.
-    pub fn sends(&self) -> bool {
-        self.sends
-    }
-
-    pub fn usage(&self) -> &Usage {
-        &self.usage
-    }
-
-    pub fn trace(&self) -> &Trace {
-        &self.trace
-    }
-
-    pub fn next_key(&self) -> &NextKey {
-        &self.next_key
     }
 
     fn resolve(&mut self, main: &Main, conf: &Conf) -> Result<(), Mistake> {
@@ -253,9 +222,9 @@ fn choose(
     read: impl FnOnce(&[&str]) -> ConfResult<Choice>,
 ) -> Read {
     if location.choice.is_some() {
-        let said = conf.words()?[1..].join(" ");
+        let words = conf.words()?[1..].join(" ");
         return Err(Some(format!(
-            "\"{said}\" is a duplicate: a block can have one \"openai\" or \"openai_route\""
+            "\"{words}\" is a duplicate: a block can have one \"openai\" or \"openai_route\""
         )));
     }
     lines::many(conf, &mut location.choice, |names| {

@@ -146,7 +146,7 @@ impl Main {
     /// The pool of the first target, and its position, if all requests of the location have
     /// the same targets.
     pub fn first_pool(&self, place: &Location) -> Option<(usize, &Pool)> {
-        let at = place.targets()?.first()?.pool;
+        let at = place.targets.as_ref()?.first()?.pool;
         self.pools.get(at).map(|pool| (at, pool))
     }
 
@@ -204,9 +204,7 @@ impl Main {
             }
         }
     }
-}
 
-impl Main {
     /// Without prices, costs are unknown and a quota of costs would never be reached.
     fn check_quotas(&self) -> Result<(), Mistake> {
         match self.by_cost.as_ref().filter(|_| self.prices.is_none()) {

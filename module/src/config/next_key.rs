@@ -27,7 +27,7 @@ settings! {
 
 impl NextKey {
     /// Whether to try another key after this fault.
-    pub fn cures(&self, fault: Fault) -> bool {
+    pub fn retries(&self, fault: Fault) -> bool {
         self.conditions().hold(fault)
     }
 }

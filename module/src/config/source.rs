@@ -71,14 +71,14 @@ pub fn read(path: &str, optional: bool, key: &str) -> ConfResult<Zeroizing<Strin
     let bytes = match bytes {
         Ok(bytes) => bytes,
         Err(e) if optional && e.kind() == ErrorKind::NotFound => return Ok(Zeroizing::default()),
-        Err(e) => return Err(unread(&e)),
+        Err(e) => return Err(read_error(&e)),
     };
     let key = EncryptionKey::parse(key);
     openai_keys::open(bytes, key.as_ref().map_err(|e| *e)).map_err(|e| e.to_string())
 }
 
 /// Error message for a file that cannot be read, with a remedy if one is known.
-pub fn unread(e: &io::Error) -> String {
+pub fn read_error(e: &io::Error) -> String {
     let remedy = match e.kind() {
         ErrorKind::NotFound => "create it, or correct the path",
         ErrorKind::PermissionDenied => "give nginx's user the permission to read it",

@@ -88,7 +88,7 @@ fn snapshot(conf: &Conf, words: &[&str]) -> ConfResult<SnapshotSettings> {
 pub fn prices(conf: &mut Conf, main: &mut Main) -> Read {
     lines::one(conf, &mut main.prices, |path| {
         let text = fs::read_to_string(conf.full_path(path)?);
-        let text = text.map_err(|e| format!("\"{path}\": {}", source::unread(&e)))?;
+        let text = text.map_err(|e| format!("\"{path}\": {}", source::read_error(&e)))?;
         Prices::parse(&text).map_err(|e| format!("\"{path}\": {e}"))
     })
 }

@@ -98,7 +98,7 @@ impl<'a> Exchange<'a> {
 
     /// Remaining time in which an attempt may begin, in milliseconds.
     fn attempts_end_in_ms(self) -> u64 {
-        let timeout_ms = self.location.next_key().timeout_ms();
+        let timeout_ms = self.location.next_key.timeout_ms();
         let first_asked_ms = self.ctx.retries.borrow().first_asked_ms;
         timeout_ms.saturating_sub(now().mono_ms.saturating_sub(first_asked_ms))
     }

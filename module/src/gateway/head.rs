@@ -12,7 +12,7 @@ pub(super) fn read(exchange: Exchange<'_>) -> Step {
         return Step::Refuse(ApiError::Status(400));
     }
     if ctx.head.read.get().is_none() && !request.is_subrequest() {
-        match look(exchange) {
+        match scan(exchange) {
             Ok(Some(head)) => drop(ctx.head.read.set(head)),
             Ok(None) => {}
             Err(refusal) => return Step::Refuse(refusal),
@@ -22,7 +22,7 @@ pub(super) fn read(exchange: Exchange<'_>) -> Step {
 }
 
 /// Head of the request body; `None` if the body is not read.
-fn look(exchange: Exchange<'_>) -> Result<Option<Head>, ApiError> {
+fn scan(exchange: Exchange<'_>) -> Result<Option<Head>, ApiError> {
     let Exchange {
         request,
         ctx,

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use nginx_safe::{AnswerHead, Level};
 use openai_core::attempts::{
-    AfterFailure, Failure, Fault, after_failure, may_be_cured, no_healthy_key,
+    AfterFailure, Failure, Fault, after_failure, may_be_retried, no_healthy_key,
 };
 use openai_core::circuit::CircuitOutcome;
 use openai_core::lease::{AttemptReport, KeyChange};
@@ -50,7 +50,7 @@ pub(super) fn answer(exchange: Exchange<'_>, head: &AnswerHead<'_>) -> Step {
         is_final |= status >= 400 && forbids_retry(name, value);
     }
     let key_is_cooling = running.report(verdict, limits, status);
-    if !may_be_cured(status, verdict, by_body, is_final) {
+    if !may_be_retried(status, verdict, by_body, is_final) {
         return KEEP;
     }
     running.next(Failure {
@@ -174,8 +174,8 @@ impl Running<'_> {
         } = self.exchange;
         let fault = failure.fault;
         let is_left = ctx.attempt.borrow().answer.draining.is_some();
-        let limits = location.next_key();
-        if !limits.cures(fault) || request.is_subrequest() || is_left {
+        let limits = &location.next_key;
+        if !limits.retries(fault) || request.is_subrequest() || is_left {
             return KEEP;
         }
         let (attempt, used_up) = {

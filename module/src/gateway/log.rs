@@ -33,12 +33,12 @@ pub(super) fn add(request: &Request<'_>) {
         Http::new(request.method(), endpoint, request.answer_status())
     });
     let leased = ctx.and_then(|ctx| main.pools.get(ctx.lease()?.pool));
-    let sends = location.serves() && location.sends();
-    let meant = || {
+    let sends = location.serves() && location.sends;
+    let configured = || {
         let here = || main.first_pool(location).filter(|_| sends);
         ctx?.pool(main).or_else(here).map(|(_, pool)| pool)
     };
-    let pool = leased.or_else(meant);
+    let pool = leased.or_else(configured);
     let asked = ctx.zip(pool);
     let now = now();
     let record = Record {

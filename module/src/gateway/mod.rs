@@ -93,7 +93,7 @@ impl<S: Service> Driver<S> {
                 Stage::Waiting | Stage::Pausing | Stage::Prolonging => return Flow::Pause,
                 Stage::Done => {
                     if is_service {
-                        // The lease of a lock has been entrusted. Any other is of no use.
+                        // The lease of a lock has been entrusted. Any other is not needed any more.
                         ctx.release();
                     }
                     return match ctx.is_past_others.get() {
@@ -171,11 +171,23 @@ impl<S: Service> Driver<S> {
                 Stage::Waiting => lease::timed_out(exchange),
                 Stage::Pausing => Step::Next(Stage::Target),
                 Stage::Prolonging => S::prolonged(exchange, None),
-                _ => return None,
+                _ => {
+                    stream::timed_out(exchange.ctx.token);
+                    return None;
+                }
             };
             Self::resume(exchange, step);
             Some(())
         });
+    }
+
+    /// Handles a client that has left. Returns whether its response is read on.
+    fn client_left(request: &Request<'_>) -> bool {
+        let Some(ctx) = request.context::<Context>() else {
+            return false;
+        };
+        let step = stream::client_left(request, ctx);
+        step.inspect(|&step| Self::enter(ctx, step)).is_some()
     }
 
     /// Handles a message about a wait or a lease; `false` if the request is gone or does
@@ -276,7 +288,7 @@ pub struct AccessPhase<S>(PhantomData<S>);
 impl<S: Service> PhaseHandler for AccessPhase<S> {
     fn run(request: Request<'_>) -> Flow {
         let location = request.location::<Location>();
-        let Some(location) = location.filter(|location| location.asks_token()) else {
+        let Some(location) = location.filter(|location| location.asks_token) else {
             return Flow::Decline;
         };
         if location.api.is_served() && S::is_public(&request) {
@@ -302,7 +314,7 @@ impl<S: Service> PhaseHandler for PrecontentPhase<S> {
         else {
             return Flow::Decline;
         };
-        let gets_key = location.serves() && location.sends();
+        let gets_key = location.serves() && location.sends;
         if !gets_key && !location.api.is_served() {
             if request.is_internal() {
                 release::lease(request);
@@ -328,9 +340,9 @@ impl<S: Service> PhaseHandler for PrecontentPhase<S> {
 }
 
 /// Filter of responses.
-pub struct AnswerFilter;
+pub struct AnswerFilter<S>(PhantomData<S>);
 
-impl Filter for AnswerFilter {
+impl<S: Service> Filter for AnswerFilter<S> {
     fn header(request: Request<'_>) -> bool {
         let location = request.location::<Location>();
         let Some(location) = location.filter(|location| location.is_gateway()) else {
@@ -350,7 +362,7 @@ impl Filter for AnswerFilter {
         !(location.drains()
             && request.is_upstream_answer()
             && request.client_is_gone()
-            && stream::client_left(&request))
+            && Driver::<S>::client_left(&request))
     }
 
     fn body(request: Request<'_>, chunk: Chunk<'_>) -> Piece {
@@ -378,6 +390,6 @@ impl Filter for AnswerFilter {
     }
 
     fn client_left(request: Request<'_>) -> bool {
-        stream::client_left(&request)
+        Driver::<S>::client_left(&request)
     }
 }

@@ -16,8 +16,8 @@ pub(super) fn find(exchange: Exchange<'_>) -> Step {
     } = exchange;
     let mut route = ctx.route.borrow_mut();
     route.chosen = None;
-    let Some(at) = location.routes() else {
-        route.targets = location.targets();
+    let Some(at) = location.routes else {
+        route.targets.clone_from(&location.targets);
         return Step::Next(Stage::Target);
     };
     let Some(block) = main.routes.get(at) else {

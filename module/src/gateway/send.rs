@@ -37,7 +37,7 @@ fn alias(ctx: &Context, main: &Main) -> Option<Rewrite> {
 
 /// Asks a stream to report its usage, if that is configured and the client has not asked for it.
 fn asking(request: &Request<'_>, ctx: &Context) -> Option<Rewrite> {
-    let wanted = request.location::<Location>()?.usage().is_asked_for();
+    let wanted = request.location::<Location>()?.usage.is_asked_for();
     // Other endpoints report it anyway, and reject the option.
     let takes = request.path().ends_with(b"/completions");
     let asking = ctx.head.read.get().filter(|_| wanted && takes)?;

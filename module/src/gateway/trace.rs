@@ -34,7 +34,7 @@ pub struct Ids {
 /// the gateway's locations.
 pub fn ids<'a>(request: &Request<'a>) -> Option<&'a Ids> {
     let location = request.location::<Location>()?;
-    (location.trace().is_on() && location.is_gateway()).then(|| made(request))?
+    (location.trace.is_on() && location.is_gateway()).then(|| made(request))?
 }
 
 /// Ids of a request in any location, created at first use.
@@ -111,7 +111,7 @@ pub fn add_headers(request: &Request<'_>, location: &Location, is_own_error: boo
         return;
     }
     if is_own_error
-        && !location.trace().is_on()
+        && !location.trace.is_on()
         && let Some(ids) = made(request)
     {
         request.set_answer_header(REQUEST_ID, &ids.request_id);
@@ -122,7 +122,7 @@ pub fn add_headers(request: &Request<'_>, location: &Location, is_own_error: boo
         }
         request.set_answer_header(GATEWAY_ID, &ids.request_id);
     }
-    if location.trace().adds_time() {
+    if location.trace.adds_time() {
         let ms = request.age_ms();
         let seconds = format!("{}.{:03}", ms / 1_000, ms % 1_000);
         request.set_answer_header(PROCESS_TIME, seconds.as_bytes());

@@ -50,7 +50,7 @@ pub fn strips(request: &Request<'_>, ctx: &Context) -> bool {
 pub fn begin(request: &Request<'_>, ctx: &Context, location: &Location) {
     let stream = request.answers_events();
     // Other requests fetch results whose usage has been counted.
-    let is_metered = location.usage().is_read()
+    let is_metered = location.usage.is_read()
         && request.method() == b"POST"
         && (stream || request.answers_json())
         && request.answer_status() < 300
@@ -74,7 +74,7 @@ pub fn begin(request: &Request<'_>, ctx: &Context, location: &Location) {
 }
 
 /// Reads a piece of the response.
-pub fn see(ctx: &Context, chunk: Chunk<'_>) {
+pub fn read(ctx: &Context, chunk: Chunk<'_>) {
     let attempt = &mut *ctx.attempt.borrow_mut();
     if let Some(end) = attempt.answer.events.as_mut() {
         *end = chunk.parts().fold(*end, EventEnd::after);

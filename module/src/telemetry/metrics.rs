@@ -75,7 +75,7 @@ impl Batch {
             });
             metrics.add(&Record { request, ..record });
             if !service.is_empty() {
-                metrics.see(service, seen);
+                metrics.seen(service, seen);
             }
         }
         names.clear();

@@ -22,7 +22,7 @@ use crate::config::{Main, RedlockGroup};
 
 /// Maximum number of rows that are written to the zone at once, because other workers wait
 /// for its mutex.
-const MOST_NOTED: usize = 32;
+const MOST_WRITTEN: usize = 32;
 
 /// A group through which stats are shared.
 struct Channel {
@@ -49,8 +49,8 @@ struct Sharer {
     since: Day,
     /// Received counts of other machines that have not been written to the zone; the newest
     /// day last.
-    heard: Vec<(RowId, RowSums)>,
-    note: Timer,
+    received: Vec<(RowId, RowSums)>,
+    write: Timer,
     /// Whether it has been logged that the zone has no room for the counts of other machines.
     is_full: bool,
 }
@@ -104,8 +104,8 @@ pub fn start(main: &Main, keys: KeyIds, in_use: &[bool]) {
         sharing: Sharing::new(Instance(instance), KEPT_DAYS, first).accepting(accepts),
         channels,
         since: Day::default(),
-        heard: vec![],
-        note: Timer::new(true, |_| note(), 0),
+        received: vec![],
+        write: Timer::new(true, |_| write(), 0),
         is_full: false,
     };
     if is_first_worker() {
@@ -163,7 +163,29 @@ pub fn next(group: usize, node: NodeId, id: u64) -> Option<ScriptCall> {
 /// Handles a node's reply. Returns an error if it is the first in a row; never for a lost
 /// connection.
 pub fn answered(group: usize, node: NodeId, value: &Value) -> Option<ErrorKind> {
-    sharer(|sharer| sharer.answered(group, node, value))
+    sharer(|sharer| {
+        let at = sharer.place(group, node)?;
+        let done = sharer.sharing.answered(at, value);
+        let risen = sharer.sharing.take_risen();
+        if !risen.is_empty() {
+            sharer.received.extend(risen);
+            sharer.received.sort_by_key(|(row, _)| row.day);
+            sharer.write.start(1);
+        }
+        let channel = sharer.channels.get_mut(group)?.as_mut()?;
+        match done {
+            Ok(()) => {
+                channel.refused.remove(node);
+                None
+            }
+            Err(ErrorKind::Disconnected) => None,
+            Err(kind) => {
+                let is_known = channel.refused.contains(node);
+                channel.refused.insert(node);
+                (!is_known).then_some(kind)
+            }
+        }
+    })
 }
 
 /// The last commands of a worker that exits.
@@ -193,14 +215,14 @@ impl LastWords {
 }
 
 /// Writes received counts to the zone.
-fn note() {
+fn write() {
     let is_full_now = sharer(|sharer| {
-        let from = sharer.heard.len().saturating_sub(MOST_NOTED);
-        let heard = sharer.heard.split_off(from);
-        if !sharer.heard.is_empty() {
-            sharer.note.start(1);
+        let from = sharer.received.len().saturating_sub(MOST_WRITTEN);
+        let received = sharer.received.split_off(from);
+        if !sharer.received.is_empty() {
+            sharer.write.start(1);
         }
-        let missed = metrics::raise_others(sharer.zone, today(), &heard)?;
+        let missed = metrics::raise_others(sharer.zone, today(), &received)?;
         Some(missed > 0 && !std::mem::replace(&mut sharer.is_full, true))
     });
     if is_full_now == Some(true) {
@@ -242,32 +264,6 @@ impl Sharer {
         for ((day, name), counters) in rows {
             let of = Instance(instance);
             self.sharing.know(of, row(day, name), &counters.to_sums());
-        }
-    }
-
-    /// Handles a node's reply. Returns an error if it is the first in a row; never for a
-    /// lost connection.
-    fn answered(&mut self, group: usize, node: NodeId, value: &Value) -> Option<ErrorKind> {
-        let at = self.place(group, node)?;
-        let done = self.sharing.answered(at, value);
-        let risen = self.sharing.take_risen();
-        if !risen.is_empty() {
-            self.heard.extend(risen);
-            self.heard.sort_by_key(|(row, _)| row.day);
-            self.note.start(1);
-        }
-        let channel = self.channels.get_mut(group)?.as_mut()?;
-        match done {
-            Ok(()) => {
-                channel.refused.remove(node);
-                None
-            }
-            Err(ErrorKind::Disconnected) => None,
-            Err(kind) => {
-                let is_known = channel.refused.contains(node);
-                channel.refused.insert(node);
-                (!is_known).then_some(kind)
-            }
         }
     }
 }

@@ -67,7 +67,7 @@ fn is_unusable(verdict: Verdict) -> bool {
 /// same with any key. It may not if the response forbids retries (`is_final`), unless the response
 /// rejects the key.
 #[must_use]
-pub fn may_be_cured(status: u16, verdict: Verdict, by_body: bool, is_final: bool) -> bool {
+pub fn may_be_retried(status: u16, verdict: Verdict, by_body: bool, is_final: bool) -> bool {
     let of_client = by_body && verdict == Verdict::ClientError;
     status >= 400 && !of_client && (!is_final || is_unusable(verdict))
 }

@@ -13,7 +13,7 @@ mod tests;
 pub use answer::AnswerState;
 pub use choice::{Prospect, TargetSet, choose};
 pub use conditions::Conditions;
-pub use ending::{AfterFailure, Failure, after_failure, may_be_cured};
+pub use ending::{AfterFailure, Failure, after_failure, may_be_retried};
 pub use refusal::{no_healthy_key, no_key, seconds};
 pub use retries::Retries;
 

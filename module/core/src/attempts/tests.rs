@@ -149,14 +149,14 @@ fn a_retry_after_is_at_least_a_second() {
 #[test]
 fn only_what_another_key_may_cure_is_tried_again() {
     use Verdict::{ClientError, InvalidKey, Ok, RateLimited, UpstreamError};
-    assert!(!may_be_cured(200, Ok, false, false));
-    assert!(may_be_cured(500, UpstreamError, false, false));
-    assert!(may_be_cured(400, ClientError, false, false));
-    assert!(!may_be_cured(403, ClientError, true, false));
-    assert!(may_be_cured(429, RateLimited, true, false));
-    assert!(!may_be_cured(429, RateLimited, true, true));
+    assert!(!may_be_retried(200, Ok, false, false));
+    assert!(may_be_retried(500, UpstreamError, false, false));
+    assert!(may_be_retried(400, ClientError, false, false));
+    assert!(!may_be_retried(403, ClientError, true, false));
+    assert!(may_be_retried(429, RateLimited, true, false));
+    assert!(!may_be_retried(429, RateLimited, true, true));
     assert!(
-        may_be_cured(401, InvalidKey, true, true),
+        may_be_retried(401, InvalidKey, true, true),
         "is about the key"
     );
 }

@@ -128,23 +128,27 @@ mod tests {
 
     #[test]
     fn files_are_read_when_they_have_changed_and_settled() {
-        let mut watch = watch();
-        assert_eq!(watch.check(1, false), LATER);
-        assert_eq!(watch.check(2, false), SOON);
-        assert_eq!(watch.check(3, false), SOON, "still being written");
-        assert_eq!(watch.check(3, false), NextLook::Read);
-        assert!(watch.has_changed());
-        assert_eq!(watch.finish(&3, 3), None);
-        assert!(!watch.has_changed());
-        assert_eq!(watch.check(3, false), LATER);
-    }
-
-    #[test]
-    fn a_change_that_is_undone_is_not_read() {
-        let mut watch = watch();
-        assert_eq!(watch.check(2, false), SOON);
-        assert_eq!(watch.check(1, false), LATER);
-        assert_eq!(watch.check(2, false), SOON, "it must settle again");
+        const READ: NextLook = NextLook::Read;
+        let soon = NextLook::Check(60);
+        for (interval_ms, checks) in [
+            // Still being written at the third check.
+            (2_000, &[(1, LATER), (2, SOON), (3, SOON), (3, READ)][..]),
+            // The change is undone. It must settle again.
+            (2_000, &[(2, SOON), (1, LATER), (2, SOON), (2, READ)]),
+            // Files settle no longer than an interval.
+            (60, &[(1, soon), (2, soon), (2, READ)]),
+        ] {
+            let mut watch = FileWatch::new(interval_ms, 1, 1);
+            for (at, &(state, next)) in checks.iter().enumerate() {
+                assert_eq!(watch.check(state, false), next, "{checks:?} at {at}");
+            }
+            let (last, _) = checks[checks.len() - 1];
+            assert!(watch.has_changed());
+            assert_eq!(watch.finish(&last, last), None);
+            assert!(!watch.has_changed());
+            let later = NextLook::Check(interval_ms);
+            assert_eq!(watch.check(last, false), later);
+        }
     }
 
     #[test]
@@ -153,12 +157,6 @@ mod tests {
         assert_eq!(watch.finish(&2, 3), Some(SETTLE_MS));
         assert!(watch.has_changed());
         assert_eq!(watch.check(3, false), NextLook::Read);
-    }
-
-    #[test]
-    fn files_settle_no_longer_than_an_interval() {
-        let mut watch = FileWatch::new(60, 1, 1);
-        assert_eq!(watch.check(2, false), NextLook::Check(60));
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl MetricsZone<'_> {
     }
 
     /// Stores the time of a service's last request, in seconds since 1970.
-    pub fn see(&mut self, service: &str, at_s: u64) {
+    pub fn seen(&mut self, service: &str, at_s: u64) {
         let row = self.claim(MetricsTable::Services, service);
         self.seen[row] = at_s;
     }

@@ -19,7 +19,7 @@ pub enum Ending {
     /// With a response of this status. Use it if the header has not been sent.
     Answer(u16),
     /// With these last bytes of a stream whose header has been sent.
-    Words(&'static [u8]),
+    Data(&'static [u8]),
     /// By closing the connection: the response cannot be completed.
     BreakOff,
 }
@@ -82,8 +82,8 @@ unsafe fn end(r: *mut ngx_http_request_t, ending: Ending) {
         Request::borrow(r).cut_upstream();
         let rc = match ending {
             Ending::Answer(status) => status as ngx_int_t,
-            Ending::Words(words) if (*r).header_sent() != 0 => send_last(r, words),
-            Ending::Words(_) | Ending::BreakOff => NGX_ERROR as ngx_int_t,
+            Ending::Data(data) if (*r).header_sent() != 0 => send_last(r, data),
+            Ending::Data(_) | Ending::BreakOff => NGX_ERROR as ngx_int_t,
         };
         ngx_http_finalize_request(r, rc);
         ngx_http_run_posted_requests(connection);

@@ -80,7 +80,7 @@ unsafe extern "C" fn read_entry<M: Wrapped>(r: *mut ngx_http_request_t) {
             }
             state.read_handler.set(None);
             (*r).read_event_handler = Some(ngx_http_block_reading);
-            let_held_go(r);
+            release_held(r);
             // Writing to the client continues, and fails at once.
             ngx_post_event((*connection).write, &raw mut ngx_posted_events);
         }
@@ -113,7 +113,7 @@ impl Request<'_> {
         // (Lists). The client's connection has failed.
         unsafe {
             count_as_sent(chain, ptr::null());
-            let_held_go(self.raw);
+            release_held(self.raw);
         }
     }
 
@@ -132,7 +132,7 @@ impl Request<'_> {
 ///
 /// # Safety
 /// `r` must be live, the client's connection have failed, and nothing more of its response be sent.
-unsafe fn let_held_go(r: *mut ngx_http_request_t) {
+unsafe fn release_held(r: *mut ngx_http_request_t) {
     // SAFETY: the caller guarantees that the request is live. Its `ctx` has an entry of the copy
     // filter, which is null or made by that filter itself; `upstream`, its pipe and its chains are
     // null or in the pool of the request (Request, Upstream). Each reader of the response (the

@@ -52,9 +52,7 @@ impl Exchange<'_> {
             None => Err(Problem::no_such_lock()),
         }
     }
-}
 
-impl Exchange<'_> {
     /// Handles the nodes' answer: they keep the lock until `until_ms`, or do not (`None`).
     pub(in crate::api) fn prolonged(self, until_ms: Option<u64>) -> Step {
         let goes_on = match &mut *self.ctx.as_lock_call().call.borrow_mut() {

@@ -28,7 +28,7 @@ fn await_nodes(within_ms: u64) -> Step {
 
 impl Exchange<'_> {
     /// Stores the call while the request waits.
-    fn await_call(self, call: Pending) {
+    pub(super) fn await_call(self, call: Pending) {
         *self.ctx.as_lock_call().call.borrow_mut() = Some(call);
     }
 
@@ -100,14 +100,12 @@ fn log(name: &str, request: &Request<'_>, lock: &ServiceLock, mut fields: serde_
     if !is_logged(Level::Info) {
         return;
     }
-    if let Some(fields) = fields.as_object_mut() {
-        fields.insert("lock_id".into(), lock_id(lock.handle.nonce()).into());
-        fields.insert("service_name".into(), lock.service.as_str().into());
-        fields.insert("client".into(), lock.client.as_str().into());
-        fields.insert("fence".into(), lock.fence.into());
-        fields.insert("request_id".into(), lock.request.as_str().into());
-        fields.insert("processing_time_ms".into(), request.age_ms().into());
-    }
+    fields["lock_id"] = lock_id(lock.handle.nonce()).into();
+    fields["service_name"] = lock.service.as_str().into();
+    fields["client"] = lock.client.as_str().into();
+    fields["fence"] = lock.fence.into();
+    fields["request_id"] = lock.request.as_str().into();
+    fields["processing_time_ms"] = request.age_ms().into();
     event(Level::Info, name, fields);
 }
 

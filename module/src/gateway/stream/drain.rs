@@ -1,48 +1,43 @@
 //! Clients that leave before their response is complete. With `openai_client_abort drain`,
 //! the response is read to its end so that its usage is known. The lease is held meanwhile.
 
-use nginx_safe::{Chunk, Ending, Level, Piece, Request, Timer, Token};
+use nginx_safe::{Chunk, Ending, Level, Piece, Request, Token};
 use openai_core::metrics::CLIENT_LEFT;
 use serde_json::json;
 
 use crate::config::{ClientAbort, Location};
-use crate::gateway::{Context, Reply, events};
+use crate::gateway::{Context, Reply, Step, events};
 
-/// Called when the client has left. Returns whether its response is read on.
-pub fn client_left(request: &Request<'_>) -> bool {
-    let known = request
-        .location::<Location>()
-        .zip(request.context::<Context>());
-    let Some((location, ctx)) = known else {
-        return false;
-    };
+/// Called when the client has left. Returns for how long its response is read on, if it is: a step
+/// without a change of stage.
+pub fn client_left(request: &Request<'_>, ctx: &Context) -> Option<Step> {
+    let stage = ctx.stage();
     if ctx.attempt.borrow().answer.draining.is_some() {
-        return true;
+        return Some(Step::Next(stage));
     }
+    let location = request.location::<Location>()?;
     let ClientAbort::Drain { time_ms, size } = location.client_abort() else {
-        return false;
+        return None;
     };
     let (has_usage, is_complete) = {
         let answer = &ctx.attempt.borrow().answer;
         let has_usage = match answer.state.sent() {
             Some(_) => answer.meter.is_some(),
-            None => location.usage().is_read() && ctx.endpoint(request).has_tokens(),
+            None => location.usage.is_read() && ctx.endpoint(request).has_tokens(),
         };
         (has_usage, answer.state.is_complete())
     };
     if !has_usage || request.is_subrequest() || ctx.refusal.reply.get() != Reply::Nginx {
-        return false;
+        return None;
     }
-    if !is_complete {
-        if ctx.held().is_none() {
-            return false;
-        }
-        let mut bound = Timer::new(false, |tag| cut_off(Token::of(tag)), ctx.token.number());
-        bound.start(time_ms);
-        ctx.attempt.borrow_mut().deadline = Some(bound);
+    if !is_complete && ctx.held().is_none() {
+        return None;
     }
     ctx.attempt.borrow_mut().answer.draining = Some(size);
-    true
+    Some(match is_complete {
+        true => Step::Next(stage),
+        false => Step::Wait(stage, Some(time_ms)),
+    })
 }
 
 /// Discards a piece of a response whose client has left; fails when the size limit is exceeded.
@@ -61,7 +56,7 @@ pub fn pass(request: &Request<'_>, ctx: &Context, left: u64, chunk: Chunk<'_>) -
 }
 
 /// Ends the request when the time limit has passed.
-fn cut_off(token: Token) {
+pub fn timed_out(token: Token) {
     token.conclude(|request| {
         let draining = |ctx: &&Context| ctx.attempt.borrow().answer.draining.is_some();
         let ctx = request.recalled::<Context>().filter(draining)?;

@@ -23,7 +23,7 @@ pub fn ending(request: &Request<'_>, ctx: &Context) -> Ending {
         return Ending::Answer(refusal.status());
     }
     if takes_event(request, ctx) {
-        return Ending::Words(refusal.sse_frame());
+        return Ending::Data(refusal.sse_frame());
     }
     // The response cannot take an event: close the connection.
     Ending::BreakOff

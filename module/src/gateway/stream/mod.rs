@@ -5,7 +5,7 @@ pub mod broken;
 mod drain;
 pub mod lost;
 
-pub use drain::client_left;
+pub use drain::{client_left, timed_out};
 
 use std::borrow::Cow;
 
@@ -21,7 +21,7 @@ use crate::config::{Location, Main};
 pub(super) fn header(request: &Request<'_>, location: &Location) {
     add_attempts(request, location);
     if request.is_error_page() {
-        put_into_form(request);
+        replace_error_page(request);
     } else if request.is_upstream_answer() && !request.is_from_cache() {
         if streams(request) {
             request.stream_answer();
@@ -34,7 +34,7 @@ pub(super) fn header(request: &Request<'_>, location: &Location) {
         restore(request);
     }
     let is_own_error = request.answer_status() >= 400 && !request.is_upstream_answer();
-    if is_own_error || location.trace().adds_headers() {
+    if is_own_error || location.trace.adds_headers() {
         trace::add_headers(request, location, is_own_error);
     }
 }
@@ -63,7 +63,7 @@ pub(super) enum Passing {
 pub(super) fn body(request: Request<'_>, ctx: &Context, chunk: Chunk<'_>) -> Passing {
     Passing::Piece(match ctx.refusal.reply.get() {
         Reply::Nginx => {
-            usage::see(ctx, chunk);
+            usage::read(ctx, chunk);
             let (draining, state) = {
                 let answer = &ctx.attempt.borrow().answer;
                 (answer.draining, answer.state)
@@ -74,7 +74,7 @@ pub(super) fn body(request: Request<'_>, ctx: &Context, chunk: Chunk<'_>) -> Pas
                 let cut = usage::strips(&request, ctx);
                 Piece::Edit { cut, last: false }
             } else if matches!(state, AnswerState::Joined(_)) {
-                behind_the_end(&request, ctx, chunk)
+                after_end(&request, ctx, chunk)
             } else if request.is_rest_of_answer(chunk) {
                 return Passing::Rest;
             } else {
@@ -106,7 +106,7 @@ fn cut(request: &Request<'_>, ctx: &Context, piece: Piece) -> Piece {
 }
 
 /// Handles a piece that arrives after the end of the body has been sent.
-fn behind_the_end(request: &Request<'_>, ctx: &Context, chunk: Chunk<'_>) -> Piece {
+fn after_end(request: &Request<'_>, ctx: &Context, chunk: Chunk<'_>) -> Piece {
     match (chunk.is_end(), chunk.is_empty()) {
         (true, _) => Piece::Ended,
         // Data that waits for the client is sent on.
@@ -129,7 +129,7 @@ pub(super) fn sent_last(request: Request<'_>) {
 const ATTEMPTS: HeaderName = HeaderName::new(b"X-OpenAI-Attempts", b"x-openai-attempts");
 
 fn add_attempts(request: &Request<'_>, location: &Location) {
-    if location.next_key().adds_header()
+    if location.next_key.adds_header()
         && let Some(ctx) = request.recalled::<Context>()
     {
         let attempts = ctx.retries.borrow().attempts.to_string();
@@ -166,7 +166,7 @@ fn body_of(ctx: &Context, error: ApiError) -> Cow<'static, [u8]> {
     error.body_for(ctx.head.read.get().and_then(|head| head.model.as_str()))
 }
 
-fn put_into_form(request: &Request<'_>) {
+fn replace_error_page(request: &Request<'_>) {
     let status = request.answer_status();
     let known = request
         .context::<Context>()

@@ -281,7 +281,7 @@ fn clients_are_active_that_were_seen_since_a_moment() {
     let mut metrics = MetricsZone::format(bytes).expect("a zone");
     assert_eq!(metrics.seen_since(1), 0);
     for (name, at) in [("a", 1_000), ("b", 1_100), ("a", 1_200)] {
-        metrics.see(name, at);
+        metrics.seen(name, at);
     }
     let seen = [1, 1_100, 1_101, 1_201].map(|since| metrics.seen_since(since));
     assert_eq!(seen, [2, 2, 1, 0]);

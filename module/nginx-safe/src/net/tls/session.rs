@@ -32,12 +32,12 @@ const POOL_SIZE: usize = 128;
 /// connection's log and pool.
 pub(crate) struct TlsSession {
     tls: Tls,
-    heard: NonNull<Heard>,
+    capture: NonNull<LogCapture>,
     pool: *mut ngx_pool_t,
 }
 
 /// The log of a connection. It keeps nginx's last message, which becomes part of our own.
-struct Heard {
+struct LogCapture {
     log: ngx_log_t,
     last: Option<String>,
 }
@@ -46,17 +46,17 @@ impl TlsSession {
     pub fn new(tls: &Tls) -> Self {
         // SAFETY: a zeroed ngx_log_t is valid (Zeroed).
         let log = unsafe { mem::zeroed() };
-        let heard = NonNull::from(Box::leak(Box::new(Heard { log, last: None })));
+        let capture = NonNull::from(Box::leak(Box::new(LogCapture { log, last: None })));
         // SAFETY: the box has just been made, and exists until Drop (see `TlsSession`).
         unsafe {
-            let log = &raw mut (*heard.as_ptr()).log;
+            let log = &raw mut (*capture.as_ptr()).log;
             (*log).log_level = NGX_LOG_INFO as ngx_uint_t;
             (*log).writer = Some(write_log);
-            (*log).wdata = heard.as_ptr().cast();
+            (*log).wdata = capture.as_ptr().cast();
         }
         Self {
             tls: tls.clone(),
-            heard,
+            capture,
             pool: ptr::null_mut(),
         }
     }
@@ -108,7 +108,7 @@ impl TlsSession {
         // SAFETY: the caller guarantees that the connection is open. Log, pool and context outlive
         // it (see `TlsSession`). OpenSSL copies the names.
         unsafe {
-            let log = &raw mut (*self.heard.as_ptr()).log;
+            let log = &raw mut (*self.capture.as_ptr()).log;
             if self.pool.is_null() {
                 self.pool = ngx_create_pool(POOL_SIZE, log);
             }
@@ -165,7 +165,7 @@ impl TlsSession {
     pub fn error(&self) -> Option<io::Error> {
         // SAFETY: the box exists until Drop (see `TlsSession`). Only `write_log` writes to it, which
         // nginx calls when it logs, so during calls to nginx.
-        unsafe { (*self.heard.as_ptr()).last.clone() }.map(failure)
+        unsafe { (*self.capture.as_ptr()).last.clone() }.map(failure)
     }
 }
 
@@ -181,7 +181,7 @@ impl Drop for TlsSession {
             if !self.pool.is_null() {
                 ngx_destroy_pool(self.pool);
             }
-            drop(Box::from_raw(self.heard.as_ptr()));
+            drop(Box::from_raw(self.capture.as_ptr()));
         }
     }
 }
@@ -210,8 +210,8 @@ unsafe extern "C" fn write_log(
         // (ngx_log_error_core). There is no other reference to `last` while nginx writes to the
         // log.
         let (last, text) = unsafe {
-            let heard = (*log).wdata.cast::<Heard>();
-            (&mut (*heard).last, slice::from_raw_parts(text, length))
+            let capture = (*log).wdata.cast::<LogCapture>();
+            (&mut (*capture).last, slice::from_raw_parts(text, length))
         };
         *last = Some(message(&String::from_utf8_lossy(text)).to_owned());
     });
