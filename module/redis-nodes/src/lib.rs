@@ -7,6 +7,7 @@
 //! are in [`openai_core::redlock`].
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod call;
 mod commands;
 mod group;
@@ -17,6 +18,7 @@ mod transport;
 #[cfg(test)]
 mod tests;
 
+pub use addresses::Addresses;
 pub use commands::SlotCommands;
 pub use group::{GiveBack, Group, GroupCounts, GroupEvent, Kept, LockRequest, Operation, Setup};
 pub use node::{NodeCounts, NodeReport, NodeState, NodeTarget};

@@ -7,8 +7,7 @@ use std::rc::Rc;
 
 use nginx_safe::{Address, Lookup, Peer};
 use openai_core::redlock::NodeId;
-use redis_nodes::Connection;
-use rustc_hash::FxHashMap;
+use redis_nodes::{Addresses, Connection};
 
 use crate::config::NodeAddress;
 
@@ -16,14 +15,15 @@ use crate::config::NodeAddress;
 /// complete within 2 s.
 const LOOKUP_MS: u64 = 500;
 
-/// The last known addresses of a group's nodes.
-pub type Addresses = Rc<RefCell<FxHashMap<NodeId, SocketAddr>>>;
-
 /// The function to be called about a connection, and its argument.
 type Callback = (fn(u64), u64);
 
 /// A connection to a node.
 pub struct NodeConnection {
+    node: NodeId,
+    addresses: Rc<RefCell<Addresses>>,
+    /// The address in use, if it is one of TCP.
+    address: Option<SocketAddr>,
     stage: Stage,
     /// Why the host name could not be looked up. The last known address is used then.
     unknown: Option<String>,
@@ -33,8 +33,7 @@ enum Stage {
     LooksUp {
         lookup: Lookup,
         target: NodeAddress,
-        node: NodeId,
-        addresses: Addresses,
+        configured: SocketAddr,
         callback: Callback,
     },
     Connects(Peer),
@@ -46,30 +45,42 @@ impl NodeConnection {
     pub fn start(
         target: &NodeAddress,
         node: NodeId,
-        addresses: &Addresses,
+        addresses: &Rc<RefCell<Addresses>>,
         callback: Callback,
     ) -> io::Result<Self> {
         let (call, argument) = callback;
-        if let Address::Tcp(configured) = target.address {
-            addresses.borrow_mut().entry(node).or_insert(configured);
-        }
-        if let Some(host) = &target.host
+        let configured = match target.address {
+            Address::Tcp(configured) => Some(configured),
+            Address::Unix(_) => None,
+        };
+        let mut address = None;
+        let stage = if let (Some(host), Some(configured)) = (&target.host, configured)
             && let Some(lookup) = Lookup::start(host, LOOKUP_MS, call, argument)?
         {
-            return Ok(Self {
-                stage: Stage::LooksUp {
-                    lookup,
-                    target: target.clone(),
-                    node,
-                    addresses: Rc::clone(addresses),
-                    callback,
-                },
-                unknown: None,
-            });
-        }
-        let peer = Peer::connect(&target.address, target.tls.as_ref(), call, argument)?;
+            Stage::LooksUp {
+                lookup,
+                target: target.clone(),
+                configured,
+                callback,
+            }
+        } else {
+            if let Some(configured) = configured {
+                reserve(addresses, node, configured)?;
+            }
+            address = configured;
+            match Peer::connect(&target.address, target.tls.as_ref(), call, argument) {
+                Ok(peer) => Stage::Connects(peer),
+                Err(error) => {
+                    release(addresses, node, address);
+                    return Err(error);
+                }
+            }
+        };
         Ok(Self {
-            stage: Stage::Connects(peer),
+            node,
+            addresses: Rc::clone(addresses),
+            address,
+            stage,
             unknown: None,
         })
     }
@@ -86,8 +97,7 @@ impl NodeConnection {
         let Stage::LooksUp {
             lookup,
             target,
-            node,
-            addresses,
+            configured,
             callback: (call, argument),
         } = &mut self.stage
         else {
@@ -96,9 +106,7 @@ impl NodeConnection {
         let Some(answer) = lookup.answer() else {
             return Ok(false);
         };
-        let mut known = addresses.borrow_mut();
-        let last = known.get(node).copied();
-        let last = last.ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let last = self.addresses.borrow().last(self.node, *configured);
         let mut address = last;
         match answer {
             Ok(found) => address.set_ip(choose(&found, last.ip())),
@@ -107,12 +115,8 @@ impl NodeConnection {
                 self.unknown = Some(format!("{host} could not be looked up: {error}"));
             }
         }
-        // Databases of one server are not independent.
-        if known.iter().any(|(&n, &a)| n != *node && a == address) {
-            return Err(io::Error::other("another node has the same address"));
-        }
-        known.insert(*node, address);
-        drop(known);
+        reserve(&self.addresses, self.node, address)?;
+        self.address = Some(address);
         let address = Address::Tcp(address);
         let peer = Peer::connect(&address, target.tls.as_ref(), *call, *argument)?;
         self.stage = Stage::Connects(peer);
@@ -124,6 +128,26 @@ impl NodeConnection {
             Some(unknown) => io::Error::other(format!("{error}; {unknown}")),
             None => error,
         }
+    }
+}
+
+impl Drop for NodeConnection {
+    fn drop(&mut self) {
+        release(&self.addresses, self.node, self.address);
+    }
+}
+
+fn reserve(addresses: &RefCell<Addresses>, node: NodeId, address: SocketAddr) -> io::Result<()> {
+    match addresses.borrow_mut().reserve(node, address) {
+        true => Ok(()),
+        // Databases of one server are not independent.
+        false => Err(io::Error::other("another node has the same address")),
+    }
+}
+
+fn release(addresses: &RefCell<Addresses>, node: NodeId, address: Option<SocketAddr>) {
+    if let Some(address) = address {
+        addresses.borrow_mut().release(node, address);
     }
 }
 
@@ -142,6 +166,9 @@ impl Connection for NodeConnection {
             Ok(true) => self.peer().and_then(Peer::connected),
             other => other,
         };
+        if let (Ok(true), Some(address)) = (&connected, self.address) {
+            self.addresses.borrow_mut().connected(self.node, address);
+        }
         connected.map_err(|error| self.explained(error))
     }
 

@@ -1,15 +1,17 @@
 //! Groups of Redis nodes on nginx's event loop: their connections, timers and log.
 
+use std::cell::RefCell;
 use std::io;
+use std::rc::Rc;
 use std::time::Instant;
 
 use nginx_safe::{Level, Timer};
 use openai_core::redlock::NodeId;
-use redis_nodes::{GroupTimer, NodeEvent, Transport};
+use redis_nodes::{Addresses, GroupTimer, NodeEvent, Transport};
 use serde_json::json;
 
 use crate::config::NodeAddress;
-use crate::pool::node_connection::{Addresses, NodeConnection};
+use crate::pool::node_connection::NodeConnection;
 use crate::telemetry::event;
 
 /// A group of nodes on nginx's event loop.
@@ -51,7 +53,7 @@ pub struct NginxTransport {
     base: u64,
     timeout: Timer,
     wake: Timer,
-    addresses: Addresses,
+    addresses: Rc<RefCell<Addresses>>,
     /// Start of [`Transport::clock_us`].
     origin: Instant,
 }
@@ -66,7 +68,7 @@ impl NginxTransport {
             base,
             timeout: Timer::new(true, call, base + TIMEOUT),
             wake: Timer::new(true, call, base + WAKE),
-            addresses: Addresses::default(),
+            addresses: Rc::default(),
             origin: Instant::now(),
         }
     }

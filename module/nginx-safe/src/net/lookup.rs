@@ -85,7 +85,8 @@ impl Lookup {
                 };
                 (*context).handler = Some(answer_entry);
                 (*context).data = place.cast();
-                (*context).timeout = timeout_ms as ngx_msec_t;
+                // Without a timeout, the handler might never be called.
+                (*context).timeout = timeout_ms.max(1) as ngx_msec_t;
                 (*context).set_cancelable(1);
                 ngx_resolve_name(context) == NGX_OK as ngx_int_t
             };

@@ -34,6 +34,8 @@ pub struct NodeTarget<A> {
 
 const RECONNECT_MIN_MS: u64 = 100;
 const RECONNECT_MAX_MS: u64 = 5_000;
+/// When a node that is down is logged again, if the reason is another one.
+const ANOTHER_REASON_MS: u64 = 60_000;
 const CONNECT_MS: u64 = 2_000;
 /// How long attempts of a new worker wait for its first connections.
 const FIRST_MS: u64 = 1_000;
@@ -109,7 +111,8 @@ pub struct Node<T: Transport, N> {
     /// When the connection was last opened, in milliseconds.
     opened: Option<u64>,
     failures: u32,
-    said_down: bool,
+    /// When the node was last logged as down, and why; `None` after it was logged as up.
+    logged_down: Option<(u64, String)>,
 }
 
 impl<T: Transport, N> Node<T, N> {
@@ -131,7 +134,7 @@ impl<T: Transport, N> Node<T, N> {
             was_stale: false,
             opened: None,
             failures: 0,
-            said_down: false,
+            logged_down: None,
         }
     }
 
@@ -366,7 +369,7 @@ impl<T: Transport, N> Node<T, N> {
             return false;
         };
         self.line = Line::Open(link);
-        if std::mem::take(&mut self.said_down) {
+        if self.logged_down.take().is_some() {
             transport.log(&self.target.name, NodeEvent::Up);
         }
         true
@@ -489,7 +492,11 @@ impl<T: Transport, N> Node<T, N> {
         self.line = Line::Down {
             again_at: now + delay + random % (delay / 4 + 1),
         };
-        if !std::mem::replace(&mut self.said_down, true) {
+        let is_news = self.logged_down.as_ref().is_none_or(|(at, logged)| {
+            logged != reason && now >= at.saturating_add(ANOTHER_REASON_MS)
+        });
+        if is_news {
+            self.logged_down = Some((now, reason.to_owned()));
             transport.log(&self.target.name, NodeEvent::Down { reason });
         }
     }

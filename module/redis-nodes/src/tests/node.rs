@@ -256,6 +256,23 @@ fn it_is_connected_to_ever_more_seldom() {
 }
 
 #[test]
+fn another_reason_for_being_down_is_logged_after_a_minute() {
+    let mut bed = bed(target());
+    bed.bench.unreachable = true;
+    bed.tend();
+    assert_eq!(bed.log(), ["n down: network unreachable"]);
+    bed.wait(70_000);
+    assert_eq!(bed.log(), [""; 0]);
+    bed.bench.unreachable = false;
+    for logged in [&["n down: connection refused"][..], &[]] {
+        bed.wait(10_000);
+        bed.bench.last().refuses();
+        bed.arrived();
+        assert_eq!(bed.log(), logged);
+    }
+}
+
+#[test]
 fn a_connection_that_is_not_made_in_time_is_given_up() {
     let mut bed = bed(target());
     bed.tend();
