@@ -68,4 +68,9 @@ pub enum NodeEvent<'a> {
     },
     /// The node votes again.
     Voting,
+    /// The node's clock was set forward, so the node may have lost locks.
+    ClockJumped {
+        /// By how many milliseconds at least.
+        by_ms: u64,
+    },
 }

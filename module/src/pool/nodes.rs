@@ -105,6 +105,10 @@ impl Transport for NginxTransport {
                 (Level::Error, "redis_node_failing", fields)
             }
             NodeEvent::Voting => (Level::Warn, "redis_node_voting", json!({ "node": node })),
+            NodeEvent::ClockJumped { by_ms } => {
+                let fields = json!({ "node": node, "by_ms": by_ms });
+                (Level::Error, "redis_node_clock_jumped", fields)
+            }
         };
         event(level, name, fields);
     }

@@ -113,6 +113,12 @@ impl Incarnation {
         self.trusted_at = self.trusted_at.max(now.saturating_add(left));
     }
 
+    /// Begins a quarantine: the node may have lost locks, because its clock was set forward.
+    pub fn distrust(&mut self, now: u64) {
+        let until = now.saturating_add(self.quarantine_ms);
+        self.trusted_at = self.trusted_at.max(until);
+    }
+
     /// Time from which the node may be asked for grants.
     #[must_use]
     pub fn trusted_at(&self) -> u64 {

@@ -8,6 +8,7 @@
 use super::call::ScriptCall;
 use super::command::Command;
 use super::names::PoolNames;
+use super::node_clock::node_time;
 use super::value::{ErrorKind, Value};
 
 /// Interval of the checks while they succeed.
@@ -77,14 +78,30 @@ impl NodeCheck {
 
     /// The commands of a check. They write nothing, since neither the key nor the member exists.
     #[must_use]
-    pub fn commands(names: &PoolNames) -> [Vec<String>; 3] {
+    pub fn commands(names: &PoolNames) -> [Vec<String>; 4] {
         let words = |words: &[&str]| words.iter().map(ToString::to_string).collect();
         let lock = [names.base(), NOTHING].concat();
         [
             words(&["SET", &lock, NOTHING, "XX", "PX", "1"]),
             words(&["ZADD", &names.fences(), "XX", "CH", "0", NOTHING]),
             words(&["GET", &names.guard()]),
+            words(&["PTTL", &names.guard()]),
         ]
+    }
+
+    /// The node's time in the answer to a check of one or more pools, in milliseconds. `None` if
+    /// none of their guards is open.
+    #[must_use]
+    pub fn time(reply: &Value) -> Option<u64> {
+        let Value::Array(parts) = reply else {
+            return None;
+        };
+        // The answers to the commands of each pool, and then to the script call.
+        let guards = parts.iter().skip(3).step_by(4);
+        guards.into_iter().find_map(|guard| match guard {
+            Value::Int(ttl) => node_time(*ttl),
+            _ => None,
+        })
     }
 
     /// A script call without keys. It fails on a node that does not execute scripts.

@@ -4,6 +4,7 @@
 //! reason.
 
 use super::fence::Fence;
+use super::node_clock::node_time;
 use super::slots::{Candidates, SlotSet};
 use super::value::{ErrorKind, Value};
 
@@ -80,7 +81,7 @@ pub struct Held {
 
 /// Parses the vote on a proposal of one slot, sent by [`super::TakeCall`].
 fn taken(set: &Value, fenced: &Value, guard: &Value) -> Result<Ballot, ErrorKind> {
-    let open = matches!(guard, Value::Bytes(born) if born == b"0");
+    let open = matches!(guard, Value::Int(ttl) if *ttl > 0);
     match (set, fenced) {
         (Value::Error(kind), _) => Err(*kind),
         (Value::Nil, _) => Ok(Ballot::Refused(Refusal {
@@ -109,7 +110,7 @@ pub fn acquire(value: &Value, candidates: &Candidates) -> Result<Ballot, ErrorKi
             fenced,
             guard,
         ] => return taken(set, fenced, guard),
-        [Value::Int(1), granted] => index(granted).map(Ballot::Granted),
+        [Value::Int(1), granted, Value::Int(_)] => index(granted).map(Ballot::Granted),
         [
             Value::Int(0),
             Value::Int(cause),
@@ -137,6 +138,15 @@ pub fn acquire(value: &Value, candidates: &Candidates) -> Result<Ballot, ErrorKi
         _ => None,
     }
     .ok_or(ErrorKind::Garbage)
+}
+
+/// The node's time in a vote that grants a slot, in milliseconds.
+#[must_use]
+pub fn granted_at(value: &Value) -> Option<u64> {
+    match array(value).ok()? {
+        [Value::Okay | Value::Int(1), _, Value::Int(guard_ttl)] => node_time(*guard_ttl),
+        _ => None,
+    }
 }
 
 /// Parses the answer to a release.

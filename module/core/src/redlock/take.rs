@@ -1,7 +1,8 @@
 //! A proposal of one slot as plain commands, which are faster than a script.
 //!
-//! The commands set the lock if the slot is free, raise the fence, and read the guard. The guard is
-//! read last, so that the vote of a node that lost its data in between does not count. A vote
+//! The commands set the lock if the slot is free, raise the fence, and read the expiry of the
+//! guard: only an open guard has one, and it shows the node's clock. The guard is read last, so that
+//! the vote of a node that lost its data in between does not count. A vote
 //! counts if all three succeeded. If only the lock was set, it is a stray grant and is released. A
 //! fence that was raised without a grant remains; it only makes the next fence higher. The answer
 //! of a node that does not grant the slot states neither the fence to exceed nor the time to wait;
@@ -30,7 +31,7 @@ impl TakeCall {
             commands: [
                 words(&["SET", &names.lock(slot), &meta, "NX", "PX", &ttl]),
                 words(&["ZADD", &names.fences(), "GT", "CH", &fence, slot.field()]),
-                words(&["GET", &names.guard()]),
+                words(&["PTTL", &names.guard()]),
             ],
         }
     }

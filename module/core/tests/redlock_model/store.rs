@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use openai_core::redlock::{Command, Enlist, Proposal, ReleaseCommand, RenewCommand, Slot, Value};
+use openai_core::redlock::{
+    Command, Enlist, GUARD_EXPIRY_MS, Proposal, ReleaseCommand, RenewCommand, Slot, Value,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lock {
@@ -28,6 +30,8 @@ pub struct Store {
     pub ignore_fences: bool,
     /// Breaks the rule that no lock is shortened.
     pub shortens: bool,
+    /// By how much the clock was set forward without showing it in votes.
+    pub hidden: u64,
     /// Breaks the rule that a node that has forgotten everything grants nothing for a while.
     pub unguarded: bool,
 }
@@ -128,6 +132,15 @@ impl Store {
         guard.unwrap_or(Value::Nil)
     }
 
+    /// `PTTL guard`, at `shown` of the node's clock.
+    pub fn guard_ttl(&self, shown: u64) -> Value {
+        Value::Int(match self.guard {
+            None => -2,
+            Some(0) => (GUARD_EXPIRY_MS - shown) as i64,
+            Some(_) => -1,
+        })
+    }
+
     /// A proposal without candidates.
     pub fn look_at_guard(&mut self, quarantine_ms: u64, bootstrap: bool, now: u64) -> Value {
         match self.quarantine_left(quarantine_ms, bootstrap, now) {
@@ -147,7 +160,7 @@ impl Store {
         Value::Array(vec![
             self.set_if_free(field, &meta(proposal), proposal.ttl_ms, now),
             self.raise_fence(field, proposal.fence.get()),
-            self.guard(),
+            self.guard_ttl(now - self.hidden),
         ])
     }
 
@@ -175,7 +188,8 @@ impl Store {
                     continue;
                 }
             }
-            return Value::Array(vec![int(1), int(index)]);
+            let guard_ttl = self.guard_ttl(now - self.hidden);
+            return Value::Array(vec![int(1), int(index), guard_ttl]);
         }
         let fields = proposal.candidates.slots().iter().map(Slot::field);
         let ends = fields

@@ -244,14 +244,22 @@ fn a_slot_is_taken_by_plain_commands_too() {
     node.ok(&["SET", &names().guard(), "1700000000000"]);
     assert_eq!(vote(&mut node, 7, 11), Err(ErrorKind::Unsure));
     node.run(&release(&[0], 7), &names());
+    // Without its expiry, it does not show the node's time. The script adds it.
     node.ok(&["SET", &names().guard(), "0"]);
-    assert_eq!(vote(&mut node, 7, 12), Ok(Ballot::Granted(0)));
+    assert_eq!(vote(&mut node, 7, 12), Err(ErrorKind::Unsure));
+    node.run(&release(&[0], 7), &names());
+    assert_eq!(ballot(&mut node, &acquire(&[1], 6, 1)), Ballot::Granted(0));
+    let before = node.time();
+    let granted = node.take(&proposal(vec![slot(2)], 6, 1), &names());
+    let shown = reply::granted_at(&granted).unwrap();
+    assert!((before..=node.time()).contains(&shown), "{shown}");
+    assert_eq!(vote(&mut node, 7, 13), Ok(Ballot::Granted(0)));
     let busy = vote(&mut node, 8, 20);
     assert!(matches!(
         busy,
         Ok(Ballot::Refused(refusal)) if refusal.cause == RefusalCause::Busy
     ));
-    let renewed = node.run(&renew(&[(0, 7, 12)], LONG), &names());
+    let renewed = node.run(&renew(&[(0, 7, 13)], LONG), &names());
     assert_eq!(reply::renew(&renewed, 1), Ok(vec![Renewed::Prolonged]));
     node.run(&release(&[0], 7), &names());
     // Below the fence proposed in vain, and equal to it.

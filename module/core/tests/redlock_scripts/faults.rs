@@ -52,7 +52,9 @@ fn without_memory_nothing_is_granted_and_what_is_held_can_be_kept_and_given_back
     );
     node.ok(&["CONFIG", "SET", "maxmemory", "0"]);
     let granted = node.run(&acquire(&[1], 3, 12), &names());
-    assert_eq!(granted, Value::Array(vec![Value::Int(1), Value::Int(0)]));
+    assert!(
+        matches!(&granted, Value::Array(parts) if parts[..2] == [Value::Int(1), Value::Int(0)])
+    );
 }
 
 #[test]

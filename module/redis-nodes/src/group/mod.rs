@@ -155,6 +155,7 @@ impl<T: Transport> Group<T> {
             timeout_ms: setup.timeout_ms,
             quarantine_ms: setup.quarantine_ms,
             bootstrap: setup.bootstrap,
+            drift_ppm: setup.drift.ppm,
             channels: setup.pools.iter().flat_map(channels).collect(),
             check: commands::check(&setup.pools),
         };

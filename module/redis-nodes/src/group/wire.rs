@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
+use openai_core::redlock::reply::{self, Ballot};
 use openai_core::redlock::{
     AcquireEvent, ErrorKind, NodeId, NodeSet, Nonce, ReleaseEvent, RenewalEvent, ScriptCall, Value,
-    reply,
 };
 
 use super::cool_downs::recalled;
@@ -64,10 +64,18 @@ impl<T: Transport> Group<T> {
         let node = NodeId(at as u8);
         for heard in all.drain(..) {
             match heard {
-                Heard::Reply(sent, Value::Error(ErrorKind::NoScript)) if !sent.in_full => {
+                Heard::Reply(sent, Value::Error(ErrorKind::NoScript), _) if !sent.in_full => {
                     self.send_in_full(node, sent.order, now, done);
                 }
-                Heard::Reply(sent, value) => self.replied(node, sent.order, &value, now, done),
+                Heard::Reply(sent, value, sent_us) => {
+                    if let (Order::Acquire(_), Some(node_ms)) =
+                        (&sent.order, reply::granted_at(&value))
+                        && let Some(node) = self.nodes.get_mut(at)
+                    {
+                        node.read_clock(node_ms, sent_us, now, &mut self.transport);
+                    }
+                    self.replied(node, sent.order, &value, now, done);
+                }
                 Heard::Opened => {
                     self.catch_up(node);
                     let group = self.setup.number;
@@ -157,7 +165,14 @@ impl<T: Transport> Group<T> {
                 let Some(attempting) = self.attempts.get(key) else {
                     return;
                 };
+                let trusted = self.nodes.get(usize::from(node.0));
+                let trusted = trusted.is_some_and(|node| node.is_trusted(now));
                 let event = match reply::acquire(value, &attempting.candidates) {
+                    // Its clock was set forward after the proposal was sent.
+                    Ok(Ballot::Granted(_)) if !trusted => {
+                        self.unsure(node, key, &names);
+                        AcquireEvent::Erred(node, ErrorKind::Unsure)
+                    }
                     Ok(ballot) => AcquireEvent::Voted(node, ballot),
                     Err(kind) => {
                         if kind == ErrorKind::Unsure {

@@ -8,7 +8,7 @@ pub use report::{NodeCounts, NodeReport, NodeState};
 use std::rc::Rc;
 
 use openai_core::redlock::{
-    Incarnation, Mistrust, NodeCheck, NodeCheckChange, NodeHealth, NodeId, ServerInfo,
+    Incarnation, Mistrust, NodeCheck, NodeCheckChange, NodeClock, NodeHealth, NodeId, ServerInfo,
     SuspectPolicy, Value, first_error,
 };
 use rustc_hash::FxHashMap;
@@ -62,16 +62,14 @@ enum Line<C, N> {
 
 /// A result of a node's connection.
 pub enum Heard<N> {
-    Reply(N, Value),
+    /// The reply to a command, and when it was pushed, in microseconds.
+    Reply(N, Value, u64),
     /// The connection broke before the reply.
     Broken(N),
     /// Commands can be sent to the node from now on.
     Opened,
     /// A message on a subscribed channel.
-    Message {
-        channel: Vec<u8>,
-        text: Vec<u8>,
-    },
+    Message { channel: Vec<u8>, text: Vec<u8> },
 }
 
 /// Settings that all nodes of a group share.
@@ -80,6 +78,8 @@ pub struct Rules {
     pub timeout_ms: u64,
     pub quarantine_ms: u64,
     pub bootstrap: bool,
+    /// How much clocks may differ in rate.
+    pub drift_ppm: u32,
     /// The channels to subscribe to.
     pub channels: Rc<[String]>,
     /// The packed commands of a node check, and their number.
@@ -93,6 +93,7 @@ pub struct Node<T: Transport, N> {
     health: NodeHealth,
     check: NodeCheck,
     incarnation: Incarnation,
+    clock: NodeClock,
     rules: Rules,
     bootstrap: bool,
     /// Whether the node can push messages (RESP3).
@@ -120,6 +121,7 @@ impl<T: Transport, N> Node<T, N> {
             health: NodeHealth::new(CIRCUIT),
             check: NodeCheck::default(),
             incarnation: Incarnation::new(rules.quarantine_ms),
+            clock: NodeClock::new(rules.drift_ppm),
             bootstrap: rules.bootstrap,
             rules,
             pushes: false,
@@ -265,7 +267,9 @@ impl<T: Transport, N> Node<T, N> {
                         // instead.
                         self.pushes = matches!(reply, Value::Array(_));
                     }
-                    if let Err(reason) = self.answered(owed, reply, now, transport, heard) {
+                    let sent_us = now_us.saturating_sub(after_us);
+                    let answered = self.answered(owed, reply, sent_us, now, transport, heard);
+                    if let Err(reason) = answered {
                         return self.close(now, &reason, transport, heard);
                     }
                 }
@@ -297,6 +301,7 @@ impl<T: Transport, N> Node<T, N> {
         &mut self,
         owed: Owed<N>,
         reply: Value,
+        sent_us: u64,
         now: u64,
         transport: &mut T,
         heard: &mut Vec<Heard<N>>,
@@ -306,9 +311,9 @@ impl<T: Transport, N> Node<T, N> {
                 if first_error(&reply).is_some() {
                     self.check.hurry();
                 }
-                heard.push(Heard::Reply(command, reply));
+                heard.push(Heard::Reply(command, reply, sent_us));
             }
-            Owed::NodeCheck => self.tried(&reply, now, transport),
+            Owed::NodeCheck => self.tried(&reply, sent_us, now, transport),
             Owed::Probe | Owed::Hello => {}
             Owed::Subscribe => self.pushes &= !matches!(reply, Value::Error(_)),
             Owed::Info => self.learn(&reply, now)?,
@@ -423,7 +428,26 @@ impl<T: Transport, N> Node<T, N> {
         due
     }
 
-    fn tried(&mut self, reply: &Value, now: u64, transport: &mut T) {
+    /// Whether its votes count, as far as its process and its clock are concerned.
+    pub fn is_trusted(&self, now: u64) -> bool {
+        self.incarnation.is_trusted(now)
+    }
+
+    /// Notes the node's time in a reply to a command pushed at `sent_us`. If its clock was set
+    /// forward, it is put in quarantine.
+    pub fn read_clock(&mut self, node_ms: u64, sent_us: u64, now: u64, transport: &mut T) {
+        // Not the time when the event began: this process may have been stopped since.
+        let received_us = transport.clock_us();
+        if let Some(by_ms) = self.clock.read(node_ms, sent_us, received_us) {
+            self.incarnation.distrust(now);
+            transport.log(&self.target.name, NodeEvent::ClockJumped { by_ms });
+        }
+    }
+
+    fn tried(&mut self, reply: &Value, sent_us: u64, now: u64, transport: &mut T) {
+        if let Some(node_ms) = NodeCheck::time(reply) {
+            self.read_clock(node_ms, sent_us, now, transport);
+        }
         let event = match self.check.answered(reply, now) {
             Some(NodeCheckChange::Failing(error)) => NodeEvent::Failing { error },
             Some(NodeCheckChange::Recovered) => NodeEvent::Voting,

@@ -39,6 +39,7 @@ fn bed(target: NodeTarget<&'static str>) -> Bed {
         timeout_ms: 50,
         quarantine_ms: 1_000,
         bootstrap: true,
+        drift_ppm: 10_000,
         channels: Rc::new(["wakes".to_owned(), "cool_downs".to_owned()]),
         check: (TRIAL.as_bytes().into(), 2),
     };
@@ -90,7 +91,7 @@ impl Bed {
     fn heard(&mut self) -> Vec<String> {
         let text = |bytes| String::from_utf8(bytes).unwrap();
         let shown = |heard| match heard {
-            Heard::Reply(name, value) => format!("{name}: {value:?}"),
+            Heard::Reply(name, value, _) => format!("{name}: {value:?}"),
             Heard::Broken(name) => format!("{name} broken"),
             Heard::Opened => "opened".to_owned(),
             Heard::Message {
@@ -413,4 +414,27 @@ fn round_trips_are_smoothed() {
     bed.arrived();
     let after = bed.node.report(POOL, bed.now).round_trip_us.unwrap();
     assert_eq!(after, before - before / 8 + 1_000);
+}
+
+#[test]
+fn one_whose_clock_was_set_forward_is_in_quarantine() {
+    let mut bed = bed(target());
+    bed.open(NEW, "1");
+    let read = |bed: &mut Bed, node_ms| {
+        bed.bench.now_us = bed.now * 1_000;
+        bed.node
+            .read_clock(node_ms, bed.bench.now_us, bed.now, &mut bed.bench);
+    };
+    read(&mut bed, 5_000_000);
+    bed.now += 100;
+    read(&mut bed, 5_000_101);
+    assert_eq!(bed.state(), NodeState::Up);
+    bed.now += 100;
+    read(&mut bed, 5_060_200);
+    assert_eq!(bed.state(), NodeState::Quarantined);
+    assert_eq!(bed.log(), ["n clock: 59997"]);
+    assert!(!bed.node.is_trusted(bed.now + 999));
+    bed.now += 1_000;
+    read(&mut bed, 5_061_200);
+    assert_eq!(bed.state(), NodeState::Up);
 }

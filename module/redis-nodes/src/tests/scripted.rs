@@ -177,6 +177,7 @@ impl Transport for Bench {
             NodeEvent::Up => format!("{node} up"),
             NodeEvent::Failing { error } => format!("{node} failing: {}", error.as_str()),
             NodeEvent::Voting => format!("{node} voting"),
+            NodeEvent::ClockJumped { by_ms } => format!("{node} clock: {by_ms}"),
         });
     }
 }

@@ -83,6 +83,7 @@ impl Transport for Tokio {
             NodeEvent::Up => "up",
             NodeEvent::Failing { .. } => "failing",
             NodeEvent::Voting => "voting",
+            NodeEvent::ClockJumped { .. } => "clock",
         };
         self.log.borrow_mut().push(format!("{node} {event}"));
     }

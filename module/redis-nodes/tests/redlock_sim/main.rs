@@ -57,6 +57,8 @@ enum Kind {
     Random,
     /// Late messages; no node loses data.
     Late,
+    /// Clocks of nodes are set forward, and nodes do not answer for a while.
+    Clocks,
     /// No faults.
     Calm,
 }
@@ -67,6 +69,7 @@ fn run(seed: u64, sabotage: Option<Sabotage>, kind: Kind) -> Result<Counts, Stri
     let plan = match kind {
         Kind::Random => Plan::random(&mut rng),
         Kind::Late => Plan::late(&mut rng),
+        Kind::Clocks => Plan::clocks(&mut rng),
         Kind::Calm => Plan::calm(&mut rng),
     };
     let mut world = World::new(plan, sabotage, rng);
@@ -74,7 +77,7 @@ fn run(seed: u64, sabotage: Option<Sabotage>, kind: Kind) -> Result<Counts, Stri
     let left_over = match kind {
         // No lock may remain on a node after all messages have been processed.
         Kind::Calm => world.holds_any(),
-        Kind::Random | Kind::Late => {
+        Kind::Random | Kind::Late | Kind::Clocks => {
             world.check_aftermath();
             None
         }
@@ -113,6 +116,12 @@ fn leases_exclude_one_another_whatever_happens() {
 }
 
 #[test]
+fn leases_exclude_one_another_when_clocks_of_nodes_are_set_forward() {
+    let count = number("REDLOCK_SIM_HISTORIES").unwrap_or(HISTORIES);
+    run_all(seeds(count), Kind::Clocks);
+}
+
+#[test]
 fn what_was_granted_in_vain_is_given_back_without_waiting_for_its_end() {
     run_all(seeds(HISTORIES / 4), Kind::Calm);
 }
@@ -125,13 +134,14 @@ fn without_a_rule_the_checker_finds_the_fault() {
         (Sabotage::Incarnation, 23),
         (Sabotage::Validity, 1_148),
         (Sabotage::Fence, 3),
-        (Sabotage::Block, 28),
-        (Sabotage::Shorten, 164),
+        (Sabotage::Block, 238),
+        (Sabotage::Shorten, 984),
         (Sabotage::Operation, 1),
     ] {
         find(rule, near, Kind::Random);
     }
-    find(Sabotage::Votes, 244, Kind::Late);
+    find(Sabotage::Votes, 825, Kind::Late);
+    find(Sabotage::Clock, 47, Kind::Clocks);
 }
 
 #[test]

@@ -42,6 +42,8 @@ pub struct SimNode {
     scripts: Vec<Script>,
     /// Whether it hides its restarts.
     hides_restarts: bool,
+    /// Whether it does not show steps of its clock.
+    hides_steps: bool,
     names: PoolNames,
     /// The number of locks that renewals have restored.
     pub restored: u64,
@@ -68,6 +70,7 @@ impl SimNode {
             down_until: 0,
             scripts: vec![],
             hides_restarts: sabotage == Some(Sabotage::Incarnation),
+            hides_steps: sabotage == Some(Sabotage::Clock),
             names: names.clone(),
             restored: 0,
             released: vec![],
@@ -83,6 +86,14 @@ impl SimNode {
         self.down_until = now + after;
         self.busy_until = 0;
         self.scripts.clear();
+    }
+
+    /// Sets the clock forward.
+    pub fn set_forward(&mut self, by: u64) {
+        self.clock.set_forward(by);
+        if self.hides_steps {
+            self.store.hidden += by;
+        }
     }
 
     /// `SCRIPT FLUSH`.
@@ -136,6 +147,7 @@ impl SimNode {
                 self.store.raise_fence(field, fence.parse().unwrap())
             }
             ["GET", _] => self.store.guard(),
+            ["PTTL", _] => self.store.guard_ttl(local - self.store.hidden),
             // The commands of a node check.
             ["SET", _, _, "XX", ..] => Value::Nil,
             ["ZADD", _, "XX", ..] => Value::Int(0),

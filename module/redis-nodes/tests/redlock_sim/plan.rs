@@ -55,6 +55,8 @@ pub enum Sabotage {
     Votes,
     /// Locks that nodes keep longer than their services are not released.
     Tend,
+    /// Nodes do not show that their clock was set forward.
+    Clock,
 }
 
 /// A clock with an arbitrary start and a rate error.
@@ -75,6 +77,11 @@ impl Clock {
     pub fn at(self, real: u64) -> u64 {
         let real = real as i64;
         (real + self.offset + real * self.ppm / 1_000_000) as u64
+    }
+
+    /// Sets the clock forward.
+    pub fn set_forward(&mut self, by: u64) {
+        self.offset += by as i64;
     }
 
     /// The first real time at which the clock shows at least `local`.
@@ -106,6 +113,8 @@ pub enum Fault {
     Snapshot,
     /// Stopped for that time; messages wait.
     Hang(u64),
+    /// The node's clock is set forward by that time.
+    ClockForward(u64),
     /// A client is stopped for that time; messages wait.
     Pause(u64),
     /// A client crashes.
@@ -193,6 +202,36 @@ impl Plan {
             delay: 10,
             ..calm
         }
+    }
+
+    /// A plan in which clocks of nodes are set forward, alone and while another node does not
+    /// answer. Before that, all clients have read the clocks. The steps are larger than what is not
+    /// detected.
+    pub fn clocks(rng: &mut Rng) -> Self {
+        let nodes = *rng.pick(&[3, 3, 5]);
+        let mut plan = Self {
+            nodes,
+            node_clocks: (0..nodes).map(|_| Clock::random(rng)).collect(),
+            latency: *rng.pick(&[1, 5]),
+            ..Self::calm(rng)
+        };
+        for _ in 0..rng.within(1, 3) {
+            let (at, node) = (
+                rng.within(TTL, END),
+                rng.next() as usize % usize::from(nodes),
+            );
+            let most = *rng.pick(&[2 * TTL, MOST_BEHIND]);
+            let step = rng.within(TTL / 8, most);
+            let fault = Fault::ClockForward(step);
+            plan.faults.push((at, node, fault));
+            let hang = Fault::Hang(rng.within(TTL / 4, 2 * TTL));
+            let before = at.saturating_sub(rng.within(0, TTL)).max(TTL);
+            for other in 1..nodes.div_ceil(2) {
+                let other = (node + usize::from(other)) % usize::from(nodes);
+                plan.faults.push((before, other, hang));
+            }
+        }
+        plan
     }
 
     /// A plan without faults. Locks that were granted in vain must be released, not left to expire.

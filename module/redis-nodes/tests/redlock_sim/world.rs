@@ -349,6 +349,7 @@ impl World {
             Fault::Empty(after) => node.restart(empty, self.now, after),
             Fault::Stale(after) => node.restart(node.snapshot.clone(), self.now, after),
             Fault::Snapshot => node.snapshot = node.store.clone(),
+            Fault::ClockForward(by) => node.set_forward(by),
             Fault::Hang(time) => node.busy_until = node.busy_until.max(self.now + time),
             Fault::Pause(time) => {
                 self.stopped[client] = self.stopped[client].max(self.now + time);

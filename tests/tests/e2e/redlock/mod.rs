@@ -1,5 +1,6 @@
 //! Pools whose slots are exclusive on all machines that share a group of Redis servers.
 
+mod clocks;
 mod connections;
 mod cool_downs;
 mod distant;

@@ -2,11 +2,12 @@
 -- KEYS: guard, fences, then the lock of each candidate
 -- ARGV: nonce, ttl ms, fence, meta, quarantine ms, bootstrap (1 or 0), then the
 --       field of each candidate
--- {1, index}: granted. {0, why, wait ms or -1, highest fence, free index...}:
--- refused, because all are busy (0), the fence is too low (1), or the node came
--- back empty and is in quarantine (2).
+-- {1, index, ms until the guard expires}: granted. {0, why, wait ms or -1, highest
+-- fence, free index...}: refused, because all are busy (0), the fence is too low (1),
+-- or the node came back empty and is in quarantine (2).
 local born = redis.call('GET', KEYS[1])
-if born ~= '0' then
+local open = born == '0'
+if not open then
   local time = redis.call('TIME')
   local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
   local left = tonumber(ARGV[5])
@@ -16,9 +17,15 @@ if born ~= '0' then
     redis.call('SET', KEYS[1], string.format('%.0f', now))
   else
     left = ARGV[6] == '1' and 0 or born + left - now
-    if left <= 0 then redis.call('SET', KEYS[1], '0') end
+    open = left <= 0
+    if open then redis.call('SET', KEYS[1], '0') end
   end
   if left > 0 then return {0, 2, left, '0'} end
+end
+-- An open guard expires at the same time on all nodes, so that PTTL shows the node's
+-- clock.
+if open and redis.call('PTTL', KEYS[1]) < 0 then
+  redis.call('PEXPIREAT', KEYS[1], '9999999999999')
 end
 if #KEYS == 2 then return {0, 0, -1, '0'} end
 
@@ -30,10 +37,12 @@ for i = 3, #KEYS do
   local last = tonumber(redis.call('ZSCORE', KEYS[2], field) or 0)
   if last < fence and redis.call('SET', key, meta, 'NX', 'PX', ARGV[2]) then
     redis.call('ZADD', KEYS[2], ARGV[3], field)
-    return {1, i - 3}
+    return {1, i - 3, redis.call('PTTL', KEYS[1])}
   end
   local holder = redis.call('GET', key)
-  if holder and string.sub(holder, 1, 32) == ARGV[1] then return {1, i - 3} end -- sent again
+  if holder and string.sub(holder, 1, 32) == ARGV[1] then -- sent again
+    return {1, i - 3, redis.call('PTTL', KEYS[1])}
+  end
   if not holder then
     free[#free + 1] = i - 3
     highest = math.max(highest, last)

@@ -3,6 +3,7 @@ mod cool_downs;
 mod judgement;
 mod naming;
 mod node_check;
+mod node_clock;
 mod replies;
 mod resp;
 mod strays;

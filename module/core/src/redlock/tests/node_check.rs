@@ -10,6 +10,7 @@ fn well() -> Value {
         Value::Nil,
         Value::Int(0),
         Value::Bytes(b"0".to_vec()),
+        Value::Int(8_299_999_999_999),
         Value::Error(ErrorKind::NoScript),
     ])
 }
@@ -57,6 +58,28 @@ fn it_is_rare_while_all_is_well_and_soon_after_an_error() {
     check.hurry();
     tried(&mut check, &well(), 200);
     assert!(!check.is_due(5_199));
+}
+
+#[test]
+fn it_shows_the_time_of_the_node() {
+    assert_eq!(NodeCheck::time(&well()), Some(1_700_000_000_000));
+    let nil = |_| Value::Nil;
+    // The guard of the first pool is not open.
+    let mut parts: Vec<_> = (0..3).map(nil).collect();
+    parts.push(Value::Int(-1));
+    let Value::Array(second) = well() else {
+        panic!()
+    };
+    parts.extend(second);
+    assert_eq!(
+        NodeCheck::time(&Value::Array(parts)),
+        Some(1_700_000_000_000)
+    );
+    assert_eq!(
+        NodeCheck::time(&errors(ErrorKind::ReadOnly)),
+        None,
+        "nothing is known"
+    );
 }
 
 /// The commands of a check use keys of the pool, the script call uses none.

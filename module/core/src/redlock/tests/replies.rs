@@ -19,7 +19,9 @@ fn text(text: &str) -> Value {
 #[test]
 fn votes_on_a_proposal() {
     let two = candidates(2);
-    assert_eq!(reply::acquire(&ints(&[1, 1]), &two), Ok(Ballot::Granted(1)));
+    let granted = ints(&[1, 1, 8_299_999_999_999]);
+    assert_eq!(reply::acquire(&granted, &two), Ok(Ballot::Granted(1)));
+    assert_eq!(reply::granted_at(&granted), Some(1_700_000_000_000));
     let refused = |cause, wait, fence: &str, free: &[i64]| {
         let mut values = vec![
             Value::Int(0),
@@ -60,7 +62,8 @@ fn votes_on_a_proposal() {
         &[1, 2],
         &[1, -1],
         &[2, 0],
-        &[1, 0, 0],
+        &[1, 2, 0],
+        &[1, 0, 0, 0],
         &[0, 0, 0],
     ] {
         assert_eq!(
