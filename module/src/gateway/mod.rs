@@ -93,7 +93,7 @@ impl<S: Service> Driver<S> {
                 Stage::Waiting | Stage::Pausing | Stage::Prolonging => return Flow::Pause,
                 Stage::Done => {
                     if is_service {
-                        // The lease of a lock has been entrusted. Any other is of no use.
+                        // The lease of a lock has been entrusted. Any other is not needed any more.
                         ctx.release();
                     }
                     return match ctx.is_past_others.get() {
