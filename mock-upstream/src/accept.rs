@@ -49,7 +49,7 @@ pub(crate) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Serves until told otherwise; then finishes what is open, for as long as the grace lasts.
+    /// Serves until stopped; then finishes what is open, for as long as the grace lasts.
     pub(crate) async fn run(
         self,
         listener: std::net::TcpListener,

@@ -24,7 +24,7 @@ use tokio::time::{Sleep, sleep_until};
 const GRAIN: Duration = Duration::from_micros(100);
 pub(crate) const FAR_AWAY: Duration = Duration::from_secs(86400 * 365 * 30);
 
-/// By time; the number tells those of one time apart.
+/// By time; the number distinguishes those of one time.
 type Key = (Instant, u64);
 
 /// The alarms of a thread.

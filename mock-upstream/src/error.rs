@@ -292,7 +292,7 @@ impl From<SettingError> for ApiError {
 mod tests {
     use super::*;
 
-    fn told(error: &ApiError) -> String {
+    fn reported(error: &ApiError) -> String {
         let json: serde_json::Value = serde_json::from_slice(&error.to_json()).expect("JSON");
         let body = json["error"].as_object().expect("an object");
         assert_eq!(body.keys().count(), 4);
@@ -307,15 +307,15 @@ mod tests {
 
     #[test]
     fn every_status_has_the_type_and_code_of_the_real_api() {
-        let told: Vec<String> = [400, 401, 403, 404, 429, 500, 502, 503]
+        let reported: Vec<String> = [400, 401, 403, 404, 429, 500, 502, 503]
             .into_iter()
             .map(|status| {
-                told(&ApiError::of_status(
+                reported(&ApiError::of_status(
                     StatusCode::from_u16(status).expect("a status"),
                 ))
             })
             .collect();
-        insta::assert_snapshot!(told.join("\n"), @r#"
+        insta::assert_snapshot!(reported.join("\n"), @r#"
         400 "invalid_request_error" null null
         401 "invalid_request_error" null "invalid_api_key"
         403 "request_forbidden" null "unsupported_country_region_territory"
@@ -329,15 +329,15 @@ mod tests {
 
     #[test]
     fn every_error_can_be_named() {
-        let told: Vec<String> = ErrorName::ALL
+        let reported: Vec<String> = ErrorName::ALL
             .into_iter()
             .map(|(name, error)| {
                 assert_eq!(name.parse(), Ok(error));
                 assert!(ErrorName::EXPECTED.contains(name));
-                told(&ApiError::named(error))
+                reported(&ApiError::named(error))
             })
             .collect();
-        insta::assert_snapshot!(told.join("\n"), @r#"
+        insta::assert_snapshot!(reported.join("\n"), @r#"
         401 "invalid_request_error" null "invalid_api_key"
         403 "request_forbidden" null "unsupported_country_region_territory"
         404 "invalid_request_error" null "model_not_found"

@@ -1,4 +1,4 @@
-//! The events of a stream, whatever they tell.
+//! The events of a stream, whatever they report.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -213,7 +213,7 @@ impl FinishReason {
     }
 }
 
-/// How much of the real API's objects is told.
+/// How much of the real API's objects is reported.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Fields {
     /// Every field.

@@ -44,21 +44,21 @@ impl ScenarioSource {
     }
 
     fn overlay(&self, mut scenario: Scenario) -> Result<Scenario, ScenarioError> {
-        let told = |error: crate::settings::SettingError| ScenarioError(error.to_string());
+        let reported = |error: crate::settings::SettingError| ScenarioError(error.to_string());
         for (name, value) in &self.settings {
-            scenario.set(name, value).map_err(told)?;
+            scenario.set(name, value).map_err(reported)?;
         }
         for key in &self.keys {
-            scenario.key(key).map_err(told)?;
+            scenario.key(key).map_err(reported)?;
         }
         for fault in &self.faults {
-            scenario.rules.push(Rule::parse(fault).map_err(told)?);
+            scenario.rules.push(Rule::parse(fault).map_err(reported)?);
         }
         let tokens = self.deny_tokens.iter().cloned();
         Ok(tokens.fold(scenario, Scenario::deny_token))
     }
 
-    /// Tells of every change of the file until the sender is gone.
+    /// Reports every change of the file until the sender is gone.
     pub(crate) fn watch(
         &self,
         path: &Path,

@@ -54,7 +54,7 @@ mod tests {
     use std::sync::Barrier;
 
     #[test]
-    fn keeps_the_highest_level_until_told_to_forget() {
+    fn keeps_the_highest_level_until_reset() {
         let gauge = Gauge::default();
         gauge.rise();
         gauge.rise();

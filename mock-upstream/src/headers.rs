@@ -64,8 +64,8 @@ pub(crate) fn event_stream() -> HeaderMap {
     STREAMED_ANSWER.clone()
 }
 
-/// Tells which answer it is, and how long it took.
-pub(crate) fn tell(headers: &mut HeaderMap, id: RequestId, elapsed: Duration) {
+/// Adds the id of the answer, and how long it took.
+pub(crate) fn add(headers: &mut HeaderMap, id: RequestId, elapsed: Duration) {
     if let Ok(id) = HeaderValue::from_bytes(&id.digits()) {
         headers.insert(X_REQUEST_ID, id);
     }

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_everything_but_secrets() {
+    fn reports_everything_but_secrets() {
         let entry = entry(1);
         entry.end(
             true,

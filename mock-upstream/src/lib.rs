@@ -3,7 +3,7 @@
 //! [`app`] is the API as an axum router. [`Server`] serves it the fast way, one single-threaded
 //! runtime a core, and hands back a [`MockServer`]; [`MockServer::start`] is the one-liner for
 //! tests. A [`Scenario`] says what is answered and how fast; a client may ask for [`Fault`]s by
-//! `X-Mock-…` request headers; [`Stats`] tells what arrived under which API key, and above all
+//! `X-Mock-…` request headers; [`Stats`] reports what arrived under which API key, and above all
 //! how many requests of one key were ever in flight at once.
 //!
 //! ```

@@ -1,4 +1,4 @@
-//! Limits by the minute, as the real API counts them: a bucket that refills steadily, told by
+//! Limits by the minute, as the real API counts them: a bucket that refills steadily, reported by
 //! `x-ratelimit-…` headers.
 
 use std::time::Duration;
@@ -50,7 +50,7 @@ fn nanos(units: u128, limit: u64) -> Duration {
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
-/// A limit as the headers tell it.
+/// A limit as the headers report it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Level {
     pub(crate) limit: u64,
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_what_is_left_and_when_it_is_full_again() {
+    fn reports_what_is_left_and_when_it_is_full_again() {
         let mut bucket = Bucket::default();
         bucket.take(1);
         let level = bucket.level(at(0.0), 60);

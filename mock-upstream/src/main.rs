@@ -33,7 +33,7 @@ fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()?;
-    // The handlers are in place before anyone is told that the mock is there.
+    // The handlers are in place before the mock is announced.
     let (mut terminate, mut interrupt) = {
         let _guard = runtime.enter();
         (

@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 
 use crate::state::Mock;
 
-/// What a request asks for, as metrics tell it.
+/// What a request asks for, as metrics report it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Route {
     Chat,

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::stats::KeyName;
 
-/// No more are kept: so many tell enough.
+/// No more are kept: so many are enough.
 const KEPT: usize = 10_000;
 
 /// A request arrived under a key of which all slots were in use.
@@ -60,7 +60,7 @@ impl Overlaps {
         }
     }
 
-    /// Forgets them; one that lasts still is told of by the count of those in flight.
+    /// Forgets them; one that lasts still is shown by the count of those in flight.
     pub(crate) fn forget(&mut self) {
         *self = Self::default();
     }

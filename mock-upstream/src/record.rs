@@ -215,7 +215,7 @@ impl http_body::Body for Tee {
                     recording.chunks.push(Piece::new(now, data));
                 }
             }
-            // An answer that broke off is none to be told again.
+            // An answer that broke off is not replayed.
             Some(Err(_)) => self.recording = None,
             None => {}
         }

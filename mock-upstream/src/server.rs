@@ -25,7 +25,7 @@ use crate::state::Mock;
 use crate::stats::{Spending, Stats};
 use crate::tls::Tls;
 
-/// How long open answers may take to end after a stop was asked for, unless told otherwise.
+/// How long open answers may take to end after a stop was asked for, unless set otherwise.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 
 /// A server that cannot start.
@@ -58,7 +58,7 @@ pub struct Server {
     watched: Option<(ScenarioSource, OnReload)>,
 }
 
-/// Told of every new scenario file, and of those that cannot be read.
+/// Receives every new scenario file, and the errors of those that cannot be read.
 pub type OnReload = fn(Result<(), &ScenarioError>);
 
 impl Server {

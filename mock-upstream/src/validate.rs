@@ -122,7 +122,7 @@ fn kind(value: &Value) -> &'static str {
 mod tests {
     use super::*;
 
-    fn told(body: &str) -> String {
+    fn reported(body: &str) -> String {
         match chat(&Head::read(body.as_bytes()), &["m".to_owned()]) {
             Ok(()) => "fine".to_owned(),
             Err(error) => {
@@ -149,8 +149,8 @@ mod tests {
             r#"{"model":"m","messages":[{}],"top_p":"1"}"#,
             r#"{"model":"m","messages":[{}],"stream_options":{}}"#,
         ];
-        let told: Vec<String> = bodies.into_iter().map(told).collect();
-        insta::assert_snapshot!(told.join("\n"), @r#"
+        let reported: Vec<String> = bodies.into_iter().map(reported).collect();
+        insta::assert_snapshot!(reported.join("\n"), @r#"
         fine
         fine
         null null "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP library correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON. If you have trouble figuring out how to fix this, please contact us through our help center at help.openai.com.)"

@@ -62,11 +62,11 @@ impl Browser {
             .expect("sh");
         let to = child.stdin.take().expect("a pipe");
         let out = child.stdout.take().expect("a pipe");
-        let (told, from) = mpsc::channel();
+        let (reported, from) = mpsc::channel();
         thread::spawn(move || {
             for message in BufReader::new(out).split(0).map_while(Result::ok) {
                 let message = serde_json::from_slice(&message).expect("JSON of Chromium");
-                if told.send(message).is_err() {
+                if reported.send(message).is_err() {
                     break;
                 }
             }
@@ -101,15 +101,15 @@ impl Browser {
         let sent = write!(self.to, "{call}\0").and_then(|()| self.to.flush());
         sent.unwrap_or_else(|e| panic!("is chromium installed? `make deps` does it: {e}"));
         loop {
-            let told = self.from.recv_timeout(patience() * 4);
-            let mut told = told.unwrap_or_else(|e| {
+            let reported = self.from.recv_timeout(patience() * 4);
+            let mut reported = reported.unwrap_or_else(|e| {
                 panic!("{method}: {e} (is chromium installed? `make deps` does it)")
             });
-            if told["id"] == self.calls {
-                assert!(told["error"].is_null(), "{method}: {told}");
-                return told["result"].take();
+            if reported["id"] == self.calls {
+                assert!(reported["error"].is_null(), "{method}: {reported}");
+                return reported["result"].take();
             }
-            self.events.push(told);
+            self.events.push(reported);
         }
     }
 
@@ -125,13 +125,13 @@ impl Browser {
     #[track_caller]
     pub fn eval(&mut self, expression: &str) -> Value {
         let params = json!({ "expression": expression, "returnByValue": true });
-        let mut told = self.call("Runtime.evaluate", params);
+        let mut reported = self.call("Runtime.evaluate", params);
         assert!(
-            told["exceptionDetails"].is_null(),
+            reported["exceptionDetails"].is_null(),
             "{expression}: {}",
-            told["exceptionDetails"]
+            reported["exceptionDetails"]
         );
-        told["result"]["value"].take()
+        reported["result"]["value"].take()
     }
 
     /// Waits until an expression is true in the page.
@@ -163,7 +163,7 @@ impl Browser {
         while !holds(self) {
             assert!(
                 Instant::now() < deadline,
-                "waited in vain until {what}: {}",
+                "timed out waiting until {what}: {}",
                 self.eval("document.body.innerText")
             );
             thread::sleep(Duration::from_millis(10));
@@ -228,14 +228,14 @@ impl Browser {
             return;
         };
         let whole = json!({ "format": "png", "captureBeyondViewport": true });
-        let told = self.call("Page.captureScreenshot", whole);
-        let picture = BASE64_STANDARD.decode(told["data"].as_str().expect("a picture"));
+        let reported = self.call("Page.captureScreenshot", whole);
+        let picture = BASE64_STANDARD.decode(reported["data"].as_str().expect("a picture"));
         let file = Path::new(&dir).join(format!("{name}.png"));
         fs::write(file, picture.expect("base64")).expect("the directory is writable");
     }
 
     /// What the page has complained of: errors, warnings, violations of its policy; refusals by
-    /// the gateway, which it is told of, are none.
+    /// the gateway, which it knows, are none.
     pub fn complaints(&mut self) -> Vec<String> {
         // What was said before has been heard after this.
         self.eval("0");

@@ -140,7 +140,7 @@ pub(crate) fn pools(plan: &Plan) -> Vec<(String, String)> {
     plan.pools.clone()
 }
 
-/// A location that tells how many slots of a pool are held and how many requests wait.
+/// A location that reports how many slots of a pool are held and how many requests wait.
 fn gauge(pool: &str) -> String {
     format!(
         "location = /held/{pool} {{ openai {pool}; openai_auth off; \

@@ -46,7 +46,7 @@ impl ErrorLog {
         });
     }
 
-    /// The lines that tell of a fault, except those that hold one of `expected`.
+    /// The lines that report a fault, except those that hold one of `expected`.
     pub(crate) fn faults(&self, expected: &[&str]) -> Vec<String> {
         let is_fault = |line: &str| {
             FAULTS.iter().any(|fault| line.contains(fault))
@@ -64,8 +64,8 @@ impl ErrorLog {
     pub(crate) fn tail(&self, lines: usize) -> String {
         let text = self.text();
         // The harness asks for the gauges again and again, each time on a connection of its own.
-        let told = |line: &&str| !line.ends_with("closed keepalive connection");
-        let all: Vec<&str> = text.lines().filter(told).collect();
+        let reported = |line: &&str| !line.ends_with("closed keepalive connection");
+        let all: Vec<&str> = text.lines().filter(reported).collect();
         let tail = &all[all.len().saturating_sub(lines)..];
         tail.iter().map(|line| redacted(line) + "\n").collect()
     }

@@ -68,8 +68,8 @@ impl Gateway {
                         dir,
                     };
                     gateway.wait_up();
-                    // The master tells of a worker when that may serve already.
-                    wait_until("the master has told of its workers", || {
+                    // The master logs a worker when it may serve already.
+                    wait_until("the master has reported its workers", || {
                         gateway.nginx.worker_pids().len() == gateway.plan.workers
                     });
                     return gateway;
@@ -213,7 +213,7 @@ impl Gateway {
         let started = Nginx::start(&self.flavour, self.dir.path(), &self.plan.environment);
         self.nginx = started.unwrap_or_else(|log| panic!("{log}"));
         self.wait_up();
-        wait_until("the master has told of its workers", || {
+        wait_until("the master has reported its workers", || {
             self.nginx.worker_pids().len() == self.plan.workers
         });
     }

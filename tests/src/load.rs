@@ -37,7 +37,7 @@ struct Shared<O> {
 
 impl<O: Clone + Ord + Send + 'static> Load<O> {
     /// Starts clients that stop by themselves after so many requests in all. Every client makes
-    /// its own way of sending with `client`; the number tells requests apart.
+    /// its own way of sending with `client`; the number distinguishes requests.
     pub fn start<C, R>(clients: usize, requests: usize, client: C) -> Self
     where
         C: Fn() -> R,

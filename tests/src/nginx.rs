@@ -181,7 +181,7 @@ impl Nginx {
         self.status().is_some()
     }
 
-    /// Waits until the master has ended, and its log tells of no fault but those that hold one
+    /// Waits until the master has ended, and its log reports no fault but those that hold one
     /// of `expected`; valgrind or AddressSanitizer, if used, must have found nothing.
     #[track_caller]
     pub fn wait_ended(&mut self, expected: &[&str]) {
@@ -192,7 +192,7 @@ impl Nginx {
         let faults = self.log.faults(expected);
         assert!(
             faults.is_empty(),
-            "the error log tells of faults:\n{}",
+            "the error log reports faults:\n{}",
             faults.join("\n")
         );
         assert!(status.success(), "nginx ended with {status}");

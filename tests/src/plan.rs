@@ -192,7 +192,7 @@ impl Plan {
         self
     }
 
-    /// Says that the test kills workers: nginx may tell so in its log, and that one of them had
+    /// Says that the test kills workers: nginx may log this, and that one of them had
     /// the mutex of the zone.
     #[must_use]
     pub fn loses_workers(self) -> Self {

@@ -1,4 +1,4 @@
-//! Upstreams that answer as a test tells them, step by step.
+//! Upstreams that answer as a test instructs them, step by step.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

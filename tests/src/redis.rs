@@ -144,7 +144,7 @@ impl Redis {
 
     /// Has the server run a command, and does not wait for the answer.
     #[track_caller]
-    pub fn tell(&self, command: &str) {
+    pub fn send(&self, command: &str) {
         let mut stream = self.connect().expect("the server accepts");
         let sent = stream.write_all(format!("{command}\r\n").as_bytes());
         sent.expect("the server reads");
@@ -161,14 +161,14 @@ impl Redis {
         reply(&mut BufReader::new(stream))
     }
 
-    /// For how many seconds it has run, as it tells itself.
+    /// For how many seconds it has run, as it reports itself.
     #[track_caller]
     pub fn age(&self) -> u64 {
         let info = self.ask("INFO server");
         let mut lines = info.lines();
         let age = lines.find_map(|line| line.strip_prefix("uptime_in_seconds:"));
         age.and_then(|age| age.trim().parse().ok())
-            .expect("a server tells its age")
+            .expect("a server reports its age")
     }
 
     /// Has the server run a command whose answer is a number.

@@ -240,7 +240,7 @@ impl RunningShipped {
             .to_owned()
     }
 
-    /// Ends nginx in order; its log must tell of no fault.
+    /// Ends nginx in order; its log must report no fault.
     #[track_caller]
     pub fn stop(mut self) {
         self.nginx.signal(Signal::QUIT);

@@ -10,7 +10,7 @@ use crate::site::CLIENT_TOKEN;
 
 /// The output of the tool.
 #[derive(Debug, Deserialize)]
-pub struct Told {
+pub struct BenchResult {
     pub sides: Vec<Side>,
 }
 
@@ -36,20 +36,20 @@ impl Side {
 }
 
 /// Runs the tool on the cores of the clients. Failed streams are an error.
-pub fn bench(lab: &Lab, urls: &[String], args: &[&str]) -> Result<Told> {
-    let told = try_bench(lab, urls, args)?;
-    match told.sides.iter().find(|side| side.failed > 0) {
+pub fn bench(lab: &Lab, urls: &[String], args: &[&str]) -> Result<BenchResult> {
+    let reported = try_bench(lab, urls, args)?;
+    match reported.sides.iter().find(|side| side.failed > 0) {
         Some(side) => Err(Error::Answer {
             path: side.url.clone(),
             why: format!("failed: {:?}", side.failures),
         }),
-        None => Ok(told),
+        None => Ok(reported),
     }
 }
 
 /// The same for servers that are not ours: failed streams are only reported.
 #[expect(clippy::print_stdout, reason = "the program's output")]
-pub fn try_bench(lab: &Lab, urls: &[String], args: &[&str]) -> Result<Told> {
+pub fn try_bench(lab: &Lab, urls: &[String], args: &[&str]) -> Result<BenchResult> {
     let mut command = lab.cores.for_others(&lab.mock);
     command.args(["bench", "--quiet", "--json", "-"]);
     if urls.len() == 2 {
@@ -66,14 +66,15 @@ pub fn try_bench(lab: &Lab, urls: &[String], args: &[&str]) -> Result<Told> {
         let program = "mock-upstream bench";
         return Err(Error::Ended { program, output });
     }
-    let told: Told = serde_json::from_slice(&output.stdout).map_err(|source| Error::Json {
-        what: "what mock-upstream bench tells",
-        source,
-    })?;
-    for side in &told.sides {
+    let reported: BenchResult =
+        serde_json::from_slice(&output.stdout).map_err(|source| Error::Json {
+            what: "what mock-upstream bench reports",
+            source,
+        })?;
+    for side in &reported.sides {
         if let Some(why) = &side.client_saturated {
             println!("    {}: {why}", side.url);
         }
     }
-    Ok(told)
+    Ok(reported)
 }

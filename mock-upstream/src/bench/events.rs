@@ -12,7 +12,7 @@ pub(super) enum Kind {
     Other,
     /// The answer is complete.
     Done,
-    /// It tells of an error.
+    /// It reports an error.
     Error,
     /// It is not what it should be.
     Malformed,
@@ -25,8 +25,8 @@ pub(super) struct Events {
 }
 
 impl Events {
-    /// Takes what has come, and tells the events that it completes.
-    pub(super) fn feed(&mut self, bytes: &[u8], mut told: impl FnMut(Kind)) {
+    /// Takes what has come, and reports the events that it completes.
+    pub(super) fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(Kind)) {
         let whole;
         let mut bytes = bytes;
         if !self.rest.is_empty() {
@@ -36,7 +36,7 @@ impl Events {
         }
         while let Some((event, after)) = split(bytes) {
             if let Some(kind) = kind(event) {
-                told(kind);
+                each(kind);
             }
             bytes = after;
         }

@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_told_apart_into_its_times() {
+    fn a_stream_is_divided_into_its_times() {
         let mut record = Record::new().expect("a record");
         record.add(&sample(&[10, 20, 70, 80]));
         near(&record, Measure::FirstToken, 50.0, 10.0);

@@ -53,7 +53,7 @@ impl Side {
         count as f64 / seconds(self.record.sending).max(1e-9)
     }
 
-    /// Why these results tell of the client rather than of the server; none when they do not.
+    /// Why these results describe the client rather than the server; none when they do not.
     pub fn saturated(&self) -> Option<String> {
         let record = &self.record;
         let lag = record.percentile(Measure::SendLag, 99.0);

@@ -188,11 +188,11 @@ impl Exchange {
 
     fn admit(&mut self, model: &str, cost: u64) -> Result<(), Refusal> {
         let mut rule = self.key_rule;
-        let told = self.fault().rate_headers;
-        if rule.is_empty() && told != Some(true) {
+        let reported = self.fault().rate_headers;
+        if rule.is_empty() && reported != Some(true) {
             return Ok(());
         }
-        if rule.rpm.is_none() && rule.tpm.is_none() && told == Some(true) {
+        if rule.rpm.is_none() && rule.tpm.is_none() && reported == Some(true) {
             (rule.rpm, rule.tpm) = (Some(UNLIMITED_RPM), Some(UNLIMITED_TPM));
         }
         let name = self.in_flight.key;
@@ -204,7 +204,7 @@ impl Exchange {
             Ok(rates) => (rates, None),
             Err(denied) => (denied.rates, Some(denied.error)),
         };
-        if told != Some(false) {
+        if reported != Some(false) {
             self.rates = rates;
         }
         match refused {
@@ -231,6 +231,6 @@ impl Exchange {
     }
 }
 
-/// The limits that are told when there are none.
+/// The limits that are reported when there are none.
 const UNLIMITED_RPM: u64 = 1_000_000_000;
 const UNLIMITED_TPM: u64 = 1_000_000_000_000;

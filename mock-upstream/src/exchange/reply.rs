@@ -197,7 +197,7 @@ impl Exchange {
     fn respond(&mut self, status: StatusCode, mut with: HeaderMap) -> Response<()> {
         self.mock.metrics.count_answer(self.route, status.as_u16());
         let id = RequestId::new();
-        headers::tell(&mut with, id, self.arrived.elapsed());
+        headers::add(&mut with, id, self.arrived.elapsed());
         headers::rates(&mut with, self.rates);
         let mut response = Response::new(());
         *response.status_mut() = status;

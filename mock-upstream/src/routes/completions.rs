@@ -69,8 +69,8 @@ impl Completion<'_> {
             list.push(Due::Now, event(&self.choice(index, "", true), usage));
         }
         if include_usage {
-            let told = self.answer.usage.to_json(self.answer.fields);
-            list.push(Due::Now, event("", &format!(",\"usage\":{told}")));
+            let reported = self.answer.usage.to_json(self.answer.fields);
+            list.push(Due::Now, event("", &format!(",\"usage\":{reported}")));
         }
         list.push(Due::Now, DONE);
         list

@@ -1,4 +1,4 @@
-//! Every other path under `/v1/`: tells what arrived.
+//! Every other path under `/v1/`: reports what arrived.
 
 use axum::http::{HeaderValue, header};
 use axum::response::Response;

@@ -25,7 +25,7 @@ pub(super) async fn post(arrived: Arrived) -> Response<Reply> {
         Ok(arrived) => arrived,
         Err(refused) => return refused.answer(),
     };
-    let response = Told::new(&answer, exchange.at.as_secs());
+    let response = ResponseObject::new(&answer, exchange.at.as_secs());
     if answer.stream {
         return exchange.stream(Events::List(response.events()));
     }
@@ -36,7 +36,7 @@ pub(super) async fn post(arrived: Arrived) -> Response<Reply> {
 }
 
 /// A response object on its way.
-struct Told<'a> {
+struct ResponseObject<'a> {
     answer: &'a Answer,
     model: Value,
     id: String,
@@ -45,9 +45,9 @@ struct Told<'a> {
     items: Vec<Value>,
 }
 
-impl<'a> Told<'a> {
+impl<'a> ResponseObject<'a> {
     fn new(answer: &'a Answer, created: u64) -> Self {
-        let mut told = Self {
+        let mut object = Self {
             answer,
             model: serde_json::from_str(&answer.model).unwrap_or_default(),
             id: ident::object_id("resp_"),
@@ -55,8 +55,8 @@ impl<'a> Told<'a> {
             created,
             items: Vec::new(),
         };
-        told.items = told.items("completed");
-        told
+        object.items = object.items("completed");
+        object
     }
 
     fn text(&self) -> String {
@@ -251,7 +251,7 @@ mod tests {
         }
         let head = Head::read(br#"{"model":"m","input":"x"}"#);
         let answer = Answer::to(&head, &fault);
-        let stream = Events::List(Told::new(&answer, 7).events()).collect();
+        let stream = Events::List(ResponseObject::new(&answer, 7).events()).collect();
         let stream = String::from_utf8(stream.to_vec()).expect("UTF-8");
         let events = stream.split("\n\n").filter(|event| !event.is_empty());
         let events = events.map(|event| {
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_told_in_the_order_of_the_real_api() {
+    fn a_text_is_sent_in_the_order_of_the_real_api() {
         let (kinds, events) = kinds(&[]);
         insta::assert_snapshot!(kinds.join("\n"), @"
         response.created
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_told_piece_by_piece() {
+    fn calls_are_sent_piece_by_piece() {
         let (kinds, events) = kinds(&[("tool-calls", "1"), ("tool-arguments", "{\"a\":123}")]);
         insta::assert_snapshot!(kinds.join("\n"), @"
         response.created

@@ -41,11 +41,11 @@ pub struct Scenario {
 pub struct ScenarioError(pub(crate) String);
 
 impl Scenario {
-    /// The text of every answer, unless told otherwise.
+    /// The text of every answer, unless set otherwise.
     pub const DEFAULT_TEXT: &'static str = "powered by openai";
-    /// The time between two words of a stream, unless told otherwise.
+    /// The time between two words of a stream, unless set otherwise.
     pub const DEFAULT_DELAY: Duration = Duration::from_millis(50);
-    /// How many requests the journal keeps, unless told otherwise.
+    /// How many requests the journal keeps, unless set otherwise.
     pub const DEFAULT_JOURNAL: usize = 1000;
 
     /// Name and meaning of the settings that are for all answers together.
@@ -290,32 +290,32 @@ mod tests {
 
     #[test]
     fn a_mistake_is_shown_where_it_is() {
-        let told = |text: &str| {
+        let reported = |text: &str| {
             let error = Scenario::from_toml(text).expect_err("a mistake");
             error.to_string()
         };
-        insta::assert_snapshot!(told("seed = 1\ndelay = \"soon\"\n"), @r#"
+        insta::assert_snapshot!(reported("seed = 1\ndelay = \"soon\"\n"), @r#"
         TOML parse error at line 2, column 9
           |
         2 | delay = "soon"
           |         ^^^^^^
         delay must be a time such as 200ms, normal(50ms,10ms), lognormal(50ms,120ms) (p50, p95) or 20ms:60ms:200ms (p50:p95:p99)
         "#);
-        insta::assert_snapshot!(told("[[fault]]\nstatus = 200\n"), @"
+        insta::assert_snapshot!(reported("[[fault]]\nstatus = 200\n"), @"
         TOML parse error at line 2, column 10
           |
         2 | status = 200
           |          ^^^
         status must be an error status, 400 to 599
         ");
-        insta::assert_snapshot!(told("[[key]]\nrpm = 1\n"), @"
+        insta::assert_snapshot!(reported("[[key]]\nrpm = 1\n"), @"
         TOML parse error at line 1, column 1
           |
         1 | [[key]]
           | ^
         a key has no token
         ");
-        let error = told("dealy = 1");
+        let error = reported("dealy = 1");
         assert!(
             error.contains("dealy") && error.contains("first-token"),
             "{error}"

@@ -95,7 +95,7 @@ fn a_mistake_changes_nothing_and_is_explained() {
 }
 
 #[test]
-fn the_journal_tells_the_last_requests() {
+fn the_journal_reports_the_last_requests() {
     let mut scenario = Scenario::new().delay(Duration::ZERO);
     scenario.set("journal", "3").expect("a setting");
     let mock = start(scenario);

@@ -145,7 +145,7 @@ fn a_saturated_client_is_called_so() {
 }
 
 #[test]
-fn failures_are_told_apart_and_kept_out_of_the_latencies() {
+fn failures_are_distinguished_and_kept_out_of_the_latencies() {
     let mock = quick();
     let url = mock.url();
     for (header, failure) in [
@@ -183,7 +183,7 @@ fn failures_are_told_apart_and_kept_out_of_the_latencies() {
 }
 
 #[test]
-fn what_the_second_of_two_adds_is_told_in_every_form() {
+fn what_the_second_of_two_adds_is_reported_in_every_form() {
     let first = quick();
     let mut slower = Scenario::new().delay(Duration::ZERO);
     slower.set("first-token", "50ms").expect("a setting");
@@ -202,8 +202,8 @@ fn what_the_second_of_two_adds_is_told_in_every_form() {
 
     let read = |path: &str| std::fs::read_to_string(path).expect("a file");
     assert_eq!(read(&json), format!("{:#}\n", summary.to_json()));
-    let told: serde_json::Value = serde_json::from_str(&read(&json)).expect("JSON");
-    let added = told["added_by_second"]["first_token"]["p50_ms"]
+    let reported: serde_json::Value = serde_json::from_str(&read(&json)).expect("JSON");
+    let added = reported["added_by_second"]["first_token"]["p50_ms"]
         .as_f64()
         .expect("a time");
     // It is 50 ms slower, less what a busy machine adds to the first.

@@ -7,7 +7,7 @@ use crate::wire::{CHAT, connect, quick};
 const MIB: usize = 1 << 20;
 
 #[test]
-fn tells_what_arrived() {
+fn reports_what_arrived() {
     let mock = quick();
     let mut client = connect(mock.addr());
     let form = [("content-type", "multipart/form-data; boundary=x")];

@@ -63,10 +63,10 @@ fn a_header_delay_keeps_the_headers_back() {
     let (head, chunks) = client.whole_stream();
     assert!(start.elapsed().as_millis() >= 30);
     assert_eq!(chunks.len(), 6);
-    let told: u64 = head.headers["openai-processing-ms"]
+    let reported: u64 = head.headers["openai-processing-ms"]
         .parse()
         .expect("a number");
-    assert!(told >= 30);
+    assert!(reported >= 30);
 
     let mut leaving = connect(mock.addr());
     leaving.ask(&[("x-mock-header-delay", "60m")]);

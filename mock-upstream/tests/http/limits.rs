@@ -17,7 +17,7 @@ fn limited(settings: &[(&str, &str)], clock: Clock) -> MockServer {
     Server::new(scenario).clock(clock).start().expect("start")
 }
 
-/// Asks for an answer of 10 tokens in all, and tells the status.
+/// Asks for an answer of 10 tokens in all, and reports the status.
 fn ask(client: &mut Client<std::net::TcpStream>) -> u16 {
     // Seven tokens of messages and three words.
     let body = r#"{"messages":[{"content":"012345678"}]}"#;
@@ -82,7 +82,7 @@ fn in_real_time_exactly_as_many_get_in_as_the_time_allows() {
 }
 
 #[test]
-fn headers_tell_the_limits_and_a_refusal_when_to_come_back() {
+fn headers_report_the_limits_and_a_refusal_when_to_come_back() {
     let clock = Clock::manual();
     let mock = limited(&[("rpm", "2"), ("tpm", "600")], clock.clone());
     let mut client = connect(mock.addr());
@@ -92,7 +92,7 @@ fn headers_tell_the_limits_and_a_refusal_when_to_come_back() {
         client.json()
     };
     let (first, _) = ask();
-    let told = |head: &crate::wire::Head| {
+    let reported = |head: &crate::wire::Head| {
         ["limit", "remaining", "reset"].map(|what| {
             let of = |unit: &str| head.headers[&format!("x-ratelimit-{what}-{unit}")].clone();
             (of("requests"), of("tokens"))
@@ -100,13 +100,13 @@ fn headers_tell_the_limits_and_a_refusal_when_to_come_back() {
     };
     let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
     assert_eq!(
-        told(&first),
+        reported(&first),
         [pair("2", "600"), pair("1", "590"), pair("30s", "1s")]
     );
     clock.advance(Duration::from_millis(500));
     let (second, _) = ask();
     assert_eq!(
-        told(&second),
+        reported(&second),
         [pair("2", "600"), pair("0", "585"), pair("59.5s", "1.5s")]
     );
     let (third, json) = ask();

@@ -62,7 +62,7 @@ fn a_program_does_not_start_with_a_mistake() {
 }
 
 #[test]
-fn a_replayed_conversation_is_told_again() {
+fn a_conversation_is_replayed_again() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("talk.jsonl");
     let line = r#"{"method":"POST","path":"/v1/chat/completions","body":{"a":1},"status":418,"headers":[["content-type","text/x-test"],["x-upstream","yes"]],"chunks":[{"at_us":1000,"text":"one "},{"at_us":30000,"text":"two"}]}"#;
@@ -70,14 +70,20 @@ fn a_replayed_conversation_is_told_again() {
     let name = path.to_str().expect("UTF-8");
     let program = Program::with(&["--replay", name, "--delay", "0"]);
     let ask = |path: &str| Capture::of(program.address, "POST", path, &[], "{\"a\":1}");
-    let told = ask("/v1/chat/completions");
-    assert_eq!((told.status, told.text().as_str()), (418, "one two"));
+    let reported = ask("/v1/chat/completions");
     assert_eq!(
-        (told.header("x-upstream"), told.header("content-type")),
+        (reported.status, reported.text().as_str()),
+        (418, "one two")
+    );
+    assert_eq!(
+        (
+            reported.header("x-upstream"),
+            reported.header("content-type")
+        ),
         (Some("yes"), Some("text/x-test"))
     );
-    assert_eq!(told.pieces.len(), 2);
-    assert!(told.elapsed.as_millis() >= 30);
+    assert_eq!(reported.pieces.len(), 2);
+    assert!(reported.elapsed.as_millis() >= 30);
     let other: Value = ask("/v1/embeddings").json();
     assert_eq!(other["object"], "list");
 }

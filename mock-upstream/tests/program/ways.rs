@@ -34,11 +34,11 @@ const FAULTS: &[(&str, bool, Check)] = &[
         },
     ),
     ("header-delay=40ms", true, |seen| {
-        let told: u64 = seen
+        let reported: u64 = seen
             .header("openai-processing-ms")
             .and_then(|ms| ms.parse().ok())
             .expect("ms");
-        assert!(told >= 40);
+        assert!(reported >= 40);
         whole(seen);
     }),
     ("first-token=40ms", true, |seen| {

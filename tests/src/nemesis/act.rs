@@ -27,7 +27,7 @@ fn disturb(arena: &mut Arena, at: usize, step: &Step) {
         Fault::Kill => node.kill(),
         Fault::Flush => expect_ok(&node.ask("FLUSHALL")),
         Fault::ScriptFlush => expect_ok(&node.ask("SCRIPT FLUSH")),
-        Fault::Sleep => node.tell(&format!("DEBUG SLEEP {}", step.hold.as_secs_f64())),
+        Fault::Sleep => node.send(&format!("DEBUG SLEEP {}", step.hold.as_secs_f64())),
         Fault::Memory => expect_ok(&node.ask("CONFIG SET maxmemory 1")),
         Fault::ReadOnly if is_replica(step) => {
             // It never synchronizes, so it forgets nothing.

@@ -67,7 +67,7 @@ impl Arena {
             standstills: Vec::new(),
         };
         wait_until("all nodes vote", || arena.is_healthy());
-        // As they do for workers that a reload starts: those go by the servers' age, which is told
+        // As they do for workers that a reload starts: those go by the servers' age, which is reported
         // in whole seconds.
         let quarantine = ttl.as_millis().div_ceil(1_000);
         wait_until("all nodes are old enough", || {

@@ -1,6 +1,6 @@
 //! Exclusivity under nemeses: two gateways, each with two workers, that know nothing of each other
 //! but five Redis servers, which fail, as do links, workers and clients, by a schedule made from a
-//! seed. The mock upstream tells whether a key was ever in use twice.
+//! seed. The mock upstream reports whether a key was ever in use twice.
 
 mod act;
 mod arena;

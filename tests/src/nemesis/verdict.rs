@@ -21,7 +21,7 @@ const LOST: [&str; 2] = ["200 lease_lost", "503 lease_lost"];
 /// So many overlaps are shown; they come in crowds.
 const SHOWN: usize = 5;
 
-/// Adds what the witness and the logs tell.
+/// Adds what the witness and the logs report.
 pub(crate) fn pronounce(
     report: &mut Report,
     arena: &Arena,

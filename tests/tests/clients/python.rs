@@ -64,7 +64,7 @@ fn openai_python_raises_the_error_that_fits() {
 
 /// The provider's id where there is one, and the gateway's where there is none.
 #[test]
-fn openai_python_tells_the_id_of_a_request() {
+fn openai_python_reports_the_id_of_a_request() {
     let gateway = plan().location("openai_trace on;").start();
     let said = play(&gateway, TOKEN, "request_id");
     let (answer, error) = said.split_once('\n').expect("two ids");

@@ -190,7 +190,7 @@ fn an_upstream_that_fails_is_seen_at_first_sight() {
 
 /// What is not the present is not shown as if it were.
 #[test]
-fn it_says_when_it_cannot_tell() {
+fn it_says_when_it_does_not_know() {
     let bed = Bed::new(Store::Shm, 1);
     let mut browser = signed_in(&bed);
     browser.wait_text("#summary", "No problems");

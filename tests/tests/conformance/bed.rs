@@ -189,7 +189,7 @@ impl Bed {
 
     /// What a path of the lock service answers with, to the administrator.
     #[track_caller]
-    pub fn told(&self, path: &str) -> Answer {
+    pub fn get_as_admin(&self, path: &str) -> Answer {
         self.call("GET", path)
             .token(ADMIN)
             .send()
@@ -223,7 +223,7 @@ impl Bed {
     #[track_caller]
     pub fn wait_free(&self) {
         wait_until("nothing is held", || {
-            self.told("/v1/locks/active").json()["locks"] == json!([])
+            self.get_as_admin("/v1/locks/active").json()["locks"] == json!([])
         });
     }
 
@@ -284,7 +284,7 @@ impl Bed {
         self.running.stop();
     }
 
-    /// What has been written down so far tells no secret.
+    /// What has been written down so far reports no secret.
     #[track_caller]
     pub fn keeps_secrets(&self) {
         for file in [
@@ -325,7 +325,7 @@ pub fn assert_no_secret(what: &str, text: &str) {
     for secret in KEYS.into_iter().chain([SERVICE, ADMIN, PASSWORD]) {
         let line = text.lines().find(|line| line.contains(secret));
         let line = line.map(|line| line.replace(secret, "<secret>"));
-        assert_eq!(line, None, "{what} tells a secret");
+        assert_eq!(line, None, "{what} reports a secret");
     }
 }
 

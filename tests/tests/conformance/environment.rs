@@ -15,7 +15,7 @@ on_each_configuration!(
     tokens_of_development_are_accepted_in_dev_mode_only,
     the_log_level_is_that_of_the_event_log,
     key_files_are_decrypted,
-    no_secret_is_told_of_what_is_wrong,
+    no_secret_is_shown_in_errors,
 );
 
 fn a_primary_key_there_has_to_be(config: Config) {
@@ -45,7 +45,7 @@ fn a_primary_key_there_has_to_be(config: Config) {
 /// What the lock service names the keys of the pool.
 #[track_caller]
 fn key_ids(bed: &Bed) -> Vec<String> {
-    let info = bed.told("/system/info").json();
+    let info = bed.get_as_admin("/system/info").json();
     let keys = info["pools"][0]["keys"].as_array().expect("a list").clone();
     keys.iter()
         .map(|id| id.as_str().expect("an id").to_owned())
@@ -102,7 +102,7 @@ fn the_container_takes_one_redis_url() {
             .as_array()
             .map_or(0, Vec::len)
     };
-    wait_until("the one node is told of", || states() == 1);
+    wait_until("the one node is reported", || states() == 1);
     wait_until("it is healthy", || health.send().status == 200);
     running.stop();
 }
@@ -258,11 +258,14 @@ fn key_files_are_decrypted(config: Config) {
         "{}",
         test.output
     );
-    assert!(!test.output.contains("AGE-SECRET-KEY"), "it tells the key");
+    assert!(
+        !test.output.contains("AGE-SECRET-KEY"),
+        "it reports the key"
+    );
 }
 
 /// `nginx -t` says what is wrong, and never what it is.
-fn no_secret_is_told_of_what_is_wrong(config: Config) {
+fn no_secret_is_shown_in_errors(config: Config) {
     let wrong = [
         ("PRIMARY_OPENAI_API_KEY", "sk-wrong with a blank"),
         ("OPENAI_API_KEYS", "sk-wrong-1,sk-wrong-1"),
@@ -277,11 +280,11 @@ fn no_secret_is_told_of_what_is_wrong(config: Config) {
         assert_no_secret(name, &test.output);
         assert!(
             !test.output.contains(value),
-            "{name}: nginx -t tells its value"
+            "{name}: nginx -t reports its value"
         );
         assert!(
             !test.output.contains("sk-wrong"),
-            "{name}: nginx -t tells its value"
+            "{name}: nginx -t reports its value"
         );
     }
 }

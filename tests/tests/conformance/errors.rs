@@ -211,7 +211,7 @@ fn lose(bed: &Bed, upstream: &RawUpstream, stale: i32) {
     assert_ne!(heir, stale);
     bed.nginx().resume_worker(stale);
     // The worker sees that its lease is another's while that one still has it.
-    wait_until("the loss is told", || {
+    wait_until("the loss is reported", || {
         bed.read("error.log").contains("\"event\":\"lease_lost\"")
     });
     exchange.end_stream();
@@ -248,10 +248,13 @@ fn a_lease_is_lost_in_a_stream(config: Config) {
     let bed = with_one_key(config, &upstream);
     let (mut events, mut exchange, stale) = stream(&bed, &upstream);
     lose(&bed, &upstream, stale);
-    let told: Value = serde_json::from_str(&events.next().expect("last words")).expect("JSON");
+    let reported: Value = serde_json::from_str(&events.next().expect("last words")).expect("JSON");
     let error = json!({"error": {"message": "<text>", "type": "server_error", "param": null, "code": "lease_lost"}});
-    crate::shape::assert_shape("the last event", &error, &told);
-    assert_eq!(told["error"].as_object().map(serde_json::Map::len), Some(4));
+    crate::shape::assert_shape("the last event", &error, &reported);
+    assert_eq!(
+        reported["error"].as_object().map(serde_json::Map::len),
+        Some(4)
+    );
     assert_eq!(events.next(), None, "the connection ends");
     exchange.wait_closed();
     bed.end();

@@ -60,7 +60,7 @@ fn health_is_public_and_its_access_log_is_as_configured(config: Config) {
         let health = bed.call("GET", "/health").send().expect_status(200);
         assert_eq!(health.json()["status"], "healthy");
     }
-    bed.told("/system/info");
+    bed.get_as_admin("/system/info");
     bed.access_log("the request after them", |line| {
         line["path"] == "/system/info"
     });

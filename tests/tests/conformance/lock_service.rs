@@ -12,7 +12,7 @@ on_each_configuration!(
     context_is_kept_and_listed,
     an_administrator_ends_a_lock,
     what_has_expired_is_cleaned_up,
-    a_wrong_body_is_told_of,
+    a_wrong_body_is_reported,
     priority_is_honoured_by_the_queue,
 );
 
@@ -101,7 +101,7 @@ fn context_is_kept_and_listed(config: Config) {
         json!({"request_id": "r-7", "dimension": "c_role", "content_type": "candidate",
         "template": "t-3", "anything": "else", "number": 7}),
     );
-    let listed = bed.told("/v1/locks/active").json();
+    let listed = bed.get_as_admin("/v1/locks/active").json();
     let shape = json!({
         "count": 1,
         "locks": [{
@@ -192,7 +192,7 @@ fn what_has_expired_is_cleaned_up(config: Config) {
     bed.end();
 }
 
-fn a_wrong_body_is_told_of(config: Config) {
+fn a_wrong_body_is_reported(config: Config) {
     let bed = Bed::start(config);
     let acquire = |body: Value| Case::post("/v1/lock/acquire", body).by(As::Service);
     let named = |field: &str, value: Value| {

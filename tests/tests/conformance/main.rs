@@ -2,8 +2,8 @@
 //! environment variables, each on every configuration that is served to somebody: that of `make run`,
 //! that of production, and the container's.
 //!
-//! A case here is a promise. When one fails, the gateway is wrong, or everybody who relies on it is to be
-//! told: a case is not made weaker so that it passes. How it comes about is not tested here: see the
+//! A case here is a promise. When one fails, the gateway is wrong, or everybody who relies on it must be
+//! informed: a case is not made weaker so that it passes. How it comes about is not tested here: see the
 //! target `e2e`.
 #![allow(
     clippy::expect_used,

@@ -10,7 +10,7 @@ on_each_configuration!(metrics_have_their_names_types_and_labels, metrics_count)
 /// The value of a metric with this label.
 #[track_caller]
 pub fn metric(bed: &Bed, name: &str, labels: &[&str]) -> f64 {
-    let text = bed.told("/metrics").text().to_owned();
+    let text = bed.get_as_admin("/metrics").text().to_owned();
     let fits = |line: &&str| {
         line.strip_prefix(name)
             .is_some_and(|rest| rest.starts_with(['{', ' ']))
@@ -54,7 +54,7 @@ const METRICS: [(&str, &str, &[&str]); 11] = [
 
 fn metrics_have_their_names_types_and_labels(config: Config) {
     let bed = Bed::start(config);
-    let answer = bed.told("/metrics");
+    let answer = bed.get_as_admin("/metrics");
     let kind = answer.header("content-type").unwrap_or_default();
     assert!(kind.starts_with("text/plain"), "{kind}");
     for body in [CHAT, STREAM] {
@@ -69,7 +69,7 @@ fn metrics_have_their_names_types_and_labels(config: Config) {
             &["model=\"gpt-4o\"", "status=\"success\""],
         ) == 2.0
     });
-    let text = bed.told("/metrics").text().to_owned();
+    let text = bed.get_as_admin("/metrics").text().to_owned();
     let mut wrong = Vec::new();
     for (name, kind, labels) in METRICS {
         if !text.contains(&format!("# TYPE {name} {kind}\n")) {
@@ -210,6 +210,6 @@ fn metrics_count(config: Config) {
     wait_until("it is counted", || {
         metric(&bed, "api_requests_total", &["endpoint=\"other\""]) >= 1.0
     });
-    assert!(!bed.told("/metrics").text().contains("made-up"));
+    assert!(!bed.get_as_admin("/metrics").text().contains("made-up"));
     bed.end();
 }

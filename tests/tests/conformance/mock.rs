@@ -196,7 +196,7 @@ fn a_json_object_that_asks_for_no_stream_gets_one_answer() {
 
 /// `--always-stream`: that too is a stream.
 #[test]
-fn it_always_streams_if_told_to() {
+fn it_always_streams_if_configured() {
     let scenario = Scenario::from_toml("delay = 0\nalways-stream = true\n").expect("a scenario");
     let mock = MockServer::start(scenario).expect("the mock starts");
     for body in [
@@ -352,7 +352,7 @@ fn is_go_duration(text: &str) -> bool {
 
 /// `usage` is null in every chunk but one more before the end.
 #[test]
-fn a_stream_tells_its_usage_if_asked() {
+fn a_stream_reports_its_usage_if_asked() {
     let mock = mock();
     let answer = post(
         &mock,

@@ -10,7 +10,7 @@ on_each_configuration!(
     answers_come_back_unchanged,
     errors_of_the_upstream_come_back_unchanged,
     a_stream_arrives_chunk_by_chunk,
-    a_stream_tells_its_usage_if_asked,
+    a_stream_reports_its_usage_if_asked,
     every_endpoint_of_the_api_is_reached,
 );
 
@@ -113,7 +113,7 @@ fn requests_go_upstream_unchanged_but_for_the_key(config: Config) {
 }
 
 /// Header fields of OpenAI's answers that clients read.
-const TOLD: [(&str, &str); 14] = [
+const REPORTED: [(&str, &str); 14] = [
     ("x-request-id", "req_0123456789abcdef0123456789abcdef"),
     ("openai-processing-ms", "412"),
     ("openai-version", "2020-10-01"),
@@ -132,7 +132,7 @@ const TOLD: [(&str, &str); 14] = [
 
 /// An answer of the upstream's, with all of these header fields.
 fn answer_with(exchange: &mut Exchange, status: &str, kind: &str, body: &str) {
-    let fields: String = TOLD
+    let fields: String = REPORTED
         .iter()
         .map(|(name, value)| format!("{name}: {value}\r\n"))
         .collect();
@@ -143,8 +143,8 @@ fn answer_with(exchange: &mut Exchange, status: &str, kind: &str, body: &str) {
 }
 
 #[track_caller]
-fn assert_told(answer: &e2e::Answer) {
-    for (name, value) in TOLD {
+fn assert_reported(answer: &e2e::Answer) {
+    for (name, value) in REPORTED {
         let values: Vec<&str> = answer
             .headers
             .iter()
@@ -170,7 +170,7 @@ fn answers_come_back_unchanged(config: Config) {
         let answer = client.join().expect("an answer").expect_status(code);
         assert_eq!(answer.text(), body);
         assert_eq!(answer.header("content-type"), Some(kind));
-        assert_told(&answer);
+        assert_reported(&answer);
     }
     // No body.
     let client = as_a_client(&bed, "DELETE", "/v1/files/file-1", "").spawn();
@@ -234,7 +234,7 @@ fn errors_of_the_upstream_come_back_unchanged(config: Config) {
         answer_with(&mut upstream.accept(), status, "application/json", &body);
         let answer = client.join().expect("an answer").expect_status(code);
         assert_eq!(answer.text(), body, "{status}");
-        assert_told(&answer);
+        assert_reported(&answer);
     }
     bed.end();
 }
@@ -270,7 +270,7 @@ fn a_stream_arrives_chunk_by_chunk(config: Config) {
 }
 
 /// And nobody's usage is taken away, nor given to who has not asked.
-fn a_stream_tells_its_usage_if_asked(config: Config) {
+fn a_stream_reports_its_usage_if_asked(config: Config) {
     let bed = Bed::start(config);
     let events = |body: &str| -> Vec<Value> {
         let answer = bed.chat(body).send().expect_status(200);

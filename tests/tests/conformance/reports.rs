@@ -1,4 +1,4 @@
-//! What the lock service tells of the gateway: health, versions, listings, stats.
+//! What the lock service reports about the gateway: health, versions, listings, stats.
 
 use e2e::wait_until;
 use serde_json::{Value, json};
@@ -12,10 +12,10 @@ use crate::shape::assert_shape;
 on_each_configuration!(
     usage_of_a_lock_counts,
     usage_of_a_lock_counts_against_a_quota,
-    what_it_tells_of_itself,
+    what_it_reports_about_itself,
     stats_have_sums_of_thirty_days,
     the_document_names_every_path,
-    listings_tell_no_secret,
+    listings_report_no_secret,
 );
 
 fn stats(bed: &Bed) -> Value {
@@ -75,7 +75,7 @@ fn usage_of_a_lock_counts_against_a_quota(config: Config) {
     bed.end();
 }
 
-fn what_it_tells_of_itself(config: Config) {
+fn what_it_reports_about_itself(config: Config) {
     let bed = Bed::start(config);
     let pool = json!({"pool": "main", "slots": 3});
     let redlock = if config == Config::Container {
@@ -100,11 +100,11 @@ fn what_it_tells_of_itself(config: Config) {
                     "pools": [{"pool": "main", "backend": redlock, "slots": 3, "keys": "<list>"}]})),
         ],
     );
-    // One version, wherever it is told.
-    let told = |path: &str| bed.told(path).json()["version"].clone();
-    assert_eq!(told("/health"), told("/system/info"));
-    assert_eq!(told("/health"), told("/"));
-    let links = bed.told("/").json()["links"].to_string();
+    // One version, wherever it is reported.
+    let reported = |path: &str| bed.get_as_admin(path).json()["version"].clone();
+    assert_eq!(reported("/health"), reported("/system/info"));
+    assert_eq!(reported("/health"), reported("/"));
+    let links = bed.get_as_admin("/").json()["links"].to_string();
     for path in ["/health", "/docs", "/metrics", "/openapi.json"] {
         assert!(links.contains(path), "{path}: {links}");
     }
@@ -135,7 +135,7 @@ fn stats_have_sums_of_thirty_days(config: Config) {
 
 fn the_document_names_every_path(config: Config) {
     let bed = Bed::start(config);
-    let document = bed.told("/openapi.json").json();
+    let document = bed.get_as_admin("/openapi.json").json();
     assert!(
         document["openapi"]
             .as_str()
@@ -166,7 +166,7 @@ fn the_document_names_every_path(config: Config) {
     bed.end();
 }
 
-fn listings_tell_no_secret(config: Config) {
+fn listings_report_no_secret(config: Config) {
     let bed = Bed::start(config);
     let lock = bed.lock(json!({"dimension": "c_role"}));
     bed.chat(CHAT).send().expect_status(200);
@@ -183,7 +183,7 @@ fn listings_tell_no_secret(config: Config) {
         "/status",
         "/v1/status",
     ] {
-        let answer = bed.told(path);
+        let answer = bed.get_as_admin(path);
         assert_no_secret(path, answer.text());
         for (name, value) in &answer.headers {
             assert_no_secret(&format!("{path}: {name}"), value);

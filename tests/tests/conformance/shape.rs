@@ -90,7 +90,7 @@ pub fn is_level(text: &str) -> bool {
 }
 
 #[test]
-fn shapes_tell_what_is_wrong() {
+fn shapes_report_what_is_wrong() {
     use serde_json::json;
     let shape = json!({"a": "<integer>", "b": {"c": 1}, "d": ["<time>"], "e": "<level>"});
     let good = json!({"a": 7, "b": {"c": 1, "x": 2}, "d": ["2024-07-28T10:00:00.5Z"], "e": "warn"});

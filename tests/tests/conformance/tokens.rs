@@ -132,7 +132,7 @@ fn only_an_administrator_ends_locks_of_others(config: Config) {
         };
         check(&bed, &[refused(&force), refused(&clean)]);
     }
-    let listed = bed.told("/v1/locks/active").json();
+    let listed = bed.get_as_admin("/v1/locks/active").json();
     assert_eq!(
         listed["locks"][0]["lock_id"], id,
         "it is still held: {listed}"

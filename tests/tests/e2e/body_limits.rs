@@ -124,7 +124,7 @@ fn a_chunked_body_arrives_whole_and_is_looked_at() {
 }
 
 #[test]
-fn a_client_that_waits_to_be_told_to_continue_is_told() {
+fn a_client_that_waits_for_100_continue_gets_the_error() {
     let gateway = Plan::new().start();
     let mut client = gateway.connect();
     let body = r#"{"model":"gpt-4o","stream":true}"#;

@@ -102,15 +102,15 @@ fn an_alias_and_the_usage_are_cared_for_until_then() {
     assert_eq!(text.matches("upstream_unavailable").count(), 1, "{text}");
     gateway.wait_held(0, 0);
     let log = gateway.error_log().text();
-    let told = log.lines().find(|line| line.contains("answer_broken"));
+    let reported = log.lines().find(|line| line.contains("answer_broken"));
     assert!(
-        told.is_some_and(|line| line.contains("\"error_sent\":true")),
+        reported.is_some_and(|line| line.contains("\"error_sent\":true")),
         "{log}"
     );
 }
 
 #[test]
-fn clients_of_http2_are_told_too() {
+fn clients_of_http2_get_the_error_too() {
     let (gateway, upstream) = start(Plan::new().tls());
     let mut curl = http2::curl(&gateway, "/v1/chat/completions");
     curl.args(["--json", "{}"])

@@ -6,7 +6,7 @@ use e2e::{Answer, Gateway, Plan, RawUpstream, Refusal, closed_port, wait_until};
 use mock_upstream::{MockServer, Scenario};
 use serde_json::Value;
 
-/// What tells how circuits do, on any worker.
+/// Reports the state of circuits, on any worker.
 const LISTING: &str = "location = /circuits { openai main; openai_auth off; access_log off; \
                        return 200 $openai_circuits; }";
 

@@ -299,10 +299,10 @@ fn every_kind_of_answer(plan: Plan) -> (e2e::Gateway, String) {
         gateway.chat().token(TOKEN).header("x-mock-status", "401"),
         gateway.chat().token("wrong"),
     ];
-    let mut told = String::new();
+    let mut reported = String::new();
     for call in &calls {
         let answer = call.send();
-        told.push_str(&format!(
+        reported.push_str(&format!(
             "{} {:?} {}\n",
             answer.status,
             answer.headers,
@@ -310,16 +310,19 @@ fn every_kind_of_answer(plan: Plan) -> (e2e::Gateway, String) {
         ));
     }
     gateway.logged(calls.len());
-    told.push_str(&gateway.access_log());
-    (gateway, told)
+    reported.push_str(&gateway.access_log());
+    (gateway, reported)
 }
 
 #[test]
 fn neither_key_nor_token_is_in_any_answer_or_log() {
-    let (gateway, told) = every_kind_of_answer(with_clients());
+    let (gateway, reported) = every_kind_of_answer(with_clients());
     let log = gateway.error_log().text();
     for secret in [KEY, TOKEN] {
-        assert!(!told.contains(secret), "in an answer or in the access log");
+        assert!(
+            !reported.contains(secret),
+            "in an answer or in the access log"
+        );
         assert!(!log.contains(secret), "in the error log");
     }
 }

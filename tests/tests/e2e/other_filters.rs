@@ -37,8 +37,8 @@ fn what_another_filter_adds_at_the_end_arrives() {
         exchange.begin_stream().event("first");
         let events = client.join().expect("a head");
         exchange.end_stream();
-        let told: Vec<_> = events.collect();
-        assert_eq!(told, ["first", "[DONE]", "added"]);
+        let reported: Vec<_> = events.collect();
+        assert_eq!(reported, ["first", "[DONE]", "added"]);
         gateway.wait_held(0, 0);
     }
 }

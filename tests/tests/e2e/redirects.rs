@@ -22,7 +22,7 @@ fn error_page_has_its_way_with_an_upstream_that_refuses() {
     assert_eq!(
         gateway.logged(1)[0].key_id,
         "main",
-        "the log tells of the lease it had"
+        "the log reports the lease it had"
     );
 }
 
@@ -101,15 +101,15 @@ fn post_action_may_wait_for_a_slot() {
     let upstream = RawUpstream::bind();
     let gateway = Plan::new()
         .server(
-            "location = /told { post_action /after; return 200 told; }
+            "location = /reported { post_action /after; return 200 reported; }
              location = /after { internal; openai main; proxy_pass http://upstream; }",
         )
         .upstream(upstream.address())
         .start();
     let holder = reload::stream(&gateway, &upstream);
     let mut client = gateway.connect();
-    client.send("GET /told HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    client.read_until("told");
+    client.send("GET /reported HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    client.read_until("reported");
     gateway.wait_held(1, 1);
     assert!(!upstream.is_called(), "the slot is held");
     reload::end(holder);
@@ -122,7 +122,7 @@ fn post_action_may_wait_for_a_slot() {
 
 /// What the header filter makes of the second error must not hide what is known of the request.
 #[test]
-fn an_error_page_that_ends_in_an_error_keeps_what_the_log_tells_of_the_request() {
+fn an_error_page_that_ends_in_an_error_keeps_what_the_log_reports_of_the_request() {
     for (fallback, status, code) in [
         ("openai main; return 503;", 503, None),
         (
@@ -153,8 +153,8 @@ fn an_error_page_that_ends_in_an_error_keeps_what_the_log_tells_of_the_request()
             (line.model.as_str(), line.stream.as_str()),
             ("gpt-4o", "true")
         );
-        for told in [&line.slot, &line.fence, &line.lease_id, &line.hold_ms] {
-            assert!(!told.is_empty(), "{fallback}: {line:?}");
+        for reported in [&line.slot, &line.fence, &line.lease_id, &line.hold_ms] {
+            assert!(!reported.is_empty(), "{fallback}: {line:?}");
         }
         gateway.wait_held(0, 0);
     }

@@ -68,17 +68,17 @@ fn assert_undisturbed(gateway: &Gateway, (mut events, mut exchange): (Events, Ex
     gateway.wait_held(0, 0);
 }
 
-/// A stream of this media type is told of the loss.
+/// A stream of this media type gets the error.
 #[track_caller]
-fn is_told(kind: &str) {
+fn gets_error(kind: &str) {
     let (mut gateway, upstream) = start();
     let (mut events, mut exchange, stale) = stream(&gateway, &upstream, kind);
     let heir = take_over(&mut gateway, &upstream, stale);
-    let told = events.next().expect("last words");
-    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
-    assert_eq!(told["error"]["code"], "lease_lost");
-    assert_eq!(told["error"]["type"], "server_error");
-    assert!(told["error"]["message"].is_string());
+    let reported = events.next().expect("last words");
+    let reported: serde_json::Value = serde_json::from_str(&reported).expect("JSON");
+    assert_eq!(reported["error"]["code"], "lease_lost");
+    assert_eq!(reported["error"]["type"], "server_error");
+    assert!(reported["error"]["message"].is_string());
     assert_eq!(events.next(), None, "the stream ends");
     exchange.wait_closed();
     assert_undisturbed(&gateway, heir);
@@ -90,15 +90,15 @@ fn is_told(kind: &str) {
 }
 
 #[test]
-fn a_stream_whose_key_went_to_another_is_told_and_ends() {
-    is_told("text/event-stream; charset=utf-8"); // as OpenAI sends it
-    is_told("text/event-stream");
+fn a_stream_whose_key_went_to_another_ends_with_an_error() {
+    gets_error("text/event-stream; charset=utf-8"); // as OpenAI sends it
+    gets_error("text/event-stream");
 }
 
 /// Media types are the same in any case.
 #[test]
-fn a_stream_that_is_named_in_capitals_is_told_of_its_loss() {
-    is_told("Text/Event-Stream");
+fn a_stream_that_is_named_in_capitals_gets_the_error() {
+    gets_error("Text/Event-Stream");
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn a_request_whose_key_went_to_another_before_the_upstream_answered_is_refused()
 }
 
 #[test]
-fn a_stream_that_ended_upstream_while_its_worker_stood_still_arrives_whole_or_is_told() {
+fn a_stream_that_ended_upstream_while_its_worker_stood_still_arrives_whole_or_with_an_error() {
     let (mut gateway, upstream) = start();
     let (mut events, mut exchange, stale) = stream(&gateway, &upstream, "text/event-stream");
     gateway.nginx().stop_worker(stale);

@@ -1,4 +1,4 @@
-//! The ids of a request: taken from the client or made, sent upstream, and told to the client.
+//! The ids of a request: taken from the client or made, sent upstream, and reported to the client.
 
 use e2e::{Answer, Exchange, Gateway, LogLine, Plan, RawClient, RawUpstream, post};
 
@@ -93,7 +93,7 @@ fn a_trace_is_begun_where_there_is_none_that_is_valid() {
         let line = gateway.logged(traces.len() + 1).pop().expect("a line");
         let (trace, _) = sent(&exchange, &line);
         assert!(trace != TRACE && !traces.contains(&trace), "{trace}");
-        // It tells of the trace that has been left.
+        // It reports the trace that has been left.
         assert_eq!(exchange.header("tracestate"), None);
         assert_eq!(count(&exchange.head, "traceparent:"), 1);
         traces.push(trace);
@@ -141,7 +141,7 @@ fn the_providers_own_id_stays_where_clients_look_for_it() {
 }
 
 #[test]
-fn answers_of_the_gateways_own_tell_the_id() {
+fn answers_of_the_gateways_own_report_the_id() {
     let (mut plan, token) = (plan(), "token-of-a-service");
     plan = plan
         .environment("SERVICE_TOKEN", token)
@@ -189,7 +189,7 @@ fn nothing_is_touched_where_it_is_off() {
 }
 
 #[test]
-fn an_error_of_the_gateways_tells_an_id_where_it_is_off_too() {
+fn an_error_of_the_gateways_reports_an_id_where_it_is_off_too() {
     let (plan, token) = (Plan::new(), "token-of-a-service");
     let gateway = plan
         .environment("SERVICE_TOKEN", token)
@@ -215,8 +215,11 @@ fn an_error_of_the_gateways_tells_an_id_where_it_is_off_too() {
         assert_eq!((&*line.trace_id, &*line.span_id), ("", ""));
     }
     let log = gateway.error_log().text();
-    let told = log.lines().find(|line| line.contains("attempt_failed"));
-    assert!(told.is_some_and(|line| line.contains(&ids[1])), "{told:?}");
+    let reported = log.lines().find(|line| line.contains("attempt_failed"));
+    assert!(
+        reported.is_some_and(|line| line.contains(&ids[1])),
+        "{reported:?}"
+    );
     let own = gateway.chat().token(token).header("x-request-id", ID);
     assert_eq!(named(&own.send(), "x-request-id"), [ID]);
 }
@@ -264,8 +267,11 @@ fn an_attempt_with_the_next_key_sends_the_ids_again() {
     // What the error log says of the first names the request.
     gateway.error_log().wait_for("attempt_failed");
     let text = gateway.error_log().text();
-    let told = text.lines().find(|line| line.contains("attempt_failed"));
-    assert!(told.is_some_and(|line| line.contains(&first.1)), "{told:?}");
+    let reported = text.lines().find(|line| line.contains("attempt_failed"));
+    assert!(
+        reported.is_some_and(|line| line.contains(&first.1)),
+        "{reported:?}"
+    );
 }
 
 #[test]
@@ -281,18 +287,18 @@ fn clients_of_http2_have_ids_too() {
     let line = &gateway.logged(1)[0];
     assert_eq!(sent(&exchange, line).0, TRACE);
     assert_eq!(exchange.header("x-request-id"), Some(&*line.request_id));
-    let told = format!("\r\nx-request-id: {}\r\n", line.request_id);
-    assert!(output.contains(&told), "{output}");
+    let reported = format!("\r\nx-request-id: {}\r\n", line.request_id);
+    assert!(output.contains(&reported), "{output}");
 }
 
 #[test]
-fn answers_tell_how_long_they_took() {
+fn answers_report_how_long_they_took() {
     let (gateway, upstream) = start(Plan::new().location("openai_process_time_header on;"));
     let mut client: RawClient = gateway.connect();
     client.send(post("", "{}"));
     let mut exchange = upstream.accept();
     let arrived = std::time::Instant::now();
-    // Time passes, and how much of it is for the header to tell.
+    // Time passes, and how much of it is for the header to report.
     e2e::wait_until("some time has passed", || {
         arrived.elapsed().as_millis() >= 200
     });

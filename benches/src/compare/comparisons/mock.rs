@@ -117,12 +117,12 @@ fn pace(lab: &Lab, report: &mut Report, sides: &[Side; 2]) -> Result<()> {
             let seconds = lab.seconds.max(3);
             let tally = wrk::run(lab, &side.chat(), CLIENT_TOKEN, STREAMS, seconds)?;
             rates[index].push(tally.per_second());
-            let told = bench(
+            let reported = bench(
                 lab,
                 std::slice::from_ref(&side.url),
                 &["-c", &streams, "-d", "3s", "--warmup", "1s"],
             )?;
-            let between = told
+            let between = reported
                 .sides
                 .iter()
                 .map(|s| s.latency("between_tokens", "p50"));
@@ -152,19 +152,19 @@ fn pace(lab: &Lab, report: &mut Report, sides: &[Side; 2]) -> Result<()> {
 fn tool(lab: &Lab, report: &mut Report, mock: &Mock) -> Result<()> {
     let known = ["-H", "X-Mock-Words: 64", "-H", "X-Mock-Delay: 20ms"];
     let load = ["--rate", "50", "--arrivals", "constant", "-d", "4s"];
-    let told = bench(lab, &[Side::ours(mock).url], &[&known[..], &load].concat())?;
+    let reported = bench(lab, &[Side::ours(mock).url], &[&known[..], &load].concat())?;
     for percentile in ["p50", "p99"] {
-        let told = told.sides.iter();
-        let told: Vec<f64> = told
+        let reported = reported.sides.iter();
+        let reported: Vec<f64> = reported
             .map(|s| s.latency("between_tokens", percentile))
             .collect();
         report.add(&Finding {
             name: format!("bench: error of the {percentile} of 20 ms"),
             unit: Unit::Milliseconds,
-            value: Spread::of(told.iter().map(|ms| (ms - 20.0).abs())),
+            value: Spread::of(reported.iter().map(|ms| (ms - 20.0).abs())),
             target: Target::AtMost(1.0),
             note: String::new(),
-            measured: [("told_ms".to_owned(), told)].into(),
+            measured: [("told_ms".to_owned(), reported)].into(),
         })?;
     }
     Ok(())

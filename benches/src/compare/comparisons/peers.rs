@@ -162,7 +162,7 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     for finding in findings(&peers) {
         report.add(&finding)?;
     }
-    tell(lab, rounds, &peers);
+    print(lab, rounds, &peers);
     for nginx in [nginx, dict, lua] {
         nginx.finish()?;
     }
@@ -191,7 +191,7 @@ fn findings(peers: &[Peer; 6]) -> Vec<Finding> {
 }
 
 #[expect(clippy::print_stdout, reason = "the program's output")]
-fn tell(lab: &Lab, rounds: usize, peers: &[Peer; 6]) {
+fn print(lab: &Lab, rounds: usize, peers: &[Peer; 6]) {
     let mut table = String::from(
         "| | requests/s | ÷ plain | core µs | first token p50 | p99 | 512 streams: streams/s | p99 between words | failed |\n\
          |---|---|---|---|---|---|---|---|---|\n",

@@ -8,7 +8,7 @@ use crate::nginx::Nginx;
 use crate::report::{Finding, Report, Target, Unit};
 use crate::route::Route;
 use crate::spread::Spread;
-use crate::tool::{Told, bench};
+use crate::tool::{BenchResult, bench};
 
 /// 64 words at 20 ms take 1.28 s. With 400 new streams per second, 512 are open.
 const READING: [&str; 12] = [
@@ -92,13 +92,15 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
 /// The latency that the second side adds to the first.
 fn added(
     name: String,
-    rounds: &[Told],
+    rounds: &[BenchResult],
     measure: &str,
     percentile: &str,
     target: Target,
 ) -> Finding {
     let micros = |index: usize| -> Vec<f64> {
-        let sides = rounds.iter().filter_map(|told| told.sides.get(index));
+        let sides = rounds
+            .iter()
+            .filter_map(|reported| reported.sides.get(index));
         sides
             .map(|side| side.latency(measure, percentile) * 1e3)
             .collect()

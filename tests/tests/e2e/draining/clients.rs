@@ -84,7 +84,7 @@ fn a_client_that_leaves_before_the_answer_begins() {
     }
 }
 
-/// Nothing tells of usage then, so there is nothing to wait for.
+/// Nothing reports usage then, so there is nothing to wait for.
 #[test]
 fn a_client_that_leaves_another_endpoint() {
     let (gateway, upstream) = start(plan());
@@ -156,7 +156,7 @@ fn the_answer_to_nobody_is_not_asked_for_again() {
     assert_counted(&gateway, "aborted");
 }
 
-/// What many clients leave is counted to the token, where streams are asked to tell.
+/// What many clients leave is counted to the token, where streams are asked to report it.
 #[test]
 fn what_is_left_is_counted_to_the_token() {
     const CLIENTS: usize = 6;
@@ -183,15 +183,15 @@ fn what_is_left_is_counted_to_the_token() {
     gateway.wait_in_flight(0);
     // A last request may reach the mock only after this.
     let served = || gateway.mock().stats().totals.requests as usize;
-    let told = |gateway: &Gateway| {
+    let reported = |gateway: &Gateway| {
         let lines = gateway.logged(0);
         let exact = lines.into_iter().filter(|line| line.usage == "exact");
         let tokens = exact.map(|line| line.completion_tokens.parse::<usize>().expect("a number"));
         tokens.collect::<Vec<_>>()
     };
     // Those that left before their request was sent, or while they waited, are none of these.
-    wait_until("all are logged", || told(&gateway).len() == served());
-    assert!(served() > 0 && told(&gateway).iter().all(|&tokens| tokens == 40));
+    wait_until("all are logged", || reported(&gateway).len() == served());
+    assert!(served() > 0 && reported(&gateway).iter().all(|&tokens| tokens == 40));
     assert_eq!(gateway.mock().stats().totals.aborted, 0);
 }
 

@@ -59,7 +59,7 @@ fn used(line: &LogLine) -> (&str, &str, &str) {
     (&line.prompt_tokens, &line.completion_tokens, &line.usage)
 }
 
-/// The only request is logged with the usage that the upstream has told, and counted as one whose
+/// The only request is logged with the usage that the upstream has reported, and counted as one whose
 /// client left; its slot is free.
 #[track_caller]
 fn assert_exact(gateway: &Gateway, status: u16) {

@@ -22,7 +22,7 @@ fn addresses(pid: i32) -> u64 {
     kib.expect("a size") * 1024
 }
 
-/// Clients that send requests until one tells that memory is wanting, and some more.
+/// Clients that send requests until one reports that memory is exhausted, and some more.
 #[track_caller]
 fn load(gateway: &Gateway) {
     let over = Arc::new(AtomicBool::new(false));

@@ -27,7 +27,7 @@ fn plan(faults: &Faults, upstream: &Recorder) -> Plan {
 }
 
 /// One request after the other, each with the failure of one call more to the right, and all
-/// calls after it if `to_the_end`; until there is no such call. Tells how many there were.
+/// calls after it if `to_the_end`; until there is no such call. Reports how many there were.
 /// `None` of `send` is a connection that breaks, or a client that has given up.
 #[track_caller]
 fn sweep(

@@ -317,7 +317,7 @@ fn nginx_tries_its_own_servers_first() {
 }
 
 #[test]
-fn when_nothing_answers_the_client_is_told_so() {
+fn when_nothing_answers_the_client_gets_an_error() {
     let gateway = plan(3, "")
         .upstream(format!("127.0.0.1:{}", closed_port()))
         .start();
@@ -326,9 +326,9 @@ fn when_nothing_answers_the_client_is_told_so() {
     gateway.wait_held(0, 0);
 }
 
-/// A gateway before a gateway: the client is told by the one that it asks.
+/// A gateway before a gateway: the client gets the number of the one that it asks.
 #[test]
-fn the_attempts_of_an_upstream_that_counts_its_own_are_not_told() {
+fn the_attempts_of_an_upstream_that_counts_its_own_are_not_reported() {
     let upstream = RawUpstream::bind();
     let gateway = plan(1, "")
         .upstream(upstream.address())
@@ -340,10 +340,10 @@ fn the_attempts_of_an_upstream_that_counts_its_own_are_not_told() {
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-OpenAI-Attempts: 7\r\nx-openai-attempts: 8\r\n\r\nok",
     );
     let answer = client.join().expect("an answer").expect_status(200);
-    let told = answer
+    let reported = answer
         .headers
         .iter()
         .filter(|(name, _)| name == "x-openai-attempts");
-    let told: Vec<_> = told.map(|(_, value)| value.as_str()).collect();
-    assert_eq!(told, ["1"]);
+    let reported: Vec<_> = reported.map(|(_, value)| value.as_str()).collect();
+    assert_eq!(reported, ["1"]);
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{key, key_gets, key_is, keys, plan, uses};
 
-/// A location that tells how the keys of the pool do.
+/// A location that reports how the keys of the pool do.
 const LISTING: &str = "location = /keys { openai main; return 200 $openai_pool_keys; }";
 
 fn no_healthy_key() -> Refusal {
@@ -39,7 +39,7 @@ fn a_revoked_key_is_used_once() {
 }
 
 #[test]
-fn without_a_key_in_order_the_client_is_told_so() {
+fn without_an_active_key_the_client_gets_an_error() {
     for state in ["revoked", "out_of_quota"] {
         let scenario: String = (1..=3).map(|n| key_is(n, state)).collect();
         let gateway = plan(3, &scenario)
@@ -55,7 +55,7 @@ fn without_a_key_in_order_the_client_is_told_so() {
 }
 
 #[test]
-fn a_client_is_never_told_that_its_own_token_is_wrong() {
+fn a_client_never_gets_the_error_that_its_own_token_is_wrong() {
     let scenario: String = (1..=5).map(|n| key_is(n, "revoked")).collect();
     let gateway = plan(5, &scenario)
         .location("openai_next_key_tries 2;")
@@ -102,15 +102,18 @@ fn keys_of_no_use_are_passed_over_within_the_time_limit() {
 }
 
 #[test]
-fn it_is_told_when_the_first_key_is_tried_again() {
+fn it_is_reported_when_the_first_key_is_tried_again() {
     for (state, seconds) in [("revoked", 50..=60), ("out_of_quota", 3_500..=3_600)] {
         let scenario = key_is(1, state) + &key_is(2, state);
         let gateway = plan(2, &scenario).start();
         for _ in 0..2 {
             let answer = gateway.chat().send();
             assert_eq!(answer.refusal(), no_healthy_key());
-            let told = answer.header("retry-after").and_then(|s| s.parse().ok());
-            assert!(told.is_some_and(|s: u32| seconds.contains(&s)), "{told:?}");
+            let reported = answer.header("retry-after").and_then(|s| s.parse().ok());
+            assert!(
+                reported.is_some_and(|s: u32| seconds.contains(&s)),
+                "{reported:?}"
+            );
         }
     }
 }
@@ -253,7 +256,7 @@ fn an_error_that_comes_in_pieces_is_waited_for() {
 }
 
 #[test]
-fn where_all_keys_are_limited_the_soonest_is_told() {
+fn where_all_keys_are_limited_the_soonest_is_returned() {
     let scenario = key_gets(1, "error = \"rate_limit_exceeded\"\nretry-after = \"90s\"")
         + &key_gets(2, "error = \"rate_limit_exceeded\"\nretry-after = \"50s\"");
     let gateway = plan(2, &scenario).start();

@@ -118,7 +118,7 @@ fn storm(requests: usize, outage: Duration) {
     let limited: Vec<_> = seen.iter().filter(|(.., status)| *status == 429).collect();
     assert!(limited.len() > 50, "{}", limited.len());
     for (at, key, _) in &limited {
-        // The mocks tell when a request came, in whole milliseconds.
+        // The mocks report when a request came, in whole milliseconds.
         let early = seen
             .iter()
             .find(|(other, k, _)| k == key && other > at && *other + 1 < at + COOL_DOWN_MS);

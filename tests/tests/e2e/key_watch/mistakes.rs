@@ -10,7 +10,7 @@ use rustix::process::geteuid;
 use super::{events, next_key, path, plan, replace, start, wait_events, write};
 
 #[test]
-fn a_mistake_is_told_once_and_keeps_the_old_keys() {
+fn a_mistake_is_reported_once_and_keeps_the_old_keys() {
     let upstream = RawUpstream::bind();
     let plan = plan("sk-e2e-a id=a\n").workers(2);
     let plan = plan.server("location = /metrics { openai_auth off; openai_metrics; }");
@@ -102,7 +102,7 @@ fn keys_that_do_not_fit_into_the_zone_are_refused() {
 
 /// Workers of a master that is not root are what the master is.
 #[test]
-fn a_file_that_workers_cannot_read_is_told_of_at_start() {
+fn a_file_that_workers_cannot_read_is_reported_at_start() {
     if !geteuid().is_root() {
         return;
     }
@@ -110,20 +110,23 @@ fn a_file_that_workers_cannot_read_is_told_of_at_start() {
     let private = Permissions::from_mode(0o600);
     fs::set_permissions(path(&gateway, "keys"), private.clone()).expect("it is ours");
     gateway.nginx().reload(2);
-    let told = |gateway: &Gateway| events(gateway, "keys_not_watched");
-    wait_until("it is told", || told(&gateway) > 0);
+    let reported = |gateway: &Gateway| events(gateway, "keys_not_watched");
+    wait_until("it is reported", || reported(&gateway) > 0);
     write(&gateway, "keys", "sk-e2e-b\n");
     wait_events(&gateway, "keys_refused", 1);
     gateway.error_log().wait_for("Permission denied");
     assert_eq!(next_key(&gateway, &upstream), "a");
-    let before = told(&gateway);
+    let before = reported(&gateway);
     gateway.nginx().reload(2);
-    wait_until("it is told again", || told(&gateway) > before);
+    wait_until("it is reported again", || reported(&gateway) > before);
     assert_eq!(next_key(&gateway, &upstream), "b");
     // Once they can read it, they do.
     write(&gateway, "keys", "sk-e2e-c\n");
     fs::set_permissions(path(&gateway, "keys"), Permissions::from_mode(0o644)).expect("ours");
     wait_events(&gateway, "keys_changed", 1);
     assert_eq!(next_key(&gateway, &upstream), "c");
-    assert!(told(&gateway) <= 3, "by one worker of each configuration");
+    assert!(
+        reported(&gateway) <= 3,
+        "by one worker of each configuration"
+    );
 }

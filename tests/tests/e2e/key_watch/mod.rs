@@ -38,7 +38,7 @@ pub(crate) fn replace(gateway: &Gateway, name: &str, keys: &str) {
     fs::rename(path(gateway, "new"), path(gateway, name)).expect("it can be renamed");
 }
 
-/// How many lines of the error log tell of an event.
+/// How many lines of the error log report an event.
 pub(crate) fn events(gateway: &Gateway, name: &str) -> usize {
     let text = gateway.error_log().text();
     let event = format!("\"event\":\"{name}\"");

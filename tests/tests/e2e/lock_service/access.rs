@@ -112,8 +112,8 @@ fn used(plan: Plan) -> Plan {
     .server("location = /open { openai_auth off; openai_metrics; }")
 }
 
-/// The names that the labels `service` of some metrics tell, and how many other lines there are.
-fn told(bed: &Bed, path: &str, token: Option<&str>) -> (Vec<String>, Vec<String>) {
+/// The names that the labels `service` of some metrics report, and how many other lines there are.
+fn reported(bed: &Bed, path: &str, token: Option<&str>) -> (Vec<String>, Vec<String>) {
     let call = bed.gateway.get(path);
     let call = token.map_or(call.clone(), |token| call.token(token));
     let text = call.send().expect_status(200).text().to_owned();
@@ -140,10 +140,10 @@ fn a_service_sees_its_own_figures() {
         bed.gateway.chat().token(token).send().expect_status(200);
     }
     wait_until("both are counted", || {
-        told(&bed, "/metrics", Some(ADMIN)).0.len() >= 2
+        reported(&bed, "/metrics", Some(ADMIN)).0.len() >= 2
     });
     for path in ["/metrics", "/all", "/local"] {
-        let (services, others) = told(&bed, path, Some(TOKEN));
+        let (services, others) = reported(&bed, path, Some(TOKEN));
         assert_eq!(services, ["labeling"], "{path}");
         for sums in [
             "openai_tokens_used_total",
@@ -158,7 +158,7 @@ fn a_service_sees_its_own_figures() {
                 .any(|name| name == "openai_service_active_locks"),
             "{path}"
         );
-        assert_eq!(told(&bed, path, Some(OTHER)).0, ["batch"], "{path}");
+        assert_eq!(reported(&bed, path, Some(OTHER)).0, ["batch"], "{path}");
     }
     for (path, token) in [
         ("/metrics", Some(ADMIN)),
@@ -166,10 +166,10 @@ fn a_service_sees_its_own_figures() {
         ("/local", None),
         ("/open", None),
     ] {
-        let (services, others) = told(&bed, path, token);
+        let (services, others) = reported(&bed, path, token);
         for name in ["labeling", "batch"] {
             assert!(
-                services.iter().any(|told| told == name),
+                services.iter().any(|reported| reported == name),
                 "{path}: {services:?}"
             );
         }

@@ -201,7 +201,7 @@ pub fn seconds(time: &Value) -> i64 {
     days * 86_400 + number(11..13) * 3_600 + number(14..16) * 60 + number(17..19)
 }
 
-/// Whether these are one time, told twice: each is computed from a clock that was read anew, and
+/// Whether these are one time, shown twice: each is computed from a clock that was read anew, and
 /// cut to seconds.
 #[track_caller]
 pub fn is_same_time(a: &Value, b: &Value) -> bool {

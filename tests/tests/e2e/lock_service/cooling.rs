@@ -1,4 +1,4 @@
-//! Whether a service is told the key.
+//! Whether a service receives the key.
 
 use mock_upstream::Scenario;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use super::{Bed, STORES, Store, TOKEN, code, is_same_time, some};
 use e2e::wait_until;
 
 #[test]
-fn the_key_is_told_only_where_the_configuration_says_so() {
+fn the_key_is_shown_only_where_the_configuration_says_so() {
     for (say, key) in [
         ("", Value::Null),
         ("openai_lock_key off;", Value::Null),
@@ -23,7 +23,7 @@ fn the_key_is_told_only_where_the_configuration_says_so() {
     }
 }
 
-/// A key with two slots, whose first request is told for how long it has to be left alone.
+/// A key with two slots, whose first response states for how long it cools down.
 fn limited(store: Store, retry_after: &str) -> Bed {
     let fault = format!(
         "delay = 0\n[[fault]]\nerror = \"rate_limit_exceeded\"\nretry-after = \"{retry_after}\"\ntimes = 1\n"

@@ -54,24 +54,24 @@ fn events_are_lines_of_a_file_with_the_fields_of_the_error_log() {
     let lock = bed.lock(json!({"request_id": "r-1"}));
     bed.release(&lock).expect_status(200);
     for name in ["lock_acquired", "lock_released"] {
-        let told = event(&bed, "events.json", name);
-        assert_eq!(told["level"], "info");
-        let time = told["timestamp"].as_str().expect("a time");
+        let reported = event(&bed, "events.json", name);
+        assert_eq!(reported["level"], "info");
+        let time = reported["timestamp"].as_str().expect("a time");
         assert!(time.len() == 24 && time.ends_with('Z'), "{time}");
-        assert_eq!(told["request_id"], "r-1");
-        assert_eq!(told["lock_id"], lock["lock_id"]);
-        assert_eq!(told["service_name"], "labeling");
-        assert!(told["processing_time_ms"].is_u64(), "{told}");
-        assert_eq!(told, in_error_log(&bed, name));
+        assert_eq!(reported["request_id"], "r-1");
+        assert_eq!(reported["lock_id"], lock["lock_id"]);
+        assert_eq!(reported["service_name"], "labeling");
+        assert!(reported["processing_time_ms"].is_u64(), "{reported}");
+        assert_eq!(reported, in_error_log(&bed, name));
     }
     let lock = bed.lock(json!({}));
     bed.force_release(&lock).expect_status(200);
-    let told = event(&bed, "events.json", "audit");
+    let reported = event(&bed, "events.json", "audit");
     assert_eq!(
-        (&told["level"], &told["lock_id"]),
+        (&reported["level"], &reported["lock_id"]),
         (&json!("warn"), &lock["lock_id"])
     );
-    assert_eq!(told, in_error_log(&bed, "audit"));
+    assert_eq!(reported, in_error_log(&bed, "audit"));
     let all = fs::read_to_string(bed.gateway.dir().join("events.json")).expect("the file");
     assert!(!all.contains("sk-e2e") && !all.contains(ADMIN));
 }
@@ -91,16 +91,16 @@ fn an_event_about_a_request_names_it() {
         .token(super::TOKEN)
         .header("X-Request-ID", "req-of-mine");
     assert_eq!(chat.send().status, 500);
-    let told = event(&bed, "events.json", "attempt_failed");
-    assert_eq!(told["level"], "warn");
+    let reported = event(&bed, "events.json", "attempt_failed");
+    assert_eq!(reported["level"], "warn");
     assert_eq!(
-        (&told["fault"], &told["status"]),
+        (&reported["fault"], &reported["status"]),
         (&json!("status"), &json!(500))
     );
-    assert_eq!(told["request_id"], "req-of-mine");
-    assert_eq!(told["service_name"], "labeling");
-    assert_eq!(told["lock_id"].as_str().map(str::len), Some(32));
-    assert!(told["processing_time_ms"].is_u64(), "{told}");
+    assert_eq!(reported["request_id"], "req-of-mine");
+    assert_eq!(reported["service_name"], "labeling");
+    assert_eq!(reported["lock_id"].as_str().map(str::len), Some(32));
+    assert!(reported["processing_time_ms"].is_u64(), "{reported}");
 }
 
 /// Takes a lock, and has an administrator end it: `lock_acquired` is `info`, `audit` is `warn`.
@@ -128,9 +128,13 @@ fn the_level_is_that_of_the_directive_or_of_the_environment() {
         });
         take_and_force(&bed);
         in_error_log(&bed, "audit");
-        let told: Vec<_> = lines(&bed, "events.json");
-        let told: Vec<_> = told.iter().map(|line| &line["event"]).collect();
-        assert_eq!(told.len(), expected, "{level} {variable:?}: {told:?}");
+        let reported: Vec<_> = lines(&bed, "events.json");
+        let reported: Vec<_> = reported.iter().map(|line| &line["event"]).collect();
+        assert_eq!(
+            reported.len(),
+            expected,
+            "{level} {variable:?}: {reported:?}"
+        );
     }
 }
 
@@ -159,9 +163,9 @@ fn the_file_is_opened_anew_and_may_come_and_go_by_reload() {
         !lines(&bed, "other.json").is_empty()
     });
     bed.gateway.reload(|plan| plan.file("events.conf", ""));
-    let told = lines(&bed, "other.json").len();
+    let reported = lines(&bed, "other.json").len();
     take_and_force(&bed);
-    assert_eq!(lines(&bed, "other.json").len(), told);
+    assert_eq!(lines(&bed, "other.json").len(), reported);
 }
 
 #[test]

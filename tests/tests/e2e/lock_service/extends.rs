@@ -134,7 +134,7 @@ fn an_extend_whose_nodes_go_is_refused() {
     bed.wait_free();
 }
 
-/// A worker that is told to leave stays for what it has asked the nodes.
+/// A worker that is stopped gracefully stays for what it has asked the nodes.
 #[test]
 fn a_reload_drops_no_call() {
     for answered in [true, false] {
@@ -210,7 +210,7 @@ fn contend(store: Store, workers: usize, time: Duration) {
                         let answer = bed.extend(lock, for_s);
                         if answer.status == 200 {
                             let end = seconds(&answer.json()["lock_info"]["expires_at"]);
-                            // Times are cut to seconds, and told by two clocks.
+                            // Times are cut to seconds, and reported by two clocks.
                             let soonest = known.max(asked_at + for_s as i64) - 2;
                             assert!(end >= soonest, "ends at {end}, before {soonest}");
                             latest.fetch_max(end, SeqCst);
@@ -256,7 +256,7 @@ fn contend(store: Store, workers: usize, time: Duration) {
     check_end(&bed, &lock, latest.into_inner());
 }
 
-/// All is as it was told, and nothing is stuck.
+/// Everything is as reported, and nothing is stuck.
 fn check_end(bed: &Bed, lock: &Value, latest: i64) {
     let longer = || {
         let answer = bed.extend(lock, 60);
@@ -268,7 +268,7 @@ fn check_end(bed: &Bed, lock: &Value, latest: i64) {
         end.is_some()
     });
     assert!(end >= Some(latest - 2), "{end:?} is before {latest}");
-    wait_until("the nodes keep it for as long as was told", || {
+    wait_until("the nodes keep it for as long as reported", || {
         let left_s = latest - unix_now() - 2;
         bed.left().iter().all(|&left| left >= left_s * 1_000)
     });

@@ -134,27 +134,27 @@ fn an_upstream_that_fails_is_named() {
     wait_until("all requests are counted", || {
         health()["pools"][0]["recent_failed"] == 5
     });
-    let told = health();
-    let upstream = &told["upstreams"][0];
+    let reported = health();
+    let upstream = &reported["upstreams"][0];
     assert_eq!(
         *upstream,
         json!({"upstream": "upstream", "status": "degraded", "circuit": "open",
                "recent_attempts": 5, "recent_failed": 5})
     );
-    assert_eq!(told["pools"][0]["recent_requests"], 5);
-    let findings = told["findings"].as_array().expect("a list");
+    assert_eq!(reported["pools"][0]["recent_requests"], 5);
+    let findings = reported["findings"].as_array().expect("a list");
     let of = |subject: &str| {
         let mut findings = findings.iter();
         findings
             .find(|finding| finding["subject"] == subject)
-            .unwrap_or_else(|| panic!("{told}"))
+            .unwrap_or_else(|| panic!("{reported}"))
     };
     let upstream = of("upstream");
     assert_eq!(upstream["name"], "upstream");
     let message = upstream["message"].as_str().expect("a message");
     assert!(message.contains("circuit of upstream is open"), "{message}");
     assert_eq!(of("pool")["name"], "main");
-    assert!(!told.to_string().contains("sk-e2e"));
+    assert!(!reported.to_string().contains("sk-e2e"));
 }
 
 /// Where no circuit is, as the upstream is known by a variable only.
@@ -169,9 +169,9 @@ fn a_pool_whose_requests_fail_is_named() {
         call.send().expect_status(502);
     }
     wait_until("it is degraded", || {
-        let told = bed.gateway.get("/health").send().expect_status(200).json();
-        told["status"] == "degraded"
-            && told["findings"][0]["message"]
+        let reported = bed.gateway.get("/health").send().expect_status(200).json();
+        reported["status"] == "degraded"
+            && reported["findings"][0]["message"]
                 == "8 of 8 requests of pool main failed in the last minute."
     });
 }
@@ -183,9 +183,9 @@ fn servers_that_answer_errors_do_not_vote() {
     let bed = Bed::new(Store::Redlock, 1);
     let health = || {
         let answer = bed.gateway.get("/health").send();
-        let told = answer.json();
-        let nodes = told["pools"][0]["nodes"].clone();
-        (answer.status, told["status"].clone(), nodes)
+        let reported = answer.json();
+        let nodes = reported["pools"][0]["nodes"].clone();
+        (answer.status, reported["status"].clone(), nodes)
     };
     let voting = || {
         let metrics = bed.get("/metrics").send().expect_status(200);
@@ -201,8 +201,8 @@ fn servers_that_answer_errors_do_not_vote() {
         health() == (200, json!("degraded"), nodes)
     });
     assert_eq!(voting(), "2");
-    let told = bed.gateway.get("/v1/status").token(super::ADMIN).send();
-    assert_eq!(told.json()["pools"][0]["nodes"][0]["error"], "OOM");
+    let reported = bed.gateway.get("/v1/status").token(super::ADMIN).send();
+    assert_eq!(reported.json()["pools"][0]["nodes"][0]["error"], "OOM");
     bed.nodes[1].ask("CONFIG SET maxmemory 1");
     wait_until("it is unhealthy", || {
         let nodes = json!(["failing", "failing", "up"]);

@@ -124,7 +124,7 @@ fn a_lock_outlives_its_machine() {
     other.gateway.wait_held(0, 0);
 }
 
-/// Nodes that forget a lock are told of it again.
+/// Nodes that forget a lock get it again.
 #[test]
 fn a_lock_is_put_back_where_it_was_forgotten() {
     let mut bed = Bed::with(Store::Redlock, 1, "lease_ttl 1s;", "", |plan| plan);

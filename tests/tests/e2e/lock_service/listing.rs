@@ -72,9 +72,9 @@ fn context_is_shortened() {
     bed.release(&lock).expect_status(200);
 }
 
-/// A listing names keys by their ids, and tells no token.
+/// A listing names keys by their ids, and reports no token.
 #[test]
-fn no_secret_is_told() {
+fn no_secret_is_reported() {
     let bed = Bed::new(Store::Shm, 1);
     let lock = bed.lock(json!({}));
     for path in [

@@ -350,7 +350,7 @@ fn a_lock_is_its_owners() {
 }
 
 #[test]
-fn mistakes_in_the_configuration_are_told() {
+fn mistakes_in_the_configuration_are_reported() {
     let clients = |plan: Plan| plan.environment("T", TOKEN).clients("client a env:T;");
     let place = |text: &str| Plan::new().server(&format!("location /x {{ {text} }}"));
     let cases = [

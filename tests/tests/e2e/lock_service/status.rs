@@ -1,4 +1,4 @@
-//! What the status page is told.
+//! What the status page receives.
 
 use e2e::{Plan, wait_until};
 use mock_upstream::Scenario;
@@ -18,7 +18,7 @@ fn status(bed: &Bed) -> Value {
 }
 
 #[test]
-fn only_an_administrator_is_told() {
+fn only_an_administrator_sees_it() {
     let bed = Bed::new(Store::Shm, 1);
     let get = |token: Option<&str>| {
         let call = bed.gateway.get("/v1/status");
@@ -39,16 +39,16 @@ fn only_an_administrator_is_told() {
 }
 
 #[test]
-fn it_tells_of_pools_keys_slots_and_waiters() {
+fn it_reports_pools_keys_slots_and_waiters() {
     for store in STORES {
         let bed = Bed::with(store, 1, "", "", slow);
         let mut stream = bed.gateway.chat().token(OTHER).events();
         stream.next().expect("a first event");
         let waits = bed.gateway.chat().token(TOKEN).spawn_events();
         bed.gateway.wait_held(1, 1);
-        let told = status(&bed);
-        assert_eq!(told["status"], "healthy");
-        let pool = &told["pools"][0];
+        let reported = status(&bed);
+        assert_eq!(reported["status"], "healthy");
+        let pool = &reported["pools"][0];
         assert_eq!(
             pool["waiters"],
             json!([{"client": "labeling", "priority": 0, "count": 1}])
@@ -65,8 +65,8 @@ fn it_tells_of_pools_keys_slots_and_waiters() {
         let nodes = pool["nodes"].as_array().expect("a list");
         assert_eq!(nodes.len(), bed.nodes.len());
         assert!(nodes.iter().all(|node| node["state"] == "up"));
-        assert_eq!(told["locks"][0]["client"], "batch");
-        assert!(!told.to_string().contains("sk-e2e"));
+        assert_eq!(reported["locks"][0]["client"], "batch");
+        assert!(!reported.to_string().contains("sk-e2e"));
         drop(stream);
         drop(waits.join().expect("a stream"));
         bed.gateway.wait_held(0, 0);

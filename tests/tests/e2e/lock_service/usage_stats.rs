@@ -25,7 +25,7 @@ fn metric(bed: &Bed, series: &str) -> Option<f64> {
 }
 
 #[test]
-fn what_a_release_tells_counts_once() {
+fn what_a_release_reports_counts_once() {
     for store in STORES {
         let bed = Bed::new(store, 1);
         let lock = bed.lock(json!({}));

@@ -28,11 +28,11 @@ fn plan() -> Plan {
 
 #[track_caller]
 pub(crate) fn assert_refused(plan: &Plan, says: &[&str]) {
-    assert_told(&plan.check(), says);
+    assert_reported(&plan.check(), says);
 }
 
 #[track_caller]
-fn assert_told(test: &ConfigTest, says: &[&str]) {
+fn assert_reported(test: &ConfigTest, says: &[&str]) {
     assert!(!test.ok, "accepted, instead of saying {says:?}");
     let lines = test.emergencies();
     assert_eq!(
@@ -46,7 +46,7 @@ fn assert_told(test: &ConfigTest, says: &[&str]) {
     for secret in ["sk-e2e", "token-of"] {
         assert!(
             !test.output.contains(secret),
-            "a secret is told: {}",
+            "a secret is reported: {}",
             test.output
         );
     }

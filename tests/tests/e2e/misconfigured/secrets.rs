@@ -134,9 +134,9 @@ const PASSWORDS: &[(In, &str)] = &[
     (In::Upstream, "probe http://127.0.0.1:1/ password=%;"),
 ];
 
-/// One line says what is wrong, and does not tell the secret.
+/// One line says what is wrong, and does not report the secret.
 #[track_caller]
-fn assert_not_told(place: In, text: &str, secret: &str) {
+fn assert_not_reported(place: In, text: &str, secret: &str) {
     let text = text.replace('%', secret);
     let test = place.plan(&text).check();
     assert!(!test.ok, "{text} is accepted");
@@ -147,18 +147,18 @@ fn assert_not_told(place: In, text: &str, secret: &str) {
 }
 
 #[test]
-fn a_key_or_token_in_the_wrong_place_is_not_told() {
+fn a_key_or_token_in_the_wrong_place_is_not_reported() {
     for &(place, text) in EVERY_VALUE {
         for secret in [KEY, RANDOM] {
-            assert_not_told(place, text, secret);
+            assert_not_reported(place, text, secret);
         }
     }
 }
 
 #[test]
-fn a_password_in_the_wrong_place_is_not_told() {
+fn a_password_in_the_wrong_place_is_not_reported() {
     for &(place, text) in PASSWORDS {
-        assert_not_told(place, text, PASSWORD);
+        assert_not_reported(place, text, PASSWORD);
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use e2e::{ConfigTest, Shipped, workspace};
 
-use super::assert_told;
+use super::assert_reported;
 
 /// A configuration without mistakes.
 const SOUND: &str = r#"load_module modules/ngx_http_openai_module.so;
@@ -83,7 +83,7 @@ fn line_of(test: &ConfigTest, dir: &Path) -> Option<String> {
 #[track_caller]
 fn assert_explained(shipped: &Shipped, line: Option<&str>, says: &[&str]) {
     let test = shipped.test();
-    assert_told(&test, says);
+    assert_reported(&test, says);
     assert_eq!(
         line_of(&test, shipped.path()).as_deref(),
         line,

@@ -82,7 +82,11 @@ fn what_one_machine_learns_of_a_key_all_know_and_those_that_start_later() {
         serve(&two, 4);
         assert_eq!(uses(&one), 1, "{state}");
         let log = two.error_log().text();
-        assert_eq!(log.matches("\"key_cooling_down\"").count(), 1, "told once");
+        assert_eq!(
+            log.matches("\"key_cooling_down\"").count(),
+            1,
+            "reported once"
+        );
     }
 }
 
@@ -145,15 +149,15 @@ fn what_is_no_record_is_ignored() {
         "\"k9 revoked 1 60000\"",
         "\"k1 asleep 1 60000\"",
     ] {
-        let told = nodes[0].number(&format!("PUBLISH {{main}}:c {message}"));
-        assert!(told > 0);
+        let reported = nodes[0].number(&format!("PUBLISH {{main}}:c {message}"));
+        assert!(reported > 0);
     }
     serve(&gateway, 4);
     assert_eq!(uses(&gateway), 2, "each in turn");
 }
 
 #[test]
-fn a_pool_of_one_machine_tells_nobody() {
+fn a_pool_of_one_machine_sends_nothing() {
     let nodes = Redis::group(1);
     let gateway = machine(&nodes, "revoked", "shm")
         .pool("locked", "key sk-e2e-locked-0001 id=locked; store locks;")

@@ -87,7 +87,7 @@ fn nodes_that_answer_errors_or_forget() {
     );
 }
 
-/// None of them is of use, and each tells why, once; the others do.
+/// None of them is of use, and each reports why, once; the others do.
 #[test]
 fn nodes_that_cannot_be_nodes() {
     let mut nodes = Redis::group(5);
@@ -119,9 +119,9 @@ fn nodes_that_cannot_be_nodes() {
         let mut lines = text.lines().filter(|line| line.contains(&name));
         let line = lines.next().expect("a line");
         assert!(line.contains(reason), "{line}");
-        assert_eq!(lines.next(), None, "told once");
+        assert_eq!(lines.next(), None, "reported once");
     }
-    assert!(!text.contains("pa-ss"), "a password is told");
+    assert!(!text.contains("pa-ss"), "a password is reported");
 }
 
 #[test]

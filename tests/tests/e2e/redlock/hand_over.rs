@@ -4,9 +4,9 @@ use e2e::{Exchange, Gateway, RawClient, RawUpstream, Redis, post, wait_until};
 
 use super::{LOCK, holders, number, plan, plan_with, wait_states};
 
-/// The location tells the upstream the fence of each request: of two workers, the first to end its
+/// The location sends the upstream the fence of each request: of two workers, the first to end its
 /// request need not be the first to log it.
-const TELL_FENCE: &str = "proxy_set_header X-Fence $openai_fence;";
+const SEND_FENCE: &str = "proxy_set_header X-Fence $openai_fence;";
 
 fn fence_of(exchange: &Exchange) -> u64 {
     number(exchange.header("x-fence").expect("a fence"))
@@ -19,7 +19,7 @@ fn nonces(in_group: &str, requests: usize) -> Vec<String> {
     let upstream = RawUpstream::bind();
     let gateway = plan_with(&nodes, in_group, "")
         .workers(2)
-        .location(TELL_FENCE)
+        .location(SEND_FENCE)
         .upstream(upstream.address())
         .start();
     wait_states(&gateway, "up,up,up");
@@ -66,7 +66,7 @@ fn those_who_wait_here_take_the_lock_over() {
 }
 
 #[test]
-fn the_lock_is_not_handed_over_when_told_so() {
+fn the_lock_is_not_handed_over_if_so_configured() {
     assert_eq!(runs(&nonces("hand_over 0;", 4)), [1; 4]);
 }
 
@@ -86,7 +86,7 @@ fn fences_rise_from_hand_over_to_hand_over_with_a_clock_that_is_behind() {
     let upstream = RawUpstream::bind();
     let gateway = plan(&nodes)
         .workers(2)
-        .location(TELL_FENCE)
+        .location(SEND_FENCE)
         .upstream(upstream.address())
         .start();
     wait_states(&gateway, "up,up,up");

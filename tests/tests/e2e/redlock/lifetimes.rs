@@ -149,7 +149,7 @@ fn a_lock_that_was_lost_while_nodes_stood_still_is_not_restored() {
 
 /// An nginx that ends at once gives back what it holds: who comes next need not wait.
 #[test]
-fn locks_are_given_back_when_nginx_is_told_to_end_at_once() {
+fn locks_are_released_when_nginx_is_stopped_at_once() {
     let nodes = Redis::group(3);
     let (mut gateway, upstream) = start(&nodes, "", "");
     let (events, mut exchange) = reload::stream(&gateway, &upstream);

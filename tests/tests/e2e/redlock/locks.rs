@@ -126,7 +126,7 @@ fn a_stream_that_outlives_the_ttl_keeps_its_lock() {
     wait_gone(&nodes, LOCK);
 }
 
-/// A worker that is told to end prolongs the locks of its streams, and gives them back.
+/// A worker that is stopped prolongs the locks of its streams, and gives them back.
 #[test]
 fn a_stream_of_an_old_worker_keeps_its_lock() {
     let nodes = Redis::group(3);

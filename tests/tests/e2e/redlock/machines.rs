@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{number, on_group, plan, plan_with, status, wait_states};
 use crate::reload;
 
-/// Two machines before one upstream, which is told which one calls.
+/// Two machines before one upstream, which receives the name of the caller.
 fn two_machines(nodes: &[Redis], upstream: &RawUpstream, plan: impl Fn() -> Plan) -> [Gateway; 2] {
     ["a", "b"].map(|name| {
         let gateway = plan()
@@ -168,7 +168,7 @@ fn what_is_free_is_found_among_what_others_hold() {
     let [a, b] = &machines;
     let mut streams: Vec<_> = (0..7).map(|_| reload::stream(a, &upstream)).collect();
     streams.push(reload::stream(b, &upstream));
-    // All are held now. Who may not wait is told so.
+    // All are held now. A request that may not wait gets an error.
     b.chat().send().expect_status(429);
     a.chat().send().expect_status(429);
     a.wait_held(8, 0);
@@ -191,7 +191,7 @@ fn what_is_free_is_found_among_what_others_hold() {
 }
 
 #[test]
-fn variables_tell_how_the_lock_was_taken_and_how_the_nodes_do() {
+fn variables_report_how_the_lock_was_taken_and_how_the_nodes_do() {
     let mut nodes = Redis::group(3);
     let gateway = plan(&nodes).start();
     wait_states(&gateway, "up,up,up");
@@ -200,10 +200,10 @@ fn variables_tell_how_the_lock_was_taken_and_how_the_nodes_do() {
     gateway.chat().send().expect_status(200);
     let line = gateway.logged(1).remove(0);
     assert_eq!((&*line.lock_rounds, &*line.lock_votes), ("1", "2"));
-    let told = status(&gateway);
-    assert_eq!(told["locked"], 1, "{told}");
+    let reported = status(&gateway);
+    assert_eq!(reported["locked"], 1, "{reported}");
     for (at, redis) in nodes.iter().enumerate() {
-        let node = &told["nodes"][at];
+        let node = &reported["nodes"][at];
         assert_eq!(node["node"], format!("127.0.0.1:{}", redis.port()));
         let granted = u64::from(at < 2);
         assert_eq!(node["granted"], json!(granted), "{node}");
@@ -213,8 +213,8 @@ fn variables_tell_how_the_lock_was_taken_and_how_the_nodes_do() {
         );
     }
     assert!(
-        told["nodes"][0]["round_trip_us"].as_u64() > Some(0),
-        "{told}"
+        reported["nodes"][0]["round_trip_us"].as_u64() > Some(0),
+        "{reported}"
     );
 }
 

@@ -51,7 +51,7 @@ fn assert_refused(plan: &Plan, says: &[&str]) {
     }
     assert!(
         !test.output.contains("pa-ss"),
-        "a password is told: {}",
+        "a password is reported: {}",
         test.output
     );
 }

@@ -62,7 +62,7 @@ fn a_slot_that_another_holds_is_free_when_it_is_given_back() {
 }
 
 #[test]
-fn those_who_wait_in_vain_or_not_at_all_are_refused() {
+fn requests_that_get_no_key_are_refused() {
     for wait in ["wait 2s;", "wait 0;"] {
         let nodes = Redis::group(3);
         let gateway = plan_with(&nodes, "", wait).start();

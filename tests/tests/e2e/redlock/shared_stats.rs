@@ -1,4 +1,4 @@
-//! Machines that share a group tell of what all of them have counted, whatever dies.
+//! Machines that share a group report what all of them have counted, whatever dies.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -47,8 +47,8 @@ fn stats(gateway: &Gateway) -> Value {
     answer.expect_status(200).json()
 }
 
-/// Requests and tokens of each service, as a machine tells them.
-fn told(gateway: &Gateway) -> Vec<(String, u64, u64)> {
+/// Requests and tokens of each service, as a machine reports them.
+fn reported(gateway: &Gateway) -> Vec<(String, u64, u64)> {
     let stats = stats(gateway);
     let services = stats["services"].as_array().expect("services");
     let service = |service: &Value| {
@@ -64,16 +64,19 @@ fn told(gateway: &Gateway) -> Vec<(String, u64, u64)> {
 }
 
 fn requests(gateway: &Gateway) -> u64 {
-    told(gateway).into_iter().map(|(_, count, _)| count).sum()
+    reported(gateway)
+        .into_iter()
+        .map(|(_, count, _)| count)
+        .sum()
 }
 
-/// Waits until all machines tell of so many requests; more would be too many.
+/// Waits until all machines report so many requests; more would be too many.
 #[track_caller]
 fn wait_requests(machines: &[&Gateway], wanted: u64) {
     for gateway in machines {
-        wait_until(&format!("{wanted} requests are told of"), || {
+        wait_until(&format!("{wanted} requests are reported"), || {
             let now = requests(gateway);
-            assert!(now <= wanted, "{now} of {wanted}: {:?}", told(gateway));
+            assert!(now <= wanted, "{now} of {wanted}: {:?}", reported(gateway));
             now == wanted
         });
     }
@@ -92,15 +95,15 @@ fn wait_rows(nodes: &[Redis], services: u64) {
 }
 
 #[test]
-fn each_machine_tells_what_all_have_counted() {
+fn each_machine_reports_what_all_have_counted() {
     let nodes = Redis::group(3);
     let (mut a, b) = (machine(&nodes), machine(&nodes));
     send(&a, APP, 5);
     send(&a, BATCH, 2);
     send(&b, APP, 3);
     wait_requests(&[&a, &b], 10);
-    let all = told(&a);
-    assert_eq!(all, told(&b));
+    let all = reported(&a);
+    assert_eq!(all, reported(&b));
     let counts: Vec<_> = all
         .iter()
         .map(|(name, count, _)| (&**name, *count))
@@ -118,7 +121,7 @@ fn each_machine_tells_what_all_have_counted() {
     send(&a, APP, 1);
     send(&b, BATCH, 1);
     wait_requests(&[&a, &b], 12);
-    // The worker that tells the nodes dies; another does it.
+    // The worker that sends to the nodes dies; another does it.
     let worker = a.nginx().worker_pids()[0];
     a.nginx().kill_worker(worker);
     wait_until("there is another worker", || {
@@ -168,7 +171,7 @@ fn a_file_of_totals_adds_nothing_to_what_the_nodes_know() {
         wait_requests(&[&a, &b], total);
         a.crash();
         wait_requests(&[&a, &b], total);
-        // In order, so that it is written; nobody is told twice.
+        // In order, so that it is written; no machine receives it twice.
         a.restart();
         wait_requests(&[&a, &b], total);
     }
@@ -179,7 +182,7 @@ fn a_file_of_totals_adds_nothing_to_what_the_nodes_know() {
     a.restart();
     assert_eq!(requests(&a), total + 1);
     drop(b);
-    // And nodes are told what they have missed, also of the nginx before.
+    // And nodes receive what they have missed, also of the nginx before.
     send(&a, BATCH, 2);
     a.restart();
     assert_eq!(requests(&a), total + 3);
@@ -190,7 +193,7 @@ fn a_file_of_totals_adds_nothing_to_what_the_nodes_know() {
 }
 
 #[test]
-fn what_was_counted_last_is_told_when_a_machine_ends_in_order() {
+fn what_was_counted_last_is_reported_when_a_machine_ends_in_order() {
     let nodes = Redis::group(3);
     let mut a = plan(&nodes, "stats_interval 1h;").start();
     wait_until("the nodes are connected", || {
@@ -274,7 +277,7 @@ fn a_quota_is_for_all_machines_and_outlives_them() {
 }
 
 #[test]
-fn a_minority_is_enough_to_tell() {
+fn a_minority_is_enough_to_report() {
     let mut nodes = Redis::group(3);
     nodes[1].kill();
     nodes[2].kill();
@@ -337,12 +340,12 @@ fn rows_that_cannot_be_are_not_taken_from_nodes() {
         }
         redis.ask("HSET {@stats}:i changes 1000010");
     }
-    wait_until("the last row is told of", || {
-        told(&a)
+    wait_until("the last row is reported", || {
+        reported(&a)
             .iter()
             .any(|(name, requests, _)| name == "ops" && *requests == 4)
     });
-    let all = told(&a);
+    let all = reported(&a);
     let names: Vec<_> = all
         .iter()
         .map(|(name, requests, _)| (&**name, *requests))

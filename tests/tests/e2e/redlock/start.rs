@@ -45,9 +45,9 @@ fn nginx_starts_without_redis_and_heals_when_it_comes() {
     assert_eq!(events(&gateway, "redis_node_up").len(), 6);
 }
 
-/// Two of three are there, and one comes and goes: that is told each time.
+/// Two of three are there, and one comes and goes: that is reported each time.
 #[test]
-fn a_node_that_comes_and_goes_is_told_of_each_time() {
+fn a_node_that_comes_and_goes_is_reported_each_time() {
     let mut nodes = Redis::group(3);
     let gateway = plan_with(&nodes, "", "lease_ttl 1s;").start();
     wait_states(&gateway, "up,up,up");

@@ -162,8 +162,8 @@ fn nodes_that_speak_no_tls() {
 
 /// The name that it asks for goes out in the clear.
 #[test]
-fn the_name_of_a_host_is_told_to_it_and_an_address_is_not() {
-    for (name, is_told) in [("redis.example", true), ("127.0.0.1", false)] {
+fn the_name_of_a_host_is_sent_to_it_and_an_address_is_not() {
+    for (name, is_reported) in [("redis.example", true), ("127.0.0.1", false)] {
         let (sender, receiver) = mpsc::channel();
         let port = serve(move |mut stream| {
             let mut hello = [0; 4096];
@@ -177,7 +177,7 @@ fn the_name_of_a_host_is_told_to_it_and_an_address_is_not() {
         let hello = receiver.recv_timeout(patience()).expect("a hello");
         assert_eq!(hello[0], 22, "a handshake");
         let hello = String::from_utf8_lossy(&hello);
-        assert_eq!(hello.contains(name), is_told);
+        assert_eq!(hello.contains(name), is_reported);
         drop(gateway);
     }
 }

@@ -1,4 +1,4 @@
-//! What variables tell of routes, and what nginx can make of them.
+//! What variables report about routes, and what nginx can make of them.
 
 use e2e::Gateway;
 
@@ -11,7 +11,7 @@ const ROUTES: &str = "
     alias fast gpt-4o-mini;";
 
 /// The last line of the log, after so many requests.
-fn told(gateway: &Gateway, requests: usize) -> [String; 5] {
+fn reported(gateway: &Gateway, requests: usize) -> [String; 5] {
     let line = gateway.logged(requests).pop().expect("a line");
     [
         line.model,
@@ -23,7 +23,7 @@ fn told(gateway: &Gateway, requests: usize) -> [String; 5] {
 }
 
 #[test]
-fn the_log_tells_where_a_request_went() {
+fn the_log_reports_where_a_request_went() {
     let second = second();
     let gateway = plan(&second.addr().to_string(), ROUTES).start();
     for (requests, (model, expected)) in (1..).zip([
@@ -34,7 +34,7 @@ fn the_log_tells_where_a_request_went() {
         ("nobodys", ["nobodys", "nobodys", "", "", ""]),
     ]) {
         chat(&gateway, model).send();
-        assert_eq!(told(&gateway, requests), expected);
+        assert_eq!(reported(&gateway, requests), expected);
     }
 }
 
@@ -66,5 +66,8 @@ fn a_target_without_an_upstream_leaves_the_variable_empty() {
         .start();
     chat(&gateway, "plain").send().expect_status(500);
     assert_eq!(served(&gateway, &second), (0, 0));
-    assert_eq!(told(&gateway, 1), ["plain", "plain", "plain", "", "cloud"]);
+    assert_eq!(
+        reported(&gateway, 1),
+        ["plain", "plain", "plain", "", "cloud"]
+    );
 }

@@ -176,7 +176,7 @@ fn nothing_is_taken_for_who_has_used_up_its_quota() {
 }
 
 #[test]
-fn a_lock_that_is_held_is_told_again_although_the_quota_is_used_up() {
+fn a_lock_that_is_held_is_returned_again_although_the_quota_is_used_up() {
     // A lock counts as a request.
     let gateway = plan("quota app requests=2/month;").start();
     let body = json!({"service_name": "labeling", "request_id": "one"}).to_string();

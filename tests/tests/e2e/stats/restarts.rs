@@ -87,7 +87,7 @@ fn series(gateway: &Gateway) -> Vec<String> {
     lines.map(str::to_owned).collect()
 }
 
-/// What the stats tell, but for the time.
+/// What the stats report, but for the time.
 fn figures(gateway: &Gateway) -> Value {
     let mut figures = stats(gateway, ADMIN, "");
     figures["timestamp"].take();
@@ -219,7 +219,7 @@ fn what_is_no_file_of_totals_is_put_aside() {
         let mut gateway = kept.plan("").loses_workers().start();
         assert_eq!(requests(&gateway), 0, "{why}");
         gateway.error_log().wait_for("stats_file_rejected");
-        // Nor is it told again by who takes the place of a worker.
+        // The worker that replaces another does not report it again.
         for pid in gateway.nginx().worker_pids() {
             gateway.nginx().kill_worker(pid);
             wait_until("there is another worker", || {
@@ -241,7 +241,7 @@ fn what_is_no_file_of_totals_is_put_aside() {
 }
 
 #[test]
-fn a_place_that_cannot_be_written_is_told_once_and_nothing_else_suffers() {
+fn a_place_that_cannot_be_written_is_reported_once_and_nothing_else_suffers() {
     let kept = Kept::new();
     let gateway = kept.plan("").start();
     fs::set_permissions(kept.0.path(), fs::Permissions::from_mode(0o555))
@@ -349,8 +349,8 @@ fn upgrade(gateway: &Gateway, old: &Master) -> Master {
         let new = new.as_raw_nonzero();
         let list = fs::read_to_string(format!("/proc/{new}/task/{new}/children"));
         let (list, text) = (list.unwrap_or_default(), gateway.error_log().text());
-        let told = |pid: &&str| text.contains(&format!("start worker process {pid}\n"));
-        list.split_whitespace().filter(told).count() == 2
+        let reported = |pid: &&str| text.contains(&format!("start worker process {pid}\n"));
+        list.split_whitespace().filter(reported).count() == 2
     });
     Master(new)
 }

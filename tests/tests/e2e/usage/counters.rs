@@ -1,4 +1,4 @@
-//! Totals over all workers, as `/metrics` tells them.
+//! Totals over all workers, as `/metrics` reports them.
 
 use std::thread;
 use std::time::Duration;

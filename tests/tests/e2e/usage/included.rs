@@ -4,7 +4,7 @@ use e2e::{Gateway, Plan, RawUpstream};
 use mock_upstream::Scenario;
 use serde_json::Value;
 
-use super::{call, only_line, told};
+use super::{call, only_line, reported};
 
 const ASKS: &str = "openai_include_usage on;";
 
@@ -36,7 +36,7 @@ fn seen(gateway: &Gateway, body: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_usage_is_told_and_the_client_sees_nothing_of_it() {
+fn the_usage_is_reported_and_the_client_sees_nothing_of_it() {
     let plain = Plan::new().start();
     let expected = seen(&plain, &chat(r#","stream":true"#));
     assert_eq!(
@@ -53,7 +53,11 @@ fn the_usage_is_told_and_the_client_sees_nothing_of_it() {
     ] {
         let gateway = plan("").start();
         assert_eq!(seen(&gateway, &body), expected, "{body}");
-        assert_eq!(told(&only_line(&gateway)), ("6", "3", "exact"), "{body}");
+        assert_eq!(
+            reported(&only_line(&gateway)),
+            ("6", "3", "exact"),
+            "{body}"
+        );
     }
 }
 
@@ -64,7 +68,7 @@ fn it_makes_no_difference_how_the_stream_is_cut() {
     for split in [1, 7, 64, 333] {
         let gateway = plan(&format!("[[fault]]\nsplit = {split}")).start();
         assert_eq!(seen(&gateway, &chat(r#","stream":true"#)), expected);
-        assert_eq!(told(&only_line(&gateway)), ("6", "3", "exact"));
+        assert_eq!(reported(&only_line(&gateway)), ("6", "3", "exact"));
     }
 }
 
@@ -82,7 +86,7 @@ fn long_streams_come_whole_to_slow_clients() {
     assert_eq!(text.matches("\"content\":\"").count(), 20_000 + 1);
     assert_eq!(text.matches("data: [DONE]").count(), 1);
     assert!(!text.contains("prompt_tokens"));
-    assert_eq!(told(&only_line(&gateway)), ("6", "20000", "exact"));
+    assert_eq!(reported(&only_line(&gateway)), ("6", "20000", "exact"));
 }
 
 #[test]
@@ -91,7 +95,7 @@ fn a_client_that_asks_sees_its_usage() {
     let gateway = plan("").start();
     let answer = gateway.chat_with(body).send().expect_status(200);
     assert_eq!(answer.text().matches("\"prompt_tokens\":6").count(), 1);
-    assert_eq!(told(&only_line(&gateway)), ("6", "3", "exact"));
+    assert_eq!(reported(&only_line(&gateway)), ("6", "3", "exact"));
 }
 
 #[test]
@@ -128,7 +132,7 @@ fn a_body_in_a_file_is_asked_too() {
     let answer = gateway.chat_with(body).send().expect_status(200);
     assert_eq!(answer.said(), "powered by openai");
     let line = only_line(&gateway);
-    assert_eq!(told(&line), ("75004", "3", "exact"));
+    assert_eq!(reported(&line), ("75004", "3", "exact"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! How keys and circuits do, as `/metrics` tells it.
+//! How keys and circuits do, as `/metrics` reports it.
 
 use e2e::Gateway;
 
@@ -26,9 +26,9 @@ fn each_attempt_counts_for_its_key() {
         .location("openai_next_key_tries 4;")
         .start();
     gateway.chat().send().expect_status(200);
-    let told =
+    let reported =
         |name, key: &str, more: &str| value(&gateway, name, &[&format!("key=\"{key}\""), more]);
-    let attempts = |key, verdict| told("openai_key_attempts_total", key, verdict);
+    let attempts = |key, verdict| reported("openai_key_attempts_total", key, verdict);
     for (key, verdict, ok) in [
         ("k1", "verdict=\"invalid_key\"", 0.0),
         ("k2", "verdict=\"rate_limited\"", 0.0),
@@ -44,11 +44,11 @@ fn each_attempt_counts_for_its_key() {
         ("k3", "state=\"active\""),
         ("k4", "state=\"active\""),
     ] {
-        assert_eq!(told("openai_key_state", key, state), Some(1.0), "{key}");
+        assert_eq!(reported("openai_key_state", key, state), Some(1.0), "{key}");
     }
-    let left = told("openai_key_cooldown_seconds", "k2", "").expect("it is cooling down");
+    let left = reported("openai_key_cooldown_seconds", "k2", "").expect("it is cooling down");
     assert!((500.0..=600.0).contains(&left), "{left}");
-    assert_eq!(told("openai_key_cooldown_seconds", "k4", ""), None);
+    assert_eq!(reported("openai_key_cooldown_seconds", "k4", ""), None);
     e2e::wait_until("the request is counted", || {
         value(&gateway, "openai_upstream_attempts_total", &[]) == Some(4.0)
     });
@@ -61,26 +61,26 @@ fn what_is_left_of_a_key_and_what_it_does() {
     let scenario = "delay = \"50ms\"\nwords = 2000\nrpm = 2\ntpm = 4000";
     let scenario = mock_upstream::Scenario::from_toml(scenario);
     let gateway = plan(1, "").scenario(scenario.expect("a scenario")).start();
-    let told = |name| value(&gateway, name, &["pool=\"main\"", "key=\"k1\""]);
-    assert_eq!(told("openai_key_in_flight"), Some(0.0));
-    assert_eq!(told("openai_key_remaining_tokens"), None);
+    let reported = |name| value(&gateway, name, &["pool=\"main\"", "key=\"k1\""]);
+    assert_eq!(reported("openai_key_in_flight"), Some(0.0));
+    assert_eq!(reported("openai_key_remaining_tokens"), None);
     let mut stream = gateway.chat().events();
     stream.next().expect("a first event");
-    assert_eq!(told("openai_key_in_flight"), Some(1.0));
+    assert_eq!(reported("openai_key_in_flight"), Some(1.0));
     for left in [
         "openai_key_remaining_requests",
         "openai_key_remaining_tokens",
     ] {
-        assert!(told(left).is_some_and(|left| left > 0.0), "{left}");
+        assert!(reported(left).is_some_and(|left| left > 0.0), "{left}");
     }
     drop(stream);
     e2e::wait_until("the key is free", || {
-        told("openai_key_in_flight") == Some(0.0)
+        reported("openai_key_in_flight") == Some(0.0)
     });
 }
 
 #[test]
-fn circuits_are_told_by_their_state() {
+fn circuits_are_listed_by_state() {
     let gateway = plan(1, "")
         .http("upstream one { server {upstream} max_fails=0; }")
         .http("openai_upstream one { requests 4; open 1h max=1h; }")

@@ -28,6 +28,6 @@ fn only_line(gateway: &Gateway) -> LogLine {
 }
 
 /// Prompt, completion, and where they are from.
-fn told(line: &LogLine) -> (&str, &str, &str) {
+fn reported(line: &LogLine) -> (&str, &str, &str) {
     (&line.prompt_tokens, &line.completion_tokens, &line.usage)
 }

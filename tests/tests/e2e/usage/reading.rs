@@ -3,7 +3,7 @@
 use e2e::{Plan, RawUpstream, wait_until};
 use mock_upstream::Scenario;
 
-use super::{PRICES, call, only_line, told};
+use super::{PRICES, call, only_line, reported};
 
 /// The mock finds a prompt of five tokens in it.
 const MESSAGES: &str = r#"[{"content":"hello"}]"#;
@@ -15,7 +15,7 @@ fn chat(more: &str) -> String {
 }
 
 #[test]
-fn every_endpoint_tells_what_it_used() {
+fn every_endpoint_reports_what_it_used() {
     let input = format!(r#"{{"model":"gpt-4o","input":{MESSAGES}}}"#);
     let streamed = input.replace("}]}", "}],\"stream\":true}");
     let prompt = input.replace("input", "prompt");
@@ -34,20 +34,20 @@ fn every_endpoint_tells_what_it_used() {
         let answer = call(&gateway, path, &body).send().expect_status(200);
         assert!(answer.text().contains("usage"), "{}", answer.text());
         let line = only_line(&gateway);
-        assert_eq!(told(&line), ("6", completion, "exact"), "{path} {body}");
+        assert_eq!(reported(&line), ("6", completion, "exact"), "{path} {body}");
         assert_eq!(line.cached_tokens, "0");
         assert_eq!(line.cost, "");
     }
 }
 
 #[test]
-fn an_answer_that_comes_a_byte_at_a_time_tells_the_same() {
+fn an_answer_that_comes_a_byte_at_a_time_reports_the_same() {
     let scenario = Scenario::from_toml("delay = 0\n[[fault]]\nsplit = 1").expect("a scenario");
     let gateway = Plan::new().scenario(scenario).start();
     let body = chat(r#","stream":true,"stream_options":{"include_usage":true}"#);
     let answer = gateway.chat_with(body).send().expect_status(200);
     assert_eq!(answer.said(), "powered by openai");
-    assert_eq!(told(&only_line(&gateway)), ("6", "3", "exact"));
+    assert_eq!(reported(&only_line(&gateway)), ("6", "3", "exact"));
 }
 
 #[test]
@@ -62,17 +62,17 @@ fn a_large_answer_that_nginx_keeps_in_a_file_is_read_too() {
     });
     client.read_until("\"usage\"");
     drop(client);
-    assert_eq!(told(&only_line(&gateway)), ("6", "200000", "exact"));
+    assert_eq!(reported(&only_line(&gateway)), ("6", "200000", "exact"));
 }
 
 #[test]
-fn a_stream_that_does_not_tell_is_estimated() {
+fn a_stream_that_does_not_report_is_estimated() {
     let gateway = Plan::new().start();
     gateway
         .chat_with(chat(r#","stream":true"#))
         .send()
         .expect_status(200);
-    assert_eq!(told(&only_line(&gateway)), ("6", "3", "estimated"));
+    assert_eq!(reported(&only_line(&gateway)), ("6", "3", "estimated"));
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_stream_whose_client_leaves_is_estimated() {
 }
 
 #[test]
-fn the_time_to_the_first_word_is_told_of_streams() {
+fn the_time_to_the_first_word_is_reported_streams() {
     let scenario = Scenario::from_toml("delay = 0\nfirst-token = \"300ms\"").expect("a scenario");
     let gateway = Plan::new().scenario(scenario).start();
     gateway.chat().send().expect_status(200);
@@ -110,7 +110,7 @@ fn the_time_to_the_first_word_is_told_of_streams() {
 }
 
 #[test]
-fn a_price_file_tells_the_cost() {
+fn a_price_file_reports_the_cost() {
     let gateway = Plan::new()
         .file("prices.json", PRICES)
         .http("openai_prices {dir}/prices.json;")
@@ -145,19 +145,19 @@ fn the_upstream_is_asked_for_plain_answers() {
 }
 
 #[test]
-fn a_compressed_answer_goes_through_and_tells_nothing() {
+fn a_compressed_answer_goes_through_and_reports_nothing() {
     let gateway = Plan::new().start();
     let call = gateway.chat_with(chat("")).header("x-mock-gzip", "true");
     let answer = call.send().expect_status(200);
     assert_eq!(answer.header("content-encoding"), Some("gzip"));
-    assert_eq!(told(&only_line(&gateway)), ("", "", "none"));
+    assert_eq!(reported(&only_line(&gateway)), ("", "", "none"));
 }
 
 #[test]
 fn nothing_is_read_where_that_is_off() {
     let gateway = Plan::new().location("openai_usage off;").start();
     gateway.chat_with(chat("")).send().expect_status(200);
-    assert_eq!(told(&only_line(&gateway)), ("", "", "none"));
+    assert_eq!(reported(&only_line(&gateway)), ("", "", "none"));
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn an_error_uses_nothing() {
         .header("x-mock-status", "400")
         .send()
         .expect_status(400);
-    assert_eq!(told(&only_line(&gateway)), ("", "", "none"));
+    assert_eq!(reported(&only_line(&gateway)), ("", "", "none"));
 }
 
 #[test]
@@ -212,15 +212,15 @@ fn a_usage_that_cannot_be_does_not_spoil_the_totals() {
         ask(prompt);
     }
     let lines = gateway.logged(4);
-    let told: Vec<_> = lines
+    let reported: Vec<_> = lines
         .iter()
         .map(|line| (&*line.usage, &*line.prompt_tokens))
         .collect();
     // What cannot be is estimated.
-    assert_eq!(told[2], ("exact", "40"));
+    assert_eq!(reported[2], ("exact", "40"));
     assert!(
-        [0, 1, 3].iter().all(|&n| told[n].0 == "estimated"),
-        "{told:?}"
+        [0, 1, 3].iter().all(|&n| reported[n].0 == "estimated"),
+        "{reported:?}"
     );
     let metrics = gateway.get("/metrics").send().expect_status(200);
     let tokens = metrics.text().lines().find_map(|line| {
@@ -253,5 +253,5 @@ fn a_result_that_is_fetched_later_is_not_counted_again() {
         client.join().expect("an answer").expect_status(200).text(),
         body
     );
-    assert_eq!(told(&only_line(&gateway)), ("", "", "none"));
+    assert_eq!(reported(&only_line(&gateway)), ("", "", "none"));
 }
