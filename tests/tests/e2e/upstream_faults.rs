@@ -1,7 +1,9 @@
 //! Upstreams that cannot be reached, break or dawdle: the client hears it in OpenAI's form, and
 //! the slot is free.
 
-use e2e::{Gateway, LogLine, Plan, RawUpstream, Refusal, closed_port};
+use std::fs;
+
+use e2e::{Gateway, LogLine, Plan, RawUpstream, Refusal, closed_port, wait_for};
 
 fn unavailable() -> Refusal {
     Refusal::new(502, "server_error", Some("upstream_unavailable"))
@@ -36,6 +38,21 @@ fn an_upstream_that_refuses_is_unavailable() {
     let gateway = refusing().start();
     assert_eq!(gateway.chat().send().refusal(), unavailable());
     assert_free(&gateway);
+}
+
+/// nginx writes the access log before it calls the module's LOG handler.
+#[test]
+fn the_slot_is_free_when_an_error_page_has_been_sent() {
+    let gateway = refusing()
+        .http("log_format held '$status $openai_pool_held';")
+        .location("access_log {dir}/held.log held;")
+        .start();
+    assert_eq!(gateway.chat().send().refusal(), unavailable());
+    let line = wait_for("the request is logged", || {
+        let text = fs::read_to_string(gateway.dir().join("held.log")).unwrap_or_default();
+        text.lines().next().map(str::to_owned)
+    });
+    assert_eq!(line, "502 0");
 }
 
 #[test]

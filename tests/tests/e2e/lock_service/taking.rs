@@ -1,6 +1,8 @@
 //! Taking, prolonging and giving back.
 
-use e2e::{RawUpstream, wait_until};
+use std::fs;
+
+use e2e::{RawUpstream, wait_for, wait_until};
 use serde_json::json;
 
 use super::{Bed, STORES, Store, TOKEN, code, is_same_time, seconds, some, unix_now};
@@ -257,4 +259,34 @@ fn a_pool_is_chosen_by_its_name() {
     assert_eq!(code(&refused), (404, some("pool_not_found")));
     bed.release(&lock).expect_status(200);
     wait_until("it is free", || bed.gateway.held("spare").held == 0);
+}
+
+/// nginx writes the access log before it calls the module's LOG handler.
+#[test]
+fn a_call_that_gets_an_existing_lock_holds_no_slot_when_it_is_answered() {
+    let in_place = "access_log {dir}/held.log held;";
+    let bed = Bed::with(Store::Shm, 2, "", in_place, |plan| {
+        plan.http("log_format held '$request_uri $openai_pool_held';")
+    });
+    let taken = [bed.lock(json!({})), bed.lock(json!({}))];
+    let body = json!({"service_name": "labeling", "resource_type": "openai_api",
+                      "request_id": "r-1", "wait_ms": 10_000});
+    let calls = [(); 2].map(|()| bed.call("/v1/lock/acquire", TOKEN, &body).spawn());
+    bed.gateway.wait_held(2, 2);
+    for lock in &taken {
+        bed.release(lock).expect_status(200);
+    }
+    let locks = calls.map(|call| {
+        let answer = call.join().expect("an answer").expect_status(200);
+        answer.json()["lock_info"].clone()
+    });
+    assert_eq!(locks[0]["lock_id"], locks[1]["lock_id"]);
+    let lines = wait_for("the calls are logged", || {
+        let text = fs::read_to_string(bed.gateway.dir().join("held.log")).unwrap_or_default();
+        let lines = text.lines().filter(|line| line.contains("acquire"));
+        let lines: Vec<_> = lines.map(str::to_owned).collect();
+        (lines.len() == 4).then_some(lines)
+    });
+    assert_eq!(lines[3], "/v1/lock/acquire 1", "{lines:?}");
+    bed.release(&locks[0]).expect_status(200);
 }
