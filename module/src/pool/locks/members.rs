@@ -253,6 +253,7 @@ impl Member {
             longest_ms: self.group.is_crowded(names).then_some(FAIR_MS),
             left_ms,
             generation: self.generation,
+            retain: None,
         }
     }
 }
