@@ -55,6 +55,12 @@ pub enum Sabotage {
     Votes,
     /// Locks that nodes keep longer than their services are not released.
     Tend,
+    /// A retained lock is reused with the fence of the last lease.
+    ReuseFence,
+    /// A retained lock is reused after its deadline.
+    ReuseLate,
+    /// A retained lock is released on the nodes although another worker has reused it.
+    ReuseTwice,
 }
 
 /// A clock with an arbitrary start and a rate error.
@@ -127,6 +133,8 @@ pub struct Plan {
     /// Monotonic clock, and error of the wall clock; those of a machine belong to its workers.
     pub clients: Vec<(Clock, i64)>,
     pub workers: usize,
+    /// Whether machines retain locks for the next lease.
+    pub retains: bool,
     pub latency: u64,
     /// How many messages in a thousand break or silence their connection.
     pub cut: u64,
@@ -153,6 +161,7 @@ impl Plan {
                 })
                 .collect(),
             workers,
+            retains: false,
             latency: *rng.pick(&[1, 5, 20, 50]),
             cut: *rng.pick(&[0, 0, 2, 10]),
             delay: *rng.pick(&[0, 2, 10]),
@@ -201,6 +210,14 @@ impl Plan {
             cut: 0,
             delay: 0,
             faults: Vec::new(),
+            ..Self::random(rng)
+        }
+    }
+
+    /// A plan with all kinds of faults, in which machines retain locks.
+    pub fn retaining(rng: &mut Rng) -> Self {
+        Self {
+            retains: true,
             ..Self::random(rng)
         }
     }
