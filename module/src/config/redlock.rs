@@ -27,6 +27,15 @@ pub struct NodeAddress {
 
 type NodeTarget = redis_nodes::NodeTarget<NodeAddress>;
 
+/// Limits of retained locks.
+#[derive(Clone, Copy)]
+pub struct RetainLimits {
+    /// How long a lock is kept without a request, in milliseconds.
+    pub idle_ms: u32,
+    /// Maximum number of locks per pool.
+    pub most: u32,
+}
+
 /// A group, as configured.
 pub struct RedlockGroup {
     pub name: String,
@@ -42,6 +51,8 @@ pub struct RedlockGroup {
     pub renewal_ms: Option<u64>,
     /// Maximum number of times in a row that a lock is handed to the next lease.
     pub hand_over: u32,
+    /// `None` if no locks are retained.
+    pub retain: Option<RetainLimits>,
     /// Interval between rounds of sharing stats, in milliseconds; `None` if stats are not shared.
     pub stats_ms: Option<u64>,
     pub share_names: Rc<ShareNames>,
@@ -79,6 +90,7 @@ pub fn read(conf: &mut Conf, main: &mut Main) -> Read {
     };
     let (mut quarantine_ms, mut renewal_ms, mut stats_ms) = (None, None, Some(5_000));
     let delay = |least| values::time(least..=10 * SECOND);
+    let mut retain = None;
     let stats_interval = values::or_off(values::time(100..=HOUR));
     let seen = lines::block(conf, |conf, line| {
         line.each(
@@ -96,6 +108,10 @@ pub fn read(conf: &mut Conf, main: &mut Main) -> Read {
         line.one("quarantine", &mut quarantine_ms, values::time_ms);
         line.one("bootstrap", &mut bootstrap, values::flag);
         line.one("hand_over", &mut hand_over, values::number(0..=100_000));
+        line.once("retain", |words| {
+            retain = read_retain(words)?;
+            Ok(())
+        });
         line.one("stats_interval", &mut stats_ms, &stats_interval);
         line.one("prefix", &mut prefix, read_prefix);
         tls.read(line);
@@ -127,6 +143,7 @@ pub fn read(conf: &mut Conf, main: &mut Main) -> Read {
         bootstrap,
         renewal_ms,
         hand_over,
+        retain,
         stats_ms,
         share_names: ShareNames::new(&prefix)
             .map(Rc::new)
@@ -159,6 +176,26 @@ fn secured(
         ));
     }
     Ok(nodes.into_iter().map(|node| node.target).collect())
+}
+
+/// Reads the arguments of `retain`.
+fn read_retain(words: &[&str]) -> ConfResult<Option<RetainLimits>> {
+    let [time, parameters @ ..] = words else {
+        return Err("takes a time, or \"off\"".into());
+    };
+    let idle_ms = values::or_off(values::time(10..=SECOND))(time)?;
+    let mut most = u32::MAX;
+    lines::parameters(parameters, |parameter| {
+        parameter.one("max", &mut most, values::number(1..=1_000_000));
+    })?;
+    match idle_ms {
+        None if !parameters.is_empty() => Err("\"off\" takes no parameters".into()),
+        None => Ok(None),
+        Some(idle_ms) => Ok(Some(RetainLimits {
+            idle_ms: idle_ms as u32,
+            most,
+        })),
+    }
 }
 
 /// Reads the share of the TTL by which clocks may drift apart.

@@ -115,6 +115,9 @@ pub fn ask(main: &Main, ask: &Ask, token: Token) -> (Asked, Option<Permit>) {
     let asked = match asked.flatten() {
         None => Asked::Unavailable,
         Some(Found::Slot(grant, permit)) => {
+            if grant.lock.is_some() {
+                locks::reused(main, pool);
+            }
             return (keep(main, pool, &grant, token, &ask.avoid), permit);
         }
         Some(Found::Queued(ticket)) => {

@@ -3,10 +3,10 @@
 use nginx_safe::{Token, Watcher};
 use openai_core::lease::{Cancelled, Served, WaitTicket};
 
-use super::key_files;
 use super::leases::give_back;
 use super::news::{self, News};
 use super::zone::{in_zone, with};
+use super::{key_files, locks};
 use crate::telemetry::now;
 
 /// Leaves the queue, and releases the slot if one has just been granted.
@@ -29,12 +29,13 @@ impl Watcher for Mail {
 /// Passes the leases that have been granted to this worker's waiters to them.
 pub(super) fn collect() {
     let mut served: Vec<Served> = vec![];
-    let mut newer = None;
+    let (mut newer, mut recalls) = (None, 0);
     with(|worker| {
         let id = worker.id;
         let deadline = worker.change(|zone| {
             served.extend(std::iter::from_fn(|| zone.collect(id, now())));
             newer = zone.newer_keys(id);
+            recalls = zone.recalls();
             zone.next_deadline().filter(|_| zone.has_waiters())
         });
         // A waiter whose lease expired before it was collected waits again, and the worker that
@@ -43,6 +44,7 @@ pub(super) fn collect() {
             worker.watch(deadline);
         }
     });
+    locks::end_recalled(recalls);
     if let Some(generation) = newer {
         key_files::hurry(generation);
     }

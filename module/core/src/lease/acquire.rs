@@ -27,7 +27,7 @@ pub struct Grant {
     pub granted_ms: u64,
     /// When the lease ends unless renewed, on the monotonic clock.
     pub deadline_ms: u64,
-    /// The lock that was handed over with the slot, if any.
+    /// The lock that came with the slot, if any: handed over by the last lease, or retained.
     pub lock: Option<Lock>,
     /// Fence of the last lock of this machine on the slot; 0 for none.
     pub last_fence: u64,
@@ -56,7 +56,12 @@ impl Zone<'_> {
     pub fn acquire(&mut self, want: &Want, now: Now) -> Option<Grant> {
         self.expire(now);
         let pool = self.pool_for(want)?;
-        let key = self.choose(pool, want, now)?;
+        let key = loop {
+            let key = self.choose(pool, want, now)?;
+            if self.make_ready(key, want.generation, now) {
+                break key;
+            }
+        };
         let to = Grantee {
             owner: want.worker.0,
             nonce: nonce_words(want.nonce),
@@ -75,19 +80,27 @@ impl Zone<'_> {
         (record.state != presence::UNUSED && record.born <= want.generation).then_some(pool)
     }
 
-    /// Grants the first free slot of `key`, which must have one.
+    /// Grants the first free slot of `key`, which must have one, with its retained lock if there is
+    /// one; see [`Zone::make_ready`].
     pub(crate) fn grant(&mut self, key: usize, to: Grantee, now: Now) -> Grant {
         let slot = self.keys[key].free_slot;
         let pool = self.keys[key].pool as usize;
-        let fence = now.wall_us.max(self.header.fence + 1);
-        self.header.fence = fence;
+        let is_retained = self.slots[slot as usize].state == slot_state::RETAINED;
         self.keys[key].free_slot = self.slots[slot as usize].next_free;
 
         let record = &mut self.slots[slot as usize];
+        let deadline_ms = if is_retained {
+            record.handed += 1;
+            // Within the block of this lock: the next lock has another block.
+            record.fence = record.lock_fence + u64::from(record.handed);
+            record.lock_deadline_ms
+        } else {
+            record.fence = now.wall_us.max(self.header.fence + 1);
+            self.header.fence = record.fence;
+            now.mono_ms.saturating_add(to.ttl_ms.into())
+        };
         record.nonce = to.nonce;
-        record.fence = fence;
         record.granted_ms = now.mono_ms;
-        record.deadline_ms = now.mono_ms.saturating_add(to.ttl_ms.into());
         record.ttl_ms = to.ttl_ms;
         record.owner = to.owner;
         record.holder = to.holder;
@@ -97,7 +110,13 @@ impl Zone<'_> {
         self.keys[key].in_use += 1;
         self.pools[pool].held += 1;
         self.charge(key, pool);
-        self.held_slots().push(slot);
+        if is_retained {
+            self.pools[pool].retained = self.pools[pool].retained.saturating_sub(1);
+            self.move_deadline(slot, deadline_ms);
+        } else {
+            self.slots[slot as usize].deadline_ms = deadline_ms;
+            self.held_slots().push(slot);
+        }
         self.rank(key);
         self.account(slot, to.tokens, now);
         self.granted(slot)

@@ -5,7 +5,7 @@
 
 use super::acquire::{Grant, Grantee};
 use super::avoid::Avoid;
-use super::record::{NONE, presence};
+use super::record::{NONE, presence, slot_state};
 use super::release::LeaseHandle;
 use super::time::Now;
 use super::zone::Zone;
@@ -52,7 +52,10 @@ impl Zone<'_> {
     fn free_slots(&self, key: u32) -> impl Iterator<Item = (u32, u32)> {
         let first = self.slots.get(self.keys[key as usize].free_slot as usize);
         let next = |slot: &&super::record::SlotRecord| self.slots.get(slot.next_free as usize);
-        std::iter::successors(first, next).map(move |slot| (key, slot.ordinal))
+        let free = std::iter::successors(first, next);
+        // The nodes have a lock of this machine on the others.
+        let free = free.filter(|slot| slot.state == slot_state::FREE);
+        free.map(move |slot| (key, slot.ordinal))
     }
 
     /// Moves a lease to another slot of its pool and marks the old slot as held elsewhere until
@@ -94,7 +97,7 @@ impl Zone<'_> {
         while at != NONE && self.slots[at as usize].ordinal != ordinal {
             (before, at) = (at, self.slots[at as usize].next_free);
         }
-        if at == NONE {
+        if at == NONE || self.slots[at as usize].state != slot_state::FREE {
             return false;
         }
         if before != NONE {

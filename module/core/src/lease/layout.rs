@@ -15,7 +15,7 @@ use super::service;
 
 pub(crate) const MAGIC: u64 = u64::from_be_bytes(*b"oailease");
 /// Increased whenever the layout of a record changes.
-pub(crate) const LAYOUT: u64 = 13;
+pub(crate) const LAYOUT: u64 = 14;
 
 /// Maximum number of concurrent workers, including those of older configurations.
 pub(crate) const WORKERS: usize = 256;

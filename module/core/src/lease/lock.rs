@@ -7,6 +7,7 @@
 use super::acquire::Grant;
 use super::record::{NONE, SlotRecord, nonce_of, nonce_words};
 use super::release::{LeaseHandle, Lost};
+use super::retain::Retain;
 use super::time::Now;
 use super::zone::Zone;
 use crate::redlock::Fence;
@@ -64,6 +65,8 @@ pub struct HandOver {
     /// Generation of the waiters that may get the lock. They have the same configuration, hence the
     /// same names and nodes.
     pub generation: u64,
+    /// Whether the lock may be retained if no local request waits for the key.
+    pub retain: Option<Retain>,
 }
 
 /// What happened to the slot of an ended lease.
@@ -73,6 +76,12 @@ pub enum Ended {
     Free,
     /// A waiter has the slot and the lock.
     HandedOver,
+    /// The slot is free, and the next lease gets it with its lock. This worker calls
+    /// [`Zone::reclaim`] at this time at the latest.
+    Retained {
+        /// Time on the monotonic clock.
+        until_ms: u64,
+    },
     /// The lock must be released; the slot is held until [`Zone::release`].
     Locked(Lock),
 }
@@ -101,8 +110,8 @@ impl Zone<'_> {
         Ok(())
     }
 
-    /// Ends a lease. Hands slot and lock to the first waiter if the conditions allow it;
-    /// otherwise returns the lock to be released.
+    /// Ends a lease. Hands slot and lock to the first waiter, or retains the lock if no request
+    /// waits for the key, if the conditions allow it; otherwise returns the lock to be released.
     pub fn end(&mut self, handle: LeaseHandle, rule: HandOver, now: Now) -> Result<Ended, Lost> {
         self.holds(handle)?;
         let record = self.slots[handle.slot as usize];
@@ -128,8 +137,19 @@ impl Zone<'_> {
                 && in_block
                 && u32::from(record.handed) < rule.most
         };
-        let next = self.next_for(key).filter(may);
-        let Some(waiter) = next else {
+        let first = self.next_for(key);
+        let Some(waiter) = first.filter(may) else {
+            if let Some(retain) = rule.retain
+                && first.is_none()
+                && lasts
+                && kept
+                && in_block
+                && rule.to_others
+                && rule.longest_ms.is_none()
+                && let Some(until_ms) = self.retain(handle.slot, retain, rule.left_ms, now)
+            {
+                return Ok(Ended::Retained { until_ms });
+            }
             return Ok(Ended::Locked(lock));
         };
         self.waiting_in(self.keys[key].pool as usize).remove(waiter);

@@ -33,6 +33,7 @@ mod rebuild;
 mod reconcile;
 mod record;
 mod release;
+mod retain;
 mod service;
 mod time;
 mod worker;
@@ -50,6 +51,7 @@ pub use queue::{Cancelled, QueueFull, Served, WaitTicket, Want};
 pub use reconcile::{Accepted, KeyConfig, PoolConfig, ReconcileError};
 pub use record::{Balance, MAX_POOL_NAME};
 pub use release::{LeaseHandle, Lost};
+pub use retain::{Reclaimed, Retain};
 pub use service::{
     EntrustError, HeldBy, Holding, MAX_CONTEXT, MAX_NAME, MAX_REQUEST, ServiceLock, ServiceState,
     Stray, Tending, Terms, Waiting, holder_of,

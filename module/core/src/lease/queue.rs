@@ -201,9 +201,12 @@ impl Zone<'_> {
             && self.keys[key].state != presence::UNUSED
             && let Some(waiter) = self.next_for(key)
         {
+            let next = self.waiters[waiter as usize];
+            if !self.make_ready(key, next.generation, now) {
+                return;
+            }
             let pool = self.keys[key].pool as usize;
             self.waiting_in(pool).remove(waiter);
-            let next = self.waiters[waiter as usize];
             let to = Grantee {
                 owner: next.owner,
                 nonce: next.nonce,

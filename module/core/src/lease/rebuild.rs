@@ -66,8 +66,21 @@ impl Zone<'_> {
             let key = self.keys.get(slot.key as usize);
             let surplus = key.is_none_or(|k| k.state == presence::UNUSED)
                 || (slot.state == slot_state::FREE && key.is_some_and(|k| slot.ordinal >= k.slots));
-            if slot.state > slot_state::HELD || surplus {
+            if slot.state > slot_state::RETAINED || surplus {
                 slot.state = slot_state::UNUSED;
+            }
+            let is_needed = key.is_some_and(|key| slot.ordinal < key.slots);
+            let owner = self.workers.get(slot.owner as usize);
+            let owner = owner.filter(|worker| worker.pid != 0);
+            if slot.state == slot_state::RETAINED && !(is_needed && owner.is_some()) {
+                // Not for another lease: it is to be released, or ends.
+                match owner {
+                    Some(_) => self.header.recalls = self.header.recalls.wrapping_add(1),
+                    None => slot.owner = NONE,
+                }
+                slot.state = slot_state::HELD;
+                slot.serial = 0;
+                slot.deadline_ms = slot.lock_deadline_ms;
             }
             slot.heap_at = NONE;
             slot.next_free = NONE;
@@ -103,6 +116,7 @@ impl Zone<'_> {
             pool.available = 0;
             pool.waiting = 0;
             pool.held = 0;
+            pool.retained = 0;
             pool.slots = 0;
             pool.keys = 0;
             pool.cooling = 0;
@@ -165,10 +179,21 @@ impl Zone<'_> {
                     self.slots[at].next_free = self.keys[key].free_slot;
                     self.keys[key].free_slot = at as u32;
                 }
+                slot_state::RETAINED => {
+                    self.header.fence = self.header.fence.max(slot.fence);
+                    self.pools[self.keys[key].pool as usize].retained += 1;
+                    self.held_slots().push(at as u32);
+                }
                 _ => {
                     self.slots[at].next_free = self.header.free_slot;
                     self.header.free_slot = at as u32;
                 }
+            }
+        }
+        // After the others, so that they are the first of their keys.
+        for at in (0..self.slots.len()).rev() {
+            if self.slots[at].state == slot_state::RETAINED {
+                self.list_retained(at as u32);
             }
         }
     }

@@ -269,7 +269,7 @@ impl Zone<'_> {
             let name = config.name.as_bytes();
             let len = name.len().min(MAX_POOL_NAME);
             pool.name[..len].copy_from_slice(&name[..len]);
-            pool.name_len = len as u32;
+            pool.name_len = len as u16;
             pool.born = generation;
         }
         pool.balance = config.balance as u32;

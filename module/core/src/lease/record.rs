@@ -55,6 +55,9 @@ pub(crate) mod slot_state {
     pub(crate) const UNUSED: u16 = 0;
     pub(crate) const FREE: u16 = 1;
     pub(crate) const HELD: u16 = 2;
+    /// Free, with a lock of this machine for the next lease. Listed among the key's free slots and
+    /// in the heap of deadlines. The owner releases the lock if no lease takes it.
+    pub(crate) const RETAINED: u16 = 3;
 }
 
 /// States of a waiter.
@@ -87,7 +90,8 @@ pub(crate) struct ZoneHeader {
     pub(crate) deadlines: u32,
     /// Number of keys in the heap of cool-downs.
     pub(crate) cooling: u32,
-    pub(crate) spare: u32,
+    /// Number of retained locks that were recalled, modulo 2^32.
+    pub(crate) recalls: u32,
     /// When the zone was created, in microseconds of the wall clock; 0 if not known yet.
     pub(crate) started_us: u64,
 }
@@ -100,7 +104,8 @@ pub(crate) struct PoolRecord {
     /// Virtual time of stride scheduling: the pass of the last granted key.
     pub(crate) pass: u64,
     pub(crate) state: u32,
-    pub(crate) name_len: u32,
+    pub(crate) name_len: u16,
+    pub(crate) ramp: u16,
     pub(crate) balance: u32,
     pub(crate) queue: u32,
     /// Start and length of the pool's part of the heap of available keys.
@@ -118,7 +123,8 @@ pub(crate) struct PoolRecord {
     /// Configured requests and tokens per minute per key; 0 for no limit.
     pub(crate) rpm: u32,
     pub(crate) tpm: u32,
-    pub(crate) ramp: u32,
+    /// Number of free slots with a retained lock.
+    pub(crate) retained: u32,
     /// Cool-downs of responses that state no time.
     pub(crate) rate_limited_ms: u64,
     pub(crate) rate_limited_max_ms: u64,
@@ -241,12 +247,12 @@ pub(crate) struct SlotRecord {
     /// Number of the lease among the leases of its key, from 1; 0 for none.
     pub(crate) serial: u64,
     pub(crate) state: u16,
-    /// Number of consecutive hand-overs of the lock.
+    /// Number of leases that have got the lock of an earlier lease.
     pub(crate) handed: u16,
     pub(crate) key: u32,
     pub(crate) ordinal: u32,
-    /// The worker that holds the slot, [`super::service::SERVICE`], or [`NONE`] while the slot is
-    /// held on another machine.
+    /// The worker that holds the slot or retains its lock, [`super::service::SERVICE`], or [`NONE`]
+    /// while the slot is held on another machine.
     pub(crate) owner: u32,
     pub(crate) next_free: u32,
     pub(crate) heap_at: u32,

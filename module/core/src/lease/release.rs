@@ -66,7 +66,13 @@ impl Zone<'_> {
         let due = |at: Option<u64>| at.is_some_and(|at| at <= now.mono_ms);
         let mut ended = 0;
         while due(self.next_expiry()) {
-            self.free(self.deadlines[0], now);
+            let slot = self.deadlines[0];
+            if self.slots[slot as usize].state == slot_state::RETAINED {
+                // Its owner releases the lock; without that, the slot is free when the lock ends.
+                self.recall(slot);
+                continue;
+            }
+            self.free(slot, now);
             ended += 1;
         }
         while due(self.next_cool_down_end()) {

@@ -122,6 +122,10 @@ impl Zone<'_> {
         self.workers[worker.index()].mailbox = NONE;
         for slot in 0..self.slots.len() {
             let record = &self.slots[slot];
+            if record.state == slot_state::RETAINED && record.owner == owner {
+                self.recall(slot as u32);
+            }
+            let record = &self.slots[slot];
             if record.state != slot_state::HELD || record.owner != owner {
                 continue;
             }

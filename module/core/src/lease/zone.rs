@@ -28,6 +28,8 @@ pub struct PoolGauges {
     pub keys: u32,
     /// Keys that are cooling down.
     pub keys_cooling_down: u32,
+    /// Free slots with a retained lock.
+    pub retained: u32,
 }
 
 /// The zone, opened by the holder of its mutex.
@@ -70,7 +72,7 @@ impl<'a> Zone<'a> {
             free_waiter: NONE,
             deadlines: 0,
             cooling: 0,
-            spare: 0,
+            recalls: 0,
             started_us: 0,
         };
         zone.rebuild();
@@ -163,6 +165,7 @@ impl<'a> Zone<'a> {
             slots: pool.slots,
             keys: pool.keys,
             keys_cooling_down: pool.cooling,
+            retained: pool.retained,
         }
     }
 
@@ -288,8 +291,7 @@ impl<'a> Zone<'a> {
             return;
         }
         record.state = slot_state::FREE;
-        record.next_free = self.keys[key].free_slot;
-        self.keys[key].free_slot = slot;
+        self.list_free(slot);
         self.rank(key);
     }
 

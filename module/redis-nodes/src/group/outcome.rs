@@ -142,6 +142,10 @@ pub struct GroupCounts {
     pub locked: u64,
     /// Locks passed from one lease to the next; counted by the owner of the group.
     pub handed_over: u64,
+    /// Locks retained after a lease for the next one; counted by the owner of the group.
+    pub retained: u64,
+    /// Leases that got a retained lock; counted by the owner of the group.
+    pub reused: u64,
     /// Attempts that failed because the slots were held elsewhere or the votes were split.
     pub busy: u64,
     /// Attempts that failed for lack of a quorum.

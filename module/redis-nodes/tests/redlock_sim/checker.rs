@@ -14,11 +14,16 @@ macro_rules! counts {
         #[derive(Clone, Copy, Debug, Default)]
         pub struct Counts {
             $(pub $name: u64,)*
+            /// Retained locks, and leases that got one; 0 in histories without retention.
+            pub retained: u64,
+            pub reused: u64,
         }
 
         impl Counts {
             pub fn add(&mut self, other: &Self) {
                 $(self.$name += other.$name;)*
+                self.retained += other.retained;
+                self.reused += other.reused;
             }
 
             pub fn least(&self) -> u64 {
@@ -103,6 +108,28 @@ impl Checker {
         let own = |tenure: &&mut Tenure| (tenure.client, tenure.fence) == from;
         if let Some(tenure) = self.tenures.get_mut(slot).filter(own) {
             (tenure.client, tenure.fence) = to;
+        }
+    }
+
+    /// A retained lock has a new lease with this fence.
+    pub fn reused(&mut self, slot: &str, fence: u64) {
+        self.counts.reused += 1;
+        let last = self.fences.get(slot).copied().unwrap_or(0);
+        if fence <= last {
+            self.violated(format!("{slot} was reused with {fence} after {last}"));
+        }
+    }
+
+    /// A lease is used at this time.
+    pub fn used(&mut self, now: u64, slot: &str, fence: u64) {
+        let valid = self
+            .tenures
+            .get(slot)
+            .is_some_and(|own| own.fence == fence && own.until > now);
+        if !valid {
+            self.violated(format!(
+                "at {now} {slot} is used with {fence} after its end"
+            ));
         }
     }
 

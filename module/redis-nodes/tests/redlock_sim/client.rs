@@ -205,6 +205,9 @@ impl Client {
     pub fn timer(&mut self, real: u64, timer: Timer, checker: &mut Checker) {
         match timer {
             Timer::Ask if real < END && self.is_idle() => {
+                if self.plan.retains && self.reuse(real, checker) {
+                    return self.settle(real, checker);
+                }
                 if self.plan.workers > 1 && self.rng.percent(40) {
                     self.wait();
                 } else {
@@ -223,6 +226,7 @@ impl Client {
                 }
             }
             Timer::Mail => self.collect(real, checker),
+            Timer::Reclaim => self.reclaim(real, checker),
             Timer::Serve => self.serve(real, checker),
             Timer::Tend => self.tend(real, checker),
             Timer::TendNodes => self.tend_nodes(real),

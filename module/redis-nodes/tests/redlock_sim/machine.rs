@@ -23,6 +23,8 @@ pub struct Machine {
     /// Locks on their way to a worker.
     mail: Vec<(usize, Held)>,
     services: Vec<Service>,
+    /// Retained locks, with the worker that releases them, and until when.
+    pub retained: Vec<(usize, Held, u64)>,
     /// The fence of the last lock of each slot.
     pub fences: Vec<u64>,
 }
@@ -55,6 +57,7 @@ impl Machine {
             waiting: vec![],
             mail: vec![],
             services: vec![],
+            retained: vec![],
             fences: vec![0; slots],
         }))
     }
@@ -112,6 +115,76 @@ impl Client {
         machine.mail.push((next, given));
         self.outputs.push(Output::Tell(next, Timer::Mail));
         true
+    }
+
+    /// Retains a lock for the next lease of the machine. The checker counts its time as that of
+    /// the worker that retains it.
+    pub(super) fn retain(&mut self, real: u64, held: &Held, checker: &mut Checker) -> bool {
+        if !self.plan.retains || real >= END {
+            return false;
+        }
+        let now = self.clock.at(real);
+        let for_ms = self.rng.within(1, TTL / 2);
+        let until = (now + for_ms).min(held.lock.deadline_ms.saturating_sub(TTL / 4));
+        let fits = held.handed + 1 < Fence::BLOCK;
+        let heard = self.group.is_heard(&held.lock);
+        if !heard || !fits || until <= now {
+            return false;
+        }
+        checker.counts.retained += 1;
+        let mut machine = self.machine.borrow_mut();
+        machine.retained.push((self.id, *held, until));
+        drop(machine);
+        self.later(until - now, Timer::Reclaim);
+        true
+    }
+
+    /// Takes a retained lock of the machine, if there is one.
+    pub(super) fn reuse(&mut self, real: u64, checker: &mut Checker) -> bool {
+        let now = self.clock.at(real);
+        let late = self.sabotage == Some(Sabotage::ReuseLate);
+        let mut machine = self.machine.borrow_mut();
+        let fits = |&(_, _, until): &(usize, Held, u64)| late || now < until;
+        let Some(at) = machine.retained.iter().position(fits) else {
+            return false;
+        };
+        let (from, held, _) = match self.sabotage {
+            // The first worker still releases it.
+            Some(Sabotage::ReuseTwice) => machine.retained[at],
+            _ => machine.retained.remove(at),
+        };
+        drop(machine);
+        let same = u64::from(self.sabotage != Some(Sabotage::ReuseFence));
+        self.serial += 1;
+        let taken = Held {
+            serial: self.serial,
+            handed: held.handed + same,
+            retold: true,
+            ..held
+        };
+        let slot = self.field(held.slot);
+        checker.reused(slot, taken.fence());
+        checker.passed((from, held.fence()), (self.id, taken.fence()), slot);
+        if late && now >= taken.lock.deadline_ms {
+            checker.used(real, slot, taken.fence());
+        }
+        self.lease = Some(taken);
+        self.hold(taken.serial);
+        true
+    }
+
+    /// Releases the locks that this worker has retained for long enough.
+    pub(super) fn reclaim(&mut self, real: u64, checker: &mut Checker) {
+        let (now, id) = (self.clock.at(real), self.id);
+        let mut machine = self.machine.borrow_mut();
+        let due = |&(worker, _, until): &(usize, Held, u64)| worker == id && until <= now;
+        let (due, kept): (Vec<_>, Vec<_>) = machine.retained.iter().partition(|one| due(one));
+        machine.retained = kept;
+        drop(machine);
+        for (_, held, _) in due {
+            checker.ended(id, self.field(held.slot), held.fence());
+            self.give_back(real, held.slot, held.lock, (held.handle, true));
+        }
     }
 
     /// Takes handed-over locks.

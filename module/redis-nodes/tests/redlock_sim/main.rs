@@ -61,6 +61,8 @@ enum Kind {
     Clocks,
     /// No faults.
     Calm,
+    /// All kinds of faults; machines retain locks.
+    Retaining,
 }
 
 /// Runs the history of a seed. Returns the violation, if there was one.
@@ -71,13 +73,14 @@ fn run(seed: u64, sabotage: Option<Sabotage>, kind: Kind) -> Result<Counts, Stri
         Kind::Late => Plan::late(&mut rng),
         Kind::Clocks => Plan::clocks(&mut rng),
         Kind::Calm => Plan::calm(&mut rng),
+        Kind::Retaining => Plan::retaining(&mut rng),
     };
     let mut world = World::new(plan, sabotage, rng);
     let counts = world.run();
     let left_over = match kind {
         // No lock may remain on a node after all messages have been processed.
         Kind::Calm => world.holds_any(),
-        Kind::Random | Kind::Late | Kind::Clocks => {
+        Kind::Random | Kind::Late | Kind::Clocks | Kind::Retaining => {
             world.check_aftermath();
             None
         }
@@ -142,6 +145,23 @@ fn without_a_rule_the_checker_finds_the_fault() {
     }
     find(Sabotage::Votes, 825, Kind::Late);
     find(Sabotage::Clock, 47, Kind::Clocks);
+    for (rule, near) in [
+        (Sabotage::ReuseFence, 1),
+        (Sabotage::ReuseLate, 159),
+        (Sabotage::ReuseTwice, 1),
+    ] {
+        find(rule, near, Kind::Retaining);
+    }
+}
+
+#[test]
+fn leases_exclude_one_another_when_locks_are_retained() {
+    let seeds = seeds(number("REDLOCK_SIM_HISTORIES").unwrap_or(HISTORIES));
+    let many = seeds.end - seeds.start >= HISTORIES;
+    let counts = run_all(seeds, Kind::Retaining);
+    println!("{counts:?}");
+    let is_tame = many && counts.retained.min(counts.reused) < 100;
+    assert!(!is_tame, "too few locks are retained: {counts:?}");
 }
 
 #[test]

@@ -11,6 +11,8 @@ pub enum Timer {
     WaitedOut,
     /// A lock has been handed over.
     Mail,
+    /// The retention of a lock of this worker may be over.
+    Reclaim,
     /// A call of a service for its lock.
     Serve,
     /// Maintenance of service locks.

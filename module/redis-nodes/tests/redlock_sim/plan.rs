@@ -57,6 +57,12 @@ pub enum Sabotage {
     Tend,
     /// Nodes do not show that their clock was set forward.
     Clock,
+    /// A retained lock is reused with the fence of the last lease.
+    ReuseFence,
+    /// A retained lock is reused after its deadline.
+    ReuseLate,
+    /// A retained lock is released on the nodes although another worker has reused it.
+    ReuseTwice,
 }
 
 /// A clock with an arbitrary start and a rate error.
@@ -136,6 +142,8 @@ pub struct Plan {
     /// Monotonic clock, and error of the wall clock; those of a machine belong to its workers.
     pub clients: Vec<(Clock, i64)>,
     pub workers: usize,
+    /// Whether machines retain locks for the next lease.
+    pub retains: bool,
     pub latency: u64,
     /// How many messages in a thousand break or silence their connection.
     pub cut: u64,
@@ -162,6 +170,7 @@ impl Plan {
                 })
                 .collect(),
             workers,
+            retains: false,
             latency: *rng.pick(&[1, 5, 20, 50]),
             cut: *rng.pick(&[0, 0, 2, 10]),
             delay: *rng.pick(&[0, 2, 10]),
@@ -240,6 +249,14 @@ impl Plan {
             cut: 0,
             delay: 0,
             faults: Vec::new(),
+            ..Self::random(rng)
+        }
+    }
+
+    /// A plan with all kinds of faults, in which machines retain locks.
+    pub fn retaining(rng: &mut Rng) -> Self {
+        Self {
+            retains: true,
             ..Self::random(rng)
         }
     }

@@ -111,6 +111,9 @@ impl Client {
         if tell && self.hand_over(real, &held, checker) {
             return self.ask_later_until(real);
         }
+        if tell && self.retain(real, &held, checker) {
+            return self.ask_later_until(real);
+        }
         checker.ended(self.id, self.field(held.slot), held.fence());
         if tell {
             self.given_back.insert(held.handle, (held.slot, held.lock));

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use nginx_safe::Timer;
-use openai_core::lease::{HandOver, LeaseHandle, Lock, PoolId};
+use openai_core::lease::{HandOver, LeaseHandle, Lock, PoolId, Retain};
 use openai_core::redlock::{PoolNames, Slot};
 use openai_core::view::NodeStatus;
 use rand::SeedableRng;
@@ -15,7 +15,8 @@ use serde_json::json;
 use super::outcomes::settle;
 use super::waiting::see_to_queues;
 use super::{
-    LOCKS, Lockable, LockedKey, Locks, cool_downs, end_locked, late, services, sharing, with,
+    LOCKS, Lockable, LockedKey, Locks, cool_downs, end_locked, late, retained, services, sharing,
+    with,
 };
 use crate::config::{Main, PoolKey, RedlockGroup, Store};
 use crate::pool::in_zone;
@@ -26,7 +27,11 @@ use crate::telemetry::now;
 /// Connection maintenance interval, in milliseconds.
 const TEND_MS: u64 = 50;
 /// How long a lock may be handed from lease to lease while other machines wait, in milliseconds.
+/// Also how long after it was taken a lock may be retained.
 const FAIR_MS: u32 = 1_000;
+/// How long no locks are retained after a node has given the turn to another machine, in
+/// milliseconds.
+const QUIET_MS: u64 = 5_000;
 
 pub(super) struct Member {
     pub(super) group: Group,
@@ -37,6 +42,12 @@ pub(super) struct Member {
     /// Maximum number of consecutive hand-overs of a lock, and its minimum remaining
     /// validity in milliseconds.
     hand_over: (u32, u64),
+    retain: Option<Retain>,
+    /// Until when no locks are retained because other machines waited for one, by position of the
+    /// pool in `pools`.
+    quiet_until: Vec<u64>,
+    /// Due when the retention of a lock ends.
+    pub(super) idle: Timer,
     pub(super) renewal_ms: u64,
     pub(super) flush: Timer,
     pub(super) late_flush: Timer,
@@ -170,9 +181,18 @@ pub fn stop() {
         done,
         holds,
         ended,
+        retained,
         ..
     } = &mut locks;
     sharing::stop(members);
+    let reclaimed = retained::reclaim_all(retained);
+    for (hold, lock) in &reclaimed {
+        let group = hold.locked_key.group;
+        if let Some(Some(member)) = members.get_mut(group) {
+            let lock = hold.give_back(*lock);
+            member.group.unlock(&hold.slot, lock, clock(), done);
+        }
+    }
     for hold in holds.values() {
         let member = members
             .get_mut(hold.locked_key.group)
@@ -186,7 +206,8 @@ pub fn stop() {
     for member in members.iter_mut().flatten() {
         member.group.end(clock(), done);
     }
-    for &handle in holds.keys() {
+    let reclaimed = reclaimed.iter().map(|(hold, _)| &hold.grant.handle);
+    for &handle in holds.keys().chain(reclaimed) {
         in_zone(|zone| zone.release(handle, now()));
     }
 }
@@ -217,7 +238,16 @@ impl Member {
         renewal.start(renewal_ms);
         // A lock that is handed over must last until its first renewal.
         let left_ms = (shortest_ttl / 2).max(renewal_ms);
+        let quiet_until = vec![0; pools.len()];
+        let retain = group.retain.map(|retain| Retain {
+            idle_ms: retain.idle_ms,
+            longest_ms: FAIR_MS,
+            most: retain.most,
+        });
         Self {
+            retain,
+            quiet_until,
+            idle: Timer::new(true, |group| retained::end_due(group as usize), number),
             group: Group::new(
                 setup,
                 group.quorum,
@@ -253,6 +283,25 @@ impl Member {
             longest_ms: self.group.is_crowded(names).then_some(FAIR_MS),
             left_ms,
             generation: self.generation,
+            retain: self.retain.filter(|_| !self.is_quiet(names)),
+        }
+    }
+
+    fn place_of(&self, names: &PoolNames) -> Option<usize> {
+        let mut pools = self.pools.iter();
+        pools.position(|(known, _)| known.base() == names.base())
+    }
+
+    /// Whether no locks of a pool are retained for now.
+    fn is_quiet(&self, names: &PoolNames) -> bool {
+        let until = self.place_of(names).map(|at| self.quiet_until[at]);
+        until.is_none_or(|until| clock() < until)
+    }
+
+    /// Notes that another machine waits for a pool's slots: no locks are retained for a while.
+    pub(super) fn others_wait(&mut self, names: &PoolNames) {
+        if let Some(at) = self.place_of(names) {
+            self.quiet_until[at] = clock() + QUIET_MS;
         }
     }
 }
@@ -306,6 +355,8 @@ pub fn status(group: usize, names: &PoolNames) -> Option<String> {
             "others_wait": group.is_crowded(names),
             "locked": counts.locked,
             "handed_over": counts.handed_over,
+            "retained": counts.retained,
+            "reused": counts.reused,
             "busy": counts.busy,
             "no_quorum": counts.no_quorum,
             "quarantine": counts.quarantine,

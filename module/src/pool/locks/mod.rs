@@ -7,12 +7,14 @@ mod cool_downs;
 mod late;
 mod members;
 mod outcomes;
+mod retained;
 mod services;
 mod sharing;
 mod waiting;
 
 pub use cool_downs::announce_cool_down;
 pub use members::{keys_changed, node_states, nodes, start, status, stop};
+pub use retained::{end_recalled, reused};
 pub use services::{
     asked_until, entrusted, give_back_ms, give_back_service, prolong_lease, prolong_service,
 };
@@ -124,6 +126,11 @@ struct Locks {
     /// Pending requests to nodes about service locks.
     operations: SlotMap<Operation, services::ServiceCall>,
     done: Vec<GroupEvent>,
+    /// Locks that this worker has retained, by key index and ordinal of the slot. Other leases may
+    /// have got them since.
+    retained: FxHashMap<(u32, u32), retained::Retained>,
+    /// Number of recalls in the zone when this worker last released recalled locks.
+    recalls: u32,
     /// Locked leases that end after this turn of the event loop. Until then a new waiter
     /// can get the lock.
     ended: Vec<LeaseHandle>,
@@ -316,7 +323,7 @@ fn end_locked(handle: LeaseHandle) {
         let mut rule = member.hand_over(&hold.locked_key.names, hold.lock.as_ref());
         if hold.prolonging {
             // Nodes may keep the lock for long, or have replied that it is lost.
-            rule.most = 0;
+            (rule.most, rule.retain) = (0, None);
         }
         Some(rule)
     });
@@ -334,12 +341,15 @@ fn end_locked(handle: LeaseHandle) {
             };
         }
     };
-    if let Some(hold) = forget(handle)
-        && ended == Ended::HandedOver
-    {
-        with(hold.locked_key.group, |member, _, _| {
-            member.group.counts.handed_over += 1;
-        });
+    let Some(hold) = forget(handle) else { return };
+    match ended {
+        Ended::Retained { until_ms } => retained::retain(hold, until_ms),
+        Ended::HandedOver => {
+            with(hold.locked_key.group, |member, _, _| {
+                member.group.counts.handed_over += 1;
+            });
+        }
+        Ended::Free | Ended::Locked(_) => {}
     }
 }
 

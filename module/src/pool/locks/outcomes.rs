@@ -9,7 +9,7 @@ use redis_nodes::{GiveBack, GroupEvent};
 use serde_json::json;
 
 use super::waiting::has_had_its_turn;
-use super::{Hold, LOCKS, attempt, cool_downs, forget, services, sharing, unlock, with};
+use super::{Hold, LOCKS, attempt, cool_downs, forget, retained, services, sharing, unlock, with};
 use crate::pool::leases::release_unused;
 use crate::pool::news::{self, News};
 use crate::pool::{self, in_zone};
@@ -54,7 +54,12 @@ fn settle_one(outcome: GroupEvent) {
             in_zone(|zone| zone.settle_service_lock(handle.nonce()));
         }
         GroupEvent::Unlocked { handle, for_others } => {
-            forget(handle);
+            let hold = forget(handle);
+            if let Some(hold) = hold.filter(|_| for_others) {
+                with(hold.locked_key.group, |member, _, _| {
+                    member.others_wait(&hold.locked_key.names);
+                });
+            }
             let now = now();
             in_zone(|zone| match for_others {
                 true => zone.taken_elsewhere(handle, now.mono_ms + OTHERS_MS, now),
@@ -95,6 +100,7 @@ fn settle_one(outcome: GroupEvent) {
             if is_lost == Some(true) {
                 lost(handle);
             }
+            retained::end_lost(handle);
         }
         GroupEvent::Opened { group, node } => {
             cool_downs::greet(group, node);

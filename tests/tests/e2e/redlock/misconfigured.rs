@@ -164,6 +164,14 @@ fn values_that_cannot_be() {
         ("hand_over -1;", ["hand_over", "\"-1\""]),
         ("hand_over 100001;", ["hand_over", "\"100001\""]),
         ("hand_over 1.5;", ["hand_over", "\"1.5\""]),
+        ("retain;", ["retain", "off"]),
+        ("retain on;", ["retain", "\"on\""]),
+        ("retain 9ms;", ["retain", "\"9ms\""]),
+        ("retain 2s;", ["retain", "\"2s\""]),
+        ("retain 1s most=3;", ["retain", "max="]),
+        ("retain 1s max=0;", ["retain", "max"]),
+        ("retain off max=3;", ["retain", "off"]),
+        ("retain off; retain off;", ["retain", "duplicate"]),
         ("prefix \"a b\";", ["prefix", "\"a b\""]),
         ("prefix \"{a}\";", ["prefix", "\"{a}\""]),
         ("prefix größe;", ["prefix", "größe"]),
@@ -295,10 +303,10 @@ fn renewals_that_would_come_too_late() {
 fn groups_that_can_be() {
     for body in [
         "node env:URLS;",
-        "node unix:/run/redis.sock;",
+        "node unix:/run/redis.sock; retain off;",
         "node redis://localhost; node redis://127.0.0.1:6380/1; node redis://127.0.0.1:6381/2;",
         "node redis://127.0.0.1; password env:PASSWORD; node_timeout 10s; drift 0.5%; renew 1s;
-         retry_delay 1ms; retry_jitter 0; quarantine 1h; bootstrap off; hand_over 0; prefix a:; stats_interval off;",
+         retry_delay 1ms; retry_jitter 0; quarantine 1h; bootstrap off; hand_over 0; retain 300ms max=10; prefix a:; stats_interval off;",
         "node rediss://:pa-ss-word@localhost; node redis://localhost:1; node rediss://[::1]/1;",
         "node rediss://localhost; tls_verify off; tls_name redis.example;",
         "node rediss://localhost; tls_verify on; tls_trusted_certificate localhost.crt;

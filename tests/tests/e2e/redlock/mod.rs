@@ -18,6 +18,7 @@ mod nemesis;
 mod other_clients;
 mod quorum;
 mod reloads;
+mod retained;
 mod shared_stats;
 mod start;
 mod tls;

@@ -166,6 +166,7 @@ fn a_lock_is_not_handed_over_with_a_key_that_is_out() {
         longest_ms: None,
         left_ms: 0,
         generation: bed.generation,
+        retain: None,
     };
     let now = bed.clock();
     let ended = bed.zone().end(lease.handle, rule, now);

@@ -7,6 +7,7 @@ const RULE: HandOver = HandOver {
     longest_ms: None,
     left_ms: 100,
     generation: 1,
+    retain: None,
 };
 
 fn bed() -> Bed {

@@ -13,5 +13,6 @@ mod model;
 mod probation;
 mod probes;
 mod reload;
+mod retain;
 mod service;
 mod told;
