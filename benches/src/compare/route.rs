@@ -54,8 +54,8 @@ impl Lease {
 pub struct Group {
     pub name: &'static str,
     pub ports: Vec<u16>,
-    /// How often in succession a lock is handed over; `None` for the module's default.
-    pub hand_over: Option<u32>,
+    /// Additional directives of the group.
+    pub more: &'static str,
 }
 
 impl Group {
@@ -66,10 +66,7 @@ impl Group {
         for port in &self.ports {
             let _ = write!(block, "node redis://127.0.0.1:{port}; ");
         }
-        if let Some(hand_over) = self.hand_over {
-            let _ = write!(block, "hand_over {hand_over}; ");
-        }
-        block.push_str("}\n");
+        let _ = writeln!(block, "{} }}", self.more);
         block
     }
 

@@ -57,7 +57,7 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     let group = Group {
         name: "locks-redlock",
         ports: servers.iter().map(Redis::port).collect(),
-        hand_over: None,
+        more: "",
     };
     let nginx = Nginx::with_groups(lab, &mock, &routes, &[group])?;
     let bare = (RETURN, BARE.to_owned());

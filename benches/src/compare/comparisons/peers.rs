@@ -125,7 +125,7 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     let group = Group {
         name: ROUTES[2].name,
         ports: servers.iter().map(Redis::port).collect(),
-        hand_over: None,
+        more: "",
     };
     let groups = std::slice::from_ref(&group);
     let nginx = Nginx::with_groups(lab, &mock, &ROUTES, groups)?;

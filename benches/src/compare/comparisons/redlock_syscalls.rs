@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::redlock::redlock;
+use super::redlock::{FULL_ROUNDS, redlock};
 use super::throughput::CONNECTIONS;
 use crate::error::Result;
 use crate::lab::Lab;
@@ -30,7 +30,7 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     let group = Group {
         name: ROUTES[1].name,
         ports: servers.iter().map(Redis::port).collect(),
-        hand_over: Some(0),
+        more: FULL_ROUNDS,
     };
     let nginx = Nginx::with_groups(lab, &mock, &ROUTES, &[group])?;
     for route in &ROUTES {
