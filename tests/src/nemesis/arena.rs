@@ -54,9 +54,15 @@ impl Arena {
         let links: Vec<Vec<_>> = (0..GATEWAYS)
             .map(|_| nodes.iter().map(|redis| Link::to(redis.port())).collect())
             .collect();
+        // One keeps locks between requests, the other does not.
         let gateways = links
             .iter()
-            .map(|links| plan(links, ttl).upstream(mock.addr().to_string()).start())
+            .zip(["retain 300ms;", "retain off;"])
+            .map(|(links, retain)| {
+                plan(links, ttl, retain)
+                    .upstream(mock.addr().to_string())
+                    .start()
+            })
             .collect();
         let arena = Self {
             gateways,
@@ -208,7 +214,7 @@ pub(crate) const NODE_TIMEOUT: Duration = Duration::from_millis(300);
 /// all this runs beside other things may keep it waiting for so long.
 pub(crate) const DRIFT: f64 = 0.3;
 
-fn plan(links: &[Link], ttl: Duration) -> Plan {
+fn plan(links: &[Link], ttl: Duration, retain: &str) -> Plan {
     let nodes: String = links
         .iter()
         .map(|link| format!("node redis://127.0.0.1:{};\n", link.port()))
@@ -221,7 +227,7 @@ fn plan(links: &[Link], ttl: Duration) -> Plan {
         .log_level("notice")
         .loses_workers()
         .http(&format!(
-            "openai_redlock locks {{ {nodes} node_timeout {}ms; drift {}%; renew {}ms; }}",
+            "openai_redlock locks {{ {nodes} node_timeout {}ms; drift {}%; renew {}ms; {retain} }}",
             NODE_TIMEOUT.as_millis(),
             DRIFT * 100.0,
             ttl.as_millis() / 5,
