@@ -177,6 +177,15 @@ impl Locks {
     }
 }
 
+/// Changes a group by an act that sends no commands.
+fn note(group: usize, act: impl FnOnce(&mut Member)) {
+    LOCKS.with_borrow_mut(|locks| {
+        if let Some(Some(member)) = locks.members.get_mut(group) {
+            act(member);
+        }
+    });
+}
+
 /// Acts on a group. Its commands are sent later in this turn of the event loop, together
 /// with all others.
 fn with<T>(
@@ -345,7 +354,7 @@ fn end_locked(handle: LeaseHandle) {
     match ended {
         Ended::Retained { until_ms } => retained::retain(hold, until_ms),
         Ended::HandedOver => {
-            with(hold.locked_key.group, |member, _, _| {
+            note(hold.locked_key.group, |member| {
                 member.group.counts.handed_over += 1;
             });
         }

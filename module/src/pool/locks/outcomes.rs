@@ -9,7 +9,9 @@ use redis_nodes::{GiveBack, GroupEvent};
 use serde_json::json;
 
 use super::waiting::has_had_its_turn;
-use super::{Hold, LOCKS, attempt, cool_downs, forget, retained, services, sharing, unlock, with};
+use super::{
+    Hold, LOCKS, attempt, cool_downs, forget, note, retained, services, sharing, unlock, with,
+};
 use crate::pool::leases::release_unused;
 use crate::pool::news::{self, News};
 use crate::pool::{self, in_zone};
@@ -56,7 +58,7 @@ fn settle_one(outcome: GroupEvent) {
         GroupEvent::Unlocked { handle, for_others } => {
             let hold = forget(handle);
             if let Some(hold) = hold.filter(|_| for_others) {
-                with(hold.locked_key.group, |member, _, _| {
+                note(hold.locked_key.group, |member| {
                     member.others_wait(&hold.locked_key.names);
                 });
             }

@@ -6,7 +6,7 @@
 use openai_core::lease::{LeaseHandle, Lock, Reclaimed};
 use rustc_hash::FxHashMap;
 
-use super::{Hold, LOCKS, unlock, with};
+use super::{Hold, LOCKS, note, unlock, with};
 use crate::config::{Main, Store};
 use crate::pool::in_zone;
 use crate::pool::nodes::clock;
@@ -20,16 +20,16 @@ pub(super) struct Retained {
 /// Notes a lock that the zone has just retained.
 pub(super) fn retain(hold: Hold, until_ms: u64) {
     let group = hold.locked_key.group;
-    let slot = (hold.grant.key, hold.grant.ordinal);
+    let (slot, lock) = ((hold.grant.key, hold.grant.ordinal), nonce(hold.lock));
     let before = LOCKS.with_borrow_mut(|locks| {
         let retained = Retained { hold, until_ms };
         locks.retained.insert(slot, retained)
     });
-    // Usually the same lock, which a later lease has had since.
-    if let Some(before) = before {
+    // Usually the same lock, which a later lease of this worker has had since.
+    if let Some(before) = before.filter(|before| nonce(before.hold.lock) != lock) {
         end(vec![before.hold]);
     }
-    with(group, |member, _, _| {
+    note(group, |member| {
         member.group.counts.retained += 1;
         if !member.idle.is_started() {
             member.idle.start(until_ms.saturating_sub(clock()).max(1));
@@ -37,11 +37,15 @@ pub(super) fn retain(hold: Hold, until_ms: u64) {
     });
 }
 
+fn nonce(lock: Option<Lock>) -> Option<u128> {
+    lock.map(|lock| lock.nonce())
+}
+
 /// Counts a lease that has got a retained lock.
 pub fn reused(main: &Main, pool: usize) {
     let store = main.pools.get(pool).map(|pool| &pool.store);
     if let Some(Store::Redlock { group, .. }) = store {
-        with(*group, |member, _, _| member.group.counts.reused += 1);
+        note(*group, |member| member.group.counts.reused += 1);
     }
 }
 
@@ -57,7 +61,7 @@ pub(super) fn end_due(group: usize) {
         left.map(|one| one.until_ms).min()
     });
     if let Some(next) = next {
-        with(group, |member, _, _| {
+        note(group, |member| {
             member.idle.start(next.saturating_sub(now).max(1));
         });
     }
