@@ -184,7 +184,7 @@ fn read_retain(words: &[&str]) -> ConfResult<Option<RetainLimits>> {
         return Err("takes a time, or \"off\"".into());
     };
     let idle_ms = values::or_off(values::time(10..=SECOND))(time)?;
-    let mut most = u32::MAX;
+    let mut most = 256;
     lines::parameters(parameters, |parameter| {
         parameter.one("max", &mut most, values::number(1..=1_000_000));
     })?;

@@ -93,6 +93,7 @@ impl Zone<'_> {
             record.handed += 1;
             // Within the block of this lock: the next lock has another block.
             record.fence = record.lock_fence + u64::from(record.handed);
+            self.header.fence = self.header.fence.max(record.fence);
             record.lock_deadline_ms
         } else {
             record.fence = now.wall_us.max(self.header.fence + 1);

@@ -162,6 +162,7 @@ impl Zone<'_> {
         slot.holder = next.holder;
         // Within the block of this lock: the next lock has another block.
         slot.fence = lock.fence + u64::from(slot.handed);
+        self.header.fence = self.header.fence.max(slot.fence);
         slot.granted_ms = now.mono_ms;
         self.account(handle.slot, next.tokens, now);
         self.serve(waiter, handle.slot);

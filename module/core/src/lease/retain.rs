@@ -78,13 +78,22 @@ impl Zone<'_> {
     /// Ends the retention of a lock: its slot is held again until the owner, which is woken, has
     /// released the lock, or the lock ends.
     pub(crate) fn recall(&mut self, slot: u32) {
+        self.hold_again(slot);
+        self.header.recalls = self.header.recalls.wrapping_add(1);
+        let owner = self.slots[slot as usize].owner;
+        if (owner as usize) < self.workers.len() {
+            self.wakes.insert(WorkerId(owner));
+        }
+    }
+
+    /// Makes a slot with a retained lock one that is held until its lock ends.
+    fn hold_again(&mut self, slot: u32) {
         self.unlist(slot);
         let record = &mut self.slots[slot as usize];
         record.state = slot_state::HELD;
         // No lease of the key: it counts against no probation.
         record.serial = 0;
-        let (key, owner) = (record.key as usize, record.owner);
-        let deadline_ms = record.lock_deadline_ms;
+        let (key, deadline_ms) = (record.key as usize, record.lock_deadline_ms);
         self.move_deadline(slot, deadline_ms);
         let health = &mut self.keys[key];
         health.in_use += 1;
@@ -94,10 +103,6 @@ impl Zone<'_> {
         pool.retained = pool.retained.saturating_sub(1);
         self.set_cap(key);
         self.rank(key);
-        self.header.recalls = self.header.recalls.wrapping_add(1);
-        if (owner as usize) < self.workers.len() {
-            self.wakes.insert(WorkerId(owner));
-        }
     }
 
     /// Makes the first free slot of a key one that a worker of `generation` can get, with or
@@ -128,13 +133,18 @@ impl Zone<'_> {
         };
         let state = record.state;
         let is_kept = matches!(state, slot_state::HELD | slot_state::RETAINED);
-        let is_locked = is_kept && record.lock_nonce == nonce_words(lock_nonce);
-        match Lock::of(record).filter(|_| is_locked) {
+        if !is_kept || record.lock_nonce != nonce_words(lock_nonce) {
+            return Reclaimed::Gone;
+        }
+        match Lock::of(record) {
+            // The worker of a later lease has died, and its request may still be served: the slot
+            // is held until the lock ends.
+            None if record.owner == NONE => Reclaimed::InUse,
             None => Reclaimed::Gone,
             Some(_) if record.nonce != handle.nonce => Reclaimed::InUse,
             Some(lock) => {
                 if state == slot_state::RETAINED {
-                    self.recall(handle.slot);
+                    self.hold_again(handle.slot);
                 }
                 Reclaimed::Release(lock)
             }

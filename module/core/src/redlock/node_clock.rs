@@ -5,12 +5,18 @@
 //! monotonic clock of this machine. The time is part of each vote, so that a vote after the step
 //! does not count.
 
+use super::timing::Drift;
+
 /// Expiry of an open guard, in milliseconds since 1970: the year 2286. It is the same on all nodes,
 /// so that `PTTL` of the guard shows the node's time at no additional command.
 pub const GUARD_EXPIRY_MS: u64 = 9_999_999_999_999;
 
-/// Steps that are not larger are not reported, in microseconds.
-const TOLERANCE_US: i128 = 10_000;
+/// Share of the allowance for drift up to which a step is not reported. A lock is safe although the
+/// nodes' clocks step by less than the allowance, and a short pause of this machine looks like a
+/// step of all nodes.
+const TOLERATED: u64 = 4;
+/// Steps that are not larger are never reported, in milliseconds.
+const MIN_TOLERANCE_MS: u64 = 10;
 
 /// Time of a node, given the reply to `PTTL` of an open guard.
 #[must_use]
@@ -26,6 +32,7 @@ pub fn node_time(guard_ttl_ms: i64) -> Option<u64> {
 #[derive(Clone, Debug)]
 pub struct NodeClock {
     drift_ppm: u32,
+    tolerance_us: i128,
     last: Option<Reading>,
 }
 
@@ -38,11 +45,14 @@ struct Reading {
 }
 
 impl NodeClock {
-    /// A clock that has not been read. `drift_ppm` is how much the clocks may differ in rate.
+    /// A clock that has not been read. `drift` is the allowance for clocks that run at different
+    /// speeds, and `ttl_ms` the shortest TTL of a lock.
     #[must_use]
-    pub fn new(drift_ppm: u32) -> Self {
+    pub fn new(drift: Drift, ttl_ms: u64) -> Self {
+        let tolerance_ms = (drift.of(ttl_ms) / TOLERATED).max(MIN_TOLERANCE_MS);
         Self {
-            drift_ppm,
+            drift_ppm: drift.ppm,
+            tolerance_us: i128::from(tolerance_ms) * 1_000,
             last: None,
         }
     }
@@ -63,7 +73,7 @@ impl NodeClock {
             let passed = i128::from(received_us.saturating_sub(last.at_us));
             let drift = passed * i128::from(self.drift_ppm) / 1_000_000;
             let (least, most) = (last.least - drift, last.most + drift);
-            if now.least > most + TOLERANCE_US {
+            if now.least > most + self.tolerance_us {
                 step = u64::try_from((now.least - most) / 1_000).ok();
             } else if now.least <= most && now.most >= least {
                 // Both readings are valid, so the closer limits are.

@@ -18,6 +18,8 @@ pub struct Setup<A> {
     pub timeout_ms: u64,
     /// What to subtract from a lock's time to live because clocks may run at different speeds.
     pub drift: Drift,
+    /// The shortest TTL of a lock, in milliseconds.
+    pub shortest_ttl_ms: u64,
     /// The delay before a new attempt after a split vote.
     pub retry: RetryDelay,
     /// The quarantine in milliseconds: how long a node that came back without data grants no locks.

@@ -155,7 +155,8 @@ impl<T: Transport> Group<T> {
             timeout_ms: setup.timeout_ms,
             quarantine_ms: setup.quarantine_ms,
             bootstrap: setup.bootstrap,
-            drift_ppm: setup.drift.ppm,
+            drift: setup.drift,
+            shortest_ttl_ms: setup.shortest_ttl_ms,
             channels: setup.pools.iter().flat_map(channels).collect(),
             check: commands::check(&setup.pools),
         };

@@ -8,8 +8,8 @@ pub use report::{NodeCounts, NodeReport, NodeState};
 use std::rc::Rc;
 
 use openai_core::redlock::{
-    Incarnation, Mistrust, NodeCheck, NodeCheckChange, NodeClock, NodeHealth, NodeId, ServerInfo,
-    SuspectPolicy, Value, first_error,
+    Drift, Incarnation, Mistrust, NodeCheck, NodeCheckChange, NodeClock, NodeHealth, NodeId,
+    ServerInfo, SuspectPolicy, Value, first_error,
 };
 use rustc_hash::FxHashMap;
 
@@ -80,8 +80,10 @@ pub struct Rules {
     pub timeout_ms: u64,
     pub quarantine_ms: u64,
     pub bootstrap: bool,
-    /// How much clocks may differ in rate.
-    pub drift_ppm: u32,
+    /// The allowance for clocks that run at different speeds.
+    pub drift: Drift,
+    /// The shortest TTL of a lock, in milliseconds.
+    pub shortest_ttl_ms: u64,
     /// The channels to subscribe to.
     pub channels: Rc<[String]>,
     /// The packed commands of a node check, and their number.
@@ -124,7 +126,7 @@ impl<T: Transport, N> Node<T, N> {
             health: NodeHealth::new(CIRCUIT),
             check: NodeCheck::default(),
             incarnation: Incarnation::new(rules.quarantine_ms),
-            clock: NodeClock::new(rules.drift_ppm),
+            clock: NodeClock::new(rules.drift, rules.shortest_ttl_ms),
             bootstrap: rules.bootstrap,
             rules,
             pushes: false,

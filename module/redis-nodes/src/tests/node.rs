@@ -3,7 +3,7 @@
 use std::io;
 use std::rc::Rc;
 
-use openai_core::redlock::{ErrorKind, NodeId, Script};
+use openai_core::redlock::{Drift, ErrorKind, NodeId, Script};
 use zeroize::Zeroizing;
 
 use super::scripted::{Bench, Far};
@@ -39,7 +39,8 @@ fn bed(target: NodeTarget<&'static str>) -> Bed {
         timeout_ms: 50,
         quarantine_ms: 1_000,
         bootstrap: true,
-        drift_ppm: 10_000,
+        drift: Drift::default(),
+        shortest_ttl_ms: 1_000,
         channels: Rc::new(["wakes".to_owned(), "cool_downs".to_owned()]),
         check: (TRIAL.as_bytes().into(), 2),
     };

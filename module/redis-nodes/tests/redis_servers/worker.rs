@@ -75,6 +75,7 @@ impl Worker {
             nodes: servers.iter().enumerate().map(target).collect(),
             timeout_ms: NODE_TIMEOUT,
             drift: Drift::default(),
+            shortest_ttl_ms: 1_000,
             retry: RetryDelay {
                 min_ms: 2,
                 jitter_ms: 20,

@@ -112,6 +112,7 @@ impl Client {
             nodes: nodes.iter().map(target).collect(),
             timeout_ms: NODE_TIMEOUT,
             drift: TIMING.drift,
+            shortest_ttl_ms: TIMING.ttl_ms,
             retry: RETRY,
             quarantine_ms: QUARANTINE,
             bootstrap: false,

@@ -48,6 +48,7 @@ pub(super) struct Member {
     quiet_until: Vec<u64>,
     /// Due when the retention of a lock ends.
     pub(super) idle: Timer,
+    pub(super) idle_due_ms: u64,
     pub(super) renewal_ms: u64,
     pub(super) flush: Timer,
     pub(super) late_flush: Timer,
@@ -225,6 +226,7 @@ impl Member {
             nodes: group.nodes.clone(),
             timeout_ms: group.timeout_ms,
             drift: group.drift,
+            shortest_ttl_ms: shortest_ttl,
             retry: group.retry,
             quarantine_ms: group.quarantine_ms.unwrap_or_default(),
             bootstrap: group.bootstrap,
@@ -248,6 +250,7 @@ impl Member {
             retain,
             quiet_until,
             idle: Timer::new(true, |group| retained::end_due(group as usize), number),
+            idle_due_ms: 0,
             group: Group::new(
                 setup,
                 group.quorum,
@@ -285,6 +288,12 @@ impl Member {
             generation: self.generation,
             retain: self.retain.filter(|_| !self.is_quiet(names)),
         }
+    }
+
+    /// Has the locks released at this time whose retention ends.
+    pub(super) fn wake_at(&mut self, until_ms: u64) {
+        self.idle_due_ms = until_ms;
+        self.idle.start(until_ms.saturating_sub(clock()).max(1));
     }
 
     fn place_of(&self, names: &PoolNames) -> Option<usize> {

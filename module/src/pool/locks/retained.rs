@@ -4,7 +4,7 @@
 //! retained the lock releases it when its time is over, or when the zone recalls it.
 
 use openai_core::lease::{LeaseHandle, Lock, Reclaimed};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Hold, LOCKS, note, unlock, with};
 use crate::config::{Main, Store};
@@ -31,8 +31,8 @@ pub(super) fn retain(hold: Hold, until_ms: u64) {
     }
     note(group, |member| {
         member.group.counts.retained += 1;
-        if !member.idle.is_started() {
-            member.idle.start(until_ms.saturating_sub(clock()).max(1));
+        if !member.idle.is_started() || until_ms < member.idle_due_ms {
+            member.wake_at(until_ms);
         }
     });
 }
@@ -61,15 +61,13 @@ pub(super) fn end_due(group: usize) {
         left.map(|one| one.until_ms).min()
     });
     if let Some(next) = next {
-        note(group, |member| {
-            member.idle.start(next.saturating_sub(now).max(1));
-        });
+        note(group, |member| member.wake_at(next));
     }
 }
 
 /// Releases the locks that the zone has recalled. `recalls` is [`openai_core::lease::Zone::recalls`].
 pub fn end_recalled(recalls: u32) {
-    let kept = LOCKS.with(|locks| {
+    let recalled = LOCKS.with(|locks| {
         let Ok(mut locks) = locks.try_borrow_mut() else {
             // The timer will release them.
             return None;
@@ -81,14 +79,15 @@ pub fn end_recalled(recalls: u32) {
         let handles = locks.retained.values().map(|one| one.hold.grant.handle);
         let handles: Vec<_> = handles.collect();
         in_zone(|zone| {
-            let kept = handles
-                .into_iter()
-                .filter(|&handle| zone.is_retained(handle));
-            kept.collect::<Vec<_>>()
+            let handles = handles.into_iter();
+            let recalled = handles.filter(|&handle| !zone.is_retained(handle));
+            recalled.collect::<FxHashSet<_>>()
         })
     });
-    if let Some(kept) = kept {
-        end(take(|retained| !kept.contains(&retained.hold.grant.handle)));
+    if let Some(recalled) = recalled.filter(|recalled| !recalled.is_empty()) {
+        end(take(|retained| {
+            recalled.contains(&retained.hold.grant.handle)
+        }));
     }
 }
 
@@ -109,7 +108,7 @@ fn end(holds: Vec<Hold>) {
     if holds.is_empty() {
         return;
     }
-    for (hold, reclaimed) in reclaim(holds) {
+    for (mut hold, reclaimed) in reclaim(holds) {
         match (reclaimed, hold.lock) {
             (Reclaimed::Release(lock), _) => {
                 let handle = hold.grant.handle;
@@ -117,6 +116,8 @@ fn end(holds: Vec<Hold>) {
                 unlock(handle, lock);
             }
             (Reclaimed::Gone, Some(lock)) => {
+                // A later lease may have renewed it.
+                hold.retold = true;
                 with(hold.locked_key.group, |member, _, _| {
                     let (slot, lock) = (hold.slot.slot.clone(), hold.give_back(lock));
                     let names = &hold.locked_key.names;

@@ -114,6 +114,17 @@ fn a_dead_workers_retained_lock_binds_until_it_ends() {
     assert!(bed.acquire(next).is_some());
 }
 
+/// The request of the dead worker may still be served upstream.
+#[test]
+fn the_lock_of_a_dead_lease_is_not_released_by_the_worker_that_retained_it() {
+    let (mut bed, [_, other], held) = retained();
+    let next = bed.acquire(other).unwrap();
+    assert_eq!(next.lock, held.lock);
+    let now = bed.clock();
+    bed.zone().dismiss(other, now);
+    assert_eq!(reclaim(&mut bed, held), Reclaimed::InUse);
+}
+
 #[test]
 fn a_lock_is_retained_only_within_the_limits() {
     let limits = [

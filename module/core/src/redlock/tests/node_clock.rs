@@ -4,12 +4,15 @@ use crate::redlock::*;
 
 const SECOND: u64 = 1_000_000;
 /// 1 %.
-const DRIFT: u32 = 10_000;
+const DRIFT: Drift = Drift {
+    ppm: 10_000,
+    margin_ms: 2,
+};
 /// The node's time at 0 of the client's clock, in milliseconds.
 const WALL: u64 = 1_700_000_000_000;
 
 fn clock() -> NodeClock {
-    NodeClock::new(DRIFT)
+    NodeClock::new(DRIFT, 1_000)
 }
 
 #[test]
@@ -30,6 +33,21 @@ fn a_step_forward_is_reported_once() {
     assert_eq!(
         clock.read(WALL + 3_602_000, 2 * SECOND, 2 * SECOND + 200),
         None
+    );
+}
+
+#[test]
+fn a_step_within_a_quarter_of_the_allowance_is_tolerated() {
+    // The allowance is 302 ms.
+    let mut clock = NodeClock::new(DRIFT, 30_000);
+    clock.read(WALL, 0, 0);
+    assert_eq!(clock.read(WALL + 1_000 + 75 + 10, SECOND, SECOND), None);
+    let mut clock = NodeClock::new(DRIFT, 30_000);
+    clock.read(WALL, 0, 0);
+    let step = clock.read(WALL + 1_000 + 75 + 12, SECOND, SECOND);
+    assert!(
+        step.is_some(),
+        "75 ms, 10 ms of drift, and 1 ms of resolution"
     );
 }
 
