@@ -42,7 +42,7 @@ pub fn commit(main: &Main) -> ConfResult {
 
 /// Registers the worker in the zone.
 pub fn start(main: &Main) -> ConfResult {
-    pool::on_news(Driver::<LockService>::receive);
+    pool::on_message(Driver::<LockService>::receive);
     if nginx_safe::serves_requests() && pool::enter(main) == Some(false) {
         let fields = json!({ "reason": "too many workers at once" });
         event(Level::Alert, "worker_refused", fields);

@@ -130,7 +130,7 @@ impl Running<'_> {
         });
         let (turn, change, is_cooling_down) = changed.unwrap_or_default();
         if let Some((permit, change)) = permit.zip(change) {
-            circuits::tell(main, permit.circuit, change);
+            circuits::log_change(main, permit.circuit, change);
         }
         let pool = main.pools.get(self.lease.pool).map(|pool| &pool.name);
         match turn {

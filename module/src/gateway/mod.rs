@@ -44,7 +44,7 @@ use openai_wire::ApiError;
 
 use self::refusal::{UNAVAILABLE, refuse};
 use crate::config::{Location, Main};
-use crate::pool::News;
+use crate::pool::Message;
 
 /// What follows a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,8 +192,8 @@ impl<S: Service> Driver<S> {
 
     /// Handles a message about a wait or a lease; `false` if the request is gone or does
     /// not wait for it.
-    pub fn receive(token: Token, message: News) -> bool {
-        if let News::Lost(handle) = message {
+    pub fn receive(token: Token, message: Message) -> bool {
+        if let Message::Lost(handle) = message {
             let is_logged = events::lease_lost(token, handle);
             token.conclude(move |request| Self::lost(request, handle));
             return is_logged;
@@ -202,7 +202,9 @@ impl<S: Service> Driver<S> {
             let exchange = Exchange::of(request)?;
             let step = match (exchange.ctx.stage(), message) {
                 (Stage::Waiting, message) => lease::receive(exchange, message)?,
-                (Stage::Prolonging, News::Prolonged(until_ms)) => S::prolonged(exchange, until_ms),
+                (Stage::Prolonging, Message::Prolonged(until_ms)) => {
+                    S::prolonged(exchange, until_ms)
+                }
                 _ => return None,
             };
             Self::resume(exchange, step);

@@ -49,19 +49,19 @@ pub fn unknown(permit: Permit) {
 }
 
 /// Logs a change of a circuit.
-pub fn tell(main: &Main, circuit: CircuitId, change: CircuitChange) {
+pub fn log_change(main: &Main, circuit: CircuitId, change: CircuitChange) {
     let known = pool::taken_over();
     let known = known.as_ref().map_or(&[][..], |known| &known.circuits);
     let upstreams = main.upstreams.borrow();
     let at = known.iter().position(|&id| id == Some(circuit));
-    tell_of(
+    log_change_of(
         at.and_then(|at| Some(upstreams.get(at)?.name.as_str())),
         change,
     );
 }
 
 /// Logs a change of a circuit, by the name of its upstream.
-pub fn tell_of(upstream: Option<&str>, change: CircuitChange) {
+pub fn log_change_of(upstream: Option<&str>, change: CircuitChange) {
     match change {
         CircuitChange::Opened {
             until_ms,

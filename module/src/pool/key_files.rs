@@ -113,7 +113,7 @@ pub fn stop() {
 }
 
 /// Reads the files soon, because another worker has brought keys of a newer generation.
-pub fn hurry(generation: u64) {
+pub fn read_soon(generation: u64) {
     WATCH.with_borrow_mut(|watch| {
         if let Some(watch) = watch
             && watch.files.announce(generation)
@@ -223,7 +223,7 @@ impl Watch {
         let taken: FxHashSet<_> = indexes.iter().copied().flatten().copied().collect();
         for ((pool, fresh), indexes) in self.pools.iter().zip(fresh).zip(indexes) {
             if changed.first {
-                pool.tell(&fresh);
+                pool.log_changes(&fresh);
             }
             pool.keys.retain(|index| !taken.contains(&index));
             pool.keys.replace(fresh, indexes);
@@ -269,14 +269,14 @@ impl Watched {
     }
 
     /// Logs which keys were added, removed and changed.
-    fn tell(&self, fresh: &[Rc<PoolKey>]) {
+    fn log_changes(&self, fresh: &[Rc<PoolKey>]) {
         let old = self.keys.newest();
         let [was, is] = [&old[..], fresh].map(|keys| {
             let keys = keys.iter().map(|key| (key.fingerprint, key));
             keys.collect::<FxHashMap<_, _>>()
         });
-        let ids = |keys: &[Rc<PoolKey>], tells: &dyn Fn(&PoolKey) -> bool| {
-            let keys = keys.iter().filter(|key| tells(key));
+        let ids = |keys: &[Rc<PoolKey>], which: &dyn Fn(&PoolKey) -> bool| {
+            let keys = keys.iter().filter(|key| which(key));
             keys.map(|key| key.id.clone()).collect::<Vec<_>>()
         };
         let added = ids(fresh, &|key| !was.contains_key(&key.fingerprint));

@@ -11,7 +11,7 @@ use super::asking::Asked;
 use super::taken_over::key;
 use super::waiters::{collect, watch_expiry};
 use super::zone::{Worker, as_worker, in_zone, with};
-use super::{locks, news};
+use super::{locks, messages};
 use crate::config::{Main, Store};
 use crate::telemetry::{event, now};
 
@@ -109,7 +109,7 @@ pub fn release(lease: &Lease) {
         worker.change(|zone| zone.release(lease.grant.handle, now()))
     });
     if released.flatten() == Some(Err(Lost)) {
-        news::lost(None, lease.grant.handle);
+        messages::lost(None, lease.grant.handle);
     }
 }
 
@@ -169,23 +169,23 @@ pub(super) fn renew_all() {
             worker.leases.remove(key);
             lost.push(lease);
         }
-        bury_dead(worker, pids);
+        remove_dead(worker, pids);
         worker.renewal.start(worker.renewal_ms);
     });
     collect();
     for (handle, token) in lost {
-        news::lost(Some(token), handle);
+        messages::lost(Some(token), handle);
     }
 }
 
 /// Removes dead workers from the zone. A worker that dies while it shuts down is not replaced, so
 /// none that starts does this.
-fn bury_dead(worker: &mut Worker, mut pids: Vec<u32>) {
+fn remove_dead(worker: &mut Worker, mut pids: Vec<u32>) {
     // Tested without the zone's mutex; only those found dead are tested again, because their
     // numbers may have been given to new workers.
     pids.retain(|&pid| !nginx_safe::alive(pid));
     if !pids.is_empty() {
         let dead = |pid| pids.contains(&pid) && !nginx_safe::alive(pid);
-        worker.change(|zone| zone.bury_dead(now(), dead));
+        worker.change(|zone| zone.remove_dead(now(), dead));
     }
 }

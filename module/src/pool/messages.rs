@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::telemetry::event;
 
 /// A message to a request about its wait or its lease.
-pub enum News {
+pub enum Message {
     /// The request has been granted a slot and left the queue. `arrival` is its position
     /// there within its priority, in case it must wait again.
     Served { grant: Grant, arrival: u64 },
@@ -36,26 +36,26 @@ pub enum News {
 }
 
 /// Passes a message to a request; returns `false` if the request is gone or does not wait for it.
-pub type Hear = fn(Token, News) -> bool;
+pub type Receiver = fn(Token, Message) -> bool;
 
 thread_local! {
-    static HEAR: Cell<Hear> = const { Cell::new(|_, _| false) };
+    static RECEIVER: Cell<Receiver> = const { Cell::new(|_, _| false) };
 }
 
 /// Registers the function that passes messages to requests.
-pub fn on_news(hear: Hear) {
-    HEAR.set(hear);
+pub fn on_message(receiver: Receiver) {
+    RECEIVER.set(receiver);
 }
 
 /// Passes a message to a request.
-pub(super) fn tell(token: Token, news: News) -> bool {
-    HEAR.get()(token, news)
+pub(super) fn send(token: Token, message: Message) -> bool {
+    RECEIVER.get()(token, message)
 }
 
 /// Reports a lost lease to its request, or logs it if the request is gone.
 pub(super) fn lost(token: Option<Token>, handle: LeaseHandle) {
-    let is_told = token.is_some_and(|token| tell(token, News::Lost(handle)));
-    if !is_told {
+    let is_sent = token.is_some_and(|token| send(token, Message::Lost(handle)));
+    if !is_sent {
         let fields = json!({ "lock_id": lock_id(handle.nonce()) });
         event(Level::Error, "lease_lost", fields);
     }

@@ -6,7 +6,7 @@ pub mod key_files;
 mod keys;
 mod leases;
 pub mod locks;
-mod news;
+mod messages;
 mod node_connection;
 mod nodes;
 pub mod notes;
@@ -18,7 +18,7 @@ mod zone;
 
 pub use asking::{Ask, Asked, ask, outlook};
 pub use leases::{Lease, entrust, keep, reclaim, release, renew, unused};
-pub use news::{News, on_news};
+pub use messages::{Message, on_message};
 pub use taken_over::{
     KnownPool, TakenOver, key, key_count, key_ids_of, set_taken_over, taken_over,
 };

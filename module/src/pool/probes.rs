@@ -156,7 +156,7 @@ impl Prober {
         request.extend_from_slice(b"\r\n\r\n");
         self.last += 1;
         let number = self.last;
-        let peer = Peer::connect(&settings.address, settings.tls.as_ref(), heard, number);
+        let peer = Peer::connect(&settings.address, settings.tls.as_ref(), on_event, number);
         let Ok(peer) = peer else {
             return upstream.conclude(probed, Verdict::UpstreamError);
         };
@@ -184,7 +184,7 @@ impl Prober {
 }
 
 /// Handles an event of a probe's connection.
-fn heard(number: u64) {
+fn on_event(number: u64) {
     PROBER.with_borrow_mut(|prober| {
         let Some(probe) = prober.probes.get_mut(&number) else {
             return;
@@ -241,7 +241,7 @@ impl ProbedUpstream {
             let random = pool::random();
             let change = in_zone(|zone| zone.probed_upstream(self.circuit, verdict, now(), random));
             if let Some(change) = change.flatten() {
-                circuits::tell_of(Some(&self.name), change);
+                circuits::log_change_of(Some(&self.name), change);
             }
             return;
         };

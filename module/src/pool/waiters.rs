@@ -4,7 +4,7 @@ use nginx_safe::{Token, Watcher};
 use openai_core::lease::{Cancelled, Served, WaitTicket};
 
 use super::leases::give_back;
-use super::news::{self, News};
+use super::messages::{self, Message};
 use super::zone::{in_zone, with};
 use super::{key_files, locks};
 use crate::telemetry::now;
@@ -18,9 +18,9 @@ pub fn leave(ticket: WaitTicket) {
 }
 
 /// Handles the signal of another worker that has granted slots to this worker's waiters.
-pub(super) struct Mail;
+pub(super) struct ServedWatcher;
 
-impl Watcher for Mail {
+impl Watcher for ServedWatcher {
     fn woken() {
         collect();
     }
@@ -46,7 +46,7 @@ pub(super) fn collect() {
     });
     locks::end_recalled(recalls);
     if let Some(generation) = newer {
-        key_files::hurry(generation);
+        key_files::read_soon(generation);
     }
     for Served {
         tag,
@@ -54,7 +54,7 @@ pub(super) fn collect() {
         arrival,
     } in served
     {
-        let taken = news::tell(Token::of(tag), News::Served { grant, arrival });
+        let taken = messages::send(Token::of(tag), Message::Served { grant, arrival });
         if !taken {
             give_back(&grant);
         }

@@ -89,7 +89,7 @@ pub fn enter(main: &Main) -> Option<bool> {
         .min()
         .unwrap_or(30_000);
     let mut renewal_ms = shortest / 3;
-    if !shared.watch::<waiters::Mail>(id.index()) {
+    if !shared.watch::<waiters::ServedWatcher>(id.index()) {
         renewal_ms = renewal_ms.min(UNSIGNALLED_MS);
         let recheck = json!({ "recheck_ms": renewal_ms });
         event(Level::Warn, "worker_without_channel", recheck);

@@ -210,7 +210,7 @@ impl LastWords {
         let Some((at, names)) = sharer.place(group, node).zip(names) else {
             return vec![];
         };
-        sharer.sharing.last_words(at, &names, id)
+        sharer.sharing.last_calls(at, &names, id)
     }
 }
 

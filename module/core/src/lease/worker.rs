@@ -61,7 +61,7 @@ impl Zone<'_> {
         now: Now,
         mut dead: impl FnMut(u32) -> bool,
     ) -> Option<WorkerId> {
-        self.bury_dead(now, |other| other == pid || dead(other));
+        self.remove_dead(now, |other| other == pid || dead(other));
         let at = self.workers.iter().position(|w| w.pid == 0)?;
         let worker = &mut self.workers[at];
         worker.generation = generation;
@@ -80,7 +80,7 @@ impl Zone<'_> {
     ///
     /// Call it from time to time: nginx does not replace a worker that dies while it shuts down, so
     /// [`Zone::enroll`] may not be called.
-    pub fn bury_dead(&mut self, now: Now, mut dead: impl FnMut(u32) -> bool) -> usize {
+    pub fn remove_dead(&mut self, now: Now, mut dead: impl FnMut(u32) -> bool) -> usize {
         let mut buried = 0;
         for at in 0..self.workers.len() {
             let pid = self.workers[at].pid;

@@ -66,7 +66,7 @@ impl CoolDown {
 
     /// Parses a message of the channel [`PoolNames::cool_downs`]: the key and its cool-down.
     #[must_use]
-    pub fn told(message: &[u8]) -> Option<(&str, Self)> {
+    pub fn of_message(message: &[u8]) -> Option<(&str, Self)> {
         let (key, cool_down) = str::from_utf8(message).ok()?.split_once(' ')?;
         let (record, left_ms) = cool_down.rsplit_once(' ')?;
         let cool_down = Self::of(record, left_ms.parse().ok()?)?;

@@ -16,7 +16,7 @@ const CALM_MS: u64 = 5_000;
 /// Interval of the checks while they fail.
 const REFUSED_MS: u64 = 500;
 /// Minimum time between two checks when another command has been answered with an error.
-const HURRY_MS: u64 = 100;
+const SOON_MS: u64 = 100;
 /// Name of a lock and of a set member that do not exist.
 const NOTHING: &str = "check";
 
@@ -57,8 +57,8 @@ impl NodeCheck {
     }
 
     /// Makes the next check due soon, because another command was answered with an error.
-    pub fn hurry(&mut self) {
-        let soon = self.last_at.saturating_add(HURRY_MS);
+    pub fn check_soon(&mut self) {
+        let soon = self.last_at.saturating_add(SOON_MS);
         self.next_at = self.next_at.min(soon);
     }
 

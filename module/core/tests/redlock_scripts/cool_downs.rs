@@ -89,7 +89,7 @@ fn other_machines_are_told() {
     let [_, _, Value::Bytes(text)] = parts.as_slice() else {
         panic!("{message:?}");
     };
-    let told = CoolDown::told(text);
+    let told = CoolDown::of_message(text);
     assert_eq!(told, Some(("k-1", cool_down(Cause::QuotaExceeded, 5_000))));
     // The longer one may have been cancelled.
     note(&mut node, cool_down(Cause::RateLimited, 1_000));

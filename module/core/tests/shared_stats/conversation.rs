@@ -114,7 +114,7 @@ fn the_last_words_are_all_that_a_node_may_lack() {
     let mut bed = Bed::new();
     bed.count(1);
     bed.round();
-    assert_eq!(bed.sharing.last_words(0, &bed.names, 9), []);
+    assert_eq!(bed.sharing.last_calls(0, &bed.names, 9), []);
     for number in 0..100 {
         let name = format!("s:{number}").into();
         let day = TODAY as u32;
@@ -123,7 +123,7 @@ fn the_last_words_are_all_that_a_node_may_lack() {
     // One call is pending.
     bed.sharing.begin_round(0);
     assert!(bed.next().is_some());
-    let calls = bed.sharing.last_words(0, &bed.names, 9);
+    let calls = bed.sharing.last_calls(0, &bed.names, 9);
     assert_eq!(
         calls.len(),
         100_usize.div_ceil(MOST_WRITTEN),

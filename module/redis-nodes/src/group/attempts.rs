@@ -340,6 +340,6 @@ impl<T: Transport> Group<T> {
 
     pub(super) fn give_back(&mut self, to: NodeSet, command: ReleaseCommand, names: &PoolNames) {
         let call = ScriptCall::new(&Command::Release(command), names);
-        self.tell(to, call, Order::GiveBack);
+        self.send_call(to, call, Order::GiveBack);
     }
 }

@@ -15,7 +15,7 @@ impl<T: Transport> Group<T> {
     /// Tells other machines that a key is cooling down.
     pub fn announce_cool_down(&mut self, names: &PoolNames, key: &str, cool_down: CoolDown) {
         let call = cool_down.note(key, names);
-        self.tell(self.quorum.all(), call, Order::Notice);
+        self.send_call(self.quorum.all(), call, Order::Notice);
     }
 
     /// Asks a node which of these keys are cooling down. The reply becomes
@@ -23,7 +23,7 @@ impl<T: Transport> Group<T> {
     pub fn recall(&mut self, node: NodeId, names: &Rc<PoolNames>, keys: &[String]) {
         for keys in keys.chunks(MAX_RECALLED) {
             let call = CoolDown::recall(keys, names);
-            self.tell(NodeSet::only(node), call, |call| {
+            self.send_call(NodeSet::only(node), call, |call| {
                 Order::Recall(Rc::clone(names), keys.into(), call)
             });
         }
@@ -56,7 +56,7 @@ impl<T: Transport> Group<T> {
             return false;
         };
         done.extend(
-            CoolDown::told(text).map(|(key, cool_down)| GroupEvent::CoolingDown {
+            CoolDown::of_message(text).map(|(key, cool_down)| GroupEvent::CoolingDown {
                 names: Rc::clone(names),
                 key: key.to_owned(),
                 cool_down,

@@ -43,7 +43,7 @@ impl<T: Transport> Group<T> {
 
     pub(super) fn see_guard(&mut self, node: NodeId, names: &Rc<PoolNames>, bootstrap: bool) {
         let call = self.look_at_guard(names, bootstrap);
-        self.tell(NodeSet::only(node), call, |call| {
+        self.send_call(NodeSet::only(node), call, |call| {
             Order::Guard(Rc::clone(names), call)
         });
     }
@@ -69,7 +69,7 @@ impl<T: Transport> Group<T> {
     }
 
     /// Handles the reply to [`Self::see_guard`].
-    pub(super) fn heard_of_guard(
+    pub(super) fn guard_replied(
         &mut self,
         node: NodeId,
         names: &Rc<PoolNames>,

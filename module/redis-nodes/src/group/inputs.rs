@@ -61,7 +61,7 @@ pub struct GiveBack {
     /// The lock.
     pub lock: Lock,
     /// Whether nodes may still receive a renewal of the lock, from any worker.
-    pub retold: bool,
+    pub may_be_extended: bool,
     /// Whether to report [`GroupEvent::Gone`](super::GroupEvent::Gone). The caller then repeats the
     /// release until it is reported.
     pub settles: bool,
@@ -72,6 +72,6 @@ pub struct GiveBack {
 impl GiveBack {
     /// The fence up to which nodes must not restore a lock of the slot.
     pub(super) fn ends(&self) -> Option<Fence> {
-        Fence::new(self.lock.fence).filter(|_| self.retold)
+        Fence::new(self.lock.fence).filter(|_| self.may_be_extended)
     }
 }

@@ -49,7 +49,7 @@ impl<T: Transport> Group<T> {
         };
         let some = missed.drain(..missed.len().min(AT_ONCE));
         for call in some.collect::<Vec<_>>() {
-            self.tell(NodeSet::only(node), call, Order::GiveBack);
+            self.send_call(NodeSet::only(node), call, Order::GiveBack);
         }
     }
 }

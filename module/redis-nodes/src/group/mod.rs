@@ -216,7 +216,7 @@ impl<T: Transport> Group<T> {
 
     /// Handles an event of a node's connection: it can be read or written, or has failed.
     pub fn node_event(&mut self, node: usize, now: u64, done: &mut Vec<GroupEvent>) {
-        self.hear(node, now, done, |node, transport, heard| {
+        self.act_on(node, now, done, |node, transport, heard| {
             node.arrived(now, transport, heard);
         });
     }
@@ -225,7 +225,7 @@ impl<T: Transport> Group<T> {
     pub fn flush(&mut self, now: u64, done: &mut Vec<GroupEvent>) {
         self.make_deferred(now, done);
         for at in 0..self.nodes.len() {
-            self.hear(at, now, done, |node, transport, heard| {
+            self.act_on(at, now, done, |node, transport, heard| {
                 node.flush(now, transport, heard);
             });
         }
@@ -236,7 +236,7 @@ impl<T: Transport> Group<T> {
         self.see_closed_guards(now);
         for at in 0..self.nodes.len() {
             let random = self.random.next_u64();
-            self.hear(at, now, done, |node, transport, heard| {
+            self.act_on(at, now, done, |node, transport, heard| {
                 node.tend(now, random, transport, heard);
             });
             self.catch_up(NodeId(at as u8));

@@ -115,7 +115,7 @@ impl<T: Transport> Group<T> {
             return;
         };
         let call = ScriptCall::new(&Command::Enqueue(enlist), names);
-        self.tell(self.quorum.all(), call, |call| {
+        self.send_call(self.quorum.all(), call, |call| {
             Order::Enqueue(Rc::clone(names), call)
         });
     }
@@ -126,7 +126,7 @@ impl<T: Transport> Group<T> {
         };
         let waiter = enlist.waiter().to_owned();
         let call = ScriptCall::new(&Command::Leave { waiter }, names);
-        self.tell(self.quorum.all(), call, Order::Notice);
+        self.send_call(self.quorum.all(), call, Order::Notice);
     }
 
     pub(super) fn enqueued(&mut self, node: NodeId, names: &PoolNames, value: &Value) {

@@ -34,7 +34,7 @@ impl<T: Transport> Group<T> {
 
     /// Sends a call to these nodes. To nodes that are not connected, a release is sent later; other
     /// calls are dropped.
-    pub(super) fn tell(
+    pub(super) fn send_call(
         &mut self,
         nodes: NodeSet,
         call: impl Into<Rc<ScriptCall>>,
@@ -50,7 +50,7 @@ impl<T: Transport> Group<T> {
     }
 
     /// Acts on a node, and handles what it has sent.
-    pub(super) fn hear(
+    pub(super) fn act_on(
         &mut self,
         at: usize,
         now: u64,
@@ -149,7 +149,7 @@ impl<T: Transport> Group<T> {
         match order {
             Order::GiveBack(_) | Order::Notice(_) => {}
             Order::Enqueue(names, _) => self.enqueued(node, &names, value),
-            Order::Guard(names, _) => self.heard_of_guard(node, &names, value, now),
+            Order::Guard(names, _) => self.guard_replied(node, &names, value, now),
             Order::Recall(names, keys, _) => recalled(&names, &keys, value, done),
             Order::Share(_) => done.push(GroupEvent::Shared {
                 group: self.setup.number,

@@ -314,7 +314,7 @@ impl<T: Transport, N> Node<T, N> {
         match owed {
             Owed::Command(command) => {
                 if first_error(&reply).is_some() {
-                    self.check.hurry();
+                    self.check.check_soon();
                 }
                 heard.push(Heard::Reply(command, reply, sent_us));
             }
@@ -494,10 +494,10 @@ impl<T: Transport, N> Node<T, N> {
         self.line = Line::Down {
             again_at: now + delay + random % (delay / 4 + 1),
         };
-        let is_news = self.logged_down.as_ref().is_none_or(|(at, logged)| {
+        let is_due = self.logged_down.as_ref().is_none_or(|(at, logged)| {
             logged != reason && now >= at.saturating_add(ANOTHER_REASON_MS)
         });
-        if is_news {
+        if is_due {
             self.logged_down = Some((now, reason.to_owned()));
             transport.log(&self.target.name, NodeEvent::Down { reason });
         }

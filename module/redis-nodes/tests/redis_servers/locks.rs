@@ -125,8 +125,8 @@ fn a_lock_is_prolonged_and_restored_and_lost() {
 #[ignore = "needs redis-server; see main.rs"]
 fn a_late_renewal_does_not_put_back_what_another_worker_has_given_back() {
     run(async {
-        // Without `retold`, the release does not keep the late renewal from restoring the lock.
-        for (retold, put_back) in [(true, 0), (false, 3)] {
+        // Without `may_be_extended`, the release does not keep the late renewal from restoring the lock.
+        for (may_be_extended, put_back) in [(true, 0), (false, 3)] {
             let servers = Server::start_all(3);
             let mut one = Worker::start("here", &servers).await;
             let mut two = Worker::start("here", &servers).await;
@@ -138,7 +138,7 @@ fn a_late_renewal_does_not_put_back_what_another_worker_has_given_back() {
             let (now, names, mut done) = (one.now(), one.names.clone(), vec![]);
             one.group.prolong(&names, TTL, &locks, now, &mut done);
             // The renewal has not been sent yet when the other worker releases the lock.
-            two.give_back(0, lock, retold).await;
+            two.give_back(0, lock, may_be_extended).await;
             two.until("none has it", |_| count(&servers, &keys[0]) == 0)
                 .await;
             one.settle(done);

@@ -261,12 +261,12 @@ impl Worker {
         self.give_back(slot, lock, true).await
     }
 
-    /// The same. `retold` says whether nodes may still receive a renewal of the lock.
-    pub async fn give_back(&mut self, slot: usize, lock: Lock, retold: bool) -> bool {
+    /// The same. `may_be_extended` says whether nodes may still receive a renewal of the lock.
+    pub async fn give_back(&mut self, slot: usize, lock: Lock, may_be_extended: bool) -> bool {
         let handle = self.handle();
         let give_back = GiveBack {
             lock,
-            retold,
+            may_be_extended,
             settles: false,
             handle,
         };

@@ -43,7 +43,7 @@ pub struct Held {
     /// Difference between its fence and that of the lock.
     pub handed: u64,
     /// Whether renewals may still be under way.
-    pub retold: bool,
+    pub may_be_extended: bool,
 }
 
 impl Held {

@@ -103,7 +103,7 @@ impl Client {
         let next = machine.waiting.remove(0);
         let given = Held {
             handed,
-            retold: true,
+            may_be_extended: true,
             ..*held
         };
         checker.passed(
@@ -159,7 +159,7 @@ impl Client {
         let taken = Held {
             serial: self.serial,
             handed: held.handed + same,
-            retold: true,
+            may_be_extended: true,
             ..held
         };
         let slot = self.field(held.slot);

@@ -36,7 +36,7 @@ impl Client {
             slot,
             lock,
             handed: 0,
-            retold: false,
+            may_be_extended: false,
         });
         // After the end, service locks would not be maintained.
         if self.rng.percent(25) && real < END {
@@ -56,7 +56,7 @@ impl Client {
         let Some(own) = self.lease.as_mut() else {
             return;
         };
-        own.retold = true;
+        own.may_be_extended = true;
         let slot = self.slots[own.slot].slot.clone();
         let locks = [(own.handle, slot, own.lock)];
         let serial = own.serial;
@@ -117,7 +117,12 @@ impl Client {
         checker.ended(self.id, self.field(held.slot), held.fence());
         if tell {
             self.given_back.insert(held.handle, (held.slot, held.lock));
-            self.give_back(real, held.slot, held.lock, (held.handle, held.retold));
+            self.give_back(
+                real,
+                held.slot,
+                held.lock,
+                (held.handle, held.may_be_extended),
+            );
         }
         self.ask_later_until(real);
     }
@@ -127,14 +132,14 @@ impl Client {
         real: u64,
         slot: usize,
         lock: Lock,
-        (handle, retold): (LeaseHandle, bool),
+        (handle, may_be_extended): (LeaseHandle, bool),
     ) {
         // The checker checks the release of service locks and of half of the leases. Missed
         // releases of the others are repeated to the nodes.
         let is_lease = self.given_back.contains_key(&handle);
         let give_back = GiveBack {
             lock,
-            retold: retold && self.sabotage != Some(Sabotage::Ends),
+            may_be_extended: may_be_extended && self.sabotage != Some(Sabotage::Ends),
             settles: !is_lease || lock.nonce().is_multiple_of(2),
             handle,
         };

@@ -23,7 +23,7 @@ impl Exchange<'_> {
     /// Counts the usage that a service reports for a lock: once, whatever the lock's state.
     fn count(self, lock: &ServiceLock, outcome: &ReportedUsage) -> bool {
         let id = lock.handle.nonce();
-        let is_first = || in_zone(|zone| zone.tell_service_lock(id)) == Some(true);
+        let is_first = || in_zone(|zone| zone.report_service_lock(id)) == Some(true);
         if !outcome.has_result() || !is_first() {
             return false;
         }

@@ -8,15 +8,15 @@ use super::{ask, outcome, refuse_lease};
 use crate::config::{Pool, PoolKey};
 use crate::gateway::refusal::UNAVAILABLE;
 use crate::gateway::{Context, Exchange, LeaseStatus, Stage, Step};
-use crate::pool::{self, Lease, News, circuits};
+use crate::pool::{self, Lease, Message, circuits};
 
 /// Handles a message about a wait; `None` if the request does not wait for it any more.
-pub fn receive(exchange: Exchange<'_>, message: News) -> Option<Step> {
+pub fn receive(exchange: Exchange<'_>, message: Message) -> Option<Step> {
     let Exchange { ctx, main, .. } = exchange;
     let (at, pool) = ctx.pool(main)?;
     match message {
-        News::Served { grant, arrival } => Some(served(exchange, at, &grant, arrival)),
-        News::Locked {
+        Message::Served { grant, arrival } => Some(served(exchange, at, &grant, arrival)),
+        Message::Locked {
             asked,
             grant,
             votes,
@@ -31,18 +31,18 @@ pub fn receive(exchange: Exchange<'_>, message: News) -> Option<Step> {
             attempt.leased(lease, key, status);
             Some(Step::Next(Stage::Leased))
         }
-        News::FallBack(grant) => fall_back(ctx, at, grant),
-        News::NextRound => {
+        Message::FallBack(grant) => fall_back(ctx, at, grant),
+        Message::NextRound => {
             ctx.retries.borrow_mut().rounds += 1;
             Some(Step::Wait(Stage::Waiting, None))
         }
-        News::AskAgain => Some(ask_again(exchange, at, pool)),
-        News::Unavailable => {
+        Message::AskAgain => Some(ask_again(exchange, at, pool)),
+        Message::Unavailable => {
             ctx.note_wait(|wait| wait.locking = None);
             Some(refuse_lease(ctx, LeaseStatus::Unavailable, UNAVAILABLE))
         }
         // Not messages about a wait.
-        News::Prolonged(_) | News::Lost(_) => None,
+        Message::Prolonged(_) | Message::Lost(_) => None,
     }
 }
 

@@ -85,7 +85,7 @@ fn keys_of(group: usize) -> Vec<(Rc<PoolNames>, Vec<String>)> {
 }
 
 /// Applies a cool-down that a node reports.
-pub(super) fn heard(names: &PoolNames, id: &str, cool_down: CoolDown) {
+pub(super) fn received(names: &PoolNames, id: &str, cool_down: CoolDown) {
     let name = [names.base(), id, ":0"].concat();
     let Some((key, _)) = LOCKS.with_borrow(|locks| locks.named.get(&name).copied()) else {
         return;

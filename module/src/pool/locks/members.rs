@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 use serde_json::json;
 
 use super::outcomes::settle;
-use super::waiting::see_to_queues;
+use super::waiting::maintain_queues;
 use super::{
     LOCKS, Lockable, LockedKey, Locks, cool_downs, end_locked, late, retained, services, sharing,
     with,
@@ -255,7 +255,7 @@ impl Member {
                 setup,
                 group.quorum,
                 StdRng::from_os_rng(),
-                NginxTransport::new(at, heard),
+                NginxTransport::new(at, on_event),
             ),
             generation: known.generation,
             pools,
@@ -378,7 +378,7 @@ pub fn status(group: usize, names: &PoolNames) -> Option<String> {
 }
 
 /// Handles an event of a node's connection, or a timer of the group.
-fn heard(argument: u64) {
+fn on_event(argument: u64) {
     let (at, call) = Call::of(argument);
     with(at, |member, _, done| match call {
         Call::Timer(GroupTimer::Timeout) => member.group.timeouts(clock(), done),
@@ -403,7 +403,7 @@ fn flush(group: u64) {
 
 fn tend(group: u64) {
     late::make_late();
-    see_to_queues(group as usize);
+    maintain_queues(group as usize);
     cool_downs::ask_silent_nodes(group as usize);
     services::give_up_late();
     with(group as usize, |member, _, done| {
@@ -441,7 +441,7 @@ fn renew(group: u64) {
                 ttl_ms: hold.locked_key.ttl_ms,
                 locks: vec![],
             });
-            hold.retold = true;
+            hold.may_be_extended = true;
             batch.locks.push((handle, hold.slot.slot.clone(), lock));
         }
         for batch in pools.into_values() {

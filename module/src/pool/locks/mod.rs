@@ -89,7 +89,7 @@ struct Hold {
     lock: Option<Lock>,
     /// Whether nodes may still receive a command that extends the lock, from this worker or
     /// from an earlier holder of the lock.
-    retold: bool,
+    may_be_extended: bool,
     /// Whether the lock is being extended to become a service lock, for longer than a renewal does.
     prolonging: bool,
     /// Whether this was a service lock, which is now being released.
@@ -102,7 +102,7 @@ impl Hold {
     fn give_back(&self, lock: Lock) -> GiveBack {
         GiveBack {
             lock,
-            retold: self.retold,
+            may_be_extended: self.may_be_extended,
             settles: self.of_service,
             handle: self.grant.handle,
         }
@@ -110,7 +110,7 @@ impl Hold {
 }
 
 /// How long the release of a lock may be delayed if no local request waits for it, in milliseconds.
-const LEISURE_MS: u64 = 1;
+const DELAY_MS: u64 = 1;
 
 type Holds = FxHashMap<LeaseHandle, Hold>;
 
@@ -158,7 +158,7 @@ impl Locks {
             options: vec![],
             lock,
             // A lock that comes with the lease was held by another request before.
-            retold: lock.is_some(),
+            may_be_extended: lock.is_some(),
             prolonging: false,
             of_service: false,
             ending: token.is_none(),
@@ -206,9 +206,9 @@ fn with<T>(
     })
 }
 
-/// Acts on a group, like [`with`], but its commands may be sent up to [`LEISURE_MS`] later,
+/// Acts on a group, like [`with`], but its commands may be sent up to [`DELAY_MS`] later,
 /// together with others. Responses to clients are not delayed by the system call then.
-fn with_leisure(group: usize, act: impl FnOnce(&mut Member, &mut Holds, &mut Vec<GroupEvent>)) {
+fn with_delay(group: usize, act: impl FnOnce(&mut Member, &mut Holds, &mut Vec<GroupEvent>)) {
     LOCKS.with_borrow_mut(|locks| {
         let Locks {
             members,
@@ -219,7 +219,7 @@ fn with_leisure(group: usize, act: impl FnOnce(&mut Member, &mut Holds, &mut Vec
         if let Some(Some(member)) = members.get_mut(group) {
             act(member, holds, done);
             if !member.late_flush.is_started() {
-                member.late_flush.start(LEISURE_MS);
+                member.late_flush.start(DELAY_MS);
             }
         }
     });
@@ -381,7 +381,7 @@ fn unlock(handle: LeaseHandle, lock: Lock) {
     if waits.is_some() {
         with(group, unlock);
     } else {
-        with_leisure(group, unlock);
+        with_delay(group, unlock);
     }
 }
 

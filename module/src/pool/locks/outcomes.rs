@@ -8,12 +8,12 @@ use openai_core::redlock::PoolNames;
 use redis_nodes::{GiveBack, GroupEvent};
 use serde_json::json;
 
-use super::waiting::has_had_its_turn;
+use super::waiting::after_turn;
 use super::{
     Hold, LOCKS, attempt, cool_downs, forget, note, retained, services, sharing, unlock, with,
 };
 use crate::pool::leases::release_unused;
-use crate::pool::news::{self, News};
+use crate::pool::messages::{self, Message};
 use crate::pool::{self, in_zone};
 use crate::telemetry::{event, now};
 
@@ -113,7 +113,7 @@ fn settle_one(outcome: GroupEvent) {
             names,
             key,
             cool_down,
-        } => cool_downs::heard(&names, &key, cool_down),
+        } => cool_downs::received(&names, &key, cool_down),
         GroupEvent::Freed { names, field } => freed(&names, &field),
     }
 }
@@ -137,7 +137,7 @@ fn locked(token: Token, handle: LeaseHandle, lock: Lock, choice: usize, votes: u
         let fields = json!({ "pool": locked_key.names.pool() });
         event(Level::Warn, "redlock_fallback_over", fields);
     }
-    has_had_its_turn(locked_key.group, &locked_key.names);
+    after_turn(locked_key.group, &locked_key.names);
     let grant = in_zone(|zone| {
         let grant = zone.locked(held, lock).ok()?;
         if !zone.is_cooling_down(grant.key, now()) {
@@ -150,9 +150,9 @@ fn locked(token: Token, handle: LeaseHandle, lock: Lock, choice: usize, votes: u
     .flatten();
     let gone = grant.is_none();
     let taken = match grant {
-        Some(grant) if wanted => news::tell(
+        Some(grant) if wanted => messages::send(
             token,
-            News::Locked {
+            Message::Locked {
                 asked: handle,
                 grant,
                 votes,
@@ -165,7 +165,7 @@ fn locked(token: Token, handle: LeaseHandle, lock: Lock, choice: usize, votes: u
     }
     if wanted && gone {
         // The lease was lost, or its key began a cool-down.
-        news::tell(token, News::AskAgain);
+        messages::send(token, Message::AskAgain);
     }
 }
 
@@ -204,7 +204,7 @@ fn not_here(token: Token, handle: LeaseHandle, lock: Lock, choice: usize) {
         let member = locks.members.get_mut(locked_key.group)?.as_mut()?;
         let lock = GiveBack {
             lock,
-            retold: false,
+            may_be_extended: false,
             settles: false,
             handle,
         };
@@ -222,7 +222,7 @@ fn again(token: Token, handle: LeaseHandle) {
     });
     match group {
         Some(group) => {
-            news::tell(token, News::NextRound);
+            messages::send(token, Message::NextRound);
             attempt(handle, group, token, true);
         }
         None => {
@@ -242,7 +242,7 @@ fn busy(token: Token, handle: LeaseHandle, wait_ms: u64) {
     // Other requests may be waiting for this slot.
     pool::watch_expiry();
     if wanted {
-        news::tell(token, News::AskAgain);
+        messages::send(token, Message::AskAgain);
     }
 }
 
@@ -251,7 +251,7 @@ fn unavailable(token: Token, handle: LeaseHandle) {
     let wanted = hold.as_ref().is_some_and(|hold| !hold.ending);
     if wanted
         && let Some(hold) = hold.filter(|hold| hold.locked_key.fallback)
-        && news::tell(token, News::FallBack(hold.grant))
+        && messages::send(token, Message::FallBack(hold.grant))
     {
         let names = &hold.locked_key.names;
         let fell = with(hold.locked_key.group, |member, _, _| {
@@ -266,7 +266,7 @@ fn unavailable(token: Token, handle: LeaseHandle) {
     }
     release_unused(handle);
     if wanted {
-        news::tell(token, News::Unavailable);
+        messages::send(token, Message::Unavailable);
     }
 }
 
@@ -291,7 +291,7 @@ fn lost(handle: LeaseHandle) {
         .max(now().mono_ms + 1);
     in_zone(|zone| zone.taken_elsewhere(handle, until, now()));
     pool::watch_expiry();
-    news::lost(hold.token, handle);
+    messages::lost(hold.token, handle);
 }
 
 /// Handles the message that another machine has released a slot.

@@ -117,7 +117,7 @@ fn end(holds: Vec<Hold>) {
             }
             (Reclaimed::Gone, Some(lock)) => {
                 // A later lease may have renewed it.
-                hold.retold = true;
+                hold.may_be_extended = true;
                 with(hold.locked_key.group, |member, _, _| {
                     let (slot, lock) = (hold.slot.slot.clone(), hold.give_back(lock));
                     let names = &hold.locked_key.names;

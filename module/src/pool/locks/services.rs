@@ -13,7 +13,7 @@ use redis_nodes::{GiveBack, Kept, Operation, SlotCommands};
 use serde_json::json;
 
 use super::{LOCKS, LockedKey, late, with};
-use crate::pool::news::{self, News};
+use crate::pool::messages::{self, Message};
 use crate::pool::nodes::clock;
 use crate::pool::{self, in_zone};
 use crate::telemetry::{event, now};
@@ -50,14 +50,14 @@ const LOST_MS: u64 = 1_000;
 const GIVE_BACK_MS: u64 = 5_000;
 
 /// Asks the nodes to keep the lock of a request's lease for longer; the request receives
-/// the result as [`News::Prolonged`]. Returns the milliseconds within which it does, or
+/// the result as [`Message::Prolonged`]. Returns the milliseconds within which it does, or
 /// `None` if the nodes cannot be asked.
 pub fn prolong_lease(handle: LeaseHandle, for_ms: u64, token: Token) -> Option<u64> {
     let target = LOCKS.with_borrow_mut(|locks| {
         let hold = locks.holds.get_mut(&handle)?;
         // A renewal in between would ask for a shorter time.
         hold.prolonging = true;
-        hold.retold = true;
+        hold.may_be_extended = true;
         Some(ServiceSlot {
             key: hold.grant.key,
             ordinal: hold.grant.ordinal,
@@ -161,7 +161,7 @@ fn conclude(asked: ServiceCall, kept: Kept) {
                 Kept::Until(until_ms) => Some(until_ms),
                 Kept::Refused | Kept::Lost => None,
             };
-            news::tell(token, News::Prolonged(until_ms));
+            messages::send(token, Message::Prolonged(until_ms));
         }
         // Applies even if the requester is gone, because the nodes keep the lock.
         (For::Extend(token, asked_ms), Kept::Until(until_ms)) if until_ms >= asked_ms => {
@@ -170,11 +170,11 @@ fn conclude(asked: ServiceCall, kept: Kept) {
                 zone.prolong_service_lock(handle.nonce(), asked_ms)
             });
             pool::watch_expiry();
-            news::tell(token, News::Prolonged(Some(asked_ms)));
+            messages::send(token, Message::Prolonged(Some(asked_ms)));
         }
         (For::Extend(token, _), _) => {
             see_to_end(handle);
-            news::tell(token, News::Prolonged(None));
+            messages::send(token, Message::Prolonged(None));
         }
         (For::Nobody, _) => {}
     }
@@ -279,7 +279,7 @@ fn give_back_stray(stray: &Stray) {
         with(locked_key.group, |member, _, done| {
             let lock = GiveBack {
                 lock: stray.lock,
-                retold: true,
+                may_be_extended: true,
                 settles: true,
                 handle: stray.handle,
             };

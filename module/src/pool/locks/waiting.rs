@@ -28,7 +28,7 @@ fn priority(pool: PoolId) -> Option<i32> {
 
 /// Keeps this machine's positions in the queues as long as requests wait here, and removes
 /// the others.
-pub(super) fn see_to_queues(group: usize) {
+pub(super) fn maintain_queues(group: usize) {
     for names in with(group, |member, _, _| member.group.queued_in()).unwrap_or_default() {
         let waiting = pool_of(group, &names).and_then(priority);
         with(group, |member, _, _| match waiting {
@@ -40,7 +40,7 @@ pub(super) fn see_to_queues(group: usize) {
 
 /// Moves this machine to the end of a pool's queue after it has taken a lock, if other
 /// machines wait; removes it if no request waits here.
-pub(super) fn has_had_its_turn(group: usize, names: &Rc<PoolNames>) {
+pub(super) fn after_turn(group: usize, names: &Rc<PoolNames>) {
     let crowded = with(group, |member, _, _| member.group.is_crowded(names));
     if crowded != Some(true) {
         return;

@@ -114,7 +114,7 @@ impl Zone<'_> {
             slot: handle.slot,
             key: slot.key,
             ordinal: slot.ordinal,
-            told: 0,
+            reported: 0,
         };
         slot.owner = SERVICE;
         self.prolong_slot(handle.slot, terms.until_ms);
@@ -228,9 +228,9 @@ impl Zone<'_> {
     }
 
     /// Records that the owner has reported its usage; `false` if the owner had reported it before.
-    pub fn tell_service_lock(&mut self, id: u128) -> bool {
+    pub fn report_service_lock(&mut self, id: u128) -> bool {
         let at = self.find(id);
-        at.is_some_and(|at| std::mem::replace(&mut self.services[at].told, 1) == 0)
+        at.is_some_and(|at| std::mem::replace(&mut self.services[at].reported, 1) == 0)
     }
 
     /// Removes the records of ended locks. Returns those that expired without a release.

@@ -66,7 +66,7 @@ pub(crate) struct ServiceRecord {
     pub(crate) key: u32,
     pub(crate) ordinal: u32,
     /// Not 0 when the owner has reported its usage.
-    pub(crate) told: u64,
+    pub(crate) reported: u64,
 }
 
 /// Owner and context of a service lock.

@@ -197,11 +197,11 @@ fn the_places_of_a_dead_worker_of_an_older_configuration_are_taken_back() {
     let (tag, _) = bed.wait(new, 0);
     let now = bed.clock();
     assert_eq!(bed.zone().pids().collect::<Vec<_>>(), [1, 2]);
-    assert_eq!(bed.zone().bury_dead(now, |_| false), 0);
+    assert_eq!(bed.zone().remove_dead(now, |_| false), 0);
     assert!(bed.served(new).is_empty());
-    assert_eq!(bed.zone().bury_dead(now, |pid| pid == 1), 1);
+    assert_eq!(bed.zone().remove_dead(now, |pid| pid == 1), 1);
     assert_eq!(bed.served(new), [tag]);
-    assert_eq!(bed.zone().bury_dead(now, |pid| pid == 1), 0);
+    assert_eq!(bed.zone().remove_dead(now, |pid| pid == 1), 0);
     assert_eq!(bed.zone().pids().collect::<Vec<_>>(), [2]);
 }
 

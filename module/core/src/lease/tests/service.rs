@@ -62,15 +62,15 @@ fn what_its_owner_did_is_told_once_whatever_has_become_of_it() {
     let id = lock.handle.nonce();
     bed.now += 2 * TTL;
     assert!(
-        !bed.zone().tell_service_lock(id + 1),
+        !bed.zone().report_service_lock(id + 1),
         "there is no such lock"
     );
-    assert!(bed.zone().tell_service_lock(id));
-    assert!(!bed.zone().tell_service_lock(id));
+    assert!(bed.zone().report_service_lock(id));
+    assert!(!bed.zone().report_service_lock(id));
     let worker = bed.worker(2);
     let grant = bed.acquire(worker).unwrap();
     let next = entrust(&mut bed, grant, "r", TTL).handle.nonce();
-    assert!(bed.zone().tell_service_lock(next));
+    assert!(bed.zone().report_service_lock(next));
 }
 
 #[test]

@@ -150,7 +150,7 @@ impl Sharing {
 
     /// The calls that write own rows that a node may lack, for a shutdown without time for
     /// answers.
-    pub fn last_words(&mut self, at: usize, names: &ShareNames, id: u64) -> Vec<ScriptCall> {
+    pub fn last_calls(&mut self, at: usize, names: &ShareNames, id: u64) -> Vec<ScriptCall> {
         let own = self.table.lacking(at).filter(|(_, from)| *from == self.own);
         let rows = own.filter_map(|key| {
             let sums = self.table.sums(&key)?.to_string();

@@ -112,7 +112,7 @@ impl NodeSync {
                     Err(kind)
                 }
             },
-            Asked::ToTell => told(value, accepts).map(|told| self.heard(told, at, table)),
+            Asked::ToTell => read_rows(value, accepts).map(|read| self.merge(read, at, table)),
         };
         if done.is_err() {
             self.may_write = false;
@@ -121,13 +121,13 @@ impl NodeSync {
         done
     }
 
-    fn heard(&mut self, told: Told, at: usize, table: &mut RowTable) {
-        self.see(told.id, at, table);
-        for (key, sums) in told.rows {
-            table.hear(at, key, &sums);
+    fn merge(&mut self, read: ReadRows, at: usize, table: &mut RowTable) {
+        self.see(read.id, at, table);
+        for (key, sums) in read.rows {
+            table.merge_from(at, key, &sums);
         }
-        let more = told.more && told.upto > self.upto;
-        self.upto = told.upto;
+        let more = read.more && read.upto > self.upto;
+        self.upto = read.upto;
         self.may_ask |= more;
         if !more && !self.known {
             self.known = true;
@@ -164,14 +164,14 @@ fn kept(value: &Value) -> Result<String, ErrorKind> {
     }
 }
 
-struct Told {
+struct ReadRows {
     id: String,
     upto: u64,
     more: bool,
     rows: Vec<(Key, RowSums)>,
 }
 
-fn told(value: &Value, accepts: &super::Accepts) -> Result<Told, ErrorKind> {
+fn read_rows(value: &Value, accepts: &super::Accepts) -> Result<ReadRows, ErrorKind> {
     let [
         Value::Bytes(id),
         Value::Bytes(upto),
@@ -188,7 +188,7 @@ fn told(value: &Value, accepts: &super::Accepts) -> Result<Told, ErrorKind> {
         }
         _ => None,
     };
-    Ok(Told {
+    Ok(ReadRows {
         id: text(id)?,
         upto: text(upto)?.parse().map_err(|_| ErrorKind::Garbage)?,
         more: *more == 1,

@@ -58,17 +58,17 @@ impl RowTable {
     }
 
     /// Merges a row read from a node. Order and repetition do not matter.
-    pub(super) fn hear(&mut self, node: usize, key: Key, told: &RowSums) {
+    pub(super) fn merge_from(&mut self, node: usize, key: Key, read: &RowSums) {
         let entry = self.entry(&key);
-        let is_news = entry.sums.raise(told);
-        if is_news {
+        let is_higher = entry.sums.raise(read);
+        if is_higher {
             entry.nodes = 0;
         }
-        if entry.sums == *told {
+        if entry.sums == *read {
             entry.nodes |= bit(node);
         }
         let (row, instance) = key;
-        if is_news && instance != self.own {
+        if is_higher && instance != self.own {
             self.risen.insert(row);
         }
     }

@@ -28,7 +28,7 @@ fn what_is_told_is_what_was_noted() {
     let call = cool_down().note("k-1", &names());
     let message = call.args.last().unwrap();
     assert_eq!(
-        CoolDown::told(message.as_bytes()),
+        CoolDown::of_message(message.as_bytes()),
         Some(("k-1", cool_down()))
     );
     let answer = Value::Array(vec![record(1, &call.args[0], 59_000)]);
@@ -55,7 +55,7 @@ fn what_nobody_of_us_wrote_is_passed_over() {
         b"k-1 invalid_key 3 99999999999999999999999",
         b"\xff invalid_key 3 60000",
     ] {
-        assert_eq!(CoolDown::told(message), None, "{message:?}");
+        assert_eq!(CoolDown::of_message(message), None, "{message:?}");
     }
     let answer = Value::Array(vec![
         record(0, "invalid_key", 1),
@@ -73,7 +73,7 @@ fn what_nobody_of_us_wrote_is_passed_over() {
 proptest! {
     #[test]
     fn no_message_is_too_strange(message in proptest::collection::vec(any::<u8>(), 0..80)) {
-        if let Some((key, _)) = CoolDown::told(&message) {
+        if let Some((key, _)) = CoolDown::of_message(&message) {
             prop_assert!(Slot::new(key, 0).is_ok());
         }
     }

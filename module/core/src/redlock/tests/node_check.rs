@@ -51,11 +51,11 @@ fn it_is_rare_while_all_is_well_and_soon_after_an_error() {
     let mut check = NodeCheck::default();
     tried(&mut check, &well(), 0);
     assert!(!check.is_due(4_999));
-    check.hurry();
+    check.check_soon();
     assert!(!check.is_due(99), "not for every error");
     tried(&mut check, &errors(ErrorKind::ReadOnly), 100);
     assert!(!check.is_due(199));
-    check.hurry();
+    check.check_soon();
     tried(&mut check, &well(), 200);
     assert!(!check.is_due(5_199));
 }
