@@ -66,7 +66,7 @@ fn the_next_lease_of_any_worker_gets_the_lock_with_the_next_fence() {
         assert_eq!(next.deadline_ms, first.deadline_ms);
         assert_eq!(bed.zone().gauges(pool).retained, 0);
         assert!(bed.acquire(worker).is_none(), "granted twice");
-        // Whoever retained the lock before has nothing to release.
+        // The worker that retained the lock before has nothing to release.
         assert_eq!(reclaim(&mut bed, last), Reclaimed::InUse);
         assert!(matches!(
             end_by(&mut bed, next, RULE),
